@@ -1,0 +1,59 @@
+"""The exceptions that Sapwood raises on purpose, each with the exit code the command line gives it."""
+
+from __future__ import annotations
+
+
+class SapwoodError(Exception):
+    """Base of every error Sapwood raises on purpose; its text says what came and what was expected."""
+
+    exit_code = 2
+
+
+class SpecError(SapwoodError):
+    """A model specification names nothing that can be loaded."""
+
+
+class CfgError(SapwoodError):
+    """A Darknet ``.cfg`` cannot be read or built; the message names file, line and section."""
+
+
+class WeightsError(SapwoodError):
+    """A weights file does not hold what the network needs; the message gives the bytes wanted and found."""
+
+
+class DataError(SapwoodError):
+    """A data set, an annotation or a label cannot be used."""
+
+
+class ImageError(DataError):
+    """A picture cannot be read."""
+
+
+class ConfigError(SapwoodError):
+    """A recipe, a case or an option has a value outside what it may be."""
+
+
+class MaskError(SapwoodError):
+    """A mask cannot be made, read or applied."""
+
+
+class ShapeError(SapwoodError):
+    """A tensor has another shape than the operation needs."""
+
+
+class SavedModelError(SapwoodError):
+    """A saved model directory is incomplete, damaged or of an unknown schema version."""
+
+
+class TrainingError(SapwoodError):
+    """Training cannot start or continue."""
+
+
+class MissingDependencyError(SapwoodError):
+    """An optional package is needed and not installed; the message gives the extra that installs it."""
+
+
+class CheckFailedError(SapwoodError):
+    """A target or a numeric check was not met: the input was good, the result is not."""
+
+    exit_code = 1

@@ -1,0 +1,203 @@
+"""What the stages hand to each other: frozen dataclasses and protocols, no behaviour beyond small conveniences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+ExampleInputs: TypeAlias = "Tensor | tuple[Any, ...] | dict[str, Any]"
+"""A tensor, a tuple of positional arguments, or a dict of keyword arguments for the model's ``forward``."""
+
+Picture: TypeAlias = "np.ndarray[Any, np.dtype[np.uint8]]"
+"""A picture in memory: uint8, RGB, shape (height, width, 3)."""
+
+TaskKind = Literal["detection", "classification", "none"]
+Resize = Literal["stretch", "letterbox", "center_crop"]
+
+
+@dataclass(frozen=True)
+class YoloHead:
+    """How one raw output map of a detector is read.
+
+    Attributes:
+        kind: ``"yolo"`` (YOLOv3 and later) or ``"region"`` (YOLOv2).
+        anchors: The anchors this head uses, (width, height) each; in input pixels for ``"yolo"``, in cells for ``"region"``.
+        num_classes: Classes a cell scores.
+        scale_x_y: Darknet's ``scale_x_y``: how far a centre may leave its cell; 1.0 is not at all.
+        new_coords: Darknet's ``new_coords=1``: the map is already logistic, sizes are ``(2 v)^2 * anchor``.
+        softmax: Classes compete (``"region"`` with ``softmax=1``) instead of being scored apart.
+    """
+
+    kind: Literal["yolo", "region"]
+    anchors: tuple[tuple[float, float], ...]
+    num_classes: int
+    scale_x_y: float = 1.0
+    new_coords: bool = False
+    softmax: bool = False
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """What a model is for and how pictures are brought to it.
+
+    Attributes:
+        kind: Which task adapter of :mod:`sapwood.tasks` measures the model.
+        input_size: (height, width) in pixels.
+        class_names: One name a class, in the order of the model's outputs; empty when unknown.
+        resize: How a picture becomes ``input_size``. Darknet stretches unless the cfg says ``letter_box=1``.
+        mean: Subtracted from RGB values in [0, 1].
+        std: Divides RGB values after ``mean``.
+        heads: Of a detector: one entry an output map, in the order the model returns them.
+        outputs: Of a classifier: what the model returns.
+    """
+
+    kind: TaskKind
+    input_size: tuple[int, int] = (0, 0)
+    class_names: tuple[str, ...] = ()
+    resize: Resize = "stretch"
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    heads: tuple[YoloHead, ...] = ()
+    outputs: Literal["logits", "probabilities"] = "logits"
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where a model came from, enough to build it again.
+
+    Attributes:
+        spec: The specification as the user gave it (``"net.cfg"``, ``"torchvision:resnet50"``, ``"package.module:factory"``).
+        kind: Which loader of :mod:`sapwood.models` reads it.
+        weights: The weights file, if one was given.
+        files: Text files that rebuild the architecture without the original path (``{"model.cfg": ...}`` for Darknet).
+    """
+
+    spec: str
+    kind: str
+    weights: str | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelBundle:
+    """A model and all that the stages need to know about it."""
+
+    model: nn.Module
+    example_inputs: ExampleInputs
+    task: TaskSpec
+    source: ModelSource
+
+
+@dataclass(frozen=True)
+class DetectionSample:
+    """One picture with its boxes.
+
+    Attributes:
+        image_id: Unique in its data set; the file's stem for data sets on disk.
+        boxes: float32, shape (N, 4): x1, y1, x2, y2 in pixels of the original picture.
+        labels: int64, shape (N,): indices into the data set's class names.
+        difficult: bool, shape (N,): boxes that neither count as found nor as missed (VOC ``difficult``, COCO ``iscrowd``).
+        load: Reads or makes the picture.
+    """
+
+    image_id: str
+    boxes: np.ndarray[Any, np.dtype[np.float32]]
+    labels: np.ndarray[Any, np.dtype[np.int64]]
+    difficult: np.ndarray[Any, np.dtype[np.bool_]]
+    load: Callable[[], Picture]
+
+
+@dataclass(frozen=True)
+class DetectionDataset:
+    """Pictures with boxes, in a fixed order.
+
+    Attributes:
+        name: For reports.
+        samples: The pictures.
+        class_names: One name a class.
+        skipped: What was left out under ``on_bad="skip"``, a sentence each.
+    """
+
+    name: str
+    samples: tuple[DetectionSample, ...]
+    class_names: tuple[str, ...]
+    skipped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ClassificationSample:
+    """One picture with its class (an index into the data set's class names)."""
+
+    image_id: str
+    label: int
+    load: Callable[[], Picture]
+
+
+@dataclass(frozen=True)
+class ClassificationDataset:
+    """Pictures with a class each, in a fixed order."""
+
+    name: str
+    samples: tuple[ClassificationSample, ...]
+    class_names: tuple[str, ...]
+    skipped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What a detector found in one picture, best score first.
+
+    Attributes:
+        boxes: float32, shape (N, 4): x1, y1, x2, y2 in pixels of the original picture.
+        scores: float32, shape (N,), in [0, 1].
+        labels: int64, shape (N,).
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+
+    @staticmethod
+    def none() -> Detections:
+        """Returns the detections of a picture in which nothing was found."""
+        return Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The accuracy of a model on a data set.
+
+    Attributes:
+        primary: The name of the figure to compare models by (``"mAP@0.5"``, ``"top-1"``).
+        metrics: Figures in [0, 1] by name.
+        per_class: The primary figure for each class that the data set holds.
+        num_images: Pictures that were measured.
+        seconds: Wall seconds by part (``"read"``, ``"network"``, ``"postprocess"``, ``"score"``).
+        skipped: Pictures that were left out, with the reason.
+    """
+
+    primary: str
+    metrics: Mapping[str, float]
+    per_class: Mapping[str, float]
+    num_images: int
+    seconds: Mapping[str, float]
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def value(self) -> float:
+        """The primary figure."""
+        return self.metrics[self.primary]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A measured figure with its unit and the conditions it holds under."""
+
+    value: float
+    unit: str
+    conditions: Mapping[str, Any] = field(default_factory=dict)
