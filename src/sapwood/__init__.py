@@ -1,0 +1,57 @@
+"""Sapwood prunes trained PyTorch networks so that they really get smaller and faster, keep their accuracy, and prove both.
+
+The names below load on first use, so that ``import sapwood`` and ``sapwood --help`` do not wait for PyTorch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sapwood.masks import MaskCase, apply_masks_, masking_state, remove_masks_
+    from sapwood.measure import count_macs, count_nonzeros, count_params, measure_latency
+    from sapwood.models import copy_model, load_model, load_saved, save_model
+    from sapwood.tasks import detect, evaluate
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "load_model": "models",
+    "load_saved": "models",
+    "save_model": "models",
+    "copy_model": "models",
+    "evaluate": "tasks",
+    "detect": "tasks",
+    "MaskCase": "masks",
+    "apply_masks_": "masks",
+    "masking_state": "masks",
+    "remove_masks_": "masks",
+    "count_params": "measure",
+    "count_nonzeros": "measure",
+    "count_macs": "measure",
+    "measure_latency": "measure",
+}
+
+__all__ = [  # noqa: PLE0604 - the names are those of _HOMES, spelled out for readers and tools
+    "MaskCase",
+    "apply_masks_",
+    "copy_model",
+    "count_macs",
+    "count_nonzeros",
+    "count_params",
+    "detect",
+    "evaluate",
+    "load_model",
+    "load_saved",
+    "masking_state",
+    "measure_latency",
+    "remove_masks_",
+    "save_model",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sapwood' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"sapwood.{_HOMES[name]}"), name)
