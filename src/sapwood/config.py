@@ -1,0 +1,177 @@
+"""The files users write, as pydantic models: every field has a range, a key nobody knows is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sapwood.errors import ConfigError
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    """A frozen model that refuses keys it does not know, and NaN."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def parse_config(model: type[M], values: Any, *, where: str) -> M:
+    """Validates ``values`` as a ``model``.
+
+    Args:
+        model: The pydantic model.
+        values: What was read or given: a mapping.
+        where: Where it came from, for messages: a file or an option.
+
+    Raises:
+        ConfigError: Naming every field that is wrong, what was expected and what came.
+
+    Examples:
+        >>> parse_config(TrainConfig, {"epochs": 0}, where="digits.yaml")
+        Traceback (most recent call last):
+        ...
+        sapwood.errors.ConfigError: digits.yaml: epochs: Input should be greater than or equal to 1, got 0
+    """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{where}: expected a mapping of {model.__name__} fields, got {type(values).__name__}")
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("; ".join(f"{where}: {_sentence(problem, model)}" for problem in error.errors())) from None
+
+
+def read_config(model: type[M], path: str | Path) -> M:
+    """Reads a YAML file as a ``model``.
+
+    Raises:
+        ConfigError: If the file is missing, is not YAML, or holds values outside what they may be.
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); expected a YAML file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+    return parse_config(model, {} if values is None else values, where=str(path))
+
+
+def _sentence(problem: Any, model: type[BaseModel]) -> str:
+    """One pydantic problem in words: the field, what was expected, what came."""
+    field = ".".join(str(part) for part in problem["loc"]) or model.__name__
+    if problem["type"] == "extra_forbidden":
+        return f"{field}: unknown field; expected one of: {', '.join(_siblings(model, problem['loc']))}"
+    return f"{field}: {problem['msg']}, got {problem['input']!r}"
+
+
+def _siblings(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """The fields that stand where an unknown one was met."""
+    for part in location[:-1]:
+        field = model.model_fields.get(str(part))
+        nested = field.annotation if field else None
+        if isinstance(nested, type) and issubclass(nested, BaseModel):
+            model = nested
+    return sorted(model.model_fields)
+
+
+class AugmentConfig(Strict):
+    """How training pictures vary. Probabilities lie in [0, 1]; 0 switches a change off.
+
+    Attributes:
+        horizontal_flip: Probability of mirroring left and right; 0 where that changes the class (digits, text).
+        vertical_flip: Probability of mirroring top and bottom.
+        scale: The side of an object varies by up to this fraction, smaller and larger.
+        aspect: Width over height varies by up to this fraction.
+        translate: A picture moves by up to this fraction of its side.
+        hue: The colour circle turns by up to this fraction of a full turn.
+        saturation: Colourfulness varies by up to this factor less one (0.5: from 1/1.5 to 1.5).
+        brightness: Brightness varies by up to this factor less one.
+        mosaic: Probability that a picture is put together from four.
+        plain_epochs: The last epochs go without mosaic, so that the network ends on pictures as it will meet them.
+        min_visible: A box of which a smaller fraction is left inside the picture is dropped.
+    """
+
+    horizontal_flip: float = Field(default=0.5, ge=0, le=1)
+    vertical_flip: float = Field(default=0.0, ge=0, le=1)
+    scale: float = Field(default=0.3, ge=0, le=0.9)
+    aspect: float = Field(default=0.1, ge=0, le=0.9)
+    translate: float = Field(default=0.1, ge=0, le=0.9)
+    hue: float = Field(default=0.02, ge=0, le=0.5)
+    saturation: float = Field(default=0.5, ge=0, le=5)
+    brightness: float = Field(default=0.4, ge=0, le=5)
+    mosaic: float = Field(default=0.5, ge=0, le=1)
+    plain_epochs: int = Field(default=5, ge=0)
+    min_visible: float = Field(default=0.25, gt=0, le=1)
+
+
+class LossConfig(Strict):
+    """How the parts of the YOLO loss are weighed (see :class:`sapwood.tasks.YoloLoss`), and label smoothing."""
+
+    box_gain: float = Field(default=5.0, ge=0)
+    objectness_gain: float = Field(default=1.0, ge=0)
+    class_gain: float = Field(default=1.0, ge=0)
+    ignore_threshold: float = Field(default=0.7, gt=0, le=1)
+    assign_threshold: float = Field(default=0.213, gt=0, le=1)
+    iou_objectness: float = Field(default=0.0, ge=0, le=1)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+
+
+class TrainConfig(Strict):
+    """What `sapwood train` does, and how long.
+
+    Attributes:
+        epochs: Passes over the training pictures.
+        batch_size: Pictures a step; the last, incomplete batch of an epoch is left out unless it is the only one.
+        seed: Of the initial weights, the order of the pictures and every augmentation.
+        init: ``"keep"`` the model's weights; ``"fresh"`` initialises all of them; ``"auto"`` is fresh for a Darknet
+            network that came without a weights file.
+        num_classes: Whether a Darknet detector keeps its ``cfg``'s classes or takes those of the ``"data"``.
+        anchors: The ``"cfg"``'s, or ``"auto"``: k-means over the training boxes at the input size.
+        input_size: Side of the square input in pixels, a multiple of 32; None keeps the model's.
+        optimizer: SGD with Nesterov momentum, or AdamW.
+        lr: The highest learning rate.
+        momentum: Of SGD; the first beta of AdamW.
+        weight_decay: On weights with two or more dimensions; never on biases and normalisation.
+        schedule: How the learning rate goes on after the warm-up.
+        warmup_epochs: Epochs of linear warm-up (not of ``"one_cycle"``, which brings its own).
+        final_lr: The last learning rate, as a fraction of ``lr``.
+        ema_decay: Of the moving average of the weights; 0 switches it off.
+        clip_norm: Gradients of a larger norm are scaled down to it; None leaves them.
+        channels_last: Keep pictures and filters in the memory order that CPU and GPU convolutions prefer.
+        eval_every: Epochs between two measurements on the validation data; the last epoch is always measured.
+        on_bad: A picture that cannot be read stops the run, or the next one takes its place and it is listed.
+        cache_mb: Memory for decoded pictures, in MiB.
+        loader_threads: Background threads that prepare batches. They never change the result.
+        resume: Continue the run in the run directory, if there is one.
+        augment: How pictures vary.
+        loss: How the loss is put together.
+    """
+
+    epochs: int = Field(default=100, ge=1)
+    batch_size: int = Field(default=16, ge=1)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    init: Literal["auto", "keep", "fresh"] = "auto"
+    num_classes: Literal["cfg", "data"] = "cfg"
+    anchors: Literal["cfg", "auto"] = "cfg"
+    input_size: int | None = Field(default=None, ge=32, multiple_of=32)
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: float = Field(default=0.01, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=0.0005, ge=0)
+    schedule: Literal["cosine", "one_cycle", "constant"] = "cosine"
+    warmup_epochs: float = Field(default=1.0, ge=0)
+    final_lr: float = Field(default=0.01, ge=0, le=1)
+    ema_decay: float = Field(default=0.998, ge=0, lt=1)
+    clip_norm: float | None = Field(default=10.0, gt=0)
+    channels_last: bool = True
+    eval_every: int = Field(default=5, ge=1)
+    on_bad: Literal["error", "skip"] = "error"
+    cache_mb: int = Field(default=1024, ge=0)
+    loader_threads: int = Field(default=1, ge=1, le=64)
+    resume: bool = False
+    augment: AugmentConfig = AugmentConfig()
+    loss: LossConfig = LossConfig()
