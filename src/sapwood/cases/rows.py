@@ -1,0 +1,108 @@
+"""One class a kind of row: its fields, their bounds, and the name a reader sees in the table.
+
+A kind is data here; what is done to a model for it lives in :mod:`sapwood.pipeline.candidates` under the same name.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from sapwood.registry import Registry
+
+ROW_KINDS: Registry[type[CaseRow]] = Registry("kind of row")
+"""Every kind of row a cases file may hold, by the word its ``kind`` field has."""
+
+
+def _no_bool(value: Any) -> Any:
+    """Refuses YAML's ``yes`` and ``true``, which would pass as 1."""
+    if isinstance(value, bool):
+        raise ValueError("expected a number")
+    return value
+
+
+def _as_list(value: Any) -> Any:
+    """Lets ``layers: conv`` stand for ``layers: [conv]``."""
+    return [value] if isinstance(value, str) else value
+
+
+Number = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
+Whole = Annotated[int, BeforeValidator(_no_bool)]
+Sparsity = Annotated[Number, Field(ge=0.0, lt=1.0)]
+
+
+class CaseRow(BaseModel):
+    """What every kind of row has. Rows are frozen, and equal rows are the same case.
+
+    Attributes:
+        kind: Which kind of row it is.
+        name: What the table calls it; made from the other fields where the file gives none.
+        family: Rows that differ only in sparsity share it: one line in the plots.
+        origin: Where the row came from (``"cases.yaml line 7 (row 2)"``), for messages; not a part of the case.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    sweep: ClassVar[str] = "sparsity"
+    """The field in which a list stands for a row each."""
+
+    kind: str
+    name: str = ""
+    family: str = ""
+    origin: str = Field(default="", exclude=True, repr=False)
+
+    def default_family(self) -> str:
+        """What the row's family is called where the file names none."""
+        raise NotImplementedError(f"{type(self).__name__} names no family")
+
+    def level(self) -> float | None:
+        """How far the case goes within its family (the sparsity asked for), where that is a number."""
+        return getattr(self, self.sweep, None)
+
+
+@ROW_KINDS.register("mask")
+class MaskRow(CaseRow):
+    """A mask of ``torch.nn.utils.prune``: the fields are those of :class:`sapwood.masks.MaskCase`.
+
+    Examples:
+        >>> MaskRow(method="l1_unstructured", scope="global", sparsity=0.5).default_family()
+        'global L1 · conv'
+        >>> MaskRow(method="ln_structured", n=1, sparsity=0.1).default_family()
+        'structured L1 · conv'
+    """
+
+    kind: Literal["mask"] = "mask"
+    method: str
+    scope: Literal["local", "global"] = "local"
+    layers: Annotated[tuple[str, ...], BeforeValidator(_as_list), Field(min_length=1)] = ("conv",)
+    sparsity: Sparsity | None = None
+    n: Annotated[float, BeforeValidator(_no_bool), Field(gt=0.0)] = 2.0
+    dim: Whole = 0
+    seed: Annotated[Whole, Field(ge=0)] = 0
+    pattern: str | None = None
+    mask_file: str | None = None
+
+    def default_family(self) -> str:
+        """Method, layers and whatever else differs from the defaults."""
+        parts = [self._method_label(), " + ".join(_LAYER_LABELS.get(layer, layer) for layer in self.layers)]
+        if self.pattern is not None:
+            parts.append(self.pattern)
+        if self.dim != 0 and "structured" in self.method.split("_"):
+            parts.append(f"dim {self.dim}")
+        if self.seed != 0:
+            parts.append(f"seed {self.seed}")
+        return " · ".join(parts)
+
+    def _method_label(self) -> str:
+        scope = "global" if self.scope == "global" else "per-layer"
+        labels = {
+            "l1_unstructured": f"{scope} L1",
+            "random_unstructured": f"{scope} random",
+            "ln_structured": f"structured L{self.n:g}",
+            "random_structured": "structured random",
+            "custom_from_mask": f"masks of {self.mask_file}",
+        }
+        return labels.get(self.method, f"{scope} {self.method}")
+
+
+_LAYER_LABELS = {"bn": "BatchNorm"}
