@@ -1,0 +1,19 @@
+"""Pictures and their annotations: COCO json, YOLO txt, VOC xml, image folders, and the built-in digits."""
+
+from sapwood.data.digits import digits_dataset
+from sapwood.data.drawing import class_color, draw_detections
+from sapwood.data.image_folder import open_classification
+from sapwood.data.images import Placement, picture_size, read_image, to_input
+from sapwood.data.open import open_detection
+
+__all__ = [
+    "Placement",
+    "class_color",
+    "digits_dataset",
+    "draw_detections",
+    "open_classification",
+    "open_detection",
+    "picture_size",
+    "read_image",
+    "to_input",
+]

@@ -1,0 +1,167 @@
+"""What every reader of annotations shares: stopping or skipping at bad input, box and class-name checks, picture ids."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from sapwood.errors import ConfigError, DataError
+
+OnBad = Literal["error", "skip"]
+Box: TypeAlias = "tuple[float, float, float, float]"
+
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+
+_SAME_CLASS = {
+    "aeroplane": "airplane",
+    "motorbike": "motorcycle",
+    "sofa": "couch",
+    "tvmonitor": "tv",
+    "pottedplant": "potted plant",
+    "diningtable": "dining table",
+}
+"""Pascal VOC's and Darknet's spelling of six classes -> COCO's."""
+
+
+@dataclass
+class Findings:
+    """Decides what bad input does: raise at the first, or note each and go on."""
+
+    on_bad: OnBad
+    skipped: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.on_bad not in ("error", "skip"):
+            raise ConfigError(f"on_bad is 'error' or 'skip'; got {self.on_bad!r}")
+
+    def bad(self, message: str, error: type[DataError] = DataError) -> None:
+        """Raises ``error`` with ``message``, or notes it where bad input is skipped."""
+        if self.on_bad == "error":
+            raise error(message)
+        self.skipped.append(message)
+
+
+def box_problem(
+    box: Box,
+    size: tuple[int, int],
+) -> str | None:
+    """Says what is wrong with a box x1, y1, x2, y2 in a picture of ``size`` (height, width), or None.
+
+    Examples:
+        >>> box_problem((0, 0, 10, 5), (100, 100))
+        >>> box_problem((10, 0, 10, 5), (100, 100))
+        'a box of width 0 and height 5; expected positive sizes'
+    """
+    x1, y1, x2, y2 = box
+    if not all(math.isfinite(edge) for edge in box):
+        return f"a box with edges {x1:g}, {y1:g}, {x2:g}, {y2:g}; expected finite numbers"
+    if x2 <= x1 or y2 <= y1:
+        return f"a box of width {x2 - x1:g} and height {y2 - y1:g}; expected positive sizes"
+    height, width = size
+    if x2 <= 0 or y2 <= 0 or x1 >= width or y1 >= height:
+        return f"a box {x1:g}, {y1:g}, {x2:g}, {y2:g} outside its picture of {width} x {height} pixels"
+    return None
+
+
+def clipped(box: Box, size: tuple[int, int]) -> Box:
+    """Cuts a box x1, y1, x2, y2 to its picture of ``size`` (height, width)."""
+    height, width = size
+    return max(box[0], 0.0), max(box[1], 0.0), min(box[2], float(width)), min(box[3], float(height))
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """How a data set's classes become labels.
+
+    Attributes:
+        own_names: The data set's own class names, in the order of its class numbers.
+        class_names: The names that the labels index.
+        label_of: For each of the data set's own classes, its label; None where the model has no such class.
+    """
+
+    own_names: tuple[str, ...]
+    class_names: tuple[str, ...]
+    label_of: tuple[int | None, ...]
+
+
+def map_classes(own: Sequence[str], wanted: Sequence[str]) -> ClassMap:
+    """Maps a data set's classes to the model's by name, ignoring case, ``_`` and the VOC spelling of six COCO classes.
+
+    Where no name matches (the model's are placeholders, say) the data set's own names and order are kept. Where only some
+    match, the others have no label.
+
+    Args:
+        own: The data set's class names, in the order of its class numbers.
+        wanted: The model's class names; empty for unknown.
+
+    Raises:
+        DataError: If a matching name stands for several of the model's classes.
+
+    Examples:
+        >>> map_classes(["Cat", "aeroplane"], ["airplane", "dog", "cat"]).label_of
+        (2, 0)
+        >>> map_classes(["x", "y"], ["class0", "class1"]).class_names
+        ('x', 'y')
+    """
+    keys = [_key(name) for name in wanted]
+    counts = Counter(keys)
+    labels: list[int | None] = [keys.index(_key(name)) if _key(name) in counts else None for name in own]
+    if all(label is None for label in labels):
+        return ClassMap(tuple(own), tuple(own), tuple(range(len(own))))
+    ambiguous = sorted({name for name in own if counts[_key(name)] > 1})
+    if ambiguous:
+        raise DataError(f"class {ambiguous[0]!r} stands for {counts[_key(ambiguous[0])]} of the model's classes")
+    return ClassMap(tuple(own), tuple(wanted), tuple(labels))
+
+
+def unknown_class(name: str, known: Sequence[str]) -> str:
+    """The message for a class that has no label although others of the data set have.
+
+    Examples:
+        >>> unknown_class("zebra", ["cat", "dog"])
+        "class 'zebra' is not one of the 2 known: cat, dog"
+    """
+    return f"class {name!r} is not one of the {len(known)} known: {', '.join(known[:5])}{', ...' if len(known) > 5 else ''}"
+
+
+def image_ids(files: Sequence[Path]) -> list[str]:
+    """An id for each picture: its stem, or the shortest longer path where several share a stem.
+
+    Examples:
+        >>> image_ids([Path("a/1.jpg"), Path("b/1.jpg"), Path("b/2.jpg")])
+        ['a/1', 'b/1', '2']
+    """
+    ids = [file.stem for file in files]
+    for depth in range(2, 1 + max((len(file.parts) for file in files), default=0)):
+        taken = Counter(ids)
+        if len(taken) == len(ids):
+            return ids
+        ids = [
+            "/".join(file.with_suffix("").parts[-depth:]) if taken[name] > 1 else name
+            for file, name in zip(files, ids, strict=True)
+        ]
+    taken = Counter(ids)
+    return [str(file) if taken[name] > 1 else name for file, name in zip(files, ids, strict=True)]
+
+
+def read_text(path: Path, what: str) -> str:
+    """Reads a UTF-8 text file.
+
+    Raises:
+        DataError: If it is missing, a directory or not UTF-8; ``what`` says what was expected.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: {'is a directory' if path.is_dir() else 'no such file'}; expected {what}")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 text (byte {error.start}); expected {what}") from error
+
+
+def _key(name: str) -> str:
+    plain = " ".join(name.lower().replace("_", " ").split())
+    return _SAME_CLASS.get(plain, plain)

@@ -1,0 +1,74 @@
+"""Opens classification data sets laid out as a folder a class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from sapwood.data.checks import PICTURE_SUFFIXES, Findings, OnBad, image_ids, map_classes, unknown_class
+from sapwood.data.images import read_image
+from sapwood.errors import DataError
+from sapwood.types import ClassificationDataset, ClassificationSample
+
+_SPLITS = ("train", "val", "valid", "validation", "test")
+
+
+def open_classification(
+    path: str | Path,
+    *,
+    split: str = "val",
+    class_names: Sequence[str] = (),
+    on_bad: OnBad = "error",
+) -> ClassificationDataset:
+    """Opens ``root/<split>/<class>/*``, or ``root/<class>/*`` where the root has no splits.
+
+    Args:
+        path: The root folder.
+        split: Which part; ignored where the root has no splits.
+        class_names: The model's class names. Folders map to them by name; where no name matches, the sorted folders are
+            the classes 0, 1, ...
+        on_bad: What a folder that is none of the model's classes does, where others are.
+
+    Returns:
+        The pictures in a fixed order; pixels are read when a sample's ``load`` is called.
+
+    Raises:
+        DataError: If the folder, the split or all pictures are missing, or (``on_bad="error"``) a folder is bad.
+    """
+    findings = Findings(on_bad)
+    root = Path(path)
+    if not root.is_dir():
+        raise DataError(f"{root}: {'is a file' if root.exists() else 'no such folder'}; expected a folder of classes")
+    folder = _split_folder(root, split)
+    folders = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if not folders:
+        raise DataError(f"{folder}: holds no folders; expected one a class, with pictures in it")
+    classes = map_classes([entry.name for entry in folders], class_names)
+    files: list[tuple[Path, int]] = []
+    for entry, label in zip(folders, classes.label_of, strict=True):
+        pictures = sorted(file for file in entry.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES)
+        if label is None:
+            findings.bad(f"{entry}: {unknown_class(entry.name, classes.class_names)}")
+        else:
+            files += [(file, label) for file in pictures]
+    if not files:
+        raise DataError(f"{folder}: its {len(folders)} class folders hold no pictures")
+    ids = image_ids([file.relative_to(folder) for file, _ in files])
+    samples = [
+        ClassificationSample(image_id, label, partial(read_image, file))
+        for image_id, (file, label) in zip(ids, files, strict=True)
+    ]
+    name = root.name if folder == root else f"{root.name} {folder.name}"
+    return ClassificationDataset(name, tuple(samples), classes.class_names, tuple(findings.skipped))
+
+
+def _split_folder(root: Path, split: str) -> Path:
+    wanted = (split, "valid", "validation") if split == "val" else (split,)
+    for name in wanted:
+        if (root / name).is_dir():
+            return root / name
+    there = [name for name in _SPLITS if (root / name).is_dir()]
+    if there:
+        raise DataError(f"{root}: no split {split!r}; it has the splits: {', '.join(there)}")
+    return root

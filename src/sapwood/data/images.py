@@ -1,0 +1,227 @@
+"""Reading pictures, and bringing them to the size a network wants and boxes back from it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from sapwood.errors import ConfigError, ImageError, SapwoodError
+from sapwood.types import Picture, TaskSpec
+
+_ORIENTATION_TAG = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIXTEEN_BIT_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
+_GREY = 0.5
+_CENTER_CROP_MARGIN = 256 / 224
+"""What the short side measures before a centre crop, over what it measures after: the convention of ImageNet."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a picture lies in a network's input: ``input = picture * scale + offset``, per axis, in pixels.
+
+    Attributes:
+        scale: (x, y).
+        offset: (x, y) of the picture's upper left corner in the input; negative where a crop cuts.
+        picture_size: (height, width) of the original picture.
+    """
+
+    scale: tuple[float, float]
+    offset: tuple[float, float]
+    picture_size: tuple[int, int]
+
+    def to_picture(
+        self,
+        boxes: Tensor,  # shape: (..., 4)
+    ) -> Tensor:  # shape: (..., 4)
+        """Maps boxes x1, y1, x2, y2 from input pixels to pixels of the original picture, clipped to it.
+
+        Examples:
+            >>> Placement((0.5, 0.5), (0.0, 25.0), (100, 200)).to_picture(torch.tensor([10.0, 35.0, 120.0, 45.0]))
+            tensor([ 20.,  20., 200.,  40.])
+        """
+        scale, offset = boxes.new_tensor(self.scale * 2), boxes.new_tensor(self.offset * 2)
+        height, width = self.picture_size
+        limit = boxes.new_tensor((width, height, width, height))
+        return torch.minimum(((boxes - offset) / scale).clamp(min=0), limit)
+
+    def to_input(
+        self,
+        boxes: Tensor,  # shape: (..., 4)
+    ) -> Tensor:  # shape: (..., 4)
+        """Maps boxes x1, y1, x2, y2 from pixels of the original picture to input pixels, not clipped.
+
+        Examples:
+            >>> Placement((0.5, 0.5), (0.0, 25.0), (100, 200)).to_input(torch.tensor([20.0, 20.0, 200.0, 40.0]))
+            tensor([ 10.,  35., 100.,  45.])
+        """
+        return boxes * boxes.new_tensor(self.scale * 2) + boxes.new_tensor(self.offset * 2)
+
+
+def read_image(path: str | Path) -> Picture:
+    """Reads a picture file as RGB.
+
+    Grey, palette, CMYK and 16-bit pictures are converted; transparency is dropped; the orientation that a camera
+    noted is applied, so that the picture is the one a person sees.
+
+    Args:
+        path: Any format that Pillow reads.
+
+    Returns:
+        uint8, shape (height, width, 3).
+
+    Raises:
+        ImageError: If the file is missing, a directory, empty, broken, or holds numbers without a known range.
+    """
+    with _opened(path) as image:
+        orientation = _orientation(image)
+        return np.asarray(_upright(_to_rgb(image, path), orientation))
+
+
+def picture_size(path: str | Path) -> tuple[int, int]:
+    """Returns (height, width) of the picture that :func:`read_image` would return, from the file's header alone.
+
+    Raises:
+        ImageError: As :func:`read_image`, as far as a header shows it.
+    """
+    with _opened(path) as image:
+        width, height = image.size
+        return (width, height) if _orientation(image) >= 5 else (height, width)
+
+
+def to_input(picture: Picture, task: TaskSpec) -> tuple[Tensor, Placement]:
+    """Brings a picture to the input of a network.
+
+    ``"stretch"`` resizes to the input size whatever the aspect; ``"letterbox"`` keeps the aspect, centres, and fills
+    with grey 0.5; ``"center_crop"`` resizes the short side to 256/224 of the input's and cuts the middle out.
+
+    Args:
+        picture: uint8, shape (height, width, 3).
+        task: ``input_size``, ``resize``, ``mean`` and ``std`` are used.
+
+    Returns:
+        float32, shape (3, H, W), and where the picture lies in it.
+
+    Raises:
+        ConfigError: If the task names no input size or an unknown way to resize.
+        ImageError: If ``picture`` is not uint8 of shape (height, width, 3).
+    """
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
+        raise ImageError(f"a picture is uint8 of shape (height, width, 3); got {picture.dtype} {picture.shape}")
+    if min(task.input_size) < 1:
+        raise ConfigError(f"the model's task gives no input size (got {task.input_size}); expected (height, width)")
+    if task.resize == "stretch":
+        values, placement = _stretch(picture, task.input_size)
+    elif task.resize == "letterbox":
+        values, placement = _letterbox(picture, task.input_size)
+    elif task.resize == "center_crop":
+        values, placement = _center_crop(picture, task.input_size)
+    else:
+        raise ConfigError(f"unknown resize {task.resize!r}; expected stretch, letterbox or center_crop")
+    if task.mean != (0.0, 0.0, 0.0) or task.std != (1.0, 1.0, 1.0):
+        values = (values - torch.tensor(task.mean).view(3, 1, 1)) / torch.tensor(task.std).view(3, 1, 1)
+    return values, placement
+
+
+def _stretch(picture: Picture, size: tuple[int, int]) -> tuple[Tensor, Placement]:
+    height, width = picture.shape[:2]
+    placement = Placement((size[1] / width, size[0] / height), (0.0, 0.0), (height, width))
+    return _resized(picture, size), placement
+
+
+def _letterbox(picture: Picture, size: tuple[int, int]) -> tuple[Tensor, Placement]:
+    height, width = picture.shape[:2]
+    scale = min(size[0] / height, size[1] / width)
+    inner = (max(1, round(height * scale)), max(1, round(width * scale)))
+    top, left = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
+    values = torch.full((3, *size), _GREY)
+    values[:, top : top + inner[0], left : left + inner[1]] = _resized(picture, inner)
+    placement = Placement((inner[1] / width, inner[0] / height), (float(left), float(top)), (height, width))
+    return values, placement
+
+
+def _center_crop(picture: Picture, size: tuple[int, int]) -> tuple[Tensor, Placement]:
+    height, width = picture.shape[:2]
+    scale = max(size[0] / height, size[1] / width) * _CENTER_CROP_MARGIN
+    outer = (max(size[0], round(height * scale)), max(size[1], round(width * scale)))
+    top, left = (outer[0] - size[0]) // 2, (outer[1] - size[1]) // 2
+    values = _resized(picture, outer)[:, top : top + size[0], left : left + size[1]]
+    placement = Placement((outer[1] / width, outer[0] / height), (float(-left), float(-top)), (height, width))
+    return values.contiguous(), placement
+
+
+def _resized(picture: Picture, size: tuple[int, int]) -> Tensor:
+    """The picture at ``size``, float32 in [0, 1], shape (3, height, width)."""
+    resized = Image.fromarray(picture).resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(resized)).permute(2, 0, 1).to(torch.float32).div_(255.0)
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Image.Image]:
+    """Opens a picture file and turns whatever goes wrong with it, then or in the block, into an :class:`ImageError`."""
+    path = Path(path)
+    if path.is_dir():
+        raise ImageError(f"{path}: is a directory; expected a picture file")
+    if not path.exists():
+        raise ImageError(f"{path}: no such file; expected a picture")
+    if path.stat().st_size == 0:
+        raise ImageError(f"{path}: is empty; expected a picture")
+    try:
+        with Image.open(path) as image:
+            yield image
+    except (SapwoodError, MemoryError):
+        raise
+    except Exception as error:  # Pillow raises a dozen types for broken files, struct.error and KeyError among them
+        raise ImageError(f"{path}: cannot be read as a picture ({error})") from error
+
+
+def _orientation(image: Image.Image) -> int:
+    """The Exif orientation, 1 (upright) where there is none or the Exif block is damaged."""
+    if "exif" not in image.info:
+        return 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            value = image.getexif().get(_ORIENTATION_TAG, 1)
+        except (OSError, ValueError, SyntaxError):
+            return 1
+    return value if value in _TURNS else 1
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
+
+
+def _to_rgb(image: Image.Image, path: str | Path) -> Image.Image:
+    if image.mode == "F":
+        raise ImageError(f"{path}: holds floating-point numbers without a known range; expected 8 or 16 bits a channel")
+    if image.mode in _SIXTEEN_BIT_MODES:
+        return _from_sixteen_bits(image, path).convert("RGB")
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def _from_sixteen_bits(image: Image.Image, path: str | Path) -> Image.Image:
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 0xFFFF:
+        raise ImageError(f"{path}: holds values {values.min()}..{values.max()}; expected at most 16 bits a channel")
+    return Image.fromarray((values >> 8).astype(np.uint8))
+
+

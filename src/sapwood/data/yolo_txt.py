@@ -1,0 +1,265 @@
+"""Reads detection data sets with one text file a picture, a line ``class cx cy w h`` a box, in fractions of the picture.
+
+Three ways to say where they are: the folders ``images/<split>`` and ``labels/<split>``; a ``data.yaml``; Darknet's ``.data``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from sapwood.data.checks import (
+    PICTURE_SUFFIXES,
+    Box,
+    ClassMap,
+    Findings,
+    OnBad,
+    box_problem,
+    clipped,
+    image_ids,
+    map_classes,
+    read_text,
+    unknown_class,
+)
+from sapwood.data.images import picture_size, read_image
+from sapwood.errors import DataError, ImageError
+from sapwood.types import DetectionDataset, DetectionSample
+
+LAYOUT = "images/<split>/ and labels/<split>/, a data.yaml, or a Darknet .data file (YOLO)"
+
+_SPLIT_NAMES = {"val": ("val", "valid", "validation"), "valid": ("valid", "val"), "train": ("train",), "test": ("test",)}
+_PICTURE_FOLDERS = ("images", "JPEGImages")
+_ROUNDING = 1e-3
+"""How far outside [0, 1] a written coordinate may be: label files are rounded to as few as three digits."""
+
+
+@dataclass(frozen=True)
+class YoloSource:
+    """Where the parts of a YOLO data set are.
+
+    Attributes:
+        name: For reports.
+        splits: For each split the folders of its pictures, or files that list them.
+        class_names: Empty where the data set does not say.
+    """
+
+    name: str
+    splits: Mapping[str, tuple[Path, ...]]
+    class_names: tuple[str, ...] = ()
+
+
+def folder_source(root: Path) -> YoloSource | None:
+    """Recognises ``images/<split>`` with ``labels/``, or ``<split>/images`` with ``<split>/labels``; None for neither."""
+    if (root / "images").is_dir() and (root / "labels").is_dir():
+        splits = {folder.name: (folder,) for folder in _subfolders(root / "images")}
+    else:
+        splits = {
+            folder.name: (folder / "images",)
+            for folder in _subfolders(root)
+            if (folder / "images").is_dir() and (folder / "labels").is_dir()
+        }
+    return YoloSource(root.name, splits, _listed_names(root)) if splits else None
+
+
+def yaml_source(file: Path) -> YoloSource:
+    """Reads a ``data.yaml``: ``path`` (optional), ``train``/``val``/``test`` (folders or lists of pictures), ``names``.
+
+    Raises:
+        DataError: If it is not such YAML.
+    """
+    try:
+        record = yaml.safe_load(read_text(file, "a data.yaml"))
+    except yaml.YAMLError as error:
+        raise DataError(f"{file}: is not YAML ({error})") from error
+    if not isinstance(record, dict):
+        raise DataError(f"{file}: expected a mapping with train, val and names")
+    root = file.parent / str(record.get("path") or "")
+    splits = {}
+    for split in ("train", "val", "valid", "test"):
+        entries = record.get(split) or ()
+        entries = (entries,) if isinstance(entries, str) else entries
+        if entries:
+            splits[split] = tuple(_first_existing(str(entry), (root, file.parent)) for entry in entries)
+    return YoloSource(file.parent.name, splits, _yaml_names(record.get("names"), file))
+
+
+def darknet_source(file: Path) -> YoloSource:
+    """Reads Darknet's ``.data``: ``train =``, ``valid =`` (files that list pictures) and ``names =``.
+
+    Raises:
+        DataError: If a line is not ``key = value``.
+    """
+    options = {}
+    for number, line in enumerate(read_text(file, "a Darknet .data file").split("\n"), start=1):
+        text = line.split("#")[0].strip()
+        key, equals, value = (part.strip() for part in text.partition("="))
+        if text and not equals:
+            raise DataError(f"{file}:{number}: {text!r}; expected key = value")
+        options[key] = value
+    folders = (file.parent, file.parent.parent, Path())
+    splits = {
+        split: (_first_existing(options[split], folders),) for split in ("train", "valid", "test") if options.get(split)
+    }
+    names: tuple[str, ...] = ()
+    if options.get("names"):
+        names = _names(_first_existing(options["names"], folders))
+    return YoloSource(file.stem, splits, names)
+
+
+def open_yolo(source: YoloSource, split: str, class_names: Sequence[str], on_bad: OnBad) -> DetectionDataset:
+    """Opens one split. A picture without a label file has no boxes; at least one picture must have a label file.
+
+    Args:
+        source: Where the parts are.
+        split: Name of the split; ``val`` and ``valid`` mean the same.
+        class_names: The model's class names. They name the labels where the data set has no names; else they map by name.
+        on_bad: What a bad line, label file or picture does.
+
+    Raises:
+        DataError: If there is no such split, it is empty or unlabelled, or (``on_bad="error"``) a line is bad.
+    """
+    found = next((name for name in _SPLIT_NAMES.get(split, (split,)) if name in source.splits), None)
+    if found is None:
+        there = ", ".join(sorted(source.splits)) or "none"
+        raise DataError(f"{source.name}: no split {split!r}; it has the splits: {there}")
+    findings = Findings(on_bad)
+    places = source.splits[found]
+    pictures = [picture for place in places for picture in _pictures(place)]
+    if not pictures:
+        raise DataError(f"{', '.join(map(str, places))}: holds no pictures")
+    labels = [_label_file(picture) for picture in pictures]
+    if not any(label.is_file() for label in labels):
+        raise DataError(f"{source.name} {split}: none of its {len(pictures)} pictures has labels; expected {labels[0]}")
+    classes = _classes(source, labels, class_names)
+    samples = []
+    for picture, label, image_id in zip(pictures, labels, image_ids(pictures), strict=True):
+        sample = _sample(picture, label, image_id, classes, findings)
+        if sample is not None:
+            samples.append(sample)
+    return DetectionDataset(f"{source.name} {found}", tuple(samples), classes.class_names, tuple(findings.skipped))
+
+
+def _classes(source: YoloSource, labels: Sequence[Path], class_names: Sequence[str]) -> ClassMap:
+    if source.class_names:
+        return map_classes(source.class_names, class_names)
+    if class_names:
+        return map_classes(class_names, ())
+    highest = max((number for label in labels for number in _class_numbers(label)), default=-1)
+    if highest < 0:
+        raise DataError(f"{source.name}: its label files hold no boxes and nothing names its classes")
+    return map_classes([f"class{number}" for number in range(highest + 1)], ())
+
+
+def _class_numbers(label: Path) -> list[int]:
+    if not label.is_file():
+        return []
+    words = [line.split()[0] for line in read_text(label, "labels").split("\n") if line.strip()]
+    return [int(word) for word in words if word.isdecimal()]
+
+
+def _sample(
+    picture: Path, label: Path, image_id: str, classes: ClassMap, findings: Findings
+) -> DetectionSample | None:
+    try:
+        size = picture_size(picture)
+    except ImageError as error:
+        findings.bad(str(error), ImageError)
+        return None
+    rows: list[tuple[Box, int]] = []
+    try:
+        lines = read_text(label, "lines of class cx cy w h").split("\n") if label.is_file() else []
+    except DataError as error:
+        findings.bad(str(error))
+        return None
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        row, problem = _parse_line(line, size, classes)
+        if row is None:
+            findings.bad(f"{label}:{number}: {problem}")
+        else:
+            rows.append(row)
+    return DetectionSample(
+        image_id,
+        np.array([box for box, _ in rows], np.float32).reshape(-1, 4),
+        np.array([label for _, label in rows], np.int64),
+        np.zeros(len(rows), np.bool_),
+        partial(read_image, picture),
+    )
+
+
+def _parse_line(line: str, size: tuple[int, int], classes: ClassMap) -> tuple[tuple[Box, int] | None, str]:
+    """The box and label of one line, or None and what is wrong with it."""
+    words = line.split()
+    try:
+        number, values = int(words[0]), tuple(float(word) for word in words[1:])
+    except ValueError:
+        return None, f"{line.strip()!r}; expected a class number and four numbers cx cy w h"
+    if len(values) != 4:
+        return None, f"{len(words)} fields; expected 5: class cx cy w h"
+    if not 0 <= number < len(classes.label_of):
+        return None, f"class {number} is out of range; the data set has {len(classes.label_of)} classes"
+    if not all(-_ROUNDING <= value <= 1 + _ROUNDING for value in values):
+        return None, f"cx cy w h = {' '.join(words[1:])}; expected fractions of the picture in [0, 1]"
+    label = classes.label_of[number]
+    if label is None:
+        return None, unknown_class(classes.own_names[number], classes.class_names)
+    height, width = size
+    cx, cy, w, h = (value * side for value, side in zip(values, (width, height, width, height), strict=True))
+    box = (cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2)
+    problem = box_problem(box, size)
+    return (None, problem) if problem else ((clipped(box, size), label), "")
+
+
+def _pictures(place: Path) -> list[Path]:
+    """The pictures of a folder (and its subfolders), or of a file that lists them."""
+    if place.is_dir():
+        return sorted(path for path in place.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+    lines = read_text(place, "a folder of pictures, or a file that lists them").split("\n")
+    return [_first_existing(line.strip(), (place.parent, Path())) for line in lines if line.strip()]
+
+
+def _label_file(picture: Path) -> Path:
+    """The label file of a picture: in ``labels`` beside the innermost ``images`` folder, or beside the picture."""
+    beside = picture.with_suffix(".txt")
+    for position in reversed(range(len(beside.parts) - 1)):
+        if beside.parts[position] in _PICTURE_FOLDERS and not beside.is_file():
+            return Path(*beside.parts[:position], "labels", *beside.parts[position + 1 :])
+    return beside
+
+
+def _first_existing(name: str, folders: Sequence[Path]) -> Path:
+    """``name`` below the first of ``folders`` that holds it; below the first of all where none does."""
+    path = Path(name).expanduser()
+    return next((folder / path for folder in folders if (folder / path).exists()), folders[0] / path)
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _listed_names(root: Path) -> tuple[str, ...]:
+    listed = [root / "classes.txt", *sorted(root.glob("*.names"))]
+    there = [file for file in listed if file.is_file()]
+    return _names(there[0]) if there else ()
+
+
+def _names(file: Path) -> tuple[str, ...]:
+    lines = read_text(file, "class names, one a line").split("\n")
+    return tuple(line.strip() for line in lines if line.strip())
+
+
+def _yaml_names(names: Any, file: Path) -> tuple[str, ...]:
+    if names is None:
+        return ()
+    if isinstance(names, list):
+        return tuple(str(name) for name in names)
+    if isinstance(names, dict) and set(names) == set(range(len(names))):
+        return tuple(str(names[number]) for number in range(len(names)))
+    raise DataError(f"{file}: names is a list, or a mapping from 0, 1, ... to names; got {names!r}")
