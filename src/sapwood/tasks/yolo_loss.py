@@ -1,0 +1,178 @@
+"""The loss a YOLO detector is trained with: objectness, class and box."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.ops import box_iou, complete_box_iou_loss
+
+from sapwood.errors import ShapeError
+from sapwood.tasks.yolo_assign import Assignment, DetectionTargets, anchors_in_pixels, assign
+from sapwood.types import YoloHead
+
+SIZE_FACTORS = (1e-4, 1e4)
+"""A box is between these many anchors wide and high while training: beyond, exp overflows and CIoU divides 0 by 0."""
+
+
+@dataclass(frozen=True)
+class YoloLoss:
+    r"""Measures the raw maps of a detector against the true boxes.
+
+    .. math::
+        L = \frac{1}{P} \Big( g_{box} \sum_{p} (1 - \mathrm{CIoU}_p) + g_{obj} \sum_{c} \mathrm{BCE}(o_c, \hat o_c)
+            + g_{cls} \sum_{p} \sum_{k} \mathrm{BCE}(c_{pk}, \hat c_{pk}) \Big)
+
+    over the P places p that answer for a true box (see :func:`sapwood.tasks.yolo_assign.assign`) and all places c.
+    A place that answers for none but whose box overlaps a true one by more than ``ignore_threshold`` is left out of the
+    objectness. Dividing by P rather than by the number of places gives every head the weight of its positives, whatever
+    the size of its map. Region heads with ``softmax`` score their classes by cross-entropy.
+
+    Attributes:
+        heads: How the maps are read, in the order of the maps.
+        input_size: (height, width) in pixels.
+        box_gain: Weight of the box term.
+        objectness_gain: Weight of the objectness term.
+        class_gain: Weight of the class term.
+        ignore_threshold: Darknet's ``ignore_thresh``.
+        assign_threshold: Darknet's ``iou_thresh``: shape overlap from which further anchors answer.
+        iou_objectness: How far the objectness to learn goes from 1 (at 0) to the box's CIoU (at 1).
+        label_smoothing: Class targets are this far from 0 and 1, in all.
+
+    References:
+        Bochkovskiy et al., YOLOv4, 2020, arXiv:2004.10934; Zheng et al., Distance-IoU Loss, 2020, arXiv:1911.08287,
+        eq. 10 (CIoU).
+    """
+
+    heads: tuple[YoloHead, ...]
+    input_size: tuple[int, int]
+    box_gain: float = 5.0
+    objectness_gain: float = 1.0
+    class_gain: float = 1.0
+    ignore_threshold: float = 0.7
+    assign_threshold: float = 0.213
+    iou_objectness: float = 0.0
+    label_smoothing: float = 0.0
+
+    def __call__(self, maps: Sequence[Tensor], targets: DetectionTargets) -> dict[str, Tensor]:
+        """Returns the loss of a batch.
+
+        Args:
+            maps: One raw map a head, each of shape (B, A * (5 + classes), H, W).
+            targets: One (boxes, labels) pair a picture, boxes (N, 4) as x1, y1, x2, y2 in input pixels.
+
+        Returns:
+            Scalars ``"box"``, ``"objectness"``, ``"class"`` (weighted, per positive place) and ``"total"``, their sum.
+
+        Raises:
+            ShapeError: If the maps are not those of ``heads``, or the batch sizes differ.
+            TrainingError: If a box has no area, or a label is out of range.
+        """
+        self._check(maps, targets)
+        sizes = [(int(head_map.shape[2]), int(head_map.shape[3])) for head_map in maps]
+        assignments = assign(targets, self.heads, sizes, self.input_size, threshold=self.assign_threshold)
+        positives = max(1, sum(len(assignment) for assignment in assignments))
+        parts = [
+            self._head_terms(_HeadMap.of(head_map, head, self.input_size), assignment, targets)
+            for head_map, head, assignment in zip(maps, self.heads, assignments, strict=True)
+        ]
+        box, objectness, classes = (torch.stack(terms).sum() / positives for terms in zip(*parts, strict=True))
+        loss = {
+            "box": self.box_gain * box,
+            "objectness": self.objectness_gain * objectness,
+            "class": self.class_gain * classes,
+        }
+        return {**loss, "total": loss["box"] + loss["objectness"] + loss["class"]}
+
+    def _check(self, maps: Sequence[Tensor], targets: DetectionTargets) -> None:
+        if len(maps) != len(self.heads):
+            raise ShapeError(f"{len(maps)} maps came for {len(self.heads)} heads")
+        for number, (head_map, head) in enumerate(zip(maps, self.heads, strict=True)):
+            channels = len(head.anchors) * (5 + head.num_classes)
+            if head_map.ndim != 4 or head_map.shape[:2] != (len(targets), channels):
+                wanted = f"({len(targets)}, {channels}, H, W)"
+                raise ShapeError(f"map {number} has shape {tuple(head_map.shape)}; expected {wanted}")
+
+    def _head_terms(
+        self, head_map: _HeadMap, assignment: Assignment, targets: DetectionTargets
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Sums over one head: box, objectness, class."""
+        device = head_map.values.device
+        place = tuple(
+            index.to(device) for index in (assignment.image, assignment.anchor, assignment.row, assignment.column)
+        )
+        found = head_map.values[place]  # shape: (M, 5 + classes)
+        boxes = head_map.boxes(found, anchor=place[1], row=place[2], column=place[3])
+        truth = assignment.boxes.to(boxes)
+        box_terms = complete_box_iou_loss(boxes, truth, reduction="none")
+        objectness = torch.zeros_like(head_map.values[..., 4])
+        fit = (1 - box_terms.detach()).clamp(min=0)
+        objectness[place] = 1 - self.iou_objectness * (1 - fit)
+        counted = ~self._ignored(head_map, targets)
+        counted[place] = True
+        probability = _cross_entropy(head_map.values[..., 4], objectness, logistic=head_map.head.new_coords)
+        classes = self._class_terms(head_map.head, found[:, 5:], assignment.labels.to(device))
+        return box_terms.sum(), (probability * counted).sum(), classes
+
+    def _class_terms(self, head: YoloHead, scores: Tensor, labels: Tensor) -> Tensor:
+        if head.softmax:
+            return F.cross_entropy(scores, labels, reduction="sum", label_smoothing=self.label_smoothing)
+        truth = F.one_hot(labels, head.num_classes).to(scores)
+        truth = truth * (1 - self.label_smoothing) + self.label_smoothing / 2
+        return _cross_entropy(scores, truth, logistic=head.new_coords).sum()
+
+    @torch.no_grad()
+    def _ignored(self, head_map: _HeadMap, targets: DetectionTargets) -> Tensor:  # shape: (B, A, H, W), bool
+        """The places whose box overlaps some true box by more than ``ignore_threshold``."""
+        ignored = torch.zeros_like(head_map.values[..., 4], dtype=torch.bool)
+        boxes = head_map.all_boxes()
+        for image, (truth, _) in enumerate(targets):
+            if len(truth):
+                best = box_iou(boxes[image].reshape(-1, 4), truth.to(boxes)).amax(dim=1)
+                ignored[image] = (best > self.ignore_threshold).reshape(ignored[image].shape)
+        return ignored
+
+
+@dataclass(frozen=True)
+class _HeadMap:
+    """One head's raw map, laid out by anchor and cell, with what turns it into boxes."""
+
+    values: Tensor  # shape: (B, A, H, W, 5 + classes)
+    head: YoloHead
+    anchors: Tensor  # shape: (A, 2), input pixels
+    stride: Tensor  # shape: (2,), input pixels a cell, x and y
+
+    @staticmethod
+    def of(head_map: Tensor, head: YoloHead, input_size: tuple[int, int]) -> _HeadMap:
+        batch, _, rows, columns = head_map.shape
+        values = head_map.reshape(batch, len(head.anchors), 5 + head.num_classes, rows, columns).movedim(2, -1)
+        stride = (input_size[1] / columns, input_size[0] / rows)
+        return _HeadMap(values, head, anchors_in_pixels(head, stride).to(values), values.new_tensor(stride))
+
+    def boxes(self, values: Tensor, *, anchor: Tensor, row: Tensor, column: Tensor) -> Tensor:  # shape: (..., 4)
+        """Decodes ``values`` (..., 5 + classes) of the given places to x1, y1, x2, y2 in input pixels."""
+        head = self.head
+        cell = torch.stack([column, row], dim=-1)
+        offset = values[..., :2] if head.new_coords else values[..., :2].sigmoid()
+        centre = (offset * head.scale_x_y - (head.scale_x_y - 1) / 2 + cell) * self.stride
+        raw = values[..., 2:4]
+        factor = (2 * raw).square() if head.new_coords else raw.clamp(max=math.log(SIZE_FACTORS[1])).exp()
+        half = factor.clamp(*SIZE_FACTORS) * self.anchors[anchor] / 2
+        return torch.cat([centre - half, centre + half], dim=-1)
+
+    def all_boxes(self) -> Tensor:  # shape: (B, A, H, W, 4)
+        """Decodes every place."""
+        ranges = [torch.arange(count, device=self.values.device) for count in self.values.shape[1:4]]
+        anchor, row, column = torch.meshgrid(*ranges, indexing="ij")
+        return self.boxes(self.values, anchor=anchor, row=row, column=column)
+
+
+def _cross_entropy(scores: Tensor, truth: Tensor, *, logistic: bool) -> Tensor:
+    """Binary cross-entropy of each element; ``logistic`` scores are probabilities already."""
+    if logistic:
+        return F.binary_cross_entropy(scores, truth, reduction="none")
+    return F.binary_cross_entropy_with_logits(scores, truth, reduction="none")
