@@ -1,0 +1,21 @@
+"""Darknet: ``.cfg`` and ``.weights`` files, and the networks they describe."""
+
+from __future__ import annotations
+
+from sapwood.models.darknet.cfg import Cfg, Section, parse_cfg, write_cfg
+from sapwood.models.darknet.header import Header
+from sapwood.models.darknet.network import DarknetNetwork, LayerRow
+from sapwood.models.darknet.weights import ReadResult, read_weights, write_weights
+
+__all__ = [
+    "Cfg",
+    "DarknetNetwork",
+    "Header",
+    "LayerRow",
+    "ReadResult",
+    "Section",
+    "parse_cfg",
+    "read_weights",
+    "write_cfg",
+    "write_weights",
+]

@@ -1,0 +1,91 @@
+"""From a model specification to a :class:`~sapwood.types.ModelBundle`, by the loader that knows its kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from torch import Tensor
+
+from sapwood.errors import SpecError
+from sapwood.registry import Registry
+from sapwood.types import ModelBundle, ModelSource
+
+State: TypeAlias = Mapping[str, Tensor]
+"""The tensors of a model by name, as ``state_dict`` gives them."""
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Reads one kind of model specification.
+
+    Attributes:
+        form: How a specification of this kind looks, for messages.
+        matches: Whether a specification is of this kind.
+        load: Reads a specification, with the weights and the class names given beside it.
+        rebuild: Builds the architecture of a source again, for tensors like these; their values are filled in later.
+    """
+
+    form: str
+    matches: Callable[[str], bool]
+    load: Callable[[str, Path | None, Path | None], ModelBundle]
+    rebuild: Callable[[ModelSource, State], ModelBundle]
+
+
+LOADERS: Registry[Loader] = Registry("model kind")
+"""The loaders by kind; a file of this folder registers each."""
+
+
+def load_model(spec: str, *, weights: str | Path | None = None, names: str | Path | None = None) -> ModelBundle:
+    """Loads a model.
+
+    Args:
+        spec: What to load: ``net.cfg`` (Darknet), ``torchvision:NAME``, ``timm:NAME``, ``package.module:factory``, or a
+            directory that :func:`~sapwood.models.save_model` wrote.
+        weights: Darknet ``.weights`` for a ``.cfg``, a state dict (``.safetensors``, ``.pth``) for the others. Without
+            it the weights are random.
+        names: A file of class names, one a line. Without it: the ``.names`` file beside a ``.cfg`` that has as many
+            lines as there are classes, or what the model's library says.
+
+    Returns:
+        The model in evaluation mode, with example inputs, task and source.
+
+    Raises:
+        SpecError: If ``spec`` is of no known kind, or names nothing that can be loaded.
+        CfgError: If a ``.cfg`` cannot be read or built.
+        WeightsError: If ``weights`` does not fit the model.
+        SavedModelError: If a saved directory is damaged.
+        MissingDependencyError: If the model's library is not installed.
+    """
+    spec = str(spec)
+    for kind in LOADERS:
+        if LOADERS[kind].matches(spec):
+            return LOADERS[kind].load(
+                spec, None if weights is None else Path(weights), None if names is None else Path(names)
+            )
+    forms = ", ".join(LOADERS[kind].form for kind in LOADERS)
+    raise SpecError(f"{spec!r} names no model; expected one of: {forms}")
+
+
+def read_names(path: Path, count: int | None = None) -> tuple[str, ...]:
+    """Reads class names, one a line; empty lines do not count.
+
+    Args:
+        path: The file.
+        count: The number of classes it must name; any number where None.
+
+    Raises:
+        SpecError: If the file cannot be read or names another number of classes.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise SpecError(f"{path}: cannot be read ({error.strerror}); expected a file of class names") from error
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{path}: is not UTF-8 text; expected a file of class names") from error
+    names = tuple(line.strip() for line in lines if line.strip())
+    if count is not None and len(names) != count:
+        raise SpecError(f"{path}: {len(names)} class names; expected {count}, one a class of the model")
+    return names
