@@ -1,4 +1,4 @@
-"""What every reader of annotations shares: stopping or skipping at bad input, box and class-name checks, picture ids."""
+"""What every reader of annotations shares: stopping or skipping at bad input, checks of boxes and classes, ids."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ class ClassMap:
 def map_classes(own: Sequence[str], wanted: Sequence[str]) -> ClassMap:
     """Maps a data set's classes to the model's by name, ignoring case, ``_`` and the VOC spelling of six COCO classes.
 
-    Where no name matches (the model's are placeholders, say) the data set's own names and order are kept. Where only some
-    match, the others have no label.
+    Where no name matches (the model's are placeholders, say) the data set's own names and order are kept. Where only
+    some match, the others have no label.
 
     Args:
         own: The data set's class names, in the order of its class numbers.
@@ -125,7 +125,8 @@ def unknown_class(name: str, known: Sequence[str]) -> str:
         >>> unknown_class("zebra", ["cat", "dog"])
         "class 'zebra' is not one of the 2 known: cat, dog"
     """
-    return f"class {name!r} is not one of the {len(known)} known: {', '.join(known[:5])}{', ...' if len(known) > 5 else ''}"
+    listed = ", ".join(known[:5]) + (", ..." if len(known) > 5 else "")
+    return f"class {name!r} is not one of the {len(known)} known: {listed}"
 
 
 def image_ids(files: Sequence[Path]) -> list[str]:

@@ -126,9 +126,7 @@ def _categories(record: Mapping[str, Any], file: Path) -> list[tuple[Any, str]]:
     return list(categories)
 
 
-def _pictures(
-    record: Mapping[str, Any], file: Path, findings: Findings
-) -> dict[Any, tuple[Path, tuple[int, int]]]:
+def _pictures(record: Mapping[str, Any], file: Path, findings: Findings) -> dict[Any, tuple[Path, tuple[int, int]]]:
     """Path and (height, width) of each picture, by the id that annotations use."""
     sizes: dict[Any, tuple[str, tuple[int, int]]] = {}
     for number, entry in enumerate(record["images"]):
@@ -139,7 +137,9 @@ def _pictures(
             continue
         key = _identifier(entry, "id")
         if key is None or min(size) < 1:
-            findings.bad(f"{file}: images[{number}]: id {key!r}, height {size[0]}, width {size[1]}; expected positive sizes")
+            findings.bad(
+                f"{file}: images[{number}]: id {key!r}, height {size[0]}, width {size[1]}; expected positive sizes"
+            )
             continue
         if key in sizes:
             raise DataError(f"{file}: images[{number}]: id {key} is there twice")

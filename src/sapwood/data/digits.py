@@ -1,7 +1,7 @@
 """The built-in detection data set: real handwritten digits scattered on cluttered backgrounds, made from a seed.
 
 The digits are the 1,797 of 8 x 8 pixels that scikit-learn ships (:func:`sklearn.datasets.load_digits`, from the UCI
-"Optical Recognition of Handwritten Digits"). Nothing is stored: a picture is drawn each time it is loaded, always the same.
+"Optical Recognition of Handwritten Digits"). Nothing is stored: a picture is drawn, always the same, when it is loaded.
 """
 
 from __future__ import annotations
@@ -59,13 +59,15 @@ def digits_dataset(
 ) -> DetectionDataset:
     """Makes a split of the built-in data set: pictures with one to seven handwritten digits, ten classes.
 
-    Splits share neither handwritten digits nor random streams. The same arguments give the same pictures on every machine.
+    Splits share neither handwritten digits nor random streams. The same arguments give the same pictures on every
+    machine.
 
     Args:
         split: ``"train"``, ``"val"`` or ``"test"``.
-        size: (height, width) of each picture in pixels, at least 64 each. Digits are 9 % to 50 % of the shorter side high.
-        num_images: Pictures; 2,000 for ``"train"`` and 200 for the others where not given. Any number may be asked for, and
-            the first pictures stay the same.
+        size: (height, width) of each picture in pixels, at least 64 each. Digits are 9 % to 50 % of the shorter side
+            high.
+        num_images: Pictures; 2,000 for ``"train"`` and 200 for the others where not given. Any number may be asked for,
+            and the first pictures stay the same.
         seed: Chooses another data set of the same kind.
 
     Returns:
@@ -103,7 +105,7 @@ def _sample(key: tuple[int, int, int], split: str, size: tuple[int, int]) -> Det
 
 
 def _place_digits(rng: np.random.Generator, split: str, size: tuple[int, int]) -> tuple[_PlacedDigit, ...]:
-    """Chooses the digits of a picture and where they stand; what finds no room is left out, the first always finds some."""
+    """Chooses the digits of a picture and where they stand; what finds no room is left out."""
     glyphs = _split_glyphs()[split]
     labels = _digits()[1]
     scale = min(size) / _REFERENCE_SIDE
@@ -237,7 +239,8 @@ def _ink(glyph: int, turn: float) -> _Bytes:
     turned = Image.fromarray(_digits()[0][glyph]).rotate(turn, Image.Resampling.BILINEAR)
     crisp = turned.point(_crispness())
     box = crisp.point(lambda value: 255 if value >= _INK else 0).getbbox()
-    return np.asarray(crisp.crop(box))
+    ink: _Bytes = np.asarray(crisp.crop(box))
+    return ink
 
 
 @cache

@@ -48,9 +48,7 @@ def draw_detections(picture: Picture, detections: Detections, class_names: Seque
     height, width = picture.shape[:2]
     line = max(1, round(min(height, width) / 220))
     font = ImageFont.load_default(size=max(9, round(min(height, width) / 32)))
-    rows = list(
-        zip(detections.boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True)
-    )
+    rows = list(zip(detections.boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True))
     for box, _, label in reversed(rows):
         x1, y1, x2, y2 = (round(edge) for edge in box)
         draw.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=class_color(label), width=line)

@@ -223,5 +223,3 @@ def _from_sixteen_bits(image: Image.Image, path: str | Path) -> Image.Image:
     if values.min() < 0 or values.max() > 0xFFFF:
         raise ImageError(f"{path}: holds values {values.min()}..{values.max()}; expected at most 16 bits a channel")
     return Image.fromarray((values >> 8).astype(np.uint8))
-
-

@@ -25,7 +25,7 @@ def open_detection(
     """Opens a detection data set: COCO json, YOLO txt or Pascal VOC xml, recognised by what ``path`` holds.
 
     Args:
-        path: A folder, an annotation file (``.json``, ``data.yaml``, ``.data``), or ``"digits"`` for the built-in data set.
+        path: A folder, an annotation file (``.json``, ``data.yaml``, ``.data``), or ``"digits"`` for the built-in one.
         split: Which part. A ``.json`` file is one split by itself.
         class_names: The model's class names, so that labels are the model's class numbers. Classes are matched by name;
             where no name matches, the data set's own order is kept.

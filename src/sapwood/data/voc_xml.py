@@ -71,10 +71,10 @@ def open_voc(root: Path, split: str, class_names: Sequence[str], on_bad: OnBad) 
         objects = _read_annotation(root / "Annotations" / f"{stem}.xml", findings)
         if objects is not None:
             annotations[stem] = objects
-    own, classes = _classes(root, annotations, class_names)
+    classes = _classes(root, annotations, class_names)
     samples = []
     for stem, objects in annotations.items():
-        sample = _sample(root, stem, objects, dict(zip(own, classes.label_of, strict=True)), classes, findings)
+        sample = _sample(root, stem, objects, classes, findings)
         if sample is not None:
             samples.append(sample)
     return DetectionDataset(f"{root.name} {split}", tuple(samples), classes.class_names, tuple(findings.skipped))
@@ -123,12 +123,11 @@ def _edges(node: ElementTree.Element) -> Box | None:
     return x1 - 1, y1 - 1, x2, y2
 
 
-def _classes(
-    root: Path, annotations: dict[str, list[_Object]], class_names: Sequence[str]
-) -> tuple[list[str], ClassMap]:
+def _classes(root: Path, annotations: dict[str, list[_Object]], class_names: Sequence[str]) -> ClassMap:
     """The data set's own names and their map to labels.
 
-    The names of all annotations are read only where the model's do not settle the order: it must be the same for every split.
+    The names of all annotations are read only where the model's do not settle the order, so that it is the same for
+    every split.
     """
     listed = root / "classes.txt"
     if listed.is_file():
@@ -138,31 +137,29 @@ def _classes(
         own = sorted({item.name for objects in annotations.values() for item in objects})
     classes = map_classes(own, class_names)
     if listed.is_file() or (class_names and classes.class_names == tuple(class_names)):
-        return own, classes
+        return classes
     everything = Findings("skip")
     for file in sorted((root / "Annotations").glob("*.xml")):
         own += [item.name for item in _read_annotation(file, everything) or ()]
     own = sorted(set(own))
-    return own, map_classes(own, class_names)
+    return map_classes(own, class_names)
 
 
 def _sample(
-    root: Path,
-    stem: str,
-    objects: Sequence[_Object],
-    label_of: dict[str, int | None],
-    classes: ClassMap,
-    findings: Findings,
+    root: Path, stem: str, objects: Sequence[_Object], classes: ClassMap, findings: Findings
 ) -> DetectionSample | None:
     picture = _picture(root, stem)
     if picture is None:
-        findings.bad(f"{root / 'JPEGImages' / stem}: no such picture; expected .jpg, .png or another format", ImageError)
+        findings.bad(
+            f"{root / 'JPEGImages' / stem}: no such picture; expected .jpg, .png or another format", ImageError
+        )
         return None
     try:
         size = picture_size(picture)
     except ImageError as error:
         findings.bad(str(error), ImageError)
         return None
+    label_of = dict(zip(classes.own_names, classes.label_of, strict=True))
     kept: list[tuple[Box, int, bool]] = []
     for number, item in enumerate(objects, start=1):
         label = label_of.get(item.name)

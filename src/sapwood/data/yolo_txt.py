@@ -1,6 +1,7 @@
-"""Reads detection data sets with one text file a picture, a line ``class cx cy w h`` a box, in fractions of the picture.
+"""Reads detection data sets with a text file a picture, a line ``class cx cy w h`` a box, in fractions of the picture.
 
-Three ways to say where they are: the folders ``images/<split>`` and ``labels/<split>``; a ``data.yaml``; Darknet's ``.data``.
+Three ways to say where they are: the folders ``images/<split>`` and ``labels/<split>``; a ``data.yaml``; a Darknet
+``.data`` file.
 """
 
 from __future__ import annotations
@@ -33,7 +34,12 @@ from sapwood.types import DetectionDataset, DetectionSample
 
 LAYOUT = "images/<split>/ and labels/<split>/, a data.yaml, or a Darknet .data file (YOLO)"
 
-_SPLIT_NAMES = {"val": ("val", "valid", "validation"), "valid": ("valid", "val"), "train": ("train",), "test": ("test",)}
+_SPLIT_NAMES = {
+    "val": ("val", "valid", "validation"),
+    "valid": ("valid", "val"),
+    "train": ("train",),
+    "test": ("test",),
+}
 _PICTURE_FOLDERS = ("images", "JPEGImages")
 _ROUNDING = 1e-3
 """How far outside [0, 1] a written coordinate may be: label files are rounded to as few as three digits."""
@@ -55,7 +61,7 @@ class YoloSource:
 
 
 def folder_source(root: Path) -> YoloSource | None:
-    """Recognises ``images/<split>`` with ``labels/``, or ``<split>/images`` with ``<split>/labels``; None for neither."""
+    """Recognises ``images/<split>`` with ``labels/``, or ``<split>/images`` with ``<split>/labels``; else None."""
     if (root / "images").is_dir() and (root / "labels").is_dir():
         splits = {folder.name: (folder,) for folder in _subfolders(root / "images")}
     else:
@@ -118,7 +124,8 @@ def open_yolo(source: YoloSource, split: str, class_names: Sequence[str], on_bad
     Args:
         source: Where the parts are.
         split: Name of the split; ``val`` and ``valid`` mean the same.
-        class_names: The model's class names. They name the labels where the data set has no names; else they map by name.
+        class_names: The model's class names. They name the labels where the data set has no names; else labels map to
+            them by name.
         on_bad: What a bad line, label file or picture does.
 
     Raises:
@@ -163,9 +170,7 @@ def _class_numbers(label: Path) -> list[int]:
     return [int(word) for word in words if word.isdecimal()]
 
 
-def _sample(
-    picture: Path, label: Path, image_id: str, classes: ClassMap, findings: Findings
-) -> DetectionSample | None:
+def _sample(picture: Path, label: Path, image_id: str, classes: ClassMap, findings: Findings) -> DetectionSample | None:
     try:
         size = picture_size(picture)
     except ImageError as error:

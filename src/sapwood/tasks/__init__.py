@@ -1,0 +1,20 @@
+"""What accuracy and loss mean for a model: detection (decode, NMS, mAP, YOLO loss), classification (top-1, top-5)."""
+
+from sapwood.tasks.decode import decode
+from sapwood.tasks.detection import detect
+from sapwood.tasks.evaluation import evaluate
+from sapwood.tasks.mean_ap import AveragePrecision, mean_average_precision
+from sapwood.tasks.postprocess import postprocess
+from sapwood.tasks.running import Progress
+from sapwood.tasks.yolo_loss import YoloLoss
+
+__all__ = [
+    "AveragePrecision",
+    "Progress",
+    "YoloLoss",
+    "decode",
+    "detect",
+    "evaluate",
+    "mean_average_precision",
+    "postprocess",
+]

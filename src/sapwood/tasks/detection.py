@@ -1,0 +1,119 @@
+"""Detectors: finding objects in pictures, and measuring how well."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from sapwood.data import to_input
+from sapwood.data.checks import Findings, OnBad
+from sapwood.errors import ConfigError, DataError, ShapeError
+from sapwood.tasks.mean_ap import mean_average_precision
+from sapwood.tasks.postprocess import postprocess
+from sapwood.tasks.running import Progress, Stopwatch, check_finite, evaluating, read_batches, timed
+from sapwood.types import DetectionDataset, Detections, DetectionSample, Evaluation, ModelBundle, Picture
+
+PRIMARY = "mAP@0.5"
+
+
+def detect(
+    bundle: ModelBundle,
+    pictures: Sequence[Picture],
+    *,
+    score_threshold: float = 0.25,
+    iou_threshold: float = 0.45,
+) -> list[Detections]:
+    """Finds objects in pictures, one picture a forward pass.
+
+    Args:
+        bundle: A detector.
+        pictures: uint8, shape (height, width, 3) each; sizes may differ.
+        score_threshold: Detections with a score of at most this are left out.
+        iou_threshold: Overlap above which NMS drops the weaker box of a class.
+
+    Returns:
+        One entry a picture, best score first, boxes in pixels of the picture.
+
+    Raises:
+        ConfigError: If the model is no detector, or a threshold is outside [0, 1].
+        ImageError: If a picture is not uint8 RGB.
+        ShapeError: If the model's maps do not fit its heads.
+        WeightsError: If the model returns NaN.
+    """
+    if bundle.task.kind != "detection":
+        raise ConfigError(f"{bundle.source.spec} is no detector: its task is {bundle.task.kind!r}")
+    found = []
+    with evaluating(bundle.model) as run:
+        for picture in pictures:
+            values, placement = to_input(picture, bundle.task)
+            maps = as_maps(run(values[None]), bundle.model)
+            found += postprocess(
+                maps, bundle.task, [placement], score_threshold=score_threshold, iou_threshold=iou_threshold
+            )
+    return found
+
+
+def evaluate_detection(
+    bundle: ModelBundle,
+    dataset: DetectionDataset,
+    *,
+    batch_size: int = 8,
+    score_threshold: float = 0.005,
+    iou_threshold: float = 0.45,
+    progress: Progress | None = None,
+    on_bad: OnBad = "error",
+) -> Evaluation:
+    """Measures mAP@0.5 and mAP@[.5:.95]; see :func:`sapwood.tasks.evaluate`."""
+    _check_classes(bundle, dataset)
+    watch, findings = Stopwatch(), Findings(on_bad)
+    found: list[Detections] = []
+    measured: list[DetectionSample] = []
+    batches = read_batches(dataset.samples, bundle.task, batch_size, findings, progress)
+    with evaluating(bundle.model) as run:
+        for batch in timed(batches, watch):
+            with watch.part("network"):
+                maps = as_maps(run(batch.inputs), bundle.model)
+            with watch.part("postprocess"):
+                found += postprocess(
+                    maps, bundle.task, batch.placements, score_threshold=score_threshold, iou_threshold=iou_threshold
+                )
+            measured += batch.samples
+    with watch.part("score"):
+        precision = mean_average_precision(found, replace(dataset, samples=tuple(measured)))
+    return Evaluation(
+        primary=PRIMARY,
+        metrics={PRIMARY: precision.map_50, "mAP@[.5:.95]": precision.map_50_95},
+        per_class=precision.per_class,
+        num_images=len(measured),
+        seconds=dict(watch.seconds),
+        skipped=(*dataset.skipped, *findings.skipped),
+    )
+
+
+def as_maps(outputs: Any, model: nn.Module) -> tuple[Tensor, ...]:
+    """Returns what a detector gave as float32 maps on the CPU.
+
+    Raises:
+        ShapeError: If it is not a tensor or a sequence of tensors.
+        WeightsError: If a map holds NaN.
+    """
+    maps = (outputs,) if isinstance(outputs, Tensor) else outputs
+    if not isinstance(maps, (tuple, list)) or not all(isinstance(raw, Tensor) for raw in maps):
+        raise ShapeError(
+            f"a detector returns a tensor or a tuple of tensors, its raw maps; got {type(outputs).__name__}"
+        )
+    check_finite(maps, model)
+    return tuple(raw.float().cpu() for raw in maps)
+
+
+def _check_classes(bundle: ModelBundle, dataset: DetectionDataset) -> None:
+    if not bundle.task.heads:
+        raise ConfigError(
+            f"{bundle.source.spec} is a detector whose task describes no heads; expected one an output map"
+        )
+    wanted, held = bundle.task.heads[0].num_classes, len(dataset.class_names)
+    if wanted != held:
+        raise DataError(f"{dataset.name} has {held} classes and the model scores {wanted}; expected as many")

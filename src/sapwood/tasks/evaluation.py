@@ -1,0 +1,70 @@
+"""Measures any model by the task it is for."""
+
+from __future__ import annotations
+
+from sapwood.data.checks import OnBad
+from sapwood.errors import ConfigError
+from sapwood.tasks.classification import evaluate_classification
+from sapwood.tasks.detection import evaluate_detection
+from sapwood.tasks.running import Progress
+from sapwood.types import ClassificationDataset, DetectionDataset, Evaluation, ModelBundle
+
+
+def evaluate(
+    bundle: ModelBundle,
+    dataset: DetectionDataset | ClassificationDataset,
+    *,
+    batch_size: int = 8,
+    score_threshold: float = 0.005,
+    iou_threshold: float = 0.45,
+    progress: Progress | None = None,
+    on_bad: OnBad = "error",
+) -> Evaluation:
+    """Measures the accuracy of a model on a data set.
+
+    The model is run in evaluation mode and left as it was. ``seconds`` holds the wall time of reading and resizing
+    pictures (``"read"``), the forward passes (``"network"``), decoding and NMS (``"postprocess"``), and the figures
+    (``"score"``).
+
+    Args:
+        bundle: A detector or classifier; ``bundle.model`` may be any ``nn.Module`` that returns raw maps, or class
+            scores.
+        dataset: Pictures with boxes for a detector, with classes for a classifier.
+        batch_size: Pictures a forward pass.
+        score_threshold: Detections with a score of at most this are left out.
+        iou_threshold: Overlap above which NMS drops the weaker box of a class.
+        progress: Called with the pictures done and those in all.
+        on_bad: ``"error"`` stops at a picture that cannot be read, ``"skip"`` leaves it out and lists it in
+            ``skipped``.
+
+    Returns:
+        mAP@0.5 and mAP@[.5:.95], or top-1 and (with more than five classes) top-5; all in [0, 1].
+
+    Raises:
+        ConfigError: If the model has no task, the data set is of another task, or an option is out of range.
+        DataError: If the classes of data set and model differ in number, nothing can be read, or there is no box to
+            find.
+        ImageError: If a picture cannot be read and ``on_bad`` is ``"error"``.
+        ShapeError: If the model returns something else than its task says.
+        WeightsError: If the model returns NaN.
+    """
+    kind = bundle.task.kind
+    if kind == "detection" and isinstance(dataset, DetectionDataset):
+        return evaluate_detection(
+            bundle,
+            dataset,
+            batch_size=batch_size,
+            score_threshold=score_threshold,
+            iou_threshold=iou_threshold,
+            progress=progress,
+            on_bad=on_bad,
+        )
+    if kind == "classification" and isinstance(dataset, ClassificationDataset):
+        return evaluate_classification(bundle, dataset, batch_size=batch_size, progress=progress, on_bad=on_bad)
+    if kind in ("detection", "classification"):
+        given = "boxes" if isinstance(dataset, DetectionDataset) else "classes"
+        raise ConfigError(f"{bundle.source.spec} is for {kind}, and {dataset.name} is a data set with {given}")
+    raise ConfigError(
+        f"{bundle.source.spec} has no task, so nothing says what its accuracy is; expected a detector or a classifier "
+        "(set `task` of the ModelBundle)"
+    )

@@ -1,0 +1,122 @@
+"""From raw maps to detections in the pixels of the original pictures: threshold, class-wise NMS, the best few."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchvision.ops import batched_nms
+
+from sapwood.data import Placement
+from sapwood.errors import ConfigError, ShapeError
+from sapwood.tasks.decode import check_maps, decode_rows, objectness, split_anchors
+from sapwood.types import Detections, TaskSpec
+
+MAX_DETECTIONS = 100
+"""Detections a picture may have: COCO's limit."""
+
+MAX_CANDIDATES = 3000
+"""Candidates of one picture that enter NMS, the best scores first: bounds its time at very low thresholds."""
+
+
+def postprocess(
+    maps: Sequence[Tensor],
+    task: TaskSpec,
+    placements: Sequence[Placement],
+    *,
+    score_threshold: float,
+    iou_threshold: float,
+    max_detections: int = MAX_DETECTIONS,
+) -> list[Detections]:
+    """Turns a detector's raw maps into detections, a picture each.
+
+    As in Darknet every class whose score passes the threshold is a detection of its own, and boxes of different classes
+    do not suppress each other.
+
+    Args:
+        maps: Raw maps of a batch, shape of each (B, A * (5 + classes), H_i, W_i).
+        task: ``heads`` and ``input_size`` are used.
+        placements: Where each picture of the batch lies in the input.
+        score_threshold: Detections with a score of at most this are left out, in [0, 1].
+        iou_threshold: A box that overlaps a better one of its class by more than this is dropped, in [0, 1].
+        max_detections: The best so many are kept.
+
+    Returns:
+        One entry a picture, on the CPU, best score first, boxes in pixels of the picture and clipped to it.
+
+    Raises:
+        ShapeError: If maps, heads and placements do not fit.
+        ConfigError: If a threshold is outside [0, 1] or ``max_detections`` below 1.
+    """
+    limits = _Limits(score_threshold, iou_threshold, max_detections)
+    check_maps(maps, task.heads)
+    if any(len(raw) != len(placements) for raw in maps):
+        raise ShapeError(f"maps of {[len(raw) for raw in maps]} pictures; expected {len(placements)}, one a placement")
+    picture, boxes, scores = _places_with_object(maps, task, score_threshold)
+    return [
+        _best(boxes[picture == number], scores[picture == number], placement, task.input_size, limits)
+        for number, placement in enumerate(placements)
+    ]
+
+
+@dataclass(frozen=True)
+class _Limits:
+    score_threshold: float
+    iou_threshold: float
+    max_detections: int
+
+    def __post_init__(self) -> None:
+        for name in ("score_threshold", "iou_threshold"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} is in [0, 1]; got {getattr(self, name)}")
+        if self.max_detections < 1:
+            raise ConfigError(f"max_detections is at least 1; got {self.max_detections}")
+
+
+def _places_with_object(
+    maps: Sequence[Tensor], task: TaskSpec, score_threshold: float
+) -> tuple[Tensor, Tensor, Tensor]:  # shapes: (M,), (M, 4), (M, classes)
+    """Picture number, box and class scores of each place whose objectness alone passes the threshold.
+
+    A class score is at most the objectness, so no detection is lost, and only a few of the places are decoded.
+    """
+    pictures, boxes, scores = [], [], []
+    for raw, head in zip(maps, task.heads, strict=True):
+        picture, anchor, row, column = torch.nonzero(objectness(raw, head) > score_threshold, as_tuple=True)
+        rows = split_anchors(raw, head)[picture, anchor, :, row, column]
+        map_size = (raw.shape[2], raw.shape[3])
+        head_boxes, head_scores = decode_rows(rows, head, (anchor, row, column), map_size, task.input_size)
+        pictures.append(picture)
+        boxes.append(head_boxes)
+        scores.append(head_scores)
+    return torch.cat(pictures).cpu(), torch.cat(boxes).float().cpu(), torch.cat(scores).float().cpu()
+
+
+def _best(
+    boxes: Tensor,  # shape: (M, 4)
+    scores: Tensor,  # shape: (M, classes)
+    placement: Placement,
+    input_size: tuple[int, int],
+    limits: _Limits,
+) -> Detections:
+    place, label = torch.nonzero(scores > limits.score_threshold, as_tuple=True)
+    score = scores[place, label]
+    if len(score) > MAX_CANDIDATES:
+        score, strongest = score.topk(MAX_CANDIDATES)
+        place, label = place[strongest], label[strongest]
+    candidates = _near_input(boxes[place], input_size)
+    kept = batched_nms(candidates, score.double(), label, limits.iou_threshold)[: limits.max_detections]
+    return Detections(placement.to_picture(boxes[place[kept]]), score[kept], label[kept])
+
+
+def _near_input(boxes: Tensor, input_size: tuple[int, int]) -> Tensor:
+    """Boxes cut one input size outside the input, in float64.
+
+    Class-wise NMS moves each class to coordinates of its own; a wild network's huge boxes would swallow the digits of
+    the others there.
+    """
+    height, width = input_size
+    low, high = boxes.new_tensor((-width, -height) * 2), boxes.new_tensor((2 * width, 2 * height) * 2)
+    return torch.minimum(torch.maximum(boxes, low), high).double()
