@@ -1,0 +1,32 @@
+"""Masks on weights: the methods of ``torch.nn.utils.prune``, over a chosen set of layers and parameters."""
+
+from sapwood.masks.apply import MaskedParameter, MaskRecord, apply_masks_, remove_masks_
+from sapwood.masks.case import METHODS, MaskCase, MaskMethod
+from sapwood.masks.custom import read_masks
+from sapwood.masks.methods import L1Unstructured, LnStructured, RandomStructured, RandomUnstructured
+from sapwood.masks.slots import Slot, find_slots
+from sapwood.masks.state import MaskingState, TensorState, masking_state
+from sapwood.masks.targets import Selection, Target, select_targets
+
+__all__ = [
+    "METHODS",
+    "L1Unstructured",
+    "LnStructured",
+    "MaskCase",
+    "MaskMethod",
+    "MaskRecord",
+    "MaskedParameter",
+    "MaskingState",
+    "RandomStructured",
+    "RandomUnstructured",
+    "Selection",
+    "Slot",
+    "Target",
+    "TensorState",
+    "apply_masks_",
+    "find_slots",
+    "masking_state",
+    "read_masks",
+    "remove_masks_",
+    "select_targets",
+]

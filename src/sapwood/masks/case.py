@@ -1,0 +1,185 @@
+"""What a masking is asked to do: one frozen, checked row of options, and the table of methods it may name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal, get_args
+
+from sapwood.errors import ConfigError, MaskError
+from sapwood.masks.slots import Slot
+from sapwood.registry import Registry
+
+Scope = Literal["local", "global"]
+LayerKind = Literal["conv", "bn", "linear", "all"]
+LAYER_KINDS: tuple[LayerKind, ...] = get_args(LayerKind)
+
+
+class MaskMethod:
+    """How a masking method puts masks on parameters, always through :mod:`torch.nn.utils.prune`.
+
+    A method is one subclass, registered in :data:`METHODS` under the name that users write.
+
+    Args:
+        case: What was asked for.
+
+    Attributes:
+        structured: Whether whole slices of a parameter go, which needs two dimensions.
+        from_file: Whether the masks come from ``case.mask_file`` instead of from a sparsity.
+        scopes: The scopes it knows.
+    """
+
+    structured: ClassVar[bool] = False
+    from_file: ClassVar[bool] = False
+    scopes: ClassVar[tuple[Scope, ...]] = ("local",)
+
+    def __init__(self, case: MaskCase) -> None:
+        self.case = case
+
+    def refusal(self, slot: Slot) -> str | None:
+        """Returns why the method cannot mask this parameter, or ``None`` where it can."""
+        del slot
+        return None
+
+    def mask_(self, slots: Sequence[Slot]) -> None:
+        """Puts a mask on the parameter of each slot. No two slots hold the same parameter."""
+        raise NotImplementedError(f"{type(self).__name__} masks nothing")
+
+
+METHODS: Registry[type[MaskMethod]] = Registry("mask method")
+"""Every masking method by its name."""
+
+
+@dataclass(frozen=True)
+class MaskCase:
+    """One masking: which method, how much, and where. Checked when it is made; its ``asdict`` is plain JSON.
+
+    Attributes:
+        method: A name in :data:`METHODS`.
+        sparsity: Fraction removed, in [0, 1). Not used by ``custom_from_mask``, which stores ``None``.
+        scope: ``"local"``: each parameter loses the fraction; ``"global"``: all of them together, unstructured only.
+        layers: Any of ``"conv"``, ``"bn"``, ``"linear"``, ``"all"``. Empty needs a ``pattern``, and then means any
+            parameter.
+        pattern: Of the parameters that ``layers`` selects only those whose name fits, as ``"layers.1*.weight"``
+            (:mod:`fnmatch`). Without ``layers`` it reaches any parameter, biases too.
+        n: Of ``ln_structured``: the order of the norm. Infinity is stored as ``"inf"``, for JSON has no word for it.
+        dim: Of structured methods: the dimension whose slices go; 0 is a layer's output channels.
+        seed: Of random methods.
+        mask_file: Of ``custom_from_mask``: ``.safetensors`` or ``.npz`` with one mask of 0 and 1 a parameter.
+
+    Raises:
+        ConfigError: If a field is outside what it may be, or two fields do not go together.
+        MaskError: If ``mask_file`` does not exist.
+
+    Examples:
+        >>> MaskCase("l1_unstructured", 0.5, scope="global", layers=("conv", "bn")).sparsity
+        0.5
+        >>> MaskCase("ln_structured", 0.5, scope="global", layers=("conv",))
+        Traceback (most recent call last):
+        ...
+        sapwood.errors.ConfigError: scope 'global' with ln_structured: torch.nn.utils.prune has no global structured \
+pruning; expected scope 'local', or one of: l1_unstructured, random_unstructured
+    """
+
+    method: str
+    sparsity: float | None = None
+    scope: Scope = "local"
+    layers: tuple[str, ...] = ()
+    pattern: str | None = None
+    n: float | Literal["inf", "-inf"] = 2.0
+    dim: int = 0
+    seed: int = 0
+    mask_file: str | None = None
+
+    def __post_init__(self) -> None:
+        method = METHODS[self.method]
+        self._set("layers", _checked_layers(self.layers, self.pattern))
+        self._set("sparsity", None if method.from_file else _checked_sparsity(self.sparsity))
+        self._set("n", _checked_order(self.n))
+        self._set("dim", _checked_int("dim", self.dim))
+        self._set("seed", _checked_int("seed", self.seed, smallest=0))
+        self._set("mask_file", _checked_mask_file(self.mask_file, self.method, needed=method.from_file))
+        self._check_scope(method)
+        if method.structured and "bn" in self.layers:
+            raise ConfigError(
+                f"layers 'bn' with {self.method}: a BatchNorm's weight and bias have 1 dimension, and structured "
+                "methods remove slices of at least 2; expected conv or linear, or an unstructured method"
+            )
+
+    @property
+    def norm_order(self) -> float:
+        """``n`` as a number."""
+        return float(self.n)
+
+    @property
+    def amount(self) -> float:
+        """``sparsity`` as torch's ``amount``, always a float: torch reads the integer 1 as one weight.
+
+        Raises:
+            ConfigError: If the masks come from a file.
+        """
+        if self.sparsity is None:
+            raise ConfigError(f"{self.method} has no sparsity: its masks come from a file")
+        return self.sparsity
+
+    def _set(self, field: str, value: object) -> None:
+        object.__setattr__(self, field, value)
+
+    def _check_scope(self, method: type[MaskMethod]) -> None:
+        if self.scope not in get_args(Scope):
+            raise ConfigError(f"scope: got {self.scope!r}; expected 'local' or 'global'")
+        if self.scope in method.scopes:
+            return
+        able = ", ".join(name for name in METHODS if self.scope in METHODS[name].scopes)
+        why = "torch.nn.utils.prune has no global structured pruning" if method.structured else "its masks are given"
+        raise ConfigError(f"scope 'global' with {self.method}: {why}; expected scope 'local', or one of: {able}")
+
+
+def _checked_sparsity(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 <= value < 1.0:
+        raise ConfigError(f"sparsity: got {value!r}; expected the fraction removed, a number in [0, 1)")
+    return float(value)
+
+
+def _checked_order(value: object) -> float | str:
+    """A norm's order as a finite float, ``"inf"`` or ``"-inf"``."""
+    if value in ("inf", "-inf"):
+        return str(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
+        raise ConfigError(f"n: got {value!r}; expected the order of a norm: a number, 'inf' or '-inf'")
+    return float(value) if math.isfinite(value) else str(float(value))
+
+
+def _checked_int(field: str, value: object, *, smallest: int | None = None) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or (smallest is not None and value < smallest):
+        least = "" if smallest is None else f" of at least {smallest}"
+        raise ConfigError(f"{field}: got {value!r}; expected a whole number{least}")
+    return value
+
+
+def _checked_layers(layers: object, pattern: str | None) -> tuple[str, ...]:
+    if isinstance(layers, str) or not isinstance(layers, Sequence):
+        raise ConfigError(f"layers: got {layers!r}; expected a tuple of: {', '.join(LAYER_KINDS)}")
+    unknown = [kind for kind in layers if kind not in LAYER_KINDS]
+    if unknown:
+        raise ConfigError(f"layers: got {unknown[0]!r}; expected any of: {', '.join(LAYER_KINDS)}")
+    if pattern is not None and (not isinstance(pattern, str) or not pattern):
+        raise ConfigError(f"pattern: got {pattern!r}; expected the names of parameters, as 'layers.1*.weight'")
+    if not layers and pattern is None:
+        raise ConfigError(f"layers: got none and no pattern; expected any of: {', '.join(LAYER_KINDS)}")
+    return tuple(layers)
+
+
+def _checked_mask_file(value: object, method: str, *, needed: bool) -> str | None:
+    if not needed:
+        if value is not None:
+            raise ConfigError(f"mask_file: got {str(value)!r} with {method}; expected it with custom_from_mask only")
+        return None
+    if not isinstance(value, (str, Path)):
+        raise ConfigError(f"mask_file: got {value!r}; {method} needs a .safetensors or .npz file of masks")
+    if not Path(value).is_file():
+        found = "a folder" if Path(value).is_dir() else "nothing there"
+        raise MaskError(f"{value}: {found}; expected a .safetensors or .npz file of masks")
+    return str(value)

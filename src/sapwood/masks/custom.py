@@ -1,0 +1,116 @@
+"""Masks that somebody else chose, read from a file."""
+
+from __future__ import annotations
+
+import difflib
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.nn.utils import prune
+
+from sapwood.errors import MaskError
+from sapwood.masks.case import METHODS, MaskMethod
+from sapwood.masks.slots import Slot
+
+
+def read_masks(path: str | Path) -> dict[str, Tensor]:
+    """Reads masks from a file; nothing in it is executed.
+
+    Args:
+        path: ``.safetensors`` or ``.npz``: the name of a parameter -> its mask, of any type whose values are 0 and 1.
+
+    Returns:
+        The masks as bool tensors, True = keep.
+
+    Raises:
+        MaskError: If the file cannot be read or a value is neither 0 nor 1.
+    """
+    path = Path(path)
+    readers = {".safetensors": _read_safetensors, ".npz": _read_npz}
+    if path.suffix not in readers:
+        raise MaskError(f"{path}: the suffix is {path.suffix!r}; expected a .safetensors or .npz file of masks")
+    arrays = readers[path.suffix](path)
+    for name, values in arrays.items():
+        strange = (values != 0) & (values != 1)
+        if strange.any():
+            example = values[strange][0].item()
+            raise MaskError(f"{path}, {name}: {int(strange.sum())} values are not 0 or 1 (the first is {example})")
+    return {name: values != 0 for name, values in arrays.items()}
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise MaskError(f"{path}: not a readable .safetensors file ({error})") from error
+
+
+def _read_npz(path: Path) -> dict[str, Tensor]:
+    try:
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise MaskError(f"{path}: holds a single array without a name; expected an .npz with an array a parameter")
+        with archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise MaskError(f"{path}: not a readable .npz file ({error})") from error
+    for name, values in arrays.items():
+        if values.dtype.kind not in "biuf":
+            raise MaskError(f"{path}, {name}: the values are {values.dtype}; expected bool or numbers, 0 and 1")
+    return {name: torch.from_numpy(values.astype(np.float64)) for name, values in arrays.items()}
+
+
+@METHODS.register("custom_from_mask")
+class CustomFromMask(MaskMethod):
+    """Applies the masks of ``case.mask_file``, which holds exactly one for each selected parameter."""
+
+    from_file: ClassVar[bool] = True
+
+    def mask_(self, slots: Sequence[Slot]) -> None:
+        """Puts the masks of the file on.
+
+        Raises:
+            MaskError: If the file cannot be read, or its masks are not exactly those of ``slots``.
+        """
+        masks = read_masks(str(self.case.mask_file))
+        self._check(masks, slots)
+        for slot in slots:
+            mask = masks[slot.name].to(device=slot.tensor.device)
+            prune.custom_from_mask(slot.module, slot.parameter, mask)  # type: ignore[no-untyped-call]
+
+    def _check(self, masks: Mapping[str, Tensor], slots: Sequence[Slot]) -> None:
+        """Refuses a file whose masks are not exactly those of the selected parameters."""
+        where = self.case.mask_file
+        names = [slot.name for slot in slots]
+        expected = f"one for each of the {len(names)} that layers and pattern select"
+        unknown = [name for name in masks if name not in names]
+        if unknown:
+            near = ", ".join(difflib.get_close_matches(unknown[0], names, n=3, cutoff=0.0))
+            raise MaskError(
+                f"{where}: {_counted(unknown, 'mask is', 'masks are')} for no selected parameter; expected {expected}; "
+                f"nearest: {near}"
+            )
+        missing = [name for name in names if name not in masks]
+        if missing:
+            raise MaskError(
+                f"{where}: {_counted(missing, 'parameter has', 'parameters have')} no mask; expected {expected} "
+                "(a mask of ones removes nothing)"
+            )
+        for slot in slots:
+            came, wanted = tuple(masks[slot.name].shape), tuple(slot.tensor.shape)
+            if came != wanted:
+                raise MaskError(f"{where}, {slot.name}: the mask's shape is {came}; expected {wanted}")
+
+
+def _counted(names: Sequence[str], one: str, many: str) -> str:
+    """``"1 mask is (a.weight)"``, ``"5 masks are (a.weight, b.weight, c.weight, ...)"``."""
+    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    return f"{len(names)} {one if len(names) == 1 else many} ({shown})"
