@@ -9,6 +9,7 @@ Source: the ``*_layer.c`` files of https://github.com/AlexeyAB/darknet.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -147,14 +148,26 @@ class Route(nn.Module):
 
 
 class PartialAdd(nn.Module):
-    """Adds the first ``shared`` channels of one map to those of another, which may be wider or narrower."""
+    """Adds the first ``shared`` channels of another map, which may be wider or narrower, at every ``step``-th cell.
 
-    def __init__(self, shared: int) -> None:
+    Attributes:
+        shared: Channels that are added.
+        step: How many cells of the other map, in both directions, fall on one of this.
+    """
+
+    def __init__(self, shared: int, step: int) -> None:
         super().__init__()
         self.shared = shared
+        self.step = step
 
     def forward(self, x: Tensor, other: Tensor) -> Tensor:
-        """Adds to ``x``, shape (B, C, H, W), the map ``other``, shape (B, C', H, W); the result is as wide as ``x``."""
+        """Adds to ``x``, shape (B, C, H, W), the map ``other``, shape (B, C', step * H, step * W).
+
+        Returns:
+            The sum, of the shape of ``x``.
+        """
+        if self.step > 1:
+            other = other[:, :, :: self.step, :: self.step]
         if other.shape[1] > self.shared:
             other = other[:, : self.shared]
         if x.shape[1] == self.shared:
@@ -162,24 +175,25 @@ class PartialAdd(nn.Module):
         return torch.cat((x[:, : self.shared] + other, x[:, self.shared :]), dim=1)
 
     def extra_repr(self) -> str:
-        """The number of channels, for ``print``."""
-        return f"{self.shared}"
+        """The attributes, for ``print``."""
+        return f"shared={self.shared}, step={self.step}"
 
 
 class Shortcut(nn.Module):
     """``[shortcut]``: the layer before plus the layers ``from``, then an activation.
 
-    Where widths differ, the channels that both have are added, from the first on, and the width of the layer before
-    stays.
+    The shape of the layer before stays. Of a layer with more channels the first ones are added, one with fewer is
+    added to the first ones. Of a layer with ``step`` times the height and width every ``step``-th cell is added, as the
+    first Darknet does (``shortcut_cpu``) and its ResNets need; AlexeyAB's adds values in order of memory there.
     """
 
-    def __init__(self, width: int, others: tuple[int, ...], act: nn.Module) -> None:
+    def __init__(self, adds: Iterable[PartialAdd], act: nn.Module) -> None:
         super().__init__()
-        self.adds = nn.ModuleList(PartialAdd(min(width, other)) for other in others)
+        self.adds = nn.ModuleList(adds)
         self.act = act
 
     def forward(self, x: Tensor, *others: Tensor) -> Tensor:
-        """Adds ``others``, shapes (B, C_i, H, W), to ``x``, shape (B, C, H, W)."""
+        """Adds ``others``, shapes (B, C_i, H_i, W_i), to ``x``, shape (B, C, H, W)."""
         for add, other in zip(self.adds, others, strict=True):
             x = add(x, other)
         return self.act(x)  # type: ignore[no-any-return]

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from sapwood.errors import ShapeError
 from sapwood.models.copying import remember_computed_tensors
-from sapwood.models.darknet.build import Built, Place, Shape, build_layer
+from sapwood.models.darknet import sections  # noqa: F401 - registers the builders
+from sapwood.models.darknet.build import Built, Place, Shape, build_layer, check_supported
 from sapwood.models.darknet.cfg import Cfg
 from sapwood.models.darknet.header import Header
 from sapwood.types import YoloHead
@@ -69,6 +70,7 @@ class DarknetNetwork(nn.Module):
 
     def __init__(self, cfg: Cfg, *, initialize: bool = True) -> None:
         super().__init__()
+        check_supported(cfg)
         self.cfg = cfg
         self.header = Header()
         net = cfg.net
@@ -178,8 +180,6 @@ def _allocate_(network: nn.Module) -> None:
 
 
 def _build(cfg: Cfg, picture: Shape) -> list[Built]:
-    if not cfg.layers:
-        raise cfg.net.error("no section follows; expected the layers")
     shapes: list[Shape] = [picture]
     built: list[Built] = []
     for index, section in enumerate(cfg.layers):
