@@ -51,10 +51,8 @@ def _scale_channels(place: Place) -> Built:
     factors, shape = place.map_before(), place.map_of(layer)
     wanted = (1, *shape[1:]) if section.flag("scale_wh") else (shape[0], 1, 1)
     if factors != wanted:
-        raise section.error(
-            f"the layer before gives {shape_text(factors)} for layer {layer} of {shape_text(shape)}; expected {shape_text(wanted)}",
-            "from",
-        )
+        found = f"the layer before gives {shape_text(factors)} for layer {layer} of {shape_text(shape)}"
+        raise section.error(f"{found}; expected {shape_text(wanted)}", "from")
     return Built(Scale(place.activation("linear")), (place.index - 1, layer), shape)
 
 
@@ -63,10 +61,8 @@ def _sam(place: Place) -> Built:
     section, layer = place.section, _one_layer(place)
     factors, shape = place.map_before(), place.map_of(layer)
     if factors != shape:
-        raise section.error(
-            f"the layer before gives {shape_text(factors)}, layer {layer} {shape_text(shape)}; expected equal shapes",
-            "from",
-        )
+        found = f"the layer before gives {shape_text(factors)}, layer {layer} {shape_text(shape)}"
+        raise section.error(f"{found}; expected equal shapes", "from")
     return Built(Scale(place.activation("linear")), (place.index - 1, layer), shape)
 
 
