@@ -1,0 +1,164 @@
+"""What a comparison found, in sentences: each one worded by the figures, none written beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sapwood.report import formats
+from sapwood.report.record import CaseResult, Comparison, Latency
+
+Tone = Literal["good", "mixed", "bad", "plain"]
+
+KEEPS = 0.95
+"""A case that has this share of the baseline's accuracy left counts as keeping it."""
+LOSES = 0.5
+"""A case that has less than this share left counts as broken."""
+CLEARLY = 0.05
+"""Times nearer than this to the baseline's, or whose quartiles span it, count as the same time."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sentence of the report: its subject, what was found, and whether that is good news."""
+
+    subject: str
+    text: str
+    tone: Tone = "plain"
+
+
+def retained(case: CaseResult, comparison: Comparison) -> float | None:
+    """Returns the share of the baseline's accuracy that a case has left; None where either is unknown or that is 0."""
+    dense = comparison.baseline.value
+    return None if not dense or case.value is None else case.value / dense
+
+
+def headline(comparison: Comparison) -> Finding:
+    """Returns what the whole comparison comes to: the best faster network, or that nothing became faster."""
+    timed = [case for case in comparison.candidates if case.done and case.latency is not None]
+    if not timed:
+        return _without_times(comparison)
+    faster = [case for case in timed if speed(case.latency) == "faster"]
+    keeping = [case for case in faster if (retained(case, comparison) or 0.0) >= KEEPS]
+    if keeping:
+        return _fastest(keeping, comparison, "good")
+    if faster:
+        return _fastest(faster, comparison, "mixed")
+    return _nothing_faster(timed)
+
+
+def speed(latency: Latency | None) -> Literal["faster", "same", "slower"]:
+    """Says whether a case differs clearly in time from the baseline: by its median and by its quartiles."""
+    if latency is None:
+        return "same"
+    if latency.ratio < 1.0 - CLEARLY and latency.ratio_q75 < 1.0:
+        return "faster"
+    if latency.ratio > 1.0 + CLEARLY and latency.ratio_q25 > 1.0:
+        return "slower"
+    return "same"
+
+
+def findings(comparison: Comparison) -> list[Finding]:
+    """Returns the sentences below the headline: accuracy family by family, size, live masks, cases that failed."""
+    found = [_family_finding(family, cases, comparison) for family, cases in comparison.families().items()]
+    found += [finding for finding in (_size_finding(comparison), _live_mask_finding(comparison)) if finding]
+    failed = [case for case in comparison.cases if not case.done]
+    if failed:
+        names = "; ".join(f"{case.name}: {case.error}" for case in failed)
+        found.append(Finding("Not measured", f"{_plural(len(failed), 'case')} failed. {names}", "bad"))
+    return [finding for finding in found if finding.text]
+
+
+def _fastest(cases: Sequence[CaseResult], comparison: Comparison, tone: Tone) -> Finding:
+    best = min(cases, key=lambda case: case.latency.ratio if case.latency else 1.0)
+    assert best.latency is not None
+    kept = retained(best, comparison)
+    text = f"{best.name} takes {formats.times(best.latency.ratio)} the time of the unpruned network"
+    if kept is None:
+        return Finding("Speed", f"{text}.", tone)
+    only = "and keeps" if tone == "good" else "but keeps only"
+    return Finding("Speed", f"{text} {only} {formats.percent(min(kept, 1.0))} of its {comparison.primary}.", tone)
+
+
+def _nothing_faster(timed: Sequence[CaseResult]) -> Finding:
+    emptiest = max(timed, key=lambda case: case.sparsity)
+    assert emptiest.latency is not None
+    means = "masks" if all(case.kind == "mask" for case in timed) else "the zeros"
+    verdict = {
+        "same": f"{means} do not make it faster",
+        "slower": f"{means} make it slower, not faster",
+        "faster": f"{means} make it faster",
+    }[speed(emptiest.latency)]
+    text = (
+        f"At {formats.percent(emptiest.sparsity)} zeros the network takes {formats.times(emptiest.latency.ratio)} "
+        f"the time: {verdict}."
+    )
+    return Finding("Speed", text, "bad" if emptiest.sparsity else "plain")
+
+
+def _without_times(comparison: Comparison) -> Finding:
+    done = [case for case in comparison.candidates if case.done and case.value is not None]
+    if not done or comparison.baseline.value is None:
+        return Finding("Accuracy", f"{_plural(len(comparison.cases), 'case')} of {comparison.model.spec}.")
+    keeping = [case for case in done if (retained(case, comparison) or 0.0) >= KEEPS]
+    if not keeping:
+        return Finding("Accuracy", f"No case keeps {KEEPS:.0%} of the unpruned {comparison.primary}.", "bad")
+    best = max(keeping, key=lambda case: case.sparsity)
+    share = formats.percent(min(retained(best, comparison) or 0.0, 1.0))
+    text = f"{best.name} keeps {share} of the unpruned {comparison.primary} at {formats.percent(best.sparsity)} zeros."
+    return Finding("Accuracy", text, "good")
+
+
+def _family_finding(family: str, cases: Sequence[CaseResult], comparison: Comparison) -> Finding:
+    """How far a family can go: the last case that keeps the accuracy, and the first that does not."""
+    shares = [(case, share) for case in cases if (share := retained(case, comparison)) is not None]
+    if not shares:
+        return Finding(family, "")
+    shares.sort(key=lambda pair: (pair[0].level or 0.0, pair[0].sparsity))
+    keeping = [pair for pair in shares if pair[1] >= KEEPS]
+    losing = [pair for pair in shares if pair[1] < KEEPS]
+    metric = comparison.primary
+    if not losing:
+        return Finding(family, f"keeps the accuracy: {_left(keeping[-1:], metric)}.", "good")
+    if keeping:
+        beyond = [pair for pair in losing if (pair[0].level or 0.0) > (keeping[-1][0].level or 0.0)] or losing
+        return Finding(family, f"holds for a while: {_left([keeping[-1], beyond[0]], metric)}.", "mixed")
+    word = "breaks the network" if losing[0][1] < LOSES else "costs accuracy at once"
+    return Finding(family, f"{word}: {_left([losing[0], *losing[1:][-1:]], metric)}.", "bad")
+
+
+def _left(pairs: Sequence[tuple[CaseResult, float]], metric: str) -> str:
+    """How much is left in each case: "98 % of mAP@0.5 is left at sparsity 0.5, 59 % at 0.7"."""
+    (first, share), *others = pairs
+    at = "" if first.level is None else f" at {first.level:g}"
+    more = "".join(
+        f", {formats.percent(min(part, 1.0))}" + ("" if case.level is None else f" at {case.level:g}")
+        for case, part in others
+    )
+    return f"{formats.percent(min(share, 1.0))} of {metric} is left{at}{more}"
+
+
+def _size_finding(comparison: Comparison) -> Finding | None:
+    dense = comparison.baseline.file_bytes
+    sizes = [case.file_bytes for case in comparison.candidates if case.file_bytes is not None]
+    if not dense or not sizes:
+        return None
+    if max(abs(size - dense) for size in sizes) <= 0.01 * dense:
+        return Finding("File size", f"stays at {formats.megabytes(dense)} in every case: zeros are stored as numbers.")
+    smallest = min(sizes)
+    return Finding("File size", f"from {formats.megabytes(dense)} down to {formats.megabytes(smallest)}.")
+
+
+def _live_mask_finding(comparison: Comparison) -> Finding | None:
+    live = comparison.live_mask
+    if live is None:
+        return None
+    slower = live.ratio > 1.0 + CLEARLY and live.ratio_q25 > 1.0
+    verdict = "A live mask costs time on every pass" if slower else "A live mask costs no measurable time"
+    text = f"{verdict}: {formats.times(live.ratio)} the time of the same zeros made permanent ({live.case})."
+    return Finding("Live masks", text, "bad" if slower else "plain")
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,263 @@
+"""The record of a comparison: what `compare.json` holds, and all that the report is built from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+
+from sapwood.errors import DataError
+
+SCHEMA = "sapwood.compare/1"
+
+Fraction = Annotated[FiniteFloat, Field(ge=0.0, le=1.0)]
+Count = Annotated[int, Field(ge=0)]
+JpegUri = Annotated[str, Field(pattern=r"^data:image/jpeg;base64,[A-Za-z0-9+/=]+$")]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
+
+
+class Found(_Part):
+    """One object found in a picture, or one class given to it.
+
+    Attributes:
+        class_name: Under ``"class"`` in JSON.
+        score: In [0, 1].
+        box: x1, y1, x2, y2 in pixels of the picture; None for a class of the whole picture.
+    """
+
+    class_name: str = Field(alias="class")
+    score: Fraction
+    box: tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat] | None = None
+
+
+class PictureResult(_Part):
+    """What one case found in one of the chosen pictures, best score first."""
+
+    id: str
+    found: tuple[Found, ...]
+
+
+class ShownPicture(_Part):
+    """A chosen picture: its size in pixels, and a (possibly smaller) JPEG of it as a data URI."""
+
+    id: str
+    width: Annotated[int, Field(gt=0)]
+    height: Annotated[int, Field(gt=0)]
+    jpeg: JpegUri
+
+
+class Accuracy(_Part):
+    """The fields of :class:`sapwood.types.Evaluation`."""
+
+    primary: str
+    metrics: dict[str, FiniteFloat]
+    per_class: dict[str, FiniteFloat]
+    num_images: Count
+    seconds: dict[str, FiniteFloat]
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def value(self) -> float:
+        """The primary figure."""
+        return self.metrics[self.primary]
+
+
+class Layer(_Part):
+    """One parameter: how many numbers it has, and how many of them are zero."""
+
+    name: str
+    kind: str
+    numel: Count
+    zeros: Count
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction of the numbers that are zero."""
+        return self.zeros / self.numel if self.numel else 0.0
+
+
+class Macs(_Part):
+    """Multiply-accumulates of one forward pass.
+
+    Attributes:
+        total: As the network computes them, zeros included.
+        nonzero: Those with a weight that is not zero.
+        uncounted: Operations with arithmetic that the count leaves out.
+    """
+
+    total: Count
+    nonzero: Count
+    uncounted: tuple[str, ...] = ()
+
+
+class Latency(_Part):
+    """Time of one forward pass, in milliseconds, and its ratio to the baseline's, formed in the same round."""
+
+    median_ms: FiniteFloat
+    q25_ms: FiniteFloat
+    q75_ms: FiniteFloat
+    min_ms: FiniteFloat
+    ratio: FiniteFloat
+    ratio_q25: FiniteFloat
+    ratio_q75: FiniteFloat
+
+
+class CaseResult(_Part):
+    """One row of the comparison.
+
+    Attributes:
+        name: Unique in the comparison.
+        kind: The kind of row (``"baseline"``, ``"mask"``).
+        family: Rows that differ only in ``level`` share it.
+        level: How far the case goes (the sparsity asked for), where that is a number.
+        settings: The row as the user gave it.
+        error: Why the case has no figures; None where it has.
+        accuracy: On the data set.
+        pictures: What was found in the chosen pictures.
+        params: Numbers in the model's parameters.
+        nonzeros: Those that are not zero.
+        file_bytes: Of the saved weights.
+        macs: Of one forward pass of one picture.
+        latency: Of one forward pass of one picture; None where it was not measured.
+        peak_memory_bytes: Of one forward pass; None where the system does not tell.
+        layers: A line a parameter.
+        notes: What a reader should know about this case.
+    """
+
+    name: str
+    kind: str
+    family: str
+    level: FiniteFloat | None = None
+    settings: dict[str, Any] = Field(default_factory=dict)
+    error: str | None = None
+    accuracy: Accuracy | None = None
+    pictures: tuple[PictureResult, ...] = ()
+    params: Count = 0
+    nonzeros: Count = 0
+    file_bytes: Count | None = None
+    macs: Macs | None = None
+    latency: Latency | None = None
+    peak_memory_bytes: Count | None = None
+    layers: tuple[Layer, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def done(self) -> bool:
+        """Whether the case has figures."""
+        return self.error is None
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction of all parameters that is zero."""
+        return 1.0 - self.nonzeros / self.params if self.params else 0.0
+
+    @property
+    def value(self) -> float | None:
+        """The primary accuracy figure, where there is one."""
+        return None if self.accuracy is None else self.accuracy.value
+
+
+class ModelInfo(_Part):
+    """Which model was compared."""
+
+    spec: str
+    weights: str | None = None
+    task: str
+    input_size: tuple[int, int]
+    num_classes: Count
+
+
+class DataInfo(_Part):
+    """Which pictures it was measured on."""
+
+    name: str
+    num_images: Count
+    skipped: tuple[str, ...] = ()
+
+
+class Comparison(_Part):
+    """A whole comparison; the first case is the unpruned network.
+
+    Attributes:
+        schema_id: Under ``"schema"`` in JSON: which version of this page the record follows.
+        date: ISO 8601, with the offset from UTC.
+        settings: Thresholds, batch size, rounds.
+        conditions: Machine, threads, versions: what the figures hold under.
+        live_mask: Time of one case with its masks still live, as a ratio to the same case with them removed.
+    """
+
+    schema_id: Literal["sapwood.compare/1"] = Field(default="sapwood.compare/1", alias="schema")
+    sapwood: str
+    command: str
+    date: str
+    model: ModelInfo
+    data: DataInfo
+    settings: dict[str, Any]
+    conditions: dict[str, Any]
+    pictures: tuple[ShownPicture, ...] = ()
+    cases: Annotated[tuple[CaseResult, ...], Field(min_length=1)]
+    live_mask: LiveMask | None = None
+
+    @property
+    def baseline(self) -> CaseResult:
+        """The unpruned network."""
+        return self.cases[0]
+
+    @property
+    def candidates(self) -> tuple[CaseResult, ...]:
+        """All cases after the baseline."""
+        return self.cases[1:]
+
+    @property
+    def primary(self) -> str:
+        """The name of the accuracy figure the cases are compared by."""
+        return self.baseline.accuracy.primary if self.baseline.accuracy else "accuracy"
+
+    def families(self) -> dict[str, tuple[CaseResult, ...]]:
+        """The candidates that have figures, by family, in the order of the record."""
+        found: dict[str, tuple[CaseResult, ...]] = {}
+        for case in self.candidates:
+            if case.done:
+                found[case.family] = (*found.get(case.family, ()), case)
+        return found
+
+
+class LiveMask(_Part):
+    """What a live mask costs: the case measured, and its time with the mask over its time with the mask removed."""
+
+    case: str
+    ratio: FiniteFloat
+    ratio_q25: FiniteFloat
+    ratio_q75: FiniteFloat
+
+
+def read_record(record: Mapping[str, Any]) -> Comparison:
+    """Reads a record that came back from JSON.
+
+    Raises:
+        DataError: If it is not a record of a comparison, or of a version this page does not know.
+
+    Examples:
+        >>> read_record({"schema": "sapwood.compare/9"})
+        Traceback (most recent call last):
+        ...
+        sapwood.errors.DataError: record: schema is 'sapwood.compare/9'; expected 'sapwood.compare/1'
+    """
+    if not isinstance(record, Mapping) or record.get("schema") != SCHEMA:
+        came = record.get("schema") if isinstance(record, Mapping) else type(record).__name__
+        raise DataError(f"record: schema is {came!r}; expected {SCHEMA!r}")
+    try:
+        return Comparison.model_validate(record)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        field = ".".join(str(part) for part in fault["loc"])
+        raise DataError(f"record: {field}: got {fault['input']!r:.60}; {fault['msg']}") from None
+
+
+def dump_record(comparison: Comparison) -> dict[str, Any]:
+    """Returns the record as plain data for JSON."""
+    return comparison.model_dump(mode="json", by_alias=True)

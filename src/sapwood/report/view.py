@@ -1,0 +1,230 @@
+"""The tables of the page: what stands in each cell, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sapwood.report import formats
+from sapwood.report.findings import KEEPS, LOSES, Tone, retained, speed
+from sapwood.report.plots.layers import touched_layers
+from sapwood.report.record import CaseResult, Comparison
+
+
+@dataclass(frozen=True)
+class Row:
+    """One case in the main table.
+
+    Attributes:
+        name: The case's name, without its family's where that stands above it.
+        tone: How much of the accuracy is left.
+        left: Accuracy left, in percent of the baseline's, for the bar in the cell.
+        metrics: Every figure of accuracy, the primary first, each with its difference to the baseline.
+        error: Why there are no figures.
+    """
+
+    name: str
+    tone: Tone
+    left: float
+    metrics: tuple[tuple[str, str], ...]
+    sparsity: str = formats.MISSING
+    nonzeros: str = formats.MISSING
+    file_size: str = formats.MISSING
+    macs: str = formats.MISSING
+    macs_nonzero: str = formats.MISSING
+    time: str = formats.MISSING
+    time_spread: str = ""
+    time_tone: Tone = "plain"
+    memory: str = formats.MISSING
+    error: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """A family's rows under its name; no name above a case that stands alone."""
+
+    family: str | None
+    rows: tuple[Row, ...]
+
+
+def row_groups(comparison: Comparison) -> tuple[RowGroup, ...]:
+    """Returns the main table: the baseline, then the families in the order of the record."""
+    groups: dict[str, list[CaseResult]] = {}
+    for case in comparison.cases:
+        groups.setdefault(case.family, []).append(case)
+    return tuple(_group(family, cases, comparison) for family, cases in groups.items())
+
+
+def metric_names(comparison: Comparison) -> tuple[str, ...]:
+    """Returns the names of the accuracy figures, the primary one first."""
+    accuracy = comparison.baseline.accuracy
+    if accuracy is None:
+        return (comparison.primary,)
+    return (accuracy.primary, *(name for name in accuracy.metrics if name != accuracy.primary))
+
+
+def per_class_table(comparison: Comparison) -> tuple[tuple[str, ...], tuple[tuple[str, tuple[str, ...]], ...]]:
+    """Returns the names of the cases with figures, and for each class its name and its figure in each of them."""
+    done = [case for case in comparison.cases if case.accuracy is not None]
+    classes: dict[str, None] = {}
+    for case in done:
+        classes |= dict.fromkeys(case.accuracy.per_class if case.accuracy else ())
+    rows = tuple(
+        (name, tuple(formats.score(case.accuracy.per_class.get(name)) if case.accuracy else "" for case in done))
+        for name in classes
+    )
+    return tuple(case.name for case in done), rows
+
+
+def layer_table(comparison: Comparison) -> tuple[tuple[str, ...], tuple[tuple[str, str, tuple[str, ...]], ...]]:
+    """Returns the names of the cases, and for each parameter with zeros its name, size and sparsity in each case."""
+    done = [case for case in comparison.candidates if case.done and case.layers]
+    by_case = [{layer.name: layer for layer in case.layers} for case in done]
+    rows = []
+    for name in touched_layers(comparison):
+        found = [layers.get(name) for layers in by_case]
+        numel = max((layer.numel for layer in found if layer is not None), default=0)
+        cells = tuple(formats.percent(None if layer is None else layer.sparsity) for layer in found)
+        rows.append((name, formats.count(numel), cells))
+    return tuple(case.name for case in done), tuple(rows)
+
+
+@dataclass(frozen=True)
+class TimeShare:
+    """A part of the evaluation's time."""
+
+    part: str
+    percent: float
+    text: str
+
+
+PART_LABELS = {
+    "read": "reading pictures",
+    "network": "network",
+    "postprocess": "boxes and NMS",
+    "score": "scoring",
+}
+
+
+def time_shares(comparison: Comparison) -> tuple[TimeShare, ...]:
+    """Returns where the baseline's evaluation spent its time, part by part."""
+    seconds = comparison.baseline.accuracy.seconds if comparison.baseline.accuracy else {}
+    total = sum(seconds.values())
+    if total <= 0.0:
+        return ()
+    return tuple(
+        TimeShare(
+            PART_LABELS.get(part, part),
+            round(100.0 * value / total, 2),
+            f"{formats.percent(value / total)}, {formats.seconds(value)}",
+        )
+        for part, value in seconds.items()
+    )
+
+
+def conditions(comparison: Comparison) -> tuple[tuple[str, str], ...]:
+    """Returns what the figures hold under, name and text each."""
+    model, data = comparison.model, comparison.data
+    weights = f", weights {model.weights}" if model.weights else ""
+    skipped = f", {len(data.skipped)} skipped" if data.skipped else ""
+    rows = [
+        ("Model", f"{model.spec}{weights}"),
+        ("Task", f"{model.task}, {model.num_classes} classes, {model.input_size[0]} × {model.input_size[1]} pixels"),
+        ("Data", f"{data.name}, {data.num_images} pictures{skipped}"),
+        ("Command", comparison.command),
+        ("Date", comparison.date),
+        ("Sapwood", comparison.sapwood),
+        *((_words(name), _text(value)) for name, value in comparison.conditions.items()),
+        *((_words(name), _text(value)) for name, value in comparison.settings.items()),
+    ]
+    return tuple((name, text) for name, text in rows if text)
+
+
+def facts(comparison: Comparison) -> tuple[tuple[str, str], ...]:
+    """Returns the unpruned network in a few figures: name and value each."""
+    dense = comparison.baseline
+    rows = [(comparison.primary, formats.score(dense.value)), ("parameters", formats.count(dense.params or None))]
+    rows.append(("MACs a picture", formats.count(dense.macs.total if dense.macs else None)))
+    rows.append(("file", formats.megabytes(dense.file_bytes)))
+    rows.append(("time a picture", formats.milliseconds(dense.latency.median_ms if dense.latency else None)))
+    return tuple((name, value) for name, value in rows if value != formats.MISSING)
+
+
+def _group(family: str, cases: Sequence[CaseResult], comparison: Comparison) -> RowGroup:
+    alone = len(cases) == 1
+    rows = tuple(_row(case, comparison, case.name if alone else _short_name(case, family)) for case in cases)
+    return RowGroup(None if alone else family, rows)
+
+
+def _short_name(case: CaseResult, family: str) -> str:
+    return case.name.removeprefix(f"{family} · ")
+
+
+def _row(case: CaseResult, comparison: Comparison, name: str) -> Row:
+    if case.error is not None:
+        return Row(name, "bad", 0.0, (), error=case.error, notes=case.notes)
+    share = retained(case, comparison)
+    latency = case.latency
+    return Row(
+        name=name,
+        tone="plain" if case is comparison.baseline else tone_of(share),
+        left=round(100.0 * min(1.0, max(0.0, share or 0.0)), 1),
+        metrics=tuple(_metric(case, comparison, metric) for metric in metric_names(comparison)),
+        sparsity=formats.percent(case.sparsity),
+        nonzeros=formats.count(case.nonzeros),
+        file_size=formats.megabytes(case.file_bytes),
+        macs=formats.count(case.macs.total if case.macs else None),
+        macs_nonzero=formats.count(case.macs.nonzero if case.macs else None),
+        time=formats.times(latency.ratio if latency else None),
+        time_spread=_spread(case, comparison),
+        time_tone=time_tone(case),
+        memory=formats.megabytes(case.peak_memory_bytes),
+        notes=case.notes,
+    )
+
+
+def _spread(case: CaseResult, comparison: Comparison) -> str:
+    """The quartiles of a case's ratio; of the baseline, whose ratio is always 1, the time itself."""
+    if case.latency is None:
+        return ""
+    if case is comparison.baseline:
+        return formats.milliseconds(case.latency.median_ms)
+    return f"{case.latency.ratio_q25:.2f} to {case.latency.ratio_q75:.2f}"
+
+
+def tone_of(share: float | None) -> Tone:
+    """Says whether a share of the accuracy that is left is good news."""
+    if share is None:
+        return "plain"
+    return "good" if share >= KEEPS else "mixed" if share >= LOSES else "bad"
+
+
+def time_tone(case: CaseResult) -> Tone:
+    """Says whether a case's time is good news."""
+    tones: Mapping[str, Tone] = {"faster": "good", "same": "plain", "slower": "bad"}
+    return tones[speed(case.latency)]
+
+
+def _metric(case: CaseResult, comparison: Comparison, name: str) -> tuple[str, str]:
+    value = case.accuracy.metrics.get(name) if case.accuracy else None
+    dense = comparison.baseline.accuracy.metrics.get(name) if comparison.baseline.accuracy else None
+    if value is None or dense is None or case is comparison.baseline:
+        return formats.score(value), ""
+    return formats.score(value), formats.delta(value - dense)
+
+
+def _words(name: str) -> str:
+    text = name.replace("_", " ")
+    return text[:1].upper() + text[1:]
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{_words(str(key)).lower()} {_text(part)}" for key, part in value.items() if part is not None)
+    if isinstance(value, list | tuple):
+        return ", ".join(_text(part) for part in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

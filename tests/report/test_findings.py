@@ -1,0 +1,110 @@
+"""The sentences follow the figures: other figures, other words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sapwood.report.findings import Finding, findings, headline, speed
+from sapwood.report.record import Latency, read_record
+
+
+def ratio(median: float, spread: float = 0.01) -> dict[str, float]:
+    parts = {"median_ms": 10.0, "q25_ms": 9.0, "q75_ms": 11.0, "min_ms": 8.0}
+    return {**parts, "ratio": median, "ratio_q25": median - spread, "ratio_q75": median + spread}
+
+
+def by_subject(record: dict[str, Any]) -> dict[str, Finding]:
+    return {finding.subject: finding for finding in findings(read_record(record))}
+
+
+@pytest.mark.parametrize(
+    ("latency", "expected"),
+    [
+        (ratio(1.0), "same"),
+        (ratio(0.96), "same"),
+        (ratio(0.9), "faster"),
+        (ratio(0.9, 0.2), "same"),
+        (ratio(1.1), "slower"),
+        (ratio(1.1, 0.2), "same"),
+    ],
+)
+def test_speed_needs_a_clear_median_and_clear_quartiles(latency: dict[str, float], expected: str) -> None:
+    assert speed(Latency.model_validate(latency)) == expected
+    assert speed(None) == "same"
+
+
+def test_headline_when_nothing_is_faster(record: dict[str, Any]) -> None:
+    case = next(case for case in record["cases"] if case["name"] == "global L1 · conv · 0.95")
+    case["latency"] = ratio(0.99)
+    case["nonzeros"] = int(0.051 * case["params"])
+    expected = "At 95 % zeros the network takes 0.99× the time: masks do not make it faster."
+    assert headline(read_record(record)) == Finding("Speed", expected, "bad")
+    case["latency"] = ratio(1.2)
+    assert headline(read_record(record)).text.endswith("takes 1.20× the time: masks make it slower, not faster.")
+
+
+def test_headline_speaks_of_masks_only_where_all_cases_are_masks(record: dict[str, Any]) -> None:
+    record["cases"][3]["kind"] = "compacted"
+    assert headline(read_record(record)).text.endswith("the zeros do not make it faster.")
+
+
+def test_headline_names_the_fastest_that_keeps_the_accuracy(record: dict[str, Any]) -> None:
+    cases = {case["name"]: case for case in record["cases"]}
+    cases["global L1 · conv · 0.95"]["latency"] = ratio(0.3)
+    assert headline(read_record(record)) == Finding(
+        "Speed",
+        "global L1 · conv · 0.95 takes 0.30× the time of the unpruned network but keeps only 0.4 % of its mAP@0.5.",
+        "mixed",
+    )
+    cases["global L1 · conv · 0.5"]["latency"] = ratio(0.5)
+    cases["global L1 · conv · 0.2"]["latency"] = ratio(0.6)
+    assert headline(read_record(record)) == Finding(
+        "Speed",
+        "global L1 · conv · 0.5 takes 0.50× the time of the unpruned network and keeps 98 % of its mAP@0.5.",
+        "good",
+    )
+
+
+def test_headline_without_times(record: dict[str, Any]) -> None:
+    for case in record["cases"]:
+        case["latency"] = None
+    assert headline(read_record(record)).text.startswith(
+        "global L1 · conv + BatchNorm · 0.5 keeps 95 % of the unpruned"
+    )
+    record["cases"] = [case for case in record["cases"] if case["name"].startswith(("baseline", "structured"))]
+    assert headline(read_record(record)) == Finding("Accuracy", "No case keeps 95% of the unpruned mAP@0.5.", "bad")
+
+
+def test_families_by_how_far_they_hold(record: dict[str, Any]) -> None:
+    found = by_subject(record)
+    holds = "holds for a while: 98 % of mAP@0.5 is left at 0.5, 59 % at 0.7."
+    assert found["global L1 · conv"] == Finding("global L1 · conv", holds, "mixed")
+    assert found["global L1 · conv + BatchNorm"].text == "keeps the accuracy: 95 % of mAP@0.5 is left at 0.5."
+    assert found["global L1 · BatchNorm"].text == "breaks the network: 40 % of mAP@0.5 is left at 0.2, 0 % at 0.5."
+    assert found["structured L2 · conv"].tone == "bad"
+
+
+def test_a_family_that_costs_some_accuracy_at_once(record: dict[str, Any]) -> None:
+    record["cases"] = [case for case in record["cases"] if case["name"] in {"baseline", "global L1 · conv · 0.7"}]
+    expected = "costs accuracy at once: 59 % of mAP@0.5 is left at 0.7."
+    assert by_subject(record)["global L1 · conv"].text == expected
+
+
+def test_no_family_sentence_where_the_baseline_finds_nothing(record: dict[str, Any]) -> None:
+    for case in record["cases"]:
+        case["accuracy"]["metrics"] = {"mAP@0.5": 0.0}
+    assert set(by_subject(record)) == {"File size", "Live masks"}
+
+
+def test_file_size(record: dict[str, Any]) -> None:
+    assert by_subject(record)["File size"].text.startswith("stays at 1.21 MB in every case")
+    record["cases"][2]["file_bytes"] = 605_000
+    assert by_subject(record)["File size"].text == "from 1.21 MB down to 0.605 MB."
+
+
+def test_live_masks(record: dict[str, Any]) -> None:
+    assert by_subject(record)["Live masks"].text.startswith("A live mask costs time on every pass: 1.31×")
+    record["live_mask"] |= {"ratio": 1.02, "ratio_q25": 0.98}
+    assert by_subject(record)["Live masks"].text.startswith("A live mask costs no measurable time: 1.02×")
