@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from sapwood.models import darknet_loader as darknet_loader
+from sapwood.models import factory_loader as factory_loader
+from sapwood.models import timm_loader as timm_loader
+from sapwood.models import torchvision_loader as torchvision_loader
 from sapwood.models.copying import copy_model
-from sapwood.models.spec import LOADERS, load_model
+from sapwood.models.live_masks import live_masks
+from sapwood.models.saved import load_saved, save_model
+from sapwood.models.spec import LOADERS, Loader, load_model
 
-__all__ = ["LOADERS", "copy_model", "load_model"]
+__all__ = ["LOADERS", "Loader", "copy_model", "live_masks", "load_model", "load_saved", "save_model"]

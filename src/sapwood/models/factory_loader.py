@@ -1,0 +1,108 @@
+"""Loads ``package.module:factory``: whatever a function of the user's own returns."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from sapwood.errors import SapwoodError, SpecError
+from sapwood.models.spec import LOADERS, Loader, State, read_names
+from sapwood.models.state_dict import load_state_, read_state
+from sapwood.types import ModelBundle, ModelSource, TaskSpec
+
+_FORM = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+
+
+def bundle_of(made: object, source: ModelSource, called: str) -> ModelBundle:
+    """Returns the bundle that a factory's result stands for.
+
+    Args:
+        made: A module; a module and its example inputs; or a bundle. A module alone has no example inputs, ``()``.
+        source: The source the bundle gets.
+        called: What was called, for messages.
+
+    Raises:
+        SpecError: If ``made`` is anything else.
+    """
+    if isinstance(made, ModelBundle):
+        made.model.eval()
+        return replace(made, source=source)
+    if isinstance(made, nn.Module):
+        return ModelBundle(made.eval(), (), TaskSpec("none"), source)
+    if isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], nn.Module):
+        return ModelBundle(made[0].eval(), made[1], TaskSpec("none"), source)
+    raise SpecError(
+        f"{called} returned a {type(made).__name__}; expected a torch.nn.Module, a pair of it and its example inputs, "
+        "or a sapwood.types.ModelBundle"
+    )
+
+
+def _load(spec: str, weights: Path | None, names: Path | None) -> ModelBundle:
+    source = ModelSource(spec, "factory", None if weights is None else str(weights))
+    bundle = _build(source)
+    if weights is not None:
+        load_state_(bundle.model, read_state(weights), str(weights))
+    if names is not None:
+        bundle = replace(bundle, task=replace(bundle.task, class_names=read_names(names)))
+    return bundle
+
+
+def _rebuild(source: ModelSource, state: State) -> ModelBundle:
+    return _build(source)
+
+
+def _build(source: ModelSource) -> ModelBundle:
+    with _working_directory_importable():
+        factory = _find(source.spec)
+        try:
+            made = factory()
+        except SapwoodError:
+            raise
+        except Exception as error:
+            raise SpecError(f"{source.spec} failed: {type(error).__name__}: {error}") from error
+    return bundle_of(made, source, source.spec)
+
+
+def _find(spec: str) -> Callable[[], Any]:
+    module_name, _, path = spec.partition(":")
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        missing = error.name or module_name
+        raise SpecError(f"{spec}: no module {missing!r}; expected one that Python finds from {os.getcwd()}") from error
+    except Exception as error:
+        raise SpecError(f"{spec}: importing {module_name} failed: {type(error).__name__}: {error}") from error
+    for part in path.split("."):
+        if not hasattr(found, part):
+            raise SpecError(f"{spec}: {module_name} has no {path!r}; expected a function or a class")
+        found = getattr(found, part)
+    if not callable(found):
+        raise SpecError(f"{spec} is a {type(found).__name__}; expected a function or a class to call without arguments")
+    return found  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _working_directory_importable() -> Iterator[None]:
+    """As ``python -m`` does: modules of the working directory are found first."""
+    here = os.getcwd()
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
+
+
+def _matches(spec: str) -> bool:
+    return _FORM.fullmatch(spec) is not None and spec.partition(":")[0] not in LOADERS
+
+
+LOADERS.register("factory")(Loader("package.module:factory", _matches, _load, _rebuild))

@@ -1,0 +1,118 @@
+"""State dicts from elsewhere: read without executing anything, and put into a model that they fit."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from sapwood.errors import WeightsError
+from sapwood.models.copying import refresh_masked
+from sapwood.models.live_masks import masked_names, restore_masks_
+
+_WRAPPING_KEYS = ("state_dict", "model_state_dict", "model")
+_WRAPPING_PREFIXES = ("module.", "_orig_mod.")
+_SHOWN = 3
+
+
+def read_state(path: str | Path) -> dict[str, Tensor]:
+    """Reads a state dict.
+
+    A dict that holds the state dict under ``state_dict``, ``model_state_dict`` or ``model`` is unwrapped, and the
+    prefixes that ``DataParallel`` and ``torch.compile`` put before every name are taken off.
+
+    Args:
+        path: A ``.safetensors`` file, or one that ``torch.save`` wrote.
+
+    Raises:
+        WeightsError: If the file cannot be read, or holds anything but tensors by name.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise WeightsError(f"{path}: is a directory; expected a state dict, .safetensors or from torch.save")
+    try:
+        content = _load(path)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror}); expected a state dict") from error
+    for key in _WRAPPING_KEYS:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not content or not all(map(_is_entry, content.items())):
+        raise WeightsError(f"{path}: holds {_describe(content)}; expected tensors by name")
+    state = dict(content)
+    for prefix in _WRAPPING_PREFIXES:
+        if all(key.startswith(prefix) for key in state):
+            state = {key[len(prefix) :]: tensor for key, tensor in state.items()}
+    return state
+
+
+def load_state_(model: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
+    """Fills ``model`` from ``state``; masks that ``state`` holds are live in ``model`` afterwards.
+
+    Args:
+        model: Changed in place. Its parameters keep their dtype.
+        state: Every parameter and buffer of ``model`` and nothing else. Counters of batches may be missing.
+        origin: Where ``state`` came from, for messages.
+
+    Raises:
+        WeightsError: If names or shapes differ, or values are not finite.
+    """
+    try:
+        restore_masks_(model, masked_names(state))
+    except AttributeError as error:
+        raise WeightsError(f"{origin}: holds a mask for what the model has not: {error}") from error
+    own = model.state_dict()
+    _check_names(own, state, origin)
+    for name, tensor in state.items():
+        if tensor.shape != own[name].shape:
+            found, wanted = tuple(tensor.shape), tuple(own[name].shape)
+            raise WeightsError(f"{origin}: {name} has shape {found}; expected {wanted}")
+        bad = int((~torch.isfinite(tensor)).sum()) if tensor.is_floating_point() else 0
+        if bad:
+            raise WeightsError(f"{origin}: {name}: {bad} of {tensor.numel()} values are NaN or infinite")
+    model.load_state_dict(dict(state), strict=False)
+    refresh_masked(model)
+
+
+def _load(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        try:
+            return safetensors.torch.load_file(path)
+        except safetensors.SafetensorError as error:
+            raise WeightsError(f"{path}: is no safetensors file ({error})") from error
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise WeightsError(
+            f"{path}: no state dict that loads without executing code; expected tensors saved by torch.save"
+        ) from error
+
+
+def _is_entry(item: tuple[object, object]) -> bool:
+    return isinstance(item[0], str) and isinstance(item[1], Tensor)
+
+
+def _describe(content: object) -> str:
+    if isinstance(content, Mapping):
+        others = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
+        return f"a dict with {', '.join(others[:_SHOWN])} that are no tensors" if others else "an empty dict"
+    return f"a {type(content).__name__}"
+
+
+def _check_names(own: Mapping[str, Tensor], state: Mapping[str, Tensor], origin: str) -> None:
+    missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
+    unknown = [name for name in state if name not in own]
+    parts = [f"{kind} {_few(names)}" for kind, names in (("lacks", missing), ("has unknown", unknown)) if names]
+    if parts:
+        raise WeightsError(f"{origin}: {' and '.join(parts)}; expected the {len(own)} tensors of the model")
+
+
+def _few(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{', '.join(names[:_SHOWN])}{more}"

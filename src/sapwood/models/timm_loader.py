@@ -1,0 +1,77 @@
+"""Loads ``timm:NAME``: an image classifier of timm, with weights from a local file or at random."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sapwood.errors import MissingDependencyError, SpecError
+from sapwood.models.spec import LOADERS, Loader, State, read_names
+from sapwood.models.state_dict import load_state_, read_state
+from sapwood.types import ModelBundle, ModelSource, TaskSpec
+
+PREFIX = "timm:"
+
+
+def _load(spec: str, weights: Path | None, names: Path | None) -> ModelBundle:
+    state = None if weights is None else read_state(weights)
+    bundle = _build(ModelSource(spec, "timm", None if weights is None else str(weights)), state, names)
+    if state is not None:
+        load_state_(bundle.model, state, str(weights))
+    return bundle
+
+
+def _rebuild(source: ModelSource, state: State) -> ModelBundle:
+    return _build(source, state, None)
+
+
+def _build(source: ModelSource, state: State | None, names: Path | None) -> ModelBundle:
+    timm = _import_timm()
+    name = source.spec.removeprefix(PREFIX)
+    try:
+        model = timm.create_model(name, pretrained=False)
+    except RuntimeError as error:
+        close = ", ".join(timm.list_models(f"*{name}*")[:5]) or "none alike"
+        raise SpecError(f"timm has no model {name!r}; expected a name it lists (alike: {close})") from error
+    num_classes = model.num_classes if state is None else _num_classes(model, state)
+    if num_classes != model.num_classes:
+        model = timm.create_model(name, pretrained=False, num_classes=num_classes)
+    config: dict[str, Any] = timm.data.resolve_model_data_config(model)
+    class_names = (
+        tuple(f"class{index}" for index in range(num_classes)) if names is None else read_names(names, num_classes)
+    )
+    task = TaskSpec(
+        "classification",
+        tuple(config["input_size"][1:]),
+        class_names,
+        "center_crop",
+        tuple(config["mean"]),
+        tuple(config["std"]),
+    )
+    example = torch.randn(1, *config["input_size"], generator=torch.Generator().manual_seed(0))
+    return ModelBundle(model.eval(), example, task, source)
+
+
+def _num_classes(model: Any, state: State) -> int:
+    """How many classes the classifier in ``state`` tells apart, as many as the model's where it has none."""
+    classifier = model.pretrained_cfg.get("classifier")
+    for key in (f"{classifier}.weight", f"{classifier}.weight_orig"):
+        if key in state:
+            return state[key].shape[0]
+    return int(model.num_classes)
+
+
+def _import_timm() -> Any:
+    try:
+        import timm
+        import timm.data
+    except ImportError as error:
+        raise MissingDependencyError(
+            "timm is not installed; expected for timm:NAME, install it by: pip install sapwood[zoo]"
+        ) from error
+    return timm
+
+
+LOADERS.register("timm")(Loader("timm:NAME", lambda spec: spec.startswith(PREFIX), _load, _rebuild))

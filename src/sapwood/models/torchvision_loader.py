@@ -1,0 +1,122 @@
+"""Loads ``torchvision:NAME``: an architecture of torchvision, with weights from a local file or at random."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sapwood.errors import SpecError
+from sapwood.models.spec import LOADERS, Loader, State, read_names
+from sapwood.models.state_dict import load_state_, read_state
+from sapwood.types import ExampleInputs, ModelBundle, ModelSource, TaskSpec
+
+PREFIX = "torchvision:"
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+_SIZE = 224
+_FAMILIES = ("classification", "segmentation", "detection")
+
+
+def _load(spec: str, weights: Path | None, names: Path | None) -> ModelBundle:
+    state = None if weights is None else read_state(weights)
+    bundle = _build(ModelSource(spec, "torchvision", None if weights is None else str(weights)), state, names)
+    if state is not None:
+        load_state_(bundle.model, state, str(weights))
+    return bundle
+
+
+def _rebuild(source: ModelSource, state: State) -> ModelBundle:
+    return _build(source, state, None)
+
+
+def _build(source: ModelSource, state: State | None, names: Path | None) -> ModelBundle:
+    name = source.spec.removeprefix(PREFIX)
+    family = _family(name)
+    if family != "classification":
+        model = _make(name, weights_backbone=None)
+        example = torch.randn(3, _SIZE, _SIZE, generator=torch.Generator().manual_seed(0))
+        inputs: ExampleInputs = ([example],) if family == "detection" else example[None]
+        return ModelBundle(model.eval(), inputs, TaskSpec("none", (_SIZE, _SIZE)), source)
+    num_classes = None if state is None else _num_classes(name, state)
+    model = _make(name) if num_classes is None else _make(name, num_classes=num_classes)
+    size, known_names = _input_size(name, model), _known_names(name)
+    if num_classes is None:
+        num_classes = _last_matrix(model)[1].shape[0]
+    if names is not None:
+        known_names = read_names(names, num_classes)
+    elif len(known_names) != num_classes:
+        known_names = tuple(f"class{index}" for index in range(num_classes))
+    task = TaskSpec("classification", (size, size), known_names, "center_crop", IMAGENET_MEAN, IMAGENET_STD)
+    example = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+    return ModelBundle(model.eval(), example, task, source)
+
+
+def _family(name: str) -> str:
+    """Which kind of model ``name`` is, by the place of its builder in torchvision."""
+    from torchvision import models
+
+    try:
+        place = models.get_model_builder(name).__module__
+    except ValueError as error:
+        close = (
+            ", ".join(entry for entry in models.list_models() if name.rstrip("0123456789_") in entry) or "none alike"
+        )
+        raise SpecError(f"torchvision has no model {name!r}; expected a name it lists (alike: {close})") from error
+    parts = place.split(".")
+    family = "classification" if len(parts) == 3 else parts[2]
+    if family not in _FAMILIES:
+        raise SpecError(f"torchvision:{name} is a {family} model; expected one for {', '.join(_FAMILIES)}")
+    return family
+
+
+def _make(name: str, **options: Any) -> nn.Module:
+    from torchvision import models
+
+    with warnings.catch_warnings():  # GoogLeNet and Inception announce a change of their own initialisation
+        warnings.simplefilter("ignore", FutureWarning)
+        model: nn.Module = models.get_model(name, weights=None, **options)
+    return model
+
+
+def _num_classes(name: str, state: State) -> int | None:
+    """How many classes the last layer in ``state`` tells apart; None where ``state`` has no such layer."""
+    with torch.device("meta"):
+        last, _ = _last_matrix(_make(name))
+    tensor = state.get(last, state.get(f"{last}_orig"))
+    return None if tensor is None else tensor.shape[0]
+
+
+def _last_matrix(model: nn.Module) -> tuple[str, Tensor]:
+    return [(name, tensor) for name, tensor in model.state_dict().items() if tensor.dim() >= 2][-1]
+
+
+def _input_size(name: str, model: nn.Module) -> int:
+    """Pixels a side: what the architecture is built for, else what its published weights were trained with."""
+    built_for = getattr(model, "image_size", None)
+    if isinstance(built_for, int):
+        return built_for
+    published = _published(name)
+    return _SIZE if published is None else int(published.transforms.keywords["crop_size"])
+
+
+def _known_names(name: str) -> tuple[str, ...]:
+    published = _published(name)
+    return () if published is None else tuple(published.meta["categories"])
+
+
+def _published(name: str) -> Any:
+    """torchvision's description of the published weights of ``name``; nothing is downloaded."""
+    from torchvision import models
+
+    described = list(models.get_model_weights(name))
+    return described[0].value if described else None
+
+
+LOADERS.register("torchvision")(
+    Loader("torchvision:NAME", lambda spec: spec.startswith(PREFIX), _load, _rebuild),
+)
