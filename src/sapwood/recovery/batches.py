@@ -1,0 +1,64 @@
+"""Batches in a fixed order, prepared by background threads while the model computes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+B = TypeVar("B")
+
+
+class BatchLoader(Generic[B]):
+    """Yields the batches of an epoch.
+
+    The order of an epoch depends on (seed, epoch) alone and ``make`` on its arguments alone, so neither threads nor
+    what ran before change a batch. Decoding and resizing let go of Python's lock, so threads serve as well as processes
+    and share one cache of pictures.
+
+    Args:
+        make: Makes the batch of (epoch, indices).
+        count: Number of pictures.
+        batch_size: Pictures a batch. The last, incomplete batch of an epoch is left out unless it is the only one.
+        seed: Of the order.
+        num_threads: Threads that prepare batches.
+
+    Examples:
+        >>> loader = BatchLoader(lambda epoch, indices: sorted(indices), count=4, batch_size=4, seed=0, num_threads=1)
+        >>> list(loader.epoch(0))
+        [[0, 1, 2, 3]]
+    """
+
+    def __init__(
+        self, make: Callable[[int, Sequence[int]], B], *, count: int, batch_size: int, seed: int, num_threads: int
+    ) -> None:
+        self._make = make
+        self._count = count
+        self._batch_size = min(batch_size, count)
+        self._seed = seed
+        self._num_threads = num_threads
+
+    def __len__(self) -> int:
+        return self._count // self._batch_size
+
+    def indices(self, epoch: int) -> list[list[int]]:
+        """Returns which pictures make up each batch of an epoch."""
+        order = np.random.default_rng([self._seed, epoch]).permutation(self._count).tolist()
+        return [order[start * self._batch_size : (start + 1) * self._batch_size] for start in range(len(self))]
+
+    def epoch(self, epoch: int) -> Iterator[B]:
+        """Yields the batches of an epoch; an error in a thread is raised where its batch would have come."""
+        pool = ThreadPoolExecutor(self._num_threads, thread_name_prefix="sapwood-loader")
+        waiting: deque[Future[Any]] = deque()
+        try:
+            for indices in self.indices(epoch):
+                waiting.append(pool.submit(self._make, epoch, indices))
+                if len(waiting) > self._num_threads + 1:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,114 @@
+"""A training run's state in one file: tensors as safetensors, the rest as JSON in its header; nothing is executed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from sapwood.errors import TrainingError
+from sapwood.files import write_bytes
+
+SCHEMA = 1
+_RECORD = "sapwood_training"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What one file holds.
+
+    Attributes:
+        tensors: By name; parts of a run are told apart by a prefix and a slash (``"model/conv.weight"``).
+        record: JSON-able facts.
+    """
+
+    tensors: Mapping[str, Tensor]
+    record: Mapping[str, Any]
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """Returns the tensors of one part, without the prefix."""
+        start = f"{prefix}/"
+        return {name.removeprefix(start): value for name, value in self.tensors.items() if name.startswith(start)}
+
+
+def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns ``tensors`` named as one part of a checkpoint."""
+    return {f"{prefix}/{name}": value for name, value in tensors.items()}
+
+
+def write_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
+    """Writes a checkpoint in one step: killed or out of disk, the previous file is intact."""
+    record = json.dumps({"schema": SCHEMA, **checkpoint.record}, allow_nan=False)
+    tensors = {
+        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, value in checkpoint.tensors.items()
+    }
+    write_bytes(path, save(tensors, metadata={_RECORD: record}))
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Reads a checkpoint.
+
+    Raises:
+        TrainingError: If the file is missing, damaged, from another program, or of an unknown schema.
+    """
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            text = (file.metadata() or {}).get(_RECORD)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (OSError, SafetensorError) as error:
+        raise TrainingError(f"{path}: not a checkpoint that can be read ({error})") from None
+    if text is None:
+        raise TrainingError(f"{path}: a safetensors file, but not a checkpoint of `sapwood train`")
+    record = json.loads(text)
+    if record.pop("schema") != SCHEMA:
+        raise TrainingError(f"{path}: a checkpoint of schema {json.loads(text)['schema']}; this version reads {SCHEMA}")
+    return Checkpoint(tensors, record)
+
+
+def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
+    """Returns an optimizer's state as tensors named ``"<parameter number>/<state>"``."""
+    return {
+        f"{number}/{name}": value
+        for number, state in optimizer.state_dict()["state"].items()
+        for name, value in state.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Continues from :func:`optimizer_tensors` of an optimizer over equal parameters, in their memory order."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        number, name = key.split("/", 1)
+        like = parameters[int(number)]
+        kept = torch.empty_like(like, dtype=value.dtype).copy_(value) if value.shape == like.shape else value
+        state.setdefault(int(number), {})[name] = kept
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def restore_model(model: nn.Module, tensors: Mapping[str, Tensor], path: str | Path) -> None:
+    """Loads a model's state.
+
+    Raises:
+        TrainingError: If names or shapes differ from the model's.
+    """
+    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    if wanted != found:
+        differing = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+        name = differing[0]
+        raise TrainingError(
+            f"{path}: a checkpoint of another model: {name} is {found.get(name, 'missing')} there and "
+            f"{wanted.get(name, 'missing')} in the model ({len(differing)} differences)"
+        )
+    model.load_state_dict(dict(tensors))

@@ -1,0 +1,138 @@
+"""What happens to a model before its first step: a copy of it, fitted to the data, with fresh weights where wanted."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from sapwood.config import TrainConfig
+from sapwood.data.anchors import box_sizes, fit_anchors
+from sapwood.errors import TrainingError
+from sapwood.models import copy_model
+from sapwood.models.darknet import Cfg, DarknetNetwork, write_cfg
+from sapwood.models.darknet.adapt import adapt_anchors, adapt_classes, adapt_input_size, head_layers, num_anchors
+from sapwood.models.darknet_loader import CFG_NAME, darknet_bundle
+from sapwood.types import ClassificationDataset, DetectionDataset, ModelBundle
+
+OBJECTNESS_PRIOR = 0.01
+"""The objectness a fresh detector gives every place: few hold an object, and it should not first have to learn that."""
+
+
+def prepare(bundle: ModelBundle, dataset: DetectionDataset | ClassificationDataset, config: TrainConfig) -> ModelBundle:
+    """Returns a copy of ``bundle`` to train: other classes, input size or anchors, fresh weights, as ``config`` says.
+
+    Weights that still fit are kept where they are not drawn anew; a head whose classes changed starts fresh.
+
+    Args:
+        bundle: Never changed.
+        dataset: The training data, for its classes and its boxes.
+        config: ``init``, ``num_classes``, ``input_size``, ``anchors`` and ``seed`` are used.
+
+    Raises:
+        TrainingError: If the model is no Darknet detector and ``config`` asks to change its structure or draw its
+            weights anew, or it has weights that are not finite.
+    """
+    wanted = [name for name in ("num_classes", "anchors", "input_size", "init") if _asks(name, config)]
+    if wanted and not isinstance(bundle.model, DarknetNetwork):
+        raise TrainingError(
+            f"{wanted[0]}: {getattr(config, wanted[0])} is for Darknet networks; {bundle.source.spec} is none"
+        )
+    if isinstance(bundle.model, DarknetNetwork):
+        prepared = _fitted(bundle, bundle.model, dataset, config)
+    else:
+        prepared = replace(bundle, model=copy_model(bundle.model))
+    if _fresh(bundle, config) and isinstance(prepared.model, DarknetNetwork):
+        initialise_(prepared.model, seed=config.seed)
+    _check_finite(prepared)
+    return prepared
+
+
+def initialise_(network: DarknetNetwork, *, seed: int) -> None:
+    """Draws all weights of a Darknet network anew; heads start with an objectness of :data:`OBJECTNESS_PRIOR`.
+
+    References:
+        Lin et al., Focal Loss for Dense Object Detection, 2017, arXiv:1708.02002, section 3.3 (the prior).
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network.reset_parameters()
+    prior = math.log(OBJECTNESS_PRIOR / (1 - OBJECTNESS_PRIOR))
+    for index, head in zip(head_layers(network.cfg), network.heads, strict=True):
+        conv = getattr(network.layers[index - 1], "conv", None)
+        if isinstance(conv, nn.Conv2d) and conv.bias is not None:
+            with torch.no_grad():
+                conv.bias.view(len(head.anchors), -1)[:, 4] = prior
+
+
+def _asks(name: str, config: TrainConfig) -> bool:
+    """Whether ``config`` wants something only a Darknet network can do."""
+    neutral = {"num_classes": ("cfg",), "anchors": ("cfg",), "input_size": (None,), "init": ("auto", "keep")}
+    return getattr(config, name) not in neutral[name]
+
+
+def _fresh(bundle: ModelBundle, config: TrainConfig) -> bool:
+    if config.init == "auto":
+        return bundle.source.kind == "darknet" and bundle.source.weights is None
+    return config.init == "fresh"
+
+
+def _fitted(
+    bundle: ModelBundle,
+    network: DarknetNetwork,
+    dataset: DetectionDataset | ClassificationDataset,
+    config: TrainConfig,
+) -> ModelBundle:
+    """A copy of a Darknet bundle whose cfg fits the data and the config."""
+    cfg = _fitted_cfg(bundle, network, dataset, config)
+    class_names = dataset.class_names if config.num_classes == "data" else bundle.task.class_names
+    if cfg == network.cfg:
+        return replace(bundle, model=copy_model(network), task=replace(bundle.task, class_names=class_names))
+    twin = DarknetNetwork(cfg, initialize=False)
+    initialise_(twin, seed=config.seed)
+    _take_over(twin, network.state_dict())
+    source = replace(bundle.source, files={**bundle.source.files, CFG_NAME: write_cfg(cfg)})
+    fitted = darknet_bundle(twin, class_names, source)
+    return replace(fitted, task=replace(fitted.task, resize=bundle.task.resize))
+
+
+def _fitted_cfg(
+    bundle: ModelBundle,
+    network: DarknetNetwork,
+    dataset: DetectionDataset | ClassificationDataset,
+    config: TrainConfig,
+) -> Cfg:
+    cfg = network.cfg
+    task = bundle.task
+    if config.input_size is not None:
+        task = replace(task, input_size=(config.input_size, config.input_size))
+        if task.input_size != bundle.task.input_size:
+            cfg = adapt_input_size(cfg, task.input_size)
+    if config.num_classes == "data" and len(dataset.class_names) != network.num_classes:
+        cfg = adapt_classes(cfg, len(dataset.class_names))
+    if config.anchors == "auto":
+        if not isinstance(dataset, DetectionDataset):
+            raise TrainingError(f"anchors: auto needs boxes; {dataset.name} holds classes")
+        centres = fit_anchors(box_sizes(dataset, task), num_anchors(cfg), seed=config.seed)
+        cfg = adapt_anchors(cfg, [(round(float(w), 1), round(float(h), 1)) for w, h in centres])
+    return cfg
+
+
+@torch.no_grad()
+def _take_over(network: DarknetNetwork, state: dict[str, Tensor]) -> None:
+    """Copies the tensors whose shape fits."""
+    own = network.state_dict()
+    if own.keys() != state.keys():
+        name = sorted(own.keys() ^ state.keys())[0]
+        raise TrainingError(f"{name}: a model with live masks cannot be fitted to other data; remove the masks first")
+    for name, value in own.items():
+        if state[name].shape == value.shape:
+            value.copy_(state[name])
+
+
+def _check_finite(bundle: ModelBundle) -> None:
+    for name, value in bundle.model.state_dict().items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise TrainingError(f"{bundle.source.spec}: {name} holds values that are not finite; nothing can be learnt")

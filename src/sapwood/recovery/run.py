@@ -1,0 +1,152 @@
+"""The state of a training run: model, optimizer, average, history; saved after every epoch and taken up again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, AdamW, Optimizer
+
+from sapwood.config import TrainConfig
+from sapwood.errors import TrainingError
+from sapwood.files import write_text
+from sapwood.recovery.checkpoint import (
+    Checkpoint,
+    optimizer_tensors,
+    prefixed,
+    read_checkpoint,
+    restore_model,
+    restore_optimizer,
+    write_checkpoint,
+)
+from sapwood.recovery.ema import WeightAverage
+
+CHECKPOINT = "checkpoint.safetensors"
+BEST = "best.safetensors"
+METRICS = "metrics.jsonl"
+
+_MAY_DIFFER = frozenset({"resume", "loader_threads", "cache_mb"})
+"""Fields that change no number, so a resumed run may have others."""
+
+
+@dataclass
+class Run:
+    """A training run between two steps.
+
+    Attributes:
+        model: What is trained, in place.
+        optimizer: Over its parameters.
+        average: Of its weights.
+        config: How it is trained.
+        directory: Where its files stand.
+        history: One record an epoch that is done.
+        best: The best measured figure so far, if any.
+    """
+
+    model: nn.Module
+    optimizer: Optimizer
+    average: WeightAverage
+    config: TrainConfig
+    directory: Path
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best: float | None = None
+
+    @property
+    def epoch(self) -> int:
+        """The number of epochs done."""
+        return len(self.history)
+
+    def finish_epoch(self, record: Mapping[str, Any], figure: float | None) -> None:
+        """Saves everything at the end of an epoch; ``figure`` is what was measured, if it was."""
+        self.history.append(dict(record))
+        if figure is not None and (self.best is None or figure > self.best):
+            self.best = figure
+            best = Checkpoint(prefixed("average", self.average.state), {"epoch": self.epoch, "figure": figure})
+            write_checkpoint(self.directory / BEST, best)
+        write_checkpoint(self.directory / CHECKPOINT, self._checkpoint())
+        self._write_metrics()
+
+    def resume(self) -> None:
+        """Takes up the run that stands in the directory.
+
+        Raises:
+            TrainingError: If its checkpoint is damaged, or of another model or config.
+        """
+        path = self.directory / CHECKPOINT
+        checkpoint = read_checkpoint(path)
+        self._check_config(path, checkpoint.record["config"])
+        restore_model(self.model, checkpoint.part("model"), path)
+        restore_optimizer(self.optimizer, checkpoint.part("optimizer"))
+        self.average.restore(checkpoint.part("average"), checkpoint.record["num_updates"])
+        self.history = list(checkpoint.record["history"])
+        self.best = checkpoint.record["best"]
+        torch.set_rng_state(checkpoint.tensors["rng"])
+        self._write_metrics()
+
+    def best_state(self) -> dict[str, Tensor]:
+        """Returns the averaged weights that measured best, the last ones where nothing was measured."""
+        if self.best is None:
+            return self.average.state
+        return read_checkpoint(self.directory / BEST).part("average")
+
+    def _checkpoint(self) -> Checkpoint:
+        tensors = {
+            **prefixed("model", self.model.state_dict()),
+            **prefixed("average", self.average.state),
+            **prefixed("optimizer", optimizer_tensors(self.optimizer)),
+            "rng": torch.get_rng_state(),
+        }
+        record = {
+            "config": self.config.model_dump(),
+            "num_updates": self.average.num_updates,
+            "history": self.history,
+            "best": self.best,
+        }
+        return Checkpoint(tensors, record)
+
+    def _check_config(self, path: Path, saved: Mapping[str, Any]) -> None:
+        own = self.config.model_dump()
+        differing = [name for name in own if name not in _MAY_DIFFER and own[name] != saved.get(name)]
+        if differing:
+            pairs = ", ".join(f"{name} {saved.get(name)!r} there and {own[name]!r} here" for name in differing)
+            raise TrainingError(f"{path}: begun with another config: {pairs}; resume with the same one")
+
+    def _write_metrics(self) -> None:
+        write_text(self.directory / METRICS, "".join(json.dumps(record) + "\n" for record in self.history))
+
+
+def start_run(model: nn.Module, config: TrainConfig, directory: Path) -> Run:
+    """Returns a run that is ready for its next step: a new one, or with ``config.resume`` the one in ``directory``.
+
+    Raises:
+        TrainingError: If there is a run in the directory and ``config.resume`` is off, or the model has no parameters.
+    """
+    begun = (directory / CHECKPOINT).exists()
+    if begun and not config.resume:
+        raise TrainingError(f"{directory} holds a run already; resume it, or choose another directory")
+    if config.channels_last:
+        model.to(memory_format=torch.channels_last)
+    model.train()
+    run = Run(model, make_optimizer(model, config), WeightAverage(model, decay=config.ema_decay), config, directory)
+    if begun:
+        run.resume()
+    return run
+
+
+def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
+    """Returns the optimizer over the trainable parameters; only those with two or more dimensions decay."""
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not trainable:
+        raise TrainingError("the model has no trainable parameters")
+    groups: Iterable[dict[str, Any]] = [
+        {"params": [parameter for parameter in trainable if parameter.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [parameter for parameter in trainable if parameter.ndim < 2], "weight_decay": 0.0},
+    ]
+    if config.optimizer == "adamw":
+        return AdamW(groups, lr=config.lr, betas=(config.momentum, 0.999))
+    return SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
