@@ -36,7 +36,7 @@ _MAX_OVERLAP = 0.05
 _PLACING_TRIES = 12
 _GLYPH_SIDE = 80
 _INK = 128
-_MIN_CONTRAST = 75
+_MIN_CONTRAST = 85
 
 
 @dataclass(frozen=True)
@@ -148,28 +148,29 @@ def _overlap(first: tuple[int, int, int, int], second: tuple[int, int, int, int]
 def _draw(key: tuple[int, int, int], placed: Sequence[_PlacedDigit], size: tuple[int, int]) -> Picture:
     """Draws a picture: background, then the digits, then noise and brightness over all."""
     rng = np.random.Generator(np.random.PCG64((*key, 1)))
-    picture = np.array(_background(rng, size))
+    picture = np.array(_background(rng, size)).astype(np.int16)
     for digit in placed:
         left, top, right, bottom = digit.box
         ink = Image.fromarray(_ink(digit.glyph, digit.turn))
-        alpha = np.asarray(ink.resize((right - left, bottom - top), Image.Resampling.BILINEAR)).astype(np.int32)
+        alpha = np.asarray(ink.resize((right - left, bottom - top), Image.Resampling.BILINEAR))
         patch = picture[top:bottom, left:right].astype(np.int32)
         color = np.array(_contrasting(digit.color, patch.reshape(-1, 3).mean(axis=0)), np.int32)
-        picture[top:bottom, left:right] = patch + (color - patch) * alpha[..., None] // 255
+        picture[top:bottom, left:right] = patch + (color - patch) * alpha[..., None].astype(np.int32) // 255
     noise = rng.integers(-9, 10, size=(*size, 1), dtype=np.int16)
-    brightness = int(rng.integers(218, 282))
-    return np.clip((picture.astype(np.int32) * brightness >> 8) + noise, 0, 255).astype(np.uint8)
+    brightness = np.int16(rng.integers(55, 71))
+    drawn: Picture = np.clip((picture * brightness >> 6) + noise, 0, 255).astype(np.uint8)
+    return drawn
 
 
 def _background(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
     """A soft colour gradient with blotches, strokes, arcs and plates."""
     height, width = size
-    base = rng.integers(40, 216, size=3)
-    grid = np.clip(base + rng.integers(-55, 56, size=(4, 4, 3)), 0, 255).astype(np.uint8)
+    base = rng.integers(30, 226) + rng.integers(-35, 36, size=3)
+    grid = np.clip(base + rng.integers(-45, 46, size=(4, 4, 3)), 0, 255).astype(np.uint8)
     smooth = Image.fromarray(grid).resize((width, height), Image.Resampling.BICUBIC)
-    blotches = rng.integers(0, 256, size=(height // 8, width // 8, 3), dtype=np.uint8)
+    blotches = rng.integers(0, 256, size=(height // 8, width // 8), dtype=np.uint8)
     rough = Image.fromarray(blotches).resize((width, height), Image.Resampling.BICUBIC)
-    picture = Image.blend(smooth, rough, float(rng.uniform(0.02, 0.14)))
+    picture = Image.blend(smooth, rough.convert("RGB"), float(rng.uniform(0.02, 0.14)))
     draw = ImageDraw.Draw(picture)
     unit = min(size) / _REFERENCE_SIDE
     for _ in range(int(rng.integers(3, 10))):
@@ -235,16 +236,16 @@ def _split_glyphs() -> dict[str, Any]:
 
 
 def _ink(glyph: int, turn: float) -> _Bytes:
-    """The strokes of a glyph turned by ``turn`` degrees, with crisp edges, cut tight: uint8, 255 is ink."""
+    """The strokes of a glyph, turned by ``turn`` degrees, with crisp edges, cut tight: uint8, 255 is ink."""
     turned = Image.fromarray(_digits()[0][glyph]).rotate(turn, Image.Resampling.BILINEAR)
-    crisp = turned.point(_crispness())
-    box = crisp.point(lambda value: 255 if value >= _INK else 0).getbbox()
-    ink: _Bytes = np.asarray(crisp.crop(box))
-    return ink
+    crisp: _Bytes = _crispness()[np.asarray(turned)]
+    rows, columns = (np.flatnonzero((crisp >= _INK).any(axis=axis)) for axis in (1, 0))
+    return crisp[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
 @cache
-def _crispness() -> list[int]:
-    """A table from soft to crisp ink: 0 below a third, 255 above a half, a smooth step between."""
-    steps = np.clip((np.arange(256) - 70) / 75, 0, 1)
-    return [int(value) for value in np.rint(255 * steps * steps * (3 - 2 * steps))]
+def _crispness() -> _Bytes:
+    """A table from soft to crisp ink: 0 below a third, 255 above two thirds, a smooth step between."""
+    steps = np.clip((np.arange(256) - 90) / 80, 0, 1)
+    table: _Bytes = np.rint(255 * steps * steps * (3 - 2 * steps)).astype(np.uint8)
+    return table

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
 from sapwood.errors import ConfigError, ImageError, SapwoodError
 from sapwood.types import Picture, TaskSpec
@@ -109,7 +110,8 @@ def to_input(picture: Picture, task: TaskSpec) -> tuple[Tensor, Placement]:
     """Brings a picture to the input of a network.
 
     ``"stretch"`` resizes to the input size whatever the aspect; ``"letterbox"`` keeps the aspect, centres, and fills
-    with grey 0.5; ``"center_crop"`` resizes the short side to 256/224 of the input's and cuts the middle out.
+    with grey 0.5; both take the four nearest pixels, as Darknet does. ``"center_crop"`` resizes the short side to
+    256/224 of the input's, smoothly, and cuts the middle out, as is usual for ImageNet.
 
     Args:
         picture: uint8, shape (height, width, 3).
@@ -161,15 +163,26 @@ def _center_crop(picture: Picture, size: tuple[int, int]) -> tuple[Tensor, Place
     scale = max(size[0] / height, size[1] / width) * _CENTER_CROP_MARGIN
     outer = (max(size[0], round(height * scale)), max(size[1], round(width * scale)))
     top, left = (outer[0] - size[0]) // 2, (outer[1] - size[1]) // 2
-    values = _resized(picture, outer)[:, top : top + size[0], left : left + size[1]]
+    values = _smoothed(picture, outer)[:, top : top + size[0], left : left + size[1]]
     placement = Placement((outer[1] / width, outer[0] / height), (float(-left), float(-top)), (height, width))
     return values.contiguous(), placement
 
 
 def _resized(picture: Picture, size: tuple[int, int]) -> Tensor:
-    """The picture at ``size``, float32 in [0, 1], shape (3, height, width)."""
+    """The picture at ``size``, bilinear between the four nearest pixels as in Darknet: float32, shape (3, *size)."""
+    values = torch.from_numpy(np.require(picture, requirements=["C", "W"])).permute(2, 0, 1)
+    resized = functional.interpolate(values[None], size=size, mode="bilinear", align_corners=False)[0]
+    return _to_unit(resized)
+
+
+def _smoothed(picture: Picture, size: tuple[int, int]) -> Tensor:
+    """The picture at ``size``, bilinear over all the pixels that shrink into one: float32, shape (3, *size)."""
     resized = Image.fromarray(picture).resize((size[1], size[0]), Image.Resampling.BILINEAR)
-    return torch.from_numpy(np.array(resized)).permute(2, 0, 1).to(torch.float32).div_(255.0)
+    return _to_unit(torch.from_numpy(np.array(resized)).permute(2, 0, 1))
+
+
+def _to_unit(values: Tensor) -> Tensor:
+    return values.to(torch.float32, memory_format=torch.contiguous_format).div_(255.0)
 
 
 @contextmanager
