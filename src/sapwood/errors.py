@@ -49,6 +49,10 @@ class TrainingError(SapwoodError):
     """Training cannot start or continue."""
 
 
+class MeasureError(SapwoodError):
+    """A figure cannot be measured: what is to be timed fails, or the machine does not tell."""
+
+
 class MissingDependencyError(SapwoodError):
     """An optional package is needed and not installed; the message gives the extra that installs it."""
 

@@ -17,7 +17,14 @@ class _Unstructured(MaskMethod):
     scopes: ClassVar[tuple[Scope, ...]] = ("local", "global")
     torch_method: ClassVar[type[prune.BasePruningMethod]]
 
+    def refusal(self, slot: Slot) -> str | None:
+        """Returns a reason for tensors whose elements torch cannot put in a row as they are."""
+        if slot.tensor.is_contiguous():
+            return None
+        return "not contiguous in memory (channels_last?), which torch's unstructured methods cannot mask"
+
     def mask_(self, slots: Sequence[Slot]) -> None:
+        """Masks each parameter by itself, or all of them against one threshold or draw."""
         amount = self.case.amount
         if self.case.scope == "global":
             pairs = [(slot.module, slot.parameter) for slot in slots]
@@ -47,6 +54,7 @@ class _Structured(MaskMethod):
     structured: ClassVar[bool] = True
 
     def refusal(self, slot: Slot) -> str | None:
+        """Returns a reason for tensors without slices along ``case.dim``."""
         num_dims = slot.tensor.ndim
         if num_dims < 2:
             return f"its shape is {tuple(slot.tensor.shape)}; structured methods remove slices of at least 2 dimensions"
@@ -57,6 +65,7 @@ class _Structured(MaskMethod):
         return None
 
     def mask_(self, slots: Sequence[Slot]) -> None:
+        """Masks each parameter, with a number instead of a fraction where the fraction would be all."""
         for slot in slots:
             num_slices = num_slices_left(slot, self.case.dim)
             takes_all = round(self.case.amount * num_slices) == num_slices

@@ -75,6 +75,14 @@ def find_slots(model: nn.Module) -> tuple[Slot, ...]:
     return tuple(slot for path, module in model.named_modules() for slot in _slots_of(path, module))
 
 
+def distinct_slots(model: nn.Module) -> tuple[Slot, ...]:
+    """Lists the parameters of a model, each once: one that several modules hold stands under its first name."""
+    slots: dict[int, Slot] = {}
+    for slot in find_slots(model):
+        slots.setdefault(id(slot.tensor), slot)
+    return tuple(slots.values())
+
+
 def live_hooks(module: nn.Module) -> dict[str, BasePruningMethod]:
     """Returns the live masks of one module: torch's hook by the name of the parameter it masks."""
     return {

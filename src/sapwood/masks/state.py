@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 from torch.nn.utils.prune import BasePruningMethod, PruningContainer
 
-from sapwood.masks.slots import Slot, find_slots
+from sapwood.masks.slots import Slot, distinct_slots
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,7 @@ def masking_state(model: nn.Module) -> MaskingState:
         >>> state.num_params, state.num_zeros, state.live_params, state.live_sparsity
         (10, 4, 8, 0.5)
     """
-    seen: dict[int, Slot] = {}
-    for slot in find_slots(model):
-        seen.setdefault(id(slot.tensor), slot)
-    tensors = tuple(_describe(slot) for slot in seen.values())
+    tensors = tuple(_describe(slot) for slot in distinct_slots(model))
     live = [tensor for tensor in tensors if tensor.live]
     num_params, num_zeros = _count(tensors)
     live_params, live_zeros = _count(live)

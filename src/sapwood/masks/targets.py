@@ -142,8 +142,6 @@ def _refusals(slot: Slot, twins: Sequence[Slot]) -> Iterator[str]:
         yield f"its values are {str(tensor.dtype).removeprefix('torch.')}, not floating point"
     elif tensor.numel() == 0:
         yield "it has no elements"
-    elif not tensor.is_contiguous():
-        yield "not contiguous in memory (channels_last or a view), which torch.nn.utils.prune cannot mask"
 
 
 def _place_refusals(slot: Slot) -> Iterator[str]:
