@@ -113,7 +113,8 @@ def augment(
     for example, area in zip(examples, areas, strict=True):
         view = _view(example.picture.shape[:2], size, resize, config, generator)
         window = view if len(examples) == 1 else _part_of(view, example.picture.shape[:2], area, size, generator)
-        _paste(canvas, example.picture, window, area, colour_matrix(config, generator))
+        patch = _Patch.of(window, area, example.picture.shape[:2])
+        _draw(canvas, example.picture, patch, colour_matrix(config, generator), smooth=resize == "center_crop")
         parts.append(_visible_boxes(example, window, area, config.min_visible))
     boxes = np.concatenate([boxes for boxes, _ in parts])
     labels = np.concatenate([labels for _, labels in parts])
@@ -206,18 +207,37 @@ def _part_of(
     return x, y, x + part_width, y + part_height
 
 
-def _paste(canvas: Image.Image, picture: Picture, window: Window, area: Area, colours: Matrix | None) -> None:
-    """Draws ``window`` of the picture over ``area`` of the canvas; where the picture ends, the canvas stays."""
-    scale_x, scale_y = _scale(window, area)
-    left, right, source_left, source_right = _covered(window[0], scale_x, picture.shape[1], area[0], area[2])
-    top, bottom, source_top, source_bottom = _covered(window[1], scale_y, picture.shape[0], area[1], area[3])
-    if right <= left or bottom <= top:
+@dataclass(frozen=True)
+class _Patch:
+    """The part of an area that a picture reaches, and the part of the picture that is seen there."""
+
+    target: Area
+    source: Window
+
+    @staticmethod
+    def of(window: Window, area: Area, picture_size: tuple[int, int]) -> _Patch | None:
+        """How ``window`` of a picture fills ``area``; None where nothing of the picture is seen."""
+        scale_x, scale_y = _scale(window, area)
+        left, right, source_left, source_right = _covered(window[0], scale_x, picture_size[1], area[0], area[2])
+        top, bottom, source_top, source_bottom = _covered(window[1], scale_y, picture_size[0], area[1], area[3])
+        if right <= left or bottom <= top:
+            return None
+        return _Patch((left, top, right, bottom), (source_left, source_top, source_right, source_bottom))
+
+
+def _draw(canvas: Image.Image, picture: Picture, patch: _Patch | None, colours: Matrix | None, *, smooth: bool) -> None:
+    """Draws a patch, resampled as at evaluation: from all pixels that shrink into one, or from the four nearest."""
+    if patch is None:
         return
-    source = (source_left, source_top, source_right, source_bottom)
-    patch = Image.fromarray(picture).resize((right - left, bottom - top), Image.Resampling.BILINEAR, box=source)
+    left, top, right, bottom = patch.target
+    size, image = (right - left, bottom - top), Image.fromarray(picture)
+    if smooth:
+        drawn = image.resize(size, Image.Resampling.BILINEAR, box=patch.source)
+    else:
+        drawn = image.transform(size, Image.Transform.EXTENT, patch.source, Image.Resampling.BILINEAR)
     if colours is not None:
-        patch = patch.convert("RGB", tuple(np.column_stack([colours, np.zeros(3)]).ravel().tolist()))
-    canvas.paste(patch, (left, top))
+        drawn = drawn.convert("RGB", tuple(np.column_stack([colours, np.zeros(3)]).ravel().tolist()))
+    canvas.paste(drawn, (left, top))
 
 
 def _visible_boxes(example: LabelledPicture, window: Window, area: Area, min_visible: float) -> tuple[Boxes, Labels]:

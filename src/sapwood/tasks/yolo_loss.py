@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,11 +11,12 @@ from torch.nn import functional as F
 from torchvision.ops import box_iou, complete_box_iou_loss
 
 from sapwood.errors import ShapeError
-from sapwood.tasks.yolo_assign import Assignment, DetectionTargets, anchors_in_pixels, assign
+from sapwood.tasks.decode import check_maps, decode_rows, split_anchors
+from sapwood.tasks.yolo_assign import Assignment, DetectionTargets, assign
 from sapwood.types import YoloHead
 
-SIZE_FACTORS = (1e-4, 1e4)
-"""A box is between these many anchors wide and high while training: beyond, exp overflows and CIoU divides 0 by 0."""
+MIN_SIDE = 1e-3
+"""Pixels that a box is wide and high at least while training: CIoU divides its sides by each other."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class YoloLoss:
         ignore_threshold: Darknet's ``ignore_thresh``.
         assign_threshold: Darknet's ``iou_thresh``: shape overlap from which further anchors answer.
         iou_objectness: How far the objectness to learn goes from 1 (at 0) to the box's CIoU (at 1).
-        label_smoothing: Class targets are this far from 0 and 1, in all.
+        label_smoothing: Class targets are half this far from 0 and from 1.
 
     References:
         Bochkovskiy et al., YOLOv4, 2020, arXiv:2004.10934; Zheng et al., Distance-IoU Loss, 2020, arXiv:1911.08287,
@@ -89,13 +89,10 @@ class YoloLoss:
         return {**loss, "total": loss["box"] + loss["objectness"] + loss["class"]}
 
     def _check(self, maps: Sequence[Tensor], targets: DetectionTargets) -> None:
-        if len(maps) != len(self.heads):
-            raise ShapeError(f"{len(maps)} maps came for {len(self.heads)} heads")
-        for number, (head_map, head) in enumerate(zip(maps, self.heads, strict=True)):
-            channels = len(head.anchors) * (5 + head.num_classes)
-            if head_map.ndim != 4 or head_map.shape[:2] != (len(targets), channels):
-                wanted = f"({len(targets)}, {channels}, H, W)"
-                raise ShapeError(f"map {number} has shape {tuple(head_map.shape)}; expected {wanted}")
+        check_maps(maps, self.heads)
+        for number, head_map in enumerate(maps):
+            if len(head_map) != len(targets):
+                raise ShapeError(f"map {number} is of {len(head_map)} pictures; the targets are of {len(targets)}")
 
     def _head_terms(
         self, head_map: _HeadMap, assignment: Assignment, targets: DetectionTargets
@@ -106,7 +103,7 @@ class YoloLoss:
             index.to(device) for index in (assignment.image, assignment.anchor, assignment.row, assignment.column)
         )
         found = head_map.values[place]  # shape: (M, 5 + classes)
-        boxes = head_map.boxes(found, anchor=place[1], row=place[2], column=place[3])
+        boxes = head_map.boxes(found, *place[1:])
         truth = assignment.boxes.to(boxes)
         box_terms = complete_box_iou_loss(boxes, truth, reduction="none")
         objectness = torch.zeros_like(head_map.values[..., 4])
@@ -114,9 +111,9 @@ class YoloLoss:
         objectness[place] = 1 - self.iou_objectness * (1 - fit)
         counted = ~self._ignored(head_map, targets)
         counted[place] = True
-        probability = _cross_entropy(head_map.values[..., 4], objectness, logistic=head_map.head.new_coords)
+        terms = _cross_entropy(head_map.values[..., 4], objectness, logistic=head_map.head.new_coords)
         classes = self._class_terms(head_map.head, found[:, 5:], assignment.labels.to(device))
-        return box_terms.sum(), (probability * counted).sum(), classes
+        return box_terms.sum(), (terms * counted).sum(), classes
 
     def _class_terms(self, head: YoloHead, scores: Tensor, labels: Tensor) -> Tensor:
         if head.softmax:
@@ -132,43 +129,35 @@ class YoloLoss:
         boxes = head_map.all_boxes()
         for image, (truth, _) in enumerate(targets):
             if len(truth):
-                best = box_iou(boxes[image].reshape(-1, 4), truth.to(boxes)).amax(dim=1)
+                best = box_iou(boxes[image], truth.to(boxes)).amax(dim=1)
                 ignored[image] = (best > self.ignore_threshold).reshape(ignored[image].shape)
         return ignored
 
 
 @dataclass(frozen=True)
 class _HeadMap:
-    """One head's raw map, laid out by anchor and cell, with what turns it into boxes."""
+    """One head's raw map, laid out by anchor and cell."""
 
     values: Tensor  # shape: (B, A, H, W, 5 + classes)
     head: YoloHead
-    anchors: Tensor  # shape: (A, 2), input pixels
-    stride: Tensor  # shape: (2,), input pixels a cell, x and y
+    input_size: tuple[int, int]
 
     @staticmethod
-    def of(head_map: Tensor, head: YoloHead, input_size: tuple[int, int]) -> _HeadMap:
-        batch, _, rows, columns = head_map.shape
-        values = head_map.reshape(batch, len(head.anchors), 5 + head.num_classes, rows, columns).movedim(2, -1)
-        stride = (input_size[1] / columns, input_size[0] / rows)
-        return _HeadMap(values, head, anchors_in_pixels(head, stride).to(values), values.new_tensor(stride))
+    def of(raw: Tensor, head: YoloHead, input_size: tuple[int, int]) -> _HeadMap:
+        return _HeadMap(split_anchors(raw, head).movedim(2, -1), head, input_size)
 
-    def boxes(self, values: Tensor, *, anchor: Tensor, row: Tensor, column: Tensor) -> Tensor:  # shape: (..., 4)
-        """Decodes ``values`` (..., 5 + classes) of the given places to x1, y1, x2, y2 in input pixels."""
-        head = self.head
-        cell = torch.stack([column, row], dim=-1)
-        offset = values[..., :2] if head.new_coords else values[..., :2].sigmoid()
-        centre = (offset * head.scale_x_y - (head.scale_x_y - 1) / 2 + cell) * self.stride
-        raw = values[..., 2:4]
-        factor = (2 * raw).square() if head.new_coords else raw.clamp(max=math.log(SIZE_FACTORS[1])).exp()
-        half = factor.clamp(*SIZE_FACTORS) * self.anchors[anchor] / 2
-        return torch.cat([centre - half, centre + half], dim=-1)
+    def boxes(self, rows: Tensor, anchor: Tensor, row: Tensor, column: Tensor) -> Tensor:  # shape: (*batch, M, 4)
+        """Decodes ``rows`` (*batch, M, 5 + classes) of the given places; no box is narrower than :data:`MIN_SIDE`."""
+        map_size = (self.values.shape[2], self.values.shape[3])
+        boxes, _ = decode_rows(rows, self.head, (anchor, row, column), map_size, self.input_size)
+        corner = boxes[..., :2]
+        return torch.cat([corner, torch.maximum(boxes[..., 2:], corner + MIN_SIDE)], dim=-1)
 
-    def all_boxes(self) -> Tensor:  # shape: (B, A, H, W, 4)
+    def all_boxes(self) -> Tensor:  # shape: (B, A * H * W, 4)
         """Decodes every place."""
         ranges = [torch.arange(count, device=self.values.device) for count in self.values.shape[1:4]]
-        anchor, row, column = torch.meshgrid(*ranges, indexing="ij")
-        return self.boxes(self.values, anchor=anchor, row=row, column=column)
+        places = (index.flatten() for index in torch.meshgrid(*ranges, indexing="ij"))
+        return self.boxes(self.values.flatten(1, 3), *places)
 
 
 def _cross_entropy(scores: Tensor, truth: Tensor, *, logistic: bool) -> Tensor:
