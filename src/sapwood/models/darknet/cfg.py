@@ -351,6 +351,6 @@ def _pieces(value: str) -> list[str]:
 def _with_value(text: str, value: str) -> str:
     """``text`` of an option with another value; spacing, comment and line end stay."""
     before, _, after = text.partition("=")
-    spaced = re.match(r"(\s*)(.*?)(\s*(?:[#;].*)?)(\r?\n?)$", after, flags=re.DOTALL)
-    assert spaced is not None
-    return f"{before}={spaced[1] if spaced[2] else ''}{value}{spaced[3]}{spaced[4]}"
+    parts = re.fullmatch(r"([ \t]*)(.*?)([ \t]*(?:[#;].*?)?)([ \t]*\r?\n?)", after, flags=re.DOTALL)
+    assert parts is not None
+    return f"{before}={parts[1] if parts[2] else ''}{value}{parts[3]}{parts[4]}"
