@@ -87,7 +87,10 @@ def apply_masks_(model: nn.Module, case: MaskCase) -> MaskRecord:
     method = METHODS[case.method](case)
     selection = _possible(select_targets(model, case.layers, case.pattern), method)
     slots = [target.slot for target in selection.targets]
-    _check_values(slots, case)
+    for slot in slots:
+        check_finite(slot)
+    if case.scope == "global":
+        _check_device(slots)
     modules = [slot.module for target in selection.targets for slot in (target.slot, *target.twins)]
     with _restored_on_error(modules), _seeded(case.seed):
         method.mask_(slots)
@@ -133,11 +136,9 @@ def _possible(selection: Selection, method: MaskMethod) -> Selection:
     return Selection(targets, skipped)
 
 
-def _check_values(slots: Sequence[Slot], case: MaskCase) -> None:
-    for slot in slots:
-        check_finite(slot)
+def _check_device(slots: Sequence[Slot]) -> None:
     devices = sorted({str(slot.tensor.device) for slot in slots})
-    if case.scope == "global" and len(devices) > 1:
+    if len(devices) > 1:
         raise MaskError(f"scope 'global': the parameters are on {', '.join(devices)}; expected all on one device")
 
 

@@ -55,10 +55,10 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _read_npz(path: Path) -> dict[str, Tensor]:
     try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise MaskError(f"{path}: holds a single array without a name; expected an .npz with an array a parameter")
-        with archive:
+        with path.open("rb") as file:  # numpy would leave a file that it cannot read open
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise MaskError(f"{path}: holds a single array without a name; expected an .npz with one a parameter")
             arrays = {name: archive[name] for name in archive.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise MaskError(f"{path}: not a readable .npz file ({error})") from error

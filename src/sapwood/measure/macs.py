@@ -161,17 +161,15 @@ def _share_of_nonzero(macs: int, weight: Tensor) -> int:
 @contextmanager
 def _plain_kernels(model: nn.Module) -> Iterator[None]:
     """Switches off fused kernels that hide their matrix products: attention's fast path, oneDNN's recurrent layers."""
-    fast_path = torch.backends.mha.get_fastpath_enabled()
+    fast_path, onednn = torch.backends.mha.get_fastpath_enabled(), torch._C._get_mkldnn_enabled()
     recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
     torch.backends.mha.set_fastpath_enabled(False)
+    torch._C._set_mkldnn_enabled(onednn and not recurrent)  # mkldnn.flags() sets more, and warns of TF32
     try:
-        if recurrent:
-            with torch.backends.mkldnn.flags(enabled=False):
-                yield
-        else:
-            yield
+        yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
+        torch._C._set_mkldnn_enabled(onednn)
 
 
 def _by_path(model: nn.Module, counts: Mapping[str, Mapping[Any, int]]) -> dict[str, int]:
