@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from sapwood.errors import ConfigError, MeasureError
-from sapwood.measure.machine import machine
+from sapwood.measure.hardware import machine
 
 Candidate = Callable[[], object]
 

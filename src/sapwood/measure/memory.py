@@ -29,8 +29,8 @@ def peak_memory(fn: Callable[[], object], *, warmup: int = 1) -> Measurement:
 
     Returns:
         Bytes, never negative. The conditions name the method: ``"kernel"`` is Linux's own high-water mark, reset before
-        the call, and exact; ``"sampled"`` reads the resident size every millisecond, where the mark cannot be reset,
-        and may miss a shorter peak.
+        the call, which misses no peak (and rounds by some pages a core); ``"sampled"`` reads the resident size every
+        millisecond, where the mark cannot be reset, and may miss a shorter peak.
 
     Raises:
         ConfigError: If ``warmup`` is negative.
