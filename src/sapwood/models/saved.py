@@ -256,5 +256,7 @@ def _nothing_to_rebuild(source: ModelSource, state: State) -> ModelBundle:
 
 
 LOADERS.register("saved")(
-    Loader("a directory that Sapwood wrote", lambda spec: Path(spec).is_dir(), _load, _nothing_to_rebuild)
+    Loader(
+        "a directory that Sapwood wrote", lambda spec: spec != "" and Path(spec).is_dir(), _load, _nothing_to_rebuild
+    )
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -69,10 +70,10 @@ def load_state_(model: nn.Module, state: Mapping[str, Tensor], origin: str) -> N
         raise WeightsError(f"{origin}: holds a mask for what the model has not: {error}") from error
     own = model.state_dict()
     _check_names(own, state, origin)
-    for name, tensor in state.items():
-        if tensor.shape != own[name].shape:
-            found, wanted = tuple(tensor.shape), tuple(own[name].shape)
-            raise WeightsError(f"{origin}: {name} has shape {found}; expected {wanted}")
+    for name in (name for name in own if name in state):
+        tensor, wanted = state[name], tuple(own[name].shape)
+        if tuple(tensor.shape) != wanted:
+            raise WeightsError(f"{origin}: {name} has shape {tuple(tensor.shape)}; expected {wanted}")
         bad = int((~torch.isfinite(tensor)).sum()) if tensor.is_floating_point() else 0
         if bad:
             raise WeightsError(f"{origin}: {name}: {bad} of {tensor.numel()} values are NaN or infinite")
@@ -87,7 +88,9 @@ def _load(path: Path) -> Any:
         except safetensors.SafetensorError as error:
             raise WeightsError(f"{path}: is no safetensors file ({error})") from error
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # torch warns of other pickle protocols, then refuses what it must
+            warnings.simplefilter("ignore", UserWarning)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise WeightsError(
             f"{path}: no state dict that loads without executing code; expected tensors saved by torch.save"

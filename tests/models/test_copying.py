@@ -1,0 +1,77 @@
+"""Copies of models whose weights are computed from live masks."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import prune
+
+from sapwood.models import copy_model, live_masks
+from sapwood.models.darknet import DarknetNetwork, parse_cfg
+
+
+def masked_model() -> nn.Sequential:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2)).eval()
+    prune.l1_unstructured(model[0], "weight", 0.5)
+    prune.random_unstructured(model[0], "weight", 0.5)  # two methods on one weight: torch keeps a container of them
+    prune.ln_structured(model[4], "weight", 0.5, n=2, dim=0)
+    prune.random_unstructured(model[1], "bias", 0.5)
+    return model
+
+
+def test_a_masked_model_is_copied_with_its_masks() -> None:
+    model = masked_model()
+    x = torch.randn(2, 3, 4, 4)
+    expected = model(x)
+    twin = copy_model(model)
+    assert live_masks(twin) == live_masks(model) == ("0.weight", "1.bias", "4.weight")
+    assert torch.equal(twin(x), expected)
+    shared = {id(tensor) for tensor in model.state_dict(keep_vars=True).values()}
+    assert not shared & {id(tensor) for tensor in twin.state_dict(keep_vars=True).values()}
+
+
+def test_a_copy_goes_its_own_way() -> None:
+    model = masked_model()
+    x = torch.randn(2, 3, 4, 4)
+    expected = model(x).detach()
+    twin = copy_model(model)
+    for name in list(live_masks(twin)):
+        path, _, parameter = name.rpartition(".")
+        prune.remove(twin.get_submodule(path), parameter)
+    assert not live_masks(twin)
+    assert torch.equal(twin(x), expected)
+    twin[4].weight.data.fill_(1.0)
+    assert torch.equal(model(x), expected)
+    model(x).sum().backward()
+    assert model[0].weight_orig.grad is not None
+
+
+def test_mode_and_hooks_are_copied() -> None:
+    model = masked_model()
+    model.train()
+    model[1].eval()
+    seen: list[int] = []
+    model[2].register_forward_hook(lambda module, inputs, output: seen.append(1))
+    model(torch.randn(2, 3, 4, 4))
+    twin = copy_model(model)
+    assert [module.training for module in twin] == [True, False, True, True, True]
+    twin(torch.randn(2, 3, 4, 4))
+    assert seen == [1, 1]
+
+
+def test_a_masked_darknet_network_can_be_deep_copied_after_training_steps(detector_text: str) -> None:
+    network = DarknetNetwork(parse_cfg(detector_text))
+    prune.l1_unstructured(network.layers[0].conv, "weight", 0.5)
+    (maps,) = network(torch.rand(2, 3, 32, 32))
+    maps.sum().backward()
+    twin = copy.deepcopy(network)
+    assert live_masks(twin) == ("layers.0.conv.weight",)
+    network.eval()
+    twin.eval()
+    x = torch.rand(1, 3, 32, 32)
+    assert torch.equal(twin(x)[0], network(x)[0])
+    with pytest.raises(RuntimeError, match="deepcopy"):  # what torch itself cannot do, and copy_model is for
+        copy.deepcopy(network.layers)

@@ -1,0 +1,122 @@
+"""State dicts from elsewhere: unwrapped, checked, never executed."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import prune
+
+from sapwood.errors import WeightsError
+from sapwood.models import live_masks
+from sapwood.models.state_dict import load_state_, read_state
+
+
+def model() -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+
+
+def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_all_common_wrappings_are_read(tmp_path: Path) -> None:
+    state = dict(model().state_dict())
+    wrapped: dict[str, Any] = {
+        "plain": state,
+        "lightning": {"state_dict": state, "epoch": 3},
+        "data parallel": {"state_dict": {f"module.{name}": tensor for name, tensor in state.items()}},
+        "compiled": {"model": {f"_orig_mod.{name}": tensor for name, tensor in state.items()}},
+        "training": {"model_state_dict": state, "optimizer_state_dict": {}},
+    }
+    for name, content in wrapped.items():
+        path = tmp_path / f"{name}.pth"
+        torch.save(content, path)
+        assert equal(read_state(path), state), name
+    safetensors.torch.save_file(state, tmp_path / "x.safetensors")
+    assert equal(read_state(tmp_path / "x.safetensors"), state)
+
+
+def test_published_checkpoints_are_read(data_dir: Path) -> None:
+    for name in ("resnet20-12fca82f.th", "resnet56-4bfd9763.th", "resnet56-jpeg.pt"):
+        assert read_state(data_dir / "resnet_cifar10" / name)["conv1.weight"].shape == (16, 3, 3, 3)
+
+
+def test_masks_in_a_state_dict_are_live_afterwards() -> None:
+    source, target = model(), model()
+    prune.l1_unstructured(source[0], "weight", 0.5)
+    load_state_(target, source.state_dict(), "x")
+    assert live_masks(target) == ("0.weight",)
+    x = torch.randn(1, 3, 5, 5)
+    assert torch.equal(target.eval()(x), source.eval()(x))
+
+
+class Harmful:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (os.environ["SAPWOOD_TEST_TRAP"],)
+
+
+def test_nothing_in_a_file_is_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trap = tmp_path / "executed"
+    monkeypatch.setenv("SAPWOOD_TEST_TRAP", str(trap))
+    torch.save({"state_dict": Harmful()}, tmp_path / "a.pth")
+    (tmp_path / "b.pth").write_bytes(pickle.dumps(Harmful()))
+    for name in ("a.pth", "b.pth"):
+        with pytest.raises(WeightsError, match=r"no state dict that loads without executing code"):
+            read_state(tmp_path / name)
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([1, 2], r"holds a list; expected tensors by name"),
+        ({}, r"holds an empty dict; expected tensors by name"),
+        ({"epoch": 3, "lr": 0.1}, r"holds a dict with epoch, lr that are no tensors; expected tensors by name"),
+    ],
+)
+def test_other_contents_are_refused(content: Any, message: str, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "x.pth")
+    with pytest.raises(WeightsError, match=message):
+        read_state(tmp_path / "x.pth")
+
+
+def test_unreadable_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"none.pth: cannot be read \(No such file or directory\)"):
+        read_state(tmp_path / "none.pth")
+    with pytest.raises(WeightsError, match=r"is a directory; expected a state dict"):
+        read_state(tmp_path)
+    for name, message in (("x.pth", "no state dict that loads"), ("x.safetensors", "is no safetensors file")):
+        for content in (b"", b"not a model"):
+            (tmp_path / name).write_bytes(content)
+            with pytest.raises(WeightsError, match=message):
+                read_state(tmp_path / name)
+
+
+def test_states_that_do_not_fit_are_refused() -> None:
+    state = dict(model().state_dict())
+    lacking = {name: tensor for name, tensor in state.items() if name != "0.bias"}
+    with pytest.raises(WeightsError, match=r"x: lacks 0.bias; expected the 7 tensors of the model"):
+        load_state_(model(), lacking, "x")
+    with pytest.raises(WeightsError, match=r"x: has unknown a, b, c and 1 more; expected the 7"):
+        load_state_(model(), {**state, **dict.fromkeys("abcd", torch.zeros(1))}, "x")
+    with pytest.raises(WeightsError, match=r"x: 0.bias has shape \(3,\); expected \(4,\)"):
+        load_state_(model(), {**state, "0.bias": torch.zeros(3)}, "x")
+    with pytest.raises(WeightsError, match=r"x: 0.bias: 1 of 4 values are NaN or infinite"):
+        load_state_(model(), {**state, "0.bias": torch.tensor([0, 0, float("nan"), 0])}, "x")
+    masked = {**state, "9.weight_orig": torch.zeros(1), "9.weight_mask": torch.zeros(1)}
+    with pytest.raises(WeightsError, match=r"x: holds a mask for what the model has not: .*9"):
+        load_state_(model(), masked, "x")
+
+
+def test_old_checkpoints_have_no_batch_counters() -> None:
+    state = {name: tensor for name, tensor in model().state_dict().items() if not name.endswith("num_batches_tracked")}
+    target = model()
+    load_state_(target, state, "x")
+    assert torch.equal(target[0].weight, state["0.weight"])
