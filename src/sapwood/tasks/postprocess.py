@@ -20,6 +20,9 @@ MAX_DETECTIONS = 100
 MAX_CANDIDATES = 3000
 """Candidates of one picture that enter NMS, the best scores first: bounds its time at very low thresholds."""
 
+_FARTHEST = 1e7
+"""Pixels. Class-wise NMS shifts each class by the largest coordinate; in float64 boxes stay exact up to here."""
+
 
 def postprocess(
     maps: Sequence[Tensor],
@@ -56,7 +59,7 @@ def postprocess(
         raise ShapeError(f"maps of {[len(raw) for raw in maps]} pictures; expected {len(placements)}, one a placement")
     picture, boxes, scores = _places_with_object(maps, task, score_threshold)
     return [
-        _best(boxes[picture == number], scores[picture == number], placement, task.input_size, limits)
+        _best(boxes[picture == number], scores[picture == number], placement, limits)
         for number, placement in enumerate(placements)
     ]
 
@@ -98,7 +101,6 @@ def _best(
     boxes: Tensor,  # shape: (M, 4)
     scores: Tensor,  # shape: (M, classes)
     placement: Placement,
-    input_size: tuple[int, int],
     limits: _Limits,
 ) -> Detections:
     place, label = torch.nonzero(scores > limits.score_threshold, as_tuple=True)
@@ -106,17 +108,6 @@ def _best(
     if len(score) > MAX_CANDIDATES:
         score, strongest = score.topk(MAX_CANDIDATES)
         place, label = place[strongest], label[strongest]
-    candidates = _near_input(boxes[place], input_size)
+    candidates = boxes[place].double().clamp(-_FARTHEST, _FARTHEST)
     kept = batched_nms(candidates, score.double(), label, limits.iou_threshold)[: limits.max_detections]
     return Detections(placement.to_picture(boxes[place[kept]]), score[kept], label[kept])
-
-
-def _near_input(boxes: Tensor, input_size: tuple[int, int]) -> Tensor:
-    """Boxes cut one input size outside the input, in float64.
-
-    Class-wise NMS moves each class to coordinates of its own; a wild network's huge boxes would swallow the digits of
-    the others there.
-    """
-    height, width = input_size
-    low, high = boxes.new_tensor((-width, -height) * 2), boxes.new_tensor((2 * width, 2 * height) * 2)
-    return torch.minimum(torch.maximum(boxes, low), high).double()
