@@ -93,10 +93,10 @@ def apply_masks_(model: nn.Module, case: MaskCase) -> MaskRecord:
         _check_device(slots)
     modules = [slot.module for target in selection.targets for slot in (target.slot, *target.twins)]
     with _restored_on_error(modules), _seeded(case.seed):
-        method.mask_(slots)
+        notes = method.mask_(slots)
         _mask_twins(selection.targets)
         refresh_masked(model)  # values without history, which torch's own deepcopy accepts
-        return _record(case, selection)
+        return _record(case, selection, notes)
 
 
 def remove_masks_(model: nn.Module) -> tuple[str, ...]:
@@ -150,7 +150,7 @@ def _mask_twins(targets: Sequence[Target]) -> None:
             prune.custom_from_mask(twin.module, twin.parameter, mask)  # type: ignore[no-untyped-call]
 
 
-def _record(case: MaskCase, selection: Selection) -> MaskRecord:
+def _record(case: MaskCase, selection: Selection, notes: tuple[str, ...]) -> MaskRecord:
     parameters = []
     for target in selection.targets:
         mask = getattr(target.slot.module, f"{target.slot.parameter}_mask")
@@ -158,7 +158,9 @@ def _record(case: MaskCase, selection: Selection) -> MaskRecord:
         sparsity = fraction(num_masked, mask.numel())
         parameters.append(MaskedParameter(target.slot.name, tuple(mask.shape), mask.numel(), num_masked, sparsity))
     total = fraction(sum(p.num_masked for p in parameters), sum(p.num_params for p in parameters))
-    notes = tuple(f"{p.name}: all {p.num_params} values are masked" for p in parameters if p.num_masked == p.num_params)
+    notes += tuple(
+        f"{p.name}: all {p.num_params} values are masked" for p in parameters if p.num_masked == p.num_params
+    )
     notes += tuple(
         f"{target.slot.name}: shared with {', '.join(twin.name for twin in target.twins)}, masked there too"
         for target in selection.targets

@@ -43,8 +43,8 @@ class MaskMethod:
         del slot
         return None
 
-    def mask_(self, slots: Sequence[Slot]) -> None:
-        """Puts a mask on the parameter of each slot. No two slots hold the same parameter."""
+    def mask_(self, slots: Sequence[Slot]) -> tuple[str, ...]:
+        """Puts a mask on the parameter of each slot; no two slots hold the same one. Returns notes for the record."""
         raise NotImplementedError(f"{type(self).__name__} masks nothing")
 
 

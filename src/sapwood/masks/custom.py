@@ -74,7 +74,7 @@ class CustomFromMask(MaskMethod):
 
     from_file: ClassVar[bool] = True
 
-    def mask_(self, slots: Sequence[Slot]) -> None:
+    def mask_(self, slots: Sequence[Slot]) -> tuple[str, ...]:
         """Puts the masks of the file on.
 
         Raises:
@@ -85,6 +85,7 @@ class CustomFromMask(MaskMethod):
         for slot in slots:
             mask = masks[slot.name].to(device=slot.tensor.device)
             prune.custom_from_mask(slot.module, slot.parameter, mask)  # type: ignore[no-untyped-call]
+        return ()
 
     def _check(self, masks: Mapping[str, Tensor], slots: Sequence[Slot]) -> None:
         """Refuses a file whose masks are not exactly those of the selected parameters."""

@@ -23,15 +23,16 @@ class _Unstructured(MaskMethod):
             return None
         return "not contiguous in memory (channels_last?), which torch's unstructured methods cannot mask"
 
-    def mask_(self, slots: Sequence[Slot]) -> None:
+    def mask_(self, slots: Sequence[Slot]) -> tuple[str, ...]:
         """Masks each parameter by itself, or all of them against one threshold or draw."""
         amount = self.case.amount
         if self.case.scope == "global":
             pairs = [(slot.module, slot.parameter) for slot in slots]
             prune.global_unstructured(pairs, pruning_method=self.torch_method, amount=amount)
-            return
+            return ()
         for slot in slots:
             self.torch_method.apply(slot.module, slot.parameter, amount)  # type: ignore[no-untyped-call]
+        return ()
 
 
 @METHODS.register("l1_unstructured")
@@ -64,12 +65,16 @@ class _Structured(MaskMethod):
             return f"its live mask has left no slice along dimension {self.case.dim}"
         return None
 
-    def mask_(self, slots: Sequence[Slot]) -> None:
+    def mask_(self, slots: Sequence[Slot]) -> tuple[str, ...]:
         """Masks each parameter, with a number instead of a fraction where the fraction would be all."""
+        notes = []
         for slot in slots:
             num_slices = num_slices_left(slot, self.case.dim)
             takes_all = round(self.case.amount * num_slices) == num_slices
             self.mask_one_(slot, num_slices - 1 if takes_all else self.case.amount)
+            if takes_all:
+                notes.append(f"{slot.name}: {self.case.amount:g} of {num_slices} slices would be all; one stays")
+        return tuple(notes)
 
     def mask_one_(self, slot: Slot, amount: float | int) -> None:
         """Masks one parameter; ``amount`` is torch's: a fraction as a float, a number of slices as an int."""
