@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from sapwood.models import builtin_loader as builtin_loader
 from sapwood.models import darknet_loader as darknet_loader
 from sapwood.models import factory_loader as factory_loader
 from sapwood.models import timm_loader as timm_loader
 from sapwood.models import torchvision_loader as torchvision_loader
+from sapwood.models.builtin_loader import builtin_file
 from sapwood.models.copying import copy_model
 from sapwood.models.live_masks import live_masks
 from sapwood.models.saved import load_saved, save_model
 from sapwood.models.spec import LOADERS, Loader, load_model
 
-__all__ = ["LOADERS", "Loader", "copy_model", "live_masks", "load_model", "load_saved", "save_model"]
+__all__ = ["LOADERS", "Loader", "builtin_file", "copy_model", "live_masks", "load_model", "load_saved", "save_model"]

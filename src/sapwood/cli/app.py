@@ -1,0 +1,44 @@
+"""Puts the verbs together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import sapwood
+from sapwood.cli import compare, demo, detect, evaluate, mask, report, train
+
+app = typer.Typer(
+    name="sapwood",
+    help="Prunes trained PyTorch networks so that they really get smaller and faster, and proves it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sapwood {sapwood.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("demo")(demo.demo)
+app.command("mask")(mask.mask)
+app.command("train")(train.train)
+app.command("eval")(evaluate.evaluate)
+app.command("detect")(detect.detect)
+app.command("compare")(compare.compare)
+app.command("report")(report.report)

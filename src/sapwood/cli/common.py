@@ -1,0 +1,124 @@
+"""What the verbs share: their common options, loading what those name, progress bars and JSON output."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sapwood.errors import ConfigError
+from sapwood.types import ClassificationDataset, DetectionDataset, ModelBundle
+
+ModelArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="`net.cfg`, `torchvision:NAME`, `timm:NAME`, `package.module:factory`, `builtin:digits`, "
+        "or a directory that Sapwood wrote.",
+        show_default=False,
+    ),
+]
+WeightsOption = Annotated[Path | None, typer.Option("--weights", help="Darknet `.weights`, or a state dict.")]
+NamesOption = Annotated[Path | None, typer.Option("--names", help="Class names, one a line.")]
+DataOption = Annotated[
+    str,
+    typer.Option(
+        "--data",
+        help="COCO json, YOLO txt, VOC xml or an image folder, recognised by its content; or `digits`.",
+        show_default=False,
+    ),
+]
+SplitOption = Annotated[str, typer.Option("--split", help="Which part of the data set.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else to standard output.")]
+ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="Threads PyTorch may use.")]
+
+
+class OnBad(str, Enum):
+    """What a broken picture or label does."""
+
+    error = "error"
+    skip = "skip"
+
+
+class ResizeChoice(str, Enum):
+    """How a picture becomes the network's input size."""
+
+    stretch = "stretch"
+    letterbox = "letterbox"
+
+
+OnBadOption = Annotated[OnBad, typer.Option("--on-bad", help="Stop at a broken picture or label, or skip and list it.")]
+ResizeOption = Annotated[
+    ResizeChoice | None,
+    typer.Option("--resize", help="How a picture becomes the input size; the model's own way if not given."),
+]
+
+
+def load_bundle(
+    spec: str, weights: Path | None, names: Path | None = None, resize: ResizeChoice | None = None
+) -> ModelBundle:
+    """Loads a model the way every verb does."""
+    from sapwood.models import load_model
+
+    bundle = load_model(spec, weights=weights, names=names)
+    if resize is None:
+        return bundle
+    return replace(bundle, task=replace(bundle.task, resize=resize.value))
+
+
+def open_data(bundle: ModelBundle, data: str, split: str, on_bad: OnBad) -> DetectionDataset | ClassificationDataset:
+    """Opens the data set that fits the model's task."""
+    from sapwood.data import open_classification, open_detection
+
+    if bundle.task.kind == "detection":
+        return open_detection(data, split=split, class_names=bundle.task.class_names, on_bad=on_bad.value)
+    if bundle.task.kind == "classification":
+        return open_classification(data, split=split, class_names=bundle.task.class_names, on_bad=on_bad.value)
+    raise ConfigError(f"{bundle.source.spec} has no task; expected a detector or a classifier to measure on {data}")
+
+
+def set_threads(threads: int | None) -> None:
+    """Limits PyTorch to ``threads``, where given."""
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def print_json(value: Any) -> None:
+    """Prints ``value`` as JSON to standard output."""
+    print(json.dumps(value, indent=2, allow_nan=False))
+
+
+@contextmanager
+def progress_bar(description: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """Yields a callback ``(done, total)`` that draws a bar with the time left on standard error."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=quiet or not sys.stderr.isatty()) as bar:
+        task = bar.add_task(description, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,48 @@
+"""``sapwood demo``: the whole story on a built-in detector and data set."""
+
+from __future__ import annotations
+
+import os
+import sys
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sapwood.cli.common import JsonOption, ThreadsOption, load_bundle
+from sapwood.cli.compare import run_compare
+
+NUM_SHOWN = 3
+
+
+def demo(
+    out: Annotated[Path, typer.Option("-o", "--out", help="Where the report goes.")] = Path("demo-report"),
+    images: Annotated[int, typer.Option("--images", min=1, help="Pictures that accuracy is measured on.")] = 200,
+    rounds: Annotated[int, typer.Option("--rounds", min=3, help="Rounds of the latency measurement.")] = 50,
+    open_report: Annotated[bool, typer.Option("--open/--no-open", help="Show the report in a browser.")] = True,
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compares every masking method on a small digit detector that comes with Sapwood; a table, and report.html.
+
+    Example: `sapwood demo`
+    """
+    from sapwood.cases import default_cases
+    from sapwood.data import digits_dataset
+    from sapwood.pipeline import CompareSettings, first_pictures
+
+    bundle = load_bundle("builtin:digits", None)
+    dataset = digits_dataset("test", num_images=images)
+    settings = CompareSettings(latency_rounds=rounds, threads=threads)
+    run_compare(bundle, dataset, default_cases(), first_pictures(dataset, NUM_SHOWN), out, settings, as_json=as_json)
+    if open_report and _someone_is_watching():
+        webbrowser.open((out / "report.html").resolve().as_uri())
+
+
+def _someone_is_watching() -> bool:
+    """Whether this runs at a terminal of a machine with a screen."""
+    has_screen = sys.platform in {"darwin", "win32"} or bool(
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    )
+    return has_screen and sys.stdout.isatty() and "CI" not in os.environ

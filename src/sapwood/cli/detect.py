@@ -1,0 +1,121 @@
+"""``sapwood detect``: boxes drawn on pictures, and as JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sapwood.cli.common import (
+    JsonOption,
+    ModelArgument,
+    NamesOption,
+    ResizeOption,
+    ThreadsOption,
+    WeightsOption,
+    load_bundle,
+    print_json,
+    progress_bar,
+    set_threads,
+)
+from sapwood.errors import ConfigError, ImageError
+from sapwood.types import Detections
+
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+
+
+def detect(
+    model: ModelArgument,
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures, or folders of them.")],
+    weights: WeightsOption = None,
+    names: NamesOption = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Where the pictures and detections.json go.")] = Path(
+        "detections"
+    ),
+    score_threshold: Annotated[
+        float, typer.Option("--score-threshold", min=0.0, max=1.0, help="Detections below are left out.")
+    ] = 0.25,
+    iou_threshold: Annotated[
+        float, typer.Option("--iou-threshold", min=0.0, max=1.0, help="Overlap at which NMS drops the weaker box.")
+    ] = 0.45,
+    resize: ResizeOption = None,
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Finds objects in pictures; writes each picture with its boxes, and all detections as JSON.
+
+    Example: `sapwood detect yolov3-tiny.cfg --weights yolov3-tiny.weights dog.jpg -o found`
+    """
+    from PIL import Image
+
+    from sapwood import tasks
+    from sapwood.data import draw_detections, read_image
+    from sapwood.files import write_json
+
+    set_threads(threads)
+    bundle = load_bundle(model, weights, names, resize)
+    if bundle.task.kind != "detection":
+        raise ConfigError(f"{model} is not a detector (its task is {bundle.task.kind}); expected a model with boxes")
+    records = []
+    paths = _pictures(images)
+    drawn_names = _unique_names(paths)
+    out.mkdir(parents=True, exist_ok=True)
+    with progress_bar("detecting", quiet=as_json) as progress:
+        for number, path in enumerate(paths, start=1):
+            picture = read_image(path)
+            (found,) = tasks.detect(bundle, [picture], score_threshold=score_threshold, iou_threshold=iou_threshold)
+            drawn = out / drawn_names[path]
+            Image.fromarray(draw_detections(picture, found, bundle.task.class_names)).save(drawn, quality=92)
+            records.append(
+                {"image": str(path), "drawn": str(drawn), "detections": _rows(found, bundle.task.class_names)}
+            )
+            progress(number, len(paths))
+    result = {"model": model, "score_threshold": score_threshold, "iou_threshold": iou_threshold, "images": records}
+    write_json(out / "detections.json", result)
+    if as_json:
+        print_json(result)
+    else:
+        _print(records)
+
+
+def _pictures(arguments: list[Path]) -> list[Path]:
+    found: list[Path] = []
+    for argument in arguments:
+        if argument.is_dir():
+            inside = sorted(path for path in argument.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
+            if not inside:
+                raise ImageError(
+                    f"{argument}: a folder without pictures; expected {', '.join(sorted(PICTURE_SUFFIXES))}"
+                )
+            found += inside
+        else:
+            found.append(argument)
+    return found
+
+
+def _unique_names(paths: list[Path]) -> dict[Path, str]:
+    """A file name for each drawn picture: its stem, with a number where two pictures share one."""
+    taken: dict[str, int] = {}
+    names = {}
+    for path in paths:
+        count = taken.get(path.stem, 0)
+        taken[path.stem] = count + 1
+        names[path] = f"{path.stem}.jpg" if count == 0 else f"{path.stem}-{count + 1}.jpg"
+    return names
+
+
+def _rows(found: Detections, class_names: tuple[str, ...]) -> list[dict[str, Any]]:
+    return [
+        {"class": class_names[label], "score": round(score, 4), "box": [round(edge, 1) for edge in box]}
+        for box, score, label in zip(found.boxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True)
+    ]
+
+
+def _print(records: list[dict[str, Any]]) -> None:
+    for record in records:
+        typer.echo(f"{record['image']} -> {record['drawn']}")
+        for row in record["detections"]:
+            typer.echo(f"  {row['class']:<20} {row['score']:.2f}  {row['box']}")
+        if not record["detections"]:
+            typer.echo("  nothing found")

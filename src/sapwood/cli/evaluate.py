@@ -1,0 +1,73 @@
+"""``sapwood eval``: the accuracy of a model on a data set."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from sapwood.cli.common import (
+    DataOption,
+    JsonOption,
+    ModelArgument,
+    NamesOption,
+    OnBad,
+    OnBadOption,
+    ResizeChoice,
+    ResizeOption,
+    SplitOption,
+    ThreadsOption,
+    WeightsOption,
+    load_bundle,
+    open_data,
+    print_json,
+    progress_bar,
+    set_threads,
+)
+
+
+def evaluate(
+    model: ModelArgument,
+    data: DataOption,
+    weights: WeightsOption = None,
+    names: NamesOption = None,
+    split: SplitOption = "val",
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Pictures a forward pass.")] = 8,
+    score_threshold: Annotated[
+        float, typer.Option("--score-threshold", min=0.0, max=1.0, help="Detections below are left out.")
+    ] = 0.005,
+    iou_threshold: Annotated[
+        float, typer.Option("--iou-threshold", min=0.0, max=1.0, help="Overlap at which NMS drops the weaker box.")
+    ] = 0.45,
+    resize: ResizeOption = None,
+    on_bad: OnBadOption = OnBad.error,
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Accuracy on a data set: mAP@0.5, mAP@[.5:.95] and AP a class, or top-1 and top-5.
+
+    Example: `sapwood eval yolov3-tiny.cfg --weights yolov3-tiny.weights --data coco`
+    """
+    from rich.console import Console
+
+    from sapwood import tasks
+    from sapwood.report.console import evaluation_table
+
+    set_threads(threads)
+    bundle = load_bundle(model, weights, names, resize)
+    dataset = open_data(bundle, data, split, on_bad)
+    with progress_bar("evaluating", quiet=as_json) as progress:
+        evaluation = tasks.evaluate(
+            bundle,
+            dataset,
+            batch_size=batch_size,
+            score_threshold=score_threshold,
+            iou_threshold=iou_threshold,
+            on_bad=on_bad.value,
+            progress=progress,
+        )
+    if as_json:
+        print_json({"model": model, "data": dataset.name, "split": split, **asdict(evaluation)})
+    else:
+        Console().print(evaluation_table(evaluation))

@@ -1,0 +1,86 @@
+"""``sapwood mask``: the methods of ``torch.nn.utils.prune``, and what they do to a model's tensors."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sapwood.cli.common import JsonOption, ModelArgument, NamesOption, WeightsOption, load_bundle, print_json
+
+
+def mask(
+    model: ModelArgument,
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method",
+            help="`l1_unstructured`, `random_unstructured`, `ln_structured`, `random_structured`, `custom_from_mask`.",
+        ),
+    ] = "l1_unstructured",
+    sparsity: Annotated[float, typer.Option("--sparsity", help="Fraction removed, in [0, 1).")] = 0.5,
+    scope: Annotated[
+        str, typer.Option("--scope", help="`local`: each layer loses the fraction; `global`: all layers together.")
+    ] = "local",
+    layers: Annotated[str, typer.Option("--layers", help="Comma-separated: `conv`, `bn`, `linear`, `all`.")] = "conv",
+    pattern: Annotated[
+        str | None, typer.Option("--pattern", help="Only parameters whose name fits, as `layers.1*.weight`.")
+    ] = None,
+    n: Annotated[float, typer.Option("--n", help="Of ln_structured: which norm (1, 2, inf).")] = 2.0,
+    dim: Annotated[int, typer.Option("--dim", help="Of structured methods: the dimension whose slices go.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Of random methods.")] = 0,
+    mask_file: Annotated[
+        Path | None, typer.Option("--mask-file", help="Of custom_from_mask: .safetensors or .npz, a mask a parameter.")
+    ] = None,
+    permanent: Annotated[
+        bool, typer.Option("--permanent", help="Save after `remove`: plain weights with zeros, no masks.")
+    ] = False,
+    weights: WeightsOption = None,
+    names: NamesOption = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Directory the masked model is saved in.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Masks weights as `torch.nn.utils.prune` does; shows keys and sparsity before, with the mask, and after `remove`.
+
+    Example: `sapwood mask yolov3-tiny.cfg --weights yolov3-tiny.weights --sparsity 0.5 --scope global -o masked`
+    """
+    from rich.console import Console
+
+    from sapwood.masks import MaskCase, apply_masks_, masking_state, remove_masks_
+    from sapwood.models import copy_model, save_model
+    from sapwood.report.console import masking_table
+
+    case = MaskCase(
+        method=method,
+        sparsity=sparsity,
+        scope=scope,
+        layers=tuple(part.strip() for part in layers.split(",") if part.strip()),
+        pattern=pattern,
+        n=n,
+        dim=dim,
+        seed=seed,
+        mask_file=None if mask_file is None else str(mask_file),
+    )
+    bundle = load_bundle(model, weights, names)
+    before = masking_state(bundle.model)
+    record = apply_masks_(bundle.model, case)
+    masked = masking_state(bundle.model)
+    removed_model = copy_model(bundle.model)
+    remove_masks_(removed_model)
+    after = masking_state(removed_model)
+    if permanent:
+        remove_masks_(bundle.model)
+    if out is not None:
+        save_model(bundle, out, record={"mask": asdict(record)})
+    if as_json:
+        states = {"before": asdict(before), "masked": asdict(masked), "after_remove": asdict(after)}
+        print_json({"case": asdict(case), **states, "saved": None if out is None else str(out)})
+        return
+    console = Console()
+    console.print(masking_table(before, masked, after))
+    for reason in record.skipped:
+        console.print(f"not masked: {reason}")
+    if out is not None:
+        console.print(f"saved: {out} ({'permanent zeros' if permanent else 'live masks'}; safetensors, no pickle)")

@@ -1,0 +1,103 @@
+"""``sapwood train``: trains a detector or a classifier."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sapwood.cli.common import (
+    DataOption,
+    JsonOption,
+    ModelArgument,
+    NamesOption,
+    OnBad,
+    OnBadOption,
+    ThreadsOption,
+    WeightsOption,
+    load_bundle,
+    open_data,
+    print_json,
+    progress_bar,
+    set_threads,
+)
+
+if TYPE_CHECKING:
+    from sapwood.config import TrainConfig
+    from sapwood.recovery import TrainResult
+    from sapwood.types import ClassificationDataset, DetectionDataset, ModelBundle
+
+
+def train(
+    model: ModelArgument,
+    data: DataOption,
+    weights: WeightsOption = None,
+    names: NamesOption = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="YAML with any field of the training configuration.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the training pictures.")] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", help="Pictures a step.")] = None,
+    lr: Annotated[float | None, typer.Option("--lr", help="Highest learning rate.")] = None,
+    input_size: Annotated[int | None, typer.Option("--input-size", help="Side of the input, a multiple of 32.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Of weights, order and augmentation.")] = None,
+    train_split: Annotated[str, typer.Option("--train-split", help="Part of the data to train on.")] = "train",
+    val_split: Annotated[
+        str, typer.Option("--val-split", help="Part to measure on; `none` trains without measuring.")
+    ] = "val",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Directory of the run.")] = Path("runs/train"),
+    on_bad: OnBadOption = OnBad.error,
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Trains a network; a run that was stopped goes on with --resume and ends at the same numbers.
+
+    A `.cfg` whose classes are not those of the data is rewritten for them (`num_classes: data` is the default here).
+
+    Example: `sapwood train yolov4-tiny.cfg --data bccd --epochs 60 --input-size 320 -o runs/bccd`
+    """
+    from sapwood import recovery
+    from sapwood.models import save_model
+
+    set_threads(threads)
+    options = {
+        "epochs": epochs, "batch_size": batch_size, "lr": lr, "input_size": input_size, "seed": seed,
+        "resume": resume or None, "on_bad": None if on_bad is OnBad.error else on_bad.value,
+    }  # fmt: skip
+    settings = _settings(config, {name: value for name, value in options.items() if value is not None})
+    bundle = load_bundle(model, weights, names)
+    pictures = open_data(bundle, data, train_split, on_bad)
+    measured = None if val_split == "none" else open_data(bundle, data, val_split, on_bad)
+    with progress_bar("training", quiet=as_json) as progress:
+        result = recovery.train(bundle, pictures, config=settings, run_dir=out, val_dataset=measured, progress=progress)
+    saved = save_model(result.bundle, out / "model", record={"train": settings.model_dump(mode="json")})
+    _show(result, saved, as_json=as_json)
+
+
+def _settings(config: Path | None, options: dict[str, Any]) -> TrainConfig:
+    """The configuration: the file's fields, then the options that were given."""
+    from sapwood.config import TrainConfig, parse_config, read_config
+
+    base: dict[str, Any] = {"num_classes": "data"}
+    if config is not None:
+        base |= read_config(TrainConfig, config).model_dump(exclude_unset=True)
+    return parse_config(TrainConfig, base | options, where="options" if config is None else f"{config} with options")
+
+
+def _show(result: TrainResult, saved: Path, *, as_json: bool) -> None:
+    from rich.console import Console
+
+    from sapwood.report.console import evaluation_table
+
+    files = {**{name: str(path) for name, path in result.files.items()}, "model": str(saved)}
+    if as_json:
+        metrics = None if result.evaluation is None else dict(result.evaluation.metrics)
+        print_json({"metrics": metrics, "epochs": len(result.history), "files": files, "skipped": result.skipped})
+        return
+    console = Console()
+    if result.evaluation is not None:
+        console.print(evaluation_table(result.evaluation))
+    for name, path in files.items():
+        console.print(f"{name}: {path}", highlight=False)
