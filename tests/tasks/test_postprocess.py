@@ -127,6 +127,18 @@ def test_more_candidates_than_the_limit() -> None:
     assert found.scores.tolist() == sorted(found.scores.tolist(), reverse=True)
 
 
+@pytest.mark.parametrize("iou_threshold", [0.02, 0.45])
+def test_trying_a_few_first_changes_nothing(iou_threshold: float) -> None:
+    """With the strict overlap the few do not yield enough and all are taken; with the other they do."""
+    maps = [torch.randn(1, 16, 12, 16), torch.randn(1, 8, 6, 8)]
+    limits = {"score_threshold": 0.05, "iou_threshold": iou_threshold}
+    (few,) = postprocess(maps, TASK, [WHOLE], max_detections=20, **limits)
+    (every,) = postprocess(maps, TASK, [WHOLE], max_detections=5000, **limits)
+    assert len(few.scores) == min(20, len(every.scores))
+    assert torch.equal(few.boxes, every.boxes[:20])
+    assert torch.equal(few.labels, every.labels[:20])
+
+
 def test_bad_arguments() -> None:
     maps = single([[0.0] * 7])
     for name, value in (("score_threshold", -0.1), ("iou_threshold", 1.5), ("score_threshold", float("nan"))):
