@@ -44,6 +44,7 @@ class BinaryConv2d(nn.Conv2d):
 
     Padding counts as 0, as in Darknet's training and GPU code; its bit-packed CPU kernel reads padding as -1. Signs
     have no slope: gradients pass them straight through, and stop at inputs beyond [-1, 1].
+    ``bin_output=1`` only tells Darknet how to store the result for the next such layer; the values are the same.
 
     References:
         Rastegari et al., XNOR-Net, 2016, arXiv:1603.05279.
