@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from sapwood.errors import DataError
 
@@ -17,7 +17,7 @@ JpegUri = Annotated[str, Field(pattern=r"^data:image/jpeg;base64,[A-Za-z0-9+/=]+
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 class Found(_Part):
@@ -29,7 +29,7 @@ class Found(_Part):
         box: x1, y1, x2, y2 in pixels of the picture; None for a class of the whole picture.
     """
 
-    class_name: str = Field(alias="class")
+    class_name: str = Field(validation_alias=AliasChoices("class", "class_name"), serialization_alias="class")
     score: Fraction
     box: tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat] | None = None
 
@@ -190,7 +190,9 @@ class Comparison(_Part):
         live_mask: Time of one case with its masks still live, as a ratio to the same case with them removed.
     """
 
-    schema_id: Literal["sapwood.compare/1"] = Field(default="sapwood.compare/1", alias="schema")
+    schema_id: Literal["sapwood.compare/1"] = Field(
+        default="sapwood.compare/1", validation_alias=AliasChoices("schema", "schema_id"), serialization_alias="schema"
+    )
     sapwood: str
     command: str
     date: str

@@ -1,0 +1,64 @@
+"""Rows of kind ``mask``: a mask of ``torch.nn.utils.prune``, made permanent."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import nn
+
+from sapwood.cases import CaseRow, MaskRow
+from sapwood.errors import ConfigError
+from sapwood.masks import MaskCase, MaskRecord, apply_masks_, remove_masks_
+from sapwood.models import copy_model
+from sapwood.pipeline.candidates.base import CANDIDATES, Candidate, Make
+from sapwood.types import ModelBundle
+
+MOST_NAMED = 3
+"""How many parameters a note names before it gives their number alone."""
+
+
+@CANDIDATES.register("mask")
+def prepare_mask(row: CaseRow) -> Make:
+    """Returns what masks a copy of a model as the row says and makes the zeros permanent.
+
+    Raises:
+        ConfigError: If the fields of the row do not go together; see :class:`sapwood.masks.MaskCase`.
+        MaskError: If its mask file does not exist.
+    """
+    if not isinstance(row, MaskRow):
+        raise ConfigError(f"kind mask: got a {type(row).__name__}; expected a MaskRow")
+    case = MaskCase(
+        method=row.method,
+        sparsity=row.sparsity,
+        scope=row.scope,
+        layers=row.layers,
+        pattern=row.pattern,
+        n=row.n,
+        dim=row.dim,
+        seed=row.seed,
+        mask_file=row.mask_file,
+    )
+
+    def make(dense: ModelBundle) -> Candidate:
+        model, record = _masked(dense, case)
+        remove_masks_(model)
+        return Candidate(replace(dense, model=model), _notes(record), lambda: _masked(dense, case)[0])
+
+    return make
+
+
+def _masked(dense: ModelBundle, case: MaskCase) -> tuple[nn.Module, MaskRecord]:
+    """A copy of the model with its masks live."""
+    model = copy_model(dense.model)
+    return model, apply_masks_(model, case)
+
+
+def _notes(record: MaskRecord) -> tuple[str, ...]:
+    return (*_folded(record.skipped, "parameters could not be masked"), *_folded(record.notes, "more remarks"))
+
+
+def _folded(sentences: tuple[str, ...], what: str) -> tuple[str, ...]:
+    """The first few sentences, and the number of the rest."""
+    if len(sentences) <= MOST_NAMED:
+        return sentences
+    return (*sentences[:MOST_NAMED], f"and {len(sentences) - MOST_NAMED} {what}")

@@ -1,0 +1,183 @@
+"""``sapwood compare``: a model as it is, and what each case makes of it, measured alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import sapwood
+from sapwood.cases import BASELINE, CaseRow, named_rows
+from sapwood.errors import ConfigError
+from sapwood.files import write_json, write_text
+from sapwood.measure import machine
+from sapwood.pipeline.candidates import Candidate, Make, baseline_candidate, prepare
+from sapwood.pipeline.fingerprints import data_fingerprint, model_fingerprint, pictures_fingerprint
+from sapwood.pipeline.measuring import CompareSettings, Subject, case_head, measure_case
+from sapwood.pipeline.pictures import first_pictures, shown_picture
+from sapwood.pipeline.steps import Progress, Steps
+from sapwood.pipeline.store import CaseStore
+from sapwood.pipeline.timing import time_candidates, time_live_mask
+from sapwood.report import dump_record, render_compare
+from sapwood.report.record import CaseResult, Comparison, DataInfo, LiveMask, ModelInfo
+from sapwood.types import ClassificationDataset, DetectionDataset, ModelBundle, Picture
+
+
+def compare(
+    bundle: ModelBundle,
+    dataset: DetectionDataset | ClassificationDataset,
+    cases: Sequence[CaseRow],
+    *,
+    out_dir: str | Path,
+    pictures: Mapping[str, Picture] | None = None,
+    settings: CompareSettings | None = None,
+    command: str = "",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Measures a model, and every case made of it, on the same pictures and against each other in time.
+
+    Each finished case is kept in ``out_dir/cases``; a run that was stopped, started again with the same model, data and
+    settings on the same machine, goes on after the last of them. Time is measured at the end, all candidates in every
+    round, for which all of them are in memory at once. A case that fails is in the record with its reason, and the
+    others go on.
+
+    Args:
+        bundle: A detector or a classifier. It is not changed.
+        dataset: What accuracy is measured on.
+        cases: The rows after the baseline, as :func:`sapwood.cases.read_cases` gives them.
+        out_dir: Gets ``compare.json``, ``report.html`` and ``cases/``; each file is whole or not there.
+        pictures: Pictures to show with what each case finds in them, by name; the data set's first ones if None.
+        settings: Thresholds, rounds, threads; the defaults of :class:`CompareSettings` if None.
+        command: What was called, for the record.
+        progress: Called with (done, total) in passes of one picture through one candidate.
+
+    Returns:
+        The record that ``compare.json`` holds; see :class:`sapwood.report.Comparison`.
+
+    Raises:
+        ConfigError: If two cases have one name, a case's fields do not go together, or ``out_dir`` is a file.
+        SapwoodError: Whatever measuring the unpruned network raises.
+    """
+    settings = settings or CompareSettings()
+    rows = named_rows(cases)
+    makes = prepare(rows)
+    out_dir = _checked_folder(out_dir)
+    steps = Steps(progress, len(dataset.samples), len(rows) + 1, settings.latency_rounds)
+    with _threads(settings.threads):
+        subject = Subject(dataset, first_pictures(dataset) if pictures is None else pictures, settings)
+        run = _Run(bundle, subject, steps, _open_store(bundle, subject, out_dir, steps))
+        run.measure(_baseline_row(), baseline_candidate, stop_on_error=True)
+        for row, make in zip(rows, makes, strict=True):
+            run.measure(row, make)
+        live_mask, conditions = run.time()
+    comparison = _comparison(run, live_mask, conditions, command)
+    record = dump_record(comparison)
+    write_json(out_dir / "compare.json", record)
+    write_text(out_dir / "report.html", render_compare(record))
+    return record
+
+
+@dataclass
+class _Run:
+    """A comparison under way: what was measured so far, and the candidates it was measured on."""
+
+    dense: ModelBundle
+    subject: Subject
+    steps: Steps
+    store: CaseStore
+    results: dict[str, CaseResult] = field(default_factory=dict)
+    candidates: dict[str, Candidate] = field(default_factory=dict)
+
+    def measure(self, row: CaseRow, make: Make, *, stop_on_error: bool = False) -> None:
+        """Makes one candidate and measures it, or takes its figures from an earlier run."""
+        try:
+            candidate = make(self.dense)
+            result = self.store.read(row)
+            if result is None:
+                result = measure_case(row, candidate, self.subject, self.steps.images)
+                self.store.write(row, result)
+        except Exception as error:
+            if stop_on_error or isinstance(error, OSError):
+                raise
+            self.results[row.name] = CaseResult.model_validate(
+                {**case_head(row), "error": f"{type(error).__name__}: {error}"}
+            )
+        else:
+            self.results[row.name] = result
+            self.candidates[row.name] = candidate
+        self.steps.next_case()
+
+    def time(self) -> tuple[LiveMask | None, Mapping[str, Any]]:
+        """Times all candidates against each other; returns what a live mask adds, and the conditions."""
+        rounds = self.subject.settings.latency_rounds
+        if not rounds:
+            return None, machine()
+        times, conditions = time_candidates(self.candidates, rounds, self.steps.rounds)
+        for name, latency in times.items():
+            self.results[name] = self.results[name].model_copy(update={"latency": latency})
+        live_mask = time_live_mask(self.candidates, rounds)
+        self.steps.finish()
+        return live_mask, conditions
+
+
+def _comparison(run: _Run, live_mask: LiveMask | None, conditions: Mapping[str, Any], command: str) -> Comparison:
+    bundle, dataset = run.dense, run.subject.dataset
+    baseline = run.results[BASELINE]
+    assert baseline.accuracy is not None
+    return Comparison(
+        sapwood=sapwood.__version__,
+        command=command,
+        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        model=ModelInfo(
+            spec=bundle.source.spec,
+            weights=bundle.source.weights,
+            task=bundle.task.kind,
+            input_size=bundle.task.input_size,
+            num_classes=len(dataset.class_names),
+        ),
+        data=DataInfo(name=dataset.name, num_images=baseline.accuracy.num_images, skipped=baseline.accuracy.skipped),
+        settings={name: value for name, value in asdict(run.subject.settings).items() if name != "threads"},
+        conditions=dict(conditions),
+        pictures=tuple(shown_picture(name, picture) for name, picture in run.subject.pictures.items()),
+        cases=tuple(run.results.values()),
+        live_mask=live_mask,
+    )
+
+
+def _open_store(bundle: ModelBundle, subject: Subject, out_dir: Path, steps: Steps) -> CaseStore:
+    """The store of finished cases for exactly this model, data and settings."""
+    fingerprints = {
+        "model": model_fingerprint(bundle),
+        "data": data_fingerprint(subject.dataset, steps.images),
+        "pictures": pictures_fingerprint(subject.pictures),
+    }
+    steps.next_case()
+    return CaseStore.open(out_dir / "cases", fingerprints, subject.settings)
+
+
+def _baseline_row() -> CaseRow:
+    return CaseRow(kind=BASELINE, name=BASELINE, family=BASELINE)
+
+
+def _checked_folder(path: str | Path) -> Path:
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"{path}: a file; expected a folder to write compare.json and report.html into")
+    return path
+
+
+@contextmanager
+def _threads(threads: int | None) -> Iterator[None]:
+    """PyTorch on this many threads inside, as before afterwards."""
+    before = torch.get_num_threads()
+    try:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        yield
+    finally:
+        torch.set_num_threads(before)

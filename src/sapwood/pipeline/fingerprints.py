@@ -1,0 +1,93 @@
+"""What a stored result depends on, as a hash: the same hash, the same figures."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sapwood.errors import ImageError
+from sapwood.types import (
+    ClassificationDataset,
+    ClassificationSample,
+    DetectionDataset,
+    DetectionSample,
+    ModelBundle,
+    Picture,
+)
+
+
+def model_fingerprint(bundle: ModelBundle) -> str:
+    """Hashes a model's structure, its weights, its task and its example inputs' shapes."""
+    digest = hashlib.sha256()
+    digest.update(repr((bundle.model, bundle.task, sorted(bundle.source.files.items()))).encode())
+    digest.update(repr(_shapes(bundle.example_inputs)).encode())
+    for name, tensor in bundle.model.state_dict().items():
+        if not isinstance(tensor, torch.Tensor):  # a module's extra state
+            digest.update(f"{name} {tensor!r}".encode())
+            continue
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def data_fingerprint(
+    dataset: DetectionDataset | ClassificationDataset, progress: Callable[[int, int], None] | None = None
+) -> str:
+    """Hashes a data set: classes, annotations, and every picture's pixels or the reason it cannot be read."""
+    digest = hashlib.sha256(repr((dataset.name, dataset.class_names, dataset.skipped)).encode())
+    samples: Sequence[DetectionSample | ClassificationSample] = dataset.samples
+    for number, sample in enumerate(samples, start=1):
+        digest.update(sample.image_id.encode())
+        if isinstance(sample, DetectionSample):
+            for array in (sample.boxes, sample.labels, sample.difficult):
+                digest.update(array.tobytes())
+        else:
+            digest.update(str(sample.label).encode())
+        try:
+            _update_with_picture(digest, sample.load())
+        except ImageError as error:
+            digest.update(str(error).encode())
+        if progress is not None:
+            progress(number, len(samples))
+    return digest.hexdigest()
+
+
+def pictures_fingerprint(pictures: Mapping[str, Picture]) -> str:
+    """Hashes named pictures."""
+    digest = hashlib.sha256()
+    for name, picture in pictures.items():
+        digest.update(name.encode())
+        _update_with_picture(digest, picture)
+    return digest.hexdigest()
+
+
+def file_fingerprint(path: str | Path) -> str:
+    """Hashes a file's bytes; a missing file gives the empty text."""
+    path = Path(path)
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def key_of(parts: Mapping[str, Any]) -> str:
+    """Returns a short name for a set of plain values: the start of their hash."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:24]
+
+
+def _update_with_picture(digest: Any, picture: Picture) -> None:
+    digest.update(repr(picture.shape).encode())
+    digest.update(picture.tobytes())
+
+
+def _shapes(value: Any) -> Any:
+    """The shapes of every tensor in nested inputs."""
+    if isinstance(value, torch.Tensor):
+        return tuple(value.shape)
+    if isinstance(value, Mapping):
+        return {key: _shapes(part) for key, part in value.items()}
+    if isinstance(value, tuple | list):
+        return [_shapes(part) for part in value]
+    return repr(value)

@@ -1,0 +1,101 @@
+"""The chosen pictures of a comparison: read, kept small for the report, and shown to each candidate."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from PIL import Image
+
+from sapwood.data import read_image, to_input
+from sapwood.report.record import Found, PictureResult, ShownPicture
+from sapwood.tasks import detect
+from sapwood.tasks.classification import as_scores
+from sapwood.tasks.running import evaluating
+from sapwood.types import ClassificationDataset, DetectionDataset, Detections, ModelBundle, Picture
+
+LONGEST_SIDE = 960
+"""Pixels of the longer side of a picture in the report; boxes are drawn over it in the picture's own pixels."""
+JPEG_QUALITY = 82
+TOP_CLASSES = 5
+DEFAULT_PICTURES = 3
+
+
+def read_pictures(paths: Iterable[str | Path]) -> dict[str, Picture]:
+    """Reads picture files, each under its name; under its whole path where two files have one name.
+
+    Raises:
+        ImageError: If a file cannot be read.
+    """
+    pictures: dict[str, Picture] = {}
+    for path in map(Path, paths):
+        name = path.name if path.name not in pictures else str(path)
+        pictures[name] = read_image(path)
+    return pictures
+
+
+def first_pictures(
+    dataset: DetectionDataset | ClassificationDataset, count: int = DEFAULT_PICTURES
+) -> dict[str, Picture]:
+    """Returns the first pictures of a data set.
+
+    Raises:
+        ImageError: If one of them cannot be read.
+    """
+    return {sample.image_id: sample.load() for sample in dataset.samples[:count]}
+
+
+def shown_picture(picture_id: str, picture: Picture) -> ShownPicture:
+    """Returns a picture as the report keeps it: its true size, and a JPEG no larger than a page needs."""
+    height, width = picture.shape[:2]
+    image = Image.fromarray(picture)
+    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=JPEG_QUALITY, optimize=True)
+    uri = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return ShownPicture(id=picture_id, width=width, height=height, jpeg=uri)
+
+
+def find_in(
+    bundle: ModelBundle, pictures: Mapping[str, Picture], *, score_threshold: float, iou_threshold: float
+) -> tuple[PictureResult, ...]:
+    """Returns what a model finds in each picture: objects with boxes, or a classifier's best five classes."""
+    if bundle.task.kind == "classification":
+        return tuple(PictureResult(id=name, found=_classes(bundle, picture)) for name, picture in pictures.items())
+    found = detect(bundle, list(pictures.values()), score_threshold=score_threshold, iou_threshold=iou_threshold)
+    return tuple(
+        PictureResult(id=name, found=_objects(detections, bundle.task.class_names))
+        for name, detections in zip(pictures, found, strict=True)
+    )
+
+
+def _objects(detections: Detections, class_names: tuple[str, ...]) -> tuple[Found, ...]:
+    rows = zip(detections.boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True)
+    return tuple(
+        Found(
+            class_name=class_name(class_names, label),
+            score=round(min(1.0, score), 4),
+            box=(round(x1, 1), round(y1, 1), round(x2, 1), round(y2, 1)),
+        )
+        for (x1, y1, x2, y2), score, label in rows
+    )
+
+
+def _classes(bundle: ModelBundle, picture: Picture) -> tuple[Found, ...]:
+    values, _ = to_input(picture, bundle.task)
+    with evaluating(bundle.model) as run:
+        scores = as_scores(run(values[None]), bundle.model, 1)[0]
+    if bundle.task.outputs == "logits":
+        scores = scores.softmax(0)
+    best, labels = scores.topk(min(TOP_CLASSES, len(scores)))
+    return tuple(
+        Found(class_name=class_name(bundle.task.class_names, label), score=round(min(1.0, max(0.0, score)), 4))
+        for score, label in zip(best.tolist(), labels.tolist(), strict=True)
+    )
+
+
+def class_name(class_names: tuple[str, ...], label: int) -> str:
+    """Returns the name of a class, or its number where the model has no names."""
+    return class_names[label] if label < len(class_names) else f"class {label}"

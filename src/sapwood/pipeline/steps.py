@@ -1,0 +1,48 @@
+"""One progress bar over work of several kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+Progress = Callable[[int, int], None]
+
+
+class Steps:
+    """Adds up a comparison's work in passes of one picture: reading the data set, every case, every round of timing.
+
+    Args:
+        progress: Called with (done, total); nothing is told if None.
+        num_images: Of the data set.
+        num_cases: The baseline counts.
+        latency_rounds: In each of them every case runs once.
+    """
+
+    def __init__(self, progress: Progress | None, num_images: int, num_cases: int, latency_rounds: int) -> None:
+        self._progress = progress
+        self._num_images = num_images
+        self._num_cases = num_cases
+        self._start = 0
+        self._total = num_images * (num_cases + 1) + latency_rounds * num_cases
+
+    def images(self, done: int, total: int) -> None:
+        """Tells how many of the data set's pictures the case under way has seen."""
+        del total
+        self._tell(self._start + done)
+
+    def next_case(self) -> None:
+        """Goes on to the next case, whether or not the last one saw every picture."""
+        self._start += self._num_images
+        self._tell(self._start)
+
+    def rounds(self, done: int, total: int) -> None:
+        """Tells how many rounds of timing are done."""
+        left = self._total - self._start
+        self._tell(self._start + left * done // max(total, 1))
+
+    def finish(self) -> None:
+        """Tells that all is done."""
+        self._tell(self._total)
+
+    def _tell(self, done: int) -> None:
+        if self._progress is not None:
+            self._progress(min(done, self._total), self._total)

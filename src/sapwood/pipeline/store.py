@@ -1,0 +1,62 @@
+"""Finished cases on disk, so that a comparison that was stopped goes on where it was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+import sapwood
+from sapwood.cases import CaseRow
+from sapwood.files import write_json
+from sapwood.measure import machine
+from sapwood.pipeline.fingerprints import file_fingerprint, key_of
+from sapwood.pipeline.measuring import CompareSettings, case_head
+from sapwood.report.record import SCHEMA, CaseResult
+
+UNMEASURED = ("latency_rounds",)
+"""Settings that a stored result does not depend on."""
+
+
+@dataclass(frozen=True)
+class CaseStore:
+    """A folder with a JSON file a finished case, named by all that its figures depend on.
+
+    Attributes:
+        folder: Where the files lie.
+        conditions: What every case depends on: fingerprints of model and data, settings, machine, versions.
+    """
+
+    folder: Path
+    conditions: Mapping[str, Any]
+
+    @staticmethod
+    def open(folder: Path, fingerprints: Mapping[str, str], settings: CompareSettings) -> CaseStore:
+        """Returns the store for a model, a data set and settings on this machine."""
+        kept = {name: value for name, value in asdict(settings).items() if name not in UNMEASURED}
+        conditions = {"schema": SCHEMA, "sapwood": sapwood.__version__, "machine": machine(), "settings": kept}
+        return CaseStore(folder, {**conditions, **fingerprints})
+
+    def read(self, row: CaseRow) -> CaseResult | None:
+        """Returns a finished case; None where there is none, or its file is not whole."""
+        try:
+            stored = json.loads(self._path(row).read_text(encoding="utf-8"))
+            result = CaseResult.model_validate(stored)
+        except (OSError, ValueError, ValidationError):
+            return None
+        return CaseResult.model_validate({**result.model_dump(by_alias=True), **case_head(row)})
+
+    def write(self, row: CaseRow, result: CaseResult) -> None:
+        """Keeps a finished case."""
+        write_json(self._path(row), result.model_dump(mode="json", by_alias=True))
+
+    def _path(self, row: CaseRow) -> Path:
+        parts = {"row": row.model_dump(mode="json", exclude={"name", "family"}), **self.conditions}
+        mask_file = getattr(row, "mask_file", None)
+        if mask_file is not None:
+            parts["mask_file"] = file_fingerprint(mask_file)
+        return self.folder / f"{key_of(parts)}.json"
