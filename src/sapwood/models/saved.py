@@ -79,26 +79,11 @@ def save_model(bundle: ModelBundle, directory: str | Path, *, record: Mapping[st
     """
     tensors, aliases = _stored(bundle.model)
     files = dict(bundle.source.files)
-    header = None
     if isinstance(bundle.model, DarknetNetwork):
         files[CFG_NAME] = write_cfg(bundle.model.cfg)
-        header = list(asdict(bundle.model.header).values())
     for name in files:
         _check_name(name)
-    plan = {
-        "schema_version": SCHEMA_VERSION,
-        "source": {
-            "spec": bundle.source.spec,
-            "kind": bundle.source.kind,
-            "weights": bundle.source.weights,
-            "files": list(files),
-        },
-        "task": asdict(bundle.task),
-        "masks": list(live_masks(bundle.model)),
-        "aliases": aliases,
-        "darknet_header": header,
-        "record": dict(record or {}),
-    }
+    plan = _plan(bundle, list(files), aliases, record or {})
     try:
         json.dumps(plan, allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -165,6 +150,22 @@ def read_plan(directory: str | Path) -> SavedPlan:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise SavedModelError(f"{path}: {place}: {first['msg']}") from error
+
+
+def _plan(
+    bundle: ModelBundle, files: list[str], aliases: Mapping[str, str], record: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What ``plan.json`` says; :class:`SavedPlan` describes it."""
+    source, model = bundle.source, bundle.model
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "source": {"spec": source.spec, "kind": source.kind, "weights": source.weights, "files": files},
+        "task": asdict(bundle.task),
+        "masks": list(live_masks(model)),
+        "aliases": dict(aliases),
+        "darknet_header": list(asdict(model.header).values()) if isinstance(model, DarknetNetwork) else None,
+        "record": dict(record),
+    }
 
 
 def _stored(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
