@@ -14,7 +14,6 @@ from sapwood.cli.common import (
     NamesOption,
     OnBad,
     OnBadOption,
-    ResizeChoice,
     ResizeOption,
     SplitOption,
     ThreadsOption,

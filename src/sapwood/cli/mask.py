@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sapwood.cli.common import JsonOption, ModelArgument, NamesOption, WeightsOption, load_bundle, print_json
+
+
+class Scope(str, Enum):
+    """Where the fraction is taken from."""
+
+    local = "local"
+    everywhere = "global"
 
 
 def mask(
@@ -22,9 +30,12 @@ def mask(
     ] = "l1_unstructured",
     sparsity: Annotated[float, typer.Option("--sparsity", help="Fraction removed, in [0, 1).")] = 0.5,
     scope: Annotated[
-        str, typer.Option("--scope", help="`local`: each layer loses the fraction; `global`: all layers together.")
-    ] = "local",
-    layers: Annotated[str, typer.Option("--layers", help="Comma-separated: `conv`, `bn`, `linear`, `all`.")] = "conv",
+        Scope, typer.Option("--scope", help="`local`: each layer loses the fraction; `global`: all layers together.")
+    ] = Scope.local,
+    layers: Annotated[
+        str | None,
+        typer.Option("--layers", help="Comma-separated: `conv`, `bn`, `linear`, `all`; conv if no --pattern is given."),
+    ] = None,
     pattern: Annotated[
         str | None, typer.Option("--pattern", help="Only parameters whose name fits, as `layers.1*.weight`.")
     ] = None,
@@ -55,8 +66,8 @@ def mask(
     case = MaskCase(
         method=method,
         sparsity=sparsity,
-        scope=scope,
-        layers=tuple(part.strip() for part in layers.split(",") if part.strip()),
+        scope=scope.value,
+        layers=_kinds(layers, pattern),
         pattern=pattern,
         n=n,
         dim=dim,
@@ -81,6 +92,15 @@ def mask(
     console = Console()
     console.print(masking_table(before, masked, after))
     for reason in record.skipped:
-        console.print(f"not masked: {reason}")
+        console.print(f"not masked: {reason}", highlight=False)
+    for note in record.notes:
+        console.print(f"note: {note}", highlight=False)
     if out is not None:
         console.print(f"saved: {out} ({'permanent zeros' if permanent else 'live masks'}; safetensors, no pickle)")
+
+
+def _kinds(layers: str | None, pattern: str | None) -> tuple[str, ...]:
+    """The kinds of layers that were asked for: convolutions, unless a pattern says which parameters."""
+    if layers is None:
+        return () if pattern is not None else ("conv",)
+    return tuple(part.strip() for part in layers.split(",") if part.strip())

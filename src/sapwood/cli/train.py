@@ -26,7 +26,6 @@ from sapwood.cli.common import (
 if TYPE_CHECKING:
     from sapwood.config import TrainConfig
     from sapwood.recovery import TrainResult
-    from sapwood.types import ClassificationDataset, DetectionDataset, ModelBundle
 
 
 def train(
