@@ -145,7 +145,12 @@ def test_golden_loss() -> None:
     assert loss["objectness"].item() == pytest.approx(3 * places * math.log(2) / positives)
     guesses = [(48, 16, 40, 30, 1), (48, 16, 60, 50, 1), (8, 8, 8, 10, 0), (8, 8, 20, 16, 0)]
     ciou = [ciou_by_hand((x - w / 2, y - h / 2, x + w / 2, y + h / 2), BOXES[k].tolist()) for x, y, w, h, k in guesses]
-    assert loss["box"].item() == pytest.approx(2 * sum(1 - value for value in ciou) / positives)
+    tether = sum(
+        max(0, abs(math.log(side / float(BOXES[k, i + 2] - BOXES[k, i]))) - 1)
+        for *_, w, h, k in guesses
+        for i, side in ((0, w), (1, h))
+    )
+    assert loss["box"].item() == pytest.approx(2 * (sum(1 - value for value in ciou) + tether) / positives)
     assert loss["total"].item() == pytest.approx(sum(loss[name].item() for name in ("box", "objectness", "class")))
 
 
@@ -226,6 +231,18 @@ def test_boxes_of_no_size_give_finite_gradients() -> None:
     loss.backward()
     assert math.isfinite(loss.item())
     assert all(raw.grad is not None and raw.grad.isfinite().all() for raw in maps)
+
+
+def test_a_box_that_is_far_too_large_is_pulled_back() -> None:
+    """Without the tether CIoU would let it grow: its distance term falls as the box does."""
+    head = YoloHead("yolo", ((8.0, 8.0),), 1)
+    truth = [(torch.tensor([[2.0, 2.0, 10.0, 10.0]]), torch.tensor([0]))]
+    raw = torch.tensor([3.0, 3.0, 4.0, 4.0, 0.0, 0.0], dtype=torch.float64).view(1, 6, 1, 1).requires_grad_()
+    loss = YoloLoss((head,), (64, 64), box_gain=1.0)([raw], truth)["box"]
+    loss.backward()
+    assert loss.item() == pytest.approx(2 * 3 + 1.0, abs=0.1)  # e^4 times as wide and as high: 3 over the limit each
+    assert raw.grad is not None
+    assert (raw.grad[0, 2:4] > 0.9).all()
 
 
 def test_descent_finds_the_truth() -> None:

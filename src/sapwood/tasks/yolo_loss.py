@@ -24,10 +24,15 @@ class YoloLoss:
     r"""Measures the raw maps of a detector against the true boxes.
 
     .. math::
-        L = \frac{1}{P} \Big( g_{box} \sum_{p} (1 - \mathrm{CIoU}_p) + g_{obj} \sum_{c} \mathrm{BCE}(o_c, \hat o_c)
+        L = \frac{1}{P} \Big( g_{box} \sum_{p} (1 - \mathrm{CIoU}_p + \tau_p)
+            + g_{obj} \sum_{c} \mathrm{BCE}(o_c, \hat o_c)
             + g_{cls} \sum_{p} \sum_{k} \mathrm{BCE}(c_{pk}, \hat c_{pk}) \Big)
 
     over the P places p that answer for a true box (see :func:`sapwood.tasks.yolo_assign.assign`) and all places c.
+    CIoU hardly falls for a box many times too large, and its distance term even gains as such a box grows, so sizes can
+    run away. The tether :math:`\tau = \sum_{w,h} \max(0, |\ln(\hat s / s)| - 1)` pulls sides back that are more than e
+    times too long or too short, and is 0 for all others.
+
     A place that answers for none but whose box overlaps a true one by more than ``ignore_threshold`` is left out of the
     objectness. Dividing by P rather than by the number of places gives every head the weight of its positives, whatever
     the size of its map. Region heads with ``softmax`` score their classes by cross-entropy.
@@ -105,15 +110,15 @@ class YoloLoss:
         found = head_map.values[place]  # shape: (M, 5 + classes)
         boxes = head_map.boxes(found, *place[1:])
         truth = assignment.boxes.to(boxes)
-        box_terms = complete_box_iou_loss(boxes, truth, reduction="none")
+        overlap_terms = complete_box_iou_loss(boxes, truth, reduction="none")
         objectness = torch.zeros_like(head_map.values[..., 4])
-        fit = (1 - box_terms.detach()).clamp(min=0)
+        fit = (1 - overlap_terms.detach()).clamp(min=0)
         objectness[place] = 1 - self.iou_objectness * (1 - fit)
         counted = ~self._ignored(head_map, targets)
         counted[place] = True
         terms = _cross_entropy(head_map.values[..., 4], objectness, logistic=head_map.head.new_coords)
         classes = self._class_terms(head_map.head, found[:, 5:], assignment.labels.to(device))
-        return box_terms.sum(), (terms * counted).sum(), classes
+        return (overlap_terms + _tether(boxes, truth)).sum(), (terms * counted).sum(), classes
 
     def _class_terms(self, head: YoloHead, scores: Tensor, labels: Tensor) -> Tensor:
         if head.softmax:
@@ -158,6 +163,12 @@ class _HeadMap:
         ranges = [torch.arange(count, device=self.values.device) for count in self.values.shape[1:4]]
         places = (index.flatten() for index in torch.meshgrid(*ranges, indexing="ij"))
         return self.boxes(self.values.flatten(1, 3), *places)
+
+
+def _tether(boxes: Tensor, truth: Tensor) -> Tensor:  # shapes: (M, 4), (M, 4) -> (M,)
+    """How far sides are off beyond a factor e, as logarithms, summed over width and height."""
+    ratio = (boxes[:, 2:] - boxes[:, :2]) / (truth[:, 2:] - truth[:, :2])
+    return (ratio.log().abs() - 1).clamp(min=0).sum(dim=1)
 
 
 def _cross_entropy(scores: Tensor, truth: Tensor, *, logistic: bool) -> Tensor:
