@@ -9,12 +9,17 @@ from contextlib import contextmanager
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sapwood.errors import ConfigError
 from sapwood.types import ClassificationDataset, DetectionDataset, ModelBundle
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+WIDTH_WITHOUT_TERMINAL = 140
 
 ModelArgument = Annotated[
     str,
@@ -95,6 +100,13 @@ def set_threads(threads: int | None) -> None:
 def print_json(value: Any) -> None:
     """Prints ``value`` as JSON to standard output."""
     print(json.dumps(value, indent=2, allow_nan=False))
+
+
+def make_console() -> Console:
+    """Returns a console on standard output; a table that goes to a file or a pipe is as wide as it likes."""
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=WIDTH_WITHOUT_TERMINAL)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from sapwood.cli.common import (
     ThreadsOption,
     WeightsOption,
     load_bundle,
+    make_console,
     open_data,
     print_json,
     progress_bar,
@@ -79,8 +80,6 @@ def run_compare(
     as_json: bool,
 ) -> None:
     """Compares, then prints the table or the record; ``sapwood demo`` does it, too."""
-    from rich.console import Console
-
     from sapwood import pipeline
     from sapwood.report.console import compare_table
 
@@ -99,6 +98,6 @@ def run_compare(
     if as_json:
         print_json(record)
         return
-    console = Console()
+    console = make_console()
     console.print(compare_table(record))
     console.print(f"report: {out / 'report.html'}   record: {out / 'compare.json'}", highlight=False)

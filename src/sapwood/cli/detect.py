@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -59,13 +60,12 @@ def detect(
         raise ConfigError(f"{model} is not a detector (its task is {bundle.task.kind}); expected a model with boxes")
     records = []
     paths = _pictures(images)
-    drawn_names = _unique_names(paths)
     out.mkdir(parents=True, exist_ok=True)
     with progress_bar("detecting", quiet=as_json) as progress:
-        for number, path in enumerate(paths, start=1):
+        for number, (path, name) in enumerate(zip(paths, _unique_names(paths), strict=True), start=1):
             picture = read_image(path)
             (found,) = tasks.detect(bundle, [picture], score_threshold=score_threshold, iou_threshold=iou_threshold)
-            drawn = out / drawn_names[path]
+            drawn = out / name
             Image.fromarray(draw_detections(picture, found, bundle.task.class_names)).save(drawn, quality=92)
             records.append(
                 {"image": str(path), "drawn": str(drawn), "detections": _rows(found, bundle.task.class_names)}
@@ -94,14 +94,13 @@ def _pictures(arguments: list[Path]) -> list[Path]:
     return found
 
 
-def _unique_names(paths: list[Path]) -> dict[Path, str]:
-    """A file name for each drawn picture: its stem, with a number where two pictures share one."""
-    taken: dict[str, int] = {}
-    names = {}
+def _unique_names(paths: list[Path]) -> list[str]:
+    """A file name for each drawn picture: its stem, with a number where several pictures share one."""
+    taken: Counter[str] = Counter()
+    names = []
     for path in paths:
-        count = taken.get(path.stem, 0)
-        taken[path.stem] = count + 1
-        names[path] = f"{path.stem}.jpg" if count == 0 else f"{path.stem}-{count + 1}.jpg"
+        taken[path.stem] += 1
+        names.append(f"{path.stem}.jpg" if taken[path.stem] == 1 else f"{path.stem}-{taken[path.stem]}.jpg")
     return names
 
 

@@ -19,6 +19,7 @@ from sapwood.cli.common import (
     ThreadsOption,
     WeightsOption,
     load_bundle,
+    make_console,
     open_data,
     print_json,
     progress_bar,
@@ -48,8 +49,6 @@ def evaluate(
 
     Example: `sapwood eval yolov3-tiny.cfg --weights yolov3-tiny.weights --data coco`
     """
-    from rich.console import Console
-
     from sapwood import tasks
     from sapwood.report.console import evaluation_table
 
@@ -69,4 +68,4 @@ def evaluate(
     if as_json:
         print_json({"model": model, "data": dataset.name, "split": split, **asdict(evaluation)})
     else:
-        Console().print(evaluation_table(evaluation))
+        make_console().print(evaluation_table(evaluation))

@@ -9,7 +9,15 @@ from typing import Annotated
 
 import typer
 
-from sapwood.cli.common import JsonOption, ModelArgument, NamesOption, WeightsOption, load_bundle, print_json
+from sapwood.cli.common import (
+    JsonOption,
+    ModelArgument,
+    NamesOption,
+    WeightsOption,
+    load_bundle,
+    make_console,
+    print_json,
+)
 
 
 class Scope(str, Enum):
@@ -57,8 +65,6 @@ def mask(
 
     Example: `sapwood mask yolov3-tiny.cfg --weights yolov3-tiny.weights --sparsity 0.5 --scope global -o masked`
     """
-    from rich.console import Console
-
     from sapwood.masks import MaskCase, apply_masks_, masking_state, remove_masks_
     from sapwood.models import copy_model, save_model
     from sapwood.report.console import masking_table
@@ -89,7 +95,7 @@ def mask(
         states = {"before": asdict(before), "masked": asdict(masked), "after_remove": asdict(after)}
         print_json({"case": asdict(case), **states, "saved": None if out is None else str(out)})
         return
-    console = Console()
+    console = make_console()
     console.print(masking_table(before, masked, after))
     for reason in record.skipped:
         console.print(f"not masked: {reason}", highlight=False)

@@ -17,6 +17,7 @@ from sapwood.cli.common import (
     ThreadsOption,
     WeightsOption,
     load_bundle,
+    make_console,
     open_data,
     print_json,
     progress_bar,
@@ -86,8 +87,6 @@ def _settings(config: Path | None, options: dict[str, Any]) -> TrainConfig:
 
 
 def _show(result: TrainResult, saved: Path, *, as_json: bool) -> None:
-    from rich.console import Console
-
     from sapwood.report.console import evaluation_table
 
     files = {**{name: str(path) for name, path in result.files.items()}, "model": str(saved)}
@@ -95,7 +94,7 @@ def _show(result: TrainResult, saved: Path, *, as_json: bool) -> None:
         metrics = None if result.evaluation is None else dict(result.evaluation.metrics)
         print_json({"metrics": metrics, "epochs": len(result.history), "files": files, "skipped": result.skipped})
         return
-    console = Console()
+    console = make_console()
     if result.evaluation is not None:
         console.print(evaluation_table(result.evaluation))
     for name, path in files.items():

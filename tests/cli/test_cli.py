@@ -1,0 +1,165 @@
+"""The command line as a user types it: output, files and exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sapwood.cli import main
+
+SMALL_CFG = """[net]
+width=64
+height=64
+channels=3
+
+[convolutional]
+batch_normalize=1
+filters=8
+size=3
+stride=2
+pad=1
+activation=leaky
+
+[convolutional]
+batch_normalize=1
+filters=8
+size=3
+stride=4
+pad=1
+activation=leaky
+
+[convolutional]
+filters=14
+size=1
+stride=1
+activation=linear
+
+[yolo]
+mask=0,1
+anchors=10,10, 30,30
+classes=2
+num=2
+"""
+
+
+@pytest.fixture
+def cfg(tmp_path: Path) -> Path:
+    path = tmp_path / "small.cfg"
+    path.write_text(SMALL_CFG)
+    return path
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Four pictures with a box each, as YOLO txt."""
+    generator = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for number in range(4):
+            picture = generator.integers(0, 255, (48, 64, 3), dtype=np.uint8)
+            image = tmp_path / "data" / "images" / split / f"{number}.png"
+            label = tmp_path / "data" / "labels" / split / f"{number}.txt"
+            image.parent.mkdir(parents=True, exist_ok=True)
+            label.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(image)
+            label.write_text(f"{number % 2} 0.5 0.5 0.4 0.4\n")
+    return tmp_path / "data"
+
+
+def run(*arguments: object) -> int:
+    """Runs the command and returns its exit code."""
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    return int(stop.value.code or 0)
+
+
+def test_help_lists_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--help") == 0
+    printed = capsys.readouterr().out
+    for verb in ("demo", "mask", "train", "eval", "detect", "compare", "report"):
+        assert verb in printed
+
+
+def test_eval_prints_json(cfg: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("eval", cfg, "--data", data, "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["num_images"] == 4
+    assert 0.0 <= printed["metrics"]["mAP@0.5"] <= 1.0
+    assert set(printed["seconds"]) == {"read", "network", "postprocess", "score"}
+
+
+def test_detect_writes_pictures_and_json(cfg: Path, data: Path, tmp_path: Path) -> None:
+    images = data / "images" / "val"
+    assert run("detect", cfg, images / "0.png", images, "-o", tmp_path / "found", "--score-threshold", "0.01") == 0
+    record = json.loads((tmp_path / "found" / "detections.json").read_text())
+    drawn = [Path(entry["drawn"]).name for entry in record["images"]]
+    assert drawn == ["0.jpg", "0-2.jpg", "1.jpg", "2.jpg", "3.jpg"]
+    assert all((tmp_path / "found" / name).is_file() for name in drawn)
+
+
+def test_mask_shows_three_states_and_saves_a_model_that_loads(
+    cfg: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "masked"
+    assert run("mask", cfg, "--method", "ln_structured", "--sparsity", "0.5", "-o", out, "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert [printed[state]["num_live"] for state in ("before", "masked", "after_remove")] == [0, 3, 0]
+    assert printed["masked"]["live_sparsity"] == pytest.approx(0.5)
+    assert printed["after_remove"]["num_zeros"] == printed["masked"]["num_zeros"] > 0
+    assert not list(out.glob("*.p*t*h")), "a pickle"
+    assert run("mask", out, "--sparsity", "0.0", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["before"]["num_live"] == 3
+
+
+def test_train_then_compare_then_report(
+    cfg: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert run("train", cfg, "--data", data, "--epochs", 1, "--batch-size", 2, "-o", out, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["epochs"] == 1
+    cases = tmp_path / "cases.yaml"
+    cases.write_text("- {method: l1_unstructured, scope: global, layers: [conv], sparsity: 0.5}\n")
+    compared = tmp_path / "compared"
+    assert run("compare", out / "model", "--data", data, "--cases", cases, "-o", compared, "--rounds", 3) == 0
+    record = json.loads((compared / "compare.json").read_text())
+    assert [case["error"] for case in record["cases"]] == [None, None]
+    page = (compared / "report.html").read_text()
+    (compared / "report.html").unlink()
+    assert run("report", compared) == 0
+    assert (compared / "report.html").read_text() == page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["eval", "missing.cfg", "--data", "digits"], "missing.cfg"),
+        (["eval", "no-such-model", "--data", "digits"], "names no model; expected one of"),
+        (["eval", "builtin:letters", "--data", "digits"], "no built-in network 'letters'; expected one of: digits"),
+        (["mask", "CFG", "--sparsity", "1.0"], r"sparsity"),
+        (["mask", "CFG", "--sparsity", "nan"], r"sparsity"),
+        (["mask", "CFG", "--method", "magic"], "unknown mask method 'magic'; expected one of"),
+        (["mask", "CFG", "--layers", "convs"], "convs"),
+        (["mask", "CFG", "--method", "ln_structured", "--scope", "global"], "structured"),
+        (["eval", "CFG", "--weights", "CFG", "--data", "digits"], "small.cfg"),
+        (["eval", "CFG", "--data", "nowhere"], "nowhere"),
+        (["eval", "CFG", "--data", "DATA", "--split", "test"], "test"),
+        (["detect", "CFG", "nothing.jpg"], "nothing.jpg"),
+        (["compare", "CFG", "--data", "DATA", "--cases", "none.yaml"], "none.yaml"),
+        (["train", "CFG", "--data", "DATA", "--epochs", "0"], "epochs"),
+        (["report", "nowhere"], "no compare.json there; expected a directory that `sapwood compare` wrote"),
+    ],
+)
+def test_bad_input_is_named_and_exits_with_2(
+    arguments: list[str], message: str, cfg: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = {"CFG": str(cfg), "DATA": str(data)}
+    assert run(*(places.get(argument, argument) for argument in arguments)) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_unknown_option_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("eval", "--no-such-option") == 2
+    assert "no-such-option" in capsys.readouterr().err
