@@ -32,6 +32,15 @@ def test_label_stands_above_the_box_or_inside_at_the_edge() -> None:
     assert (inside[0:12, 200:320] != 127).any()
 
 
+def test_labels_of_boxes_in_one_place_do_not_hide_each_other() -> None:
+    box = [100.0, 80.0, 250.0, 200.0]
+    both = Detections(torch.tensor([box, box]), torch.tensor([0.9, 0.4]), torch.tensor([0, 1]))
+    drawn = draw_detections(GREY, both, ["cat", "dog"])
+    rows = [np.flatnonzero((drawn[:, 104:130] == class_color(label)).all(-1).sum(1) > 10) for label in (0, 1)]
+    first, second = (row[row < 190] for row in rows)  # the boxes' lower edges are at 199
+    assert first.max() < second.min()
+
+
 def test_every_picture_size_works() -> None:
     for size in ((1, 1), (8, 8), (12, 900), (2000, 1500)):
         picture = np.zeros((*size, 3), np.uint8)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -11,6 +13,9 @@ from PIL import Image, ImageDraw, ImageFont
 from sapwood.errors import DataError
 from sapwood.types import Detections, Picture
 
+_Font: TypeAlias = "ImageFont.ImageFont | ImageFont.FreeTypeFont"
+
+_PAD = 2
 _GOLDEN_ANGLE = 0.381966
 _WHITE, _BLACK = (255, 255, 255), (16, 16, 16)
 
@@ -52,27 +57,46 @@ def draw_detections(picture: Picture, detections: Detections, class_names: Seque
     for box, _, label in reversed(rows):
         x1, y1, x2, y2 = (round(edge) for edge in box)
         draw.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=class_color(label), width=line)
-    for box, score, label in reversed(rows):
-        _draw_label(draw, f"{class_names[label]} {score:.2f}", box, class_color(label), font)
+    plates: list[_Plate] = []
+    for box, score, label in rows:
+        text = f"{class_names[label]} {score:.2f}"
+        plates.append(_Plate(text, class_color(label), _place(draw, text, font, box, plates)))
+    for plate in reversed(plates):
+        _draw_plate(draw, plate, font)
     return np.asarray(image)
 
 
-def _draw_label(
-    draw: ImageDraw.ImageDraw,
-    text: str,
-    box: Sequence[float],
-    color: tuple[int, int, int],
-    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
-) -> None:
-    """Writes ``text`` on a plate above the box, or inside it where there is no room above."""
-    pad = 2
+@dataclass(frozen=True)
+class _Plate:
+    """A label: its text on a ground of the class's colour, ``box`` is left, top, right, bottom."""
+
+    text: str
+    color: tuple[int, int, int]
+    box: tuple[int, int, int, int]
+
+
+def _place(
+    draw: ImageDraw.ImageDraw, text: str, font: _Font, box: Sequence[float], taken: Sequence[_Plate]
+) -> tuple[int, int, int, int]:
+    """Where the plate of a box goes: above it, or the first free place below that; above all the same if none is."""
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
-    plate_width, plate_height = right - left + 2 * pad, bottom - top + 2 * pad
+    plate_width, plate_height = int(right - left) + 2 * _PAD, int(bottom - top) + 2 * _PAD
     width, height = draw.im.size
-    x = min(max(round(box[0]), 0), max(0, width - int(plate_width)))
-    y = round(box[1]) - int(plate_height)
-    if y < 0:
-        y = min(max(round(box[1]), 0), max(0, height - int(plate_height)))
-    draw.rectangle((x, y, x + plate_width - 1, y + plate_height - 1), fill=color)
-    light = (299 * color[0] + 587 * color[1] + 114 * color[2]) / 1000
-    draw.text((x + pad - left, y + pad - top), text, fill=_BLACK if light > 140 else _WHITE, font=font)
+    x = min(max(round(box[0]), 0), max(0, width - plate_width))
+    highest = min(max(round(box[1]) - plate_height, 0), max(0, height - plate_height))
+    tries = range(highest, max(highest + 1, min(round(box[3]), height - plate_height)), plate_height)
+    places = [(x, y, x + plate_width, y + plate_height) for y in tries]
+    return next((place for place in places if not any(_touch(place, plate.box) for plate in taken)), places[0])
+
+
+def _touch(first: tuple[int, int, int, int], second: tuple[int, int, int, int]) -> bool:
+    return first[0] < second[2] and second[0] < first[2] and first[1] < second[3] and second[1] < first[3]
+
+
+def _draw_plate(draw: ImageDraw.ImageDraw, plate: _Plate, font: _Font) -> None:
+    left, top, right, bottom = plate.box
+    draw.rectangle((left, top, right - 1, bottom - 1), fill=plate.color)
+    offset = draw.textbbox((0, 0), plate.text, font=font)
+    light = (299 * plate.color[0] + 587 * plate.color[1] + 114 * plate.color[2]) / 1000
+    ink = _BLACK if light > 140 else _WHITE
+    draw.text((left + _PAD - offset[0], top + _PAD - offset[1]), plate.text, fill=ink, font=font)
