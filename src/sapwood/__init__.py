@@ -1,4 +1,4 @@
-"""Sapwood prunes trained PyTorch networks so that they really get smaller and faster, keep their accuracy, and prove both.
+"""Sapwood prunes trained PyTorch networks so that they really get smaller and faster, and proves it.
 
 The names below load on first use, so that ``import sapwood`` and ``sapwood --help`` do not wait for PyTorch.
 """
@@ -33,7 +33,7 @@ _HOMES = {
     "measure_latency": "measure",
 }
 
-__all__ = [  # noqa: PLE0604 - the names are those of _HOMES, spelled out for readers and tools
+__all__ = [
     "MaskCase",
     "apply_masks_",
     "copy_model",

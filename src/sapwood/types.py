@@ -26,7 +26,7 @@ class YoloHead:
 
     Attributes:
         kind: ``"yolo"`` (YOLOv3 and later) or ``"region"`` (YOLOv2).
-        anchors: The anchors this head uses, (width, height) each; in input pixels for ``"yolo"``, in cells for ``"region"``.
+        anchors: Its anchors, (width, height) each; in input pixels for ``"yolo"``, in cells for ``"region"``.
         num_classes: Classes a cell scores.
         scale_x_y: Darknet's ``scale_x_y``: how far a centre may leave its cell; 1.0 is not at all.
         new_coords: Darknet's ``new_coords=1``: the map is already logistic, sizes are ``(2 v)^2 * anchor``.
@@ -71,7 +71,7 @@ class ModelSource:
     """Where a model came from, enough to build it again.
 
     Attributes:
-        spec: The specification as the user gave it (``"net.cfg"``, ``"torchvision:resnet50"``, ``"package.module:factory"``).
+        spec: The specification as the user gave it (``"net.cfg"``, ``"torchvision:resnet50"``).
         kind: Which loader of :mod:`sapwood.models` reads it.
         weights: The weights file, if one was given.
         files: Text files that rebuild the architecture without the original path (``{"model.cfg": ...}`` for Darknet).
@@ -101,7 +101,7 @@ class DetectionSample:
         image_id: Unique in its data set; the file's stem for data sets on disk.
         boxes: float32, shape (N, 4): x1, y1, x2, y2 in pixels of the original picture.
         labels: int64, shape (N,): indices into the data set's class names.
-        difficult: bool, shape (N,): boxes that neither count as found nor as missed (VOC ``difficult``, COCO ``iscrowd``).
+        difficult: bool, shape (N,): neither found nor missed counts (VOC ``difficult``, COCO ``iscrowd``).
         load: Reads or makes the picture.
     """
 

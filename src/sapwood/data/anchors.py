@@ -70,7 +70,7 @@ def fit_anchors(sizes: Sizes, count: int, *, seed: int = 0) -> Sizes:  # shape: 
 
 
 def _first_centres(sizes: Sizes, count: int, generator: np.random.Generator) -> Sizes:
-    centres = sizes[generator.integers(len(sizes))][None]
+    centres: Sizes = sizes[generator.integers(len(sizes))][None]
     while len(centres) < count:
         distance = (1 - _overlap(sizes, centres).max(axis=1)).clip(min=0) ** 2
         chosen = generator.choice(len(sizes), p=distance / distance.sum())
