@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from sapwood.config import AugmentConfig
-from sapwood.data.images import _CENTER_CROP_MARGIN as CENTER_CROP_MARGIN
+from sapwood.data.images import CENTER_CROP_MARGIN
 from sapwood.types import Picture, Resize
 
 Window: TypeAlias = "tuple[float, float, float, float]"

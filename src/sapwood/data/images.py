@@ -29,7 +29,7 @@ _TURNS = {
 }
 _SIXTEEN_BIT_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
 _GREY = 0.5
-_CENTER_CROP_MARGIN = 256 / 224
+CENTER_CROP_MARGIN = 256 / 224
 """What the short side measures before a centre crop, over what it measures after: the convention of ImageNet."""
 
 
@@ -160,7 +160,7 @@ def _letterbox(picture: Picture, size: tuple[int, int]) -> tuple[Tensor, Placeme
 
 def _center_crop(picture: Picture, size: tuple[int, int]) -> tuple[Tensor, Placement]:
     height, width = picture.shape[:2]
-    scale = max(size[0] / height, size[1] / width) * _CENTER_CROP_MARGIN
+    scale = max(size[0] / height, size[1] / width) * CENTER_CROP_MARGIN
     outer = (max(size[0], round(height * scale)), max(size[1], round(width * scale)))
     top, left = (outer[0] - size[0]) // 2, (outer[1] - size[1]) // 2
     values = _smoothed(picture, outer)[:, top : top + size[0], left : left + size[1]]
