@@ -1,0 +1,217 @@
+"""From a recorded run to channel groups: which slices of which tensors have to go together."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from sapwood.ops import ALWAYS, Atoms, Axis, Call, Context, EqualParts, Graph, TensorRef, apply_rule
+
+
+@dataclass(frozen=True)
+class Member:
+    """One dimension of one parameter or buffer that loses indices with a group.
+
+    Attributes:
+        tensor: Name of the parameter or buffer (its first name where it is shared).
+        dim: The dimension.
+        column: For each index of the dimension, the unit of the group it needs, or -1.
+    """
+
+    tensor: str
+    dim: int
+    column: np.ndarray[Any, np.dtype[np.int64]]
+
+
+@dataclass(frozen=True)
+class ChannelGroup:
+    """Channels of which each can go alone, with every slice that goes with it.
+
+    Attributes:
+        name: The dimension the group is known by, ``tensor[dim]``.
+        units: The atoms, one a channel.
+        members: Every dimension that loses indices with them.
+    """
+
+    name: str
+    units: tuple[int, ...]
+    members: tuple[Member, ...]
+
+    @property
+    def num_channels(self) -> int:
+        """Channels in the group."""
+        return len(self.units)
+
+
+@dataclass(frozen=True)
+class Unpruned:
+    """A dimension of a parameter that cannot lose indices, with the reason."""
+
+    tensor: str
+    dim: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What hangs on what in one model.
+
+    Attributes:
+        graph: The recorded run.
+        context: The axes of every tensor.
+        axes: For each parameter and buffer by (first) name: one resolved axis a dimension.
+        shapes: Sizes of each parameter and buffer.
+        aliases: (First) name -> all names of the same tensor.
+        groups: The channel groups.
+        unpruned: Dimensions of parameters that cannot lose indices.
+        barriers: Calls without a rule that something prunable reached.
+        equal_parts: Cuts whose parts must keep equal numbers.
+    """
+
+    graph: Graph
+    context: Context
+    axes: Mapping[str, tuple[Axis, ...]]
+    shapes: Mapping[str, tuple[int, ...]]
+    aliases: Mapping[str, tuple[str, ...]]
+    groups: tuple[ChannelGroup, ...]
+    unpruned: tuple[Unpruned, ...]
+    barriers: tuple[Call, ...] = ()
+    equal_parts: tuple[EqualParts, ...] = field(default=())
+
+
+def build_groups(
+    graph: Graph,
+    *,
+    frozen: Mapping[str, str] | None = None,
+    tied: Collection[int] = (),
+    fixed: Mapping[int, tuple[str, bool]] | None = None,
+) -> Analysis:
+    """Finds the channel groups of a recorded run.
+
+    Args:
+        graph: From :func:`sapwood.graph.trace`.
+        frozen: Tensors (``"name"``) or dimensions (``"name[dim]"``) that must stay whole, with the reason.
+        tied: Indices of calls that cut at equal distances and whose parts must lose the same positions.
+        fixed: Indices of calls whose outputs must keep their sizes: the reason, and whether the inputs must, too.
+
+    Returns:
+        The groups, and for each dimension that is in none, why.
+    """
+    context = Context()
+    owned = {**graph.buffers, **graph.parameters}
+    references = _owned_references(graph, owned)
+    for reference in references.values():
+        context.set_fresh(reference)
+    _freeze_requested(context, owned, references, frozen or {})
+    for reference in graph.inputs:
+        context.set_fixed(reference)
+    for call in graph.calls:
+        apply_rule(context, call)
+        if fixed and call.index in fixed:
+            reason, inputs_too = fixed[call.index]
+            tensors = [*call.tensor_outputs(), *(call.tensor_inputs() if inputs_too else [])]
+            context.freeze([axis for tensor in tensors for axis in context.axes(tensor)], reason)
+    for reference in graph.outputs:
+        context.freeze(context.axes(reference), "is an output of the model")
+    for cut in context.equal_parts:
+        if cut.call.index in tied:
+            for part in cut.parts[1:]:
+                context.join(cut.parts[0], part, cut.call)
+    return _collect(graph, context, owned, references)
+
+
+def _owned_references(graph: Graph, owned: Mapping[int, tuple[str, ...]]) -> dict[int, TensorRef]:
+    """The parameters and buffers that the run touched."""
+    return {
+        reference.id: reference for call in graph.calls for reference in call.tensor_inputs() if reference.id in owned
+    }
+
+
+def _freeze_requested(
+    context: Context,
+    owned: Mapping[int, tuple[str, ...]],
+    references: Mapping[int, TensorRef],
+    frozen: Mapping[str, str],
+) -> None:
+    for number, reference in references.items():
+        for name in owned[number]:
+            for dim, axis in enumerate(context.axes(reference)):
+                reason = frozen.get(name) or frozen.get(f"{name}[{dim}]")
+                if reason:
+                    context.freeze([axis], reason)
+
+
+def _collect(
+    graph: Graph, context: Context, owned: Mapping[int, tuple[str, ...]], references: Mapping[int, TensorRef]
+) -> Analysis:
+    atoms = context.atoms
+    axes = {
+        owned[number][0]: tuple(atoms.resolve(axis) for axis in context.axes(reference))
+        for number, reference in references.items()
+    }
+    parameters = {graph.parameters[number][0] for number in references if number in graph.parameters}
+    where: dict[int, list[tuple[str, int, int]]] = defaultdict(list)
+    unpruned = []
+    for name, dims in axes.items():
+        for dim, axis in enumerate(dims):
+            roots = np.unique(axis)
+            roots = roots[roots != ALWAYS]
+            if not len(roots):
+                continue
+            held = atoms.is_frozen(roots)
+            for number, column in enumerate(axis.T):
+                for root in np.intersect1d(column, roots[~held]).tolist():
+                    where[root].append((name, dim, number))
+            if held.all() and name in parameters:
+                unpruned.append(Unpruned(name, dim, atoms.frozen_reason(int(roots[0])) or "unknown"))
+    groups = _groups_by_signature(axes, where, parameters)
+    return Analysis(
+        graph=graph,
+        context=context,
+        axes=axes,
+        shapes={owned[number][0]: reference.shape for number, reference in references.items()},
+        aliases={owned[number][0]: owned[number] for number in references},
+        groups=groups,
+        unpruned=tuple(unpruned),
+        barriers=tuple(context.barriers),
+        equal_parts=tuple(context.equal_parts),
+    )
+
+
+def _groups_by_signature(
+    axes: Mapping[str, tuple[Axis, ...]], where: Mapping[int, list[tuple[str, int, int]]], parameters: Collection[str]
+) -> tuple[ChannelGroup, ...]:
+    """Units that stand in the same columns of the same dimensions form a group."""
+    by_signature: dict[tuple[tuple[str, int, int], ...], list[int]] = defaultdict(list)
+    for root, found in where.items():
+        by_signature[tuple(found)].append(root)
+    groups = []
+    for places, units in by_signature.items():
+        own = [(name, dim) for name, dim, _ in places if name in parameters]
+        if not own:
+            continue
+        ordered = np.array(sorted(units), dtype=np.int64)
+        members = tuple(
+            Member(name, dim, _positions(axes[name][dim][:, column], ordered)) for name, dim, column in places
+        )
+        name, dim = next(((name, dim) for name, dim in own if dim == 0), own[0])
+        groups.append(ChannelGroup(f"{name}[{dim}]", tuple(ordered.tolist()), members))
+    return tuple(groups)
+
+
+def _positions(column: Axis, units: Axis) -> Axis:
+    """For each entry of ``column``, its position in ``units``, or -1."""
+    position = np.searchsorted(units, column).clip(max=len(units) - 1)
+    return np.where(units[position] == column, position, -1)
+
+
+def alive_rows(atoms: Atoms, axis: Axis, removed: Axis) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """For each index of ``axis``, whether all of its atoms stay when ``removed`` (representatives) go."""
+    resolved = atoms.resolve(axis)
+    if not resolved.shape[1]:
+        return np.ones(len(axis), dtype=bool)
+    return np.asarray(~np.isin(resolved, removed).any(axis=1), dtype=np.bool_)

@@ -1,0 +1,161 @@
+"""Records what a model does: runs it once and writes down every ATen call with the identities of its tensors."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map
+
+from sapwood.ops.call import Call, Graph, TensorRef
+from sapwood.types import ExampleInputs
+
+_OWN_FOLDER = str(Path(__file__).resolve().parents[1])
+_TORCH_FOLDER = str(Path(torch.__file__).resolve().parent)
+
+
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Numbers tensors by identity and keeps every call."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.calls: list[Call] = []
+        self.constants: list[TensorRef] = []
+        self.module_stack: list[str] = []
+        self._refs: dict[int, tuple[TensorRef, Tensor]] = {}
+        self._numbers = itertools.count()
+
+    def ref(self, tensor: Tensor, *, known: bool = True) -> TensorRef:
+        """The number of ``tensor``; the tensor is kept alive so that its identity stays its own."""
+        entry = self._refs.get(id(tensor))
+        if entry is None or entry[0].shape != tuple(tensor.shape):  # some in-place views change a tensor's shape
+            reference = TensorRef(next(self._numbers), tuple(tensor.shape), tensor.dtype)
+            self._refs[id(tensor)] = (reference, tensor)
+            if not known:
+                self.constants.append(reference)
+            return reference
+        return entry[0]
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        seen_args = tree_map(lambda leaf: self.ref(leaf, known=False) if isinstance(leaf, Tensor) else leaf, args)
+        seen_kwargs = tree_map(lambda leaf: self.ref(leaf, known=False) if isinstance(leaf, Tensor) else leaf, kwargs)
+        result = func(*args, **kwargs)
+        leaves = tree_flatten(result)[0]
+        outputs = tuple(self.ref(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves)
+        modules = tuple(self.module_stack)
+        self.calls.append(Call(len(self.calls), func, seen_args, seen_kwargs, outputs, modules, _caller()))
+        return result
+
+
+def _caller() -> str:
+    """``file:line`` of the first frame outside PyTorch and Sapwood."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_code.co_filename
+        own_model = name.startswith(_OWN_FOLDER + "/models")
+        if own_model or not name.startswith((_OWN_FOLDER, _TORCH_FOLDER, "<")):
+            return f"{Path(name).name}:{frame.f_lineno}"
+        frame = frame.f_back  # type: ignore[assignment]
+    return "unknown"
+
+
+@contextmanager
+def _module_scopes(model: nn.Module, stack: list[str]) -> Iterator[None]:
+    """Keeps ``stack`` at the names of the modules that are running."""
+    handles = []
+
+    def enter(name: str) -> Any:
+        return lambda *_: stack.append(name)
+
+    def leave(*_: Any) -> None:
+        stack.pop()
+
+    for name, module in model.named_modules():
+        handles.append(module.register_forward_pre_hook(enter(name)))
+        handles.append(module.register_forward_hook(leave, always_call=True))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def call_model(model: nn.Module, example_inputs: ExampleInputs) -> Any:
+    """Calls ``model`` with a tensor, a tuple of positional arguments or a dict of keyword arguments."""
+    if isinstance(example_inputs, Mapping):
+        return model(**example_inputs)
+    if isinstance(example_inputs, (tuple, list)):
+        return model(*example_inputs)
+    return model(example_inputs)
+
+
+def output_tensors(value: Any) -> list[Tensor]:
+    """All tensors in a model's output, through lists, tuples, dicts and dataclass-like containers."""
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, Mapping):
+        return [tensor for item in value.values() for tensor in output_tensors(item)]
+    if isinstance(value, (tuple, list)):
+        return [tensor for item in value for tensor in output_tensors(item)]
+    if hasattr(value, "__dict__") and not isinstance(value, (nn.Module, type)):
+        return [tensor for item in vars(value).values() for tensor in output_tensors(item)]
+    return []
+
+
+@contextmanager
+def plain_kernels(model: nn.Module) -> Iterator[None]:
+    """Runs without gradients and without the fused kernels that hide a layer's inside (attention, recurrent layers)."""
+    with ExitStack() as stack:
+        fastpath = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
+        stack.callback(torch.backends.mha.set_fastpath_enabled, fastpath)
+        if any(isinstance(module, nn.RNNBase) for module in model.modules()):
+            onednn = torch._C._get_mkldnn_enabled()
+            torch._C._set_mkldnn_enabled(False)
+            stack.callback(torch._C._set_mkldnn_enabled, onednn)
+        stack.enter_context(torch.no_grad())
+        yield
+
+
+def trace(model: nn.Module, example_inputs: ExampleInputs) -> Graph:
+    """Runs ``model`` once and records every ATen call.
+
+    The model runs as it is (put it into eval mode and pass a copy where that matters); parameters are found by
+    tensor identity, so bare ``nn.Parameter`` attributes and weights that are used twice need no special case.
+
+    Args:
+        model: Any module.
+        example_inputs: A tensor, a tuple of positional or a dict of keyword arguments.
+
+    Returns:
+        The recorded run.
+
+    Examples:
+        >>> graph = trace(nn.Linear(3, 2), torch.zeros(1, 3))
+        >>> [call.name for call in graph.calls]
+        ['aten.t', 'aten.addmm']
+    """
+    recorder = _Recorder()
+    parameters = _names(recorder, model.named_parameters(remove_duplicate=False))
+    buffers = _names(recorder, model.named_buffers(remove_duplicate=False))
+    inputs = tuple(recorder.ref(tensor) for tensor in output_tensors(example_inputs))
+    with plain_kernels(model), _module_scopes(model, recorder.module_stack), recorder:
+        result = call_model(model, example_inputs)
+    outputs = tuple(recorder.ref(tensor) for tensor in output_tensors(result))
+    return Graph(tuple(recorder.calls), inputs, outputs, parameters, buffers, tuple(recorder.constants))
+
+
+def _names(recorder: _Recorder, named: Any) -> dict[int, tuple[str, ...]]:
+    found: dict[int, tuple[str, ...]] = {}
+    for name, tensor in named:
+        number = recorder.ref(tensor).id
+        found[number] = (*found.get(number, ()), name)
+    return found

@@ -1,0 +1,250 @@
+"""Index atoms: which indices of which tensors must stay or go together.
+
+Every dimension of every tensor is an *axis*: an integer array of shape (size, k) whose row ``i`` holds the atoms of
+index ``i``. The index is alive while all of its atoms are. An axis without columns carries nothing that can be pruned.
+The functions here only move and join atoms; where two axes cannot be joined exactly, both are frozen with a reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Axis: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
+"""int64, shape (size, k): the atoms of each index."""
+
+ALWAYS = 0
+"""The atom that is always alive; it fills up rows that have fewer atoms than their axis has columns."""
+
+
+def fixed_axis(size: int) -> Axis:
+    """An axis none of whose indices can go."""
+    return np.zeros((size, 0), dtype=np.int64)
+
+
+class Atoms:
+    """A union-find over atoms, with atoms that turn out to be made of several others.
+
+    Splitting a dimension of 512 into 8 x 64 makes atoms ``h`` and ``d``; the atom of the old index ``i`` then *expands*
+    to ``{h[i // 64], d[i % 64]}`` wherever it stands.
+
+    Examples:
+        >>> atoms = Atoms()
+        >>> a, b = atoms.fresh(4), atoms.fresh(4)
+        >>> atoms.join(a, b, "added")
+        >>> bool((atoms.resolve(a) == atoms.resolve(b)).all())
+        True
+    """
+
+    def __init__(self) -> None:
+        self._parent = np.zeros(1, dtype=np.int64)
+        self._count = 1
+        self._expansion: dict[int, tuple[int, ...]] = {}
+        self._reason: dict[int, str] = {ALWAYS: "a dimension of fixed size"}
+
+    def __len__(self) -> int:
+        return self._count
+
+    def fresh(self, size: int) -> Axis:
+        """An axis of ``size`` new atoms; an axis of one index carries none, for the last index never goes."""
+        if size <= 1:
+            return fixed_axis(size)
+        start = self._count
+        self._count += size
+        if self._count > len(self._parent):
+            grown = np.arange(max(self._count, 2 * len(self._parent)), dtype=np.int64)
+            grown[: len(self._parent)] = self._parent
+            self._parent = grown
+        return np.arange(start, start + size, dtype=np.int64)[:, None]
+
+    def find(self, atoms: Axis) -> Axis:
+        """The representative of each atom."""
+        roots = self._parent[atoms]
+        while True:
+            above = self._parent[roots]
+            if np.array_equal(above, roots):
+                break
+            roots = above
+        self._parent[atoms] = roots
+        return roots
+
+    def resolve(self, axis: Axis) -> Axis:
+        """The axis in representatives, with every expanded atom replaced by what it is made of."""
+        columns: list[Axis] = []
+        for number in range(axis.shape[1]):
+            columns += self._resolve_column(self.find(axis[:, number]))
+        kept: list[Axis] = []
+        for column in columns:
+            if (column != ALWAYS).any() and not any(np.array_equal(column, other) for other in kept):
+                kept.append(column)
+        return np.stack(kept, axis=1) if kept else fixed_axis(len(axis))
+
+    def _resolve_column(self, column: Axis) -> list[Axis]:
+        roots, inverse = np.unique(column, return_inverse=True)
+        expanded = [root for root in roots.tolist() if root in self._expansion]
+        if not expanded:
+            return [column]
+        width = max(len(self._expansion[root]) for root in expanded)
+        table = np.full((len(roots), width), ALWAYS, dtype=np.int64)
+        for row, root in enumerate(roots.tolist()):
+            parts = self._expansion.get(root, (root,))
+            table[row, : len(parts)] = parts
+        whole = table[inverse]
+        return [part for number in range(width) for part in self._resolve_column(self.find(whole[:, number]))]
+
+    def freeze(self, axis: Axis, reason: str) -> None:
+        """Keeps every index of ``axis`` alive for good; the first reason is remembered."""
+        for root in np.unique(self.resolve(axis)).tolist():
+            self._reason.setdefault(root, reason)
+
+    def frozen_reason(self, root: int) -> str | None:
+        """Why the atom can never go, or None where it can."""
+        return self._reason.get(root)
+
+    def is_frozen(self, roots: Axis) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """For each representative, whether it can never go."""
+        unique, inverse = np.unique(roots, return_inverse=True)
+        frozen = np.array([root in self._reason for root in unique.tolist()], dtype=bool)
+        return frozen[inverse].reshape(roots.shape) if len(unique) else np.zeros(roots.shape, dtype=bool)
+
+    def join(self, first: Axis, second: Axis, reason: str) -> None:
+        """Says that index ``i`` of both axes is alive at the same time, for every ``i``.
+
+        Args:
+            first: Axis of some size.
+            second: Axis of the same size.
+            reason: Why a fixed side freezes the other, should one be fixed.
+        """
+        if len(first) != len(second):
+            raise ValueError(f"axes of {len(first)} and {len(second)} indices cannot be joined")
+        first, second = self.resolve(first), self.resolve(second)
+        if first.shape == second.shape and np.array_equal(first, second):
+            return
+        counts = np.stack([(axis != ALWAYS).sum(axis=1) for axis in (first, second)], axis=1)
+        for pair in np.unique(counts, axis=0):
+            rows = (counts == pair).all(axis=1)
+            self._join_rows(_compact(first[rows], pair[0]), _compact(second[rows], pair[1]), reason)
+
+    def _join_rows(self, first: Axis, second: Axis, reason: str) -> None:
+        wide, narrow = (first, second) if first.shape[1] >= second.shape[1] else (second, first)
+        if narrow.shape[1] == 0:
+            self.freeze(wide, reason)
+        elif narrow.shape[1] == wide.shape[1]:
+            for left, right in zip(self._aligned(first, second), second.T, strict=True):
+                self._union(left, right)
+        elif narrow.shape[1] == 1:
+            self._expand(narrow[:, 0], wide)
+        else:
+            self.freeze(wide, f"{reason}; its indices are grouped in two ways that do not match")
+            self.freeze(narrow, f"{reason}; its indices are grouped in two ways that do not match")
+
+    @staticmethod
+    def _aligned(first: Axis, second: Axis) -> list[Axis]:
+        """The columns of ``first``, those that also stand in ``second`` put where they stand there."""
+        left = {number: first[:, number] for number in range(first.shape[1])}
+        placed: dict[int, Axis] = {}
+        for target in range(second.shape[1]):
+            for number, column in list(left.items()):
+                if np.array_equal(column, second[:, target]):
+                    placed[target] = left.pop(number)
+                    break
+        rest = iter(left.values())
+        return [placed[target] if target in placed else next(rest) for target in range(second.shape[1])]
+
+    def _union(self, first: Axis, second: Axis) -> None:
+        while True:
+            left, right = self.find(first), self.find(second)
+            if np.array_equal(left, right):
+                return
+            low, high = np.minimum(left, right), np.maximum(left, right)
+            for child, root in {(int(a), int(b)) for a, b in zip(high, low, strict=True) if a != b}:
+                if child in self._reason:
+                    self._reason.setdefault(root, self._reason[child])
+            np.minimum.at(self._parent, high, low)
+
+    def _expand(self, column: Axis, parts: Axis) -> None:
+        """Says that each atom of ``column`` is made of the atoms of its row of ``parts``."""
+        order = np.argsort(column, kind="stable")
+        ordered = column[order]
+        same = ordered[1:] == ordered[:-1]
+        if same.any():
+            self.join_columns(parts[order[1:][same]], parts[order[:-1][same]])
+            parts = np.stack([self.find(parts[:, number]) for number in range(parts.shape[1])], axis=1)
+        if np.isin(parts, column).any():
+            self.freeze(parts, "its indices are tied to groups of themselves")
+            return
+        for root, row in dict(zip(column.tolist(), map(tuple, parts.tolist()), strict=True)).items():
+            if root in self._reason:
+                for part in row:
+                    self._reason.setdefault(part, self._reason[root])
+            self._expansion[root] = tuple(dict.fromkeys(row))
+
+    def join_columns(self, first: Axis, second: Axis) -> None:
+        """Joins two arrays of atoms position by position."""
+        for left, right in zip(first.T, second.T, strict=True):
+            self._union(left, right)
+
+    def split(self, axis: Axis, sizes: Sequence[int]) -> list[Axis]:
+        """Cuts one axis into several, row-major: index ``i`` becomes (``i // sizes[1]``, ``i % sizes[1]``).
+
+        Atoms that vary along one of the new dimensions only go to that dimension; others are made of new atoms, so
+        that what is kept is always rectangular.
+
+        Args:
+            axis: Axis whose size is the product of ``sizes``.
+            sizes: Sizes of the new dimensions, outermost first.
+
+        Returns:
+            One axis a size.
+        """
+        columns: list[list[Axis]] = [[] for _ in sizes]
+        for number in range((resolved := self.resolve(axis)).shape[1]):
+            column = resolved[:, number]
+            grid = column.reshape(tuple(sizes))
+            varies = [dim for dim in range(len(sizes)) if (grid != grid.take([0], axis=dim)).any()]
+            if len(varies) > 1:
+                fresh = {dim: self.fresh(sizes[dim]) for dim in varies}
+                self.join(column[:, None], merge([fresh.get(dim, fixed_axis(n)) for dim, n in enumerate(sizes)]), "cut")
+                for dim, part in fresh.items():
+                    columns[dim].append(part)
+            else:
+                dim = varies[0] if varies else 0
+                columns[dim].append(np.moveaxis(grid, dim, 0).reshape(sizes[dim], -1)[:, :1])
+        return [
+            np.concatenate(parts, axis=1) if parts else fixed_axis(size)
+            for parts, size in zip(columns, sizes, strict=True)
+        ]
+
+
+def merge(axes: Sequence[Axis]) -> Axis:
+    """Makes one axis of several, row-major: the reverse of :meth:`Atoms.split`.
+
+    Examples:
+        >>> merge([np.array([[1], [2]]), np.array([[3], [4]])]).tolist()
+        [[1, 3], [1, 4], [2, 3], [2, 4]]
+    """
+    sizes = [len(axis) for axis in axes]
+    columns = []
+    for dim, axis in enumerate(axes):
+        shape = [1] * len(sizes)
+        shape[dim] = sizes[dim]
+        columns += [np.broadcast_to(column.reshape(shape), sizes).reshape(-1) for column in axis.T]
+    total = int(np.prod(sizes))
+    return np.stack(columns, axis=1) if columns else fixed_axis(total)
+
+
+def concatenate(axes: Sequence[Axis]) -> Axis:
+    """Puts axes one after the other."""
+    width = max(axis.shape[1] for axis in axes)
+    padded = [np.pad(axis, ((0, 0), (0, width - axis.shape[1])), constant_values=ALWAYS) for axis in axes]
+    return np.concatenate(padded, axis=0)
+
+
+def _compact(rows: Axis, width: int) -> Axis:
+    """The ``width`` atoms of each row that are not :data:`ALWAYS`, in order."""
+    if width == rows.shape[1]:
+        return rows
+    order = np.argsort(rows == ALWAYS, axis=1, kind="stable")
+    return np.take_along_axis(rows, order, axis=1)[:, :width]

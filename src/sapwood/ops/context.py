@@ -1,0 +1,130 @@
+"""What an op rule works on: the axes of every tensor so far, and ways to join, freeze and broadcast them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from sapwood.ops.atoms import Atoms, Axis, fixed_axis
+from sapwood.ops.call import Call, TensorRef
+from sapwood.registry import Registry
+
+
+@dataclass(frozen=True)
+class EqualParts:
+    """A cut that the model's code makes at equal distances: every part must keep the same number of indices.
+
+    Attributes:
+        parts: One axis a part.
+        call: The call that cuts.
+    """
+
+    parts: tuple[Axis, ...]
+    call: Call
+
+
+class Context:
+    """The axes of every tensor of a recorded run, filled in call by call."""
+
+    def __init__(self) -> None:
+        self.atoms = Atoms()
+        self.equal_parts: list[EqualParts] = []
+        self.barriers: list[Call] = []
+        self._axes: dict[int, list[Axis]] = {}
+
+    def axes(self, tensor: TensorRef) -> list[Axis]:
+        """One axis a dimension of ``tensor``; a tensor that no rule has met yet is of fixed size."""
+        if tensor.id not in self._axes:
+            self._axes[tensor.id] = [fixed_axis(size) for size in tensor.shape]
+        return list(self._axes[tensor.id])
+
+    def set(self, tensor: TensorRef, axes: Sequence[Axis]) -> None:
+        """Gives ``tensor`` its axes."""
+        sizes = tuple(len(axis) for axis in axes)
+        if sizes != tensor.shape:
+            raise ValueError(f"axes of sizes {sizes} for a tensor of shape {tensor.shape}")
+        self._axes[tensor.id] = list(axes)
+
+    def set_fresh(self, tensor: TensorRef) -> None:
+        """Gives every dimension of ``tensor`` new atoms."""
+        self.set(tensor, [self.atoms.fresh(size) for size in tensor.shape])
+
+    def set_fixed(self, tensor: TensorRef) -> None:
+        """Makes every dimension of ``tensor`` fixed."""
+        self.set(tensor, [fixed_axis(size) for size in tensor.shape])
+
+    def join(self, first: Axis, second: Axis, call: Call) -> None:
+        """Joins two axes; where one is fixed, the other is frozen and ``call`` is the reason."""
+        self.atoms.join(first, second, f"meets a dimension of fixed size in {call}")
+
+    def freeze(self, axes: Iterable[Axis], reason: str) -> None:
+        """Freezes axes."""
+        for axis in axes:
+            if axis.shape[1]:
+                self.atoms.freeze(axis, reason)
+
+    def fix(self, axes: Sequence[Axis], call: Call) -> list[Axis]:
+        """Freezes axes because ``call`` reads their indices by position, and returns fixed ones in their place."""
+        self.freeze(axes, f"read by position in {call}")
+        return [fixed_axis(len(axis)) for axis in axes]
+
+    def broadcast(self, tensors: Sequence[TensorRef], call: Call) -> list[Axis]:
+        """Joins the dimensions that stand over each other when ``tensors`` are broadcast, and returns the result's.
+
+        A dimension of size 1 that is stretched over a larger one ties nothing.
+        """
+        rank = max((len(tensor.shape) for tensor in tensors), default=0)
+        result: list[Axis] = []
+        for dim in range(-rank, 0):
+            there = [self.axes(tensor)[dim] for tensor in tensors if len(tensor.shape) >= -dim]
+            size = max(len(axis) for axis in there) if all(len(axis) for axis in there) else 0
+            wide = [axis for axis in there if len(axis) == size]
+            for other in wide[1:]:
+                self.join(wide[0], other, call)
+            result.append(wide[0])
+        return result
+
+
+Rule: TypeAlias = Callable[[Context, Call], None]
+"""Sets the axes of a call's outputs from those of its inputs, joining and freezing on the way."""
+
+RULES: Registry[Rule] = Registry("op rule")
+
+
+def rule(*names: str) -> Callable[[Rule], Rule]:
+    """Registers a rule for ATen operators, named without ``aten.``."""
+
+    def add(function: Rule) -> Rule:
+        for name in names:
+            RULES.register(name if "." in name else f"aten.{name}")(function)
+        return function
+
+    return add
+
+
+def apply_rule(context: Context, call: Call) -> None:
+    """Applies the rule of ``call``; an operator without a rule is a barrier: all that reaches it is frozen."""
+    if call.name in RULES:
+        RULES[call.name](context, call)
+        return
+    inputs = [axis for tensor in call.tensor_inputs() for axis in context.axes(tensor)]
+    if any(context.atoms.resolve(axis).shape[1] for axis in inputs):
+        context.barriers.append(call)
+    context.freeze(inputs, f"reaches {call}, an operator without a rule")
+    for tensor in call.tensor_outputs():
+        context.set_fixed(tensor)
+
+
+def bound(call: Call) -> dict[str, object]:
+    """The call's arguments by the names of the operator's schema, defaults filled in."""
+    schema = call.op._schema
+    values: dict[str, object] = {}
+    for number, argument in enumerate(schema.arguments):
+        if number < len(call.args) and not argument.kwarg_only:
+            values[argument.name] = call.args[number]
+        elif argument.name in call.kwargs:
+            values[argument.name] = call.kwargs[argument.name]
+        else:
+            values[argument.name] = argument.default_value
+    return values

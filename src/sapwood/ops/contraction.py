@@ -1,0 +1,78 @@
+"""Matrix products: the contracted dimension of both operands goes together."""
+
+from __future__ import annotations
+
+from sapwood.ops.atoms import Axis
+from sapwood.ops.call import Call, TensorRef
+from sapwood.ops.context import Context, rule
+
+
+@rule("mm", "bmm", "matmul", "mv", "dot")
+def _product(context: Context, call: Call) -> None:
+    context.set(call.outputs[0], _multiplied(context, call, call.args[0], call.args[1]))
+
+
+@rule("addmm", "baddbmm", "addmv")
+def _product_with_bias(context: Context, call: Call) -> None:
+    produced = _multiplied(context, call, call.args[1], call.args[2])
+    context.set(call.outputs[0], produced)
+    context.broadcast([call.outputs[0], call.args[0]], call)
+
+
+@rule("linear")
+def _linear(context: Context, call: Call) -> None:
+    source, weight = context.axes(call.args[0]), context.axes(call.args[1])
+    context.join(source[-1], weight[1], call)
+    context.set(call.outputs[0], [*source[:-1], weight[0]])
+    if len(call.args) > 2 and call.args[2] is not None:
+        context.join(weight[0], context.axes(call.args[2])[0], call)
+
+
+def _multiplied(context: Context, call: Call, first: TensorRef, second: TensorRef) -> list[Axis]:
+    """The axes of a matrix product, batched or not."""
+    left, right = context.axes(first), context.axes(second)
+    if len(left) == 1 or len(right) == 1:
+        context.join(left[-1], right[0] if len(right) == 1 else right[-2], call)
+        return [*left[:-1], *(right[-1:] if len(right) > 1 else [])]
+    context.join(left[-1], right[-2], call)
+    batch = []
+    for one, other in zip(left[:-2], right[:-2], strict=True):
+        if len(one) == len(other):
+            context.join(one, other, call)
+        batch.append(one if len(one) >= len(other) else other)
+    return [*batch, left[-2], right[-1]]
+
+
+@rule(
+    "_scaled_dot_product_flash_attention_for_cpu",
+    "_scaled_dot_product_flash_attention",
+    "_scaled_dot_product_efficient_attention",
+    "scaled_dot_product_attention",
+    "_scaled_dot_product_attention_math",
+    "_scaled_dot_product_attention_math_for_mps",
+)
+def _attention(context: Context, call: Call) -> None:
+    """Scaled dot-product attention over (..., tokens, width)."""
+    query, key, value = (context.axes(tensor) for tensor in call.args[:3])
+    context.join(query[-1], key[-1], call)
+    context.join(key[-2], value[-2], call)
+    for one, other, third in zip(query[:-2], key[:-2], value[:-2], strict=True):
+        if len(one) == len(other):
+            context.join(one, other, call)
+        elif len(other) > 1:
+            outer, _ = context.atoms.split(one, (len(other), len(one) // len(other)))
+            context.join(outer, other, call)
+        context.join(other, third, call)
+    mask = call.kwargs.get("attn_mask") or (call.args[3] if len(call.args) > 3 and _is_tensor(call.args[3]) else None)
+    if mask is not None:
+        scores = [*query[:-2], query[-2], key[-2]]
+        for axis, other in zip(reversed(context.axes(mask)), reversed(scores), strict=False):
+            if len(axis) == len(other):
+                context.join(axis, other, call)
+    context.set(call.outputs[0], [*query[:-2], query[-2], value[-1]])
+    for extra in call.tensor_outputs()[1:]:
+        context.set_fixed(extra)
+
+
+def _is_tensor(value: object) -> bool:
+    return isinstance(value, TensorRef)

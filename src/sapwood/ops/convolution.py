@@ -1,0 +1,53 @@
+"""Convolutions: the channels summed over go together, the weight's other dimension is the output's."""
+
+from __future__ import annotations
+
+from sapwood.ops.atoms import Axis, fixed_axis, merge
+from sapwood.ops.call import Call
+from sapwood.ops.context import Context, bound, rule
+
+
+@rule("convolution", "_convolution", "mkldnn_convolution")
+def _convolution(context: Context, call: Call) -> None:
+    """Convolution of any rank, transposed or not, grouped or not.
+
+    With groups, the channels are (conv group, position in the group) on both sides; conv groups go together, positions
+    on the input side go with the weight's input dimension. A depthwise convolution has one position a group.
+    """
+    values = bound(call)
+    source, weight, bias = call.args[0], call.args[1], values["bias"]
+    groups, transposed = int(values["groups"]), bool(values.get("transposed", False))  # type: ignore[call-overload]
+    source_axes, weight_axes = context.axes(source), context.axes(weight)
+    channel = len(source.shape) - len(weight.shape) + 1
+    context.freeze(source_axes[channel + 1 :], f"is a spatial dimension of {call}")
+    context.freeze(weight_axes[2:], f"is a kernel dimension of {call}")
+    if transposed:
+        produced = _transposed(context, call, source_axes[channel], weight_axes, groups)
+    else:
+        produced = _forward(context, call, source_axes[channel], weight_axes, groups)
+    if bias is not None:
+        context.join(produced, context.axes(bias)[0], call)  # type: ignore[arg-type]
+    output = call.outputs[0]
+    spatial = [fixed_axis(size) for size in output.shape[channel + 1 :]]
+    context.set(output, [*source_axes[:channel], produced, *spatial])
+
+
+def _forward(context: Context, call: Call, channels: Axis, weight: list[Axis], groups: int) -> Axis:
+    """The output channels, after tying what a convolution ties."""
+    if groups == 1:
+        context.join(channels, weight[1], call)
+        return weight[0]
+    outer, inner = context.atoms.split(channels, (groups, len(channels) // groups))
+    outer_out, _ = context.atoms.split(weight[0], (groups, len(weight[0]) // groups))
+    context.join(outer, outer_out, call)
+    context.join(inner, weight[1], call)
+    return weight[0]
+
+
+def _transposed(context: Context, call: Call, channels: Axis, weight: list[Axis], groups: int) -> Axis:
+    """The output channels, after tying what a transposed convolution ties."""
+    context.join(channels, weight[0], call)
+    if groups == 1:
+        return weight[1]
+    outer, _ = context.atoms.split(weight[0], (groups, len(weight[0]) // groups))
+    return merge([outer, weight[1]])

@@ -1,0 +1,150 @@
+"""Lookups and cuts: embedding tables, selection of parts, concatenation."""
+
+from __future__ import annotations
+
+from sapwood.ops.atoms import concatenate, fixed_axis
+from sapwood.ops.call import Call, TensorRef
+from sapwood.ops.context import Context, EqualParts, bound, rule
+
+
+@rule("embedding")
+def _embedding(context: Context, call: Call) -> None:
+    table, index = context.axes(call.args[0]), context.axes(call.args[1])
+    context.freeze([table[0]], f"is looked up by value in {call}")
+    context.set(call.outputs[0], [*index, table[1]])
+
+
+@rule("select")
+def _select(context: Context, call: Call) -> None:
+    """One index of a dimension is read by position, so the dimension is fixed."""
+    axes = context.axes(call.args[0])
+    dim = int(call.args[1]) % len(axes)
+    context.fix([axes[dim]], call)
+    context.set(call.outputs[0], [axis for number, axis in enumerate(axes) if number != dim])
+
+
+@rule("slice", "narrow")
+def _slice(context: Context, call: Call) -> None:
+    values = bound(call)
+    axes = context.axes(call.args[0])
+    dim = int(values["dim"]) % len(axes)  # type: ignore[call-overload]
+    if call.name == "aten.narrow":
+        start, length, step = int(values["start"]), int(values["length"]), 1  # type: ignore[call-overload]
+        axes[dim] = axes[dim][start : start + length]
+    else:
+        start, end, step = values["start"], values["end"], int(values["step"])  # type: ignore[call-overload]
+        axes[dim] = axes[dim][start:end:step]
+        if step != 1:
+            axes[dim] = context.fix([axes[dim]], call)[0]
+    context.set(call.outputs[0], axes)
+
+
+@rule("split", "split_with_sizes", "chunk", "unsafe_split", "unsafe_split_with_sizes", "unsafe_chunk", "tensor_split")
+def _split(context: Context, call: Call) -> None:
+    values = bound(call)
+    axes = context.axes(call.args[0])
+    dim = int(values["dim"]) % len(axes)  # type: ignore[call-overload]
+    outputs = call.tensor_outputs()
+    start = 0
+    parts = []
+    for output in outputs:
+        parts.append(axes[dim][start : start + output.shape[dim]])
+        context.set(output, [*axes[:dim], parts[-1], *axes[dim + 1 :]])
+        start += output.shape[dim]
+    if axes[dim].shape[1] and len({len(part) for part in parts}) == 1 and len(parts) > 1:
+        context.equal_parts.append(EqualParts(tuple(parts), call))
+
+
+@rule("unbind")
+def _unbind(context: Context, call: Call) -> None:
+    axes = context.axes(call.args[0])
+    dim = (int(call.args[1]) if len(call.args) > 1 else 0) % len(axes)
+    context.fix([axes[dim]], call)
+    rest = [axis for number, axis in enumerate(axes) if number != dim]
+    for output in call.tensor_outputs():
+        context.set(output, rest)
+
+
+@rule("cat", "concat")
+def _cat(context: Context, call: Call) -> None:
+    tensors = [tensor for tensor in call.args[0] if tensor.shape != (0,)]
+    dim = (call.args[1] if len(call.args) > 1 else call.kwargs.get("dim", 0)) % len(tensors[0].shape)
+    all_axes = [context.axes(tensor) for tensor in tensors]
+    result = []
+    for number in range(len(tensors[0].shape)):
+        if number == dim:
+            result.append(concatenate([context.atoms.resolve(axes[number]) for axes in all_axes]))
+            continue
+        for axes in all_axes[1:]:
+            context.join(all_axes[0][number], axes[number], call)
+        result.append(all_axes[0][number])
+    context.set(call.outputs[0], result)
+
+
+@rule("stack")
+def _stack(context: Context, call: Call) -> None:
+    tensors = list(call.args[0])
+    joined = context.broadcast(tensors, call)
+    dim = (call.args[1] if len(call.args) > 1 else call.kwargs.get("dim", 0)) % (len(joined) + 1)
+    context.set(call.outputs[0], [*joined[:dim], fixed_axis(len(tensors)), *joined[dim:]])
+
+
+@rule("index", "_unsafe_index")
+def _index(context: Context, call: Call) -> None:
+    """Indexing by tensors: the indexed dimensions are read by position, the others pass."""
+    axes = context.axes(call.args[0])
+    indices = list(call.args[1])
+    indexed = [dim for dim, index in enumerate(indices) if index is not None]
+    context.fix([axes[dim] for dim in indexed], call)
+    chosen = [index for index in indices if isinstance(index, TensorRef)]
+    output = call.outputs[0]
+    if any(str(index.dtype) in {"torch.bool", "torch.uint8"} for index in chosen):
+        rest = [axis for dim, axis in enumerate(axes) if dim not in indexed]
+        context.fix(rest, call)
+        context.set_fixed(output)
+        return
+    placed = context.broadcast(chosen, call)
+    adjacent = indexed == list(range(indexed[0], indexed[-1] + 1))
+    before = [axis for dim, axis in enumerate(axes) if dim not in indexed and dim < indexed[0] and adjacent]
+    after = [axis for dim, axis in enumerate(axes) if dim not in indexed and not (dim < indexed[0] and adjacent)]
+    context.set(output, [*before, *placed, *after])
+
+
+@rule("index_select")
+def _index_select(context: Context, call: Call) -> None:
+    axes = context.axes(call.args[0])
+    dim = int(call.args[1]) % len(axes)
+    context.fix([axes[dim]], call)
+    axes[dim] = context.axes(call.args[2])[0]
+    context.set(call.outputs[0], axes)
+
+
+@rule("roll", "flip")
+def _roll(context: Context, call: Call) -> None:
+    values = bound(call)
+    axes = context.axes(call.args[0])
+    for dim in values["dims"]:  # type: ignore[attr-defined]
+        axes[dim % len(axes)] = context.fix([axes[dim % len(axes)]], call)[0]
+    context.set(call.outputs[0], axes)
+
+
+@rule("constant_pad_nd", "pad")
+def _pad(context: Context, call: Call) -> None:
+    """Padding adds indices that hold a constant; on a dimension of channels they are new atoms of their own."""
+    axes = context.axes(call.args[0])
+    amounts = list(call.args[1])
+    for number in range(len(amounts) // 2):
+        dim = len(axes) - 1 - number
+        before, after = amounts[2 * number], amounts[2 * number + 1]
+        if before == after == 0:
+            continue
+        if not context.atoms.resolve(axes[dim]).shape[1]:
+            axes[dim] = fixed_axis(len(axes[dim]) + before + after)
+        elif before < 0 or after < 0:
+            axes[dim] = axes[dim][max(0, -before) : len(axes[dim]) + min(0, after)]
+        else:
+            left, right = context.atoms.fresh(before), context.atoms.fresh(after)
+            if before == after:
+                context.equal_parts.append(EqualParts((left, right), call))
+            axes[dim] = concatenate([left, axes[dim], right])
+    context.set(call.outputs[0], axes)

@@ -1,0 +1,76 @@
+"""Normalisations: scale, shift and running statistics follow the channel; layer and group norms pool over channels."""
+
+from __future__ import annotations
+
+from sapwood.ops.atoms import Axis
+from sapwood.ops.call import Call, TensorRef
+from sapwood.ops.context import Context, bound, rule
+
+
+@rule(
+    "native_batch_norm",
+    "_native_batch_norm_legit",
+    "_native_batch_norm_legit_no_training",
+    "_batch_norm_with_update",
+    "_batch_norm_no_update",
+    "cudnn_batch_norm",
+    "batch_norm",
+)
+def _batch_norm(context: Context, call: Call) -> None:
+    axes = context.axes(call.args[0])
+    for tensor in call.tensor_inputs()[1:]:
+        context.join(axes[1], context.axes(tensor)[0], call)
+    context.set(call.outputs[0], axes)
+    for extra in call.tensor_outputs()[1:]:
+        context.set(
+            extra, [axes[1]] if extra.shape == (len(axes[1]),) else [context.atoms.fresh(n) for n in extra.shape]
+        )
+
+
+@rule("native_layer_norm", "layer_norm", "rms_norm", "_fused_rms_norm")
+def _layer_norm(context: Context, call: Call) -> None:
+    axes = context.axes(call.args[0])
+    values = bound(call)
+    for name in ("weight", "bias"):
+        tensor = values.get(name)
+        if isinstance(tensor, TensorRef):
+            for axis, other in zip(axes[-len(tensor.shape) :], context.axes(tensor), strict=True):
+                context.join(axis, other, call)
+    _same_shape(context, call, axes)
+
+
+@rule("native_group_norm", "group_norm")
+def _group_norm(context: Context, call: Call) -> None:
+    """Every norm group must keep the same number of channels: (norm group, position) are pruned rectangularly."""
+    axes = context.axes(call.args[0])
+    values = bound(call)
+    groups = int(values.get("group", values.get("num_groups")))  # type: ignore[call-overload]
+    for name in ("weight", "bias"):
+        tensor = values.get(name)
+        if isinstance(tensor, TensorRef):
+            context.join(axes[1], context.axes(tensor)[0], call)
+    context.atoms.split(axes[1], (groups, len(axes[1]) // groups))
+    _same_shape(context, call, axes)
+
+
+@rule("_softmax", "_log_softmax", "softmax", "log_softmax", "_safe_softmax")
+def _softmax(context: Context, call: Call) -> None:
+    _same_shape(context, call, context.axes(call.args[0]))
+
+
+@rule("cumsum", "cumprod", "logcumsumexp", "cummax")
+def _cumulative(context: Context, call: Call) -> None:
+    axes = context.axes(call.args[0])
+    dim = int(call.args[1]) % max(len(axes), 1)
+    if axes:
+        axes[dim] = context.fix([axes[dim]], call)[0]
+    _same_shape(context, call, axes)
+
+
+def _same_shape(context: Context, call: Call, axes: list[Axis]) -> None:
+    """Gives the first output ``axes``; statistics beside it are fixed where they have another shape."""
+    for number, output in enumerate(call.tensor_outputs()):
+        if number == 0 or output.shape == tuple(len(axis) for axis in axes):
+            context.set(output, axes)
+        else:
+            context.set_fixed(output)

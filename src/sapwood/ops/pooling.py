@@ -1,0 +1,58 @@
+"""Pooling and resampling: channels pass, spatial dimensions are read by position."""
+
+from __future__ import annotations
+
+from sapwood.ops.atoms import fixed_axis, merge
+from sapwood.ops.call import Call
+from sapwood.ops.context import Context, Rule, rule
+
+SPATIAL_RANK = {
+    1: """
+    avg_pool1d max_pool1d max_pool1d_with_indices adaptive_avg_pool1d adaptive_max_pool1d upsample_nearest1d
+    upsample_linear1d _upsample_nearest_exact1d reflection_pad1d replication_pad1d
+    """,
+    2: """
+    avg_pool2d max_pool2d max_pool2d_with_indices mkldnn_max_pool2d adaptive_avg_pool2d _adaptive_avg_pool2d
+    adaptive_max_pool2d upsample_nearest2d upsample_bilinear2d upsample_bicubic2d _upsample_bilinear2d_aa
+    _upsample_nearest_exact2d reflection_pad2d replication_pad2d grid_sampler_2d
+    """,
+    3: """
+    avg_pool3d max_pool3d max_pool3d_with_indices mkldnn_max_pool3d adaptive_avg_pool3d _adaptive_avg_pool3d
+    upsample_nearest3d upsample_trilinear3d reflection_pad3d replication_pad3d
+    """,
+}
+"""Number of spatial dimensions -> operators."""
+
+
+def _pool(rank: int) -> Rule:
+    """The rule of an operator over the last ``rank`` dimensions."""
+
+    def apply(context: Context, call: Call) -> None:
+        axes = context.axes(call.args[0])
+        context.freeze(axes[-rank:], f"is a spatial dimension of {call}")
+        for output in call.tensor_outputs():
+            context.set(output, [*axes[:-rank], *(fixed_axis(size) for size in output.shape[-rank:])])
+
+    return apply
+
+
+for _rank, _names in SPATIAL_RANK.items():
+    rule(*_names.split())(_pool(_rank))
+
+
+@rule("pixel_shuffle", "pixel_unshuffle")
+def _pixel_shuffle(context: Context, call: Call) -> None:
+    """Channels are (channel, row, column of the block); only whole channels go."""
+    axes = context.axes(call.args[0])
+    factor = int(call.args[1])
+    *batch, channels, _, _ = axes
+    output = call.outputs[0]
+    spatial = [fixed_axis(size) for size in output.shape[-2:]]
+    context.freeze(axes[-2:], f"is a spatial dimension of {call}")
+    if call.name == "aten.pixel_shuffle":
+        outer, rows, columns = context.atoms.split(channels, (len(channels) // factor**2, factor, factor))
+        context.freeze([rows, columns], f"is a position inside a pixel block of {call}")
+        context.set(output, [*batch, outer, *spatial])
+    else:
+        blocks = [fixed_axis(factor), fixed_axis(factor)]
+        context.set(output, [*batch, merge([channels, *blocks]), *spatial])

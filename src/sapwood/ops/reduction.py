@@ -1,0 +1,42 @@
+"""Reductions: the reduced dimensions disappear, the others pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sapwood.ops.atoms import fixed_axis
+from sapwood.ops.call import Call
+from sapwood.ops.context import Context, bound, rule
+
+POSITIONAL = frozenset({"aten.argmax", "aten.argmin", "aten.topk", "aten.sort", "aten.median"})
+
+
+@rule(
+    "mean", "sum", "amax", "amin", "max", "min", "prod", "var", "std", "var_mean", "std_mean", "norm",
+    "linalg_vector_norm", "logsumexp", "any", "all", "argmax", "argmin", "median", "nansum",
+)  # fmt: skip
+def _reduce(context: Context, call: Call) -> None:
+    """Reduces over ``dim``, or over everything; indices of a reduced dimension that are read by value are frozen."""
+    values = bound(call)
+    axes = context.axes(call.args[0])
+    if "other" in values:
+        joined = context.broadcast(call.tensor_inputs(), call)
+        context.set(call.outputs[0], joined)
+        return
+    dims = values.get("dim", None)
+    chosen = list(range(len(axes))) if dims is None or dims == [] else _normalised(dims, len(axes))
+    returns_indices = call.name in POSITIONAL or (
+        len(call.tensor_outputs()) == 2 and call.name in {"aten.max", "aten.min"}
+    )
+    if returns_indices and call.name in POSITIONAL:
+        context.fix([axes[dim] for dim in chosen], call)
+    keep = bool(values.get("keepdim", False))
+    result = [fixed_axis(1) if dim in chosen else axis for dim, axis in enumerate(axes) if keep or dim not in chosen]
+    for output in call.tensor_outputs():
+        if len(output.shape) == len(result):
+            context.set(output, result)
+
+
+def _normalised(dims: Any, rank: int) -> list[int]:
+    listed = dims if isinstance(dims, (list, tuple)) else [dims]
+    return [dim % max(rank, 1) for dim in listed]

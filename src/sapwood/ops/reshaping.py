@@ -1,0 +1,157 @@
+"""Views: dimensions are cut and merged, permuted, stretched."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from sapwood.ops.atoms import Axis, fixed_axis, merge
+from sapwood.ops.call import Call
+from sapwood.ops.context import Context, bound, rule
+
+
+@rule("view", "_unsafe_view", "reshape", "_reshape_alias", "flatten", "unflatten")
+def _view(context: Context, call: Call) -> None:
+    """Finds the blocks of dimensions that are cut and merged among themselves, and refines each to common factors."""
+    source, output = call.args[0], call.outputs[0]
+    axes = context.axes(source)
+    result: list[Axis] = []
+    for old, new in _blocks(source.shape, output.shape):
+        result += _regroup(context, call, axes[old[0] : old[1]], output.shape[new[0] : new[1]])
+    context.set(output, result)
+
+
+def _blocks(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """The finest pairs of runs of dimensions with equal products."""
+    blocks = []
+    left = right = 0
+    while left < len(old) or right < len(new):
+        start_left, start_right = left, right
+        product_left = product_right = 1
+        if left < len(old):
+            product_left, left = old[left], left + 1
+        if right < len(new):
+            product_right, right = new[right], right + 1
+        while product_left != product_right:
+            if product_left < product_right or right >= len(new):
+                product_left, left = product_left * old[left], left + 1
+            else:
+                product_right, right = product_right * new[right], right + 1
+        blocks.append(((start_left, left), (start_right, right)))
+    return blocks
+
+
+def _regroup(context: Context, call: Call, axes: list[Axis], sizes: tuple[int, ...]) -> list[Axis]:
+    """The axes of one block after the view."""
+    if not any(context.atoms.resolve(axis).shape[1] for axis in axes):
+        return [fixed_axis(size) for size in sizes]
+    if [len(axis) for axis in axes if len(axis) != 1] == [size for size in sizes if size != 1]:
+        wide = iter([axis for axis in axes if len(axis) != 1])
+        return [fixed_axis(1) if size == 1 else next(wide) for size in sizes]
+    factors = _common_factors([len(axis) for axis in axes], list(sizes))
+    if factors is None:
+        context.freeze(axes, f"is cut in a way that does not divide in {call}")
+        return [fixed_axis(size) for size in sizes]
+    fine: list[Axis] = []
+    position = 0
+    for axis in axes:
+        count = _span(factors, position, len(axis))
+        fine += context.atoms.split(axis, factors[position : position + count]) if count != 1 else [axis]
+        position += count
+    result = []
+    position = 0
+    for size in sizes:
+        count = _span(factors, position, size)
+        result.append(merge(fine[position : position + count]) if count != 1 else fine[position])
+        position += count
+    return result
+
+
+def _common_factors(old: list[int], new: list[int]) -> list[int] | None:
+    """Sizes that both lists are products of runs of, or None where their cuts do not divide each other."""
+    cuts = set()
+    for sizes in (old, new):
+        product = 1
+        for size in sizes:
+            product *= size
+            cuts.add(product)
+    ordered = sorted(cuts | {1})
+    factors = []
+    for low, high in itertools.pairwise(ordered):
+        if high % low:
+            return None
+        factors.append(high // low)
+    return factors
+
+
+def _span(factors: list[int], position: int, size: int) -> int:
+    """How many factors from ``position`` multiply to ``size``."""
+    product, count = 1, 0
+    while product < size:
+        product *= factors[position + count]
+        count += 1
+    return count
+
+
+@rule("t", "transpose", "permute", "transpose_", "t_", "numpy_T", "movedim", "swapaxes")
+def _permute(context: Context, call: Call) -> None:
+    axes = context.axes(call.args[0])
+    if call.name in {"aten.t", "aten.t_"}:
+        order = list(range(len(axes)))[::-1]
+    elif call.name == "aten.permute":
+        order = [dim % len(axes) for dim in call.args[1]]
+    else:
+        first, second = (int(dim) % len(axes) for dim in call.args[1:3])
+        order = list(range(len(axes)))
+        order[first], order[second] = order[second], order[first]
+    context.set(call.outputs[0], [axes[dim] for dim in order])
+
+
+@rule("unsqueeze", "unsqueeze_")
+def _unsqueeze(context: Context, call: Call) -> None:
+    axes = context.axes(call.args[0])
+    dim = int(call.args[1]) % (len(axes) + 1)
+    context.set(call.outputs[0], [*axes[:dim], fixed_axis(1), *axes[dim:]])
+
+
+@rule("squeeze", "squeeze_")
+def _squeeze(context: Context, call: Call) -> None:
+    axes = context.axes(call.args[0])
+    dims: Any = bound(call).get("dim")
+    listed = range(len(axes)) if dims is None else dims if isinstance(dims, (list, tuple)) else [dims]
+    gone = {dim % len(axes) for dim in listed if len(axes[dim]) == 1}
+    context.set(call.outputs[0], [axis for dim, axis in enumerate(axes) if dim not in gone])
+
+
+@rule("expand", "expand_as", "broadcast_to")
+def _expand(context: Context, call: Call) -> None:
+    """A dimension of size 1 that is stretched holds copies: its indices are new atoms, for any number will do."""
+    axes, output = context.axes(call.args[0]), call.outputs[0]
+    added = len(output.shape) - len(axes)
+    result = [context.atoms.fresh(size) for size in output.shape[:added]]
+    for axis, size in zip(axes, output.shape[added:], strict=True):
+        result.append(axis if len(axis) == size else context.atoms.fresh(size))
+    context.set(output, result)
+
+
+@rule("repeat")
+def _repeat(context: Context, call: Call) -> None:
+    axes, output = context.axes(call.args[0]), call.outputs[0]
+    repeats = list(call.args[1])
+    axes = [fixed_axis(1)] * (len(repeats) - len(axes)) + axes
+    result = []
+    for axis, count, size in zip(axes, repeats, output.shape, strict=True):
+        result.append(axis if count == 1 else merge([context.atoms.fresh(count), axis])[:size])
+    context.set(output, result)
+
+
+@rule("as_strided", "as_strided_")
+def _as_strided(context: Context, call: Call) -> None:
+    """New strides change nothing where at most one dimension has more than one index; else all is read by position."""
+    source, output = call.args[0], call.outputs[0]
+    axes = context.axes(source)
+    if source.shape == output.shape and sum(size > 1 for size in source.shape) <= 1:
+        context.set(output, axes)
+    else:
+        context.fix(axes, call)
+        context.set_fixed(output)

@@ -1,0 +1,71 @@
+"""Index atoms on small cases worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sapwood.ops import ALWAYS, Atoms, fixed_axis
+from sapwood.ops.atoms import concatenate, merge
+
+
+def test_joined_axes_are_one() -> None:
+    atoms = Atoms()
+    a, b, c = atoms.fresh(4), atoms.fresh(4), atoms.fresh(4)
+    atoms.join(a, b, "added")
+    atoms.join(c, b, "added")
+    assert np.array_equal(atoms.resolve(a), atoms.resolve(c))
+
+
+def test_split_makes_heads_and_widths_everywhere() -> None:
+    atoms = Atoms()
+    a, b = atoms.fresh(6), atoms.fresh(6)
+    atoms.join(a, b, "added")
+    heads, widths = atoms.split(a, (2, 3))
+    assert np.array_equal(atoms.resolve(b), merge([atoms.resolve(heads), atoms.resolve(widths)]))
+
+
+def test_splitting_again_gives_the_same_parts() -> None:
+    atoms = Atoms()
+    a = atoms.fresh(6)
+    first = atoms.split(a, (2, 3))
+    second = atoms.split(a, (2, 3))
+    assert all(np.array_equal(atoms.resolve(x), atoms.resolve(y)) for x, y in zip(first, second, strict=True))
+
+
+def test_two_ways_of_cutting_are_refined() -> None:
+    atoms = Atoms()
+    a = atoms.fresh(8)
+    atoms.split(a, (2, 4))
+    atoms.split(a, (4, 2))
+    resolved = atoms.resolve(a)
+    assert resolved.shape == (8, 3)
+    assert len(np.unique(resolved)) == 6
+
+
+def test_a_fixed_side_freezes_the_other_with_the_first_reason() -> None:
+    atoms = Atoms()
+    a = atoms.fresh(3)
+    atoms.join(a, fixed_axis(3), "meets the input")
+    atoms.freeze(a, "later")
+    assert atoms.is_frozen(atoms.resolve(a)).all()
+    assert {atoms.frozen_reason(int(root)) for root in atoms.resolve(a).ravel()} == {"meets the input"}
+
+
+def test_freezing_survives_a_join() -> None:
+    atoms = Atoms()
+    a, b = atoms.fresh(3), atoms.fresh(3)
+    atoms.freeze(b, "output")
+    atoms.join(a, b, "added")
+    assert atoms.is_frozen(atoms.resolve(a)).all()
+
+
+def test_one_index_carries_no_atom() -> None:
+    assert Atoms().fresh(1).shape == (1, 0)
+
+
+def test_axes_of_different_depth_are_padded() -> None:
+    atoms = Atoms()
+    whole = concatenate([merge([atoms.fresh(2), atoms.fresh(2)]), atoms.fresh(3), fixed_axis(1)])
+    assert whole.shape == (8, 2)
+    assert (whole[4:7, 1] == ALWAYS).all()
+    assert (whole[7] == ALWAYS).all()
