@@ -1,0 +1,91 @@
+"""Applies a plan to a copy of the dense model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from sapwood.compaction.places import Place
+from sapwood.compaction.plan import AttributeEdit, Cut, Plan, Rescale
+from sapwood.errors import ShapeError
+from sapwood.models import copy_model
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def apply_plan(model: Model, plan: Plan) -> Model:
+    """Returns the compact model; ``model`` is not touched.
+
+    Args:
+        model: The dense model, with the widths that the plan was made for.
+        plan: What stays of it.
+
+    Returns:
+        A module of the same class with smaller tensors, in the mode (training or not) of ``model``.
+
+    Raises:
+        ShapeError: If a tensor of the plan is missing or has another width; the message names it.
+    """
+    compact = copy_model(model)
+    rescale_(compact, plan.rescales)
+    cut_tensors_(compact, plan.cuts, plan.aliases)
+    set_attributes_(compact, plan.attributes)
+    return compact
+
+
+def _owner(model: nn.Module, name: str) -> tuple[dict[str, torch.Tensor | None], str]:
+    """The table that holds a parameter or buffer, and its key there."""
+    module_name, _, leaf = name.rpartition(".")
+    try:
+        module = model.get_submodule(module_name)
+    except AttributeError:
+        raise ShapeError(f"the plan names {name}; the model has no module {module_name!r}") from None
+    table = module._parameters if leaf in module._parameters else module._buffers
+    if leaf not in table:
+        raise ShapeError(f"the plan names {name}; the model has no such parameter or buffer")
+    return table, leaf  # type: ignore[return-value]
+
+
+def cut_tensors_(model: nn.Module, cuts: Iterable[Cut], aliases: Mapping[str, tuple[str, ...]]) -> None:
+    """Slices parameters and buffers; shared tensors stay shared, ``requires_grad`` stays as it was."""
+    by_tensor: dict[str, list[Cut]] = {}
+    for cut in cuts:
+        by_tensor.setdefault(cut.tensor, []).append(cut)
+    for name, own in by_tensor.items():
+        table, leaf = _owner(model, name)
+        old = table[leaf]
+        if old is None:
+            raise ShapeError(f"the plan names {name}; the model holds None there")
+        value = old.detach()
+        for cut in own:
+            if value.shape[cut.dim] != cut.width:
+                raise ShapeError(
+                    f"{name} has {value.shape[cut.dim]} indices in dimension {cut.dim}; expected {cut.width}"
+                )
+            value = value.index_select(cut.dim, torch.tensor(cut.kept, device=value.device))
+        new = value.clone(memory_format=torch.contiguous_format)
+        if isinstance(old, nn.Parameter):
+            new = nn.Parameter(new, requires_grad=old.requires_grad)
+        for alias in aliases.get(name, (name,)):
+            place, key = _owner(model, alias)
+            place[key] = new
+
+
+def rescale_(model: nn.Module, rescales: Iterable[Rescale]) -> None:
+    """Multiplies rows of parameters, before anything is cut."""
+    for rescale in rescales:
+        table, leaf = _owner(model, rescale.tensor)
+        tensor = table[leaf]
+        if tensor is None:
+            raise ShapeError(f"the plan names {rescale.tensor}; the model holds None there")
+        with torch.no_grad():
+            tensor[list(rescale.rows)] *= rescale.factor
+
+
+def set_attributes_(model: nn.Module, edits: Iterable[AttributeEdit]) -> None:
+    """Sets module attributes."""
+    for edit in edits:
+        Place.of(edit).set(model, edit.after)

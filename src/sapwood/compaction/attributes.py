@@ -1,0 +1,74 @@
+"""Attributes of known modules that name a width: after the tensors are cut they are read off the tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from sapwood.compaction.plan import AttributeEdit, Cut
+
+
+def _attention_values(module: nn.MultiheadAttention) -> dict[str, Any]:
+    embed_dim = module.out_proj.weight.shape[0]
+    values = {"embed_dim": embed_dim, "head_dim": embed_dim // module.num_heads}
+    if module.k_proj_weight is None:
+        return {**values, "kdim": embed_dim, "vdim": embed_dim}
+    return {**values, "kdim": module.k_proj_weight.shape[1], "vdim": module.v_proj_weight.shape[1]}
+
+
+def _first(*values: Any) -> int:
+    for value in values:
+        if value is not None:
+            return int(value) if isinstance(value, int) else int(value.shape[0])
+    raise ValueError("no width")
+
+
+RULES: tuple[tuple[type, Callable[[Any], dict[str, Any]]], ...] = (
+    (nn.Linear, lambda m: {"in_features": m.weight.shape[1], "out_features": m.weight.shape[0]}),
+    (_NormBase, lambda m: {"num_features": _first(m.weight, m.running_mean, m.num_features)}),
+    (nn.LayerNorm, lambda m: {"normalized_shape": tuple(m.weight.shape)} if m.weight is not None else {}),
+    (nn.GroupNorm, lambda m: {"num_channels": m.weight.shape[0]} if m.weight is not None else {}),
+    (nn.Embedding, lambda m: {"embedding_dim": m.weight.shape[1]}),
+    (nn.MultiheadAttention, _attention_values),
+    (nn.PReLU, lambda m: {"num_parameters": m.weight.shape[0]}),
+)
+
+
+def fix_known_attributes_(model: nn.Module, cuts: tuple[Cut, ...], groups: Mapping[str, int]) -> list[AttributeEdit]:
+    """Sets the width attributes of modules that PyTorch itself defines (and of their subclasses).
+
+    Args:
+        model: The model with its tensors already cut.
+        cuts: What was cut.
+        groups: Module name -> conv groups that stay, for the grouped convolutions of the recorded run.
+
+    Returns:
+        What was changed.
+    """
+    edits = []
+    touched = {cut.tensor.rpartition(".")[0] for cut in cuts} | set(groups)
+    for name in sorted(touched):
+        module = model.get_submodule(name)
+        values: dict[str, Any] = {}
+        if isinstance(module, _ConvNd):
+            values = _convolution_values(module, groups.get(name, module.groups))
+        for kind, read in RULES:
+            if isinstance(module, kind):
+                values.update(read(module))
+        for attribute, after in values.items():
+            before = getattr(module, attribute, None)
+            if before is not None and before != after:
+                setattr(module, attribute, after)
+                edits.append(AttributeEdit(name, attribute, before, after))
+    return edits
+
+
+def _convolution_values(module: Any, groups: int) -> dict[str, Any]:
+    first, second = module.weight.shape[:2]
+    if isinstance(module, _ConvTransposeNd):
+        return {"in_channels": first, "out_channels": second * groups, "groups": groups}
+    return {"in_channels": second * groups, "out_channels": first, "groups": groups}

@@ -1,0 +1,106 @@
+"""From removed units to a plan whose model runs as expected, or the obstacle that is in the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+from sapwood.compaction.apply import apply_plan
+from sapwood.compaction.attributes import fix_known_attributes_
+from sapwood.compaction.expect import Expectation
+from sapwood.compaction.follow import Divergence
+from sapwood.compaction.plan import Plan, Rescale, make_cuts
+from sapwood.compaction.repair import repair_
+from sapwood.compaction.rescale import attention_changes, producers
+from sapwood.graph import Analysis
+from sapwood.ops import Axis, Call
+from sapwood.types import ExampleInputs
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """A call whose sizes the model's code does not let change.
+
+    Attributes:
+        call: The call.
+        tie: The call cuts into equal parts, which could lose the same positions instead of staying whole.
+        reason: What is in the way, for the user.
+    """
+
+    call: Call
+    tie: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Realised:
+    """A plan whose model runs.
+
+    Attributes:
+        plan: The plan.
+        expectation: What it makes of every tensor.
+        doubt: Where the compact model took another way through its code than the dense one, should the proof fail.
+    """
+
+    plan: Plan
+    expectation: Expectation
+    doubt: Obstacle | None
+
+
+def realise(model: nn.Module, inputs: ExampleInputs, analysis: Analysis, removed: Axis) -> Realised | Obstacle:
+    """Makes the plan that removes ``removed`` from ``model``, with every attribute that has to follow.
+
+    Args:
+        model: The dense model; it is not changed.
+        inputs: Example inputs for it.
+        analysis: Its groups.
+        removed: The units that go.
+
+    Returns:
+        The plan and what it makes of every tensor, or what stands in its way.
+    """
+    expectation = Expectation(analysis, removed)
+    uneven = _uneven_cut(analysis, expectation)
+    if uneven is not None:
+        return uneven
+    plan = Plan(make_cuts(analysis, removed), aliases=analysis.aliases)
+    compact = apply_plan(model, plan)
+    edits = fix_known_attributes_(compact, plan.cuts, _conv_groups(analysis, expectation))
+    repaired = repair_(compact, inputs, analysis, expectation)
+    if repaired.followed.divergence is not None:
+        return _obstacle(repaired.followed.first or repaired.followed.divergence)
+    rescales: list[Rescale] = []
+    for change in [*repaired.followed.scalars, *attention_changes(analysis, expectation)]:
+        found = producers(analysis, change)
+        if found is None:
+            return Obstacle(change.call, False, f"its scale follows a width that is pruned, in {change.call}")
+        rescales += found
+    edits += repaired.edits
+    plan = replace(plan, attributes=tuple(edits), rescales=tuple(rescales))
+    strayed = repaired.followed.strayed
+    return Realised(plan, expectation, None if strayed is None else _obstacle(strayed))
+
+
+def _uneven_cut(analysis: Analysis, expectation: Expectation) -> Obstacle | None:
+    """A cut into equal parts that would no longer be equal."""
+    for cut in analysis.equal_parts:
+        if len({int(expectation.alive(part).sum()) for part in cut.parts}) > 1:
+            return Obstacle(cut.call, True, f"cut into equal parts by {cut.call}")
+    return None
+
+
+def _conv_groups(analysis: Analysis, expectation: Expectation) -> dict[str, int]:
+    """Module name -> conv groups that stay, for every grouped convolution with a module of its own."""
+    kept = {}
+    for call in analysis.graph.calls:
+        if call.name == "aten.convolution" and call.args[-1] > 1:
+            for name in analysis.graph.parameters.get(call.args[1].id, ()):
+                kept[name.rpartition(".")[0]] = expectation.kept_groups(call)
+    return kept
+
+
+def _obstacle(divergence: Divergence) -> Obstacle:
+    call = divergence.call
+    wanted = f"expected {divergence.wanted}, came {divergence.found}"
+    return Obstacle(call, False, f"a shape in the code that no attribute explains, in {call}: {wanted}")

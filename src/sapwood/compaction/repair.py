@@ -1,0 +1,132 @@
+"""Shapes written in a model's own code: find the integer attribute that each comes from, and set it.
+
+The compact model is run beside the recorded one. Where a call differs from the plan, the attributes of the modules that
+were running are searched for the old number; the one that brings the run further is kept, and the same attribute is set
+on every other module that makes the same call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import nn
+
+from sapwood.compaction.expect import Expectation
+from sapwood.compaction.follow import Divergence, Followed, follow
+from sapwood.compaction.places import Place, integers
+from sapwood.compaction.plan import AttributeEdit
+from sapwood.graph import Analysis
+from sapwood.ops import Call
+from sapwood.types import ExampleInputs
+
+MAX_REPAIRS = 400
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What was changed, and how the model then ran.
+
+    Attributes:
+        edits: The attributes that were set.
+        followed: How it ran.
+    """
+
+    edits: tuple[AttributeEdit, ...]
+    followed: Followed
+
+
+def repair_(model: nn.Module, inputs: ExampleInputs, analysis: Analysis, expectation: Expectation) -> Repaired:
+    """Sets attributes of ``model`` until it runs as planned, or no attribute helps any more."""
+    edits: list[AttributeEdit] = []
+    followed = follow(model, inputs, analysis, expectation)
+    for _ in range(MAX_REPAIRS):
+        if followed.first is None:
+            break
+        found = _advance(model, inputs, analysis, expectation, followed.first)
+        if found is None:
+            break
+        more, followed = found
+        edits += more
+    return Repaired(tuple(edits), followed)
+
+
+def _advance(
+    model: nn.Module, inputs: ExampleInputs, analysis: Analysis, expectation: Expectation, divergence: Divergence
+) -> tuple[list[AttributeEdit], Followed] | None:
+    """Finds attributes whose change brings the run further than ``divergence``."""
+    call = divergence.call
+    for change in _candidates(model, call, expectation):
+        edits = _set_everywhere(model, analysis, expectation, call, change)
+        after = follow(model, inputs, analysis, expectation)
+        if after.first is None or after.first.call.index > call.index:
+            return edits, after
+        for edit in reversed(edits):
+            Place.of(edit).set(model, edit.before)
+    return None
+
+
+def _candidates(model: nn.Module, call: Call, expectation: Expectation) -> Iterator[dict[Place, int]]:
+    """Attributes of the running modules, innermost first, that hold a size this call is about to lose.
+
+    One by one first, then all of a module together, then attributes of which the size is a multiple.
+    """
+    sizes = _changes(call, expectation)
+    for factor in (1, 2, 3, 4):
+        wanted = {old // factor: new // factor for old, new in sizes if old % factor == 0 and new % factor == 0}
+        for name in reversed(call.modules or ("",)):
+            places = {
+                place: wanted[value] for place, value in integers(name, model.get_submodule(name)) if value in wanted
+            }
+            yield from ({place: new} for place, new in places.items())
+            if len(places) > 1:
+                yield places
+
+
+def _changes(call: Call, expectation: Expectation) -> list[tuple[int, int]]:
+    """Pairs of old and new sizes at this call, those of its outputs last."""
+    pairs: dict[tuple[int, int], None] = {}
+    for tensor in [*call.tensor_inputs(), *call.tensor_outputs()]:
+        for old, new in zip(tensor.shape, expectation.shape(tensor), strict=True):
+            if old != new:
+                pairs[old, new] = None
+    return list(pairs)
+
+
+def _set_everywhere(
+    model: nn.Module, analysis: Analysis, expectation: Expectation, call: Call, change: dict[Place, int]
+) -> list[AttributeEdit]:
+    """Sets attributes, and their like on every module that makes the same call from the same line."""
+    edits = []
+    for place, new in change.items():
+        edits.append(AttributeEdit(place.module, place.text, place.get(model), new))
+    factor = _factor(call, expectation, edits[0])
+    for place, new in change.items():
+        place.set(model, new)
+    (module,) = {place.module for place in change}
+    depth = call.modules.index(module) - len(call.modules) if call.modules else -1
+    own_class = type(model.get_submodule(module))
+    done = {module}
+    for other in analysis.graph.calls:
+        name = other.modules[depth] if len(other.modules) >= -depth else ""
+        if other.location != call.location or other.op is not call.op or name in done:
+            continue
+        if type(model.get_submodule(name)) is not own_class:
+            continue
+        sizes = {old // factor: new // factor for old, new in _changes(other, expectation)}
+        peers = {Place(name, place.attribute, place.position) for place in change}
+        if all(peer.get(model) in sizes for peer in peers):
+            done.add(name)
+            for peer in sorted(peers):
+                before = peer.get(model)
+                edits.append(AttributeEdit(name, peer.text, before, sizes[before]))
+                peer.set(model, sizes[before])
+    return edits
+
+
+def _factor(call: Call, expectation: Expectation, edit: AttributeEdit) -> int:
+    """How many times the attribute's value stands in the size it explains."""
+    for factor in (1, 2, 3, 4):
+        if (edit.before * factor, edit.after * factor) in _changes(call, expectation):
+            return factor
+    return 1
