@@ -4,5 +4,18 @@ from sapwood.pipeline.candidates import CANDIDATES, Candidate
 from sapwood.pipeline.comparison import compare
 from sapwood.pipeline.measuring import CompareSettings
 from sapwood.pipeline.pictures import first_pictures, read_pictures
+from sapwood.pipeline.prune import TOLERANCE, Pruned, Target, Verification, prune
 
-__all__ = ["CANDIDATES", "Candidate", "CompareSettings", "compare", "first_pictures", "read_pictures"]
+__all__ = [
+    "CANDIDATES",
+    "TOLERANCE",
+    "Candidate",
+    "CompareSettings",
+    "Pruned",
+    "Target",
+    "Verification",
+    "compare",
+    "first_pictures",
+    "prune",
+    "read_pictures",
+]

@@ -1,7 +1,8 @@
-"""``sapwood.prune``: record, group, score, allocate, select, realise, verify; again with less where code is in the way."""
+"""``sapwood.prune``: record, group, score, allocate, select, realise, verify; with less where code is in the way."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +13,9 @@ from torch.utils._pytree import tree_map
 
 from sapwood.allocation import uniform
 from sapwood.compaction import (
-    Expectation,
     Obstacle,
     Plan,
+    Realised,
     apply_plan,
     realise,
     reference_outputs,
@@ -117,36 +118,50 @@ def prune(
         removed = _select(analysis, dense, target, round_to, minimum)
         outcome = realise(dense, inputs, analysis, removed)
         if isinstance(outcome, Obstacle):
-            constraints.add(outcome)
+            constraints.add(graph, outcome)
             continue
-        plan, expectation = outcome
-        verification = _verify(dense, inputs, analysis, expectation, plan)
+        verification = _verify(dense, inputs, analysis, outcome)
+        if not verification.passed and outcome.doubt is not None:
+            constraints.add(graph, outcome.doubt)
+            continue
         if not verification.passed:
             raise CheckFailedError(
-                f"the compact model differs from the masked one by {verification.max_abs_error:.1e} of the largest output; "
-                f"expected at most {TOLERANCE:.0e}. The model given is unchanged."
+                f"the compact model differs from the masked one by {verification.max_abs_error:.1e} of the largest "
+                f"output; expected at most {TOLERANCE:.0e}. The model given is unchanged."
             )
-        return Pruned(apply_plan(model, plan), plan, verification, analysis.unpruned)
+        return Pruned(apply_plan(model, outcome.plan), outcome.plan, verification, analysis.unpruned)
     raise CheckFailedError(f"no compact model after {MAX_ROUNDS} rounds; the last obstacle: {constraints.last}")
 
 
 class _Constraints:
-    """What the model's own code does not let change, learned round by round."""
+    """What the model's own code does not let change, learned round by round.
+
+    A call that is in the way is fixed in steps: first what it makes, then also what it reads, then all that its module
+    works on.
+    """
 
     def __init__(self, frozen: dict[str, str]) -> None:
         self._frozen = frozen
         self._tied: set[int] = set()
-        self._fixed: dict[int, str] = {}
+        self._met: Counter[int] = Counter()
+        self._fixed: dict[int, tuple[str, bool]] = {}
         self.last = ""
 
-    def add(self, obstacle: Obstacle) -> None:
+    def add(self, graph: Graph, obstacle: Obstacle) -> None:
+        """Remembers an obstacle."""
+        call = obstacle.call
         self.last = obstacle.reason
-        if obstacle.tie and obstacle.call.index not in self._tied:
-            self._tied.add(obstacle.call.index)
-        else:
-            self._fixed[obstacle.call.index] = obstacle.reason
+        if obstacle.tie and call.index not in self._tied:
+            self._tied.add(call.index)
+            return
+        self._met[call.index] += 1
+        self._fixed[call.index] = (obstacle.reason, self._met[call.index] > 1)
+        if self._met[call.index] > 2:
+            same = [other.index for other in graph.calls if call.module in other.modules]
+            self._fixed.update(dict.fromkeys(same, (obstacle.reason, True)))
 
     def analyse(self, graph: Graph) -> Analysis:
+        """Groups the recorded run under what is known so far."""
         return build_groups(graph, frozen=self._frozen, tied=self._tied, fixed=self._fixed)
 
 
@@ -162,11 +177,10 @@ def _select(analysis: Analysis, dense: nn.Module, target: Target, round_to: int,
     )
 
 
-def _verify(
-    dense: nn.Module, inputs: ExampleInputs, analysis: Analysis, expectation: Expectation, plan: Plan
-) -> Verification:
-    wanted = reference_outputs(copy_model(dense), inputs, analysis, expectation)
-    compact = apply_plan(dense, plan)
+def _verify(dense: nn.Module, inputs: ExampleInputs, analysis: Analysis, realised: Realised) -> Verification:
+    """Runs the compact model and the masked reference in float64."""
+    wanted = reference_outputs(copy_model(dense), inputs, analysis, realised.expectation)
+    compact = apply_plan(dense, realised.plan)
     with plain_kernels(compact):
         found = output_tensors(call_model(compact, inputs))
     error = relative_error(found, wanted)

@@ -1,0 +1,621 @@
+"""Small networks, each with one way of tying channels together (the list follows the field's known trouble spots)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+PROBES: dict[str, Callable[[], tuple[nn.Module, Any]]] = {}
+
+
+def probe(make: Callable[[], tuple[nn.Module, Any]]) -> Callable[[], tuple[nn.Module, Any]]:
+    """Adds a network and its example inputs to the list, under the function's name."""
+    PROBES[make.__name__] = make
+    return make
+
+
+def picture(channels: int = 3, size: int = 8) -> Tensor:
+    return torch.randn(2, channels, size, size)
+
+
+def conv(inputs: int, outputs: int, size: int = 3, **options: Any) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, size, padding=size // 2, **options)
+
+
+class Net(nn.Module):
+    """A module whose forward is a function of itself and the inputs."""
+
+    def __init__(self, forward: Callable[..., Any], **parts: Any) -> None:
+        super().__init__()
+        self.run = forward
+        for name, part in parts.items():
+            if isinstance(part, Tensor) and not isinstance(part, nn.Parameter):
+                self.register_buffer(name, part)
+            else:
+                setattr(self, name, part)
+
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        return self.run(self, *inputs, **named)
+
+
+def head(inputs: int) -> nn.Conv2d:
+    return conv(inputs, 5, 1)
+
+
+@probe
+def chain():
+    parts = [conv(3, 16), nn.BatchNorm2d(16), nn.ReLU(), conv(16, 24), nn.BatchNorm2d(24), nn.SiLU(), head(24)]
+    return nn.Sequential(*parts), picture()
+
+
+@probe
+def residual():
+    def run(m, x):
+        x = m.stem(x)
+        return m.head(F.relu(x + m.b(F.relu(m.a(x)))))
+
+    return Net(run, stem=conv(3, 16), a=conv(16, 24), b=conv(24, 16), head=head(16)), picture()
+
+
+@probe
+def flatten_to_linear():
+    return nn.Sequential(conv(3, 16), nn.ReLU(), nn.Flatten(), nn.Linear(16 * 64, 10)), picture()
+
+
+@probe
+def view_to_linear():
+    def run(m, x):
+        x = m.a(x)
+        return m.b(x.view(x.size(0), -1))
+
+    return Net(run, a=conv(3, 16), b=nn.Linear(16 * 64, 10)), picture()
+
+
+@probe
+def linear_view_to_map():
+    def run(m, z):
+        x = m.a(z).view(-1, m.width, 4, 4)
+        return m.b(F.relu(x))
+
+    return Net(run, a=nn.Linear(12, 16 * 16), b=head(16), width=16), torch.randn(2, 12)
+
+
+@probe
+def cat_channels():
+    def run(m, x):
+        return m.head(torch.cat([m.a(x), m.b(x), m.a2(x)], dim=1))
+
+    return Net(run, a=conv(3, 8), b=conv(3, 16), a2=conv(3, 4), head=head(28)), picture()
+
+
+@probe
+def cat_last():
+    def run(m, x):
+        return m.head(torch.cat([m.a(x), m.b(x)], dim=-1))
+
+    return Net(run, a=nn.Linear(6, 8), b=nn.Linear(6, 16), head=nn.Linear(24, 5)), torch.randn(2, 7, 6)
+
+
+@probe
+def cat_minus_three():
+    def run(m, x):
+        return m.head(torch.cat([m.a(x), m.b(x)], dim=-3))
+
+    return Net(run, a=conv(3, 8), b=conv(3, 16), head=head(24)), picture()
+
+
+@probe
+def cat_same_twice():
+    def run(m, x):
+        x = m.a(x)
+        return m.head(torch.cat([x, F.relu(x)], 1))
+
+    return Net(run, a=conv(3, 8), head=head(16)), picture()
+
+
+@probe
+def chunk_both_used():
+    def run(m, x):
+        first, second = m.a(x).chunk(2, dim=1)
+        return m.b(first) + m.c(second)
+
+    return Net(run, a=conv(3, 16), b=conv(8, 5), c=conv(8, 5)), picture()
+
+
+@probe
+def glu_by_hand():
+    def run(m, x):
+        value, gate = m.a(x).chunk(2, dim=1)
+        return m.b(value * gate.sigmoid())
+
+    return Net(run, a=conv(3, 16), b=head(8)), picture()
+
+
+@probe
+def glu_functional():
+    return Net(lambda m, x: m.b(F.glu(m.a(x), dim=1)), a=conv(3, 16), b=head(8)), picture()
+
+
+@probe
+def uneven_split():
+    def run(m, x):
+        first, second = m.a(x).split(m.sizes, dim=1)
+        return m.b(first) + m.c(second)
+
+    return Net(run, a=conv(3, 24), b=conv(8, 5), c=conv(16, 5), sizes=[8, 16]), picture()
+
+
+@probe
+def slices():
+    def run(m, x):
+        x = m.a(x)
+        return m.b(x[:, : m.cut]) + m.c(x[:, m.cut :])
+
+    return Net(run, a=conv(3, 16), b=conv(8, 5), c=conv(8, 5), cut=8), picture()
+
+
+@probe
+def slices_of_constants():
+    def run(m, x):
+        x = m.a(x)
+        return m.b(x[:, :8]) + m.c(x[:, 8:])
+
+    return Net(run, a=conv(3, 16), b=conv(8, 5), c=conv(8, 5)), picture()
+
+
+@probe
+def c2f():
+    def run(m, x):
+        parts = list(m.a(x).chunk(2, 1))
+        for block in m.blocks:
+            parts.append(parts[-1] + block(parts[-1]))
+        return m.head(torch.cat(parts, 1))
+
+    blocks = nn.ModuleList(nn.Sequential(conv(8, 8), nn.SiLU(), conv(8, 8)) for _ in range(2))
+    return Net(run, a=conv(3, 16), blocks=blocks, head=head(32)), picture()
+
+
+@probe
+def channel_shuffle():
+    def run(m, x):
+        x = m.a(x)
+        b, c, h, w = x.shape
+        x = x.view(b, 2, c // 2, h, w).transpose(1, 2).reshape(b, c, h, w)
+        return m.head(x)
+
+    return Net(run, a=conv(3, 16), head=head(16)), picture()
+
+
+@probe
+def pixel_shuffle():
+    return nn.Sequential(conv(3, 32), nn.PixelShuffle(2), head(8)), picture()
+
+
+@probe
+def pixel_unshuffle():
+    return nn.Sequential(conv(3, 8), nn.PixelUnshuffle(2), head(32)), picture()
+
+
+@probe
+def focus():
+    def run(m, x):
+        x = m.a(x)
+        parts = [x[..., ::2, ::2], x[..., 1::2, ::2], x[..., ::2, 1::2], x[..., 1::2, 1::2]]
+        return m.head(torch.cat(parts, 1))
+
+    return Net(run, a=conv(3, 8), head=head(32)), picture()
+
+
+@probe
+def pad_channels():
+    def run(m, x):
+        x = m.a(x)
+        wide = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, m.extra, m.extra))
+        return m.head(F.relu(wide + m.b(F.relu(x))))
+
+    parts = {"a": conv(3, 16), "b": nn.Conv2d(16, 32, 3, stride=2, padding=1), "extra": 8}
+    return Net(run, head=head(32), **parts), picture()
+
+
+@probe
+def squeeze_excite():
+    def run(m, x):
+        x = m.a(x)
+        scale = m.up(F.relu(m.down(x.mean((2, 3), keepdim=True)))).sigmoid()
+        return m.head(x * scale)
+
+    return Net(run, a=conv(3, 16), down=conv(16, 8, 1), up=conv(8, 16, 1), head=head(16)), picture()
+
+
+@probe
+def cbam():
+    def run(m, x):
+        x = m.a(x)
+        both = torch.cat([x.mean(1, keepdim=True), x.max(1, keepdim=True)[0]], 1)
+        return m.head(x * m.gate(both).sigmoid())
+
+    return Net(run, a=conv(3, 16), gate=conv(2, 1, 7), head=head(16)), picture()
+
+
+@probe
+def one_channel_gate():
+    def run(m, x):
+        x = m.a(x)
+        return m.head(x * m.gate(x).sigmoid())
+
+    return Net(run, a=conv(3, 16), gate=conv(16, 1), head=head(16)), picture()
+
+
+@probe
+def eca():
+    def run(m, x):
+        x = m.a(x)
+        gate = m.mix(x.mean((2, 3)).unsqueeze(1)).transpose(1, 2).unsqueeze(-1)
+        return m.head(F.relu(m.b(x * gate.sigmoid())))
+
+    parts = {"a": conv(3, 16), "mix": nn.Conv1d(1, 1, 3, padding=1), "b": conv(16, 16)}
+    return Net(run, head=head(16), **parts), picture()
+
+
+@probe
+def grouped_conv():
+    return nn.Sequential(conv(3, 16), conv(16, 32, groups=4), nn.ReLU(), head(32)), picture()
+
+
+@probe
+def depthwise():
+    return nn.Sequential(conv(3, 16), conv(16, 16, groups=16), nn.BatchNorm2d(16), head(16)), picture()
+
+
+@probe
+def depthwise_multiplier():
+    return nn.Sequential(conv(3, 16), conv(16, 32, groups=16), nn.ReLU(), head(32)), picture()
+
+
+@probe
+def group_norm():
+    return nn.Sequential(conv(3, 16), nn.GroupNorm(4, 16), nn.ReLU(), head(16)), picture()
+
+
+@probe
+def instance_norm():
+    norm = nn.InstanceNorm2d(16, affine=True, track_running_stats=True)
+    return nn.Sequential(conv(3, 16), norm, nn.ReLU(), head(16)), picture()
+
+
+@probe
+def transposed():
+    return nn.Sequential(conv(3, 16), nn.ConvTranspose2d(16, 24, 2, stride=2), nn.ReLU(), head(24)), picture()
+
+
+@probe
+def transposed_grouped():
+    return nn.Sequential(conv(3, 16), nn.ConvTranspose2d(16, 24, 2, stride=2, groups=4), head(24)), picture()
+
+
+@probe
+def transposed_depthwise():
+    return nn.Sequential(conv(3, 16), nn.ConvTranspose2d(16, 16, 2, stride=2, groups=16), head(16)), picture()
+
+
+@probe
+def conv_twice():
+    def run(m, x):
+        return m.head(m.b(F.relu(m.b(F.relu(m.a(x))))))
+
+    return Net(run, a=conv(3, 16), b=conv(16, 16), head=head(16)), picture()
+
+
+@probe
+def siamese():
+    def run(m, x, y):
+        return m.head(torch.cat([m.b(F.relu(m.a(x))), m.b(F.relu(m.a(y)))], 1))
+
+    return Net(run, a=conv(3, 16), b=conv(16, 8), head=head(16)), (picture(), picture())
+
+
+@probe
+def functional_conv():
+    def run(m, x):
+        return m.head(F.relu(F.conv2d(x, m.w, m.b, padding=1)))
+
+    return Net(run, w=nn.Parameter(torch.randn(16, 3, 3, 3)), b=nn.Parameter(torch.randn(16)), head=head(16)), picture()
+
+
+@probe
+def matmul_parameter():
+    def run(m, x):
+        return m.head(F.relu(x @ m.w))
+
+    return Net(run, w=nn.Parameter(torch.randn(6, 16)), head=nn.Linear(16, 5)), torch.randn(2, 7, 6)
+
+
+@probe
+def scale_parameter():
+    def run(m, x):
+        return m.head(m.a(x) * m.scale)
+
+    return Net(run, a=conv(3, 16), scale=nn.Parameter(torch.randn(16, 1, 1)), head=head(16)), picture()
+
+
+@probe
+def scale_buffer():
+    def run(m, x):
+        return m.head(m.a(x) * m.scale)
+
+    return Net(run, a=conv(3, 16), scale=torch.randn(16, 1, 1), head=head(16)), picture()
+
+
+@probe
+def position_parameter_square():
+    def run(m, x):
+        return m.head(m.a(x) + m.position)
+
+    parts = {"a": nn.Linear(6, 16), "position": nn.Parameter(torch.randn(1, 16, 16)), "head": nn.Linear(16, 5)}
+    return Net(run, **parts), torch.randn(2, 16, 6)
+
+
+@probe
+def layer_norm_channels_first():
+    def run(m, x):
+        x = m.norm(m.a(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return m.head(x)
+
+    return Net(run, a=conv(3, 16), norm=nn.LayerNorm(16), head=head(16)), picture()
+
+
+@probe
+def channels_last_linear():
+    def run(m, x):
+        x = F.gelu(m.fc(m.a(x).permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
+        return m.head(x)
+
+    return Net(run, a=conv(3, 16), fc=nn.Linear(16, 24), head=head(24)), picture()
+
+
+@probe
+def fused_swiglu():
+    def run(m, x):
+        gate, value = m.up(m.a(x)).chunk(2, dim=-1)
+        return m.down(F.silu(gate) * value)
+
+    return Net(run, a=nn.Linear(6, 16), up=nn.Linear(16, 48), down=nn.Linear(24, 5)), torch.randn(2, 7, 6)
+
+
+@probe
+def einsum():
+    def run(m, x):
+        return m.head(F.relu(torch.einsum("bnc,cd->bnd", m.a(x), m.w)))
+
+    return Net(run, a=nn.Linear(6, 16), w=nn.Parameter(torch.randn(16, 24)), head=nn.Linear(24, 5)), torch.randn(
+        2, 7, 6
+    )
+
+
+@probe
+def non_local():
+    def run(m, x):
+        x = m.a(x)
+        b, _, h, w = x.shape
+        q, k, v = (part(x).flatten(2) for part in (m.q, m.k, m.v))
+        y = torch.bmm(torch.softmax(torch.bmm(q.transpose(1, 2), k), -1), v.transpose(1, 2)).transpose(1, 2)
+        return m.head(x + m.out(y.reshape(b, -1, h, w)))
+
+    parts = {name: conv(16, 8, 1) for name in ("q", "k", "v")}
+    return Net(run, a=conv(3, 16), out=conv(8, 16, 1), head=head(16), **parts), picture()
+
+
+class Attention(nn.Module):
+    """Self-attention as the common libraries write it."""
+
+    def __init__(self, dim: int, num_heads: int, *, fused: bool) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.head_dim = dim // num_heads
+        self.scale = self.head_dim**-0.5
+        self.qkv = nn.Linear(dim, 3 * dim) if fused else None
+        self.q, self.k, self.v = (None, None, None) if fused else (nn.Linear(dim, dim) for _ in range(3))
+        self.out = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, n, _ = x.shape
+        if self.qkv is not None:
+            q, k, v = self.qkv(x).reshape(b, n, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4).unbind(0)
+        else:
+            q, k, v = (p(x).view(b, n, self.num_heads, self.head_dim).transpose(1, 2) for p in (self.q, self.k, self.v))
+        y = ((q * self.scale) @ k.transpose(-2, -1)).softmax(-1) @ v
+        return self.out(y.transpose(1, 2).reshape(b, n, self.num_heads * self.head_dim))
+
+
+@probe
+def attention_fused():
+    return nn.Sequential(nn.Linear(6, 16), Attention(16, 4, fused=True), nn.Linear(16, 5)), torch.randn(2, 7, 6)
+
+
+@probe
+def attention_apart():
+    return nn.Sequential(nn.Linear(6, 16), Attention(16, 4, fused=False), nn.Linear(16, 5)), torch.randn(2, 7, 6)
+
+
+@probe
+def attention_sdpa_default_scale():
+    def run(m, x):
+        x = m.a(x)
+        b, n, _ = x.shape
+        q, k, v = m.qkv(x).view(b, n, 3, m.heads, -1).permute(2, 0, 3, 1, 4)
+        y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, n, -1)
+        return m.head(x + m.out(y))
+
+    parts = {"a": nn.Linear(6, 16), "qkv": nn.Linear(16, 96), "out": nn.Linear(32, 16), "heads": 2}
+    return Net(run, head=nn.Linear(16, 5), **parts), torch.randn(2, 7, 6)
+
+
+@probe
+def multihead_attention():
+    def run(m, x):
+        x = m.a(x)
+        return m.head(x + m.mha(x, x, x, need_weights=False)[0])
+
+    parts = {"a": nn.Linear(6, 16), "mha": nn.MultiheadAttention(16, 2, batch_first=True), "head": nn.Linear(16, 5)}
+    return Net(run, **parts), torch.randn(2, 7, 6)
+
+
+@probe
+def cross_attention():
+    def run(m, x, y):
+        x, y = m.a(x), m.b(y)
+        return m.head(x + m.mha(x, y, y, need_weights=False)[0])
+
+    mha = nn.MultiheadAttention(16, 2, kdim=24, vdim=24, batch_first=True)
+    parts = {"a": nn.Linear(6, 16), "b": nn.Linear(6, 24), "mha": mha, "head": nn.Linear(16, 5)}
+    return Net(run, **parts), (torch.randn(2, 7, 6), torch.randn(2, 9, 6))
+
+
+@probe
+def lstm():
+    def run(m, x):
+        return m.head(m.rnn(m.a(x))[0])
+
+    parts = {"a": nn.Linear(6, 12), "rnn": nn.LSTM(12, 16, num_layers=2, batch_first=True), "head": nn.Linear(16, 5)}
+    return Net(run, **parts), torch.randn(2, 4, 6)
+
+
+@probe
+def gru():
+    def run(m, x):
+        return m.head(m.rnn(m.a(x))[0])
+
+    parts = {"a": nn.Linear(6, 12), "rnn": nn.GRU(12, 16, batch_first=True, bidirectional=True)}
+    return Net(run, head=nn.Linear(32, 5), **parts), torch.randn(2, 4, 6)
+
+
+@probe
+def embedding_tied():
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed = nn.Embedding(11, 16)
+            self.mix = nn.Linear(16, 24)
+            self.back = nn.Linear(24, 16)
+            self.out = nn.Linear(16, 11, bias=False)
+            self.out.weight = self.embed.weight
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            x = self.embed(tokens)
+            return self.out(x + self.back(F.gelu(self.mix(x))))
+
+    return Tied(), torch.randint(0, 11, (2, 7))
+
+
+@probe
+def weight_norm():
+    layer = nn.utils.parametrizations.weight_norm(conv(3, 16))
+    return nn.Sequential(layer, nn.ReLU(), head(16)), picture()
+
+
+@probe
+def index_select_permutation():
+    def run(m, x):
+        return m.head(m.a(x)[:, m.order])
+
+    return Net(run, a=conv(3, 16), order=torch.randperm(16), head=head(16)), picture()
+
+
+@probe
+def in_place_slice_write():
+    def run(m, x):
+        y = m.a(x).clone()
+        y[:, : m.half] = F.relu(y[:, : m.half])
+        return m.head(y)
+
+    return Net(run, a=conv(3, 16), half=8, head=head(16)), picture()
+
+
+@probe
+def temporal_shift():
+    def run(m, x):
+        x = m.a(x)
+        y = torch.zeros_like(x)
+        fold = x.shape[1] // 4
+        y[1:, :fold] = x[:-1, :fold]
+        y[:-1, fold : 2 * fold] = x[1:, fold : 2 * fold]
+        y[:, 2 * fold :] = x[:, 2 * fold :]
+        return m.head(y)
+
+    return Net(run, a=conv(3, 16), head=head(16)), picture()
+
+
+@probe
+def stack_and_sum():
+    def run(m, x):
+        return m.head(torch.stack([m.a(x), m.b(x)], 0).sum(0))
+
+    return Net(run, a=conv(3, 16), b=conv(3, 16), head=head(16)), picture()
+
+
+@probe
+def repeat_interleave():
+    def run(m, x):
+        return m.head(m.a(x).repeat_interleave(2, dim=1))
+
+    return Net(run, a=conv(3, 8), head=head(16)), picture()
+
+
+@probe
+def maxout():
+    def run(m, x):
+        x = m.a(x)
+        b, _, h, w = x.shape
+        return m.head(x.view(b, 2, -1, h, w).max(dim=1)[0])
+
+    return Net(run, a=conv(3, 16), head=head(8)), picture()
+
+
+@probe
+def frozen_parameters():
+    model = nn.Sequential(conv(3, 16), nn.BatchNorm2d(16), nn.ReLU(), head(16))
+    for parameter in model[:2].parameters():
+        parameter.requires_grad_(False)
+    return model, picture()
+
+
+@probe
+def nested_dict_outputs():
+    def run(m, x):
+        y = F.relu(m.a(x))
+        return {"main": {"out": m.head(y)}, "extra": [m.other(y)]}
+
+    return Net(run, a=conv(3, 16), head=head(16), other=head(16)), picture()
+
+
+@probe
+def conv1d():
+    return nn.Sequential(nn.Conv1d(3, 16, 3), nn.ReLU(), nn.Conv1d(16, 5, 1)), torch.randn(2, 3, 12)
+
+
+@probe
+def conv3d():
+    parts = [nn.Conv3d(3, 16, 3, padding=1), nn.BatchNorm3d(16), nn.ReLU(), nn.Conv3d(16, 5, 1)]
+    return nn.Sequential(*parts), torch.randn(2, 3, 4, 4, 4)
+
+
+@probe
+def unused_branch():
+    def run(m, x):
+        x = m.a(x)
+        m.side(x)
+        return m.head(F.relu(x))
+
+    return Net(run, a=conv(3, 16), side=conv(16, 8), head=head(16)), picture()
+
+
+@probe
+def keyword_inputs():
+    def run(m, *, left, right):
+        return m.head(F.relu(m.a(left) + m.b(right)))
+
+    return Net(run, a=conv(3, 16), b=conv(3, 16), head=head(16)), {"left": picture(), "right": picture()}
