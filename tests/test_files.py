@@ -42,13 +42,18 @@ def test_a_directory_takes_its_place_whole(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["model"]
 
 
+def half_written(target: Path) -> None:
+    with files.new_directory(target) as folder:
+        (folder / "b").write_text("2")
+        raise RuntimeError("killed")
+
+
 def test_a_directory_that_fails_leaves_the_previous_one(tmp_path: Path) -> None:
     target = tmp_path / "model"
     with files.new_directory(target) as folder:
         (folder / "a").write_text("1")
-    with pytest.raises(RuntimeError, match="killed"), files.new_directory(target) as folder:
-        (folder / "b").write_text("2")
-        raise RuntimeError("killed")
+    with pytest.raises(RuntimeError, match="killed"):
+        half_written(target)
     assert os.listdir(target) == ["a"]
     assert os.listdir(tmp_path) == ["model"]
 
