@@ -9,9 +9,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sapwood.graph import build_groups, trace
     from sapwood.masks import MaskCase, apply_masks_, masking_state, remove_masks_
     from sapwood.measure import count_macs, count_nonzeros, count_params, measure_latency
     from sapwood.models import copy_model, load_model, load_saved, save_model
+    from sapwood.pipeline import Target, prune
     from sapwood.tasks import detect, evaluate
 
 __version__ = "0.1.0"
@@ -31,11 +33,17 @@ _HOMES = {
     "count_nonzeros": "measure",
     "count_macs": "measure",
     "measure_latency": "measure",
+    "trace": "graph",
+    "build_groups": "graph",
+    "Target": "pipeline",
+    "prune": "pipeline",
 }
 
 __all__ = [
     "MaskCase",
+    "Target",
     "apply_masks_",
+    "build_groups",
     "copy_model",
     "count_macs",
     "count_nonzeros",
@@ -46,8 +54,10 @@ __all__ = [
     "load_saved",
     "masking_state",
     "measure_latency",
+    "prune",
     "remove_masks_",
     "save_model",
+    "trace",
 ]
 
 

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sapwood.errors import ConfigError
-from sapwood.types import ClassificationDataset, DetectionDataset, ModelBundle
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from sapwood.types import ClassificationDataset, DetectionDataset, ModelBundle
 
 WIDTH_WITHOUT_TERMINAL = 140
 

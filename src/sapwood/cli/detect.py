@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,7 +21,9 @@ from sapwood.cli.common import (
     set_threads,
 )
 from sapwood.errors import ConfigError, ImageError
-from sapwood.types import Detections
+
+if TYPE_CHECKING:
+    from sapwood.types import Detections
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
