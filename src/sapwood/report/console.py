@@ -14,6 +14,9 @@ from sapwood.report.findings import Tone
 from sapwood.report.record import Comparison, read_record
 from sapwood.types import Evaluation
 
+MIN_WIDTH = 64
+"""Columns of a small table, so that its caption stands on a line or two."""
+
 STYLES: Mapping[Tone, str] = {"good": "green", "mixed": "yellow", "bad": "red", "plain": ""}
 
 
@@ -44,7 +47,7 @@ def compare_table(record: Mapping[str, Any]) -> Table:
 
 def evaluation_table(evaluation: Evaluation) -> Table:
     """Returns the accuracy of one model: its figures, then the primary one class by class."""
-    table = Table(caption=_evaluation_caption(evaluation))
+    table = Table(caption=_evaluation_caption(evaluation), min_width=MIN_WIDTH)
     table.add_column("")
     table.add_column(f"{evaluation.num_images} pictures", justify="right")
     for name, value in evaluation.metrics.items():
