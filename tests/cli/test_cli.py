@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -163,3 +164,52 @@ def test_bad_input_is_named_and_exits_with_2(
 def test_an_unknown_option_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("eval", "--no-such-option") == 2
     assert "no-such-option" in capsys.readouterr().err
+
+
+FACTORY = """
+import torch
+from torch import nn
+from sapwood.types import ModelBundle, ModelSource, TaskSpec
+
+def factory():
+    torch.manual_seed(0)
+    layers = nn.Conv2d(3, 8, 3, stride=4), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    task = TaskSpec(kind="classification", input_size=(32, 32), class_names=("dark", "light"))
+    model = nn.Sequential(*layers, nn.Linear(8, 2))
+    return ModelBundle(model.eval(), torch.randn(1, 3, 32, 32), task, ModelSource("ownnet:factory", "factory"))
+
+def bare():
+    return nn.Linear(2, 2)
+"""
+
+
+@pytest.fixture
+def own_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A module with a factory in the working directory, and an image folder that its two classes tell apart."""
+    (tmp_path / "ownnet.py").write_text(FACTORY)
+    for split in ("train", "val"):
+        for name, shade in (("dark", 20), ("light", 220)):
+            folder = tmp_path / "shades" / split / name
+            folder.mkdir(parents=True)
+            for number in range(4):
+                Image.new("RGB", (32, 32), (shade + number,) * 3).save(folder / f"{number}.png")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "ownnet", raising=False)
+    return tmp_path
+
+
+def test_any_module_takes_the_same_road(own_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("--data", "shades", "--epochs", 12, "--batch-size", 4, "--lr", 0.05, "-o", "run", "--json")
+    assert run("train", "ownnet:factory", *arguments) == 0
+    capsys.readouterr()
+    assert run("eval", "run/model", "--data", "shades", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["metrics"]["top-1"] == 1.0
+    assert run("compare", "run/model", "--data", "shades", "--rounds", 3, "--json") == 0
+    record = json.loads(capsys.readouterr().out)
+    assert len(record["cases"]) == 13
+    assert all(case["error"] is None for case in record["cases"])
+
+
+def test_a_module_without_a_task_is_told_how_to_get_one(own_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("eval", "ownnet:bare", "--data", "shades") == 2
+    assert "ownnet:bare has no task; expected a detector or a classifier" in capsys.readouterr().err

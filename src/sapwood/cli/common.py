@@ -87,7 +87,10 @@ def open_data(bundle: ModelBundle, data: str, split: str, on_bad: OnBad) -> Dete
         return open_detection(data, split=split, class_names=bundle.task.class_names, on_bad=on_bad.value)
     if bundle.task.kind == "classification":
         return open_classification(data, split=split, class_names=bundle.task.class_names, on_bad=on_bad.value)
-    raise ConfigError(f"{bundle.source.spec} has no task; expected a detector or a classifier to measure on {data}")
+    raise ConfigError(
+        f"{bundle.source.spec} has no task; expected a detector or a classifier to measure on {data}. A factory says "
+        "what its model is for by returning a ModelBundle (docs/models.md)"
+    )
 
 
 def set_threads(threads: int | None) -> None:

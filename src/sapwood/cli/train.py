@@ -27,6 +27,7 @@ from sapwood.cli.common import (
 if TYPE_CHECKING:
     from sapwood.config import TrainConfig
     from sapwood.recovery import TrainResult
+    from sapwood.types import ModelBundle
 
 
 def train(
@@ -54,7 +55,7 @@ def train(
 ) -> None:
     """Trains a network; a run that was stopped goes on with --resume and ends at the same numbers.
 
-    A `.cfg` whose classes are not those of the data is rewritten for them (`num_classes: data` is the default here).
+    A `.cfg` whose classes are not those of the data is rewritten for them (`num_classes: cfg` keeps its own).
 
     Example: `sapwood train yolov4-tiny.cfg --data bccd --epochs 60 --input-size 320 -o runs/bccd`
     """
@@ -66,8 +67,8 @@ def train(
         "epochs": epochs, "batch_size": batch_size, "lr": lr, "input_size": input_size, "seed": seed,
         "resume": resume or None, "on_bad": None if on_bad is OnBad.error else on_bad.value,
     }  # fmt: skip
-    settings = _settings(config, {name: value for name, value in options.items() if value is not None})
     bundle = load_bundle(model, weights, names)
+    settings = _settings(bundle, config, {name: value for name, value in options.items() if value is not None})
     pictures = open_data(bundle, data, train_split, on_bad)
     measured = None if val_split == "none" else open_data(bundle, data, val_split, on_bad)
     with progress_bar("training", quiet=as_json) as progress:
@@ -76,11 +77,15 @@ def train(
     _show(result, saved, as_json=as_json)
 
 
-def _settings(config: Path | None, options: dict[str, Any]) -> TrainConfig:
-    """The configuration: the file's fields, then the options that were given."""
+def _settings(bundle: ModelBundle, config: Path | None, options: dict[str, Any]) -> TrainConfig:
+    """The configuration: the file's fields, then the options that were given.
+
+    A Darknet detector takes the classes of the data unless the file says otherwise; what was trained keeps its own.
+    """
     from sapwood.config import TrainConfig, parse_config, read_config
 
-    base: dict[str, Any] = {"num_classes": "data"}
+    is_darknet_detector = bundle.source.kind == "darknet" and bundle.task.kind == "detection"
+    base: dict[str, Any] = {"num_classes": "data"} if is_darknet_detector else {}
     if config is not None:
         base |= read_config(TrainConfig, config).model_dump(exclude_unset=True)
     return parse_config(TrainConfig, base | options, where="options" if config is None else f"{config} with options")

@@ -1,0 +1,45 @@
+"""What the README and the docs say runs, and what they point at is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sapwood.config import TrainConfig, read_config
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#]+)\)", page.read_text())
+    missing = [target for target in targets if "://" not in target and not (page.parent / target).exists()]
+    assert not missing
+
+
+def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    exec(compile(code, "README.md", "exec"), {})
+    assert capsys.readouterr().out.strip() == "torch.Size([8, 3, 3, 3]) True"
+
+
+def test_the_commands_of_the_readme_are_verbs_and_targets() -> None:
+    text = (REPOSITORY / "README.md").read_text()
+    help_of = (REPOSITORY / "src" / "sapwood" / "cli" / "app.py").read_text()
+    verbs = set(re.findall(r"^sapwood\s+(\w+)", text, re.MULTILINE))
+    assert verbs
+    assert all(f'app.command("{verb}")' in help_of for verb in verbs)
+    targets = set(re.findall(r"^make (\w+)", text, re.MULTILINE))
+    makefile = (REPOSITORY / "Makefile").read_text()
+    assert targets == {"demo", "test"}
+    assert all(f"\n{target}: " in makefile for target in targets)
+
+
+@pytest.mark.parametrize("recipe", sorted((REPOSITORY / "recipes").glob("*.yaml")), ids=lambda path: path.name)
+def test_recipes_are_valid(recipe: Path) -> None:
+    assert yaml.safe_load(recipe.read_text())
+    assert read_config(TrainConfig, recipe).epochs >= 1
