@@ -127,8 +127,8 @@ class TrainConfig(Strict):
         epochs: Passes over the training pictures.
         batch_size: Pictures a step; the last, incomplete batch of an epoch is left out unless it is the only one.
         seed: Of the initial weights, the order of the pictures and every augmentation.
-        init: ``"keep"`` the model's weights; ``"fresh"`` initialises all of them; ``"auto"`` is fresh for a Darknet
-            network that came without a weights file.
+        init: ``"keep"`` the model's weights; ``"fresh"`` draws all of them from the seed; ``"auto"`` is fresh for a
+            Darknet network that came without a weights file and was never trained.
         num_classes: Whether a Darknet detector keeps its ``cfg``'s classes or takes those of the ``"data"``.
         anchors: The ``"cfg"``'s, or ``"auto"``: k-means over the training boxes at the input size.
         input_size: Side of the square input in pixels, a multiple of 32; None keeps the model's.

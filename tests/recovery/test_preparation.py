@@ -45,6 +45,22 @@ def test_weights_are_kept_where_they_came_from_a_file(detector: ModelBundle, dig
         assert all(torch.equal(value, own[name]) for name, value in prepared.model.state_dict().items())
 
 
+def test_trained_weights_without_a_file_are_never_thrown_away(detector: ModelBundle, digits: DetectionDataset) -> None:
+    with torch.no_grad():
+        detector.model.layers[1].bn.running_mean[0] = 0.25
+    prepared = prepare(detector, digits, TrainConfig())
+    own = detector.model.state_dict()
+    assert all(torch.equal(value, own[name]) for name, value in prepared.model.state_dict().items())
+
+
+def test_fresh_weights_and_live_masks_do_not_go_together(detector: ModelBundle, digits: DetectionDataset) -> None:
+    prune.l1_unstructured(detector.model.layers[1].conv, "weight", amount=0.5)
+    with pytest.raises(TrainingError, match=r"init: fresh of a model with live masks; remove the masks first"):
+        prepare(detector, digits, TrainConfig(init="fresh"))
+    kept = prepare(detector, digits, TrainConfig()).model.layers[1].conv
+    assert torch.equal(kept.weight_orig, detector.model.layers[1].conv.weight_orig)
+
+
 def test_classes_size_and_anchors_follow_the_data(detector: ModelBundle, digits: DetectionDataset) -> None:
     fewer = replace(digits, class_names=("even", "odd", "none"))
     config = TrainConfig(num_classes="data", input_size=96, anchors="auto", init="keep")

@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from sapwood.config import TrainConfig
 from sapwood.data.anchors import box_sizes, fit_anchors
@@ -44,8 +44,6 @@ def prepare(bundle: ModelBundle, dataset: DetectionDataset | ClassificationDatas
         prepared = _fitted(bundle, bundle.model, dataset, config)
     else:
         prepared = replace(bundle, model=copy_model(bundle.model))
-    if _fresh(bundle, config) and isinstance(prepared.model, DarknetNetwork):
-        initialise_(prepared.model, seed=config.seed)
     _check_finite(prepared)
     return prepared
 
@@ -73,10 +71,24 @@ def _asks(name: str, config: TrainConfig) -> bool:
     return getattr(config, name) not in neutral[name]
 
 
-def _fresh(bundle: ModelBundle, config: TrainConfig) -> bool:
+def _fresh(network: DarknetNetwork, bundle: ModelBundle, config: TrainConfig) -> bool:
+    masked = any(name.endswith("_mask") for name in network.state_dict())
     if config.init == "auto":
-        return bundle.source.kind == "darknet" and bundle.source.weights is None
+        return bundle.source.weights is None and not masked and _untouched(network)
+    if config.init == "fresh" and masked:
+        raise TrainingError("init: fresh of a model with live masks; remove the masks first, or keep its weights")
     return config.init == "fresh"
+
+
+def _untouched(network: DarknetNetwork) -> bool:
+    """Whether every bias and every normalisation is as it was drawn, which no training and no weights file leaves."""
+    state = network.state_dict()
+    starts = {"running_mean": 0.0, "bias": 0.0, "running_var": 1.0}
+    return all(
+        bool((value == starts[name.rpartition(".")[2]]).all())
+        for name, value in state.items()
+        if name.rpartition(".")[2] in starts
+    )
 
 
 def _fitted(
@@ -85,14 +97,14 @@ def _fitted(
     dataset: DetectionDataset | ClassificationDataset,
     config: TrainConfig,
 ) -> ModelBundle:
-    """A copy of a Darknet bundle whose cfg fits the data and the config."""
+    """A copy of a Darknet bundle whose cfg fits the data and the config, its weights fresh where they should be."""
     cfg = _fitted_cfg(bundle, network, dataset, config)
     class_names = dataset.class_names if config.num_classes == "data" else bundle.task.class_names
+    twin = copy_model(network) if cfg == network.cfg else _rebuilt(cfg, network, config.seed)
+    if _fresh(network, bundle, config):
+        initialise_(twin, seed=config.seed)
     if cfg == network.cfg:
-        return replace(bundle, model=copy_model(network), task=replace(bundle.task, class_names=class_names))
-    twin = DarknetNetwork(cfg, initialize=False)
-    initialise_(twin, seed=config.seed)
-    _take_over(twin, network.state_dict())
+        return replace(bundle, model=twin, task=replace(bundle.task, class_names=class_names))
     source = replace(bundle.source, files={**bundle.source.files, CFG_NAME: write_cfg(cfg)})
     fitted = darknet_bundle(twin, class_names, source)
     return replace(fitted, task=replace(fitted.task, resize=bundle.task.resize))
@@ -120,16 +132,19 @@ def _fitted_cfg(
     return cfg
 
 
-@torch.no_grad()
-def _take_over(network: DarknetNetwork, state: dict[str, Tensor]) -> None:
-    """Copies the tensors whose shape fits."""
-    own = network.state_dict()
+def _rebuilt(cfg: Cfg, network: DarknetNetwork, seed: int) -> DarknetNetwork:
+    """A network of ``cfg`` with the tensors of ``network`` that fit it, the others drawn anew."""
+    twin = DarknetNetwork(cfg, initialize=False)
+    initialise_(twin, seed=seed)
+    own, state = twin.state_dict(), network.state_dict()
     if own.keys() != state.keys():
         name = sorted(own.keys() ^ state.keys())[0]
         raise TrainingError(f"{name}: a model with live masks cannot be fitted to other data; remove the masks first")
-    for name, value in own.items():
-        if state[name].shape == value.shape:
-            value.copy_(state[name])
+    with torch.no_grad():
+        for name, value in own.items():
+            if state[name].shape == value.shape:
+                value.copy_(state[name])
+    return twin
 
 
 def _check_finite(bundle: ModelBundle) -> None:
