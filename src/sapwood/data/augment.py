@@ -96,19 +96,8 @@ def augment(
     Raises:
         ValueError: If there are neither one nor four pictures, a mistake in the program.
     """
-    height, width = size
-    if len(examples) == 1:
-        areas = [(0, 0, width, height)]
-    elif len(examples) == 4:
-        cut_x, cut_y = (round(side * generator.uniform(*_MOSAIC_CUT)) for side in (width, height))
-        areas = [
-            (left, top, right, bottom)
-            for top, bottom in ((0, cut_y), (cut_y, height))
-            for left, right in ((0, cut_x), (cut_x, width))
-        ]
-    else:
-        raise ValueError(f"one picture or four make a training picture; got {len(examples)}")
-    canvas = Image.new("RGB", (width, height), (GREY, GREY, GREY))
+    areas = _areas(len(examples), size, generator)
+    canvas = Image.new("RGB", (size[1], size[0]), (GREY, GREY, GREY))
     parts = []
     for example, area in zip(examples, areas, strict=True):
         view = _view(example.picture.shape[:2], size, resize, config, generator)
@@ -124,6 +113,21 @@ def augment(
     if generator.random() < config.vertical_flip:
         result = mirror(result, axis=0)
     return result
+
+
+def _areas(count: int, size: tuple[int, int], generator: np.random.Generator) -> list[Area]:
+    """The whole canvas for one picture, four quarters around a random cut for four."""
+    height, width = size
+    if count == 1:
+        return [(0, 0, width, height)]
+    if count != 4:
+        raise ValueError(f"one picture or four make a training picture; got {count}")
+    cut_x, cut_y = (round(side * generator.uniform(*_MOSAIC_CUT)) for side in (width, height))
+    return [
+        (left, top, right, bottom)
+        for top, bottom in ((0, cut_y), (cut_y, height))
+        for left, right in ((0, cut_x), (cut_x, width))
+    ]
 
 
 def mirror(example: LabelledPicture, *, axis: int) -> LabelledPicture:

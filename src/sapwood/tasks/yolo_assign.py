@@ -96,17 +96,15 @@ def assign(
     anchors = [anchors_in_pixels(head, stride) for head, stride in zip(heads, strides, strict=True)]
     overlap = shape_overlap(boxes[:, 2:] - boxes[:, :2], torch.cat(anchors))
     wanted = (overlap > threshold) | (overlap == overlap.amax(dim=1, keepdim=True))
+    parts = [part.split([len(own) for own in anchors], dim=1) for part in (overlap, wanted)]
     assignments = []
-    start = 0
-    for head, stride, size, own in zip(heads, strides, map_sizes, anchors, strict=True):
-        columns = slice(start, start + len(own))
-        start += len(own)
-        box, anchor = wanted[:, columns].nonzero(as_tuple=True)
+    for head, stride, size, fits, own in zip(heads, strides, map_sizes, *parts, strict=True):
+        box, anchor = own.nonzero(as_tuple=True)
         box, anchor, row, column = _cells(
             boxes, box, anchor, size, stride, neighbours=head.scale_x_y >= NEIGHBOUR_SCALE
         )
-        place = ((image[box] * len(own) + anchor) * size[0] + row) * size[1] + column
-        kept = _best_of_each(place, overlap[:, columns][box, anchor])
+        place = ((image[box] * len(head.anchors) + anchor) * size[0] + row) * size[1] + column
+        kept = _best_of_each(place, fits[box, anchor])
         box = box[kept]
         assignments.append(Assignment(image[box], anchor[kept], row[kept], column[kept], boxes[box], labels[box]))
     return assignments
