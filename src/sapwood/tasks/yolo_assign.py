@@ -96,7 +96,7 @@ def assign(
     anchors = [anchors_in_pixels(head, stride) for head, stride in zip(heads, strides, strict=True)]
     overlap = shape_overlap(boxes[:, 2:] - boxes[:, :2], torch.cat(anchors))
     wanted = (overlap > threshold) | (overlap == overlap.amax(dim=1, keepdim=True))
-    parts = [part.split([len(own) for own in anchors], dim=1) for part in (overlap, wanted)]
+    parts = [torch.split(part, [len(own) for own in anchors], dim=1) for part in (overlap, wanted)]
     assignments = []
     for head, stride, size, fits, own in zip(heads, strides, map_sizes, *parts, strict=True):
         box, anchor = own.nonzero(as_tuple=True)
