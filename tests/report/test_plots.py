@@ -53,11 +53,11 @@ def test_cases_without_a_level_stand_at_their_zeros(record: dict[str, Any]) -> N
 
 
 def test_latency_marks(record: dict[str, Any]) -> None:
-    record["cases"][1]["latency"] |= {"ratio": 0.6, "ratio_q25": 0.3, "ratio_q75": 0.9}
+    record["cases"][1]["latency"] |= {"ratio": 0.6, "ratio_q25": 0.48, "ratio_q75": 0.72}
     plot = latency_plot(read_record(record))
     assert plot is not None
     assert [label for _, label in plot.ticks] == ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0", "1.2"]
-    assert (plot.bars[0].median, plot.bars[0].low, plot.bars[0].high) == (50.0, 25.0, 75.0)
+    assert (plot.bars[0].median, plot.bars[0].low, plot.bars[0].high) == (50.0, 40.0, 60.0)
     assert plot.bars[0].verdict == "faster"
     assert plot.one == pytest.approx(100 / 1.2, abs=1e-3)
     assert len(plot.bars) == len(record["cases"]) - 1

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Literal
 
 from sapwood.report import formats
-from sapwood.report.record import CaseResult, Comparison, Latency
+from sapwood.report.record import CaseResult, Comparison, Latency, LiveMask
 
 Tone = Literal["good", "mixed", "bad", "plain"]
 
@@ -16,7 +17,9 @@ KEEPS = 0.95
 LOSES = 0.5
 """A case that has less than this share left counts as broken."""
 CLEARLY = 0.05
-"""Times nearer than this to the baseline's, or whose quartiles span it, count as the same time."""
+"""Times nearer than this to the baseline's, or nearer than their own spread, count as the same time."""
+NOISY = 0.1
+"""Where the typical spread of the rounds is wider than this share of the baseline's time, the page says so."""
 
 
 @dataclass(frozen=True)
@@ -48,21 +51,21 @@ def headline(comparison: Comparison) -> Finding:
     return _nothing_faster(timed)
 
 
-def speed(latency: Latency | None) -> Literal["faster", "same", "slower"]:
-    """Says whether a case differs clearly in time from the baseline: by its median and by its quartiles."""
+def speed(latency: Latency | LiveMask | None) -> Literal["faster", "same", "slower"]:
+    """Says whether a time differs clearly from the one it is a ratio to: by more than a little and its own spread."""
     if latency is None:
         return "same"
-    if latency.ratio < 1.0 - CLEARLY and latency.ratio_q75 < 1.0:
+    far = max(CLEARLY, latency.ratio_q75 - latency.ratio_q25)
+    if latency.ratio < 1.0 - far:
         return "faster"
-    if latency.ratio > 1.0 + CLEARLY and latency.ratio_q25 > 1.0:
-        return "slower"
-    return "same"
+    return "slower" if latency.ratio > 1.0 + far else "same"
 
 
 def findings(comparison: Comparison) -> list[Finding]:
     """Returns the sentences below the headline: accuracy family by family, size, live masks, cases that failed."""
     found = [_family_finding(family, cases, comparison) for family, cases in comparison.families().items()]
-    found += [finding for finding in (_size_finding(comparison), _live_mask_finding(comparison)) if finding]
+    more = (_size_finding(comparison), _live_mask_finding(comparison), _noise_finding(comparison))
+    found += [finding for finding in more if finding]
     failed = [case for case in comparison.cases if not case.done]
     if failed:
         names = "; ".join(f"{case.name}: {case.error}" for case in failed)
@@ -154,10 +157,22 @@ def _live_mask_finding(comparison: Comparison) -> Finding | None:
     live = comparison.live_mask
     if live is None:
         return None
-    slower = live.ratio > 1.0 + CLEARLY and live.ratio_q25 > 1.0
+    slower = speed(live) == "slower"
     verdict = "A live mask costs time on every pass" if slower else "A live mask costs no measurable time"
     text = f"{verdict}: {formats.times(live.ratio)} the time of the same zeros made permanent ({live.case})."
     return Finding("Live masks", text, "bad" if slower else "plain")
+
+
+def _noise_finding(comparison: Comparison) -> Finding | None:
+    """That the machine was not quiet, where the rounds of a typical case say so."""
+    spreads = [case.latency.ratio_q75 - case.latency.ratio_q25 for case in comparison.candidates if case.latency]
+    if not spreads or median(spreads) <= NOISY:
+        return None
+    text = (
+        f"The machine was busy: half of a typical case's rounds span {formats.percent(median(spreads))} of the "
+        "unpruned network's time. Differences below that mean nothing; time again on a quiet machine."
+    )
+    return Finding("Timing noise", text, "mixed")
 
 
 def _plural(number: int, noun: str) -> str:
