@@ -109,6 +109,9 @@ def test_live_masks(record: dict[str, Any]) -> None:
     assert by_subject(record)["Live masks"].text.startswith("A live mask costs time on every pass: 1.31×")
     record["live_mask"] |= {"ratio": 1.02, "ratio_q25": 0.98, "ratio_q75": 1.05}
     assert by_subject(record)["Live masks"].text.startswith("A live mask costs no measurable time: 1.02×")
+    record["live_mask"] |= {"ratio": 1.8, "ratio_q25": 1.2, "ratio_q75": 2.2}
+    expected = "What a live mask costs cannot be told from noise: 1.80×, half of the rounds between 1.20 and 2.20."
+    assert by_subject(record)["Live masks"].text == expected
 
 
 def test_a_busy_machine_is_told(record: dict[str, Any]) -> None:

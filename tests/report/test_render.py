@@ -139,6 +139,27 @@ def test_record_reads_back_as_it_was_written(record: dict[str, Any]) -> None:
     assert dump_record(read_record(record)) == record
 
 
+@pytest.mark.parametrize(
+    ("spec", "title"),
+    [
+        ("/home/me/yolov3-tiny.cfg", "yolov3-tiny.cfg"),
+        ("C:\\nets\\tiny.cfg", "C:\\nets\\tiny.cfg"),
+        ("torchvision:resnet18", "torchvision:resnet18"),
+        ("runs/masked/", "masked"),
+    ],
+)
+def test_titles_leave_folders_out(record: dict[str, Any], spec: str, title: str) -> None:
+    record["model"]["spec"] = spec
+    text = words(render_compare(record))
+    assert f"{title} on coco val, 64 pictures" in text
+    assert f"Model {spec}, weights yolov3-tiny.weights" in text
+
+
+def test_sizes_among_the_conditions_have_units(record: dict[str, Any]) -> None:
+    record["conditions"]["memory_bytes"] = 16_400_000_000
+    assert "Memory 16.4 GB" in words(render_compare(record))
+
+
 def test_only_a_baseline(record: dict[str, Any]) -> None:
     record["cases"] = record["cases"][:1]
     record["live_mask"] = None

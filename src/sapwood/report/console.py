@@ -31,7 +31,7 @@ def compare_table(record: Mapping[str, Any]) -> Table:
     """
     comparison = read_record(record)
     primary, *others = view.metric_names(comparison)
-    table = Table(title=f"{comparison.model.spec} on {comparison.data.name}, {comparison.data.num_images} pictures")
+    table = Table(title=f"{comparison.model.title} on {comparison.data.name}, {comparison.data.num_images} pictures")
     table.add_column("case", overflow="fold")
     for title in ("zeros", primary, "", *others, "non-zeros", "file", "MACs non-zero", "time", "half of the rounds"):
         table.add_column(title, justify="right", no_wrap=True)

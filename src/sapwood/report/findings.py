@@ -103,7 +103,7 @@ def _nothing_faster(timed: Sequence[CaseResult]) -> Finding:
 def _without_times(comparison: Comparison) -> Finding:
     done = [case for case in comparison.candidates if case.done and case.value is not None]
     if not done or comparison.baseline.value is None:
-        return Finding("Accuracy", f"{_plural(len(comparison.cases), 'case')} of {comparison.model.spec}.")
+        return Finding("Accuracy", f"{_plural(len(comparison.cases), 'case')} of {comparison.model.title}.")
     keeping = [case for case in done if (retained(case, comparison) or 0.0) >= KEEPS]
     if not keeping:
         return Finding("Accuracy", f"No case keeps {KEEPS:.0%} of the unpruned {comparison.primary}.", "bad")
@@ -157,10 +157,16 @@ def _live_mask_finding(comparison: Comparison) -> Finding | None:
     live = comparison.live_mask
     if live is None:
         return None
-    slower = speed(live) == "slower"
-    verdict = "A live mask costs time on every pass" if slower else "A live mask costs no measurable time"
-    text = f"{verdict}: {formats.times(live.ratio)} the time of the same zeros made permanent ({live.case})."
-    return Finding("Live masks", text, "bad" if slower else "plain")
+    ratio, spread = (
+        formats.times(live.ratio),
+        f"half of the rounds between {live.ratio_q25:.2f} and {live.ratio_q75:.2f}",
+    )
+    against = f"the time of the same zeros made permanent ({live.case})"
+    if speed(live) == "slower":
+        return Finding("Live masks", f"A live mask costs time on every pass: {ratio} {against}.", "bad")
+    if live.ratio_q75 - live.ratio_q25 > NOISY:
+        return Finding("Live masks", f"What a live mask costs cannot be told from noise: {ratio}, {spread}.")
+    return Finding("Live masks", f"A live mask costs no measurable time: {ratio} {against}.")
 
 
 def _noise_finding(comparison: Comparison) -> Finding | None:

@@ -170,6 +170,15 @@ class ModelInfo(_Part):
     input_size: tuple[int, int]
     num_classes: Count
 
+    @property
+    def title(self) -> str:
+        """The specification without the folders in front."""
+        return (
+            self.spec
+            if ":" in self.spec
+            else self.spec.rstrip("/\\").replace("\\", "/").rpartition("/")[2] or self.spec
+        )
+
 
 class DataInfo(_Part):
     """Which pictures it was measured on."""

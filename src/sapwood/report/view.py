@@ -136,8 +136,8 @@ def conditions(comparison: Comparison) -> tuple[tuple[str, str], ...]:
         ("Command", comparison.command),
         ("Date", comparison.date),
         ("Sapwood", comparison.sapwood),
-        *((_words(name), _text(value)) for name, value in comparison.conditions.items()),
-        *((_words(name), _text(value)) for name, value in comparison.settings.items()),
+        *(_condition(name, value) for name, value in comparison.conditions.items()),
+        *(_condition(name, value) for name, value in comparison.settings.items()),
     ]
     return tuple((name, text) for name, text in rows if text)
 
@@ -218,6 +218,13 @@ def _metric(case: CaseResult, comparison: Comparison, name: str) -> tuple[str, s
 def _words(name: str) -> str:
     text = name.replace("_", " ")
     return text[:1].upper() + text[1:]
+
+
+def _condition(name: str, value: Any) -> tuple[str, str]:
+    """A condition in words; sizes, which are noted in bytes, in units a person reads."""
+    if name.endswith("_bytes") and isinstance(value, int):
+        return _words(name.removesuffix("_bytes")), f"{formats.count(value)}B"
+    return _words(name), _text(value)
 
 
 def _text(value: Any) -> str:

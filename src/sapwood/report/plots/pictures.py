@@ -15,17 +15,26 @@ MOST_CAPTIONED = 8
 
 
 @dataclass(frozen=True)
+class Label:
+    """A box's class and score, and the rectangle they stand in, in the picture's pixels."""
+
+    text: str
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
 class Box:
-    """A box in the picture's pixels, with its label's place and colour."""
+    """A box in the picture's pixels, its colour, and its label where there was room for one."""
 
     x: float
     y: float
     width: float
     height: float
-    label: str
-    label_y: float
-    label_width: float
     color: int
+    label: Label | None
 
 
 @dataclass(frozen=True)
@@ -54,14 +63,13 @@ def picture_rows(comparison: Comparison) -> tuple[PictureRow, ...]:
     rows = []
     for number, picture in enumerate(comparison.pictures):
         dense = _result(comparison.baseline, picture.id)
-        font_size = max(picture.width, picture.height) / 22
         colors = _colors(comparison, picture.id)
         shots = tuple(
-            _shot(case, result, dense, colors, font_size)
+            _shot(case, result, dense, colors, picture)
             for case in comparison.cases
             if (result := _result(case, picture.id)) is not None
         )
-        rows.append(PictureRow(picture, f"picture-{number}", round(font_size, 1), shots))
+        rows.append(PictureRow(picture, f"picture-{number}", _font_size(picture), shots))
     return tuple(rows)
 
 
@@ -80,28 +88,52 @@ def _colors(comparison: Comparison, picture_id: str) -> dict[str, int]:
 
 
 def _shot(
-    case: CaseResult, result: PictureResult, dense: PictureResult | None, colors: dict[str, int], font_size: float
+    case: CaseResult, result: PictureResult, dense: PictureResult | None, colors: dict[str, int], picture: ShownPicture
 ) -> Shot:
-    boxes = tuple(_box(found, colors[found.class_name], font_size) for found in reversed(result.found) if found.box)
+    font_size = _font_size(picture)
+    boxes = _boxes(result.found, colors, picture, font_size)
     verdict, tone = _against(result, dense)
     return Shot(case.name, boxes, _caption(result.found), verdict, tone)
 
 
-def _box(found: Found, color: int, font_size: float) -> Box:
+def _font_size(picture: ShownPicture) -> float:
+    """Letters that can be read where the picture is a third of a page wide."""
+    return round(max(picture.width, picture.height) / 25, 1)
+
+
+def _boxes(found: Sequence[Found], colors: dict[str, int], picture: ShownPicture, font_size: float) -> tuple[Box, ...]:
+    """The boxes, the best score last so that it is drawn on top; the best scores choose their labels' places first."""
+    boxes: list[Box] = []
+    taken: list[Label] = []
+    for entry in found:
+        if entry.box is None:
+            continue
+        label = _free_label(entry, picture, font_size, taken)
+        taken += [label] if label else []
+        left, top, right, bottom = entry.box
+        width, height = max(0.0, right - left), max(0.0, bottom - top)
+        color = colors[entry.class_name]
+        boxes.append(Box(round(left, 1), round(top, 1), round(width, 1), round(height, 1), color, label))
+    return tuple(reversed(boxes))
+
+
+def _free_label(found: Found, picture: ShownPicture, font_size: float, taken: Sequence[Label]) -> Label | None:
+    """A label above its box, else inside it, else below; None where all of these would hide another label."""
     assert found.box is not None
-    left, top, right, bottom = found.box
-    label = f"{found.class_name} {found.score:.2f}"
-    above = top - 1.25 * font_size
-    return Box(
-        x=round(left, 1),
-        y=round(top, 1),
-        width=round(max(0.0, right - left), 1),
-        height=round(max(0.0, bottom - top), 1),
-        label=label,
-        label_y=round(above if above >= 0.0 else max(0.0, top), 1),
-        label_width=round((0.58 * len(label) + 0.6) * font_size, 1),
-        color=color,
-    )
+    left, top, _, bottom = found.box
+    text = f"{found.class_name} {found.score:.2f}"
+    width, height = (0.58 * len(text) + 0.6) * font_size, 1.25 * font_size
+    x = max(0.0, min(left, picture.width - width))
+    for y in (top - height, top, bottom - height, bottom):
+        label = Label(text, round(x, 1), round(y, 1), round(width, 1), round(height, 1))
+        if 0.0 <= y <= picture.height - height and not any(_overlap(label, other) for other in taken):
+            return label
+    return None
+
+
+def _overlap(first: Label, second: Label) -> bool:
+    apart = first.x + first.width <= second.x or second.x + second.width <= first.x
+    return not (apart or first.y + first.height <= second.y or second.y + second.height <= first.y)
 
 
 def _caption(found: Sequence[Found]) -> str:
