@@ -180,6 +180,12 @@ def test_without_times_pictures_and_classes(record: dict[str, Any]) -> None:
     assert "Class by class" not in text
 
 
+def test_notes_stand_under_their_case(record: dict[str, Any]) -> None:
+    record["cases"][1]["notes"] = ["a.weight: the layer has none", "b.weight: all 8 values are masked"]
+    text = words(render_compare(record))
+    assert text.count("a.weight: the layer has none; b.weight: all 8 values are masked") == 1
+
+
 def test_failed_cases_say_why(record: dict[str, Any]) -> None:
     failed = {"name": "mine", "kind": "mask", "family": "mine", "level": 0.3, "error": "MaskError: no layer fits 'x*'"}
     record["cases"].append(failed)

@@ -217,7 +217,7 @@ def _metric(case: CaseResult, comparison: Comparison, name: str) -> tuple[str, s
 
 def _words(name: str) -> str:
     text = name.replace("_", " ")
-    return text[:1].upper() + text[1:]
+    return text.upper() if text in {"cpu", "os"} else text[:1].upper() + text[1:]
 
 
 def _condition(name: str, value: Any) -> tuple[str, str]:
