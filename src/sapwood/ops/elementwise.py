@@ -31,11 +31,7 @@ def _elementwise(context: Context, call: Call) -> None:
 
 for _name in (*UNARY, *BINARY):
     rule(_name, f"{_name}_")(_elementwise)
-
-
-@rule("_prelu_kernel", "prelu", "_weight_norm_interface")
-def _prelu(context: Context, call: Call) -> None:
-    _elementwise(context, call)
+rule("_prelu_kernel", "prelu", "_weight_norm_interface")(_elementwise)
 
 
 @rule("glu")

@@ -8,7 +8,8 @@ from sapwood.ops.atoms import fixed_axis
 from sapwood.ops.call import Call
 from sapwood.ops.context import Context, bound, rule
 
-POSITIONAL = frozenset({"aten.argmax", "aten.argmin", "aten.topk", "aten.sort", "aten.median"})
+POSITIONAL = frozenset({"aten.argmax", "aten.argmin", "aten.median"})
+"""Reductions whose result names positions, so these may not move."""
 
 
 @rule(
@@ -25,10 +26,7 @@ def _reduce(context: Context, call: Call) -> None:
         return
     dims = values.get("dim", None)
     chosen = list(range(len(axes))) if dims is None or dims == [] else _normalised(dims, len(axes))
-    returns_indices = call.name in POSITIONAL or (
-        len(call.tensor_outputs()) == 2 and call.name in {"aten.max", "aten.min"}
-    )
-    if returns_indices and call.name in POSITIONAL:
+    if call.name in POSITIONAL:
         context.fix([axes[dim] for dim in chosen], call)
     keep = bool(values.get("keepdim", False))
     result = [fixed_axis(1) if dim in chosen else axis for dim, axis in enumerate(axes) if keep or dim not in chosen]
