@@ -103,3 +103,20 @@ def test_zero_sparsity_removes_nothing() -> None:
 def test_a_sparsity_out_of_range_is_refused(sparsity: float) -> None:
     with pytest.raises(ConfigError, match=r"sparsity .*; expected a number in \[0, 1\)"):
         Target(sparsity=sparsity)
+
+
+class Loudest(nn.Module):
+    """Returns the position of the loudest channel, which pruning must not renumber."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 16, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(x).max(dim=1)[1]
+
+
+def test_positions_of_a_maximum_that_are_used_stay() -> None:
+    pruned = prune(Loudest(), torch.randn(1, 3, 8, 8), target=Target(sparsity=0.5))
+    assert pruned.model.conv.weight.shape == (16, 3, 3, 3)
+    assert any("aten.max" in entry.reason for entry in pruned.unpruned)

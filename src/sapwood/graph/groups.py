@@ -115,6 +115,7 @@ def build_groups(
             reason, inputs_too = fixed[call.index]
             tensors = [*call.tensor_outputs(), *(call.tensor_inputs() if inputs_too else [])]
             context.freeze([axis for tensor in tensors for axis in context.axes(tensor)], reason)
+    _freeze_used_positions(graph, context)
     for reference in graph.outputs:
         context.freeze(context.axes(reference), "is an output of the model")
     for cut in context.equal_parts:
@@ -129,6 +130,15 @@ def _owned_references(graph: Graph, owned: Mapping[int, tuple[str, ...]]) -> dic
     return {
         reference.id: reference for call in graph.calls for reference in call.tensor_inputs() if reference.id in owned
     }
+
+
+def _freeze_used_positions(graph: Graph, context: Context) -> None:
+    """Where a maximum's positions are used, and not only its values, the positions may not move."""
+    used = {ref.id for call in graph.calls for ref in call.tensor_inputs()} | {ref.id for ref in graph.outputs}
+    for call in graph.calls:
+        outputs = call.tensor_outputs()
+        if call.name in {"aten.max", "aten.min"} and len(outputs) == 2 and outputs[1].id in used:
+            context.fix([context.axes(call.args[0])[int(call.args[1])]], call)
 
 
 def _freeze_requested(
