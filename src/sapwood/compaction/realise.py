@@ -6,14 +6,15 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from sapwood.compaction.apply import apply_plan
 from sapwood.compaction.attributes import fix_known_attributes_
+from sapwood.compaction.cuts import make_cuts
 from sapwood.compaction.expect import Expectation
 from sapwood.compaction.follow import Divergence
-from sapwood.compaction.plan import Plan, Rescale, make_cuts
 from sapwood.compaction.repair import repair_
 from sapwood.compaction.rescale import attention_changes, producers
 from sapwood.graph import Analysis
+from sapwood.models.apply_plan import apply_plan
+from sapwood.models.plan import Plan, Rescale
 from sapwood.ops import Axis, Call
 from sapwood.types import ExampleInputs
 

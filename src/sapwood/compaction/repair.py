@@ -14,9 +14,9 @@ from torch import nn
 
 from sapwood.compaction.expect import Expectation
 from sapwood.compaction.follow import Divergence, Followed, follow
-from sapwood.compaction.places import Place, integers
-from sapwood.compaction.plan import AttributeEdit
 from sapwood.graph import Analysis
+from sapwood.models.places import Place, integers
+from sapwood.models.plan import AttributeEdit
 from sapwood.ops import Call
 from sapwood.types import ExampleInputs
 

@@ -14,8 +14,8 @@ import torch
 
 from sapwood.compaction.expect import Expectation
 from sapwood.compaction.follow import ScalarChange
-from sapwood.compaction.plan import Rescale
 from sapwood.graph import Analysis
+from sapwood.models.plan import Rescale
 from sapwood.ops import Call, TensorRef
 
 MOVES = frozenset(

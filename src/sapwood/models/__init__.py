@@ -7,10 +7,27 @@ from sapwood.models import darknet_loader as darknet_loader
 from sapwood.models import factory_loader as factory_loader
 from sapwood.models import timm_loader as timm_loader
 from sapwood.models import torchvision_loader as torchvision_loader
+from sapwood.models.apply_plan import apply_plan
 from sapwood.models.builtin_loader import builtin_file
 from sapwood.models.copying import copy_model
 from sapwood.models.live_masks import live_masks
+from sapwood.models.plan import AttributeEdit, Cut, Plan, Rescale, Shift
 from sapwood.models.saved import load_saved, save_model
 from sapwood.models.spec import LOADERS, Loader, load_model
 
-__all__ = ["LOADERS", "Loader", "builtin_file", "copy_model", "live_masks", "load_model", "load_saved", "save_model"]
+__all__ = [
+    "LOADERS",
+    "AttributeEdit",
+    "Cut",
+    "Loader",
+    "Plan",
+    "Rescale",
+    "Shift",
+    "apply_plan",
+    "builtin_file",
+    "copy_model",
+    "live_masks",
+    "load_model",
+    "load_saved",
+    "save_model",
+]

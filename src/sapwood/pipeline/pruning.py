@@ -14,9 +14,7 @@ from torch.utils._pytree import tree_map
 from sapwood.allocation import uniform
 from sapwood.compaction import (
     Obstacle,
-    Plan,
     Realised,
-    apply_plan,
     realise,
     reference_outputs,
     relative_error,
@@ -25,7 +23,7 @@ from sapwood.criteria import norm_scores
 from sapwood.errors import CheckFailedError, ConfigError
 from sapwood.graph import Analysis, Unpruned, build_groups, call_model, output_tensors, plain_kernels, trace
 from sapwood.masks.select import removed_units
-from sapwood.models import copy_model
+from sapwood.models import Plan, apply_plan, copy_model
 from sapwood.ops import Axis, Graph
 from sapwood.types import ExampleInputs
 

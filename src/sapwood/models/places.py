@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from sapwood.compaction.plan import AttributeEdit
+from sapwood.models.plan import AttributeEdit
 
 
 @dataclass(frozen=True, order=True)

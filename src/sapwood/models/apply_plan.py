@@ -8,10 +8,10 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from sapwood.compaction.places import Place
-from sapwood.compaction.plan import AttributeEdit, Cut, Plan, Rescale
 from sapwood.errors import ShapeError
-from sapwood.models import copy_model
+from sapwood.models.copying import copy_model
+from sapwood.models.places import Place
+from sapwood.models.plan import AttributeEdit, Cut, Plan, Rescale, Shift
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -31,6 +31,7 @@ def apply_plan(model: Model, plan: Plan) -> Model:
     """
     compact = copy_model(model)
     rescale_(compact, plan.rescales)
+    shift_(compact, plan.shifts)
     cut_tensors_(compact, plan.cuts, plan.aliases)
     set_attributes_(compact, plan.attributes)
     return compact
@@ -83,6 +84,18 @@ def rescale_(model: nn.Module, rescales: Iterable[Rescale]) -> None:
             raise ShapeError(f"the plan names {rescale.tensor}; the model holds None there")
         with torch.no_grad():
             tensor[list(rescale.rows)] *= rescale.factor
+
+
+def shift_(model: nn.Module, shifts: Iterable[Shift]) -> None:
+    """Adds values to parameters and buffers, before anything is cut; a bias that is not there is made."""
+    for shift in shifts:
+        table, leaf = _owner(model, shift.tensor)
+        tensor = table[leaf]
+        if tensor is None:
+            weight = model.get_parameter(f"{shift.tensor.rpartition('.')[0]}.weight".lstrip("."))
+            tensor = table[leaf] = nn.Parameter(weight.new_zeros(len(shift.values)))
+        with torch.no_grad():
+            tensor += torch.tensor(shift.values, dtype=tensor.dtype, device=tensor.device)
 
 
 def set_attributes_(model: nn.Module, edits: Iterable[AttributeEdit]) -> None:

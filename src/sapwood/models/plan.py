@@ -6,11 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from sapwood.graph import Analysis, alive_rows
-from sapwood.ops import Axis
-
 
 @dataclass(frozen=True)
 class Cut:
@@ -62,21 +57,26 @@ class Rescale:
 
 
 @dataclass(frozen=True)
+class Shift:
+    """Values added to a parameter or buffer of one dimension, in the dense model's rows, before anything is cut.
+
+    A ``bias`` that the module does not have yet is made, so that a constant can be folded into it.
+
+    Attributes:
+        tensor: Name of the parameter or buffer.
+        values: One value a row of the dense tensor.
+    """
+
+    tensor: str
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Plan:
-    """Everything that turns the dense model into the compact one; see :func:`sapwood.compaction.apply_plan`."""
+    """Everything that turns the dense model into the compact one; see :func:`sapwood.models.apply_plan`."""
 
     cuts: tuple[Cut, ...] = ()
     attributes: tuple[AttributeEdit, ...] = ()
     rescales: tuple[Rescale, ...] = ()
+    shifts: tuple[Shift, ...] = ()
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-
-def make_cuts(analysis: Analysis, removed: Axis) -> tuple[Cut, ...]:
-    """What stays of every tensor when the units ``removed`` go."""
-    cuts = []
-    for name, axes in analysis.axes.items():
-        for dim, axis in enumerate(axes):
-            alive = alive_rows(analysis.context.atoms, axis, removed)
-            if not alive.all():
-                cuts.append(Cut(name, dim, len(axis), tuple(np.flatnonzero(alive).tolist())))
-    return tuple(cuts)
