@@ -2,13 +2,15 @@
 
 from sapwood.compaction.expect import Expectation
 from sapwood.compaction.realise import Obstacle, Realised, realise
-from sapwood.compaction.verify import reference_outputs, relative_error
+from sapwood.compaction.verify import lively_, reference_outputs, relative_error, telling
 
 __all__ = [
     "Expectation",
     "Obstacle",
     "Realised",
+    "lively_",
     "realise",
     "reference_outputs",
     "relative_error",
+    "telling",
 ]

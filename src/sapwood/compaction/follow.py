@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_flatten
 
 from sapwood.compaction.expect import Expectation
 from sapwood.graph import Analysis, call_model, plain_kernels
-from sapwood.ops import Call, TensorRef
+from sapwood.ops import Call, TensorRef, same_op
 from sapwood.types import ExampleInputs
 
 
@@ -89,7 +89,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         call = self.current
-        if self.strayed is None and call.op is not func:
+        if self.strayed is None and not same_op(call, func):
             self.strayed = Divergence(call, [self._expectation.shape(ref) for ref in call.tensor_outputs()], str(func))
         if self.strayed is None:
             self._compare_scalars(call, args, kwargs or {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from sapwood.compaction.expect import Expectation
 from sapwood.graph import Analysis, call_model, output_tensors, plain_kernels
-from sapwood.ops import Call, TensorRef
+from sapwood.ops import Call, TensorRef, same_op
 from sapwood.types import ExampleInputs
 
 CONTRACTIONS = {
@@ -64,7 +65,7 @@ class MaskedReference(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _run(self, func: Any, args: Any, kwargs: Any) -> Any:
         call = self._calls[self._next]
-        if call.op is not func:
+        if not same_op(call, func):
             raise RuntimeError(f"the dense model did {func} where it did {call} before; it does not repeat itself")
         self._next += 1
         if call.name in CONTRACTIONS:
@@ -124,17 +125,45 @@ class MaskedReference(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def relative_error(found: list[Tensor], wanted: list[Tensor]) -> float:
-    """The largest absolute difference over the largest absolute value, over all outputs."""
-    if len(found) != len(wanted):
-        return float("inf")
+    """The largest absolute difference over the largest absolute value, over all outputs.
+
+    Infinite where shapes or whole numbers differ, where values are not finite, or where there is nothing to compare
+    (see :func:`telling`).
+    """
+    if len(found) != len(wanted) or not telling(wanted):
+        return math.inf
     worst, scale = 0.0, 0.0
     for one, other in zip(found, wanted, strict=True):
         if one.shape != other.shape:
-            return float("inf")
-        if other.numel() and other.dtype.is_floating_point:
-            worst = max(worst, float((one - other).abs().max()))
+            return math.inf
+        if not other.dtype.is_floating_point:
+            if not torch.equal(one, other):
+                return math.inf
+        elif other.numel():
+            worst = max(worst, float((one - other).abs().max().nan_to_num(nan=math.inf)))
             scale = max(scale, float(other.abs().max()))
     return worst / scale if scale else worst
+
+
+def telling(outputs: list[Tensor]) -> bool:
+    """Whether comparing with ``outputs`` can tell anything: they are finite and not all zero."""
+    return all(bool(tensor.isfinite().all()) for tensor in outputs) and any(bool(tensor.any()) for tensor in outputs)
+
+
+def lively_(model: nn.Module) -> None:
+    """Gives every parameter values with which no output vanishes or overflows; what is proven then is the structure."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if not parameter.dtype.is_floating_point:
+                continue
+            if parameter.dim() < 2:
+                parameter.uniform_(0.5, 1.5, generator=generator)
+            else:
+                parameter.normal_(0.0, max(parameter[0].numel(), 1) ** -0.5, generator=generator)
+        for buffer in model.buffers():
+            if buffer.dtype.is_floating_point and not bool(buffer.isfinite().all()):
+                buffer.uniform_(0.5, 1.5, generator=generator)
 
 
 def reference_outputs(

@@ -11,11 +11,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
+from sapwood.graph.skeleton import new_tensors_like
 from sapwood.ops.call import Call, Graph, TensorRef
 from sapwood.types import ExampleInputs
+
+SHORTER = frozenset({torch.float32, torch.float16, torch.bfloat16})
 
 _OWN_FOLDER = str(Path(__file__).resolve().parents[1])
 _TORCH_FOLDER = str(Path(torch.__file__).resolve().parent)
@@ -112,8 +116,13 @@ def output_tensors(value: Any) -> list[Tensor]:
 
 @contextmanager
 def plain_kernels(model: nn.Module) -> Iterator[None]:
-    """Runs without gradients and without the fused kernels that hide a layer's inside (attention, recurrent layers)."""
+    """Runs without gradients and without the fused kernels that hide a layer's inside (attention, recurrent layers).
+
+    Tensors that the code makes are made where the parameters are; casts to float32 or less keep float64.
+    """
     with ExitStack() as stack:
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        stack.enter_context(new_tensors_like(model))
         fastpath = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)
         stack.callback(torch.backends.mha.set_fastpath_enabled, fastpath)
@@ -122,7 +131,18 @@ def plain_kernels(model: nn.Module) -> Iterator[None]:
             torch._C._set_mkldnn_enabled(False)
             stack.callback(torch._C._set_mkldnn_enabled, onednn)
         stack.enter_context(torch.no_grad())
+        stack.enter_context(_KeepDouble())  # type: ignore[no-untyped-call]
         yield
+
+
+class _KeepDouble(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Makes float64 of every other floating type that code asks for, so that a check in float64 stays one."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if kwargs.get("dtype") in SHORTER:
+            kwargs = {**kwargs, "dtype": torch.float64}
+        return func(*args, **kwargs)
 
 
 def trace(model: nn.Module, example_inputs: ExampleInputs) -> Graph:
