@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 from sapwood.compaction.expect import Expectation
-from sapwood.graph import Analysis, call_model, output_tensors, plain_kernels
+from sapwood.graph import Analysis, Decisions, call_model, output_tensors, plain_kernels
 from sapwood.ops import Call, TensorRef, same_op
 from sapwood.types import ExampleInputs
 
@@ -47,8 +48,9 @@ BATCH_NORMS = frozenset({"aten.native_batch_norm"})
 class MaskedReference(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Runs the dense model with the removed channels silenced wherever they are read."""
 
-    def __init__(self, analysis: Analysis, expectation: Expectation) -> None:
+    def __init__(self, analysis: Analysis, expectation: Expectation, decisions: Decisions) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._decisions = decisions
         self._calls = analysis.graph.calls
         self._expectation = expectation
         self._next = 0
@@ -68,6 +70,9 @@ class MaskedReference(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not same_op(call, func):
             raise RuntimeError(f"the dense model did {func} where it did {call} before; it does not repeat itself")
         self._next += 1
+        chosen = self._decisions.again(call.index, (args, kwargs))
+        if chosen is not None:
+            return chosen
         if call.name in CONTRACTIONS:
             args = list(args)
             for position in CONTRACTIONS[call.name]:
@@ -166,9 +171,37 @@ def lively_(model: nn.Module) -> None:
                 buffer.uniform_(0.5, 1.5, generator=generator)
 
 
+class _SameDecisions(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Takes the choices of another run, for as long as the same calls are made."""
+
+    def __init__(self, analysis: Analysis, decisions: Decisions) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._calls = iter(analysis.graph.calls)
+        self._decisions = decisions
+        self._same = True
+        self._kept_alive: list[Any] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        call = next(self._calls, None) if self._same else None
+        self._same = call is not None and same_op(call, func)
+        chosen = self._decisions.again(call.index, (args, kwargs or {})) if call is not None and self._same else None
+        result = func(*args, **(kwargs or {})) if chosen is None else chosen
+        self._kept_alive.append(result)  # as the recorder does
+        return result
+
+
 def reference_outputs(
-    model: nn.Module, inputs: ExampleInputs, analysis: Analysis, expectation: Expectation
+    model: nn.Module, inputs: ExampleInputs, analysis: Analysis, expectation: Expectation, decisions: Decisions
 ) -> list[Tensor]:
     """What the dense ``model`` returns with the removed channels silenced."""
-    with plain_kernels(model), MaskedReference(analysis, expectation):
+    with plain_kernels(model), MaskedReference(analysis, expectation, decisions):
+        return output_tensors(call_model(model, inputs))
+
+
+def compact_outputs(model: nn.Module, inputs: ExampleInputs, analysis: Analysis, decisions: Decisions) -> list[Tensor]:
+    """What the compact ``model`` returns, choosing as the recorded run did where it chooses between the same values."""
+    with ExitStack() as stack:
+        stack.enter_context(plain_kernels(model))
+        if analysis.graph.reads_values:
+            stack.enter_context(_SameDecisions(analysis, decisions))
         return output_tensors(call_model(model, inputs))

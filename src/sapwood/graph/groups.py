@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from sapwood.ops import ALWAYS, Atoms, Axis, Call, Context, EqualParts, Graph, TensorRef, apply_rule
+from sapwood.ops import ALWAYS, NEVER_CHANNELS, Atoms, Axis, Call, Context, EqualParts, Graph, TensorRef, apply_rule
 
 Flags: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
 
@@ -178,8 +178,9 @@ def _collect(
             for number, column in enumerate(axis.T):
                 for root in np.intersect1d(column, roots[~held]).tolist():
                     where[root].append((name, dim, number))
-            if held.all() and name in parameters:
-                unpruned.append(Unpruned(name, dim, atoms.frozen_reason(int(roots[0])) or "unknown"))
+            reason = atoms.frozen_reason(int(roots[0])) if held.all() else None
+            if reason is not None and reason != NEVER_CHANNELS and name in parameters:
+                unpruned.append(Unpruned(name, dim, reason))
     groups = _groups_by_signature(axes, where, parameters)
     return Analysis(
         graph=graph,

@@ -15,6 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
+from sapwood.graph.decisions import Decisions
 from sapwood.graph.skeleton import new_tensors_like
 from sapwood.ops.call import Call, Graph, TensorRef
 from sapwood.types import ExampleInputs
@@ -28,8 +29,9 @@ _TORCH_FOLDER = str(Path(torch.__file__).resolve().parent)
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Numbers tensors by identity and keeps every call."""
 
-    def __init__(self) -> None:
+    def __init__(self, decisions: Decisions | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._decisions = decisions
         self.calls: list[Call] = []
         self.constants: list[TensorRef] = []
         self.module_stack: list[str] = []
@@ -55,6 +57,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         leaves = tree_flatten(result)[0]
         outputs = tuple(self.ref(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves)
         modules = tuple(self.module_stack)
+        if self._decisions is not None:
+            self._decisions.keep(len(self.calls), str(func.overloadpacket), (args, kwargs), result)
         self.calls.append(Call(len(self.calls), func, seen_args, seen_kwargs, outputs, modules, _caller()))
         return result
 
@@ -145,7 +149,7 @@ class _KeepDouble(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **kwargs)
 
 
-def trace(model: nn.Module, example_inputs: ExampleInputs) -> Graph:
+def trace(model: nn.Module, example_inputs: ExampleInputs, *, decisions: Decisions | None = None) -> Graph:
     """Runs ``model`` once and records every ATen call.
 
     The model runs as it is (put it into eval mode and pass a copy where that matters); parameters are found by
@@ -154,6 +158,7 @@ def trace(model: nn.Module, example_inputs: ExampleInputs) -> Graph:
     Args:
         model: Any module.
         example_inputs: A tensor, a tuple of positional or a dict of keyword arguments.
+        decisions: Takes what the run chooses on values.
 
     Returns:
         The recorded run.
@@ -163,7 +168,7 @@ def trace(model: nn.Module, example_inputs: ExampleInputs) -> Graph:
         >>> [call.name for call in graph.calls]
         ['aten.t', 'aten.addmm']
     """
-    recorder = _Recorder()
+    recorder = _Recorder(decisions)
     parameters = _names(recorder, model.named_parameters(remove_duplicate=False))
     buffers = _names(recorder, model.named_buffers(remove_duplicate=False))
     inputs = tuple(recorder.ref(tensor) for tensor in output_tensors(example_inputs))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 
+from sapwood.graph.decisions import Decisions
 from sapwood.graph.record import trace
 from sapwood.graph.skeleton import shapes_of, skeleton
 from sapwood.models import copy_model
@@ -23,11 +24,13 @@ class Structure:
             at any.
         inputs: Example inputs of the same kind.
         graph: The recorded run.
+        decisions: What it chose on values.
     """
 
     model: nn.Module
     inputs: ExampleInputs
     graph: Graph
+    decisions: Decisions = field(default_factory=Decisions)
 
 
 def without_values(model: nn.Module, inputs: ExampleInputs) -> Structure | None:
@@ -43,4 +46,5 @@ def without_values(model: nn.Module, inputs: ExampleInputs) -> Structure | None:
 def with_values(model: nn.Module, inputs: ExampleInputs) -> Structure:
     """Records a real run of ``model``, which is in float64 already."""
     twin = copy_model(model)
-    return Structure(twin, inputs, trace(twin, inputs))
+    decisions = Decisions()
+    return Structure(twin, inputs, trace(twin, inputs, decisions=decisions), decisions)

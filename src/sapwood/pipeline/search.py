@@ -12,7 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from sapwood.compaction import Obstacle, Realised, lively_, realise, reference_outputs, relative_error, telling
+from sapwood.compaction import (
+    Obstacle,
+    Realised,
+    compact_outputs,
+    lively_,
+    realise,
+    reference_outputs,
+    relative_error,
+    telling,
+)
 from sapwood.compaction.cuts import make_cuts
 from sapwood.errors import CheckFailedError
 from sapwood.graph import (
@@ -77,7 +86,17 @@ class Dense:
     def structure(self, *, values: bool) -> Structure:
         """A recorded run, on shapes alone where the code allows it and ``values`` does not ask for more."""
         found = None if values else without_values(self._model, self.inputs)
-        return found or with_values(self.model, self.inputs)
+        if found is not None:
+            return found
+        structure = with_values(self.model, self.inputs)
+        if structure.graph.reads_values and not telling(self._outputs()):
+            lively_(self.model)
+            structure = with_values(self.model, self.inputs)
+        return structure
+
+    def _outputs(self) -> list[Tensor]:
+        with plain_kernels(self.model):
+            return output_tensors(call_model(self.model, self.inputs))
 
 
 def search(dense: Dense, select: Select, frozen: Mapping[str, str]) -> Solution:
@@ -109,12 +128,12 @@ def _rounds(dense: Dense, structure: Structure, select: Select, frozen: Mapping[
         removed = select(analysis)
         if structure.graph.reads_values and len(removed):
             structure, analysis, removed = _as_if_removed(dense, constraints, analysis, removed)
-        outcome = realise(structure.model, structure.inputs, analysis, removed)
+        outcome = realise(structure, analysis, removed)
         if isinstance(outcome, Obstacle):
             constraints.add(structure.graph, outcome)
             continue
         try:
-            verification = verify(dense, analysis, outcome)
+            verification = verify(dense, structure, analysis, outcome)
         except RuntimeError as error:
             if next(iter(dense.model.parameters())).device == next(iter(structure.model.parameters())).device:
                 raise
@@ -165,17 +184,15 @@ def silence_(model: nn.Module, cuts: tuple[Cut, ...]) -> None:
                 parameters[cut.tensor].index_fill_(cut.dim, torch.tensor(gone), 0.0)
 
 
-def verify(dense: Dense, analysis: Analysis, realised: Realised) -> Verification:
+def verify(dense: Dense, structure: Structure, analysis: Analysis, realised: Realised) -> Verification:
     """Runs the compact model and the masked reference in float64."""
-    model = dense.model
-    wanted = reference_outputs(copy_model(model), dense.inputs, analysis, realised.expectation)
-    if not telling(wanted):
+    model, decisions = dense.model, structure.decisions
+    wanted = reference_outputs(model, dense.inputs, analysis, realised.expectation, decisions)
+    if not telling(wanted) and not analysis.graph.reads_values:
         model = copy_model(model)
         lively_(model)
-        wanted = reference_outputs(copy_model(model), dense.inputs, analysis, realised.expectation)
-    compact = apply_plan(model, realised.plan)
-    with plain_kernels(compact):
-        found = output_tensors(call_model(compact, dense.inputs))
+        wanted = reference_outputs(model, dense.inputs, analysis, realised.expectation, decisions)
+    found = compact_outputs(apply_plan(model, realised.plan), dense.inputs, analysis, decisions)
     error = relative_error(found, wanted)
     return Verification(error, "float64", error <= TOLERANCE)
 
