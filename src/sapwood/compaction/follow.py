@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from sapwood.compaction.expect import Expectation
-from sapwood.graph import Analysis, Decisions, Structure, call_model, plain_kernels
+from sapwood.graph import Analysis, Decisions, Structure, call_model, plain_kernels, shell
 from sapwood.ops import Call, TensorRef, same_op
 
 
@@ -119,6 +119,7 @@ def follow(model: nn.Module, structure: Structure, analysis: Analysis, expectati
     """Runs the compact ``model`` and compares it with the recorded run, call by call."""
     follower = _Follower(analysis, expectation, structure.decisions)
     divergence = None
+    model = shell(model)
     try:
         with plain_kernels(model), follower:
             call_model(model, structure.inputs)

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 from sapwood.compaction.expect import Expectation
-from sapwood.graph import Analysis, Decisions, call_model, output_tensors, plain_kernels
+from sapwood.graph import Analysis, Decisions, call_model, output_tensors, plain_kernels, shell
 from sapwood.ops import Call, TensorRef, same_op
 from sapwood.types import ExampleInputs
 
@@ -194,6 +194,7 @@ def reference_outputs(
     model: nn.Module, inputs: ExampleInputs, analysis: Analysis, expectation: Expectation, decisions: Decisions
 ) -> list[Tensor]:
     """What the dense ``model`` returns with the removed channels silenced."""
+    model = shell(model)
     with plain_kernels(model), MaskedReference(analysis, expectation, decisions):
         return output_tensors(call_model(model, inputs))
 

@@ -3,6 +3,7 @@
 from sapwood.graph.decisions import Decisions
 from sapwood.graph.groups import Analysis, ChannelGroup, Member, Unpruned, alive_rows, build_groups, flags
 from sapwood.graph.record import call_model, output_tensors, plain_kernels, trace
+from sapwood.graph.skeleton import shell
 from sapwood.graph.structure import Structure, with_values, without_values
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "flags",
     "output_tensors",
     "plain_kernels",
+    "shell",
     "trace",
     "with_values",
     "without_values",

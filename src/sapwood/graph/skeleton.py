@@ -30,6 +30,22 @@ def skeleton(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, memo)
 
 
+def shell(model: nn.Module) -> nn.Module:
+    """A copy of the modules of ``model`` around the same tensors, for a run that may leave things behind in modules.
+
+    Examples:
+        >>> layer = nn.Linear(3, 2)
+        >>> shell(layer) is layer, shell(layer).weight is layer.weight
+        (False, True)
+    """
+    memo: dict[int, Any] = {}
+    for module in model.modules():
+        for tensor in (*module._parameters.values(), *module._buffers.values(), *_tensor_attributes(module)):
+            if tensor is not None:
+                memo[id(tensor)] = tensor
+    return copy.deepcopy(model, memo)
+
+
 def shapes_of(inputs: ExampleInputs) -> ExampleInputs:
     """Example inputs without values."""
     return tree_map(  # type: ignore[no-any-return]

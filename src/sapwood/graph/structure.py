@@ -9,8 +9,7 @@ from torch import nn
 
 from sapwood.graph.decisions import Decisions
 from sapwood.graph.record import trace
-from sapwood.graph.skeleton import shapes_of, skeleton
-from sapwood.models import copy_model
+from sapwood.graph.skeleton import shapes_of, shell, skeleton
 from sapwood.ops import Graph
 from sapwood.types import ExampleInputs
 
@@ -20,8 +19,8 @@ class Structure:
     """A recorded run, with a model and inputs that repeat it.
 
     Attributes:
-        model: A copy of the caller's model, in evaluation mode and float64; without values where its code never looks
-            at any.
+        model: What was recorded, in evaluation mode and float64, as it was before the run; without values where its
+            code never looks at any.
         inputs: Example inputs of the same kind.
         graph: The recorded run.
         decisions: What it chose on values.
@@ -38,13 +37,12 @@ def without_values(model: nn.Module, inputs: ExampleInputs) -> Structure | None:
     bones = skeleton(model).eval().to(torch.float64)
     shapes = shapes_of(inputs)
     try:
-        return Structure(bones, shapes, trace(bones, shapes))
+        return Structure(bones, shapes, trace(shell(bones), shapes))
     except Exception:  # the model's own code may fail in any way on tensors without values
         return None
 
 
 def with_values(model: nn.Module, inputs: ExampleInputs) -> Structure:
     """Records a real run of ``model``, which is in float64 already."""
-    twin = copy_model(model)
     decisions = Decisions()
-    return Structure(twin, inputs, trace(twin, inputs, decisions=decisions), decisions)
+    return Structure(model, inputs, trace(shell(model), inputs, decisions=decisions), decisions)

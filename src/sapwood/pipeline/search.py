@@ -30,6 +30,7 @@ from sapwood.graph import (
     call_model,
     output_tensors,
     plain_kernels,
+    shell,
     with_values,
     without_values,
 )
@@ -95,8 +96,9 @@ class Dense:
         return structure
 
     def _outputs(self) -> list[Tensor]:
-        with plain_kernels(self.model):
-            return output_tensors(call_model(self.model, self.inputs))
+        model = shell(self.model)
+        with plain_kernels(model):
+            return output_tensors(call_model(model, self.inputs))
 
 
 def search(dense: Dense, select: Select, frozen: Mapping[str, str]) -> Solution:
