@@ -54,6 +54,8 @@ def _torchvision(name: str) -> tuple[nn.Module, Any]:
     builder = models.get_model_builder(name)
     if "weights_backbone" in inspect.signature(builder).parameters:
         options["weights_backbone"] = None
+    if name in DETECTORS and "ssd" not in name:
+        options |= {"min_size": DETECTORS[name], "max_size": DETECTORS[name]}
     if name in {"googlenet", "inception_v3"}:
         options |= {"init_weights": False, "aux_logits": True}
     model = models.get_model(name, **options)

@@ -60,7 +60,8 @@ def apply_plan(model: Model, plan: Plan) -> Model:
         table, leaf = _owner(compact, name)
         table[leaf] = tensor
     set_attributes_(compact, plan.attributes)
-    compact._apply(lambda tensor: tensor)  # modules that cache tensors of the dense widths forget them on such a call
+    # Modules that cache tensors of the dense widths forget them on such a call.
+    compact._apply(lambda tensor: tensor)  # type: ignore[no-untyped-call]
     return compact
 
 
