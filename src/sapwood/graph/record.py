@@ -122,7 +122,8 @@ def output_tensors(value: Any) -> list[Tensor]:
 def plain_kernels(model: nn.Module) -> Iterator[None]:
     """Runs without gradients and without the fused kernels that hide a layer's inside (attention, recurrent layers).
 
-    Tensors that the code makes are made where the parameters are; casts to float32 or less keep float64.
+    Tensors that the code makes are made where the parameters are. In a float64 model casts to float32 or less are not
+    made.
     """
     with ExitStack() as stack:
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
@@ -135,7 +136,8 @@ def plain_kernels(model: nn.Module) -> Iterator[None]:
             torch._C._set_mkldnn_enabled(False)
             stack.callback(torch._C._set_mkldnn_enabled, onednn)
         stack.enter_context(torch.no_grad())
-        stack.enter_context(_KeepDouble())  # type: ignore[no-untyped-call]
+        if any(parameter.dtype == torch.float64 for parameter in model.parameters()):
+            stack.enter_context(_KeepDouble())  # type: ignore[no-untyped-call]
         yield
 
 
