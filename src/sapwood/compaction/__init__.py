@@ -1,11 +1,13 @@
 """Compaction: from removed units to a smaller model, proven equal to the masked one."""
 
 from sapwood.compaction.expect import Expectation
+from sapwood.compaction.kept import Kept
 from sapwood.compaction.realise import Obstacle, Realised, realise
 from sapwood.compaction.verify import reference_outputs, relative_error
 
 __all__ = [
     "Expectation",
+    "Kept",
     "Obstacle",
     "Realised",
     "realise",
