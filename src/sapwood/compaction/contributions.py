@@ -1,4 +1,4 @@
-"""What each index of a summed-over dimension adds to a sum: something that follows the input, a constant, or nothing."""
+"""What each index of a summed-over dimension adds to a sum: what follows the input, a constant, or nothing."""
 
 from __future__ import annotations
 
@@ -56,26 +56,17 @@ def contributions(step: Step) -> list[Contribution]:
     return []
 
 
-def _contribution(
-    step: Step, place: int, dim: int, output_dim: int | None, live: Tensor, constants: _Constants
-) -> Contribution:
-    return Contribution(
-        step.call,
-        step.call.args[place],
-        dim,
-        output_dim,
-        live.numpy(),
-        constants.indices.numpy(),
-        constants.values.numpy(),
-        constants.uneven.numpy(),
-    )
-
-
 @dataclass(frozen=True)
 class _Constants:
     indices: Tensor
     values: Tensor
     uneven: Tensor
+
+    def of(self, source: tuple[Call, TensorRef, int], output_dim: int | None, live: Tensor) -> Contribution:
+        """With what they are a part of."""
+        return Contribution(
+            *source, output_dim, live.numpy(), self.indices.numpy(), self.values.numpy(), self.uneven.numpy()
+        )
 
 
 def _of_convolution(step: Step) -> Contribution:
@@ -98,7 +89,7 @@ def _of_convolution(step: Step) -> Contribution:
     live = (depends[:, None] & spread(kernels)) | (there[:, None] & spread(changing))
     constant = there & ~depends & spread(kernels & ~changing).any(dim=1)
     found = _convolved(step, constant.nonzero()[:, 0], channel, live.shape[1])
-    return _contribution(step, 0, channel, channel, live, found)
+    return found.of((step.call, step.call.args[0], channel), channel, live)
 
 
 def _convolved(step: Step, indices: Tensor, channel: int, num_outputs: int) -> _Constants:
@@ -151,9 +142,8 @@ def _of_product(step: Step) -> Contribution:
         values, uneven = torch.ones(len(indices), read.shape[1], dtype=torch.float64), read[indices]
     else:
         values, uneven = middle[:, None] * right[indices], differs[:, None] & read[indices]
-    return _contribution(
-        step, place, left.dim() - 1, output_dim, live, _Constants(indices, values.to(torch.float64), uneven)
-    )
+    found = _Constants(indices, values.to(torch.float64), uneven)
+    return found.of((step.call, step.call.args[place], left.dim() - 1), output_dim, live)
 
 
 def _of_attention(step: Step) -> Contribution:
@@ -163,4 +153,4 @@ def _of_attention(step: Step) -> Contribution:
     key_alive = alive(key, key_mask).any(dim=list(range(key.dim() - 1)))
     nothing = torch.zeros(0, 1, dtype=torch.float64)
     none = _Constants(torch.zeros(0, dtype=torch.int64), nothing, nothing != 0)
-    return _contribution(step, 0, query.dim() - 1, None, (query_alive & key_alive)[:, None], none)
+    return none.of((step.call, step.call.args[0], query.dim() - 1), None, (query_alive & key_alive)[:, None])

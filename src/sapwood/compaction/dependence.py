@@ -1,8 +1,9 @@
 """Which values depend on the model's input: the model runs once, and every tensor carries a mask beside it.
 
-The mask is True where the element may change with the input. The rules err on that side only: what they call constant is
-the same for every input of these shapes. A product with a constant zero is constant, whatever the other factor is, for
-activations are taken to be finite. Masks are views of each other wherever the tensors are, so writes in place reach them.
+The mask is True where the element may change with the input. The rules err on that side only: what they call constant
+is the same for every input of these shapes. A product with a constant zero is constant, whatever the other factor is,
+for activations are taken to be finite. Masks are views of each other wherever the tensors are, so writes in place reach
+them.
 """
 
 from __future__ import annotations
@@ -138,22 +139,11 @@ def outputs_mask(step: Step) -> list[Tensor]:
     name = step.call.name
     plain = name[:-1] if name.endswith("_") and not name.endswith("__") else name
     family = RULES[name].__module__.rpartition(".")[2] if name in RULES else ""
-    if name in RANDOM:
-        return [torch.ones((), dtype=torch.bool)]
-    if plain in _RULES:
-        return [_RULES[plain](step)]
-    if name in PRODUCTS:
-        return [_product(step)]
-    if family == "elementwise":
-        return [_any_of(step)]
+    rule = _RULES.get(plain) or _FAMILIES.get(family, _all_of)
     if name in _POOL_RANKS:
-        dims = tuple(range(-_POOL_RANKS[name], 0))
-        return [step.masks[0].any(dim=dims, keepdim=True)]
-    if family == "reduction":
-        return [_reduction(step)]
-    if family in {"indexing", "reshaping", "pooling"}:
-        return _moved(step)
-    return [_all_of(step)]
+        rule = _pooled
+    found = rule(step)
+    return found if isinstance(found, list) else [found]
 
 
 def _tensors(masks: Any) -> list[Tensor]:
@@ -186,11 +176,17 @@ def _moved(step: Step) -> list[Tensor]:
     return [part != 0 for part in (result if isinstance(result, (list, tuple)) else [result])]
 
 
+def _pooled(step: Step) -> Tensor:
+    """Whole maps: one depends on the input as soon as a position does."""
+    mask: Tensor = step.masks[0]
+    return mask.any(dim=tuple(range(-_POOL_RANKS[step.call.name], 0)), keepdim=True)
+
+
 def _reduction(step: Step) -> Tensor:
     values = step.named()
     if "other" in values:
         return _any_of(step)
-    mask: Tensor = step.masks[0]
+    mask = _same(step)
     dims = values.get("dim")
     if dims is None or dims == []:
         return mask.any()
@@ -200,10 +196,11 @@ def _reduction(step: Step) -> Tensor:
 
 def _multiplied(step: Step) -> Tensor:
     """A product depends on the input where a factor does and the other is not a constant zero."""
-    if not isinstance(step.args[1], Tensor):
-        return step.masks[0] if step.args[1] != 0 else torch.zeros((), dtype=torch.bool)
     first, second = step.masks[:2]
-    return (first & alive(step.args[1], second)) | (second & alive(step.args[0], first))
+    if not isinstance(second, Tensor):
+        return _same(step) if second != 0 else _constant(step)
+    moves: Tensor = (first & alive(step.args[1], second)) | (second & alive(step.args[0], first))
+    return moves
 
 
 def alive(tensor: Tensor, mask: Tensor) -> Tensor:
@@ -218,7 +215,7 @@ def _product(step: Step) -> Tensor:
     right_alive = alive(second, right)
     if step.call.name == "aten.linear":
         right, right_alive = right.t(), right_alive.t()
-    met = torch.matmul(left.float(), right_alive.float()) > 0.5
+    met: Tensor = torch.matmul(left.float(), right_alive.float()) > 0.5
     if right.any():
         met |= torch.matmul(alive(first, left).float(), right.float()) > 0.5
     bias = [step.masks[0]] if place == 1 else _tensors(step.masks[2:])
@@ -254,7 +251,7 @@ def _convolution(step: Step) -> Tensor:
 
 
 def _batch_norm(step: Step) -> Tensor:
-    x_mask, weight = step.masks[0], step.args[1]
+    x_mask, weight = _same(step), step.args[1]
     rest = _tensors(step.masks[1:5])
     if any(bool(mask.any()) for mask in rest):
         return _all_of(step)
@@ -269,7 +266,7 @@ def _batch_norm(step: Step) -> Tensor:
 def _layer_norm(step: Step) -> Tensor:
     values = step.named()
     weight = values.get("weight")
-    mask = step.masks[0].any(dim=list(range(-len(step.args[1]), 0)), keepdim=True)
+    mask = _same(step).any(dim=list(range(-len(step.args[1]), 0)), keepdim=True)
     if isinstance(weight, Tensor):
         mask = mask & (weight != 0)
     extra = step.masks[2:4]
@@ -283,20 +280,34 @@ def _softmax(step: Step) -> Tensor:
 
 def _embedding(step: Step) -> Tensor:
     """A looked-up column is constant where all rows of the table hold the same."""
-    table, index = step.args[0], step.masks[1]
+    table: Tensor = step.args[0]
     if step.masks[0].any():
         return _all_of(step)
-    return index[..., None] & (table != table[:1]).any(dim=0)
+    varies: Tensor = step.masks[1][..., None] & (table != table[:1]).any(dim=0)
+    return varies
 
 
 def _attention(step: Step) -> Tensor:
     """Attention over (..., tokens, width): a width whose values are constant zeros stays zero, whatever the weights."""
-    query, key, value = step.masks[:3]
+    query, key, value = _tensors(step.masks[:3])
     if query.shape[:-2] != value.shape[:-2] or any(bool(mask.any()) for mask in _tensors(step.masks[3:])):
         return _all_of(step)
     weights = query.any(dim=-1, keepdim=True) | key.any(dim=-1).any(dim=-1)[..., None, None]
     read = alive(step.args[2], value).any(dim=-2, keepdim=True)
     return value.any(dim=-2, keepdim=True) | (weights & read)
+
+
+def _glu(step: Step) -> Tensor:
+    """A product of two halves: constant where one of them is a constant zero."""
+    dim = int(step.args[1]) if len(step.args) > 1 else -1
+    value, mask = step.args[0].chunk(2, dim)[0], _same(step)
+    value_mask, gate_mask = mask.chunk(2, dim)
+    return (value_mask | gate_mask) & alive(value, value_mask)
+
+
+def _random(step: Step) -> Tensor:
+    """Random numbers are other ones every time."""
+    return torch.ones((), dtype=torch.bool)
 
 
 def _constant(step: Step) -> Tensor:
@@ -312,17 +323,28 @@ def _same(step: Step) -> Tensor:
     return mask
 
 
-_RULES: dict[str, Callable[[Step], Tensor]] = {
+_FAMILIES: dict[str, Callable[[Step], Tensor | list[Tensor]]] = {
+    "elementwise": _any_of,
+    "reduction": _reduction,
+    "indexing": _moved,
+    "reshaping": _moved,
+    "pooling": _moved,
+}
+"""For operators without a rule of their own, by the file that holds their op rule."""
+
+_RULES: dict[str, Callable[[Step], Tensor | list[Tensor]]] = {
     "aten.mul": _multiplied,
     "aten.embedding": _embedding,
-    "aten.glu": _all_of,
+    "aten.glu": _glu,
     "aten._weight_norm_interface": _all_of,
     "aten.copy": _copied,
     "aten.fill": _copied,
     "aten._to_copy": _same,
     "aten.clone": _same,
     **dict.fromkeys(["aten.empty_like", "aten.zeros_like", "aten.ones_like", "aten.full_like"], _constant),
+    **dict.fromkeys(RANDOM, _random),
     **dict.fromkeys(CONVOLUTIONS, _convolution),
+    **dict.fromkeys(PRODUCTS, _product),
     **dict.fromkeys(ATTENTION, _attention),
     **dict.fromkeys(["aten.native_layer_norm", "aten._fused_rms_norm"], _layer_norm),
     **dict.fromkeys(["aten._softmax", "aten._log_softmax", "aten._safe_softmax"], _softmax),

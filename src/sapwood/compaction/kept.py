@@ -33,8 +33,8 @@ class Kept:
     reason: str
 
     def __str__(self) -> str:
-        count = len(self.indices)
-        return f"{self.tensor}[{self.dim}]: {count} dead {'channel stays' if count == 1 else 'channels stay'}: {self.reason}"
+        subject = "1 dead channel stays" if len(self.indices) == 1 else f"{len(self.indices)} dead channels stay"
+        return f"{self.tensor}[{self.dim}]: {subject}: {self.reason}"
 
 
 def name_kept(analysis: Analysis, dead: Dead, parameters: Mapping[str, Tensor]) -> tuple[Kept, ...]:

@@ -138,11 +138,9 @@ def _difference(found: list[Tensor], wanted: list[Tensor]) -> float:
         one.shape == other.shape and torch.equal(_exact_part(one), _exact_part(other))
         for one, other in zip(found, wanted, strict=True)
     )
-    return (
-        relative_error(*([part.nan_to_num(0.0, 0.0, 0.0) for part in parts] for parts in (found, wanted)))
-        if same
-        else float("inf")
-    )
+    if not same:
+        return float("inf")
+    return relative_error(*([part.nan_to_num(0.0, 0.0, 0.0) for part in parts] for parts in (found, wanted)))
 
 
 def _exact_part(tensor: Tensor) -> Tensor:
@@ -151,7 +149,7 @@ def _exact_part(tensor: Tensor) -> Tensor:
 
 
 def other_inputs(inputs: ExampleInputs) -> ExampleInputs:
-    """Random inputs of the same shapes: numbers of the same spread; whole ones are shuffled, so that they stay in range."""
+    """Random inputs of the same shapes and spread; whole numbers are shuffled, so that they stay in range."""
     generator = torch.Generator().manual_seed(SEED)
 
     def other(leaf: Any) -> Any:
