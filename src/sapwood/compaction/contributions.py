@@ -64,9 +64,8 @@ class _Constants:
 
     def of(self, source: tuple[Call, TensorRef, int], output_dim: int | None, live: Tensor) -> Contribution:
         """With what they are a part of."""
-        return Contribution(
-            *source, output_dim, live.numpy(), self.indices.numpy(), self.values.numpy(), self.uneven.numpy()
-        )
+        live, indices, values, uneven = (part.cpu() for part in (live, self.indices, self.values, self.uneven))
+        return Contribution(*source, output_dim, live.numpy(), indices.numpy(), values.numpy(), uneven.numpy())
 
 
 def _of_convolution(step: Step) -> Contribution:
@@ -82,7 +81,7 @@ def _of_convolution(step: Step) -> Contribution:
     def spread(read: Tensor) -> Tensor:
         """From (groups, inputs a group, outputs a group) to all pairs of input and output channels."""
         count, inputs, outputs = read.shape
-        full = torch.zeros(count, inputs, count, outputs, dtype=torch.bool)
+        full = torch.zeros(count, inputs, count, outputs, dtype=torch.bool, device=read.device)
         full[torch.arange(count), :, torch.arange(count)] = read
         return full.reshape(count * inputs, count * outputs)
 
@@ -97,8 +96,8 @@ def _convolved(step: Step, indices: Tensor, channel: int, num_outputs: int) -> _
     x, weight = step.args[:2]
     transposed, groups = bool(step.args[6]), int(step.args[8])
     inputs, outputs = x.shape[channel] // groups, num_outputs // groups
-    values = torch.zeros(len(indices), num_outputs, dtype=torch.float64)
-    uneven = torch.zeros(len(indices), num_outputs, dtype=torch.bool)
+    values = x.new_zeros(len(indices), num_outputs)
+    uneven = torch.zeros_like(values, dtype=torch.bool)
     for row, index in enumerate(indices.tolist()):
         group, place = divmod(index, inputs)
         one = x.narrow(channel, index, 1)
@@ -139,10 +138,10 @@ def _of_product(step: Step) -> Contribution:
     constants = rows[:, indices].t()
     middle, differs = _level(constants, constants.abs().amax(dim=1))
     if batch:
-        values, uneven = torch.ones(len(indices), read.shape[1], dtype=torch.float64), read[indices]
+        values, uneven = torch.ones_like(read[indices], dtype=left.dtype), read[indices]
     else:
         values, uneven = middle[:, None] * right[indices], differs[:, None] & read[indices]
-    found = _Constants(indices, values.to(torch.float64), uneven)
+    found = _Constants(indices, values, uneven)
     return found.of((step.call, step.call.args[place], left.dim() - 1), output_dim, live)
 
 
@@ -151,6 +150,6 @@ def _of_attention(step: Step) -> Contribution:
     (query, key), (query_mask, key_mask) = step.args[:2], step.masks[:2]
     query_alive = alive(query, query_mask).any(dim=list(range(query.dim() - 1)))
     key_alive = alive(key, key_mask).any(dim=list(range(key.dim() - 1)))
-    nothing = torch.zeros(0, 1, dtype=torch.float64)
+    nothing = query.new_zeros(0, 1)
     none = _Constants(torch.zeros(0, dtype=torch.int64), nothing, nothing != 0)
     return none.of((step.call, step.call.args[0], query.dim() - 1), None, (query_alive & key_alive)[:, None])

@@ -52,12 +52,14 @@ class Step:
         args: Its positional arguments.
         kwargs: Its keyword arguments.
         masks: The positional arguments with each tensor's mask in its place.
+        more_masks: The masks of the tensors among the keyword arguments.
     """
 
     call: Call
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     masks: tuple[Any, ...]
+    more_masks: tuple[Tensor, ...]
 
     def named(self) -> dict[str, Any]:
         """The arguments by the names of the operator's schema."""
@@ -91,7 +93,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
             raise RuntimeError(f"the model did {func} where it did {call} before; it does not repeat itself")
         self._next += 1
         masks = tree_map(lambda leaf: self.mask(leaf) if isinstance(leaf, Tensor) else leaf, args)
-        step = Step(call, args, kwargs or {}, masks)
+        step = Step(call, args, kwargs or {}, masks, tuple(map(self.mask, _tensors(kwargs))))
         self._observe(step)
         view = _is_view(func)
         found = self._views(step) if view else outputs_mask(step)
@@ -142,6 +144,8 @@ def outputs_mask(step: Step) -> list[Tensor]:
     rule = _RULES.get(plain) or _FAMILIES.get(family, _all_of)
     if name in _POOL_RANKS:
         rule = _pooled
+    if any(bool(mask.any()) for mask in step.more_masks):
+        rule = _everything
     found = rule(step)
     return found if isinstance(found, list) else [found]
 
@@ -305,8 +309,8 @@ def _glu(step: Step) -> Tensor:
     return (value_mask | gate_mask) & alive(value, value_mask)
 
 
-def _random(step: Step) -> Tensor:
-    """Random numbers are other ones every time."""
+def _everything(step: Step) -> Tensor:
+    """All of it, as random numbers are other ones every time."""
     return torch.ones((), dtype=torch.bool)
 
 
@@ -342,7 +346,7 @@ _RULES: dict[str, Callable[[Step], Tensor | list[Tensor]]] = {
     "aten._to_copy": _same,
     "aten.clone": _same,
     **dict.fromkeys(["aten.empty_like", "aten.zeros_like", "aten.ones_like", "aten.full_like"], _constant),
-    **dict.fromkeys(RANDOM, _random),
+    **dict.fromkeys(RANDOM, _everything),
     **dict.fromkeys(CONVOLUTIONS, _convolution),
     **dict.fromkeys(PRODUCTS, _product),
     **dict.fromkeys(ATTENTION, _attention),

@@ -93,7 +93,8 @@ def shift_(model: nn.Module, shifts: Iterable[Shift]) -> None:
         tensor = table[leaf]
         if tensor is None:
             weight = model.get_parameter(f"{shift.tensor.rpartition('.')[0]}.weight".lstrip("."))
-            tensor = table[leaf] = nn.Parameter(weight.new_zeros(len(shift.values)))
+            bias = weight.new_zeros(len(shift.values))
+            tensor = table[leaf] = nn.Parameter(bias, requires_grad=weight.requires_grad)
         with torch.no_grad():
             tensor += torch.tensor(shift.values, dtype=tensor.dtype, device=tensor.device)
 

@@ -155,6 +155,7 @@ def other_inputs(inputs: ExampleInputs) -> ExampleInputs:
     def other(leaf: Any) -> Any:
         if not isinstance(leaf, Tensor):
             return leaf
+        leaf = leaf.detach()
         if leaf.dtype.is_floating_point and bool(torch.isfinite(leaf).all()):
             spread = float(leaf.std()) if leaf.numel() > 1 else 0.0
             noise = torch.randn(leaf.shape, generator=generator, dtype=leaf.dtype).to(leaf.device)
