@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
+from sapwood.errors import CheckFailedError
 from sapwood.graph import call_model, output_tensors, plain_kernels
 from sapwood.ops import RULES, Call, Graph
 from sapwood.ops.context import bound
@@ -90,7 +91,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         call = self._calls[self._next]
         if call.op is not func:
-            raise RuntimeError(f"the model did {func} where it did {call} before; it does not repeat itself")
+            raise CheckFailedError(f"the model did {func} where it did {call} before; it does not repeat itself")
         self._next += 1
         masks = tree_map(lambda leaf: self.mask(leaf) if isinstance(leaf, Tensor) else leaf, args)
         step = Step(call, args, kwargs or {}, masks, tuple(map(self.mask, _tensors(kwargs))))
@@ -372,7 +373,7 @@ def follow_dependence(model: nn.Module, inputs: ExampleInputs, graph: Graph, obs
         For each tensor that the model returns, which of its elements depend on the input.
 
     Raises:
-        RuntimeError: If the model makes other calls than before.
+        CheckFailedError: If the model makes other calls than before.
     """
     follower = _Follower(graph, output_tensors(inputs), observe)
     with plain_kernels(model), follower:
