@@ -26,10 +26,12 @@ class Dead:
     Attributes:
         removed: Their units, sorted.
         held: Units that are dead as well, and why they cannot go.
+        mixed: Units that a norm or a reduction combines with others, and where.
     """
 
     removed: Axis
     held: dict[int, str]
+    mixed: dict[int, str]
 
 
 def find_dead(analysis: Analysis, folds: Sequence[Fold]) -> Dead:
@@ -43,15 +45,16 @@ def find_dead(analysis: Analysis, folds: Sequence[Fold]) -> Dead:
         folds: What the summed-over indices of the recorded run add, and where constants can go.
     """
     units = np.array(sorted(unit for group in analysis.groups for unit in group.units), dtype=np.int64)
-    search = _Search(analysis, units)
     live = [_Need(analysis, fold, fold.contribution.live, f"is read by {fold.contribution.call}") for fold in folds]
-    search.settle(live)
-    dead = search.removed
-    search.held.clear()
+    search = _Search(analysis, units)
+    search.bring(live)
+    dead, search = search.removed, _Search(analysis, search.removed)
+    mixed: dict[int, str] = {}
     for axis, reason in _mixed(analysis):
+        mixed.update(dict.fromkeys(np.unique(analysis.context.atoms.resolve(axis)).tolist(), reason))
         search.put_back(axis, reason)
     search.settle([*live, *(_Need(analysis, fold, fold.needed, fold.reason) for fold in folds)])
-    return Dead(search.removed, {unit: search.held[unit] for unit in dead.tolist() if unit in search.held})
+    return Dead(search.removed, {unit: search.held[unit] for unit in dead.tolist() if unit in search.held}, mixed)
 
 
 class _Need:
@@ -75,9 +78,16 @@ class _Search:
     removed: Axis
     held: dict[int, str] = field(default_factory=dict)
 
+    def bring(self, needs: Sequence[_Need]) -> bool:
+        """Puts units back until everything that is needed is there; returns whether any came back."""
+        rounds = 0
+        while sum([self._bring(need) for need in needs]):
+            rounds += 1
+        return rounds > 0
+
     def settle(self, needs: Sequence[_Need]) -> None:
-        """Puts units back until everything that is needed is there."""
-        while any([*map(self._bring, needs)]) or self._level_parts() or self._keep_one():
+        """The same with what the model's code asks for: equal parts, and a channel in every group."""
+        while self.bring(needs) or self._level_parts() or self._keep_one():
             pass
 
     def put_back(self, atoms: Axis, reason: str) -> bool:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sapwood.compaction.dead import Dead
 from sapwood.graph import Analysis, alive_rows
-from sapwood.ops import Axis
+from sapwood.ops import ALWAYS, Axis
 
 MEETS_OTHERS = "they share their channels with values that are read"
 
@@ -64,12 +64,12 @@ def name_kept(analysis: Analysis, dead: Dead, parameters: Mapping[str, Tensor]) 
 
 
 def _reason(analysis: Analysis, dead: Dead, units: Axis) -> str:
-    for unit in np.unique(units).tolist():
-        reason = dead.held.get(unit)
-        if reason is not None:
-            return reason
-    for unit in np.unique(units).tolist():
-        reason = analysis.context.atoms.frozen_reason(unit)
-        if reason is not None and unit:
-            return reason
+    """Why an index that needs ``units`` stays."""
+    own = [unit for unit in np.unique(analysis.context.atoms.resolve(units[None])).tolist() if unit != ALWAYS]
+    frozen = {unit: analysis.context.atoms.frozen_reason(unit) for unit in own}
+    for reasons in (dead.held, frozen, dead.mixed):
+        for unit in own:
+            reason = reasons.get(unit)
+            if reason is not None:
+                return reason
     return MEETS_OTHERS
