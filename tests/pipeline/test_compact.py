@@ -20,7 +20,7 @@ from sapwood.errors import CheckFailedError
 from sapwood.graph import call_model, output_tensors
 from sapwood.models import apply_plan, copy_model, load_model
 from sapwood.pipeline import TOLERANCE, Compacted, compact, compacting
-from sapwood.pipeline.rounds import Verification, as_float64
+from sapwood.pipeline.search import as_float64
 
 sys.path.insert(0, str(Path(__file__).parent))
 from probes import PROBES, Attention, Net, conv, head, picture
@@ -534,7 +534,7 @@ def test_a_dead_neuron_that_only_these_inputs_silence_stays() -> None:
 
 
 def test_a_failed_proof_returns_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compacting, "_verify", lambda *_: Verification(0.5, "float64", passed=False))
+    monkeypatch.setattr(compacting, "_error", lambda *_: 0.5)
     with pytest.raises(CheckFailedError, match=r"differs from the masked one by 5.0e-01"):
         compact(emitting(), picture())
 

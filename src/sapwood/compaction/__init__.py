@@ -3,14 +3,17 @@
 from sapwood.compaction.expect import Expectation
 from sapwood.compaction.kept import Kept
 from sapwood.compaction.realise import Obstacle, Realised, realise
-from sapwood.compaction.verify import reference_outputs, relative_error
+from sapwood.compaction.verify import compact_outputs, lively_, reference_outputs, relative_error, telling
 
 __all__ = [
     "Expectation",
     "Kept",
     "Obstacle",
     "Realised",
+    "compact_outputs",
+    "lively_",
     "realise",
     "reference_outputs",
     "relative_error",
+    "telling",
 ]

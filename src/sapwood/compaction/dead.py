@@ -11,7 +11,7 @@ import numpy as np
 from sapwood.compaction.constants import Fold
 from sapwood.compaction.contributions import Bools
 from sapwood.compaction.dependence import ATTENTION, CONVOLUTIONS, PRODUCTS
-from sapwood.graph import Analysis, alive_rows
+from sapwood.graph import Analysis, alive_rows, flags
 from sapwood.ops import RULES, Axis, Call, TensorRef
 from sapwood.ops.context import bound
 
@@ -111,8 +111,10 @@ class _Search:
 
     def _level_parts(self) -> bool:
         """Parts that the code cuts at equal distances lose equal numbers."""
+        atoms = self.analysis.context.atoms
+        removed = flags(atoms, self.removed)
         for cut in self.analysis.equal_parts:
-            gone = [np.flatnonzero(~alive_rows(self.analysis.context.atoms, part, self.removed)) for part in cut.parts]
+            gone = [np.flatnonzero(~alive_rows(atoms, part, removed)) for part in cut.parts]
             fewest = min(map(len, gone))
             for part, rows in zip(cut.parts, gone, strict=True):
                 if self.put_back(part[rows[fewest:]], f"cut into equal parts by {cut.call}"):

@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from sapwood.errors import CheckFailedError
 from sapwood.graph import call_model, output_tensors, plain_kernels
-from sapwood.ops import RULES, Call, Graph
+from sapwood.ops import RULES, Call, Graph, same_op
 from sapwood.ops.context import bound
 from sapwood.ops.pooling import SPATIAL_RANK
 from sapwood.types import ExampleInputs
@@ -90,7 +90,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         call = self._calls[self._next]
-        if call.op is not func:
+        if not same_op(call, func):
             raise CheckFailedError(f"the model did {func} where it did {call} before; it does not repeat itself")
         self._next += 1
         masks = tree_map(lambda leaf: self.mask(leaf) if isinstance(leaf, Tensor) else leaf, args)
@@ -346,7 +346,7 @@ _RULES: dict[str, Callable[[Step], Tensor | list[Tensor]]] = {
     "aten.fill": _copied,
     "aten._to_copy": _same,
     "aten.clone": _same,
-    **dict.fromkeys(["aten.empty_like", "aten.zeros_like", "aten.ones_like", "aten.full_like"], _constant),
+    **dict.fromkeys(["aten.zero", "aten.empty_like", "aten.zeros_like", "aten.ones_like", "aten.full_like"], _constant),
     **dict.fromkeys(RANDOM, _everything),
     **dict.fromkeys(CONVOLUTIONS, _convolution),
     **dict.fromkeys(PRODUCTS, _product),

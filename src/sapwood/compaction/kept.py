@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from sapwood.compaction.dead import Dead
-from sapwood.graph import Analysis, alive_rows
+from sapwood.graph import Analysis, alive_rows, flags
 from sapwood.ops import ALWAYS, Axis
 
 MEETS_OTHERS = "they share their channels with values that are read"
@@ -52,11 +52,12 @@ def name_kept(analysis: Analysis, dead: Dead, parameters: Mapping[str, Tensor]) 
             reason = dead.held.get(group.units[place]) if place >= 0 else None
             if reason is not None:
                 found[member.tensor, member.dim, reason].add(index)
+    removed = flags(analysis.context.atoms, dead.removed)
     for name, axes in analysis.axes.items():
         weight = parameters.get(name)
         if weight is None or weight.dim() < 2:
             continue
-        stays = alive_rows(analysis.context.atoms, axes[0], dead.removed)
+        stays = alive_rows(analysis.context.atoms, axes[0], removed)
         zero = (weight == 0).flatten(1).all(dim=1).cpu().numpy()
         for index in np.flatnonzero(stays & zero).tolist():
             found[name, 0, _reason(analysis, dead, axes[0][index])].add(index)

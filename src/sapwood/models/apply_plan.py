@@ -2,42 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sapwood.errors import ShapeError
 from sapwood.models.copying import copy_model
 from sapwood.models.places import Place
-from sapwood.models.plan import AttributeEdit, Cut, Plan, Rescale, Shift
+from sapwood.models.plan import AttributeEdit, Cut, Plan
 
 Model = TypeVar("Model", bound=nn.Module)
 
 
 def apply_plan(model: Model, plan: Plan) -> Model:
-    """Returns the compact model; ``model`` is not touched.
+    """Returns the compact model; ``model`` is not touched, and what goes is not copied first.
 
     Args:
         model: The dense model, with the widths that the plan was made for.
         plan: What stays of it.
 
     Returns:
-        A module of the same class with smaller tensors, in the mode (training or not) of ``model``.
+        A module of the same class with smaller tensors, in the mode (training or not) of ``model``. Tensors that were
+        shared stay shared, ``requires_grad`` stays as it was.
 
     Raises:
         ShapeError: If a tensor of the plan is missing or has another width; the message names it.
     """
-    compact = copy_model(model)
-    rescale_(compact, plan.rescales)
-    shift_(compact, plan.shifts)
-    cut_tensors_(compact, plan.cuts, plan.aliases)
+    rescales, shifts, cuts = defaultdict(list), {shift.tensor: shift for shift in plan.shifts}, defaultdict(list)
+    for rescale in plan.rescales:
+        rescales[rescale.tensor].append(rescale)
+    for cut in plan.cuts:
+        cuts[cut.tensor].append(cut)
+    replaced: dict[int, Tensor] = {}
+    made: dict[str, Tensor] = {}
+    for name in dict.fromkeys([*cuts, *rescales, *shifts]):
+        old = _tensor(model, name)
+        if old is None and name not in shifts:
+            raise ShapeError(f"the plan names {name}; the model holds None there")
+        value = _weight(model, name).detach().new_zeros(len(shifts[name].values)) if old is None else old.detach()
+        for rescale in rescales[name]:
+            factors = value.new_ones(len(value))
+            factors[list(rescale.rows)] = rescale.factor
+            value = value * factors.reshape(-1, *[1] * (value.dim() - 1))
+        if name in shifts:
+            value = value + torch.tensor(shifts[name].values, dtype=value.dtype, device=value.device)
+        new = _cut(name, value, cuts[name])
+        if old is None:
+            made[name] = nn.Parameter(new, requires_grad=_weight(model, name).requires_grad)
+        else:
+            is_parameter = isinstance(old, nn.Parameter)
+            replaced[id(old)] = nn.Parameter(new, requires_grad=old.requires_grad) if is_parameter else new
+    compact = copy_model(model, replaced)
+    for name, tensor in made.items():
+        table, leaf = _owner(compact, name)
+        table[leaf] = tensor
     set_attributes_(compact, plan.attributes)
     return compact
 
 
-def _owner(model: nn.Module, name: str) -> tuple[dict[str, torch.Tensor | None], str]:
+def _owner(model: nn.Module, name: str) -> tuple[dict[str, Tensor | None], str]:
     """The table that holds a parameter or buffer, and its key there."""
     module_name, _, leaf = name.rpartition(".")
     try:
@@ -50,53 +76,25 @@ def _owner(model: nn.Module, name: str) -> tuple[dict[str, torch.Tensor | None],
     return table, leaf  # type: ignore[return-value]
 
 
-def cut_tensors_(model: nn.Module, cuts: Iterable[Cut], aliases: Mapping[str, tuple[str, ...]]) -> None:
-    """Slices parameters and buffers; shared tensors stay shared, ``requires_grad`` stays as it was."""
-    by_tensor: dict[str, list[Cut]] = {}
+def _tensor(model: nn.Module, name: str) -> Tensor | None:
+    table, leaf = _owner(model, name)
+    return table[leaf]
+
+
+def _weight(model: nn.Module, name: str) -> Tensor:
+    """What a bias that the module does not have yet is modelled on."""
+    module = model.get_submodule(name.rpartition(".")[0])
+    return next(module.parameters())
+
+
+def _cut(name: str, value: Tensor, cuts: Iterable[Cut]) -> Tensor:
+    """What stays of one tensor, in memory of its own."""
     for cut in cuts:
-        by_tensor.setdefault(cut.tensor, []).append(cut)
-    for name, own in by_tensor.items():
-        table, leaf = _owner(model, name)
-        old = table[leaf]
-        if old is None:
-            raise ShapeError(f"the plan names {name}; the model holds None there")
-        value = old.detach()
-        for cut in own:
-            if value.shape[cut.dim] != cut.width:
-                raise ShapeError(
-                    f"{name} has {value.shape[cut.dim]} indices in dimension {cut.dim}; expected {cut.width}"
-                )
-            value = value.index_select(cut.dim, torch.tensor(cut.kept, device=value.device))
-        new = value.clone(memory_format=torch.contiguous_format)
-        if isinstance(old, nn.Parameter):
-            new = nn.Parameter(new, requires_grad=old.requires_grad)
-        for alias in aliases.get(name, (name,)):
-            place, key = _owner(model, alias)
-            place[key] = new
-
-
-def rescale_(model: nn.Module, rescales: Iterable[Rescale]) -> None:
-    """Multiplies rows of parameters, before anything is cut."""
-    for rescale in rescales:
-        table, leaf = _owner(model, rescale.tensor)
-        tensor = table[leaf]
-        if tensor is None:
-            raise ShapeError(f"the plan names {rescale.tensor}; the model holds None there")
-        with torch.no_grad():
-            tensor[list(rescale.rows)] *= rescale.factor
-
-
-def shift_(model: nn.Module, shifts: Iterable[Shift]) -> None:
-    """Adds values to parameters and buffers, before anything is cut; a bias that is not there is made."""
-    for shift in shifts:
-        table, leaf = _owner(model, shift.tensor)
-        tensor = table[leaf]
-        if tensor is None:
-            weight = model.get_parameter(f"{shift.tensor.rpartition('.')[0]}.weight".lstrip("."))
-            bias = weight.new_zeros(len(shift.values))
-            tensor = table[leaf] = nn.Parameter(bias, requires_grad=weight.requires_grad)
-        with torch.no_grad():
-            tensor += torch.tensor(shift.values, dtype=tensor.dtype, device=tensor.device)
+        width = value.shape[cut.dim] if cut.dim < value.dim() else None
+        if width != cut.width:
+            raise ShapeError(f"{name} has {width} indices in dimension {cut.dim}; expected {cut.width}")
+        value = value.index_select(cut.dim, torch.tensor(cut.kept, device=value.device))
+    return value.clone(memory_format=torch.contiguous_format)
 
 
 def set_attributes_(model: nn.Module, edits: Iterable[AttributeEdit]) -> None:

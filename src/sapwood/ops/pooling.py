@@ -29,7 +29,7 @@ def _pool(rank: int) -> Rule:
 
     def apply(context: Context, call: Call) -> None:
         axes = context.axes(call.args[0])
-        context.freeze(axes[-rank:], f"is a spatial dimension of {call}")
+        context.never_channels(axes[-rank:])
         for output in call.tensor_outputs():
             context.set(output, [*axes[:-rank], *(fixed_axis(size) for size in output.shape[-rank:])])
 
@@ -48,7 +48,7 @@ def _pixel_shuffle(context: Context, call: Call) -> None:
     *batch, channels, _, _ = axes
     output = call.outputs[0]
     spatial = [fixed_axis(size) for size in output.shape[-2:]]
-    context.freeze(axes[-2:], f"is a spatial dimension of {call}")
+    context.never_channels(axes[-2:])
     if call.name == "aten.pixel_shuffle":
         outer, rows, columns = context.atoms.split(channels, (len(channels) // factor**2, factor, factor))
         context.freeze([rows, columns], f"is a position inside a pixel block of {call}")

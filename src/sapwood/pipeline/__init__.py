@@ -6,7 +6,7 @@ from sapwood.pipeline.comparison import compare
 from sapwood.pipeline.measuring import CompareSettings
 from sapwood.pipeline.pictures import first_pictures, read_pictures
 from sapwood.pipeline.pruning import Pruned, Target, prune
-from sapwood.pipeline.rounds import TOLERANCE, Verification
+from sapwood.pipeline.search import TOLERANCE, Verification
 
 __all__ = [
     "CANDIDATES",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,17 +11,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from sapwood.compaction import Kept, Realised, reference_outputs, relative_error
+from sapwood.compaction import Kept, Realised, compact_outputs, reference_outputs
 from sapwood.compaction.constants import Fold, add_shifts, find_folds
 from sapwood.compaction.contributions import Contribution, contributions
 from sapwood.compaction.dead import Dead, find_dead
 from sapwood.compaction.dependence import follow_dependence
 from sapwood.compaction.kept import name_kept
-from sapwood.graph import Analysis, call_model, output_tensors, plain_kernels, trace
+from sapwood.graph import Analysis, Structure, call_model, output_tensors, plain_kernels, with_values
 from sapwood.masks import remove_masks_
 from sapwood.models import Plan, apply_plan, copy_model
-from sapwood.ops import Axis, Graph
-from sapwood.pipeline.rounds import TOLERANCE, Verification, as_float64, settle
+from sapwood.ops import Axis
+from sapwood.pipeline.search import TOLERANCE, Dense, Verification, rounds
 from sapwood.types import ExampleInputs
 
 SEED = 0
@@ -86,61 +87,62 @@ def compact(
     """
     plain = copy_model(model)
     remove_masks_(plain)
-    masked = copy_model(plain).eval().to(torch.float64)
-    inputs = as_float64(example_inputs)
-    graph = trace(copy_model(masked), inputs)
-    folds = _folds(masked, inputs, graph, exact=exact)
+    dense = Dense(plain, example_inputs)
+    structure = with_values(dense.model, dense.inputs)
+    folds = _folds(structure, exact=exact)
     found: list[Dead] = []
 
     def select(analysis: Analysis) -> Axis:
         found.append(find_dead(analysis, folds))
         return found[-1].removed
 
-    def finish(analysis: Analysis, realised: Realised) -> tuple[Plan, Verification]:
+    def prove(dense: Dense, structure: Structure, analysis: Analysis, realised: Realised) -> Verification:
         plan = add_shifts(realised.plan, folds, realised.expectation)
-        return plan, _verify(masked, inputs, plan, None if exact else (analysis, realised))
+        error = max(_error(dense.model, plan, one) for one in (dense.inputs, other_inputs(dense.inputs)))
+        judged = error if exact else _error_of_cuts(dense, structure, analysis, realised)
+        return Verification(error, "float64", judged <= TOLERANCE)
 
-    settled = settle(masked, inputs, graph, frozen=ignore or {}, select=select, finish=finish)
-    settled.check()
-    kept = name_kept(settled.analysis, found[-1], dict(masked.named_parameters()))
-    return Compacted(apply_plan(plain, settled.plan), settled.plan, settled.verification, kept)
+    solution = rounds(dense, structure, select, ignore or {}, prove=prove)
+    plan = add_shifts(solution.realised.plan, folds, solution.realised.expectation)
+    kept = name_kept(solution.analysis, found[-1], dict(dense.model.named_parameters()))
+    return Compacted(apply_plan(plain, plan), plan, solution.verification, kept)
 
 
-def _folds(masked: nn.Module, inputs: ExampleInputs, graph: Graph, *, exact: bool) -> list[Fold]:
+def _folds(structure: Structure, *, exact: bool) -> list[Fold]:
     """Runs the masked model to learn what its sums add up."""
     found: list[Contribution] = []
-    follow_dependence(copy_model(masked), inputs, graph, lambda step: found.extend(contributions(step)))
-    return find_folds(graph, masked, found, exact=exact)
+    model, graph = structure.model, structure.graph
+    follow_dependence(copy_model(model), structure.inputs, graph, lambda step: found.extend(contributions(step)))
+    return find_folds(graph, model, found, exact=exact)
 
 
-def _verify(
-    masked: nn.Module, inputs: ExampleInputs, plan: Plan, silenced: tuple[Analysis, Realised] | None
-) -> Verification:
-    """Runs the compact and the masked model on the example inputs and on others."""
-    small = apply_plan(masked, plan)
-    error = max(_difference(_run(small, one), _run(masked, one)) for one in (inputs, other_inputs(inputs)))
-    judged = error
-    if silenced is not None:
-        analysis, realised = silenced
-        wanted = reference_outputs(copy_model(masked), inputs, analysis, realised.expectation)
-        judged = _difference(_run(apply_plan(masked, realised.plan), inputs), wanted)
-    return Verification(error, "float64", judged <= TOLERANCE)
+def _error(masked: nn.Module, plan: Plan, inputs: ExampleInputs) -> float:
+    """Runs the compact and the masked model; choices between equal values are those of the masked one."""
+    with plain_kernels(masked):
+        wanted = output_tensors(call_model(copy_model(masked), inputs))
+    structure = with_values(masked, inputs)
+    return _difference(compact_outputs(apply_plan(masked, plan), inputs, structure.graph, structure.decisions), wanted)
 
 
-def _run(model: nn.Module, inputs: ExampleInputs) -> list[Tensor]:
-    with plain_kernels(model):
-        return output_tensors(call_model(copy_model(model), inputs))
+def _error_of_cuts(dense: Dense, structure: Structure, analysis: Analysis, realised: Realised) -> float:
+    """The proof that ``prune`` makes: no folds, against the masked model with the removed channels silenced."""
+    masked, inputs, decisions = copy_model(dense.model), dense.inputs, structure.decisions
+    wanted = reference_outputs(masked, inputs, analysis, realised.expectation, decisions)
+    return _difference(compact_outputs(apply_plan(masked, realised.plan), inputs, analysis.graph, decisions), wanted)
 
 
 def _difference(found: list[Tensor], wanted: list[Tensor]) -> float:
-    """The largest difference relative to the largest value; infinite where whole numbers or non-numbers differ."""
+    """The largest difference over the largest value; infinite where whole numbers or non-numbers differ."""
     same = len(found) == len(wanted) and all(
         one.shape == other.shape and torch.equal(_exact_part(one), _exact_part(other))
         for one, other in zip(found, wanted, strict=True)
     )
     if not same:
-        return float("inf")
-    return relative_error(*([part.nan_to_num(0.0, 0.0, 0.0) for part in parts] for parts in (found, wanted)))
+        return math.inf
+    pairs = [(one.nan_to_num(0, 0, 0), other.nan_to_num(0, 0, 0)) for one, other in zip(found, wanted, strict=True)]
+    largest = [(float((one - other).abs().max()), float(other.abs().max())) for one, other in pairs if other.numel()]
+    worst, scale = (max((value[number] for value in largest), default=0.0) for number in (0, 1))
+    return worst / scale if scale else worst
 
 
 def _exact_part(tensor: Tensor) -> Tensor:

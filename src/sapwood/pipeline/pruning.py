@@ -1,22 +1,20 @@
-"""``sapwood.prune``: record, group, score, allocate, select, realise, verify; with less where code is in the way."""
+"""``sapwood.prune``: which channels go, and the model without them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from sapwood.allocation import uniform
-from sapwood.compaction import Realised, reference_outputs, relative_error
 from sapwood.criteria import norm_scores
 from sapwood.errors import ConfigError
-from sapwood.graph import Analysis, Unpruned, call_model, output_tensors, plain_kernels, trace
+from sapwood.graph import Analysis, Unpruned
 from sapwood.masks.select import removed_units
-from sapwood.models import Plan, apply_plan, copy_model
+from sapwood.models import Plan, apply_plan
 from sapwood.ops import Axis
-from sapwood.pipeline.rounds import TOLERANCE, Verification, as_float64, settle
+from sapwood.pipeline.search import Dense, Verification, search
 from sapwood.types import ExampleInputs
 
 
@@ -79,18 +77,13 @@ def prune(
     Raises:
         CheckFailedError: If no compact model could be made that equals the masked one; nothing is returned then.
     """
-    dense = copy_model(model).eval().to(torch.float64)
-    inputs = as_float64(example_inputs)
 
     def select(analysis: Analysis) -> Axis:
-        return _select(analysis, dense, target, round_to, minimum)
+        return _select(analysis, model, target, round_to, minimum)
 
-    def finish(analysis: Analysis, realised: Realised) -> tuple[Plan, Verification]:
-        return realised.plan, _verify(dense, inputs, analysis, realised)
-
-    settled = settle(dense, inputs, trace(copy_model(dense), inputs), frozen=ignore or {}, select=select, finish=finish)
-    settled.check()
-    return Pruned(apply_plan(model, settled.plan), settled.plan, settled.verification, settled.analysis.unpruned)
+    solution = search(Dense(model, example_inputs), select, ignore or {})
+    plan = solution.realised.plan
+    return Pruned(apply_plan(model, plan), plan, solution.verification, solution.analysis.unpruned)
 
 
 def _select(analysis: Analysis, dense: nn.Module, target: Target, round_to: int, minimum: int) -> Axis:
@@ -103,13 +96,3 @@ def _select(analysis: Analysis, dense: nn.Module, target: Target, round_to: int,
         round_to=round_to,
         minimum=minimum,
     )
-
-
-def _verify(dense: nn.Module, inputs: ExampleInputs, analysis: Analysis, realised: Realised) -> Verification:
-    """Runs the compact model and the masked reference in float64."""
-    wanted = reference_outputs(copy_model(dense), inputs, analysis, realised.expectation)
-    compact = apply_plan(dense, realised.plan)
-    with plain_kernels(compact):
-        found = output_tensors(call_model(compact, inputs))
-    error = relative_error(found, wanted)
-    return Verification(error, "float64", error <= TOLERANCE)
