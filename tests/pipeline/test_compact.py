@@ -306,6 +306,20 @@ def test_concatenation_and_slices() -> None:
     assert small.model.cut == 3
 
 
+def test_a_place_in_the_code_moves_by_what_goes_before_it() -> None:
+    model = Net(lambda m, x: m.head(F.relu(m.a(x))[:, m.start : m.stop]), a=conv(3, 16), head=head(8), start=8, stop=16)
+    zero_filters(model.a, 8, 9, 12, 15)
+    small = checked(model, picture())
+    assert small.model.start == 1, "the first half is read by nobody"
+    assert small.model.a.weight.shape[0] == 5
+    model.side = conv(8, 5, 1)
+    model.run = lambda m, x: m.side(F.relu(m.a(x))[:, : m.start]) + m.head(F.relu(m.a(x))[:, m.start : m.stop])
+    zero_filters(model.a, 2)
+    small = checked(model, picture())
+    assert small.model.start == 7
+    assert small.model.a.weight.shape[0] == 11
+
+
 def test_parts_that_are_cut_equally_lose_equal_numbers() -> None:
     model, inputs = PROBES["chunk_both_used"]()
     zero_filters(model.a, 0, 1, 2, 9, bias=True)
