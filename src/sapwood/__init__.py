@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sapwood.masks import MaskCase, apply_masks_, masking_state, remove_masks_
     from sapwood.measure import count_macs, count_nonzeros, count_params, measure_latency
     from sapwood.models import copy_model, load_model, load_saved, save_model
-    from sapwood.pipeline import Target, prune
+    from sapwood.pipeline import Target, compact, prune
     from sapwood.tasks import detect, evaluate
 
 __version__ = "0.1.0"
@@ -37,6 +37,7 @@ _HOMES = {
     "build_groups": "graph",
     "Target": "pipeline",
     "prune": "pipeline",
+    "compact": "pipeline",
 }
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "Target",
     "apply_masks_",
     "build_groups",
+    "compact",
     "copy_model",
     "count_macs",
     "count_nonzeros",

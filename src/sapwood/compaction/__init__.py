@@ -2,11 +2,13 @@
 
 from sapwood.compaction.difference import lively_, relative_error, telling
 from sapwood.compaction.expect import Expectation
+from sapwood.compaction.kept import Kept
 from sapwood.compaction.realise import Obstacle, Realised, realise
 from sapwood.compaction.verify import compact_outputs, reference_outputs
 
 __all__ = [
     "Expectation",
+    "Kept",
     "Obstacle",
     "Realised",
     "compact_outputs",

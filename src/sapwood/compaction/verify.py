@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from sapwood.compaction.expect import Expectation
 from sapwood.graph import CHOICES, Analysis, Decisions, call_model, output_tensors, plain_kernels, shell
-from sapwood.ops import Call, TensorRef, same_op
+from sapwood.ops import Call, Graph, TensorRef, same_op
 from sapwood.types import ExampleInputs
 
 CONTRACTIONS = {
@@ -132,11 +132,11 @@ class MaskedReference(TorchDispatchMode):  # type: ignore[no-untyped-call]
 class _SameDecisions(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Takes the choices of another run, for as long as the same calls are made."""
 
-    def __init__(self, analysis: Analysis, expectation: Expectation, decisions: Decisions) -> None:
+    def __init__(self, graph: Graph, decisions: Decisions, expectation: Expectation | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.chosen_from: list[Tensor] = []
         self._expectation = expectation
-        self._calls = iter(analysis.graph.calls)
+        self._calls = iter(graph.calls)
         self._decisions = decisions
         self._same = True
         self._kept_alive: list[Any] = []
@@ -147,7 +147,8 @@ class _SameDecisions(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if call is None or not same_op(call, func):
             self._same = False
         else:
-            self.chosen_from += _choice(self._expectation, call, (args, kwargs))
+            if self._expectation is not None:
+                self.chosen_from += _choice(self._expectation, call, (args, kwargs))
             chosen = self._decisions.again(call.index, (args, kwargs or {}))
         result = func(*args, **(kwargs or {})) if chosen is None else chosen
         self._kept_alive.append(result)  # as the recorder does
@@ -172,16 +173,20 @@ def reference_outputs(
 
 
 def compact_outputs(
-    model: nn.Module, inputs: ExampleInputs, analysis: Analysis, expectation: Expectation, decisions: Decisions
+    model: nn.Module,
+    inputs: ExampleInputs,
+    graph: Graph,
+    decisions: Decisions,
+    expectation: Expectation | None = None,
 ) -> list[Tensor]:
-    """What the compact ``model`` returns, and what it chooses from on the way.
+    """What the compact ``model`` returns and, under an ``expectation``, what it chooses from on the way.
 
     Where it chooses between the same values as the recorded run did, it chooses the same.
     """
-    if not analysis.graph.reads_values:
+    if not graph.reads_values:
         with plain_kernels(model):
             return output_tensors(call_model(model, inputs))
-    same = _SameDecisions(analysis, expectation, decisions)
+    same = _SameDecisions(graph, decisions, expectation)
     with plain_kernels(model), same:
         outputs = output_tensors(call_model(model, inputs))
     return [*outputs, *same.chosen_from]

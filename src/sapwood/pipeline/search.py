@@ -43,6 +43,9 @@ MAX_ROUNDS = 40
 Select: TypeAlias = Callable[[Analysis], Axis]
 """Which units go."""
 
+Prove: TypeAlias = "Callable[[Dense, Structure, Analysis, Realised], Verification]"
+"""Whether what a plan makes is right."""
+
 
 @dataclass(frozen=True)
 class Verification:
@@ -105,28 +108,43 @@ def search(dense: Dense, select: Select, frozen: Mapping[str, str]) -> Solution:
     """
     structure = dense.structure(values=False)
     try:
-        return _rounds(dense, structure, select, frozen)
+        return rounds(dense, structure, select, frozen)
     except _OtherCallsError:
-        return _rounds(dense, dense.structure(values=True), select, frozen)
+        return rounds(dense, dense.structure(values=True), select, frozen)
 
 
 class _OtherCallsError(Exception):
     """With values the model makes other calls than without."""
 
 
-def _rounds(dense: Dense, structure: Structure, select: Select, frozen: Mapping[str, str]) -> Solution:
+def rounds(
+    dense: Dense, structure: Structure, select: Select, frozen: Mapping[str, str], *, prove: Prove | None = None
+) -> Solution:
+    """Selects and realises until nothing is in the way any more.
+
+    Args:
+        dense: The model.
+        structure: Its recorded run.
+        select: Picks the units that go, given the groups.
+        frozen: Tensors or dimensions that must stay whole, with the reason.
+        prove: Judges a plan that runs. By default against the dense model with the removed channels silenced, recorded
+            again with them at zero where its code reads values; another ``prove`` compares with the model as it is.
+
+    Raises:
+        CheckFailedError: If no plan runs, or what one makes is wrong.
+    """
     constraints = Constraints(frozen)
     for _ in range(MAX_ROUNDS):
         analysis = constraints.analyse(structure.graph)
         removed = select(analysis)
-        if structure.graph.reads_values and len(removed):
+        if prove is None and structure.graph.reads_values and len(removed):
             structure, analysis, removed = _as_if_removed(dense, constraints, analysis, removed)
         outcome = realise(structure, analysis, removed)
         if isinstance(outcome, Obstacle):
             constraints.add(structure.graph, outcome)
             continue
         try:
-            verification = verify(dense, structure, analysis, outcome)
+            verification = (prove or verify)(dense, structure, analysis, outcome)
         except RuntimeError as error:
             if next(iter(dense.model.parameters())).device == next(iter(structure.model.parameters())).device:
                 raise
@@ -185,7 +203,9 @@ def verify(dense: Dense, structure: Structure, analysis: Analysis, realised: Rea
         model = copy_model(model)
         lively_(model)
         wanted = reference_outputs(model, dense.inputs, analysis, realised.expectation, decisions)
-    found = compact_outputs(apply_plan(model, realised.plan), dense.inputs, analysis, realised.expectation, decisions)
+    found = compact_outputs(
+        apply_plan(model, realised.plan), dense.inputs, analysis.graph, decisions, realised.expectation
+    )
     error = relative_error(found, wanted)
     return Verification(error, "float64", error <= TOLERANCE)
 
