@@ -180,14 +180,51 @@ def test_a_functional_product_has_no_place_for_a_constant() -> None:
 # Zero padding
 
 
-def test_a_constant_that_meets_zero_padding_stays_by_default() -> None:
+def test_of_constants_that_meet_zero_padding_one_channel_carries_all() -> None:
     small = checked(emitting(3, padding=1), picture())
-    assert small.plan.cuts == ()
+    assert small.model[0].weight.shape[0] == 5, "six filters, two of them dead, one of these carries both"
+    (merge,) = small.plan.merges
+    assert (merge.tensor, merge.dim, {merge.into, *merge.sources}) == ("3.weight", 1, {0, 1})
     (kept,) = small.kept
-    assert str(kept).startswith(
-        "0.weight[0]: 2 dead channels stay: its constant meets zero padding, in aten.convolution"
+    assert str(kept).startswith("0.weight[0]: 1 dead channel stays: its constant meets zero padding, in aten.conv")
+    assert kept.indices == (merge.into,)
+
+
+def test_one_channel_carries_for_all_that_read_it() -> None:
+    model = Net(
+        lambda m, x: m.head(m.left(y := F.relu(m.first(x))) + m.right(y)),
+        first=conv(3, 8),
+        left=nn.Conv2d(8, 6, 3, padding=1),
+        right=nn.Conv2d(8, 6, 5, padding=2),
+        head=head(6),
     )
-    assert kept.indices == (0, 1)
+    zero_filters(model.first, 0, 2, 4)
+    with torch.no_grad():
+        model.first.bias.abs_()
+    small = checked(model, picture())
+    assert small.model.first.weight.shape[0] == 6
+    assert len({merge.into for merge in small.plan.merges}) == 1
+
+
+def test_a_transposed_convolution_takes_carriers_too() -> None:
+    model = nn.Sequential(conv(3, 8), nn.ReLU(), nn.ConvTranspose2d(8, 6, 3, padding=1), head(6))
+    zero_filters(model[0], 0, 2, 4)
+    with torch.no_grad():
+        model[0].bias.abs_()
+    assert checked(model, picture()).model[0].weight.shape[0] == 6
+
+
+def test_a_shared_weight_carries_nothing() -> None:
+    model = Net(
+        lambda m, x: m.head(m.twice(F.relu(m.twice(F.relu(m.first(x)))))),
+        first=conv(3, 8),
+        twice=nn.Conv2d(8, 8, 3, padding=1),
+        head=head(8),
+    )
+    zero_filters(model.first, 0, 2, 4)
+    with torch.no_grad():
+        model.first.bias.abs_()
+    assert checked(model, picture()).plan.merges == ()
 
 
 def test_a_constant_that_meets_zero_padding_can_be_folded_with_the_error_reported() -> None:

@@ -11,7 +11,7 @@ from sapwood.models.apply_plan import apply_plan
 from sapwood.models.builtin_loader import builtin_file
 from sapwood.models.copying import copy_model
 from sapwood.models.live_masks import live_masks
-from sapwood.models.plan import AttributeEdit, Cut, Plan, Rescale, Shift
+from sapwood.models.plan import AttributeEdit, Cut, Merge, Plan, Rescale, Shift
 from sapwood.models.saved import load_saved, save_model
 from sapwood.models.spec import LOADERS, Loader, load_model
 
@@ -20,6 +20,7 @@ __all__ = [
     "AttributeEdit",
     "Cut",
     "Loader",
+    "Merge",
     "Plan",
     "Rescale",
     "Shift",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sapwood.errors import ShapeError
 from sapwood.models.copying import copy_model
 from sapwood.models.places import Place
-from sapwood.models.plan import AttributeEdit, Cut, Plan
+from sapwood.models.plan import AttributeEdit, Cut, Merge, Plan
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -31,6 +31,9 @@ def apply_plan(model: Model, plan: Plan) -> Model:
     Raises:
         ShapeError: If a tensor of the plan is missing or has another width; the message names it.
     """
+    merges = defaultdict(list)
+    for merge in plan.merges:
+        merges[merge.tensor].append(merge)
     rescales, shifts, cuts = defaultdict(list), {shift.tensor: shift for shift in plan.shifts}, defaultdict(list)
     for rescale in plan.rescales:
         rescales[rescale.tensor].append(rescale)
@@ -38,11 +41,13 @@ def apply_plan(model: Model, plan: Plan) -> Model:
         cuts[cut.tensor].append(cut)
     replaced: dict[int, Tensor] = {}
     made: dict[str, Tensor] = {}
-    for name in dict.fromkeys([*cuts, *rescales, *shifts]):
+    for name in dict.fromkeys([*cuts, *merges, *rescales, *shifts]):
         old = _tensor(model, name)
         if old is None and name not in shifts:
             raise ShapeError(f"the plan names {name}; the model holds None there")
         value = _weight(model, name).detach().new_zeros(len(shifts[name].values)) if old is None else old.detach()
+        for merge in merges[name]:
+            value = _merged(value, merge)
         for rescale in rescales[name]:
             factors = value.new_ones(len(value))
             factors[list(rescale.rows)] = rescale.factor
@@ -87,6 +92,16 @@ def _weight(model: nn.Module, name: str) -> Tensor:
     """What a bias that the module does not have yet is modelled on."""
     module = model.get_submodule(name.rpartition(".")[0])
     return next(module.parameters())
+
+
+def _merged(value: Tensor, merge: Merge) -> Tensor:
+    """One slice takes up others, which are zero afterwards."""
+    sources = torch.tensor(merge.sources, device=value.device)
+    factors = torch.tensor(merge.factors, dtype=value.dtype, device=value.device)
+    added = torch.tensordot(value.index_select(merge.dim, sources), factors, dims=([merge.dim], [0]))
+    value = value.index_fill(merge.dim, sources, 0.0)
+    value.select(merge.dim, merge.into).add_(added)
+    return value
 
 
 def _cut(name: str, value: Tensor, cuts: Iterable[Cut]) -> Tensor:

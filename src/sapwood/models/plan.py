@@ -72,6 +72,25 @@ class Shift:
 
 
 @dataclass(frozen=True)
+class Merge:
+    """Slices of a parameter that are added to another of its slices, times a factor each, and are zero afterwards.
+
+    Attributes:
+        tensor: Name of the parameter.
+        dim: The dimension.
+        into: Index of the slice that is added to.
+        sources: Indices of the slices that are added, in the dense tensor.
+        factors: What each is multiplied by.
+    """
+
+    tensor: str
+    dim: int
+    into: int
+    sources: tuple[int, ...]
+    factors: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Plan:
     """Everything that turns the dense model into the compact one; see :func:`sapwood.models.apply_plan`."""
 
@@ -79,4 +98,5 @@ class Plan:
     attributes: tuple[AttributeEdit, ...] = ()
     rescales: tuple[Rescale, ...] = ()
     shifts: tuple[Shift, ...] = ()
+    merges: tuple[Merge, ...] = ()
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

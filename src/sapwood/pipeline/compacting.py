@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,14 +12,15 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from sapwood.compaction import Kept, Realised, compact_outputs, reference_outputs, relative_error, telling
+from sapwood.compaction.carriers import PaddedConstants, find_merges, padded_constants
 from sapwood.compaction.constants import Fold, add_shifts, find_folds
 from sapwood.compaction.contributions import Contribution, contributions
 from sapwood.compaction.dead import Dead, find_dead
-from sapwood.compaction.dependence import follow_dependence
+from sapwood.compaction.dependence import Step, follow_dependence
 from sapwood.compaction.kept import name_kept
-from sapwood.graph import Analysis, Structure, call_model, output_tensors, plain_kernels, with_values
+from sapwood.graph import Analysis, Structure, build_groups, call_model, output_tensors, plain_kernels, with_values
 from sapwood.masks import remove_masks_
-from sapwood.models import Plan, apply_plan, copy_model
+from sapwood.models import Merge, Plan, apply_plan, copy_model
 from sapwood.ops import Axis
 from sapwood.pipeline.search import TOLERANCE, Dense, Verification, rounds
 from sapwood.types import ExampleInputs
@@ -67,7 +68,8 @@ def compact(
             compacted as it computes in eval mode.
         example_inputs: A tensor, a tuple of positional or a dict of keyword arguments. What is no tensor counts as
             fixed for good.
-        exact: Keep channels whose constant meets zero padding, for one bias cannot replace it at the border. False
+        exact: No bias can replace a constant that meets zero padding. True keeps one such channel in front of a
+            convolution, which takes on the constants of all others (see :mod:`sapwood.compaction.carriers`); False
             folds the median over all positions and reports the error.
         ignore: Tensors (``"name"``) or dimensions (``"name[0]"``) that must stay whole, with the reason.
 
@@ -89,6 +91,12 @@ def compact(
     remove_masks_(plain)
     dense = Dense(plain, example_inputs)
     structure = with_values(dense.model, dense.inputs)
+    merges = _merges(structure) if exact else ()
+    if merges:
+        masked, dense = dense.model, Dense(apply_plan(dense.model, Plan(merges=merges)), example_inputs)
+        structure = with_values(dense.model, dense.inputs)
+    else:
+        masked = dense.model
     folds = _folds(structure, exact=exact)
     found: list[Dead] = []
 
@@ -97,15 +105,28 @@ def compact(
         return found[-1].removed
 
     def prove(dense: Dense, structure: Structure, analysis: Analysis, realised: Realised) -> Verification:
-        plan = add_shifts(realised.plan, folds, realised.expectation)
-        error = max(_error(dense.model, plan, one) for one in (dense.inputs, other_inputs(dense.inputs)))
+        plan = replace(add_shifts(realised.plan, folds, realised.expectation), merges=merges)
+        error = max(_error(masked, plan, one) for one in (dense.inputs, other_inputs(dense.inputs)))
         judged = error if exact else _error_of_cuts(dense, structure, analysis, realised)
         return Verification(error, "float64", judged <= TOLERANCE)
 
     solution = rounds(dense, structure, select, ignore or {}, prove=prove)
-    plan = add_shifts(solution.realised.plan, folds, solution.realised.expectation)
+    plan = replace(add_shifts(solution.realised.plan, folds, solution.realised.expectation), merges=merges)
     kept = name_kept(solution.analysis, found[-1], dict(dense.model.named_parameters()))
     return Compacted(apply_plan(plain, plan), plan, solution.verification, kept)
+
+
+def _merges(structure: Structure) -> tuple[Merge, ...]:
+    """Runs the masked model to learn which constants meet zero padding, and which channels carry them on."""
+    found: list[PaddedConstants] = []
+
+    def observe(step: Step) -> None:
+        site = padded_constants(step, structure.graph)
+        if site is not None:
+            found.append(site)
+
+    follow_dependence(copy_model(structure.model), structure.inputs, structure.graph, observe)
+    return find_merges(build_groups(structure.graph), found)
 
 
 def _folds(structure: Structure, *, exact: bool) -> list[Fold]:
