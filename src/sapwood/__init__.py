@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sapwood.graph import build_groups, trace
     from sapwood.masks import MaskCase, apply_masks_, masking_state, remove_masks_
     from sapwood.measure import count_macs, count_nonzeros, count_params, measure_latency
-    from sapwood.models import copy_model, load_model, load_saved, save_model
+    from sapwood.models import apply_plan, copy_model, load, load_model, load_plans, load_saved, save, save_model
     from sapwood.pipeline import Target, prune
     from sapwood.tasks import detect, evaluate
 
@@ -21,6 +21,10 @@ __version__ = "0.1.0"
 _HOMES = {
     "load_model": "models",
     "load_saved": "models",
+    "load": "models",
+    "load_plans": "models",
+    "save": "models",
+    "apply_plan": "models",
     "save_model": "models",
     "copy_model": "models",
     "evaluate": "tasks",
@@ -43,6 +47,7 @@ __all__ = [
     "MaskCase",
     "Target",
     "apply_masks_",
+    "apply_plan",
     "build_groups",
     "copy_model",
     "count_macs",
@@ -50,12 +55,15 @@ __all__ = [
     "count_params",
     "detect",
     "evaluate",
+    "load",
     "load_model",
+    "load_plans",
     "load_saved",
     "masking_state",
     "measure_latency",
     "prune",
     "remove_masks_",
+    "save",
     "save_model",
     "trace",
 ]

@@ -10,6 +10,7 @@ from torch import nn
 
 from sapwood.errors import ShapeError
 from sapwood.models.copying import copy_model
+from sapwood.models.darknet import DarknetNetwork, refit_
 from sapwood.models.places import Place
 from sapwood.models.plan import AttributeEdit, Cut, Plan, Rescale, Shift
 
@@ -24,7 +25,8 @@ def apply_plan(model: Model, plan: Plan) -> Model:
         plan: What stays of it.
 
     Returns:
-        A module of the same class with smaller tensors, in the mode (training or not) of ``model``.
+        A module of the same class with smaller tensors, in the mode (training or not) of ``model``. A Darknet network's
+        ``cfg`` has the new widths.
 
     Raises:
         ShapeError: If a tensor of the plan is missing or has another width; the message names it.
@@ -34,6 +36,8 @@ def apply_plan(model: Model, plan: Plan) -> Model:
     shift_(compact, plan.shifts)
     cut_tensors_(compact, plan.cuts, plan.aliases)
     set_attributes_(compact, plan.attributes)
+    if isinstance(compact, DarknetNetwork):
+        refit_(compact)
     return compact
 
 
@@ -62,10 +66,9 @@ def cut_tensors_(model: nn.Module, cuts: Iterable[Cut], aliases: Mapping[str, tu
             raise ShapeError(f"the plan names {name}; the model holds None there")
         value = old.detach()
         for cut in own:
-            if value.shape[cut.dim] != cut.width:
-                raise ShapeError(
-                    f"{name} has {value.shape[cut.dim]} indices in dimension {cut.dim}; expected {cut.width}"
-                )
+            found = value.shape[cut.dim] if cut.dim < value.dim() else 0
+            if found != cut.width:
+                raise ShapeError(f"{name} has {found} indices in dimension {cut.dim}; expected {cut.width}")
             value = value.index_select(cut.dim, torch.tensor(cut.kept, device=value.device))
         new = value.clone(memory_format=torch.contiguous_format)
         if isinstance(old, nn.Parameter):
@@ -82,6 +85,8 @@ def rescale_(model: nn.Module, rescales: Iterable[Rescale]) -> None:
         tensor = table[leaf]
         if tensor is None:
             raise ShapeError(f"the plan names {rescale.tensor}; the model holds None there")
+        if max(rescale.rows, default=0) >= len(tensor):
+            raise ShapeError(f"the plan scales row {max(rescale.rows)} of {rescale.tensor}, which has {len(tensor)}")
         with torch.no_grad():
             tensor[list(rescale.rows)] *= rescale.factor
 
@@ -94,6 +99,10 @@ def shift_(model: nn.Module, shifts: Iterable[Shift]) -> None:
         if tensor is None:
             weight = model.get_parameter(f"{shift.tensor.rpartition('.')[0]}.weight".lstrip("."))
             tensor = table[leaf] = nn.Parameter(weight.new_zeros(len(shift.values)))
+        if tuple(tensor.shape) != (len(shift.values),):
+            raise ShapeError(
+                f"the plan adds {len(shift.values)} values to {shift.tensor}, which has shape {tuple(tensor.shape)}"
+            )
         with torch.no_grad():
             tensor += torch.tensor(shift.values, dtype=tensor.dtype, device=tensor.device)
 
@@ -101,4 +110,9 @@ def shift_(model: nn.Module, shifts: Iterable[Shift]) -> None:
 def set_attributes_(model: nn.Module, edits: Iterable[AttributeEdit]) -> None:
     """Sets module attributes."""
     for edit in edits:
-        Place.of(edit).set(model, edit.after)
+        place = Place.of(edit)
+        try:
+            place.get(model)
+        except (AttributeError, TypeError, IndexError):
+            raise ShapeError(f"the plan sets {edit.attribute} of {edit.module!r}; the model has none") from None
+        place.set(model, edit.after)
