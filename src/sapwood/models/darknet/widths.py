@@ -16,18 +16,6 @@ from sapwood.models.darknet.layers import ConnectedLayer, ConvolutionalLayer, Ro
 from sapwood.models.darknet.network import DarknetNetwork, build_layers
 
 
-class UndescribableError(CfgError):
-    """No ``.cfg`` describes the network, because of one layer.
-
-    Attributes:
-        layer: The layer's number.
-    """
-
-    def __init__(self, message: str, layer: int) -> None:
-        super().__init__(message)
-        self.layer = layer
-
-
 def compact_cfg(network: DarknetNetwork) -> Cfg:
     """Returns the ``.cfg`` that describes ``network`` with the widths its layers have now.
 
@@ -42,8 +30,8 @@ def compact_cfg(network: DarknetNetwork) -> Cfg:
         ``network.cfg`` where nothing was removed.
 
     Raises:
-        CfgError: If no ``.cfg`` describes the network; the message names line, section and layer. Then the widths of
-            what that layer reads must be pruned otherwise, or not at all.
+        CfgError: If no ``.cfg`` describes the network; the message names line, section and layer. ``ignore=`` of
+            :func:`sapwood.prune` keeps what that layer reads whole.
 
     Examples:
         >>> from sapwood.models.darknet import parse_cfg
@@ -99,7 +87,7 @@ def _check_layer(index: int, section: Section, layer: nn.Module, built: Built, w
         name = next(name for name, size in _sizes(layer).items() if _sizes(built.module).get(name) != size)
         reason = f"{name} has shape {_sizes(layer)[name]}; a .cfg says {_sizes(built.module).get(name)}"
     if reason is not None:
-        raise UndescribableError(str(section.error(f"layer {index} {reason}")), index)
+        raise section.error(f"layer {index} {reason}; keep what it reads whole (ignore=)")
 
 
 def _parts(route: Any, widths: list[int]) -> list[tuple[int, int]]:
