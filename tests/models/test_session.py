@@ -163,9 +163,15 @@ def test_masks_in_front_of_a_plan_come_back(tmp_path: Path) -> None:
         return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
 
     x = torch.randn(3, 4)
+    assert (pruned.model[0].out_features, pruned.model[2].in_features) == (4, 4)  # type: ignore[index]
     live = sapwood.load(sapwood.save(pruned, tmp_path / "live"), model=factory)
     assert sapwood.models.live_masks(live) == ("0.weight",)
     assert torch.equal(live(x), pruned.model(x))
+    bundle = load_saved(tmp_path / "live", factory=factory)
+    nn.utils.prune.remove(bundle.model[0], "weight")  # type: ignore[index]
+    again = sapwood.prune(bundle.model, torch.randn(1, 4), target=HALF)
+    chained = sapwood.load(sapwood.save(again, tmp_path / "again", source=bundle), model=factory)
+    assert torch.equal(chained(x), again.model(x))
     nn.utils.prune.remove(pruned.model[0], "weight")
     removed = sapwood.load(sapwood.save(pruned, tmp_path / "removed"), model=factory)
     assert sapwood.models.live_masks(removed) == ()

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from sapwood.errors import ShapeError
-from sapwood.models.copying import copy_model
+from sapwood.models.copying import copy_model, refresh_masked
 from sapwood.models.darknet import DarknetNetwork, refit_
 from sapwood.models.places import Place
 from sapwood.models.plan import AttributeEdit, Cut, Plan, Rescale, Shift
@@ -35,6 +35,7 @@ def apply_plan(model: Model, plan: Plan) -> Model:
     rescale_(compact, plan.rescales)
     shift_(compact, plan.shifts)
     cut_tensors_(compact, plan.cuts, plan.aliases)
+    refresh_masked(compact)
     set_attributes_(compact, plan.attributes)
     if isinstance(compact, DarknetNetwork):
         refit_(compact)

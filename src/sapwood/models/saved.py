@@ -194,12 +194,12 @@ def _rebuild(folder: Path, source: ModelSource, state: State, factory: Factory |
 
 def _pruned(folder: Path, dense: nn.Module, source: ModelSource, state: State) -> nn.Module:
     """The dense model with everything removed that the plans name; values are filled in later."""
-    named = {cut.tensor for plan in source.plans for cut in plan.cuts}
     model = dense
     try:
-        if source.plans:
-            restore_masks_(model, masked_names({*named, *state}))
         for plan in source.plans:
+            named = {cut.tensor for cut in plan.cuts}
+            drop_masks_(model, named & set(live_masks(model)))  # masks that were permanent when the plan was made
+            restore_masks_(model, masked_names(named))
             model = apply_plan(model, plan)
     except (ShapeError, AttributeError) as error:
         raise SavedModelError(
@@ -215,7 +215,8 @@ def _make_biases_(model: nn.Module, plans: Iterable[Plan], state: State) -> None
         path, _, leaf = name.rpartition(".")
         module = model.get_submodule(path) if name in state else None
         if module is not None and leaf in module._parameters and module._parameters[leaf] is None:
-            module._parameters[leaf] = nn.Parameter(torch.zeros_like(state[name]))
+            frozen = not all(parameter.requires_grad for parameter in module.parameters(recurse=False))
+            module._parameters[leaf] = nn.Parameter(torch.zeros_like(state[name]), requires_grad=not frozen)
 
 
 def _set_types_(model: nn.Module, state: State) -> None:

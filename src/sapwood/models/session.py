@@ -50,7 +50,7 @@ def save(pruned: Compact, directory: str | Path, source: ModelBundle | None = No
         CfgError: If no ``.cfg`` describes a pruned Darknet network; the message names the layer.
     """
     bundle = replace(source, model=pruned.model) if source is not None else _session_bundle(pruned.model)
-    unpruned: Iterable[object] = getattr(pruned, "unpruned", ())
+    unpruned: Iterable[object] = getattr(pruned, "unpruned", ()) or getattr(pruned, "kept", ())
     return save_model(bundle, directory, plan=pruned.plan, verification=pruned.verification, unpruned=unpruned)
 
 

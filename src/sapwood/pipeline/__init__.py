@@ -5,6 +5,7 @@ from sapwood.pipeline.comparison import compare
 from sapwood.pipeline.measuring import CompareSettings
 from sapwood.pipeline.pictures import first_pictures, read_pictures
 from sapwood.pipeline.pruning import TOLERANCE, Pruned, Target, Verification, prune
+from sapwood.pipeline.shrinking import check_inputs, inspect_model, matching_tensors, shrink_record
 
 __all__ = [
     "CANDIDATES",
@@ -14,8 +15,12 @@ __all__ = [
     "Pruned",
     "Target",
     "Verification",
+    "check_inputs",
     "compare",
     "first_pictures",
+    "inspect_model",
+    "matching_tensors",
     "prune",
     "read_pictures",
+    "shrink_record",
 ]
