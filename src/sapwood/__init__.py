@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sapwood.measure import count_macs, count_nonzeros, count_params, measure_latency
     from sapwood.models import apply_plan, copy_model, load, load_model, load_plans, load_saved, save, save_model
     from sapwood.pipeline import Target, prune
+    from sapwood.recovery import carry_optimizer_
     from sapwood.tasks import detect, evaluate
 
 __version__ = "0.1.0"
@@ -41,6 +42,7 @@ _HOMES = {
     "build_groups": "graph",
     "Target": "pipeline",
     "prune": "pipeline",
+    "carry_optimizer_": "recovery",
 }
 
 __all__ = [
@@ -49,6 +51,7 @@ __all__ = [
     "apply_masks_",
     "apply_plan",
     "build_groups",
+    "carry_optimizer_",
     "copy_model",
     "count_macs",
     "count_nonzeros",

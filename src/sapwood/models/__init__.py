@@ -14,12 +14,13 @@ from sapwood.models.live_masks import live_masks
 from sapwood.models.plan import AttributeEdit, Cut, Plan, Rescale, Shift
 from sapwood.models.saved import load_saved, save_model
 from sapwood.models.saved_format import load_plans
-from sapwood.models.session import load, save
+from sapwood.models.session import Compact, load, save
 from sapwood.models.spec import LOADERS, Loader, load_model
 
 __all__ = [
     "LOADERS",
     "AttributeEdit",
+    "Compact",
     "Cut",
     "Loader",
     "Plan",
