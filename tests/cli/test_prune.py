@@ -104,7 +104,7 @@ def test_the_tables_can_be_read(run: Run, cfg: Path, capsys: Capture) -> None:
         assert part in out
     assert run("inspect", cfg) == 0
     out = capsys.readouterr().out
-    for part in ("layers.0.bn", "channel groups", "layers.1.conv.weight[0]", "is a kernel dimension"):
+    for part in ("layers.0.bn", "channel groups", "layers.1.conv.weight[0]", "is an output of the model"):
         assert part in out
 
 
@@ -153,7 +153,7 @@ def test_bad_input_is_named_and_exits_with_2(
 def test_a_result_that_is_not_proven_exits_with_1(
     run: Run, cfg: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    monkeypatch.setattr("sapwood.pipeline.pruning.TOLERANCE", -1.0)
+    monkeypatch.setattr("sapwood.pipeline.search.TOLERANCE", -1.0)
     assert run("prune", cfg, "--sparsity", 0.5) == 1
     assert "the compact model differs from the masked one" in capsys.readouterr().err
 

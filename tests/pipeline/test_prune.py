@@ -68,9 +68,9 @@ def test_a_pruned_model_trains_a_step(name: str) -> None:
 def test_attention_keeps_its_temperature() -> None:
     model, inputs = PROBES["attention_sdpa_default_scale"]()
     pruned = prune(model, inputs, target=Target(sparsity=0.5))
-    assert [rescale.tensor for rescale in pruned.plan.rescales] == ["qkv.weight", "qkv.bias"]
+    assert [rescale.tensor for rescale in pruned.plan.rescales] == 2 * ["qkv.weight", "qkv.bias"], "query and key"
     assert pruned.plan.rescales[0].rows == tuple(range(32)), "the query's rows, and no others"
-    assert pruned.plan.rescales[0].factor == pytest.approx(0.5**0.5)
+    assert pruned.plan.rescales[0].factor * pruned.plan.rescales[2].factor == pytest.approx(0.5**0.5)
 
 
 def test_the_mode_and_the_hooks_stay() -> None:

@@ -2,13 +2,16 @@
 
 from sapwood.compaction.expect import Expectation
 from sapwood.compaction.realise import Obstacle, Realised, realise
-from sapwood.compaction.verify import reference_outputs, relative_error
+from sapwood.compaction.verify import compact_outputs, lively_, reference_outputs, relative_error, telling
 
 __all__ = [
     "Expectation",
     "Obstacle",
     "Realised",
+    "compact_outputs",
+    "lively_",
     "realise",
     "reference_outputs",
     "relative_error",
+    "telling",
 ]

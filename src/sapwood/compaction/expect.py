@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from sapwood.graph import Analysis, alive_rows
+from sapwood.graph import Analysis, alive_rows, flags
 from sapwood.ops import Axis, Call, TensorRef
 
 
@@ -15,14 +15,14 @@ class Expectation:
 
     def __init__(self, analysis: Analysis, removed: np.ndarray[Any, np.dtype[np.int64]]) -> None:
         self._context = analysis.context
-        self._removed = removed
+        self._gone = flags(analysis.context.atoms, removed)
         self._alive: dict[int, tuple[Axis, np.ndarray[Any, np.dtype[np.bool_]]]] = {}
 
     def alive(self, axis: Axis) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """For each index of ``axis``, whether it stays."""
         entry = self._alive.get(id(axis))
         if entry is None:
-            entry = (axis, alive_rows(self._context.atoms, axis, self._removed))
+            entry = (axis, alive_rows(self._context.atoms, axis, self._gone))
             self._alive[id(axis)] = entry
         return entry[1]
 

@@ -10,9 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from sapwood.compaction.expect import Expectation
-from sapwood.graph import Analysis, call_model, plain_kernels
-from sapwood.ops import Call, TensorRef
-from sapwood.types import ExampleInputs
+from sapwood.graph import Analysis, Decisions, Structure, call_model, plain_kernels, shell
+from sapwood.ops import Call, TensorRef, same_op
 
 
 @dataclass(frozen=True)
@@ -73,8 +72,9 @@ class _DivergedError(Exception):
 class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Compares call by call; stops comparing where the compact model takes another way through its code."""
 
-    def __init__(self, analysis: Analysis, expectation: Expectation) -> None:
+    def __init__(self, analysis: Analysis, expectation: Expectation, decisions: Decisions) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._decisions = decisions
         self.calls = analysis.graph.calls
         self.next = 0
         self._expectation = expectation
@@ -89,11 +89,12 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         call = self.current
-        if self.strayed is None and call.op is not func:
+        if self.strayed is None and not same_op(call, func):
             self.strayed = Divergence(call, [self._expectation.shape(ref) for ref in call.tensor_outputs()], str(func))
         if self.strayed is None:
             self._compare_scalars(call, args, kwargs or {})
-        result = func(*args, **(kwargs or {}))
+        chosen = self._decisions.again(call.index, (args, kwargs or {})) if self.strayed is None else None
+        result = func(*args, **(kwargs or {})) if chosen is None else chosen
         self._kept_alive.append(result)  # as the recorder does: PyTorch detaches a fresh tensor that is held elsewhere
         if self.strayed is None:
             self._compare_shapes(call, result)
@@ -114,13 +115,14 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
             raise _DivergedError(Divergence(call, wanted, found))
 
 
-def follow(model: nn.Module, inputs: ExampleInputs, analysis: Analysis, expectation: Expectation) -> Followed:
+def follow(model: nn.Module, structure: Structure, analysis: Analysis, expectation: Expectation) -> Followed:
     """Runs the compact ``model`` and compares it with the recorded run, call by call."""
-    follower = _Follower(analysis, expectation)
+    follower = _Follower(analysis, expectation, structure.decisions)
     divergence = None
+    model = shell(model)
     try:
         with plain_kernels(model), follower:
-            call_model(model, inputs)
+            call_model(model, structure.inputs)
     except _DivergedError as diverged:
         divergence = diverged.divergence
     except Exception as error:  # the model's own code may fail in any way while its widths do not fit

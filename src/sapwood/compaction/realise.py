@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from torch import nn
-
 from sapwood.compaction.attributes import fix_known_attributes_
 from sapwood.compaction.cuts import make_cuts
 from sapwood.compaction.expect import Expectation
 from sapwood.compaction.follow import Divergence
 from sapwood.compaction.repair import repair_
 from sapwood.compaction.rescale import attention_changes, producers
-from sapwood.graph import Analysis
+from sapwood.graph import Analysis, Structure
 from sapwood.models.apply_plan import apply_plan
 from sapwood.models.plan import Plan, Rescale
 from sapwood.ops import Axis, Call
-from sapwood.types import ExampleInputs
 
 
 @dataclass(frozen=True)
@@ -49,12 +46,11 @@ class Realised:
     doubt: Obstacle | None
 
 
-def realise(model: nn.Module, inputs: ExampleInputs, analysis: Analysis, removed: Axis) -> Realised | Obstacle:
-    """Makes the plan that removes ``removed`` from ``model``, with every attribute that has to follow.
+def realise(structure: Structure, analysis: Analysis, removed: Axis) -> Realised | Obstacle:
+    """Makes the plan that removes ``removed`` from a model, with every attribute that has to follow.
 
     Args:
-        model: The dense model; it is not changed.
-        inputs: Example inputs for it.
+        structure: The dense model's recorded run.
         analysis: Its groups.
         removed: The units that go.
 
@@ -66,9 +62,9 @@ def realise(model: nn.Module, inputs: ExampleInputs, analysis: Analysis, removed
     if uneven is not None:
         return uneven
     plan = Plan(make_cuts(analysis, removed), aliases=analysis.aliases)
-    compact = apply_plan(model, plan)
+    compact = apply_plan(structure.model, plan)
     edits = fix_known_attributes_(compact, plan.cuts, _conv_groups(analysis, expectation))
-    repaired = repair_(compact, inputs, analysis, expectation)
+    repaired = repair_(compact, structure, analysis, expectation)
     if repaired.followed.divergence is not None:
         return _obstacle(repaired.followed.first or repaired.followed.divergence)
     rescales: list[Rescale] = []

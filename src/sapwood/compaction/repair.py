@@ -7,6 +7,7 @@ on every other module that makes the same call.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,11 +15,10 @@ from torch import nn
 
 from sapwood.compaction.expect import Expectation
 from sapwood.compaction.follow import Divergence, Followed, follow
-from sapwood.graph import Analysis
+from sapwood.graph import Analysis, Structure
 from sapwood.models.places import Place, integers
 from sapwood.models.plan import AttributeEdit
 from sapwood.ops import Call
-from sapwood.types import ExampleInputs
 
 MAX_REPAIRS = 400
 
@@ -36,14 +36,14 @@ class Repaired:
     followed: Followed
 
 
-def repair_(model: nn.Module, inputs: ExampleInputs, analysis: Analysis, expectation: Expectation) -> Repaired:
+def repair_(model: nn.Module, structure: Structure, analysis: Analysis, expectation: Expectation) -> Repaired:
     """Sets attributes of ``model`` until it runs as planned, or no attribute helps any more."""
     edits: list[AttributeEdit] = []
-    followed = follow(model, inputs, analysis, expectation)
+    followed = follow(model, structure, analysis, expectation)
     for _ in range(MAX_REPAIRS):
         if followed.first is None:
             break
-        found = _advance(model, inputs, analysis, expectation, followed.first)
+        found = _advance(model, structure, analysis, expectation, followed.first)
         if found is None:
             break
         more, followed = found
@@ -52,13 +52,13 @@ def repair_(model: nn.Module, inputs: ExampleInputs, analysis: Analysis, expecta
 
 
 def _advance(
-    model: nn.Module, inputs: ExampleInputs, analysis: Analysis, expectation: Expectation, divergence: Divergence
+    model: nn.Module, structure: Structure, analysis: Analysis, expectation: Expectation, divergence: Divergence
 ) -> tuple[list[AttributeEdit], Followed] | None:
     """Finds attributes whose change brings the run further than ``divergence``."""
     call = divergence.call
-    for change in _candidates(model, call, expectation):
+    for change in _candidates(model, analysis, call, expectation):
         edits = _set_everywhere(model, analysis, expectation, call, change)
-        after = follow(model, inputs, analysis, expectation)
+        after = follow(model, structure, analysis, expectation)
         if after.first is None or after.first.call.index > call.index:
             return edits, after
         for edit in reversed(edits):
@@ -66,12 +66,14 @@ def _advance(
     return None
 
 
-def _candidates(model: nn.Module, call: Call, expectation: Expectation) -> Iterator[dict[Place, int]]:
+def _candidates(
+    model: nn.Module, analysis: Analysis, call: Call, expectation: Expectation
+) -> Iterator[dict[Place, int]]:
     """Attributes of the running modules, innermost first, that hold a size this call is about to lose.
 
     One by one first, then all of a module together, then attributes of which the size is a multiple.
     """
-    sizes = _changes(call, expectation)
+    sizes = _changes(analysis, call, expectation)
     for factor in (1, 2, 3, 4):
         wanted = {old // factor: new // factor for old, new in sizes if old % factor == 0 and new % factor == 0}
         for name in reversed(call.modules or ("",)):
@@ -83,10 +85,14 @@ def _candidates(model: nn.Module, call: Call, expectation: Expectation) -> Itera
                 yield places
 
 
-def _changes(call: Call, expectation: Expectation) -> list[tuple[int, int]]:
-    """Pairs of old and new sizes at this call, those of its outputs last."""
+def _changes(analysis: Analysis, call: Call, expectation: Expectation) -> list[tuple[int, int]]:
+    """Pairs of old and new sizes at this call and the rest of its line of code, in the order they come."""
     pairs: dict[tuple[int, int], None] = {}
-    for tensor in [*call.tensor_inputs(), *call.tensor_outputs()]:
+    line = itertools.takewhile(
+        lambda other: (other.location, other.modules) == (call.location, call.modules),
+        analysis.graph.calls[call.index :],
+    )
+    for tensor in [tensor for other in line for tensor in (*other.tensor_inputs(), *other.tensor_outputs())]:
         for old, new in zip(tensor.shape, expectation.shape(tensor), strict=True):
             if old != new:
                 pairs[old, new] = None
@@ -100,7 +106,7 @@ def _set_everywhere(
     edits = []
     for place, new in change.items():
         edits.append(AttributeEdit(place.module, place.text, place.get(model), new))
-    factor = _factor(call, expectation, edits[0])
+    factor = _factor(analysis, call, expectation, edits[0])
     for place, new in change.items():
         place.set(model, new)
     (module,) = {place.module for place in change}
@@ -113,7 +119,7 @@ def _set_everywhere(
             continue
         if type(model.get_submodule(name)) is not own_class:
             continue
-        sizes = {old // factor: new // factor for old, new in _changes(other, expectation)}
+        sizes = {old // factor: new // factor for old, new in _changes(analysis, other, expectation)}
         peers = {Place(name, place.attribute, place.position) for place in change}
         if all(peer.get(model) in sizes for peer in peers):
             done.add(name)
@@ -124,9 +130,9 @@ def _set_everywhere(
     return edits
 
 
-def _factor(call: Call, expectation: Expectation, edit: AttributeEdit) -> int:
+def _factor(analysis: Analysis, call: Call, expectation: Expectation, edit: AttributeEdit) -> int:
     """How many times the attribute's value stands in the size it explains."""
     for factor in (1, 2, 3, 4):
-        if (edit.before * factor, edit.after * factor) in _changes(call, expectation):
+        if (edit.before * factor, edit.after * factor) in _changes(analysis, call, expectation):
             return factor
     return 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -63,7 +64,8 @@ def producers(analysis: Analysis, change: ScalarChange) -> tuple[Rescale, ...] |
     Returns:
         The rows, or None where the tensor does not come from one linear layer or norm by moving values alone.
     """
-    names = {number: own[0] for number, own in analysis.graph.parameters.items()}
+    owned = {**analysis.graph.buffers, **analysis.graph.parameters}
+    names = {number: own[0] for number, own in owned.items()}
     makers = _Makers(analysis.graph.calls)
     path: list[tuple[Call, TensorRef]] = []
     biases: list[str] = []
@@ -86,7 +88,22 @@ def producers(analysis: Analysis, change: ScalarChange) -> tuple[Rescale, ...] |
     own, dim = found
     path = [step for step in path if step[0].name != "aten.bmm"]
     rows = _rows(call, dim, path[::-1])
-    return tuple(Rescale(name, rows, change.factor) for name in (*own, *biases))
+    whole = [Part(name, 0, int(rows[-1]) + 1) for name in biases] if rows else []
+    rescales = []
+    for part in own + whole:
+        inside = tuple(row - part.start for row in rows if part.start <= row < part.stop)
+        if inside:
+            rescales.append(Rescale(part.name, inside, change.factor))
+    return tuple(rescales)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A parameter, and where its rows stand in what it was concatenated to (a fused bias), or all of it."""
+
+    name: str
+    start: int
+    stop: int
 
 
 class _Makers:
@@ -106,7 +123,7 @@ def _is_scalar(value: Any) -> bool:
     return isinstance(value, (int, float))
 
 
-def _parameters_of(names: Mapping[int, str], call: Call, makers: _Makers) -> tuple[list[str], int] | None:
+def _parameters_of(names: Mapping[int, str], call: Call, makers: _Makers) -> tuple[list[Part], int] | None:
     """The parameters whose dimension 0 is a dimension of the call's output, and that dimension."""
     last = len(call.outputs[0].shape) - 1
     if call.name in PRODUCTS:
@@ -121,9 +138,30 @@ def _parameters_of(names: Mapping[int, str], call: Call, makers: _Makers) -> tup
         tensors, dim = list(call.args[first : first + 2]), 1 if call.name == "aten.native_batch_norm" else last
     else:
         return None
-    found = [names.get(tensor.id) for tensor in tensors if isinstance(tensor, TensorRef)]
-    known = [name for name in found if name is not None]
-    return (known, dim) if known and len(known) == len(found) else None
+    parts: list[Part] = []
+    for tensor in tensors:
+        if isinstance(tensor, TensorRef):
+            found = _parts(names, tensor, call, makers)
+            if found is None:
+                return None
+            parts += found
+    return (parts, dim) if parts else None
+
+
+def _parts(names: Mapping[int, str], tensor: TensorRef, call: Call, makers: _Makers) -> list[Part] | None:
+    """The parameters that ``tensor`` is, or is concatenated from along dimension 0."""
+    if tensor.id in names:
+        return [Part(names[tensor.id], 0, tensor.shape[0])]
+    maker = makers.of(tensor, call.index)
+    if maker is None or maker.name != "aten.cat" or (len(maker.args) > 1 and maker.args[1] != 0):
+        return None
+    parts, start = [], 0
+    for piece in maker.args[0]:
+        if piece.id not in names:
+            return None
+        parts.append(Part(names[piece.id], start, start + piece.shape[0]))
+        start += piece.shape[0]
+    return parts
 
 
 def _rows(start: Call, dim: int, path: list[tuple[Call, TensorRef]]) -> tuple[int, ...]:

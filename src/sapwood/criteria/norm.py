@@ -32,8 +32,10 @@ def norm_scores(group: ChannelGroup, parameters: Mapping[str, Tensor], *, n: flo
         tensor = parameters.get(member.tensor)
         if tensor is None:
             continue
-        powers = tensor.detach().to("cpu", torch.float64).abs().pow(n)
-        rows = powers.movedim(member.dim, 0).reshape(powers.shape[member.dim], -1).sum(dim=1)
+        others = [dim for dim in range(tensor.dim()) if dim != member.dim]
+        weights = tensor.detach().cpu()
+        rows = torch.linalg.vector_norm(weights, n, dim=others, dtype=torch.float64) if others else weights.abs()
+        rows = rows.to(torch.float64).pow(n)
         column = torch.from_numpy(member.column)
         inside = column >= 0
         totals.index_add_(0, column[inside], rows[inside])

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from sapwood.ops import ALWAYS, Atoms, Axis, Call, Context, EqualParts, Graph, TensorRef, apply_rule
+from sapwood.ops import ALWAYS, NEVER_CHANNELS, Atoms, Axis, Call, Context, EqualParts, Graph, TensorRef, apply_rule
+
+Flags: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
 
 
 @dataclass(frozen=True)
@@ -176,8 +178,9 @@ def _collect(
             for number, column in enumerate(axis.T):
                 for root in np.intersect1d(column, roots[~held]).tolist():
                     where[root].append((name, dim, number))
-            if held.all() and name in parameters:
-                unpruned.append(Unpruned(name, dim, atoms.frozen_reason(int(roots[0])) or "unknown"))
+            reason = atoms.frozen_reason(int(roots[0])) if held.all() else None
+            if reason is not None and reason != NEVER_CHANNELS and name in parameters:
+                unpruned.append(Unpruned(name, dim, reason))
     groups = _groups_by_signature(axes, where, parameters)
     return Analysis(
         graph=graph,
@@ -219,9 +222,16 @@ def _positions(column: Axis, units: Axis) -> Axis:
     return np.where(units[position] == column, position, -1)
 
 
-def alive_rows(atoms: Atoms, axis: Axis, removed: Axis) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """For each index of ``axis``, whether all of its atoms stay when ``removed`` (representatives) go."""
+def alive_rows(atoms: Atoms, axis: Axis, gone: Flags) -> Flags:
+    """For each index of ``axis``, whether all of its atoms stay; ``gone`` says of each atom whether it goes."""
     resolved = atoms.resolve(axis)
     if not resolved.shape[1]:
-        return np.ones(len(axis), dtype=bool)
-    return np.asarray(~np.isin(resolved, removed).any(axis=1), dtype=np.bool_)
+        return np.ones(len(axis), dtype=np.bool_)
+    return np.asarray(~gone[resolved].any(axis=1), dtype=np.bool_)
+
+
+def flags(atoms: Atoms, removed: Axis) -> Flags:
+    """For each atom, whether it is among ``removed`` (representatives)."""
+    gone = np.zeros(len(atoms), dtype=np.bool_)
+    gone[removed] = True
+    return gone

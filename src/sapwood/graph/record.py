@@ -11,11 +11,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
+from sapwood.graph.decisions import Decisions
+from sapwood.graph.skeleton import new_tensors_like
 from sapwood.ops.call import Call, Graph, TensorRef
 from sapwood.types import ExampleInputs
+
+SHORTER = frozenset({torch.float32, torch.float16, torch.bfloat16})
 
 _OWN_FOLDER = str(Path(__file__).resolve().parents[1])
 _TORCH_FOLDER = str(Path(torch.__file__).resolve().parent)
@@ -24,8 +29,9 @@ _TORCH_FOLDER = str(Path(torch.__file__).resolve().parent)
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Numbers tensors by identity and keeps every call."""
 
-    def __init__(self) -> None:
+    def __init__(self, decisions: Decisions | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._decisions = decisions
         self.calls: list[Call] = []
         self.constants: list[TensorRef] = []
         self.module_stack: list[str] = []
@@ -51,6 +57,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         leaves = tree_flatten(result)[0]
         outputs = tuple(self.ref(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves)
         modules = tuple(self.module_stack)
+        if self._decisions is not None:
+            self._decisions.keep(len(self.calls), str(func.overloadpacket), (args, kwargs), result)
         self.calls.append(Call(len(self.calls), func, seen_args, seen_kwargs, outputs, modules, _caller()))
         return result
 
@@ -112,8 +120,13 @@ def output_tensors(value: Any) -> list[Tensor]:
 
 @contextmanager
 def plain_kernels(model: nn.Module) -> Iterator[None]:
-    """Runs without gradients and without the fused kernels that hide a layer's inside (attention, recurrent layers)."""
+    """Runs without gradients and without the fused kernels that hide a layer's inside (attention, recurrent layers).
+
+    Tensors that the code makes are made where the parameters are; casts to float32 or less keep float64.
+    """
     with ExitStack() as stack:
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        stack.enter_context(new_tensors_like(model))
         fastpath = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)
         stack.callback(torch.backends.mha.set_fastpath_enabled, fastpath)
@@ -122,10 +135,21 @@ def plain_kernels(model: nn.Module) -> Iterator[None]:
             torch._C._set_mkldnn_enabled(False)
             stack.callback(torch._C._set_mkldnn_enabled, onednn)
         stack.enter_context(torch.no_grad())
+        stack.enter_context(_KeepDouble())  # type: ignore[no-untyped-call]
         yield
 
 
-def trace(model: nn.Module, example_inputs: ExampleInputs) -> Graph:
+class _KeepDouble(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Makes float64 of every other floating type that code asks for, so that a check in float64 stays one."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if kwargs.get("dtype") in SHORTER:
+            kwargs = {**kwargs, "dtype": torch.float64}
+        return func(*args, **kwargs)
+
+
+def trace(model: nn.Module, example_inputs: ExampleInputs, *, decisions: Decisions | None = None) -> Graph:
     """Runs ``model`` once and records every ATen call.
 
     The model runs as it is (put it into eval mode and pass a copy where that matters); parameters are found by
@@ -134,6 +158,7 @@ def trace(model: nn.Module, example_inputs: ExampleInputs) -> Graph:
     Args:
         model: Any module.
         example_inputs: A tensor, a tuple of positional or a dict of keyword arguments.
+        decisions: Takes what the run chooses on values.
 
     Returns:
         The recorded run.
@@ -143,7 +168,7 @@ def trace(model: nn.Module, example_inputs: ExampleInputs) -> Graph:
         >>> [call.name for call in graph.calls]
         ['aten.t', 'aten.addmm']
     """
-    recorder = _Recorder()
+    recorder = _Recorder(decisions)
     parameters = _names(recorder, model.named_parameters(remove_duplicate=False))
     buffers = _names(recorder, model.named_buffers(remove_duplicate=False))
     inputs = tuple(recorder.ref(tensor) for tensor in output_tensors(example_inputs))

@@ -2,47 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sapwood.errors import ShapeError
-from sapwood.models.copying import copy_model, refresh_masked
+from sapwood.models.copying import copy_model
 from sapwood.models.darknet import DarknetNetwork, refit_
 from sapwood.models.places import Place
-from sapwood.models.plan import AttributeEdit, Cut, Plan, Rescale, Shift
+from sapwood.models.plan import AttributeEdit, Cut, Plan
 
 Model = TypeVar("Model", bound=nn.Module)
 
 
 def apply_plan(model: Model, plan: Plan) -> Model:
-    """Returns the compact model; ``model`` is not touched.
+    """Returns the compact model; ``model`` is not touched, and what goes is not copied first.
 
     Args:
         model: The dense model, with the widths that the plan was made for.
         plan: What stays of it.
 
     Returns:
-        A module of the same class with smaller tensors, in the mode (training or not) of ``model``. A Darknet network's
-        ``cfg`` has the new widths.
+        A module of the same class with smaller tensors, in the mode (training or not) of ``model``. Tensors that were
+        shared stay shared, ``requires_grad`` stays as it was. The ``cfg`` of a Darknet network has the new widths.
 
     Raises:
         ShapeError: If a tensor of the plan is missing or has another width; the message names it.
     """
-    compact = copy_model(model)
-    rescale_(compact, plan.rescales)
-    shift_(compact, plan.shifts)
-    cut_tensors_(compact, plan.cuts, plan.aliases)
-    refresh_masked(compact)
+    _check_rows(model, plan)
+    rescales, shifts, cuts = defaultdict(list), {shift.tensor: shift for shift in plan.shifts}, defaultdict(list)
+    for rescale in plan.rescales:
+        rescales[rescale.tensor].append(rescale)
+    for cut in plan.cuts:
+        cuts[cut.tensor].append(cut)
+    replaced: dict[int, Tensor] = {}
+    made: dict[str, Tensor] = {}
+    for name in dict.fromkeys([*cuts, *rescales, *shifts]):
+        old = _tensor(model, name)
+        if old is None and name not in shifts:
+            raise ShapeError(f"the plan names {name}; the model holds None there")
+        value = _new_bias(model, name, len(shifts[name].values)) if old is None else old.detach()
+        for rescale in rescales[name]:
+            factors = value.new_ones(len(value))
+            factors[list(rescale.rows)] = rescale.factor
+            value = value * factors.reshape(-1, *[1] * (value.dim() - 1))
+        if name in shifts:
+            value = value + torch.tensor(shifts[name].values, dtype=value.dtype, device=value.device)
+        new = _cut(name, value, cuts[name])
+        if old is None:
+            made[name] = nn.Parameter(new)
+        else:
+            is_parameter = isinstance(old, nn.Parameter)
+            replaced[id(old)] = nn.Parameter(new, requires_grad=old.requires_grad) if is_parameter else new
+    compact = copy_model(model, replaced)
+    for name, tensor in made.items():
+        table, leaf = _owner(compact, name)
+        table[leaf] = tensor
     set_attributes_(compact, plan.attributes)
+    # modules that cache tensors of the dense widths forget them on such a call
+    compact._apply(lambda tensor: tensor)  # type: ignore[no-untyped-call]
     if isinstance(compact, DarknetNetwork):
         refit_(compact)
     return compact
 
 
-def _owner(model: nn.Module, name: str) -> tuple[dict[str, torch.Tensor | None], str]:
+def _check_rows(model: nn.Module, plan: Plan) -> None:
+    """Checks that what is scaled and shifted has the rows that the plan names."""
+    for rescale in plan.rescales:
+        tensor = _tensor(model, rescale.tensor)
+        if tensor is not None and max(rescale.rows, default=0) >= len(tensor):
+            raise ShapeError(f"the plan scales row {max(rescale.rows)} of {rescale.tensor}, which has {len(tensor)}")
+    for shift in plan.shifts:
+        tensor = _tensor(model, shift.tensor)
+        if tensor is not None and tuple(tensor.shape) != (len(shift.values),):
+            raise ShapeError(
+                f"the plan adds {len(shift.values)} values to {shift.tensor}, which has shape {tuple(tensor.shape)}"
+            )
+
+
+def _owner(model: nn.Module, name: str) -> tuple[dict[str, Tensor | None], str]:
     """The table that holds a parameter or buffer, and its key there."""
     module_name, _, leaf = name.rpartition(".")
     try:
@@ -55,57 +96,25 @@ def _owner(model: nn.Module, name: str) -> tuple[dict[str, torch.Tensor | None],
     return table, leaf  # type: ignore[return-value]
 
 
-def cut_tensors_(model: nn.Module, cuts: Iterable[Cut], aliases: Mapping[str, tuple[str, ...]]) -> None:
-    """Slices parameters and buffers; shared tensors stay shared, ``requires_grad`` stays as it was."""
-    by_tensor: dict[str, list[Cut]] = {}
+def _tensor(model: nn.Module, name: str) -> Tensor | None:
+    table, leaf = _owner(model, name)
+    return table[leaf]
+
+
+def _new_bias(model: nn.Module, name: str, size: int) -> Tensor:
+    """Zeros for a bias that the module does not have yet."""
+    module = model.get_submodule(name.rpartition(".")[0])
+    return next(module.parameters()).detach().new_zeros(size)
+
+
+def _cut(name: str, value: Tensor, cuts: Iterable[Cut]) -> Tensor:
+    """What stays of one tensor, in memory of its own."""
     for cut in cuts:
-        by_tensor.setdefault(cut.tensor, []).append(cut)
-    for name, own in by_tensor.items():
-        table, leaf = _owner(model, name)
-        old = table[leaf]
-        if old is None:
-            raise ShapeError(f"the plan names {name}; the model holds None there")
-        value = old.detach()
-        for cut in own:
-            found = value.shape[cut.dim] if cut.dim < value.dim() else 0
-            if found != cut.width:
-                raise ShapeError(f"{name} has {found} indices in dimension {cut.dim}; expected {cut.width}")
-            value = value.index_select(cut.dim, torch.tensor(cut.kept, device=value.device))
-        new = value.clone(memory_format=torch.contiguous_format)
-        if isinstance(old, nn.Parameter):
-            new = nn.Parameter(new, requires_grad=old.requires_grad)
-        for alias in aliases.get(name, (name,)):
-            place, key = _owner(model, alias)
-            place[key] = new
-
-
-def rescale_(model: nn.Module, rescales: Iterable[Rescale]) -> None:
-    """Multiplies rows of parameters, before anything is cut."""
-    for rescale in rescales:
-        table, leaf = _owner(model, rescale.tensor)
-        tensor = table[leaf]
-        if tensor is None:
-            raise ShapeError(f"the plan names {rescale.tensor}; the model holds None there")
-        if max(rescale.rows, default=0) >= len(tensor):
-            raise ShapeError(f"the plan scales row {max(rescale.rows)} of {rescale.tensor}, which has {len(tensor)}")
-        with torch.no_grad():
-            tensor[list(rescale.rows)] *= rescale.factor
-
-
-def shift_(model: nn.Module, shifts: Iterable[Shift]) -> None:
-    """Adds values to parameters and buffers, before anything is cut; a bias that is not there is made."""
-    for shift in shifts:
-        table, leaf = _owner(model, shift.tensor)
-        tensor = table[leaf]
-        if tensor is None:
-            weight = model.get_parameter(f"{shift.tensor.rpartition('.')[0]}.weight".lstrip("."))
-            tensor = table[leaf] = nn.Parameter(weight.new_zeros(len(shift.values)))
-        if tuple(tensor.shape) != (len(shift.values),):
-            raise ShapeError(
-                f"the plan adds {len(shift.values)} values to {shift.tensor}, which has shape {tuple(tensor.shape)}"
-            )
-        with torch.no_grad():
-            tensor += torch.tensor(shift.values, dtype=tensor.dtype, device=tensor.device)
+        width = value.shape[cut.dim] if cut.dim < value.dim() else None
+        if width != cut.width:
+            raise ShapeError(f"{name} has {width} indices in dimension {cut.dim}; expected {cut.width}")
+        value = value.index_select(cut.dim, torch.tensor(cut.kept, device=value.device))
+    return value.clone(memory_format=torch.contiguous_format)
 
 
 def set_attributes_(model: nn.Module, edits: Iterable[AttributeEdit]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import torch
@@ -12,7 +13,7 @@ from torch.nn.utils.prune import BasePruningMethod
 Model = TypeVar("Model", bound=nn.Module)
 
 
-def copy_model(model: Model) -> Model:
+def copy_model(model: Model, replaced: Mapping[int, Tensor] | None = None) -> Model:
     """Returns a deep copy of ``model`` that shares nothing with it.
 
     ``copy.deepcopy`` alone fails for a model that :mod:`torch.nn.utils.prune` masked: its ``weight`` is computed from
@@ -22,6 +23,7 @@ def copy_model(model: Model) -> Model:
 
     Args:
         model: Any module. It is not changed.
+        replaced: Identity of a tensor of ``model`` -> the tensor that stands in its place in the copy.
 
     Returns:
         The copy: parameters, buffers, hooks, masks and training mode as in ``model``.
@@ -33,7 +35,7 @@ def copy_model(model: Model) -> Model:
         >>> bool((twin.weight == masked.weight).all()), twin.weight_mask is masked.weight_mask
         (True, False)
     """
-    memo: dict[int, Any] = {}
+    memo: dict[int, Any] = dict(replaced or {})
     remember_computed_tensors(model, memo)
     twin = copy.deepcopy(model, memo)
     refresh_masked(twin)

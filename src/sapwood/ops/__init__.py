@@ -2,11 +2,12 @@
 
 from sapwood.ops import contraction, convolution, elementwise, indexing, normalization, pooling, reduction, reshaping
 from sapwood.ops.atoms import ALWAYS, Atoms, Axis, fixed_axis
-from sapwood.ops.call import Call, Graph, TensorRef
-from sapwood.ops.context import RULES, Context, EqualParts, Rule, apply_rule, rule
+from sapwood.ops.call import Call, Graph, TensorRef, same_op
+from sapwood.ops.context import NEVER_CHANNELS, RULES, Context, EqualParts, Rule, apply_rule, rule
 
 __all__ = [
     "ALWAYS",
+    "NEVER_CHANNELS",
     "RULES",
     "Atoms",
     "Axis",
@@ -27,4 +28,5 @@ __all__ = [
     "reduction",
     "reshaping",
     "rule",
+    "same_op",
 ]

@@ -42,7 +42,9 @@ class Atoms:
         self._parent = np.zeros(1, dtype=np.int64)
         self._count = 1
         self._expansion: dict[int, tuple[int, ...]] = {}
+        self._expanded = np.zeros(1, dtype=np.bool_)
         self._reason: dict[int, str] = {ALWAYS: "a dimension of fixed size"}
+        self._frozen = np.ones(1, dtype=np.bool_)
 
     def __len__(self) -> int:
         return self._count
@@ -54,10 +56,16 @@ class Atoms:
         start = self._count
         self._count += size
         if self._count > len(self._parent):
-            grown = np.arange(max(self._count, 2 * len(self._parent)), dtype=np.int64)
-            grown[: len(self._parent)] = self._parent
-            self._parent = grown
+            self._grow(max(self._count, 2 * len(self._parent)))
         return np.arange(start, start + size, dtype=np.int64)[:, None]
+
+    def _grow(self, size: int) -> None:
+        old = len(self._parent)
+        parent = np.arange(size, dtype=np.int64)
+        parent[:old] = self._parent
+        self._parent = parent
+        self._expanded = np.pad(self._expanded, (0, size - old))
+        self._frozen = np.pad(self._frozen, (0, size - old))
 
     def find(self, atoms: Axis) -> Axis:
         """The representative of each atom."""
@@ -82,11 +90,10 @@ class Atoms:
         return np.stack(kept, axis=1) if kept else fixed_axis(len(axis))
 
     def _resolve_column(self, column: Axis) -> list[Axis]:
-        roots, inverse = np.unique(column, return_inverse=True)
-        expanded = [root for root in roots.tolist() if root in self._expansion]
-        if not expanded:
+        if not self._expanded[column].any():
             return [column]
-        width = max(len(self._expansion[root]) for root in expanded)
+        roots, inverse = np.unique(column, return_inverse=True)
+        width = max(len(self._expansion[root]) for root in roots[self._expanded[roots]].tolist())
         table = np.full((len(roots), width), ALWAYS, dtype=np.int64)
         for row, root in enumerate(roots.tolist()):
             parts = self._expansion.get(root, (root,))
@@ -96,8 +103,13 @@ class Atoms:
 
     def freeze(self, axis: Axis, reason: str) -> None:
         """Keeps every index of ``axis`` alive for good; the first reason is remembered."""
-        for root in np.unique(self.resolve(axis)).tolist():
-            self._reason.setdefault(root, reason)
+        roots = self.resolve(axis)
+        for root in np.unique(roots[~self._frozen[roots]]).tolist():
+            self._hold(root, reason)
+
+    def _hold(self, root: int, reason: str) -> None:
+        self._reason.setdefault(root, reason)
+        self._frozen[root] = True
 
     def frozen_reason(self, root: int) -> str | None:
         """Why the atom can never go, or None where it can."""
@@ -105,9 +117,7 @@ class Atoms:
 
     def is_frozen(self, roots: Axis) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """For each representative, whether it can never go."""
-        unique, inverse = np.unique(roots, return_inverse=True)
-        frozen = np.array([root in self._reason for root in unique.tolist()], dtype=bool)
-        return frozen[inverse].reshape(roots.shape) if len(unique) else np.zeros(roots.shape, dtype=bool)
+        return np.asarray(self._frozen[roots], dtype=np.bool_)
 
     def join(self, first: Axis, second: Axis, reason: str) -> None:
         """Says that index ``i`` of both axes is alive at the same time, for every ``i``.
@@ -159,9 +169,9 @@ class Atoms:
             if np.array_equal(left, right):
                 return
             low, high = np.minimum(left, right), np.maximum(left, right)
-            for child, root in {(int(a), int(b)) for a, b in zip(high, low, strict=True) if a != b}:
-                if child in self._reason:
-                    self._reason.setdefault(root, self._reason[child])
+            held = self._frozen[high] & ~self._frozen[low]
+            for child, root in zip(high[held].tolist(), low[held].tolist(), strict=True):
+                self._hold(root, self._reason[child])
             np.minimum.at(self._parent, high, low)
 
     def _expand(self, column: Axis, parts: Axis) -> None:
@@ -178,8 +188,9 @@ class Atoms:
         for root, row in dict(zip(column.tolist(), map(tuple, parts.tolist()), strict=True)).items():
             if root in self._reason:
                 for part in row:
-                    self._reason.setdefault(part, self._reason[root])
+                    self._hold(part, self._reason[root])
             self._expansion[root] = tuple(dict.fromkeys(row))
+            self._expanded[root] = True
 
     def join_columns(self, first: Axis, second: Axis) -> None:
         """Joins two arrays of atoms position by position."""

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.utils._pytree import tree_flatten
+
+READS_VALUES = frozenset(
+    {"aten._local_scalar_dense", "aten.nonzero", "aten.masked_select", "torchvision.nms", "aten._unique2"}
+)
 
 
 @dataclass(frozen=True)
@@ -65,8 +70,25 @@ class Call:
         """All tensors among the results, in order."""
         return [leaf for leaf in self.outputs if isinstance(leaf, TensorRef)]
 
+    @property
+    def reads_values(self) -> bool:
+        """Whether what the code does next, or the size of the result, follows from values."""
+        if self.name in READS_VALUES:
+            return True
+        indices = self.args[1] if self.name == "aten.index" else ()
+        return any(isinstance(index, TensorRef) and index.dtype is torch.bool for index in indices)
+
     def __str__(self) -> str:
         return f"{self.name} in module {self.module or '(the model)'!r} at {self.location}"
+
+
+WRAPS_A_NUMBER = frozenset({"aten.lift_fresh", "aten.scalar_tensor"})
+"""How a Python number becomes a tensor: which of the two depends on the device."""
+
+
+def same_op(call: Call, op: torch._ops.OpOverload) -> bool:
+    """Whether another run makes ``call`` when it calls ``op``."""
+    return call.op is op or {call.name, str(op.overloadpacket)} == WRAPS_A_NUMBER
 
 
 @dataclass(frozen=True)
@@ -88,3 +110,21 @@ class Graph:
     parameters: Mapping[int, tuple[str, ...]]
     buffers: Mapping[int, tuple[str, ...]]
     constants: tuple[TensorRef, ...]
+
+    @property
+    def reads_values(self) -> bool:
+        """Whether another run on other values could make other calls."""
+        return any(call.reads_values for call in self.calls)
+
+    def sites(self) -> dict[tuple[str, str, str, int], Call]:
+        """The calls by where they are made: module, line of code, operator, and how often that came before.
+
+        Unlike the index of a call it stays the same when another part of the code runs more or less often.
+        """
+        seen: Counter[tuple[str, str, str]] = Counter()
+        found = {}
+        for call in self.calls:
+            place = (call.module, call.location, call.name)
+            found[call.module, call.location, call.name, seen[place]] = call
+            seen[place] += 1
+        return found

@@ -10,6 +10,8 @@ from sapwood.ops.atoms import Atoms, Axis, fixed_axis
 from sapwood.ops.call import Call, TensorRef
 from sapwood.registry import Registry
 
+NEVER_CHANNELS = "is a kernel or spatial dimension"
+
 
 @dataclass(frozen=True)
 class EqualParts:
@@ -63,6 +65,10 @@ class Context:
         for axis in axes:
             if axis.shape[1]:
                 self.atoms.freeze(axis, reason)
+
+    def never_channels(self, axes: Iterable[Axis]) -> None:
+        """Freezes kernel and spatial dimensions, which nobody expects to be pruned."""
+        self.freeze(axes, NEVER_CHANNELS)
 
     def fix(self, axes: Sequence[Axis], call: Call) -> list[Axis]:
         """Freezes axes because ``call`` reads their indices by position, and returns fixed ones in their place."""

@@ -19,8 +19,8 @@ def _convolution(context: Context, call: Call) -> None:
     groups, transposed = int(values["groups"]), bool(values.get("transposed", False))  # type: ignore[call-overload]
     source_axes, weight_axes = context.axes(source), context.axes(weight)
     channel = len(source.shape) - len(weight.shape) + 1
-    context.freeze(source_axes[channel + 1 :], f"is a spatial dimension of {call}")
-    context.freeze(weight_axes[2:], f"is a kernel dimension of {call}")
+    context.never_channels(source_axes[channel + 1 :])
+    context.never_channels(weight_axes[2:])
     if transposed:
         produced = _transposed(context, call, source_axes[channel], weight_axes, groups)
     else:

@@ -11,7 +11,7 @@ abs alias bernoulli bitwise_not cbrt ceil celu clamp clamp_max clamp_min clone c
 elu empty_like erf exp expm1 fill floor full_like gelu hardshrink hardsigmoid hardswish hardtanh isinf isnan
 leaky_relu lift lift_fresh log log10 log1p log2 log_sigmoid log_sigmoid_forward logical_not mish nan_to_num
 native_dropout neg ones_like positive rand_like randn_like reciprocal relu relu6 round rsqrt selu sigmoid sign silu
-sin sinh softplus softshrink softsign sqrt square tan tanh threshold to _to_copy trunc zeros_like
+sin sinh softplus softshrink softsign sqrt square tan tanh threshold to _to_copy trunc zero zeros_like
 """.split()
 
 BINARY = """

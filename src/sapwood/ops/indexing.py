@@ -68,6 +68,8 @@ def _unbind(context: Context, call: Call) -> None:
 @rule("cat", "concat")
 def _cat(context: Context, call: Call) -> None:
     tensors = [tensor for tensor in call.args[0] if tensor.shape != (0,)]
+    if not tensors:
+        return
     dim = (call.args[1] if len(call.args) > 1 else call.kwargs.get("dim", 0)) % len(tensors[0].shape)
     all_axes = [context.axes(tensor) for tensor in tensors]
     result = []
@@ -108,6 +110,24 @@ def _index(context: Context, call: Call) -> None:
     before = [axis for dim, axis in enumerate(axes) if dim not in indexed and dim < indexed[0] and adjacent]
     after = [axis for dim, axis in enumerate(axes) if dim not in indexed and not (dim < indexed[0] and adjacent)]
     context.set(output, [*before, *placed, *after])
+
+
+@rule("index_put", "index_put_", "_index_put_impl_")
+def _index_put(context: Context, call: Call) -> None:
+    """Writes at positions: the indexed dimensions are fixed, the others are those of what is written."""
+    target, indices, values = call.args[:3]
+    axes = context.axes(target)
+    indexed = [dim for dim, index in enumerate(indices) if index is not None]
+    context.fix([axes[dim] for dim in indexed], call)
+    rest = [axis for dim, axis in enumerate(axes) if dim not in indexed]
+    written = context.axes(values)
+    if indexed and indexed == list(range(len(indexed))):
+        for axis, other in zip(reversed(rest), reversed(written), strict=False):
+            if len(axis) == len(other):
+                context.join(axis, other, call)
+    else:
+        context.fix([*rest, *written], call)
+    context.set(call.outputs[0], axes)
 
 
 @rule("index_select")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sapwood.ops.atoms import Axis
+from sapwood.ops.atoms import Axis, fixed_axis
 from sapwood.ops.call import Call, TensorRef
 from sapwood.ops.context import Context, bound, rule
 
@@ -65,6 +65,21 @@ def _cumulative(context: Context, call: Call) -> None:
     if axes:
         axes[dim] = context.fix([axes[dim]], call)[0]
     _same_shape(context, call, axes)
+
+
+@rule("sort", "topk", "argsort", "kthvalue", "mode", "unique_dim", "_unique2", "nonzero", "masked_select", "bincount")
+def _ordered(context: Context, call: Call) -> None:
+    """Positions are part of the result, so those of the dimension that is ordered may not move."""
+    axes = context.axes(call.args[0])
+    values = bound(call)
+    dim = values.get("dim", -1 if call.name in {"aten.sort", "aten.topk", "aten.argsort", "aten.kthvalue"} else None)
+    chosen = range(len(axes)) if dim is None or not axes else [int(dim) % len(axes)]  # type: ignore[call-overload]
+    context.fix([axes[number] for number in chosen], call)
+    for output in call.tensor_outputs():
+        if dim is not None and len(output.shape) == len(axes):
+            context.set(output, [fixed_axis(n) if k in chosen else axes[k] for k, n in enumerate(output.shape)])
+        else:
+            context.set_fixed(output)
 
 
 def _same_shape(context: Context, call: Call, axes: list[Axis]) -> None:

@@ -29,7 +29,7 @@ def _pool(rank: int) -> Rule:
 
     def apply(context: Context, call: Call) -> None:
         axes = context.axes(call.args[0])
-        context.freeze(axes[-rank:], f"is a spatial dimension of {call}")
+        context.never_channels(axes[-rank:])
         for output in call.tensor_outputs():
             context.set(output, [*axes[:-rank], *(fixed_axis(size) for size in output.shape[-rank:])])
 
@@ -40,6 +40,19 @@ for _rank, _names in SPATIAL_RANK.items():
     rule(*_names.split())(_pool(_rank))
 
 
+@rule("torchvision.roi_align", "torchvision.ps_roi_align", "torchvision.roi_pool")
+def _roi_align(context: Context, call: Call) -> None:
+    """Regions of a map: one output a region, channels pass. Position-sensitive pooling reads channels by position."""
+    axes = context.axes(call.args[0])
+    context.never_channels(axes[2:])
+    output = call.outputs[0]
+    if len(axes[1]) != output.shape[1]:
+        context.fix([axes[1]], call)
+        context.set_fixed(output)
+        return
+    context.set(output, [context.axes(call.args[1])[0], axes[1], *(fixed_axis(size) for size in output.shape[2:])])
+
+
 @rule("pixel_shuffle", "pixel_unshuffle")
 def _pixel_shuffle(context: Context, call: Call) -> None:
     """Channels are (channel, row, column of the block); only whole channels go."""
@@ -48,7 +61,7 @@ def _pixel_shuffle(context: Context, call: Call) -> None:
     *batch, channels, _, _ = axes
     output = call.outputs[0]
     spatial = [fixed_axis(size) for size in output.shape[-2:]]
-    context.freeze(axes[-2:], f"is a spatial dimension of {call}")
+    context.never_channels(axes[-2:])
     if call.name == "aten.pixel_shuffle":
         outer, rows, columns = context.atoms.split(channels, (len(channels) // factor**2, factor, factor))
         context.freeze([rows, columns], f"is a position inside a pixel block of {call}")

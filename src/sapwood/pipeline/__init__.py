@@ -4,7 +4,8 @@ from sapwood.pipeline.candidates import CANDIDATES, Candidate
 from sapwood.pipeline.comparison import compare
 from sapwood.pipeline.measuring import CompareSettings
 from sapwood.pipeline.pictures import first_pictures, read_pictures
-from sapwood.pipeline.pruning import TOLERANCE, Pruned, Target, Verification, prune
+from sapwood.pipeline.pruning import Pruned, Target, prune
+from sapwood.pipeline.search import TOLERANCE, Verification
 from sapwood.pipeline.shrinking import check_inputs, inspect_model, matching_tensors, shrink_record
 
 __all__ = [

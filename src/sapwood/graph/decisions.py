@@ -1,0 +1,68 @@
+"""Choices that a model's code makes on values: which boxes stay, which score is the largest.
+
+Where two scores are equal but for rounding, two equal models choose differently, and everything after that differs. So
+runs that are compared take the choices of the first one, as long as what they choose from is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_map
+
+CHOICES = frozenset(
+    {"torchvision.nms"}
+    | {
+        f"aten.{name}"
+        for name in """
+        sort topk argsort gt lt ge le eq ne nonzero _local_scalar_dense argmax argmin floor ceil round _to_copy
+        """.split()
+    }
+)
+"""Operators whose results jump where their inputs move a little."""
+
+CLOSE = 1e-9
+"""How far apart the values of two equal models are at most, relative to the largest, in float64."""
+
+
+class Decisions:
+    """What was chosen in one run, by the index of the call."""
+
+    def __init__(self) -> None:
+        self._taken: dict[int, tuple[list[Tensor], Any]] = {}
+
+    def keep(self, index: int, name: str, inputs: Any, result: Any) -> None:
+        """Remembers a call, if it is a choice."""
+        if name in CHOICES and (name != "aten._to_copy" or not result.is_floating_point()):
+            copies = [leaf.detach().clone() for leaf in tree_flatten(inputs)[0] if isinstance(leaf, Tensor)]
+            self._taken[index] = (copies, _cloned(result))
+
+    def again(self, index: int, inputs: Any) -> Any:
+        """What was chosen at ``index`` if the choice was between the same values, else None."""
+        if index not in self._taken:
+            return None
+        known, result = self._taken[index]
+        now = [leaf for leaf in tree_flatten(inputs)[0] if isinstance(leaf, Tensor)]
+        return _cloned(result) if len(known) == len(now) and _close(zip(now, known, strict=True)) else None
+
+
+def _cloned(value: Any) -> Any:
+    return tree_map(lambda leaf: leaf.detach().clone() if isinstance(leaf, Tensor) else leaf, value)
+
+
+def _close(pairs: Iterable[tuple[Tensor, Tensor]]) -> bool:
+    for one, other in pairs:
+        if one.shape != other.shape or one.dtype != other.dtype:
+            return False
+        if not one.is_floating_point():
+            if not torch.equal(one, other):
+                return False
+        elif one.numel():
+            finite = other[other.isfinite()].abs()
+            scale = float(finite.max()) if finite.numel() else 0.0
+            if not torch.allclose(one, other, rtol=0.0, atol=CLOSE * scale, equal_nan=True):
+                return False
+    return True

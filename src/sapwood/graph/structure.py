@@ -1,0 +1,48 @@
+"""What a model's code does, recorded as cheaply as its code allows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from sapwood.graph.decisions import Decisions
+from sapwood.graph.record import trace
+from sapwood.graph.skeleton import shapes_of, shell, skeleton
+from sapwood.ops import Graph
+from sapwood.types import ExampleInputs
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A recorded run, with a model and inputs that repeat it.
+
+    Attributes:
+        model: What was recorded, in evaluation mode and float64, as it was before the run; without values where its
+            code never looks at any.
+        inputs: Example inputs of the same kind.
+        graph: The recorded run.
+        decisions: What it chose on values.
+    """
+
+    model: nn.Module
+    inputs: ExampleInputs
+    graph: Graph
+    decisions: Decisions = field(default_factory=Decisions)
+
+
+def without_values(model: nn.Module, inputs: ExampleInputs) -> Structure | None:
+    """Records a run on shapes alone, or returns None where the model's code needs values."""
+    bones = skeleton(model).eval().to(torch.float64)
+    shapes = shapes_of(inputs)
+    try:
+        return Structure(bones, shapes, trace(shell(bones), shapes))
+    except Exception:  # the model's own code may fail in any way on tensors without values
+        return None
+
+
+def with_values(model: nn.Module, inputs: ExampleInputs) -> Structure:
+    """Records a real run of ``model``, which is in float64 already."""
+    decisions = Decisions()
+    return Structure(model, inputs, trace(shell(model), inputs, decisions=decisions), decisions)

@@ -1,0 +1,208 @@
+"""The search for a plan that a model's code can follow: less and less, where code is in the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from sapwood.compaction import (
+    Obstacle,
+    Realised,
+    compact_outputs,
+    lively_,
+    realise,
+    reference_outputs,
+    relative_error,
+    telling,
+)
+from sapwood.compaction.cuts import make_cuts
+from sapwood.errors import CheckFailedError
+from sapwood.graph import (
+    Analysis,
+    Structure,
+    call_model,
+    output_tensors,
+    plain_kernels,
+    shell,
+    with_values,
+    without_values,
+)
+from sapwood.models import Cut, apply_plan, copy_model
+from sapwood.ops import Axis
+from sapwood.pipeline.constraints import Constraints
+from sapwood.types import ExampleInputs
+
+TOLERANCE = 1e-9
+"""Relative, in float64: rounding of sums over a few thousand terms in another order stays below it."""
+
+MAX_ROUNDS = 40
+
+Select: TypeAlias = Callable[[Analysis], Axis]
+"""Which units go."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How far the compact model is from the masked one.
+
+    Attributes:
+        max_abs_error: The largest difference over the largest output, both in float64.
+        dtype: The type both were run in.
+        passed: Whether the error is within :data:`TOLERANCE`.
+    """
+
+    max_abs_error: float
+    dtype: str
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A plan that works, with the analysis it was made on."""
+
+    analysis: Analysis
+    realised: Realised
+    verification: Verification
+
+
+class Dense:
+    """The model to prune, in float64 and evaluation mode; copied when values are needed for the first time."""
+
+    def __init__(self, model: nn.Module, inputs: ExampleInputs) -> None:
+        self._model = model
+        self.inputs = as_float64(inputs)
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The copy; read only."""
+        return copy_model(self._model).eval().to(torch.float64)
+
+    def structure(self, *, values: bool) -> Structure:
+        """A recorded run, on shapes alone where the code allows it and ``values`` does not ask for more."""
+        found = None if values else without_values(self._model, self.inputs)
+        if found is not None:
+            return found
+        structure = with_values(self.model, self.inputs)
+        if structure.graph.reads_values and not telling(self._outputs()):
+            lively_(self.model)
+            structure = with_values(self.model, self.inputs)
+        return structure
+
+    def _outputs(self) -> list[Tensor]:
+        model = shell(self.model)
+        with plain_kernels(model):
+            return output_tensors(call_model(model, self.inputs))
+
+
+def search(dense: Dense, select: Select, frozen: Mapping[str, str]) -> Solution:
+    """Finds a plan whose compact model runs and equals the masked one.
+
+    Args:
+        dense: The model.
+        select: Picks the units that go, given the groups.
+        frozen: Tensors (``"name"``) or dimensions (``"name[0]"``) that must stay whole, with the reason.
+
+    Raises:
+        CheckFailedError: If there is none.
+    """
+    structure = dense.structure(values=False)
+    try:
+        return _rounds(dense, structure, select, frozen)
+    except _OtherCallsError:
+        return _rounds(dense, dense.structure(values=True), select, frozen)
+
+
+class _OtherCallsError(Exception):
+    """With values the model makes other calls than without."""
+
+
+def _rounds(dense: Dense, structure: Structure, select: Select, frozen: Mapping[str, str]) -> Solution:
+    constraints = Constraints(frozen)
+    for _ in range(MAX_ROUNDS):
+        analysis = constraints.analyse(structure.graph)
+        removed = select(analysis)
+        if structure.graph.reads_values and len(removed):
+            structure, analysis, removed = _as_if_removed(dense, constraints, analysis, removed)
+        outcome = realise(structure, analysis, removed)
+        if isinstance(outcome, Obstacle):
+            constraints.add(structure.graph, outcome)
+            continue
+        try:
+            verification = verify(dense, structure, analysis, outcome)
+        except RuntimeError as error:
+            if next(iter(dense.model.parameters())).device == next(iter(structure.model.parameters())).device:
+                raise
+            raise _OtherCallsError from error
+        if verification.passed:
+            return Solution(analysis, outcome, verification)
+        if outcome.doubt is None:
+            raise CheckFailedError(
+                f"the compact model differs from the masked one by {verification.max_abs_error:.1e} of the largest "
+                f"output; expected at most {TOLERANCE:.0e}. The model given is unchanged."
+            )
+        constraints.add(structure.graph, outcome.doubt)
+    raise CheckFailedError(f"no compact model after {MAX_ROUNDS} rounds; the last obstacle: {constraints.last}")
+
+
+def _as_if_removed(
+    dense: Dense, constraints: Constraints, analysis: Analysis, removed: Axis
+) -> tuple[Structure, Analysis, Axis]:
+    """Records a model whose code reads values (a detector's boxes) again with the removed channels at zero.
+
+    What it finds, and so the calls it makes, is then what the compact model will find.
+    """
+    cuts = make_cuts(analysis, removed)
+    silenced = copy_model(dense.model)
+    silence_(silenced, cuts)
+    structure = with_values(silenced, dense.inputs)
+    again = constraints.analyse(structure.graph)
+    gone = {(cut.tensor, cut.dim): np.isin(np.arange(cut.width), cut.kept, invert=True) for cut in cuts}
+    units = [
+        unit
+        for group in again.groups
+        for position, unit in enumerate(group.units)
+        if all(
+            (member.tensor, member.dim) in gone and gone[member.tensor, member.dim][member.column == position].all()
+            for member in group.members
+        )
+    ]
+    return structure, again, np.array(sorted(units), dtype=np.int64)
+
+
+def silence_(model: nn.Module, cuts: tuple[Cut, ...]) -> None:
+    """Sets the slices that ``cuts`` remove from parameters to zero."""
+    parameters = dict(model.named_parameters())
+    with torch.no_grad():
+        for cut in cuts:
+            if cut.tensor in parameters:
+                gone = sorted(set(range(cut.width)) - set(cut.kept))
+                parameters[cut.tensor].index_fill_(cut.dim, torch.tensor(gone), 0.0)
+
+
+def verify(dense: Dense, structure: Structure, analysis: Analysis, realised: Realised) -> Verification:
+    """Runs the compact model and the masked reference in float64."""
+    model, decisions = dense.model, structure.decisions
+    wanted = reference_outputs(model, dense.inputs, analysis, realised.expectation, decisions)
+    if not telling(wanted) and not analysis.graph.reads_values:
+        model = copy_model(model)
+        lively_(model)
+        wanted = reference_outputs(model, dense.inputs, analysis, realised.expectation, decisions)
+    found = compact_outputs(apply_plan(model, realised.plan), dense.inputs, analysis, decisions)
+    error = relative_error(found, wanted)
+    return Verification(error, "float64", error <= TOLERANCE)
+
+
+def as_float64(inputs: ExampleInputs) -> ExampleInputs:
+    """Example inputs with floating types widened."""
+
+    def convert(leaf: Any) -> Any:
+        return leaf.to(torch.float64) if isinstance(leaf, Tensor) and leaf.dtype.is_floating_point else leaf
+
+    return tree_map(convert, inputs)  # type: ignore[no-any-return]
