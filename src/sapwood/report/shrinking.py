@@ -10,6 +10,9 @@ from rich.text import Text
 
 from sapwood.report import formats
 
+MIN_WIDTH = 64
+"""Columns of a small table, so that its caption stands on a line or two."""
+
 SHOWN = 3
 """Names in a row that lists more."""
 
@@ -19,7 +22,9 @@ Record = Mapping[str, Any]
 def size_table(record: Record) -> Table:
     """Returns a model's size before and after; ``record`` is of :func:`sapwood.pipeline.shrink_record`."""
     before, after = record["before"], record["after"]
-    table = Table(title=f"{record['model']}", caption=_proof(record["verification"]))
+    table = Table(
+        title=f"{record['model']}", caption=_proof(record["verification"], record["options"]), min_width=MIN_WIDTH
+    )
     for title in ("", "before", "after", "kept"):
         table.add_column(title, justify="right" if title else "left")
     for name, key, write in (
@@ -90,9 +95,9 @@ def group_table(record: Record) -> Table:
     return table
 
 
-def _proof(verification: Record) -> Text:
+def _proof(verification: Record, options: Record) -> Text:
     found = f"{verification['max_abs_error']:.1e} of the largest output in {verification['dtype']}"
-    if verification["passed"]:
+    if verification["passed"] and options.get("exact", True):
         return Text(f"verified: the compact model equals the masked one within {found}", style="green")
     return Text(f"differs from the masked model by {found}", style="yellow")
 
