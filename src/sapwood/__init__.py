@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sapwood.export import export_darknet
     from sapwood.graph import build_groups, trace
     from sapwood.masks import MaskCase, apply_masks_, masking_state, remove_masks_
     from sapwood.measure import count_macs, count_nonzeros, count_params, measure_latency
@@ -43,6 +44,7 @@ _HOMES = {
     "Target": "pipeline",
     "prune": "pipeline",
     "carry_optimizer_": "recovery",
+    "export_darknet": "export",
 }
 
 __all__ = [
@@ -58,6 +60,7 @@ __all__ = [
     "count_params",
     "detect",
     "evaluate",
+    "export_darknet",
     "load",
     "load_model",
     "load_plans",

@@ -132,6 +132,15 @@ def test_types_come_back(pruned: Any, tmp_path: Path) -> None:
     assert again.head.weight.dtype == torch.float64
 
 
+def test_example_inputs_are_of_the_type_of_the_model(tmp_path: Path) -> None:
+    bundle = load_model("builtin:digits")
+    doubled = replace(bundle, model=bundle.model.double())
+    again = load_model(str(save_model(doubled, tmp_path / "double")))
+    with torch.no_grad():
+        found, wanted = again.model(again.example_inputs), bundle.model(bundle.example_inputs.double())  # type: ignore[union-attr]
+    assert torch.equal(found[0], wanted[0])
+
+
 class Plain(nn.Module):
     def __init__(self) -> None:
         super().__init__()

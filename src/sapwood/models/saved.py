@@ -11,6 +11,7 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from sapwood.errors import SapwoodError, SavedModelError, ShapeError, SpecError, WeightsError
 from sapwood.files import new_directory, write_bytes, write_text
@@ -34,7 +35,7 @@ from sapwood.models.saved_format import (
 )
 from sapwood.models.spec import LOADERS, Loader, State, read_names
 from sapwood.models.state_dict import load_state_
-from sapwood.types import ModelBundle, ModelSource
+from sapwood.types import ExampleInputs, ModelBundle, ModelSource
 
 Factory = Callable[[], object] | nn.Module
 """Makes the dense model: a function without arguments, or the model itself, which is copied."""
@@ -129,7 +130,7 @@ def load_saved(directory: str | Path, *, factory: Factory | None = None) -> Mode
         _tie_(model, alias, stored)
     if isinstance(model, DarknetNetwork) and saved.darknet_header is not None:
         model.header = Header(*saved.darknet_header)
-    return replace(bundle, task=saved.task, source=source)
+    return replace(bundle, example_inputs=_inputs_for(model, bundle.example_inputs), task=saved.task, source=source)
 
 
 def _content(bundle: ModelBundle, files: list[str], aliases: Mapping[str, str]) -> dict[str, Any]:
@@ -226,6 +227,19 @@ def _set_types_(model: nn.Module, state: State) -> None:
         stored = state.get(name, state.get(f"{name}_orig"))
         if stored is not None and stored.dtype != tensor.dtype:
             tensor.data = tensor.data.to(stored.dtype)
+
+
+def _inputs_for(model: nn.Module, inputs: ExampleInputs) -> ExampleInputs:
+    """Example inputs of the type of the model's parameters, where those have one."""
+    types = {parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()}
+    if len(types) != 1:
+        return inputs
+    (dtype,) = types
+
+    def convert(leaf: Any) -> Any:
+        return leaf.to(dtype) if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
+
+    return tree_map(convert, inputs)  # type: ignore[no-any-return]
 
 
 def _read_state(folder: Path, plan: SavedPlan) -> dict[str, Tensor]:
