@@ -54,6 +54,8 @@ def _torchvision(name: str) -> tuple[nn.Module, Any]:
     builder = models.get_model_builder(name)
     if "weights_backbone" in inspect.signature(builder).parameters:
         options["weights_backbone"] = None
+    if name in DETECTORS and "ssd" not in name:
+        options |= {"min_size": DETECTORS[name], "max_size": DETECTORS[name]}
     if name in {"googlenet", "inception_v3"}:
         options |= {"init_weights": False, "aux_logits": True}
     model = models.get_model(name, **options)
@@ -104,31 +106,64 @@ MAKERS: dict[str, Callable[[str], tuple[nn.Module, Any]]] = {
 }
 
 
-def leaf_macs(model: nn.Module, inputs: Any) -> dict[str, int]:
-    """Multiply-accumulates of each convolution and linear layer in one run, by module name."""
+LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
+"""The layers whose multiply-accumulates count; a transformer's `Conv1D` is added by :func:`weights_of`."""
+
+PREDICTORS = {"classifier", "lm_head"}
+"""Of the ``hf:`` models: the layers whose outputs are the model's."""
+
+
+def weights_of(model: nn.Module) -> dict[str, Tensor]:
+    """The weight of each layer that counts."""
+    return {
+        name: module.weight
+        for name, module in model.named_modules()
+        if isinstance(module, LAYERS) or type(module).__name__ == "Conv1D"
+    }
+
+
+def positions(model: nn.Module, inputs: Any) -> dict[str, float]:
+    """How often each weight of a layer is multiplied in one run of the dense model."""
     from sapwood.graph import call_model
 
-    counts: dict[str, int] = {}
-    handles = []
+    counts: dict[str, float] = {}
 
     def hook(name: str) -> Callable[..., None]:
         def count(module: Any, args: Any, output: Tensor) -> None:
-            weight = module.weight
             if isinstance(module, nn.modules.conv._ConvTransposeNd):
-                macs = args[0].numel() // module.in_channels * weight.numel()
-            elif isinstance(module, nn.Linear):
-                macs = output.numel() // module.out_features * weight.numel()
+                times = args[0].numel() / module.in_channels
+            elif isinstance(module, nn.modules.conv._ConvNd):
+                times = output.numel() / module.out_channels
             else:
-                macs = output.numel() // weight.shape[0] * weight.numel()
-            counts[name] = counts.get(name, 0) + macs
+                times = output.numel() / output.shape[-1]
+            counts[name] = counts.get(name, 0.0) + times
 
         return count
 
-    for name, module in model.named_modules():
-        if isinstance(module, (nn.Linear, nn.modules.conv._ConvNd)):
-            handles.append(module.register_forward_hook(hook(name)))
+    names = weights_of(model)
+    handles = [module.register_forward_hook(hook(name)) for name, module in model.named_modules() if name in names]
     with torch.no_grad():
         call_model(model, inputs)
     for handle in handles:
         handle.remove()
     return counts
+
+
+def macs(model: nn.Module, times: dict[str, float]) -> float:
+    """Multiply-accumulates of the layers that count, at the dense model's numbers of positions.
+
+    A detector's second stage works on as many regions as the first proposes, so counts of two runs do not compare.
+    """
+    return sum(times.get(name, 0.0) * weight.numel() for name, weight in weights_of(model).items())
+
+
+def expected_transformer(model: nn.Module, times: dict[str, float]) -> float:
+    """The fraction of the MACs that is left when every width but the model's inputs and outputs is halved.
+
+    For the ``hf:`` models, whose sizes the zoo's table does not give.
+    """
+    left = 0.0
+    for name, weight in weights_of(model).items():
+        fixed = name in PREDICTORS or weight.dim() == 4  # the predictor's outputs; the patches' colours
+        left += times.get(name, 0.0) * weight.numel() * (0.5 if fixed else 0.25)
+    return left / macs(model, times)

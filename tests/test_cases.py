@@ -13,8 +13,13 @@ from sapwood.cases import ROW_KINDS, CaseRow, MaskRow, default_cases, named_rows
 from sapwood.errors import ConfigError
 
 
-def only(text: str) -> MaskRow:
+def single(text: str) -> CaseRow:
     (row,) = parse_cases(text, "cases.yaml")
+    return row
+
+
+def only(text: str) -> MaskRow:
+    row = single(text)
     assert isinstance(row, MaskRow)
     return row
 
@@ -91,7 +96,7 @@ def test_a_mask_file_lies_beside_the_cases_file(tmp_path: Path) -> None:
         ("- {method: a, scope: all}", r"field scope: got 'all'; expected 'local' or 'global'"),
         ("- {method: a, n: 0}", r"field n: got 0; expected greater than 0"),
         ("- {method: a, layers: []}", r"field layers: got \[\]; expected .*at least 1 item"),
-        ("- {kind: magic}", r"row 1\), field kind: got 'magic'; expected one of: mask"),
+        ("- {kind: magic}", r"row 1\), field kind: got 'magic'; expected one of: compact, mask, prune"),
         ("- {name: baseline, method: a}", r"field name: 'baseline' is the unpruned network's; expected another"),
         (
             "- {method: a, sparsity: 0.1}\n- {method: a, sparsity: [0.2, 0.1]}",
@@ -125,7 +130,11 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", list(ROW_KINDS))
 def test_rows_round_trip_through_their_dump(kind: str) -> None:
-    examples = {"mask": only("- {method: ln_structured, n: 1, dim: 1, sparsity: 0.4}")}
+    examples = {
+        "mask": single("- {method: ln_structured, n: 1, dim: 1, sparsity: 0.4}"),
+        "compact": single("- {kind: compact, method: ln_structured, exact: false, sparsity: 0.4}"),
+        "prune": single("- {kind: prune, sparsity: 0.4, round_to: 8}"),
+    }
     row = examples[kind]
     again = ROW_KINDS[kind].model_validate(row.model_dump(mode="json"))
     assert again.model_dump() == row.model_dump()

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sapwood import pipeline
 from sapwood.config import TrainConfig, read_config
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -34,8 +33,7 @@ def test_the_python_of_the_page_on_pruning_runs(tmp_path: Path, monkeypatch: pyt
     assert len(blocks) == 6
     names: dict[str, object] = {}
     for block in blocks:
-        if "sapwood.compact" not in block or hasattr(pipeline, "compact"):
-            exec(compile(block, "pruning.md", "exec"), names)
+        exec(compile(block, "pruning.md", "exec"), names)
 
 
 def test_the_commands_of_the_readme_are_verbs_and_targets() -> None:

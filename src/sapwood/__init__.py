@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sapwood.masks import MaskCase, apply_masks_, masking_state, remove_masks_
     from sapwood.measure import count_macs, count_nonzeros, count_params, measure_latency
     from sapwood.models import apply_plan, copy_model, load, load_model, load_plans, load_saved, save, save_model
-    from sapwood.pipeline import Target, prune
+    from sapwood.pipeline import Target, compact, prune
     from sapwood.recovery import carry_optimizer_
     from sapwood.tasks import detect, evaluate
 
@@ -45,6 +45,7 @@ _HOMES = {
     "prune": "pipeline",
     "carry_optimizer_": "recovery",
     "export_darknet": "export",
+    "compact": "pipeline",
 }
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "apply_plan",
     "build_groups",
     "carry_optimizer_",
+    "compact",
     "copy_model",
     "count_macs",
     "count_nonzeros",

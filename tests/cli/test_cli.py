@@ -116,7 +116,7 @@ def test_any_module_takes_the_same_road(own_model: Path, capsys: pytest.CaptureF
     assert json.loads(capsys.readouterr().out)["metrics"]["top-1"] == 1.0
     assert run("compare", "run/model", "--data", "shades", "--rounds", 3, "--json") == 0
     record = json.loads(capsys.readouterr().out)
-    assert len(record["cases"]) == 13
+    assert len(record["cases"]) == 21
     assert all(case["error"] is None for case in record["cases"])
 
 

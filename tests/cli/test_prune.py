@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 
-from sapwood import pipeline
 from sapwood.models import load_model
 from sapwood.models.darknet import DarknetNetwork, parse_cfg, read_weights
 
@@ -158,19 +157,17 @@ def test_a_result_that_is_not_proven_exits_with_1(
     assert "the compact model differs from the masked one" in capsys.readouterr().err
 
 
-if hasattr(pipeline, "compact"):
-
-    def test_compact_finishes_what_mask_began(run: Run, cfg: Path, tmp_path: Path, capsys: Capture) -> None:
-        masked, small = tmp_path / "masked", tmp_path / "small"
-        assert run("mask", cfg, "--method", "ln_structured", "--sparsity", 0.5, "-o", masked) == 0
-        capsys.readouterr()
-        assert run("compact", masked, "-o", small, "--json") == 0
-        record = printed(capsys)
-        assert record["verification"]["passed"]
-        x = torch.rand(1, 3, 64, 64)
-        with torch.no_grad():
-            wanted, found = load_model(str(masked)).model(x)[0], load_model(str(small)).model(x)[0]
-        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
-        assert run("compact", masked, "--inexact", "-o", small) == 0
-        assert load_model(str(small)).model.layers[0].conv.out_channels == 4  # type: ignore[union-attr,index]
-        assert (small / "model.weights").exists()
+def test_compact_finishes_what_mask_began(run: Run, cfg: Path, tmp_path: Path, capsys: Capture) -> None:
+    masked, small = tmp_path / "masked", tmp_path / "small"
+    assert run("mask", cfg, "--method", "ln_structured", "--sparsity", 0.5, "-o", masked) == 0
+    capsys.readouterr()
+    assert run("compact", masked, "-o", small, "--json") == 0
+    record = printed(capsys)
+    assert record["verification"]["passed"]
+    x = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        wanted, found = load_model(str(masked)).model(x)[0], load_model(str(small)).model(x)[0]
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+    assert run("compact", masked, "--inexact", "-o", small) == 0
+    assert load_model(str(small)).model.layers[0].conv.out_channels == 4  # type: ignore[union-attr,index]
+    assert (small / "model.weights").exists()

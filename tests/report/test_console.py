@@ -27,11 +27,11 @@ def lines(table: Table) -> list[str]:
 def test_every_case_is_a_line_under_its_family(record: dict[str, Any]) -> None:
     found = lines(compare_table(record))
     assert found[0] == "yolov3-tiny.cfg on coco val, 64 pictures"
-    assert "case zeros mAP@0.5 mAP@[.5:.95] non-zeros file MACs non-zero time half of the rounds" in found
+    assert "case zeros mAP@0.5 mAP@[.5:.95] params file MACs non-zero time half of the rounds" in found
     family = found.index("global L1 · conv")
-    assert found[family + 3].startswith("0.7 55 % 0.167 −0.117 0.088 136 k 1.21 MB 1.25 G")
+    assert found[family + 3].startswith("0.7 55 % 0.167 −0.117 0.088 303 k 1.21 MB 2.78 G 1.25 G")
     assert any(line.startswith("baseline 0 % 0.284") and line.endswith("1.00× 41.0 ms") for line in found)
-    assert any("MACs computed in every case: 2.78 G" in line for line in found)
+    assert any("time: ratio to the baseline's 41.0 ms, round by round" in line for line in found)
 
 
 def test_failed_cases_give_their_reason(record: dict[str, Any]) -> None:

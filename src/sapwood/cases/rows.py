@@ -60,18 +60,9 @@ class CaseRow(BaseModel):
         return getattr(self, self.sweep, None)
 
 
-@ROW_KINDS.register("mask")
-class MaskRow(CaseRow):
-    """A mask of ``torch.nn.utils.prune``: the fields are those of :class:`sapwood.masks.MaskCase`.
+class MaskFields(CaseRow):
+    """The fields of :class:`sapwood.masks.MaskCase`."""
 
-    Examples:
-        >>> MaskRow(method="l1_unstructured", scope="global", sparsity=0.5).default_family()
-        'global L1 · conv'
-        >>> MaskRow(method="ln_structured", n=1, sparsity=0.1).default_family()
-        'structured L1 · conv'
-    """
-
-    kind: Literal["mask"] = "mask"
     method: str
     scope: Literal["local", "global"] = "local"
     layers: Annotated[tuple[str, ...], BeforeValidator(_as_list), Field(min_length=1)] = ("conv",)
@@ -106,3 +97,56 @@ class MaskRow(CaseRow):
 
 
 _LAYER_LABELS = {"bn": "BatchNorm"}
+
+
+@ROW_KINDS.register("mask")
+class MaskRow(MaskFields):
+    """A mask of ``torch.nn.utils.prune``.
+
+    Examples:
+        >>> MaskRow(method="l1_unstructured", scope="global", sparsity=0.5).default_family()
+        'global L1 · conv'
+        >>> MaskRow(method="ln_structured", n=1, sparsity=0.1).default_family()
+        'structured L1 · conv'
+    """
+
+    kind: Literal["mask"] = "mask"
+
+
+@ROW_KINDS.register("compact")
+class CompactRow(MaskFields):
+    """A mask of ``torch.nn.utils.prune``, and then everything removed that it left dead.
+
+    Attributes:
+        exact: Whether channels stay whose constant cannot be folded to the last bit, for it meets zero padding.
+
+    Examples:
+        >>> CompactRow(method="ln_structured", sparsity=0.1).default_family()
+        'structured L2 · conv · compacted'
+    """
+
+    kind: Literal["compact"] = "compact"
+    exact: bool = True
+
+    def default_family(self) -> str:
+        """The mask's, and what became of it."""
+        return f"{super().default_family()} · {'compacted' if self.exact else 'compacted, borders folded'}"
+
+
+@ROW_KINDS.register("prune")
+class PruneRow(CaseRow):
+    """Channels removed by :func:`sapwood.prune`: the same fraction of every group, with all that hangs on them.
+
+    Examples:
+        >>> PruneRow(sparsity=0.5).default_family()
+        'channels removed · L2'
+    """
+
+    kind: Literal["prune"] = "prune"
+    sparsity: Sparsity
+    round_to: Annotated[Whole, Field(ge=1)] = 1
+    minimum: Annotated[Whole, Field(ge=1)] = 1
+
+    def default_family(self) -> str:
+        """By what the channels are chosen, and to which multiple their number is rounded."""
+        return "channels removed · L2" + (f" · multiples of {self.round_to}" if self.round_to > 1 else "")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -31,7 +30,8 @@ def compact(
 
     Example: `sapwood mask net.cfg --method ln_structured -o masked`, then `sapwood compact masked -o small`
     """
-    pipeline: Any = importlib.import_module("sapwood.pipeline")
+    from sapwood import pipeline
+
     bundle = load_bundle(model, weights, names)
     pipeline.check_inputs(bundle)
     kept = pipeline.matching_tensors(bundle.model, ignore or ())

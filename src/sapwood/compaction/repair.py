@@ -88,15 +88,30 @@ def _candidates(
 def _changes(analysis: Analysis, call: Call, expectation: Expectation) -> list[tuple[int, int]]:
     """Pairs of old and new sizes at this call and the rest of its line of code, in the order they come."""
     pairs: dict[tuple[int, int], None] = {}
-    line = itertools.takewhile(
-        lambda other: (other.location, other.modules) == (call.location, call.modules),
-        analysis.graph.calls[call.index :],
+    line = list(
+        itertools.takewhile(
+            lambda other: (other.location, other.modules) == (call.location, call.modules),
+            analysis.graph.calls[call.index :],
+        )
     )
     for tensor in [tensor for other in line for tensor in (*other.tensor_inputs(), *other.tensor_outputs())]:
         for old, new in zip(tensor.shape, expectation.shape(tensor), strict=True):
             if old != new:
                 pairs[old, new] = None
+    for old, new in [pair for other in line for pair in _places(other, expectation)]:
+        pairs = {pair: None for pair in pairs if pair[0] != old}
+        if old != new:
+            pairs[old, new] = None
     return list(pairs)
+
+
+def _places(call: Call, expectation: Expectation) -> Iterator[tuple[int, int]]:
+    """Where a slice begins and ends, and where that is once the indices before it are gone; it beats an equal size."""
+    if call.name == "aten.slice" and len(call.args) > 2:
+        alive = expectation.rows(call.args[0])[call.args[1]]
+        for place in call.args[2:4]:
+            if isinstance(place, int) and 0 < place <= len(alive):
+                yield place, int(alive[:place].sum())
 
 
 def _set_everywhere(

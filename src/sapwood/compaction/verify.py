@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -13,8 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 from sapwood.compaction.expect import Expectation
-from sapwood.graph import Analysis, Decisions, call_model, output_tensors, plain_kernels, shell
-from sapwood.ops import Call, TensorRef, same_op
+from sapwood.graph import CHOICES, Analysis, Decisions, call_model, output_tensors, plain_kernels, shell
+from sapwood.ops import Call, Graph, TensorRef, same_op
 from sapwood.types import ExampleInputs
 
 CONTRACTIONS = {
@@ -55,6 +53,7 @@ class MaskedReference(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._expectation = expectation
         self._next = 0
         self._kept_alive: list[Any] = []
+        self.chosen_from: list[Tensor] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = self._run(func, args, kwargs or {})
@@ -70,6 +69,7 @@ class MaskedReference(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not same_op(call, func):
             raise RuntimeError(f"the dense model did {func} where it did {call} before; it does not repeat itself")
         self._next += 1
+        self.chosen_from += _choice(self._expectation, call, (args, kwargs))
         chosen = self._decisions.again(call.index, (args, kwargs))
         if chosen is not None:
             return chosen
@@ -129,80 +129,64 @@ class MaskedReference(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return full
 
 
-def relative_error(found: list[Tensor], wanted: list[Tensor]) -> float:
-    """The largest absolute difference over the largest absolute value, over all outputs.
-
-    Infinite where shapes or whole numbers differ, where values are not finite, or where there is nothing to compare
-    (see :func:`telling`).
-    """
-    if len(found) != len(wanted) or not telling(wanted):
-        return math.inf
-    worst, scale = 0.0, 0.0
-    for one, other in zip(found, wanted, strict=True):
-        if one.shape != other.shape:
-            return math.inf
-        if not other.dtype.is_floating_point:
-            if not torch.equal(one, other):
-                return math.inf
-        elif other.numel():
-            worst = max(worst, float((one - other).abs().max().nan_to_num(nan=math.inf)))
-            scale = max(scale, float(other.abs().max()))
-    return worst / scale if scale else worst
-
-
-def telling(outputs: list[Tensor]) -> bool:
-    """Whether comparing with ``outputs`` can tell anything: they are finite and not all zero."""
-    return all(bool(tensor.isfinite().all()) for tensor in outputs) and any(bool(tensor.any()) for tensor in outputs)
-
-
-def lively_(model: nn.Module) -> None:
-    """Gives every parameter values with which no output vanishes or overflows; what is proven then is the structure."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if not parameter.dtype.is_floating_point:
-                continue
-            if parameter.dim() < 2:
-                parameter.uniform_(0.5, 1.5, generator=generator)
-            else:
-                parameter.normal_(0.0, max(parameter[0].numel(), 1) ** -0.5, generator=generator)
-        for buffer in model.buffers():
-            if buffer.dtype.is_floating_point and not bool(buffer.isfinite().all()):
-                buffer.uniform_(0.5, 1.5, generator=generator)
-
-
 class _SameDecisions(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Takes the choices of another run, for as long as the same calls are made."""
 
-    def __init__(self, analysis: Analysis, decisions: Decisions) -> None:
+    def __init__(self, graph: Graph, decisions: Decisions, expectation: Expectation | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._calls = iter(analysis.graph.calls)
+        self.chosen_from: list[Tensor] = []
+        self._expectation = expectation
+        self._calls = iter(graph.calls)
         self._decisions = decisions
         self._same = True
         self._kept_alive: list[Any] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         call = next(self._calls, None) if self._same else None
-        self._same = call is not None and same_op(call, func)
-        chosen = self._decisions.again(call.index, (args, kwargs or {})) if call is not None and self._same else None
+        chosen = None
+        if call is None or not same_op(call, func):
+            self._same = False
+        else:
+            if self._expectation is not None:
+                self.chosen_from += _choice(self._expectation, call, (args, kwargs))
+            chosen = self._decisions.again(call.index, (args, kwargs or {}))
         result = func(*args, **(kwargs or {})) if chosen is None else chosen
         self._kept_alive.append(result)  # as the recorder does
         return result
 
 
+def _choice(expectation: Expectation, call: Call, inputs: Any) -> list[Tensor]:
+    """What a call chooses from, as long as no channel went from it."""
+    if call.name not in CHOICES or any(expectation.changed(tensor) for tensor in call.tensor_inputs()):
+        return []
+    return [leaf.detach().clone() for leaf in tree_flatten(inputs)[0] if isinstance(leaf, Tensor)]
+
+
 def reference_outputs(
     model: nn.Module, inputs: ExampleInputs, analysis: Analysis, expectation: Expectation, decisions: Decisions
 ) -> list[Tensor]:
-    """What the dense ``model`` returns with the removed channels silenced."""
-    model = shell(model)
-    with plain_kernels(model), MaskedReference(analysis, expectation, decisions):
-        return output_tensors(call_model(model, inputs))
+    """What the dense ``model`` returns with the removed channels silenced, and what it chooses from on the way."""
+    model, reference = shell(model), MaskedReference(analysis, expectation, decisions)
+    with plain_kernels(model), reference:
+        outputs = output_tensors(call_model(model, inputs))
+    return [*outputs, *(reference.chosen_from if analysis.graph.reads_values else [])]
 
 
-def compact_outputs(model: nn.Module, inputs: ExampleInputs, analysis: Analysis, decisions: Decisions) -> list[Tensor]:
-    """What the compact ``model`` returns, choosing as the recorded run did where it chooses between the same values."""
-    with ExitStack() as stack:
-        stack.enter_context(plain_kernels(model))
-        if analysis.graph.reads_values:
-            stack.enter_context(_SameDecisions(analysis, decisions))
-        return output_tensors(call_model(model, inputs))
+def compact_outputs(
+    model: nn.Module,
+    inputs: ExampleInputs,
+    graph: Graph,
+    decisions: Decisions,
+    expectation: Expectation | None = None,
+) -> list[Tensor]:
+    """What the compact ``model`` returns and, under an ``expectation``, what it chooses from on the way.
+
+    Where it chooses between the same values as the recorded run did, it chooses the same.
+    """
+    if not graph.reads_values:
+        with plain_kernels(model):
+            return output_tensors(call_model(model, inputs))
+    same = _SameDecisions(graph, decisions, expectation)
+    with plain_kernels(model), same:
+        outputs = output_tensors(call_model(model, inputs))
+    return [*outputs, *same.chosen_from]

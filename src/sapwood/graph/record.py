@@ -122,7 +122,8 @@ def output_tensors(value: Any) -> list[Tensor]:
 def plain_kernels(model: nn.Module) -> Iterator[None]:
     """Runs without gradients and without the fused kernels that hide a layer's inside (attention, recurrent layers).
 
-    Tensors that the code makes are made where the parameters are; casts to float32 or less keep float64.
+    Tensors that the code makes are made where the parameters are. In a float64 model casts to float32 or less are not
+    made.
     """
     with ExitStack() as stack:
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
@@ -135,7 +136,8 @@ def plain_kernels(model: nn.Module) -> Iterator[None]:
             torch._C._set_mkldnn_enabled(False)
             stack.callback(torch._C._set_mkldnn_enabled, onednn)
         stack.enter_context(torch.no_grad())
-        stack.enter_context(_KeepDouble())  # type: ignore[no-untyped-call]
+        if any(parameter.dtype == torch.float64 for parameter in model.parameters()):
+            stack.enter_context(_KeepDouble())  # type: ignore[no-untyped-call]
         yield
 
 
@@ -149,7 +151,7 @@ class _KeepDouble(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **kwargs)
 
 
-def trace(model: nn.Module, example_inputs: ExampleInputs, *, decisions: Decisions | None = None) -> Graph:
+def trace(model: nn.Module, example_inputs: ExampleInputs) -> Graph:
     """Runs ``model`` once and records every ATen call.
 
     The model runs as it is (put it into eval mode and pass a copy where that matters); parameters are found by
@@ -158,7 +160,6 @@ def trace(model: nn.Module, example_inputs: ExampleInputs, *, decisions: Decisio
     Args:
         model: Any module.
         example_inputs: A tensor, a tuple of positional or a dict of keyword arguments.
-        decisions: Takes what the run chooses on values.
 
     Returns:
         The recorded run.
@@ -168,14 +169,23 @@ def trace(model: nn.Module, example_inputs: ExampleInputs, *, decisions: Decisio
         >>> [call.name for call in graph.calls]
         ['aten.t', 'aten.addmm']
     """
+    return record(model, example_inputs)[0]
+
+
+def record(
+    model: nn.Module, example_inputs: ExampleInputs, decisions: Decisions | None = None
+) -> tuple[Graph, list[Tensor]]:
+    """Does what :func:`trace` does, keeps what the run chooses on values, and returns the model's outputs as well."""
     recorder = _Recorder(decisions)
     parameters = _names(recorder, model.named_parameters(remove_duplicate=False))
     buffers = _names(recorder, model.named_buffers(remove_duplicate=False))
     inputs = tuple(recorder.ref(tensor) for tensor in output_tensors(example_inputs))
     with plain_kernels(model), _module_scopes(model, recorder.module_stack), recorder:
         result = call_model(model, example_inputs)
-    outputs = tuple(recorder.ref(tensor) for tensor in output_tensors(result))
-    return Graph(tuple(recorder.calls), inputs, outputs, parameters, buffers, tuple(recorder.constants))
+    tensors = output_tensors(result)
+    outputs = tuple(recorder.ref(tensor) for tensor in tensors)
+    graph = Graph(tuple(recorder.calls), inputs, outputs, parameters, buffers, tuple(recorder.constants))
+    return graph, tensors
 
 
 def _names(recorder: _Recorder, named: Any) -> dict[int, tuple[str, ...]]:

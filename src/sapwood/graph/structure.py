@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sapwood.graph.decisions import Decisions
-from sapwood.graph.record import trace
+from sapwood.graph.record import record, trace
 from sapwood.graph.skeleton import shapes_of, shell, skeleton
 from sapwood.ops import Graph
 from sapwood.types import ExampleInputs
@@ -24,12 +24,14 @@ class Structure:
         inputs: Example inputs of the same kind.
         graph: The recorded run.
         decisions: What it chose on values.
+        outputs: What it returned, where it ran on values.
     """
 
     model: nn.Module
     inputs: ExampleInputs
     graph: Graph
     decisions: Decisions = field(default_factory=Decisions)
+    outputs: tuple[Tensor, ...] = ()
 
 
 def without_values(model: nn.Module, inputs: ExampleInputs) -> Structure | None:
@@ -45,4 +47,5 @@ def without_values(model: nn.Module, inputs: ExampleInputs) -> Structure | None:
 def with_values(model: nn.Module, inputs: ExampleInputs) -> Structure:
     """Records a real run of ``model``, which is in float64 already."""
     decisions = Decisions()
-    return Structure(model, inputs, trace(shell(model), inputs, decisions=decisions), decisions)
+    graph, outputs = record(shell(model), inputs, decisions)
+    return Structure(model, inputs, graph, decisions, tuple(outputs))

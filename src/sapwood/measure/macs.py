@@ -90,14 +90,21 @@ def _addbmm_flop(
     return 2 * prod(left) * right[-1]
 
 
+def _attention_flop(
+    query: tuple[int, ...], key: tuple[int, ...], value: tuple[int, ...], *args: Any, **kwargs: Any
+) -> int:
+    return 2 * prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
+
+
 _FORMULAS: dict[Any, Callable[..., int]] = {
     aten.mv: _mv_flop,
     aten.dot: _mv_flop,
     aten.vdot: _mv_flop,
     aten.addmv: _second_operand_flop,
     aten.addbmm: _addbmm_flop,
+    aten._scaled_dot_product_flash_attention_for_cpu: _attention_flop,
 }
-"""Products of vectors, which PyTorch's counter has no formulas for; in FLOPs of the operands' shapes."""
+"""What PyTorch's counter has no formulas for (attention on the CPU only in some releases); FLOPs of the shapes."""
 
 _CONVOLUTIONS = {aten.convolution, aten._convolution, aten.cudnn_convolution, aten._slow_conv2d_forward}
 

@@ -44,7 +44,7 @@ def apply_plan(model: Model, plan: Plan) -> Model:
         old = _tensor(model, name)
         if old is None and name not in shifts:
             raise ShapeError(f"the plan names {name}; the model holds None there")
-        value = _new_bias(model, name, len(shifts[name].values)) if old is None else old.detach()
+        value = _weight(model, name).detach().new_zeros(len(shifts[name].values)) if old is None else old.detach()
         for rescale in rescales[name]:
             factors = value.new_ones(len(value))
             factors[list(rescale.rows)] = rescale.factor
@@ -53,7 +53,7 @@ def apply_plan(model: Model, plan: Plan) -> Model:
             value = value + torch.tensor(shifts[name].values, dtype=value.dtype, device=value.device)
         new = _cut(name, value, cuts[name])
         if old is None:
-            made[name] = nn.Parameter(new)
+            made[name] = nn.Parameter(new, requires_grad=_weight(model, name).requires_grad)
         else:
             is_parameter = isinstance(old, nn.Parameter)
             replaced[id(old)] = nn.Parameter(new, requires_grad=old.requires_grad) if is_parameter else new
@@ -62,7 +62,7 @@ def apply_plan(model: Model, plan: Plan) -> Model:
         table, leaf = _owner(compact, name)
         table[leaf] = tensor
     set_attributes_(compact, plan.attributes)
-    # modules that cache tensors of the dense widths forget them on such a call
+    # Modules that cache tensors of the dense widths forget them on such a call.
     compact._apply(lambda tensor: tensor)  # type: ignore[no-untyped-call]
     if isinstance(compact, DarknetNetwork):
         refit_(compact)
@@ -101,10 +101,10 @@ def _tensor(model: nn.Module, name: str) -> Tensor | None:
     return table[leaf]
 
 
-def _new_bias(model: nn.Module, name: str, size: int) -> Tensor:
-    """Zeros for a bias that the module does not have yet."""
+def _weight(model: nn.Module, name: str) -> Tensor:
+    """What a bias that the module does not have yet is modelled on."""
     module = model.get_submodule(name.rpartition(".")[0])
-    return next(module.parameters()).detach().new_zeros(size)
+    return next(module.parameters())
 
 
 def _cut(name: str, value: Tensor, cuts: Iterable[Cut]) -> Tensor:

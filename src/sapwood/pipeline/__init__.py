@@ -1,6 +1,7 @@
 """The calls in order: what the command line's long verbs do, from a loaded model to a written record."""
 
 from sapwood.pipeline.candidates import CANDIDATES, Candidate
+from sapwood.pipeline.compacting import Compacted, compact
 from sapwood.pipeline.comparison import compare
 from sapwood.pipeline.measuring import CompareSettings
 from sapwood.pipeline.pictures import first_pictures, read_pictures
@@ -12,11 +13,13 @@ __all__ = [
     "CANDIDATES",
     "TOLERANCE",
     "Candidate",
+    "Compacted",
     "CompareSettings",
     "Pruned",
     "Target",
     "Verification",
     "check_inputs",
+    "compact",
     "compare",
     "first_pictures",
     "inspect_model",

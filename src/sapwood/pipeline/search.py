@@ -27,10 +27,6 @@ from sapwood.errors import CheckFailedError
 from sapwood.graph import (
     Analysis,
     Structure,
-    call_model,
-    output_tensors,
-    plain_kernels,
-    shell,
     with_values,
     without_values,
 )
@@ -46,6 +42,9 @@ MAX_ROUNDS = 40
 
 Select: TypeAlias = Callable[[Analysis], Axis]
 """Which units go."""
+
+Prove: TypeAlias = "Callable[[Dense, Structure, Analysis, Realised], Verification]"
+"""Whether what a plan makes is right."""
 
 
 @dataclass(frozen=True)
@@ -90,15 +89,10 @@ class Dense:
         if found is not None:
             return found
         structure = with_values(self.model, self.inputs)
-        if structure.graph.reads_values and not telling(self._outputs()):
+        if structure.graph.reads_values and not telling(list(structure.outputs)):
             lively_(self.model)
             structure = with_values(self.model, self.inputs)
         return structure
-
-    def _outputs(self) -> list[Tensor]:
-        model = shell(self.model)
-        with plain_kernels(model):
-            return output_tensors(call_model(model, self.inputs))
 
 
 def search(dense: Dense, select: Select, frozen: Mapping[str, str]) -> Solution:
@@ -114,28 +108,43 @@ def search(dense: Dense, select: Select, frozen: Mapping[str, str]) -> Solution:
     """
     structure = dense.structure(values=False)
     try:
-        return _rounds(dense, structure, select, frozen)
+        return rounds(dense, structure, select, frozen)
     except _OtherCallsError:
-        return _rounds(dense, dense.structure(values=True), select, frozen)
+        return rounds(dense, dense.structure(values=True), select, frozen)
 
 
 class _OtherCallsError(Exception):
     """With values the model makes other calls than without."""
 
 
-def _rounds(dense: Dense, structure: Structure, select: Select, frozen: Mapping[str, str]) -> Solution:
+def rounds(
+    dense: Dense, structure: Structure, select: Select, frozen: Mapping[str, str], *, prove: Prove | None = None
+) -> Solution:
+    """Selects and realises until nothing is in the way any more.
+
+    Args:
+        dense: The model.
+        structure: Its recorded run.
+        select: Picks the units that go, given the groups.
+        frozen: Tensors or dimensions that must stay whole, with the reason.
+        prove: Judges a plan that runs. By default against the dense model with the removed channels silenced, recorded
+            again with them at zero where its code reads values; another ``prove`` compares with the model as it is.
+
+    Raises:
+        CheckFailedError: If no plan runs, or what one makes is wrong.
+    """
     constraints = Constraints(frozen)
     for _ in range(MAX_ROUNDS):
         analysis = constraints.analyse(structure.graph)
         removed = select(analysis)
-        if structure.graph.reads_values and len(removed):
+        if prove is None and structure.graph.reads_values and len(removed):
             structure, analysis, removed = _as_if_removed(dense, constraints, analysis, removed)
         outcome = realise(structure, analysis, removed)
         if isinstance(outcome, Obstacle):
             constraints.add(structure.graph, outcome)
             continue
         try:
-            verification = verify(dense, structure, analysis, outcome)
+            verification = (prove or verify)(dense, structure, analysis, outcome)
         except RuntimeError as error:
             if next(iter(dense.model.parameters())).device == next(iter(structure.model.parameters())).device:
                 raise
@@ -194,7 +203,9 @@ def verify(dense: Dense, structure: Structure, analysis: Analysis, realised: Rea
         model = copy_model(model)
         lively_(model)
         wanted = reference_outputs(model, dense.inputs, analysis, realised.expectation, decisions)
-    found = compact_outputs(apply_plan(model, realised.plan), dense.inputs, analysis, decisions)
+    found = compact_outputs(
+        apply_plan(model, realised.plan), dense.inputs, analysis.graph, decisions, realised.expectation
+    )
     error = relative_error(found, wanted)
     return Verification(error, "float64", error <= TOLERANCE)
 

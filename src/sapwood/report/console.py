@@ -33,7 +33,7 @@ def compare_table(record: Mapping[str, Any]) -> Table:
     primary, *others = view.metric_names(comparison)
     table = Table(title=f"{comparison.model.title} on {comparison.data.name}, {comparison.data.num_images} pictures")
     table.add_column("case", overflow="fold")
-    for title in ("zeros", primary, "", *others, "non-zeros", "file", "MACs non-zero", "time", "half of the rounds"):
+    for title in ("zeros", primary, "", *others, "params", "file", "MACs", "non-zero", "time", "half of the rounds"):
         table.add_column(title, justify="right", no_wrap=True)
     for group in view.row_groups(comparison):
         if group.family is not None:
@@ -92,7 +92,7 @@ def _cells(row: view.Row, num_others: int, *, indent: bool) -> list[Text]:
     (value, change), *others = row.metrics or (("", ""),)
     cells = [row.sparsity, value, change, *(other for other, _ in others)]
     cells += [formats.MISSING] * (num_others - len(others))
-    cells += [row.nonzeros, row.file_size, row.macs_nonzero, row.time, row.time_spread]
+    cells += [row.params, row.file_size, row.macs, row.macs_nonzero, row.time, row.time_spread]
     texts = [name, *(Text(cell) for cell in cells)]
     texts[2].stylize(STYLES[row.tone])
     texts[-2].stylize(STYLES[row.time_tone])
@@ -101,10 +101,9 @@ def _cells(row: view.Row, num_others: int, *, indent: bool) -> list[Text]:
 
 def _caption(comparison: Comparison) -> Text:
     dense = comparison.baseline
-    parts = [f"MACs computed in every case: {formats.count(dense.macs.total)}"] if dense.macs else []
-    if dense.latency:
-        parts.append(f"time: ratio to the baseline's {formats.milliseconds(dense.latency.median_ms)}, round by round")
-    return Text("; ".join(parts))
+    if not dense.latency:
+        return Text("")
+    return Text(f"time: ratio to the baseline's {formats.milliseconds(dense.latency.median_ms)}, round by round")
 
 
 def _evaluation_caption(evaluation: Evaluation) -> Text:

@@ -29,6 +29,7 @@ class Row:
     left: float
     metrics: tuple[tuple[str, str], ...]
     sparsity: str = formats.MISSING
+    params: str = formats.MISSING
     nonzeros: str = formats.MISSING
     file_size: str = formats.MISSING
     macs: str = formats.MISSING
@@ -173,6 +174,7 @@ def _row(case: CaseResult, comparison: Comparison, name: str) -> Row:
         left=round(100.0 * min(1.0, max(0.0, share or 0.0)), 1),
         metrics=tuple(_metric(case, comparison, metric) for metric in metric_names(comparison)),
         sparsity=formats.percent(case.sparsity),
+        params=formats.count(case.params or None),
         nonzeros=formats.count(case.nonzeros),
         file_size=formats.megabytes(case.file_bytes),
         macs=formats.count(case.macs.total if case.macs else None),

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from torch import nn
 
-from sapwood.cases import CaseRow, MaskRow
+from sapwood.cases import CaseRow, MaskFields
 from sapwood.errors import ConfigError
 from sapwood.masks import MaskCase, MaskRecord, apply_masks_, remove_masks_
 from sapwood.models import copy_model
@@ -25,9 +25,26 @@ def prepare_mask(row: CaseRow) -> Make:
         ConfigError: If the fields of the row do not go together; see :class:`sapwood.masks.MaskCase`.
         MaskError: If its mask file does not exist.
     """
-    if not isinstance(row, MaskRow):
-        raise ConfigError(f"kind mask: got a {type(row).__name__}; expected a MaskRow")
-    case = MaskCase(
+    case = mask_case(row)
+
+    def make(dense: ModelBundle) -> Candidate:
+        model, record = masked(dense, case)
+        remove_masks_(model)
+        return Candidate(replace(dense, model=model), mask_notes(record), lambda: masked(dense, case)[0])
+
+    return make
+
+
+def mask_case(row: CaseRow) -> MaskCase:
+    """What a row's fields say about its mask.
+
+    Raises:
+        ConfigError: If they do not go together.
+        MaskError: If its mask file does not exist.
+    """
+    if not isinstance(row, MaskFields):
+        raise ConfigError(f"kind {row.kind}: got a {type(row).__name__}; expected a row that masks")
+    return MaskCase(
         method=row.method,
         sparsity=row.sparsity,
         scope=row.scope,
@@ -39,21 +56,15 @@ def prepare_mask(row: CaseRow) -> Make:
         mask_file=row.mask_file,
     )
 
-    def make(dense: ModelBundle) -> Candidate:
-        model, record = _masked(dense, case)
-        remove_masks_(model)
-        return Candidate(replace(dense, model=model), _notes(record), lambda: _masked(dense, case)[0])
 
-    return make
-
-
-def _masked(dense: ModelBundle, case: MaskCase) -> tuple[nn.Module, MaskRecord]:
+def masked(dense: ModelBundle, case: MaskCase) -> tuple[nn.Module, MaskRecord]:
     """A copy of the model with its masks live."""
     model = copy_model(dense.model)
     return model, apply_masks_(model, case)
 
 
-def _notes(record: MaskRecord) -> tuple[str, ...]:
+def mask_notes(record: MaskRecord) -> tuple[str, ...]:
+    """What a reader should know about a mask."""
     return (*_folded(record.skipped, "parameters could not be masked"), *_folded(record.notes, "more remarks"))
 
 

@@ -1,0 +1,253 @@
+"""The zoo: 69 models pruned by Sapwood and by Torch-Pruning in one run, each in a process of its own.
+
+    python benchmarks/zoo.py ../shared/zoo_torch_pruning.json --out zoo.json
+
+Random weights, norms randomised, sparsity 0.5 in every group, L2, the plain call of each library and no help per model;
+the final predictor's outputs stay (Torch-Pruning is told which layers those are).
+
+For Sapwood a model counts as *right* when the compact model runs, at least 95 % of the expected MACs are gone, it
+equals the masked model in float64 to 1e-9 relative, it takes a training step, and it reloads in a fresh process with
+equal outputs; *in part* when less is gone and every dimension that stayed is named with a reason; *wrong* is everything
+else. For Torch-Pruning the share of the expected cut is printed, and whether the model runs afterwards; whether it
+equals the mask is not asked. Its seconds hold the dependency graph and the cut, Sapwood's hold trace, groups, plan and
+cut; the proof, which Sapwood has alone, is apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ENOUGH = 0.95
+SECONDS = 240
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("zoo", help="zoo_torch_pruning.json: models and the fraction of MACs expected to be left")
+    parser.add_argument("--out", default="zoo.json")
+    parser.add_argument("--only", nargs="*", help="Names of models")
+    parser.add_argument("--worker", choices=["sapwood", "torch_pruning", "reload"], help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        print(json.dumps(WORKERS[options.worker](*options.only)))
+        return
+    table = json.loads(Path(options.zoo).read_text())["models"]
+    rows = []
+    for entry in table:
+        if options.only and entry["model"] not in options.only:
+            continue
+        row = {"model": entry["model"], "expected": entry["expected_leaf_ratio"]}
+        for tool in ("sapwood", "torch_pruning"):
+            row[tool] = run(options.zoo, tool, entry["model"])
+        if "expected" in row["sapwood"]:
+            row["expected"] = row["sapwood"]["expected"]
+        rows.append(row)
+        print(line(row), flush=True)
+        Path(options.out).write_text(json.dumps(rows, indent=1))
+    print(summary(rows))
+
+
+def run(zoo: str, tool: str, *arguments: str) -> dict[str, Any]:
+    """One worker in a process of its own."""
+    command = [sys.executable, "-W", "ignore", __file__, zoo, "--worker", tool, "--only", *arguments]
+    try:
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        return {"error": f"no end after {SECONDS} s"}
+    try:
+        return json.loads(done.stdout.splitlines()[-1])  # type: ignore[no-any-return]
+    except (IndexError, ValueError):
+        return {"error": (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1][:300]}
+
+
+def share(row: dict[str, Any], tool: str) -> float:
+    """How much of the expected cut was made."""
+    found = row[tool]
+    return 0.0 if "ratio" not in found else (1.0 - found["ratio"]) / (1.0 - row["expected"])
+
+
+def verdict(row: dict[str, Any]) -> str:
+    """``right``, ``in part`` or ``wrong``."""
+    found = row["sapwood"]
+    if "error" in found or not (found["equal"] and found["trains"] and found["reloads"]):
+        return "wrong"
+    if share(row, "sapwood") >= ENOUGH:
+        return "right"
+    return "in part" if found["reasons"] else "wrong"
+
+
+def line(row: dict[str, Any]) -> str:
+    ours, theirs = row["sapwood"], row["torch_pruning"]
+    text = f"{row['model']:45} {verdict(row):8} {share(row, 'sapwood'):5.2f}"
+    if "error" in ours:
+        text += f"  {ours['error'][:120]}"
+    else:
+        text += f" {ours['error_relative']:8.0e} {ours['seconds']:6.2f} s + {ours['proof_seconds']:5.2f} s"
+        text += f" {ours['memory_mb']:5.0f} MB"
+    text += f" | {share(row, 'torch_pruning'):5.2f}"
+    return text + (f"  {theirs['error'][:60]}" if "error" in theirs else f" {theirs['seconds']:6.2f} s")
+
+
+def summary(rows: list[dict[str, Any]]) -> str:
+    verdicts = [verdict(row) for row in rows]
+    counts = {name: verdicts.count(name) for name in ("right", "in part", "wrong")}
+    both = [row for row in rows if "seconds" in row["sapwood"] and "seconds" in row["torch_pruning"]]
+    ours = [row["sapwood"]["seconds"] for row in rows if "seconds" in row["sapwood"]]
+    ratios = [row["sapwood"]["seconds"] / row["torch_pruning"]["seconds"] for row in both]
+    theirs = [row["torch_pruning"]["seconds"] for row in both]
+    cut = sum(share(row, "torch_pruning") >= ENOUGH for row in rows)
+    return (
+        f"Sapwood: {counts}; Torch-Pruning: {cut} run with {ENOUGH:.0%} of the cut or more\n"
+        f"seconds: Sapwood median {statistics.median(ours):.2f}, largest {max(ours):.2f}; Torch-Pruning median "
+        f"{statistics.median(theirs):.2f}, largest {max(theirs):.2f}; ratio, median over {len(both)} models that both "
+        f"finish: {statistics.median(ratios):.2f}; Sapwood's largest memory "
+        f"{max(row['sapwood'].get('memory_mb', 0) for row in rows):.0f} MB"
+    )
+
+
+def prune_with_sapwood(name: str) -> dict[str, Any]:
+    import torch
+    import zoo_models
+    from torch import nn
+
+    import sapwood
+    from sapwood.graph import call_model, output_tensors
+    from sapwood.pipeline import search
+
+    torch.set_num_threads(1)
+    sapwood.trace(nn.Linear(1, 1), torch.zeros(1, 1))  # the first dispatch mode of a process imports for seconds
+    model, inputs = zoo_models.make(name)
+    times = zoo_models.positions(model, inputs)
+    proof = Stopwatch(search.verify)
+    search.verify = proof
+    began = time.perf_counter()
+    pruned = sapwood.prune(model, inputs, target=sapwood.Target(sparsity=0.5))
+    seconds = time.perf_counter() - began
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    found = {
+        "ratio": zoo_models.macs(pruned.model, times) / zoo_models.macs(model, times),
+        "seconds": seconds - proof.seconds,
+        "proof_seconds": proof.seconds,
+        "memory_mb": memory,
+        "equal": pruned.verification.passed,
+        "error_relative": pruned.verification.max_abs_error,
+        "reasons": sorted({entry.reason for entry in pruned.unpruned}),
+    }
+    if name.startswith("hf:"):
+        found["expected"] = zoo_models.expected_transformer(model, times)
+    with tempfile.TemporaryDirectory() as folder:
+        sapwood.save(pruned, Path(folder) / "small")
+        with torch.no_grad():
+            outputs = output_tensors(call_model(pruned.model, inputs))
+        torch.save(outputs, Path(folder) / "outputs.pt")
+        found["reloads"] = run("-", "reload", name, folder).get("equal", False)
+    found["trains"] = takes_a_step(pruned.model, inputs)
+    return found
+
+
+def takes_a_step(model: Any, inputs: Any) -> bool:
+    """Whether every parameter that has a gradient changes, and some have one."""
+    import torch
+
+    from sapwood.graph import call_model, output_tensors
+
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    with torch.enable_grad():
+        outputs = [tensor for tensor in output_tensors(call_model(model, inputs)) if tensor.grad_fn is not None]
+        if not outputs:  # a detector in evaluation mode found nothing: its own maps
+            return trains_as_detector(model, inputs)
+        sum(tensor.float().square().mean() for tensor in outputs).backward()  # type: ignore[union-attr]
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    optimizer.step()
+    return bool(gradients) and all(bool(gradient.isfinite().all()) for gradient in gradients)
+
+
+def trains_as_detector(model: Any, inputs: Any) -> bool:
+    """One step of torchvision's detectors on one box."""
+    import torch
+
+    model.train()
+    target = {"boxes": torch.tensor([[20.0, 20.0, 200.0, 200.0]]), "labels": torch.tensor([1])}
+    losses = model(inputs[0], [target])
+    total = sum(losses.values())
+    total.backward()  # type: ignore[union-attr]
+    return bool(torch.isfinite(total))  # type: ignore[arg-type]
+
+
+def reload(name: str, folder: str) -> dict[str, Any]:
+    """In a fresh process: loads what was saved and compares outputs to the last bit."""
+    import torch
+    import zoo_models
+
+    import sapwood
+    from sapwood.graph import call_model, output_tensors
+
+    torch.set_num_threads(1)
+    _, inputs = zoo_models.make(name)
+    model = sapwood.load(Path(folder) / "small", model=lambda: zoo_models.make(name)[0])
+    with torch.no_grad():
+        outputs = output_tensors(call_model(model, inputs))
+    known = torch.load(Path(folder) / "outputs.pt", weights_only=True)
+    same = len(outputs) == len(known) and all(torch.equal(a, b) for a, b in zip(outputs, known, strict=True))
+    return {"equal": same}
+
+
+class Stopwatch:
+    """A function, and how long it took in all."""
+
+    def __init__(self, function: Any) -> None:
+        self._function = function
+        self.seconds = 0.0
+
+    def __call__(self, *arguments: Any) -> Any:
+        began = time.perf_counter()
+        try:
+            return self._function(*arguments)
+        finally:
+            self.seconds += time.perf_counter() - began
+
+
+def prune_with_torch_pruning(name: str) -> dict[str, Any]:
+    import torch
+    import torch_pruning as tp
+    import zoo_models
+
+    import sapwood
+    from sapwood.graph import call_model
+
+    torch.set_num_threads(1)
+    model, inputs = zoo_models.make(name)
+    times = zoo_models.positions(model, inputs)
+    groups = sapwood.build_groups(sapwood.trace(zoo_models.make(name)[0], inputs))
+    heads = {entry.tensor.rpartition(".")[0] for entry in groups.unpruned if "output of the model" in entry.reason}
+    ignored = [module for key, module in model.named_modules() if key in heads]
+    began = time.perf_counter()
+    pruner = tp.pruner.MetaPruner(
+        model,
+        inputs,
+        importance=tp.importance.GroupMagnitudeImportance(p=2),
+        pruning_ratio=0.5,
+        ignored_layers=ignored,
+    )
+    pruner.step()
+    seconds = time.perf_counter() - began
+    found: dict[str, Any] = {"seconds": seconds, "ignored": len(ignored)}
+    with torch.no_grad():
+        call_model(model, inputs)
+    return found | {"ratio": zoo_models.macs(model, times) / zoo_models.macs(zoo_models.make(name)[0], times)}
+
+
+WORKERS = {"sapwood": prune_with_sapwood, "torch_pruning": prune_with_torch_pruning, "reload": reload}
+
+
+if __name__ == "__main__":
+    main()

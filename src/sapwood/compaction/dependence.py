@@ -1,0 +1,381 @@
+"""Which values depend on the model's input: the model runs once, and every tensor carries a mask beside it.
+
+The mask is True where the element may change with the input. The rules err on that side only: what they call constant
+is the same for every input of these shapes. A product with a constant zero is constant, whatever the other factor is,
+for activations are taken to be finite. Masks are views of each other wherever the tensors are, so writes in place reach
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map
+
+from sapwood.errors import CheckFailedError
+from sapwood.graph import call_model, output_tensors, plain_kernels
+from sapwood.ops import RULES, Call, Graph, same_op
+from sapwood.ops.context import bound
+from sapwood.ops.pooling import SPATIAL_RANK
+from sapwood.types import ExampleInputs
+
+CONVOLUTIONS = frozenset({"aten.convolution", "aten._convolution"})
+
+PRODUCTS = {
+    "aten.mm": 0, "aten.bmm": 0, "aten.matmul": 0, "aten.mv": 0, "aten.dot": 0, "aten.linear": 0,
+    "aten.addmm": 1, "aten.baddbmm": 1, "aten.addmv": 1,
+}  # fmt: skip
+"""Matrix products, and where their first factor stands; the second comes next."""
+
+ATTENTION = frozenset(
+    f"aten._scaled_dot_product_{name}" for name in ("flash_attention_for_cpu", "flash_attention", "attention_math")
+)
+
+RANDOM = frozenset(
+    f"aten.{name}" for name in "rand randn rand_like randn_like bernoulli native_dropout dropout".split()
+)
+
+_POOL_RANKS = {f"aten.{name}": rank for rank, names in SPATIAL_RANK.items() for name in names.split()}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call of the run, just before it is made.
+
+    Attributes:
+        call: The call as it was recorded.
+        args: Its positional arguments.
+        kwargs: Its keyword arguments.
+        masks: The positional arguments with each tensor's mask in its place.
+        more_masks: The masks of the tensors among the keyword arguments.
+    """
+
+    call: Call
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    masks: tuple[Any, ...]
+    more_masks: tuple[Tensor, ...]
+
+    def named(self) -> dict[str, Any]:
+        """The arguments by the names of the operator's schema."""
+        return bound(replace(self.call, args=self.args, kwargs=self.kwargs))
+
+
+Observer: TypeAlias = Callable[[Step], None]
+
+
+class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Makes the recorded calls and carries the masks along."""
+
+    def __init__(self, graph: Graph, inputs: Sequence[Tensor], observe: Observer) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._calls = graph.calls
+        self._next = 0
+        self._observe = observe
+        self._masks = {id(tensor): (tensor, torch.ones_like(tensor, dtype=torch.bool)) for tensor in inputs}
+        self._kept_alive: list[Any] = []
+
+    def mask(self, tensor: Tensor) -> Tensor:
+        """The tensor's mask; what no call made and nobody gave is constant."""
+        entry = self._masks.get(id(tensor))
+        if entry is None or entry[1].shape != tensor.shape:  # some in-place views change a tensor's shape
+            entry = self._masks[id(tensor)] = (tensor, _shaped(tensor, torch.zeros((), dtype=torch.bool)))
+        return entry[1]
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        call = self._calls[self._next]
+        if not same_op(call, func):
+            raise CheckFailedError(f"the model did {func} where it did {call} before; it does not repeat itself")
+        self._next += 1
+        masks = tree_map(lambda leaf: self.mask(leaf) if isinstance(leaf, Tensor) else leaf, args)
+        step = Step(call, args, kwargs or {}, masks, tuple(map(self.mask, _tensors(kwargs))))
+        self._observe(step)
+        view = _is_view(func)
+        found = self._views(step) if view else outputs_mask(step)
+        result = func(*args, **(kwargs or {}))
+        self._kept_alive.append(result)  # as the recorder does: PyTorch detaches a fresh tensor that is held elsewhere
+        self._keep(result, found, view)
+        return result
+
+    def _views(self, step: Step) -> list[Tensor]:
+        result = step.call.op(*step.masks, **step.kwargs)
+        return list(result) if isinstance(result, (list, tuple)) else [result]
+
+    def _keep(self, result: Any, found: list[Tensor], view: bool) -> None:
+        leaves = [leaf for leaf in tree_flatten(result)[0] if isinstance(leaf, Tensor)]
+        for number, leaf in enumerate(leaves):
+            mask = found[min(number, len(found) - 1)]
+            known = self._masks.get(id(leaf))
+            if known is not None and known[1].shape == leaf.shape:  # written in place
+                known[1].copy_(_fitted(mask, leaf))
+            elif view:
+                self._masks[id(leaf)] = (leaf, mask)
+            else:
+                self._masks[id(leaf)] = (leaf, _shaped(leaf, _fitted(mask, leaf)))
+
+
+def _fitted(mask: Tensor, tensor: Tensor) -> Tensor:
+    """The mask for an output of another shape than the first: all of it as soon as anything depends."""
+    try:
+        return mask.expand(tensor.shape)
+    except RuntimeError:
+        return mask.any().expand(tensor.shape)
+
+
+def _shaped(tensor: Tensor, mask: Tensor) -> Tensor:
+    """A mask of its own that lies in memory as ``tensor`` does, so that views of the one are views of the other."""
+    return torch.empty_like(tensor, dtype=torch.bool, memory_format=torch.preserve_format).copy_(mask)
+
+
+def _is_view(func: Any) -> bool:
+    return any(a.alias_info is not None and not a.alias_info.is_write for a in func._schema.arguments[:1])
+
+
+def outputs_mask(step: Step) -> list[Tensor]:
+    """The masks of what a call returns (the last one stands for all that follow)."""
+    name = step.call.name
+    plain = name[:-1] if name.endswith("_") and not name.endswith("__") else name
+    family = RULES[name].__module__.rpartition(".")[2] if name in RULES else ""
+    rule = _RULES.get(plain) or _FAMILIES.get(family, _all_of)
+    if name in _POOL_RANKS:
+        rule = _pooled
+    if any(bool(mask.any()) for mask in step.more_masks):
+        rule = _everything
+    found = rule(step)
+    return found if isinstance(found, list) else [found]
+
+
+def _tensors(masks: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_flatten(masks)[0] if isinstance(leaf, Tensor)]
+
+
+def _any_of(step: Step) -> Tensor:
+    return reduce(torch.logical_or, _tensors(step.masks), torch.zeros((), dtype=torch.bool))
+
+
+def _all_of(step: Step) -> Tensor:
+    """Everything depends on the input as soon as anything does."""
+    return torch.tensor(any(bool(mask.any()) for mask in _tensors(step.masks)))
+
+
+def _moved(step: Step) -> list[Tensor]:
+    """The same move made on the masks; places that depend on the input make everything depend on it."""
+    masks: list[Any] = list(step.masks)
+    for number, argument in enumerate(step.call.op._schema.arguments[: len(masks)]):
+        if argument.name in {"index", "indices"}:
+            if any(bool(mask.any()) for mask in _tensors(masks[number])):
+                return [torch.ones((), dtype=torch.bool)]
+            masks[number] = step.args[number]
+    if step.call.name == "aten.constant_pad_nd":
+        masks[2:] = [0]
+    as_bytes = tree_map(
+        lambda leaf: leaf.to(torch.uint8) if isinstance(leaf, Tensor) and leaf.dtype == torch.bool else leaf, masks
+    )
+    result = step.call.op(*as_bytes, **step.kwargs)
+    return [part != 0 for part in (result if isinstance(result, (list, tuple)) else [result])]
+
+
+def _pooled(step: Step) -> Tensor:
+    """Whole maps: one depends on the input as soon as a position does."""
+    mask: Tensor = step.masks[0]
+    return mask.any(dim=tuple(range(-_POOL_RANKS[step.call.name], 0)), keepdim=True)
+
+
+def _reduction(step: Step) -> Tensor:
+    values = step.named()
+    if "other" in values:
+        return _any_of(step)
+    mask = _same(step)
+    dims = values.get("dim")
+    if dims is None or dims == []:
+        return mask.any()
+    chosen = list(dims) if isinstance(dims, (list, tuple)) else [dims]
+    return mask.any(dim=chosen, keepdim=bool(values.get("keepdim", False)))
+
+
+def _multiplied(step: Step) -> Tensor:
+    """A product depends on the input where a factor does and the other is not a constant zero."""
+    first, second = step.masks[:2]
+    if not isinstance(second, Tensor):
+        return _same(step) if second != 0 else _constant(step)
+    moves: Tensor = (first & alive(step.args[1], second)) | (second & alive(step.args[0], first))
+    return moves
+
+
+def alive(tensor: Tensor, mask: Tensor) -> Tensor:
+    """Where a tensor is anything but a constant zero."""
+    return mask | (tensor != 0)
+
+
+def _product(step: Step) -> Tensor:
+    place = PRODUCTS[step.call.name]
+    first, second = step.args[place : place + 2]
+    left, right = step.masks[place : place + 2]
+    right_alive = alive(second, right)
+    if step.call.name == "aten.linear":
+        right, right_alive = right.t(), right_alive.t()
+    met: Tensor = torch.matmul(left.float(), right_alive.float()) > 0.5
+    if right.any():
+        met |= torch.matmul(alive(first, left).float(), right.float()) > 0.5
+    bias = [step.masks[0]] if place == 1 else _tensors(step.masks[2:])
+    return reduce(torch.logical_or, bias, met)
+
+
+def kernels_alive(weight: Tensor, groups: int, transposed: bool) -> Tensor:
+    """Which kernels of a convolution hold a True, shape (groups, inputs a group, outputs a group)."""
+    flat = weight.flatten(2).any(dim=2) if weight.dim() > 2 else weight
+    grouped = flat.reshape(groups, -1, flat.shape[1])
+    return grouped if transposed else grouped.transpose(1, 2)
+
+
+def _convolution(step: Step) -> Tensor:
+    """Whole channels: one depends on the input where it reads any channel that does."""
+    x, weight = step.args[:2]
+    x_mask, weight_mask = step.masks[:2]
+    transposed, groups = bool(step.args[6]), int(step.args[8])
+    spatial = tuple(range(2 - weight.dim(), 0))
+
+    def met(channels: Tensor, kernels: Tensor) -> Tensor:
+        grouped = channels.any(dim=spatial).reshape(-1, groups, channels.shape[spatial[0] - 1] // groups)
+        read = kernels_alive(kernels, groups, transposed).float()
+        return torch.einsum("bgi,gio->bgo", grouped.float(), read).flatten(1) > 0.5
+
+    result = met(x_mask, alive(weight, weight_mask))
+    if weight_mask.any():
+        result |= met(alive(x, x_mask), weight_mask)
+    if isinstance(step.masks[2], Tensor):
+        result |= step.masks[2]
+    result = result.reshape(*result.shape, *([1] * len(spatial)))
+    return result if x.dim() == weight.dim() else result[0]
+
+
+def _batch_norm(step: Step) -> Tensor:
+    x_mask, weight = _same(step), step.args[1]
+    rest = _tensors(step.masks[1:5])
+    if any(bool(mask.any()) for mask in rest):
+        return _all_of(step)
+    values = step.named()
+    if bool(values.get("training", False)) or values.get("running_mean") is None:
+        x_mask = x_mask.any(dim=[dim for dim in range(x_mask.dim()) if dim != 1], keepdim=True)
+    if isinstance(weight, Tensor):
+        x_mask = x_mask & (weight != 0).reshape(-1, *([1] * (x_mask.dim() - 2)))
+    return x_mask
+
+
+def _layer_norm(step: Step) -> Tensor:
+    values = step.named()
+    weight = values.get("weight")
+    mask = _same(step).any(dim=list(range(-len(step.args[1]), 0)), keepdim=True)
+    if isinstance(weight, Tensor):
+        mask = mask & (weight != 0)
+    extra = step.masks[2:4]
+    return torch.ones((), dtype=torch.bool) if any(bool(part.any()) for part in _tensors(extra)) else mask
+
+
+def _softmax(step: Step) -> Tensor:
+    mask: Tensor = step.masks[0]
+    return mask.any(dim=int(step.args[1]), keepdim=True)
+
+
+def _embedding(step: Step) -> Tensor:
+    """A looked-up column is constant where all rows of the table hold the same."""
+    table: Tensor = step.args[0]
+    if step.masks[0].any():
+        return _all_of(step)
+    varies: Tensor = step.masks[1][..., None] & (table != table[:1]).any(dim=0)
+    return varies
+
+
+def _attention(step: Step) -> Tensor:
+    """Attention over (..., tokens, width): a width whose values are constant zeros stays zero, whatever the weights."""
+    query, key, value = _tensors(step.masks[:3])
+    if query.shape[:-2] != value.shape[:-2] or any(bool(mask.any()) for mask in _tensors(step.masks[3:])):
+        return _all_of(step)
+    weights = query.any(dim=-1, keepdim=True) | key.any(dim=-1).any(dim=-1)[..., None, None]
+    read = alive(step.args[2], value).any(dim=-2, keepdim=True)
+    return value.any(dim=-2, keepdim=True) | (weights & read)
+
+
+def _glu(step: Step) -> Tensor:
+    """A product of two halves: constant where one of them is a constant zero."""
+    dim = int(step.args[1]) if len(step.args) > 1 else -1
+    value, mask = step.args[0].chunk(2, dim)[0], _same(step)
+    value_mask, gate_mask = mask.chunk(2, dim)
+    return (value_mask | gate_mask) & alive(value, value_mask)
+
+
+def _everything(step: Step) -> Tensor:
+    """All of it, as random numbers are other ones every time."""
+    return torch.ones((), dtype=torch.bool)
+
+
+def _constant(step: Step) -> Tensor:
+    return torch.zeros((), dtype=torch.bool)
+
+
+def _copied(step: Step) -> Tensor:
+    return reduce(torch.logical_or, _tensors(step.masks[1:]), torch.zeros((), dtype=torch.bool))
+
+
+def _same(step: Step) -> Tensor:
+    mask: Tensor = step.masks[0]
+    return mask
+
+
+_FAMILIES: dict[str, Callable[[Step], Tensor | list[Tensor]]] = {
+    "elementwise": _any_of,
+    "reduction": _reduction,
+    "indexing": _moved,
+    "reshaping": _moved,
+    "pooling": _moved,
+}
+"""For operators without a rule of their own, by the file that holds their op rule."""
+
+_RULES: dict[str, Callable[[Step], Tensor | list[Tensor]]] = {
+    "aten.mul": _multiplied,
+    "aten.embedding": _embedding,
+    "aten.glu": _glu,
+    "aten._weight_norm_interface": _all_of,
+    "aten.copy": _copied,
+    "aten.fill": _copied,
+    "aten._to_copy": _same,
+    "aten.clone": _same,
+    **dict.fromkeys(["aten.zero", "aten.empty_like", "aten.zeros_like", "aten.ones_like", "aten.full_like"], _constant),
+    **dict.fromkeys(RANDOM, _everything),
+    **dict.fromkeys(CONVOLUTIONS, _convolution),
+    **dict.fromkeys(PRODUCTS, _product),
+    **dict.fromkeys(ATTENTION, _attention),
+    **dict.fromkeys(["aten.native_layer_norm", "aten._fused_rms_norm"], _layer_norm),
+    **dict.fromkeys(["aten._softmax", "aten._log_softmax", "aten._safe_softmax"], _softmax),
+    **dict.fromkeys(
+        ["aten.native_batch_norm", "aten._native_batch_norm_legit_no_training", "aten._native_batch_norm_legit"],
+        _batch_norm,
+    ),
+}
+
+
+def follow_dependence(model: nn.Module, inputs: ExampleInputs, graph: Graph, observe: Observer) -> list[Tensor]:
+    """Runs ``model`` as it was recorded and shows each call with the masks of what it reads.
+
+    Args:
+        model: The model, or a copy of it.
+        inputs: The inputs that ``graph`` was recorded with.
+        graph: From :func:`sapwood.graph.trace`.
+        observe: Called before each call.
+
+    Returns:
+        For each tensor that the model returns, which of its elements depend on the input.
+
+    Raises:
+        CheckFailedError: If the model makes other calls than before.
+    """
+    follower = _Follower(graph, output_tensors(inputs), observe)
+    with plain_kernels(model), follower:
+        outputs = output_tensors(call_model(model, inputs))
+    return [follower.mask(output) for output in outputs]

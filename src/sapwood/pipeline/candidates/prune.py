@@ -1,0 +1,31 @@
+"""Rows of kind ``prune``: channels removed with all that hangs on them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sapwood.cases import CaseRow, PruneRow
+from sapwood.errors import ConfigError
+from sapwood.pipeline.candidates.base import CANDIDATES, Candidate, Make
+from sapwood.pipeline.pruning import Target, prune
+from sapwood.types import ModelBundle
+
+
+@CANDIDATES.register("prune")
+def prepare_prune(row: CaseRow) -> Make:
+    """Returns what removes channels of a copy of a model as the row says.
+
+    Raises:
+        ConfigError: If the row is of another kind.
+    """
+    if not isinstance(row, PruneRow):
+        raise ConfigError(f"kind prune: got a {type(row).__name__}; expected a PruneRow")
+    target = Target(sparsity=row.sparsity)
+
+    def make(dense: ModelBundle) -> Candidate:
+        pruned = prune(dense.model, dense.example_inputs, target=target, round_to=row.round_to, minimum=row.minimum)
+        error = pruned.verification.max_abs_error
+        note = f"equals the network with these channels silenced to {error:.0e} of the largest output, in float64"
+        return Candidate(replace(dense, model=pruned.model), (note,))
+
+    return make

@@ -1,0 +1,163 @@
+"""``sapwood.compact``: turns masks or zeroed channels into a smaller network that computes the same."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from sapwood.compaction import Kept, Realised, compact_outputs, reference_outputs, relative_error, telling
+from sapwood.compaction.constants import Fold, add_shifts, find_folds
+from sapwood.compaction.contributions import Contribution, contributions
+from sapwood.compaction.dead import Dead, find_dead
+from sapwood.compaction.dependence import follow_dependence
+from sapwood.compaction.kept import name_kept
+from sapwood.graph import Analysis, Structure, call_model, output_tensors, plain_kernels, with_values
+from sapwood.masks import remove_masks_
+from sapwood.models import Plan, apply_plan, copy_model
+from sapwood.ops import Axis
+from sapwood.pipeline.search import TOLERANCE, Dense, Verification, rounds
+from sapwood.types import ExampleInputs
+
+SEED = 0
+"""Of the inputs that the proof makes for itself."""
+
+
+@dataclass(frozen=True)
+class Compacted:
+    """A model without its dead channels, how it came about, and the proof.
+
+    Attributes:
+        model: A module of the same class, smaller, with plain weights where there were masks.
+        plan: Which indices of which tensors stay, and which constants were folded: data, JSON, re-appliable to the
+            masked model once its masks are made permanent.
+        verification: Compact against masked, in float64, on the example inputs and on random ones. With ``exact=False``
+            the error is reported and not judged: ``passed`` is then about the cuts alone, the compact model without its
+            folds against the masked model with the removed channels silenced.
+        kept: Zeroed filters and dead channels that could not go, each with its reason.
+    """
+
+    model: nn.Module
+    plan: Plan
+    verification: Verification
+    kept: tuple[Kept, ...]
+
+
+def compact(
+    model: nn.Module,
+    example_inputs: ExampleInputs,
+    *,
+    exact: bool = True,
+    ignore: Mapping[str, str] | None = None,
+) -> Compacted:
+    """Removes the channels of ``model`` that carry nothing, as masks leave them; ``model`` itself is not touched.
+
+    A channel goes where its values are the same for every input (a zeroed filter, and what bias, BatchNorm and
+    activation make of it), or where nothing reads it, with every slice of every tensor that belongs to it. The constant
+    that it still emits is added to the bias of the layers that read it, which is made where there is none; in front of
+    a BatchNorm without such a bias, the running mean takes it. Zeros inside the filters that stay remain zeros.
+
+    Args:
+        model: Any module, masked by :mod:`torch.nn.utils.prune` (live or removed) or holding zeros of any origin. It is
+            compacted as it computes in eval mode.
+        example_inputs: A tensor, a tuple of positional or a dict of keyword arguments. What is no tensor counts as
+            fixed for good.
+        exact: Keep channels whose constant meets zero padding, for one bias cannot replace it at the border. False
+            folds the median over all positions and reports the error.
+        ignore: Tensors (``"name"``) or dimensions (``"name[0]"``) that must stay whole, with the reason.
+
+    Returns:
+        The smaller model with its plan, its proof, and what was kept though it is dead.
+
+    Raises:
+        CheckFailedError: If no compact model could be made that equals the masked one; nothing is returned then.
+
+    Examples:
+        >>> from torch.nn.utils import prune
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 2, 1))
+        >>> _ = prune.ln_structured(model[0], "weight", amount=0.5, n=2, dim=0)
+        >>> small = compact(model, torch.randn(1, 3, 8, 8))
+        >>> small.model[0].weight.shape[0], small.model[2].in_channels, small.verification.passed
+        (4, 4, True)
+    """
+    plain = copy_model(model)
+    remove_masks_(plain)
+    dense = Dense(plain, example_inputs)
+    structure = with_values(dense.model, dense.inputs)
+    folds = _folds(structure, exact=exact)
+    found: list[Dead] = []
+
+    def select(analysis: Analysis) -> Axis:
+        found.append(find_dead(analysis, folds))
+        return found[-1].removed
+
+    def prove(dense: Dense, structure: Structure, analysis: Analysis, realised: Realised) -> Verification:
+        plan = add_shifts(realised.plan, folds, realised.expectation)
+        error = max(_error(dense.model, plan, one) for one in (dense.inputs, other_inputs(dense.inputs)))
+        judged = error if exact else _error_of_cuts(dense, structure, analysis, realised)
+        return Verification(error, "float64", judged <= TOLERANCE)
+
+    solution = rounds(dense, structure, select, ignore or {}, prove=prove)
+    plan = add_shifts(solution.realised.plan, folds, solution.realised.expectation)
+    kept = name_kept(solution.analysis, found[-1], dict(dense.model.named_parameters()))
+    return Compacted(apply_plan(plain, plan), plan, solution.verification, kept)
+
+
+def _folds(structure: Structure, *, exact: bool) -> list[Fold]:
+    """Runs the masked model to learn what its sums add up."""
+    found: list[Contribution] = []
+    model, graph = structure.model, structure.graph
+    follow_dependence(copy_model(model), structure.inputs, graph, lambda step: found.extend(contributions(step)))
+    return find_folds(graph, model, found, exact=exact)
+
+
+def _error(masked: nn.Module, plan: Plan, inputs: ExampleInputs) -> float:
+    """Runs the compact and the masked model; choices between equal values are those of the masked one."""
+    with plain_kernels(masked):
+        wanted = output_tensors(call_model(copy_model(masked), inputs))
+    structure = with_values(masked, inputs)
+    return _difference(compact_outputs(apply_plan(masked, plan), inputs, structure.graph, structure.decisions), wanted)
+
+
+def _error_of_cuts(dense: Dense, structure: Structure, analysis: Analysis, realised: Realised) -> float:
+    """The proof that ``prune`` makes: no folds, against the masked model with the removed channels silenced."""
+    masked, inputs, decisions = copy_model(dense.model), dense.inputs, structure.decisions
+    wanted = reference_outputs(masked, inputs, analysis, realised.expectation, decisions)
+    return _difference(
+        compact_outputs(apply_plan(masked, realised.plan), inputs, analysis.graph, decisions, realised.expectation),
+        wanted,
+    )
+
+
+def _difference(found: list[Tensor], wanted: list[Tensor]) -> float:
+    """How far they are apart; a masked model that returns nothing but zeros or NaN must be met to the last bit."""
+    if telling(wanted):
+        return relative_error(found, wanted)
+    pairs = list(zip(found, wanted, strict=True))
+    same = all(
+        one.shape == other.shape and torch.allclose(one, other, 0.0, 0.0, equal_nan=True) for one, other in pairs
+    )
+    return 0.0 if same else math.inf
+
+
+def other_inputs(inputs: ExampleInputs) -> ExampleInputs:
+    """Random inputs of the same shapes and spread; whole numbers are shuffled, so that they stay in range."""
+    generator = torch.Generator().manual_seed(SEED)
+
+    def other(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor):
+            return leaf
+        leaf = leaf.detach()
+        if leaf.dtype.is_floating_point and bool(torch.isfinite(leaf).all()):
+            spread = float(leaf.std()) if leaf.numel() > 1 else 0.0
+            noise = torch.randn(leaf.shape, generator=generator, dtype=leaf.dtype).to(leaf.device)
+            return leaf.mean() + noise * (spread or 1.0)
+        order = torch.randperm(leaf.numel(), generator=generator).to(leaf.device)
+        return leaf.flatten()[order].reshape(leaf.shape)
+
+    return tree_map(other, inputs)  # type: ignore[no-any-return]
