@@ -171,3 +171,14 @@ def test_compact_finishes_what_mask_began(run: Run, cfg: Path, tmp_path: Path, c
     assert run("compact", masked, "--inexact", "-o", small) == 0
     assert load_model(str(small)).model.layers[0].conv.out_channels == 4  # type: ignore[union-attr,index]
     assert (small / "model.weights").exists()
+
+
+def test_what_no_cfg_can_say_is_held(run: Run, detector_text: str, tmp_path: Path, capsys: Capture) -> None:
+    cfg, out = tmp_path / "halves.cfg", tmp_path / "small"
+    cfg.write_text(detector_text)
+    ignored = ("--ignore", "layers.2.conv.weight[1]", "--ignore", "layers.4.conv.weight[1]")
+    assert run("prune", cfg, "--sparsity", 0.5, *ignored, "-o", out, "--json") == 0
+    record = printed(capsys)
+    network = DarknetNetwork(parse_cfg(out / "model.cfg"))
+    assert network.layers[0].conv.out_channels == 8  # half of it is read, and that half was to stay
+    assert any("could not be written in a .cfg otherwise" in entry["reason"] for entry in record["unpruned"])

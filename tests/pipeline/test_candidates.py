@@ -44,5 +44,5 @@ def test_pruned_channels_are_gone(dense: ModelBundle) -> None:
 
 @pytest.mark.parametrize("kind", ["mask", "compact", "prune"])
 def test_a_row_of_another_kind_is_refused(kind: str) -> None:
-    with pytest.raises(ConfigError, match="kind .*: got a CaseRow; expected a"):
+    with pytest.raises(ConfigError, match=r"kind .*: got a CaseRow; expected a"):
         CANDIDATES[kind](CaseRow(kind=kind))

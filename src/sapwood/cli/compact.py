@@ -35,5 +35,9 @@ def compact(
     bundle = load_bundle(model, weights, names)
     pipeline.check_inputs(bundle)
     kept = pipeline.matching_tensors(bundle.model, ignore or ())
-    result = pipeline.compact(bundle.model, bundle.example_inputs, exact=exact, ignore=kept)
+    result = pipeline.shrink_describable(
+        bundle.model,
+        kept,
+        lambda held: pipeline.compact(bundle.model, bundle.example_inputs, exact=exact, ignore=held),
+    )
     finish("compact", bundle, result, {"exact": exact, "ignore": ignore or []}, out, layers=layers, as_json=as_json)

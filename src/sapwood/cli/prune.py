@@ -34,8 +34,12 @@ def prune(
     bundle = load_bundle(model, weights, names)
     pipeline.check_inputs(bundle)
     kept = pipeline.matching_tensors(bundle.model, ignore or ())
-    result = pipeline.prune(
-        bundle.model, bundle.example_inputs, target=target, ignore=kept, round_to=round_to, minimum=minimum
+    result = pipeline.shrink_describable(
+        bundle.model,
+        kept,
+        lambda held: pipeline.prune(
+            bundle.model, bundle.example_inputs, target=target, ignore=held, round_to=round_to, minimum=minimum
+        ),
     )
     options = {"sparsity": sparsity, "ignore": ignore or [], "round_to": round_to, "minimum": minimum}
     finish("prune", bundle, result, options, out, layers=layers, as_json=as_json)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from fnmatch import fnmatchcase
 from typing import Any
 
 from torch import nn
 
-from sapwood.errors import ConfigError
+from sapwood.errors import CfgError, ConfigError
 from sapwood.graph import ChannelGroup, build_groups, trace
 from sapwood.measure import ModelLayer, count_macs, count_params, file_size_bytes, model_layers
 from sapwood.models import copy_model
+from sapwood.models.darknet import DarknetNetwork, compact_cfg, producers
 from sapwood.types import ExampleInputs, ModelBundle
 
 _ONE_DIMENSION = re.compile(r"(.*)(\[\d+\])")
@@ -60,6 +61,40 @@ def matching_tensors(model: nn.Module, patterns: Iterable[str]) -> dict[str, str
             raise ConfigError(f"--ignore {pattern!r} names nothing; expected a parameter or a module, as {names[0]!r}")
         found.update((f"{name}{dimension}", f"ignored, as asked: {pattern}") for name in own)
     return found
+
+
+def shrink_describable(model: nn.Module, ignore: Mapping[str, str], shrink: Callable[[dict[str, str]], Any]) -> Any:
+    """Removes channels so that a Darknet network can be written as ``.cfg``.
+
+    Where no ``.cfg`` describes the result, what the layer in question reads is kept whole, and it is done again.
+
+    Args:
+        model: What ``shrink`` works on.
+        ignore: What stays whole anyway, with the reason.
+        shrink: Prunes or compacts, given all that stays whole.
+
+    Returns:
+        What ``shrink`` returned.
+
+    Raises:
+        CfgError: If keeping more whole does not help.
+    """
+    held = dict(ignore)
+    while True:
+        result = shrink(held)
+        if not isinstance(model, DarknetNetwork):
+            return result
+        try:
+            compact_cfg(result.model)
+        except CfgError as error:
+            if error.layer is None:
+                raise
+            names = set(producers(model, error.layer)) - set(held)
+            if not names:
+                raise
+            held.update(dict.fromkeys(names, f"layer {error.layer} could not be written in a .cfg otherwise"))
+        else:
+            return result
 
 
 def inspect_model(bundle: ModelBundle) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sapwood.errors import ShapeError
+from sapwood.errors import CfgError, ShapeError
 from sapwood.models.copying import remember_computed_tensors
 from sapwood.models.darknet import sections  # noqa: F401 - registers the builders
 from sapwood.models.darknet.build import Built, Place, Shape, build_layer, check_supported
@@ -199,7 +199,11 @@ def build_layers(cfg: Cfg, picture: Shape) -> list[Built]:
     shapes: list[Shape] = [picture]
     built: list[Built] = []
     for index, section in enumerate(cfg.layers):
-        layer = build_layer(Place(section, index, shapes))
+        try:
+            layer = build_layer(Place(section, index, shapes))
+        except CfgError as error:
+            error.layer = index
+            raise
         for source in layer.inputs:
             if source >= 0 and built[source].head is not None:
                 name = cfg.layers[source].written_name

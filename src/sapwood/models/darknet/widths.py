@@ -63,6 +63,24 @@ def refit_(network: DarknetNetwork) -> None:
             network.take_cfg_(cfg)
 
 
+def producers(network: DarknetNetwork, layer: int) -> tuple[str, ...]:
+    """Returns the dimensions (``"layers.2.conv.weight[0]"``) that decide how wide the maps are that ``layer`` reads."""
+    found: dict[str, None] = {}
+    waiting = list(network.reads(layer))
+    while waiting:
+        source = waiting.pop()
+        if source < 0:
+            continue
+        module = network.layers[source]
+        if isinstance(module, ConvolutionalLayer | ConnectedLayer):
+            inner = "conv" if isinstance(module, ConvolutionalLayer) else "linear"
+            masked = hasattr(getattr(module, inner), "weight_orig")
+            found[f"layers.{source}.{inner}.weight{'_orig' if masked else ''}[0]"] = None
+        else:
+            waiting += network.reads(source)
+    return tuple(found)
+
+
 def _widths(layer: nn.Module) -> Iterator[tuple[str, int, int]]:
     """The options of a section that name widths: key, value now, value where the key is absent."""
     if isinstance(layer, ConvolutionalLayer):
@@ -87,7 +105,9 @@ def _check_layer(index: int, section: Section, layer: nn.Module, built: Built, w
         name = next(name for name, size in _sizes(layer).items() if _sizes(built.module).get(name) != size)
         reason = f"{name} has shape {_sizes(layer)[name]}; a .cfg says {_sizes(built.module).get(name)}"
     if reason is not None:
-        raise section.error(f"layer {index} {reason}; keep what it reads whole (ignore=)")
+        error = section.error(f"layer {index} {reason}; keep what it reads whole (ignore=)")
+        error.layer = index
+        raise error
 
 
 def _parts(route: Any, widths: list[int]) -> list[tuple[int, int]]:
