@@ -27,8 +27,17 @@ def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr().out.strip() == "torch.Size([8, 3, 3, 3]) True"
 
 
+def test_the_python_of_the_page_on_pruning_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs" / "pruning.md").read_text(), re.DOTALL)
+    assert len(blocks) == 6
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, "pruning.md", "exec"), names)
+
+
 def test_the_commands_of_the_readme_are_verbs_and_targets() -> None:
-    text = (REPOSITORY / "README.md").read_text()
+    text = "".join((REPOSITORY / page).read_text() for page in ("README.md", "docs/pruning.md"))
     help_of = (REPOSITORY / "src" / "sapwood" / "cli" / "app.py").read_text()
     verbs = set(re.findall(r"^sapwood\s+(\w+)", text, re.MULTILINE))
     assert verbs

@@ -9,11 +9,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sapwood.export import export_darknet
     from sapwood.graph import build_groups, trace
     from sapwood.masks import MaskCase, apply_masks_, masking_state, remove_masks_
     from sapwood.measure import count_macs, count_nonzeros, count_params, measure_latency
-    from sapwood.models import copy_model, load_model, load_saved, save_model
+    from sapwood.models import apply_plan, copy_model, load, load_model, load_plans, load_saved, save, save_model
     from sapwood.pipeline import Target, compact, prune
+    from sapwood.recovery import carry_optimizer_
     from sapwood.tasks import detect, evaluate
 
 __version__ = "0.1.0"
@@ -21,6 +23,10 @@ __version__ = "0.1.0"
 _HOMES = {
     "load_model": "models",
     "load_saved": "models",
+    "load": "models",
+    "load_plans": "models",
+    "save": "models",
+    "apply_plan": "models",
     "save_model": "models",
     "copy_model": "models",
     "evaluate": "tasks",
@@ -37,6 +43,8 @@ _HOMES = {
     "build_groups": "graph",
     "Target": "pipeline",
     "prune": "pipeline",
+    "carry_optimizer_": "recovery",
+    "export_darknet": "export",
     "compact": "pipeline",
 }
 
@@ -44,7 +52,9 @@ __all__ = [
     "MaskCase",
     "Target",
     "apply_masks_",
+    "apply_plan",
     "build_groups",
+    "carry_optimizer_",
     "compact",
     "copy_model",
     "count_macs",
@@ -52,12 +62,16 @@ __all__ = [
     "count_params",
     "detect",
     "evaluate",
+    "export_darknet",
+    "load",
     "load_model",
+    "load_plans",
     "load_saved",
     "masking_state",
     "measure_latency",
     "prune",
     "remove_masks_",
+    "save",
     "save_model",
     "trace",
 ]

@@ -14,7 +14,13 @@ class SpecError(SapwoodError):
 
 
 class CfgError(SapwoodError):
-    """A Darknet ``.cfg`` cannot be read or built; the message names file, line and section."""
+    """A Darknet ``.cfg`` cannot be read or built; the message names file, line and section.
+
+    Attributes:
+        layer: The number of the layer that cannot be built, or None.
+    """
+
+    layer: int | None = None
 
 
 class WeightsError(SapwoodError):

@@ -75,12 +75,15 @@ class ModelSource:
         kind: Which loader of :mod:`sapwood.models` reads it.
         weights: The weights file, if one was given.
         files: Text files that rebuild the architecture without the original path (``{"model.cfg": ...}`` for Darknet).
+        plans: The plans (:class:`sapwood.models.Plan`) that were applied since, in order. A Darknet network's
+            ``model.cfg`` has the widths after them.
     """
 
     spec: str
     kind: str
     weights: str | None = None
     files: Mapping[str, str] = field(default_factory=dict)
+    plans: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,71 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from sapwood.cli import main
-
-SMALL_CFG = """[net]
-width=64
-height=64
-channels=3
-
-[convolutional]
-batch_normalize=1
-filters=8
-size=3
-stride=2
-pad=1
-activation=leaky
-
-[convolutional]
-batch_normalize=1
-filters=8
-size=3
-stride=4
-pad=1
-activation=leaky
-
-[convolutional]
-filters=14
-size=1
-stride=1
-activation=linear
-
-[yolo]
-mask=0,1
-anchors=10,10, 30,30
-classes=2
-num=2
-"""
-
-
-@pytest.fixture
-def cfg(tmp_path: Path) -> Path:
-    path = tmp_path / "small.cfg"
-    path.write_text(SMALL_CFG)
-    return path
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    """Four pictures with a box each, as YOLO txt."""
-    generator = np.random.default_rng(0)
-    for split in ("train", "val"):
-        for number in range(4):
-            picture = generator.integers(0, 255, (48, 64, 3), dtype=np.uint8)
-            image = tmp_path / "data" / "images" / split / f"{number}.png"
-            label = tmp_path / "data" / "labels" / split / f"{number}.txt"
-            image.parent.mkdir(parents=True, exist_ok=True)
-            label.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(picture).save(image)
-            label.write_text(f"{number % 2} 0.5 0.5 0.4 0.4\n")
-    return tmp_path / "data"
 
 
 def run(*arguments: object) -> int:
@@ -80,7 +20,9 @@ def run(*arguments: object) -> int:
 def test_help_lists_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
     printed = capsys.readouterr().out
-    for verb in ("demo", "mask", "train", "eval", "detect", "compare", "report"):
+    for verb in (
+        "demo", "inspect", "mask", "compact", "prune", "train", "eval", "detect", "compare", "report"
+    ):  # fmt: skip
         assert verb in printed
 
 
@@ -164,38 +106,6 @@ def test_bad_input_is_named_and_exits_with_2(
 def test_an_unknown_option_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("eval", "--no-such-option") == 2
     assert "no-such-option" in capsys.readouterr().err
-
-
-FACTORY = """
-import torch
-from torch import nn
-from sapwood.types import ModelBundle, ModelSource, TaskSpec
-
-def factory():
-    torch.manual_seed(0)
-    layers = nn.Conv2d(3, 8, 3, stride=4), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
-    task = TaskSpec(kind="classification", input_size=(32, 32), class_names=("dark", "light"))
-    model = nn.Sequential(*layers, nn.Linear(8, 2))
-    return ModelBundle(model.eval(), torch.randn(1, 3, 32, 32), task, ModelSource("ownnet:factory", "factory"))
-
-def bare():
-    return nn.Linear(2, 2)
-"""
-
-
-@pytest.fixture
-def own_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A module with a factory in the working directory, and an image folder that its two classes tell apart."""
-    (tmp_path / "ownnet.py").write_text(FACTORY)
-    for split in ("train", "val"):
-        for name, shade in (("dark", 20), ("light", 220)):
-            folder = tmp_path / "shades" / split / name
-            folder.mkdir(parents=True)
-            for number in range(4):
-                Image.new("RGB", (32, 32), (shade + number,) * 3).save(folder / f"{number}.png")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delitem(sys.modules, "ownnet", raising=False)
-    return tmp_path
 
 
 def test_any_module_takes_the_same_road(own_model: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import nn
 
+import sapwood
+from sapwood.export import export_darknet
 from sapwood.models.darknet import DarknetNetwork, parse_cfg, read_weights, write_cfg, write_weights
 
 cv2: Any = pytest.importorskip("cv2", reason="no OpenCV to compare with")
@@ -49,8 +51,7 @@ def randomize_(network: DarknetNetwork) -> None:
         nn.init.normal_(bn.bias, 0, 0.3)
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_opencv_computes_the_same(name: str, data_dir: Path, tmp_path: Path) -> None:
+def load(name: str, data_dir: Path) -> DarknetNetwork:
     cfg = parse_cfg(data_dir / f"{name}.cfg").with_option(-1, "height", 96).with_option(-1, "width", 96)
     network = DarknetNetwork(cfg).eval()
     published = data_dir / f"{name}.weights"
@@ -58,19 +59,38 @@ def test_opencv_computes_the_same(name: str, data_dir: Path, tmp_path: Path) -> 
         read_weights(published, network)
     else:
         randomize_(network)
-    (tmp_path / "net.cfg").write_text(write_cfg(cfg))
+    return network
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_opencv_computes_the_same(name: str, data_dir: Path, tmp_path: Path) -> None:
+    network = load(name, data_dir)
+    (tmp_path / "net.cfg").write_text(write_cfg(network.cfg))
     write_weights(tmp_path / "net.weights", network)
+    check(network, CASES[name], tmp_path)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_opencv_computes_the_same_of_a_pruned_network(name: str, data_dir: Path, tmp_path: Path) -> None:
+    pruned = sapwood.prune(load(name, data_dir), torch.rand(1, 3, 96, 96), target=sapwood.Target(sparsity=0.5)).model
+    assert isinstance(pruned, DarknetNetwork)
+    export_darknet(pruned, tmp_path / "net.cfg")
+    check(pruned, CASES[name], tmp_path)
+
+
+def check(network: DarknetNetwork, names: tuple[str, ...], folder: Path) -> None:
+    """Compares ``network`` with what OpenCV makes of ``net.cfg`` and ``net.weights``."""
     for bn in normalisations(network):
         bn.eps = OPENCV_EPS
     x = torch.rand(1, 3, 96, 96)
     with torch.no_grad():
         result = network(x)
-    other = cv2.dnn.readNetFromDarknet(str(tmp_path / "net.cfg"), str(tmp_path / "net.weights"))
+    other = cv2.dnn.readNetFromDarknet(str(folder / "net.cfg"), str(folder / "net.weights"))
     other.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)
     other.enableFusion(False)
     other.enableWinograd(False)
     other.setInput(x.numpy())
     results = result if isinstance(result, tuple) else (result,)
-    for found, theirs in zip(results, other.forward(list(CASES[name])), strict=True):
+    for found, theirs in zip(results, other.forward(list(names)), strict=True):
         error = np.abs(theirs.reshape(found.shape) - found.numpy()).max() / np.abs(theirs).max()
         assert error < ROUNDING

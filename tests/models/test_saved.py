@@ -183,7 +183,7 @@ DAMAGES = {
     "cut plan": (lambda d: (d / "plan.json").write_text('{"schema'), r"plan.json: damaged, or not written by Sapwood"),
     "binary plan": (lambda d: (d / "plan.json").write_bytes(b"\xff\xfe"), r"plan.json: damaged: not UTF-8 text"),
     "a list": (lambda d: (d / "plan.json").write_text("[]"), r"plan.json: damaged, or not written by Sapwood"),
-    "newer": (lambda d: edit_plan(d, schema_version=2), r"plan.json: schema version 2; expected 1"),
+    "newer": (lambda d: edit_plan(d, schema_version=3), r"plan.json: schema version 3; expected 2 or 1"),
     "bad task": (lambda d: edit_plan(d, task={"kind": "poetry"}), r"plan.json: task.kind: Input should be 'detection'"),
     "unknown key": (lambda d: edit_plan(d, extra=1), r"plan.json: extra: Extra inputs are not permitted"),
     "unknown mask": (

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import sapwood
-from sapwood.cli import compare, demo, detect, evaluate, mask, report, train
+from sapwood.cli import compact, compare, demo, detect, evaluate, inspect, mask, prune, report, train
 
 app = typer.Typer(
     name="sapwood",
@@ -36,7 +36,10 @@ def _root(
 
 
 app.command("demo")(demo.demo)
+app.command("inspect")(inspect.inspect)
 app.command("mask")(mask.mask)
+app.command("compact")(compact.compact)
+app.command("prune")(prune.prune)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("detect")(detect.detect)

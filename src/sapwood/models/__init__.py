@@ -13,11 +13,14 @@ from sapwood.models.copying import copy_model
 from sapwood.models.live_masks import live_masks
 from sapwood.models.plan import AttributeEdit, Cut, Merge, Plan, Rescale, Shift
 from sapwood.models.saved import load_saved, save_model
+from sapwood.models.saved_format import load_plans
+from sapwood.models.session import Compact, load, save
 from sapwood.models.spec import LOADERS, Loader, load_model
 
 __all__ = [
     "LOADERS",
     "AttributeEdit",
+    "Compact",
     "Cut",
     "Loader",
     "Merge",
@@ -28,7 +31,10 @@ __all__ = [
     "builtin_file",
     "copy_model",
     "live_masks",
+    "load",
     "load_model",
+    "load_plans",
     "load_saved",
+    "save",
     "save_model",
 ]

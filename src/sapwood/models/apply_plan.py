@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import torch
@@ -11,8 +12,9 @@ from torch import Tensor, nn
 
 from sapwood.errors import ShapeError
 from sapwood.models.copying import copy_model
+from sapwood.models.darknet import DarknetNetwork, refit_
 from sapwood.models.places import Place
-from sapwood.models.plan import AttributeEdit, Cut, Merge, Plan
+from sapwood.models.plan import AttributeEdit, Cut, Merge, Plan, Rescale, Shift
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -26,40 +28,25 @@ def apply_plan(model: Model, plan: Plan) -> Model:
 
     Returns:
         A module of the same class with smaller tensors, in the mode (training or not) of ``model``. Tensors that were
-        shared stay shared, ``requires_grad`` stays as it was.
+        shared stay shared, ``requires_grad`` stays as it was. The ``cfg`` of a Darknet network has the new widths.
 
     Raises:
         ShapeError: If a tensor of the plan is missing or has another width; the message names it.
     """
-    merges = defaultdict(list)
-    for merge in plan.merges:
-        merges[merge.tensor].append(merge)
-    rescales, shifts, cuts = defaultdict(list), {shift.tensor: shift for shift in plan.shifts}, defaultdict(list)
-    for rescale in plan.rescales:
-        rescales[rescale.tensor].append(rescale)
-    for cut in plan.cuts:
-        cuts[cut.tensor].append(cut)
+    _check_rows(model, plan)
     replaced: dict[int, Tensor] = {}
     made: dict[str, Tensor] = {}
-    for name in dict.fromkeys([*cuts, *merges, *rescales, *shifts]):
+    for name, edits in _by_tensor(plan).items():
         old = _tensor(model, name)
-        if old is None and name not in shifts:
+        if old is None and edits.shift is None:
             raise ShapeError(f"the plan names {name}; the model holds None there")
-        value = _weight(model, name).detach().new_zeros(len(shifts[name].values)) if old is None else old.detach()
-        for merge in merges[name]:
-            value = _merged(value, merge)
-        for rescale in rescales[name]:
-            factors = value.new_ones(len(value))
-            factors[list(rescale.rows)] = rescale.factor
-            value = value * factors.reshape(-1, *[1] * (value.dim() - 1))
-        if name in shifts:
-            value = value + torch.tensor(shifts[name].values, dtype=value.dtype, device=value.device)
-        new = _cut(name, value, cuts[name])
         if old is None:
-            made[name] = nn.Parameter(new, requires_grad=_weight(model, name).requires_grad)
+            weight = _weight(model, name)
+            made[name] = nn.Parameter(edits.of(name, weight.detach().new_zeros(edits.size)), weight.requires_grad)
+        elif isinstance(old, nn.Parameter):
+            replaced[id(old)] = nn.Parameter(edits.of(name, old.detach()), old.requires_grad)
         else:
-            is_parameter = isinstance(old, nn.Parameter)
-            replaced[id(old)] = nn.Parameter(new, requires_grad=old.requires_grad) if is_parameter else new
+            replaced[id(old)] = edits.of(name, old.detach())
     compact = copy_model(model, replaced)
     for name, tensor in made.items():
         table, leaf = _owner(compact, name)
@@ -67,7 +54,71 @@ def apply_plan(model: Model, plan: Plan) -> Model:
     set_attributes_(compact, plan.attributes)
     # Modules that cache tensors of the dense widths forget them on such a call.
     compact._apply(lambda tensor: tensor)  # type: ignore[no-untyped-call]
+    if isinstance(compact, DarknetNetwork):
+        refit_(compact)
     return compact
+
+
+@dataclass
+class _Edits:
+    """What a plan does to one tensor, in this order."""
+
+    merges: list[Merge] = field(default_factory=list)
+    rescales: list[Rescale] = field(default_factory=list)
+    shift: Shift | None = None
+    cuts: list[Cut] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        """Rows of a tensor that is made for the shift."""
+        return 0 if self.shift is None else len(self.shift.values)
+
+    def of(self, name: str, value: Tensor) -> Tensor:
+        """What becomes of ``value``, in memory of its own."""
+        for merge in self.merges:
+            value = _merged(value, merge)
+        for rescale in self.rescales:
+            factors = value.new_ones(len(value))
+            factors[list(rescale.rows)] = rescale.factor
+            value = value * factors.reshape(-1, *[1] * (value.dim() - 1))
+        if self.shift is not None:
+            value = value + torch.tensor(self.shift.values, dtype=value.dtype, device=value.device)
+        return _cut(name, value, self.cuts)
+
+
+def _by_tensor(plan: Plan) -> dict[str, _Edits]:
+    found: dict[str, _Edits] = defaultdict(_Edits)
+    for cut in plan.cuts:
+        found[cut.tensor].cuts.append(cut)
+    for merge in plan.merges:
+        found[merge.tensor].merges.append(merge)
+    for rescale in plan.rescales:
+        found[rescale.tensor].rescales.append(rescale)
+    for shift in plan.shifts:
+        found[shift.tensor].shift = shift
+    return found
+
+
+def _check_rows(model: nn.Module, plan: Plan) -> None:
+    """Checks that what is scaled and shifted has the rows that the plan names."""
+    for rescale in plan.rescales:
+        tensor = _tensor(model, rescale.tensor)
+        if tensor is not None and max(rescale.rows, default=0) >= len(tensor):
+            raise ShapeError(f"the plan scales row {max(rescale.rows)} of {rescale.tensor}, which has {len(tensor)}")
+    for merge in plan.merges:
+        tensor = _tensor(model, merge.tensor)
+        size = 0 if tensor is None or merge.dim >= tensor.dim() else tensor.shape[merge.dim]
+        if max(merge.into, *merge.sources) >= size or len(merge.sources) != len(merge.factors):
+            raise ShapeError(
+                f"the plan merges slices {merge.sources} of {merge.tensor}[{merge.dim}], which has {size}, "
+                f"into slice {merge.into} with {len(merge.factors)} factors"
+            )
+    for shift in plan.shifts:
+        tensor = _tensor(model, shift.tensor)
+        if tensor is not None and tuple(tensor.shape) != (len(shift.values),):
+            raise ShapeError(
+                f"the plan adds {len(shift.values)} values to {shift.tensor}, which has shape {tuple(tensor.shape)}"
+            )
 
 
 def _owner(model: nn.Module, name: str) -> tuple[dict[str, Tensor | None], str]:
@@ -117,4 +168,9 @@ def _cut(name: str, value: Tensor, cuts: Iterable[Cut]) -> Tensor:
 def set_attributes_(model: nn.Module, edits: Iterable[AttributeEdit]) -> None:
     """Sets module attributes."""
     for edit in edits:
-        Place.of(edit).set(model, edit.after)
+        place = Place.of(edit)
+        try:
+            place.get(model)
+        except (AttributeError, TypeError, IndexError):
+            raise ShapeError(f"the plan sets {edit.attribute} of {edit.module!r}; the model has none") from None
+        place.set(model, edit.after)

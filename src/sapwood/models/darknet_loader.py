@@ -40,6 +40,16 @@ def darknet_bundle(network: DarknetNetwork, class_names: tuple[str, ...], source
     return ModelBundle(network.eval(), example, _task(network, class_names), source)
 
 
+def darknet_source(network: DarknetNetwork) -> ModelSource:
+    """Returns the source of a network of which only the module is known; its ``.cfg`` is enough to build it."""
+    return ModelSource(CFG_NAME, "darknet", None, {CFG_NAME: write_cfg(network.cfg)})
+
+
+def darknet_task(network: DarknetNetwork) -> TaskSpec:
+    """Returns what a network is for, with its classes numbered."""
+    return _task(network, _numbered(network))
+
+
 def _task(network: DarknetNetwork, class_names: tuple[str, ...]) -> TaskSpec:
     size = (network.input_shape[1], network.input_shape[2])
     if network.heads:

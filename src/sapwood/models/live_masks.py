@@ -56,3 +56,15 @@ def restore_masks_(model: nn.Module, names: Iterable[str]) -> None:
             mask = torch.ones_like(module.get_parameter(parameter))
             prune.custom_from_mask(module, parameter, mask)  # type: ignore[no-untyped-call]
     refresh_masked(model)
+
+
+def drop_masks_(model: nn.Module, names: Iterable[str]) -> None:
+    """Makes the masks of parameters permanent.
+
+    Args:
+        model: Changed in place.
+        names: Full names of parameters under a live mask.
+    """
+    for name in names:
+        path, _, parameter = name.rpartition(".")
+        prune.remove(model.get_submodule(path), parameter)  # type: ignore[no-untyped-call]

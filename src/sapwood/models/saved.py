@@ -2,73 +2,63 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pydantic
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
-from sapwood.errors import SapwoodError, SavedModelError, SpecError, WeightsError
-from sapwood.files import new_directory, write_bytes, write_json, write_text
-from sapwood.models.darknet import DarknetNetwork, Header, write_cfg
+from sapwood.errors import SapwoodError, SavedModelError, ShapeError, SpecError, WeightsError
+from sapwood.files import new_directory, write_bytes, write_text
+from sapwood.models.apply_plan import apply_plan
+from sapwood.models.copying import copy_model
+from sapwood.models.darknet import DarknetNetwork, Header, compact_cfg, write_cfg
 from sapwood.models.darknet_loader import CFG_NAME
 from sapwood.models.factory_loader import bundle_of
-from sapwood.models.live_masks import live_masks
+from sapwood.models.live_masks import drop_masks_, live_masks, masked_names, restore_masks_
+from sapwood.models.plan import Plan
+from sapwood.models.plan_json import plan_to_dict
+from sapwood.models.saved_format import (
+    PLAN_NAME,
+    SCHEMA_VERSION,
+    WEIGHTS_NAME,
+    SavedPlan,
+    decode_plans,
+    plan_text,
+    read_plan,
+    read_text,
+)
 from sapwood.models.spec import LOADERS, Loader, State, read_names
 from sapwood.models.state_dict import load_state_
-from sapwood.types import ModelBundle, ModelSource, TaskSpec
+from sapwood.types import ExampleInputs, ModelBundle, ModelSource
 
-SCHEMA_VERSION = 1
-WEIGHTS_NAME = "model.safetensors"
-PLAN_NAME = "plan.json"
-
-
-class SavedSource(pydantic.BaseModel):
-    """Where the model came from, as ``plan.json`` says it; ``files`` are the names of files beside it."""
-
-    model_config = pydantic.ConfigDict(extra="forbid")
-
-    spec: str
-    kind: str
-    weights: str | None
-    files: tuple[str, ...]
+Factory = Callable[[], object] | nn.Module
+"""Makes the dense model: a function without arguments, or the model itself, which is copied."""
 
 
-class SavedPlan(pydantic.BaseModel):
-    """What ``plan.json`` holds.
-
-    Attributes:
-        schema_version: Of this description.
-        source: Where the model came from.
-        task: What it is for.
-        masks: The parameters under a live mask.
-        aliases: Names that share the tensor of another name, which is the one stored.
-        darknet_header: The header of the ``.weights`` file the model was read from.
-        record: Whatever the caller gave, such as what was done to the model.
-    """
-
-    model_config = pydantic.ConfigDict(extra="forbid")
-
-    schema_version: int
-    source: SavedSource
-    task: TaskSpec
-    masks: tuple[str, ...]
-    aliases: dict[str, str]
-    darknet_header: tuple[int, int, int, int] | None
-    record: dict[str, Any]
-
-
-def save_model(bundle: ModelBundle, directory: str | Path, *, record: Mapping[str, Any] | None = None) -> Path:
-    """Writes a model so that :func:`load_saved` gives it back: weights, live masks, task and source.
+def save_model(
+    bundle: ModelBundle,
+    directory: str | Path,
+    *,
+    plan: Plan | None = None,
+    verification: object = None,
+    unpruned: Iterable[object] = (),
+    record: Mapping[str, Any] | None = None,
+) -> Path:
+    """Writes a model so that :func:`load_saved` gives it back: weights, plans, live masks, task and source.
 
     Args:
-        bundle: Read only. A Darknet network's ``.cfg`` is written as well.
+        bundle: Read only. A Darknet network's ``.cfg`` is written as well, with the widths it has now.
         directory: Takes the place of what stood there, whole or not at all.
+        plan: What was removed from the model that ``bundle.source`` stands for, to make ``bundle.model``; it follows
+            the plans that the source has already.
+        verification: How ``plan`` was proven: a dataclass of figures.
+        unpruned: What ``plan`` could not prune, each a dataclass with its reason.
         record: Anything that JSON can hold, kept under ``record``.
 
     Returns:
@@ -76,96 +66,96 @@ def save_model(bundle: ModelBundle, directory: str | Path, *, record: Mapping[st
 
     Raises:
         SavedModelError: If the model's state holds anything but tensors, or ``record`` is no JSON.
+        CfgError: If no ``.cfg`` describes a pruned Darknet network; the message names the layer.
     """
+    if plan is not None:
+        bundle = replace(bundle, source=replace(bundle.source, plans=(*bundle.source.plans, plan)))
     tensors, aliases = _stored(bundle.model)
     files = dict(bundle.source.files)
     if isinstance(bundle.model, DarknetNetwork):
-        files[CFG_NAME] = write_cfg(bundle.model.cfg)
+        files[CFG_NAME] = write_cfg(compact_cfg(bundle.model))
     for name in files:
         _check_name(name)
-    plan = _plan(bundle, list(files), aliases, record or {})
+    content = _content(bundle, list(files), aliases)
+    content["verification"] = None if verification is None else _as_dict(verification)
+    content["unpruned"] = [_as_dict(entry) for entry in unpruned]
+    content["record"] = dict(record or {})
     try:
-        json.dumps(plan, allow_nan=False)
+        text = plan_text(content)
     except (TypeError, ValueError) as error:
         raise SavedModelError(
             f"{directory}: the record cannot be written: {error}; expected what JSON holds"
         ) from error
     with new_directory(directory) as folder:
         write_bytes(folder / WEIGHTS_NAME, safetensors.torch.save(tensors, metadata={"format": "pt"}))
-        for name, text in files.items():
-            write_text(folder / name, text)
-        write_json(folder / PLAN_NAME, plan)
+        for name, file_text in files.items():
+            write_text(folder / name, file_text)
+        write_text(folder / PLAN_NAME, text)
     return Path(directory)
 
 
-def load_saved(directory: str | Path, *, factory: Callable[[], object] | None = None) -> ModelBundle:
+def load_saved(directory: str | Path, *, factory: Factory | None = None) -> ModelBundle:
     """Loads what :func:`save_model` wrote.
 
     Args:
         directory: The directory.
-        factory: Makes the model anew, for one that its source spec cannot: returns a module, a pair of it and its
-            example inputs, or a bundle. Its values are replaced by the saved ones.
+        factory: Makes the dense model anew, for one that its source spec cannot: returns a module, a pair of it and its
+            example inputs, or a bundle; or is the dense module. Its values are replaced by the saved ones.
 
     Returns:
-        The model in evaluation mode, its masks live, with task and source as they were saved.
+        The model in evaluation mode, its masks live, with task and source as they were saved. Parameters have the
+        types that were saved; those that are frozen where the model is made are frozen.
 
     Raises:
         SavedModelError: If the directory is incomplete, damaged or of an unknown schema version, or does not fit what
             its source or ``factory`` builds.
     """
     folder = Path(directory)
-    plan = read_plan(folder)
-    state = _read_state(folder, plan)
-    files = {name: _read_text(folder / _check_name(name)) for name in plan.source.files}
-    source = ModelSource(plan.source.spec, plan.source.kind, plan.source.weights, files)
+    saved = read_plan(folder)
+    plans = decode_plans(folder, saved)
+    state = _read_state(folder, saved)
+    files = {name: read_text(folder / _check_name(name)) for name in saved.source.files}
+    source = ModelSource(saved.source.spec, saved.source.kind, saved.source.weights, files, plans)
     bundle = _rebuild(folder, source, state, factory)
+    if factory is not None or not isinstance(bundle.model, DarknetNetwork):  # a saved .cfg has the widths already
+        bundle = replace(bundle, model=_pruned(folder, bundle.model, source, state))
+    model = bundle.model
+    _make_biases_(model, plans, state)
+    _set_types_(model, state)
     try:
-        load_state_(bundle.model, state, str(folder / WEIGHTS_NAME))
+        load_state_(model, state, str(folder / WEIGHTS_NAME))
     except WeightsError as error:
         raise SavedModelError(f"{error}; is it another model than the one that was saved?") from error
-    for alias, stored in plan.aliases.items():
-        _tie_(bundle.model, alias, stored)
-    if isinstance(bundle.model, DarknetNetwork) and plan.darknet_header is not None:
-        bundle.model.header = Header(*plan.darknet_header)
-    return replace(bundle, task=plan.task, source=source)
+    for alias, stored in saved.aliases.items():
+        _tie_(model, alias, stored)
+    if isinstance(model, DarknetNetwork) and saved.darknet_header is not None:
+        model.header = Header(*saved.darknet_header)
+    return replace(bundle, example_inputs=_inputs_for(model, bundle.example_inputs), task=saved.task, source=source)
 
 
-def read_plan(directory: str | Path) -> SavedPlan:
-    """Reads the ``plan.json`` of a saved model.
-
-    Raises:
-        SavedModelError: If it is missing, damaged or of an unknown schema version.
-    """
-    path = Path(directory) / PLAN_NAME
-    text = _read_text(path)
-    try:
-        version = json.loads(text)["schema_version"]
-    except (ValueError, TypeError, KeyError) as error:
-        raise SavedModelError(f"{path}: damaged, or not written by Sapwood ({error!r})") from error
-    if version != SCHEMA_VERSION:
-        raise SavedModelError(f"{path}: schema version {version!r}; expected {SCHEMA_VERSION}")
-    try:
-        return SavedPlan.model_validate_json(text)
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise SavedModelError(f"{path}: {place}: {first['msg']}") from error
-
-
-def _plan(
-    bundle: ModelBundle, files: list[str], aliases: Mapping[str, str], record: Mapping[str, Any]
-) -> dict[str, Any]:
+def _content(bundle: ModelBundle, files: list[str], aliases: Mapping[str, str]) -> dict[str, Any]:
     """What ``plan.json`` says; :class:`SavedPlan` describes it."""
     source, model = bundle.source, bundle.model
     return {
         "schema_version": SCHEMA_VERSION,
         "source": {"spec": source.spec, "kind": source.kind, "weights": source.weights, "files": files},
         "task": asdict(bundle.task),
+        "plans": [plan_to_dict(plan) for plan in source.plans],
+        "verification": None,
+        "unpruned": [],
         "masks": list(live_masks(model)),
         "aliases": dict(aliases),
         "darknet_header": list(asdict(model.header).values()) if isinstance(model, DarknetNetwork) else None,
-        "record": dict(record),
+        "record": {},
     }
+
+
+def _as_dict(entry: object) -> dict[str, Any]:
+    if isinstance(entry, Mapping):
+        return dict(entry)
+    if is_dataclass(entry) and not isinstance(entry, type):
+        return asdict(entry)
+    raise SavedModelError(f"a {type(entry).__name__} to be written to {PLAN_NAME}; expected a dataclass or a mapping")
 
 
 def _stored(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -187,17 +177,69 @@ def _stored(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
     return tensors, aliases
 
 
-def _rebuild(folder: Path, source: ModelSource, state: State, factory: Callable[[], object] | None) -> ModelBundle:
+def _rebuild(folder: Path, source: ModelSource, state: State, factory: Factory | None) -> ModelBundle:
     if factory is not None:
-        return bundle_of(factory(), source, "factory")
+        return bundle_of(copy_model(factory) if isinstance(factory, nn.Module) else factory(), source, "factory")
     if source.kind not in LOADERS:
-        raise SavedModelError(f"{folder}: a model of kind {source.kind!r}; expected load_saved(directory, factory=...)")
+        raise SavedModelError(
+            f"{folder}: a model of kind {source.kind!r}; expected load_saved(directory, factory=...) "
+            "or sapwood.load(directory, model=...)"
+        )
     try:
         return LOADERS[source.kind].rebuild(source, state)
     except SavedModelError:
         raise
     except SapwoodError as error:
         raise SavedModelError(f"{folder}: its source {source.spec} cannot be built: {error}") from error
+
+
+def _pruned(folder: Path, dense: nn.Module, source: ModelSource, state: State) -> nn.Module:
+    """The dense model with everything removed that the plans name; values are filled in later."""
+    model = dense
+    try:
+        for plan in source.plans:
+            named = {cut.tensor for cut in plan.cuts}
+            drop_masks_(model, named & set(live_masks(model)))  # masks that were permanent when the plan was made
+            restore_masks_(model, masked_names(named))
+            model = apply_plan(model, plan)
+    except (ShapeError, AttributeError) as error:
+        raise SavedModelError(
+            f"{folder / PLAN_NAME}: does not fit what {source.spec} builds: {error}; is it another model?"
+        ) from error
+    drop_masks_(model, set(live_masks(model)) - set(masked_names(state)))
+    return model.eval()
+
+
+def _make_biases_(model: nn.Module, plans: Iterable[Plan], state: State) -> None:
+    """Gives modules the biases that plans made, where the model was built without them."""
+    for name in {shift.tensor for plan in plans for shift in plan.shifts}:
+        path, _, leaf = name.rpartition(".")
+        module = model.get_submodule(path) if name in state else None
+        if module is not None and leaf in module._parameters and module._parameters[leaf] is None:
+            frozen = not all(parameter.requires_grad for parameter in module.parameters(recurse=False))
+            module._parameters[leaf] = nn.Parameter(torch.zeros_like(state[name]), requires_grad=not frozen)
+
+
+def _set_types_(model: nn.Module, state: State) -> None:
+    """Gives parameters and buffers the types they were saved with; under live masks, those of what is stored."""
+    own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    for name, tensor in own.items():
+        stored = state.get(name, state.get(f"{name}_orig"))
+        if stored is not None and stored.dtype != tensor.dtype:
+            tensor.data = tensor.data.to(stored.dtype)
+
+
+def _inputs_for(model: nn.Module, inputs: ExampleInputs) -> ExampleInputs:
+    """Example inputs of the type of the model's parameters, where those have one."""
+    types = {parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()}
+    if len(types) != 1:
+        return inputs
+    (dtype,) = types
+
+    def convert(leaf: Any) -> Any:
+        return leaf.to(dtype) if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
+
+    return tree_map(convert, inputs)  # type: ignore[no-any-return]
 
 
 def _read_state(folder: Path, plan: SavedPlan) -> dict[str, Tensor]:
@@ -224,16 +266,6 @@ def _tie_(model: nn.Module, alias: str, stored: str) -> None:
     module = model.get_submodule(alias_path)
     if getattr(module, alias_name) is not tensor:
         setattr(module, alias_name, tensor)
-
-
-def _read_text(path: Path) -> str:
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return file.read()
-    except OSError as error:
-        raise SavedModelError(f"{path}: cannot be read ({error.strerror}); expected a saved model") from error
-    except UnicodeDecodeError as error:
-        raise SavedModelError(f"{path}: damaged: not UTF-8 text") from error
 
 
 def _check_name(name: str) -> str:

@@ -7,6 +7,7 @@ from sapwood.pipeline.measuring import CompareSettings
 from sapwood.pipeline.pictures import first_pictures, read_pictures
 from sapwood.pipeline.pruning import Pruned, Target, prune
 from sapwood.pipeline.search import TOLERANCE, Verification
+from sapwood.pipeline.shrinking import check_inputs, inspect_model, matching_tensors, shrink_describable, shrink_record
 
 __all__ = [
     "CANDIDATES",
@@ -17,9 +18,14 @@ __all__ = [
     "Pruned",
     "Target",
     "Verification",
+    "check_inputs",
     "compact",
     "compare",
     "first_pictures",
+    "inspect_model",
+    "matching_tensors",
     "prune",
     "read_pictures",
+    "shrink_describable",
+    "shrink_record",
 ]

@@ -6,6 +6,7 @@ from sapwood.models.darknet.cfg import Cfg, Section, parse_cfg, write_cfg
 from sapwood.models.darknet.header import Header
 from sapwood.models.darknet.network import DarknetNetwork, LayerRow
 from sapwood.models.darknet.weights import ReadResult, read_weights, write_weights
+from sapwood.models.darknet.widths import compact_cfg, producers, refit_
 
 __all__ = [
     "Cfg",
@@ -14,8 +15,11 @@ __all__ = [
     "LayerRow",
     "ReadResult",
     "Section",
+    "compact_cfg",
     "parse_cfg",
+    "producers",
     "read_weights",
+    "refit_",
     "write_cfg",
     "write_weights",
 ]

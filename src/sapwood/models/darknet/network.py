@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sapwood.errors import ShapeError
+from sapwood.errors import CfgError, ShapeError
 from sapwood.models.copying import remember_computed_tensors
 from sapwood.models.darknet import sections  # noqa: F401 - registers the builders
 from sapwood.models.darknet.build import Built, Place, Shape, build_layer, check_supported
@@ -57,7 +57,7 @@ class DarknetNetwork(nn.Module):
             that fills all of them.
 
     Attributes:
-        cfg: The file the network was built from.
+        cfg: The file that describes the network: the one it was built from, or after pruning that with the new widths.
         layers: One module a layer.
         heads: How the maps are read, in the order they are returned.
         header: The header of the weights file that was read, so that writing gives the same bytes.
@@ -80,7 +80,7 @@ class DarknetNetwork(nn.Module):
             net.integer("width", minimum=1),
         )
         with torch.device("meta"):
-            built = _build(cfg, self.input_shape)
+            built = build_layers(cfg, self.input_shape)
         self.layers = nn.ModuleList(layer.module for layer in built)
         self.heads: tuple[YoloHead, ...] = tuple(layer.head for layer in built if layer.head is not None)
         self._inputs = tuple(layer.inputs for layer in built)
@@ -103,6 +103,17 @@ class DarknetNetwork(nn.Module):
     def output_shapes(self) -> tuple[Shape, ...]:
         """The shape of each result for one picture of ``input_shape``."""
         return tuple(self._shapes[layer + 1] for layer in self._outputs)
+
+    def take_cfg_(self, cfg: Cfg) -> None:
+        """Replaces ``cfg`` by one that describes the layers as they are now; nothing is checked."""
+        with torch.device("meta"):
+            built = build_layers(cfg, self.input_shape)
+        self.cfg = cfg
+        self._shapes = (self.input_shape, *(layer.shape for layer in built))
+
+    def reads(self, layer: int) -> tuple[int, ...]:
+        """Returns the layers that ``layer`` reads; -1 is the picture."""
+        return self._inputs[layer]
 
     def reset_parameters(self) -> None:
         """Draws all weights anew: normal with variance 2 / fan-in, biases 0, BatchNorm at identity."""
@@ -179,11 +190,20 @@ def _allocate_(network: nn.Module) -> None:
             module.reset_running_stats()
 
 
-def _build(cfg: Cfg, picture: Shape) -> list[Built]:
+def build_layers(cfg: Cfg, picture: Shape) -> list[Built]:
+    """Builds the layers of ``cfg`` for pictures of a shape (C, H, W).
+
+    Raises:
+        CfgError: If a section cannot be built; the message gives file, line and section.
+    """
     shapes: list[Shape] = [picture]
     built: list[Built] = []
     for index, section in enumerate(cfg.layers):
-        layer = build_layer(Place(section, index, shapes))
+        try:
+            layer = build_layer(Place(section, index, shapes))
+        except CfgError as error:
+            error.layer = index
+            raise
         for source in layer.inputs:
             if source >= 0 and built[source].head is not None:
                 name = cfg.layers[source].written_name

@@ -30,6 +30,8 @@ class Block:
         name: The parameter or buffer of ``module``.
         role: What Darknet calls them.
         matrix: Whether they are the matrix of a ``[connected]`` layer, which some files store transposed.
+        bias: Of a rolling mean: the module before the norm. A file has no place for a bias that it got since;
+            subtracted from the mean it does the same.
     """
 
     layer: int
@@ -37,10 +39,14 @@ class Block:
     name: str
     role: str
     matrix: bool = False
+    bias: nn.Module | None = None
 
     @property
     def tensor(self) -> Tensor:
         """The values as the network uses them: under a live mask, the masked ones."""
+        bias = getattr(self.bias, "bias", None)
+        if bias is not None:
+            return getattr(self.module, self.name) - bias  # type: ignore[no-any-return]
         original = getattr(self.module, f"{self.name}_orig", None)
         if original is None:
             return getattr(self.module, self.name)  # type: ignore[no-any-return]
@@ -89,7 +95,7 @@ def _norm_blocks(index: int, layer: nn.Module, linear: nn.Module, *, with_bias: 
         yield Block(index, linear if bn is None else bn, "bias", "biases")
     if bn is not None:
         yield Block(index, bn, "weight", "scales")
-        yield Block(index, bn, "running_mean", "rolling mean")
+        yield Block(index, bn, "running_mean", "rolling mean", bias=linear)
         yield Block(index, bn, "running_var", "rolling variance")
 
 

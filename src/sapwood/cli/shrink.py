@@ -1,0 +1,83 @@
+"""What ``sapwood prune`` and ``sapwood compact`` share: saving the result, and showing it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sapwood.cli.common import make_console, print_json
+from sapwood.errors import CheckFailedError
+
+if TYPE_CHECKING:
+    from sapwood.types import ModelBundle
+
+IgnoreOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--ignore",
+        metavar="GLOB",
+        help="A parameter, module or dimension that stays whole, as `layers.3` or `*.weight[0]`; may be repeated.",
+    ),
+]
+OutOption = Annotated[Path | None, typer.Option("-o", "--out", help="Directory the smaller model is saved in.")]
+LayersOption = Annotated[bool, typer.Option("--layers", help="Show every layer with its shapes before and after.")]
+
+
+def finish(
+    verb: str,
+    bundle: ModelBundle,
+    result: Any,
+    options: dict[str, Any],
+    out: Path | None,
+    *,
+    layers: bool,
+    as_json: bool,
+) -> None:
+    """Saves what a verb made of ``bundle``, and prints it."""
+    from sapwood.pipeline import shrink_record
+    from sapwood.report import shrinking
+
+    record = shrink_record(bundle, result, options)
+    record["files"] = {} if out is None else _save(verb, bundle, result, record, out)
+    if as_json:
+        print_json(record)
+    else:
+        console = make_console()
+        console.print(shrinking.size_table(record))
+        if layers:
+            console.print(shrinking.width_table(record))
+        if record["unpruned"]:
+            console.print(shrinking.unpruned_table(record["unpruned"]))
+        for name, path in record["files"].items():
+            console.print(f"{name}: {path}", highlight=False)
+    if not result.verification.passed:
+        raise CheckFailedError(
+            f"the compact model differs from the masked one by {result.verification.max_abs_error:.1e} of the largest "
+            "output; it was made as asked, and is not proven equal"
+        )
+
+
+def _save(verb: str, bundle: ModelBundle, result: Any, record: dict[str, Any], out: Path) -> dict[str, str]:
+    """Writes the directory; of a Darknet network also the files that Darknet and OpenCV read."""
+    from dataclasses import replace
+
+    from sapwood.export import export_darknet
+    from sapwood.models import save_model
+    from sapwood.models.darknet import DarknetNetwork
+
+    steps = {verb: {key: record[key] for key in ("options", "before", "after")}}
+    save_model(
+        replace(bundle, model=result.model),
+        out,
+        plan=result.plan,
+        verification=result.verification,
+        unpruned=getattr(result, "unpruned", ()) or getattr(result, "kept", ()),
+        record=steps,
+    )
+    files = {"saved": str(out)}
+    if isinstance(result.model, DarknetNetwork):
+        written = export_darknet(result.model, out / "model.cfg")
+        files |= {"cfg": str(written.cfg), "weights": str(written.weights)}
+    return files

@@ -1,0 +1,81 @@
+"""``sapwood.save`` and ``sapwood.load``: what pruning returned, to a directory and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import nn
+
+from sapwood.errors import SpecError
+from sapwood.models.darknet import DarknetNetwork
+from sapwood.models.darknet_loader import darknet_source, darknet_task
+from sapwood.models.plan import Plan
+from sapwood.models.saved import Factory, load_saved, save_model
+from sapwood.types import ModelBundle, ModelSource, TaskSpec
+
+
+class Compact(Protocol):
+    """What :func:`sapwood.prune` and :func:`sapwood.compact` return, as far as saving is concerned."""
+
+    @property
+    def model(self) -> nn.Module:
+        """The smaller model."""
+
+    @property
+    def plan(self) -> Plan:
+        """What was removed."""
+
+    @property
+    def verification(self) -> Any:
+        """How that was proven: a dataclass."""
+
+
+def save(pruned: Compact, directory: str | Path, source: ModelBundle | None = None) -> Path:
+    """Writes a pruned model as ``model.safetensors`` and ``plan.json``; nothing in them is ever executed.
+
+    Args:
+        pruned: What :func:`sapwood.prune` or :func:`sapwood.compact` returned. Read only.
+        directory: Takes the place of what stood there, whole or not at all.
+        source: What the model was pruned from, where :func:`sapwood.load_model` gave it: the directory then loads by
+            itself, on the command line as well, and keeps task and class names. A Darknet network needs none for that.
+
+    Returns:
+        ``directory``.
+
+    Raises:
+        SavedModelError: If the model's state holds anything but tensors.
+        CfgError: If no ``.cfg`` describes a pruned Darknet network; the message names the layer.
+    """
+    bundle = replace(source, model=pruned.model) if source is not None else _session_bundle(pruned.model)
+    unpruned: Iterable[object] = getattr(pruned, "unpruned", ()) or getattr(pruned, "kept", ())
+    return save_model(bundle, directory, plan=pruned.plan, verification=pruned.verification, unpruned=unpruned)
+
+
+def load(directory: str | Path, model: Factory | None = None) -> nn.Module:
+    """Loads a model that Sapwood saved.
+
+    Args:
+        directory: What :func:`sapwood.save` or :func:`sapwood.save_model` wrote.
+        model: The dense model's factory, a function without arguments, or a dense model itself, which is not touched.
+            None where the directory says itself what it was made from.
+
+    Returns:
+        The model in evaluation mode, with outputs bit for bit those of the model that was saved.
+
+    Raises:
+        SavedModelError: If the directory is damaged, or does not fit what ``model`` makes; the message names the file,
+            the tensor, what came and what was expected.
+    """
+    if model is not None and not callable(model):
+        raise SpecError(f"model is a {type(model).__name__}; expected the dense model, or a function that makes it")
+    return load_saved(directory, factory=model).model
+
+
+def _session_bundle(model: nn.Module) -> ModelBundle:
+    """A bundle for a model of which nothing else is known."""
+    if isinstance(model, DarknetNetwork):
+        return ModelBundle(model, (), darknet_task(model), darknet_source(model))
+    return ModelBundle(model, (), TaskSpec("none"), ModelSource(f"a {type(model).__name__} of a session", "session"))

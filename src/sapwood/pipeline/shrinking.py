@@ -1,0 +1,178 @@
+"""What ``sapwood inspect``, ``prune`` and ``compact`` tell of a model: records that JSON can hold."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from fnmatch import fnmatchcase
+from typing import Any
+
+from torch import nn
+
+from sapwood.errors import CfgError, ConfigError
+from sapwood.graph import ChannelGroup, build_groups, trace
+from sapwood.measure import ModelLayer, count_macs, count_params, file_size_bytes, model_layers
+from sapwood.models import copy_model
+from sapwood.models.darknet import DarknetNetwork, compact_cfg, producers
+from sapwood.types import ExampleInputs, ModelBundle
+
+_ONE_DIMENSION = re.compile(r"(.*)(\[\d+\])")
+
+
+def check_inputs(bundle: ModelBundle) -> None:
+    """Checks that a model can be run.
+
+    Raises:
+        ConfigError: If it came without example inputs.
+    """
+    if isinstance(bundle.example_inputs, tuple) and not bundle.example_inputs:
+        raise ConfigError(
+            f"{bundle.source.spec} has no example inputs; expected a factory that returns a pair of the model and its "
+            "example inputs, or a ModelBundle (docs/models.md)"
+        )
+
+
+def matching_tensors(model: nn.Module, patterns: Iterable[str]) -> dict[str, str]:
+    """Finds the parameters that patterns name.
+
+    Args:
+        model: The model.
+        patterns: Each a name of a parameter, of a module for all parameters in it, or of a dimension
+            (``"conv.weight[0]"``), with ``*`` and ``?`` as in a shell.
+
+    Returns:
+        What :func:`sapwood.prune` takes as ``ignore``: tensor or dimension -> reason.
+
+    Raises:
+        ConfigError: If a pattern names nothing.
+
+    Examples:
+        >>> matching_tensors(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), ["0.w*[1]"])
+        {'0.weight[1]': 'ignored, as asked: 0.w*[1]'}
+    """
+    found: dict[str, str] = {}
+    names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
+    for pattern in patterns:
+        split = _ONE_DIMENSION.fullmatch(pattern)
+        whole, dimension = (split[1], split[2]) if split else (pattern, "")
+        own = [name for name in names if any(fnmatchcase(part, whole) for part in _paths(name))]
+        if not own:
+            raise ConfigError(f"--ignore {pattern!r} names nothing; expected a parameter or a module, as {names[0]!r}")
+        found.update((f"{name}{dimension}", f"ignored, as asked: {pattern}") for name in own)
+    return found
+
+
+def shrink_describable(model: nn.Module, ignore: Mapping[str, str], shrink: Callable[[dict[str, str]], Any]) -> Any:
+    """Removes channels so that a Darknet network can be written as ``.cfg``.
+
+    Where no ``.cfg`` describes the result, what the layer in question reads is kept whole, and it is done again.
+
+    Args:
+        model: What ``shrink`` works on.
+        ignore: What stays whole anyway, with the reason.
+        shrink: Prunes or compacts, given all that stays whole.
+
+    Returns:
+        What ``shrink`` returned.
+
+    Raises:
+        CfgError: If keeping more whole does not help.
+    """
+    held = dict(ignore)
+    while True:
+        result = shrink(held)
+        if not isinstance(model, DarknetNetwork):
+            return result
+        try:
+            compact_cfg(result.model)
+        except CfgError as error:
+            if error.layer is None:
+                raise
+            names = set(producers(model, error.layer)) - set(held)
+            if not names:
+                raise
+            held.update(dict.fromkeys(names, f"layer {error.layer} could not be written in a .cfg otherwise"))
+        else:
+            return result
+
+
+def inspect_model(bundle: ModelBundle) -> dict[str, Any]:
+    """Tells what a model consists of, which channels hang together, and what cannot be pruned.
+
+    Returns:
+        ``model``, ``params``, ``macs``, ``file_bytes``, ``uncounted`` (operators without a formula), and three lists:
+        ``layers``, ``groups`` (each with its members, the dimensions that go together) and ``unpruned``. What only the
+        model's own code stands in the way of is found by pruning.
+
+    Raises:
+        ConfigError: If the model came without example inputs.
+    """
+    check_inputs(bundle)
+    figures, layers = _figures(bundle.model, bundle.example_inputs)
+    analysis = build_groups(trace(copy_model(bundle.model).eval(), bundle.example_inputs))
+    return {
+        "model": bundle.source.spec,
+        **figures,
+        "layers": [asdict(layer) for layer in layers],
+        "groups": [_group(group) for group in analysis.groups],
+        "unpruned": [asdict(entry) for entry in analysis.unpruned],
+    }
+
+
+def shrink_record(bundle: ModelBundle, result: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """Tells what removing channels did to a model.
+
+    Args:
+        bundle: The model before.
+        result: What :func:`sapwood.prune` or :func:`sapwood.compact` returned for it.
+        options: What was asked for.
+
+    Returns:
+        ``model``, ``options``, ``before`` and ``after`` (``params``, ``macs``, ``file_bytes``), ``layers`` (name, kind,
+        shapes and work before and after), ``verification`` and ``unpruned``.
+    """
+    before, dense_layers = _figures(bundle.model, bundle.example_inputs)
+    after, layers = _figures(result.model, bundle.example_inputs)
+    now = {layer.name: layer for layer in layers}
+    unpruned = getattr(result, "unpruned", ()) or getattr(result, "kept", ())
+    return {
+        "model": bundle.source.spec,
+        "options": options,
+        "before": before,
+        "after": after,
+        "layers": [
+            {
+                "name": layer.name,
+                "kind": layer.kind,
+                "before": {"shape": layer.shape, "macs": layer.macs},
+                "after": {"shape": now[layer.name].shape, "macs": now[layer.name].macs},
+            }
+            for layer in dense_layers
+        ],
+        "verification": asdict(result.verification),
+        "unpruned": [asdict(entry) for entry in unpruned],
+    }
+
+
+def _figures(model: nn.Module, inputs: ExampleInputs) -> tuple[dict[str, Any], tuple[ModelLayer, ...]]:
+    macs = count_macs(model, inputs)
+    figures = {
+        "params": count_params(model),
+        "macs": macs.total,
+        "file_bytes": file_size_bytes(model),
+        "uncounted": list(macs.uncounted),
+    }
+    return figures, model_layers(model, macs)
+
+
+def _group(group: ChannelGroup) -> dict[str, Any]:
+    members = list(dict.fromkeys(f"{member.tensor}[{member.dim}]" for member in group.members))
+    return {"name": group.name, "channels": group.num_channels, "members": members}
+
+
+def _paths(name: str) -> list[str]:
+    """A parameter's names, with and without what a mask adds to it, and the modules it is in."""
+    parts = name.split(".")
+    modules = [".".join(parts[:end]) for end in range(1, len(parts))]
+    return [name, name.removesuffix("_orig"), *modules]

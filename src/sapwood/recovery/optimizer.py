@@ -1,0 +1,172 @@
+"""Takes an optimizer over from a dense model to the compact one, with its momentum."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from sapwood.errors import TrainingError
+from sapwood.models import Compact, Plan
+
+AnyOptimizer = TypeVar("AnyOptimizer", bound=Optimizer)
+
+POWERS: Mapping[str, int] = {
+    "momentum_buffer": -1,
+    "exp_avg": -1,
+    "exp_avg_sq": -2,
+    "max_exp_avg_sq": -2,
+    "exp_inf": -1,
+    "sum": -2,
+    "square_avg": -2,
+    "grad_avg": -1,
+    "acc_delta": 2,
+    "prev": -1,
+    "step_size": 1,
+    "ax": 1,
+}
+"""How the states of PyTorch's optimizers follow when a parameter is multiplied by f: as f to this power. A gradient
+is divided by f, so its average goes as 1/f and that of its square as 1/f^2; what has the parameter's unit goes as f."""
+
+
+def carry_optimizer_(optimizer: AnyOptimizer, model_before: nn.Module, pruned: Compact) -> AnyOptimizer:
+    r"""Makes ``optimizer`` go on with the compact model.
+
+    State of the shape of a parameter is cut like it. Where the plan multiplied rows of a parameter by :math:`f`, as for
+    attention's temperature, the gradient there is the old one over :math:`f`, and the moments follow:
+
+    .. math:: m \leftarrow m / f, \qquad v \leftarrow v / f^2
+
+    Options, the order of the groups and learning rate schedulers stay as they are. A bias that the plan made joins the
+    group of its weight, without state.
+
+    Args:
+        optimizer: Of ``model_before``. Changed in place; on an error it is as before.
+        model_before: The model that was pruned.
+        pruned: What :func:`sapwood.prune` or :func:`sapwood.compact` returned for it.
+
+    Returns:
+        ``optimizer``.
+
+    Raises:
+        TrainingError: If the optimizer holds parameters that are not of ``model_before``, ``pruned`` was made from
+            another model, or a state is neither of the parameter's shape nor a single number (as Adafactor's and
+            LBFGS's are not).
+
+    Examples:
+        >>> import sapwood
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> optimizer = torch.optim.AdamW(model.parameters())
+        >>> pruned = sapwood.prune(model, torch.randn(1, 4), target=sapwood.Target(sparsity=0.5))
+        >>> [tuple(p.shape) for p in carry_optimizer_(optimizer, model, pruned).param_groups[0]["params"]]
+        [(4, 4), (4,), (2, 4), (2,)]
+    """
+    names = _names(model_before)
+    carried: dict[Tensor, tuple[str, nn.Parameter]] = {}
+    states: dict[Tensor, dict[str, Any]] = {}
+    for number, group in enumerate(optimizer.param_groups):
+        for parameter in group["params"]:
+            if parameter not in names:
+                raise TrainingError(
+                    f"group {number} of the optimizer holds a parameter of shape {tuple(parameter.shape)} that is not "
+                    "model_before's; expected the optimizer of the model that was pruned"
+                )
+            name, new = _successor(names[parameter], pruned.model)
+            carried[parameter] = (name, new)
+            state = _carried_state(names[parameter], parameter, optimizer.state.get(parameter, {}), pruned.plan)
+            _check_shape(name, _cut(names[parameter], parameter.detach(), pruned.plan), new)
+            states[new] = state
+    made = _made_parameters(names, pruned.model)
+    for group in optimizer.param_groups:
+        _replace_(group, carried, made)
+    optimizer.state.clear()
+    optimizer.state.update({parameter: state for parameter, state in states.items() if state})
+    return optimizer
+
+
+def _names(model: nn.Module) -> dict[Tensor, list[str]]:
+    """All names of each parameter; for one under a live mask, also the name it has when the mask is permanent."""
+    names: dict[Tensor, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(parameter, []).append(name)
+    for own in names.values():
+        own += [name.removesuffix("_orig") for name in own if name.endswith("_orig")]
+    return names
+
+
+def _successor(names: list[str], model: nn.Module) -> tuple[str, nn.Parameter]:
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    for name in names:
+        if name in parameters:
+            return name, parameters[name]
+    raise TrainingError(f"the compact model has no {names[0]}; expected what pruning model_before gave")
+
+
+def _carried_state(names: list[str], parameter: Tensor, state: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
+    carried = {}
+    for key, value in state.items():
+        if isinstance(value, Tensor) and value.shape == parameter.shape:
+            carried[key] = _cut(names, _rescaled(names, value, key, plan), plan)
+        elif isinstance(value, (list, dict)) or (isinstance(value, Tensor) and value.numel() != 1):
+            found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+            raise TrainingError(
+                f"the optimizer's {key} of {names[0]} is of {found}; expected the parameter's shape "
+                f"{tuple(parameter.shape)} or a single number"
+            )
+        else:
+            carried[key] = value
+    return carried
+
+
+def _rescaled(names: list[str], value: Tensor, key: str, plan: Plan) -> Tensor:
+    """A state tensor after the parameter's rows were multiplied."""
+    for rescale in plan.rescales:
+        if rescale.tensor in names:
+            if key not in POWERS:
+                raise TrainingError(
+                    f"the plan multiplies rows of {names[0]}, and how the optimizer's {key!r} follows is not known; "
+                    f"expected one of: {', '.join(POWERS)}"
+                )
+            value = value.clone()
+            value[list(rescale.rows)] *= rescale.factor ** POWERS[key]
+    return value
+
+
+def _cut(names: list[str], value: Tensor, plan: Plan) -> Tensor:
+    """What stays of a tensor of the parameter's shape."""
+    for cut in plan.cuts:
+        if cut.tensor in names:
+            if cut.dim >= value.dim() or value.shape[cut.dim] != cut.width:
+                raise TrainingError(
+                    f"{names[0]} has shape {tuple(value.shape)}; the plan expects {cut.width} in dimension {cut.dim}"
+                )
+            value = value.index_select(cut.dim, torch.tensor(cut.kept, device=value.device))
+    return value
+
+
+def _check_shape(name: str, wanted: Tensor, new: nn.Parameter) -> None:
+    if wanted.shape != new.shape:
+        raise TrainingError(
+            f"{name} of the compact model has shape {tuple(new.shape)}; expected {tuple(wanted.shape)}, by the plan"
+        )
+
+
+def _made_parameters(names: Mapping[Tensor, list[str]], model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that the compact model has and the dense one had not."""
+    known = {name for own in names.values() for name in own}
+    return {name: parameter for name, parameter in model.named_parameters() if name not in known}
+
+
+def _replace_(
+    group: dict[str, Any], carried: Mapping[Tensor, tuple[str, nn.Parameter]], made: Mapping[str, nn.Parameter]
+) -> None:
+    """Puts the compact model's parameters into a group, each followed at the end by the biases made beside them."""
+    own = [carried[parameter] for parameter in group["params"]]
+    modules = {name.rpartition(".")[0] for name, _ in own if name.endswith("weight")}
+    new = {name: parameter for name, parameter in made.items() if name.rpartition(".")[0] in modules}
+    group["params"][:] = [*(parameter for _, parameter in own), *new.values()]
+    if "param_names" in group:
+        group["param_names"] = [*group["param_names"], *new]

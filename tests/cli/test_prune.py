@@ -1,0 +1,184 @@
+"""``sapwood prune``, ``compact`` and ``inspect`` as a user types them, and every verb on what they leave."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sapwood.models import load_model
+from sapwood.models.darknet import DarknetNetwork, parse_cfg, read_weights
+
+Run = Callable[..., int]
+Capture = pytest.CaptureFixture[str]
+
+
+def printed(capsys: Capture) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return content
+
+
+@pytest.fixture
+def small(run: Run, cfg: Path, tmp_path: Path) -> Path:
+    """The small detector, pruned to half its channels."""
+    out = tmp_path / "small"
+    assert run("prune", cfg, "--sparsity", 0.5, "-o", out) == 0
+    return out
+
+
+def test_prune_tells_what_it_did(run: Run, cfg: Path, tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "small"
+    assert run("prune", cfg, "--sparsity", 0.5, "-o", out, "--json") == 0
+    record = printed(capsys)
+    # 3x3 convolutions 3 -> 8 -> 8 with BatchNorm, 1x1 to 14 with a bias; then 3 -> 4 -> 4 -> 14
+    assert record["before"]["params"] == 3 * 8 * 9 + 8 * 8 * 9 + 8 * 14 + 14 + 4 * 8
+    assert record["after"]["params"] == 3 * 4 * 9 + 4 * 4 * 9 + 4 * 14 + 14 + 4 * 4
+    assert record["before"]["macs"] == 3 * 8 * 9 * 32 * 32 + (8 * 8 * 9 + 8 * 14) * 8 * 8
+    assert record["after"]["macs"] == 3 * 4 * 9 * 32 * 32 + (4 * 4 * 9 + 4 * 14) * 8 * 8
+    assert record["after"]["file_bytes"] < record["before"]["file_bytes"]
+    first = record["layers"][0]
+    assert (first["name"], first["before"]["shape"], first["after"]["shape"]) == (
+        "layers.0.conv", [8, 3, 3, 3], [4, 3, 3, 3]
+    )  # fmt: skip
+    assert record["verification"]["passed"]
+    assert {"tensor": "layers.2.conv.weight", "dim": 0, "reason": "is an output of the model"} in record["unpruned"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "model.cfg", "model.safetensors", "model.weights", "plan.json"
+    ]  # fmt: skip
+    saved = json.loads((out / "plan.json").read_text())
+    assert saved["record"]["prune"]["options"]["sparsity"] == 0.5
+    assert saved["record"]["prune"]["after"] == record["after"]
+
+
+def test_a_darknet_network_comes_out_as_files_too(run: Run, small: Path) -> None:
+    network = DarknetNetwork(parse_cfg(small / "model.cfg")).eval()
+    read_weights(small / "model.weights", network)
+    saved = load_model(str(small)).model
+    x = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(network(x)[0], saved(x)[0])
+
+
+def test_every_verb_takes_a_pruned_directory(
+    run: Run, small: Path, data: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    capsys.readouterr()
+    assert run("eval", small, "--data", data, "--json") == 0
+    assert printed(capsys)["num_images"] == 4
+    assert run("detect", small, data / "images" / "val" / "0.png", "-o", tmp_path / "found") == 0
+    assert run("mask", small, "--sparsity", 0.5, "-o", tmp_path / "masked") == 0
+    assert run("inspect", small) == 0
+    cases = tmp_path / "cases.yaml"
+    cases.write_text("- {method: l1_unstructured, scope: global, layers: [conv], sparsity: 0.5}\n")
+    compared = ("--cases", cases, "-o", tmp_path / "compared", "--rounds", 3)
+    assert run("compare", small, "--data", data, *compared) == 0
+    trained = ("--epochs", 1, "--batch-size", 2, "-o", tmp_path / "trained")
+    assert run("train", small, "--data", data, *trained) == 0
+    assert len(load_model(str(tmp_path / "trained" / "model")).source.plans) == 1
+    assert run("prune", tmp_path / "masked", "--sparsity", 0.5, "-o", tmp_path / "smaller") == 0
+    smaller = load_model(str(tmp_path / "smaller"))
+    assert len(smaller.source.plans) == 2
+    assert smaller.model.layers[0].conv.out_channels == 2  # type: ignore[union-attr,index]
+
+
+def test_widths_keep_to_what_was_asked(run: Run, cfg: Path, capsys: Capture) -> None:
+    assert run("prune", cfg, "--sparsity", 0.9, "--minimum", 3, "--ignore", "layers.0.conv.weight[0]", "--json") == 0
+    shapes = {row["name"]: row["after"]["shape"] for row in printed(capsys)["layers"]}
+    assert shapes["layers.0.conv"] == [8, 3, 3, 3]
+    assert shapes["layers.1.conv"] == [3, 8, 3, 3]
+    assert run("prune", cfg, "--sparsity", 0.7, "--round-to", 4, "--ignore", "layers.0", "--json") == 0
+    record = printed(capsys)
+    assert {row["name"]: row["after"]["shape"] for row in record["layers"]}["layers.1.conv"] == [4, 8, 3, 3]
+    assert "ignored, as asked: layers.0" in {entry["reason"] for entry in record["unpruned"]}
+
+
+def test_the_tables_can_be_read(run: Run, cfg: Path, capsys: Capture) -> None:
+    assert run("prune", cfg, "--sparsity", 0.5, "--layers") == 0
+    out = capsys.readouterr().out
+    for part in ("parameters", "MACs", "file", "verified", "8x3x3x3", "4x3x3x3", "is an output of the model"):
+        assert part in out
+    assert run("inspect", cfg) == 0
+    out = capsys.readouterr().out
+    for part in ("layers.0.bn", "channel groups", "layers.1.conv.weight[0]", "is an output of the model"):
+        assert part in out
+
+
+def test_inspect_lists_layers_groups_and_reasons(run: Run, cfg: Path, capsys: Capture) -> None:
+    assert run("inspect", cfg, "--json") == 0
+    record = printed(capsys)
+    assert record["macs"] == sum(row["macs"] for row in record["layers"])
+    assert record["params"] == sum(row["num_params"] for row in record["layers"])
+    (group,) = (group for group in record["groups"] if group["name"] == "layers.0.conv.weight[0]")
+    assert group["channels"] == 8
+    assert "layers.1.conv.weight[1]" in group["members"]
+    assert {"tensor": "layers.2.conv.bias", "dim": 0, "reason": "is an output of the model"} in record["unpruned"]
+
+
+def test_a_module_of_ones_own_takes_the_same_road(run: Run, own_model: Path, capsys: Capture) -> None:
+    assert run("prune", "ownnet:factory", "--sparsity", 0.5, "-o", "small") == 0
+    assert sorted(path.name for path in Path("small").iterdir()) == ["model.safetensors", "plan.json"]
+    capsys.readouterr()
+    assert run("eval", "small", "--data", "shades", "--json") == 0
+    assert printed(capsys)["num_images"] == 8
+    assert load_model("small").model[0].weight.shape == (4, 3, 3, 3)  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["prune", "CFG", "--sparsity", "1.0"], "sparsity 1.0; expected a number in [0, 1)"),
+        (["prune", "CFG", "--sparsity", "nan"], "sparsity nan; expected a number in [0, 1)"),
+        (["prune", "CFG"], "--sparsity"),
+        (["prune", "CFG", "--sparsity", "0.5", "--round-to", "0"], "--round-to"),
+        (["prune", "CFG", "--sparsity", "0.5", "--ignore", "conv9"], "--ignore 'conv9' names nothing; expected a"),
+        (["prune", "nothing.cfg", "--sparsity", "0.5"], "nothing.cfg"),
+        (["prune", "ownnet:bare", "--sparsity", "0.5"], "ownnet:bare has no example inputs; expected a factory that"),
+        (["inspect", "ownnet:bare"], "ownnet:bare has no example inputs"),
+        (["inspect", "no-such-model"], "names no model; expected one of"),
+    ],
+)
+@pytest.mark.usefixtures("own_model")
+def test_bad_input_is_named_and_exits_with_2(
+    arguments: list[str], message: str, run: Run, cfg: Path, capsys: Capture
+) -> None:
+    assert run(*(str(cfg) if argument == "CFG" else argument for argument in arguments)) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_result_that_is_not_proven_exits_with_1(
+    run: Run, cfg: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setattr("sapwood.pipeline.search.TOLERANCE", -1.0)
+    assert run("prune", cfg, "--sparsity", 0.5) == 1
+    assert "the compact model differs from the masked one" in capsys.readouterr().err
+
+
+def test_compact_finishes_what_mask_began(run: Run, cfg: Path, tmp_path: Path, capsys: Capture) -> None:
+    masked, small = tmp_path / "masked", tmp_path / "small"
+    assert run("mask", cfg, "--method", "ln_structured", "--sparsity", 0.5, "-o", masked) == 0
+    capsys.readouterr()
+    assert run("compact", masked, "-o", small, "--json") == 0
+    record = printed(capsys)
+    assert record["verification"]["passed"]
+    x = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        wanted, found = load_model(str(masked)).model(x)[0], load_model(str(small)).model(x)[0]
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+    assert run("compact", masked, "--inexact", "-o", small) == 0
+    assert load_model(str(small)).model.layers[0].conv.out_channels == 4  # type: ignore[union-attr,index]
+    assert (small / "model.weights").exists()
+
+
+def test_what_no_cfg_can_say_is_held(run: Run, detector_text: str, tmp_path: Path, capsys: Capture) -> None:
+    cfg, out = tmp_path / "halves.cfg", tmp_path / "small"
+    cfg.write_text(detector_text)
+    ignored = ("--ignore", "layers.2.conv.weight[1]", "--ignore", "layers.4.conv.weight[1]")
+    assert run("prune", cfg, "--sparsity", 0.5, *ignored, "-o", out, "--json") == 0
+    record = printed(capsys)
+    network = DarknetNetwork(parse_cfg(out / "model.cfg"))
+    assert network.layers[0].conv.out_channels == 8  # half of it is read, and that half was to stay
+    assert any("could not be written in a .cfg otherwise" in entry["reason"] for entry in record["unpruned"])

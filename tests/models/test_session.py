@@ -1,0 +1,284 @@
+"""What pruning returned goes to a directory and comes back with the same bits."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import sapwood
+from sapwood.errors import SavedModelError, SpecError
+from sapwood.models import Plan, Shift, apply_plan, load_model, load_saved, save_model
+from sapwood.models.darknet import DarknetNetwork, parse_cfg
+
+HALF = sapwood.Target(sparsity=0.5)
+
+
+class Net(nn.Module):
+    """Convolutions with a residual, attention with its temperature, a tied matrix, a tuple attribute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 16, 3, padding=1)
+        self.inner = nn.Conv2d(16, 16, 3, padding=1)
+        self.bn = nn.BatchNorm2d(16)
+        self.norm = nn.LayerNorm(16)
+        self.qkv = nn.Linear(16, 96)
+        self.out = nn.Linear(32, 16)
+        self.head = nn.Linear(16, 5)
+        self.register_buffer("scale", torch.linspace(0.5, 2, 16), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        x = x + self.bn(self.inner(x)).relu()
+        x = self.norm(x.flatten(2).transpose(1, 2) * self.scale)
+        q, k, v = (part.unflatten(-1, (4, -1)).transpose(1, 2) for part in self.qkv(x).chunk(3, -1))
+        mixed = nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        result: Tensor = self.head(self.out(mixed).mean(1))
+        return result
+
+
+def net() -> nn.Module:
+    torch.manual_seed(3)
+    model = Net()
+    model.bn.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
+    return model.eval()
+
+
+def other_weights() -> nn.Module:
+    model = net()
+    for parameter in model.parameters():
+        nn.init.normal_(parameter)
+    model.conv.weight.requires_grad_(False)
+    return model
+
+
+X = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def pruned() -> Any:
+    return sapwood.prune(net(), X, target=HALF)
+
+
+def test_it_comes_back_with_the_same_bits(pruned: Any, tmp_path: Path) -> None:
+    directory = sapwood.save(pruned, tmp_path / "small")
+    assert sorted(path.name for path in directory.iterdir()) == ["model.safetensors", "plan.json"]
+    dense = net()
+    before = {name: value.clone() for name, value in dense.state_dict().items()}
+    for again in (sapwood.load(directory, model=other_weights), sapwood.load(directory, model=dense)):
+        assert not again.training
+        with torch.no_grad():
+            assert torch.equal(again(X), pruned.model(X))
+    assert all(torch.equal(value, before[name]) for name, value in dense.state_dict().items())
+    frozen = sapwood.load(directory, model=other_weights).conv.weight
+    assert not frozen.requires_grad
+
+
+def test_the_file_can_be_read(pruned: Any, tmp_path: Path) -> None:
+    text = (sapwood.save(pruned, tmp_path / "small") / "plan.json").read_text()
+    content = json.loads(text)
+    assert content["schema_version"] == 2
+    assert content["verification"] == {
+        "max_abs_error": pruned.verification.max_abs_error, "dtype": "float64", "passed": True
+    }  # fmt: skip
+    assert content["unpruned"] == [
+        {"tensor": entry.tensor, "dim": entry.dim, "reason": entry.reason} for entry in pruned.unpruned
+    ]
+    (plan,) = content["plans"]
+    cut = plan["cuts"][0]
+    assert f'"kept": [{", ".join(map(str, cut["kept"]))}]' in text
+    assert {"module": "norm", "attribute": "normalized_shape", "before": {"tuple": [16]}, "after": {"tuple": [8]}} in (
+        plan["attributes"]
+    )
+
+
+def test_the_plan_makes_the_model_again(pruned: Any, tmp_path: Path) -> None:
+    assert pruned.plan.rescales, "the model has an attention temperature to keep"
+    (plan,) = sapwood.load_plans(sapwood.save(pruned, tmp_path / "small"))
+    assert replace(plan, aliases={}) == replace(pruned.plan, aliases={})
+    again = apply_plan(net(), plan)
+    for name, value in pruned.model.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value), name
+    with torch.no_grad():
+        assert torch.equal(again(X), pruned.model(X))
+
+
+def test_what_is_pruned_again_is_chained(pruned: Any, tmp_path: Path) -> None:
+    first = sapwood.save(pruned, tmp_path / "first")
+    bundle = load_saved(first, factory=net)
+    twice = sapwood.prune(bundle.model, X, target=HALF)
+    second = sapwood.save(twice, tmp_path / "second", source=bundle)
+    assert len(sapwood.load_plans(second)) == 2
+    again = sapwood.load(second, model=net)
+    with torch.no_grad():
+        assert torch.equal(again(X), twice.model(X))
+    third = save_model(load_saved(second, factory=net), tmp_path / "third")
+    assert sapwood.load_plans(third) == sapwood.load_plans(second)
+
+
+def test_types_come_back(pruned: Any, tmp_path: Path) -> None:
+    pruned.model.to(torch.bfloat16)
+    pruned.model.head.to(torch.float64)
+    again = sapwood.load(sapwood.save(pruned, tmp_path / "small"), model=net)
+    assert again.qkv.weight.dtype == torch.bfloat16
+    assert again.head.weight.dtype == torch.float64
+
+
+def test_example_inputs_are_of_the_type_of_the_model(tmp_path: Path) -> None:
+    bundle = load_model("builtin:digits")
+    doubled = replace(bundle, model=bundle.model.double())
+    again = load_model(str(save_model(doubled, tmp_path / "double")))
+    with torch.no_grad():
+        found, wanted = again.model(again.example_inputs), bundle.model(bundle.example_inputs.double())  # type: ignore[union-attr]
+    assert torch.equal(found[0], wanted[0])
+
+
+class Plain(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(3, 4, bias=False)
+        self.last = nn.Linear(4, 2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.last(self.first(x))
+        return result
+
+
+def test_a_bias_that_the_plan_made_is_there(tmp_path: Path) -> None:
+    dense = Plain().eval()
+    plan = Plan(shifts=(Shift("last.bias", (0.1, 1 / 3)),))
+    bundle = sapwood.types.ModelBundle(
+        apply_plan(dense, plan), (), sapwood.types.TaskSpec("none"), sapwood.types.ModelSource("x", "session")
+    )
+    again = sapwood.load(save_model(bundle, tmp_path / "saved", plan=plan), model=Plain)
+    assert torch.equal(again.last.bias, torch.tensor([0.1, 1 / 3]))
+    assert dense.last.bias is None
+
+
+def test_masks_in_front_of_a_plan_come_back(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
+    nn.utils.prune.l1_unstructured(model[0], "weight", 0.5)
+    pruned = sapwood.prune(model, torch.randn(1, 4), target=HALF)
+
+    def factory() -> nn.Module:
+        return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+
+    x = torch.randn(3, 4)
+    assert (pruned.model[0].out_features, pruned.model[2].in_features) == (4, 4)  # type: ignore[index]
+    live = sapwood.load(sapwood.save(pruned, tmp_path / "live"), model=factory)
+    assert sapwood.models.live_masks(live) == ("0.weight",)
+    assert torch.equal(live(x), pruned.model(x))
+    bundle = load_saved(tmp_path / "live", factory=factory)
+    nn.utils.prune.remove(bundle.model[0], "weight")  # type: ignore[index]
+    again = sapwood.prune(bundle.model, torch.randn(1, 4), target=HALF)
+    chained = sapwood.load(sapwood.save(again, tmp_path / "again", source=bundle), model=factory)
+    assert torch.equal(chained(x), again.model(x))
+    nn.utils.prune.remove(pruned.model[0], "weight")
+    removed = sapwood.load(sapwood.save(pruned, tmp_path / "removed"), model=factory)
+    assert sapwood.models.live_masks(removed) == ()
+    assert torch.equal(removed(x), pruned.model(x))
+
+
+FRESH = """
+import sys, torch, sapwood
+bundle = sapwood.load_model(sys.argv[1])
+with torch.no_grad():
+    result = bundle.model(bundle.example_inputs)
+torch.save([result] if isinstance(result, torch.Tensor) else list(result), sys.argv[2])
+"""
+
+
+def fresh_outputs(directory: Path, out: Path) -> list[Tensor]:
+    """What the saved model gives in another process."""
+    subprocess.run([sys.executable, "-c", FRESH, str(directory), str(out)], check=True, cwd=directory.parent)
+    loaded: list[Tensor] = torch.load(out, weights_only=True)
+    return loaded
+
+
+FACTORY = "import torch\nfrom torch import nn\ndef net():\n" + (
+    "    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3))\n"
+    "    return model, torch.ones(1, 3, 8, 8)\n"
+)
+
+
+@pytest.mark.parametrize(
+    "spec", ["torchvision:resnet18", "made_to_prune:net", "builtin:digits", "timm:mobilenetv3_small_050"]
+)
+def test_a_model_of_a_spec_loads_by_itself(spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if spec.startswith("timm:"):
+        pytest.importorskip("timm")
+    (tmp_path / "made_to_prune.py").write_text(FACTORY)
+    monkeypatch.chdir(tmp_path)
+    bundle = load_model(spec)
+    pruned = sapwood.prune(bundle.model, bundle.example_inputs, target=HALF)
+    directory = sapwood.save(pruned, tmp_path / "small", source=bundle)
+    with torch.no_grad():
+        wanted = pruned.model(bundle.example_inputs)
+    found = fresh_outputs(directory, tmp_path / "out.pt")
+    for one, other in zip(found, [wanted] if isinstance(wanted, Tensor) else wanted, strict=True):
+        assert torch.equal(one, other)
+    assert load_model(str(directory)).task == bundle.task
+
+
+def test_a_darknet_network_needs_no_source(detector_text: str, tmp_path: Path) -> None:
+    network = DarknetNetwork(parse_cfg(detector_text)).eval()
+    x = torch.rand(1, 3, 32, 32)
+    pruned = sapwood.prune(network, x, target=HALF)
+    directory = sapwood.save(pruned, tmp_path / "small")
+    assert parse_cfg(directory / "model.cfg").layers[0].integer("filters") == 4
+    again = load_model(str(directory))
+    assert again.task.kind == "detection"
+    by_plan = sapwood.load(directory, model=lambda: DarknetNetwork(parse_cfg(detector_text)))
+    assert isinstance(by_plan, DarknetNetwork)
+    assert by_plan.cfg == again.model.cfg
+    with torch.no_grad():
+        assert torch.equal(again.model(x)[0], pruned.model(x)[0])
+        assert torch.equal(by_plan(x)[0], pruned.model(x)[0])
+
+
+def edit_plan(directory: Path, **changes: Any) -> None:
+    path = directory / "plan.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_what_does_not_fit_is_named(pruned: Any, tmp_path: Path) -> None:
+    directory = sapwood.save(pruned, tmp_path / "small")
+    with pytest.raises(SavedModelError, match=r"a model of kind 'session'; expected .*sapwood.load\(directory, model="):
+        sapwood.load(directory)
+    with pytest.raises(
+        SavedModelError, match=r"plan.json: does not fit what a Net of a session builds: the plan names"
+    ):
+        sapwood.load(directory, model=Plain)
+    with pytest.raises(
+        SavedModelError, match=r"does not fit .*: the plan scales row 63 of qkv.weight, which has 48; is it"
+    ):
+        sapwood.load(directory, model=pruned.model)
+    with pytest.raises(SpecError, match=r"model is a str; expected the dense model, or a function that makes it"):
+        sapwood.load(directory, model="net")  # type: ignore[arg-type]
+    (plan,) = json.loads((directory / "plan.json").read_text())["plans"]
+    edit_plan(directory, plans=[{**plan, "cuts": plan["cuts"][1:]}])
+    with pytest.raises(
+        SavedModelError, match=r"model.safetensors: \S+ has shape \(.*\); expected \(.*\); is it another"
+    ):
+        sapwood.load(directory, model=net)
+    edit_plan(directory, plans=[{**plan, "cuts": [{**plan["cuts"][0], "kept": [3, 1]}]}])
+    with pytest.raises(SavedModelError, match=r"plan.json: plans.0.cuts.0.kept: Value error, expected ascending"):
+        sapwood.load_plans(directory)
+
+
+def test_the_first_version_still_loads(tmp_path: Path) -> None:
+    directory = save_model(load_model("builtin:digits"), tmp_path / "saved")
+    path = directory / "plan.json"
+    content = json.loads(path.read_text())
+    for key in ("plans", "verification", "unpruned"):
+        del content[key]
+    path.write_text(json.dumps({**content, "schema_version": 1}))
+    assert load_model(str(directory)).source.plans == ()
