@@ -173,6 +173,15 @@ def test_compact_finishes_what_mask_began(run: Run, cfg: Path, tmp_path: Path, c
     assert (small / "model.weights").exists()
 
 
+def test_compact_keeps_what_is_ignored(run: Run, cfg: Path, tmp_path: Path, capsys: Capture) -> None:
+    masked = tmp_path / "masked"
+    assert run("mask", cfg, "--method", "ln_structured", "--sparsity", 0.5, "-o", masked) == 0
+    capsys.readouterr()
+    assert run("compact", masked, "--inexact", "--ignore", "layers.0.conv.weight[0]", "--json") == 0
+    shapes = {row["name"]: row["after"]["shape"] for row in printed(capsys)["layers"]}
+    assert shapes["layers.0.conv"] == [8, 3, 3, 3]
+
+
 def test_what_no_cfg_can_say_is_held(run: Run, detector_text: str, tmp_path: Path, capsys: Capture) -> None:
     cfg, out = tmp_path / "halves.cfg", tmp_path / "small"
     cfg.write_text(detector_text)

@@ -59,6 +59,7 @@ def matching_tensors(model: nn.Module, patterns: Iterable[str]) -> dict[str, str
         own = [name for name in names if any(fnmatchcase(part, whole) for part in _paths(name))]
         if not own:
             raise ConfigError(f"--ignore {pattern!r} names nothing; expected a parameter or a module, as {names[0]!r}")
+        own += [name.removesuffix("_orig") for name in own if name.endswith("_orig")]  # once its mask is permanent
         found.update((f"{name}{dimension}", f"ignored, as asked: {pattern}") for name in own)
     return found
 

@@ -74,8 +74,9 @@ def producers(network: DarknetNetwork, layer: int) -> tuple[str, ...]:
         module = network.layers[source]
         if isinstance(module, ConvolutionalLayer | ConnectedLayer):
             inner = "conv" if isinstance(module, ConvolutionalLayer) else "linear"
-            masked = hasattr(getattr(module, inner), "weight_orig")
-            found[f"layers.{source}.{inner}.weight{'_orig' if masked else ''}[0]"] = None
+            found[f"layers.{source}.{inner}.weight[0]"] = None
+            if hasattr(getattr(module, inner), "weight_orig"):  # its name while the mask is live
+                found[f"layers.{source}.{inner}.weight_orig[0]"] = None
         else:
             waiting += network.reads(source)
     return tuple(found)
