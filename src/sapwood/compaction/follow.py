@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten
 
 from sapwood.compaction.expect import Expectation
-from sapwood.graph import Analysis, Decisions, Structure, call_model, plain_kernels, shell
+from sapwood.graph import Analysis, Decisions, Structure, call_model, leaving_no_trace, plain_kernels
 from sapwood.ops import Call, TensorRef, same_op
+from sapwood.ops.nested import leaves
 
 
 @dataclass(frozen=True)
@@ -102,14 +102,14 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
     def _compare_scalars(self, call: Call, args: Any, kwargs: Any) -> None:
-        wanted = [leaf for leaf in tree_flatten((call.args, dict(call.kwargs)))[0] if type(leaf) is float]
-        found = [leaf for leaf in tree_flatten((args, kwargs))[0] if type(leaf) is float]
+        wanted = call.floats
+        found = tuple(leaf for leaf in leaves((args, kwargs)) if type(leaf) is float) if wanted else ()
         if wanted != found and len(wanted) == len(found) == 1 and 0.0 not in (wanted[0], found[0]):
             factor = wanted[0] / found[0] if call.name != "aten.div" else found[0] / wanted[0]
             self.scalars.append(ScalarChange(call, factor))
 
     def _compare_shapes(self, call: Call, result: Any) -> None:
-        found = [tuple(leaf.shape) for leaf in tree_flatten(result)[0] if isinstance(leaf, Tensor)]
+        found = [tuple(leaf.shape) for leaf in leaves(result) if isinstance(leaf, Tensor)]
         wanted = [self._expectation.shape(ref) for ref in call.outputs if isinstance(ref, TensorRef)]
         if found != wanted:
             raise _DivergedError(Divergence(call, wanted, found))
@@ -119,9 +119,8 @@ def follow(model: nn.Module, structure: Structure, analysis: Analysis, expectati
     """Runs the compact ``model`` and compares it with the recorded run, call by call."""
     follower = _Follower(analysis, expectation, structure.decisions)
     divergence = None
-    model = shell(model)
     try:
-        with plain_kernels(model), follower:
+        with leaving_no_trace(model), plain_kernels(model), follower:
             call_model(model, structure.inputs)
     except _DivergedError as diverged:
         divergence = diverged.divergence

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map
 
 from sapwood.compaction.expect import Expectation
-from sapwood.graph import CHOICES, Analysis, Decisions, call_model, output_tensors, plain_kernels, shell
+from sapwood.graph import CHOICES, Analysis, Decisions, call_model, leaving_no_trace, output_tensors, plain_kernels
 from sapwood.ops import Call, Graph, TensorRef, same_op
+from sapwood.ops.nested import leaves, mapped
 from sapwood.types import ExampleInputs
 
 CONTRACTIONS = {
@@ -57,7 +57,7 @@ class MaskedReference(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = self._run(func, args, kwargs or {})
-        made_fresh = not any(isinstance(leaf, Tensor) for leaf in tree_flatten((args, kwargs))[0])
+        made_fresh = not any(isinstance(leaf, Tensor) for leaf in leaves((args, kwargs)))
         if made_fresh or "_like" in str(func):
             self._kept_alive.append(
                 result
@@ -88,20 +88,22 @@ class MaskedReference(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if not rows.all():
                 shape = [1] * tensor.dim()
                 shape[dim] = len(rows)
-                tensor = torch.where(torch.from_numpy(rows).reshape(shape), tensor, torch.zeros((), dtype=tensor.dtype))
+                tensor = torch.where(
+                    torch.from_numpy(rows).reshape(shape).to(tensor.device), tensor, tensor.new_zeros(())
+                )
         return tensor
 
     def _on_kept(self, func: Any, call: Call, args: Any, kwargs: Any) -> Any:
-        refs = tree_flatten((call.args, dict(call.kwargs)), is_leaf=lambda x: isinstance(x, TensorRef))[0]
-        leaves, spec = tree_flatten((args, kwargs))
-        kept = [
-            self._gather(leaf, ref) if isinstance(leaf, Tensor) and isinstance(ref, TensorRef) else leaf
-            for leaf, ref in zip(leaves, refs, strict=True)
-        ]
-        args, kwargs = torch.utils._pytree.tree_unflatten(kept, spec)
+        refs = leaves((call.args, dict(call.kwargs)))
+
+        def kept(leaf: Any) -> Any:
+            ref = next(refs)
+            return self._gather(leaf, ref) if isinstance(leaf, Tensor) and isinstance(ref, TensorRef) else leaf
+
+        args, kwargs = mapped(kept, (args, kwargs))
         result = func(*self._resized(call, list(args)), **kwargs)
         outputs = iter(call.outputs)
-        return tree_map(lambda leaf: self._scatter(leaf, next(outputs)) if isinstance(leaf, Tensor) else leaf, result)
+        return mapped(lambda leaf: self._scatter(leaf, next(outputs)) if isinstance(leaf, Tensor) else leaf, result)
 
     def _resized(self, call: Call, args: list[Any]) -> list[Any]:
         """The sizes among the arguments of a norm, for the kept channels."""
@@ -159,15 +161,15 @@ def _choice(expectation: Expectation, call: Call, inputs: Any) -> list[Tensor]:
     """What a call chooses from, as long as no channel went from it."""
     if call.name not in CHOICES or any(expectation.changed(tensor) for tensor in call.tensor_inputs()):
         return []
-    return [leaf.detach().clone() for leaf in tree_flatten(inputs)[0] if isinstance(leaf, Tensor)]
+    return [leaf.detach().clone() for leaf in leaves(inputs) if isinstance(leaf, Tensor)]
 
 
 def reference_outputs(
     model: nn.Module, inputs: ExampleInputs, analysis: Analysis, expectation: Expectation, decisions: Decisions
 ) -> list[Tensor]:
     """What the dense ``model`` returns with the removed channels silenced, and what it chooses from on the way."""
-    model, reference = shell(model), MaskedReference(analysis, expectation, decisions)
-    with plain_kernels(model), reference:
+    reference = MaskedReference(analysis, expectation, decisions)
+    with leaving_no_trace(model), plain_kernels(model), reference:
         outputs = output_tensors(call_model(model, inputs))
     return [*outputs, *(reference.chosen_from if analysis.graph.reads_values else [])]
 

@@ -3,7 +3,7 @@
 from sapwood.graph.decisions import CHOICES, Decisions
 from sapwood.graph.groups import Analysis, ChannelGroup, Member, Unpruned, alive_rows, build_groups, flags
 from sapwood.graph.record import call_model, output_tensors, plain_kernels, trace
-from sapwood.graph.skeleton import shell
+from sapwood.graph.skeleton import leaving_no_trace
 from sapwood.graph.structure import Structure, with_values, without_values
 
 __all__ = [
@@ -18,9 +18,9 @@ __all__ = [
     "build_groups",
     "call_model",
     "flags",
+    "leaving_no_trace",
     "output_tensors",
     "plain_kernels",
-    "shell",
     "trace",
     "with_values",
     "without_values",

@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_map
+
+from sapwood.ops.nested import leaves, mapped
 
 CHOICES = frozenset(
     {"torchvision.nms"}
@@ -37,7 +38,7 @@ class Decisions:
     def keep(self, index: int, name: str, inputs: Any, result: Any) -> None:
         """Remembers a call, if it is a choice."""
         if name in CHOICES and (name != "aten._to_copy" or not result.is_floating_point()):
-            copies = [leaf.detach().clone() for leaf in tree_flatten(inputs)[0] if isinstance(leaf, Tensor)]
+            copies = [leaf.detach().clone() for leaf in leaves(inputs) if isinstance(leaf, Tensor)]
             self._taken[index] = (copies, _cloned(result))
 
     def again(self, index: int, inputs: Any) -> Any:
@@ -45,12 +46,12 @@ class Decisions:
         if index not in self._taken:
             return None
         known, result = self._taken[index]
-        now = [leaf for leaf in tree_flatten(inputs)[0] if isinstance(leaf, Tensor)]
+        now = [leaf for leaf in leaves(inputs) if isinstance(leaf, Tensor)]
         return _cloned(result) if len(known) == len(now) and _close(zip(now, known, strict=True)) else None
 
 
 def _cloned(value: Any) -> Any:
-    return tree_map(lambda leaf: leaf.detach().clone() if isinstance(leaf, Tensor) else leaf, value)
+    return mapped(lambda leaf: leaf.detach().clone() if isinstance(leaf, Tensor) else leaf, value)
 
 
 def _close(pairs: Iterable[tuple[Tensor, Tensor]]) -> bool:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -12,6 +11,10 @@ import numpy as np
 from sapwood.ops import ALWAYS, NEVER_CHANNELS, Atoms, Axis, Call, Context, EqualParts, Graph, TensorRef, apply_rule
 
 Flags: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
+
+
+Place: TypeAlias = tuple[str, int, int]
+"""A column of a dimension of a parameter or buffer: its name, the dimension, which column of the dimension's axis."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +169,8 @@ def _collect(
         for number, reference in references.items()
     }
     parameters = {graph.parameters[number][0] for number in references if number in graph.parameters}
-    where: dict[int, list[tuple[str, int, int]]] = defaultdict(list)
+    places: list[Place] = []
+    found: list[Axis] = []
     unpruned = []
     for name, dims in axes.items():
         for dim, axis in enumerate(dims):
@@ -174,14 +178,16 @@ def _collect(
             roots = roots[roots != ALWAYS]
             if not len(roots):
                 continue
-            held = atoms.is_frozen(roots)
+            free = roots[~atoms.is_frozen(roots)]
             for number, column in enumerate(axis.T):
-                for root in np.intersect1d(column, roots[~held]).tolist():
-                    where[root].append((name, dim, number))
-            reason = atoms.frozen_reason(int(roots[0])) if held.all() else None
+                own = free[np.isin(free, column)] if len(free) else free
+                if len(own):
+                    places.append((name, dim, number))
+                    found.append(own)
+            reason = None if len(free) else atoms.frozen_reason(int(roots[0]))
             if reason is not None and reason != NEVER_CHANNELS and name in parameters:
                 unpruned.append(Unpruned(name, dim, reason))
-    groups = _groups_by_signature(axes, where, parameters)
+    groups = _groups_by_signature(axes, places, found, parameters)
     return Analysis(
         graph=graph,
         context=context,
@@ -196,23 +202,40 @@ def _collect(
 
 
 def _groups_by_signature(
-    axes: Mapping[str, tuple[Axis, ...]], where: Mapping[int, list[tuple[str, int, int]]], parameters: Collection[str]
+    axes: Mapping[str, tuple[Axis, ...]], places: Sequence[Place], found: Sequence[Axis], parameters: Collection[str]
 ) -> tuple[ChannelGroup, ...]:
-    """Units that stand in the same columns of the same dimensions form a group."""
-    by_signature: dict[tuple[tuple[str, int, int], ...], list[int]] = defaultdict(list)
-    for root, found in where.items():
-        by_signature[tuple(found)].append(root)
+    """Units that stand in the same columns of the same dimensions form a group.
+
+    Args:
+        axes: The axes of each parameter and buffer.
+        places: Columns of dimensions.
+        found: The units in each of them.
+        parameters: Names of parameters; units that stand in buffers alone form no group.
+    """
+    if not places:
+        return ()
+    units = np.concatenate(found)
+    numbers = np.repeat(np.arange(len(places)), [len(own) for own in found])
+    order = np.lexsort((numbers, units))
+    units, numbers = units[order], numbers[order]
+    starts = np.flatnonzero(np.r_[True, units[1:] != units[:-1]])
+    ends = np.r_[starts[1:], len(units)]
+    keys = np.random.default_rng(0).integers(0, 2**63, size=len(places), dtype=np.uint64)
+    signatures = np.add.reduceat(keys[numbers], starts)
+    _, first, which = np.unique(signatures, return_index=True, return_inverse=True)
+    members = [numbers[starts[one] : ends[one]] for one in first]
     groups = []
-    for places, units in by_signature.items():
-        own = [(name, dim) for name, dim, _ in places if name in parameters]
-        if not own:
-            continue
-        ordered = np.array(sorted(units), dtype=np.int64)
-        members = tuple(
-            Member(name, dim, _positions(axes[name][dim][:, column], ordered)) for name, dim, column in places
+    for group in sorted(range(len(first)), key=lambda group: (members[group][0], units[starts[first[group]]])):
+        own = [places[number] for number in members[group]]
+        name, dim = next(
+            ((name, dim) for name, dim, _ in own if name in parameters and dim == 0),
+            next(((name, dim) for name, dim, _ in own if name in parameters), ("", 0)),
         )
-        name, dim = next(((name, dim) for name, dim in own if dim == 0), own[0])
-        groups.append(ChannelGroup(f"{name}[{dim}]", tuple(ordered.tolist()), members))
+        if not name:
+            continue
+        ordered = units[starts[which == group]]
+        slices = tuple(Member(name, dim, _positions(axes[name][dim][:, column], ordered)) for name, dim, column in own)
+        groups.append(ChannelGroup(f"{name}[{dim}]", tuple(ordered.tolist()), slices))
     return tuple(groups)
 
 

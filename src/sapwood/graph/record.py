@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map
 
 from sapwood.graph.decisions import Decisions
 from sapwood.graph.skeleton import new_tensors_like
 from sapwood.ops.call import Call, Graph, TensorRef
+from sapwood.ops.nested import leaves, mapped
 from sapwood.types import ExampleInputs
 
 SHORTER = frozenset({torch.float32, torch.float16, torch.bfloat16})
@@ -49,13 +49,15 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return reference
         return entry[0]
 
+    def _seen(self, leaf: Any) -> Any:
+        return self.ref(leaf, known=False) if isinstance(leaf, Tensor) else leaf
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        seen_args = tree_map(lambda leaf: self.ref(leaf, known=False) if isinstance(leaf, Tensor) else leaf, args)
-        seen_kwargs = tree_map(lambda leaf: self.ref(leaf, known=False) if isinstance(leaf, Tensor) else leaf, kwargs)
+        seen_args = mapped(self._seen, args)
+        seen_kwargs = mapped(self._seen, kwargs)
         result = func(*args, **kwargs)
-        leaves = tree_flatten(result)[0]
-        outputs = tuple(self.ref(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves)
+        outputs = tuple(self.ref(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves(result))
         modules = tuple(self.module_stack)
         if self._decisions is not None:
             self._decisions.keep(len(self.calls), str(func.overloadpacket), (args, kwargs), result)

@@ -30,20 +30,36 @@ def skeleton(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, memo)
 
 
-def shell(model: nn.Module) -> nn.Module:
-    """A copy of the modules of ``model`` around the same tensors, for a run that may leave things behind in modules.
+@contextmanager
+def leaving_no_trace(model: nn.Module) -> Iterator[None]:
+    """Within it, modules may keep things (caches of tensors, counters); afterwards they hold what they held before.
+
+    Attributes, and the dicts and lists among them, are put back; the values of tensors are not.
 
     Examples:
         >>> layer = nn.Linear(3, 2)
-        >>> shell(layer) is layer, shell(layer).weight is layer.weight
-        (False, True)
+        >>> layer.cache = {}
+        >>> with leaving_no_trace(layer):
+        ...     layer.cache["bias"] = layer.bias
+        >>> layer.cache
+        {}
     """
-    memo: dict[int, Any] = {}
-    for module in model.modules():
-        for tensor in (*module._parameters.values(), *module._buffers.values(), *_tensor_attributes(module)):
-            if tensor is not None:
-                memo[id(tensor)] = tensor
-    return copy.deepcopy(model, memo)
+    before = [(vars(module), dict(vars(module))) for module in model.modules()]
+    containers: list[tuple[Any, Any]] = [
+        (value, type(value)(value) if type(value) is list else dict(value))
+        for _, attributes in before
+        for value in attributes.values()
+        if type(value) in {dict, list}
+    ]
+    try:
+        yield
+    finally:
+        for attributes, old in before:
+            attributes.clear()
+            attributes.update(old)
+        for container, old in containers:
+            container.clear()
+            container.extend(old) if type(container) is list else container.update(old)
 
 
 def shapes_of(inputs: ExampleInputs) -> ExampleInputs:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sapwood.graph.decisions import Decisions
 from sapwood.graph.record import record, trace
-from sapwood.graph.skeleton import shapes_of, shell, skeleton
+from sapwood.graph.skeleton import leaving_no_trace, shapes_of, skeleton
 from sapwood.ops import Graph
 from sapwood.types import ExampleInputs
 
@@ -39,13 +39,16 @@ def without_values(model: nn.Module, inputs: ExampleInputs) -> Structure | None:
     bones = skeleton(model).eval().to(torch.float64)
     shapes = shapes_of(inputs)
     try:
-        return Structure(bones, shapes, trace(shell(bones), shapes))
+        with leaving_no_trace(bones):
+            graph = trace(bones, shapes)
     except Exception:  # the model's own code may fail in any way on tensors without values
         return None
+    return Structure(bones, shapes, graph)
 
 
 def with_values(model: nn.Module, inputs: ExampleInputs) -> Structure:
     """Records a real run of ``model``, which is in float64 already."""
     decisions = Decisions()
-    graph, outputs = record(shell(model), inputs, decisions)
+    with leaving_no_trace(model):
+        graph, outputs = record(model, inputs, decisions)
     return Structure(model, inputs, graph, decisions, tuple(outputs))

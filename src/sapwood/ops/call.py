@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_flatten
+
+from sapwood.ops.nested import leaves
 
 READS_VALUES = frozenset(
     {"aten._local_scalar_dense", "aten.nonzero", "aten.masked_select", "torchvision.nms", "aten._unique2"}
@@ -52,7 +54,7 @@ class Call:
     modules: tuple[str, ...]
     location: str
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The operator's name without its overload: ``"aten.convolution"``."""
         return str(self.op.overloadpacket)
@@ -64,7 +66,16 @@ class Call:
 
     def tensor_inputs(self) -> list[TensorRef]:
         """All tensors among the arguments, in order."""
-        return [leaf for leaf in tree_flatten((self.args, dict(self.kwargs)))[0] if isinstance(leaf, TensorRef)]
+        return list(self._tensor_inputs)
+
+    @cached_property
+    def _tensor_inputs(self) -> tuple[TensorRef, ...]:
+        return tuple(leaf for leaf in leaves((self.args, dict(self.kwargs))) if isinstance(leaf, TensorRef))
+
+    @cached_property
+    def floats(self) -> tuple[float, ...]:
+        """All floating-point numbers among the arguments, in order."""
+        return tuple(leaf for leaf in leaves((self.args, dict(self.kwargs))) if type(leaf) is float)
 
     def tensor_outputs(self) -> list[TensorRef]:
         """All tensors among the results, in order."""
