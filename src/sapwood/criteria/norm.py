@@ -34,7 +34,7 @@ def norm_scores(group: ChannelGroup, parameters: Mapping[str, Tensor], *, n: flo
             continue
         others = [dim for dim in range(tensor.dim()) if dim != member.dim]
         weights = tensor.detach().cpu()
-        rows = torch.linalg.vector_norm(weights, n, dim=others, dtype=torch.float64) if others else weights.abs()
+        rows = torch.linalg.vector_norm(weights, n, dim=others) if others else weights.abs()
         rows = rows.to(torch.float64).pow(n)
         column = torch.from_numpy(member.column)
         inside = column >= 0

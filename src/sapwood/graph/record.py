@@ -15,6 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sapwood.graph.decisions import Decisions
+from sapwood.graph.shapes import ShapesOnly
 from sapwood.graph.skeleton import new_tensors_like
 from sapwood.ops.call import Call, Graph, TensorRef
 from sapwood.ops.nested import leaves, mapped
@@ -138,6 +139,8 @@ def plain_kernels(model: nn.Module) -> Iterator[None]:
             torch._C._set_mkldnn_enabled(False)
             stack.callback(torch._C._set_mkldnn_enabled, onednn)
         stack.enter_context(torch.no_grad())
+        if any(parameter.is_meta for parameter in model.parameters()):
+            stack.enter_context(ShapesOnly())  # type: ignore[no-untyped-call]
         if any(parameter.dtype == torch.float64 for parameter in model.parameters()):
             stack.enter_context(_KeepDouble())  # type: ignore[no-untyped-call]
         yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map
 
+from sapwood.models.copying import deep_copy
 from sapwood.types import ExampleInputs
 
 
@@ -27,7 +27,7 @@ def skeleton(model: nn.Module) -> nn.Module:
         for tensor in held:
             if tensor is not None and id(tensor) not in memo:
                 memo[id(tensor)] = _without_values(tensor)
-    return copy.deepcopy(model, memo)
+    return deep_copy(model, memo)
 
 
 @contextmanager
