@@ -1,4 +1,4 @@
-"""What `sapwood.compact` buys: a Darknet detector masked by torch in every layer, then compacted, timed in two runtimes.
+"""What `sapwood.compact` buys: a Darknet detector that torch masked in every layer, and its compact self, timed twice.
 
     python benchmarks/compaction.py yolov3-tiny.cfg yolov3-tiny.weights --pictures ../shared/data/coco
 

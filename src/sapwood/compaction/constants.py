@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -66,7 +66,14 @@ class Fold:
     reason: str
 
 
-def find_folds(graph: Graph, model: nn.Module, found: Sequence[Contribution], *, exact: bool) -> list[Fold]:
+def find_folds(
+    graph: Graph,
+    model: nn.Module,
+    found: Sequence[Contribution],
+    *,
+    exact: bool,
+    carrying: Collection[str] = (),
+) -> list[Fold]:
     """Decides for every sum which constants can be replaced by a bias.
 
     Args:
@@ -74,6 +81,7 @@ def find_folds(graph: Graph, model: nn.Module, found: Sequence[Contribution], *,
         model: The model that ran.
         found: What the indices of its sums add.
         exact: Whether constants that differ over positions stay; else their median replaces them.
+        carrying: Weights in front of which one channel carries the constants of others; for the reason.
     """
     finder = _Places(graph, model)
     places = [finder.find(one.call) for one in found]
@@ -89,12 +97,14 @@ def find_folds(graph: Graph, model: nn.Module, found: Sequence[Contribution], *,
             needed[one.indices] |= there & refusal[:, None]
             if exact:
                 needed[one.indices] |= one.uneven
-                reason = reason if refusal.any() else _uneven_reason(one.call)
+                reason = reason if refusal.any() else _uneven_reason(graph, one.call, carrying)
         folds.append(Fold(one, None if isinstance(place, str) else place, needed, f"{reason}, in {one.call}"))
     return folds
 
 
-def _uneven_reason(call: Call) -> str:
+def _uneven_reason(graph: Graph, call: Call, carrying: Collection[str]) -> str:
+    if call.name in CONVOLUTIONS and not set(graph.parameters.get(call.args[1].id, ())).isdisjoint(carrying):
+        return "it carries the constants of all others, which meet zero padding"
     if call.name in CONVOLUTIONS and any(call.args[4]):
         return "its constant meets zero padding"
     return "its constant is not the same at every position"

@@ -97,7 +97,7 @@ def compact(
         structure = with_values(dense.model, dense.inputs)
     else:
         masked = dense.model
-    folds = _folds(structure, exact=exact)
+    folds = _folds(structure, exact, merges)
     found: list[Dead] = []
 
     def select(analysis: Analysis) -> Axis:
@@ -129,12 +129,12 @@ def _merges(structure: Structure) -> tuple[Merge, ...]:
     return find_merges(build_groups(structure.graph), found)
 
 
-def _folds(structure: Structure, *, exact: bool) -> list[Fold]:
+def _folds(structure: Structure, exact: bool, merges: tuple[Merge, ...]) -> list[Fold]:
     """Runs the masked model to learn what its sums add up."""
     found: list[Contribution] = []
     model, graph = structure.model, structure.graph
     follow_dependence(copy_model(model), structure.inputs, graph, lambda step: found.extend(contributions(step)))
-    return find_folds(graph, model, found, exact=exact)
+    return find_folds(graph, model, found, exact=exact, carrying={merge.tensor for merge in merges})
 
 
 def _error(masked: nn.Module, plan: Plan, inputs: ExampleInputs) -> float:
