@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 import sys
 from pathlib import Path
 
@@ -149,3 +150,13 @@ def test_the_distance_from_the_dense_model_is_zero_where_nothing_goes() -> None:
     model, x = PROBES["chain"]()
     assert prune(model, x, target=Target(sparsity=0.0)).verification.distance_from_dense == 0.0
     assert prune(model, x, target=Target(sparsity=0.5)).verification.distance_from_dense > 1e-3
+
+
+def test_a_distance_that_cannot_be_told_is_none_and_can_be_saved() -> None:
+    model, x = PROBES["chain"]()
+    nn.init.zeros_(model[-1].weight)
+    nn.init.zeros_(model[-1].bias)
+    pruned = prune(model, x, target=Target(sparsity=0.5))
+    assert pruned.verification.passed
+    assert pruned.verification.distance_from_dense is None
+    assert "null" in json.dumps(dataclasses.asdict(pruned.verification), allow_nan=False)

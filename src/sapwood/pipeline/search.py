@@ -60,7 +60,7 @@ class Verification:
         pooled_norms: The modules whose norms pool over channels of which some went: their statistics, and so what is
             kept, differ from the dense model's. Both sides of the comparison take them over the kept channels.
         distance_from_dense: How far the compact model is from the untouched one on the example inputs: the largest
-            difference over the largest output, in float64. It costs one run of the untouched model; NaN where that
+            difference over the largest output, in float64. It costs one run of the untouched model; None where that
             would tell nothing (outputs that vanish, numbers of boxes that differ) or was not done.
     """
 
@@ -68,7 +68,7 @@ class Verification:
     dtype: str
     passed: bool
     pooled_norms: tuple[str, ...] = ()
-    distance_from_dense: float = math.nan
+    distance_from_dense: float | None = None
 
 
 @dataclass(frozen=True)
@@ -216,9 +216,10 @@ def verify(dense: Dense, structure: Structure, analysis: Analysis, realised: Rea
         apply_plan(model, realised.plan), dense.inputs, analysis.graph, decisions, realised.expectation
     )
     error = relative_error(found, wanted)
-    far = math.nan
+    far = None
     if model is dense.model and not analysis.graph.reads_values:
-        far = relative_error(found, compact_outputs(model, dense.inputs, analysis.graph, decisions))
+        measured = relative_error(found, compact_outputs(model, dense.inputs, analysis.graph, decisions))
+        far = measured if math.isfinite(measured) else None
     norms = pooled_norms(analysis, realised.expectation)
     return Verification(error, "float64", error <= TOLERANCE, norms, far)
 
