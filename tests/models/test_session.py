@@ -87,8 +87,12 @@ def test_the_file_can_be_read(pruned: Any, tmp_path: Path) -> None:
     content = json.loads(text)
     assert content["schema_version"] == 2
     assert content["verification"] == {
-        "max_abs_error": pruned.verification.max_abs_error, "dtype": "float64", "passed": True
-    }  # fmt: skip
+        "max_abs_error": pruned.verification.max_abs_error,
+        "dtype": "float64",
+        "passed": True,
+        "pooled_norms": ["norm"],
+        "distance_from_dense": pruned.verification.distance_from_dense,
+    }
     assert content["unpruned"] == [
         {"tensor": entry.tensor, "dim": entry.dim, "reason": entry.reason} for entry in pruned.unpruned
     ]

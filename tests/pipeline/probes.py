@@ -222,6 +222,15 @@ def pad_channels():
 
 
 @probe
+def pad_channels_on_one_side():
+    def run(m, x):
+        x = m.a(x)
+        return m.head(F.relu(F.pad(x, (0, 0, 0, 0, 0, m.extra)) + m.b(F.relu(x))))
+
+    return Net(run, a=conv(3, 16), b=conv(16, 22), extra=6, head=head(22)), picture()
+
+
+@probe
 def squeeze_excite():
     def run(m, x):
         x = m.a(x)
@@ -279,6 +288,54 @@ def depthwise_multiplier():
 @probe
 def group_norm():
     return nn.Sequential(conv(3, 16), nn.GroupNorm(4, 16), nn.ReLU(), head(16)), picture()
+
+
+@probe
+def group_norm_that_loses_groups():
+    return nn.Sequential(conv(3, 16), nn.GroupNorm(8, 16), nn.ReLU(), head(16)), picture()
+
+
+@probe
+def group_norm_functional():
+    def run(m, x):
+        return m.head(F.relu(F.group_norm(m.a(x), m.norm_groups)))
+
+    return Net(run, a=conv(3, 16), norm_groups=8, head=head(16)), picture()
+
+
+@probe
+def group_norm_across_halves():
+    def run(m, x):
+        return m.head(m.norm(m.a(x)).chunk(2, 1)[1])
+
+    return Net(run, a=conv(3, 6), norm=nn.GroupNorm(3, 6), head=head(3)), picture()
+
+
+@probe
+def layer_norm_then_flatten():
+    def run(m, x):
+        x = m.norm(m.a(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return m.head(x.flatten(1))
+
+    return Net(run, a=conv(3, 16), norm=nn.LayerNorm(16), head=nn.Linear(16 * 64, 5)), picture()
+
+
+@probe
+def cut_to_one_channel():
+    def run(m, x):
+        x = F.relu(m.a(x))
+        last = x.chunk(2, 1)[1].chunk(2, 1)[1]
+        return m.head(last.flatten(1)) + m.b(x).mean((2, 3))
+
+    return Net(run, a=conv(3, 4), b=conv(4, 5), head=nn.Linear(64, 5)), picture()
+
+
+@probe
+def slice_that_begins_inside():
+    def run(m, x):
+        return m.head(m.a(x)[:, m.begin :])
+
+    return Net(run, a=conv(3, 16), begin=6, head=head(10)), picture()
 
 
 @probe

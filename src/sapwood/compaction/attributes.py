@@ -31,7 +31,7 @@ RULES: tuple[tuple[type, Callable[[Any], dict[str, Any]]], ...] = (
     (nn.Linear, lambda m: {"in_features": m.weight.shape[1], "out_features": m.weight.shape[0]}),
     (_NormBase, lambda m: {"num_features": _first(m.weight, m.running_mean, m.num_features)}),
     (nn.LayerNorm, lambda m: {"normalized_shape": tuple(m.weight.shape)} if m.weight is not None else {}),
-    (nn.GroupNorm, lambda m: {"num_channels": m.weight.shape[0]} if m.weight is not None else {}),
+    (nn.GroupNorm, lambda m: {"num_channels": _first(m.weight, m.num_channels)}),
     (nn.Embedding, lambda m: {"embedding_dim": m.weight.shape[1]}),
     (nn.MultiheadAttention, _attention_values),
     (nn.PReLU, lambda m: {"num_parameters": m.weight.shape[0]}),
@@ -44,7 +44,7 @@ def fix_known_attributes_(model: nn.Module, cuts: tuple[Cut, ...], groups: Mappi
     Args:
         model: The model with its tensors already cut.
         cuts: What was cut.
-        groups: Module name -> conv groups that stay, for the grouped convolutions of the recorded run.
+        groups: Module name -> groups that stay, for the grouped convolutions and group norms of the recorded run.
 
     Returns:
         What was changed.
@@ -56,6 +56,8 @@ def fix_known_attributes_(model: nn.Module, cuts: tuple[Cut, ...], groups: Mappi
         values: dict[str, Any] = {}
         if isinstance(module, _ConvNd):
             values = _convolution_values(module, groups.get(name, module.groups))
+        if isinstance(module, nn.GroupNorm):
+            values = {"num_groups": groups.get(name, module.num_groups)}
         for kind, read in RULES:
             if isinstance(module, kind):
                 values.update(read(module))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from sapwood.graph import Analysis, alive_rows, flags
-from sapwood.ops import Axis, Call, TensorRef
+from sapwood.ops import Axis, TensorRef
 
 
 class Expectation:
@@ -37,11 +37,3 @@ class Expectation:
     def changed(self, tensor: TensorRef) -> bool:
         """Whether the tensor loses anything."""
         return self.shape(tensor) != tensor.shape
-
-    def kept_groups(self, call: Call) -> int:
-        """How many conv groups of a grouped convolution stay."""
-        groups = int(call.args[-1]) if not call.kwargs else int(call.kwargs.get("groups", call.args[-1]))
-        source, weight = call.args[0], call.args[1]
-        channel = len(source.shape) - len(weight.shape) + 1
-        alive = self.rows(source)[channel].reshape(groups, -1)
-        return int(alive.any(axis=1).sum())

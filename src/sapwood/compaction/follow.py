@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sapwood.compaction.expect import Expectation
+from sapwood.compaction.numbers import numbers, wanted_numbers
 from sapwood.graph import Analysis, Decisions, Structure, call_model, leaving_no_trace, plain_kernels
 from sapwood.ops import Call, TensorRef, same_op
 from sapwood.ops.nested import leaves
@@ -92,6 +93,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if self.strayed is None and not same_op(call, func):
             self.strayed = Divergence(call, [self._expectation.shape(ref) for ref in call.tensor_outputs()], str(func))
         if self.strayed is None:
+            self._compare_numbers(call, args)
             self._compare_scalars(call, args, kwargs or {})
         chosen = self._decisions.again(call.index, (args, kwargs or {})) if self.strayed is None else None
         result = func(*args, **(kwargs or {})) if chosen is None else chosen
@@ -100,6 +102,12 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._compare_shapes(call, result)
             self.next += 1
         return result
+
+    def _compare_numbers(self, call: Call, args: Any) -> None:
+        wanted, found = wanted_numbers(call, self._expectation), numbers(call.name, args)
+        if found != wanted:
+            shapes = [self._expectation.shape(ref) for ref in call.tensor_outputs()]
+            raise _DivergedError(Divergence(call, shapes, f"{found} where {wanted} is due"))
 
     def _compare_scalars(self, call: Call, args: Any, kwargs: Any) -> None:
         wanted = call.floats

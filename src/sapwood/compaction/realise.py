@@ -8,6 +8,7 @@ from sapwood.compaction.attributes import fix_known_attributes_
 from sapwood.compaction.cuts import make_cuts
 from sapwood.compaction.expect import Expectation
 from sapwood.compaction.follow import Divergence
+from sapwood.compaction.numbers import GROUPS_AT, numbers, wanted_numbers
 from sapwood.compaction.repair import repair_
 from sapwood.compaction.rescale import attention_changes, producers
 from sapwood.graph import Analysis, Structure
@@ -63,7 +64,7 @@ def realise(structure: Structure, analysis: Analysis, removed: Axis) -> Realised
         return uneven
     plan = Plan(make_cuts(analysis, removed), aliases=analysis.aliases)
     compact = apply_plan(structure.model, plan)
-    edits = fix_known_attributes_(compact, plan.cuts, _conv_groups(analysis, expectation))
+    edits = fix_known_attributes_(compact, plan.cuts, _kept_groups(analysis, expectation))
     repaired = repair_(compact, structure, analysis, expectation)
     if repaired.followed.divergence is not None:
         return _obstacle(repaired.followed.first or repaired.followed.divergence)
@@ -87,13 +88,15 @@ def _uneven_cut(analysis: Analysis, expectation: Expectation) -> Obstacle | None
     return None
 
 
-def _conv_groups(analysis: Analysis, expectation: Expectation) -> dict[str, int]:
-    """Module name -> conv groups that stay, for every grouped convolution with a module of its own."""
+def _kept_groups(analysis: Analysis, expectation: Expectation) -> dict[str, int]:
+    """Module name -> conv groups or norm groups that stay, for every module that cuts channels into groups."""
     kept = {}
     for call in analysis.graph.calls:
-        if call.name == "aten.convolution" and call.args[-1] > 1:
-            for name in analysis.graph.parameters.get(call.args[1].id, ()):
-                kept[name.rpartition(".")[0]] = expectation.kept_groups(call)
+        if call.name not in GROUPS_AT or numbers(call.name, call.args) == (1,):
+            continue
+        named = analysis.graph.parameters.get(call.args[1].id, ()) if call.name == "aten.convolution" else ()
+        for module in [name.rpartition(".")[0] for name in named] or [call.module]:
+            (kept[module],) = wanted_numbers(call, expectation)
     return kept
 
 

@@ -15,6 +15,7 @@ from torch import nn
 
 from sapwood.compaction.expect import Expectation
 from sapwood.compaction.follow import Divergence, Followed, follow
+from sapwood.compaction.numbers import numbers, wanted_numbers
 from sapwood.graph import Analysis, Structure
 from sapwood.models.places import Place, integers
 from sapwood.models.plan import AttributeEdit
@@ -106,12 +107,9 @@ def _changes(analysis: Analysis, call: Call, expectation: Expectation) -> list[t
 
 
 def _places(call: Call, expectation: Expectation) -> Iterator[tuple[int, int]]:
-    """Where a slice begins and ends, and where that is once the indices before it are gone; it beats an equal size."""
-    if call.name == "aten.slice" and len(call.args) > 2:
-        alive = expectation.rows(call.args[0])[call.args[1]]
-        for place in call.args[2:4]:
-            if isinstance(place, int) and 0 < place <= len(alive):
-                yield place, int(alive[:place].sum())
+    """Numbers that no shape shows, and what they have to be; they beat an equal size."""
+    pairs = zip(numbers(call.name, call.args), wanted_numbers(call, expectation), strict=True)
+    yield from ((old, new) for old, new in pairs if old)
 
 
 def _set_everywhere(

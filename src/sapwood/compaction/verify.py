@@ -100,10 +100,11 @@ class MaskedReference(TorchDispatchMode):  # type: ignore[no-untyped-call]
             ref = next(refs)
             return self._gather(leaf, ref) if isinstance(leaf, Tensor) and isinstance(ref, TensorRef) else leaf
 
+        whole = func(*args, **kwargs)
         args, kwargs = mapped(kept, (args, kwargs))
         result = func(*self._resized(call, list(args)), **kwargs)
-        outputs = iter(call.outputs)
-        return mapped(lambda leaf: self._scatter(leaf, next(outputs)) if isinstance(leaf, Tensor) else leaf, result)
+        places = iter(zip(call.outputs, leaves(whole), strict=True))
+        return mapped(lambda leaf: self._scatter(leaf, *next(places)) if isinstance(leaf, Tensor) else leaf, result)
 
     def _resized(self, call: Call, args: list[Any]) -> list[Any]:
         """The sizes among the arguments of a norm, for the kept channels."""
@@ -120,10 +121,11 @@ class MaskedReference(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 tensor = tensor.index_select(dim, torch.from_numpy(np.flatnonzero(rows)))
         return tensor.contiguous()
 
-    def _scatter(self, tensor: Tensor, ref: Any) -> Tensor:
-        if tuple(tensor.shape) == ref.shape:
-            return tensor
-        full = tensor.new_zeros(ref.shape)
+    def _scatter(self, tensor: Tensor, ref: Any, whole: Tensor) -> Tensor:
+        """What was made of the kept indices among zeros, laid out in memory as ``whole`` is: views depend on that."""
+        full = torch.zeros_like(whole)
+        if tensor.shape == full.shape:
+            return full.copy_(tensor)
         index = [torch.from_numpy(np.flatnonzero(rows)) for rows in self._expectation.rows(ref)]
         if tuple(len(part) for part in index) != tuple(tensor.shape):
             return full

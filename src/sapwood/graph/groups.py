@@ -188,6 +188,7 @@ def _collect(
             if reason is not None and reason != NEVER_CHANNELS and name in parameters:
                 unpruned.append(Unpruned(name, dim, reason))
     groups = _groups_by_signature(axes, places, found, parameters)
+    unpruned += _all_or_none(groups, parameters)
     return Analysis(
         graph=graph,
         context=context,
@@ -237,6 +238,22 @@ def _groups_by_signature(
         slices = tuple(Member(name, dim, _positions(axes[name][dim][:, column], ordered)) for name, dim, column in own)
         groups.append(ChannelGroup(f"{name}[{dim}]", tuple(ordered.tolist()), slices))
     return tuple(groups)
+
+
+def _all_or_none(groups: Collection[ChannelGroup], parameters: Collection[str]) -> list[Unpruned]:
+    """Dimensions of which every index needs one and the same unit, which then can never go."""
+    found: dict[tuple[str, int], Unpruned] = {}
+    free: set[tuple[str, int]] = set()
+    for group in groups:
+        for member in group.members:
+            place = (member.tensor, member.dim)
+            if group.num_channels > 1:
+                free.add(place)
+            elif member.tensor in parameters and (member.column >= 0).all():
+                found[place] = Unpruned(
+                    *place, "the cuts of its indices overlap, so that they can only go all together"
+                )
+    return [entry for place, entry in found.items() if place not in free]
 
 
 def _positions(column: Axis, units: Axis) -> Axis:

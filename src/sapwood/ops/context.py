@@ -42,11 +42,12 @@ class Context:
         return list(self._axes[tensor.id])
 
     def set(self, tensor: TensorRef, axes: Sequence[Axis]) -> None:
-        """Gives ``tensor`` its axes."""
+        """Gives ``tensor`` its axes; the only index of a dimension stays, for without it the tensor would be empty."""
         sizes = tuple(len(axis) for axis in axes)
         if sizes != tensor.shape:
             raise ValueError(f"axes of sizes {sizes} for a tensor of shape {tensor.shape}")
-        self._axes[tensor.id] = list(axes)
+        self.freeze((axis for axis in axes if len(axis) == 1), "is the only channel of a part that is cut off")
+        self._axes[tensor.id] = [fixed_axis(1) if len(axis) == 1 else axis for axis in axes]
 
     def set_fresh(self, tensor: TensorRef) -> None:
         """Gives every dimension of ``tensor`` new atoms."""

@@ -49,8 +49,10 @@ def _group_norm(context: Context, call: Call) -> None:
         tensor = values.get(name)
         if isinstance(tensor, TensorRef):
             context.join(axes[1], context.axes(tensor)[0], call)
-    context.atoms.split(axes[1], (groups, len(axes[1]) // groups))
+    outer, _ = context.atoms.split(axes[1], (groups, len(axes[1]) // groups))
     _same_shape(context, call, axes)
+    for statistics in call.tensor_outputs()[1:]:
+        context.set(statistics, [axes[0], outer])
 
 
 @rule("_softmax", "_log_softmax", "softmax", "log_softmax", "_safe_softmax")

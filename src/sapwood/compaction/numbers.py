@@ -1,0 +1,51 @@
+"""Numbers in calls that follow the widths though no shape shows it: where a slice begins, how many groups there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from sapwood.compaction.expect import Expectation
+from sapwood.ops import Call
+
+Bools = np.ndarray[Any, np.dtype[np.bool_]]
+
+GROUPS_AT = {"aten.convolution": 8, "aten.native_group_norm": 6}
+"""Operators that cut channels into groups, and where the number of groups stands."""
+
+
+def numbers(name: str, args: Sequence[Any]) -> tuple[int, ...]:
+    """The numbers in one call: groups, (begin, end) of a slice from its front, amounts of padding; or none."""
+    if name in GROUPS_AT:
+        return (int(args[GROUPS_AT[name]]),)
+    if name == "aten.slice" and len(args) > 2:
+        size = args[0].shape[args[1]]
+        begin, end, _ = slice(*args[2:4] if len(args) > 3 else (args[2], None)).indices(size)
+        return begin, end
+    return tuple(args[1]) if name == "aten.constant_pad_nd" else ()
+
+
+def wanted_numbers(call: Call, expectation: Expectation) -> tuple[int, ...]:
+    """The same numbers, as they have to be in the compact model."""
+    found = numbers(call.name, call.args)
+    if not found or not expectation.changed(call.args[0]):
+        return found
+    rows = expectation.rows(call.args[0])
+    if call.name in GROUPS_AT:
+        channel = 1 if call.name == "aten.native_group_norm" else len(rows) - len(call.args[1].shape) + 1
+        return (int(rows[channel].reshape(found[0], -1).any(axis=1).sum()),)
+    if call.name == "aten.slice":
+        alive = rows[call.args[1]]
+        return tuple(int(alive[:place].sum()) for place in found)
+    made = expectation.rows(call.outputs[0])
+    amounts: list[int] = []
+    for dim, (before, after) in enumerate(zip(found[::2], found[1::2], strict=True), start=1):
+        amounts += [_amount(before, rows[-dim], made[-dim]), _amount(after, rows[-dim][::-1], made[-dim][::-1])]
+    return tuple(amounts)
+
+
+def _amount(number: int, source: Bools, made: Bools) -> int:
+    """How much is still added (or cut off, where negative) in front of a dimension."""
+    return int(made[:number].sum()) if number >= 0 else -int(source[:-number].sum())
