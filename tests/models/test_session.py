@@ -286,3 +286,23 @@ def test_the_first_version_still_loads(tmp_path: Path) -> None:
         del content[key]
     path.write_text(json.dumps({**content, "schema_version": 1}))
     assert load_model(str(directory)).source.plans == ()
+
+
+class Versioned(nn.Linear):
+    """Refuses a state of another version than its own, as torchvision's MNASNet does."""
+
+    _version = 2
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, *rest: Any) -> None:
+        if local_metadata.get("version") != 2:
+            raise ValueError(f"version {local_metadata.get('version')}")
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
+
+
+def test_modules_are_told_the_version_of_their_state(tmp_path: Path) -> None:
+    model = nn.Sequential(Versioned(4, 8), nn.ReLU(), Versioned(8, 2)).eval()
+    x = torch.randn(3, 4)
+    pruned = sapwood.prune(model, x, target=sapwood.Target(sparsity=0.5))
+    sapwood.save(pruned, tmp_path / "small")
+    again = sapwood.load(tmp_path / "small", model=lambda: nn.Sequential(Versioned(4, 8), nn.ReLU(), Versioned(8, 2)))
+    assert torch.equal(again(x), pruned.model(x))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
@@ -34,7 +35,7 @@ from sapwood.models.saved_format import (
     read_text,
 )
 from sapwood.models.spec import LOADERS, Loader, State, read_names
-from sapwood.models.state_dict import load_state_
+from sapwood.models.state_dict import load_state_, module_versions
 from sapwood.types import ExampleInputs, ModelBundle, ModelSource
 
 Factory = Callable[[], object] | nn.Module
@@ -87,7 +88,7 @@ def save_model(
             f"{directory}: the record cannot be written: {error}; expected what JSON holds"
         ) from error
     with new_directory(directory) as folder:
-        write_bytes(folder / WEIGHTS_NAME, safetensors.torch.save(tensors, metadata={"format": "pt"}))
+        write_bytes(folder / WEIGHTS_NAME, safetensors.torch.save(tensors, metadata=_metadata(bundle.model)))
         for name, file_text in files.items():
             write_text(folder / name, file_text)
         write_text(folder / PLAN_NAME, text)
@@ -123,7 +124,7 @@ def load_saved(directory: str | Path, *, factory: Factory | None = None) -> Mode
     _make_biases_(model, plans, state)
     _set_types_(model, state)
     try:
-        load_state_(model, state, str(folder / WEIGHTS_NAME))
+        load_state_(model, state, str(folder / WEIGHTS_NAME), versions=_versions(folder, model))
     except WeightsError as error:
         raise SavedModelError(f"{error}; is it another model than the one that was saved?") from error
     for alias, stored in saved.aliases.items():
@@ -256,6 +257,23 @@ def _read_state(folder: Path, plan: SavedPlan) -> dict[str, Tensor]:
         if f"{name}_mask" not in state:
             raise SavedModelError(f"{path}: lacks {name}_mask, which {PLAN_NAME} names as a live mask")
     return state
+
+
+def _metadata(model: nn.Module) -> dict[str, str]:
+    """What is kept in the weights file beside the weights."""
+    return {"format": "pt", "module_versions": json.dumps(module_versions(model))}
+
+
+def _versions(folder: Path, model: nn.Module) -> dict[str, int]:
+    """The versions of the modules' state; those of ``model`` for a file of before they were kept."""
+    with safetensors.safe_open(folder / WEIGHTS_NAME, framework="pt") as file:
+        kept = (file.metadata() or {}).get("module_versions")
+    try:
+        return (
+            module_versions(model) if kept is None else {str(name): int(one) for name, one in json.loads(kept).items()}
+        )
+    except (ValueError, TypeError, AttributeError) as error:
+        raise SavedModelError(f"{folder / WEIGHTS_NAME}: damaged: its module versions are {kept!r}") from error
 
 
 def _tie_(model: nn.Module, alias: str, stored: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -53,13 +54,25 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     return state
 
 
-def load_state_(model: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
+def module_versions(model: nn.Module) -> dict[str, int]:
+    """The versions of the formats that the modules of ``model`` keep their state in, by module; 1 is left out.
+
+    Some modules (torchvision's MNASNet) refuse a state whose version they are not told.
+    """
+    metadata = getattr(model.state_dict(), "_metadata", {})
+    return {name: own["version"] for name, own in metadata.items() if own.get("version", 1) != 1}
+
+
+def load_state_(
+    model: nn.Module, state: Mapping[str, Tensor], origin: str, *, versions: Mapping[str, int] | None = None
+) -> None:
     """Fills ``model`` from ``state``; masks that ``state`` holds are live in ``model`` afterwards.
 
     Args:
         model: Changed in place. Its parameters keep their dtype.
         state: Every parameter and buffer of ``model`` and nothing else. Counters of batches may be missing.
         origin: Where ``state`` came from, for messages.
+        versions: From :func:`module_versions` of the model that had the state; unknown if None.
 
     Raises:
         WeightsError: If names or shapes differ, or values are not finite.
@@ -77,7 +90,11 @@ def load_state_(model: nn.Module, state: Mapping[str, Tensor], origin: str) -> N
         bad = int((~torch.isfinite(tensor)).sum()) if tensor.is_floating_point() else 0
         if bad:
             raise WeightsError(f"{origin}: {name}: {bad} of {tensor.numel()} values are NaN or infinite")
-    model.load_state_dict(dict(state), strict=False)
+    whole = OrderedDict(state)
+    if versions is not None:
+        known = {name: {"version": versions.get(name, 1)} for name, _ in model.named_modules(remove_duplicate=False)}
+        whole._metadata = known  # type: ignore[attr-defined]
+    model.load_state_dict(whole, strict=False)
     refresh_masked(model)
 
 
