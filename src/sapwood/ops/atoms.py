@@ -83,11 +83,8 @@ class Atoms:
         columns: list[Axis] = []
         for number in range(axis.shape[1]):
             columns += self._resolve_column(self.find(axis[:, number]))
-        kept: list[Axis] = []
-        for column in columns:
-            if (column != ALWAYS).any() and not any(np.array_equal(column, other) for other in kept):
-                kept.append(column)
-        return np.stack(kept, axis=1) if kept else fixed_axis(len(axis))
+        kept = {column.tobytes(): column for column in columns if (column != ALWAYS).any()}
+        return np.stack(list(kept.values()), axis=1) if kept else fixed_axis(len(axis))
 
     def _resolve_column(self, column: Axis) -> list[Axis]:
         if not self._expanded[column].any():
