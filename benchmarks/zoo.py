@@ -27,7 +27,8 @@ from pathlib import Path
 from typing import Any
 
 ENOUGH = 0.95
-SECONDS = 240
+SECONDS = 100
+"""After which a worker is stopped; models that both libraries finish take a third of that at most."""
 
 
 def main() -> None:

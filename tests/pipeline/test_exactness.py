@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sapwood.errors import CheckFailedError
 from sapwood.models import Plan, apply_plan
-from sapwood.pipeline import Target, prune
+from sapwood.pipeline import Target, prune, search
 
 sys.path.insert(0, str(Path(__file__).parent))
 from probes import PROBES, Net, conv, head, picture
@@ -160,3 +161,22 @@ def test_a_distance_that_cannot_be_told_is_none_and_can_be_saved() -> None:
     assert pruned.verification.passed
     assert pruned.verification.distance_from_dense is None
     assert "null" in json.dumps(dataclasses.asdict(pruned.verification), allow_nan=False)
+
+
+def test_outputs_that_do_not_follow_the_input_prove_nothing_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dead ReLU makes every output the last bias: equal, whatever was cut. The proof has to look again."""
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 1)).eval()
+    with torch.no_grad():
+        model[2].bias.fill_(-1e3)
+    inputs = torch.randn(1, 3, 8, 8)
+    assert 0.0 < prune(model, inputs, target=Target(sparsity=0.5)).verification.max_abs_error < 1e-12
+
+    def wrong(model: nn.Module, plan: Plan) -> nn.Module:
+        compact = apply_plan(model, plan)
+        with torch.no_grad():
+            next(compact.parameters()).mul_(1.5)
+        return compact
+
+    monkeypatch.setattr(search, "apply_plan", wrong)
+    with pytest.raises(CheckFailedError, match="differs from the masked one"):
+        prune(model, inputs, target=Target(sparsity=0.5))
