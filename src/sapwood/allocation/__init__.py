@@ -1,6 +1,47 @@
 """Allocation: how many channels each group keeps."""
 
+from sapwood.allocation.costs import CostState, CostTable, Extent, Term
+from sapwood.allocation.equal import equal_sets, equal_slices
 from sapwood.allocation.factors import held_groups
-from sapwood.allocation.uniform import uniform
+from sapwood.allocation.global_threshold import GlobalThreshold
+from sapwood.allocation.granularity import vector_step
+from sapwood.allocation.knapsack import Knapsack
+from sapwood.allocation.problem import (
+    ALLOCATORS,
+    Allocation,
+    Allocator,
+    Problem,
+    allowed_widths,
+    losses_from_scores,
+)
+from sapwood.allocation.separable import Choice, solve_separable
+from sapwood.allocation.uniform import Uniform, uniform
+from sapwood.allocation.work import KINDS, Work, channels_table, layer_work, params_table
 
-__all__ = ["held_groups", "uniform"]
+__all__ = [
+    "ALLOCATORS",
+    "KINDS",
+    "Allocation",
+    "Allocator",
+    "Choice",
+    "CostState",
+    "CostTable",
+    "Extent",
+    "GlobalThreshold",
+    "Knapsack",
+    "Problem",
+    "Term",
+    "Uniform",
+    "Work",
+    "allowed_widths",
+    "channels_table",
+    "equal_sets",
+    "equal_slices",
+    "held_groups",
+    "layer_work",
+    "losses_from_scores",
+    "params_table",
+    "solve_separable",
+    "uniform",
+    "vector_step",
+]

@@ -6,16 +6,40 @@ from typing import Annotated
 
 import typer
 
-from sapwood.cli.common import JsonOption, ModelArgument, NamesOption, WeightsOption, load_bundle
+from sapwood.cli import budget
+from sapwood.cli.common import JsonOption, ModelArgument, NamesOption, WeightsOption, load_bundle, progress_bar
 from sapwood.cli.shrink import IgnoreOption, LayersOption, OutOption, finish
 
 
 def prune(
     model: ModelArgument,
-    sparsity: Annotated[float, typer.Option("--sparsity", help="Fraction of the channels removed, in [0, 1).")],
+    sparsity: Annotated[
+        float | None, typer.Option("--sparsity", help="Fraction of the channels removed, in [0, 1).")
+    ] = None,
+    params: Annotated[float | None, typer.Option("--params", help="Fraction of the parameters kept.")] = None,
+    macs: Annotated[float | None, typer.Option("--macs", help="Fraction of the multiply-accumulates kept.")] = None,
+    latency: Annotated[
+        float | None, typer.Option("--latency", help="Measured latency kept, as a fraction of the dense model's.")
+    ] = None,
+    criterion: budget.CriterionOption = "l2",
+    allocator: budget.AllocatorOption = None,
+    data: budget.CalibrationDataOption = None,
+    split: budget.CalibrationSplitOption = "train",
+    num_pictures: budget.NumPicturesOption = 128,
+    labels: budget.LabelsOption = budget.Labels.data,
+    sensitivity: Annotated[
+        bool,
+        typer.Option("--sensitivity", help="Measure the loss of each group pruned alone, and share out by that."),
+    ] = False,
+    runtime: budget.RuntimeOption = "torch",
+    threads: budget.RuntimeThreadsOption = None,
+    batch: budget.BatchOption = None,
     ignore: IgnoreOption = None,
-    round_to: Annotated[int, typer.Option("--round-to", min=1, help="Multiple that each width should be of.")] = 1,
-    minimum: Annotated[int, typer.Option("--minimum", min=1, help="The fewest channels that stay in a group.")] = 1,
+    round_to: budget.RoundToOption = 1,
+    minimum: budget.MinimumOption = 1,
+    bounds: budget.BoundsOption = None,
+    equal: budget.EqualOption = None,
+    whole_heads: budget.WholeHeadsOption = False,
     weights: WeightsOption = None,
     names: NamesOption = None,
     out: OutOption = None,
@@ -24,22 +48,44 @@ def prune(
 ) -> None:
     """Removes channels, and everything that hangs on them; the result is proven equal to the masked network.
 
-    Outputs stay as they are. Of a Darknet network `-o` also gets `model.cfg` and `model.weights`.
+    Give one goal: --sparsity, --params, --macs or --latency. A latency is measured on --runtime, and the network is
+    corrected until the clock agrees within 5 %; exit code 1 if it does not. Outputs stay as they are. `-o` also gets
+    `report.html` and, of a Darknet network, `model.cfg` and `model.weights`.
 
-    Example: `sapwood prune yolov4-tiny.cfg --weights yolov4-tiny.weights --sparsity 0.5 --round-to 8 -o small`
+    Example: `sapwood prune yolov4-tiny.cfg --weights yolov4-tiny.weights --latency 0.5 --runtime onnxruntime -o small`
     """
     from sapwood import pipeline
 
-    target = pipeline.Target(sparsity=sparsity)
+    asked = budget.as_options({**locals(), "model": None, "out": None, "as_json": None, "layers": None})
+    asked = {name: value for name, value in asked.items() if name != "pipeline" and value not in ([], False)}
+    target = pipeline.Target(sparsity=sparsity, params=params, macs=macs, latency=latency)
+    limits = budget.make_limits(round_to, minimum, bounds, equal, whole_heads)
+    deployment = budget.make_deployment(runtime, threads, batch)
     bundle = load_bundle(model, weights, names)
     pipeline.check_inputs(bundle)
-    kept = pipeline.matching_tensors(bundle.model, ignore or ())
-    result = pipeline.shrink_describable(
-        bundle.model,
-        kept,
-        lambda held: pipeline.prune(
-            bundle.model, bundle.example_inputs, target=target, ignore=held, round_to=round_to, minimum=minimum
-        ),
-    )
-    options = {"sparsity": sparsity, "ignore": ignore or [], "round_to": round_to, "minimum": minimum}
-    finish("prune", bundle, result, options, out, layers=layers, as_json=as_json)
+    whole = pipeline.matching_tensors(bundle.model, ignore or ())
+    calibration = budget.make_calibration(bundle, data, split, num_pictures, labels)
+    curves = None
+    if sensitivity:
+        curves = budget.measure_sensitivity(
+            bundle, calibration, criterion, whole, whole_heads=whole_heads, quiet=as_json
+        )
+    with progress_bar("pruning", quiet=as_json or target.kind != "latency") as progress:
+        result = pipeline.shrink_describable(
+            bundle.model,
+            whole,
+            lambda held: pipeline.prune(
+                bundle.model,
+                bundle.example_inputs,
+                target=target,
+                criterion=criterion,
+                allocator=allocator,
+                calibration=calibration,
+                sensitivity=curves,
+                ignore=held,
+                limits=limits,
+                deployment=deployment,
+                progress=progress,
+            ),
+        )
+    finish("prune", bundle, result, asked, out, layers=layers, as_json=as_json, sensitivity=curves)

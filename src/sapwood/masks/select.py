@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -67,31 +67,20 @@ def keep_largest(scores: Tensor, count: int) -> Tensor:  # scores shape: (C,)
     return mask
 
 
-def removed_units(
-    units: Sequence[Sequence[int]],
-    scores: Sequence[Tensor],
-    sparsities: Mapping[int, float],
-    *,
-    round_to: int = 1,
-    minimum: int = 1,
-) -> Axis:
+def lowest_units(units: Sequence[Sequence[int]], scores: Sequence[Tensor], kept: Sequence[int]) -> Axis:
     """Picks the units that go: in each group those with the smallest scores.
 
     Args:
         units: The units of each group.
         scores: For each group one score a unit, larger is kept first.
-        sparsities: Position of a group -> fraction of its units that goes.
-        round_to: Multiple that each width should be of.
-        minimum: The fewest units that stay in a group.
+        kept: How many units of each group stay.
 
     Returns:
         The removed units of all groups, sorted, int64.
     """
     removed: list[int] = []
-    for number, (own, values) in enumerate(zip(units, scores, strict=True)):
-        if not sparsities[number]:
-            continue
-        count = num_kept(len(own), sparsities[number], round_to=round_to, minimum=minimum)
-        kept = keep_largest(values, count).tolist()
-        removed += [unit for unit, keep in zip(own, kept, strict=True) if not keep]
+    for own, values, count in zip(units, scores, kept, strict=True):
+        if count < len(own):
+            stays = keep_largest(values, count).tolist()
+            removed += [unit for unit, keep in zip(own, stays, strict=True) if not keep]
     return np.array(sorted(removed), dtype=np.int64)

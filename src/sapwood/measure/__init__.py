@@ -1,26 +1,38 @@
 """Size, work, latency and memory of a model, each figure with the conditions it holds under."""
 
 from sapwood.measure.calling import model_call
+from sapwood.measure.explain import LayerChange, dense_layers, explain
 from sapwood.measure.hardware import machine
 from sapwood.measure.latency import LatencyRow, LatencyTable, measure_latency
+from sapwood.measure.layer_latency import LatencyModel, LayerFit, Sample, fit_latency, sample_work
 from sapwood.measure.layers import ModelLayer, model_layers
 from sapwood.measure.macs import MacCount, count_macs
 from sapwood.measure.memory import peak_memory
 from sapwood.measure.size import count_buffers, count_nonzeros, count_params, file_size_bytes
+from sapwood.measure.width_samples import width_samples
 
 __all__ = [
+    "LatencyModel",
     "LatencyRow",
     "LatencyTable",
+    "LayerChange",
+    "LayerFit",
     "MacCount",
     "ModelLayer",
+    "Sample",
     "count_buffers",
     "count_macs",
     "count_nonzeros",
     "count_params",
+    "dense_layers",
+    "explain",
     "file_size_bytes",
+    "fit_latency",
     "machine",
     "measure_latency",
     "model_call",
     "model_layers",
     "peak_memory",
+    "sample_work",
+    "width_samples",
 ]

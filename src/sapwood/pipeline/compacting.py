@@ -22,6 +22,7 @@ from sapwood.graph import Analysis, Structure, build_groups, call_model, output_
 from sapwood.masks import remove_masks_
 from sapwood.models import Merge, Plan, apply_plan, copy_model
 from sapwood.ops import Axis
+from sapwood.pipeline.constraints import Constraints
 from sapwood.pipeline.search import TOLERANCE, Dense, Verification, rounds
 from sapwood.types import ExampleInputs
 
@@ -110,7 +111,7 @@ def compact(
         judged = error if exact else _error_of_cuts(dense, structure, analysis, realised)
         return Verification(error, "float64", judged <= TOLERANCE)
 
-    solution = rounds(dense, structure, select, ignore or {}, prove=prove)
+    solution = rounds(dense, structure, select, Constraints(ignore or {}), prove=prove)
     plan = replace(add_shifts(solution.realised.plan, folds, solution.realised.expectation), merges=merges)
     kept = name_kept(solution.analysis, found[-1], dict(dense.model.named_parameters()))
     return Compacted(apply_plan(plain, plan), plan, solution.verification, kept)

@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
-from sapwood.allocation import uniform
-from sapwood.criteria import norm_scores
+from sapwood.allocation import Allocation, CostTable, channels_table, layer_work, params_table
+from sapwood.calibration import Statistics, collect
+from sapwood.criteria import Criterion, ModelView, make_criterion
 from sapwood.errors import ConfigError
 from sapwood.graph import Analysis, Unpruned
-from sapwood.masks.select import removed_units
+from sapwood.measure import count_params
 from sapwood.models import Plan, apply_plan
+from sapwood.models.darknet import DarknetNetwork, grouped_routes
 from sapwood.ops import Axis
-from sapwood.pipeline.search import Dense, Verification, search
+from sapwood.pipeline.budgeting import Chooser
+from sapwood.pipeline.latency_target import LatencyOutcome, LatencyTarget
+from sapwood.pipeline.layer_samples import Bench
+from sapwood.pipeline.search import Planner, Solution, Verification
+from sapwood.pipeline.sensitivity import Sensitivity
+from sapwood.pipeline.targets import Deployment, Limits, Target
 from sapwood.types import ExampleInputs
+
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Target:
-    """What the pruned model should be: exactly one of the fields.
+class Calibration:
+    """What criteria that look at data are computed from.
 
     Attributes:
-        sparsity: Fraction of the channels removed, in [0, 1).
+        batches: Anything that ``loss`` understands, gone through more than once.
+        loss: The mean loss of a model on a batch; see :func:`sapwood.tasks.task_loss`.
     """
 
-    sparsity: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.sparsity is None:
-            raise ConfigError("Target() names no goal; expected sparsity=")
-        if not 0.0 <= self.sparsity < 1.0:
-            raise ConfigError(f"sparsity {self.sparsity}; expected a number in [0, 1)")
+    batches: Iterable[Any]
+    loss: Callable[[nn.Module, Any], Tensor]
 
 
 @dataclass(frozen=True)
@@ -44,12 +52,16 @@ class Pruned:
         plan: Which indices of which tensors stay: data, JSON, re-appliable.
         verification: Compact against masked.
         unpruned: What could not be pruned, each with its reason.
+        allocation: How many channels each group keeps, and what that costs by the allocator's reckoning.
+        latency: Of a latency target: what was measured; None otherwise.
     """
 
     model: nn.Module
     plan: Plan
     verification: Verification
     unpruned: tuple[Unpruned, ...]
+    allocation: Allocation | None = None
+    latency: LatencyOutcome | None = None
 
 
 def prune(
@@ -57,9 +69,14 @@ def prune(
     example_inputs: ExampleInputs,
     *,
     target: Target,
+    criterion: str | Criterion = "l2",
+    allocator: str | None = None,
+    calibration: Calibration | None = None,
+    sensitivity: Sensitivity | None = None,
     ignore: Mapping[str, str] | None = None,
-    round_to: int = 1,
-    minimum: int = 1,
+    limits: Limits | None = None,
+    deployment: Deployment | None = None,
+    progress: Progress | None = None,
 ) -> Pruned:
     """Removes channels of ``model``, with everything that hangs on them; ``model`` itself is not touched.
 
@@ -67,32 +84,129 @@ def prune(
         model: Any module.
         example_inputs: A tensor, a tuple of positional or a dict of keyword arguments.
         target: What to reach.
+        criterion: What a channel is worth: a name in :data:`sapwood.criteria.CRITERIA`, or one made with
+            :func:`sapwood.criteria.make_criterion`.
+        allocator: How the budget is shared out, a name in :data:`sapwood.allocation.ALLOCATORS`: ``"uniform"``,
+            ``"global"`` or ``"knapsack"``. The same fraction everywhere for a sparsity, the knapsack for any other
+            target, where None.
+        calibration: Batches and a loss, for criteria that look at data.
+        sensitivity: The measured loss of each group pruned alone; the knapsack's values instead of the criterion's.
         ignore: Tensors (``"name"``) or dimensions (``"name[0]"``) that must stay whole, with the reason.
-        round_to: Multiple that each width should be of.
-        minimum: The fewest channels that stay in a group.
+        limits: What widths may be.
+        deployment: Of a latency target: the runtime, threads and batch it is measured with.
+        progress: Called with (done, total) steps of what takes longest.
 
     Returns:
-        The smaller model with its plan and its verification.
+        The smaller model with its plan and its verification. Of a latency target ``latency.met`` tells whether the
+        clock agrees.
 
     Raises:
         CheckFailedError: If no compact model could be made that equals the masked one; nothing is returned then.
+        BudgetError: If no widths reach the target; the text says what can be reached.
+        ConfigError: If the criterion needs data and there is none, or an option names nothing.
     """
+    limits = limits or Limits()
+    chooser = Chooser(
+        score=scorer(model, criterion, calibration),
+        cost=_cost(target, count_params(model)),
+        allocator=allocator or ("uniform" if target.kind == "sparsity" else "knapsack"),
+        limits=limits,
+        routes=grouped_routes(model) if isinstance(model, DarknetNetwork) else {},
+        curves=None if sensitivity is None else sensitivity.curves(),
+        fine=target.kind != "latency",
+    )
+    planner = Planner(model, example_inputs, ignore or {})
+    if target.kind == "latency":
+        deployment = deployment or Deployment()
+        bench = Bench(with_batch(example_inputs, deployment.batch), deployment)
+        solution, allocation, outcome = LatencyTarget(planner, model, bench, chooser, target.value, progress).reach()
+        return _pruned(model, solution, allocation, outcome)
+    found: list[Allocation] = []
 
     def select(analysis: Analysis) -> Axis:
-        return _select(analysis, model, target, round_to, minimum)
+        if target.kind == "sparsity" and chooser.allocator == "uniform":
+            removed, allocation = chooser.choose_sparsity(analysis, target.value)
+        else:
+            fraction = 1.0 - target.value if target.kind == "sparsity" else target.value
+            removed, allocation = chooser.choose(analysis, fraction)
+        found.append(allocation)
+        return removed
 
-    solution = search(Dense(model, example_inputs), select, ignore or {})
+    return _pruned(model, planner.solve(select), found[-1] if found else None, None)
+
+
+def scorer(
+    model: nn.Module, criterion: str | Criterion, calibration: Calibration | None = None
+) -> Callable[[Analysis], list[Tensor]]:
+    """Returns what scores the channels of every group of ``model``; statistics are collected once, when first needed.
+
+    Args:
+        model: The dense model.
+        criterion: A name, or a criterion.
+        calibration: Batches and a loss.
+
+    Raises:
+        ConfigError: If the criterion needs data and there is none.
+    """
+    made = make_criterion(criterion) if isinstance(criterion, str) else criterion
+    if made.needs and calibration is None:
+        raise ConfigError(
+            f"criterion {criterion!r} needs {', '.join(sorted(made.needs))}; expected data to collect that on (--data, "
+            "or calibration=)"
+        )
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    kept: list[Statistics | None] = []
+
+    def score(analysis: Analysis) -> list[Tensor]:
+        if not kept:
+            kept.append(
+                None
+                if calibration is None or not made.needs
+                else collect(model, calibration.batches, calibration.loss, made.needs, analysis=analysis)
+            )
+        view = ModelView(parameters, kept[0], analysis)
+        return [made.group_scores(group, view) for group in analysis.groups]
+
+    return score
+
+
+def mean_loss(calibration: Calibration) -> Callable[[nn.Module], float]:
+    """Returns what measures the mean loss of a model on the calibration batches."""
+
+    def measure(model: nn.Module) -> float:
+        with torch.no_grad():
+            losses = [float(calibration.loss(model, batch)) for batch in calibration.batches]
+        return sum(losses) / len(losses)
+
+    return measure
+
+
+def _cost(target: Target, num_params: int) -> Callable[[Analysis, Mapping[int, str]], CostTable]:
+    """What a target budgets; latency is put in its place once it is measured."""
+    if target.kind == "params":
+        return lambda analysis, held: params_table(analysis, num_params, held)
+    if target.kind == "macs":
+        return lambda analysis, held: layer_work(analysis, held).table("macs", "MACs")
+    return channels_table
+
+
+def with_batch(inputs: ExampleInputs, batch: int | None) -> ExampleInputs:
+    """Example inputs with another batch size: the first example of every tensor, repeated."""
+    if batch is None:
+        return inputs
+
+    def repeated(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor) or not leaf.dim():
+            return leaf
+        return leaf[:1].expand(batch, *leaf.shape[1:]).contiguous()
+
+    return tree_map(repeated, inputs)  # type: ignore[no-any-return]
+
+
+def _pruned(
+    model: nn.Module, solution: Solution, allocation: Allocation | None, outcome: LatencyOutcome | None
+) -> Pruned:
     plan = solution.realised.plan
-    return Pruned(apply_plan(model, plan), plan, solution.verification, solution.analysis.unpruned)
-
-
-def _select(analysis: Analysis, dense: nn.Module, target: Target, round_to: int, minimum: int) -> Axis:
-    parameters = dict(dense.named_parameters())
-    sparsities = uniform(analysis, float(target.sparsity or 0.0))
-    return removed_units(
-        [group.units for group in analysis.groups],
-        [norm_scores(group, parameters) for group in analysis.groups],
-        sparsities,
-        round_to=round_to,
-        minimum=minimum,
-    )
+    with torch.no_grad():
+        small = apply_plan(model, plan)
+    return Pruned(small, plan, solution.verification, solution.analysis.unpruned, allocation, outcome)

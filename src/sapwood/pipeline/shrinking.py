@@ -10,12 +10,33 @@ from typing import Any
 
 from torch import nn
 
-from sapwood.errors import CfgError, ConfigError
-from sapwood.graph import ChannelGroup, build_groups, trace
-from sapwood.measure import ModelLayer, count_macs, count_params, file_size_bytes, model_layers
+from sapwood.allocation import layer_work
+from sapwood.errors import CfgError, ConfigError, MeasureError
+from sapwood.graph import Analysis, ChannelGroup, build_groups, trace
+from sapwood.measure import (
+    ModelLayer,
+    Sample,
+    count_macs,
+    count_params,
+    dense_layers,
+    file_size_bytes,
+    machine,
+    model_layers,
+    sample_work,
+)
 from sapwood.models import copy_model
 from sapwood.models.darknet import DarknetNetwork, compact_cfg, producers
+from sapwood.pipeline.layer_samples import Bench
+from sapwood.pipeline.pruning import with_batch
+from sapwood.pipeline.targets import Deployment
 from sapwood.types import ExampleInputs, ModelBundle
+
+SCHEMA = "sapwood.prune/1"
+"""Of the record of pruning and compacting."""
+
+INSPECT_ROUNDS = 30
+LAYERED = ("torch", "onnxruntime", "openvino")
+"""Runtimes that tell layers apart."""
 
 _ONE_DIMENSION = re.compile(r"(.*)(\[\d+\])")
 
@@ -39,7 +60,7 @@ def matching_tensors(model: nn.Module, patterns: Iterable[str]) -> dict[str, str
     Args:
         model: The model.
         patterns: Each a name of a parameter, of a module for all parameters in it, or of a dimension
-            (``"conv.weight[0]"``), with ``*`` and ``?`` as in a shell.
+            (``"conv.weight[0]"``), with ``*`` and ``?`` as in a shell; or ``type:Linear`` for all modules of a class.
 
     Returns:
         What :func:`sapwood.prune` takes as ``ignore``: tensor or dimension -> reason.
@@ -57,6 +78,8 @@ def matching_tensors(model: nn.Module, patterns: Iterable[str]) -> dict[str, str
         split = _ONE_DIMENSION.fullmatch(pattern)
         whole, dimension = (split[1], split[2]) if split else (pattern, "")
         own = [name for name in names if any(fnmatchcase(part, whole) for part in _paths(name))]
+        if whole.startswith("type:"):
+            own = _of_type(model, whole.removeprefix("type:"), names)
         if not own:
             raise ConfigError(f"--ignore {pattern!r} names nothing; expected a parameter or a module, as {names[0]!r}")
         own += [name.removesuffix("_orig") for name in own if name.endswith("_orig")]  # once its mask is permanent
@@ -98,21 +121,28 @@ def shrink_describable(model: nn.Module, ignore: Mapping[str, str], shrink: Call
             return result
 
 
-def inspect_model(bundle: ModelBundle) -> dict[str, Any]:
+def inspect_model(bundle: ModelBundle, deployment: Deployment | None = None) -> dict[str, Any]:
     """Tells what a model consists of, which channels hang together, and what cannot be pruned.
+
+    Args:
+        bundle: The model.
+        deployment: Where it is timed, layer by layer; nothing is timed if None.
 
     Returns:
         ``model``, ``params``, ``macs``, ``file_bytes``, ``uncounted`` (operators without a formula), and three lists:
         ``layers``, ``groups`` (each with its members, the dimensions that go together) and ``unpruned``. What only the
-        model's own code stands in the way of is found by pruning.
+        model's own code stands in the way of is found by pruning. With a deployment also ``latency``: ``total_ms``,
+        ``layers`` (each with ``layer``, ``before_ms`` and ``macs_before``, the slowest first) and ``conditions``.
 
     Raises:
         ConfigError: If the model came without example inputs.
+        MeasureError: If the runtime cannot tell layers apart.
     """
     check_inputs(bundle)
     figures, layers = _figures(bundle.model, bundle.example_inputs)
     analysis = build_groups(trace(copy_model(bundle.model).eval(), bundle.example_inputs))
-    return {
+    timed = {} if deployment is None else {"latency": _layer_latency(bundle, analysis, deployment)}
+    return timed | {
         "model": bundle.source.spec,
         **figures,
         "layers": [asdict(layer) for layer in layers],
@@ -130,14 +160,18 @@ def shrink_record(bundle: ModelBundle, result: Any, options: dict[str, Any]) -> 
         options: What was asked for.
 
     Returns:
-        ``model``, ``options``, ``before`` and ``after`` (``params``, ``macs``, ``file_bytes``), ``layers`` (name, kind,
-        shapes and work before and after), ``verification`` and ``unpruned``.
+        ``schema``, ``model``, ``options``, ``before`` and ``after`` (``params``, ``macs``, ``file_bytes``), ``layers``
+        (name, kind, shapes and work before and after), ``verification`` and ``unpruned``; of a latency target also
+        ``latency``, the fields of :class:`sapwood.pipeline.LatencyOutcome`.
     """
     before, dense_layers = _figures(bundle.model, bundle.example_inputs)
     after, layers = _figures(result.model, bundle.example_inputs)
     now = {layer.name: layer for layer in layers}
     unpruned = getattr(result, "unpruned", ()) or getattr(result, "kept", ())
-    return {
+    outcome = getattr(result, "latency", None)
+    latency = {} if outcome is None else {"latency": {**asdict(outcome), "met": outcome.met}}
+    return latency | {
+        "schema": SCHEMA,
         "model": bundle.source.spec,
         "options": options,
         "before": before,
@@ -156,6 +190,21 @@ def shrink_record(bundle: ModelBundle, result: Any, options: dict[str, Any]) -> 
     }
 
 
+def _layer_latency(bundle: ModelBundle, analysis: Analysis, deployment: Deployment) -> dict[str, Any]:
+    """What each layer of a model takes on the runtime it will run on."""
+    bench = Bench(with_batch(bundle.example_inputs, deployment.batch), deployment)
+    times = bench.layer_times(bundle.model, INSPECT_ROUNDS)
+    if times is None:
+        raise MeasureError(f"{deployment.runtime} cannot tell layers apart; expected one of {', '.join(LAYERED)}")
+    sizes = [group.num_channels for group in analysis.groups]
+    sample = Sample(times, sample_work(layer_work(analysis), sizes))
+    return {
+        "total_ms": sample.total_ms,
+        "layers": [asdict(layer) for layer in dense_layers(sample)],
+        "conditions": {**machine(), "runtime": deployment.runtime, "threads": deployment.num_threads},
+    }
+
+
 def _figures(model: nn.Module, inputs: ExampleInputs) -> tuple[dict[str, Any], tuple[ModelLayer, ...]]:
     macs = count_macs(model, inputs)
     figures = {
@@ -170,6 +219,12 @@ def _figures(model: nn.Module, inputs: ExampleInputs) -> tuple[dict[str, Any], t
 def _group(group: ChannelGroup) -> dict[str, Any]:
     members = list(dict.fromkeys(f"{member.tensor}[{member.dim}]" for member in group.members))
     return {"name": group.name, "channels": group.num_channels, "members": members}
+
+
+def _of_type(model: nn.Module, pattern: str, names: Iterable[str]) -> list[str]:
+    """The parameters that belong to modules of a class."""
+    modules = {name for name, module in model.named_modules() if fnmatchcase(type(module).__name__, pattern)}
+    return [name for name in names if name.rpartition(".")[0] in modules]
 
 
 def _paths(name: str) -> list[str]:

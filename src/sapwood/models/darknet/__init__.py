@@ -6,7 +6,7 @@ from sapwood.models.darknet.cfg import Cfg, Section, parse_cfg, write_cfg
 from sapwood.models.darknet.header import Header
 from sapwood.models.darknet.network import DarknetNetwork, LayerRow
 from sapwood.models.darknet.weights import ReadResult, read_weights, write_weights
-from sapwood.models.darknet.widths import compact_cfg, producers, refit_
+from sapwood.models.darknet.widths import compact_cfg, grouped_routes, producers, refit_
 
 __all__ = [
     "Cfg",
@@ -16,6 +16,7 @@ __all__ = [
     "ReadResult",
     "Section",
     "compact_cfg",
+    "grouped_routes",
     "parse_cfg",
     "producers",
     "read_weights",

@@ -82,6 +82,15 @@ def producers(network: DarknetNetwork, layer: int) -> tuple[str, ...]:
     return tuple(found)
 
 
+def grouped_routes(network: DarknetNetwork) -> dict[str, int]:
+    """Returns the layers that take one of several equal parts of what they read, each with the number of parts."""
+    return {
+        f"layers.{index}": section.integer("groups", 1)
+        for index, section in enumerate(network.cfg.layers)
+        if section.name == "route" and section.integer("groups", 1) > 1
+    }
+
+
 def _widths(layer: nn.Module) -> Iterator[tuple[str, int, int]]:
     """The options of a section that name widths: key, value now, value where the key is absent."""
     if isinstance(layer, ConvolutionalLayer):

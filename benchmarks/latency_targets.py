@@ -1,0 +1,133 @@
+"""Whether a latency target is met: models x targets x runtimes, each result measured again in a process of its own.
+
+    python benchmarks/latency_targets.py --data ../shared/data --out latency_targets.json
+
+Every model is pruned with `Target(latency=...)`, with no data (criterion `l2`): this asks about the clock, not about
+accuracy. The pruned model is saved; then a fresh process loads it and the dense one and measures their ratio again in
+interleaved rounds. A case counts as met when that ratio is within 5 % of the target.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import sapwood
+from sapwood.errors import BudgetError
+from sapwood.pipeline import Deployment, with_batch
+from sapwood.runtime import RUNTIMES
+
+TARGETS = (0.75, 0.5, 0.33)
+MODELS = {
+    "yolov3-tiny": ("{data}/detectors/yolov3-tiny.cfg", "{data}/detectors/yolov3-tiny.weights"),
+    "yolo-fastest-1.1-xl": ("{data}/detectors/yolo-fastest-1.1-xl.cfg", "{data}/detectors/yolo-fastest-1.1-xl.weights"),
+    "yolov4-tiny, digits": ("builtin:digits", None),
+    "ResNet-50": ("torchvision:resnet50", None),
+    "MobileNetV2": ("torchvision:mobilenet_v2", None),
+    "ViT-tiny": ("timm:vit_tiny_patch16_224", None),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="../shared/data", help="Folder with detectors/")
+    parser.add_argument("--out", default="latency_targets.json")
+    parser.add_argument("--models", nargs="*", default=list(MODELS))
+    parser.add_argument("--runtimes", nargs="*", default=["onnxruntime", "torch"])
+    parser.add_argument("--targets", nargs="*", type=float, default=list(TARGETS))
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--again", nargs=4, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.again:
+        print(json.dumps(measured_again(*options.again, options.threads)))
+        return
+    rows = []
+    for runtime in options.runtimes:
+        for name in options.models:
+            for target in options.targets:
+                row = case(name, runtime, target, options.data, options.threads)
+                rows.append(row)
+                print(line(row), flush=True)
+                Path(options.out).write_text(json.dumps(rows, indent=1))
+        own = [row for row in rows if row["runtime"] == runtime]
+        print(f"{runtime}: {sum(row['met'] for row in own)} of {len(own)} within 5 % of the target", flush=True)
+
+
+def loaded(name: str, data: str) -> Any:
+    spec, weights = MODELS[name]
+    return sapwood.load_model(spec.format(data=data), weights=weights and weights.format(data=data))
+
+
+def case(name: str, runtime: str, target: float, data: str, threads: int | None) -> dict[str, Any]:
+    """Prunes a model and has it measured again."""
+    bundle = loaded(name, data)
+    start = time.perf_counter()
+    row: dict[str, Any] = {"model": name, "runtime": runtime, "target": target, "met": False}
+    try:
+        pruned = sapwood.prune(
+            bundle.model,
+            bundle.example_inputs,
+            target=sapwood.Target(latency=target),
+            deployment=Deployment(runtime, threads),
+        )
+    except BudgetError as error:
+        return {**row, "error": str(error), "seconds": time.perf_counter() - start}
+    outcome = pruned.latency
+    assert outcome is not None
+    row |= {
+        "seconds": time.perf_counter() - start,
+        "while_pruning": outcome.ratio,
+        "attempts": [(one.predicted, one.measured) for one in outcome.attempts],
+        "dense_ms": outcome.dense_ms,
+        "fit_error": outcome.fit_error,
+        "macs": sapwood.count_macs(pruned.model, bundle.example_inputs).total
+        / sapwood.count_macs(bundle.model, bundle.example_inputs).total,
+        "verified": pruned.verification.passed,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        sapwood.save(pruned, folder, source=bundle)
+        command = [sys.executable, "-W", "ignore", __file__, "--again", name, data, folder, runtime]
+        if threads:
+            command += ["--threads", str(threads)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+    row |= json.loads(done.stdout.splitlines()[-1])
+    row["met"] = abs(row["ratio"] / target - 1.0) <= 0.05
+    return row
+
+
+def measured_again(name: str, data: str, folder: str, runtime: str, threads: int | None) -> dict[str, Any]:
+    """The ratio of a saved model to the dense one."""
+    bundle, small = loaded(name, data), sapwood.load_model(folder)
+    deployment = Deployment(runtime, threads)
+    inputs = with_batch(bundle.example_inputs, deployment.batch)
+    sessions = {
+        key: RUNTIMES[runtime]().load(model, inputs, threads=deployment.num_threads)
+        for key, model in (("dense", bundle.model), ("pruned", small.model))
+    }
+    table = sapwood.measure_latency(
+        sessions, baseline="dense", rounds=300, seconds=8.0, threads=deployment.num_threads
+    )
+    row = table["pruned"]
+    return {"ratio": row.ratio, "q1": row.ratio_q1, "q3": row.ratio_q3, "dense_ms": table["dense"].median_ms}
+
+
+def line(row: dict[str, Any]) -> str:
+    head = f"{row['model']:20} {row['runtime']:12} target {row['target']:.2f}"
+    if "error" in row:
+        return f"{head}  {row['error']}"
+    return (
+        f"{head}  measured {row['ratio']:.3f} ({row['q1']:.3f} to {row['q3']:.3f})  "
+        f"{'met' if row['met'] else 'MISSED'}  while pruning {row['while_pruning']:.3f}, {len(row['attempts'])} attempts, "
+        f"first predicted {row['attempts'][0][0]:.3f} -> {row['attempts'][0][1]:.3f}; MACs {row['macs']:.3f}; "
+        f"dense {row['dense_ms']:.1f} ms; {row['seconds']:.0f} s"
+    )
+
+
+if __name__ == "__main__":
+    main()

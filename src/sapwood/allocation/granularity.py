@@ -1,0 +1,19 @@
+"""Numbers of channels that vector kernels like."""
+
+from __future__ import annotations
+
+VECTOR = 8
+"""Runtimes keep maps in blocks of 8 or 16 channels; a width that is no multiple of it costs padding, or another layout."""
+
+
+def vector_step(num_channels: int) -> int:
+    """The multiple that widths of a group should be of: finer for narrow groups, which would have no choice otherwise.
+
+    Examples:
+        >>> [vector_step(count) for count in (512, 16, 12, 8, 5)]
+        [8, 8, 4, 4, 2]
+    """
+    step = VECTOR
+    while step > 1 and num_channels < 2 * step:
+        step //= 2
+    return max(step, 1)

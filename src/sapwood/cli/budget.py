@@ -1,0 +1,166 @@
+"""Options of the verbs that choose channels: the target, what widths may be, what scores them, where it will run."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sapwood.cli.common import OnBad, open_data, progress_bar
+from sapwood.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sapwood.pipeline import Calibration, Deployment, Limits, Sensitivity
+    from sapwood.types import ModelBundle
+
+
+class Labels(str, Enum):
+    """Where the calibration loss takes its labels from."""
+
+    data = "data"
+    own = "own"
+
+
+CriterionOption = Annotated[
+    str,
+    typer.Option(
+        "--criterion",
+        help="What a channel is worth: `l1`, `l2`, `random`, `lamp`, `fpgm`, `bn_scale`; with `--data` also `taylor`, "
+        "`taylor_activation`, `fisher`, `fisher_activation`, `activation_mean`, `apoz`, `wanda`, `movement`.",
+    ),
+]
+AllocatorOption = Annotated[
+    str | None,
+    typer.Option(
+        "--allocator",
+        help="How the budget is shared out: `uniform`, `global` (one threshold) or `knapsack`. By default `uniform` for "
+        "--sparsity and `knapsack` for everything else.",
+    ),
+]
+CalibrationDataOption = Annotated[
+    Path | None, typer.Option("--data", help="Pictures for criteria that look at data; see `sapwood eval`.")
+]
+CalibrationSplitOption = Annotated[str, typer.Option("--split", help="Which part of the data set.")]
+NumPicturesOption = Annotated[int, typer.Option("--num-pictures", min=1, help="Pictures that are looked at.")]
+LabelsOption = Annotated[
+    Labels, typer.Option("--labels", help="`data`: the data set's; `own`: none, what the model itself finds.")
+]
+RuntimeOption = Annotated[
+    str,
+    typer.Option(
+        "--runtime", help="Where latency is measured: `torch`, `torch-compile`, `onnxruntime` or `openvino`."
+    ),
+]
+BatchOption = Annotated[int | None, typer.Option("--batch", min=1, help="Examples a call while timing.")]
+RuntimeThreadsOption = Annotated[
+    int | None, typer.Option("--threads", min=1, help="Threads the runtime may use; all cores if not given.")
+]
+BoundsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--bounds",
+        metavar="GLOB=LOW:HIGH",
+        help="Smallest and largest fraction of a layer's channels that stay, as `layers.3=0.5:1`; may be repeated.",
+    ),
+]
+EqualOption = Annotated[
+    list[str] | None,
+    typer.Option("--equal", metavar="A,B", help="Layers that keep equal numbers of channels; may be repeated."),
+]
+WholeHeadsOption = Annotated[
+    bool, typer.Option("--whole-heads", help="Attention loses whole heads instead of narrowing each.")
+]
+RoundToOption = Annotated[
+    int,
+    typer.Option(
+        "--round-to", min=1, help="Multiple that each width should be of; 1 lets a latency target choose by itself."
+    ),
+]
+MinimumOption = Annotated[int, typer.Option("--minimum", min=1, help="The fewest channels that stay in a group.")]
+
+
+def make_limits(
+    round_to: int, minimum: int, bounds: list[str] | None, equal: list[str] | None, whole_heads: bool
+) -> Limits:
+    """What the options say about widths."""
+    from sapwood.pipeline import Limits
+
+    found = dict(_bound(text) for text in bounds or ())
+    sets = tuple(tuple(part.strip() for part in text.split(",")) for text in equal or ())
+    for names, text in zip(sets, equal or (), strict=True):
+        if len(names) < 2 or not all(names):
+            raise ConfigError(f"--equal {text!r}; expected two or more layers with commas between them")
+    return Limits(round_to=round_to, minimum=minimum, bounds=found, equal=sets, whole_heads=whole_heads)
+
+
+def make_calibration(
+    bundle: ModelBundle, data: Path | None, split: str, num_pictures: int, labels: Labels
+) -> Calibration | None:
+    """Reads the pictures that criteria look at; None without ``--data``."""
+    if data is None:
+        return None
+    from sapwood.pipeline import Calibration
+    from sapwood.tasks import calibration_batches, task_loss
+
+    dataset = open_data(bundle, str(data), split, OnBad.error)
+    batches = list(calibration_batches(bundle, dataset, num_pictures=num_pictures))
+    return Calibration(batches, task_loss(bundle, labels.value))
+
+
+def measure_sensitivity(
+    bundle: ModelBundle,
+    calibration: Calibration | None,
+    criterion: str,
+    kept_whole: dict[str, str],
+    *,
+    whole_heads: bool,
+    quiet: bool,
+) -> Sensitivity:
+    """Prunes every group alone and measures the loss on the calibration pictures."""
+    from sapwood import pipeline
+
+    if calibration is None:
+        raise ConfigError("--sensitivity measures the loss when each group is pruned alone; expected --data")
+    with progress_bar("sensitivity", quiet=quiet) as progress:
+        return pipeline.sensitivity(
+            bundle.model,
+            bundle.example_inputs,
+            pipeline.mean_loss(calibration),
+            score=pipeline.scorer(bundle.model, criterion, calibration),
+            ignore=kept_whole,
+            whole_heads=whole_heads,
+            progress=progress,
+        )
+
+
+def make_deployment(runtime: str, threads: int | None, batch: int | None) -> Deployment:
+    """Where the model will run.
+
+    Raises:
+        ConfigError: If there is no such runtime.
+    """
+    from sapwood.pipeline import Deployment
+    from sapwood.runtime import RUNTIMES
+
+    RUNTIMES[runtime]
+    return Deployment(runtime, threads, batch)
+
+
+def as_options(values: dict[str, Any]) -> dict[str, Any]:
+    """Options for a record: plain values, those that were not given left out."""
+    return {
+        name: value.value if isinstance(value, Enum) else str(value) if isinstance(value, Path) else value
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def _bound(text: str) -> tuple[str, tuple[float, float]]:
+    name, _, numbers = text.rpartition("=")
+    low, _, high = numbers.partition(":")
+    try:
+        return name, (float(low), float(high))
+    except ValueError:
+        raise ConfigError(f"--bounds {text!r}; expected GLOB=LOW:HIGH, as layers.3=0.5:1") from None

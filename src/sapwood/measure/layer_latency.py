@@ -1,0 +1,170 @@
+"""The latency of each layer as a function of its work, fitted to runs of a network at several widths."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy.optimize import nnls
+
+from sapwood.allocation.costs import CostTable, Term
+from sapwood.allocation.work import KINDS, Work
+from sapwood.errors import MeasureError
+
+STEPS = (1, 8, 16)
+"""Multiples in which a runtime may count channels: vector kernels work on 8 or 16 at a time."""
+
+MIN_SAMPLES = 5
+"""Runs at different widths below which four figures a layer are not told apart."""
+
+LIKELY_NOISE = 0.1
+"""A layer's times are weighed by one over (themselves + this share of its longest): short times are noisier."""
+
+Rows = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One run of the network at some widths.
+
+    Attributes:
+        layer_ms: Time of each layer (module path), exclusive of layers in it; ``"(runtime)"`` and ``"(overhead)"`` are
+            what belongs to none.
+        work: For each of :data:`STEPS` the work of each layer in the order of ``KINDS``, channels counted in it.
+    """
+
+    layer_ms: Mapping[str, float]
+    work: Mapping[int, Mapping[str, tuple[float, ...]]]
+
+    @property
+    def total_ms(self) -> float:
+        """The time of the run."""
+        return sum(self.layer_ms.values())
+
+
+@dataclass(frozen=True)
+class LayerFit:
+    """What a layer's time is made of.
+
+    Attributes:
+        fixed_ms: Time whatever its width: the cost of calling it, and of all that no pruned channel touches.
+        ms_per: Time a unit of work, in the order of ``KINDS``.
+    """
+
+    fixed_ms: float
+    ms_per: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class LatencyModel:
+    """Predicts the time of a network from the widths of its channel groups.
+
+    Attributes:
+        step: Multiple in which the runtime counts channels, as fitted.
+        layers: The fit of each layer.
+        error: Median over the samples of |predicted - measured| / measured, for the whole network.
+        worst: The largest of them.
+    """
+
+    step: int
+    layers: Mapping[str, LayerFit]
+    error: float
+    worst: float
+
+    def table(self, work: Work) -> CostTable:
+        """The cost in milliseconds of a network with this work."""
+        found: list[Term] = []
+        fixed = 0.0
+        known = set(work.layers)
+        for name, fit in self.layers.items():
+            fixed += fit.fixed_ms
+            for kind, rate in zip(KINDS, fit.ms_per, strict=True):
+                if rate:
+                    own = [term for term in work.terms[kind] if term.layer == name or name not in known]
+                    found += [replace(term, layer=name, factor=term.factor * rate) for term in own]
+        return CostTable("ms", tuple(_stepped(term, self.step) for term in found), fixed)
+
+    def predicted_ms(self, sample: Sample) -> dict[str, float]:
+        """The time of each layer at the widths of a sample."""
+        work = sample.work[self.step]
+        everything = _everything(work)
+        return {name: _at(fit, work.get(name, everything)) for name, fit in self.layers.items()}
+
+
+def sample_work(work: Work, kept: Sequence[int]) -> dict[int, dict[str, tuple[float, ...]]]:
+    """The work of each layer at some widths, for each of :data:`STEPS`.
+
+    Args:
+        work: Of the network.
+        kept: Channels that each group keeps.
+    """
+    widths = np.asarray(kept, dtype=np.int64)
+    found = {}
+    for step in STEPS:
+        by_kind = [
+            CostTable(kind, tuple(_stepped(term, step) for term in work.terms[kind])).by_layer(widths)
+            for kind in KINDS
+        ]
+        found[step] = {layer: tuple(one.get(layer, 0.0) for one in by_kind) for layer in work.layers}
+    return found
+
+
+def fit_latency(samples: Sequence[Sample]) -> LatencyModel:
+    r"""Fits the time of every layer to its work.
+
+    .. math:: t = a + b_1 \, \mathrm{macs} + b_2 \, \mathrm{reads} + b_3 \, \mathrm{writes}, \quad a, b_i \ge 0
+
+    The multiple in which channels count is the one of :data:`STEPS` under which the times are fitted best.
+
+    Args:
+        samples: Runs at different widths, the unpruned network among them.
+
+    Raises:
+        MeasureError: If there are fewer than :data:`MIN_SAMPLES`.
+    """
+    if len(samples) < MIN_SAMPLES:
+        raise MeasureError(f"{len(samples)} runs at different widths; expected at least {MIN_SAMPLES}")
+    names = list(dict.fromkeys(name for sample in samples for name in sample.layer_ms))
+    best: tuple[float, int, dict[str, LayerFit]] | None = None
+    for step in STEPS:
+        fits = {}
+        misfit = 0.0
+        for name in names:
+            fits[name], error = _fit_layer(name, samples, step)
+            misfit += error
+        if best is None or misfit < best[0]:
+            best = (misfit, step, fits)
+    assert best is not None
+    model = LatencyModel(best[1], best[2], 0.0, 0.0)
+    errors = [abs(sum(model.predicted_ms(one).values()) / one.total_ms - 1.0) for one in samples]
+    return replace(model, error=float(np.median(errors)), worst=max(errors))
+
+
+def _fit_layer(name: str, samples: Sequence[Sample], step: int) -> tuple[LayerFit, float]:
+    """The fit of one layer, and the sum of its errors in milliseconds."""
+    times = np.array([sample.layer_ms.get(name, 0.0) for sample in samples])
+    rows = np.array([sample.work[step].get(name) or _everything(sample.work[step]) for sample in samples])
+    largest = rows.max(axis=0)
+    used = (largest > 0) & (np.ptp(rows, axis=0) > 0)
+    columns = np.concatenate([np.ones((len(samples), 1)), rows[:, used] / largest[used]], axis=1)
+    weights = 1.0 / (times + LIKELY_NOISE * times.max() + 1e-9)
+    found, _ = nnls(columns * weights[:, None], times * weights)
+    rates = np.zeros(len(KINDS))
+    rates[used] = found[1:] / largest[used]
+    error = float(np.abs(columns @ found - times).sum())
+    return LayerFit(float(found[0]), tuple(rates.tolist())), error
+
+
+def _everything(work: Mapping[str, tuple[float, ...]]) -> tuple[float, ...]:
+    """The work of the whole network: what the time of no layer in particular may follow."""
+    return tuple(np.sum(list(work.values()), axis=0).tolist())
+
+
+def _at(fit: LayerFit, work: Sequence[float]) -> float:
+    return fit.fixed_ms + sum(rate * amount for rate, amount in zip(fit.ms_per, work, strict=True))
+
+
+def _stepped(term: Term, step: int) -> Term:
+    return replace(term, extents=tuple(replace(extent, step=step) for extent in term.extents))

@@ -1,0 +1,208 @@
+"""From groups, scores and a budget to what goes: the problem that an allocator solves, and its answer as units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TypeAlias
+
+import numpy as np
+from torch import Tensor
+
+from sapwood.allocation import (
+    ALLOCATORS,
+    Allocation,
+    CostTable,
+    Problem,
+    allowed_widths,
+    equal_sets,
+    equal_slices,
+    held_groups,
+    losses_from_scores,
+    vector_step,
+)
+from sapwood.errors import ConfigError
+from sapwood.graph import Analysis, ChannelGroup
+from sapwood.masks.select import lowest_units, num_kept
+from sapwood.ops import Axis
+from sapwood.pipeline.targets import Limits
+
+Score: TypeAlias = Callable[[Analysis], Sequence[Tensor]]
+"""One score a channel for each group, larger is kept first; sums of them compare between groups."""
+
+Cost: TypeAlias = Callable[[Analysis, Mapping[int, str]], CostTable]
+"""The cost of a network with these groups, of which some are held whole."""
+
+Curve: TypeAlias = tuple[Sequence[float], Sequence[float]]
+"""Fractions kept, ascending, and the loss when a group alone is pruned to each."""
+
+
+@dataclass(frozen=True)
+class Chooser:
+    """How many channels each group keeps, and which.
+
+    Attributes:
+        score: Scores channels.
+        cost: What is budgeted.
+        allocator: A name in :data:`sapwood.allocation.ALLOCATORS`.
+        limits: What widths may be.
+        routes: Names of the Darknet routes that take one of several equal parts, each with the number of parts.
+        curves: Measured loss by group name (:class:`~sapwood.graph.ChannelGroup`), used instead of scores where there.
+        fine: Any number of channels will do; otherwise, unless the limits say what widths are multiples of, only numbers
+            that vector kernels like (:func:`sapwood.allocation.vector_step`).
+    """
+
+    score: Score
+    cost: Cost
+    allocator: str
+    limits: Limits
+    routes: Mapping[str, int]
+    curves: Mapping[str, Curve] | None = None
+    fine: bool = True
+
+    def choose(self, analysis: Analysis, fraction: float) -> tuple[Axis, Allocation]:
+        """Picks the units that go.
+
+        Args:
+            analysis: The groups.
+            fraction: The cost that may stay, as a fraction of the dense model's.
+
+        Raises:
+            BudgetError: If no widths are that cheap.
+        """
+        scores = self.score(analysis)
+        problem = self.problem(analysis, scores)
+        dense = problem.cost.total(np.asarray(problem.num_channels, dtype=np.int64))
+        allocation = ALLOCATORS[self.allocator]()(problem, fraction * dense)
+        return self.removed(analysis, scores, allocation.kept), allocation
+
+    def choose_sparsity(self, analysis: Analysis, sparsity: float) -> tuple[Axis, Allocation]:
+        """Picks the units that go where every group loses the same fraction of its channels."""
+        scores = self.score(analysis)
+        problem = self.problem(analysis, scores)
+        kept = []
+        for count, widths in zip(problem.num_channels, problem.widths, strict=True):
+            wanted = num_kept(count, sparsity, round_to=self.limits.round_to, minimum=self.limits.minimum)
+            kept.append(int(np.clip(wanted, widths[0], widths[-1])))
+        loss = sum(
+            float(np.interp(wanted, widths, losses))
+            for wanted, widths, losses in zip(kept, problem.widths, problem.losses, strict=True)
+        )
+        cost = problem.cost.total(np.asarray(kept, dtype=np.int64))
+        return self.removed(analysis, scores, kept), Allocation(tuple(kept), loss, cost, 0.0)
+
+    def removed(self, analysis: Analysis, scores: Sequence[Tensor], kept: Sequence[int]) -> Axis:
+        """The units with the lowest scores, where each group keeps so many."""
+        return lowest_units([group.units for group in analysis.groups], scores, kept)
+
+    def problem(self, analysis: Analysis, scores: Sequence[Tensor]) -> Problem:
+        """What the allocator gets."""
+        held = held_groups(analysis, whole_heads=self.limits.whole_heads)
+        equal = [*equal_sets(analysis, cuts(analysis, self.routes)), *self._asked_equal(analysis)]
+        widths = self._widths(analysis, held)
+        values = [one.double().numpy() for one in scores]
+        losses = [
+            self._losses(group, own, allowed) for group, own, allowed in zip(analysis.groups, values, widths, strict=True)
+        ]
+        return Problem(
+            names=tuple(group.name for group in analysis.groups),
+            num_channels=tuple(group.num_channels for group in analysis.groups),
+            widths=tuple(widths),
+            losses=tuple(losses),
+            cost=self.cost(analysis, held),
+            equal=_disjoint(equal),
+            scores=tuple(values),
+        )
+
+    def _losses(self, group: ChannelGroup, scores: np.ndarray, widths: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        curve = (self.curves or {}).get(group.name)
+        if curve is None:
+            return losses_from_scores(scores, widths)
+        return np.interp(widths / group.num_channels, *curve)
+
+    def _widths(self, analysis: Analysis, held: Mapping[int, str]) -> list[np.ndarray]:  # type: ignore[type-arg]
+        bounds = self._bounds(analysis)
+        found = []
+        for number, group in enumerate(analysis.groups):
+            count = group.num_channels
+            low, high = bounds.get(number, (0.0, 1.0))
+            if number in held:
+                found.append(np.array([count], dtype=np.int64))
+                continue
+            found.append(
+                allowed_widths(
+                    count,
+                    round_to=self.limits.round_to if self.fine or self.limits.round_to > 1 else vector_step(count),
+                    minimum=self.limits.minimum,
+                    lower=max(1, int(np.ceil(low * count))),
+                    upper=max(1, int(high * count)),
+                )
+            )
+        return found
+
+    def _bounds(self, analysis: Analysis) -> dict[int, tuple[float, float]]:
+        found: dict[int, tuple[float, float]] = {}
+        for pattern, (low, high) in self.limits.bounds.items():
+            for number in matching_groups(analysis, pattern, "bounds"):
+                lowest, highest = found.get(number, (0.0, 1.0))
+                found[number] = (max(low, lowest), min(high, highest))
+        return found
+
+    def _asked_equal(self, analysis: Analysis) -> Iterator[tuple[int, ...]]:
+        for patterns in self.limits.equal:
+            numbers = [number for pattern in patterns for number in matching_groups(analysis, pattern, "equal")]
+            yield tuple(sorted(set(numbers)))
+
+
+def matching_groups(analysis: Analysis, pattern: str, what: str) -> tuple[int, ...]:
+    """The groups of the output channels that a pattern names.
+
+    Args:
+        analysis: The groups.
+        pattern: A layer, a parameter or a dimension, with ``*`` and ``?`` as in a shell.
+        what: What the pattern is for, for the message.
+
+    Raises:
+        ConfigError: If it names none.
+    """
+    found = []
+    for number, group in enumerate(analysis.groups):
+        for member in group.members:
+            names = [f"{member.tensor}[{member.dim}]"]
+            if member.dim == 0:
+                names += [member.tensor, member.tensor.rpartition(".")[0]]
+            if any(fnmatchcase(name, pattern) for name in names):
+                found.append(number)
+                break
+    if not found:
+        example = analysis.groups[0].name if analysis.groups else "none, for no channel can go"
+        raise ConfigError(f"{what} {pattern!r} names no channels that can go; expected a layer or a dimension, as {example}")
+    return tuple(found)
+
+
+def cuts(analysis: Analysis, routes: Mapping[str, int]) -> Iterator[Sequence[Axis]]:
+    """The axes of the parts of every cut at equal distances: those of the code, and those a ``.cfg`` can only say so."""
+    for cut in analysis.equal_parts:
+        yield cut.parts
+    for call in analysis.graph.calls:
+        if call.name == "aten.slice":
+            parts = next((count for name, count in routes.items() if call.module.startswith(f"{name}.")), 0)
+            axis = analysis.context.axes(call.args[0])[int(call.args[1])]
+            if parts and len(axis) % parts == 0:
+                yield equal_slices(axis, parts)
+
+
+def _disjoint(sets: Sequence[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
+    """Sets that share a member become one."""
+    found: list[set[int]] = []
+    for numbers in sets:
+        joined = set(numbers)
+        rest = []
+        for other in found:
+            if other & joined:
+                joined |= other
+            else:
+                rest.append(other)
+        found = [*rest, joined]
+    return tuple(tuple(sorted(numbers)) for numbers in found if len(numbers) > 1)

@@ -1,0 +1,307 @@
+"""A latency target: measure, solve, prune, measure, correct, and solve again until the clock agrees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from sapwood.allocation import Allocation, Work, held_groups, layer_work
+from sapwood.errors import BudgetError
+from sapwood.graph import Analysis
+from sapwood.measure import (
+    LatencyModel,
+    LatencyRow,
+    LatencyTable,
+    LayerChange,
+    Sample,
+    explain,
+    fit_latency,
+    measure_latency,
+    sample_work,
+)
+from sapwood.models import apply_plan
+from sapwood.ops import Axis
+from sapwood.pipeline.budgeting import Chooser
+from sapwood.pipeline.layer_samples import Bench, layer_samples
+from sapwood.pipeline.search import Planner, Solution, unproven
+from sapwood.runtime import Session
+
+TOLERANCE = 0.05
+"""How far the measured ratio may be from the target, as a fraction of it."""
+
+CLOSE_ENOUGH = 0.02
+"""When to stop trying: closer than this the clock's own spread decides."""
+
+MAX_ATTEMPTS = 8
+ROUNDS = 200
+SECONDS = 4.0
+"""Of measuring one attempt against the dense model: so many rounds or so much time, whichever is less."""
+
+LOWEST = 1e-6
+"""A fraction of the cost that no network reaches."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One network that was made and measured: ratios to the dense network's latency."""
+
+    predicted: float
+    measured: float
+
+
+@dataclass(frozen=True)
+class LatencyOutcome:
+    """How a latency target was met.
+
+    Attributes:
+        target: The ratio asked for.
+        ratio: The ratio measured, round by round (median), with its quartiles.
+        ratio_q1: Lower quartile.
+        ratio_q3: Upper quartile.
+        predicted: What the fitted times had promised for this network.
+        dense_ms: Median latency of the dense network.
+        pruned_ms: Median latency of the pruned one.
+        attempts: All that was tried, in order; the best one was taken.
+        fit_error: Median error of the fitted times on whole networks of other widths.
+        layers: Where the time went, before and after, and why; empty where the runtime cannot tell.
+        conditions: Runtime, threads, batch, machine.
+    """
+
+    target: float
+    ratio: float
+    ratio_q1: float
+    ratio_q3: float
+    predicted: float
+    dense_ms: float
+    pruned_ms: float
+    attempts: tuple[Attempt, ...]
+    fit_error: float
+    layers: tuple[LayerChange, ...]
+    conditions: Mapping[str, Any]
+
+    @property
+    def met(self) -> bool:
+        """Whether the measured ratio is within :data:`TOLERANCE` of the target."""
+        return abs(self.ratio / self.target - 1.0) <= TOLERANCE
+
+
+@dataclass
+class _Try:
+    """One network under way: how it was chosen, and what became of it."""
+
+    solution: Solution
+    allocation: Allocation
+    predicted: float
+    row: LatencyRow | None = None
+    table: LatencyTable | None = None
+    times: dict[str, float] | None = None
+
+    def distance(self, target: float) -> float:
+        """How far its measured ratio is from the target."""
+        assert self.row is not None
+        return abs(np.log(self.row.ratio / target))
+
+
+@dataclass
+class LatencyTarget:
+    """Prunes a model to a measured latency.
+
+    Attributes:
+        planner: Of the model.
+        model: The dense model, float32.
+        bench: Where it runs.
+        chooser: How widths and channels are chosen; its cost is replaced by the fitted times.
+        target: Fraction of the dense latency.
+        progress: Called with (done, total) steps.
+    """
+
+    planner: Planner
+    model: nn.Module
+    bench: Bench
+    chooser: Chooser
+    target: float
+    progress: Callable[[int, int], None] | None = None
+    _samples: list[Sample] = field(default_factory=list)
+
+    def reach(self) -> tuple[Solution, Allocation, LatencyOutcome]:
+        """Finds the network.
+
+        Returns:
+            The proven solution, the widths, and the outcome; ``outcome.met`` tells whether the target was met.
+
+        Raises:
+            BudgetError: If no widths are fast enough: the narrowest network was measured, and what its time goes into is
+                in the text.
+        """
+        self._samples = layer_samples(
+            self.planner,
+            self.model,
+            self.bench,
+            whole_heads=self.chooser.limits.whole_heads,
+            routes=dict(self.chooser.routes),
+            progress=self.progress,
+        )
+        dense = self.bench.load(self.model)
+        tries = self._attempts(dense)
+        best = min(tries, key=lambda one: one.distance(self.target))
+        kept = best.allocation.kept
+
+        def again(analysis: Analysis) -> Axis:
+            scores = self.chooser.score(analysis)
+            return self.chooser.removed(analysis, scores, kept)
+
+        solution = self.planner.solve(again)
+        return solution, best.allocation, self._outcome(best, tries, solution)
+
+    def _attempts(self, dense: Session) -> list[_Try]:
+        """Makes and measures networks until one is close enough."""
+        tries: list[_Try] = []
+        fraction = self.target
+        seen: set[tuple[int, ...]] = set()
+        while len(tries) < MAX_ATTEMPTS:
+            fit = fit_latency(self._samples)
+            try:
+                found = self._solve(fit, fraction)
+            except BudgetError:
+                found = self._floor(fit)
+                if found.allocation.kept in seen:
+                    break
+                self._measure(found, dense)
+                if found.row is not None and found.row.ratio > self.target * (1.0 + TOLERANCE):
+                    raise BudgetError(self._floor_text(found)) from None
+                tries.append(found)
+                self._learn(found)
+                fraction = self._next(tries, fit_latency(self._samples))
+                continue
+            if found.allocation.kept in seen:
+                break
+            seen.add(found.allocation.kept)
+            self._measure(found, dense)
+            tries.append(found)
+            if found.distance(self.target) <= CLOSE_ENOUGH:
+                break
+            self._learn(found)
+            fraction = self._next(tries, fit_latency(self._samples))
+        return tries
+
+    def _solve(self, fit: LatencyModel, fraction: float) -> _Try:
+        """The best network that the fitted times call fast enough."""
+        chosen: list[tuple[Allocation, float]] = []
+        chooser = replace(self.chooser, cost=lambda analysis, held: fit.table(layer_work(analysis, held)))
+
+        def select(analysis: Analysis) -> Axis:
+            removed, allocation = chooser.choose(analysis, fraction)
+            full = np.array([group.num_channels for group in analysis.groups], dtype=np.int64)
+            held = held_groups(analysis, whole_heads=self.chooser.limits.whole_heads)
+            chosen.append((allocation, chooser.cost(analysis, held).total(full)))
+            return removed
+
+        solution = self.planner.solve(select, prove=unproven)
+        allocation, dense = chosen[-1]
+        return _Try(solution, allocation, allocation.cost / dense)
+
+    def _floor(self, fit: LatencyModel) -> _Try:
+        """The narrowest network there is."""
+        analysis = self.planner.analysis()
+        problem = self.chooser.problem(analysis, self.chooser.score(analysis))
+        kept = tuple(int(widths[0]) for widths in problem.widths)
+
+        def select(now: Analysis) -> Axis:
+            return self.chooser.removed(now, self.chooser.score(now), kept)
+
+        solution = self.planner.solve(select, prove=unproven)
+        table = fit.table(self._work(solution.analysis))
+        cost = table.total(np.asarray(kept, dtype=np.int64))
+        dense = table.total(np.asarray(problem.num_channels, dtype=np.int64))
+        return _Try(solution, Allocation(kept, 0.0, cost, 0.0), cost / dense)
+
+    def _measure(self, found: _Try, dense: Session) -> None:
+        """Times a network against the dense one, and its layers."""
+        small = apply_plan(self.model, found.solution.realised.plan)
+        session = self.bench.load(small)
+        found.table = measure_latency(
+            {"dense": dense, "pruned": session},
+            baseline="dense",
+            rounds=ROUNDS,
+            seconds=SECONDS,
+            threads=self.bench.deployment.num_threads,
+        )
+        found.row = found.table["pruned"]
+        times = session.layer_times(12)
+        found.times = None if times is None else dict(times)
+
+    def _learn(self, found: _Try) -> None:
+        """Adds what was measured to what the next fit knows."""
+        if found.times is not None:
+            self._samples.append(self._sample(found))
+
+    def _next(self, tries: list[_Try], fit: LatencyModel) -> float:
+        """The fraction to ask the solver for next: the measured error of the last network is taken off."""
+        last = tries[-1]
+        assert last.row is not None
+        table = fit.table(self._work(last.solution.analysis))
+        sizes = [group.num_channels for group in last.solution.analysis.groups]
+        dense = table.total(np.asarray(sizes, dtype=np.int64))
+        predicted = table.total(np.asarray(last.allocation.kept, dtype=np.int64)) / dense
+        return max(LOWEST, min(1.0, self.target * predicted / last.row.ratio))
+
+    def _work(self, analysis: Analysis) -> Work:
+        return layer_work(analysis, held_groups(analysis, whole_heads=self.chooser.limits.whole_heads))
+
+    def _sample(self, found: _Try) -> Sample:
+        assert found.times is not None
+        work = self._work(found.solution.analysis)
+        return Sample(found.times, sample_work(work, found.allocation.kept))
+
+    def _outcome(self, best: _Try, tries: list[_Try], solution: Solution) -> LatencyOutcome:
+        assert best.row is not None
+        assert best.table is not None
+        fit = fit_latency(self._samples)
+        layers: tuple[LayerChange, ...] = ()
+        if best.times is not None:
+            layers = explain(self._samples[0], self._sample(best), fit, frozen_layers(solution.analysis))
+        conditions = {
+            **best.table.conditions,
+            "runtime": self.bench.deployment.runtime,
+            "threads": self.bench.deployment.num_threads,
+        }
+        return LatencyOutcome(
+            target=self.target,
+            ratio=best.row.ratio,
+            ratio_q1=best.row.ratio_q1,
+            ratio_q3=best.row.ratio_q3,
+            predicted=best.predicted,
+            dense_ms=best.table["dense"].median_ms,
+            pruned_ms=best.row.median_ms,
+            attempts=tuple(Attempt(one.predicted, one.row.ratio) for one in tries if one.row is not None),
+            fit_error=fit.error,
+            layers=layers,
+            conditions=conditions,
+        )
+
+    def _floor_text(self, found: _Try) -> str:
+        """Why no width reaches the target."""
+        assert found.row is not None
+        text = (
+            f"latency {self.target:g} on {self.bench.deployment.runtime}: no widths reach it; the narrowest network "
+            f"measures {found.row.ratio:.3f} of the dense one"
+        )
+        if found.times is None:
+            return text
+        total = sum(found.times.values())
+        largest = sorted(found.times.items(), key=lambda item: -item[1])[:5]
+        parts = ", ".join(f"{name or '(the model)'} {time / total:.0%}" for name, time in largest)
+        return f"{text}, and its time goes into {parts}"
+
+
+def frozen_layers(analysis: Analysis) -> dict[str, str]:
+    """Layers whose own channels cannot go, with the reason."""
+    return {
+        entry.tensor.rpartition(".")[0]: entry.reason.partition(" in module ")[0]
+        for entry in reversed(analysis.unpruned)
+        if entry.dim == 0
+    }

@@ -1,0 +1,173 @@
+"""Times of every layer at several widths, measured on the runtime the model will run on, and kept for the machine."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from sapwood.allocation import equal_sets, held_groups, layer_work, vector_step
+from sapwood.files import write_json
+from sapwood.graph import Analysis
+from sapwood.masks.select import lowest_units
+from sapwood.measure import Sample, machine, sample_work, width_samples
+from sapwood.models import apply_plan
+from sapwood.ops import Axis
+from sapwood.pipeline.budgeting import cuts
+from sapwood.pipeline.fingerprints import key_of
+from sapwood.pipeline.search import Planner, unproven
+from sapwood.pipeline.targets import Deployment
+from sapwood.runtime import RUNTIMES, Session
+from sapwood.types import ExampleInputs
+
+FORMAT = 1
+"""Of the cache; another one is measured anew."""
+
+NUM_SAMPLES = 12
+ROUNDS = 12
+"""Runs of each sample; the median of each layer counts."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A model on the runtime it will run on.
+
+    Attributes:
+        inputs: Example inputs with the batch it runs with.
+        deployment: Runtime and threads.
+    """
+
+    inputs: ExampleInputs
+    deployment: Deployment
+
+    def load(self, model: nn.Module) -> Session:
+        """The model, ready to be called."""
+        runtime = RUNTIMES[self.deployment.runtime]()
+        return runtime.load(model, self.inputs, threads=self.deployment.num_threads)
+
+    def layer_times(self, model: nn.Module, rounds: int = ROUNDS) -> dict[str, float] | None:
+        """Milliseconds of each layer; None where the runtime cannot tell."""
+        times = self.load(model).layer_times(rounds)
+        return None if times is None else dict(times)
+
+
+def layer_samples(
+    planner: Planner,
+    model: nn.Module,
+    bench: Bench,
+    *,
+    whole_heads: bool = False,
+    routes: dict[str, int] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Sample]:
+    """Times every layer of ``model`` at :data:`NUM_SAMPLES` widths of its groups, the unpruned model among them.
+
+    Each sample is the whole network, really pruned, on the runtime: caches, fused operators and changes of memory
+    layout are those it will have. What was measured before on this machine, with these versions, threads and shapes, is
+    read from the cache folder (``$SAPWOOD_CACHE``, else ``~/.cache/sapwood``); weights do not matter.
+
+    Args:
+        planner: Of the model.
+        model: The dense model, in float32.
+        bench: Where it runs. A runtime that cannot tell layers apart is sampled in eager PyTorch: what a layer costs
+            beside the others is then that runtime's, and only the measured whole is the other's.
+        whole_heads: Whether attention loses whole heads.
+        routes: The Darknet routes that take equal parts.
+        progress: Called with samples done and in all.
+    """
+    path = _cache_path(planner.analysis(), bench, whole_heads)
+    known = _read(path)
+    if known is not None:
+        return known
+    samples: list[Sample] = []
+    for number in range(NUM_SAMPLES):
+        widths = _Widths(number, whole_heads, routes or {})
+        solution = planner.solve(widths.select, prove=unproven)
+        small = apply_plan(model, solution.realised.plan)
+        times = bench.layer_times(small)
+        if times is None:
+            times = Bench(bench.inputs, Deployment("torch", bench.deployment.threads)).layer_times(small)
+        assert times is not None
+        work = layer_work(solution.analysis, held_groups(solution.analysis, whole_heads=whole_heads))
+        samples.append(Sample(times, sample_work(work, widths.kept)))
+        if progress is not None:
+            progress(number + 1, NUM_SAMPLES)
+    write_json(path, [asdict(sample) for sample in samples])
+    return samples
+
+
+class _Widths:
+    """Picks the units of one sample; remembers what each group kept the last time it was asked."""
+
+    def __init__(self, number: int, whole_heads: bool, routes: dict[str, int]) -> None:
+        self._number, self._whole_heads, self._routes = number, whole_heads, routes
+        self.kept: Sequence[int] = ()
+
+    def select(self, analysis: Analysis) -> Axis:
+        """The units that go: the last ones of each group, for which ones go is all the same to the clock."""
+        sizes = [group.num_channels for group in analysis.groups]
+        equal = equal_sets(analysis, cuts(analysis, self._routes))
+        steps = [vector_step(size) for size in sizes]
+        wanted = width_samples(sizes, NUM_SAMPLES, steps=steps, equal=equal)[self._number]
+        held = held_groups(analysis, whole_heads=self._whole_heads)
+        self.kept = [size if number in held else kept for number, (size, kept) in enumerate(zip(sizes, wanted, strict=True))]
+        return lowest_units(
+            [group.units for group in analysis.groups],
+            [_by_position(size) for size in sizes],
+            self.kept,
+        )
+
+
+def _by_position(size: int) -> Any:
+    import torch
+
+    return torch.arange(size, 0, -1, dtype=torch.float64)
+
+
+def cache_folder() -> Path:
+    """Where measurements of this machine are kept: ``$SAPWOOD_CACHE``, else ``sapwood`` in the user's cache folder."""
+    given = os.environ.get("SAPWOOD_CACHE")
+    if given:
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sapwood"
+
+
+def _cache_path(analysis: Analysis, bench: Bench, whole_heads: bool) -> Path:
+    graph = analysis.graph
+    calls = [(call.name, call.module, [ref.shape for ref in call.tensor_inputs()]) for call in graph.calls]
+    groups = [(group.name, group.num_channels) for group in analysis.groups]
+    key = key_of(
+        {
+            "format": FORMAT,
+            "machine": {name: value for name, value in machine().items() if name != "threads"},
+            "runtime": [bench.deployment.runtime, RUNTIMES[bench.deployment.runtime]().version()],
+            "threads": bench.deployment.num_threads,
+            "batch": bench.deployment.batch,
+            "samples": [NUM_SAMPLES, ROUNDS, whole_heads],
+            "model": [calls, groups],
+        }
+    )
+    return cache_folder() / "layers" / f"{key}.json"
+
+
+def _read(path: Path) -> list[Sample] | None:
+    """Samples of an earlier run; None where there are none, or the file is not whole."""
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        return [
+            Sample(
+                {str(name): float(value) for name, value in row["layer_ms"].items()},
+                {
+                    int(step): {str(name): tuple(map(float, amounts)) for name, amounts in work.items()}
+                    for step, work in row["work"].items()
+                },
+            )
+            for row in rows
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None

@@ -1,0 +1,163 @@
+"""How much a model suffers when one group of channels is pruned alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from sapwood.allocation import held_groups
+from sapwood.compaction.cuts import make_cuts
+from sapwood.errors import ConfigError, MeasureError
+from sapwood.graph import Analysis
+from sapwood.masks.select import lowest_units
+from sapwood.models import copy_model
+from sapwood.pipeline.budgeting import Curve, Score
+from sapwood.pipeline.search import Planner
+from sapwood.types import ExampleInputs
+
+FRACTIONS = (0.125, 0.25, 0.5, 0.75)
+"""Fractions kept at which each group is tried."""
+
+
+@dataclass(frozen=True)
+class SensitivityRow:
+    """One group pruned alone.
+
+    Attributes:
+        group: The group's name.
+        num_channels: Its channels.
+        kept: How many stay in each trial, ascending.
+        losses: The figure measured in each trial, less the dense model's, so that 0 is no harm; of a figure of which
+            more is better (accuracy), the dense one's less the trial's.
+    """
+
+    group: str
+    num_channels: int
+    kept: tuple[int, ...]
+    losses: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """The sensitivity of every group; its ``asdict`` is plain JSON.
+
+    Attributes:
+        figure: What was measured (``"loss"``, ``"mAP@0.5"``).
+        dense: The figure of the untouched model.
+        rows: One a group, in the order of the model.
+    """
+
+    figure: str
+    dense: float
+    rows: tuple[SensitivityRow, ...]
+
+    def curves(self) -> dict[str, Curve]:
+        """What an allocator takes as the value of each group: loss over the fraction kept, never falling with less.
+
+        Trials that happen to help count as no harm; between trials the loss is a straight line.
+        """
+        found: dict[str, Curve] = {}
+        for row in self.rows:
+            fractions = [0.0, *(kept / row.num_channels for kept in row.kept), 1.0]
+            losses = np.array([*row.losses, 0.0])
+            slope = (losses[0] - losses[1]) / (fractions[2] - fractions[1]) if len(row.losses) else 0.0
+            losses = np.concatenate([[losses[0] + max(0.0, slope) * fractions[1]], losses])
+            rising = np.maximum.accumulate(np.maximum(losses, 0.0)[::-1])[::-1]
+            found[row.group] = (fractions, rising.tolist())
+        return found
+
+
+def sensitivity(
+    model: nn.Module,
+    example_inputs: ExampleInputs,
+    measure: Callable[[nn.Module], float],
+    *,
+    score: Score,
+    figure: str = "loss",
+    more_is_better: bool = False,
+    fractions: Sequence[float] = FRACTIONS,
+    ignore: Mapping[str, str] | None = None,
+    whole_heads: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Sensitivity:
+    """Prunes every group alone, at several widths, and measures the model each time.
+
+    Channels are silenced, not removed: every slice of a parameter that would go is zero, which is the same to everything
+    but norms that pool over channels.
+
+    Args:
+        model: Any module; not touched, a copy in eval mode is measured.
+        example_inputs: A tensor, a tuple of positional or a dict of keyword arguments.
+        measure: A figure of a model: its loss on some pictures, or its accuracy.
+        score: Scores the channels of each group; those with the lowest go first.
+        figure: What ``measure`` returns, for the record.
+        more_is_better: Whether it is a figure like accuracy.
+        fractions: Fractions of a group that stay, each in (0, 1).
+        ignore: Tensors or dimensions that stay whole, with the reason.
+        whole_heads: Whether attention loses whole heads.
+        progress: Called with (done, total) trials.
+
+    Raises:
+        ConfigError: If a fraction is outside (0, 1).
+        MeasureError: If the untouched model's figure is not finite.
+    """
+    if not fractions or any(not 0.0 < fraction < 1.0 for fraction in fractions):
+        raise ConfigError(f"fractions {tuple(fractions)}; expected numbers in (0, 1), the fractions kept")
+    twin = copy_model(model).eval()
+    analysis = Planner(model, example_inputs, ignore or {}).analysis()
+    scores = score(analysis)
+    held = held_groups(analysis, whole_heads=whole_heads)
+    dense = float(measure(twin))
+    if not np.isfinite(dense):
+        raise MeasureError(f"{figure} of the untouched model is {dense}; expected a finite number")
+    sign = -1.0 if more_is_better else 1.0
+    trials = _trials(analysis, fractions, held)
+    rows: dict[int, list[tuple[int, float]]] = {number: [] for number, _ in trials}
+    for done, (number, kept) in enumerate(trials, start=1):
+        counts = [group.num_channels for group in analysis.groups]
+        counts[number] = kept
+        removed = lowest_units([group.units for group in analysis.groups], scores, counts)
+        with _silenced(twin, analysis, removed):
+            harm = sign * (float(measure(twin)) - dense)
+        rows[number].append((kept, harm if np.isfinite(harm) else float(np.finfo(np.float32).max)))
+        if progress is not None:
+            progress(done, len(trials))
+    found = []
+    for number, pairs in rows.items():
+        group = analysis.groups[number]
+        widths, losses = zip(*pairs, strict=True)
+        found.append(SensitivityRow(group.name, group.num_channels, widths, losses))
+    return Sensitivity(figure, dense, tuple(found))
+
+
+def _trials(analysis: Analysis, fractions: Sequence[float], held: Mapping[int, str]) -> list[tuple[int, int]]:
+    """(group, channels kept) of every trial."""
+    found = []
+    for number, group in enumerate(analysis.groups):
+        if number not in held and group.num_channels > 1:
+            widths = {max(1, round(fraction * group.num_channels)) for fraction in fractions}
+            found += [(number, kept) for kept in sorted(widths - {group.num_channels})]
+    return found
+
+
+@contextmanager
+def _silenced(model: nn.Module, analysis: Analysis, removed: np.ndarray) -> Iterator[None]:  # type: ignore[type-arg]
+    """The model with the removed channels at zero inside, as it was afterwards."""
+    parameters = dict(model.named_parameters())
+    cuts = [cut for cut in make_cuts(analysis, removed) if cut.tensor in parameters]
+    before = {cut.tensor: parameters[cut.tensor].detach().clone() for cut in cuts}
+    try:
+        with torch.no_grad():
+            for cut in cuts:
+                gone = np.setdiff1d(np.arange(cut.width), cut.kept)
+                parameters[cut.tensor].index_fill_(cut.dim, torch.from_numpy(gone), 0.0)
+        yield
+    finally:
+        with torch.no_grad():
+            for name, values in before.items():
+                parameters[name].copy_(values)

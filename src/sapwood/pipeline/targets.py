@@ -1,0 +1,123 @@
+"""What a pruned model should be, what it may not be, and what it will run on."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sapwood.errors import ConfigError
+
+TargetKind = Literal["sparsity", "params", "macs", "latency"]
+KINDS: tuple[TargetKind, ...] = ("sparsity", "params", "macs", "latency")
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the pruned model should be: exactly one of the fields.
+
+    Attributes:
+        sparsity: Fraction of the channels removed, in [0, 1).
+        params: Parameters kept, as a fraction of the dense model's, in (0, 1].
+        macs: Multiply-accumulates kept, as a fraction of the dense model's, in (0, 1].
+        latency: Measured latency, as a fraction of the dense model's on the same runtime, in (0, 1].
+
+    Examples:
+        >>> Target(latency=0.5).kind
+        'latency'
+        >>> Target(macs=0.5, params=0.5)
+        Traceback (most recent call last):
+        ...
+        sapwood.errors.ConfigError: Target(params=0.5, macs=0.5) names 2 goals; expected exactly one of sparsity=, \
+params=, macs=, latency=
+    """
+
+    sparsity: float | None = None
+    params: float | None = None
+    macs: float | None = None
+    latency: float | None = None
+
+    def __post_init__(self) -> None:
+        given = [name for name in KINDS if getattr(self, name) is not None]
+        if len(given) != 1:
+            shown = ", ".join(f"{name}={getattr(self, name)}" for name in given)
+            count = f"{len(given)} goals" if given else "no goal"
+            raise ConfigError(
+                f"Target({shown}) names {count}; expected exactly one of "
+                f"{', '.join(f'{name}=' for name in KINDS)}"
+            )
+        if self.kind == "sparsity" and not 0.0 <= self.value < 1.0:
+            raise ConfigError(f"sparsity {self.value}; expected a number in [0, 1)")
+        if self.kind != "sparsity" and not 0.0 < self.value <= 1.0:
+            raise ConfigError(f"{self.kind} {self.value}; expected the fraction kept, a number in (0, 1]")
+
+    @property
+    def kind(self) -> TargetKind:
+        """Which goal it is."""
+        return next(name for name in KINDS if getattr(self, name) is not None)
+
+    @property
+    def value(self) -> float:
+        """The number given for it."""
+        return float(getattr(self, self.kind))
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What widths may be.
+
+    Attributes:
+        round_to: Multiple that each width should be of; a group that is not wider stays whole.
+        minimum: The fewest channels that stay in a group.
+        bounds: Layer, parameter or dimension (``"layers.3"``, ``"conv.weight[0]"``, ``*`` and ``?`` as in a shell) ->
+            the smallest and the largest fraction of its output channels that stay.
+        equal: Sets of layers, parameters or dimensions whose channels must stay in equal numbers.
+        whole_heads: Attention loses whole heads instead of narrowing each.
+    """
+
+    round_to: int = 1
+    minimum: int = 1
+    bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    equal: tuple[tuple[str, ...], ...] = ()
+    whole_heads: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("round_to", "minimum"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ConfigError(f"{name}: got {value!r}; expected a whole number of at least 1")
+        for name, (low, high) in self.bounds.items():
+            if not (math.isfinite(low) and math.isfinite(high) and 0.0 <= low <= high <= 1.0 and high > 0.0):
+                raise ConfigError(
+                    f"bounds of {name!r}: got ({low}, {high}); expected two fractions kept, 0 <= smallest <= largest <= 1"
+                )
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What the model will run on: latency is measured there.
+
+    Attributes:
+        runtime: A name in :data:`sapwood.runtime.RUNTIMES`.
+        threads: Threads it may use; all cores that this process may run on where None.
+        batch: Examples a call; as many as the example inputs hold where None.
+    """
+
+    runtime: str = "torch"
+    threads: int | None = None
+    batch: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("threads", "batch"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise ConfigError(f"{name}: got {value!r}; expected a whole number of at least 1")
+
+    @property
+    def num_threads(self) -> int:
+        """The threads it uses."""
+        if self.threads is not None:
+            return self.threads
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
