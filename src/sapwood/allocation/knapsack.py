@@ -45,22 +45,21 @@ class Knapsack:
     def __call__(self, problem: Problem, budget: float) -> Allocation:
         """Returns the widths; see :class:`Allocator`."""
         reduced = decisions(problem, budget)
-        kept, bound = self._solve(reduced.problem, budget)
-        widths = reduced.expanded(kept.tolist())
-        gap = reduced.problem.loss(kept.tolist()) - bound
-        return allocation(problem, widths, gap=max(0.0, gap))
+        kept, gap = self._solve(reduced.problem, budget)
+        return allocation(problem, reduced.expanded(kept.tolist()), gap=gap)
 
     def _solve(self, problem: Problem, budget: float) -> tuple[IntArray, float]:
-        """The widths and a bound, of a problem without sets of equal groups."""
+        """The widths and the gap, of a problem without sets of equal groups."""
         widest = np.array([own[-1] for own in problem.widths], dtype=np.int64)
         if problem.cost.total(widest) <= budget:
-            return widest, float(sum(own[-1] for own in problem.losses))
+            return widest, 0.0
         if problem.cost.separable:
             return self._separable(problem, budget)
         starts = [uniform_widths(problem, budget)]
         if problem.scores is not None:
             starts.append(threshold_widths(problem, budget))
-        return solve_coupled(problem, budget, starts)
+        kept, bound = solve_coupled(problem, budget, starts)
+        return kept, max(0.0, problem.loss(kept.tolist()) - bound)
 
     def _separable(self, problem: Problem, budget: float) -> tuple[IntArray, float]:
         least = np.array([own[0] for own in problem.widths], dtype=np.int64)
@@ -73,6 +72,6 @@ class Knapsack:
             assert isinstance(choice, Choice)  # the smallest widths cost nothing here
             kept = np.array([own[pick] for own, pick in zip(problem.widths, choice.picks, strict=True)], dtype=np.int64)
             if problem.cost.total(kept) <= budget:
-                return kept, choice.bound
+                return kept, choice.loss - choice.bound
             room = sum(float(own[pick]) for own, pick in zip(costs, choice.picks, strict=True)) * (1 - 1e-15) - 1e-300
-        return least, float(sum(own[-1] for own in problem.losses))
+        return least, problem.loss(least.tolist()) - float(sum(own[-1] for own in problem.losses))

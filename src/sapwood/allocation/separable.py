@@ -11,6 +11,8 @@ from sapwood.allocation.costs import FloatArray, IntArray
 
 _MOST_COMBINATIONS = 4_000_000
 """States times options that one step of the dynamic programme makes at most."""
+_FIRST_STATES = 200
+"""States of a first, quick run, whose solution makes the gap of the full one smaller."""
 _ROUNDING = 1e-13
 """Relative to the largest losses: what is better by less than this is not looked for."""
 
@@ -133,7 +135,7 @@ def solve_separable(
     best = dual.picks
     tolerance = _ROUNDING * float(sum(np.abs(own).max() for own in losses))
     missed = np.inf
-    for states in (min(200, max_states), max_states):
+    for states in sorted({min(_FIRST_STATES, max_states), max_states}):
         columns = _worth_trying(options, dual, options.of(best)[0] - dual.bound - tolerance)
         best = _filled(options, best, columns, room)
         gap = options.of(best)[0] - dual.bound - tolerance
