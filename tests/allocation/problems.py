@@ -86,6 +86,6 @@ def cost_range(problem: Problem) -> tuple[float, float]:
 
 
 def budget_at(problem: Problem, fraction: float) -> float:
-    """A budget between the least cost there is and the most."""
+    """A budget between the least cost there is and the most, and above both by more than sums differ by their order."""
     least, most = cost_range(problem)
-    return least + fraction * (most - least)
+    return least + fraction * (most - least) + 1e-12 * most
