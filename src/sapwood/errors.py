@@ -67,3 +67,9 @@ class CheckFailedError(SapwoodError):
     """A target or a numeric check was not met: the input was good, the result is not."""
 
     exit_code = 1
+
+
+class BudgetError(SapwoodError):
+    """A budget that no allowed network reaches; the message gives what can be reached."""
+
+    exit_code = 1

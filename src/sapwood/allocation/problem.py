@@ -1,0 +1,268 @@
+"""What every allocator is asked: how many channels each group keeps, so that the loss is small and the cost fits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Protocol
+
+import numpy as np
+
+from sapwood.allocation.costs import CostTable, FloatArray, IntArray
+from sapwood.errors import BudgetError, ConfigError
+from sapwood.registry import Registry
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Options of every group, and what they cost together.
+
+    Attributes:
+        names: Names of the G groups, for messages.
+        num_channels: Channels of each group before pruning.
+        widths: For each group the numbers it may keep, ascending, each at least 1; shape (W_g,).
+        losses: For each group and each of its widths the estimated loss, which never rises with the width; any unit,
+            the same for all groups; shape (W_g,).
+        cost: The cost of all groups together.
+        equal: Sets of groups that must keep equal numbers.
+        scores: For each group one score a channel, comparable between groups, larger = keep; shape (C_g,). Only the
+            global threshold reads them.
+
+    Raises:
+        ConfigError: If the fields do not fit each other; names the group.
+    """
+
+    names: tuple[str, ...]
+    num_channels: tuple[int, ...]
+    widths: tuple[IntArray, ...]
+    losses: tuple[FloatArray, ...]
+    cost: CostTable
+    equal: tuple[tuple[int, ...], ...] = ()
+    scores: tuple[FloatArray, ...] | None = None
+
+    def __post_init__(self) -> None:
+        lengths = {"num_channels": self.num_channels, "widths": self.widths, "losses": self.losses}
+        if self.scores is not None:
+            lengths["scores"] = self.scores
+        for field, values in lengths.items():
+            if len(values) != len(self.names):
+                raise ConfigError(
+                    f"{field}: got {len(values)} entries; expected one for each of {len(self.names)} groups"
+                )
+        for name, channels, widths, losses in zip(self.names, self.num_channels, self.widths, self.losses, strict=True):
+            _check_options(name, channels, widths, losses)
+        for name, channels, scores in zip(self.names, self.num_channels, self.scores or (), strict=False):
+            if scores.shape != (channels,) or not np.isfinite(scores).all():
+                raise ConfigError(f"{name}: scores of shape {scores.shape}; expected {channels} finite numbers")
+
+    @property
+    def dense_cost(self) -> float:
+        """The cost before pruning."""
+        return self.cost.total(np.array(self.num_channels, dtype=np.int64))
+
+    def loss(self, kept: Sequence[int]) -> float:
+        """The sum of the groups' losses at allowed widths."""
+        return float(
+            sum(
+                losses[np.searchsorted(widths, width)]
+                for width, widths, losses in zip(kept, self.widths, self.losses, strict=True)
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """How many channels each group keeps.
+
+    Attributes:
+        kept: One number a group.
+        loss: Sum of the groups' losses.
+        cost: In the unit of the problem's cost, at most the budget.
+        gap: How far ``loss`` may be above that of the best allocation; 0 where this one is proven to be the best.
+    """
+
+    kept: tuple[int, ...]
+    loss: float
+    cost: float
+    gap: float
+
+
+class Allocator(Protocol):
+    """A way to spend a budget; its parameters are the fields of a frozen dataclass."""
+
+    def __call__(self, problem: Problem, budget: float) -> Allocation:
+        """Chooses widths that cost at most ``budget``.
+
+        Raises:
+            BudgetError: If no allowed widths do.
+        """
+        ...
+
+
+ALLOCATORS: Registry[type[Allocator]] = Registry("allocator")
+"""Every allocator by its name."""
+
+
+def allowed_widths(
+    num_channels: int, *, round_to: int = 1, minimum: int = 1, lower: int | None = None, upper: int | None = None
+) -> IntArray:
+    """The numbers of channels that a group may keep.
+
+    Args:
+        num_channels: Channels there are.
+        round_to: Widths are multiples of it; the full width is allowed too. A narrower group keeps everything.
+        minimum: The fewest that stay in any group; a group that has fewer keeps everything.
+        lower: The fewest that stay in this one.
+        upper: The most that stay in this one; the full width is then allowed only if it is not above.
+
+    Returns:
+        Ascending, shape (W,).
+
+    Raises:
+        ConfigError: If nothing is left, or a number is below 1.
+
+    Examples:
+        >>> allowed_widths(20, round_to=8).tolist(), allowed_widths(5, round_to=8).tolist()
+        ([8, 16, 20], [5])
+        >>> allowed_widths(4).tolist(), allowed_widths(64, round_to=16, lower=20, upper=50).tolist()
+        ([1, 2, 3, 4], [32, 48])
+    """
+    for name, value in (("num_channels", num_channels), ("round_to", round_to), ("minimum", minimum)):
+        if value < 1:
+            raise ConfigError(f"{name}: got {value}; expected at least 1")
+    least = max(min(minimum, num_channels), lower or 1)
+    most = num_channels if upper is None else min(upper, num_channels)
+    multiples = np.arange(round_to, num_channels + 1, round_to, dtype=np.int64)
+    widths = np.union1d(multiples, [num_channels])
+    widths = widths[(widths >= least) & (widths <= most)]
+    if not len(widths):
+        raise ConfigError(
+            f"no width of {num_channels} channels is a multiple of {round_to}, at least {least} and at most {most}"
+        )
+    return widths.astype(np.int64)
+
+
+def losses_from_scores(scores: FloatArray, widths: IntArray) -> FloatArray:
+    """The sum of the scores that go, the smallest first, for each width.
+
+    Args:
+        scores: Non-negative, shape (C,).
+        widths: Numbers of channels kept, shape (W,).
+
+    Returns:
+        Shape (W,), in the unit of the scores; 0 at the full width.
+
+    Raises:
+        ConfigError: If a score is negative or not finite: a loss would then rise with the width.
+
+    Examples:
+        >>> losses_from_scores(np.array([3.0, 1.0, 2.0]), np.array([1, 2, 3])).tolist()
+        [3.0, 1.0, 0.0]
+    """
+    if not (np.isfinite(scores).all() and (scores >= 0).all()):
+        raise ConfigError("scores: got negative or infinite ones; expected finite numbers of at least 0")
+    lost = np.concatenate([[0.0], np.cumsum(np.sort(scores))])
+    return np.asarray(lost[len(scores) - np.asarray(widths)], dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """A problem in which groups that must keep equal numbers are one.
+
+    Attributes:
+        problem: With ``equal`` empty.
+        members: For each group of ``problem`` the groups of the original it stands for.
+    """
+
+    problem: Problem
+    members: tuple[tuple[int, ...], ...]
+
+    def expanded(self, kept: Sequence[int]) -> tuple[int, ...]:
+        """The original groups' widths."""
+        widths = {group: int(width) for width, groups in zip(kept, self.members, strict=True) for group in groups}
+        return tuple(widths[group] for group in range(len(widths)))
+
+
+def decisions(problem: Problem, budget: float) -> Decisions:
+    """Makes one decision of every set of groups that must keep equal numbers.
+
+    Raises:
+        ConfigError: If the groups of a set have no allowed width in common.
+        BudgetError: If even the smallest widths cost more than ``budget``; gives the range that can be reached.
+    """
+    members = _joined(len(problem.names), problem.equal)
+    scores = (
+        None if problem.scores is None else tuple(_mean_scores([problem.scores[i] for i in own]) for own in members)
+    )
+    widths = tuple(_common_widths(problem, own) for own in members)
+    merged = Problem(
+        names=tuple(problem.names[own[0]] for own in members),
+        num_channels=tuple(min(problem.num_channels[i] for i in own) for own in members),
+        widths=widths,
+        losses=tuple(
+            np.sum([problem.losses[i][np.searchsorted(problem.widths[i], common)] for i in own], axis=0)
+            for own, common in zip(members, widths, strict=True)
+        ),
+        cost=problem.cost.merged(members),
+        scores=scores,
+    )
+    least = merged.cost.total(np.array([own[0] for own in widths], dtype=np.int64))
+    if not least <= budget:
+        most = merged.cost.total(np.array([own[-1] for own in widths], dtype=np.int64))
+        dense, unit = problem.dense_cost, problem.cost.unit
+        raise BudgetError(
+            f"budget {budget:g} {unit} ({budget / dense:.4g} of the dense cost): no allowed widths cost so little; "
+            f"expected {least:g} to {most:g} {unit} ({least / dense:.4g} to {most / dense:.4g} "
+            "of the dense cost)"
+        )
+    return Decisions(merged, members)
+
+
+def allocation(problem: Problem, kept: Sequence[int], *, gap: float | None = None) -> Allocation:
+    """Sums up chosen widths.
+
+    Args:
+        problem: The original one.
+        kept: One allowed width a group.
+        gap: How far the loss may be from the best; where it is not known, the difference to the least loss there is.
+    """
+    loss = problem.loss(kept)
+    if gap is None:
+        gap = loss - float(sum(losses[-1] for losses in problem.losses))
+    cost = problem.cost.total(np.array(kept, dtype=np.int64))
+    return Allocation(tuple(int(width) for width in kept), loss, cost, gap)
+
+
+def _check_options(name: str, channels: int, widths: IntArray, losses: FloatArray) -> None:
+    """Refuses options that are not in order."""
+    if widths.ndim != 1 or not len(widths) or widths.shape != losses.shape:
+        raise ConfigError(f"{name}: {widths.shape} widths and {losses.shape} losses; expected as many, at least one")
+    if widths[0] < 1 or widths[-1] > channels or (np.diff(widths) <= 0).any():
+        raise ConfigError(f"{name}: got the widths {widths.tolist()}; expected ascending numbers in 1..{channels}")
+    if not np.isfinite(losses).all() or (np.diff(losses) > 0).any():
+        raise ConfigError(f"{name}: a loss rises with the width or is not finite; expected the same or less")
+
+
+def _joined(num_groups: int, equal: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:
+    """The groups in sets of equals, in the order of their first members; sets that overlap are one."""
+    first = list(range(num_groups))
+    for numbers in equal:
+        smallest = min(first[number] for number in numbers)
+        others = {first[number] for number in numbers}
+        first = [smallest if number in others else number for number in first]
+    return tuple(tuple(i for i in range(num_groups) if first[i] == head) for head in sorted(set(first)))
+
+
+def _common_widths(problem: Problem, members: Sequence[int]) -> IntArray:
+    common = reduce(np.intersect1d, [problem.widths[i] for i in members])
+    if not len(common):
+        names = ", ".join(problem.names[i] for i in members)
+        raise ConfigError(f"{names} must keep equal numbers and have no allowed width in common")
+    return np.asarray(common, dtype=np.int64)
+
+
+def _mean_scores(scores: Sequence[FloatArray]) -> FloatArray:
+    """The scores of channels that go together: the best of each group, the second best, and so on."""
+    length = min(len(own) for own in scores)
+    return np.asarray(np.mean([np.sort(own)[::-1][:length] for own in scores], axis=0), dtype=np.float64)
