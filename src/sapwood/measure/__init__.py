@@ -1,6 +1,5 @@
 """Size, work, latency and memory of a model, each figure with the conditions it holds under."""
 
-from sapwood.measure.calling import model_call
 from sapwood.measure.explain import LayerChange, dense_layers, explain
 from sapwood.measure.hardware import machine
 from sapwood.measure.latency import LatencyRow, LatencyTable, measure_latency
@@ -30,7 +29,6 @@ __all__ = [
     "fit_latency",
     "machine",
     "measure_latency",
-    "model_call",
     "model_layers",
     "peak_memory",
     "sample_work",

@@ -19,8 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from sapwood.masks.slots import find_slots
-from sapwood.measure.calling import eval_mode, run
 from sapwood.measure.free_ops import is_free
+from sapwood.runtime.calling import eval_mode, run
 from sapwood.types import ExampleInputs
 
 aten = torch.ops.aten

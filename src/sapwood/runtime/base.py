@@ -1,0 +1,74 @@
+"""The contract of a runtime: a model and its inputs in, something to call, to check and to time by layer out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from sapwood.registry import Registry
+from sapwood.types import ExampleInputs
+
+RUNTIME = "(runtime)"
+"""Time of work that belongs to no module of the model: a runtime's own changes of memory layout."""
+
+OVERHEAD = "(overhead)"
+"""Time of a run that is in none of its nodes."""
+
+
+class Session(Protocol):
+    """A model that is ready to run on its example inputs."""
+
+    def __call__(self) -> object:
+        """Runs once: what :func:`sapwood.measure.measure_latency` times."""
+
+    def outputs(self) -> list[Tensor]:
+        """Returns what one run gives: all tensors in a flat list, float32 on the CPU."""
+
+    def layer_times(self, rounds: int) -> Mapping[str, float] | None:
+        """Times every layer.
+
+        Args:
+            rounds: Runs to take the median of, after two that do not count.
+
+        Returns:
+            Milliseconds a run by the module's path in the model (``"layers.4.conv"``; ``""`` is the model itself), what
+            its children take not included; :data:`RUNTIME` and :data:`OVERHEAD` for what is no module's. What a runtime
+            fuses counts for the convolution or matrix product in it. None where the runtime cannot tell.
+        """
+
+
+class Runtime(Protocol):
+    """A way to run a model on the CPU."""
+
+    @property
+    def name(self) -> str:
+        """What it is called on the command line."""
+
+    def version(self) -> str:
+        """Returns the version of its package.
+
+        Raises:
+            MissingDependencyError: If that is not installed.
+        """
+
+    def load(self, model: nn.Module, example_inputs: ExampleInputs, *, threads: int) -> Session:
+        """Makes a model ready to run.
+
+        Args:
+            model: Any module; it is as before afterwards, and while sessions are not running.
+            example_inputs: What every run gets.
+            threads: Threads a run may use.
+
+        Raises:
+            MissingDependencyError: If a package or a compiler is missing.
+            MeasureError: If the runtime cannot run the model.
+        """
+
+
+RUNTIMES: Registry[Runtime] = Registry("runtime")
+"""The runtimes by name; a file of this folder registers each."""
+
+WARMUP = 2
+"""Runs before those that layers are timed in."""

@@ -1,0 +1,147 @@
+"""``onnxruntime``: ONNX Runtime's CPU provider."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sapwood.errors import MeasureError
+from sapwood.export.flat import plain_tensors, tensors_of
+from sapwood.export.onnx_quick import QuickOnnx, quick_onnx
+from sapwood.export.packages import require
+from sapwood.runtime.base import OVERHEAD, RUNTIMES, WARMUP, Session
+from sapwood.runtime.onnx_nodes import NodeHomes, Ran, summed
+from sapwood.types import ExampleInputs
+
+CONTRACTIONS = ("Conv", "Gemm", "MatMul")
+"""Parts of the names of operators, ONNX Runtime's own fused ones included, that convolve or multiply matrices."""
+
+ERRORS_ONLY = 3
+"""ONNX Runtime's log level."""
+
+
+class OnnxRuntimeSession:
+    """A session of ONNX Runtime with its own defaults, but for the number of threads."""
+
+    def __init__(self, exported: QuickOnnx, tensors: tuple[Tensor, ...], threads: int) -> None:
+        self._exported = exported
+        self._threads = threads
+        self._session = make_session(exported.data, threads)
+        self._feed = feed_of(self._session, exported.input_names, tensors)
+
+    def __call__(self) -> object:
+        """Runs once."""
+        return self._session.run(None, self._feed)
+
+    def outputs(self) -> list[Tensor]:
+        """Returns the output tensors of one run."""
+        return plain_tensors([torch.from_numpy(np.array(value)) for value in self._session.run(None, self._feed)])
+
+    def layer_times(self, rounds: int) -> Mapping[str, float]:
+        """Times every layer in a second session that writes ONNX Runtime's profile."""
+        events = self._profile(rounds)
+        runs = runs_of(events)[WARMUP:]
+        ran = [
+            Ran(name, (name,), any(part in operator for part in CONTRACTIONS))
+            for run in runs
+            for name, operator in run.operators.items()
+        ]
+        homes = NodeHomes(self._exported).homes(ran)
+        by_run = [summed(run.nodes, homes) | {OVERHEAD: run.total - sum(run.nodes.values())} for run in runs]
+        names = dict.fromkeys(name for one in by_run for name in one)
+        return {name: 1e-3 * statistics.median(one.get(name, 0.0) for one in by_run) for name in names}
+
+    def _profile(self, rounds: int) -> list[dict[str, Any]]:
+        with tempfile.TemporaryDirectory() as folder:
+            session = make_session(self._exported.data, self._threads, profile=f"{folder}/profile")
+            for _ in range(WARMUP + rounds):
+                session.run(None, self._feed)
+            events: list[dict[str, Any]] = json.loads(Path(session.end_profiling()).read_text())
+        return events
+
+
+class Run:
+    """One run in a profile, in microseconds.
+
+    Attributes:
+        total: Of the whole run.
+        nodes: By node.
+        operators: What each node does.
+    """
+
+    def __init__(self) -> None:
+        self.total = 0.0
+        self.nodes: dict[str, float] = {}
+        self.operators: dict[str, str] = {}
+
+
+def runs_of(events: list[dict[str, Any]]) -> list[Run]:
+    """Splits the events of a profile into runs: the nodes of one come before its ``model_run``."""
+    runs, current = [], Run()
+    for event in events:
+        if event["cat"] == "Node" and event["name"].endswith("_kernel_time"):
+            name = event["name"].removesuffix("_kernel_time")
+            current.nodes[name] = current.nodes.get(name, 0.0) + event["dur"]
+            current.operators[name] = event["args"]["op_name"]
+        elif event["name"] == "model_run":
+            current.total = event["dur"]
+            runs.append(current)
+            current = Run()
+    return runs
+
+
+def make_session(data: bytes | str, threads: int | None = None, profile: str | None = None) -> Any:
+    """Opens a file's bytes, or a path, on the CPU.
+
+    Raises:
+        MeasureError: If ONNX Runtime refuses it.
+    """
+    onnxruntime = require("onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = ERRORS_ONLY
+    options.inter_op_num_threads = 1
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = profile
+    try:
+        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its own classes have no public base
+        raise MeasureError(f"ONNX Runtime cannot load the model: {error}") from error
+
+
+def feed_of(session: Any, names: tuple[str, ...], tensors: tuple[Tensor, ...]) -> dict[str, np.ndarray[Any, Any]]:
+    """What a session is fed; an input that the exporter found to be of no use is not in the file."""
+    wanted = {given.name for given in session.get_inputs()}
+    return {
+        name: tensor.detach().cpu().contiguous().numpy()
+        for name, tensor in zip(names, tensors, strict=True)
+        if name in wanted
+    }
+
+
+class OnnxRuntime:
+    """ONNX Runtime."""
+
+    name = "onnxruntime"
+
+    def version(self) -> str:
+        """Returns ONNX Runtime's version."""
+        return str(require("onnxruntime").__version__)
+
+    def load(self, model: nn.Module, example_inputs: ExampleInputs, *, threads: int) -> Session:
+        """Converts the model in memory and opens it."""
+        require("onnxruntime")
+        return OnnxRuntimeSession(quick_onnx(model, example_inputs), tensors_of(example_inputs), threads)
+
+
+RUNTIMES.register("onnxruntime")(OnnxRuntime())
