@@ -1,0 +1,48 @@
+"""First-order Taylor expansion of the loss in the weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from sapwood.criteria.criterion import CRITERIA, WeightCriterion
+from sapwood.criteria.view import ModelView
+
+Variant = Literal["squared_sum", "sum_of_squares", "abs"]
+
+
+@CRITERIA.register("taylor")
+@dataclass(frozen=True)
+class Taylor(WeightCriterion):
+    r"""Scores by how much the loss changes, to first order, when weights become zero.
+
+    .. math:: s_c = \Big(\sum_{i \in c} w_i \, g_i\Big)^2 \quad\text{or}\quad \sum_{i \in c} (w_i \, g_i)^2
+        \quad\text{or}\quad \sum_{i \in c} |w_i \, g_i|
+
+    The signed sum over the slices that *read* a channel is the derivative of the loss by a factor on the channel there,
+    which is what removing the channel sets to zero.
+
+    Attributes:
+        variant: ``"squared_sum"``, ``"sum_of_squares"`` (both in (loss units)^2) or ``"abs"`` (in loss units).
+
+    References:
+        Molchanov et al., Importance Estimation for Neural Network Pruning, 2019, arXiv:1906.10771, eq. 8 and 9.
+    """
+
+    name: ClassVar[str] = "taylor"
+    needs: ClassVar[frozenset[str]] = frozenset({"grad"})
+
+    variant: Variant = "squared_sum"
+
+    def values(self, name: str, view: ModelView) -> Tensor:
+        """Weight times gradient, its square or its magnitude."""
+        products = view.parameter(name).double() * view.parameter_statistic("grad", name).double()
+        if self.variant == "sum_of_squares":
+            return products.square()
+        return products.abs() if self.variant == "abs" else products
+
+    def finished(self, values: Tensor) -> Tensor:
+        """The square of a signed sum; the others as they are."""
+        return values.square() if self.variant == "squared_sum" else values
