@@ -13,8 +13,8 @@ Reduction = Literal["sum", "mean", "max"]
 """How the slices that go with a channel become one value; ``"max"`` is the value farthest from zero."""
 
 Normalize = Literal["none", "sum", "mean", "max", "standard"]
-"""What the scores of a group are divided by: nothing; the sum, mean or maximum of their absolute values; or their standard
-deviation, after their mean is taken off."""
+"""What the scores of a group are divided by: nothing; the sum, mean or maximum of their absolute values; or their
+standard deviation, after their mean is taken off."""
 
 
 def slice_sums(

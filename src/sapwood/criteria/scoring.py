@@ -15,7 +15,6 @@ from sapwood.criteria.view import ModelView
 from sapwood.errors import ConfigError, CriterionError
 from sapwood.graph import ChannelGroup
 
-
 FALLBACK = Norm()
 """Scores where another criterion does not apply: it applies everywhere."""
 

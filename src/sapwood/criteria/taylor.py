@@ -10,7 +10,7 @@ from torch import Tensor
 from sapwood.criteria.criterion import CRITERIA, WeightCriterion
 from sapwood.criteria.view import ModelView
 
-Variant = Literal["squared_sum", "sum_of_squares", "abs"]
+Variant = Literal["signed", "squared_sum", "sum_of_squares", "abs"]
 
 
 @CRITERIA.register("taylor")
@@ -41,7 +41,9 @@ class Taylor(WeightCriterion):
         products = view.parameter(name).double() * view.parameter_statistic("grad", name).double()
         if self.variant == "sum_of_squares":
             return products.square()
-        return products.abs() if self.variant == "abs" else products
+        if self.variant == "abs":
+            return products.abs()
+        return -products if self.variant == "signed" else products
 
     def finished(self, values: Tensor) -> Tensor:
         """The square of a signed sum; the others as they are."""
