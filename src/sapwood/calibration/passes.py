@@ -114,7 +114,9 @@ class TrainingPass:
     def run(self, batch: Any, number: int, size: int) -> None:
         """Makes one step."""
         with torch.enable_grad():
-            _checked(self._loss(self._copy.model, batch), number, backward=True).backward()  # type: ignore[no-untyped-call]
+            hint = f" after {number} steps for 'movement' at learning_rate {self._learning_rate:g}" if number else ""
+            value = _checked(self._loss(self._copy.model, batch), number, backward=True, hint=hint)
+            value.backward()  # type: ignore[no-untyped-call]
         with torch.no_grad():
             for name, gradient in self._copy.gradients().items():
                 parameter = self._copy.parameters[name]
@@ -122,13 +124,13 @@ class TrainingPass:
                 parameter.sub_(gradient, alpha=self._learning_rate)
 
 
-def _checked(value: Any, number: int, *, backward: bool) -> Tensor:
+def _checked(value: Any, number: int, *, backward: bool, hint: str = "") -> Tensor:
     """The loss, if it is a finite scalar."""
     if not isinstance(value, Tensor) or value.numel() != 1 or not value.is_floating_point():
         came = f"shape {tuple(value.shape)}, {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
         raise ConfigError(f"the loss of batch {number} is of {came}; expected a floating-point tensor of one number")
     if not bool(torch.isfinite(value)):
-        raise ConfigError(f"the loss of batch {number} is {float(value)}; expected a finite number")
+        raise ConfigError(f"the loss of batch {number} is {float(value.detach())}{hint}; expected a finite number")
     if backward and not value.requires_grad:
         raise ConfigError(
             f"the loss of batch {number} does not follow from the model given to it (was it computed under no_grad, "

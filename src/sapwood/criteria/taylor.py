@@ -10,7 +10,7 @@ from torch import Tensor
 from sapwood.criteria.criterion import CRITERIA, WeightCriterion
 from sapwood.criteria.view import ModelView
 
-Variant = Literal["signed", "squared_sum", "sum_of_squares", "abs"]
+Variant = Literal["abs", "squared_sum", "sum_of_squares", "signed"]
 
 
 @CRITERIA.register("taylor")
@@ -18,14 +18,16 @@ Variant = Literal["signed", "squared_sum", "sum_of_squares", "abs"]
 class Taylor(WeightCriterion):
     r"""Scores by how much the loss changes, to first order, when weights become zero.
 
-    .. math:: s_c = \Big(\sum_{i \in c} w_i \, g_i\Big)^2 \quad\text{or}\quad \sum_{i \in c} (w_i \, g_i)^2
-        \quad\text{or}\quad \sum_{i \in c} |w_i \, g_i|
+    .. math:: \sum_{i \in c} |w_i \, g_i|, \quad \Big(\sum_{i \in c} w_i \, g_i\Big)^2, \quad
+        \sum_{i \in c} (w_i \, g_i)^2 \quad\text{or}\quad -\sum_{i \in c} w_i \, g_i
 
-    The signed sum over the slices that *read* a channel is the derivative of the loss by a factor on the channel there,
-    which is what removing the channel sets to zero.
+    The sum over the slices that *read* a channel is the derivative of the loss by a factor on the channel there, which
+    is what removing the channel sets to zero. Of a network trained to the end it is mostly noise; the default is the
+    variant whose order is closest to that of the true rise of the loss in ``benchmarks/criteria.py``.
 
     Attributes:
-        variant: ``"squared_sum"``, ``"sum_of_squares"`` (both in (loss units)^2) or ``"abs"`` (in loss units).
+        variant: ``"abs"`` (loss units), ``"squared_sum"``, ``"sum_of_squares"`` (both in (loss units)^2) or
+            ``"signed"`` (loss units; channels whose removal promises a lower loss go first).
 
     References:
         Molchanov et al., Importance Estimation for Neural Network Pruning, 2019, arXiv:1906.10771, eq. 8 and 9.
@@ -34,10 +36,10 @@ class Taylor(WeightCriterion):
     name: ClassVar[str] = "taylor"
     needs: ClassVar[frozenset[str]] = frozenset({"grad"})
 
-    variant: Variant = "squared_sum"
+    variant: Variant = "abs"
 
     def values(self, name: str, view: ModelView) -> Tensor:
-        """Weight times gradient, its square or its magnitude."""
+        """Weight times gradient, its magnitude or its square."""
         products = view.parameter(name).double() * view.parameter_statistic("grad", name).double()
         if self.variant == "sum_of_squares":
             return products.square()
