@@ -39,6 +39,10 @@ class ConfigError(SapwoodError):
     """A recipe, a case or an option has a value outside what it may be."""
 
 
+class CriterionError(SapwoodError):
+    """A criterion cannot score a channel group or a weight: what it looks at is not there, or not finite."""
+
+
 class MaskError(SapwoodError):
     """A mask cannot be made, read or applied."""
 

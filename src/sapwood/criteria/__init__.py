@@ -1,5 +1,49 @@
-"""Criteria: what a channel is worth. Each takes a channel group and returns one score a channel."""
+"""Criteria: what a channel, or a single weight, is worth; larger is kept. One file each."""
 
+from sapwood.criteria import (
+    activation_mean,
+    apoz,
+    bn_scale,
+    fisher,
+    fisher_activation,
+    fpgm,
+    lamp,
+    movement,
+    norm,
+    random,
+    taylor,
+    taylor_activation,
+    wanda,
+)
+from sapwood.criteria.criterion import CRITERIA, Criterion, parameters_of
 from sapwood.criteria.norm import norm_scores
+from sapwood.criteria.reduce import Normalize, Reduction
+from sapwood.criteria.scoring import GroupScores, make_criterion, score_groups
+from sapwood.criteria.view import Members, ModelView
 
-__all__ = ["norm_scores"]
+__all__ = [
+    "CRITERIA",
+    "Criterion",
+    "GroupScores",
+    "Members",
+    "ModelView",
+    "Normalize",
+    "Reduction",
+    "activation_mean",
+    "apoz",
+    "bn_scale",
+    "fisher",
+    "fisher_activation",
+    "fpgm",
+    "lamp",
+    "make_criterion",
+    "movement",
+    "norm",
+    "norm_scores",
+    "parameters_of",
+    "random",
+    "score_groups",
+    "taylor",
+    "taylor_activation",
+    "wanda",
+]

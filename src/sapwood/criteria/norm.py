@@ -3,17 +3,76 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from sapwood.criteria.criterion import CRITERIA, WeightCriterion
+from sapwood.criteria.reduce import slice_sums
+from sapwood.criteria.view import ModelView
+from sapwood.errors import ConfigError
 from sapwood.graph import ChannelGroup
 
 
-def norm_scores(group: ChannelGroup, parameters: Mapping[str, Tensor], *, n: float = 2.0) -> Tensor:
-    r"""Scores each channel of a group by the norm of every weight that goes with it.
+@CRITERIA.register("norm")
+@dataclass(frozen=True)
+class Norm(WeightCriterion):
+    r"""Scores a channel by the norm of every weight that goes with it, a weight by its magnitude.
 
     .. math:: s_c = \Big(\sum_{i \in c} |w_i|^n\Big)^{1/n}
+
+    Attributes:
+        n: Which norm, in (0, inf).
+
+    References:
+        Li et al., Pruning Filters for Efficient ConvNets, 2017, arXiv:1608.08710; over groups: Fang et al., DepGraph,
+        2023, arXiv:2301.12900, eq. 5.
+    """
+
+    name: ClassVar[str] = "norm"
+    n: float = 2.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.n < float("inf"):
+            raise ConfigError(f"n is {self.n}; expected a number in (0, inf)")
+
+    def values(self, name: str, view: ModelView) -> Tensor:
+        """Powers of magnitudes."""
+        return powers(view.parameter(name), self.n)
+
+    def finished(self, values: Tensor) -> Tensor:
+        """Roots."""
+        return values.pow(1.0 / self.n)
+
+
+@CRITERIA.register("l1")
+@dataclass(frozen=True)
+class L1(Norm):
+    """:class:`Norm` with n = 1."""
+
+    name: ClassVar[str] = "l1"
+    n: float = 1.0
+
+
+@CRITERIA.register("l2")
+@dataclass(frozen=True)
+class L2(Norm):
+    """:class:`Norm` with n = 2."""
+
+    name: ClassVar[str] = "l2"
+
+
+def powers(weights: Tensor, n: float) -> Tensor:
+    """|w|^n in float64."""
+    sizes = weights.detach().to(torch.float64).abs()
+    return sizes.square() if n == 2 else sizes.pow(n)
+
+
+def norm_scores(group: ChannelGroup, parameters: Mapping[str, Tensor], *, n: float = 2.0) -> Tensor:
+    """Scores each channel of a group as :class:`Norm` does, from nothing but the values of parameters.
 
     Args:
         group: The channels and their slices.
@@ -22,21 +81,10 @@ def norm_scores(group: ChannelGroup, parameters: Mapping[str, Tensor], *, n: flo
 
     Returns:
         One non-negative score a channel, float64, shape (C,); larger is more important.
-
-    References:
-        Li et al., Pruning Filters for Efficient ConvNets, 2017, arXiv:1608.08710; over groups: Fang et al., DepGraph,
-        2023, arXiv:2301.12900, eq. 5.
     """
     totals = torch.zeros(group.num_channels, dtype=torch.float64)
     for member in group.members:
-        tensor = parameters.get(member.tensor)
-        if tensor is None:
-            continue
-        others = [dim for dim in range(tensor.dim()) if dim != member.dim]
-        weights = tensor.detach().cpu()
-        rows = torch.linalg.vector_norm(weights, n, dim=others) if others else weights.abs()
-        rows = rows.to(torch.float64).pow(n)
-        column = torch.from_numpy(member.column)
-        inside = column >= 0
-        totals.index_add_(0, column[inside], rows[inside])
+        if member.tensor in parameters:
+            values = powers(parameters[member.tensor], n)
+            totals += slice_sums(values, member.dim, member.column, group.num_channels)
     return totals.pow(1.0 / n)

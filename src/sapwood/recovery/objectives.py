@@ -10,12 +10,12 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from sapwood.config import TrainConfig
 from sapwood.data.augment import LabelledPicture, augment, example_generator
 from sapwood.errors import TrainingError
 from sapwood.recovery.pictures import PictureCache
+from sapwood.tasks.objective import class_loss
 from sapwood.tasks.yolo_loss import YoloLoss
 from sapwood.types import (
     ClassificationDataset,
@@ -28,9 +28,6 @@ from sapwood.types import (
 
 CACHED_SIDE = 2
 """Pictures are kept at most this many times as large as the input: windows that zoom in stay sharp enough."""
-
-TINY = 1e-12
-"""Probabilities are raised to this before their logarithm is taken."""
 
 
 @dataclass(frozen=True)
@@ -156,14 +153,8 @@ class ClassificationObjective(_PictureObjective):
     def loss(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         """Returns the cross-entropy."""
         scores = model(self._input(batch.pictures, model))
-        labels = batch.targets.to(scores.device)
-        if int(labels.max()) >= scores.shape[1]:
-            raise TrainingError(
-                f"label {int(labels.max())} in the data; the model has classes 0 to {scores.shape[1] - 1}"
-            )
-        if self.task.outputs == "probabilities":
-            scores = scores.clamp(min=TINY).log()
-        return {"total": F.cross_entropy(scores, labels, label_smoothing=self._config.loss.label_smoothing)}
+        smoothing = self._config.loss.label_smoothing
+        return {"total": class_loss(scores, batch.targets, self.task, label_smoothing=smoothing)}
 
 
 def make_objective(

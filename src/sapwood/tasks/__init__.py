@@ -4,17 +4,23 @@ from sapwood.tasks.decode import decode
 from sapwood.tasks.detection import detect
 from sapwood.tasks.evaluation import evaluate
 from sapwood.tasks.mean_ap import AveragePrecision, mean_average_precision
+from sapwood.tasks.objective import CalibrationBatches, Labels, calibration_batches, class_loss, task_loss
 from sapwood.tasks.postprocess import postprocess
 from sapwood.tasks.running import Progress
 from sapwood.tasks.yolo_loss import YoloLoss
 
 __all__ = [
     "AveragePrecision",
+    "CalibrationBatches",
+    "Labels",
     "Progress",
     "YoloLoss",
+    "calibration_batches",
+    "class_loss",
     "decode",
     "detect",
     "evaluate",
     "mean_average_precision",
     "postprocess",
+    "task_loss",
 ]

@@ -1,0 +1,166 @@
+"""Where channels are summed over: which input channels of which modules belong to which units."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from sapwood.graph import Analysis, ChannelGroup
+from sapwood.ops import ALWAYS, Axis, Call, TensorRef
+from sapwood.ops.context import bound
+
+CONVOLUTIONS = frozenset({"aten.convolution", "aten._convolution", "aten.mkldnn_convolution"})
+PRODUCTS = {
+    **dict.fromkeys(("aten.mm", "aten.bmm", "aten.matmul", "aten.linear", "aten.mv"), 0),
+    **dict.fromkeys(("aten.addmm", "aten.baddbmm", "aten.addmv"), 1),
+}
+"""Matrix products: where their first factor stands among the arguments."""
+ATTENTION = "scaled_dot_product"
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A call that sums over channels.
+
+    Attributes:
+        call: A convolution, a matrix product, or attention (which sums over the width of queries and keys).
+        units: int64, shape (I, k): of each channel summed over, the units that go no further than this sum.
+        groups: Of a convolution.
+        transposed: Whether it is a transposed convolution.
+    """
+
+    call: Call
+    units: Axis
+    groups: int = 1
+    transposed: bool = False
+
+    def places(self, group: ChannelGroup) -> Axis:  # shape: (I, k)
+        """For each of its channels, the positions in ``group`` that it belongs to, or -1."""
+        units = np.asarray(group.units)
+        order = np.argsort(units)
+        found = np.searchsorted(units, self.units, sorter=order).clip(max=len(units) - 1)
+        return np.where(units[order[found]] == self.units, order[found], -1)
+
+
+@dataclass(frozen=True)
+class Readers:
+    """All sums over channels in a run.
+
+    Attributes:
+        modules: By the name of the convolution or linear module that makes it; one that runs several times stands once.
+        functional: The sums that no such module makes.
+    """
+
+    modules: Mapping[str, Reader]
+    functional: tuple[Reader, ...]
+
+    def of(self, group: ChannelGroup) -> dict[str, Axis]:
+        """The modules that read channels of ``group``, with the positions of each of their input channels."""
+        places = {name: reader.places(group) for name, reader in self.modules.items()}
+        return {name: found for name, found in places.items() if (found >= 0).any()}
+
+    def functional_of(self, group: ChannelGroup) -> tuple[Call, ...]:
+        """The calls outside such modules that sum over channels of ``group``."""
+        return tuple(reader.call for reader in self.functional if (reader.places(group) >= 0).any())
+
+
+def find_readers(analysis: Analysis, modules: Collection[str]) -> Readers:
+    """Finds where the channels of a run are summed over.
+
+    A convolution with groups passes a whole conv group on to the outputs of that group (a depthwise one passes every
+    channel on); only what lies inside a conv group is summed over.
+
+    Args:
+        analysis: The run and its units.
+        modules: Names of the convolution and linear modules.
+    """
+    found: dict[str, Reader] = {}
+    functional = []
+    for reader in _sums(analysis):
+        if reader.call.module not in modules:
+            functional.append(reader)
+        elif reader.call.module not in found:
+            found[reader.call.module] = reader
+    return Readers(found, tuple(functional))
+
+
+def _sums(analysis: Analysis) -> Iterator[Reader]:
+    atoms, axes = analysis.context.atoms, analysis.context.axes
+    for call in analysis.graph.calls:
+        if call.name in CONVOLUTIONS:
+            yield _convolution(analysis, call)
+        elif call.name in PRODUCTS:
+            yield Reader(call, atoms.resolve(axes(call.args[PRODUCTS[call.name]])[-1]))
+        elif ATTENTION in call.name:
+            yield Reader(call, atoms.resolve(axes(call.args[0])[-1]))
+
+
+def _convolution(analysis: Analysis, call: Call) -> Reader:
+    source, weight = call.args[:2]
+    values: dict[str, Any] = bound(call)
+    groups, transposed = int(values["groups"]), bool(values.get("transposed", False))
+    channel = len(source.shape) - len(weight.shape) + 1
+    units = analysis.context.atoms.resolve(analysis.context.axes(source)[channel])
+    reader = Reader(call, units, groups, transposed)
+    if groups == 1:
+        return reader
+    grid = units.reshape(groups, len(units) // groups, -1)
+    passed = np.broadcast_to((grid == grid[:, :1]).all(axis=1, keepdims=True), grid.shape)
+    return replace(reader, units=np.where(passed, ALWAYS, grid).reshape(units.shape))
+
+
+def summed_dims(analysis: Analysis) -> frozenset[tuple[str, int]]:
+    """The dimensions of parameters that convolutions and matrix products sum over, as (name, dimension).
+
+    Parameters are followed through transpositions, masks and changes of type; one that is cut or put together before it
+    is multiplied is not.
+    """
+    held: dict[int, tuple[str, tuple[int, ...]]] = {}
+    for call in analysis.graph.calls:
+        for reference in call.tensor_inputs():
+            if reference.id in analysis.graph.parameters:
+                name = analysis.graph.parameters[reference.id][0]
+                held[reference.id] = (name, tuple(range(len(reference.shape))))
+    found = set()
+    for call in analysis.graph.calls:
+        for reference, dim in _factors(call):
+            if reference.id in held:
+                name, dims = held[reference.id]
+                found.add((name, dims[dim]))
+        moved = _moved(call)
+        if moved is not None and isinstance(call.args[0], TensorRef) and call.args[0].id in held:
+            name, dims = held[call.args[0].id]
+            held[call.outputs[0].id] = (name, tuple(dims[dim] for dim in moved))
+    return frozenset(found)
+
+
+def _factors(call: Call) -> list[tuple[TensorRef, int]]:
+    """The tensors of a sum with the dimension that is summed over."""
+    if call.name in CONVOLUTIONS:
+        return [(call.args[1], 0 if bound(call).get("transposed", False) else 1)]
+    if call.name not in PRODUCTS:
+        return []
+    left, right = call.args[PRODUCTS[call.name] :][:2]
+    second = -1 if call.name == "aten.linear" or len(right.shape) == 1 else -2
+    return [(left, -1), (right, second)]
+
+
+def _moved(call: Call) -> list[int] | None:
+    """Where each dimension of the output comes from, for calls that only move dimensions or scale elements."""
+    if not call.args or not isinstance(call.args[0], TensorRef):
+        return None
+    rank = len(call.args[0].shape)
+    dims = list(range(rank))
+    if call.name == "aten.t":
+        return dims[::-1]
+    if call.name == "aten.transpose":
+        one, other = (int(dim) % rank for dim in call.args[1:3])
+        dims[one], dims[other] = dims[other], dims[one]
+        return dims
+    if call.name == "aten.permute":
+        return [int(dim) % rank for dim in call.args[1]]
+    same = {"aten.mul", "aten.detach", "aten.alias", "aten._to_copy", "aten.clone"}
+    return dims if call.name in same and call.outputs[0].shape == call.args[0].shape else None

@@ -1,0 +1,143 @@
+"""What a criterion sees of a model: values, statistics, and what the recorded run tells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from sapwood.calibration import Statistics, consumers
+from sapwood.criteria.readers import Readers, find_readers, summed_dims
+from sapwood.errors import ConfigError, CriterionError, ShapeError
+from sapwood.graph import Analysis, ChannelGroup, Member
+from sapwood.models import live_masks
+from sapwood.ops import TensorRef
+
+Members = Literal["all", "producers", "consumers"]
+"""Which slices of a channel count: those that read it (in the dimensions that are summed over), the others, or all."""
+
+
+@dataclass(frozen=True)
+class ModelView:
+    """A model as a criterion sees it.
+
+    Attributes:
+        parameters: Values by (first) name; of a masked parameter ``..._orig``, what the model uses, value times mask.
+        analysis: The recorded run and its channel groups.
+        modules: Names of the convolution and linear modules.
+        statistics: From :func:`sapwood.calibration.collect`, if any were collected.
+    """
+
+    parameters: Mapping[str, Tensor]
+    analysis: Analysis
+    modules: frozenset[str] = frozenset()
+    statistics: Statistics | None = None
+
+    @staticmethod
+    def of(model: nn.Module, analysis: Analysis, statistics: Statistics | None = None) -> ModelView:
+        """The view of ``model``; its values are not copied."""
+        values = {name: parameter.detach() for name, parameter in model.named_parameters()}
+        with torch.no_grad():
+            for name in live_masks(model):
+                values[f"{name}_orig"] = values[f"{name}_orig"] * model.get_buffer(f"{name}_mask")
+        return ModelView(values, analysis, frozenset(consumers(model)), statistics)
+
+    @cached_property
+    def readers(self) -> Readers:
+        """Where channels are summed over."""
+        return find_readers(self.analysis, self.modules)
+
+    @cached_property
+    def summed_dims(self) -> frozenset[tuple[str, int]]:
+        """The dimensions of parameters that are summed over."""
+        return summed_dims(self.analysis)
+
+    @cached_property
+    def batch_norm_scales(self) -> frozenset[str]:
+        """Names of the parameters that are scales of a BatchNorm."""
+        graph = self.analysis.graph
+        scales = [call.args[1] for call in graph.calls if "batch_norm" in call.name]
+        return frozenset(
+            graph.parameters[scale.id][0]
+            for scale in scales
+            if isinstance(scale, TensorRef) and scale.id in graph.parameters
+        )
+
+    def members(self, group: ChannelGroup, which: Members = "all") -> list[Member]:
+        """The slices of parameters that go with a group.
+
+        Raises:
+            CriterionError: If there are none.
+        """
+        found = [
+            member
+            for member in group.members
+            if member.tensor in self.parameters
+            and (which == "all" or ((member.tensor, member.dim) in self.summed_dims) == (which == "consumers"))
+        ]
+        if not found:
+            raise CriterionError(f"{group.name}: no slice of a parameter is among its {which}")
+        return found
+
+    def statistic(self, name: str) -> Mapping[str, Tensor]:
+        """A statistic by parameter or module.
+
+        Raises:
+            ConfigError: If it was not collected.
+        """
+        if self.statistics is None:
+            raise ConfigError(f"the criterion needs the statistic {name!r}, and none were collected")
+        return self.statistics[name]
+
+    def parameter(self, name: str) -> Tensor:
+        """The values of a parameter.
+
+        Raises:
+            ConfigError: If the model has none of that name.
+        """
+        if name not in self.parameters:
+            raise ConfigError(f"the model has no parameter {name!r}")
+        return self.parameters[name]
+
+    def parameter_statistic(self, statistic: str, name: str) -> Tensor:
+        """A statistic of a parameter, of its shape.
+
+        Raises:
+            CriterionError: If the parameter has none.
+            ShapeError: If it is of another shape.
+        """
+        held = self.statistic(statistic)
+        if name not in held:
+            raise CriterionError(f"the statistic {statistic!r} knows no parameter {name!r}")
+        wanted = self.parameter(name).shape
+        if held[name].shape != wanted:
+            raise ShapeError(
+                f"the statistic {statistic!r} of {name!r} is of shape {tuple(held[name].shape)}; "
+                f"expected {tuple(wanted)}, as the parameter"
+            )
+        return held[name].to(self.parameter(name).device)
+
+    def input_statistic(self, statistic: str, module: str) -> Tensor:  # shape: (I,)
+        """A statistic of what a module reads, float64, on the CPU.
+
+        Raises:
+            CriterionError: If the module has none.
+            ShapeError: If it is of another length than the module's input channels.
+        """
+        held = self.statistic(statistic)
+        if module not in held:
+            left_out = self.statistics.left_out.get(module) if self.statistics else None
+            raise CriterionError(
+                f"the statistic {statistic!r} knows no module {module!r}: {left_out or 'it did not run'}"
+            )
+        wanted = len(self.readers.modules[module].units)
+        if held[module].shape != (wanted,):
+            raise ShapeError(
+                f"the statistic {statistic!r} of {module!r} is of shape {tuple(held[module].shape)}; "
+                f"expected ({wanted},), one value an input channel"
+            )
+        return held[module].to("cpu", torch.float64)
