@@ -107,12 +107,10 @@ def measured_again(name: str, data: str, folder: str, runtime: str, threads: int
     deployment = Deployment(runtime, threads)
     inputs = with_batch(bundle.example_inputs, deployment.batch)
     sessions = {
-        key: RUNTIMES[runtime]().load(model, inputs, threads=deployment.num_threads)
+        key: RUNTIMES[runtime].load(model, inputs, threads=deployment.num_threads)
         for key, model in (("dense", bundle.model), ("pruned", small.model))
     }
-    table = sapwood.measure_latency(
-        sessions, baseline="dense", rounds=300, seconds=8.0, threads=deployment.num_threads
-    )
+    table = sapwood.measure_latency(sessions, baseline="dense", rounds=300, seconds=8.0, threads=deployment.num_threads)
     row = table["pruned"]
     return {"ratio": row.ratio, "q1": row.ratio_q1, "q3": row.ratio_q3, "dense_ms": table["dense"].median_ms}
 
@@ -123,7 +121,8 @@ def line(row: dict[str, Any]) -> str:
         return f"{head}  {row['error']}"
     return (
         f"{head}  measured {row['ratio']:.3f} ({row['q1']:.3f} to {row['q3']:.3f})  "
-        f"{'met' if row['met'] else 'MISSED'}  while pruning {row['while_pruning']:.3f}, {len(row['attempts'])} attempts, "
+        f"{'met' if row['met'] else 'MISSED'}  while pruning {row['while_pruning']:.3f}, "
+        f"{len(row['attempts'])} attempts, "
         f"first predicted {row['attempts'][0][0]:.3f} -> {row['attempts'][0][1]:.3f}; MACs {row['macs']:.3f}; "
         f"dense {row['dense_ms']:.1f} ms; {row['seconds']:.0f} s"
     )

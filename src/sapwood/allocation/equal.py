@@ -51,9 +51,7 @@ def _owners(analysis: Analysis, part: Axis, owner: dict[int, int]) -> list[tuple
 
 def _aligned(parts: Sequence[Sequence[tuple[int, int]]], analysis: Analysis) -> list[tuple[int, ...]]:
     """Groups that stand at the same place of every part, where the parts are alike."""
-    sizes = {
-        tuple((count, analysis.groups[number].num_channels) for number, count in part) for part in parts
-    }
+    sizes = {tuple((count, analysis.groups[number].num_channels) for number, count in part) for part in parts}
     if len(sizes) != 1:
         return []
     return [tuple(number for number, _ in column) for column in zip(*parts, strict=True)]

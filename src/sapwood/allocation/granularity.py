@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 VECTOR = 8
-"""Runtimes keep maps in blocks of 8 or 16 channels; a width that is no multiple of it costs padding, or another layout."""
+"""Runtimes keep maps in blocks of 8 or 16 channels; other widths cost padding, or another layout."""
 
 
 def vector_step(num_channels: int) -> int:

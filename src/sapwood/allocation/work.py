@@ -80,9 +80,7 @@ class Extents:
             return Extent(float(len(axis)), {})
         owner = owners.max(axis=1) if owners.shape[1] == 1 else self._widest(owners)
         numbers, rows = np.unique(owner[owner >= 0], return_counts=True)
-        brings = {
-            int(number): float(count) / self._sizes[number] for number, count in zip(numbers, rows, strict=True)
-        }
+        brings = {int(number): float(count) / self._sizes[number] for number, count in zip(numbers, rows, strict=True)}
         return Extent(float((owner < 0).sum()), brings)
 
     def _widest(self, owners: Axis) -> Axis:
@@ -177,6 +175,4 @@ def _merged(terms: Iterable[Term]) -> tuple[Term, ...]:
     for term in terms:
         key = tuple(sorted((extent.fixed, tuple(extent.per_channel.items())) for extent in term.extents))
         found[term.layer, key].append(term)
-    return tuple(
-        Term(same[0].layer, sum(term.factor for term in same), same[0].extents) for same in found.values()
-    )
+    return tuple(Term(same[0].layer, sum(term.factor for term in same), same[0].extents) for same in found.values())

@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from sapwood.types import ModelBundle
 
 
+class Figure(str, Enum):
+    """What sensitivity measures."""
+
+    divergence = "divergence"
+    loss = "loss"
+    accuracy = "accuracy"
+
+
 class Labels(str, Enum):
     """Where the calibration loss takes its labels from."""
 
@@ -35,8 +43,8 @@ AllocatorOption = Annotated[
     str | None,
     typer.Option(
         "--allocator",
-        help="How the budget is shared out: `uniform`, `global` (one threshold) or `knapsack`. By default `uniform` for "
-        "--sparsity and `knapsack` for everything else.",
+        help="How the budget is shared out: `uniform`, `global` (one threshold) or `knapsack`. `uniform` for "
+        "--sparsity and `knapsack` for everything else if not given.",
     ),
 ]
 CalibrationDataOption = Annotated[
@@ -44,14 +52,20 @@ CalibrationDataOption = Annotated[
 ]
 CalibrationSplitOption = Annotated[str, typer.Option("--split", help="Which part of the data set.")]
 NumPicturesOption = Annotated[int, typer.Option("--num-pictures", min=1, help="Pictures that are looked at.")]
+SensitivityOption = Annotated[
+    Figure | None,
+    typer.Option(
+        "--sensitivity",
+        help="Prune every group alone on the pictures of --data and measure: how far the outputs move (`divergence`, "
+        "no labels), the `loss`, or the `accuracy`.",
+    ),
+]
 LabelsOption = Annotated[
     Labels, typer.Option("--labels", help="`data`: the data set's; `own`: none, what the model itself finds.")
 ]
 RuntimeOption = Annotated[
     str,
-    typer.Option(
-        "--runtime", help="Where latency is measured: `torch`, `torch-compile`, `onnxruntime` or `openvino`."
-    ),
+    typer.Option("--runtime", help="Where latency is measured: `torch`, `torch-compile`, `onnxruntime` or `openvino`."),
 ]
 BatchOption = Annotated[int | None, typer.Option("--batch", min=1, help="Examples a call while timing.")]
 RuntimeThreadsOption = Annotated[
@@ -105,12 +119,13 @@ def make_calibration(
     from sapwood.tasks import calibration_batches, task_loss
 
     dataset = open_data(bundle, str(data), split, OnBad.error)
-    batches = list(calibration_batches(bundle, dataset, num_pictures=num_pictures))
-    return Calibration(batches, task_loss(bundle, labels.value))
+    batches = calibration_batches(bundle, dataset, num_pictures=num_pictures)
+    return Calibration(list(batches), task_loss(bundle, labels.value), dataset)
 
 
 def measure_sensitivity(
     bundle: ModelBundle,
+    figure: Figure,
     calibration: Calibration | None,
     criterion: str,
     kept_whole: dict[str, str],
@@ -118,17 +133,20 @@ def measure_sensitivity(
     whole_heads: bool,
     quiet: bool,
 ) -> Sensitivity:
-    """Prunes every group alone and measures the loss on the calibration pictures."""
+    """Prunes every group alone and measures what that does on the calibration pictures."""
     from sapwood import pipeline
 
     if calibration is None:
-        raise ConfigError("--sensitivity measures the loss when each group is pruned alone; expected --data")
+        raise ConfigError("--sensitivity measures the model with each group pruned alone; expected --data")
+    measure, name = pipeline.sensitivity_measure(bundle, figure.value, calibration)
     with progress_bar("sensitivity", quiet=quiet) as progress:
         return pipeline.sensitivity(
             bundle.model,
             bundle.example_inputs,
-            pipeline.mean_loss(calibration),
+            measure,
             score=pipeline.scorer(bundle.model, criterion, calibration),
+            figure=name,
+            more_is_better=figure is Figure.accuracy,
             ignore=kept_whole,
             whole_heads=whole_heads,
             progress=progress,

@@ -27,10 +27,7 @@ def prune(
     split: budget.CalibrationSplitOption = "train",
     num_pictures: budget.NumPicturesOption = 128,
     labels: budget.LabelsOption = budget.Labels.data,
-    sensitivity: Annotated[
-        bool,
-        typer.Option("--sensitivity", help="Measure the loss of each group pruned alone, and share out by that."),
-    ] = False,
+    sensitivity: budget.SensitivityOption = None,
     runtime: budget.RuntimeOption = "torch",
     threads: budget.RuntimeThreadsOption = None,
     batch: budget.BatchOption = None,
@@ -56,8 +53,10 @@ def prune(
     """
     from sapwood import pipeline
 
-    asked = budget.as_options({**locals(), "model": None, "out": None, "as_json": None, "layers": None})
-    asked = {name: value for name, value in asked.items() if name != "pipeline" and value not in ([], False)}
+    asked = {
+        name: value for name, value in locals().items() if name not in {"pipeline", "model", "out", "layers", "as_json"}
+    }
+    asked = budget.as_options(asked)
     target = pipeline.Target(sparsity=sparsity, params=params, macs=macs, latency=latency)
     limits = budget.make_limits(round_to, minimum, bounds, equal, whole_heads)
     deployment = budget.make_deployment(runtime, threads, batch)
@@ -66,9 +65,9 @@ def prune(
     whole = pipeline.matching_tensors(bundle.model, ignore or ())
     calibration = budget.make_calibration(bundle, data, split, num_pictures, labels)
     curves = None
-    if sensitivity:
+    if sensitivity is not None:
         curves = budget.measure_sensitivity(
-            bundle, calibration, criterion, whole, whole_heads=whole_heads, quiet=as_json
+            bundle, sensitivity, calibration, criterion, whole, whole_heads=whole_heads, quiet=as_json
         )
     with progress_bar("pruning", quiet=as_json or target.kind != "latency") as progress:
         result = pipeline.shrink_describable(

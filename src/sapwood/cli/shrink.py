@@ -34,12 +34,13 @@ def finish(
     *,
     layers: bool,
     as_json: bool,
+    sensitivity: Any = None,
 ) -> None:
     """Saves what a verb made of ``bundle``, and prints it."""
     from sapwood.pipeline import shrink_record
     from sapwood.report import shrinking
 
-    record = shrink_record(bundle, result, options)
+    record = shrink_record(bundle, result, options, sensitivity)
     record["files"] = {} if out is None else _save(verb, bundle, result, record, out)
     if as_json:
         print_json(record)

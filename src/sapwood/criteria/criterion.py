@@ -22,6 +22,8 @@ class Criterion(Protocol):
     name: ClassVar[str]
     needs: ClassVar[frozenset[str]]
     scores_weights: ClassVar[bool]
+    loss_units: ClassVar[bool]
+    """Whether scores estimate how much the loss would rise, so that those of different groups compare and add up."""
 
     def group_scores(self, group: ChannelGroup, view: ModelView) -> Tensor:
         """Scores the channels of a group: finite, float64, on the CPU, shape (C,).
@@ -83,6 +85,7 @@ class SliceCriterion(Checked):
 
     name: ClassVar[str]
     needs: ClassVar[frozenset[str]] = frozenset()
+    loss_units: ClassVar[bool] = False
 
     reduction: Reduction = "sum"
     normalize: Normalize = "none"

@@ -24,6 +24,7 @@ class Fisher(WeightCriterion):
     """
 
     name: ClassVar[str] = "fisher"
+    loss_units: ClassVar[bool] = True
     needs: ClassVar[frozenset[str]] = frozenset({"grad_squared"})
 
     def values(self, name: str, view: ModelView) -> Tensor:

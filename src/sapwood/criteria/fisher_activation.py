@@ -26,6 +26,7 @@ class FisherActivation(ReaderCriterion):
     """
 
     name: ClassVar[str] = "fisher_activation"
+    loss_units: ClassVar[bool] = True
     needs: ClassVar[frozenset[str]] = frozenset({"gate_grad_squared"})
     statistic: ClassVar[str] = "gate_grad_squared"
     averages: ClassVar[bool] = False

@@ -21,6 +21,7 @@ class Movement(WeightCriterion):
     """
 
     name: ClassVar[str] = "movement"
+    loss_units: ClassVar[bool] = True
     needs: ClassVar[frozenset[str]] = frozenset({"movement"})
 
     def values(self, name: str, view: ModelView) -> Tensor:

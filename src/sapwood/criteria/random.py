@@ -26,6 +26,7 @@ class Random(Checked):
     name: ClassVar[str] = "random"
     needs: ClassVar[frozenset[str]] = frozenset()
     scores_weights: ClassVar[bool] = True
+    loss_units: ClassVar[bool] = False
 
     seed: int = 0
 

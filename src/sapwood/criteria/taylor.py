@@ -34,6 +34,7 @@ class Taylor(WeightCriterion):
     """
 
     name: ClassVar[str] = "taylor"
+    loss_units: ClassVar[bool] = True
     needs: ClassVar[frozenset[str]] = frozenset({"grad"})
 
     variant: Variant = "abs"

@@ -27,6 +27,7 @@ class TaylorActivation(ReaderCriterion):
     """
 
     name: ClassVar[str] = "taylor_activation"
+    loss_units: ClassVar[bool] = True
     needs: ClassVar[frozenset[str]] = frozenset({"gate_grad"})
     statistic: ClassVar[str] = "gate_grad"
     averages: ClassVar[bool] = False

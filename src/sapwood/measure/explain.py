@@ -1,4 +1,4 @@
-"""Where the time of a network goes, layer by layer, before and after pruning, and why it did not fall where it did not."""
+"""Where the time of a network goes, layer by layer, before and after pruning, and why it did not fall."""
 
 from __future__ import annotations
 
@@ -82,9 +82,7 @@ def dense_layers(dense: Sample) -> tuple[LayerChange, ...]:
     return tuple(sorted((row for row in rows if row.before_ms), key=lambda row: -row.before_ms))
 
 
-def _reason(
-    name: str, dense: Sample, pruned: Sample, model: LatencyModel | None, frozen: Mapping[str, str]
-) -> str:
+def _reason(name: str, dense: Sample, pruned: Sample, model: LatencyModel | None, frozen: Mapping[str, str]) -> str:
     """Why a layer's time did not fall as its work did; empty where it did."""
     before, after = dense.layer_ms.get(name, 0.0), pruned.layer_ms[name]
     if name in NO_LAYER:

@@ -104,8 +104,7 @@ def sample_work(work: Work, kept: Sequence[int]) -> dict[int, dict[str, tuple[fl
     found = {}
     for step in STEPS:
         by_kind = [
-            CostTable(kind, tuple(_stepped(term, step) for term in work.terms[kind])).by_layer(widths)
-            for kind in KINDS
+            CostTable(kind, tuple(_stepped(term, step) for term in work.terms[kind])).by_layer(widths) for kind in KINDS
         ]
         found[step] = {layer: tuple(one.get(layer, 0.0) for one in by_kind) for layer in work.layers}
     return found

@@ -3,14 +3,14 @@
 from sapwood.pipeline.candidates import CANDIDATES, Candidate
 from sapwood.pipeline.compacting import Compacted, compact
 from sapwood.pipeline.comparison import compare
+from sapwood.pipeline.latency_target import Attempt, LatencyOutcome
 from sapwood.pipeline.measuring import CompareSettings
 from sapwood.pipeline.pictures import first_pictures, read_pictures
-from sapwood.pipeline.latency_target import Attempt, LatencyOutcome
-from sapwood.pipeline.pruning import Calibration, Pruned, mean_loss, prune, scorer, with_batch
+from sapwood.pipeline.pruning import Pruned, prune, scorer, with_batch
 from sapwood.pipeline.search import TOLERANCE, Verification
-from sapwood.pipeline.sensitivity import Sensitivity, SensitivityRow, sensitivity
+from sapwood.pipeline.sensitivity import Sensitivity, SensitivityRow, sensitivity, sensitivity_measure
 from sapwood.pipeline.shrinking import check_inputs, inspect_model, matching_tensors, shrink_describable, shrink_record
-from sapwood.pipeline.targets import Deployment, Limits, Target
+from sapwood.pipeline.targets import Calibration, Deployment, Limits, Target
 
 __all__ = [
     "CANDIDATES",
@@ -34,11 +34,11 @@ __all__ = [
     "first_pictures",
     "inspect_model",
     "matching_tensors",
-    "mean_loss",
     "prune",
     "read_pictures",
     "scorer",
     "sensitivity",
+    "sensitivity_measure",
     "shrink_describable",
     "shrink_record",
     "with_batch",

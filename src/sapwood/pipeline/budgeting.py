@@ -49,8 +49,8 @@ class Chooser:
         limits: What widths may be.
         routes: Names of the Darknet routes that take one of several equal parts, each with the number of parts.
         curves: Measured loss by group name (:class:`~sapwood.graph.ChannelGroup`), used instead of scores where there.
-        fine: Any number of channels will do; otherwise, unless the limits say what widths are multiples of, only numbers
-            that vector kernels like (:func:`sapwood.allocation.vector_step`).
+        fine: Any number of channels will do; otherwise, unless the limits say what widths are multiples of, only
+            numbers that vector kernels like (:func:`sapwood.allocation.vector_step`).
     """
 
     score: Score
@@ -103,7 +103,8 @@ class Chooser:
         widths = self._widths(analysis, held)
         values = [one.double().numpy() for one in scores]
         losses = [
-            self._losses(group, own, allowed) for group, own, allowed in zip(analysis.groups, values, widths, strict=True)
+            self._losses(group, own, allowed)
+            for group, own, allowed in zip(analysis.groups, values, widths, strict=True)
         ]
         return Problem(
             names=tuple(group.name for group in analysis.groups),
@@ -115,13 +116,13 @@ class Chooser:
             scores=tuple(values),
         )
 
-    def _losses(self, group: ChannelGroup, scores: np.ndarray, widths: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    def _losses(self, group: ChannelGroup, scores: np.ndarray, widths: np.ndarray) -> np.ndarray:
         curve = (self.curves or {}).get(group.name)
         if curve is None:
             return losses_from_scores(scores, widths)
         return np.interp(widths / group.num_channels, *curve)
 
-    def _widths(self, analysis: Analysis, held: Mapping[int, str]) -> list[np.ndarray]:  # type: ignore[type-arg]
+    def _widths(self, analysis: Analysis, held: Mapping[int, str]) -> list[np.ndarray]:
         bounds = self._bounds(analysis)
         found = []
         for number, group in enumerate(analysis.groups):
@@ -177,12 +178,14 @@ def matching_groups(analysis: Analysis, pattern: str, what: str) -> tuple[int, .
                 break
     if not found:
         example = analysis.groups[0].name if analysis.groups else "none, for no channel can go"
-        raise ConfigError(f"{what} {pattern!r} names no channels that can go; expected a layer or a dimension, as {example}")
+        raise ConfigError(
+            f"{what} {pattern!r} names no channels that can go; expected a layer or a dimension, as {example}"
+        )
     return tuple(found)
 
 
 def cuts(analysis: Analysis, routes: Mapping[str, int]) -> Iterator[Sequence[Axis]]:
-    """The axes of the parts of every cut at equal distances: those of the code, and those a ``.cfg`` can only say so."""
+    """The axes of the parts of every cut at equal distances: the code's, and those a ``.cfg`` has no other word for."""
     for cut in analysis.equal_parts:
         yield cut.parts
     for call in analysis.graph.calls:

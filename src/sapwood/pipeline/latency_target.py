@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -103,7 +104,7 @@ class _Try:
     def distance(self, target: float) -> float:
         """How far its measured ratio is from the target."""
         assert self.row is not None
-        return abs(np.log(self.row.ratio / target))
+        return abs(math.log(self.row.ratio / target))
 
 
 @dataclass
@@ -134,8 +135,8 @@ class LatencyTarget:
             The proven solution, the widths, and the outcome; ``outcome.met`` tells whether the target was met.
 
         Raises:
-            BudgetError: If no widths are fast enough: the narrowest network was measured, and what its time goes into is
-                in the text.
+            BudgetError: If no widths are fast enough: the narrowest network was measured, and the text says what its
+                time goes into.
         """
         self._samples = layer_samples(
             self.planner,

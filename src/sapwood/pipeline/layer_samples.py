@@ -47,8 +47,7 @@ class Bench:
 
     def load(self, model: nn.Module) -> Session:
         """The model, ready to be called."""
-        runtime = RUNTIMES[self.deployment.runtime]()
-        return runtime.load(model, self.inputs, threads=self.deployment.num_threads)
+        return RUNTIMES[self.deployment.runtime].load(model, self.inputs, threads=self.deployment.num_threads)
 
     def layer_times(self, model: nn.Module, rounds: int = ROUNDS) -> dict[str, float] | None:
         """Milliseconds of each layer; None where the runtime cannot tell."""
@@ -115,7 +114,9 @@ class _Widths:
         steps = [vector_step(size) for size in sizes]
         wanted = width_samples(sizes, NUM_SAMPLES, steps=steps, equal=equal)[self._number]
         held = held_groups(analysis, whole_heads=self._whole_heads)
-        self.kept = [size if number in held else kept for number, (size, kept) in enumerate(zip(sizes, wanted, strict=True))]
+        self.kept = [
+            size if number in held else kept for number, (size, kept) in enumerate(zip(sizes, wanted, strict=True))
+        ]
         return lowest_units(
             [group.units for group in analysis.groups],
             [_by_position(size) for size in sizes],
@@ -145,7 +146,7 @@ def _cache_path(analysis: Analysis, bench: Bench, whole_heads: bool) -> Path:
         {
             "format": FORMAT,
             "machine": {name: value for name, value in machine().items() if name != "threads"},
-            "runtime": [bench.deployment.runtime, RUNTIMES[bench.deployment.runtime]().version()],
+            "runtime": [bench.deployment.runtime, RUNTIMES[bench.deployment.runtime].version()],
             "threads": bench.deployment.num_threads,
             "batch": bench.deployment.batch,
             "samples": [NUM_SAMPLES, ROUNDS, whole_heads],

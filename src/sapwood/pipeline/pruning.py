@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_map
 
 from sapwood.allocation import Allocation, CostTable, channels_table, layer_work, params_table
 from sapwood.calibration import Statistics, collect
-from sapwood.criteria import Criterion, ModelView, make_criterion
+from sapwood.criteria import Criterion, ModelView, make_criterion, score_groups
 from sapwood.errors import ConfigError
 from sapwood.graph import Analysis, Unpruned
 from sapwood.measure import count_params
@@ -24,23 +24,10 @@ from sapwood.pipeline.latency_target import LatencyOutcome, LatencyTarget
 from sapwood.pipeline.layer_samples import Bench
 from sapwood.pipeline.search import Planner, Solution, Verification
 from sapwood.pipeline.sensitivity import Sensitivity
-from sapwood.pipeline.targets import Deployment, Limits, Target
+from sapwood.pipeline.targets import Calibration, Deployment, Limits, Target
 from sapwood.types import ExampleInputs
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What criteria that look at data are computed from.
-
-    Attributes:
-        batches: Anything that ``loss`` understands, gone through more than once.
-        loss: The mean loss of a model on a batch; see :func:`sapwood.tasks.task_loss`.
-    """
-
-    batches: Iterable[Any]
-    loss: Callable[[nn.Module, Any], Tensor]
 
 
 @dataclass(frozen=True)
@@ -151,34 +138,35 @@ def scorer(
     made = make_criterion(criterion) if isinstance(criterion, str) else criterion
     if made.needs and calibration is None:
         raise ConfigError(
-            f"criterion {criterion!r} needs {', '.join(sorted(made.needs))}; expected data to collect that on (--data, "
+            f"criterion {made.name!r} needs {', '.join(sorted(made.needs))}; expected data to collect that on (--data, "
             "or calibration=)"
         )
-    parameters = dict(model.named_parameters(remove_duplicate=False))
-    kept: list[Statistics | None] = []
+    kept: list[Statistics] = []
 
     def score(analysis: Analysis) -> list[Tensor]:
-        if not kept:
-            kept.append(
-                None
-                if calibration is None or not made.needs
-                else collect(model, calibration.batches, calibration.loss, made.needs, analysis=analysis)
-            )
-        view = ModelView(parameters, kept[0], analysis)
-        return [made.group_scores(group, view) for group in analysis.groups]
+        if made.needs and calibration is not None and not kept:
+            kept.append(collect(model, calibration.batches, calibration.loss, made.needs))
+        view = ModelView.of(model, analysis, kept[0] if kept else None)
+        found = score_groups(made, analysis.groups, view)
+        return [comparable(made, scores) for scores in found.scores]
 
     return score
 
 
-def mean_loss(calibration: Calibration) -> Callable[[nn.Module], float]:
-    """Returns what measures the mean loss of a model on the calibration batches."""
+def comparable(criterion: Criterion, scores: Tensor) -> Tensor:  # shape: (C,)
+    """Brings a criterion's scores of one group to numbers of at least 0 whose sums compare between groups.
 
-    def measure(model: nn.Module) -> float:
-        with torch.no_grad():
-            losses = [float(calibration.loss(model, batch)) for batch in calibration.batches]
-        return sum(losses) / len(losses)
-
-    return measure
+    Scores in units of the loss, and those that the criterion normalises, are taken as they are; of others each channel
+    gets its share of the group's whole (of a norm of order n, of the sum of its n-th powers).
+    """
+    scores = scores.double()
+    if float(scores.min()) < 0:
+        scores = scores - scores.min()
+    if criterion.loss_units or getattr(criterion, "normalize", "none") != "none":
+        return scores
+    scores = scores.pow(getattr(criterion, "n", 1.0))
+    total = float(scores.sum())
+    return scores / total if total > 0 else scores
 
 
 def _cost(target: Target, num_params: int) -> Callable[[Analysis, Mapping[int, str]], CostTable]:

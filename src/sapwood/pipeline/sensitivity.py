@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,7 +18,9 @@ from sapwood.masks.select import lowest_units
 from sapwood.models import copy_model
 from sapwood.pipeline.budgeting import Curve, Score
 from sapwood.pipeline.search import Planner
-from sapwood.types import ExampleInputs
+from sapwood.pipeline.targets import Calibration
+from sapwood.tasks import divergence_from, evaluate
+from sapwood.types import ExampleInputs, ModelBundle
 
 FRACTIONS = (0.125, 0.25, 0.5, 0.75)
 """Fractions kept at which each group is tried."""
@@ -87,8 +89,8 @@ def sensitivity(
 ) -> Sensitivity:
     """Prunes every group alone, at several widths, and measures the model each time.
 
-    Channels are silenced, not removed: every slice of a parameter that would go is zero, which is the same to everything
-    but norms that pool over channels.
+    Channels are silenced, not removed: every slice of a parameter that would go is zero, which is the same to
+    everything but norms that pool over channels.
 
     Args:
         model: Any module; not touched, a copy in eval mode is measured.
@@ -135,6 +137,36 @@ def sensitivity(
     return Sensitivity(figure, dense, tuple(found))
 
 
+def sensitivity_measure(
+    bundle: ModelBundle, figure: str, calibration: Calibration
+) -> tuple[Callable[[nn.Module], float], str]:
+    """Returns what measures a model for :func:`sensitivity`, and what the figure is called.
+
+    Args:
+        bundle: The dense model.
+        figure: ``"divergence"`` (:func:`sapwood.tasks.divergence_from`, no labels), ``"loss"`` or ``"accuracy"``.
+        calibration: The pictures.
+
+    Raises:
+        ConfigError: If there is no such figure, or no data set to measure accuracy on.
+    """
+    if figure == "divergence":
+        return divergence_from(bundle, calibration.batches), "divergence from the dense model"
+    if figure == "loss":
+
+        def mean_loss(model: nn.Module) -> float:
+            with torch.no_grad():
+                losses = [float(calibration.loss(model, batch)) for batch in calibration.batches]
+            return sum(losses) / len(losses)
+
+        return mean_loss, "loss"
+    if figure != "accuracy" or calibration.dataset is None:
+        raise ConfigError(f"figure {figure!r}; expected divergence or loss, or accuracy with a data set")
+    dataset = calibration.dataset
+    primary = evaluate(bundle, dataset).primary
+    return lambda model: evaluate(replace(bundle, model=model), dataset).value, primary
+
+
 def _trials(analysis: Analysis, fractions: Sequence[float], held: Mapping[int, str]) -> list[tuple[int, int]]:
     """(group, channels kept) of every trial."""
     found = []
@@ -146,7 +178,7 @@ def _trials(analysis: Analysis, fractions: Sequence[float], held: Mapping[int, s
 
 
 @contextmanager
-def _silenced(model: nn.Module, analysis: Analysis, removed: np.ndarray) -> Iterator[None]:  # type: ignore[type-arg]
+def _silenced(model: nn.Module, analysis: Analysis, removed: np.ndarray) -> Iterator[None]:
     """The model with the removed channels at zero inside, as it was afterwards."""
     parameters = dict(model.named_parameters())
     cuts = [cut for cut in make_cuts(analysis, removed) if cut.tensor in parameters]

@@ -28,6 +28,7 @@ from sapwood.models import copy_model
 from sapwood.models.darknet import DarknetNetwork, compact_cfg, producers
 from sapwood.pipeline.layer_samples import Bench
 from sapwood.pipeline.pruning import with_batch
+from sapwood.pipeline.sensitivity import Sensitivity
 from sapwood.pipeline.targets import Deployment
 from sapwood.types import ExampleInputs, ModelBundle
 
@@ -151,26 +152,31 @@ def inspect_model(bundle: ModelBundle, deployment: Deployment | None = None) -> 
     }
 
 
-def shrink_record(bundle: ModelBundle, result: Any, options: dict[str, Any]) -> dict[str, Any]:
+def shrink_record(
+    bundle: ModelBundle, result: Any, options: dict[str, Any], sensitivity: Sensitivity | None = None
+) -> dict[str, Any]:
     """Tells what removing channels did to a model.
 
     Args:
         bundle: The model before.
         result: What :func:`sapwood.prune` or :func:`sapwood.compact` returned for it.
         options: What was asked for.
+        sensitivity: What the widths were chosen by, if that was measured.
 
     Returns:
         ``schema``, ``model``, ``options``, ``before`` and ``after`` (``params``, ``macs``, ``file_bytes``), ``layers``
         (name, kind, shapes and work before and after), ``verification`` and ``unpruned``; of a latency target also
-        ``latency``, the fields of :class:`sapwood.pipeline.LatencyOutcome`.
+        ``latency``, the fields of :class:`sapwood.pipeline.LatencyOutcome`; ``sensitivity``, where it was measured.
     """
     before, dense_layers = _figures(bundle.model, bundle.example_inputs)
     after, layers = _figures(result.model, bundle.example_inputs)
     now = {layer.name: layer for layer in layers}
     unpruned = getattr(result, "unpruned", ()) or getattr(result, "kept", ())
     outcome = getattr(result, "latency", None)
-    latency = {} if outcome is None else {"latency": {**asdict(outcome), "met": outcome.met}}
-    return latency | {
+    extra: dict[str, Any] = {} if outcome is None else {"latency": {**asdict(outcome), "met": outcome.met}}
+    if sensitivity is not None:
+        extra["sensitivity"] = asdict(sensitivity)
+    return extra | {
         "schema": SCHEMA,
         "model": bundle.source.spec,
         "options": options,

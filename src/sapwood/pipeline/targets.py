@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
+
+from torch import Tensor, nn
 
 from sapwood.errors import ConfigError
+from sapwood.types import ClassificationDataset, DetectionDataset
 
 TargetKind = Literal["sparsity", "params", "macs", "latency"]
 KINDS: tuple[TargetKind, ...] = ("sparsity", "params", "macs", "latency")
@@ -45,8 +48,7 @@ params=, macs=, latency=
             shown = ", ".join(f"{name}={getattr(self, name)}" for name in given)
             count = f"{len(given)} goals" if given else "no goal"
             raise ConfigError(
-                f"Target({shown}) names {count}; expected exactly one of "
-                f"{', '.join(f'{name}=' for name in KINDS)}"
+                f"Target({shown}) names {count}; expected exactly one of {', '.join(f'{name}=' for name in KINDS)}"
             )
         if self.kind == "sparsity" and not 0.0 <= self.value < 1.0:
             raise ConfigError(f"sparsity {self.value}; expected a number in [0, 1)")
@@ -91,7 +93,8 @@ class Limits:
         for name, (low, high) in self.bounds.items():
             if not (math.isfinite(low) and math.isfinite(high) and 0.0 <= low <= high <= 1.0 and high > 0.0):
                 raise ConfigError(
-                    f"bounds of {name!r}: got ({low}, {high}); expected two fractions kept, 0 <= smallest <= largest <= 1"
+                    f"bounds of {name!r}: got ({low}, {high}); expected two fractions kept, 0 <= smallest <= largest "
+                    "<= 1"
                 )
 
 
@@ -121,3 +124,18 @@ class Deployment:
         if self.threads is not None:
             return self.threads
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What criteria that look at data are computed from.
+
+    Attributes:
+        batches: Anything that ``loss`` understands, gone through more than once.
+        loss: The mean loss of a model on a batch; see :func:`sapwood.tasks.task_loss`.
+        dataset: Where the batches come from, if from a data set.
+    """
+
+    batches: Iterable[Any]
+    loss: Callable[[nn.Module, Any], Tensor]
+    dataset: DetectionDataset | ClassificationDataset | None = None

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sapwood.cases import BASELINE
-from sapwood.measure import LatencyRow, measure_latency, model_call
+from sapwood.measure import LatencyRow, measure_latency
 from sapwood.pipeline.candidates import Candidate
 from sapwood.report.record import Latency, LiveMask
+from sapwood.runtime import model_call
 from sapwood.types import ModelBundle
 
 Progress = Callable[[int, int], None]

@@ -2,6 +2,7 @@
 
 from sapwood.tasks.decode import decode
 from sapwood.tasks.detection import detect
+from sapwood.tasks.divergence import divergence, divergence_from
 from sapwood.tasks.evaluation import evaluate
 from sapwood.tasks.mean_ap import AveragePrecision, mean_average_precision
 from sapwood.tasks.objective import CalibrationBatches, Labels, calibration_batches, class_loss, task_loss
@@ -19,6 +20,8 @@ __all__ = [
     "class_loss",
     "decode",
     "detect",
+    "divergence",
+    "divergence_from",
     "evaluate",
     "mean_average_precision",
     "postprocess",

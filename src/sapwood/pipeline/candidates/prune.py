@@ -7,7 +7,8 @@ from dataclasses import replace
 from sapwood.cases import CaseRow, PruneRow
 from sapwood.errors import ConfigError
 from sapwood.pipeline.candidates.base import CANDIDATES, Candidate, Make
-from sapwood.pipeline.pruning import Target, prune
+from sapwood.pipeline.pruning import prune
+from sapwood.pipeline.targets import Limits, Target
 from sapwood.types import ModelBundle
 
 
@@ -21,9 +22,10 @@ def prepare_prune(row: CaseRow) -> Make:
     if not isinstance(row, PruneRow):
         raise ConfigError(f"kind prune: got a {type(row).__name__}; expected a PruneRow")
     target = Target(sparsity=row.sparsity)
+    limits = Limits(round_to=row.round_to, minimum=row.minimum)
 
     def make(dense: ModelBundle) -> Candidate:
-        pruned = prune(dense.model, dense.example_inputs, target=target, round_to=row.round_to, minimum=row.minimum)
+        pruned = prune(dense.model, dense.example_inputs, target=target, limits=limits)
         error = pruned.verification.max_abs_error
         note = f"equals the network with these channels silenced to {error:.0e} of the largest output, in float64"
         return Candidate(replace(dense, model=pruned.model), (note,))

@@ -1,0 +1,101 @@
+"""How far a model's outputs are from another's on the same pictures: a loss that needs no labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sapwood.errors import ConfigError
+from sapwood.tasks.classification import as_scores
+from sapwood.tasks.decode import decode
+from sapwood.tasks.detection import as_maps
+from sapwood.tasks.running import evaluating
+from sapwood.types import ModelBundle, TaskSpec
+
+EPSILON = 1e-6
+"""Scores are kept this far from 0 and 1 before their logarithm is taken."""
+
+WORTH_A_BOX = 0.01
+"""Places whose best score in the reference is below have no box to speak of."""
+
+
+def divergence(task: TaskSpec, outputs: Any, reference: Any, model: nn.Module) -> Tensor:  # shape: ()
+    r"""How far ``outputs`` are from ``reference``, a mean over pictures of at least 0.
+
+    Of a classifier, the Kullback-Leibler divergence of its class probabilities. Of a detector, over places p and
+    classes k with scores s (objectness times class),
+
+    .. math:: \sum_{p,k} \mathrm{KL}\big(s^{ref}_{pk} \,\|\, s_{pk}\big)
+        + \sum_p \max_k s^{ref}_{pk} \, \big(1 - \mathrm{IoU}(b^{ref}_p, b_p)\big)
+
+    so that what the reference is sure of counts, and the thousands of empty places hardly do.
+
+    Args:
+        task: What the outputs are.
+        outputs: What a model returned.
+        reference: What the model it is compared with returned.
+        model: For messages.
+
+    Raises:
+        ConfigError: If the task is neither classification nor detection.
+    """
+    if task.kind == "classification":
+        found, wanted = (_log_probabilities(task, one, model) for one in (outputs, reference))
+        return F.kl_div(found, wanted, log_target=True, reduction="batchmean")
+    if task.kind == "detection":
+        boxes, scores = decode(as_maps(outputs, model), task.heads, task.input_size)
+        true_boxes, true_scores = decode(as_maps(reference, model), task.heads, task.input_size)
+        apart = _bernoulli(true_scores, scores).sum()
+        best = true_scores.amax(dim=-1)
+        sure = best > WORTH_A_BOX
+        misplaced = best[sure] * (1.0 - _paired_iou(boxes[sure], true_boxes[sure]))
+        return (apart + misplaced.sum()) / len(scores)
+    raise ConfigError(
+        f"task {task.kind!r}: nothing says how far two outputs are apart; expected a classifier or detector"
+    )
+
+
+def divergence_from(bundle: ModelBundle, batches: Iterable[Any]) -> Callable[[nn.Module], float]:
+    """Returns what measures how far a model is from ``bundle``'s on these pictures; labels are not looked at.
+
+    Args:
+        bundle: The reference. It runs once, now; inputs and outputs are kept.
+        batches: As :func:`sapwood.tasks.calibration_batches` gives them.
+    """
+    kept: list[tuple[Tensor, Any]] = []
+    with evaluating(bundle.model) as run:
+        kept += [(batch.inputs, run(batch.inputs)) for batch in batches]
+    count = sum(len(inputs) for inputs, _ in kept)
+
+    def measure(model: nn.Module) -> float:
+        with evaluating(model) as run:
+            return sum(
+                len(inputs) * float(divergence(bundle.task, run(inputs), reference, model))
+                for inputs, reference in kept
+            ) / max(count, 1)
+
+    return measure
+
+
+def _log_probabilities(task: TaskSpec, outputs: Any, model: nn.Module) -> Tensor:
+    batch = len(outputs) if isinstance(outputs, Tensor) else len(outputs.logits)
+    scores = as_scores(outputs, model, batch)
+    return scores.clamp(min=EPSILON).log() if task.outputs == "probabilities" else scores.log_softmax(dim=1)
+
+
+def _bernoulli(wanted: Tensor, found: Tensor) -> Tensor:
+    """The divergence of two coins, element by element."""
+    wanted, found = wanted.clamp(EPSILON, 1.0 - EPSILON), found.clamp(EPSILON, 1.0 - EPSILON)
+    return wanted * (wanted / found).log() + (1.0 - wanted) * ((1.0 - wanted) / (1.0 - found)).log()
+
+
+def _paired_iou(first: Tensor, second: Tensor) -> Tensor:  # shapes: (N, 4), (N, 4) -> (N,)
+    """The overlap of each box with its partner."""
+    corner, far = torch.maximum(first[:, :2], second[:, :2]), torch.minimum(first[:, 2:], second[:, 2:])
+    shared = (far - corner).clamp(min=0).prod(dim=1)
+    areas = [(one[:, 2:] - one[:, :2]).clamp(min=0).prod(dim=1) for one in (first, second)]
+    return shared / (areas[0] + areas[1] - shared).clamp(min=EPSILON)
