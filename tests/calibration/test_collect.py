@@ -247,9 +247,24 @@ def test_rows_that_are_no_parts_of_samples_are_left_out_with_the_reason() -> Non
     model = nn.Sequential(nn.Flatten(0, 1), nn.Linear(2, 1))
     x = torch.randn(3, 2)
     found = collect(model, [x], lambda model, x: model(torch.cat([x, x[:1]])[:, None]).mean(), {*GATES, "input_norm"})
-    assert found.left_out == {"1": "read [4] rows for a batch of 3 samples"}
+    assert found.left_out == {"1": "read 4 rows for a batch of 3 samples"}
     assert "1" not in found["gate_grad"]
     assert "1" in found["input_norm"]
+
+
+def test_gates_that_the_loss_does_not_follow_from_have_derivative_zero() -> None:
+    class Branch(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.main, self.side = nn.Linear(2, 1), nn.Linear(2, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.side(x)
+            return self.main(x)
+
+    found = collect(Branch(), [torch.ones(2, 2)], lambda model, x: model(x).sum(), GATES)
+    assert found["gate_grad"]["main"].any()
+    assert found["gate_grad"]["side"].tolist() == found["gate_grad_squared"]["side"].tolist() == [0, 0]
 
 
 def test_an_input_given_by_name_and_one_without_batch() -> None:

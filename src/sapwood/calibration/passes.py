@@ -99,7 +99,8 @@ class DensePass:
         """Adds up a sample's derivatives over the times a module ran; a batch's mean loss counts each 1/size."""
         samples = [as_samples(part, size) for part in parts]
         if any(part is None for part in samples):
-            self._left_out[module] = f"read {[len(part) for part in parts]} rows for a batch of {size} samples"
+            counts = sorted({str(len(part)) for part in parts})
+            self._left_out[module] = f"read {', '.join(counts)} rows for a batch of {size} samples"
             return
         self._sums["gate"].add(module, size * sum(part for part in samples if part is not None), size)  # type: ignore[arg-type]
 

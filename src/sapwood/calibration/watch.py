@@ -38,7 +38,8 @@ def consumers(model: nn.Module) -> dict[str, nn.Module]:
 
 @contextmanager
 def watching(model: nn.Module, see_input: Seen | None, see_gate: Seen | None) -> Iterator[None]:
-    """Within it, tells of every input of a consumer, and in the backward pass of every derivative by its gates.
+    """Within it, tells of every input of a consumer, and of every derivative by its gates: zeros, and in the backward
+    pass what is to be added to them.
 
     Args:
         model: Its hooks are as before afterwards.
@@ -78,13 +79,15 @@ def _gated(name: str, module: nn.Module, source: Tensor, see_gate: Seen) -> Tens
     if not view.requires_grad:
         view.requires_grad_()
     values, version = view.detach(), source._version
+    rows = channels_last(module, values)
+    see_gate(name, values.new_zeros(len(rows), rows.shape[-1]))  # all there is, if the loss does not follow from it
 
     def after_backward(gradient: Tensor) -> None:
         if values._version != version:
             raise ConfigError(
                 f"the input of {name!r} is changed in place after the module read it; expected it to stay as it was"
             )
-        see_gate(name, _summed(channels_last(module, values), channels_last(module, gradient)))
+        see_gate(name, _summed(rows, channels_last(module, gradient)))
 
     view.register_hook(after_backward)  # type: ignore[no-untyped-call]
     return view

@@ -107,16 +107,24 @@ def _convolution(analysis: Analysis, call: Call) -> Reader:
     reader = Reader(call, units, groups, transposed)
     if groups == 1:
         return reader
-    grid = units.reshape(groups, len(units) // groups, -1)
-    passed = np.broadcast_to((grid == grid[:, :1]).all(axis=1, keepdims=True), grid.shape)
-    return replace(reader, units=np.where(passed, ALWAYS, grid).reshape(units.shape))
+    return replace(reader, units=np.where(whole_groups(units, groups), ALWAYS, units))
 
 
-def summed_dims(analysis: Analysis) -> frozenset[tuple[str, int]]:
-    """The dimensions of parameters that convolutions and matrix products sum over, as (name, dimension).
+def whole_groups(column: Axis, groups: int) -> np.ndarray[Any, np.dtype[np.bool_]]:  # shapes: (I, *) -> (I, *)
+    """Whether an entry is the same for all channels of its conv group, so that it stands for the group as a whole."""
+    grid = column.reshape(groups, len(column) // groups, *column.shape[1:])
+    same = (grid == grid[:, :1]).all(axis=1, keepdims=True)
+    return np.asarray(np.broadcast_to(same, grid.shape).reshape(column.shape), dtype=np.bool_)
+
+
+def summed_dims(analysis: Analysis) -> dict[tuple[str, int], int]:
+    """The dimensions of parameters that convolutions and matrix products sum over.
 
     Parameters are followed through transpositions, masks and changes of type; one that is cut or put together before it
     is multiplied is not.
+
+    Returns:
+        (Name, dimension) -> into how many conv groups the dimension falls; the sums are inside of those.
     """
     held: dict[int, tuple[str, tuple[int, ...]]] = {}
     for call in analysis.graph.calls:
@@ -124,28 +132,29 @@ def summed_dims(analysis: Analysis) -> frozenset[tuple[str, int]]:
             if reference.id in analysis.graph.parameters:
                 name = analysis.graph.parameters[reference.id][0]
                 held[reference.id] = (name, tuple(range(len(reference.shape))))
-    found = set()
+    found = {}
     for call in analysis.graph.calls:
-        for reference, dim in _factors(call):
+        for reference, dim, groups in _factors(call):
             if reference.id in held:
                 name, dims = held[reference.id]
-                found.add((name, dims[dim]))
+                found[name, dims[dim]] = groups
         moved = _moved(call)
         if moved is not None and isinstance(call.args[0], TensorRef) and call.args[0].id in held:
             name, dims = held[call.args[0].id]
             held[call.outputs[0].id] = (name, tuple(dims[dim] for dim in moved))
-    return frozenset(found)
+    return found
 
 
-def _factors(call: Call) -> list[tuple[TensorRef, int]]:
-    """The tensors of a sum with the dimension that is summed over."""
+def _factors(call: Call) -> list[tuple[TensorRef, int, int]]:
+    """The tensors of a sum with the dimension that is summed over, and the conv groups along it."""
     if call.name in CONVOLUTIONS:
-        return [(call.args[1], 0 if bound(call).get("transposed", False) else 1)]
+        values: dict[str, Any] = bound(call)
+        return [(call.args[1], 0, int(values["groups"])) if values.get("transposed", False) else (call.args[1], 1, 1)]
     if call.name not in PRODUCTS:
         return []
     left, right = call.args[PRODUCTS[call.name] :][:2]
     second = -1 if call.name == "aten.linear" or len(right.shape) == 1 else -2
-    return [(left, -1), (right, second)]
+    return [(left, -1, 1), (right, second, 1)]
 
 
 def _moved(call: Call) -> list[int] | None:

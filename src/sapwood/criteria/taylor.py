@@ -22,8 +22,9 @@ class Taylor(WeightCriterion):
         \sum_{i \in c} (w_i \, g_i)^2 \quad\text{or}\quad -\sum_{i \in c} w_i \, g_i
 
     The sum over the slices that *read* a channel is the derivative of the loss by a factor on the channel there, which
-    is what removing the channel sets to zero. Of a network trained to the end it is mostly noise; the default is the
-    variant whose order is closest to that of the true rise of the loss in ``benchmarks/criteria.py``.
+    is what removing the channel sets to zero (as long as no such weight is used elsewhere, too). Of a network trained
+    to the end it is mostly noise; the default is the variant whose order is closest to that of the true rise of the
+    loss in ``benchmarks/criteria.py``.
 
     Attributes:
         variant: ``"abs"`` (loss units), ``"squared_sum"``, ``"sum_of_squares"`` (both in (loss units)^2) or

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sapwood.calibration import Statistics, consumers
-from sapwood.criteria.readers import Readers, find_readers, summed_dims
+from sapwood.criteria.readers import Readers, find_readers, summed_dims, whole_groups
 from sapwood.errors import ConfigError, CriterionError, ShapeError
 from sapwood.graph import Analysis, ChannelGroup, Member
 from sapwood.models import live_masks
@@ -52,8 +52,8 @@ class ModelView:
         return find_readers(self.analysis, self.modules)
 
     @cached_property
-    def summed_dims(self) -> frozenset[tuple[str, int]]:
-        """The dimensions of parameters that are summed over."""
+    def summed_dims(self) -> Mapping[tuple[str, int], int]:
+        """The dimensions of parameters that are summed over, with the conv groups along them."""
         return summed_dims(self.analysis)
 
     @cached_property
@@ -77,11 +77,23 @@ class ModelView:
             member
             for member in group.members
             if member.tensor in self.parameters
-            and (which == "all" or ((member.tensor, member.dim) in self.summed_dims) == (which == "consumers"))
+            and (which == "all" or self._is_summed(member) == (which == "consumers"))
         ]
         if not found:
             raise CriterionError(f"{group.name}: no slice of a parameter is among its {which}")
         return found
+
+    def _is_summed(self, member: Member) -> bool:
+        groups = self.summed_dims.get((member.tensor, member.dim), 0)
+        return groups == 1 or (groups > 1 and not whole_groups(member.column, groups).all())
+
+    @cached_property
+    def _first_names(self) -> Mapping[str, str]:
+        return {name: first for first, names in self.analysis.aliases.items() for name in names}
+
+    def first_name(self, name: str) -> str:
+        """The name under which a parameter that has several is known here."""
+        return self._first_names.get(name, name)
 
     def statistic(self, name: str) -> Mapping[str, Tensor]:
         """A statistic by parameter or module.
@@ -99,9 +111,10 @@ class ModelView:
         Raises:
             ConfigError: If the model has none of that name.
         """
-        if name not in self.parameters:
+        first = self.first_name(name)
+        if first not in self.parameters:
             raise ConfigError(f"the model has no parameter {name!r}")
-        return self.parameters[name]
+        return self.parameters[first]
 
     def parameter_statistic(self, statistic: str, name: str) -> Tensor:
         """A statistic of a parameter, of its shape.
@@ -111,6 +124,7 @@ class ModelView:
             ShapeError: If it is of another shape.
         """
         held = self.statistic(statistic)
+        name = self.first_name(name)
         if name not in held:
             raise CriterionError(f"the statistic {statistic!r} knows no parameter {name!r}")
         wanted = self.parameter(name).shape

@@ -64,4 +64,4 @@ def _as_weights(norms: Tensor, weights: Tensor, reader: Reader) -> Tensor:
 
 def _weight_of(module: str, view: ModelView) -> str:
     plain = f"{module}.weight".lstrip(".")
-    return plain if plain in view.parameters else f"{plain}_orig"
+    return plain if view.first_name(plain) in view.parameters else f"{plain}_orig"
