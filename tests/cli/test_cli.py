@@ -86,6 +86,8 @@ def test_train_then_compare_then_report(
         (["mask", "CFG", "--method", "magic"], "unknown mask method 'magic'; expected one of"),
         (["mask", "CFG", "--layers", "convs"], "convs"),
         (["mask", "CFG", "--method", "ln_structured", "--scope", "global"], "structured"),
+        (["mask", "CFG", "--method", "scored", "--blocks", "4:2"], "blocks: got 4:2; expected n:m with 1 <= n < m"),
+        (["mask", "CFG", "--blocks", "2:4"], "blocks: got '2:4' with l1_unstructured; expected it with scored only"),
         (["eval", "CFG", "--weights", "CFG", "--data", "digits"], "small.cfg"),
         (["eval", "CFG", "--data", "nowhere"], "nowhere"),
         (["eval", "CFG", "--data", "DATA", "--split", "test"], "test"),
