@@ -75,6 +75,14 @@ def test_train_then_compare_then_report(
     assert (compared / "report.html").read_text() == page
 
 
+def test_mask_by_score_says_what_does_not_fit(cfg: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("mask", cfg, "--method", "scored", "--blocks", "2:4", "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["case"]["sparsity"], printed["case"]["blocks"]) == (0.5, "2:4")
+    assert run("mask", cfg, "--method", "scored", "--blocks", "2:4") == 0
+    assert "not masked: layers.0.conv.weight: a row has 27 weights, no multiple of 4" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
