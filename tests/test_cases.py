@@ -56,6 +56,7 @@ def test_given_names_are_kept() -> None:
         ("method: ln_structured, n: .inf", "structured Linf · conv"),
         ("method: random_structured, layers: bn", "structured random · BatchNorm"),
         ("method: l1_unstructured, pattern: 'layers.1*'", "per-layer L1 · conv · layers.1*"),
+        ("method: scored, budget: erk, blocks: 2x1", "erk magnitude 2x1 · conv"),
         ("method: movement", "per-layer movement · conv"),
     ],
 )
@@ -94,6 +95,7 @@ def test_a_mask_file_lies_beside_the_cases_file(tmp_path: Path) -> None:
         ("- {method: a, amount: 0.1}", r"field amount: unknown; expected one of: kind, name, family, method, scope,"),
         ("- {method: a, origin: x}", r"field origin: unknown; expected one of: kind, name"),
         ("- {method: a, scope: all}", r"field scope: got 'all'; expected 'local' or 'global'"),
+        ("- {method: scored, blocks: 2:4}", r"field blocks: got 124; expected a text; YAML reads 2:4 as a number, so"),
         ("- {method: a, n: 0}", r"field n: got 0; expected greater than 0"),
         ("- {method: a, layers: []}", r"field layers: got \[\]; expected .*at least 1 item"),
         ("- {kind: magic}", r"row 1\), field kind: got 'magic'; expected one of: compact, mask, prune"),

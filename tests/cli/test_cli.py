@@ -75,6 +75,14 @@ def test_train_then_compare_then_report(
     assert (compared / "report.html").read_text() == page
 
 
+def test_mask_by_score_says_what_does_not_fit(cfg: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("mask", cfg, "--method", "scored", "--blocks", "2:4", "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["case"]["sparsity"], printed["case"]["blocks"]) == (0.5, "2:4")
+    assert run("mask", cfg, "--method", "scored", "--blocks", "2:4") == 0
+    assert "not masked: layers.0.conv.weight: a row has 27 weights, no multiple of 4" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -86,6 +94,8 @@ def test_train_then_compare_then_report(
         (["mask", "CFG", "--method", "magic"], "unknown mask method 'magic'; expected one of"),
         (["mask", "CFG", "--layers", "convs"], "convs"),
         (["mask", "CFG", "--method", "ln_structured", "--scope", "global"], "structured"),
+        (["mask", "CFG", "--method", "scored", "--blocks", "4:2"], "blocks: got 4:2; expected n:m with 1 <= n < m"),
+        (["mask", "CFG", "--blocks", "2:4"], "blocks: got '2:4' with l1_unstructured; expected it with scored only"),
         (["eval", "CFG", "--weights", "CFG", "--data", "digits"], "small.cfg"),
         (["eval", "CFG", "--data", "nowhere"], "nowhere"),
         (["eval", "CFG", "--data", "DATA", "--split", "test"], "test"),

@@ -12,13 +12,14 @@ from sapwood.errors import ConfigError, MaskError
 from sapwood.masks import METHODS, MaskCase
 
 
-def test_the_methods_are_those_of_torch() -> None:
+def test_the_methods_are_those_of_torch_and_one_for_any_score() -> None:
     assert list(METHODS) == [
         "custom_from_mask",
         "l1_unstructured",
         "ln_structured",
         "random_structured",
         "random_unstructured",
+        "scored",
     ]
 
 
@@ -54,6 +55,26 @@ def test_the_methods_are_those_of_torch() -> None:
         (
             {"method": "ln_structured", "layers": ("conv", "bn")},
             r"layers 'bn' with ln_structured: a BatchNorm's weight and bias have 1 dimension",
+        ),
+        ({"budget": "erk"}, r"budget: got 'erk' with l1_unstructured; expected it with scored only"),
+        ({"blocks": "2:4"}, r"blocks: got '2:4' with l1_unstructured; expected it with scored only"),
+        ({"criterion": "taylor"}, r"criterion: got 'taylor' with l1_unstructured; expected it with scored only"),
+        ({"method": "scored", "criterion": ""}, r"criterion: got ''; expected the name of a score, as 'magnitude'"),
+        ({"method": "scored", "budget": "all"}, r"unknown budget 'all'; expected one of: erk, global, lamp, uniform"),
+        ({"method": "scored", "blocks": "2-4"}, r"blocks: got '2-4'; expected unstructured, n:m as 2:4, or rows x col"),
+        ({"method": "scored", "blocks": "4:2"}, r"blocks: got 4:2; expected n:m with 1 <= n < m"),
+        ({"method": "scored", "blocks": "4:4"}, r"blocks: got 4:4; expected n:m with 1 <= n < m"),
+        ({"method": "scored", "blocks": "0:4"}, r"blocks: got 0:4; expected n:m with 1 <= n < m"),
+        ({"method": "scored", "blocks": "1x1"}, r"blocks: got 1x1; expected at least two weights a block"),
+        ({"method": "scored", "blocks": "0x2"}, r"blocks: got 0x2; expected at least two weights a block"),
+        ({"method": "scored", "blocks": "1:4"}, r"sparsity: got 0.5 with 1:4, which removes 0.75; leave it out"),
+        (
+            {"method": "scored", "blocks": "2:4", "budget": "lamp"},
+            r"budget 'lamp' with 2:4: all windows keep as many; expected 'uniform'",
+        ),
+        (
+            {"method": "scored", "scope": "global"},
+            r"scope 'global' with scored: how parameters share the sparsity is said by its budget; expected scope",
         ),
     ],
 )
@@ -94,3 +115,8 @@ def test_the_order_survives_json(n: Any, stored: object) -> None:
 
 def test_the_amount_is_a_float_for_torch_reads_integers_as_counts() -> None:
     assert isinstance(MaskCase("l1_unstructured", 0, layers=("conv",)).amount, float)
+
+
+def test_n_of_m_says_its_sparsity() -> None:
+    assert MaskCase("scored", layers=("conv",), blocks="2:8").sparsity == 0.75
+    assert MaskCase("scored", 0.667, layers=("conv",), blocks="1:3").sparsity == 1 - 1 / 3

@@ -27,6 +27,13 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def _no_base_60(value: Any) -> Any:
+    """Refuses what YAML makes of ``2:4`` without quotes: the number 124."""
+    if isinstance(value, int):
+        raise ValueError("expected a text; YAML reads 2:4 as a number, so write '2:4' in quotes")
+    return value
+
+
 Number = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
 Whole = Annotated[int, BeforeValidator(_no_bool)]
 Sparsity = Annotated[Number, Field(ge=0.0, lt=1.0)]
@@ -72,6 +79,9 @@ class MaskFields(CaseRow):
     seed: Annotated[Whole, Field(ge=0)] = 0
     pattern: str | None = None
     mask_file: str | None = None
+    criterion: str = "magnitude"
+    budget: str = "uniform"
+    blocks: Annotated[str, BeforeValidator(_no_base_60)] = "unstructured"
 
     def default_family(self) -> str:
         """Method, layers and whatever else differs from the defaults."""
@@ -92,6 +102,7 @@ class MaskFields(CaseRow):
             "ln_structured": f"structured L{self.n:g}",
             "random_structured": "structured random",
             "custom_from_mask": f"masks of {self.mask_file}",
+            "scored": " ".join([self.budget, self.criterion, *([self.blocks] * (self.blocks != "unstructured"))]),
         }
         return labels.get(self.method, f"{scope} {self.method}")
 

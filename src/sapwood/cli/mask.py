@@ -33,10 +33,14 @@ def mask(
         str,
         typer.Option(
             "--method",
-            help="`l1_unstructured`, `random_unstructured`, `ln_structured`, `random_structured`, `custom_from_mask`.",
+            help="`l1_unstructured`, `random_unstructured`, `ln_structured`, `random_structured`, `custom_from_mask`, "
+            "`scored`.",
         ),
     ] = "l1_unstructured",
-    sparsity: Annotated[float, typer.Option("--sparsity", help="Fraction removed, in [0, 1).")] = 0.5,
+    sparsity: Annotated[
+        float | None,
+        typer.Option("--sparsity", help="Fraction removed, in [0, 1); 0.5, unless --blocks n:m says it."),
+    ] = None,
     scope: Annotated[
         Scope, typer.Option("--scope", help="`local`: each layer loses the fraction; `global`: all layers together.")
     ] = Scope.local,
@@ -53,6 +57,14 @@ def mask(
     mask_file: Annotated[
         Path | None, typer.Option("--mask-file", help="Of custom_from_mask: .safetensors or .npz, a mask a parameter.")
     ] = None,
+    criterion: Annotated[str, typer.Option("--criterion", help="Of scored: `magnitude`.")] = "magnitude",
+    budget: Annotated[
+        str,
+        typer.Option("--budget", help="Of scored: how layers share the sparsity: `uniform`, `erk`, `global`, `lamp`."),
+    ] = "uniform",
+    blocks: Annotated[
+        str, typer.Option("--blocks", help="Of scored: what goes together: `unstructured`, `2:4`, `4:8`, `2x1`, `1x2`.")
+    ] = "unstructured",
     permanent: Annotated[
         bool, typer.Option("--permanent", help="Save after `remove`: plain weights with zeros, no masks.")
     ] = False,
@@ -71,7 +83,7 @@ def mask(
 
     case = MaskCase(
         method=method,
-        sparsity=sparsity,
+        sparsity=0.5 if sparsity is None and ":" not in blocks else sparsity,
         scope=scope.value,
         layers=_kinds(layers, pattern),
         pattern=pattern,
@@ -79,6 +91,9 @@ def mask(
         dim=dim,
         seed=seed,
         mask_file=None if mask_file is None else str(mask_file),
+        criterion=criterion,
+        budget=budget,
+        blocks=blocks,
     )
     bundle = load_bundle(model, weights, names)
     before = masking_state(bundle.model)

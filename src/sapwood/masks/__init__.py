@@ -1,15 +1,20 @@
 """Masks on weights: the methods of ``torch.nn.utils.prune``, over a chosen set of layers and parameters."""
 
 from sapwood.masks.apply import MaskedParameter, MaskRecord, apply_masks_, remove_masks_
+from sapwood.masks.budgets import BUDGETS, lamp_scores
 from sapwood.masks.case import METHODS, MaskCase, MaskMethod
 from sapwood.masks.custom import read_masks
 from sapwood.masks.methods import L1Unstructured, LnStructured, RandomStructured, RandomUnstructured
+from sapwood.masks.patterns import Block, NOfM, Pattern, Unstructured, parse_pattern
+from sapwood.masks.scored import Scored
 from sapwood.masks.slots import Slot, find_slots
 from sapwood.masks.state import MaskingState, TensorState, masking_state
 from sapwood.masks.targets import Selection, Target, select_targets
 
 __all__ = [
+    "BUDGETS",
     "METHODS",
+    "Block",
     "L1Unstructured",
     "LnStructured",
     "MaskCase",
@@ -17,15 +22,21 @@ __all__ = [
     "MaskRecord",
     "MaskedParameter",
     "MaskingState",
+    "NOfM",
+    "Pattern",
     "RandomStructured",
     "RandomUnstructured",
+    "Scored",
     "Selection",
     "Slot",
     "Target",
     "TensorState",
+    "Unstructured",
     "apply_masks_",
     "find_slots",
+    "lamp_scores",
     "masking_state",
+    "parse_pattern",
     "read_masks",
     "remove_masks_",
     "select_targets",

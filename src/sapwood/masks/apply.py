@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import prune
 from torch.nn.utils.prune import PruningContainer
 
-from sapwood.errors import MaskError
+from sapwood.errors import ConfigError, MaskError
 from sapwood.masks.case import METHODS, MaskCase, MaskMethod
 from sapwood.masks.slots import Slot, find_slots, live_hooks
 from sapwood.masks.state import fraction
@@ -58,7 +58,7 @@ class MaskRecord:
     notes: tuple[str, ...]
 
 
-def apply_masks_(model: nn.Module, case: MaskCase) -> MaskRecord:
+def apply_masks_(model: nn.Module, case: MaskCase, *, scores: Mapping[str, Tensor] | None = None) -> MaskRecord:
     """Masks a model in place, as ``torch.nn.utils.prune`` does: ``weight`` becomes ``weight_orig`` and ``weight_mask``.
 
     Fractions are those of torch: ``round(sparsity * elements)`` go. On a parameter that holds a mask already, the
@@ -68,13 +68,16 @@ def apply_masks_(model: nn.Module, case: MaskCase) -> MaskRecord:
     Args:
         model: Any module. Where this function raises, the model is as before.
         case: What to mask.
+        scores: Of method ``scored``: the name of a parameter -> one score a weight, larger = keep, any finite numbers
+            in the parameter's shape. Names that ``case`` does not select are not read. Without: magnitudes.
 
     Returns:
         What each parameter lost, and what could not be masked.
 
     Raises:
         MaskError: If no parameter fits or none of those that fit can be masked, a weight is NaN or infinite, global
-            parameters are on several devices, or a mask file does not fit the model.
+            parameters are on several devices, or a mask file or ``scores`` do not fit the model.
+        ConfigError: If ``scores`` are given to a method that reads none.
 
     Examples:
         >>> model = nn.Sequential(nn.Conv2d(3, 4, 1, bias=False), nn.Conv2d(4, 2, 1, bias=False))
@@ -84,7 +87,9 @@ def apply_masks_(model: nn.Module, case: MaskCase) -> MaskRecord:
         >>> list(model.state_dict())
         ['0.weight_orig', '0.weight_mask', '1.weight_orig', '1.weight_mask']
     """
-    method = METHODS[case.method](case)
+    if scores is not None and not METHODS[case.method].takes_scores:
+        raise ConfigError(f"scores: given to {case.method}, which chooses for itself; expected method 'scored'")
+    method = METHODS[case.method](case, scores)
     selection = _possible(select_targets(model, case.layers, case.pattern), method)
     slots = [target.slot for target in selection.targets]
     for slot in slots:

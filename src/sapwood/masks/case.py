@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, get_args
 
+from torch import Tensor
+
 from sapwood.errors import ConfigError, MaskError
+from sapwood.masks.budgets import BUDGETS
+from sapwood.masks.patterns import Pattern, parse_pattern
 from sapwood.masks.slots import Slot
 from sapwood.registry import Registry
 
 Scope = Literal["local", "global"]
 LayerKind = Literal["conv", "bn", "linear", "all"]
 LAYER_KINDS: tuple[LayerKind, ...] = get_args(LayerKind)
+
+_SAME_SPARSITY = 1e-3
+"""How far a given sparsity may be from the pattern's own: 0.667 is meant for 1:3."""
 
 
 class MaskMethod:
@@ -24,19 +31,25 @@ class MaskMethod:
 
     Args:
         case: What was asked for.
+        scores: Of methods with ``takes_scores``: parameter name -> one score a weight, larger = keep.
 
     Attributes:
         structured: Whether whole slices of a parameter go, which needs two dimensions.
         from_file: Whether the masks come from ``case.mask_file`` instead of from a sparsity.
+        takes_scores: Whether it reads ``scores``, ``case.criterion``, ``case.budget`` and ``case.blocks``.
         scopes: The scopes it knows.
+        why_local: Why it knows no global scope, for messages.
     """
 
     structured: ClassVar[bool] = False
     from_file: ClassVar[bool] = False
+    takes_scores: ClassVar[bool] = False
     scopes: ClassVar[tuple[Scope, ...]] = ("local",)
+    why_local: ClassVar[str] = "its masks are given"
 
-    def __init__(self, case: MaskCase) -> None:
+    def __init__(self, case: MaskCase, scores: Mapping[str, Tensor] | None = None) -> None:
         self.case = case
+        self.scores = scores
 
     def refusal(self, slot: Slot) -> str | None:
         """Returns why the method cannot mask this parameter, or ``None`` where it can."""
@@ -68,6 +81,11 @@ class MaskCase:
         dim: Of structured methods: the dimension whose slices go; 0 is a layer's output channels.
         seed: Of random methods.
         mask_file: Of ``custom_from_mask``: ``.safetensors`` or ``.npz`` with one mask of 0 and 1 a parameter.
+        criterion: Of ``scored``: what the scores are; ``"magnitude"`` is computed, scores of any other are given to
+            :func:`apply_masks_`.
+        budget: Of ``scored``: how parameters share the sparsity, a name in :data:`sapwood.masks.BUDGETS`.
+        blocks: Of ``scored``: which weights go together: ``"unstructured"``, ``"2:4"`` (2 of every 4 stay; the sparsity
+            is then 0.5), ``"2x1"`` (blocks of rows x columns). See :class:`sapwood.masks.Pattern`.
 
     Raises:
         ConfigError: If a field is outside what it may be, or two fields do not go together.
@@ -92,11 +110,15 @@ pruning; expected scope 'local', or one of: l1_unstructured, random_unstructured
     dim: int = 0
     seed: int = 0
     mask_file: str | None = None
+    criterion: str = "magnitude"
+    budget: str = "uniform"
+    blocks: str = "unstructured"
 
     def __post_init__(self) -> None:
         method = METHODS[self.method]
+        self._check_scoring(method)
         self._set("layers", _checked_layers(self.layers, self.pattern))
-        self._set("sparsity", None if method.from_file else _checked_sparsity(self.sparsity))
+        self._set("sparsity", None if method.from_file else self._pattern_sparsity())
         self._set("n", _checked_order(self.n))
         self._set("dim", _checked_int("dim", self.dim))
         self._set("seed", _checked_int("seed", self.seed, smallest=0))
@@ -124,6 +146,11 @@ pruning; expected scope 'local', or one of: l1_unstructured, random_unstructured
             raise ConfigError(f"{self.method} has no sparsity: its masks come from a file")
         return self.sparsity
 
+    @property
+    def unit_pattern(self) -> Pattern:
+        """``blocks`` as a pattern."""
+        return parse_pattern(self.blocks)
+
     def _set(self, field: str, value: object) -> None:
         object.__setattr__(self, field, value)
 
@@ -133,8 +160,34 @@ pruning; expected scope 'local', or one of: l1_unstructured, random_unstructured
         if self.scope in method.scopes:
             return
         able = ", ".join(name for name in METHODS if self.scope in METHODS[name].scopes)
-        why = "torch.nn.utils.prune has no global structured pruning" if method.structured else "its masks are given"
+        why = method.why_local
         raise ConfigError(f"scope 'global' with {self.method}: {why}; expected scope 'local', or one of: {able}")
+
+    def _pattern_sparsity(self) -> float:
+        """The sparsity that was given, or the one that ``blocks`` fixes."""
+        fixed = self.unit_pattern.sparsity
+        if fixed is None:
+            return _checked_sparsity(self.sparsity)
+        if self.sparsity is not None and abs(_checked_sparsity(self.sparsity) - fixed) > _SAME_SPARSITY:
+            raise ConfigError(
+                f"sparsity: got {self.sparsity} with {self.blocks}, which removes {fixed:g}; leave it out"
+            )
+        return fixed
+
+    def _check_scoring(self, method: type[MaskMethod]) -> None:
+        """Refuses options of scored methods with others, and those that contradict the pattern."""
+        for field, default in (("criterion", "magnitude"), ("budget", "uniform"), ("blocks", "unstructured")):
+            value = getattr(self, field)
+            if value != default and not method.takes_scores:
+                raise ConfigError(f"{field}: got {value!r} with {self.method}; expected it with scored only")
+        if not isinstance(self.criterion, str) or not self.criterion:
+            raise ConfigError(f"criterion: got {self.criterion!r}; expected the name of a score, as 'magnitude'")
+        _ = BUDGETS[self.budget]
+        fixed = self.unit_pattern.sparsity
+        if fixed is not None and self.budget != "uniform":
+            raise ConfigError(
+                f"budget {self.budget!r} with {self.blocks}: all windows keep as many; expected 'uniform'"
+            )
 
 
 def _checked_sparsity(value: object) -> float:

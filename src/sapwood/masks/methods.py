@@ -53,6 +53,7 @@ class _Structured(MaskMethod):
     """Whole slices along ``case.dim`` go; one slice at least stays, where torch would take the last one too."""
 
     structured: ClassVar[bool] = True
+    why_local: ClassVar[str] = "torch.nn.utils.prune has no global structured pruning"
 
     def refusal(self, slot: Slot) -> str | None:
         """Returns a reason for tensors without slices along ``case.dim``."""

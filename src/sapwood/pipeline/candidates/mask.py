@@ -54,6 +54,9 @@ def mask_case(row: CaseRow) -> MaskCase:
         dim=row.dim,
         seed=row.seed,
         mask_file=row.mask_file,
+        criterion=row.criterion,
+        budget=row.budget,
+        blocks=row.blocks,
     )
 
 
