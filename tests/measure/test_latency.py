@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from sapwood.errors import ConfigError, MeasureError
-from sapwood.measure import LatencyTable, measure_latency, model_call
+from sapwood.measure import LatencyTable, measure_latency
+from sapwood.runtime import model_call
 
 
 class Clock:
