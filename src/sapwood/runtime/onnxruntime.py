@@ -31,9 +31,9 @@ ERRORS_ONLY = 3
 class OnnxRuntimeSession:
     """A session of ONNX Runtime with its own defaults, but that its threads sleep between calls.
 
-    By default they spin for some 45 ms, and whatever is timed next has to share its cores with them: two sessions called
-    in turn then take twice their time. Alone, a session takes as long either way, but for networks of a few milliseconds,
-    where waking threads costs up to a fifth.
+    By default they spin for some 45 ms, and whatever is timed next has to share its cores with them: two sessions
+    called in turn then take twice their time. Alone, a session takes as long either way, but for networks of a few
+    milliseconds, where waking threads costs up to a fifth.
     """
 
     def __init__(self, exported: QuickOnnx, tensors: tuple[Tensor, ...], threads: int) -> None:
