@@ -37,6 +37,7 @@ def _no_base_60(value: Any) -> Any:
 Number = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
 Whole = Annotated[int, BeforeValidator(_no_bool)]
 Sparsity = Annotated[Number, Field(ge=0.0, lt=1.0)]
+Kept = Annotated[Number, Field(gt=0.0, le=1.0)]
 
 
 class CaseRow(BaseModel):
@@ -146,18 +147,48 @@ class CompactRow(MaskFields):
 
 @ROW_KINDS.register("prune")
 class PruneRow(CaseRow):
-    """Channels removed by :func:`sapwood.prune`: the same fraction of every group, with all that hangs on them.
+    """Channels removed by :func:`sapwood.prune`, with all that hangs on them.
+
+    Attributes:
+        sparsity: The same fraction of every group goes; or else, as fractions kept,
+        params: of the parameters,
+        macs: of the multiply-accumulates,
+        latency: of the latency measured on ``runtime``.
+        criterion: What a channel is worth, by its weights alone.
+        allocator: How the budget is shared out, where not as :func:`sapwood.prune` does by itself.
 
     Examples:
         >>> PruneRow(sparsity=0.5).default_family()
         'channels removed · L2'
+        >>> PruneRow(latency=0.5, runtime="onnxruntime").default_family()
+        'channels removed · L2 · latency on onnxruntime'
     """
 
     kind: Literal["prune"] = "prune"
-    sparsity: Sparsity
+    sparsity: Sparsity | None = None
+    params: Kept | None = None
+    macs: Kept | None = None
+    latency: Kept | None = None
+    runtime: str = "torch"
+    criterion: str = "l2"
+    allocator: str | None = None
     round_to: Annotated[Whole, Field(ge=1)] = 1
     minimum: Annotated[Whole, Field(ge=1)] = 1
 
     def default_family(self) -> str:
-        """By what the channels are chosen, and to which multiple their number is rounded."""
-        return "channels removed · L2" + (f" · multiples of {self.round_to}" if self.round_to > 1 else "")
+        """By what the channels are chosen, how many, and to which multiple their number is rounded."""
+        parts = ["channels removed", self.criterion.upper() if self.criterion in {"l1", "l2"} else self.criterion]
+        if self.latency is not None:
+            parts.append(f"latency on {self.runtime}")
+        elif self.params is not None or self.macs is not None:
+            parts.append("parameters kept" if self.macs is None else "MACs kept")
+        if self.allocator is not None:
+            parts.append(self.allocator)
+        if self.round_to > 1:
+            parts.append(f"multiples of {self.round_to}")
+        return " · ".join(parts)
+
+    def level(self) -> float | None:
+        """The fraction that goes."""
+        kept = next((value for value in (self.latency, self.macs, self.params) if value is not None), None)
+        return self.sparsity if kept is None else 1.0 - kept

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from sapwood.cli import budget as budgets
 from sapwood.cli.common import (
     JsonOption,
     ModelArgument,
@@ -57,7 +58,17 @@ def mask(
     mask_file: Annotated[
         Path | None, typer.Option("--mask-file", help="Of custom_from_mask: .safetensors or .npz, a mask a parameter.")
     ] = None,
-    criterion: Annotated[str, typer.Option("--criterion", help="Of scored: `magnitude`.")] = "magnitude",
+    criterion: Annotated[
+        str,
+        typer.Option(
+            "--criterion",
+            help="Of scored: `magnitude`, `lamp`, `random`; with --data also `taylor`, `fisher`, `wanda`, `movement`.",
+        ),
+    ] = "magnitude",
+    data: budgets.CalibrationDataOption = None,
+    split: budgets.CalibrationSplitOption = "train",
+    num_pictures: budgets.NumPicturesOption = 128,
+    labels: budgets.LabelsOption = budgets.Labels.data,
     budget: Annotated[
         str,
         typer.Option("--budget", help="Of scored: how layers share the sparsity: `uniform`, `erk`, `global`, `lamp`."),
@@ -97,7 +108,13 @@ def mask(
     )
     bundle = load_bundle(model, weights, names)
     before = masking_state(bundle.model)
-    record = apply_masks_(bundle.model, case)
+    scores = None
+    if method == "scored" and criterion != "magnitude":
+        from sapwood.pipeline import weight_scores
+
+        calibration = budgets.make_calibration(bundle, data, split, num_pictures, labels)
+        scores = weight_scores(bundle.model, bundle.example_inputs, criterion, calibration)
+    record = apply_masks_(bundle.model, case, scores=scores)
     masked = masking_state(bundle.model)
     removed_model = copy_model(bundle.model)
     remove_masks_(removed_model)

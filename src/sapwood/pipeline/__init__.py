@@ -6,7 +6,8 @@ from sapwood.pipeline.comparison import compare
 from sapwood.pipeline.latency_target import Attempt, LatencyOutcome
 from sapwood.pipeline.measuring import CompareSettings
 from sapwood.pipeline.pictures import first_pictures, read_pictures
-from sapwood.pipeline.pruning import Pruned, prune, scorer, with_batch
+from sapwood.pipeline.pruning import Pruned, prune, with_batch
+from sapwood.pipeline.scoring import scorer, weight_scores
 from sapwood.pipeline.search import TOLERANCE, Verification
 from sapwood.pipeline.sensitivity import Sensitivity, SensitivityRow, sensitivity, sensitivity_measure
 from sapwood.pipeline.shrinking import check_inputs, inspect_model, matching_tensors, shrink_describable, shrink_record
@@ -41,5 +42,6 @@ __all__ = [
     "sensitivity_measure",
     "shrink_describable",
     "shrink_record",
+    "weight_scores",
     "with_batch",
 ]

@@ -11,9 +11,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from sapwood.allocation import Allocation, CostTable, channels_table, layer_work, params_table
-from sapwood.calibration import Statistics, collect
-from sapwood.criteria import Criterion, ModelView, make_criterion, score_groups
-from sapwood.errors import ConfigError
+from sapwood.criteria import Criterion
 from sapwood.graph import Analysis, Unpruned
 from sapwood.measure import count_params
 from sapwood.models import Plan, apply_plan
@@ -22,6 +20,7 @@ from sapwood.ops import Axis
 from sapwood.pipeline.budgeting import Chooser
 from sapwood.pipeline.latency_target import LatencyOutcome, LatencyTarget
 from sapwood.pipeline.layer_samples import Bench
+from sapwood.pipeline.scoring import scorer
 from sapwood.pipeline.search import Planner, Solution, Verification
 from sapwood.pipeline.sensitivity import Sensitivity
 from sapwood.pipeline.targets import Calibration, Deployment, Limits, Target
@@ -120,53 +119,6 @@ def prune(
         return removed
 
     return _pruned(model, planner.solve(select), found[-1] if found else None, None)
-
-
-def scorer(
-    model: nn.Module, criterion: str | Criterion, calibration: Calibration | None = None
-) -> Callable[[Analysis], list[Tensor]]:
-    """Returns what scores the channels of every group of ``model``; statistics are collected once, when first needed.
-
-    Args:
-        model: The dense model.
-        criterion: A name, or a criterion.
-        calibration: Batches and a loss.
-
-    Raises:
-        ConfigError: If the criterion needs data and there is none.
-    """
-    made = make_criterion(criterion) if isinstance(criterion, str) else criterion
-    if made.needs and calibration is None:
-        raise ConfigError(
-            f"criterion {made.name!r} needs {', '.join(sorted(made.needs))}; expected data to collect that on (--data, "
-            "or calibration=)"
-        )
-    kept: list[Statistics] = []
-
-    def score(analysis: Analysis) -> list[Tensor]:
-        if made.needs and calibration is not None and not kept:
-            kept.append(collect(model, calibration.batches, calibration.loss, made.needs))
-        view = ModelView.of(model, analysis, kept[0] if kept else None)
-        found = score_groups(made, analysis.groups, view)
-        return [comparable(made, scores) for scores in found.scores]
-
-    return score
-
-
-def comparable(criterion: Criterion, scores: Tensor) -> Tensor:  # shape: (C,)
-    """Brings a criterion's scores of one group to numbers of at least 0 whose sums compare between groups.
-
-    Scores in units of the loss, and those that the criterion normalises, are taken as they are; of others each channel
-    gets its share of the group's whole (of a norm of order n, of the sum of its n-th powers).
-    """
-    scores = scores.double()
-    if float(scores.min()) < 0:
-        scores = scores - scores.min()
-    if criterion.loss_units or getattr(criterion, "normalize", "none") != "none":
-        return scores
-    scores = scores.pow(getattr(criterion, "n", 1.0))
-    total = float(scores.sum())
-    return scores / total if total > 0 else scores
 
 
 def _cost(target: Target, num_params: int) -> Callable[[Analysis, Mapping[int, str]], CostTable]:

@@ -8,7 +8,7 @@ from sapwood.cases import CaseRow, PruneRow
 from sapwood.errors import ConfigError
 from sapwood.pipeline.candidates.base import CANDIDATES, Candidate, Make
 from sapwood.pipeline.pruning import prune
-from sapwood.pipeline.targets import Limits, Target
+from sapwood.pipeline.targets import Deployment, Limits, Target
 from sapwood.types import ModelBundle
 
 
@@ -21,13 +21,23 @@ def prepare_prune(row: CaseRow) -> Make:
     """
     if not isinstance(row, PruneRow):
         raise ConfigError(f"kind prune: got a {type(row).__name__}; expected a PruneRow")
-    target = Target(sparsity=row.sparsity)
+    target = Target(sparsity=row.sparsity, params=row.params, macs=row.macs, latency=row.latency)
     limits = Limits(round_to=row.round_to, minimum=row.minimum)
 
     def make(dense: ModelBundle) -> Candidate:
-        pruned = prune(dense.model, dense.example_inputs, target=target, limits=limits)
+        pruned = prune(
+            dense.model,
+            dense.example_inputs,
+            target=target,
+            criterion=row.criterion,
+            allocator=row.allocator,
+            limits=limits,
+            deployment=Deployment(row.runtime),
+        )
         error = pruned.verification.max_abs_error
-        note = f"equals the network with these channels silenced to {error:.0e} of the largest output, in float64"
-        return Candidate(replace(dense, model=pruned.model), (note,))
+        notes = [f"equals the network with these channels silenced to {error:.0e} of the largest output, in float64"]
+        if pruned.latency is not None:
+            notes.append(f"measured {pruned.latency.ratio:.3f} of the dense network's time on {row.runtime}")
+        return Candidate(replace(dense, model=pruned.model), tuple(notes))
 
     return make
