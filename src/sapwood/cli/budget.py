@@ -64,8 +64,12 @@ LabelsOption = Annotated[
     Labels, typer.Option("--labels", help="`data`: the data set's; `own`: none, what the model itself finds.")
 ]
 RuntimeOption = Annotated[
-    str,
-    typer.Option("--runtime", help="Where latency is measured: `torch`, `torch-compile`, `onnxruntime` or `openvino`."),
+    str | None,
+    typer.Option(
+        "--runtime",
+        help="Where latency is measured: `torch`, `torch-compile`, `onnxruntime` or `openvino`. With another goal than "
+        "--latency, the result is timed there layer by layer.",
+    ),
 ]
 BatchOption = Annotated[int | None, typer.Option("--batch", min=1, help="Examples a call while timing.")]
 RuntimeThreadsOption = Annotated[
@@ -153,17 +157,21 @@ def measure_sensitivity(
         )
 
 
-def make_deployment(runtime: str, threads: int | None, batch: int | None) -> Deployment:
-    """Where the model will run.
+def make_deployment(runtime: str | None, threads: int | None, batch: int | None, *, needed: bool) -> Deployment | None:
+    """Where the model will run: eager PyTorch if that is ``needed`` and not said, else None.
 
     Raises:
         ConfigError: If there is no such runtime.
+        MissingDependencyError: If its package is not installed.
     """
     from sapwood.pipeline import Deployment
     from sapwood.runtime import RUNTIMES
 
-    RUNTIMES[runtime]
-    return Deployment(runtime, threads, batch)
+    if runtime is None and not needed:
+        return None
+    name = runtime or "torch"
+    RUNTIMES[name].version()
+    return Deployment(name, threads, batch)
 
 
 def as_options(values: dict[str, Any]) -> dict[str, Any]:

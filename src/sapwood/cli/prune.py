@@ -28,7 +28,7 @@ def prune(
     num_pictures: budget.NumPicturesOption = 128,
     labels: budget.LabelsOption = budget.Labels.data,
     sensitivity: budget.SensitivityOption = None,
-    runtime: budget.RuntimeOption = "torch",
+    runtime: budget.RuntimeOption = None,
     threads: budget.RuntimeThreadsOption = None,
     batch: budget.BatchOption = None,
     ignore: IgnoreOption = None,
@@ -59,7 +59,7 @@ def prune(
     asked = budget.as_options(asked)
     target = pipeline.Target(sparsity=sparsity, params=params, macs=macs, latency=latency)
     limits = budget.make_limits(round_to, minimum, bounds, equal, whole_heads)
-    deployment = budget.make_deployment(runtime, threads, batch)
+    deployment = budget.make_deployment(runtime, threads, batch, needed=target.kind == "latency")
     bundle = load_bundle(model, weights, names)
     pipeline.check_inputs(bundle)
     whole = pipeline.matching_tensors(bundle.model, ignore or ())
@@ -69,7 +69,7 @@ def prune(
         curves = budget.measure_sensitivity(
             bundle, sensitivity, calibration, criterion, whole, whole_heads=whole_heads, quiet=as_json
         )
-    with progress_bar("pruning", quiet=as_json or target.kind != "latency") as progress:
+    with progress_bar("pruning", quiet=as_json or deployment is None) as progress:
         result = pipeline.shrink_describable(
             bundle.model,
             whole,

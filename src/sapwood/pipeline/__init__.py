@@ -4,9 +4,10 @@ from sapwood.pipeline.candidates import CANDIDATES, Candidate
 from sapwood.pipeline.compacting import Compacted, compact
 from sapwood.pipeline.comparison import compare
 from sapwood.pipeline.latency_target import Attempt, LatencyOutcome
+from sapwood.pipeline.layer_samples import with_batch
 from sapwood.pipeline.measuring import CompareSettings
 from sapwood.pipeline.pictures import first_pictures, read_pictures
-from sapwood.pipeline.pruning import Pruned, prune, with_batch
+from sapwood.pipeline.pruning import Pruned, prune
 from sapwood.pipeline.scoring import scorer, weight_scores
 from sapwood.pipeline.search import TOLERANCE, Verification
 from sapwood.pipeline.sensitivity import Sensitivity, SensitivityRow, sensitivity, sensitivity_measure

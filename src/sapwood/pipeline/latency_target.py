@@ -59,7 +59,7 @@ class LatencyOutcome:
     """How a latency target was met.
 
     Attributes:
-        target: The ratio asked for.
+        target: The ratio asked for; None where the network was pruned to another target and only timed.
         ratio: The ratio measured, round by round (median), with its quartiles.
         ratio_q1: Lower quartile.
         ratio_q3: Upper quartile.
@@ -72,7 +72,7 @@ class LatencyOutcome:
         conditions: Runtime, threads, batch, machine.
     """
 
-    target: float
+    target: float | None
     ratio: float
     ratio_q1: float
     ratio_q3: float
@@ -87,7 +87,7 @@ class LatencyOutcome:
     @property
     def met(self) -> bool:
         """Whether the measured ratio is within :data:`TOLERANCE` of the target."""
-        return abs(self.ratio / self.target - 1.0) <= TOLERANCE
+        return self.target is None or abs(self.ratio / self.target - 1.0) <= TOLERANCE
 
 
 @dataclass
@@ -116,7 +116,7 @@ class LatencyTarget:
         model: The dense model, float32.
         bench: Where it runs.
         chooser: How widths and channels are chosen; its cost is replaced by the fitted times.
-        target: Fraction of the dense latency.
+        target: Fraction of the dense latency; None to time what was pruned to another target.
         progress: Called with (done, total) steps.
     """
 
@@ -124,7 +124,7 @@ class LatencyTarget:
     model: nn.Module
     bench: Bench
     chooser: Chooser
-    target: float
+    target: float | None
     progress: Callable[[int, int], None] | None = None
     _samples: list[Sample] = field(default_factory=list)
 
@@ -138,17 +138,11 @@ class LatencyTarget:
             BudgetError: If no widths are fast enough: the narrowest network was measured, and the text says what its
                 time goes into.
         """
-        self._samples = layer_samples(
-            self.planner,
-            self.model,
-            self.bench,
-            whole_heads=self.chooser.limits.whole_heads,
-            routes=dict(self.chooser.routes),
-            progress=self.progress,
-        )
-        dense = self.bench.load(self.model)
-        tries = self._attempts(dense)
-        best = min(tries, key=lambda one: one.distance(self.target))
+        assert self.target is not None
+        target = self.target
+        self._samples = self._measured_samples()
+        tries = self._attempts(self.bench.load(self.model), target)
+        best = min(tries, key=lambda one: one.distance(target))
         kept = best.allocation.kept
 
         def again(analysis: Analysis) -> Axis:
@@ -158,10 +152,30 @@ class LatencyTarget:
         solution = self.planner.solve(again)
         return solution, best.allocation, self._outcome(best, tries, solution)
 
-    def _attempts(self, dense: Session) -> list[_Try]:
+    def observe(self, solution: Solution, allocation: Allocation) -> LatencyOutcome:
+        """Times a network that was pruned to another target, and explains where its time goes."""
+        self._samples = self._measured_samples()
+        table = fit_latency(self._samples).table(self._work(solution.analysis))
+        full = np.array([group.num_channels for group in solution.analysis.groups], dtype=np.int64)
+        predicted = table.total(np.asarray(allocation.kept, dtype=np.int64)) / table.total(full)
+        seen = _Try(solution, allocation, predicted)
+        self._measure(seen, self.bench.load(self.model))
+        return self._outcome(seen, [seen], solution)
+
+    def _measured_samples(self) -> list[Sample]:
+        return layer_samples(
+            self.planner,
+            self.model,
+            self.bench,
+            whole_heads=self.chooser.limits.whole_heads,
+            routes=dict(self.chooser.routes),
+            progress=self.progress,
+        )
+
+    def _attempts(self, dense: Session, target: float) -> list[_Try]:
         """Makes and measures networks until one is close enough."""
         tries: list[_Try] = []
-        fraction = self.target
+        fraction = target
         seen: set[tuple[int, ...]] = set()
         while len(tries) < MAX_ATTEMPTS:
             fit = fit_latency(self._samples)
@@ -172,21 +186,21 @@ class LatencyTarget:
                 if found.allocation.kept in seen:
                     break
                 self._measure(found, dense)
-                if found.row is not None and found.row.ratio > self.target * (1.0 + TOLERANCE):
+                if found.row is not None and found.row.ratio > target * (1.0 + TOLERANCE):
                     raise BudgetError(self._floor_text(found)) from None
                 tries.append(found)
                 self._learn(found)
-                fraction = self._next(tries, fit_latency(self._samples))
+                fraction = self._next(tries, fit_latency(self._samples), target)
                 continue
             if found.allocation.kept in seen:
                 break
             seen.add(found.allocation.kept)
             self._measure(found, dense)
             tries.append(found)
-            if found.distance(self.target) <= CLOSE_ENOUGH:
+            if found.distance(target) <= CLOSE_ENOUGH:
                 break
             self._learn(found)
-            fraction = self._next(tries, fit_latency(self._samples))
+            fraction = self._next(tries, fit_latency(self._samples), target)
         return tries
 
     def _solve(self, fit: LatencyModel, fraction: float) -> _Try:
@@ -240,7 +254,7 @@ class LatencyTarget:
         if found.times is not None:
             self._samples.append(self._sample(found))
 
-    def _next(self, tries: list[_Try], fit: LatencyModel) -> float:
+    def _next(self, tries: list[_Try], fit: LatencyModel, target: float) -> float:
         """The fraction to ask the solver for next: the measured error of the last network is taken off."""
         last = tries[-1]
         assert last.row is not None
@@ -248,7 +262,7 @@ class LatencyTarget:
         sizes = [group.num_channels for group in last.solution.analysis.groups]
         dense = table.total(np.asarray(sizes, dtype=np.int64))
         predicted = table.total(np.asarray(last.allocation.kept, dtype=np.int64)) / dense
-        return max(LOWEST, min(1.0, self.target * predicted / last.row.ratio))
+        return max(LOWEST, min(1.0, target * predicted / last.row.ratio))
 
     def _work(self, analysis: Analysis) -> Work:
         return layer_work(analysis, held_groups(analysis, whole_heads=self.chooser.limits.whole_heads))

@@ -9,7 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from sapwood.allocation import equal_sets, held_groups, layer_work, vector_step
 from sapwood.files import write_json
@@ -45,6 +47,11 @@ class Bench:
     inputs: ExampleInputs
     deployment: Deployment
 
+    @staticmethod
+    def of(inputs: ExampleInputs, deployment: Deployment) -> Bench:
+        """Example inputs, with the batch that the deployment says."""
+        return Bench(with_batch(inputs, deployment.batch), deployment)
+
     def load(self, model: nn.Module) -> Session:
         """The model, ready to be called."""
         return RUNTIMES[self.deployment.runtime].load(model, self.inputs, threads=self.deployment.num_threads)
@@ -53,6 +60,19 @@ class Bench:
         """Milliseconds of each layer; None where the runtime cannot tell."""
         times = self.load(model).layer_times(rounds)
         return None if times is None else dict(times)
+
+
+def with_batch(inputs: ExampleInputs, batch: int | None) -> ExampleInputs:
+    """Example inputs with another batch size: the first example of every tensor, repeated."""
+    if batch is None:
+        return inputs
+
+    def repeated(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor) or not leaf.dim():
+            return leaf
+        return leaf[:1].expand(batch, *leaf.shape[1:]).contiguous()
+
+    return tree_map(repeated, inputs)  # type: ignore[no-any-return]
 
 
 def layer_samples(
@@ -124,9 +144,7 @@ class _Widths:
         )
 
 
-def _by_position(size: int) -> Any:
-    import torch
-
+def _by_position(size: int) -> Tensor:
     return torch.arange(size, 0, -1, dtype=torch.float64)
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch import nn
 
 from sapwood.allocation import Allocation, CostTable, channels_table, layer_work, params_table
 from sapwood.criteria import Criterion
@@ -39,7 +37,7 @@ class Pruned:
         verification: Compact against masked.
         unpruned: What could not be pruned, each with its reason.
         allocation: How many channels each group keeps, and what that costs by the allocator's reckoning.
-        latency: Of a latency target: what was measured; None otherwise.
+        latency: What was measured; None where neither a latency was asked for nor a deployment given.
     """
 
     model: nn.Module
@@ -79,12 +77,13 @@ def prune(
         sensitivity: The measured loss of each group pruned alone; the knapsack's values instead of the criterion's.
         ignore: Tensors (``"name"``) or dimensions (``"name[0]"``) that must stay whole, with the reason.
         limits: What widths may be.
-        deployment: Of a latency target: the runtime, threads and batch it is measured with.
+        deployment: The runtime, threads and batch that latency is measured with. Given with another target, the result
+            is timed there, and explained.
         progress: Called with (done, total) steps of what takes longest.
 
     Returns:
         The smaller model with its plan and its verification. Of a latency target ``latency.met`` tells whether the
-        clock agrees.
+        clock agrees; ``latency.layers`` where the time goes, before and after.
 
     Raises:
         CheckFailedError: If no compact model could be made that equals the masked one; nothing is returned then.
@@ -102,11 +101,12 @@ def prune(
         fine=target.kind != "latency",
     )
     planner = Planner(model, example_inputs, ignore or {})
-    if target.kind == "latency":
-        deployment = deployment or Deployment()
-        bench = Bench(with_batch(example_inputs, deployment.batch), deployment)
-        solution, allocation, outcome = LatencyTarget(planner, model, bench, chooser, target.value, progress).reach()
-        return _pruned(model, solution, allocation, outcome)
+    clock = None
+    if target.kind == "latency" or deployment is not None:
+        bench = Bench.of(example_inputs, deployment or Deployment())
+        clock = LatencyTarget(planner, model, bench, chooser, target.latency, progress)
+    if clock is not None and target.kind == "latency":
+        return _pruned(model, *clock.reach())
     found: list[Allocation] = []
 
     def select(analysis: Analysis) -> Axis:
@@ -118,7 +118,8 @@ def prune(
         found.append(allocation)
         return removed
 
-    return _pruned(model, planner.solve(select), found[-1] if found else None, None)
+    solution = planner.solve(select)
+    return _pruned(model, solution, found[-1], clock and clock.observe(solution, found[-1]))
 
 
 def _cost(target: Target, num_params: int) -> Callable[[Analysis, Mapping[int, str]], CostTable]:
@@ -128,19 +129,6 @@ def _cost(target: Target, num_params: int) -> Callable[[Analysis, Mapping[int, s
     if target.kind == "macs":
         return lambda analysis, held: layer_work(analysis, held).table("macs", "MACs")
     return channels_table
-
-
-def with_batch(inputs: ExampleInputs, batch: int | None) -> ExampleInputs:
-    """Example inputs with another batch size: the first example of every tensor, repeated."""
-    if batch is None:
-        return inputs
-
-    def repeated(leaf: Any) -> Any:
-        if not isinstance(leaf, Tensor) or not leaf.dim():
-            return leaf
-        return leaf[:1].expand(batch, *leaf.shape[1:]).contiguous()
-
-    return tree_map(repeated, inputs)  # type: ignore[no-any-return]
 
 
 def _pruned(

@@ -27,7 +27,6 @@ from sapwood.measure import (
 from sapwood.models import copy_model
 from sapwood.models.darknet import DarknetNetwork, compact_cfg, producers
 from sapwood.pipeline.layer_samples import Bench
-from sapwood.pipeline.pruning import with_batch
 from sapwood.pipeline.sensitivity import Sensitivity
 from sapwood.pipeline.targets import Deployment
 from sapwood.types import ExampleInputs, ModelBundle
@@ -198,7 +197,7 @@ def shrink_record(
 
 def _layer_latency(bundle: ModelBundle, analysis: Analysis, deployment: Deployment) -> dict[str, Any]:
     """What each layer of a model takes on the runtime it will run on."""
-    bench = Bench(with_batch(bundle.example_inputs, deployment.batch), deployment)
+    bench = Bench.of(bundle.example_inputs, deployment)
     times = bench.layer_times(bundle.model, INSPECT_ROUNDS)
     if times is None:
         raise MeasureError(f"{deployment.runtime} cannot tell layers apart; expected one of {', '.join(LAYERED)}")
