@@ -119,7 +119,8 @@ def prune(
         return removed
 
     solution = planner.solve(select)
-    return _pruned(model, solution, found[-1], clock and clock.observe(solution, found[-1]))
+    outcome = None if clock is None else clock.observe(solution, found[-1])
+    return _pruned(model, solution, found[-1], outcome)
 
 
 def _cost(target: Target, num_params: int) -> Callable[[Analysis, Mapping[int, str]], CostTable]:
