@@ -52,3 +52,8 @@ def test_the_commands_of_the_readme_are_verbs_and_targets() -> None:
 def test_recipes_are_valid(recipe: Path) -> None:
     assert yaml.safe_load(recipe.read_text())
     assert read_config(TrainConfig, recipe).epochs >= 1
+
+
+def test_the_python_of_the_page_on_budgets_runs() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs" / "budget.md").read_text(), re.DOTALL)
+    exec(compile(code, "budget.md", "exec"), {})
