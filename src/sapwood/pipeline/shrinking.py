@@ -134,9 +134,10 @@ def inspect_model(bundle: ModelBundle, deployment: Deployment | None = None) -> 
 
     Returns:
         ``schema``, ``model``, ``params``, ``macs``, ``file_bytes``, ``uncounted`` (operators without a formula), and
-        three lists: ``layers``, ``groups`` (each with its members, the dimensions that go together) and ``unpruned``. What only the
-        model's own code stands in the way of is found by pruning. With a deployment also ``latency``: ``total_ms``,
-        ``layers`` (each with ``layer``, ``before_ms`` and ``macs_before``, the slowest first) and ``conditions``.
+        three lists: ``layers``, ``groups`` (each with its members, the dimensions that go together) and ``unpruned``.
+        What only the model's own code stands in the way of is found by pruning. With a deployment also ``latency``:
+        ``total_ms``, ``layers`` (each with ``layer``, ``before_ms`` and ``macs_before``, the slowest first) and
+        ``conditions``.
 
     Raises:
         ConfigError: If the model came without example inputs.
