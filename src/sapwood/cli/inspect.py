@@ -1,7 +1,14 @@
-"""``sapwood inspect``: what a model consists of, and what of it can be pruned."""
+"""``sapwood inspect``: what a model consists of, what of it can be pruned, and where its time goes."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sapwood.cli import budget
 from sapwood.cli.common import (
     JsonOption,
     ModelArgument,
@@ -12,20 +19,54 @@ from sapwood.cli.common import (
     print_json,
 )
 
+LatencyOption = Annotated[bool, typer.Option("--latency", help="Time every layer on --runtime.")]
+PageOption = Annotated[Path | None, typer.Option("-o", "--out", metavar="FILE.html", help="A page with plots.")]
+
 
 def inspect(
-    model: ModelArgument, weights: WeightsOption = None, names: NamesOption = None, as_json: JsonOption = False
+    model: ModelArgument,
+    weights: WeightsOption = None,
+    names: NamesOption = None,
+    latency: LatencyOption = False,
+    runtime: budget.RuntimeOption = "torch",
+    threads: budget.RuntimeThreadsOption = None,
+    batch: budget.BatchOption = None,
+    sensitivity: budget.SensitivityOption = None,
+    data: budget.CalibrationDataOption = None,
+    split: budget.CalibrationSplitOption = "train",
+    num_pictures: budget.NumPicturesOption = 128,
+    labels: budget.LabelsOption = budget.Labels.data,
+    criterion: budget.CriterionOption = "l2",
+    out: PageOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Layers with parameters and MACs; channel groups; dimensions that cannot be pruned, and why.
 
-    What only the model's own code stands in the way of is found by `sapwood prune`.
+    --latency adds the time of every layer; --sensitivity what pruning each group alone does. What only the model's own
+    code stands in the way of is found by `sapwood prune`.
 
-    Example: `sapwood inspect torchvision:resnet18`
+    Example: `sapwood inspect yolov4-tiny.cfg --weights yolov4-tiny.weights --latency --runtime onnxruntime`
     """
-    from sapwood.pipeline import inspect_model
-    from sapwood.report import shrinking
+    from sapwood import pipeline
 
-    record = inspect_model(load_bundle(model, weights, names))
+    deployment = budget.make_deployment(runtime, threads, batch) if latency else None
+    bundle = load_bundle(model, weights, names)
+    pipeline.check_inputs(bundle)
+    curves = None
+    if sensitivity is not None:
+        calibration = budget.make_calibration(bundle, data, split, num_pictures, labels)
+        curves = budget.measure_sensitivity(
+            bundle, sensitivity, calibration, criterion, {}, whole_heads=False, quiet=as_json
+        )
+    record = pipeline.inspect_model(bundle, deployment)
+    if curves is not None:
+        record["sensitivity"] = asdict(curves)
+    _show(record, out, as_json=as_json)
+
+
+def _show(record: dict[str, Any], out: Path | None, *, as_json: bool) -> None:
+    from sapwood.report import inspect_latency_table, sensitivity_table, shrinking
+
     if as_json:
         print_json(record)
         return
@@ -34,3 +75,7 @@ def inspect(
         console.print(table)
     if record["unpruned"]:
         console.print(shrinking.unpruned_table(record["unpruned"]))
+    if "sensitivity" in record:
+        console.print(sensitivity_table(record["sensitivity"]))
+    if "latency" in record:
+        console.print(inspect_latency_table(record["latency"]))

@@ -38,7 +38,7 @@ def finish(
 ) -> None:
     """Saves what a verb made of ``bundle``, and prints it."""
     from sapwood.pipeline import shrink_record
-    from sapwood.report import shrinking
+    from sapwood.report import latency_table, sensitivity_table, shrinking
 
     record = shrink_record(bundle, result, options, sensitivity)
     record["files"] = {} if out is None else _save(verb, bundle, result, record, out)
@@ -49,6 +49,10 @@ def finish(
         console.print(shrinking.size_table(record))
         if layers:
             console.print(shrinking.width_table(record))
+        if "sensitivity" in record:
+            console.print(sensitivity_table(record["sensitivity"]))
+        if "latency" in record:
+            console.print(latency_table(record["latency"]))
         if record["unpruned"]:
             console.print(shrinking.unpruned_table(record["unpruned"]))
         for name, path in record["files"].items():
@@ -57,6 +61,18 @@ def finish(
         raise CheckFailedError(
             f"the compact model differs from the masked one by {result.verification.max_abs_error:.1e} of the largest "
             "output; it was made as asked, and is not proven equal"
+        )
+    _check_latency(record.get("latency"))
+
+
+def _check_latency(latency: dict[str, Any] | None) -> None:
+    """Refuses a latency that was measured too far from the target."""
+    if latency is not None and not latency["met"]:
+        raise CheckFailedError(
+            f"latency target {latency['target']:g} missed: measured {latency['ratio']:.3f} of the dense network's "
+            f"(half of the rounds {latency['ratio_q1']:.3f} to {latency['ratio_q3']:.3f}) on "
+            f"{latency['conditions']['runtime']}; this is the closest of {len(latency['attempts'])} networks that were "
+            "made and measured"
         )
 
 

@@ -34,6 +34,9 @@ from sapwood.types import ExampleInputs, ModelBundle
 SCHEMA = "sapwood.prune/1"
 """Of the record of pruning and compacting."""
 
+INSPECT_SCHEMA = "sapwood.inspect/1"
+"""Of the record of inspecting."""
+
 INSPECT_ROUNDS = 30
 LAYERED = ("torch", "onnxruntime", "openvino")
 """Runtimes that tell layers apart."""
@@ -129,10 +132,11 @@ def inspect_model(bundle: ModelBundle, deployment: Deployment | None = None) -> 
         deployment: Where it is timed, layer by layer; nothing is timed if None.
 
     Returns:
-        ``model``, ``params``, ``macs``, ``file_bytes``, ``uncounted`` (operators without a formula), and three lists:
-        ``layers``, ``groups`` (each with its members, the dimensions that go together) and ``unpruned``. What only the
-        model's own code stands in the way of is found by pruning. With a deployment also ``latency``: ``total_ms``,
-        ``layers`` (each with ``layer``, ``before_ms`` and ``macs_before``, the slowest first) and ``conditions``.
+        ``schema``, ``model``, ``params``, ``macs``, ``file_bytes``, ``uncounted`` (operators without a formula), and
+        three lists: ``layers``, ``groups`` (each with its members, the dimensions that go together) and ``unpruned``.
+        What only the model's own code stands in the way of is found by pruning. With a deployment also ``latency``:
+        ``total_ms``, ``layers`` (each with ``layer``, ``before_ms`` and ``macs_before``, the slowest first) and
+        ``conditions``.
 
     Raises:
         ConfigError: If the model came without example inputs.
@@ -143,6 +147,7 @@ def inspect_model(bundle: ModelBundle, deployment: Deployment | None = None) -> 
     analysis = build_groups(trace(copy_model(bundle.model).eval(), bundle.example_inputs))
     timed = {} if deployment is None else {"latency": _layer_latency(bundle, analysis, deployment)}
     return timed | {
+        "schema": INSPECT_SCHEMA,
         "model": bundle.source.spec,
         **figures,
         "layers": [asdict(layer) for layer in layers],
@@ -198,15 +203,20 @@ def shrink_record(
 def _layer_latency(bundle: ModelBundle, analysis: Analysis, deployment: Deployment) -> dict[str, Any]:
     """What each layer of a model takes on the runtime it will run on."""
     bench = Bench.of(bundle.example_inputs, deployment)
+    if deployment.batch is not None:  # the work is that of the batch that is timed
+        analysis = build_groups(trace(copy_model(bundle.model).eval(), bench.inputs))
     times = bench.layer_times(bundle.model, INSPECT_ROUNDS)
     if times is None:
         raise MeasureError(f"{deployment.runtime} cannot tell layers apart; expected one of {', '.join(LAYERED)}")
     sizes = [group.num_channels for group in analysis.groups]
     sample = Sample(times, sample_work(layer_work(analysis), sizes))
+    conditions = {**machine(), "runtime": deployment.runtime, "threads": deployment.num_threads}
+    if deployment.batch is not None:
+        conditions["batch"] = deployment.batch
     return {
         "total_ms": sample.total_ms,
         "layers": [asdict(layer) for layer in dense_layers(sample)],
-        "conditions": {**machine(), "runtime": deployment.runtime, "threads": deployment.num_threads},
+        "conditions": conditions,
     }
 
 

@@ -1,15 +1,20 @@
 """JSON records -> one self-contained HTML page, and tables for the console; never sees a model."""
 
 from sapwood.report.console import compare_table, evaluation_table, masking_table
+from sapwood.report.latency import inspect_latency_table, latency_table
 from sapwood.report.record import Comparison, dump_record, read_record
 from sapwood.report.render import render_compare
+from sapwood.report.sensitivity import sensitivity_table
 
 __all__ = [
     "Comparison",
     "compare_table",
     "dump_record",
     "evaluation_table",
+    "inspect_latency_table",
+    "latency_table",
     "masking_table",
     "read_record",
     "render_compare",
+    "sensitivity_table",
 ]

@@ -17,7 +17,7 @@ def count(value: float | None) -> str:
         return MISSING
     for letter, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if value >= size * 0.9995:
-            return f"{_three(value / size)} {letter}"
+            return f"{three(value / size)} {letter}"
     return f"{value:.0f}"
 
 
@@ -28,7 +28,7 @@ def megabytes(size_bytes: float | None) -> str:
         >>> [megabytes(size) for size in (35_434_956, 1_432, None)]
         ['35.4 MB', '0.00143 MB', '–']
     """
-    return MISSING if size_bytes is None else f"{_three(size_bytes / 1e6)} MB"
+    return MISSING if size_bytes is None else f"{three(size_bytes / 1e6)} MB"
 
 
 def score(value: float | None) -> str:
@@ -54,6 +54,18 @@ def delta(value: float | None) -> str:
     if float(text) == 0.0:
         return "±0"
     return ("+" if value > 0 else MINUS) + text
+
+
+def loss(value: float) -> str:
+    """Writes how much worse a figure is, three figures with a minus where it is better.
+
+    Examples:
+        >>> [loss(value) for value in (115.4778, 0.03128, 0.0, -0.0021, 2e-12)]
+        ['115', '0.0313', '0', '−0.0021', '0']
+    """
+    if abs(value) < 1e-9:
+        return "0"
+    return (MINUS if value < 0 else "") + three(abs(value))
 
 
 def percent(fraction: float | None) -> str:
@@ -92,7 +104,7 @@ def milliseconds(value: float | None) -> str:
         >>> milliseconds(41.27), milliseconds(None)
         ('41.3 ms', '–')
     """
-    return MISSING if value is None else f"{_three(value)} ms"
+    return MISSING if value is None else f"{three(value)} ms"
 
 
 def seconds(value: float | None) -> str:
@@ -104,11 +116,16 @@ def seconds(value: float | None) -> str:
     """
     if value is None:
         return MISSING
-    return milliseconds(1000 * value) if value < 1.0 else f"{_three(value)} s"
+    return milliseconds(1000 * value) if value < 1.0 else f"{three(value)} s"
 
 
-def _three(value: float) -> str:
-    """Three figures, never in exponent form."""
+def three(value: float) -> str:
+    """Writes a number with three figures, never in exponent form.
+
+    Examples:
+        >>> [three(value) for value in (0.0, 0.01234, 9.996, 1234.5)]
+        ['0', '0.0123', '10.0', '1234']
+    """
     if value == 0.0:
         return "0"
     decimals = 2

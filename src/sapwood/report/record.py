@@ -5,22 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import AliasChoices, Field, FiniteFloat
 
-from sapwood.errors import DataError
+from sapwood.report.reading import Count, Fraction, Part, validate
 
 SCHEMA = "sapwood.compare/1"
 
-Fraction = Annotated[FiniteFloat, Field(ge=0.0, le=1.0)]
-Count = Annotated[int, Field(ge=0)]
 JpegUri = Annotated[str, Field(pattern=r"^data:image/jpeg;base64,[A-Za-z0-9+/=]+$")]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-
-class Found(_Part):
+class Found(Part):
     """One object found in a picture, or one class given to it.
 
     Attributes:
@@ -34,14 +28,14 @@ class Found(_Part):
     box: tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat] | None = None
 
 
-class PictureResult(_Part):
+class PictureResult(Part):
     """What one case found in one of the chosen pictures, best score first."""
 
     id: str
     found: tuple[Found, ...]
 
 
-class ShownPicture(_Part):
+class ShownPicture(Part):
     """A chosen picture: its size in pixels, and a (possibly smaller) JPEG of it as a data URI."""
 
     id: str
@@ -50,7 +44,7 @@ class ShownPicture(_Part):
     jpeg: JpegUri
 
 
-class Accuracy(_Part):
+class Accuracy(Part):
     """The fields of :class:`sapwood.types.Evaluation`."""
 
     primary: str
@@ -66,7 +60,7 @@ class Accuracy(_Part):
         return self.metrics[self.primary]
 
 
-class Layer(_Part):
+class Layer(Part):
     """One parameter: how many numbers it has, and how many of them are zero."""
 
     name: str
@@ -80,7 +74,7 @@ class Layer(_Part):
         return self.zeros / self.numel if self.numel else 0.0
 
 
-class Macs(_Part):
+class Macs(Part):
     """Multiply-accumulates of one forward pass.
 
     Attributes:
@@ -94,7 +88,7 @@ class Macs(_Part):
     uncounted: tuple[str, ...] = ()
 
 
-class Latency(_Part):
+class Latency(Part):
     """Time of one forward pass, in milliseconds, and its ratio to the baseline's, formed in the same round."""
 
     median_ms: FiniteFloat
@@ -106,7 +100,7 @@ class Latency(_Part):
     ratio_q75: FiniteFloat
 
 
-class CaseResult(_Part):
+class CaseResult(Part):
     """One row of the comparison.
 
     Attributes:
@@ -161,7 +155,7 @@ class CaseResult(_Part):
         return None if self.accuracy is None else self.accuracy.value
 
 
-class ModelInfo(_Part):
+class ModelInfo(Part):
     """Which model was compared."""
 
     spec: str
@@ -180,7 +174,7 @@ class ModelInfo(_Part):
         )
 
 
-class DataInfo(_Part):
+class DataInfo(Part):
     """Which pictures it was measured on."""
 
     name: str
@@ -188,7 +182,7 @@ class DataInfo(_Part):
     skipped: tuple[str, ...] = ()
 
 
-class Comparison(_Part):
+class Comparison(Part):
     """A whole comparison; the first case is the unpruned network.
 
     Attributes:
@@ -237,7 +231,7 @@ class Comparison(_Part):
         return found
 
 
-class LiveMask(_Part):
+class LiveMask(Part):
     """What a live mask costs: the case measured, and its time with the mask over its time with the mask removed."""
 
     case: str
@@ -258,15 +252,7 @@ def read_record(record: Mapping[str, Any]) -> Comparison:
         ...
         sapwood.errors.DataError: record: schema is 'sapwood.compare/9'; expected 'sapwood.compare/1'
     """
-    if not isinstance(record, Mapping) or record.get("schema") != SCHEMA:
-        came = record.get("schema") if isinstance(record, Mapping) else type(record).__name__
-        raise DataError(f"record: schema is {came!r}; expected {SCHEMA!r}")
-    try:
-        return Comparison.model_validate(record)
-    except ValidationError as error:
-        fault = error.errors()[0]
-        field = ".".join(str(part) for part in fault["loc"])
-        raise DataError(f"record: {field}: got {fault['input']!r:.60}; {fault['msg']}") from None
+    return validate(record, SCHEMA, Comparison)
 
 
 def dump_record(comparison: Comparison) -> dict[str, Any]:

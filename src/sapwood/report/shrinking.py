@@ -46,7 +46,7 @@ def width_table(record: Record) -> Table:
         before, after = row["before"], row["after"]
         if before["macs"]:
             style = "" if tuple(before["shape"]) != tuple(after["shape"]) else "dim"
-            cells = [row["name"], row["kind"], _shape(before["shape"]), _shape(after["shape"])]
+            cells = [row["name"], row["kind"], shape_text(before["shape"]), shape_text(after["shape"])]
             cells += [formats.count(before["macs"]), formats.count(after["macs"])]
             table.add_row(*(Text(cell, style=style) for cell in cells))
     return table
@@ -62,7 +62,7 @@ def unpruned_table(unpruned: Sequence[Record]) -> Table:
     for title in ("reason", "how many", "as"):
         table.add_column(title, justify="right" if title == "how many" else "left", overflow="fold")
     for reason, names in sorted(by_reason.items(), key=lambda item: -len(item[1])):
-        table.add_row(Text(reason), str(len(names)), Text(_few(names)))
+        table.add_row(Text(reason), str(len(names)), Text(few(names)))
     return table
 
 
@@ -77,7 +77,7 @@ def layer_table(record: Record) -> Table:
         table.add_column(title, justify="left" if title in {"layer", "kind"} else "right", overflow="fold")
     for row in record["layers"]:
         share = row["macs"] / record["macs"] if record["macs"] and row["macs"] else None
-        cells = [row["name"] or "(the model)", row["kind"], _shape(row["shape"]), formats.count(row["num_params"])]
+        cells = [row["name"] or "(the model)", row["kind"], shape_text(row["shape"]), formats.count(row["num_params"])]
         cells += [formats.count(row["macs"]) if row["macs"] else formats.MISSING, formats.percent(share)]
         table.add_row(*map(Text, cells))
     return table
@@ -90,7 +90,7 @@ def group_table(record: Record) -> Table:
         table.add_column(title, justify="left" if title in {"group", "as"} else "right", overflow="fold")
     for group in record["groups"]:
         others = [name for name in group["members"] if name != group["name"]]
-        cells = [group["name"], str(group["channels"]), str(len(group["members"])), _few(others)]
+        cells = [group["name"], str(group["channels"]), str(len(group["members"])), few(others)]
         table.add_row(*map(Text, cells))
     return table
 
@@ -102,10 +102,22 @@ def _proof(verification: Record, options: Record) -> Text:
     return Text(f"differs from the masked model by {found}", style="yellow")
 
 
-def _shape(shape: Sequence[int]) -> str:
+def shape_text(shape: Sequence[int]) -> str:
+    """Writes a shape.
+
+    Examples:
+        >>> shape_text((8, 3, 3, 3))
+        '8x3x3x3'
+    """
     return "x".join(map(str, shape))
 
 
-def _few(names: Sequence[str]) -> str:
+def few(names: Sequence[str]) -> str:
+    """Lists the first few names, and how many more there are.
+
+    Examples:
+        >>> few(["a", "b", "c", "d"])
+        'a, b, c and 1 more'
+    """
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more

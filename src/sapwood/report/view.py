@@ -137,8 +137,8 @@ def conditions(comparison: Comparison) -> tuple[tuple[str, str], ...]:
         ("Command", comparison.command),
         ("Date", comparison.date),
         ("Sapwood", comparison.sapwood),
-        *(_condition(name, value) for name, value in comparison.conditions.items()),
-        *(_condition(name, value) for name, value in comparison.settings.items()),
+        *(condition(name, value) for name, value in comparison.conditions.items()),
+        *(condition(name, value) for name, value in comparison.settings.items()),
     ]
     return tuple((name, text) for name, text in rows if text)
 
@@ -222,7 +222,7 @@ def _words(name: str) -> str:
     return text.upper() if text in {"cpu", "os"} else text[:1].upper() + text[1:]
 
 
-def _condition(name: str, value: Any) -> tuple[str, str]:
+def condition(name: str, value: Any) -> tuple[str, str]:
     """A condition in words; sizes, which are noted in bytes, in units a person reads."""
     if name.endswith("_bytes") and isinstance(value, int):
         return _words(name.removesuffix("_bytes")), f"{formats.count(value)}B"

@@ -1,0 +1,201 @@
+"""Where the time goes, layer by layer: console tables, and the rows that the page shows, too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from sapwood.measure.explain import NO_LAYER, TELLING_SHARE
+from sapwood.report import formats
+
+MIN_WIDTH = 100
+"""Columns of a table whose caption is a few sentences."""
+
+THE_MODEL = "(the model itself)"
+"""Stands for the empty path: work that is in no module of the model."""
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class TimeRow:
+    """One layer's time, or that of several small ones together.
+
+    Attributes:
+        name: Path of the layer, or ``"12 others"``.
+        before_ms: In the dense network.
+        after_ms: In the pruned one; None where only one network was timed.
+        share_before: Of all that the dense network's layers take.
+        share_after: The same of the pruned one.
+        macs_before: Multiply-accumulates.
+        macs_after: And in the pruned network.
+        reason: Why the time did not fall, or what the time is.
+        num_layers: How many it stands for.
+    """
+
+    name: str
+    before_ms: float
+    after_ms: float | None
+    share_before: float
+    share_after: float | None
+    macs_before: float
+    macs_after: float | None
+    reason: str = ""
+    num_layers: int = 1
+
+    @property
+    def ratio(self) -> float | None:
+        """Time after over time before."""
+        return None if self.after_ms is None or not self.before_ms else self.after_ms / self.before_ms
+
+    @property
+    def macs_ratio(self) -> float | None:
+        """Work after over work before."""
+        return None if self.macs_after is None or not self.macs_before else self.macs_after / self.macs_before
+
+
+def time_rows(layers: Sequence[Record]) -> tuple[TimeRow, ...]:
+    """Returns the layers that matter, slowest first, and one row for all that take less than 1 % before and after.
+
+    Args:
+        layers: As dictionaries with the fields of :class:`sapwood.measure.LayerChange`.
+
+    Examples:
+        >>> tiny = {"before_ms": 0.001, "after_ms": 0.001, "macs_before": 0, "macs_after": 0}
+        >>> big = {"layer": "conv", "before_ms": 2.0, "after_ms": 1.0, "macs_before": 8, "macs_after": 4}
+        >>> rows = time_rows([{"layer": "a", **tiny}, {"layer": "b", **tiny}, big])
+        >>> [(row.name, row.ratio, row.macs_ratio) for row in rows]
+        [('conv', 0.5, 0.5), ('2 others', 1.0, None)]
+    """
+    before = sum(layer["before_ms"] for layer in layers)
+    after = sum(layer["after_ms"] or 0.0 for layer in layers)
+    shown: list[Record] = []
+    small: list[Record] = []
+    for layer in sorted(layers, key=lambda layer: -layer["before_ms"]):
+        shares = (_share(layer["before_ms"], before), _share(layer["after_ms"] or 0.0, after))
+        tiny = max(shares) < TELLING_SHARE and layer["layer"] not in NO_LAYER
+        (small if tiny else shown).append(layer)
+    rows = [_row([layer], before, after) for layer in shown]
+    return tuple([*rows, _row(small, before, after)] if small else rows)
+
+
+def latency_table(latency: Record) -> Table:
+    """Returns how a latency target was met, and where the time went before and after.
+
+    Args:
+        latency: The ``latency`` of a record of ``sapwood prune``.
+    """
+    rows = time_rows(latency["layers"])
+    table = Table(title=Text(target_text(latency)), caption=Text(_caption(latency, rows)), min_width=MIN_WIDTH)
+    table.title_style = "bold" if latency["met"] else "bold red"
+    table.add_column("layer", overflow="fold")
+    for title in ("before", "after", "time kept", "MACs kept", "share before", "after"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("why it did not fall further", overflow="fold")
+    for row in rows:
+        cells = [row.name, formats.milliseconds(row.before_ms), formats.milliseconds(row.after_ms)]
+        cells += [formats.times(row.ratio), formats.times(row.macs_ratio)]
+        cells += [formats.percent(row.share_before), formats.percent(row.share_after), row.reason]
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def inspect_latency_table(latency: Record) -> Table:
+    """Returns where the time of a model goes, slowest layer first.
+
+    Args:
+        latency: The ``latency`` of a record of ``sapwood inspect --latency``.
+    """
+    rows = time_rows(latency["layers"])
+    title = (
+        f"time of the layers on {deployment_text(latency['conditions'])}: {formats.milliseconds(latency['total_ms'])}"
+    )
+    caption = f"CPU: {latency['conditions'].get('cpu') or 'unknown'}"
+    table = Table(title=Text(title), caption=Text(caption), min_width=64)
+    table.add_column("layer", overflow="fold")
+    for column in ("time", "share", "MACs", "GMAC/s"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("what it is", overflow="fold")
+    for row in rows:
+        cells = [row.name, formats.milliseconds(row.before_ms), formats.percent(row.share_before)]
+        cells += [formats.count(row.macs_before or None), speed_text(row), row.reason]
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def speed_text(row: TimeRow) -> str:
+    """Writes a layer's work over its time, in 10^9 multiply-accumulates a second.
+
+    Examples:
+        >>> speed_text(TimeRow("conv", 2.0, None, 1.0, None, 30e6, None))
+        '15.0'
+    """
+    if not row.macs_before or not row.before_ms:
+        return formats.MISSING
+    return formats.three(row.macs_before / row.before_ms / 1e6)
+
+
+def target_text(latency: Record) -> str:
+    """Says what was asked for, what was measured, and whether that is near enough."""
+    verdict = "met" if latency["met"] else "missed"
+    return (
+        f"latency target {latency['target']:g}× {verdict}: {latency['ratio']:.3f}× measured on "
+        f"{deployment_text(latency['conditions'])} (half of the rounds {latency['ratio_q1']:.3f} to "
+        f"{latency['ratio_q3']:.3f}), {formats.milliseconds(latency['dense_ms'])} before, "
+        f"{formats.milliseconds(latency['pruned_ms'])} after"
+    )
+
+
+def deployment_text(conditions: Record) -> str:
+    """Names a runtime and its threads.
+
+    Examples:
+        >>> deployment_text({"runtime": "torch", "threads": 1})
+        'torch, 1 thread'
+    """
+    threads = conditions.get("threads")
+    batch = conditions.get("batch")
+    parts = [str(conditions.get("runtime", "an unknown runtime"))]
+    if threads is not None:
+        parts.append(f"{threads} thread" + ("" if threads == 1 else "s"))
+    if batch is not None:
+        parts.append(f"batches of {batch}")
+    return ", ".join(parts)
+
+
+def _caption(latency: Record, rows: Sequence[TimeRow]) -> str:
+    tried = ", ".join(f"{one['predicted']:.3f} -> {one['measured']:.3f}" for one in latency["attempts"])
+    count = len(latency["attempts"])
+    text = f"{count} attempt{'' if count == 1 else 's'}, predicted -> measured: {tried}; the best one was taken"
+    text += f"\nfitted layer times are off by {formats.percent(latency['fit_error'])} (median over whole networks)"
+    if rows:
+        return text + "\nlayers are timed in runs of their own, whose sum can differ from the time of the whole network"
+    return text + "\nthis runtime does not tell layers apart"
+
+
+def _row(layers: Sequence[Record], before: float, after: float) -> TimeRow:
+    before_ms = sum(layer["before_ms"] for layer in layers)
+    timed = all(layer["after_ms"] is not None for layer in layers)
+    after_ms = sum(layer["after_ms"] for layer in layers) if timed else None
+    counted = all(layer["macs_after"] is not None for layer in layers)
+    first = layers[0]["layer"]
+    single = len(layers) == 1
+    return TimeRow(
+        name=(first or THE_MODEL) if single else f"{len(layers)} others",
+        before_ms=before_ms,
+        after_ms=after_ms,
+        share_before=_share(before_ms, before),
+        share_after=None if after_ms is None else _share(after_ms, after),
+        macs_before=sum(layer["macs_before"] for layer in layers),
+        macs_after=sum(layer["macs_after"] for layer in layers) if counted else None,
+        reason=(layers[0].get("reason") or NO_LAYER.get(first, "")) if single else "",
+        num_layers=len(layers),
+    )
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole else 0.0

@@ -1,0 +1,129 @@
+"""What pruning came to, in sentences: each one worded by the figures, none written beforehand."""
+
+from __future__ import annotations
+
+from sapwood.report import formats
+from sapwood.report.findings import Finding, Tone
+from sapwood.report.latency import deployment_text, time_rows
+from sapwood.report.pruned_record import LayerLatency, Losses, Pruning, TargetLatency
+from sapwood.report.sensitivity import trial_columns
+
+SIDE = 3
+"""Layers or groups that a sentence names."""
+
+
+def pruned_headline(pruning: Pruning) -> Finding:
+    """Returns what pruning came to: the measured time where it was the goal, the size where not."""
+    latency = pruning.latency
+    if latency is None:
+        kept = formats.percent(_share(pruning.after.params, pruning.before.params))
+        macs = formats.percent(_share(pruning.after.macs, pruning.before.macs))
+        text = f"The network keeps {kept} of its parameters and {macs} of its multiply-accumulates."
+        return Finding("Size", text, "good" if pruning.after.params < pruning.before.params else "plain")
+    where = deployment_text(latency.conditions)
+    took = f"{formats.milliseconds(latency.pruned_ms)} instead of {formats.milliseconds(latency.dense_ms)}"
+    text = f"The network takes {formats.times(latency.ratio)} the time it took: {took}, measured on {where}."
+    if latency.met:
+        return Finding("Speed", text, "good")
+    return Finding("Speed", f"{text} The target of {latency.target:g}× is missed.", "bad")
+
+
+def pruned_findings(pruning: Pruning) -> tuple[Finding, ...]:
+    """Returns the sentences below the headline."""
+    found = []
+    if pruning.latency is not None:
+        found += [_target(pruning.latency), *_where(pruning.latency), _prediction(pruning.latency)]
+    found.append(_size(pruning))
+    if pruning.sensitivity is not None:
+        found += sensitivity_findings(pruning.sensitivity)
+    return (*found, _proof(pruning))
+
+
+def inspect_headline(latency: LayerLatency | None, losses: Losses | None, params: int, macs: int) -> Finding:
+    """Returns what inspecting found first: where the time goes, else what hurts most, else the size."""
+    if latency is not None and latency.layers:
+        rows = time_rows(latency.model_dump()["layers"])
+        top = [row for row in rows if row.num_layers == 1][:SIDE]
+        share = formats.percent(sum(row.share_before for row in top))
+        names = ", ".join(row.name for row in top)
+        where = deployment_text(latency.conditions)
+        return Finding("Time", f"{share} of {formats.milliseconds(latency.total_ms)} on {where} goes into {names}.")
+    if losses is not None and losses.rows:
+        return Finding("Sensitivity", sensitivity_findings(losses)[0].text)
+    return Finding("Size", f"{formats.count(params)} parameters, {formats.count(macs)} multiply-accumulates.")
+
+
+def sensitivity_findings(losses: Losses) -> list[Finding]:
+    """Returns which groups suffer most and least when pruned alone."""
+    columns, groups = trial_columns(losses.model_dump())
+    if not columns:
+        return []
+    order = sorted(groups, key=lambda group: -group.worst)
+    kept = formats.percent(columns[0])
+    text = f"With about {kept} of its channels, {order[0].name} costs {formats.loss(order[0].worst)} ({losses.figure})"
+    if len(order) > 1:
+        text += f", {order[-1].name} only {formats.loss(order[-1].worst)}"
+    return [Finding("Sensitivity", f"{text}.")]
+
+
+def _target(latency: TargetLatency) -> Finding:
+    spread = f"half of the rounds between {latency.ratio_q1:.3f} and {latency.ratio_q3:.3f}"
+    verdict, tone = ("met", "good") if latency.met else ("missed", "bad")
+    text = f"{latency.target:g}× asked for, {latency.ratio:.3f}× measured ({spread}): {verdict}."
+    return Finding("Target", text, tone)  # type: ignore[arg-type]
+
+
+def _where(latency: TargetLatency) -> list[Finding]:
+    """The layers that hold most of the time that is left, and those that are slower than their work."""
+    rows = time_rows(latency.model_dump()["layers"])
+    if not rows:
+        return [Finding("Layers", f"{deployment_text(latency.conditions)} does not tell layers apart.")]
+    single = sorted((row for row in rows if row.num_layers == 1), key=lambda row: -(row.after_ms or 0.0))
+    top = single[:SIDE]
+    names = ", ".join(f"{row.name} ({formats.percent(row.share_after)})" for row in top)
+    held = [row for row in single if row.reason]
+    text = f"Most of the time that is left is in {names}."
+    if held:
+        share = formats.percent(sum(row.share_after or 0.0 for row in held))
+        rows_held = f"{len(held)} row" + (" has" if len(held) == 1 else "s have")
+        text += f" {rows_held} a reason for not being faster; together {share} of the time."
+    return [Finding("Layers", text)]
+
+
+def _prediction(latency: TargetLatency) -> Finding:
+    error = abs(latency.ratio / latency.predicted - 1.0) if latency.predicted else 0.0
+    text = (
+        f"For the network that was taken {latency.predicted:.3f}× had been predicted, {formats.percent(error)} from "
+        f"what was measured; the fitted layer times are off by {formats.percent(latency.fit_error)} (median)."
+    )
+    return Finding("Prediction", text)
+
+
+def _size(pruning: Pruning) -> Finding:
+    before, after = pruning.before, pruning.after
+    text = (
+        f"{formats.count(before.params)} to {formats.count(after.params)} parameters, {formats.count(before.macs)} to "
+        f"{formats.count(after.macs)} MACs, {formats.megabytes(before.file_bytes)} to "
+        f"{formats.megabytes(after.file_bytes)}."
+    )
+    return Finding("Size", text)
+
+
+def _proof(pruning: Pruning) -> Finding:
+    proof = pruning.verification
+    found = f"{proof.max_abs_error:.1e} of the largest output in {proof.dtype}"
+    tone: Tone = "good"
+    if proof.passed and pruning.options.get("exact", True):
+        text = f"The compact model equals the masked one within {found}."
+    else:
+        text, tone = f"The compact model differs from the masked one by {found}.", "mixed"
+    if proof.distance_from_dense is not None:
+        text += (
+            f" What was removed moves the outputs by {proof.distance_from_dense:.2g} of the largest one on the example "
+            "inputs: measure the accuracy, and train."
+        )
+    return Finding("Proof", text, tone)
+
+
+def _share(part: float, whole: float) -> float | None:
+    return part / whole if whole else None

@@ -1,0 +1,213 @@
+"""The records of `sapwood prune`, `compact` and `inspect`: what `report.json` holds, and the pages are built from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import FiniteFloat, model_validator
+
+from sapwood.report.reading import Amount, Count, Part, validate
+
+PRUNE_SCHEMA = "sapwood.prune/1"
+INSPECT_SCHEMA = "sapwood.inspect/1"
+
+
+class Size(Part):
+    """A model's size: parameters, multiply-accumulates, bytes, and the operators that have no formula."""
+
+    params: Count
+    macs: Count
+    file_bytes: Count
+    uncounted: tuple[str, ...] = ()
+
+
+class LayerState(Part):
+    """A layer's weight and work."""
+
+    shape: tuple[Count, ...]
+    macs: Count
+
+
+class LayerWidths(Part):
+    """A layer before and after."""
+
+    name: str
+    kind: str
+    before: LayerState
+    after: LayerState
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Output channels before and after; a transposed convolution's weight has them second."""
+        dim = 1 if "Transpose" in self.kind and len(self.before.shape) > 1 else 0
+        return (self.before.shape or (0,))[dim], (self.after.shape or (0,))[dim]
+
+
+class Verification(Part):
+    """The fields of :class:`sapwood.pipeline.Verification`."""
+
+    max_abs_error: FiniteFloat
+    dtype: str
+    passed: bool
+    pooled_norms: tuple[str, ...] = ()
+    distance_from_dense: FiniteFloat | None = None
+
+
+class Whole(Part):
+    """A dimension that stays whole, and why."""
+
+    tensor: str
+    dim: int
+    reason: str
+
+
+class Attempt(Part):
+    """A network that was made and measured."""
+
+    predicted: Amount
+    measured: Amount
+
+
+class LayerTime(Part):
+    """The fields of :class:`sapwood.measure.LayerChange`."""
+
+    layer: str
+    before_ms: Amount
+    after_ms: Amount | None = None
+    macs_before: Amount
+    macs_after: Amount | None = None
+    reason: str = ""
+
+
+class TargetLatency(Part):
+    """The fields of :class:`sapwood.pipeline.LatencyOutcome`, and whether it was met."""
+
+    target: Amount
+    met: bool
+    ratio: Amount
+    ratio_q1: Amount
+    ratio_q3: Amount
+    predicted: Amount
+    dense_ms: Amount
+    pruned_ms: Amount
+    attempts: tuple[Attempt, ...]
+    fit_error: Amount
+    layers: tuple[LayerTime, ...]
+    conditions: dict[str, Any]
+
+
+class LayerLatency(Part):
+    """What each layer of one network takes."""
+
+    total_ms: Amount
+    layers: tuple[LayerTime, ...]
+    conditions: dict[str, Any]
+
+
+class GroupLosses(Part):
+    """The fields of :class:`sapwood.pipeline.SensitivityRow`."""
+
+    group: str
+    num_channels: Count
+    kept: tuple[Count, ...]
+    losses: tuple[FiniteFloat, ...]
+
+    @model_validator(mode="after")
+    def _a_loss_a_width(self) -> GroupLosses:
+        if len(self.kept) != len(self.losses):
+            raise ValueError(f"{len(self.losses)} losses; expected {len(self.kept)}, one a width")
+        if self.kept and self.num_channels < max(self.kept):
+            raise ValueError(f"{max(self.kept)} channels kept; expected at most {self.num_channels}")
+        return self
+
+
+class Losses(Part):
+    """The fields of :class:`sapwood.pipeline.Sensitivity`."""
+
+    figure: str
+    dense: FiniteFloat
+    rows: tuple[GroupLosses, ...]
+
+
+class Pruning(Part):
+    """What removing channels did to a model.
+
+    Attributes:
+        verb: ``"prune"`` or ``"compact"``.
+        sapwood: Version that wrote it.
+        date: ISO 8601, with the offset from UTC.
+        latency: Of a latency target.
+        sensitivity: Where it was measured.
+    """
+
+    verb: Literal["prune", "compact"] = "prune"
+    sapwood: str = ""
+    date: str = ""
+    model: str
+    options: dict[str, Any]
+    before: Size
+    after: Size
+    layers: tuple[LayerWidths, ...]
+    verification: Verification
+    unpruned: tuple[Whole, ...] = ()
+    latency: TargetLatency | None = None
+    sensitivity: Losses | None = None
+    files: dict[str, str] = {}
+
+
+class InspectedLayer(Part):
+    """A layer of a model: the fields of :class:`sapwood.measure.ModelLayer`."""
+
+    name: str
+    kind: str
+    shape: tuple[Count, ...]
+    num_params: Count
+    macs: Count
+
+
+class Group(Part):
+    """Dimensions that lose the same channels."""
+
+    name: str
+    channels: Count
+    members: tuple[str, ...]
+
+
+class Inspection(Part):
+    """What a model consists of."""
+
+    model: str
+    params: Count
+    macs: Count
+    file_bytes: Count
+    uncounted: tuple[str, ...] = ()
+    layers: tuple[InspectedLayer, ...]
+    groups: tuple[Group, ...]
+    unpruned: tuple[Whole, ...] = ()
+    latency: LayerLatency | None = None
+    sensitivity: Losses | None = None
+
+
+def read_pruning(record: Mapping[str, Any]) -> Pruning:
+    """Reads the record of `sapwood prune` or `compact`.
+
+    Raises:
+        DataError: If it is not such a record, or of a version this page does not know.
+
+    Examples:
+        >>> read_pruning({"schema": "sapwood.compare/1"})
+        Traceback (most recent call last):
+        ...
+        sapwood.errors.DataError: record: schema is 'sapwood.compare/1'; expected 'sapwood.prune/1'
+    """
+    return validate(record, PRUNE_SCHEMA, Pruning)
+
+
+def read_inspection(record: Mapping[str, Any]) -> Inspection:
+    """Reads the record of `sapwood inspect`.
+
+    Raises:
+        DataError: If it is not such a record, or of a version this page does not know.
+    """
+    return validate(record, INSPECT_SCHEMA, Inspection)
