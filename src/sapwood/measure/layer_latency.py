@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -51,10 +51,16 @@ class LayerFit:
     Attributes:
         fixed_ms: Time whatever its width: the cost of calling it, and of all that no pruned channel touches.
         ms_per: Time a unit of work, in the order of ``KINDS``.
+        of_all: It has no work of its own, and what counts is that of the whole network.
     """
 
     fixed_ms: float
     ms_per: tuple[float, ...]
+    of_all: bool = False
+
+    def applies_to(self, name: str, layers: Collection[str]) -> bool:
+        """Whether a network in which these layers work spends this time; ``name`` is the fitted layer's."""
+        return self.of_all or name in layers
 
 
 @dataclass(frozen=True)
@@ -77,20 +83,25 @@ class LatencyModel:
         """The cost in milliseconds of a network with this work."""
         found: list[Term] = []
         fixed = 0.0
-        known = set(work.layers)
         for name, fit in self.layers.items():
+            if not fit.applies_to(name, work.layers):
+                continue
             fixed += fit.fixed_ms
             for kind, rate in zip(KINDS, fit.ms_per, strict=True):
                 if rate:
-                    own = [term for term in work.terms[kind] if term.layer == name or name not in known]
+                    own = [term for term in work.terms[kind] if fit.of_all or term.layer == name]
                     found += [replace(term, layer=name, factor=term.factor * rate) for term in own]
         return CostTable("ms", tuple(_stepped(term, self.step) for term in found), fixed)
 
     def predicted_ms(self, sample: Sample) -> dict[str, float]:
-        """The time of each layer at the widths of a sample."""
+        """The time of each layer at the widths of a sample; a layer that did no work there has none."""
         work = sample.work[self.step]
         everything = _everything(work)
-        return {name: _at(fit, work.get(name, everything)) for name, fit in self.layers.items()}
+        return {
+            name: _at(fit, everything if fit.of_all else work[name])
+            for name, fit in self.layers.items()
+            if fit.applies_to(name, work)
+        }
 
 
 def sample_work(work: Work, kept: Sequence[int]) -> dict[int, dict[str, tuple[float, ...]]]:
@@ -142,9 +153,11 @@ def fit_latency(samples: Sequence[Sample]) -> LatencyModel:
 
 
 def _fit_layer(name: str, samples: Sequence[Sample], step: int) -> tuple[LayerFit, float]:
-    """The fit of one layer, and the sum of its errors in milliseconds."""
+    """The fit of one layer, and the sum of its errors in milliseconds; samples without the layer say nothing of it."""
+    of_all = not any(name in sample.work[step] for sample in samples)
+    samples = [sample for sample in samples if of_all or name in sample.work[step]]
     times = np.array([sample.layer_ms.get(name, 0.0) for sample in samples])
-    rows = np.array([sample.work[step].get(name) or _everything(sample.work[step]) for sample in samples])
+    rows = np.array([_everything(sample.work[step]) if of_all else sample.work[step][name] for sample in samples])
     largest = rows.max(axis=0)
     used = (largest > 0) & (np.ptp(rows, axis=0) > 0)
     columns = np.concatenate([np.ones((len(samples), 1)), rows[:, used] / largest[used]], axis=1)
@@ -153,7 +166,7 @@ def _fit_layer(name: str, samples: Sequence[Sample], step: int) -> tuple[LayerFi
     rates = np.zeros(len(KINDS))
     rates[used] = found[1:] / largest[used]
     error = float(np.abs(columns @ found - times).sum())
-    return LayerFit(float(found[0]), tuple(rates.tolist())), error
+    return LayerFit(float(found[0]), tuple(rates.tolist()), of_all), error
 
 
 def _everything(work: Mapping[str, tuple[float, ...]]) -> tuple[float, ...]:

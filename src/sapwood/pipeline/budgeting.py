@@ -37,6 +37,15 @@ Cost: TypeAlias = Callable[[Analysis, Mapping[int, str]], CostTable]
 Curve: TypeAlias = tuple[Sequence[float], Sequence[float]]
 """Fractions kept, ascending, and the loss when a group alone is pruned to each."""
 
+GroupKey: TypeAlias = tuple[str, int]
+"""What a group is known by in every analysis of a model; see :func:`group_key`."""
+
+
+def group_key(group: ChannelGroup) -> GroupKey:
+    """The group's name and the first index of that dimension that is its own: parts of one map have one name."""
+    column = next(member.column for member in group.members if f"{member.tensor}[{member.dim}]" == group.name)
+    return group.name, int(np.flatnonzero(column >= 0)[0])
+
 
 @dataclass(frozen=True)
 class Chooser:
@@ -48,7 +57,7 @@ class Chooser:
         allocator: A name in :data:`sapwood.allocation.ALLOCATORS`.
         limits: What widths may be.
         routes: Names of the Darknet routes that take one of several equal parts, each with the number of parts.
-        curves: Measured loss by group name (:class:`~sapwood.graph.ChannelGroup`), used instead of scores where there.
+        curves: Measured loss by :func:`group_key`, used instead of scores where there.
         fine: Any number of channels will do; otherwise, unless the limits say what widths are multiples of, only
             numbers that vector kernels like (:func:`sapwood.allocation.vector_step`).
     """
@@ -58,7 +67,7 @@ class Chooser:
     allocator: str
     limits: Limits
     routes: Mapping[str, int]
-    curves: Mapping[str, Curve] | None = None
+    curves: Mapping[GroupKey, Curve] | None = None
     fine: bool = True
 
     def choose(self, analysis: Analysis, fraction: float) -> tuple[Axis, Allocation]:
@@ -117,7 +126,7 @@ class Chooser:
         )
 
     def _losses(self, group: ChannelGroup, scores: np.ndarray, widths: np.ndarray) -> np.ndarray:
-        curve = (self.curves or {}).get(group.name)
+        curve = (self.curves or {}).get(group_key(group))
         if curve is None:
             return losses_from_scores(scores, widths)
         return np.interp(widths / group.num_channels, *curve)

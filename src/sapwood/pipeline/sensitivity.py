@@ -16,7 +16,7 @@ from sapwood.errors import ConfigError, MeasureError
 from sapwood.graph import Analysis
 from sapwood.masks.select import lowest_units
 from sapwood.models import copy_model
-from sapwood.pipeline.budgeting import Curve, Score
+from sapwood.pipeline.budgeting import Curve, GroupKey, Score, group_key
 from sapwood.pipeline.search import Planner
 from sapwood.pipeline.targets import Calibration
 from sapwood.tasks import divergence_from, evaluate
@@ -36,12 +36,14 @@ class SensitivityRow:
         kept: How many stay in each trial, ascending.
         losses: The figure measured in each trial, less the dense model's, so that 0 is no harm; of a figure of which
             more is better (accuracy), the dense one's less the trial's.
+        first: The first index of the group's dimension that is its own: the halves of a map are groups of one name.
     """
 
     group: str
     num_channels: int
     kept: tuple[int, ...]
     losses: tuple[float, ...]
+    first: int = 0
 
 
 @dataclass(frozen=True)
@@ -58,19 +60,19 @@ class Sensitivity:
     dense: float
     rows: tuple[SensitivityRow, ...]
 
-    def curves(self) -> dict[str, Curve]:
+    def curves(self) -> dict[GroupKey, Curve]:
         """What an allocator takes as the value of each group: loss over the fraction kept, never falling with less.
 
         Trials that happen to help count as no harm; between trials the loss is a straight line.
         """
-        found: dict[str, Curve] = {}
+        found: dict[GroupKey, Curve] = {}
         for row in self.rows:
             fractions = [0.0, *(kept / row.num_channels for kept in row.kept), 1.0]
             losses = np.array([*row.losses, 0.0])
             slope = (losses[0] - losses[1]) / (fractions[2] - fractions[1]) if len(row.losses) else 0.0
             losses = np.concatenate([[losses[0] + max(0.0, slope) * fractions[1]], losses])
             rising = np.maximum.accumulate(np.maximum(losses, 0.0)[::-1])[::-1]
-            found[row.group] = (fractions, rising.tolist())
+            found[row.group, row.first] = (fractions, rising.tolist())
         return found
 
 
@@ -133,7 +135,8 @@ def sensitivity(
     for number, pairs in rows.items():
         group = analysis.groups[number]
         widths, losses = zip(*pairs, strict=True)
-        found.append(SensitivityRow(group.name, group.num_channels, widths, losses))
+        name, first = group_key(group)
+        found.append(SensitivityRow(name, group.num_channels, widths, losses, first))
     return Sensitivity(figure, dense, tuple(found))
 
 

@@ -94,8 +94,9 @@ def _bernoulli(wanted: Tensor, found: Tensor) -> Tensor:
 
 
 def _paired_iou(first: Tensor, second: Tensor) -> Tensor:  # shapes: (N, 4), (N, 4) -> (N,)
-    """The overlap of each box with its partner."""
+    """The overlap of each box with its partner; of two boxes without area, which cannot be misplaced, it is 1."""
     corner, far = torch.maximum(first[:, :2], second[:, :2]), torch.minimum(first[:, 2:], second[:, 2:])
     shared = (far - corner).clamp(min=0).prod(dim=1)
     areas = [(one[:, 2:] - one[:, :2]).clamp(min=0).prod(dim=1) for one in (first, second)]
-    return shared / (areas[0] + areas[1] - shared).clamp(min=EPSILON)
+    union = areas[0] + areas[1] - shared
+    return torch.where(union > 0, shared / union, 1.0)
