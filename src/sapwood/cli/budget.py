@@ -157,7 +157,9 @@ def measure_sensitivity(
         )
 
 
-def make_deployment(runtime: str | None, threads: int | None, batch: int | None, *, needed: bool = True) -> Deployment | None:
+def make_deployment(
+    runtime: str | None, threads: int | None, batch: int | None, *, needed: bool = True
+) -> Deployment | None:
     """Where the model will run: eager PyTorch if that is ``needed`` and not said, else None.
 
     Raises:
