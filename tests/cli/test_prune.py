@@ -191,3 +191,82 @@ def test_what_no_cfg_can_say_is_held(run: Run, detector_text: str, tmp_path: Pat
     network = DarknetNetwork(parse_cfg(out / "model.cfg"))
     assert network.layers[0].conv.out_channels == 8  # half of it is read, and that half was to stay
     assert any("could not be written in a .cfg otherwise" in entry["reason"] for entry in record["unpruned"])
+
+
+def widths_of(record: dict[str, Any]) -> list[int]:
+    return [row["after"]["shape"][0] for row in record["layers"] if row["name"].endswith("conv")]
+
+
+@pytest.mark.parametrize("allocator", [None, "global", "uniform", "knapsack"])
+@pytest.mark.parametrize("kind", ["macs", "params"])
+def test_a_share_of_work_or_parameters(kind: str, allocator: str | None, run: Run, cfg: Path, capsys: Capture) -> None:
+    chosen = () if allocator is None else ("--allocator", allocator)
+    assert run("prune", cfg, f"--{kind}", 0.5, *chosen, "--json") == 0
+    record = printed(capsys)
+    assert record["after"][kind] <= 0.5 * record["before"][kind]
+    assert record["verification"]["passed"]
+    assert record["options"][kind] == 0.5
+
+
+def test_a_route_by_work_needs_no_second_try(run: Run, detector_text: str, tmp_path: Path, capsys: Capture) -> None:
+    cfg = tmp_path / "halves.cfg"
+    cfg.write_text(detector_text)
+    assert run("prune", cfg, "--macs", 0.5, "-o", tmp_path / "small", "--json") == 0
+    record = printed(capsys)
+    assert record["after"]["macs"] <= 0.5 * record["before"]["macs"]
+    assert not any("could not be written" in entry["reason"] for entry in record["unpruned"])
+    assert DarknetNetwork(parse_cfg(tmp_path / "small" / "model.cfg")).layers[0].conv.out_channels < 8
+
+
+def test_criteria_that_look_at_pictures(run: Run, cfg: Path, data: Path, capsys: Capture) -> None:
+    given = ("--macs", 0.5, "--criterion", "taylor", "--data", data, "--num-pictures", 2)
+    assert run("prune", cfg, *given, "--json") == 0
+    record = printed(capsys)
+    assert record["after"]["macs"] <= 0.5 * record["before"]["macs"]
+    assert run("prune", cfg, *given, "--labels", "own", "--sensitivity", "divergence", "--json") == 0
+    assert {row["group"] for row in printed(capsys)["sensitivity"]["rows"]} == {
+        "layers.0.conv.weight[0]",
+        "layers.1.conv.weight[0]",
+    }
+
+
+def test_bounds_and_equal_layers(run: Run, cfg: Path, capsys: Capture) -> None:
+    assert run("prune", cfg, "--macs", 0.7, "--bounds", "layers.0.conv=0.75:0.75", "--json") == 0
+    assert widths_of(printed(capsys))[0] == 6
+    assert run("prune", cfg, "--macs", 0.6, "--equal", "layers.0.conv, layers.1.conv", "--json") == 0
+    first, second, _ = widths_of(printed(capsys))
+    assert first == second < 8
+
+
+GOALS = "expected exactly one of --sparsity, --params, --macs, --latency"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--macs", "0.5", "--params", "0.5"], f"got --params 0.5 and --macs 0.5; {GOALS}"),
+        ([], f"got no goal; {GOALS}"),
+        (["--macs", "0"], "macs 0.0; expected the fraction kept, a number in (0, 1]"),
+        (["--macs", "0.5", "--criterion", "taylor"], "expected data to collect that on (--data"),
+        (["--macs", "0.5", "--criterion", "best"], "unknown criterion 'best'; expected one of: "),
+        (["--macs", "0.5", "--allocator", "best"], "unknown allocator 'best'; expected one of: "),
+        (["--latency", "0.5", "--runtime", "best"], "unknown runtime 'best'; expected one of: "),
+        (["--macs", "0.5", "--bounds", "layers.0"], "--bounds 'layers.0'; expected GLOB=LOW:HIGH, as layers.3=0.5:1"),
+        (["--macs", "0.5", "--bounds", "layers.0=1"], "--bounds 'layers.0=1'; expected GLOB=LOW:HIGH"),
+        (["--macs", "0.5", "--bounds", "layers.0=1:0"], "bounds of 'layers.0': got (1.0, 0.0); expected two fractions"),
+        (["--macs", "0.5", "--bounds", "conv9=0.5:1"], "bounds 'conv9' names no channels that can go"),
+        (["--macs", "0.5", "--bounds", "=0.5:1"], "--bounds '=0.5:1'; expected GLOB=LOW:HIGH"),
+        (["--macs", "0.5", "--equal", "layers.0"], "--equal 'layers.0'; expected two or more layers with commas"),
+        (["--macs", "0.5", "--sensitivity", "loss"], "expected --data"),
+    ],
+)
+def test_bad_goals_and_options_exit_with_2(
+    arguments: list[str], message: str, run: Run, cfg: Path, capsys: Capture
+) -> None:
+    assert run("prune", cfg, *arguments) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_goal_that_cannot_be_reached_exits_with_1(run: Run, cfg: Path, capsys: Capture) -> None:
+    assert run("prune", cfg, "--macs", 0.001) == 1
+    assert "no allowed widths cost so little" in " ".join(capsys.readouterr().err.split())

@@ -76,6 +76,12 @@ def test_the_table_is_the_sum_of_the_predictions(step: int) -> None:
         assert table.total(np.array(kept)) == pytest.approx(sum(fit.predicted_ms(sample).values()), rel=ROUNDING)
 
 
+def test_runs_at_multiples_do_not_speak_for_them() -> None:
+    """Runs at multiples of 8 are the same under a step of 1 and of 8, which would make 23 channels cost what 24 do."""
+    samples = [sample_of(kept, law(kept, 1)) for kept in width_samples(CHANNELS, 12, steps=(8, 8))]
+    assert fit_latency(samples).step == 1
+
+
 def test_noise_is_averaged() -> None:
     """Of 60 runs with 10 % of noise each, the fit has to be several times better than any one of them."""
     rng = np.random.default_rng(0)

@@ -12,7 +12,7 @@ from sapwood.cli.common import OnBad, open_data, progress_bar
 from sapwood.errors import ConfigError
 
 if TYPE_CHECKING:
-    from sapwood.pipeline import Calibration, Deployment, Limits, Sensitivity
+    from sapwood.pipeline import Calibration, Deployment, Limits, Sensitivity, Target
     from sapwood.types import ModelBundle
 
 
@@ -97,6 +97,21 @@ RoundToOption = Annotated[
     ),
 ]
 MinimumOption = Annotated[int, typer.Option("--minimum", min=1, help="The fewest channels that stay in a group.")]
+
+
+def make_target(**goals: float | None) -> Target:
+    """What the pruned model should be.
+
+    Raises:
+        ConfigError: If there is not exactly one goal; names the options.
+    """
+    from sapwood.pipeline import Target
+
+    given = [f"--{name} {value:g}" for name, value in goals.items() if value is not None]
+    if len(given) != 1:
+        expected = ", ".join(f"--{name}" for name in goals)
+        raise ConfigError(f"got {' and '.join(given) or 'no goal'}; expected exactly one of {expected}")
+    return Target(**goals)
 
 
 def make_limits(
@@ -188,7 +203,10 @@ def as_options(values: dict[str, Any]) -> dict[str, Any]:
 def _bound(text: str) -> tuple[str, tuple[float, float]]:
     name, _, numbers = text.rpartition("=")
     low, _, high = numbers.partition(":")
+    wrong = ConfigError(f"--bounds {text!r}; expected GLOB=LOW:HIGH, as layers.3=0.5:1")
+    if not name:
+        raise wrong
     try:
         return name, (float(low), float(high))
     except ValueError:
-        raise ConfigError(f"--bounds {text!r}; expected GLOB=LOW:HIGH, as layers.3=0.5:1") from None
+        raise wrong from None

@@ -57,7 +57,7 @@ def prune(
         name: value for name, value in locals().items() if name not in {"pipeline", "model", "out", "layers", "as_json"}
     }
     asked = budget.as_options(asked)
-    target = pipeline.Target(sparsity=sparsity, params=params, macs=macs, latency=latency)
+    target = budget.make_target(sparsity=sparsity, params=params, macs=macs, latency=latency)
     limits = budget.make_limits(round_to, minimum, bounds, equal, whole_heads)
     deployment = budget.make_deployment(runtime, threads, batch, needed=target.kind == "latency")
     bundle = load_bundle(model, weights, names)

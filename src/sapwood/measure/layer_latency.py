@@ -22,6 +22,9 @@ MIN_SAMPLES = 5
 LIKELY_NOISE = 0.1
 """A layer's times are weighed by one over (themselves + this share of its longest): short times are noisier."""
 
+SAME_FIT = 1e-9
+"""Misfits closer than this share of all times differ by rounding only."""
+
 Rows = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -126,7 +129,8 @@ def fit_latency(samples: Sequence[Sample]) -> LatencyModel:
 
     .. math:: t = a + b_1 \, \mathrm{macs} + b_2 \, \mathrm{reads} + b_3 \, \mathrm{writes}, \quad a, b_i \ge 0
 
-    The multiple in which channels count is the one of :data:`STEPS` under which the times are fitted best.
+    The multiple in which channels count is the one of :data:`STEPS` under which the times are fitted best; the smallest,
+    where the runs cannot tell, as those at multiples of 8 cannot tell 1 from 8.
 
     Args:
         samples: Runs at different widths, the unpruned network among them.
@@ -137,6 +141,7 @@ def fit_latency(samples: Sequence[Sample]) -> LatencyModel:
     if len(samples) < MIN_SAMPLES:
         raise MeasureError(f"{len(samples)} runs at different widths; expected at least {MIN_SAMPLES}")
     names = list(dict.fromkeys(name for sample in samples for name in sample.layer_ms))
+    rounding = SAME_FIT * sum(sample.total_ms for sample in samples)
     best: tuple[float, int, dict[str, LayerFit]] | None = None
     for step in STEPS:
         fits = {}
@@ -144,7 +149,7 @@ def fit_latency(samples: Sequence[Sample]) -> LatencyModel:
         for name in names:
             fits[name], error = _fit_layer(name, samples, step)
             misfit += error
-        if best is None or misfit < best[0]:
+        if best is None or misfit < best[0] - rounding:
             best = (misfit, step, fits)
     assert best is not None
     model = LatencyModel(best[1], best[2], 0.0, 0.0)

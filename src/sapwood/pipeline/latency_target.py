@@ -182,9 +182,12 @@ class LatencyTarget:
             try:
                 found = self._solve(fit, fraction)
             except BudgetError:
+                if self._finer():
+                    continue
                 found = self._floor(fit)
                 if found.allocation.kept in seen:
                     break
+                seen.add(found.allocation.kept)
                 self._measure(found, dense)
                 if found.row is not None and found.row.ratio > target * (1.0 + TOLERANCE):
                     raise BudgetError(self._floor_text(found)) from None
@@ -193,6 +196,8 @@ class LatencyTarget:
                 fraction = self._next(tries, fit_latency(self._samples), target)
                 continue
             if found.allocation.kept in seen:
+                if min(one.distance(self.target) for one in tries) > TOLERANCE and self._finer():
+                    continue
                 break
             seen.add(found.allocation.kept)
             self._measure(found, dense)
@@ -202,6 +207,12 @@ class LatencyTarget:
             self._learn(found)
             fraction = self._next(tries, fit_latency(self._samples), target)
         return tries
+
+    def _finer(self) -> bool:
+        """Allows any width where those that vector kernels like do not do; whether that is new."""
+        new = not self.chooser.fine
+        self.chooser = replace(self.chooser, fine=True)
+        return new
 
     def _solve(self, fit: LatencyModel, fraction: float) -> _Try:
         """The best network that the fitted times call fast enough."""

@@ -178,7 +178,7 @@ def _read(path: Path) -> list[Sample] | None:
     """Samples of an earlier run; None where there are none, or the file is not whole."""
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
-        return [
+        found = [
             Sample(
                 {str(name): float(value) for name, value in row["layer_ms"].items()},
                 {
@@ -188,5 +188,6 @@ def _read(path: Path) -> list[Sample] | None:
             )
             for row in rows
         ]
+        return found if len(found) == NUM_SAMPLES else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
