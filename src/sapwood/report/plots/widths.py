@@ -57,4 +57,6 @@ def _kept(layer: LayerWidths) -> float:
 
 def _title(layer: LayerWidths) -> str:
     before, after = layer.channels
-    return f"{layer.name}: {after} of {before} channels, {formats.percent(layer.after.macs / layer.before.macs)} of MACs"
+    return (
+        f"{layer.name}: {after} of {before} channels, {formats.percent(layer.after.macs / layer.before.macs)} of MACs"
+    )
