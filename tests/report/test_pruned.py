@@ -47,7 +47,7 @@ def test_the_latency_table_says_where_the_time_went() -> None:
     table = rows(latency_table(prune_record()["latency"]))
     assert table["a"] == "a 7.00 ms 3.00 ms 0.43× 0.50× 70 % 60 %"
     assert table["b"].startswith("b 2.80 ms 1.90 ms 0.68× 0.50× 28 % 38 % bound by memory: 80%")
-    assert table["2"] == "2 others 0.100 ms 0.0600 ms 0.60× 1.00× 1.0 % 1.2 %"
+    assert "2 others 0.100 ms 0.0600 ms 0.60× 1.00× 1.0 % 1.2 %" in found
     assert table["(runtime)"].endswith("– 0.6 % 0.6 % changes of memory layout between layers")
     assert table["(overhead)"].endswith("between the layers: the framework itself")
 
@@ -139,7 +139,7 @@ def test_the_page_of_an_inspected_model() -> None:
     text = words(render_inspect(inspect_record()))
     assert "100 % of 10.0 ms on torch, 1 thread goes into a, (overhead)." in text
     assert "a 8.00 ms 80 % 8.00 M 1.00" in text
-    assert "1 groups" not in text
+    assert "1 group of dimensions" in text
     bare = inspect_record()
     del bare["latency"]
     assert "With about 12 % of its channels, a.weight[0] costs 4.00" in words(render_inspect(bare))
