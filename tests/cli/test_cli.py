@@ -102,7 +102,11 @@ def test_mask_by_score_says_what_does_not_fit(cfg: Path, capsys: pytest.CaptureF
         (["detect", "CFG", "nothing.jpg"], "nothing.jpg"),
         (["compare", "CFG", "--data", "DATA", "--cases", "none.yaml"], "none.yaml"),
         (["train", "CFG", "--data", "DATA", "--epochs", "0"], "epochs"),
-        (["report", "nowhere"], "no compare.json there; expected a directory that `sapwood compare` wrote"),
+        (
+            ["report", "nowhere"],
+            "no compare.json or report.json there; expected a directory that `sapwood compare`, "
+            "`prune` or `compact` wrote",
+        ),
     ],
 )
 def test_bad_input_is_named_and_exits_with_2(

@@ -47,7 +47,7 @@ def test_prune_tells_what_it_did(run: Run, cfg: Path, tmp_path: Path, capsys: Ca
     assert record["verification"]["passed"]
     assert {"tensor": "layers.2.conv.weight", "dim": 0, "reason": "is an output of the model"} in record["unpruned"]
     assert sorted(path.name for path in out.iterdir()) == [
-        "model.cfg", "model.safetensors", "model.weights", "plan.json"
+        "model.cfg", "model.safetensors", "model.weights", "plan.json", "report.html", "report.json"
     ]  # fmt: skip
     saved = json.loads((out / "plan.json").read_text())
     assert saved["record"]["prune"]["options"]["sparsity"] == 0.5
@@ -120,7 +120,9 @@ def test_inspect_lists_layers_groups_and_reasons(run: Run, cfg: Path, capsys: Ca
 
 def test_a_module_of_ones_own_takes_the_same_road(run: Run, own_model: Path, capsys: Capture) -> None:
     assert run("prune", "ownnet:factory", "--sparsity", 0.5, "-o", "small") == 0
-    assert sorted(path.name for path in Path("small").iterdir()) == ["model.safetensors", "plan.json"]
+    assert sorted(path.name for path in Path("small").iterdir()) == [
+        "model.safetensors", "plan.json", "report.html", "report.json"
+    ]  # fmt: skip
     capsys.readouterr()
     assert run("eval", "small", "--data", "shades", "--json") == 0
     assert printed(capsys)["num_images"] == 8

@@ -65,8 +65,12 @@ def inspect(
 
 
 def _show(record: dict[str, Any], out: Path | None, *, as_json: bool) -> None:
-    from sapwood.report import inspect_latency_table, sensitivity_table, shrinking
+    """Writes the page, where one is wanted, and prints the record or its tables."""
+    from sapwood.files import write_text
+    from sapwood.report import inspect_latency_table, render_inspect, sensitivity_table, shrinking
 
+    if out is not None:
+        write_text(out, render_inspect(record))
     if as_json:
         print_json(record)
         return
@@ -79,3 +83,5 @@ def _show(record: dict[str, Any], out: Path | None, *, as_json: bool) -> None:
         console.print(sensitivity_table(record["sensitivity"]))
     if "latency" in record:
         console.print(inspect_latency_table(record["latency"]))
+    if out is not None:
+        console.print(f"report: {out}", highlight=False)

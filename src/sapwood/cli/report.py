@@ -1,33 +1,44 @@
-"""``sapwood report``: builds the HTML page of a finished comparison again."""
+"""``sapwood report``: builds the HTML page of a finished run again."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from sapwood.errors import DataError
 
+RunArgument = Annotated[
+    Path, typer.Argument(metavar="RUN_DIR", help="A directory that `sapwood compare`, `prune` or `compact` wrote.")
+]
 
-def report(
-    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A directory that `sapwood compare` wrote.")],
-) -> None:
+
+def report(run_dir: RunArgument) -> None:
     """(Re)builds report.html from the JSON record in a run's directory.
 
     Example: `sapwood report runs/compare`
     """
     from sapwood.files import write_text
-    from sapwood.report import render_compare
+    from sapwood.report import render_compare, render_prune
 
-    source = run_dir / "compare.json"
-    if not source.is_file():
-        raise DataError(f"{run_dir}: no compare.json there; expected a directory that `sapwood compare` wrote")
+    renderers: dict[str, Callable[[Mapping[str, Any]], str]] = {
+        "compare.json": render_compare,
+        "report.json": render_prune,
+    }
+    name = next((name for name in renderers if (run_dir / name).is_file()), None)
+    if name is None:
+        raise DataError(
+            f"{run_dir}: no {' or '.join(renderers)} there; expected a directory that `sapwood compare`, `prune` or "
+            "`compact` wrote"
+        )
+    source = run_dir / name
     try:
         record = json.loads(source.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise DataError(f"{source}: not JSON ({error}); expected the record that `sapwood compare` wrote") from error
+        raise DataError(f"{source}: not JSON ({error}); expected the record that Sapwood wrote") from error
     target = run_dir / "report.html"
-    write_text(target, render_compare(record))
+    write_text(target, renderers[name](record))
     typer.echo(f"report: {target}")

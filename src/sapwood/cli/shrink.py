@@ -40,8 +40,10 @@ def finish(
     from sapwood.pipeline import shrink_record
     from sapwood.report import latency_table, sensitivity_table, shrinking
 
-    record = shrink_record(bundle, result, options, sensitivity)
+    record = {"verb": verb, **_origin(), **shrink_record(bundle, result, options, sensitivity)}
     record["files"] = {} if out is None else _save(verb, bundle, result, record, out)
+    if out is not None:
+        _report(record, out)
     if as_json:
         print_json(record)
     else:
@@ -63,6 +65,15 @@ def finish(
             "output; it was made as asked, and is not proven equal"
         )
     _check_latency(record.get("latency"))
+
+
+def _origin() -> dict[str, str]:
+    """Which version wrote a record, and when."""
+    from datetime import datetime
+
+    import sapwood
+
+    return {"sapwood": sapwood.__version__, "date": datetime.now().astimezone().isoformat(timespec="seconds")}
 
 
 def _check_latency(latency: dict[str, Any] | None) -> None:
@@ -98,3 +109,13 @@ def _save(verb: str, bundle: ModelBundle, result: Any, record: dict[str, Any], o
         written = export_darknet(result.model, out / "model.cfg")
         files |= {"cfg": str(written.cfg), "weights": str(written.weights)}
     return files
+
+
+def _report(record: dict[str, Any], out: Path) -> None:
+    """Writes the record and its page beside the model; `sapwood report` makes the page again."""
+    from sapwood.files import write_json, write_text
+    from sapwood.report import render_prune
+
+    record["files"]["report"] = str(out / "report.html")
+    write_json(out / "report.json", record)
+    write_text(out / "report.html", render_prune(record))

@@ -196,7 +196,7 @@ class LatencyTarget:
                 fraction = self._next(tries, fit_latency(self._samples), target)
                 continue
             if found.allocation.kept in seen:
-                if min(one.distance(self.target) for one in tries) > TOLERANCE and self._finer():
+                if min(one.distance(target) for one in tries) > TOLERANCE and self._finer():
                     continue
                 break
             seen.add(found.allocation.kept)

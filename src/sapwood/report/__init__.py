@@ -3,7 +3,7 @@
 from sapwood.report.console import compare_table, evaluation_table, masking_table
 from sapwood.report.latency import inspect_latency_table, latency_table
 from sapwood.report.record import Comparison, dump_record, read_record
-from sapwood.report.render import render_compare
+from sapwood.report.render import render_compare, render_inspect, render_prune
 from sapwood.report.sensitivity import sensitivity_table
 
 __all__ = [
@@ -16,5 +16,7 @@ __all__ = [
     "masking_table",
     "read_record",
     "render_compare",
+    "render_inspect",
+    "render_prune",
     "sensitivity_table",
 ]

@@ -60,8 +60,8 @@ def loss(value: float) -> str:
     """Writes how much worse a figure is, three figures with a minus where it is better.
 
     Examples:
-        >>> [loss(value) for value in (115.4778, 0.03128, 0.0, -0.0021, 2e-12)]
-        ['115', '0.0313', '0', '−0.0021', '0']
+        >>> [loss(value) for value in (115.4778, 0.03128, 0.0, -0.00213, 2e-12)]
+        ['115', '0.0313', '0', '−0.00213', '0']
     """
     if abs(value) < 1e-9:
         return "0"

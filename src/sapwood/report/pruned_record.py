@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import FiniteFloat, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 
 from sapwood.report.reading import Amount, Count, Part, validate
 
@@ -153,7 +153,7 @@ class Pruning(Part):
     unpruned: tuple[Whole, ...] = ()
     latency: TargetLatency | None = None
     sensitivity: Losses | None = None
-    files: dict[str, str] = {}
+    files: dict[str, str] = Field(default_factory=dict)
 
 
 class InspectedLayer(Part):

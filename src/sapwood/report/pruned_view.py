@@ -9,6 +9,7 @@ from typing import Any
 from sapwood.report import formats, view
 from sapwood.report.latency import TimeRow, speed_text
 from sapwood.report.pruned_record import Inspection, LayerWidths, Pruning, Whole
+from sapwood.report.sensitivity import GroupTrials, trial_text
 from sapwood.report.shrinking import few, shape_text
 
 Cells = tuple[str, ...]
@@ -27,7 +28,7 @@ class TextTable:
 def size_rows(pruning: Pruning) -> TextTable:
     """Returns parameters, MACs and bytes before and after."""
     before, after = pruning.before, pruning.after
-    rows = (
+    rows: tuple[Cells, ...] = (
         ("parameters", formats.count(before.params), formats.count(after.params), _kept(before.params, after.params)),
         ("MACs", formats.count(before.macs), formats.count(after.macs), _kept(before.macs, after.macs)),
         (
@@ -121,6 +122,13 @@ def layer_rows(inspection: Inspection) -> TextTable:
     )
     titles = ("layer", "kind", "weight", "parameters", "MACs", "of all")
     return TextTable("Layers", titles, (False, False, True, True, True, True), rows)
+
+
+def loss_rows(columns: Sequence[float], groups: Sequence[GroupTrials]) -> TextTable:
+    """Returns what pruning each group alone costs: a row a group, a column a fraction kept."""
+    titles = ("group", "channels", *(f"{formats.percent(fraction)} kept" for fraction in columns))
+    rows = tuple((group.name, str(group.num_channels), *map(trial_text, group.cells)) for group in groups)
+    return TextTable("Sensitivity of each group", titles, (False, *[True] * (len(titles) - 1)), rows)
 
 
 def condition_rows(*parts: dict[str, Any]) -> tuple[tuple[str, str], ...]:

@@ -1,4 +1,4 @@
-"""A comparison's record -> one self-contained HTML page: no scripts, no requests, figures as inline SVG."""
+"""A record -> one self-contained HTML page: no scripts, no requests, figures as inline SVG."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from sapwood.report import findings, plots, view
+from sapwood.report import findings, formats, plots, pruned_findings, pruned_view, view
+from sapwood.report.latency import TimeRow, time_rows
 from sapwood.report.plots.layers import used_kinds
+from sapwood.report.pruned_record import LayerTime, Losses, read_inspection, read_pruning
 from sapwood.report.record import read_record
+from sapwood.report.sensitivity import trial_columns
 
 
 def render_compare(record: Mapping[str, Any]) -> str:
@@ -27,11 +30,9 @@ def render_compare(record: Mapping[str, Any]) -> str:
         DataError: If ``record`` is not such a record.
     """
     comparison = read_record(record)
-    environment = _environment()
-    style, _, _ = environment.loader.get_source(environment, "style.css")  # type: ignore[union-attr]
-    return environment.get_template("compare.html.j2").render(
+    return _render(
+        "compare.html.j2",
         comparison=comparison,
-        style=Markup(style),
         headline=findings.headline(comparison),
         findings=findings.findings(comparison),
         facts=view.facts(comparison),
@@ -47,6 +48,96 @@ def render_compare(record: Mapping[str, Any]) -> str:
         shares=view.time_shares(comparison),
         conditions=view.conditions(comparison),
     )
+
+
+def render_prune(record: Mapping[str, Any]) -> str:
+    """Builds the page of a pruned or compacted model from its JSON record alone.
+
+    Args:
+        record: What `sapwood prune --json` or `sapwood compact --json` printed, or `report.json` read back.
+
+    Returns:
+        A whole HTML document. Everything that came from the record is escaped.
+
+    Raises:
+        DataError: If ``record`` is not such a record.
+    """
+    pruning = read_pruning(record)
+    latency = pruning.latency
+    rows = _time_rows(latency.layers if latency else ())
+    return _render(
+        "prune.html.j2",
+        pruning=pruning,
+        headline=pruned_findings.pruned_headline(pruning),
+        findings=pruned_findings.pruned_findings(pruning),
+        sizes=pruned_view.size_rows(pruning),
+        widths=plots.width_plot(pruning),
+        width_table=pruned_view.width_rows(pruning),
+        times=plots.layer_time_plot(rows),
+        time_table=pruned_view.time_table(rows),
+        attempts=plots.attempt_plot(latency) if latency else None,
+        whole=pruned_view.whole_rows(pruning.unpruned),
+        conditions=pruned_view.condition_rows(pruning.options, latency.conditions if latency else {}, pruning.files),
+        **_heat(pruning.sensitivity),
+    )
+
+
+def render_inspect(record: Mapping[str, Any]) -> str:
+    """Builds the page of an inspected model from its JSON record alone.
+
+    Args:
+        record: What `sapwood inspect --json` printed.
+
+    Returns:
+        A whole HTML document. Everything that came from the record is escaped.
+
+    Raises:
+        DataError: If ``record`` is not such a record.
+    """
+    inspection = read_inspection(record)
+    latency, losses = inspection.latency, inspection.sensitivity
+    rows = _time_rows(latency.layers if latency else ())
+    facts = (
+        ("parameters", formats.count(inspection.params)),
+        ("MACs", formats.count(inspection.macs)),
+        ("file", formats.megabytes(inspection.file_bytes)),
+        ("channel groups", str(len(inspection.groups))),
+    )
+    return _render(
+        "inspect.html.j2",
+        inspection=inspection,
+        headline=pruned_findings.inspect_headline(latency, losses, inspection.params, inspection.macs),
+        facts=facts,
+        times=plots.layer_time_plot(rows),
+        time_table=pruned_view.time_table(rows),
+        layers=pruned_view.layer_rows(inspection),
+        groups=pruned_view.group_rows(inspection),
+        whole=pruned_view.whole_rows(inspection.unpruned),
+        conditions=pruned_view.condition_rows(latency.conditions if latency else {}),
+        **_heat(losses),
+    )
+
+
+def _time_rows(layers: tuple[LayerTime, ...]) -> tuple[TimeRow, ...]:
+    return time_rows([layer.model_dump() for layer in layers])
+
+
+def _heat(losses: Losses | None) -> dict[str, Any]:
+    """What the section on sensitivity shows; ``heat`` is None where there is none."""
+    if losses is None:
+        return {"heat": None, "heat_table": None, "dense_loss": ""}
+    columns, groups = trial_columns(losses.model_dump())
+    return {
+        "heat": plots.sensitivity_plot(losses),
+        "heat_table": pruned_view.loss_rows(columns, groups),
+        "dense_loss": formats.loss(losses.dense),
+    }
+
+
+def _render(template: str, **values: Any) -> str:
+    environment = _environment()
+    style, _, _ = environment.loader.get_source(environment, "style.css")  # type: ignore[union-attr]
+    return environment.get_template(template).render(style=Markup(style), **values)
 
 
 @cache

@@ -71,7 +71,7 @@ def sensitivity_table(sensitivity: Record) -> Table:
     for fraction in columns:
         table.add_column(f"{formats.percent(fraction)} kept", justify="right", no_wrap=True)
     for group in groups:
-        texts = [_cell_text(cell) for cell in group.cells]
+        texts = [trial_text(cell) for cell in group.cells]
         table.add_row(Text(group.name), str(group.num_channels), *map(Text, texts))
     return table
 
@@ -81,7 +81,8 @@ def dense_text(sensitivity: Record) -> str:
     return f"the dense model measures {formats.loss(sensitivity['dense'])}"
 
 
-def _cell_text(cell: Trial | None) -> str:
+def trial_text(cell: Trial | None) -> str:
+    """Writes a trial: its loss, and in brackets the channels kept."""
     return formats.MISSING if cell is None else f"{formats.loss(cell.loss)} ({cell.kept})"
 
 

@@ -1,0 +1,105 @@
+"""Where the time goes and what hurts, as a user asks for it: `inspect`, `prune --latency`, `report`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sapwood.models import load_model
+from sapwood.pipeline.latency_target import LatencyOutcome
+
+Run = Callable[..., int]
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No measurement is taken from, or left in, the user's folder; few rounds are enough to see a table."""
+    monkeypatch.setenv("SAPWOOD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("sapwood.pipeline.shrinking.INSPECT_ROUNDS", 2)
+    monkeypatch.setattr("sapwood.pipeline.latency_target.MAX_ATTEMPTS", 1)
+    monkeypatch.setattr("sapwood.pipeline.latency_target.ROUNDS", 3)
+
+
+def test_inspect_times_layers_and_measures_sensitivity(
+    run: Run, cfg: Path, data: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    page = tmp_path / "inspect.html"
+    timing = ("--latency", "--runtime", "torch", "--threads", 1, "--batch", 2)
+    harm = ("--sensitivity", "divergence", "--data", data, "--num-pictures", 2)
+    assert run("inspect", cfg, *timing, *harm, "-o", page, "--json") == 0
+    record: dict[str, Any] = json.loads(capsys.readouterr().out)
+    layers = {row["layer"]: row for row in record["latency"]["layers"]}
+    assert layers["layers.1.conv"]["macs_before"] == 2 * 8 * 8 * 9 * 8 * 8, "of both examples"
+    assert (record["latency"]["conditions"]["runtime"], record["latency"]["conditions"]["batch"]) == ("torch", 2)
+    assert [row["group"] for row in record["sensitivity"]["rows"]] == [
+        "layers.0.conv.weight[0]", "layers.1.conv.weight[0]"
+    ]  # fmt: skip
+    assert "Where the time goes" in page.read_text()
+    assert "divergence" in page.read_text()
+
+
+def test_inspect_shows_both_as_tables(run: Run, cfg: Path, data: Path, capsys: Capture) -> None:
+    harm = ("--sensitivity", "loss", "--data", data, "--num-pictures", 2, "--labels", "own")
+    assert run("inspect", cfg, "--latency", "--threads", 1, *harm) == 0
+    out = capsys.readouterr().out
+    assert "time of the layers on torch, 1 thread" in out
+    assert "GMAC/s" in out
+    assert "how much worse with one group pruned alone, by loss" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--sensitivity", "loss"), "--sensitivity measures the model with each group pruned alone; expected --data"),
+        (("--latency", "--runtime", "abacus"), "unknown runtime 'abacus'"),
+    ],
+)
+def test_what_inspect_cannot_do_is_named(
+    arguments: tuple[str, ...], message: str, run: Run, cfg: Path, capsys: Capture
+) -> None:
+    assert run("inspect", cfg, *arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_missed_target_is_saved_and_exits_with_1(
+    run: Run, cfg: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setattr(LatencyOutcome, "met", property(lambda outcome: False))
+    out = tmp_path / "small"
+    assert run("prune", cfg, "--latency", 1.0, "--threads", 1, "-o", out) == 1
+    shown = capsys.readouterr()
+    assert "latency target 1 missed: measured " in shown.err
+    assert "latency target 1× missed" in shown.out
+    assert json.loads((out / "report.json").read_text())["latency"]["met"] is False
+    assert "is missed." in (out / "report.html").read_text()
+    load_model(str(out))
+
+
+def test_a_met_target_exits_with_0(run: Run, cfg: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setattr(LatencyOutcome, "met", property(lambda outcome: True))
+    assert run("prune", cfg, "--latency", 1.0, "--threads", 1) == 0
+    assert "latency target 1× met" in capsys.readouterr().out
+
+
+def test_report_makes_the_page_of_a_pruned_model_again(run: Run, cfg: Path, tmp_path: Path) -> None:
+    out, masked, compact = tmp_path / "small", tmp_path / "masked", tmp_path / "compact"
+    assert run("prune", cfg, "--sparsity", 0.5, "-o", out) == 0
+    assert run("mask", cfg, "--method", "ln_structured", "--sparsity", 0.5, "-o", masked) == 0
+    assert run("compact", masked, "-o", compact) == 0
+    for folder, verb in ((out, "prune"), (compact, "compact")):
+        page = (folder / "report.html").read_text()
+        (folder / "report.html").unlink()
+        assert run("report", folder) == 0
+        assert (folder / "report.html").read_text() == page
+        assert json.loads((folder / "report.json").read_text())["verb"] == verb
+
+
+def test_report_refuses_a_record_of_another_kind(run: Run, tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "report.json").write_text('{"schema": "sapwood.compare/1"}')
+    assert run("report", tmp_path) == 2
+    assert "record: schema is 'sapwood.compare/1'; expected 'sapwood.prune/1'" in capsys.readouterr().err

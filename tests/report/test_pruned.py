@@ -1,0 +1,201 @@
+"""Tables and pages of `prune`, `compact` and `inspect`, from records written by hand."""
+
+from __future__ import annotations
+
+import copy
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.table import Table
+
+from sapwood.errors import DataError
+from sapwood.report import inspect_latency_table, latency_table, render_inspect, render_prune, sensitivity_table
+from sapwood.report.plots import attempt_plot, sensitivity_plot, width_plot
+from sapwood.report.pruned_record import read_pruning
+
+sys.path.insert(0, str(Path(__file__).parent))
+from pruned import inspect_record, prune_record
+from test_console import lines
+from test_render import outline, words
+
+EVIL = '<script>alert("x")</script>\'"><img src=x>'
+PAGES: list[tuple[Callable[[], dict[str, Any]], Callable[[dict[str, Any]], str]]] = [
+    (prune_record, render_prune),
+    (inspect_record, render_inspect),
+]
+
+
+def rows(table: Table) -> dict[str, str]:
+    """The table's rows by their first word."""
+    return {line.split(" ")[0]: line for line in lines(table) if line}
+
+
+def test_the_latency_table_says_where_the_time_went() -> None:
+    found = lines(latency_table(prune_record()["latency"]))
+    text = "\n".join(found)
+    assert "latency target 0.5× met: 0.510× measured on torch, 1 thread (half of the rounds 0.500 to 0.520)" in text
+    assert "9.00 ms before, 4.59 ms after" in text
+    assert "2 attempts, predicted -> measured: 0.500 -> 0.550, 0.480 -> 0.510; the best one was taken" in text
+    assert "fitted layer times are off by 6.0 %" in text
+    assert [line.split(" ")[0] for line in found if "×" in line and "ms" in line][1:] == [
+        "a", "b", "(runtime)", "(overhead)", "2"
+    ]  # fmt: skip
+    table = rows(latency_table(prune_record()["latency"]))
+    assert table["a"] == "a 7.00 ms 3.00 ms 0.43× 0.50× 70 % 60 %"
+    assert table["b"].startswith("b 2.80 ms 1.90 ms 0.68× 0.50× 28 % 38 % bound by memory: 80%")
+    assert "2 others 0.100 ms 0.0600 ms 0.60× 1.00× 1.0 % 1.2 %" in found
+    assert table["(runtime)"].endswith("– 0.6 % 0.6 % changes of memory layout between layers")
+    assert table["(overhead)"].endswith("between the layers: the framework itself")
+
+
+def test_a_missed_target_and_a_runtime_without_layers_say_so() -> None:
+    record = prune_record()["latency"] | {"met": False, "ratio": 0.8, "layers": []}
+    text = "\n".join(lines(latency_table(record)))
+    assert "latency target 0.5× missed: 0.800× measured" in text
+    assert "this runtime does not tell layers apart" in text
+
+
+def test_the_table_of_one_network_has_its_speed() -> None:
+    table = rows(inspect_latency_table(inspect_record()["latency"]))
+    assert table["time"] == "time of the layers on torch, 1 thread: 10.0 ms"
+    assert table["a"] == "a 8.00 ms 80 % 8.00 M 1.00"
+    assert table["(overhead)"] == "(overhead) 2.00 ms 20 % – – between the layers: the framework itself"
+
+
+def test_the_sensitivity_table_has_a_column_a_fraction() -> None:
+    table = rows(sensitivity_table(prune_record()["sensitivity"]))
+    assert table["group"] == "group channels 12 % kept 25 % kept 50 % kept 75 % kept"
+    assert table["a.weight[0]"] == "a.weight[0] 16 4.00 (2) 1.00 (4) 0.250 (8) −0.0100 (12)"
+    assert table["b.weight[0]"] == "b.weight[0] 3 – 0.0400 (1) – 0.0100 (2)"
+
+
+def test_no_trials_give_an_empty_table_and_no_plot() -> None:
+    record = prune_record()
+    record["sensitivity"] = {"figure": "loss", "dense": 0.5, "rows": []}
+    assert "sensitivity: how much worse" in lines(sensitivity_table(record["sensitivity"]))[0]
+    assert 'id="sensitivity"' not in render_prune(record)
+
+
+def test_marks_stand_where_the_figures_say() -> None:
+    pruning = read_pruning(prune_record())
+    widths = width_plot(pruning)
+    assert widths is not None
+    assert [bar.height for bar in widths.bars] == [50.0, 25.0]
+    assert widths.bars[1].title == "b: 2 of 8 channels, 50 % of MACs"
+    assert pruning.latency is not None
+    attempts = attempt_plot(pruning.latency)
+    assert attempts is not None
+    assert [row.name for row in attempts.rows] == ["attempt 1", "attempt 2 (taken)"]
+    assert [row.error for row in attempts.rows] == ["+10 %", "+6.2 %"]
+    highest = 0.55 / attempts.rows[0].measured * 100
+    assert attempts.target == pytest.approx(50 / highest, abs=1e-2)
+    assert pruning.sensitivity is not None
+    heat = sensitivity_plot(pruning.sensitivity)
+    assert heat is not None
+    assert [cell.strength for cell in heat.strips[0].cells] == [1.0, 0.5, 0.25, 0.0]
+    assert [cell.x for cell in heat.strips[1].cells] == [25.0, 75.0]
+
+
+def test_the_page_of_a_pruned_model_has_every_part() -> None:
+    text = words(render_prune(prune_record()))
+    for part in (
+        "The network takes 0.51× the time it took: 4.59 ms instead of 9.00 ms, measured on torch, 1 thread.",
+        "0.5× asked for, 0.510× measured (half of the rounds between 0.500 and 0.520): met.",
+        "parameters 2.00 k 500 25 %",
+        "Most of the time that is left is in a (60 %), b (38 %)",
+        "bound by memory: 80% of its time goes with the maps",
+        "changes of memory layout between layers",
+        "Predicted against measured",
+        "0.480 → 0.510",
+        "With about 12 % of its channels, a.weight[0] costs 4.00 (loss), b.weight[0] only 0.0400.",
+        "is an output of the model 2 c.weight[0], c.bias[0]",
+        "the largest difference is 2.5e-16 of the largest output. The check passed.",
+        "aten.fft_fft",
+        "Memory 16.4 GB",
+    ):
+        assert part in text
+
+
+def test_the_page_without_a_latency_target_is_about_size() -> None:
+    record = prune_record()
+    del record["latency"], record["sensitivity"]
+    text = words(render_prune(record | {"verb": "compact"}))
+    assert "The network keeps 25 % of its parameters and 50 % of its multiply-accumulates." in text
+    assert "Where the time goes" not in text
+    assert "Sensitivity" not in text
+
+
+def test_a_missed_target_stands_in_the_headline() -> None:
+    record = prune_record()
+    record["latency"]["met"] = False
+    assert "The target of 0.5× is missed." in words(render_prune(record))
+
+
+def test_the_page_of_an_inspected_model() -> None:
+    text = words(render_inspect(inspect_record()))
+    assert "100 % of 10.0 ms on torch, 1 thread goes into a, (overhead)." in text
+    assert "a 8.00 ms 80 % 8.00 M 1.00" in text
+    assert "1 group of dimensions" in text
+    bare = inspect_record()
+    del bare["latency"]
+    assert "With about 12 % of its channels, a.weight[0] costs 4.00" in words(render_inspect(bare))
+    del bare["sensitivity"]
+    assert "2.00 k parameters, 10.0 M multiply-accumulates." in words(render_inspect(bare))
+
+
+@pytest.mark.parametrize(("make", "render"), PAGES)
+def test_pages_are_one_file_that_loads_nothing(make: Any, render: Any) -> None:
+    page = render(make())
+    found = outline(page)
+    assert not {"script", "link", "img", "image"} & set(found.tags)
+    assert not found.links
+    assert not re.search(r"url\(|@import|https?://", page)
+    assert not re.search(r"\b(None|nan|inf|Undefined)\b", words(page))
+
+
+def poisoned(value: Any) -> Any:
+    """The record with every free text in it replaced."""
+    if isinstance(value, dict):
+        fixed = {"schema", "verb"}
+        return {key: part if key in fixed else poisoned(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [poisoned(part) for part in value]
+    return EVIL if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize(("make", "render"), PAGES)
+def test_every_text_is_escaped(make: Any, render: Any) -> None:
+    page = render(poisoned(make()))
+    assert not {"script", "img"} & set(outline(page).tags)
+    assert "&lt;script&gt;" in page
+
+
+def test_other_records_are_refused() -> None:
+    with pytest.raises(DataError, match=r"^record: schema is 'sapwood\.prune/2'; expected 'sapwood\.prune/1'$"):
+        render_prune(prune_record() | {"schema": "sapwood.prune/2"})
+    with pytest.raises(DataError, match=r"^record: schema is 'list'; expected 'sapwood\.inspect/1'$"):
+        render_inspect([])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("latency", "ratio"), float("nan"), r"record: latency\.ratio: got nan"),
+        (("latency", "layers", 0, "before_ms"), -1.0, r"record: latency\.layers\.0\.before_ms: got -1\.0"),
+        (("before", "params"), "many", r"record: before\.params: got 'many'"),
+        (("sensitivity", "rows", 0, "losses"), [1.0], r"1 losses; expected 4, one a width"),
+        (("sensitivity", "rows", 1, "num_channels"), 1, r"2 channels kept; expected at most 1"),
+    ],
+)
+def test_faults_are_named(path: tuple[Any, ...], value: Any, message: str) -> None:
+    record = copy.deepcopy(prune_record())
+    place: Any = record
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    with pytest.raises(DataError, match=message):
+        render_prune(record)
