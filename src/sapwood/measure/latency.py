@@ -23,8 +23,8 @@ MIN_ROUNDS = 5
 
 
 SPIN_DOWN = 0.05
-"""Seconds after which the thread pools of all runtimes sleep. ONNX Runtime's spins for some 45 ms of processor time after
-a call, PyTorch's (OpenMP) for 4 to 12 ms, OpenVINO's for 1 ms; `benchmarks/spinning.py` measures it."""
+"""Seconds after which the thread pools of all runtimes sleep. By its own default ONNX Runtime's spins for some 45 ms of
+processor time after a call; PyTorch's (OpenMP) does for 4 to 12 ms, OpenVINO's for 1 ms."""
 
 
 @dataclass(frozen=True)
@@ -127,9 +127,50 @@ def measure_latency(
         >>> table["dense"].ratio, table.conditions["rounds"]
         (1.0, 30)
     """
+    if baseline not in candidates:
+        raise ConfigError(
+            f"baseline: got {baseline!r}; expected one of the candidates: {', '.join(candidates) or 'none'}"
+        )
+    times, conditions = time_rounds(
+        candidates,
+        rounds=rounds,
+        warmup=warmup,
+        threads=threads,
+        seed=seed,
+        seconds=seconds,
+        batch=batch,
+        pause=pause,
+        clock=clock,
+        progress=progress,
+    )
+    return summarise(times, baseline, conditions)
+
+
+def time_rounds(
+    candidates: Mapping[str, Candidate],
+    *,
+    rounds: int = 30,
+    warmup: int = 3,
+    threads: int | None = None,
+    seed: int = 0,
+    seconds: float | None = None,
+    batch: int | None = None,
+    pause: float = 0.0,
+    clock: Callable[[], float] = time.perf_counter,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[list[dict[str, float]], dict[str, Any]]:
+    """Times candidates in rounds: :func:`measure_latency` without the table, for several of them (:func:`summarise`).
+
+    Returns:
+        One mapping a round, from candidate to seconds; and the conditions they hold under.
+
+    Raises:
+        ConfigError: If a number is out of range.
+        MeasureError: If a candidate raises (named).
+    """
     if not 0.0 <= pause < float("inf"):
         raise ConfigError(f"pause: got {pause!r}; expected at least 0 seconds")
-    _check(candidates, baseline, {"rounds": (rounds, 1), "warmup": (warmup, 0), "threads": (threads, 1)}, seconds)
+    _check({"rounds": (rounds, 1), "warmup": (warmup, 0), "threads": (threads, 1)}, seconds)
     tick = _Ticker(progress, warmup + rounds)
     names = list(candidates)
     orders = random.Random(seed)
@@ -150,7 +191,7 @@ def measure_latency(
         conditions["batch"] = batch
     if pause:
         conditions["pause_s"] = pause
-    return summarise(times, baseline, conditions)
+    return times, conditions
 
 
 def summarise(times: Sequence[Mapping[str, float]], baseline: str, conditions: Mapping[str, Any]) -> LatencyTable:
@@ -232,16 +273,7 @@ class _Ticker:
             self._progress(self._done, self._total)
 
 
-def _check(
-    candidates: Mapping[str, Candidate],
-    baseline: str,
-    numbers: Mapping[str, tuple[int | None, int]],
-    seconds: float | None,
-) -> None:
-    if baseline not in candidates:
-        raise ConfigError(
-            f"baseline: got {baseline!r}; expected one of the candidates: {', '.join(candidates) or 'none'}"
-        )
+def _check(numbers: Mapping[str, tuple[int | None, int]], seconds: float | None) -> None:
     for name, (value, least) in numbers.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
             raise ConfigError(f"{name}: got {value!r}; expected a whole number of at least {least}")

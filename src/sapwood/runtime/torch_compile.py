@@ -19,7 +19,7 @@ from sapwood.runtime.torch_eager import torch_threads
 from sapwood.types import ExampleInputs
 
 MANY = 1 << 16
-"""Models of one class that may be compiled in a process: beyond PyTorch's own limit of 8 it would silently run eager."""
+"""Models of one class that may be compiled in a process: beyond PyTorch's limit of 8 it would silently run eager."""
 
 
 class CompiledSession:
@@ -28,7 +28,7 @@ class CompiledSession:
     def __init__(self, model: nn.Module, example_inputs: ExampleInputs, threads: int) -> None:
         self._inputs = example_inputs
         self._threads = threads
-        self._compiled: Any = torch.compile(plain_copy(model), options={"freezing": True})
+        self._compiled: Any = torch.compile(plain_copy(model), dynamic=False, options={"freezing": True})
 
     def __call__(self) -> object:
         """Runs once."""
