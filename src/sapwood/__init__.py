@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sapwood.export import export_darknet
+    from sapwood.export import export_darknet, export_onnx, export_openvino, export_torch
     from sapwood.graph import build_groups, trace
     from sapwood.masks import MaskCase, apply_masks_, masking_state, remove_masks_
     from sapwood.measure import count_macs, count_nonzeros, count_params, measure_latency
@@ -45,6 +45,9 @@ _HOMES = {
     "prune": "pipeline",
     "carry_optimizer_": "recovery",
     "export_darknet": "export",
+    "export_onnx": "export",
+    "export_openvino": "export",
+    "export_torch": "export",
     "compact": "pipeline",
 }
 
@@ -63,6 +66,9 @@ __all__ = [
     "detect",
     "evaluate",
     "export_darknet",
+    "export_onnx",
+    "export_openvino",
+    "export_torch",
     "load",
     "load_model",
     "load_plans",

@@ -63,6 +63,10 @@ class MeasureError(SapwoodError):
     """A figure cannot be measured: what is to be timed fails, or the machine does not tell."""
 
 
+class ExportError(SapwoodError):
+    """A model cannot be converted to a format, or the format cannot say what was asked for."""
+
+
 class MissingDependencyError(SapwoodError):
     """An optional package is needed and not installed; the message gives the extra that installs it."""
 

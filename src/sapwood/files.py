@@ -40,6 +40,27 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 @contextmanager
+def new_files(*paths: str | Path) -> Iterator[tuple[Path, ...]]:
+    """Yields paths to write to; what is there when the block ends well takes the places of ``paths``, of one folder.
+
+    The files have their own names, in a folder of their own beside their places, so that one finds the other. Whatever
+    stood there before is intact until then, and stays when the block raises. Each file is replaced in one step, in the
+    order given.
+    """
+    places = tuple(map(Path, paths))
+    parent = places[0].parent
+    parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=parent, prefix=f".{places[0].name}.") as folder:
+        written = tuple(Path(folder) / place.name for place in places)
+        yield written
+        for source in written:
+            with source.open("rb") as file:
+                os.fsync(file.fileno())
+        for source, place in zip(written, places, strict=True):
+            os.replace(source, place)
+
+
+@contextmanager
 def new_directory(path: str | Path) -> Iterator[Path]:
     """Yields an empty directory that takes the place of ``path`` when the block ends well.
 

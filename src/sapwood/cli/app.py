@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import sapwood
-from sapwood.cli import compact, compare, demo, detect, evaluate, inspect, mask, prune, report, train
+from sapwood.cli import bench, compact, compare, demo, detect, evaluate, export, inspect, mask, prune, report, train
 
 app = typer.Typer(
     name="sapwood",
@@ -44,4 +44,6 @@ app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("detect")(detect.detect)
 app.command("compare")(compare.compare)
+app.command("export")(export.export)
+app.command("bench")(bench.bench)
 app.command("report")(report.report)

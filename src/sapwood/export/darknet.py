@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sapwood.errors import CheckFailedError, SpecError
+from sapwood.export.base import EXPORTERS, Exported, ExportOptions, checked_path
 from sapwood.files import write_text
 from sapwood.models import copy_model
 from sapwood.models.darknet import (
@@ -19,6 +20,7 @@ from sapwood.models.darknet import (
     write_cfg,
     write_weights,
 )
+from sapwood.types import ExampleInputs
 
 ROUNDING = 1e-5
 """Of the largest output, in float32. The files hold the network's own float32 values, so that only two things round:
@@ -97,3 +99,20 @@ def _error_of_files(cfg: Path, weights: Path, model: DarknetNetwork) -> float:
 
 def _outputs(result: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return (result,) if isinstance(result, Tensor) else result
+
+
+class DarknetExporter:
+    """``.cfg`` and ``.weights``."""
+
+    name = "darknet"
+    suffix = ".cfg"
+    has_batch = False
+
+    def export(self, model: nn.Module, example_inputs: ExampleInputs, path: Path, options: ExportOptions) -> Exported:
+        """Calls :func:`export_darknet`."""
+        del example_inputs, options
+        files = export_darknet(model, checked_path(path, self.suffix))
+        return Exported(self.name, (files.cfg, files.weights), files.max_abs_error, ROUNDING)
+
+
+EXPORTERS.register("darknet")(DarknetExporter())

@@ -2,7 +2,7 @@
 
 from sapwood.measure.explain import LayerChange, dense_layers, explain
 from sapwood.measure.hardware import machine
-from sapwood.measure.latency import LatencyRow, LatencyTable, measure_latency
+from sapwood.measure.latency import LatencyRow, LatencyTable, measure_latency, summarise, time_rounds
 from sapwood.measure.layer_latency import LatencyModel, LayerFit, Sample, fit_latency, sample_work
 from sapwood.measure.layers import ModelLayer, model_layers
 from sapwood.measure.macs import MacCount, count_macs
@@ -32,5 +32,7 @@ __all__ = [
     "model_layers",
     "peak_memory",
     "sample_work",
+    "summarise",
+    "time_rounds",
     "width_samples",
 ]

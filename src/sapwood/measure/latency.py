@@ -22,6 +22,11 @@ MIN_ROUNDS = 5
 """Rounds that are run whatever the time budget says: fewer have no quartiles worth the name."""
 
 
+SPIN_DOWN = 0.05
+"""Seconds after which the thread pools of all runtimes sleep. By its own default ONNX Runtime's spins for some 45 ms of
+processor time after a call; PyTorch's (OpenMP) does for 4 to 12 ms, OpenVINO's for 1 ms."""
+
+
 @dataclass(frozen=True)
 class LatencyRow:
     """One candidate's times over all rounds.
@@ -82,6 +87,7 @@ def measure_latency(
     seed: int = 0,
     seconds: float | None = None,
     batch: int | None = None,
+    pause: float = 0.0,
     clock: Callable[[], float] = time.perf_counter,
     progress: Callable[[int, int], None] | None = None,
 ) -> LatencyTable:
@@ -103,6 +109,8 @@ def measure_latency(
         seed: Of the orders.
         seconds: Stops after the round in which this time is over, but not before 5 rounds; warm-up does not count.
         batch: Pictures a call, for the record.
+        pause: Seconds to sleep before each call. The threads of some runtimes keep spinning after a call and take cores
+            from the next candidate; with different runtimes among the candidates, use :data:`SPIN_DOWN`.
         clock: Seconds, as :func:`time.perf_counter`.
         progress: Called with (done, total) rounds, warm-up included.
 
@@ -119,26 +127,71 @@ def measure_latency(
         >>> table["dense"].ratio, table.conditions["rounds"]
         (1.0, 30)
     """
-    _check(candidates, baseline, {"rounds": (rounds, 1), "warmup": (warmup, 0), "threads": (threads, 1)}, seconds)
+    if baseline not in candidates:
+        raise ConfigError(
+            f"baseline: got {baseline!r}; expected one of the candidates: {', '.join(candidates) or 'none'}"
+        )
+    times, conditions = time_rounds(
+        candidates,
+        rounds=rounds,
+        warmup=warmup,
+        threads=threads,
+        seed=seed,
+        seconds=seconds,
+        batch=batch,
+        pause=pause,
+        clock=clock,
+        progress=progress,
+    )
+    return summarise(times, baseline, conditions)
+
+
+def time_rounds(
+    candidates: Mapping[str, Candidate],
+    *,
+    rounds: int = 30,
+    warmup: int = 3,
+    threads: int | None = None,
+    seed: int = 0,
+    seconds: float | None = None,
+    batch: int | None = None,
+    pause: float = 0.0,
+    clock: Callable[[], float] = time.perf_counter,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[list[dict[str, float]], dict[str, Any]]:
+    """Times candidates in rounds: :func:`measure_latency` without the table, for several of them (:func:`summarise`).
+
+    Returns:
+        One mapping a round, from candidate to seconds; and the conditions they hold under.
+
+    Raises:
+        ConfigError: If a number is out of range.
+        MeasureError: If a candidate raises (named).
+    """
+    if not 0.0 <= pause < float("inf"):
+        raise ConfigError(f"pause: got {pause!r}; expected at least 0 seconds")
+    _check({"rounds": (rounds, 1), "warmup": (warmup, 0), "threads": (threads, 1)}, seconds)
     tick = _Ticker(progress, warmup + rounds)
     names = list(candidates)
     orders = random.Random(seed)
     times: list[dict[str, float]] = []
     with _quiet(threads):
         for _ in range(warmup):
-            _round(candidates, orders.sample(names, len(names)), clock)
+            _round(candidates, orders.sample(names, len(names)), clock, pause)
             tick()
         conditions = machine()
         start = clock()
         while len(times) < rounds and not (
             seconds is not None and len(times) >= MIN_ROUNDS and clock() - start >= seconds
         ):
-            times.append(_round(candidates, orders.sample(names, len(names)), clock))
+            times.append(_round(candidates, orders.sample(names, len(names)), clock, pause))
             tick()
     conditions |= {"rounds": len(times), "warmup": warmup, "seed": seed}
     if batch is not None:
         conditions["batch"] = batch
-    return summarise(times, baseline, conditions)
+    if pause:
+        conditions["pause_s"] = pause
+    return times, conditions
 
 
 def summarise(times: Sequence[Mapping[str, float]], baseline: str, conditions: Mapping[str, Any]) -> LatencyTable:
@@ -171,12 +224,16 @@ def summarise(times: Sequence[Mapping[str, float]], baseline: str, conditions: M
     return LatencyTable(tuple(rows), baseline, conditions)
 
 
-def _round(candidates: Mapping[str, Candidate], order: Sequence[str], clock: Callable[[], float]) -> dict[str, float]:
+def _round(
+    candidates: Mapping[str, Candidate], order: Sequence[str], clock: Callable[[], float], pause: float
+) -> dict[str, float]:
     """Runs every candidate once; returns their seconds in the candidates' own order."""
     took = {}
     for name in order:
         call = candidates[name]
         gc.collect(0)  # while the collector is off everything new is in the youngest generation, so this is quick
+        if pause:
+            time.sleep(pause)
         try:
             start = clock()
             output = call()
@@ -216,16 +273,7 @@ class _Ticker:
             self._progress(self._done, self._total)
 
 
-def _check(
-    candidates: Mapping[str, Candidate],
-    baseline: str,
-    numbers: Mapping[str, tuple[int | None, int]],
-    seconds: float | None,
-) -> None:
-    if baseline not in candidates:
-        raise ConfigError(
-            f"baseline: got {baseline!r}; expected one of the candidates: {', '.join(candidates) or 'none'}"
-        )
+def _check(numbers: Mapping[str, tuple[int | None, int]], seconds: float | None) -> None:
     for name, (value, least) in numbers.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
             raise ConfigError(f"{name}: got {value!r}; expected a whole number of at least {least}")

@@ -1,5 +1,6 @@
 """The calls in order: what the command line's long verbs do, from a loaded model to a written record."""
 
+from sapwood.pipeline.benching import bench
 from sapwood.pipeline.candidates import CANDIDATES, Candidate
 from sapwood.pipeline.compacting import Compacted, compact
 from sapwood.pipeline.comparison import compare
@@ -30,6 +31,7 @@ __all__ = [
     "SensitivityRow",
     "Target",
     "Verification",
+    "bench",
     "check_inputs",
     "compact",
     "compare",

@@ -1,0 +1,72 @@
+"""``sapwood bench``: the latency of models on runtimes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sapwood.cli.common import JsonOption, load_bundle, make_console, print_json, progress_bar
+from sapwood.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sapwood.types import ModelBundle
+
+
+def bench(
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL...", help="One or more; see `sapwood eval`.", show_default=False)
+    ],
+    runtime: Annotated[
+        str, typer.Option("--runtime", help="`torch`, `torch-compile`, `onnxruntime`, `openvino`, with commas between.")
+    ] = "torch",
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="Threads a runtime may use; all cores if not given.")
+    ] = None,
+    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Examples a call.")] = None,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds, in each of which every pair runs once.")] = 30,
+    weights: Annotated[
+        list[Path] | None, typer.Option("--weights", help="Of the models, in their order; may be repeated.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Latency of every model on every runtime, in interleaved rounds, each first checked against PyTorch.
+
+    A runtime that is not installed is a row with the reason. Exit code 1 if one gives other results than PyTorch, 2 if
+    none works.
+
+    Example: `sapwood bench big small --runtime torch,onnxruntime`
+    """
+    from sapwood import pipeline
+    from sapwood.report.bench import bench_table
+
+    bundles = _bundles(models, weights or [])
+    runtimes = list(dict.fromkeys(name.strip() for name in runtime.split(",") if name.strip()))
+    with progress_bar("timing", quiet=as_json) as progress:
+        record = pipeline.bench(
+            bundles, runtimes, threads=threads, batch=batch, rounds=rounds, progress=progress
+        )  # fmt: skip
+    if as_json:
+        print_json(asdict(record))
+    else:
+        make_console().print(bench_table(record))
+    if any(row.check_failed for row in record.rows):
+        raise typer.Exit(1)
+    if record.baseline is None:
+        raise typer.Exit(2)
+
+
+def _bundles(models: list[str], weights: list[Path]) -> dict[str, ModelBundle]:
+    """The models by name; one that is given twice gets a number."""
+    if len(weights) > len(models):
+        raise ConfigError(f"got {len(weights)} --weights for {len(models)} models; expected at most one each")
+    found: dict[str, ModelBundle] = {}
+    for number, spec in enumerate(models):
+        name, copies = spec, 1
+        while name in found:
+            copies += 1
+            name = f"{spec} ({copies})"
+        found[name] = load_bundle(spec, weights[number] if number < len(weights) else None)
+    return found

@@ -1,0 +1,66 @@
+"""``sapwood export``: a model as a file that other programs run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sapwood.cli.common import JsonOption, ModelArgument, NamesOption, WeightsOption, load_bundle, print_json
+from sapwood.errors import ConfigError
+
+
+def export(
+    model: ModelArgument,
+    file_format: Annotated[
+        str, typer.Option("--format", help="`onnx`, `openvino`, `torch-export` or `darknet`.", show_default=False)
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("-o", "--out", help="File: `.onnx`, `.xml` (and `.bin`), `.pt2`, `.cfg`.", show_default=False),
+    ],
+    weights: WeightsOption = None,
+    names: NamesOption = None,
+    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Examples a run.")] = None,
+    dynamic_batch: Annotated[bool, typer.Option("--dynamic-batch", help="Any number of examples a run.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Writes a model as a file, runs what was written, and compares before it takes its place.
+
+    Exit code 1 if it gives other results than the model; whatever was at `-o` before is still there then.
+
+    Example: `sapwood export small --format onnx -o small.onnx`
+    """
+    from sapwood.export import EXPORTERS, ExportOptions
+    from sapwood.pipeline import with_batch
+    from sapwood.report.formats import megabytes
+
+    exporter = EXPORTERS[file_format]
+    if not exporter.has_batch and (batch is not None or dynamic_batch):
+        raise ConfigError(f"{file_format} files run with any batch; expected neither --batch nor --dynamic-batch")
+    bundle = load_bundle(model, weights, names)
+    inputs = with_batch(bundle.example_inputs, batch)
+    exported = exporter.export(bundle.model, inputs, out, ExportOptions(dynamic_batch=dynamic_batch))
+    if as_json:
+        print_json(
+            {
+                "model": model,
+                "format": exported.format,
+                "files": [{"path": str(file), "size_bytes": file.stat().st_size} for file in exported.files],
+                "size_bytes": exported.size_bytes,
+                "inputs": list(exported.inputs),
+                "outputs": list(exported.outputs),
+                "check": {"max_relative_error": exported.max_relative_error, "tolerance": exported.tolerance},
+                **exported.details,
+            }
+        )
+        return
+    for file in exported.files:
+        print(f"{file}  {megabytes(file.stat().st_size)}")
+    if exported.inputs:
+        print(f"inputs {', '.join(exported.inputs)}; outputs {', '.join(exported.outputs)}")
+    print(
+        f"check: differs from the PyTorch model by {exported.max_relative_error:.1e} of the largest output, of at most "
+        f"{exported.tolerance:.0e}"
+    )

@@ -1,0 +1,121 @@
+"""The contract of an exporter: a model and its inputs in, files that were read back, run and compared out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import nn
+
+from sapwood.errors import ConfigError, ExportError, SapwoodError
+from sapwood.registry import Registry
+from sapwood.types import ExampleInputs
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What may differ between two files of one model.
+
+    Attributes:
+        dynamic_batch: The file runs with any batch size, not only with that of the example inputs.
+        opset: Of ONNX; the exporter's own choice where None.
+    """
+
+    dynamic_batch: bool = False
+    opset: int | None = None
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written, and how well it was read back.
+
+    Attributes:
+        format: The exporter's name.
+        files: What was written, the file to open first.
+        max_relative_error: The largest difference from the PyTorch model over its largest output, in float32, over all
+            inputs that were tried.
+        tolerance: The most it may be.
+        inputs: Names of the inputs, in the order of the tensors among the example inputs; empty where it has no names.
+        outputs: Names of the outputs, likewise.
+        details: What else there is to say, as the ``opset``.
+    """
+
+    format: str
+    files: tuple[Path, ...]
+    max_relative_error: float
+    tolerance: float
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all files together."""
+        return sum(file.stat().st_size for file in self.files)
+
+
+class Exporter(Protocol):
+    """Writes models in one format."""
+
+    @property
+    def name(self) -> str:
+        """What it is called on the command line."""
+
+    @property
+    def suffix(self) -> str:
+        """How the name of its file ends."""
+
+    @property
+    def has_batch(self) -> bool:
+        """Whether the file says with which batch sizes it runs."""
+
+    def export(self, model: nn.Module, example_inputs: ExampleInputs, path: Path, options: ExportOptions) -> Exported:
+        """Writes a model, reads it back, runs it and compares; see :func:`sapwood.export.export_onnx`."""
+
+
+EXPORTERS: Registry[Exporter] = Registry("format")
+"""The exporters by name; a file of this folder registers each."""
+
+
+def checked_path(path: str | Path, suffix: str) -> Path:
+    """Returns the path.
+
+    Raises:
+        ConfigError: If its name does not end as programs expect of the format.
+
+    Examples:
+        >>> checked_path("net.onnx", ".onnx").name
+        'net.onnx'
+        >>> checked_path("net.pt", ".onnx")
+        Traceback (most recent call last):
+        ...
+        sapwood.errors.ConfigError: cannot write net.pt; expected a name that ends in .onnx
+    """
+    path = Path(path)
+    if path.suffix != suffix:
+        raise ConfigError(f"cannot write {path}; expected a name that ends in {suffix}")
+    return path
+
+
+@contextmanager
+def explained(model: nn.Module, what: str) -> Iterator[None]:
+    """Whatever an exporter raises inside becomes an :class:`ExportError` of one line that names model and format."""
+    try:
+        yield
+    except SapwoodError:
+        raise
+    except Exception as error:
+        raise ExportError(f"{type(model).__name__} cannot be converted to {what}: {innermost(error)}") from error
+
+
+def innermost(error: BaseException) -> str:
+    """Class and first line of the first of a chain of errors, which is the one that says what is wrong."""
+    seen = {id(error)}
+    while (before := error.__cause__ or error.__context__) is not None and id(before) not in seen:
+        seen.add(id(before))
+        error = before
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"

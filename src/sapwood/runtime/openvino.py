@@ -1,0 +1,139 @@
+"""``openvino``: OpenVINO's CPU plugin, tuned for the latency of one call, in float32."""
+
+from __future__ import annotations
+
+import io
+import statistics
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sapwood.errors import MeasureError
+from sapwood.export.flat import plain_tensors, tensors_of
+from sapwood.export.onnx_quick import QuickOnnx, quick_onnx
+from sapwood.export.packages import require
+from sapwood.runtime.base import OVERHEAD, RUNTIMES, WARMUP, Session
+from sapwood.runtime.onnx_nodes import NodeHomes, Ran, summed
+from sapwood.types import ExampleInputs
+
+CONTRACTIONS = frozenset({"Convolution", "FullyConnected", "MatMul", "Deconvolution", "GroupConvolution"})
+"""OpenVINO's types of executed nodes that convolve or multiply matrices."""
+
+
+class OpenVinoSession:
+    """A compiled model and one request."""
+
+    def __init__(self, exported: QuickOnnx, tensors: tuple[Tensor, ...], threads: int) -> None:
+        self._exported = exported
+        self._threads = threads
+        self._compiled = compile_file(exported.data, threads)
+        self._request = self._compiled.create_infer_request()
+        self._feed = feed_of(self._compiled, exported.input_names, tensors)
+
+    def __call__(self) -> object:
+        """Runs once."""
+        return self._request.infer(self._feed)
+
+    def outputs(self) -> list[Tensor]:
+        """Returns the output tensors of one run."""
+        return outputs_of(self._compiled, self._request.infer(self._feed))
+
+    def layer_times(self, rounds: int) -> Mapping[str, float]:
+        """Times every layer in a second compiled model that counts performance."""
+        compiled = compile_file(self._exported.data, self._threads, profile=True)
+        request = compiled.create_infer_request()
+        runs = [_timed_run(request, self._feed) for _ in range(WARMUP + rounds)][WARMUP:]
+        origins = _origins(compiled)
+        ran = [
+            Ran(name, (*origins.get(name, ()), name), kind in CONTRACTIONS)
+            for _, _, kinds in runs
+            for name, kind in kinds.items()
+        ]
+        homes = NodeHomes(self._exported).homes(ran)
+        by_run = [summed(nodes, homes) | {OVERHEAD: total - sum(nodes.values())} for total, nodes, _ in runs]
+        names = dict.fromkeys(name for one in by_run for name in one)
+        return {name: statistics.median(one.get(name, 0.0) for one in by_run) for name in names}
+
+
+def _timed_run(request: Any, feed: Mapping[str, Any]) -> tuple[float, dict[str, float], dict[str, str]]:
+    """Milliseconds of a run and of each node that it executed, and what kind of node each is."""
+    start = time.perf_counter()
+    request.infer(feed)
+    total = 1e3 * (time.perf_counter() - start)
+    executed = [info for info in request.get_profiling_info() if info.status == info.EXECUTED]
+    times = {info.node_name: 1e3 * info.real_time.total_seconds() for info in executed}
+    return total, times, {info.node_name: info.node_type for info in executed}
+
+
+def _origins(compiled: Any) -> dict[str, tuple[str, ...]]:
+    """The names of the file's nodes that OpenVINO says each executed node was made of."""
+    found = {}
+    for node in compiled.get_runtime_model().get_ordered_ops():
+        info = node.get_rt_info()
+        if "originalLayersNames" in info:
+            listed = str(info["originalLayersNames"].astype(str))
+            found[node.get_friendly_name()] = tuple(filter(None, listed.split(",")))
+    return found
+
+
+def compile_file(data: bytes, threads: int | None = None, *, profile: bool = False) -> Any:
+    """Compiles the bytes of an ONNX file for the CPU.
+
+    Raises:
+        MeasureError: If OpenVINO refuses it.
+    """
+    openvino = require("openvino")
+    try:
+        return compile_model(openvino.Core().read_model(io.BytesIO(data)), threads, profile=profile)
+    except RuntimeError as error:
+        raise MeasureError(f"OpenVINO cannot load the model: {error}") from error
+
+
+def compile_model(model: Any, threads: int | None = None, *, profile: bool = False) -> Any:
+    """Compiles an OpenVINO model for the CPU: one stream, latency first, float32."""
+    settings: dict[str, Any] = {
+        "NUM_STREAMS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+        "PERF_COUNT": profile,
+    }
+    if threads is not None:
+        settings["INFERENCE_NUM_THREADS"] = threads
+    return require("openvino").Core().compile_model(model, "CPU", settings)
+
+
+def feed_of(compiled: Any, names: tuple[str, ...], tensors: tuple[Tensor, ...]) -> dict[str, Any]:
+    """What a compiled model is fed; an input that the exporter found to be of no use is not in the file."""
+    wanted = {name for given in compiled.inputs for name in given.get_names()}
+    return {
+        name: tensor.detach().cpu().contiguous().numpy()
+        for name, tensor in zip(names, tensors, strict=True)
+        if name in wanted
+    }
+
+
+def outputs_of(compiled: Any, results: Any) -> list[Tensor]:
+    """The results of a run in the order of the model's outputs."""
+    return plain_tensors([torch.from_numpy(np.array(results[output])) for output in compiled.outputs])
+
+
+class OpenVino:
+    """OpenVINO."""
+
+    name = "openvino"
+
+    def version(self) -> str:
+        """Returns OpenVINO's version."""
+        return str(require("openvino").__version__).partition("-")[0]
+
+    def load(self, model: nn.Module, example_inputs: ExampleInputs, *, threads: int) -> Session:
+        """Converts the model in memory and compiles it."""
+        require("openvino")
+        return OpenVinoSession(quick_onnx(model, example_inputs), tensors_of(example_inputs), threads)
+
+
+RUNTIMES.register("openvino")(OpenVino())
