@@ -8,7 +8,7 @@ from dataclasses import replace
 from sapwood.errors import CheckFailedError, ConfigError, MeasureError, MissingDependencyError
 from sapwood.measure import summarise, time_rounds
 from sapwood.measure.latency import SPIN_DOWN
-from sapwood.pipeline.pruning import with_batch
+from sapwood.pipeline.layer_samples import with_batch
 from sapwood.pipeline.targets import Deployment
 from sapwood.report.bench import BenchRecord, BenchRow
 from sapwood.runtime import RUNTIMES, Session, check_session
