@@ -90,9 +90,9 @@ def install(monkeypatch: pytest.MonkeyPatch, **options: Any) -> FakeRuntime:
     return runtime
 
 
-def network() -> nn.Sequential:
-    """Three layers that take 0.02 ms and up to 1.2 ms each."""
-    layers = conv(3, 24), nn.BatchNorm2d(24), nn.ReLU(), conv(24, 32), nn.ReLU(), conv(32, 5)
+def network(first: int = 48, second: int = 64) -> nn.Sequential:
+    """Three layers, wide enough that a channel is less than half of the tolerance."""
+    layers = conv(3, first), nn.BatchNorm2d(first), nn.ReLU(), conv(first, second), nn.ReLU(), conv(second, 5)
     return nn.Sequential(*layers).eval()
 
 
@@ -127,6 +127,16 @@ def test_the_target_is_reached(monkeypatch: pytest.MonkeyPatch, target: float, p
     assert {row.layer for row in outcome.layers} == {"0", "3", "5"}
 
 
+def test_narrow_networks_may_have_any_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 24 and 32 channels few multiples of 8 are left: the nearest come to 0.62 on this runtime."""
+    install(monkeypatch, penalty=0.8)
+    pruned = shrunk(0.75, network(24, 32))
+    assert pruned.latency is not None
+    assert pruned.latency.met
+    assert pruned.allocation is not None
+    assert any(width % 8 for width in pruned.allocation.kept)
+
+
 def test_the_fit_knows_such_a_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch)
     outcome = shrunk(0.5).latency
@@ -138,7 +148,7 @@ def test_the_fit_knows_such_a_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_target_below_the_floor(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of each layer at least 0.02 ms stay; the last one then takes as long as the others."""
     install(monkeypatch)
-    model = network()
+    model = network(24, 32)
     message = re.compile(
         r"^latency 0\.05 on fake: no widths reach it; the narrowest network measures (0\.\d{3}) of the dense one, and "
         r"its time goes into (\S+) \d+%, (\S+) \d+%, (\S+) \d+%$"

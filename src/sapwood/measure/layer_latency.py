@@ -129,8 +129,8 @@ def fit_latency(samples: Sequence[Sample]) -> LatencyModel:
 
     .. math:: t = a + b_1 \, \mathrm{macs} + b_2 \, \mathrm{reads} + b_3 \, \mathrm{writes}, \quad a, b_i \ge 0
 
-    The multiple in which channels count is the one of :data:`STEPS` under which the times are fitted best; the smallest,
-    where the runs cannot tell, as those at multiples of 8 cannot tell 1 from 8.
+    The multiple in which channels count is the one of :data:`STEPS` under which the times are fitted best; the
+    smallest, where the runs cannot tell, as those at multiples of 8 cannot tell 1 from 8.
 
     Args:
         samples: Runs at different widths, the unpruned network among them.
