@@ -88,7 +88,8 @@ def save_model(
             f"{directory}: the record cannot be written: {error}; expected what JSON holds"
         ) from error
     with new_directory(directory) as folder:
-        write_bytes(folder / WEIGHTS_NAME, safetensors.torch.save(tensors, metadata=_metadata(bundle.model)))
+        data = safetensors.torch.save(tensors, metadata=_metadata(bundle.model))
+        write_bytes(folder / WEIGHTS_NAME, _in_order(data))
         for name, file_text in files.items():
             write_text(folder / name, file_text)
         write_text(folder / PLAN_NAME, text)
@@ -262,6 +263,15 @@ def _read_state(folder: Path, plan: SavedPlan) -> dict[str, Tensor]:
 def _metadata(model: nn.Module) -> dict[str, str]:
     """What is kept in the weights file beside the weights."""
     return {"format": "pt", "module_versions": json.dumps(module_versions(model))}
+
+
+def _in_order(data: bytes) -> bytes:
+    """A safetensors file with its metadata in order: the library writes them in a new one each time."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    return data[:8] + text.ljust(end - 8) + data[end:] if len(text) <= end - 8 else data
 
 
 def _versions(folder: Path, model: nn.Module) -> dict[str, int]:

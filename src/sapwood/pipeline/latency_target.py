@@ -42,6 +42,10 @@ ROUNDS = 200
 SECONDS = 4.0
 """Of measuring one attempt against the dense model: so many rounds or so much time, whichever is less."""
 
+NUDGE = 1.01
+MAX_NUDGES = 12
+"""How much more is asked for, and how often, when the solver answers with a network that was measured already."""
+
 LOWEST = 1e-6
 """A fraction of the cost that no network reaches."""
 
@@ -177,6 +181,7 @@ class LatencyTarget:
         tries: list[_Try] = []
         fraction = target
         seen: set[tuple[int, ...]] = set()
+        nudges = 0
         while len(tries) < MAX_ATTEMPTS:
             fit = fit_latency(self._samples)
             try:
@@ -196,9 +201,14 @@ class LatencyTarget:
                 fraction = self._next(tries, fit_latency(self._samples), target)
                 continue
             if found.allocation.kept in seen:
-                if min(one.distance(target) for one in tries) > TOLERANCE and self._finer():
-                    continue
-                break
+                if min(one.distance(target) for one in tries) <= CLOSE_ENOUGH:
+                    break
+                if not self._finer():  # what is cheaper is known: ask for a little more
+                    fraction = min(1.0, fraction * NUDGE)
+                    nudges += 1
+                if nudges > MAX_NUDGES:
+                    break
+                continue
             seen.add(found.allocation.kept)
             self._measure(found, dense)
             tries.append(found)

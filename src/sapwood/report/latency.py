@@ -142,8 +142,9 @@ def speed_text(row: TimeRow) -> str:
 def target_text(latency: Record) -> str:
     """Says what was asked for, what was measured, and whether that is near enough."""
     verdict = "met" if latency["met"] else "missed"
+    goal = "latency" if latency["target"] is None else f"latency target {latency['target']:g}× {verdict}"
     return (
-        f"latency target {latency['target']:g}× {verdict}: {latency['ratio']:.3f}× measured on "
+        f"{goal}: {latency['ratio']:.3f}× measured on "
         f"{deployment_text(latency['conditions'])} (half of the rounds {latency['ratio_q1']:.3f} to "
         f"{latency['ratio_q3']:.3f}), {formats.milliseconds(latency['dense_ms'])} before, "
         f"{formats.milliseconds(latency['pruned_ms'])} after"

@@ -32,7 +32,7 @@ def pruned_findings(pruning: Pruning) -> tuple[Finding, ...]:
     """Returns the sentences below the headline."""
     found = []
     if pruning.latency is not None:
-        found += [_target(pruning.latency), *_where(pruning.latency), _prediction(pruning.latency)]
+        found += [*_target(pruning.latency), *_where(pruning.latency), _prediction(pruning.latency)]
     found.append(_size(pruning))
     if pruning.sensitivity is not None:
         found += sensitivity_findings(pruning.sensitivity)
@@ -66,11 +66,14 @@ def sensitivity_findings(losses: Losses) -> list[Finding]:
     return [Finding("Sensitivity", f"{text}.")]
 
 
-def _target(latency: TargetLatency) -> Finding:
+def _target(latency: TargetLatency) -> list[Finding]:
+    """What was asked for and what came, where anything was asked for."""
+    if latency.target is None:
+        return []
     spread = f"half of the rounds between {latency.ratio_q1:.3f} and {latency.ratio_q3:.3f}"
     verdict, tone = ("met", "good") if latency.met else ("missed", "bad")
     text = f"{latency.target:g}× asked for, {latency.ratio:.3f}× measured ({spread}): {verdict}."
-    return Finding("Target", text, tone)  # type: ignore[arg-type]
+    return [Finding("Target", text, tone)]  # type: ignore[arg-type]
 
 
 def _where(latency: TargetLatency) -> list[Finding]:

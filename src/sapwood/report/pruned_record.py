@@ -81,9 +81,9 @@ class LayerTime(Part):
 
 
 class TargetLatency(Part):
-    """The fields of :class:`sapwood.pipeline.LatencyOutcome`, and whether it was met."""
+    """The fields of :class:`sapwood.pipeline.LatencyOutcome`, and whether the target, if there was one, was met."""
 
-    target: Amount
+    target: Amount | None
     met: bool
     ratio: Amount
     ratio_q1: Amount

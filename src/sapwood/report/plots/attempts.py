@@ -32,8 +32,8 @@ class AttemptPlot:
 
 
 def attempt_plot(latency: TargetLatency) -> AttemptPlot | None:
-    """Places the predicted and the measured ratio of every attempt on an axis from 0; None where nothing was tried."""
-    if not latency.attempts:
+    """Places the predicted and the measured ratio of every attempt on an axis from 0; None without a target."""
+    if latency.target is None or not latency.attempts:
         return None
     highest = max([latency.target, *(max(one.predicted, one.measured) for one in latency.attempts)])
     axis = axis_from_zero(highest, num_ticks=6)
