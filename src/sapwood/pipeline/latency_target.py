@@ -105,10 +105,15 @@ class _Try:
     table: LatencyTable | None = None
     times: dict[str, float] | None = None
 
+    @property
+    def ratio(self) -> float:
+        """Its measured ratio."""
+        assert self.row is not None
+        return self.row.ratio
+
     def distance(self, target: float) -> float:
         """How far its measured ratio is from the target."""
-        assert self.row is not None
-        return abs(math.log(self.row.ratio / target))
+        return abs(math.log(self.ratio / target))
 
 
 @dataclass
@@ -201,10 +206,11 @@ class LatencyTarget:
                 fraction = self._next(tries, fit_latency(self._samples), target)
                 continue
             if found.allocation.kept in seen:
-                if min(one.distance(target) for one in tries) <= CLOSE_ENOUGH:
+                best = min(tries, key=lambda one: one.distance(target))
+                if best.distance(target) <= CLOSE_ENOUGH:
                     break
-                if not self._finer():  # what is cheaper is known: ask for a little more
-                    fraction = min(1.0, fraction * NUDGE)
+                if not self._finer():  # this one is known: ask for a little more, or less
+                    fraction = min(1.0, fraction * (NUDGE if best.ratio < target else 1.0 / NUDGE))
                     nudges += 1
                 if nudges > MAX_NUDGES:
                     break
