@@ -40,7 +40,7 @@ def bench(
     Example: `sapwood bench big small --runtime torch,onnxruntime`
     """
     from sapwood import pipeline
-    from sapwood.report.bench import bench_table
+    from sapwood.report.bench import bench_table, reasons
 
     bundles = _bundles(models, weights or [])
     runtimes = list(dict.fromkeys(name.strip() for name in runtime.split(",") if name.strip()))
@@ -52,6 +52,8 @@ def bench(
         print_json(asdict(record))
     else:
         make_console().print(bench_table(record))
+        for line in reasons(record):
+            print(line)
     if any(row.check_failed for row in record.rows):
         raise typer.Exit(1)
     if record.baseline is None:

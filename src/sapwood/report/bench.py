@@ -77,9 +77,14 @@ def bench_table(record: BenchRecord) -> Table:
     return table
 
 
+def reasons(record: BenchRecord) -> list[str]:
+    """Why pairs were not timed, a line each."""
+    return [f"{row.runtime}, {row.model}: {row.reason}" for row in record.rows if row.reason is not None]
+
+
 def _cells(row: BenchRow) -> list[Text]:
     if row.median_ms is None or row.ratio is None or row.q1_ms is None or row.q3_ms is None:
-        return [Text(row.runtime), Text(f"{row.model}\n  {row.reason}", style="red")]
+        return [Text(row.runtime), Text(row.model), Text("not timed", style="red")]
     same = formats.MISSING if row.same_runtime_ratio is None else f"{row.same_runtime_ratio:.3f}"
     cells = (
         f"{row.median_ms:.3f} ms",

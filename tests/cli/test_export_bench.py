@@ -1,0 +1,90 @@
+"""``sapwood export`` and ``sapwood bench`` as a user types them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("openvino")
+
+Run = Callable[..., int]
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.mark.parametrize(("name", "files"), [
+    ("onnx", ["net.onnx"]),
+    ("openvino", ["net.xml", "net.bin"]),
+    ("torch-export", ["net.pt2"]),
+    ("darknet", ["net.cfg", "net.weights"]),
+])  # fmt: skip
+def test_export_writes_and_tells(name: str, files: list[str], run: Run, tmp_path: Path, capsys: Capture) -> None:
+    assert run("export", "builtin:digits", "--format", name, "-o", tmp_path / files[0], "--json") == 0
+    record: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert [Path(one["path"]).name for one in record["files"]] == files
+    assert record["size_bytes"] == sum(path.stat().st_size for path in tmp_path.iterdir())
+    assert record["check"]["max_relative_error"] <= record["check"]["tolerance"]
+
+
+def test_export_prints_the_check(run: Run, tmp_path: Path, capsys: Capture) -> None:
+    arguments = ("--format", "onnx", "-o", tmp_path / "net.onnx", "--dynamic-batch", "--batch", 2)
+    assert run("export", "builtin:digits", *arguments) == 0
+    text = capsys.readouterr().out
+    assert "net.onnx  " in text
+    assert "of the largest output, of at most 1e-04" in text
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (("--format", "caffe", "-o", "net.x"), "unknown format 'caffe'; expected one of: darknet, onnx"),
+    (("--format", "onnx", "-o", "net.pt"), "expected a name that ends in .onnx"),
+    (("--format", "darknet", "-o", "net.cfg", "--batch", 2), "expected neither --batch nor --dynamic-batch"),
+])  # fmt: skip
+def test_export_refuses(arguments: tuple[object, ...], message: str, run: Run, capsys: Capture) -> None:
+    assert run("export", "builtin:digits", *arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_bench_compares_models_on_runtimes(run: Run, capsys: Capture) -> None:
+    arguments = ("--runtime", "torch,onnxruntime,openvino", "--rounds", 2, "--threads", 1, "--batch", 2, "--json")
+    assert run("bench", "builtin:digits", "builtin:digits", *arguments) == 0
+    record: dict[str, Any] = json.loads(capsys.readouterr().out)
+    pairs = [(row["model"], row["runtime"]) for row in record["rows"]]
+    models = ("builtin:digits", "builtin:digits (2)")
+    assert pairs == [(model, name) for name in ("torch", "onnxruntime", "openvino") for model in models]
+    assert record["baseline"] == ["builtin:digits", "torch"]
+    assert record["rows"][0]["ratio"] == 1.0
+    assert [row["same_runtime_ratio"] for row in record["rows"][::2]] == [1.0, 1.0, 1.0]
+    assert all(row["median_ms"] > 0 and row["max_relative_error"] <= 1e-4 for row in record["rows"])
+    assert (record["conditions"]["threads"], record["conditions"]["batch"]) == (1, 2)
+    assert set(record["versions"]) == {"torch", "onnxruntime", "openvino"}
+
+
+def test_a_missing_runtime_is_a_row(run: Run, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    assert run("bench", "builtin:digits", "--runtime", "openvino,torch", "--rounds", 1, "--threads", 1) == 0
+    text = capsys.readouterr().out
+    assert "openvino is not installed; install it by: pip install 'sapwood" in text
+    assert "ratio to builtin:digits on torch" in text
+    assert run("bench", "builtin:digits", "--runtime", "openvino", "--rounds", 1) == 2
+
+
+def test_a_wrong_conversion_is_not_timed(run: Run, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sapwood.runtime.onnxruntime import OnnxRuntimeSession
+
+    outputs = OnnxRuntimeSession.outputs
+    monkeypatch.setattr(OnnxRuntimeSession, "outputs", lambda self: [2 * one for one in outputs(self)])
+    assert run("bench", "builtin:digits", "--runtime", "onnxruntime,torch", "--rounds", 1, "--json") == 1
+    wrong, right = json.loads(capsys.readouterr().out)["rows"]
+    assert wrong["check_failed"]
+    assert wrong["median_ms"] is None
+    assert right["median_ms"] > 0
+
+
+def test_more_weights_than_models_are_refused(run: Run, capsys: Capture) -> None:
+    assert run("bench", "builtin:digits", "--weights", "a", "--weights", "b") == 2
+    assert "got 2 --weights for 1 models" in capsys.readouterr().err
