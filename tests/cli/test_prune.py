@@ -134,7 +134,7 @@ def test_a_module_of_ones_own_takes_the_same_road(run: Run, own_model: Path, cap
     [
         (["prune", "CFG", "--sparsity", "1.0"], "sparsity 1.0; expected a number in [0, 1)"),
         (["prune", "CFG", "--sparsity", "nan"], "sparsity nan; expected a number in [0, 1)"),
-        (["prune", "CFG"], "names no goal; expected exactly one of"),
+        (["prune", "CFG"], "got no goal; expected exactly one of --sparsity, --params, --macs, --latency"),
         (["prune", "CFG", "--sparsity", "0.5", "--round-to", "0"], "--round-to"),
         (["prune", "CFG", "--sparsity", "0.5", "--ignore", "conv9"], "--ignore 'conv9' names nothing; expected a"),
         (["prune", "nothing.cfg", "--sparsity", "0.5"], "nothing.cfg"),
