@@ -3,8 +3,9 @@
     python benchmarks/latency_targets.py --data ../shared/data --out latency_targets.json
 
 Every model is pruned with `Target(latency=...)`, with no data (criterion `l2`): this asks about the clock, not about
-accuracy. The pruned model is saved; then a fresh process loads it and the dense one and measures their ratio again in
-interleaved rounds. A case counts as met when that ratio is within 5 % of the target.
+accuracy. The pruned model is saved; then three fresh processes, one after the other, load it and the dense one and
+measure their ratio again in interleaved rounds, for where a process's memory lies shifts it by a few percent. A case
+counts as met when the middle one of the three ratios is within 5 % of the target.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from sapwood.pipeline import Deployment, with_batch
 from sapwood.runtime import RUNTIMES
 
 TARGETS = (0.75, 0.5, 0.33)
+PROCESSES = 3
 MODELS = {
     "yolov3-tiny": ("{data}/detectors/yolov3-tiny.cfg", "{data}/detectors/yolov3-tiny.weights"),
     "yolo-fastest-1.1-xl": ("{data}/detectors/yolo-fastest-1.1-xl.cfg", "{data}/detectors/yolo-fastest-1.1-xl.weights"),
@@ -95,8 +97,12 @@ def case(name: str, runtime: str, target: float, data: str, threads: int | None)
         command = [sys.executable, "-W", "ignore", __file__, "--again", name, data, folder, runtime]
         if threads:
             command += ["--threads", str(threads)]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
-    row |= json.loads(done.stdout.splitlines()[-1])
+        found = []
+        for _ in range(PROCESSES):
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            found.append(json.loads(done.stdout.splitlines()[-1]))
+    row |= sorted(found, key=lambda one: one["ratio"])[PROCESSES // 2]
+    row["processes"] = sorted(one["ratio"] for one in found)
     row["met"] = abs(row["ratio"] / target - 1.0) <= 0.05
     return row
 
@@ -110,7 +116,7 @@ def measured_again(name: str, data: str, folder: str, runtime: str, threads: int
         key: RUNTIMES[runtime].load(model, inputs, threads=deployment.num_threads)
         for key, model in (("dense", bundle.model), ("pruned", small.model))
     }
-    table = sapwood.measure_latency(sessions, baseline="dense", rounds=300, seconds=8.0, threads=deployment.num_threads)
+    table = sapwood.measure_latency(sessions, baseline="dense", rounds=300, seconds=4.0, threads=deployment.num_threads)
     row = table["pruned"]
     return {"ratio": row.ratio, "q1": row.ratio_q1, "q3": row.ratio_q3, "dense_ms": table["dense"].median_ms}
 
