@@ -62,7 +62,7 @@ class Subject:
             train, self.held_out = (
                 open_detection(data / "coco", split=split, class_names=classes) for split in ("train", "val")
             )
-        batches = list(calibration_batches(self.bundle, train, num_pictures=num_pictures, batch_size=32))
+        batches = list(calibration_batches(self.bundle, train, num_pictures=num_pictures, batch_size=8))
         self.calibration = Calibration(batches, task_loss(self.bundle, "own"), train)
         self.inputs = with_batch(self.bundle.example_inputs, deployment.batch)
         self.dense = self.session(self.bundle.model)
@@ -79,7 +79,7 @@ class Subject:
         ].ratio
 
     def accuracy(self, model: nn.Module) -> float:
-        return evaluate(replace(self.bundle, model=model), self.held_out, batch_size=32).value
+        return evaluate(replace(self.bundle, model=model), self.held_out, batch_size=8).value
 
     def macs(self, model: nn.Module) -> float:
         inputs = self.bundle.example_inputs
@@ -97,13 +97,13 @@ def main() -> None:
     parser.add_argument("--runtime", default="onnxruntime")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--batch", type=int, help="Examples a call; 16 for resnet56, 1 for detectors")
-    parser.add_argument("--num-pictures", type=int, help="For calibration; 256 for resnet56, 64 for detectors")
+    parser.add_argument("--num-pictures", type=int, help="For calibration; 256 for resnet56, 48 for detectors")
     parser.add_argument("--targets", type=float, nargs="*", default=[0.8, 0.7, 0.6, 0.5])
     parser.add_argument("--only", nargs="*", help="Names of methods")
     options = parser.parse_args()
     small = options.model == "resnet56"
     deployment = Deployment(options.runtime, options.threads, options.batch or (16 if small else 1))
-    subject = Subject(options.model, options.data, deployment, options.num_pictures or (256 if small else 64))
+    subject = Subject(options.model, options.data, deployment, options.num_pictures or (256 if small else 48))
     dense = subject.accuracy(subject.bundle.model)
     print(f"{options.model} on {options.runtime}, batch {deployment.batch}, {deployment.num_threads} threads")
     print(f"dense: accuracy {dense:.4f} on {len(subject.held_out.samples)} pictures", flush=True)
