@@ -46,6 +46,8 @@ RATIOS = ("ratio", "ratio_q1", "ratio_q3")
 LOADS = 2
 """How often both are loaded anew for that: where their memory lies shifts the ratio by a few percent."""
 
+ROUNDS_BY_LAYER = 12
+
 NUDGE = 1.01
 MAX_NUDGES = 12
 """How much more is asked for, and how often, when the solver answers with a network that was measured already."""
@@ -108,6 +110,7 @@ class _Try:
     row: LatencyRow | None = None
     table: LatencyTable | None = None
     times: dict[str, float] | None = None
+    dense_times: dict[str, float] | None = None
 
     @property
     def ratio(self) -> float:
@@ -281,8 +284,9 @@ class LatencyTarget:
             rows.append(found.table["pruned"])
         ratio, q1, q3 = (fmean(getattr(row, name) for row in rows) for name in RATIOS)
         found.row = replace(rows[-1], ratio=ratio, ratio_q1=q1, ratio_q3=q3, speedup=1.0 / ratio)
-        times = session.layer_times(12)
+        times, dense_times = session.layer_times(ROUNDS_BY_LAYER), dense.layer_times(ROUNDS_BY_LAYER)
         found.times = None if times is None else dict(times)
+        found.dense_times = None if dense_times is None else dict(dense_times)
 
     def _learn(self, found: _Try) -> None:
         """Adds what was measured to what the next fit knows."""
@@ -312,8 +316,11 @@ class LatencyTarget:
         assert best.table is not None
         fit = fit_latency(self._samples)
         layers: tuple[LayerChange, ...] = ()
-        if best.times is not None:
-            layers = explain(self._samples[0], self._sample(best), fit, frozen_layers(solution.analysis))
+        if best.times is not None and best.dense_times is not None:
+            dense = Sample(
+                best.dense_times, self._samples[0].work
+            )  # timed at the same time, not when samples were taken
+            layers = explain(dense, self._sample(best), fit, frozen_layers(solution.analysis))
         conditions = {
             **best.table.conditions,
             "runtime": self.bench.deployment.runtime,
