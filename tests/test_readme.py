@@ -56,4 +56,5 @@ def test_recipes_are_valid(recipe: Path) -> None:
 
 def test_the_python_of_the_page_on_budgets_runs() -> None:
     (code,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs" / "budget.md").read_text(), re.DOTALL)
+    assert "assert pruned.allocation.kept[0] >= 8" in code  # the page's own check, which running it makes
     exec(compile(code, "budget.md", "exec"), {})
