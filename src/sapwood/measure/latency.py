@@ -15,6 +15,7 @@ import torch
 
 from sapwood.errors import ConfigError, MeasureError
 from sapwood.measure.hardware import machine
+from sapwood.runtime.allocator import kept_memory
 
 Candidate = Callable[[], object]
 
@@ -98,7 +99,8 @@ def measure_latency(
 
     .. math:: \mathrm{ratio}_c = \mathrm{median}_r \; t_{c,r} / t_{\mathrm{baseline},r}
 
-    Garbage is collected between calls, not during them.
+    Garbage is collected between calls, not during them, and memory that a call frees stays with the process
+    (:func:`sapwood.runtime.kept_memory`): else a process's history decides how many page faults a call takes.
 
     Args:
         candidates: What to call, by name; a call is timed until it returns. Any runtime is a candidate.
@@ -175,7 +177,7 @@ def time_rounds(
     names = list(candidates)
     orders = random.Random(seed)
     times: list[dict[str, float]] = []
-    with _quiet(threads):
+    with _quiet(threads), kept_memory() as kept:
         for _ in range(warmup):
             _round(candidates, orders.sample(names, len(names)), clock, pause)
             tick()
@@ -187,6 +189,7 @@ def time_rounds(
             times.append(_round(candidates, orders.sample(names, len(names)), clock, pause))
             tick()
     conditions |= {"rounds": len(times), "warmup": warmup, "seed": seed}
+    conditions["freed_memory"] = "kept" if kept else "given back"
     if batch is not None:
         conditions["batch"] = batch
     if pause:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import sys
 import threading
@@ -10,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sapwood.errors import ConfigError, MeasureError
+from sapwood.runtime.allocator import give_back
 from sapwood.types import Measurement
 
 PROC_SELF = Path("/proc/self")
@@ -42,7 +42,8 @@ def peak_memory(fn: Callable[[], object], *, warmup: int = 1) -> Measurement:
         raise MeasureError(f"peak memory: {sys.platform} does not tell a process its resident size; expected Linux")
     for _ in range(warmup):
         _called(fn)
-    _give_back()
+    gc.collect()
+    give_back()
     value, method = _kernel_peak(fn) if _reset_high_water_mark() else _sampled_peak(fn)
     return Measurement(float(max(value, 0)), "bytes", {"method": method, "warmup": warmup, "figure": "rise of the RSS"})
 
@@ -96,11 +97,3 @@ def _status_bytes(field: str) -> int:
         if name == field:
             return 1024 * int(value.removesuffix("kB"))
     raise MeasureError(f"peak memory: {PROC_SELF / 'status'} has no {field}")
-
-
-def _give_back() -> None:
-    """Collects garbage and returns freed memory to the system, where the C library can."""
-    gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)

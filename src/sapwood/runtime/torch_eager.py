@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from sapwood.export.flat import plain_tensors
 from sapwood.graph.record import output_tensors
+from sapwood.runtime.allocator import kept_memory
 from sapwood.runtime.base import RUNTIMES, WARMUP, Session
 from sapwood.runtime.calling import model_call
 from sapwood.types import ExampleInputs
@@ -39,7 +40,7 @@ class EagerSession:
     def layer_times(self, rounds: int) -> Mapping[str, float]:
         """Times every module that is called, by hooks on it; the hooks are gone afterwards."""
         clock = _ModuleClock(self._model)
-        with clock.running():
+        with clock.running(), kept_memory():
             for _ in range(WARMUP):
                 self()
             clock.rounds.clear()
