@@ -58,3 +58,9 @@ def test_the_python_of_the_page_on_budgets_runs() -> None:
     (code,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs" / "budget.md").read_text(), re.DOTALL)
     assert "assert pruned.allocation.kept[0] >= 8" in code  # the page's own check, which running it makes
     exec(compile(code, "budget.md", "exec"), {})
+
+
+def test_the_python_of_the_page_on_recovery_runs() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs" / "recovery.md").read_text(), re.DOTALL)
+    assert "assert all(layer.error_after <= layer.error_before" in code
+    exec(compile(code, "recovery.md", "exec"), {})

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sapwood.measure import count_macs, count_nonzeros, count_params, measure_latency
     from sapwood.models import apply_plan, copy_model, load, load_model, load_plans, load_saved, save, save_model
     from sapwood.pipeline import Target, compact, prune
-    from sapwood.recovery import carry_optimizer_
+    from sapwood.recovery import carry_optimizer_, distill, reconstruct
     from sapwood.tasks import detect, evaluate
 
 __version__ = "0.1.0"
@@ -44,6 +44,8 @@ _HOMES = {
     "Target": "pipeline",
     "prune": "pipeline",
     "carry_optimizer_": "recovery",
+    "distill": "recovery",
+    "reconstruct": "recovery",
     "export_darknet": "export",
     "export_onnx": "export",
     "export_openvino": "export",
@@ -64,6 +66,7 @@ __all__ = [
     "count_nonzeros",
     "count_params",
     "detect",
+    "distill",
     "evaluate",
     "export_darknet",
     "export_onnx",
@@ -76,6 +79,7 @@ __all__ = [
     "masking_state",
     "measure_latency",
     "prune",
+    "reconstruct",
     "remove_masks_",
     "save",
     "save_model",

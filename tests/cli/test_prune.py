@@ -232,6 +232,28 @@ def test_criteria_that_look_at_pictures(run: Run, cfg: Path, data: Path, capsys:
     }
 
 
+@pytest.mark.parametrize("how", ["reconstruct", "distill"])
+def test_recovery_without_labels(  # noqa: PLR0917
+    how: str, run: Run, cfg: Path, data: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    given = ("--macs", 0.6, "--criterion", "obs", "--sensitivity", "divergence", "--data", data, "--labels", "own")
+    recovered = ("--recover", how, "--recover-steps", 4, "-o", tmp_path / how)
+    assert run("prune", cfg, *given, *recovered, "--json") == 0
+    record = printed(capsys)
+    assert record["recovery"]["method"] == how
+    assert {layer["layer"] for layer in record["recovery"]["layers"]} <= {f"layers.{n}.conv" for n in range(1, 3)}
+    assert all(layer["error_after"] <= layer["error_before"] for layer in record["recovery"]["layers"])
+    assert bool(record["recovery"]["checks"]) == (how == "distill")
+    assert 'id="recovery"' in (tmp_path / how / "report.html").read_text()
+    saved = load_model(str(tmp_path / how))
+    again = load_model(str(tmp_path / how / "model.cfg"), weights=tmp_path / how / "model.weights").model
+    picture = torch.rand(1, 3, *saved.task.input_size)
+    for one, other in zip(saved.model(picture), again(picture), strict=True):
+        torch.testing.assert_close(one, other)
+    assert run("prune", cfg, *given, "--recover", how, "--recover-steps", 4) == 0
+    assert "pictures without labels" in capsys.readouterr().out
+
+
 def test_bounds_and_equal_layers(run: Run, cfg: Path, capsys: Capture) -> None:
     assert run("prune", cfg, "--macs", 0.7, "--bounds", "layers.0.conv=0.75:0.75", "--json") == 0
     assert widths_of(printed(capsys))[0] == 6
@@ -260,6 +282,7 @@ GOALS = "expected exactly one of --sparsity, --params, --macs, --latency"
         (["--macs", "0.5", "--bounds", "=0.5:1"], "--bounds '=0.5:1'; expected GLOB=LOW:HIGH"),
         (["--macs", "0.5", "--equal", "layers.0"], "--equal 'layers.0'; expected two or more layers with commas"),
         (["--macs", "0.5", "--sensitivity", "loss"], "expected --data"),
+        (["--macs", "0.5", "--recover", "distill"], "--recover distill looks at pictures (labels are not needed)"),
     ],
 )
 def test_bad_goals_and_options_exit_with_2(

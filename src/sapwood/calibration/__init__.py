@@ -1,6 +1,6 @@
 """Statistics of a model over a few hundred samples, by name, collected in one pass."""
 
-from sapwood.calibration import gates, gradients, inputs, movement
+from sapwood.calibration import gates, gradients, grams, inputs, movement
 from sapwood.calibration.collect import collect
 from sapwood.calibration.passes import Loss
 from sapwood.calibration.statistic import STATISTICS, Source, Statistic
@@ -18,6 +18,7 @@ __all__ = [
     "consumers",
     "gates",
     "gradients",
+    "grams",
     "inputs",
     "movement",
 ]

@@ -69,7 +69,7 @@ def collect(
     }
     left_out: dict[str, str] = {}
     passes: list[Pass] = []
-    if any(sums[source].names for source in ("gradient", "input", "gate")):
+    if any(sums[source].names for source in get_args(Source) if source != "step"):
         passes.append(DensePass(model, loss, sums, left_out))
     if sums["step"].names:
         passes.append(TrainingPass(model, loss, sums["step"], learning_rate))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sapwood.calibration.statistic import Source
 from sapwood.calibration.sums import Sums
-from sapwood.calibration.watch import as_samples, watching
+from sapwood.calibration.watch import as_samples, watching, watching_weights
 from sapwood.errors import ConfigError
 from sapwood.models import copy_model, live_masks
 from sapwood.models.live_masks import drop_masks_
@@ -66,7 +66,7 @@ class DensePass:
         self, model: nn.Module, loss: Loss, sums: Mapping[Source, Sums], left_out: MutableMapping[str, str]
     ) -> None:
         self._loss, self._sums, self._left_out = loss, sums, left_out
-        self._backward = bool(sums["gradient"].names or sums["gate"].names)
+        self._backward = any(sums[source].names for source in ("gradient", "gate", "output"))
         self._copy = _Copy(model, gradients=bool(sums["gradient"].names))
 
     def run(self, batch: Any, number: int, size: int) -> None:
@@ -84,8 +84,15 @@ class DensePass:
             see_input if self._sums["input"].names else None,
             see_gate if self._sums["gate"].names else None,
         )
+        weights = watching_weights(
+            self._copy.model,
+            (lambda module, rows: self._sums["patches"].add(module, rows, size))
+            if self._sums["patches"].names
+            else None,
+            (lambda module, rows: self._sums["output"].add(module, rows, size)) if self._sums["output"].names else None,
+        )
         mode: AbstractContextManager[Any] = torch.enable_grad() if self._backward else torch.no_grad()
-        with mode, watched:
+        with mode, watched, weights:
             value = _checked(self._loss(self._copy.model, batch), number, backward=self._backward)
             if self._backward:
                 value.backward()  # type: ignore[no-untyped-call]

@@ -8,13 +8,15 @@ from torch import Tensor
 
 from sapwood.registry import Registry
 
-Source = Literal["gradient", "input", "gate", "step"]
+Source = Literal["gradient", "input", "gate", "step", "patches", "output"]
 """What a statistic is fed with.
 
 - ``"gradient"``: of each parameter, the gradient of a batch's mean loss; the parameter's shape.
 - ``"input"``: of each convolution and linear module, what it reads, channels last; shape (rows, ..., C).
 - ``"gate"``: of each such module, for each sample the derivative of that sample's loss by a factor on each input
   channel of this module alone; shape (samples, C).
+- ``"patches"``: of each such module, what it multiplies its weights with at drawn places; shape (rows, groups, n).
+- ``"output"``: of each such module, the gradient of a batch's mean loss by its output, channels last.
 - ``"step"``: of each parameter, minus weight times gradient before a step of training; the parameter's shape.
 """
 

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from sapwood.calibration.patches import module_patches
 from sapwood.errors import ConfigError
 
 CONSUMERS = (
@@ -22,6 +23,9 @@ CONSUMERS = (
 )
 """The modules whose inputs have statistics."""
 
+PLACES = 256
+"""Places a sample at which patches are taken."""
+
 Seen: TypeAlias = Callable[[str, Tensor], None]
 """Called with the name of a module and a tensor of shape (rows, ..., C)."""
 
@@ -34,6 +38,49 @@ def consumers(model: nn.Module) -> dict[str, nn.Module]:
         ['0', '2']
     """
     return {name: module for name, module in model.named_modules() if isinstance(module, CONSUMERS)}
+
+
+@contextmanager
+def watching_weights(model: nn.Module, see_patches: Seen | None, see_gradient: Seen | None) -> Iterator[None]:
+    """Within it, tells of what each consumer multiplies its weights with, and of the gradients by its outputs.
+
+    Args:
+        model: Its hooks are as before afterwards.
+        see_patches: Given patches at :data:`PLACES` places a sample, shape (rows, groups, n).
+        see_gradient: Given the gradient in the backward pass, channels last.
+    """
+    handles = []
+    for number, (name, module) in enumerate(consumers(model).items()):
+        if see_patches is not None:
+            handles.append(module.register_forward_pre_hook(_patch_hook(name, number, see_patches), with_kwargs=True))
+        if see_gradient is not None:
+            handles.append(module.register_forward_hook(_gradient_hook(name, see_gradient)))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _patch_hook(name: str, number: int, see: Seen) -> Callable[..., Any]:
+    def before_forward(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        source = args[0] if args else kwargs["input"]
+        found = module_patches(module, source.detach(), PLACES, number)
+        if found is not None:
+            see(name, found)
+
+    return before_forward
+
+
+def _gradient_hook(name: str, see: Seen) -> Callable[..., Any]:
+    def after_forward(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+        del args
+        if not output.requires_grad:
+            output.requires_grad_()
+        output.register_hook(lambda gradient: see(name, channels_last(module, gradient)))  # type: ignore[no-untyped-call]
+        return output.clone()  # what is changed in place afterwards is no leaf
+
+    return after_forward
 
 
 @contextmanager

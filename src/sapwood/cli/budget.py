@@ -12,7 +12,7 @@ from sapwood.cli.common import OnBad, open_data, progress_bar
 from sapwood.errors import ConfigError
 
 if TYPE_CHECKING:
-    from sapwood.pipeline import Calibration, Deployment, Limits, Sensitivity, Target
+    from sapwood.pipeline import Calibration, Deployment, Limits, Pruned, Sensitivity, Target
     from sapwood.types import ModelBundle
 
 
@@ -31,12 +31,20 @@ class Labels(str, Enum):
     own = "own"
 
 
+class Recover(str, Enum):
+    """How accuracy comes back."""
+
+    none = "none"
+    reconstruct = "reconstruct"
+    distill = "distill"
+
+
 CriterionOption = Annotated[
     str,
     typer.Option(
         "--criterion",
-        help="What a channel is worth: `l1`, `l2`, `random`, `lamp`, `fpgm`, `bn_scale`; with `--data` also `taylor`, "
-        "`taylor_activation`, `fisher`, `fisher_activation`, `activation_mean`, `apoz`, `wanda`, `movement`.",
+        help="What a channel is worth: `l1`, `l2`, `random`, `lamp`, `fpgm`, `bn_scale`; with `--data` also `obs`, "
+        "`taylor`, `taylor_activation`, `fisher`, `fisher_activation`, `activation_mean`, `apoz`, `wanda`, `movement`.",
     ),
 ]
 AllocatorOption = Annotated[
@@ -63,6 +71,18 @@ SensitivityOption = Annotated[
 LabelsOption = Annotated[
     Labels, typer.Option("--labels", help="`data`: the data set's; `own`: none, what the model itself finds.")
 ]
+RecoverOption = Annotated[
+    Recover,
+    typer.Option(
+        "--recover",
+        help="Give the layers that stay the work of what went, from the pictures of --data without their labels: "
+        "`reconstruct` in closed form, `distill` that and a short descent to the dense network's outputs.",
+    ),
+]
+RecoverPicturesOption = Annotated[
+    int | None, typer.Option("--recover-pictures", min=1, help="Pictures for --recover; all of the split if not given.")
+]
+RecoverStepsOption = Annotated[int, typer.Option("--recover-steps", min=1, help="Steps of --recover distill.")]
 RuntimeOption = Annotated[
     str | None,
     typer.Option(
@@ -142,6 +162,39 @@ def make_calibration(
     return Calibration(list(batches), task_loss(bundle, labels.value), dataset)
 
 
+def recover(
+    bundle: ModelBundle,
+    pruned: Pruned,
+    method: Recover,
+    data: Path | None,
+    split: str,
+    num_pictures: int | None,
+    steps: int,
+    *,
+    quiet: bool,
+) -> Pruned:
+    """Recovers a pruned model on the pictures of ``--data``; the labels are not looked at."""
+    if method is Recover.none or data is None:
+        return pruned
+    from contextlib import ExitStack
+
+    from sapwood import pipeline
+    from sapwood.recovery import DistillConfig
+    from sapwood.tasks import calibration_batches
+
+    dataset = open_data(bundle, str(data), split, OnBad.error)
+    batches = calibration_batches(bundle, dataset, num_pictures=num_pictures or len(dataset.samples))
+    with ExitStack() as bars:
+        return pipeline.recover(
+            bundle,
+            pruned,
+            [batch.inputs for batch in batches],
+            method.value,
+            config=DistillConfig(steps=steps),
+            progress=lambda stage: bars.enter_context(progress_bar(stage, quiet=quiet)),
+        )
+
+
 def measure_sensitivity(
     bundle: ModelBundle,
     figure: Figure,
@@ -151,8 +204,12 @@ def measure_sensitivity(
     *,
     whole_heads: bool,
     quiet: bool,
+    recovered: bool = False,
 ) -> Sensitivity:
-    """Prunes every group alone and measures what that does on the calibration pictures."""
+    """Prunes every group alone and measures what that does on the calibration pictures.
+
+    Where the network will be ``recovered``, the layers that read the group are solved anew first.
+    """
     from sapwood import pipeline
 
     if calibration is None:
@@ -168,6 +225,7 @@ def measure_sensitivity(
             more_is_better=figure is Figure.accuracy,
             ignore=kept_whole,
             whole_heads=whole_heads,
+            compensate=pipeline.compensation(bundle.model, calibration) if recovered else None,
             progress=progress,
         )
 

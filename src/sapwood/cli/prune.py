@@ -9,6 +9,7 @@ import typer
 from sapwood.cli import budget
 from sapwood.cli.common import JsonOption, ModelArgument, NamesOption, WeightsOption, load_bundle, progress_bar
 from sapwood.cli.shrink import IgnoreOption, LayersOption, OutOption, finish
+from sapwood.errors import ConfigError
 
 
 def prune(
@@ -28,6 +29,9 @@ def prune(
     num_pictures: budget.NumPicturesOption = 128,
     labels: budget.LabelsOption = budget.Labels.data,
     sensitivity: budget.SensitivityOption = None,
+    recover: budget.RecoverOption = budget.Recover.none,
+    recover_pictures: budget.RecoverPicturesOption = None,
+    recover_steps: budget.RecoverStepsOption = 1000,
     runtime: budget.RuntimeOption = None,
     threads: budget.RuntimeThreadsOption = None,
     batch: budget.BatchOption = None,
@@ -60,6 +64,8 @@ def prune(
     target = budget.make_target(sparsity=sparsity, params=params, macs=macs, latency=latency)
     limits = budget.make_limits(round_to, minimum, bounds, equal, whole_heads)
     deployment = budget.make_deployment(runtime, threads, batch, needed=target.kind == "latency")
+    if recover is not budget.Recover.none and data is None:
+        raise ConfigError(f"--recover {recover.value} looks at pictures (labels are not needed); expected --data")
     bundle = load_bundle(model, weights, names)
     pipeline.check_inputs(bundle)
     whole = pipeline.matching_tensors(bundle.model, ignore or ())
@@ -67,7 +73,14 @@ def prune(
     curves = None
     if sensitivity is not None:
         curves = budget.measure_sensitivity(
-            bundle, sensitivity, calibration, criterion, whole, whole_heads=whole_heads, quiet=as_json
+            bundle,
+            sensitivity,
+            calibration,
+            criterion,
+            whole,
+            whole_heads=whole_heads,
+            quiet=as_json,
+            recovered=recover is not budget.Recover.none,
         )
     with progress_bar("pruning", quiet=as_json or deployment is None) as progress:
         result = pipeline.shrink_describable(
@@ -87,4 +100,5 @@ def prune(
                 progress=progress,
             ),
         )
+    result = budget.recover(bundle, result, recover, data, split, recover_pictures, recover_steps, quiet=as_json)
     finish("prune", bundle, result, asked, out, layers=layers, as_json=as_json, sensitivity=curves)

@@ -38,7 +38,7 @@ def finish(
 ) -> None:
     """Saves what a verb made of ``bundle``, and prints it."""
     from sapwood.pipeline import shrink_record
-    from sapwood.report import latency_table, sensitivity_table, shrinking
+    from sapwood.report import latency_table, recovery_table, sensitivity_table, shrinking
 
     record = {"verb": verb, **_origin(), **shrink_record(bundle, result, options, sensitivity)}
     record["files"] = {} if out is None else _save(verb, bundle, result, record, out)
@@ -55,6 +55,8 @@ def finish(
             console.print(sensitivity_table(record["sensitivity"]))
         if "latency" in record:
             console.print(latency_table(record["latency"]))
+        if "recovery" in record:
+            console.print(recovery_table(record["recovery"]))
         if record["unpruned"]:
             console.print(shrinking.unpruned_table(record["unpruned"]))
         for name, path in record["files"].items():

@@ -10,6 +10,7 @@ from sapwood.criteria import (
     lamp,
     movement,
     norm,
+    obs,
     random,
     taylor,
     taylor_activation,
@@ -17,12 +18,14 @@ from sapwood.criteria import (
 )
 from sapwood.criteria.criterion import CRITERIA, Criterion, parameters_of
 from sapwood.criteria.norm import norm_scores
+from sapwood.criteria.obs import BlockObs, compensated, problems_of
 from sapwood.criteria.reduce import Normalize, Reduction
 from sapwood.criteria.scoring import GroupScores, make_criterion, score_groups
 from sapwood.criteria.view import Members, ModelView
 
 __all__ = [
     "CRITERIA",
+    "BlockObs",
     "Criterion",
     "GroupScores",
     "Members",
@@ -32,6 +35,7 @@ __all__ = [
     "activation_mean",
     "apoz",
     "bn_scale",
+    "compensated",
     "fisher",
     "fisher_activation",
     "fpgm",
@@ -40,7 +44,9 @@ __all__ = [
     "movement",
     "norm",
     "norm_scores",
+    "obs",
     "parameters_of",
+    "problems_of",
     "random",
     "score_groups",
     "taylor",

@@ -9,9 +9,10 @@ from sapwood.pipeline.layer_samples import with_batch
 from sapwood.pipeline.measuring import CompareSettings
 from sapwood.pipeline.pictures import first_pictures, read_pictures
 from sapwood.pipeline.pruning import Pruned, prune
+from sapwood.pipeline.recovering import Recovered, RecoverMethod, recover
 from sapwood.pipeline.scoring import scorer, weight_scores
 from sapwood.pipeline.search import TOLERANCE, Verification
-from sapwood.pipeline.sensitivity import Sensitivity, SensitivityRow, sensitivity, sensitivity_measure
+from sapwood.pipeline.sensitivity import Sensitivity, SensitivityRow, compensation, sensitivity, sensitivity_measure
 from sapwood.pipeline.shrinking import check_inputs, inspect_model, matching_tensors, shrink_describable, shrink_record
 from sapwood.pipeline.targets import Calibration, Deployment, Limits, Target
 
@@ -27,6 +28,8 @@ __all__ = [
     "LatencyOutcome",
     "Limits",
     "Pruned",
+    "RecoverMethod",
+    "Recovered",
     "Sensitivity",
     "SensitivityRow",
     "Target",
@@ -35,11 +38,13 @@ __all__ = [
     "check_inputs",
     "compact",
     "compare",
+    "compensation",
     "first_pictures",
     "inspect_model",
     "matching_tensors",
     "prune",
     "read_pictures",
+    "recover",
     "scorer",
     "sensitivity",
     "sensitivity_measure",

@@ -294,14 +294,27 @@ class LatencyTarget:
             self._samples.append(self._sample(found))
 
     def _next(self, tries: list[_Try], fit: LatencyModel, target: float) -> float:
-        """The fraction to ask the solver for next: the measured error of the last network is taken off."""
+        """The fraction to ask the solver for next.
+
+        Between a network that was too slow and one that was too fast the way is a straight line; with all on one side,
+        the measured error of the last one is taken off.
+        """
+        slower = min((one for one in tries if one.ratio > target), key=lambda one: one.ratio, default=None)
+        faster = max((one for one in tries if one.ratio <= target), key=lambda one: one.ratio, default=None)
+        if slower is not None and faster is not None:
+            low, high = self._predicted(faster, fit), self._predicted(slower, fit)
+            if low < high:
+                wanted = low + (high - low) * (target - faster.ratio) / (slower.ratio - faster.ratio)
+                return max(LOWEST, min(1.0, wanted))
         last = tries[-1]
-        assert last.row is not None
-        table = fit.table(self._work(last.solution.analysis))
-        sizes = [group.num_channels for group in last.solution.analysis.groups]
+        return max(LOWEST, min(1.0, target * self._predicted(last, fit) / last.ratio))
+
+    def _predicted(self, found: _Try, fit: LatencyModel) -> float:
+        """What the fitted times of now say of a network that was measured."""
+        table = fit.table(self._work(found.solution.analysis))
+        sizes = [group.num_channels for group in found.solution.analysis.groups]
         dense = table.total(np.asarray(sizes, dtype=np.int64))
-        predicted = table.total(np.asarray(last.allocation.kept, dtype=np.int64)) / dense
-        return max(LOWEST, min(1.0, target * predicted / last.row.ratio))
+        return table.total(np.asarray(found.allocation.kept, dtype=np.int64)) / dense
 
     def _work(self, analysis: Analysis) -> Work:
         return layer_work(analysis, held_groups(analysis, whole_heads=self.chooser.limits.whole_heads))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -38,6 +39,7 @@ class Pruned:
         unpruned: What could not be pruned, each with its reason.
         allocation: How many channels each group keeps, and what that costs by the allocator's reckoning.
         latency: What was measured; None where neither a latency was asked for nor a deployment given.
+        recovery: What :func:`sapwood.pipeline.recover` did to the weights; None where nothing.
     """
 
     model: nn.Module
@@ -46,6 +48,7 @@ class Pruned:
     unpruned: tuple[Unpruned, ...]
     allocation: Allocation | None = None
     latency: LatencyOutcome | None = None
+    recovery: Any = None
 
 
 def prune(

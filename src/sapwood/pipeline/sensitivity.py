@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sapwood.allocation import held_groups
+from sapwood.calibration import collect
 from sapwood.compaction.cuts import make_cuts
-from sapwood.errors import ConfigError, MeasureError
+from sapwood.criteria import BlockObs, ModelView, compensated, problems_of
+from sapwood.errors import ConfigError, CriterionError, MeasureError
 from sapwood.graph import Analysis
 from sapwood.masks.select import lowest_units
 from sapwood.models import copy_model
@@ -21,6 +24,9 @@ from sapwood.pipeline.search import Planner
 from sapwood.pipeline.targets import Calibration
 from sapwood.tasks import divergence_from, evaluate
 from sapwood.types import ExampleInputs, ModelBundle
+
+Compensate: TypeAlias = "Callable[[Analysis, int, np.ndarray], Mapping[str, Tensor]]"
+"""Given the groups, the number of one and the units that went: parameters by name, as they should be then."""
 
 FRACTIONS = (0.125, 0.25, 0.5, 0.75)
 """Fractions kept at which each group is tried."""
@@ -87,6 +93,7 @@ def sensitivity(
     fractions: Sequence[float] = FRACTIONS,
     ignore: Mapping[str, str] | None = None,
     whole_heads: bool = False,
+    compensate: Compensate | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Sensitivity:
     """Prunes every group alone, at several widths, and measures the model each time.
@@ -104,6 +111,8 @@ def sensitivity(
         fractions: Fractions of a group that stay, each in (0, 1).
         ignore: Tensors or dimensions that stay whole, with the reason.
         whole_heads: Whether attention loses whole heads.
+        compensate: Gives the weights that make up for the channels that went, from :func:`compensation`, so that the
+            harm is what reconstruction will not undo.
         progress: Called with (done, total) trials.
 
     Raises:
@@ -126,7 +135,8 @@ def sensitivity(
         counts = [group.num_channels for group in analysis.groups]
         counts[number] = kept
         removed = lowest_units([group.units for group in analysis.groups], scores, counts)
-        with _silenced(twin, analysis, removed):
+        weights = {} if compensate is None else compensate(analysis, number, removed)
+        with _silenced(twin, analysis, removed, weights):
             harm = sign * (float(measure(twin)) - dense)
         rows[number].append((kept, harm if np.isfinite(harm) else float(np.finfo(np.float32).max)))
         if progress is not None:
@@ -138,6 +148,39 @@ def sensitivity(
         name, first = group_key(group)
         found.append(SensitivityRow(name, group.num_channels, widths, losses, first))
     return Sensitivity(figure, dense, tuple(found))
+
+
+def compensation(model: nn.Module, calibration: Calibration) -> Compensate:
+    """Returns what gives the weights of the layers that read a group, solved anew without some of its channels.
+
+    Layers whose inputs are not known as patches, or hang on a group in more than one way, stay as they are.
+
+    Args:
+        model: The dense model.
+        calibration: What its Gram matrices are collected on, now.
+    """
+    criterion = BlockObs()
+    statistics = collect(model, calibration.batches, calibration.loss, criterion.needs)
+
+    def compensate(analysis: Analysis, number: int, removed: np.ndarray) -> dict[str, Tensor]:
+        group = analysis.groups[number]
+        view = ModelView.of(model, analysis, statistics)
+        gone = torch.from_numpy(np.isin(np.asarray(group.units), removed))
+        found: dict[str, Tensor] = {}
+        for module, places in view.readers.of(group).items():
+            try:
+                problems = list(problems_of(module, places, group, view))
+            except CriterionError:
+                continue
+            name = view.first_name(f"{module}.weight".lstrip("."))
+            weight = view.parameter(name).clone()
+            parts = weight.reshape(len(statistics["input_gram"][module]), -1, problems[0].gram.shape[0])
+            for problem in problems:
+                parts[problem.part] = compensated(problem, gone, criterion.damping).T.to(weight.dtype)
+            found[name] = parts.reshape(weight.shape)
+        return found
+
+    return compensate
 
 
 def sensitivity_measure(
@@ -181,13 +224,18 @@ def _trials(analysis: Analysis, fractions: Sequence[float], held: Mapping[int, s
 
 
 @contextmanager
-def _silenced(model: nn.Module, analysis: Analysis, removed: np.ndarray) -> Iterator[None]:
-    """The model with the removed channels at zero inside, as it was afterwards."""
+def _silenced(
+    model: nn.Module, analysis: Analysis, removed: np.ndarray, weights: Mapping[str, Tensor]
+) -> Iterator[None]:
+    """The model with other weights and with the removed channels at zero inside, as it was afterwards."""
     parameters = dict(model.named_parameters())
     cuts = [cut for cut in make_cuts(analysis, removed) if cut.tensor in parameters]
-    before = {cut.tensor: parameters[cut.tensor].detach().clone() for cut in cuts}
+    names = {cut.tensor for cut in cuts} | set(weights)
+    before = {name: parameters[name].detach().clone() for name in names}
     try:
         with torch.no_grad():
+            for name, values in weights.items():
+                parameters[name].copy_(values)
             for cut in cuts:
                 gone = np.setdiff1d(np.arange(cut.width), cut.kept)
                 parameters[cut.tensor].index_fill_(cut.dim, torch.from_numpy(gone), 0.0)

@@ -170,7 +170,8 @@ def shrink_record(
     Returns:
         ``schema``, ``model``, ``options``, ``before`` and ``after`` (``params``, ``macs``, ``file_bytes``), ``layers``
         (name, kind, shapes and work before and after), ``verification`` and ``unpruned``; of a latency target also
-        ``latency``, the fields of :class:`sapwood.pipeline.LatencyOutcome`; ``sensitivity``, where it was measured.
+        ``latency``, the fields of :class:`sapwood.pipeline.LatencyOutcome`; ``sensitivity``, where it was measured;
+        ``recovery``, the fields of :class:`sapwood.pipeline.Recovered`, where there was any.
     """
     before, dense_layers = _figures(bundle.model, bundle.example_inputs)
     after, layers = _figures(result.model, bundle.example_inputs)
@@ -178,6 +179,9 @@ def shrink_record(
     unpruned = getattr(result, "unpruned", ()) or getattr(result, "kept", ())
     outcome = getattr(result, "latency", None)
     extra: dict[str, Any] = {} if outcome is None else {"latency": {**asdict(outcome), "met": outcome.met}}
+    recovery = getattr(result, "recovery", None)
+    if recovery is not None:
+        extra["recovery"] = asdict(recovery)
     if sensitivity is not None:
         extra["sensitivity"] = asdict(sensitivity)
     return extra | {

@@ -1,6 +1,19 @@
-"""Training that gives accuracy: from scratch, or after pruning."""
+"""Accuracy back after pruning, and training that gives it in the first place."""
 
+from sapwood.recovery.distillation import DistillCheck, DistillConfig, Distilled, distill
 from sapwood.recovery.optimizer import carry_optimizer_
+from sapwood.recovery.reconstruction import LayerReconstruction, Reconstruction, reconstruct
 from sapwood.recovery.train import TrainResult, train
 
-__all__ = ["TrainResult", "carry_optimizer_", "train"]
+__all__ = [
+    "DistillCheck",
+    "DistillConfig",
+    "Distilled",
+    "LayerReconstruction",
+    "Reconstruction",
+    "TrainResult",
+    "carry_optimizer_",
+    "distill",
+    "reconstruct",
+    "train",
+]

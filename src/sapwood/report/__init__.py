@@ -3,6 +3,7 @@
 from sapwood.report.console import compare_table, evaluation_table, masking_table
 from sapwood.report.latency import inspect_latency_table, latency_table
 from sapwood.report.record import Comparison, dump_record, read_record
+from sapwood.report.recovery import recovery_table
 from sapwood.report.render import render_compare, render_inspect, render_prune
 from sapwood.report.sensitivity import sensitivity_table
 
@@ -15,6 +16,7 @@ __all__ = [
     "latency_table",
     "masking_table",
     "read_record",
+    "recovery_table",
     "render_compare",
     "render_inspect",
     "render_prune",

@@ -130,6 +130,32 @@ class Losses(Part):
     rows: tuple[GroupLosses, ...]
 
 
+class LayerErrors(Part):
+    """The fields of :class:`sapwood.recovery.LayerReconstruction` that are shown."""
+
+    layer: str
+    error_before: Amount
+    error_after: Amount
+
+
+class Check(Part):
+    """The fields of :class:`sapwood.recovery.DistillCheck`."""
+
+    step: Count
+    divergence: Amount
+
+
+class Recovery(Part):
+    """The fields of :class:`sapwood.pipeline.Recovered`."""
+
+    method: str
+    num_pictures: Count
+    seconds: Amount
+    layers: tuple[LayerErrors, ...]
+    left_alone: dict[str, str]
+    checks: tuple[Check, ...] = ()
+
+
 class Pruning(Part):
     """What removing channels did to a model.
 
@@ -139,6 +165,7 @@ class Pruning(Part):
         date: ISO 8601, with the offset from UTC.
         latency: Of a latency target.
         sensitivity: Where it was measured.
+        recovery: Where weights were solved anew.
     """
 
     verb: Literal["prune", "compact"] = "prune"
@@ -153,6 +180,7 @@ class Pruning(Part):
     unpruned: tuple[Whole, ...] = ()
     latency: TargetLatency | None = None
     sensitivity: Losses | None = None
+    recovery: Recovery | None = None
     files: dict[str, str] = Field(default_factory=dict)
 
 

@@ -1,0 +1,5 @@
+"""Accuracy back by a short descent towards the dense network's outputs, without labels."""
+
+from sapwood.recovery.distillation.distill import DistillCheck, DistillConfig, Distilled, distill
+
+__all__ = ["DistillCheck", "DistillConfig", "Distilled", "distill"]

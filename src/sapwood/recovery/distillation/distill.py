@@ -1,0 +1,248 @@
+"""Distillation: a short descent that brings a pruned network's outputs back to the dense one's, without labels."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sapwood.errors import ConfigError, TrainingError
+from sapwood.graph import trace
+from sapwood.models import Plan, copy_model
+from sapwood.recovery.distillation.augment import augmented
+from sapwood.recovery.distillation.features import FeatureMatch, feature_modules
+from sapwood.recovery.ema import WeightAverage
+from sapwood.recovery.reconstruction.sites import find_sites
+from sapwood.tasks import divergence
+from sapwood.types import TaskSpec
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """How to distill.
+
+    Attributes:
+        steps: Steps of the descent, at least 1.
+        batch_size: Pictures a step.
+        lr: Highest learning rate of Adam; a warm-up leads there, a half cosine from there to 0.
+        feature_weight: Weight of the error of the layers' outputs beside that of the network's.
+        augment: Show mirrored, scaled and shifted views of the pictures.
+        held_out: Fraction of the pictures that tells when the network was at its best.
+        evaluations: How often that is looked at.
+        patience: Ends after so many looks without a better network.
+        decay: Of the moving average of the weights, which is what is kept.
+        seed: Of the order of the pictures and of their views.
+    """
+
+    steps: int = 1000
+    batch_size: int = 16
+    lr: float = 1e-4
+    feature_weight: float = 1.0
+    augment: bool = True
+    held_out: float = 0.125
+    evaluations: int = 20
+    patience: int = 10
+    decay: float = 0.99
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("steps", 1), ("batch_size", 1), ("evaluations", 1), ("patience", 1)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ConfigError(f"{name}: got {value!r}; expected a whole number of at least {least}")
+        if not 0.0 < self.lr < math.inf:
+            raise ConfigError(f"lr: got {self.lr}; expected more than 0")
+        if not 0.0 <= self.feature_weight < math.inf:
+            raise ConfigError(f"feature_weight: got {self.feature_weight}; expected at least 0")
+        for name in ("held_out", "decay"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ConfigError(f"{name}: got {getattr(self, name)}; expected a number in [0, 1)")
+
+
+@dataclass(frozen=True)
+class DistillCheck:
+    """One look at the held-out pictures: steps done and the divergence from the dense network there."""
+
+    step: int
+    divergence: float
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """A distilled model.
+
+    Attributes:
+        model: A copy with the best weights that were seen.
+        history: The looks at the held-out pictures; the first is the model that was given.
+        best_step: When it was at its best; 0 if nothing helped.
+        num_pictures: Pictures without labels that were used, held out ones among them.
+        seconds: How long it took.
+    """
+
+    model: nn.Module
+    history: tuple[DistillCheck, ...]
+    best_step: int
+    num_pictures: int
+    seconds: float
+
+
+def distill(
+    dense: nn.Module,
+    pruned: nn.Module,
+    plan: Plan,
+    batches: Iterable[Tensor],
+    task: TaskSpec,
+    *,
+    config: DistillConfig | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Distilled:
+    """Trains a pruned network to give what the dense one gives, on pictures without labels.
+
+    The loss is :func:`sapwood.tasks.divergence` of the outputs, as a fraction of what it was at the start, plus the
+    error of the layers' outputs (:class:`sapwood.recovery.distillation.features.FeatureMatch`). BatchNorms keep their
+    statistics. The best weights by the held-out pictures are kept, those at the start among them: nothing gets worse
+    there.
+
+    Args:
+        dense: The network before pruning.
+        pruned: What ``plan`` makes of it, reconstructed or not; not touched.
+        plan: Which channels stay.
+        batches: Input tensors, shape (B, C, H, W); gone through once, then kept.
+        task: What the outputs are.
+        config: How.
+        progress: Called with (done, total) steps.
+
+    Raises:
+        ConfigError: If there are fewer than two pictures.
+        TrainingError: If the loss is no longer finite.
+    """
+    config = config or DistillConfig()
+    start = time.perf_counter()
+    pictures = torch.cat(list(batches))
+    if len(pictures) < 2:
+        raise ConfigError(f"{len(pictures)} pictures to distill on; expected at least 2")
+    with torch.random.fork_rng(devices=[]):
+        run = _Run(dense, pruned, plan, pictures, task=task, config=config)
+        run.descend(progress)
+    return Distilled(run.best(), tuple(run.history), run.best_step, len(pictures), time.perf_counter() - start)
+
+
+class _Run:
+    """One descent."""
+
+    def __init__(
+        self,
+        dense: nn.Module,
+        pruned: nn.Module,
+        plan: Plan,
+        pictures: Tensor,
+        *,
+        task: TaskSpec,
+        config: DistillConfig,
+    ) -> None:
+        self._config, self._task = config, task
+        self._training = pruned.training
+        self._dense, self._model = copy_model(dense).eval(), copy_model(pruned).eval()
+        self._generator = torch.Generator().manual_seed(config.seed)
+        order = torch.randperm(len(pictures), generator=self._generator)
+        held = min(len(pictures) - 1, max(1, round(config.held_out * len(pictures))))
+        self._held, self._pictures = pictures[order[:held]], pictures[order[held:]]
+        self._parameters = [one.requires_grad_() for one in self._model.parameters()]
+        self._average = WeightAverage(self._model, decay=config.decay)
+        sites, _ = find_sites(trace(copy_model(pruned).eval(), pictures[:1]))
+        modules = [site.layer if site.norm is None else site.norm.weight.rpartition(".")[0] for site in sites]
+        self._match = FeatureMatch(
+            self._dense,
+            self._model,
+            feature_modules(plan, self._model, modules, [site.weight for site in sites]),
+        )
+        self._references = [self._outputs(self._dense, batch) for batch in torch.split(self._held, config.batch_size)]
+        self.history = [DistillCheck(0, self._measure(self._model))]
+        self._best_state = {name: value.clone() for name, value in self._model.state_dict().items()}
+        self.best_step = 0
+
+    def descend(self, progress: Callable[[int, int], None] | None) -> None:
+        """Runs all steps, or until looks do not get better any more."""
+        config = self._config
+        optimizer = torch.optim.AdamW(self._parameters, lr=config.lr, weight_decay=0.0)
+        every = max(1, config.steps // config.evaluations)
+        scale = max(self.history[0].divergence, torch.finfo(torch.float32).tiny)
+        for step, batch in enumerate(self._batches(config.steps), start=1):
+            for group in optimizer.param_groups:
+                group["lr"] = config.lr * _rate(step, config.steps)
+            loss = self._loss(batch, scale)
+            if not math.isfinite(float(loss.detach())):
+                raise TrainingError(f"the loss is {float(loss.detach())} at step {step}; expected a number. Lower lr")
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(self._parameters, 1.0)
+            optimizer.step()
+            self._average.update(self._model)
+            if progress is not None:
+                progress(step, config.steps)
+            if (step % every == 0 or step == config.steps) and self._look(step):
+                break
+
+    def best(self) -> nn.Module:
+        """The model with the best weights."""
+        self._model.load_state_dict(self._best_state)
+        return copy_model(self._model).train(self._training)
+
+    def _batches(self, count: int) -> Any:
+        size = min(self._config.batch_size, len(self._pictures))
+        order: list[int] = []
+        for _ in range(count):
+            if len(order) < size:
+                order += torch.randperm(len(self._pictures), generator=self._generator).tolist()
+            chosen, order = order[:size], order[size:]
+            batch = self._pictures[chosen]
+            yield augmented(batch, self._generator) if self._config.augment else batch
+
+    def _loss(self, batch: Tensor, scale: float) -> Tensor:
+        if not self._config.feature_weight:
+            reference = self._outputs(self._dense, batch)
+            return divergence(self._task, self._model(batch), reference, self._model) / scale
+        with self._match.watching():
+            reference = self._outputs(self._dense, batch)
+            outputs = self._model(batch)
+        apart = divergence(self._task, outputs, reference, self._model) / scale
+        return apart + self._config.feature_weight * self._match.take()
+
+    def _outputs(self, model: nn.Module, batch: Tensor) -> Any:
+        with torch.no_grad():
+            return model(batch)
+
+    def _measure(self, model: nn.Module) -> float:
+        batches: Sequence[Tensor] = torch.split(self._held, self._config.batch_size)
+        with torch.no_grad():
+            total = sum(
+                len(batch) * float(divergence(self._task, model(batch), reference, model))
+                for batch, reference in zip(batches, self._references, strict=True)
+            )
+        return total / len(self._held)
+
+    def _look(self, step: int) -> bool:
+        """Measures the averaged weights; whether to stop."""
+        own = {name: value.clone() for name, value in self._model.state_dict().items()}
+        self._model.load_state_dict(self._average.state)
+        found = self._measure(self._model)
+        if found < min(check.divergence for check in self.history):
+            self._best_state = {name: value.clone() for name, value in self._average.state.items()}
+            self.best_step = step
+        self._model.load_state_dict(own)
+        self.history.append(DistillCheck(step, found))
+        lowest = min(range(len(self.history)), key=lambda number: self.history[number].divergence)
+        return len(self.history) - 1 - lowest >= self._config.patience
+
+
+def _rate(step: int, steps: int) -> float:
+    """A warm-up over a twentieth of the steps, then a half cosine to 0."""
+    warm = max(1, steps // 20)
+    if step <= warm:
+        return step / warm
+    return 0.5 * (1.0 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))

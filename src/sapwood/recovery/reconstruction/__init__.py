@@ -1,0 +1,5 @@
+"""Accuracy back in closed form: layer by layer, from pictures without labels."""
+
+from sapwood.recovery.reconstruction.reconstruct import LayerReconstruction, Reconstruction, reconstruct
+
+__all__ = ["LayerReconstruction", "Reconstruction", "reconstruct"]

@@ -1,0 +1,164 @@
+"""Ridge regression towards what is there, from sums that grow chunk by chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+DAMPINGS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+"""Ridges that are tried, as fractions of the mean square of an input."""
+
+
+@dataclass
+class Sums:
+    """Sums over rows of inputs x (groups g, unknowns n) and targets y (g, outputs o), in float64.
+
+    Attributes:
+        count: Rows.
+        x: Shape (g, n).
+        y: Shape (g, o).
+        xx: Shape (g, n, n).
+        xy: Shape (g, n, o).
+        yy: Shape (g, o).
+    """
+
+    count: int
+    x: Tensor
+    y: Tensor
+    xx: Tensor
+    xy: Tensor
+    yy: Tensor
+
+    @staticmethod
+    def zeros(groups: int, unknowns: int, outputs: int) -> Sums:
+        """Sums of nothing."""
+        shapes = ((groups, unknowns), (groups, outputs), (groups, unknowns, unknowns), (groups, unknowns, outputs))
+        made = [torch.zeros(shape, dtype=torch.float64) for shape in (*shapes, (groups, outputs))]
+        return Sums(0, *made)
+
+    def add(self, inputs: Tensor, targets: Tensor) -> None:
+        """Adds rows: inputs (rows, g, n), targets (rows, g, o)."""
+        if not len(inputs):
+            return
+        x, y = inputs.transpose(0, 1), targets.transpose(0, 1)  # (g, rows, ...)
+        self.count += len(inputs)
+        self.x += x.sum(dim=1)
+        self.y += y.sum(dim=1)
+        self.xx.baddbmm_(x.transpose(1, 2), x)
+        self.xy.baddbmm_(x.transpose(1, 2), y)
+        self.yy += y.square().sum(dim=1)
+
+    def joined(self, other: Sums) -> Sums:
+        """The sums over the rows of both."""
+        return Sums(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(Sums)))
+
+    def error(self, weight: Tensor, bias: Tensor) -> float:
+        """The sum of squared differences between targets and ``x @ weight + bias``: (g, n, o) and (g, o)."""
+        linear = self.xy - 0.5 * self.xx @ weight
+        found = self.yy - 2.0 * (weight * linear).sum(dim=1)
+        found += bias * (2.0 * ((self.x[:, None] @ weight)[:, 0] - self.y) + self.count * bias)
+        return max(0.0, float(found.sum()))
+
+    def spread(self) -> float:
+        """The sum of squared differences between targets and their means."""
+        return max(0.0, float((self.yy - self.y.square() / max(self.count, 1)).sum()))
+
+
+@dataclass(frozen=True)
+class Solved:
+    """Weights (g, n, o) and bias (g, o) that fit, and how they were found.
+
+    Attributes:
+        weight: New or, where nothing fits better, the old one.
+        bias: The same.
+        damping: The ridge taken, as a fraction of the mean square of an input; None where the weights stay.
+        before: Relative squared error of the old weights on the held-out rows.
+        after: Of the new ones, there.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    damping: float | None
+    before: float
+    after: float
+
+
+def solve(
+    fit: Sums,
+    held: Sums,
+    weight: Tensor,
+    bias: Tensor,
+    *,
+    intercept: bool,
+    dampings: Sequence[float] = DAMPINGS,
+) -> Solved:
+    r"""Finds weights that bring the targets back.
+
+    .. math:: W = W_0 + (A + \lambda I)^{-1} (B - A W_0)
+
+    with A and B the (centred, with an intercept) sums of :math:`x x^T` and :math:`x y^T`: the ridge pulls towards the
+    weights that are there, so that what the rows say nothing about stays as it is. The ridge is chosen on ``held``;
+    then all rows are used. The old weights, with and without a new bias, are candidates as well, so that nothing gets
+    worse on ``held``.
+
+    Args:
+        fit: Rows to fit.
+        held: Rows to choose the ridge on.
+        weight: The weights that are there, (g, n, o).
+        bias: Their bias, (g, o).
+        intercept: Whether the bias may change.
+        dampings: Ridges to try, as fractions of the mean square of an input.
+    """
+    found: list[tuple[float, float | None, bool]] = [(held.error(weight, bias), None, False)]
+    if intercept and fit.count:
+        found.append((held.error(weight, _intercept(fit, weight)), None, True))
+    system = _System(fit, weight, intercept) if fit.count else None
+    for damping in dampings if system is not None else ():
+        tried = system.solve(damping)  # type: ignore[union-attr]
+        if tried is not None:
+            new_bias = _intercept(fit, tried) if intercept else bias
+            found.append((held.error(tried, new_bias), damping, intercept))
+    error, chosen, moves = min(found, key=lambda one: one[0])
+    spread = max(held.spread(), torch.finfo(torch.float64).tiny)
+    everything = fit.joined(held)
+    new_weight = weight
+    if chosen is not None:
+        del system
+        again = _System(everything, weight, intercept).solve(chosen)
+        if again is not None:
+            new_weight = again
+    new_bias = _intercept(everything, new_weight) if moves else bias
+    return Solved(new_weight, new_bias, chosen, found[0][0] / spread, error / spread)
+
+
+class _System:
+    """The normal equations of the change of the weights."""
+
+    def __init__(self, sums: Sums, weight: Tensor, intercept: bool) -> None:
+        self._weight = weight
+        self._xx, xy = sums.xx, sums.xy
+        if intercept:
+            self._xx = sums.xx - sums.x[:, :, None] * sums.x[:, None] / sums.count
+            xy = sums.xy - sums.x[:, :, None] * sums.y[:, None] / sums.count
+        self._right = xy - self._xx @ weight
+        diagonal = self._xx.diagonal(dim1=1, dim2=2)
+        self._scale = diagonal.clamp(min=0.0).mean(dim=1)  # (g,)
+
+    def solve(self, damping: float) -> Tensor | None:
+        """The weights under a ridge; None where the system is singular in spite of it."""
+        ridge = torch.where(self._scale > 0, damping * self._scale, 1.0)
+        damped = self._xx.clone()
+        damped.diagonal(dim1=1, dim2=2).add_(ridge[:, None])
+        factor, info = torch.linalg.cholesky_ex(damped)
+        if bool(info.any()):
+            return None
+        weight = self._weight + torch.cholesky_solve(self._right, factor)
+        return weight if bool(weight.isfinite().all()) else None
+
+
+def _intercept(sums: Sums, weight: Tensor) -> Tensor:
+    """The bias that makes the mean of the outputs that of the targets."""
+    return (sums.y - (sums.x[:, None] @ weight)[:, 0]) / sums.count

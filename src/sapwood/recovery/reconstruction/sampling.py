@@ -1,0 +1,162 @@
+"""Values of a run at a few places: the patches a layer reads, and what became of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from sapwood.calibration.patches import Geometry, convolution_patches, each_dimension
+from sapwood.errors import CheckFailedError
+from sapwood.graph import call_model, plain_kernels
+from sapwood.ops import Call, same_op
+from sapwood.recovery.reconstruction.sites import CONVOLUTIONS, PRODUCTS, Use
+from sapwood.types import ExampleInputs
+
+
+@dataclass
+class Sample:
+    """What one use of a layer saw and gave on one batch, at the same places.
+
+    Attributes:
+        patches: Inputs, shape (rows, groups, unknowns of one group).
+        branch: Outputs behind the BatchNorm, shape (rows, channels).
+        other: What is added to them; None where nothing is.
+    """
+
+    patches: Tensor | None = None
+    branch: Tensor | None = None
+    other: Tensor | None = None
+
+
+class _DoneError(Exception):
+    """All that was wanted is there."""
+
+
+class _Sampler(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Takes samples on the way and stops behind the last."""
+
+    def __init__(self, calls: Sequence[Call], uses: Sequence[Use], places: Places, *, patches: bool) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._calls, self._uses, self._places, self._patches = calls, uses, places, patches
+        self._last = max(use.last for use in uses)
+        self._next = 0
+        self._kept_alive: list[Any] = []
+        self.samples = [Sample() for _ in uses]
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        call = self._calls[self._next]
+        if not same_op(call, func):
+            raise CheckFailedError(
+                f"another batch makes other calls: {func} where {call} was recorded; a network whose calls follow from "
+                "values cannot be reconstructed"
+            )
+        self._next += 1
+        for use, sample in zip(self._uses, self.samples, strict=True):
+            if call.index == use.call.index:
+                self._places.choose(use.call, args)
+                if self._patches:
+                    sample.patches = self._places.patches(use.call, args)
+            if call.index == use.sum:
+                sample.other = self._places.values(use.call, args[use.other])
+        result = func(*args, **(kwargs or {}))
+        if not any(isinstance(leaf, Tensor) for leaf in args):
+            self._kept_alive.append(result)  # as the recorder does
+        for use, sample in zip(self._uses, self.samples, strict=True):
+            if call.index == use.branch:
+                sample.branch = self._places.values(use.call, result if isinstance(result, Tensor) else result[0])
+        if call.index >= self._last:
+            raise _DoneError
+        return result
+
+
+class Places:
+    """Where samples are taken on one batch: the same in the dense and in the pruned network, and in every run.
+
+    Args:
+        per_picture: Rows of each use that are taken of each picture, at most.
+        num_pictures: Pictures in the batch.
+        seed: Of the draw.
+    """
+
+    def __init__(self, per_picture: int, num_pictures: int, seed: Sequence[int]) -> None:
+        self._per_picture = per_picture
+        self._num_pictures = num_pictures
+        self._seed = seed
+        self._chosen: dict[int, tuple[Tensor, int]] = {}
+
+    def choose(self, call: Call, args: Sequence[Any]) -> None:
+        """Draws the places of a contraction when it runs for the first time."""
+        if call.index in self._chosen:
+            return
+        count, wanted = _num_places(call, args), self._per_picture
+        if call.name not in CONVOLUTIONS:
+            wanted *= self._num_pictures
+        generator = torch.Generator().manual_seed(hash((*self._seed, call.index)) % 2**62)
+        chosen = torch.randperm(count, generator=generator)[:wanted].sort().values
+        self._chosen[call.index] = (chosen, count)
+
+    def patches(self, call: Call, args: Sequence[Any]) -> Tensor:  # shape: (rows, groups, unknowns)
+        """The inputs at those places."""
+        chosen, _ = self._chosen[call.index]
+        if call.name not in CONVOLUTIONS:
+            inputs: Tensor = args[PRODUCTS[call.name][0]]
+            return inputs.reshape(-1, inputs.shape[-1])[chosen][:, None].double()
+        return convolution_patches(args[0], chosen, _geometry(args), args[8]).double()
+
+    def values(self, call: Call, tensor: Tensor) -> Tensor:  # shape: (rows, channels)
+        """Values at those places."""
+        chosen, _ = self._chosen[call.index]
+        if call.name not in CONVOLUTIONS:
+            return tensor.reshape(-1, tensor.shape[-1])[chosen].double()
+        return tensor.flatten(2)[:, :, chosen].transpose(1, 2).flatten(0, 1).double()
+
+    def pictures(self, call: Call) -> Tensor:  # shape: (rows,)
+        """For each row, which picture of the batch it is from."""
+        chosen, count = self._chosen[call.index]
+        if call.name in CONVOLUTIONS:
+            return torch.arange(self._num_pictures).repeat_interleave(len(chosen))
+        return chosen * self._num_pictures // count
+
+
+def take(
+    model: nn.Module,
+    inputs: ExampleInputs,
+    calls: Sequence[Call],
+    uses: Sequence[Use],
+    places: Places,
+    *,
+    patches: bool,
+) -> list[Sample]:
+    """Runs a model as far as needed and returns one sample a use.
+
+    Raises:
+        CheckFailedError: If it makes other calls than were recorded.
+    """
+    sampler = _Sampler(calls, uses, places, patches=patches)
+    try:
+        with plain_kernels(model), sampler:
+            call_model(model, inputs)
+    except _DoneError:
+        pass
+    return sampler.samples
+
+
+def _num_places(call: Call, args: Sequence[Any]) -> int:
+    """Over how many places rows are drawn: positions of a convolution's output, rows of a product."""
+    if call.name in CONVOLUTIONS:
+        geometry = _geometry(args)
+        return math.prod(geometry.output_size(args[0].shape[-len(geometry.kernel) :]))
+    inputs: Tensor = args[PRODUCTS[call.name][0]]
+    return inputs.numel() // inputs.shape[-1]
+
+
+def _geometry(args: Sequence[Any]) -> Geometry:
+    """How a recorded convolution moves."""
+    kernel = list(args[1].shape[2:])
+    return Geometry(kernel, *(each_dimension(value, len(kernel)) for value in args[3:6]))

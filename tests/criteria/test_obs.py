@@ -1,0 +1,124 @@
+"""Block OBS against least squares that are solved from scratch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sapwood.calibration import collect
+from sapwood.criteria import BlockObs, ModelView, compensated, problems_of
+from sapwood.errors import CriterionError
+from sapwood.graph import build_groups, trace
+
+
+class Two(nn.Module):
+    """One layer whose outputs another one reads, behind a nonlinearity that ties them together."""
+
+    def __init__(self, kernel: int = 1) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 6, 1)
+        self.second = nn.Conv2d(6, 2, kernel, padding=kernel // 2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(torch.relu(self.first(x)))
+
+
+def view_of(model: nn.Module, pictures: Tensor) -> ModelView:
+    def loss(model: nn.Module, batch: Tensor) -> Tensor:
+        return model(batch).square().mean()
+
+    analysis = build_groups(trace(model, pictures[:1]))
+    return ModelView.of(model, analysis, collect(model, [pictures], loss, BlockObs.needs))
+
+
+@pytest.fixture
+def pictures() -> Tensor:
+    torch.manual_seed(0)
+    mixing = torch.tensor([[1.0, 0.5, 0.2], [0.0, 1.0, 0.4], [0.0, 0.0, 1.0]], dtype=torch.float64)
+    return torch.einsum("nchw,cd->ndhw", torch.randn(8, 3, 5, 5, dtype=torch.float64), mixing)
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_the_gram_matrix_is_that_of_all_patches(kernel: int, pictures: Tensor) -> None:
+    model = Two(kernel).double()
+    view = view_of(model, pictures)
+    inside = torch.relu(model.first(pictures))
+    patches = nn.functional.unfold(inside, kernel, padding=kernel // 2).transpose(1, 2).flatten(0, 1)
+    expected = patches.T @ patches / len(patches)
+    torch.testing.assert_close(view.statistic("input_gram")["second"][0], expected)
+
+
+def test_gradients_of_outputs_are_those_of_each_sample(pictures: Tensor) -> None:
+    model = Two().double()
+    expected = torch.zeros(2, dtype=torch.float64)
+    for picture in pictures:  # the mean over one sample is that sample's loss
+        outputs = model(picture[None]).detach().requires_grad_()
+        outputs.square().mean().backward()
+        assert outputs.grad is not None
+        expected += outputs.grad.square().sum(dim=(0, 2, 3)) / len(pictures)
+    found = view_of(model, pictures).statistic("output_grad_squared")["second"]
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_the_first_to_go_is_the_one_that_least_squares_can_best_do_without(kernel: int, pictures: Tensor) -> None:
+    view = view_of(Two(kernel).double(), pictures)
+    group = view.analysis.groups[0]
+    scores = BlockObs(damping=1e-9).group_scores(group, view)
+    (problem,) = problems_of("second", view.readers.of(group)["second"], group, view)
+    costs = []
+    for channel in range(6):
+        removed = torch.arange(6) == channel
+        change = compensated(problem, removed, 1e-9) - problem.weight
+        costs.append(float((problem.importance * (change * (problem.gram @ change)).sum(dim=0)).sum()))
+    assert float(scores.min()) == pytest.approx(min(costs), rel=1e-5)
+    assert int(scores.argmin()) == costs.index(min(costs))
+
+
+def test_compensated_weights_are_the_least_squares_ones(pictures: Tensor) -> None:
+    model = Two().double()
+    view = view_of(model, pictures)
+    group = view.analysis.groups[0]
+    (problem,) = problems_of("second", view.readers.of(group)["second"], group, view)
+    removed = torch.tensor([False, True, False, False, True, False])
+    found = compensated(problem, removed, 1e-12)
+    inside = torch.relu(model.first(pictures)).permute(0, 2, 3, 1).flatten(0, 2)
+    target = model.second(torch.relu(model.first(pictures))).permute(0, 2, 3, 1).flatten(0, 2)
+    expected = torch.linalg.lstsq(inside[:, ~removed], target).solution
+    torch.testing.assert_close(found[~removed], expected, rtol=1e-6, atol=1e-8)
+    assert not found[removed].any()
+
+
+def test_the_sum_of_the_lowest_scores_is_about_the_cost_of_all(pictures: Tensor) -> None:
+    view = view_of(Two().double(), pictures)
+    group = view.analysis.groups[0]
+    scores = BlockObs(damping=1e-9).group_scores(group, view)
+    (problem,) = problems_of("second", view.readers.of(group)["second"], group, view)
+    order = scores.argsort()
+    for count in (1, 2, 3):
+        removed = torch.zeros(6, dtype=torch.bool)
+        removed[order[:count]] = True
+        change = compensated(problem, removed, 1e-9) - problem.weight
+        cost = float((problem.importance * (change * (problem.gram @ change)).sum(dim=0)).sum())
+        assert float(scores[order[:count]].sum()) >= cost * (1 - 1e-6)
+
+
+def test_dead_channels_are_free(pictures: Tensor) -> None:
+    model = Two().double()
+    with torch.no_grad():
+        model.first.weight[2] = 0.0
+        model.first.bias[2] = -1.0  # the nonlinearity gives 0 for it
+    view = view_of(model, pictures)
+    scores = BlockObs().group_scores(view.analysis.groups[0], view)
+    assert int(scores.argmin()) == 2
+    exact = BlockObs(damping=1e-12).group_scores(view.analysis.groups[0], view)
+    assert float(exact[2]) == pytest.approx(0.0, abs=1e-14)
+
+
+def test_padding_that_is_not_zeros_has_no_gram_matrix(pictures: Tensor) -> None:
+    model = Two(3).double()
+    model.second = nn.Conv2d(6, 2, 3, padding=1, padding_mode="reflect", bias=False).double()
+    view = view_of(model, pictures)
+    with pytest.raises(CriterionError, match="the patches that 'second' reads are not known"):
+        BlockObs().group_scores(view.analysis.groups[0], view)

@@ -1,0 +1,117 @@
+"""Distillation on a small classifier: towards the dense network, never away from it, the same each time."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import sapwood
+from sapwood.errors import ConfigError
+from sapwood.pipeline import Pruned, recover
+from sapwood.recovery import DistillConfig, distill
+from sapwood.recovery.distillation.augment import augmented
+from sapwood.tasks import divergence
+from sapwood.types import ModelBundle, ModelSource, TaskSpec
+
+TASK = TaskSpec("classification", (12, 12), tuple("abcde"))
+QUICK = DistillConfig(steps=40, batch_size=8, lr=3e-3, evaluations=4, decay=0.8)
+
+
+@pytest.fixture(scope="module")
+def case() -> tuple[ModelBundle, Pruned, Tensor]:
+    torch.manual_seed(0)
+    dense = nn.Sequential(
+        nn.Conv2d(3, 12, 3, padding=1),
+        nn.BatchNorm2d(12),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(12, 16, 3, stride=2),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(16, 5),
+    ).eval()
+    with torch.no_grad():
+        dense[-1].weight.mul_(20.0)
+    pictures = torch.randn(48, 3, 12, 12)
+    bundle = ModelBundle(dense, pictures[:1], TASK, ModelSource("tiny:net", "test"))
+    pruned = sapwood.prune(dense, pictures[:1], target=sapwood.Target(sparsity=0.5))
+    return bundle, pruned, pictures
+
+
+def test_it_ends_nearer_to_the_dense_network(case: tuple[ModelBundle, Pruned, Tensor]) -> None:
+    bundle, pruned, pictures = case
+    before = {name: value.clone() for name, value in pruned.model.state_dict().items()}
+    found = distill(bundle.model, pruned.model, pruned.plan, pictures[:40].split(16), TASK, config=QUICK)
+    best = min(check.divergence for check in found.history)
+    assert best < 0.8 * found.history[0].divergence
+    assert found.best_step == next(check.step for check in found.history if check.divergence == best)
+    with torch.no_grad():
+        wanted = bundle.model(pictures[40:])
+        apart = [float(divergence(TASK, model(pictures[40:]), wanted, model)) for model in (pruned.model, found.model)]
+    assert apart[1] < apart[0]
+    assert all(torch.equal(value, before[name]) for name, value in pruned.model.state_dict().items())
+    assert torch.equal(found.model[1].running_mean, pruned.model[1].running_mean)
+
+
+def test_the_same_seed_gives_the_same_weights(case: tuple[ModelBundle, Pruned, Tensor]) -> None:
+    bundle, pruned, pictures = case
+    first, again = (
+        distill(bundle.model, pruned.model, pruned.plan, [pictures], TASK, config=QUICK).model.state_dict()
+        for _ in range(2)
+    )
+    assert all(torch.equal(value, again[name]) for name, value in first.items())
+
+
+def test_a_descent_that_does_harm_changes_nothing(case: tuple[ModelBundle, Pruned, Tensor]) -> None:
+    bundle, pruned, pictures = case
+    config = DistillConfig(steps=4, batch_size=8, lr=50.0, evaluations=4, decay=0.0)
+    found = distill(bundle.model, pruned.model, pruned.plan, [pictures], TASK, config=config)
+    assert found.best_step == 0
+    assert all(torch.equal(value, pruned.model.state_dict()[name]) for name, value in found.model.state_dict().items())
+
+
+def test_recover_reconstructs_first(case: tuple[ModelBundle, Pruned, Tensor]) -> None:
+    bundle, pruned, pictures = case
+    stages: list[str] = []
+    solved = recover(bundle, pruned, [pictures], "reconstruct")
+    refined = recover(bundle, pruned, [pictures], "distill", config=QUICK, progress=stages.append)
+    assert stages == ["reconstructing", "distilling"]
+    assert solved.recovery.layers == refined.recovery.layers
+    assert solved.plan is refined.plan is pruned.plan
+    assert recover(bundle, pruned, [pictures], "none") is pruned
+    with pytest.raises(ConfigError, match="recover 'magic'; expected one of none, reconstruct, distill"):
+        recover(bundle, pruned, [pictures], "magic")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("steps", 0, "steps: got 0; expected a whole number of at least 1"),
+        ("lr", math.inf, "lr: got inf; expected more than 0"),
+        ("held_out", 1.0, r"held_out: got 1.0; expected a number in \[0, 1\)"),
+        ("feature_weight", -1.0, "feature_weight: got -1.0; expected at least 0"),
+    ],
+)
+def test_bad_settings_are_refused(name: str, value: float, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        DistillConfig(**{name: value})  # type: ignore[arg-type]
+
+
+def test_one_picture_is_too_few(case: tuple[ModelBundle, Pruned, Tensor]) -> None:
+    bundle, pruned, pictures = case
+    with pytest.raises(ConfigError, match="1 pictures to distill on; expected at least 2"):
+        distill(bundle.model, pruned.model, pruned.plan, [pictures[:1]], TASK, config=QUICK)
+
+
+def test_views_without_room_are_the_picture_or_its_mirror_image() -> None:
+    pictures = torch.randn(6, 3, 8, 8)
+    views = augmented(pictures, torch.Generator().manual_seed(0), max_scale=1.0, max_shift=0.0, max_contrast=0.0)
+    kinds = set()
+    for view, picture in zip(views, pictures, strict=True):
+        same, mirrored = (float((view - one).abs().max()) for one in (picture, picture.flip(-1)))
+        assert min(same, mirrored) < 1e-4
+        kinds.add(same < mirrored)
+    assert kinds == {True, False}
