@@ -16,7 +16,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sapwood.errors import ConfigError, MeasureError
-from sapwood.pipeline import Sensitivity, SensitivityRow, Target, prune, scorer, sensitivity
+from sapwood.pipeline import (
+    Calibration,
+    Sensitivity,
+    SensitivityRow,
+    Target,
+    compensation,
+    prune,
+    scorer,
+    sensitivity,
+)
 
 sys.path.insert(0, str(Path(__file__).parent))
 from probes import PROBES, conv, picture
@@ -160,4 +169,26 @@ def test_a_measurement_that_fails_leaves_the_model_as_it_was() -> None:
     with pytest.raises(ZeroDivisionError):
         sensitivity(model, picture(), fails_the_second_time, score=scorer(model, "l2"))
     assert all(torch.equal(value, before[key]) for key, value in kept[0].state_dict().items()), "the copy, too"
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_harm_is_less_where_the_next_layer_is_solved_anew(groups: int) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 4, 3, groups=groups, bias=False)).eval()
+    inputs = torch.randn(16, 3, 8, 8)
+    wanted = model(inputs).detach()
+
+    def apart(twin: nn.Module) -> float:
+        with torch.no_grad():
+            return float(F.mse_loss(twin(inputs), wanted))
+
+    calibration = Calibration([inputs], lambda twin, batch: F.mse_loss(twin(batch), wanted + 1.0))
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    harms = []
+    for compensate in (None, compensation(model, calibration)):
+        found = sensitivity(model, inputs, apart, score=scorer(model, "l2"), fractions=(0.75,), compensate=compensate)
+        harms.append([row.losses[0] for row in found.rows if row.group == "0.weight[0]"])
+    assert len(harms[0]) == len(harms[1]) >= 1
+    assert all(after < 0.5 * plain for plain, after in zip(*harms, strict=True))
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 
 from torch import Tensor, nn
@@ -19,7 +19,8 @@ from sapwood.types import ExampleInputs
 def scorer(
     model: nn.Module, criterion: str | Criterion, calibration: Calibration | None = None
 ) -> Callable[[Analysis], list[Tensor]]:
-    """Returns what scores the channels of every group of ``model``; statistics are collected once, when first needed.
+    """Returns what scores the channels of every group of ``model``; statistics are collected once, when first needed,
+    and the scores of the groups it was asked for last are kept.
 
     Args:
         model: The dense model.
@@ -30,10 +31,18 @@ def scorer(
         ConfigError: If the criterion needs data and there is none.
     """
     made, statistics = _prepared(model, criterion, calibration)
+    last: dict[Hashable, list[Tensor]] = {}
 
     def score(analysis: Analysis) -> list[Tensor]:
-        found = score_groups(made, analysis.groups, ModelView.of(model, analysis, statistics()))
-        return [comparable(made, scores) for scores in found.scores]
+        key = tuple(
+            (group.name, group.units, tuple((member.tensor, member.dim) for member in group.members))
+            for group in analysis.groups
+        )
+        if key not in last:
+            found = score_groups(made, analysis.groups, ModelView.of(model, analysis, statistics()))
+            last.clear()
+            last[key] = [comparable(made, scores) for scores in found.scores]
+        return list(last[key])
 
     return score
 
