@@ -167,7 +167,12 @@ def test_masks_that_became_permanent_are_followed() -> None:
     pruned = sapwood.prune(model, X, target=HALF)
     nn.utils.prune.remove(pruned.model[0], "weight")  # type: ignore[index]
     sapwood.carry_optimizer_(optimizer, model, pruned)
+    weight = pruned.model[0].weight  # type: ignore[index]
+    before = weight.detach().clone()
     train_a_step(pruned.model, optimizer)
+    assert not torch.equal(weight, before)
+    for parameter in pruned.model.parameters():
+        assert optimizer.state[parameter]["momentum_buffer"].shape == parameter.shape
 
 
 def test_what_cannot_be_carried_is_named_and_leaves_the_optimizer_as_it_was() -> None:

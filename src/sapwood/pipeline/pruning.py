@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
@@ -23,6 +22,7 @@ from sapwood.pipeline.scoring import scorer
 from sapwood.pipeline.search import Planner, Solution, Verification
 from sapwood.pipeline.sensitivity import Sensitivity
 from sapwood.pipeline.targets import Calibration, Deployment, Limits, Target
+from sapwood.recovery import Recovered
 from sapwood.types import ExampleInputs
 
 Progress = Callable[[int, int], None]
@@ -48,7 +48,7 @@ class Pruned:
     unpruned: tuple[Unpruned, ...]
     allocation: Allocation | None = None
     latency: LatencyOutcome | None = None
-    recovery: Any = None
+    recovery: Recovered | None = None
 
 
 def prune(

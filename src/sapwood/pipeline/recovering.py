@@ -3,43 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 from torch import Tensor
 
 from sapwood.errors import ConfigError
 from sapwood.pipeline.pruning import Pruned
-from sapwood.recovery import DistillCheck, DistillConfig, LayerReconstruction, distill, reconstruct
+from sapwood.recovery import DistillConfig, Recovered, distill, reconstruct
 from sapwood.types import ModelBundle
 
 RecoverMethod = Literal["none", "reconstruct", "distill"]
 
 StageProgress = Callable[[str], Callable[[int, int], None] | None]
 """Given what comes next, returns what is told (done, total) of it."""
-
-
-@dataclass(frozen=True)
-class Recovered:
-    """What recovery did; its ``asdict`` is plain JSON.
-
-    Attributes:
-        method: How.
-        num_pictures: Pictures that were looked at; their labels were not.
-        seconds: How long it took.
-        layers: One entry a layer that was solved: its error before and after.
-        left_alone: Weights that could not be solved, each with its reason.
-        checks: Of distillation, the divergence from the dense network on held-out pictures as it fell.
-        best_step: When that was lowest.
-    """
-
-    method: str
-    num_pictures: int
-    seconds: float
-    layers: tuple[LayerReconstruction, ...]
-    left_alone: dict[str, str]
-    checks: tuple[DistillCheck, ...] = ()
-    best_step: int = 0
 
 
 def recover(

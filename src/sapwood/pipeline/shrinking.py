@@ -171,7 +171,7 @@ def shrink_record(
         ``schema``, ``model``, ``options``, ``before`` and ``after`` (``params``, ``macs``, ``file_bytes``), ``layers``
         (name, kind, shapes and work before and after), ``verification`` and ``unpruned``; of a latency target also
         ``latency``, the fields of :class:`sapwood.pipeline.LatencyOutcome`; ``sensitivity``, where it was measured;
-        ``recovery``, the fields of :class:`sapwood.pipeline.Recovered`, where there was any.
+        ``recovery``, the fields of :class:`sapwood.recovery.Recovered`, where there was any.
     """
     before, dense_layers = _figures(bundle.model, bundle.example_inputs)
     after, layers = _figures(result.model, bundle.example_inputs)

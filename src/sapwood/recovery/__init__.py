@@ -3,6 +3,7 @@
 from sapwood.recovery.distillation import DistillCheck, DistillConfig, Distilled, distill
 from sapwood.recovery.optimizer import carry_optimizer_
 from sapwood.recovery.reconstruction import LayerReconstruction, Reconstruction, reconstruct
+from sapwood.recovery.recovered import Recovered
 from sapwood.recovery.train import TrainResult, train
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Distilled",
     "LayerReconstruction",
     "Reconstruction",
+    "Recovered",
     "TrainResult",
     "carry_optimizer_",
     "distill",

@@ -146,7 +146,7 @@ class Check(Part):
 
 
 class Recovery(Part):
-    """The fields of :class:`sapwood.pipeline.Recovered`."""
+    """The fields of :class:`sapwood.recovery.Recovered`."""
 
     method: str
     num_pictures: Count

@@ -15,8 +15,9 @@ from sapwood.errors import ConfigError, TrainingError
 from sapwood.graph import trace
 from sapwood.models import Plan, copy_model
 from sapwood.recovery.distillation.augment import augmented
-from sapwood.recovery.distillation.features import FeatureMatch, feature_modules
+from sapwood.recovery.distillation.features import FeatureMatch
 from sapwood.recovery.ema import WeightAverage
+from sapwood.recovery.kept_outputs import KeptOutputs
 from sapwood.recovery.reconstruction.sites import find_sites
 from sapwood.tasks import divergence
 from sapwood.types import TaskSpec
@@ -155,12 +156,18 @@ class _Run:
         self._parameters = [one.requires_grad_() for one in self._model.parameters()]
         self._average = WeightAverage(self._model, decay=config.decay)
         sites, _ = find_sites(trace(copy_model(pruned).eval(), pictures[:1]))
-        modules = [site.layer if site.norm is None else site.norm.weight.rpartition(".")[0] for site in sites]
-        self._match = FeatureMatch(
-            self._dense,
-            self._model,
-            feature_modules(plan, self._model, modules, [site.weight for site in sites]),
+        dense_weights, weights = (
+            dict(one.named_parameters(remove_duplicate=False)) for one in (self._dense, self._model)
         )
+        modules = {
+            site.layer if site.norm is None else site.norm.weight.rpartition(".")[0]: KeptOutputs(
+                plan, site.weight, len(dense_weights[site.weight]), len(weights[site.weight])
+            )
+            for site in sites
+        }
+        own = dict(self._model.named_modules())
+        kept = {name: outputs for name, outputs in modules.items() if name in own}
+        self._match = FeatureMatch(self._dense, self._model, kept)
         self._references = [self._outputs(self._dense, batch) for batch in torch.split(self._held, config.batch_size)]
         self.history = [DistillCheck(0, self._measure(self._model))]
         self._best_state = {name: value.clone() for name, value in self._model.state_dict().items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sapwood.models import Plan
+from sapwood.recovery.kept_outputs import KeptOutputs
 
 
 @dataclass
@@ -24,12 +24,12 @@ class FeatureMatch:
     Attributes:
         dense: The dense network.
         pruned: The pruned one.
-        kept: For each module, the channels of its output that stay; None for all.
+        kept: For each module, which of its outputs stay.
     """
 
     dense: nn.Module
     pruned: nn.Module
-    kept: Mapping[str, Tensor | None]
+    kept: Mapping[str, KeptOutputs]
     _targets: dict[str, Tensor] = field(default_factory=dict)
     _losses: list[Tensor] = field(default_factory=list)
 
@@ -53,13 +53,9 @@ class FeatureMatch:
         return torch.stack(losses).mean() if losses else torch.zeros(())
 
     def _remember(self, name: str) -> Any:
-        rows = self.kept[name]
-
         def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
             del inputs
-            channels = _channel_dim(module)
-            whole = output.detach()
-            self._targets[name] = whole.clone() if rows is None else whole.index_select(channels, rows)
+            self._targets[name] = self.kept[name](output.detach(), _channel_dim(module))
 
         return hook
 
@@ -73,17 +69,6 @@ class FeatureMatch:
                 self._losses.append((output.clone() - target).square().mean() / spread)
 
         return hook
-
-
-def feature_modules(plan: Plan, pruned: nn.Module, modules: Sequence[str], weights: Sequence[str]) -> dict[str, Any]:
-    """What :class:`FeatureMatch` takes: for each module the channels that stay, those of a weight's dimension 0."""
-    found: dict[str, Tensor | None] = {}
-    own = dict(pruned.named_modules())
-    for module, weight in zip(modules, weights, strict=True):
-        if module in own:
-            kept = next((cut.kept for cut in plan.cuts if cut.tensor == weight and cut.dim == 0), None)
-            found[module] = None if kept is None else torch.tensor(kept, dtype=torch.int64)
-    return found
 
 
 def _channel_dim(module: nn.Module) -> int:

@@ -14,6 +14,7 @@ from sapwood.errors import CheckFailedError, ConfigError
 from sapwood.graph import output_tensors, trace
 from sapwood.models import Plan, copy_model
 from sapwood.ops import Call, Graph
+from sapwood.recovery.kept_outputs import KeptOutputs
 from sapwood.recovery.reconstruction.least_squares import Solved, Sums, solve
 from sapwood.recovery.reconstruction.sampling import Places, take
 from sapwood.recovery.reconstruction.sites import Norm, Site, find_sites
@@ -154,7 +155,13 @@ class _Work:
         self._sites, self.left_alone = find_sites(self._graph)
         self._tensors = _tensors(model)
         self._shapes = {site.weight: _shape(self._tensors[site.weight], site.groups) for site in self._sites}
-        self._targets = {site.weight: _Target(site, plan, dense, self._tensors) for site in self._sites}
+        dense_weights = dict(dense.named_parameters(remove_duplicate=False))
+        self._targets = {
+            site.weight: KeptOutputs(
+                plan, site.weight, len(dense_weights[site.weight]), len(self._tensors[site.weight])
+            )
+            for site in self._sites
+        }
 
     def run(self, progress: Callable[[int, int], None] | None) -> tuple[LayerReconstruction, ...]:
         """Solves layer by layer."""
@@ -217,8 +224,8 @@ class _Work:
             for (site, use), sample in zip(uses, samples, strict=True):
                 assert sample.branch is not None
                 target = self._targets[site.weight]
-                other = None if sample.other is None else target.rows(sample.other).float()
-                own[use.call.index] = (target.rows(sample.branch, scaled=True).float(), other)
+                other = None if sample.other is None else target.of_sum(sample.other).float()
+                own[use.call.index] = (target(sample.branch, 1).float(), other)
             found.append(own)
         return found
 
@@ -247,30 +254,6 @@ class _Work:
                     own.add(sample.patches[some], target[some])
             before += self.sizes[number]
         return sums
-
-
-class _Target:
-    """Which of a layer's outputs stay, and what they are multiplied by."""
-
-    def __init__(self, site: Site, plan: Plan, dense: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-        width = len(dict(dense.named_parameters(remove_duplicate=False))[site.weight])
-        kept = next((cut.kept for cut in plan.cuts if cut.tensor == site.weight and cut.dim == 0), None)
-        self._rows = torch.arange(width) if kept is None else torch.tensor(kept, dtype=torch.int64)
-        if len(self._rows) != len(tensors[site.weight]):
-            raise CheckFailedError(
-                f"{site.weight} has {len(tensors[site.weight])} rows and the plan keeps {len(self._rows)}; expected "
-                "the model that the plan makes"
-            )
-        scale = torch.ones(width, dtype=torch.float64)
-        for rescale in plan.rescales:
-            if rescale.tensor == site.weight:
-                scale[list(rescale.rows)] *= rescale.factor
-        self._scale = scale[self._rows]
-
-    def rows(self, values: Tensor, *, scaled: bool = False) -> Tensor:
-        """The channels that stay of the dense network's values, shape (rows, channels)."""
-        kept = values[:, self._rows]
-        return kept * self._scale if scaled else kept
 
 
 def _solve(site: Site, fit: Sums, held: Sums, tensors: Mapping[str, Tensor]) -> LayerReconstruction | None:
