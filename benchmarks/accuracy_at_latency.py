@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,16 +26,15 @@ import torch
 from torch import nn
 
 import sapwood
-from sapwood.data import open_classification, open_detection
 from sapwood.errors import SapwoodError
 from sapwood.pipeline import Calibration, Deployment, scorer, sensitivity, sensitivity_measure, with_batch
 from sapwood.runtime import RUNTIMES
 from sapwood.tasks import calibration_batches, evaluate, task_loss
-from sapwood.types import ModelBundle
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from subjects import subject, torch_pruned
+
 FRACTIONS = (0.25, 0.5, 0.7, 0.85, 0.95)
-TOLERANCE = 0.02
 
 
 class Subject:
@@ -44,24 +42,7 @@ class Subject:
 
     def __init__(self, name: str, data: Path, deployment: Deployment, num_pictures: int) -> None:
         self.deployment = deployment
-        if name == "resnet56":
-            import cifar
-
-            folder = Path(tempfile.gettempdir()) / "sapwood-cifar10"
-            cifar.unpack(data / "cifar10" / "cifar10-jpeg.zip", folder)
-            weights = data / "resnet_cifar10" / "resnet56-jpeg.pt"
-            self.bundle: ModelBundle = sapwood.load_model("cifar:resnet56", weights=weights)
-            classes = self.bundle.task.class_names
-            train, self.held_out = (
-                open_classification(folder, split=split, class_names=classes) for split in ("train", "test")
-            )
-        else:
-            cfg = data / "detectors" / f"{name}.cfg"
-            self.bundle = sapwood.load_model(str(cfg), weights=cfg.with_suffix(".weights"))
-            classes = self.bundle.task.class_names
-            train, self.held_out = (
-                open_detection(data / "coco", split=split, class_names=classes) for split in ("train", "val")
-            )
+        self.bundle, train, self.held_out = subject(name, data)
         batches = list(calibration_batches(self.bundle, train, num_pictures=num_pictures, batch_size=8))
         self.calibration = Calibration(batches, task_loss(self.bundle, "own"), train)
         self.inputs = with_batch(self.bundle.example_inputs, deployment.batch)
@@ -136,7 +117,9 @@ def methods(subject: Subject) -> dict[str, Method]:
         return found
     for kind, globally in (("magnitude", False), ("magnitude", True), ("taylor", True)):
         name = f"Torch-Pruning, {kind}{', global' if globally else ''}"
-        found[name] = lambda one, target, kind=kind, globally=globally: torch_pruned(one, target, kind, globally)  # type: ignore[misc]
+        found[name] = lambda one, target, kind=kind, globally=globally: torch_pruned(  # type: ignore[misc]
+            one.bundle, one.calibration, target, lambda model: one.ratio(model, 3.0), kind=kind, globally=globally
+        )
     return found
 
 
@@ -171,51 +154,6 @@ def knapsack_by_sensitivity(subject: Subject, target: float) -> nn.Module:
 
 CRITERION = "fisher_activation"
 """Which channels of a group go first, where the number is chosen by sensitivity."""
-
-
-def torch_pruned(subject: Subject, target: float, kind: str, globally: bool) -> nn.Module:
-    """Torch-Pruning's network of that measured latency: its ratio is bisected."""
-    low, high = 0.0, 0.95
-    best: tuple[float, nn.Module] | None = None
-    for _ in range(9):
-        ratio = (low + high) / 2.0
-        model = torch_pruned_by(subject, ratio, kind, globally)
-        found = subject.ratio(model, 3.0)
-        distance = abs(found / target - 1.0)
-        if best is None or distance < best[0]:
-            best = (distance, model)
-        if distance <= TOLERANCE:
-            break
-        low, high = (ratio, high) if found > target else (low, ratio)
-    assert best is not None
-    return best[1]
-
-
-def torch_pruned_by(subject: Subject, ratio: float, kind: str, globally: bool) -> nn.Module:
-    import torch_pruning as tp
-
-    model = sapwood.copy_model(subject.bundle.model).eval()
-    importance = tp.importance.TaylorImportance() if kind == "taylor" else tp.importance.MagnitudeImportance(p=2)
-    last = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-    kept = {module for module in last if module.bias is not None}  # the layers whose outputs are the model's
-    if hasattr(model, "layer3"):  # its tracer breaks on shortcuts that pad with zeros: the blocks' inner widths only
-        kept |= {module for name, module in model.named_modules() if name == "conv1" or name.endswith(".conv2")}
-    pruner = tp.pruner.MetaPruner(
-        model,
-        subject.bundle.example_inputs,
-        importance=importance,
-        pruning_ratio=ratio,
-        global_pruning=globally,
-        max_pruning_ratio=0.95,
-        round_to=8,
-        ignored_layers=list(kept),
-    )
-    if kind == "taylor":
-        for batch in subject.calibration.batches:
-            subject.calibration.loss(model, batch).backward()
-    pruner.step()
-    model.zero_grad()
-    return model.eval()
 
 
 def measured(subject: Subject, name: str, method: Method, target: float) -> dict[str, Any]:

@@ -1,51 +1,99 @@
 """Accuracy back without labels: what reconstruction and distillation give, beside pruning without recovery.
 
     python benchmarks/recovery.py resnet56 --macs 0.5 --num-pictures 1000
-    python benchmarks/recovery.py resnet56 --macs 0.47 --num-pictures 5000 --steps 1500
-    python benchmarks/recovery.py yolov3-tiny --macs 0.7 --num-pictures 128 --steps 600
+    python benchmarks/recovery.py resnet56 --macs 0.47 --num-pictures 5000 --steps 2000
+    python benchmarks/recovery.py yolov3-tiny --latency 0.7 --num-pictures 128 --steps 600
+    python benchmarks/recovery.py yolov3-tiny --zeros 0.8 --num-pictures 128 --steps 300
 
 Pictures come from the train folder and their labels are not looked at. Accuracy is measured on the evaluation pictures,
 or with `--held-out N` on N train pictures that nothing else sees: that is what settings are tried on.
+
+Torch-Pruning's rows are its networks of the same MACs or measured latency; they need `pip install torch-pruning`, and
+are left out without it. The highest memory of the process is printed at the end.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import sys
-import tempfile
 import time
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 import sapwood
-from sapwood.data import open_classification, open_detection
-from sapwood.pipeline import Calibration, compensation, scorer, sensitivity, sensitivity_measure
+from sapwood.errors import SapwoodError
+from sapwood.masks import MaskCase, apply_masks_
+from sapwood.pipeline import (
+    Calibration,
+    Deployment,
+    compensation,
+    recover_masked_,
+    scorer,
+    sensitivity,
+    sensitivity_measure,
+    weight_scores,
+    with_batch,
+)
 from sapwood.recovery import DistillConfig
+from sapwood.runtime import RUNTIMES
 from sapwood.tasks import calibration_batches, evaluate, task_loss
 from sapwood.types import ModelBundle
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from subjects import NAMES, subject, torch_pruned
+
 FRACTIONS = (0.25, 0.5, 0.75)
+Row = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is pruned, by how much, and what it is judged by."""
+
+    bundle: ModelBundle
+    calibration: Calibration
+    inputs: list[Any]
+    options: argparse.Namespace
+    accuracy: Callable[[nn.Module], float]
+
+    def macs(self, model: nn.Module) -> float:
+        inputs = self.bundle.example_inputs
+        return sapwood.count_macs(model, inputs).total / sapwood.count_macs(self.bundle.model, inputs).total
+
+    def latency(self, model: nn.Module, seconds: float = 6.0) -> float:
+        inputs, runtime = with_batch(self.bundle.example_inputs, DEPLOYMENT.batch), RUNTIMES[DEPLOYMENT.runtime]
+        threads = DEPLOYMENT.num_threads
+        pair = {
+            name: runtime.load(one, inputs, threads=threads)
+            for name, one in (("dense", self.bundle.model), ("pruned", model))
+        }
+        found = sapwood.measure_latency(pair, baseline="dense", rounds=300, seconds=seconds, threads=threads)
+        return found["pruned"].ratio
+
+    def size(self, model: nn.Module) -> Row:
+        """What the target is about, as it came out."""
+        if self.options.zeros:
+            return {}
+        return {"macs": self.macs(model)} | ({"latency": self.latency(model)} if self.options.latency else {})
+
+    def distill_config(self) -> DistillConfig:
+        chosen = {"lr": self.options.lr} if self.options.lr else {}
+        small = self.bundle.task.kind == "classification"
+        return DistillConfig(steps=self.options.steps, batch_size=64 if small else 8, **chosen)
+
+
+DEPLOYMENT = Deployment("onnxruntime", None, 1)
+"""Where latency is measured."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", choices=["resnet20", "resnet56", "yolov3-tiny", "yolo-fastest-1.1-xl"])
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--macs", type=float, default=0.5)
-    parser.add_argument("--num-pictures", type=int, default=1000)
-    parser.add_argument("--scored-on", type=int, help="Of these, how many for scores; 500, or 64 for detectors")
-    parser.add_argument("--steps", type=int, default=0, help="Of distillation; none if 0")
-    parser.add_argument("--lr", type=float, default=1e-4)
-    parser.add_argument("--held-out", type=int, default=0)
-    parser.add_argument("--methods", nargs="*", help="Names of methods; all if not given")
-    parser.add_argument("--out", default="recovery.json")
-    options = parser.parse_args()
+    options = parsed()
     bundle, train, judged = subject(options.model, options.data, options.held_out)
     size = 100 if bundle.task.kind == "classification" else 8
     batches = list(calibration_batches(bundle, train, num_pictures=options.num_pictures, batch_size=size))
@@ -55,94 +103,162 @@ def main() -> None:
     def accuracy(model: nn.Module) -> float:
         return evaluate(replace(bundle, model=model), judged, batch_size=size).value
 
-    print(f"{options.model}, MACs {options.macs:g}, {options.num_pictures} pictures without labels")
+    job = Job(bundle, calibration, [batch.inputs for batch in batches], options, accuracy)
+    goal = " ".join(f"{name} {getattr(options, name)}" for name in GOALS if getattr(options, name))
+    print(f"{options.model}, {goal}, {len(batches)} batches of {size} pictures without labels")
     print(f"dense: {accuracy(bundle.model):.4f} on {len(judged.samples)} pictures", flush=True)
     rows = []
-    for name, settings in METHODS.items():
+    for name, method in (MASKS if options.zeros else METHODS).items():
         if options.methods and name not in options.methods:
             continue
-        row = measured(bundle, calibration, batches, settings, options=options, accuracy=accuracy)
+        try:
+            row = method(job)
+        except (SapwoodError, ImportError) as error:
+            print(f"{name:34}{error}", flush=True)
+            continue
         rows.append({"method": name, **row})
         print(f"{name:34}" + "  ".join(f"{key} {value:.4g}" for key, value in row.items()), flush=True)
         Path(options.out).write_text(json.dumps(rows, indent=1))
+    print(f"highest memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB")
 
 
-METHODS: dict[str, dict[str, Any]] = {
-    "L2, uniform": {"criterion": "l2", "allocator": "uniform"},
-    "Taylor, one threshold": {"criterion": "taylor", "allocator": "global"},
-    "OBS, uniform": {"criterion": "obs", "allocator": "uniform"},
-    "OBS, knapsack by sensitivity": {"criterion": "obs", "allocator": "knapsack", "by_sensitivity": True},
+GOALS = ("macs", "latency", "zeros")
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", choices=NAMES)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    goal = parser.add_mutually_exclusive_group(required=True)
+    goal.add_argument("--macs", type=float)
+    goal.add_argument("--latency", type=float, help="In ONNX Runtime, one picture a call, all cores")
+    goal.add_argument("--zeros", type=float, help="Fraction of the convolutions' weights")
+    parser.add_argument("--num-pictures", type=int, default=1000)
+    parser.add_argument("--scored-on", type=int, help="Of these, how many for scores; 500, or 64 for detectors")
+    parser.add_argument("--measured-on", type=int, help="How many for sensitivity; half of those if not given")
+    parser.add_argument("--steps", type=int, default=0, help="Of distillation; none if 0")
+    parser.add_argument("--lr", type=float, help="Of distillation")
+    parser.add_argument("--held-out", type=int, default=0)
+    parser.add_argument("--methods", nargs="*", help="Names of methods; all if not given")
+    parser.add_argument("--out", default="recovery.json")
+    return parser.parse_args()
+
+
+def plainly(criterion: str, allocator: str, *, recovered: bool = True) -> Callable[[Job], Row]:
+    return lambda job: finished(job, {"criterion": criterion, "allocator": allocator}, recovered=recovered)
+
+
+def by_sensitivity(job: Job) -> Row:
+    """The knapsack by what is lost once the layers that read a group are solved anew."""
+    start = time.perf_counter()
+    calibration = job.calibration
+    few = job.options.measured_on or job.options.scored_on or (250 if job.bundle.task.kind == "classification" else 32)
+    size = len(job.inputs[0])
+    measured_on = replace(calibration, batches=calibration.batches[: max(1, few // size)])
+    measure, figure = sensitivity_measure(job.bundle, "divergence", measured_on)
+    curves = sensitivity(
+        job.bundle.model,
+        job.bundle.example_inputs,
+        measure,
+        score=scorer(job.bundle.model, "obs", calibration),
+        figure=figure,
+        fractions=FRACTIONS,
+        compensate=compensation(job.bundle.model, calibration),
+    )
+    row = {"sensitivity_s": time.perf_counter() - start}
+    return row | finished(job, {"criterion": "obs", "allocator": "knapsack", "sensitivity": curves})
+
+
+def finished(job: Job, settings: dict[str, Any], *, recovered: bool = True) -> Row:
+    """Prunes and recovers; the accuracy of each stage, and its seconds."""
+    start = time.perf_counter()
+    goal = "latency" if job.options.latency else "macs"
+    pruned = sapwood.prune(
+        job.bundle.model,
+        job.bundle.example_inputs,
+        target=sapwood.Target(**{goal: getattr(job.options, goal)}),
+        calibration=job.calibration,
+        deployment=DEPLOYMENT if goal == "latency" else None,
+        **settings,
+    )
+    row = {"prune_s": time.perf_counter() - start, **job.size(pruned.model), "pruned": job.accuracy(pruned.model)}
+    if not recovered:
+        return row
+    solved = sapwood.reconstruct(job.bundle.model, pruned.model, pruned.plan, job.inputs)
+    row |= {"reconstruct_s": solved.seconds, "reconstructed": job.accuracy(solved.model)}
+    if job.options.steps:
+        refined = sapwood.distill(
+            job.bundle.model, solved.model, pruned.plan, job.inputs, job.bundle.task, config=job.distill_config()
+        )
+        row |= {"distill_s": refined.seconds, "best_step": refined.best_step, "distilled": job.accuracy(refined.model)}
+    return row
+
+
+def torch_pruning(kind: str, globally: bool) -> Callable[[Job], Row]:
+    def run(job: Job) -> Row:
+        start = time.perf_counter()
+        target, measure = (
+            (job.options.latency, lambda model: job.latency(model, 3.0))
+            if job.options.latency
+            else (job.options.macs, job.macs)
+        )
+        model = torch_pruned(job.bundle, job.calibration, target, measure, kind=kind, globally=globally)
+        return {"prune_s": time.perf_counter() - start, **job.size(model), "pruned": job.accuracy(model)}
+
+    return run
+
+
+METHODS: dict[str, Callable[[Job], Row]] = {
+    "L2, uniform": plainly("l2", "uniform"),
+    "Taylor, one threshold": plainly("taylor", "global", recovered=False),
+    "Torch-Pruning, magnitude": torch_pruning("magnitude", False),
+    "Torch-Pruning, Taylor, global": torch_pruning("taylor", True),
+    "OBS, knapsack by sensitivity": by_sensitivity,
 }
 
 
-def subject(name: str, data: Path, held_out: int) -> tuple[ModelBundle, Any, Any]:
-    """The network, the pictures it may see, and those it is judged on."""
-    if name.startswith("resnet"):
-        import cifar
+def masked(criterion: str, budget: str, *, anew: bool) -> Callable[[Job], Row]:
+    """Zeros in the convolutions; ``anew``: which weights stay is chosen while layers are solved."""
 
-        folder = Path(tempfile.gettempdir()) / "sapwood-cifar10"
-        cifar.unpack(data / "cifar10" / "cifar10-jpeg.zip", folder)
-        weights = {"resnet20": "resnet20-12fca82f.th", "resnet56": "resnet56-jpeg.pt"}[name]
-        bundle = sapwood.load_model(f"cifar:{name}", weights=data / "resnet_cifar10" / weights)
-        classes = bundle.task.class_names
-        train, judged = (open_classification(folder, split=split, class_names=classes) for split in ("train", "test"))
-    else:
-        cfg = data / "detectors" / f"{name}.cfg"
-        bundle = sapwood.load_model(str(cfg), weights=cfg.with_suffix(".weights"))
-        classes = bundle.task.class_names
-        train, judged = (
-            open_detection(data / "coco", split=split, class_names=classes)  # type: ignore[assignment]
-            for split in ("train", "val")
+    def run(job: Job) -> Row:
+        start = time.perf_counter()
+        case = MaskCase("scored", job.options.zeros, layers=("conv",), criterion=criterion, budget=budget)
+        scores = None
+        if criterion != "magnitude":
+            scores = weight_scores(job.bundle.model, job.bundle.example_inputs, criterion, job.calibration)
+        model = sapwood.copy_model(job.bundle.model)
+        apply_masks_(model, case, scores=scores)
+        row = {"mask_s": time.perf_counter() - start, "masked": job.accuracy(model)}
+        pattern = case.unit_pattern if anew else None
+        record = recover_masked_(
+            replace(job.bundle, model=model), job.bundle.model, job.inputs, "reconstruct", pattern=pattern
         )
-    if held_out:
-        order = np.random.default_rng(7).permutation(len(train.samples)).tolist()
-        samples = [train.samples[number] for number in order]
-        judged = replace(train, samples=tuple(samples[:held_out]))
-        train = replace(train, samples=tuple(samples[held_out:]))
-    return bundle, train, judged
+        assert record is not None
+        row |= {"reconstruct_s": record.seconds, "reconstructed": job.accuracy(model)}
+        if job.options.steps:
+            model = sapwood.copy_model(job.bundle.model)
+            apply_masks_(model, case, scores=scores)
+            record = recover_masked_(
+                replace(job.bundle, model=model),
+                job.bundle.model,
+                job.inputs,
+                "distill",
+                pattern=pattern,
+                config=job.distill_config(),
+            )
+            assert record is not None
+            row |= {"both_s": record.seconds, "best_step": record.best_step, "distilled": job.accuracy(model)}
+        return row
+
+    return run
 
 
-def measured(
-    bundle: ModelBundle,
-    calibration: Calibration,
-    batches: list[Any],
-    settings: dict[str, Any],
-    *,
-    options: argparse.Namespace,
-    accuracy: Any,
-) -> dict[str, float]:
-    """Accuracy and seconds of each stage of one method."""
-    start = time.perf_counter()
-    chosen = dict(settings)
-    curves = None
-    if chosen.pop("by_sensitivity", False):
-        measure, figure = sensitivity_measure(bundle, "divergence", calibration)
-        curves = sensitivity(
-            bundle.model,
-            bundle.example_inputs,
-            measure,
-            score=scorer(bundle.model, chosen["criterion"], calibration),
-            figure=figure,
-            fractions=FRACTIONS,
-            compensate=compensation(bundle.model, calibration),
-        )
-    pruned = sapwood.prune(
-        bundle.model,
-        bundle.example_inputs,
-        target=sapwood.Target(macs=options.macs),
-        calibration=calibration,
-        sensitivity=curves,
-        **chosen,
-    )
-    row = {"choice_s": time.perf_counter() - start, "pruned": accuracy(pruned.model)}
-    inputs = [batch.inputs for batch in batches]
-    solved = sapwood.reconstruct(bundle.model, pruned.model, pruned.plan, inputs)
-    row |= {"reconstruct_s": solved.seconds, "reconstructed": accuracy(solved.model)}
-    if options.steps:
-        config = DistillConfig(steps=options.steps, lr=options.lr, batch_size=64 if len(inputs[0]) == 100 else 8)
-        refined = sapwood.distill(bundle.model, solved.model, pruned.plan, inputs, bundle.task, config=config)
-        row |= {"distill_s": refined.seconds, "best_step": refined.best_step, "distilled": accuracy(refined.model)}
-    return row
+MASKS: dict[str, Callable[[Job], Row]] = {
+    "magnitude, global": masked("magnitude", "global", anew=False),
+    "magnitude, LAMP": masked("magnitude", "lamp", anew=False),
+    "Taylor, global": masked("taylor", "global", anew=False),
+    "OBS, global": masked("obs", "global", anew=True),
+}
 
 
 if __name__ == "__main__":

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sapwood.cli.common import OnBad, open_data, progress_bar
+from sapwood.cli.common import OnBad, open_data, open_pictures, progress_bar
 from sapwood.errors import ConfigError
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from sapwood.masks import MaskCase
     from sapwood.pipeline import Calibration, Deployment, Limits, Pruned, Sensitivity, Target
+    from sapwood.recovery import DistillConfig, Recovered
     from sapwood.types import ModelBundle
 
 
@@ -35,6 +40,7 @@ class Recover(str, Enum):
     """How accuracy comes back."""
 
     none = "none"
+    batchnorm = "batchnorm"
     reconstruct = "reconstruct"
     distill = "distill"
 
@@ -76,13 +82,17 @@ RecoverOption = Annotated[
     typer.Option(
         "--recover",
         help="Give the layers that stay the work of what went, from the pictures of --data without their labels: "
-        "`reconstruct` in closed form, `distill` that and a short descent to the dense network's outputs.",
+        "`reconstruct` in closed form, `distill` that and a short descent to the dense network's outputs; `batchnorm` "
+        "only measures BatchNorm statistics anew.",
     ),
 ]
 RecoverPicturesOption = Annotated[
     int | None, typer.Option("--recover-pictures", min=1, help="Pictures for --recover; all of the split if not given.")
 ]
 RecoverStepsOption = Annotated[int, typer.Option("--recover-steps", min=1, help="Steps of --recover distill.")]
+SeedOption = Annotated[
+    int, typer.Option("--seed", help="Chooses the pictures, the places looked at, and the order of --recover.")
+]
 RuntimeOption = Annotated[
     str | None,
     typer.Option(
@@ -149,7 +159,7 @@ def make_limits(
 
 
 def make_calibration(
-    bundle: ModelBundle, data: Path | None, split: str, num_pictures: int, labels: Labels
+    bundle: ModelBundle, data: Path | None, split: str, num_pictures: int, labels: Labels, seed: int = 0
 ) -> Calibration | None:
     """Reads the pictures that criteria look at; None without ``--data``."""
     if data is None:
@@ -157,8 +167,9 @@ def make_calibration(
     from sapwood.pipeline import Calibration
     from sapwood.tasks import calibration_batches, task_loss
 
-    dataset = open_data(bundle, str(data), split, OnBad.error)
-    batches = calibration_batches(bundle, dataset, num_pictures=num_pictures)
+    opened = open_pictures if labels is Labels.own else open_data
+    dataset = opened(bundle, str(data), split, OnBad.error)
+    batches = calibration_batches(bundle, dataset, num_pictures=num_pictures, seed=seed)
     return Calibration(list(batches), task_loss(bundle, labels.value), dataset)
 
 
@@ -170,29 +181,71 @@ def recover(
     split: str,
     num_pictures: int | None,
     steps: int,
+    seed: int,
     *,
     quiet: bool,
 ) -> Pruned:
     """Recovers a pruned model on the pictures of ``--data``; the labels are not looked at."""
     if method is Recover.none or data is None:
         return pruned
-    from contextlib import ExitStack
-
     from sapwood import pipeline
-    from sapwood.recovery import DistillConfig
-    from sapwood.tasks import calibration_batches
 
-    dataset = open_data(bundle, str(data), split, OnBad.error)
-    batches = calibration_batches(bundle, dataset, num_pictures=num_pictures or len(dataset.samples))
+    inputs = recovery_inputs(bundle, data, split, num_pictures, seed)
     with ExitStack() as bars:
         return pipeline.recover(
             bundle,
             pruned,
-            [batch.inputs for batch in batches],
+            inputs,
             method.value,
-            config=DistillConfig(steps=steps),
+            config=distill_config(steps, seed),
+            seed=seed,
             progress=lambda stage: bars.enter_context(progress_bar(stage, quiet=quiet)),
         )
+
+
+def recover_masks(
+    bundle: ModelBundle,
+    dense: nn.Module,
+    case: MaskCase,
+    method: Recover,
+    data: Path,
+    split: str,
+    num_pictures: int | None,
+    steps: int,
+    seed: int,
+    *,
+    quiet: bool,
+) -> Recovered | None:
+    """Recovers a masked model in place; under criterion `obs` it is also chosen anew which weights stay."""
+    from sapwood import pipeline
+
+    with ExitStack() as bars:
+        return pipeline.recover_masked_(
+            bundle,
+            dense,
+            recovery_inputs(bundle, data, split, num_pictures, seed),
+            method.value,
+            pattern=case.unit_pattern if case.method == "scored" and case.criterion == "obs" else None,
+            config=distill_config(steps, seed),
+            seed=seed,
+            progress=lambda stage: bars.enter_context(progress_bar(stage, quiet=quiet)),
+        )
+
+
+def recovery_inputs(bundle: ModelBundle, data: Path, split: str, num_pictures: int | None, seed: int) -> list[Tensor]:
+    """The pictures that recovery looks at, in batches."""
+    from sapwood.tasks import calibration_batches
+
+    dataset = open_pictures(bundle, str(data), split, OnBad.error)
+    batches = calibration_batches(bundle, dataset, num_pictures=num_pictures or len(dataset.samples), seed=seed)
+    return [batch.inputs for batch in batches]
+
+
+def distill_config(steps: int, seed: int) -> DistillConfig:
+    """How ``--recover distill`` goes about it."""
+    from sapwood.recovery import DistillConfig
+
+    return DistillConfig(steps=steps, seed=seed)
 
 
 def measure_sensitivity(

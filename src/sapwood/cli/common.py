@@ -93,6 +93,21 @@ def open_data(bundle: ModelBundle, data: str, split: str, on_bad: OnBad) -> Dete
     )
 
 
+def open_pictures(
+    bundle: ModelBundle, data: str, split: str, on_bad: OnBad
+) -> DetectionDataset | ClassificationDataset:
+    """Opens pictures whose labels nobody will look at: a data set, or any folder of pictures."""
+    from sapwood.data import open_unlabelled, picture_files
+    from sapwood.errors import DataError
+
+    try:
+        return open_data(bundle, data, split, on_bad)
+    except DataError:
+        if not picture_files(data):
+            raise
+    return open_unlabelled(data, bundle.task.kind)
+
+
 def set_threads(threads: int | None) -> None:
     """Limits PyTorch to ``threads``, where given."""
     if threads is not None:

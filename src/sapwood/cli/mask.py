@@ -62,7 +62,9 @@ def mask(
         str,
         typer.Option(
             "--criterion",
-            help="Of scored: `magnitude`, `lamp`, `random`; with --data also `taylor`, `fisher`, `wanda`, `movement`.",
+            help="Of scored: `magnitude`, `lamp`, `random`; with --data also `obs`, `taylor`, `fisher`, `wanda`, "
+            "`movement`. With --recover, `obs` says how many weights of a layer stay; which, is chosen when its turn "
+            "comes.",
         ),
     ] = "magnitude",
     data: budgets.CalibrationDataOption = None,
@@ -76,6 +78,9 @@ def mask(
     blocks: Annotated[
         str, typer.Option("--blocks", help="Of scored: what goes together: `unstructured`, `2:4`, `4:8`, `2x1`, `1x2`.")
     ] = "unstructured",
+    recover: budgets.RecoverOption = budgets.Recover.none,
+    recover_pictures: budgets.RecoverPicturesOption = None,
+    recover_steps: budgets.RecoverStepsOption = 1000,
     permanent: Annotated[
         bool, typer.Option("--permanent", help="Save after `remove`: plain weights with zeros, no masks.")
     ] = False,
@@ -86,10 +91,14 @@ def mask(
 ) -> None:
     """Masks weights as `torch.nn.utils.prune` does; shows keys and sparsity before, with the mask, and after `remove`.
 
+    With --recover, the weights that stay take over the work of those that go.
+
     Example: `sapwood mask yolov3-tiny.cfg --weights yolov3-tiny.weights --sparsity 0.5 --scope global -o masked`
     """
+    from sapwood.errors import ConfigError
     from sapwood.masks import MaskCase, apply_masks_, masking_state, remove_masks_
     from sapwood.models import copy_model, save_model
+    from sapwood.report import recovery_table
     from sapwood.report.console import masking_table
 
     case = MaskCase(
@@ -106,7 +115,10 @@ def mask(
         budget=budget,
         blocks=blocks,
     )
+    if recover is not budgets.Recover.none and data is None:
+        raise ConfigError(f"--recover {recover.value} looks at pictures (labels are not needed); expected --data")
     bundle = load_bundle(model, weights, names)
+    dense = copy_model(bundle.model)
     before = masking_state(bundle.model)
     scores = None
     if method == "scored" and criterion != "magnitude":
@@ -115,20 +127,28 @@ def mask(
         calibration = budgets.make_calibration(bundle, data, split, num_pictures, labels)
         scores = weight_scores(bundle.model, bundle.example_inputs, criterion, calibration)
     record = apply_masks_(bundle.model, case, scores=scores)
+    recovery = None
+    if recover is not budgets.Recover.none and data is not None:
+        recovery = budgets.recover_masks(
+            bundle, dense, case, recover, data, split, recover_pictures, recover_steps, seed, quiet=as_json
+        )
     masked = masking_state(bundle.model)
     removed_model = copy_model(bundle.model)
     remove_masks_(removed_model)
     after = masking_state(removed_model)
     if permanent:
         remove_masks_(bundle.model)
+    recovered = {} if recovery is None else {"recovery": asdict(recovery)}
     if out is not None:
-        save_model(bundle, out, record={"mask": asdict(record)})
+        save_model(bundle, out, record={"mask": asdict(record), **recovered})
     if as_json:
-        states = {"before": asdict(before), "masked": asdict(masked), "after_remove": asdict(after)}
+        states = {"before": asdict(before), "masked": asdict(masked), "after_remove": asdict(after), **recovered}
         print_json({"case": asdict(case), **states, "saved": None if out is None else str(out)})
         return
     console = make_console()
     console.print(masking_table(before, masked, after))
+    if recovered:
+        console.print(recovery_table(recovered["recovery"]))
     for reason in record.skipped:
         console.print(f"not masked: {reason}", highlight=False)
     for note in record.notes:

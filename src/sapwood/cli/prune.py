@@ -32,6 +32,7 @@ def prune(
     recover: budget.RecoverOption = budget.Recover.none,
     recover_pictures: budget.RecoverPicturesOption = None,
     recover_steps: budget.RecoverStepsOption = 1000,
+    seed: budget.SeedOption = 0,
     runtime: budget.RuntimeOption = None,
     threads: budget.RuntimeThreadsOption = None,
     batch: budget.BatchOption = None,
@@ -69,7 +70,7 @@ def prune(
     bundle = load_bundle(model, weights, names)
     pipeline.check_inputs(bundle)
     whole = pipeline.matching_tensors(bundle.model, ignore or ())
-    calibration = budget.make_calibration(bundle, data, split, num_pictures, labels)
+    calibration = budget.make_calibration(bundle, data, split, num_pictures, labels, seed)
     curves = None
     if sensitivity is not None:
         curves = budget.measure_sensitivity(
@@ -100,5 +101,5 @@ def prune(
                 progress=progress,
             ),
         )
-    result = budget.recover(bundle, result, recover, data, split, recover_pictures, recover_steps, quiet=as_json)
+    result = budget.recover(bundle, result, recover, data, split, recover_pictures, recover_steps, seed, quiet=as_json)
     finish("prune", bundle, result, asked, out, layers=layers, as_json=as_json, sensitivity=curves)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sapwood.criteria.activations import readers_of
-from sapwood.criteria.criterion import CRITERIA, ChannelsOnly, Checked, finite
+from sapwood.criteria.criterion import CRITERIA, Checked, finite
 from sapwood.criteria.view import ModelView
 from sapwood.errors import CriterionError
 from sapwood.graph import ChannelGroup
@@ -26,7 +26,7 @@ TIE = 1e-9
 
 @CRITERIA.register("obs")
 @dataclass(frozen=True)
-class BlockObs(Checked, ChannelsOnly):
+class BlockObs(Checked):
     r"""Scores a channel by how much the outputs of the modules that read it change when it goes *and* their other
     weights are solved anew, each output weighted by the gradient of the loss; loss units.
 
@@ -36,6 +36,9 @@ class BlockObs(Checked, ChannelsOnly):
 
     The cheapest goes first; then H and W are updated by the Schur complement, and the costs of the others are computed
     anew. Scores never fall in that order, so that the sum of the lowest is the cost of removing them all.
+
+    A single weight of input j and output o has the score of a block of one, as long as no other goes:
+    :math:`\frac{1}{2} g_o W_{jo}^2 / H_{jj}`.
 
     Attributes:
         damping: Added to the diagonal, as a fraction of its mean.
@@ -48,6 +51,7 @@ class BlockObs(Checked, ChannelsOnly):
     name: ClassVar[str] = "obs"
     needs: ClassVar[frozenset[str]] = frozenset({"input_gram", "output_grad_squared"})
     loss_units: ClassVar[bool] = True
+    scores_weights: ClassVar[bool] = True
 
     damping: float = 1e-2
 
@@ -76,6 +80,24 @@ class BlockObs(Checked, ChannelsOnly):
             for problem in problems:
                 problem.remove(chosen)
         return finite(scores, f"{group.name}: its scores by {self.name!r}")
+
+    def weight_scores(self, name: str, view: ModelView) -> Tensor:
+        """Scores each weight of a convolution or linear module; see :class:`sapwood.criteria.Criterion`."""
+        module = name.removesuffix("weight").removesuffix(".")
+        grams = view.statistic("input_gram")
+        if name != f"{module}.weight".lstrip(".") or module not in grams:
+            raise CriterionError(f"{name}: 'obs' scores weights of convolution and linear modules that ran")
+        if view.readers.modules[module].transposed:
+            raise CriterionError(f"{name}: 'obs' scores no single weights of a transposed convolution")
+        weight = view.parameter(name).detach().double()
+        importance = 0.5 * view.statistic("output_grad_squared")[module]
+        inverses = [
+            torch.cholesky_inverse(torch.linalg.cholesky(damped(gram, self.damping))).diagonal()
+            for gram in grams[module]
+        ]
+        rows = weight.flatten(1).square() * importance[:, None]
+        parts = rows.reshape(len(inverses), -1, rows.shape[1]) / torch.stack(inverses)[:, None]
+        return finite(parts.reshape(weight.shape), f"{name}: its scores by {self.name!r}")
 
 
 @dataclass(frozen=True)

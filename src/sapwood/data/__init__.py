@@ -5,6 +5,7 @@ from sapwood.data.drawing import class_color, draw_detections
 from sapwood.data.image_folder import open_classification
 from sapwood.data.images import Placement, picture_size, read_image, to_input
 from sapwood.data.open import open_detection
+from sapwood.data.unlabelled import open_unlabelled, picture_files
 
 __all__ = [
     "Placement",
@@ -13,6 +14,8 @@ __all__ = [
     "draw_detections",
     "open_classification",
     "open_detection",
+    "open_unlabelled",
+    "picture_files",
     "picture_size",
     "read_image",
     "to_input",

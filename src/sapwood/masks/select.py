@@ -61,9 +61,13 @@ def keep_largest(scores: Tensor, count: int) -> Tensor:  # scores shape: (C,)
         raise ShapeError(
             f"scores of shape {tuple(scores.shape)} for {count} channels; expected finite ones, (C,) with C >= {count}"
         )
-    order = torch.argsort(scores, descending=True, stable=True)
-    mask = torch.zeros(len(scores), dtype=torch.bool)
-    mask[order[:count]] = True
+    if count < 1:
+        return torch.zeros(len(scores), dtype=torch.bool)
+    values = scores.detach().cpu()
+    threshold = values.kthvalue(len(values) - count + 1).values
+    mask = values > threshold
+    equal = torch.nonzero(values == threshold)[:, 0]
+    mask[equal[: count - int(mask.sum())]] = True
     return mask
 
 

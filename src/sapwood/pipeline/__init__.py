@@ -9,7 +9,7 @@ from sapwood.pipeline.layer_samples import with_batch
 from sapwood.pipeline.measuring import CompareSettings
 from sapwood.pipeline.pictures import first_pictures, read_pictures
 from sapwood.pipeline.pruning import Pruned, prune
-from sapwood.pipeline.recovering import RecoverMethod, recover
+from sapwood.pipeline.recovering import RecoverMethod, recover, recover_masked_
 from sapwood.pipeline.scoring import scorer, weight_scores
 from sapwood.pipeline.search import TOLERANCE, Verification
 from sapwood.pipeline.sensitivity import Sensitivity, SensitivityRow, compensation, sensitivity, sensitivity_measure
@@ -44,6 +44,7 @@ __all__ = [
     "prune",
     "read_pictures",
     "recover",
+    "recover_masked_",
     "scorer",
     "sensitivity",
     "sensitivity_measure",

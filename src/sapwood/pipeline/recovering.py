@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from sapwood.errors import ConfigError
+from sapwood.masks import Pattern, Slot, find_slots, remove_masks_
+from sapwood.models import Plan, copy_model
+from sapwood.models.copying import refresh_masked
 from sapwood.pipeline.pruning import Pruned
-from sapwood.recovery import DistillConfig, Recovered, distill, reconstruct
-from sapwood.types import ModelBundle
+from sapwood.recovery import DistillConfig, Recovered, Rule, distill, reconstruct, reestimate_batchnorm
+from sapwood.types import ModelBundle, TaskSpec
 
-RecoverMethod = Literal["none", "reconstruct", "distill"]
+RecoverMethod = Literal["none", "batchnorm", "reconstruct", "distill"]
 
 StageProgress = Callable[[str], Callable[[int, int], None] | None]
 """Given what comes next, returns what is told (done, total) of it."""
@@ -35,7 +39,8 @@ def recover(
         bundle: The dense model.
         pruned: What :func:`sapwood.prune` made of it.
         batches: Inputs of the network, as evaluation would give them.
-        method: ``"reconstruct"``: closed form, layer by layer (:func:`sapwood.reconstruct`). ``"distill"``: that, then
+        method: ``"batchnorm"``: statistics measured anew (:func:`sapwood.recovery.reestimate_batchnorm`).
+            ``"reconstruct"``: closed form, layer by layer (:func:`sapwood.reconstruct`). ``"distill"``: that, then
             a descent on the outputs (:func:`sapwood.recovery.distill`). ``"none"``: nothing.
         config: Of distillation.
         seed: Of the places that reconstruction looks at.
@@ -48,23 +53,110 @@ def recover(
     Raises:
         ConfigError: If there is no such method, or no picture.
     """
-    if method not in get_args(RecoverMethod):
-        raise ConfigError(f"recover {method!r}; expected one of {', '.join(get_args(RecoverMethod))}")
+    work = _Recovery(method, bundle.task, config, seed, progress)
     if method == "none":
         return pruned
-    inputs = list(batches)
+    model, found, _ = work.run(bundle.model, pruned.model, pruned.plan, list(batches), {})
+    return replace(pruned, model=model, recovery=found)
 
-    def told(stage: str) -> Any:
-        return None if progress is None else progress(stage)
 
-    solved = reconstruct(bundle.model, pruned.model, pruned.plan, inputs, seed=seed, progress=told("reconstructing"))
-    found = Recovered("reconstruct", solved.num_pictures, solved.seconds, solved.layers, dict(solved.left_alone))
-    model = solved.model
-    if method == "distill":
-        refined = distill(
-            bundle.model, model, pruned.plan, inputs, bundle.task, config=config, progress=told("distilling")
+def recover_masked_(
+    bundle: ModelBundle,
+    dense: nn.Module,
+    batches: Iterable[Tensor],
+    method: RecoverMethod,
+    *,
+    pattern: Pattern | None = None,
+    config: DistillConfig | None = None,
+    seed: int = 0,
+    progress: StageProgress | None = None,
+) -> Recovered | None:
+    """Gives the weights that a masked model keeps the work of those it does not; labels are not needed.
+
+    Args:
+        bundle: The masked model, changed in place: the weights that stay, biases and BatchNorms; with ``pattern`` also
+            which ones stay.
+        dense: The model before it was masked; not touched.
+        batches: Inputs of the network, as evaluation would give them.
+        method: See :func:`recover`.
+        pattern: Choose anew which units of a layer stay, as many as its mask has; None keeps the masks.
+        config: Of distillation.
+        seed: Of the places that reconstruction looks at.
+        progress: Asked for a callback at the start of each stage.
+
+    Raises:
+        ConfigError: If there is no such method, no picture, or no live mask.
+    """
+    work = _Recovery(method, bundle.task, config, seed, progress)
+    if method == "none":
+        return None
+    slots = [slot for slot in find_slots(bundle.model) if slot.mask is not None]
+    if not slots:
+        raise ConfigError("the model has no live mask to recover from; expected one that was masked")
+    plain = copy_model(dense)
+    remove_masks_(plain)
+    rules = {slot.name: Rule(slot.mask != 0, _fitting(pattern, slot)) for slot in slots}  # type: ignore[arg-type]
+    start = plain
+    if method == "batchnorm":
+        start = copy_model(bundle.model)
+        remove_masks_(start)
+    model, found, masks = work.run(plain, start, Plan(), list(batches), rules)
+    values = model.state_dict()
+    with torch.no_grad():
+        for slot in find_slots(bundle.model):
+            slot.tensor.copy_(values[slot.name])
+            if slot.mask is not None:
+                slot.mask.copy_(masks[slot.name])
+        for name, buffer in bundle.model.named_buffers():
+            if name in values:
+                buffer.copy_(values[name])
+    refresh_masked(bundle.model)
+    return found
+
+
+def _fitting(pattern: Pattern | None, slot: Slot) -> Pattern | None:
+    """The pattern, for parameters that it fits."""
+    return None if pattern is None or pattern.refusal(tuple(slot.tensor.shape)) is not None else pattern
+
+
+@dataclass(frozen=True)
+class _Recovery:
+    """What was asked for."""
+
+    method: RecoverMethod
+    task: TaskSpec
+    config: DistillConfig | None
+    seed: int
+    progress: StageProgress | None
+
+    def __post_init__(self) -> None:
+        if self.method not in get_args(RecoverMethod):
+            raise ConfigError(f"recover {self.method!r}; expected one of {', '.join(get_args(RecoverMethod))}")
+
+    def run(
+        self, dense: nn.Module, pruned: nn.Module, plan: Plan, inputs: list[Tensor], rules: Mapping[str, Rule]
+    ) -> tuple[nn.Module, Recovered, Mapping[str, Tensor]]:
+        """Does what the method says: the model, what happened, and the masks of the rules."""
+        if self.method == "batchnorm":
+            measured = reestimate_batchnorm(pruned, inputs, progress=self._told("measuring BatchNorms"))
+            found = Recovered("batchnorm", sum(map(len, inputs)), measured.seconds, (), {}, norms=measured.norms)
+            return measured.model, found, {name: rule.mask for name, rule in rules.items()}
+        solved = reconstruct(
+            dense, pruned, plan, inputs, rules=rules, seed=self.seed, progress=self._told("reconstructing")
         )
-        model = refined.model
+        found = Recovered("reconstruct", solved.num_pictures, solved.seconds, solved.layers, dict(solved.left_alone))
+        if self.method != "distill":
+            return solved.model, found, solved.masks
+        refined = distill(
+            dense,
+            solved.model,
+            plan,
+            inputs,
+            self.task,
+            masks=solved.masks,
+            config=self.config,
+            progress=self._told("distilling"),
+        )
         found = replace(
             found,
             method="distill",
@@ -72,4 +164,7 @@ def recover(
             checks=refined.history,
             best_step=refined.best_step,
         )
-    return replace(pruned, model=model, recovery=found)
+        return refined.model, found, solved.masks
+
+    def _told(self, stage: str) -> Callable[[int, int], None] | None:
+        return None if self.progress is None else self.progress(stage)

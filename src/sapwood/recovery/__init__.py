@@ -1,8 +1,9 @@
 """Accuracy back after pruning, and training that gives it in the first place."""
 
+from sapwood.recovery.batchnorm import Reestimated, reestimate_batchnorm
 from sapwood.recovery.distillation import DistillCheck, DistillConfig, Distilled, distill
 from sapwood.recovery.optimizer import carry_optimizer_
-from sapwood.recovery.reconstruction import LayerReconstruction, Reconstruction, reconstruct
+from sapwood.recovery.reconstruction import LayerReconstruction, Reconstruction, Rule, reconstruct
 from sapwood.recovery.recovered import Recovered
 from sapwood.recovery.train import TrainResult, train
 
@@ -13,9 +14,12 @@ __all__ = [
     "LayerReconstruction",
     "Reconstruction",
     "Recovered",
+    "Reestimated",
+    "Rule",
     "TrainResult",
     "carry_optimizer_",
     "distill",
     "reconstruct",
+    "reestimate_batchnorm",
     "train",
 ]

@@ -20,6 +20,7 @@ class Recovered:
         left_alone: Weights that could not be solved, each with its reason.
         checks: Of distillation, the divergence from the dense network on held-out pictures as it fell.
         best_step: When that was lowest.
+        norms: BatchNorms whose statistics were measured anew.
     """
 
     method: str
@@ -29,3 +30,4 @@ class Recovered:
     left_alone: dict[str, str]
     checks: tuple[DistillCheck, ...] = ()
     best_step: int = 0
+    norms: tuple[str, ...] = ()

@@ -154,6 +154,7 @@ class Recovery(Part):
     layers: tuple[LayerErrors, ...]
     left_alone: dict[str, str]
     checks: tuple[Check, ...] = ()
+    norms: tuple[str, ...] = ()
 
 
 class Pruning(Part):

@@ -26,6 +26,8 @@ def recovery_table(recovery: Record) -> Table:
     """
     title = f"recovery: {recovery['num_pictures']} pictures without labels, {recovery['seconds']:.0f} s"
     caption = "error of each layer's outputs on held-out pictures, as a fraction of their variance"
+    if recovery.get("norms"):
+        caption = f"statistics of {len(recovery['norms'])} BatchNorms measured anew; no weight changed"
     checks = recovery["checks"]
     if checks:
         best = min(check["divergence"] for check in checks)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,6 +99,7 @@ def distill(
     batches: Iterable[Tensor],
     task: TaskSpec,
     *,
+    masks: Mapping[str, Tensor] | None = None,
     config: DistillConfig | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Distilled:
@@ -115,6 +116,7 @@ def distill(
         plan: Which channels stay.
         batches: Input tensors, shape (B, C, H, W); gone through once, then kept.
         task: What the outputs are.
+        masks: By the name of a weight of ``pruned``: True where it may move; elements that are zero elsewhere stay so.
         config: How.
         progress: Called with (done, total) steps.
 
@@ -128,7 +130,7 @@ def distill(
     if len(pictures) < 2:
         raise ConfigError(f"{len(pictures)} pictures to distill on; expected at least 2")
     with torch.random.fork_rng(devices=[]):
-        run = _Run(dense, pruned, plan, pictures, task=task, config=config)
+        run = _Run(dense, pruned, plan, pictures, task=task, masks=masks or {}, config=config)
         run.descend(progress)
     return Distilled(run.best(), tuple(run.history), run.best_step, len(pictures), time.perf_counter() - start)
 
@@ -144,6 +146,7 @@ class _Run:
         pictures: Tensor,
         *,
         task: TaskSpec,
+        masks: Mapping[str, Tensor],
         config: DistillConfig,
     ) -> None:
         self._config, self._task = config, task
@@ -154,6 +157,8 @@ class _Run:
         held = min(len(pictures) - 1, max(1, round(config.held_out * len(pictures))))
         self._held, self._pictures = pictures[order[:held]], pictures[order[held:]]
         self._parameters = [one.requires_grad_() for one in self._model.parameters()]
+        own_parameters = dict(self._model.named_parameters(remove_duplicate=False))
+        self._masked = [(own_parameters[name], mask) for name, mask in masks.items()]
         self._average = WeightAverage(self._model, decay=config.decay)
         sites, _ = find_sites(trace(copy_model(pruned).eval(), pictures[:1]))
         dense_weights, weights = (
@@ -187,6 +192,9 @@ class _Run:
                 raise TrainingError(f"the loss is {float(loss.detach())} at step {step}; expected a number. Lower lr")
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
+            for parameter, mask in self._masked:
+                if parameter.grad is not None:
+                    parameter.grad.mul_(mask)
             torch.nn.utils.clip_grad_norm_(self._parameters, 1.0)
             optimizer.step()
             self._average.update(self._model)

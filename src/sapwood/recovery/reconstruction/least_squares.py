@@ -114,12 +114,12 @@ def solve(
     """
     found: list[tuple[float, float | None, bool]] = [(held.error(weight, bias), None, False)]
     if intercept and fit.count:
-        found.append((held.error(weight, _intercept(fit, weight)), None, True))
-    system = _System(fit, weight, intercept) if fit.count else None
+        found.append((held.error(weight, intercept_of(fit, weight)), None, True))
+    system = System(fit, weight, intercept) if fit.count else None
     for damping in dampings if system is not None else ():
         tried = system.solve(damping)  # type: ignore[union-attr]
         if tried is not None:
-            new_bias = _intercept(fit, tried) if intercept else bias
+            new_bias = intercept_of(fit, tried) if intercept else bias
             found.append((held.error(tried, new_bias), damping, intercept))
     error, chosen, moves = min(found, key=lambda one: one[0])
     spread = max(held.spread(), torch.finfo(torch.float64).tiny)
@@ -127,15 +127,21 @@ def solve(
     new_weight = weight
     if chosen is not None:
         del system
-        again = _System(everything, weight, intercept).solve(chosen)
+        again = System(everything, weight, intercept).solve(chosen)
         if again is not None:
             new_weight = again
-    new_bias = _intercept(everything, new_weight) if moves else bias
+    new_bias = intercept_of(everything, new_weight) if moves else bias
     return Solved(new_weight, new_bias, chosen, found[0][0] / spread, error / spread)
 
 
-class _System:
-    """The normal equations of the change of the weights."""
+class System:
+    """The normal equations of the change of the weights.
+
+    Args:
+        sums: Of the rows.
+        weight: The weights that are there.
+        intercept: Whether the bias moves with them.
+    """
 
     def __init__(self, sums: Sums, weight: Tensor, intercept: bool) -> None:
         self._weight = weight
@@ -146,6 +152,13 @@ class _System:
         self._right = xy - self._xx @ weight
         diagonal = self._xx.diagonal(dim1=1, dim2=2)
         self._scale = diagonal.clamp(min=0.0).mean(dim=1)  # (g,)
+
+    def damped(self, damping: float) -> tuple[Tensor, Tensor]:
+        """The matrix (g, n, n) and the right-hand side (g, n, o) of the weights under a ridge."""
+        ridge = torch.where(self._scale > 0, damping * self._scale, 1.0)
+        damped = self._xx.clone()
+        damped.diagonal(dim1=1, dim2=2).add_(ridge[:, None])
+        return damped, self._right + damped @ self._weight
 
     def solve(self, damping: float) -> Tensor | None:
         """The weights under a ridge; None where the system is singular in spite of it."""
@@ -159,6 +172,6 @@ class _System:
         return weight if bool(weight.isfinite().all()) else None
 
 
-def _intercept(sums: Sums, weight: Tensor) -> Tensor:
+def intercept_of(sums: Sums, weight: Tensor) -> Tensor:
     """The bias that makes the mean of the outputs that of the targets."""
     return (sums.y - (sums.x[:, None] @ weight)[:, 0]) / sums.count

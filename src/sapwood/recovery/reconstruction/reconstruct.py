@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from sapwood.models import Plan, copy_model
 from sapwood.ops import Call, Graph
 from sapwood.recovery.kept_outputs import KeptOutputs
 from sapwood.recovery.reconstruction.least_squares import Solved, Sums, solve
+from sapwood.recovery.reconstruction.masked import Rule, solve_by_rule
 from sapwood.recovery.reconstruction.sampling import Places, take
 from sapwood.recovery.reconstruction.sites import Norm, Site, find_sites
 from sapwood.recovery.reconstruction.waves import waves
@@ -72,6 +73,7 @@ class Reconstruction:
         left_alone: Weights that could not be solved, each with its reason.
         num_pictures: Pictures that were looked at.
         seconds: How long it took.
+        masks: By the name of a weight that a rule was given for, what may differ from zero.
     """
 
     model: nn.Module
@@ -79,6 +81,7 @@ class Reconstruction:
     left_alone: Mapping[str, str]
     num_pictures: int
     seconds: float
+    masks: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def reconstruct(
@@ -87,6 +90,7 @@ def reconstruct(
     plan: Plan,
     batches: Iterable[ExampleInputs],
     *,
+    rules: Mapping[str, Rule] | None = None,
     num_patches: int = NUM_PATCHES,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -102,6 +106,9 @@ def reconstruct(
     shortcut), what that value lost is part of :math:`Y`. The ridge is chosen layer by layer on held-out pictures, where
     no layer may become worse.
 
+    With ``rules``, single weights go in the same pass: those of the layers before are zero when a layer's turn comes,
+    and what stays of it takes over the work of what goes. ``pruned`` has all of its weights then; the result has zeros.
+
     Memory: beside the networks and the pictures, 1 GiB of the dense network's outputs, and two float64 matrices of the
     size of the largest layer's unknowns squared (1 GiB where several small layers are summed at once), six while it is
     solved: 1.0 GB for a 3x3 convolution of 512 channels.
@@ -111,12 +118,13 @@ def reconstruct(
         pruned: What ``plan`` makes of it; not touched.
         plan: Which channels stay.
         batches: Inputs, as the model takes them; gone through once, then kept.
+        rules: By the name of a weight of ``pruned``: which of its elements may differ from zero.
         num_patches: Places (pixels of a feature map, tokens) of each layer that are looked at, in all.
         seed: Of the draw of these places.
         progress: Called with (done, total) layers.
 
     Raises:
-        ConfigError: If there is no batch, or ``num_patches`` is out of range.
+        ConfigError: If there is no batch, ``num_patches`` is out of range, or a rule does not fit the model.
         CheckFailedError: If the pruned network makes other calls than the dense one.
 
     Source: He, Zhang, Sun, "Channel Pruning for Accelerating Very Deep Neural Networks", ICCV 2017, for one layer.
@@ -127,11 +135,13 @@ def reconstruct(
         raise ConfigError("no batch to reconstruct on; expected at least one")
     if num_patches < 1:
         raise ConfigError(f"num_patches: got {num_patches}; expected at least 1")
-    work = _Work(copy_model(dense).eval(), copy_model(pruned).eval(), plan, kept, num_patches=num_patches, seed=seed)
+    model = copy_model(pruned).eval()
+    checked = _checked_rules(rules or {}, model)
+    work = _Work(copy_model(dense).eval(), model, plan, kept, rules=checked, num_patches=num_patches, seed=seed)
     rows = work.run(progress)
     work.model.train(pruned.training)
     seconds = time.perf_counter() - start
-    return Reconstruction(work.model, rows, work.left_alone, sum(work.sizes), seconds)
+    return Reconstruction(work.model, rows, work.left_alone, sum(work.sizes), seconds, work.masks)
 
 
 class _Work:
@@ -144,16 +154,23 @@ class _Work:
         plan: Plan,
         batches: Sequence[ExampleInputs],
         *,
+        rules: Mapping[str, Rule],
         num_patches: int,
         seed: int,
     ) -> None:
         self._dense, self.model, self._batches, self._seed = dense, model, batches, seed
+        self._rules = rules
+        self.masks = {name: rule.mask for name, rule in rules.items()}
         self.sizes = [len(output_tensors(batch)[0]) for batch in batches]
         self._per_picture = max(1, -(-num_patches // sum(self.sizes)))
         self._graph, self._dense_graph = trace(model, batches[0]), trace(dense, batches[0])
         _check_same_calls(self._dense_graph, self._graph)
         self._sites, self.left_alone = find_sites(self._graph)
         self._tensors = _tensors(model)
+        solvable = {site.weight for site in self._sites}
+        for name, rule in rules.items():
+            if name not in solvable:
+                self._tensors[name].mul_(rule.mask)
         self._shapes = {site.weight: _shape(self._tensors[site.weight], site.groups) for site in self._sites}
         dense_weights = dict(dense.named_parameters(remove_duplicate=False))
         self._targets = {
@@ -172,9 +189,12 @@ class _Work:
             for wave in chunk:
                 sums = self._collect(wave, wanted)
                 for site in wave:
-                    row = _solve(site, *sums[site.weight], self._tensors)
+                    rule = self._rules.get(site.weight)
+                    row, mask = _solve(site, *sums[site.weight], self._tensors, rule)
                     if row is not None:
                         rows.append(row)
+                    if mask is not None:
+                        self.masks[site.weight] = mask
                 done += len(wave)
                 if progress is not None:
                     progress(done, len(self._sites))
@@ -256,16 +276,22 @@ class _Work:
         return sums
 
 
-def _solve(site: Site, fit: Sums, held: Sums, tensors: Mapping[str, Tensor]) -> LayerReconstruction | None:
-    """Solves one layer and writes its weights; None where it is as it was."""
+def _solve(
+    site: Site, fit: Sums, held: Sums, tensors: Mapping[str, Tensor], rule: Rule | None
+) -> tuple[LayerReconstruction | None, Tensor | None]:
+    """Solves one layer and writes its weights: what became of it, None where it is as it was; and its mask."""
     layer = _Layer(site, tensors)
     weight, bias = layer.folded()
-    solved: Solved = solve(fit, held, weight, bias, intercept=layer.has_intercept)
-    if solved.before < SAME:
-        return None
-    if solved.after < solved.before:
+    mask = None
+    if rule is None:
+        solved: Solved = solve(fit, held, weight, bias, intercept=layer.has_intercept)
+        if solved.before < SAME:
+            return None, None
+    else:
+        solved, mask = solve_by_rule(fit, held, weight, bias, rule, intercept=layer.has_intercept)
+    if rule is not None or solved.after < solved.before:
         layer.write(solved.weight, solved.bias)
-    return LayerReconstruction(
+    row = LayerReconstruction(
         layer=site.layer,
         error_before=solved.before,
         error_after=solved.after,
@@ -273,6 +299,7 @@ def _solve(site: Site, fit: Sums, held: Sums, tensors: Mapping[str, Tensor]) -> 
         num_rows=fit.count + held.count,
         num_unknowns=weight.shape[1],
     )
+    return row, mask
 
 
 class _Layer:
@@ -332,6 +359,19 @@ class _Layer:
         beta = self._tensors[norm.bias]
         beta += (wanted - shift - scale * bias).to(beta.dtype)
         return rows / scale[:, None]
+
+
+def _checked_rules(rules: Mapping[str, Rule], model: nn.Module) -> Mapping[str, Rule]:
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    for name, rule in rules.items():
+        if name not in parameters:
+            raise ConfigError(f"rules: {name!r} is no parameter of the model")
+        if rule.mask.shape != parameters[name].shape or rule.mask.dtype != torch.bool:
+            raise ConfigError(
+                f"rules: the mask of {name} is {rule.mask.dtype}, {tuple(rule.mask.shape)}; expected torch.bool, "
+                f"{tuple(parameters[name].shape)}"
+            )
+    return rules
 
 
 def _shape(weight: Tensor, groups: int) -> tuple[int, int, int]:

@@ -1,0 +1,52 @@
+"""Opens a folder of pictures that nobody has labelled, for what looks at pictures only."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from sapwood.data.checks import PICTURE_SUFFIXES, image_ids
+from sapwood.data.images import read_image
+from sapwood.errors import DataError
+from sapwood.types import ClassificationDataset, ClassificationSample, DetectionDataset, DetectionSample, TaskKind
+
+NO_LABEL = -1
+"""The class of a picture of which nothing is known."""
+
+
+def picture_files(path: str | Path) -> list[Path]:
+    """The picture files in a folder and the folders below, sorted; none if it is no folder."""
+    root = Path(path)
+    if not root.is_dir():
+        return []
+    return sorted(file for file in root.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES and file.is_file())
+
+
+def open_unlabelled(path: str | Path, kind: TaskKind) -> DetectionDataset | ClassificationDataset:
+    """Opens all pictures in a folder and the folders below.
+
+    Args:
+        path: The folder.
+        kind: What the pictures are for: samples without boxes for detection, of class :data:`NO_LABEL` for
+            classification.
+
+    Raises:
+        DataError: If there is no such folder, or no picture in it.
+    """
+    root = Path(path)
+    files = picture_files(root)
+    if not files:
+        reason = "holds no pictures" if root.is_dir() else "is a file" if root.exists() else "no such folder"
+        raise DataError(f"{root}: {reason}; expected a folder of pictures")
+    ids = image_ids([file.relative_to(root) for file in files])
+    loads = [(image_id, partial(read_image, file)) for image_id, file in zip(ids, files, strict=True)]
+    name = f"{root.name} (no labels)"
+    if kind == "classification":
+        return ClassificationDataset(name, tuple(ClassificationSample(one, NO_LABEL, load) for one, load in loads), ())
+    boxes, labels = np.zeros((0, 4), dtype=np.float32), np.zeros(0, dtype=np.int64)
+    difficult = np.zeros(0, dtype=np.bool_)
+    return DetectionDataset(
+        name, tuple(DetectionSample(one, boxes, labels, difficult, load) for one, load in loads), ()
+    )
