@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 import sapwood
 from sapwood.errors import ConfigError
 from sapwood.pipeline import Pruned, recover
 from sapwood.recovery import DistillConfig, distill
+from sapwood.recovery.distillation import augment
 from sapwood.recovery.distillation.augment import augmented
 from sapwood.tasks import divergence
 from sapwood.types import ModelBundle, ModelSource, TaskSpec
@@ -82,7 +85,7 @@ def test_recover_reconstructs_first(case: tuple[ModelBundle, Pruned, Tensor]) ->
     assert solved.recovery.layers == refined.recovery.layers
     assert solved.plan is refined.plan is pruned.plan
     assert recover(bundle, pruned, [pictures], "none") is pruned
-    with pytest.raises(ConfigError, match="recover 'magic'; expected one of none, reconstruct, distill"):
+    with pytest.raises(ConfigError, match="recover 'magic'; expected one of none, batchnorm, reconstruct, distill"):
         recover(bundle, pruned, [pictures], "magic")  # type: ignore[arg-type]
 
 
@@ -106,12 +109,58 @@ def test_one_picture_is_too_few(case: tuple[ModelBundle, Pruned, Tensor]) -> Non
         distill(bundle.model, pruned.model, pruned.plan, [pictures[:1]], TASK, config=QUICK)
 
 
-def test_views_without_room_are_the_picture_or_its_mirror_image() -> None:
-    pictures = torch.randn(6, 3, 8, 8)
-    views = augmented(pictures, torch.Generator().manual_seed(0), max_scale=1.0, max_shift=0.0, max_contrast=0.0)
-    kinds = set()
+def test_views_of_small_pictures_are_moved_by_whole_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(augment, "MIXED", 0.0)
+    pictures = torch.randn(24, 3, 16, 16)
+    views = augmented(pictures, torch.Generator().manual_seed(0))
+    seen = set()
     for view, picture in zip(views, pictures, strict=True):
-        same, mirrored = (float((view - one).abs().max()) for one in (picture, picture.flip(-1)))
-        assert min(same, mirrored) < 1e-4
-        kinds.add(same < mirrored)
-    assert kinds == {True, False}
+        padded = F.pad(picture, (2, 2, 2, 2))
+        found = []
+        for top, left, mirrored in itertools.product(range(5), range(5), (False, True)):
+            moved = padded[:, top : top + 16, left : left + 16]
+            moved = moved.flip(2) if mirrored else moved
+            factor = float((view * moved).sum() / moved.square().sum())
+            if float((view - factor * moved).abs().max()) < 1e-4:
+                assert 0.8 <= factor <= 1.2
+                found.append((top, left, mirrored))
+        assert len(found) == 1
+        seen.update(found)
+    assert len(seen) > 12
+
+
+def test_views_of_large_pictures_keep_their_size_and_move() -> None:
+    pictures = torch.rand(8, 3, 96, 80) + 1.0
+    views = augmented(pictures, torch.Generator().manual_seed(1))
+    assert views.shape == pictures.shape
+    assert ((views - pictures).abs().amax(dim=(1, 2, 3)) > 0.1).all()
+    assert float(views.min()) >= 0.0
+    assert float(views.max()) <= 2.0 * 1.2
+
+
+def test_a_rectangle_of_the_next_picture_is_cut_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(augment, "CONTRAST", 0.0)
+    monkeypatch.setattr(augment, "SHIFT", 0.0)
+    monkeypatch.setattr(augment, "MIXED", 1.0)
+    pictures = torch.arange(4.0)[:, None, None, None].expand(4, 1, 16, 16)
+    views = augmented(pictures, torch.Generator().manual_seed(0))
+    for number, view in enumerate(views):
+        other = (number - 1) % 4
+        assert set(view.unique().tolist()) == {float(number), float(other)}
+        share = float((view == other).float().mean())
+        assert 0.25**2 * 0.9 <= share <= 0.75**2 * 1.1
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_both_precisions_descend(case: tuple[ModelBundle, Pruned, Tensor], precision: str) -> None:
+    bundle, pruned, pictures = case
+    config = DistillConfig(steps=40, batch_size=8, lr=1e-3, decay=0.9, precision=precision)  # type: ignore[arg-type]
+    found = distill(bundle.model, pruned.model, pruned.plan, [pictures], TASK, config=config)
+    assert min(check.divergence for check in found.history) < 0.9 * found.history[0].divergence
+    assert all(one.dtype == torch.float32 for one in found.model.parameters())
+    assert all(one.is_contiguous() for one in found.model.parameters())
+
+
+def test_unknown_precision_is_refused() -> None:
+    with pytest.raises(ConfigError, match="precision: got 'half'; expected one of auto, float32, bfloat16"):
+        DistillConfig(precision="half")  # type: ignore[arg-type]

@@ -170,7 +170,9 @@ def test_masked_model_keeps_its_masks_alive(method: str, blocks: str) -> None:
         pattern=parse_pattern(blocks),
         config=DistillConfig(steps=4, batch_size=8),
     )
-    assert record is not None and record.method == method and record.num_pictures == 96
+    assert record is not None
+    assert record.method == method
+    assert record.num_pictures == 96
     slots = [slot for slot in find_slots(masked) if slot.mask is not None]
     assert {slot.name: int(slot.mask.sum()) for slot in slots} == before  # type: ignore[union-attr]
     assert _apart(masked, model, batches[0]) < apart

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
+from scipy.interpolate import PchipInterpolator
 from torch import Tensor, nn
 
 from sapwood.allocation import held_groups
@@ -30,6 +31,13 @@ Compensate: TypeAlias = "Callable[[Analysis, int, np.ndarray], Mapping[str, Tens
 
 FRACTIONS = (0.125, 0.25, 0.5, 0.75)
 """Fractions kept at which each group is tried."""
+
+
+RUINED = 0.98
+"""The fraction of the worst harm that counts as all of it; the logarithm of nothing left is not finite."""
+
+POINTS = 33
+"""Fractions at which a smooth curve is written down, beside the trials' own."""
 
 
 @dataclass(frozen=True)
@@ -60,25 +68,40 @@ class Sensitivity:
         figure: What was measured (``"loss"``, ``"mAP@0.5"``).
         dense: The figure of the untouched model.
         rows: One a group, in the order of the model.
+        worst: The harm when all groups have the smallest width of their trials at once; None where that is not known.
     """
 
     figure: str
     dense: float
     rows: tuple[SensitivityRow, ...]
+    worst: float | None = None
 
     def curves(self) -> dict[GroupKey, Curve]:
-        """What an allocator takes as the value of each group: loss over the fraction kept, never falling with less.
+        r"""What an allocator takes as the value of each group: loss over the fraction kept, never falling with less.
 
-        Trials that happen to help count as no harm; between trials the loss is a straight line.
+        Trials that happen to help count as no harm. A harm h cannot grow beyond that of a ruined network: harms of
+        several groups do not add up, but what each leaves multiplies. So, with H the worst harm, what adds up is
+
+        .. math:: -H \log(1 - h / H)
+
+        which is h as long as h is small. Between trials it is a smooth curve that keeps falling; without any channel,
+        it is that of :data:`RUINED` of H. Where H is not known harms are taken as they are, with straight lines.
         """
         found: dict[GroupKey, Curve] = {}
         for row in self.rows:
-            fractions = [0.0, *(kept / row.num_channels for kept in row.kept), 1.0]
+            fractions = np.array([0.0, *(kept / row.num_channels for kept in row.kept), 1.0])
             losses = np.array([*row.losses, 0.0])
             slope = (losses[0] - losses[1]) / (fractions[2] - fractions[1]) if len(row.losses) else 0.0
             losses = np.concatenate([[losses[0] + max(0.0, slope) * fractions[1]], losses])
+            if self.worst is not None:
+                losses[0] = max(losses[0], self.worst)
             rising = np.maximum.accumulate(np.maximum(losses, 0.0)[::-1])[::-1]
-            found[row.group, row.first] = (fractions, rising.tolist())
+            if self.worst is not None and self.worst > 0.0:
+                rising = -self.worst * np.log1p(-np.minimum(rising / self.worst, RUINED))
+                fine = np.union1d(fractions, np.linspace(0.0, 1.0, POINTS))
+                fractions, rising = fine, PchipInterpolator(fractions, rising)(fine)
+                rising = np.maximum.accumulate(np.maximum(rising, 0.0)[::-1])[::-1]
+            found[row.group, row.first] = (fractions.tolist(), rising.tolist())
         return found
 
 
@@ -130,6 +153,7 @@ def sensitivity(
         raise MeasureError(f"{figure} of the untouched model is {dense}; expected a finite number")
     sign = -1.0 if more_is_better else 1.0
     trials = _trials(analysis, fractions, held)
+    numbered = list(enumerate(analysis.groups))
     rows: dict[int, list[tuple[int, float]]] = {number: [] for number, _ in trials}
     for done, (number, kept) in enumerate(trials, start=1):
         counts = [group.num_channels for group in analysis.groups]
@@ -141,13 +165,17 @@ def sensitivity(
         rows[number].append((kept, harm if np.isfinite(harm) else float(np.finfo(np.float32).max)))
         if progress is not None:
             progress(done, len(trials))
+    counts = [min(dict(rows[number])) if number in rows else group.num_channels for number, group in numbered]
+    with _silenced(twin, analysis, lowest_units([group.units for _, group in numbered], scores, counts), {}):
+        worst = sign * (float(measure(twin)) - dense)
+    worst = max([worst if np.isfinite(worst) else 0.0, *(loss for pairs in rows.values() for _, loss in pairs)])
     found = []
     for number, pairs in rows.items():
         group = analysis.groups[number]
         widths, losses = zip(*pairs, strict=True)
         name, first = group_key(group)
         found.append(SensitivityRow(name, group.num_channels, widths, losses, first))
-    return Sensitivity(figure, dense, tuple(found))
+    return Sensitivity(figure, dense, tuple(found), worst)
 
 
 def compensation(model: nn.Module, calibration: Calibration) -> Compensate:

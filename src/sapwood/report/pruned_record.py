@@ -128,6 +128,7 @@ class Losses(Part):
     figure: str
     dense: FiniteFloat
     rows: tuple[GroupLosses, ...]
+    worst: FiniteFloat | None = None
 
 
 class LayerErrors(Part):

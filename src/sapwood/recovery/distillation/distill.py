@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from sapwood.errors import ConfigError, TrainingError
 from sapwood.graph import trace
@@ -21,6 +23,8 @@ from sapwood.recovery.kept_outputs import KeptOutputs
 from sapwood.recovery.reconstruction.sites import find_sites
 from sapwood.tasks import divergence
 from sapwood.types import TaskSpec
+
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class DistillConfig:
         patience: Ends after so many looks without a better network.
         decay: Of the moving average of the weights, which is what is kept.
         seed: Of the order of the pictures and of their views.
+        precision: ``"float32"``, ``"bfloat16"`` (autocast; weights and looks stay float32), or ``"auto"``: bfloat16
+            where the processor multiplies it natively.
     """
 
     steps: int = 1000
@@ -50,12 +56,15 @@ class DistillConfig:
     patience: int = 10
     decay: float = 0.99
     seed: int = 0
+    precision: Precision = "auto"
 
     def __post_init__(self) -> None:
         for name, least in (("steps", 1), ("batch_size", 1), ("evaluations", 1), ("patience", 1)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ConfigError(f"{name}: got {value!r}; expected a whole number of at least {least}")
+        if self.precision not in get_args(Precision):
+            raise ConfigError(f"precision: got {self.precision!r}; expected one of {', '.join(get_args(Precision))}")
         if not 0.0 < self.lr < math.inf:
             raise ConfigError(f"lr: got {self.lr}; expected more than 0")
         if not 0.0 <= self.feature_weight < math.inf:
@@ -150,8 +159,11 @@ class _Run:
         config: DistillConfig,
     ) -> None:
         self._config, self._task = config, task
-        self._training = pruned.training
-        self._dense, self._model = copy_model(dense).eval(), copy_model(pruned).eval()
+        self._given = pruned
+        self._half = config.precision == "bfloat16" or (config.precision == "auto" and has_bfloat16())
+        self._dense, self._model = (
+            copy_model(one).eval().to(memory_format=torch.channels_last) for one in (dense, pruned)
+        )
         self._generator = torch.Generator().manual_seed(config.seed)
         order = torch.randperm(len(pictures), generator=self._generator)
         held = min(len(pictures) - 1, max(1, round(config.held_out * len(pictures))))
@@ -205,8 +217,9 @@ class _Run:
 
     def best(self) -> nn.Module:
         """The model with the best weights."""
-        self._model.load_state_dict(self._best_state)
-        return copy_model(self._model).train(self._training)
+        model = copy_model(self._given)
+        model.load_state_dict(self._best_state)
+        return model
 
     def _batches(self, count: int) -> Any:
         size = min(self._config.batch_size, len(self._pictures))
@@ -216,16 +229,18 @@ class _Run:
                 order += torch.randperm(len(self._pictures), generator=self._generator).tolist()
             chosen, order = order[:size], order[size:]
             batch = self._pictures[chosen]
-            yield augmented(batch, self._generator) if self._config.augment else batch
+            batch = augmented(batch, self._generator) if self._config.augment else batch
+            yield batch.contiguous(memory_format=torch.channels_last)
 
     def _loss(self, batch: Tensor, scale: float) -> Tensor:
-        if not self._config.feature_weight:
-            reference = self._outputs(self._dense, batch)
-            return divergence(self._task, self._model(batch), reference, self._model) / scale
-        with self._match.watching():
+        with ExitStack() as stack:
+            if self._config.feature_weight:
+                stack.enter_context(self._match.watching())
+            if self._half:
+                stack.enter_context(torch.autocast("cpu", torch.bfloat16))
             reference = self._outputs(self._dense, batch)
             outputs = self._model(batch)
-        apart = divergence(self._task, outputs, reference, self._model) / scale
+        apart = divergence(self._task, _float32(outputs), _float32(reference), self._model) / scale
         return apart + self._config.feature_weight * self._match.take()
 
     def _outputs(self, model: nn.Module, batch: Tensor) -> Any:
@@ -253,6 +268,16 @@ class _Run:
         self.history.append(DistillCheck(step, found))
         lowest = min(range(len(self.history)), key=lambda number: self.history[number].divergence)
         return len(self.history) - 1 - lowest >= self._config.patience
+
+
+def has_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 natively; without that it is slower than float32."""
+    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
+
+
+def _float32(outputs: Any) -> Any:
+    return tree_map_only(Tensor, lambda one: one.float() if one.is_floating_point() else one, outputs)
 
 
 def _rate(step: int, steps: int) -> float:

@@ -62,11 +62,11 @@ class FeatureMatch:
     def _compare(self, name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
             del inputs
-            target = self._targets[name]
+            target = self._targets[name].float()
             dims = [dim for dim in range(target.dim()) if dim != _channel_dim(module) % target.dim()]
             spread = (target - target.mean(dim=dims, keepdim=True)).square().mean()
             if float(spread) > 0.0:
-                self._losses.append((output.clone() - target).square().mean() / spread)
+                self._losses.append((output.clone().float() - target).square().mean() / spread)
 
         return hook
 

@@ -14,7 +14,7 @@ from sapwood.recovery.reconstruction.least_squares import Solved, Sums, System, 
 ITERATIONS = 60
 """Of the search for the weights that stay, at most."""
 
-PENALTY = 0.1
+PENALTY = 0.03
 """Of the first iterations, in a system whose diagonal is 1."""
 
 GROWTH = 1.3
@@ -25,14 +25,14 @@ HOLD = 3
 SETTLED = 1e-4
 """The search ends when less than this fraction of the weights that stay changes."""
 
-CHOOSING = 1e-2
+CHOOSING = 1e-1
 """Ridge while weights are chosen, as a fraction of the mean square of an input."""
 
-DAMPINGS = (1e-1, 1e-2, 1e-3, 1e-4)
+DAMPINGS = (1.0, 1e-1, 1e-2, 1e-3)
 """Ridges that are tried for the weights that stay."""
 
-DESCENTS = 200
-"""Of conjugate gradients, at most."""
+DESCENTS = 100
+"""Of conjugate gradients, at most; where an output keeps so many weights that factors cost more."""
 
 CLOSE = 1e-8
 """Conjugate gradients end when every output's residual has fallen to this fraction."""
@@ -79,18 +79,15 @@ def solve_by_rule(
     if rule.pattern is not None:
         num_kept = int(rule.pattern.unit_scores(rule.mask.double()).gt(0).sum())
         mask = choose(*system.damped(CHOOSING), weight, pattern=rule.pattern, num_kept=num_kept, shape=shape)
-    found: list[tuple[float, float]] = []
-    tried = weight
-    for damping in DAMPINGS:
-        tried = solve_masked(*system.damped(damping), tried, mask)
-        found.append((held.error(tried, intercept_of(fit, tried) if intercept else bias), damping))
-    _, damping = min(found)
-    del system
+    fitted = [solve_masked(gram, right, weight, mask) for gram, right in map(system.damped, DAMPINGS)]
+    errors = [held.error(one, intercept_of(fit, one) if intercept else bias) for one in fitted]
+    error, damping, start = min(zip(errors, DAMPINGS, fitted, strict=True), key=lambda found: found[0])
+    del system, fitted
     everything = fit.joined(held)
-    solved = solve_masked(*System(everything, weight, intercept).damped(damping), tried, mask)
+    solved = solve_masked(*System(everything, weight, intercept).damped(damping), start, mask)
     new_bias = intercept_of(everything, solved) if intercept else bias
     chosen = as_rows(mask).reshape(shape)
-    return Solved(solved, new_bias, damping, before / spread, min(found)[0] / spread), chosen
+    return Solved(solved, new_bias, damping, before / spread, error / spread), chosen
 
 
 def choose(
@@ -125,8 +122,8 @@ def choose(
         Boža, Fast and Effective Weight Update for Pruned Large Language Models, 2024, arXiv:2401.02938.
     """
     root = gram.diagonal(dim1=1, dim2=2).sqrt()[:, :, None]  # (g, n, 1)
-    system = gram / root / root.transpose(1, 2)
-    wanted, dense = right / root, weight * root
+    system = (gram / root / root.transpose(1, 2)).float()
+    wanted, dense = (right / root).float(), (weight * root).float()
     mask = _projected(dense, pattern, num_kept, shape)
     sparse, dual = dense * mask, torch.zeros_like(dense)
     penalty, factor = PENALTY, None
@@ -156,14 +153,28 @@ def solve_masked(
 ) -> Tensor:  # shape: (g, n, o)
     """Solves ``gram @ W = right`` on the weights that stay, all others zero, each output by itself.
 
-    Conjugate gradients of all outputs at once, with the diagonal as preconditioner.
-
     Args:
         gram: Positive definite.
         right: Right-hand sides.
-        weight: Where to start.
+        weight: Where to start, where it is solved step by step.
         mask: True = may differ from zero.
     """
+    kept = mask.sum(dim=1).double()
+    unknowns, outputs = right.shape[1:]
+    if float(kept.pow(3).sum()) / 3.0 > 2.0 * DESCENTS * len(gram) * outputs * unknowns**2:
+        return _descended(gram, right, weight, mask)
+    found = torch.zeros_like(right)
+    for group in range(len(gram)):
+        for output in range(outputs):
+            own = mask[group, :, output].nonzero()[:, 0]
+            if len(own):
+                factor = torch.linalg.cholesky(gram[group][own[:, None], own])
+                found[group, own, output] = torch.cholesky_solve(right[group, own, output, None], factor)[:, 0]
+    return found
+
+
+def _descended(gram: Tensor, right: Tensor, weight: Tensor, mask: Tensor) -> Tensor:
+    """The same by conjugate gradients of all outputs at once, with the diagonal as preconditioner."""
     inverse = mask / gram.diagonal(dim1=1, dim2=2)[:, :, None]
     solution = weight * mask
     residual = (right - gram @ solution) * mask
