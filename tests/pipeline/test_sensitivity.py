@@ -26,6 +26,7 @@ from sapwood.pipeline import (
     scorer,
     sensitivity,
 )
+from sapwood.pipeline.sensitivity import RUINED
 
 sys.path.insert(0, str(Path(__file__).parent))
 from probes import PROBES, conv, picture
@@ -105,6 +106,32 @@ def test_curves_never_fall_with_less() -> None:
     assert losses == [7.0, 3.0, 0.5, 0.5, 0.0]
 
 
+def test_harms_multiply_where_the_worst_is_known() -> None:
+    """Small harms are as measured; half of the worst counts as log 2 of it; no channel at all is nearly ruin."""
+    row = SensitivityRow("a", 8, (2, 4, 6), (5.0, 1e-3, 1e-6))
+    ((fractions, losses),) = Sensitivity("loss", 1.0, (row,), worst=10.0).curves().values()
+    at = dict(zip(fractions, losses, strict=True))
+    assert at[0.0] == pytest.approx(-10.0 * math.log(1.0 - RUINED))
+    assert at[0.25] == pytest.approx(10.0 * math.log(2.0))
+    assert at[0.5] == pytest.approx(1e-3, rel=1e-3)
+    assert at[1.0] == 0.0
+    assert (np.diff(losses) <= 0).all()
+    assert at[0.375] < (at[0.25] + at[0.5]) / 2.0, "a convex harm is not taken for a straight line"
+
+
+def test_worst_is_measured_with_all_groups_narrow() -> None:
+    model, inputs = network(), picture()
+    narrowest = []
+
+    def zeros(net: nn.Module) -> float:
+        narrowest.append(sum(int((one == 0).sum()) for one in net.parameters()))
+        return float(narrowest[-1])
+
+    found = sensitivity(model, inputs, zeros, score=scorer(model, "l2"), fractions=FRACTIONS)
+    assert found.worst == max(narrowest) - narrowest[0] == narrowest[-1] - narrowest[0]
+    assert found.worst > max(loss for row in found.rows for loss in row.losses)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_any_curve_is_monotone_and_ends_at_no_harm(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -151,10 +178,11 @@ def test_a_figure_that_is_no_number() -> None:
 
 def test_a_trial_that_breaks_the_model_is_the_worst_there_is() -> None:
     model = network()
-    calls = iter([1.0, math.inf, math.nan, 1.5, 2.0])
+    calls = iter([1.0, math.inf, math.nan, 1.5, 2.0, math.nan])
     found = sensitivity(model, picture(), lambda _: next(calls), score=scorer(model, "l2"), fractions=FRACTIONS)
     worst = float(np.finfo(np.float32).max)
     assert [row.losses for row in found.rows] == [(worst, worst), (0.5, 1.0)]
+    assert found.worst == worst
 
 
 def test_a_measurement_that_fails_leaves_the_model_as_it_was() -> None:
