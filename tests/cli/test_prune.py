@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from sapwood.masks import find_slots
 from sapwood.models import load_model
 from sapwood.models.darknet import DarknetNetwork, parse_cfg, read_weights
 
@@ -252,6 +254,43 @@ def test_recovery_without_labels(  # noqa: PLR0917
         torch.testing.assert_close(one, other)
     assert run("prune", cfg, *given, "--recover", how, "--recover-steps", 4) == 0
     assert "pictures without labels" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("how", ["batchnorm", "reconstruct"])
+def test_recovery_from_a_folder_of_pictures(  # noqa: PLR0917
+    how: str, run: Run, cfg: Path, data: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    """No annotation anywhere near; criteria that need none take it, too."""
+    folder = tmp_path / "snapshots"
+    folder.mkdir()
+    for picture in (data / "images" / "train").iterdir():
+        shutil.copy(picture, folder)
+    given = ("prune", cfg, "--macs", 0.6, "--criterion", "taylor", "--data", folder, "--recover", how, "--json")
+    assert run(*given, "--labels", "own") == 0
+    record = printed(capsys)
+    assert record["recovery"]["method"] == how
+    assert record["recovery"]["num_pictures"] == 4
+    assert bool(record["recovery"]["norms"]) == (how == "batchnorm")
+    assert run(*given, "--labels", "data") == 2
+    assert "no data set recognised" in capsys.readouterr().err
+
+
+def test_masked_weights_take_over(run: Run, cfg: Path, data: Path, tmp_path: Path, capsys: Capture) -> None:
+    given = ("mask", cfg, "--method", "scored", "--sparsity", 0.6, "--budget", "lamp", "--data", data)
+    how = ("--criterion", "obs", "--labels", "own", "--recover", "distill", "--recover-steps", 3)
+    assert run(*given, *how, "-o", tmp_path / "masked", "--json") == 0
+    record = printed(capsys)
+    assert record["recovery"]["method"] == "distill"
+    assert record["masked"]["sparsity"] == record["after_remove"]["sparsity"]
+    masked = load_model(str(tmp_path / "masked")).model
+    slots = [slot for slot in find_slots(masked) if slot.mask is not None]
+    assert len(slots) == 3
+    kept, total = sum(float(slot.mask.sum()) for slot in slots), sum(slot.mask.numel() for slot in slots)  # type: ignore[union-attr]
+    assert kept / total == pytest.approx(0.4, abs=1.0 / total)
+    assert run(*given, *how) == 0
+    assert "pictures without labels" in capsys.readouterr().out
+    assert run("mask", cfg, "--recover", "reconstruct") == 2
+    assert "looks at pictures (labels are not needed); expected --data" in capsys.readouterr().err
 
 
 def test_bounds_and_equal_layers(run: Run, cfg: Path, capsys: Capture) -> None:

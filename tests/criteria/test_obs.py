@@ -122,3 +122,27 @@ def test_padding_that_is_not_zeros_has_no_gram_matrix(pictures: Tensor) -> None:
     view = view_of(model, pictures)
     with pytest.raises(CriterionError, match="the patches that 'second' reads are not known"):
         BlockObs().group_scores(view.analysis.groups[0], view)
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_score_of_a_weight_is_what_its_absence_costs(kernel: int, pictures: Tensor) -> None:
+    """Zeroed, with the others of its output solved anew: half the gradient's square times the error that stays."""
+    model = Two(kernel).double()
+    view = view_of(model, pictures)
+    found = BlockObs(damping=1e-10).weight_scores("second.weight", view)
+    gram = view.statistic("input_gram")["second"][0]
+    importance = view.statistic("output_grad_squared")["second"]
+    rows = model.second.weight.detach().flatten(1)
+    for output, unknown in ((0, 0), (1, len(gram) - 1)):
+        others = [number for number in range(len(gram)) if number != unknown]
+        weight = rows[output]
+        anew = torch.zeros_like(weight)
+        anew[others] = torch.linalg.solve(gram[others][:, others], (gram @ weight)[others])
+        error = (anew - weight) @ gram @ (anew - weight)
+        expected = 0.5 * importance[output] * error
+        torch.testing.assert_close(found.flatten(1)[output, unknown], expected, rtol=1e-5, atol=0.0)
+
+
+def test_weights_of_what_is_no_convolution_have_no_score(pictures: Tensor) -> None:
+    with pytest.raises(CriterionError, match="'obs' scores weights of convolution and linear modules that ran"):
+        BlockObs().weight_scores("first.bias", view_of(Two().double(), pictures))
