@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,9 @@ from torch import Tensor, nn
 
 from sapwood.recovery.kept_outputs import KeptOutputs
 
+PLACES = 256
+"""Places of a map that are compared, about."""
+
 
 @dataclass
 class FeatureMatch:
@@ -19,7 +23,8 @@ class FeatureMatch:
 
     .. math:: \frac{1}{L} \sum_l \frac{\lVert s_l - t_l \rVert^2}{\lVert t_l - \bar t_l \rVert^2}
 
-    with :math:`t_l` the dense network's output, the channels that stay.
+    with :math:`t_l` the dense network's output, the channels that stay. Of a map with more than :data:`PLACES` places,
+    those on a grid are compared, another one each time.
 
     Attributes:
         dense: The dense network.
@@ -30,6 +35,7 @@ class FeatureMatch:
     dense: nn.Module
     pruned: nn.Module
     kept: Mapping[str, KeptOutputs]
+    _turn: int = 0
     _targets: dict[str, Tensor] = field(default_factory=dict)
     _losses: list[Tensor] = field(default_factory=list)
 
@@ -49,24 +55,33 @@ class FeatureMatch:
     def take(self) -> Tensor:
         """The error of the runs since it was last taken."""
         losses, self._losses = self._losses, []
+        self._turn += 1
         self._targets.clear()
         return torch.stack(losses).mean() if losses else torch.zeros(())
+
+    def _places(self, values: Tensor) -> Tensor:
+        """The values that are compared: a view."""
+        if values.dim() != 4 or values.shape[2] * values.shape[3] <= PLACES:
+            return values
+        step = math.ceil(math.sqrt(values.shape[2] * values.shape[3] / PLACES))
+        down, right = divmod(self._turn % step**2, step)
+        return values[:, :, down::step, right::step]
 
     def _remember(self, name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
             del inputs
-            self._targets[name] = self.kept[name](output.detach(), _channel_dim(module))
+            self._targets[name] = self.kept[name](self._places(output.detach()), _channel_dim(module)).float()
 
         return hook
 
     def _compare(self, name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
             del inputs
-            target = self._targets[name].float()
+            target = self._targets[name]
             dims = [dim for dim in range(target.dim()) if dim != _channel_dim(module) % target.dim()]
             spread = (target - target.mean(dim=dims, keepdim=True)).square().mean()
             if float(spread) > 0.0:
-                self._losses.append((output.clone().float() - target).square().mean() / spread)
+                self._losses.append((self._places(output).clone().float() - target).square().mean() / spread)
 
         return hook
 
