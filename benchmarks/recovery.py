@@ -114,10 +114,10 @@ def main() -> None:
         try:
             row = method(job)
         except (SapwoodError, ImportError) as error:
-            print(f"{name:34}{error}", flush=True)
+            print(f"{name:36}{error}", flush=True)
             continue
         rows.append({"method": name, **row})
-        print(f"{name:34}" + "  ".join(f"{key} {value:.4g}" for key, value in row.items()), flush=True)
+        print(f"{name:36}" + "  ".join(f"{key} {value:.4g}" for key, value in row.items()), flush=True)
         Path(options.out).write_text(json.dumps(rows, indent=1))
     print(f"highest memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB")
 
@@ -184,7 +184,7 @@ def finished(job: Job, settings: dict[str, Any], *, recovered: bool = True) -> R
     row = {"prune_s": time.perf_counter() - start, **job.size(pruned.model), "pruned": job.accuracy(pruned.model)}
     if not recovered:
         return row
-    solved = sapwood.reconstruct(job.bundle.model, pruned.model, pruned.plan, job.inputs)
+    solved = sapwood.reconstruct(job.bundle.model, pruned.model, pruned.plan, job.inputs, mirror=True)
     row |= {"reconstruct_s": solved.seconds, "reconstructed": job.accuracy(solved.model)}
     if job.options.steps:
         refined = sapwood.distill(
@@ -255,9 +255,9 @@ def masked(criterion: str, budget: str, *, anew: bool) -> Callable[[Job], Row]:
 
 MASKS: dict[str, Callable[[Job], Row]] = {
     "magnitude, global": masked("magnitude", "global", anew=False),
-    "magnitude, LAMP": masked("magnitude", "lamp", anew=False),
     "Taylor, global": masked("taylor", "global", anew=False),
-    "OBS, global": masked("obs", "global", anew=True),
+    "magnitude, LAMP": masked("magnitude", "lamp", anew=False),
+    "LAMP's numbers, weights chosen anew": masked("magnitude", "lamp", anew=True),
 }
 
 

@@ -277,7 +277,7 @@ def test_recovery_from_a_folder_of_pictures(  # noqa: PLR0917
 
 def test_masked_weights_take_over(run: Run, cfg: Path, data: Path, tmp_path: Path, capsys: Capture) -> None:
     given = ("mask", cfg, "--method", "scored", "--sparsity", 0.6, "--budget", "lamp", "--data", data)
-    how = ("--criterion", "obs", "--labels", "own", "--recover", "distill", "--recover-steps", 3)
+    how = ("--criterion", "obs", "--labels", "own", "--reselect", "--recover", "distill", "--recover-steps", 3)
     assert run(*given, *how, "-o", tmp_path / "masked", "--json") == 0
     record = printed(capsys)
     assert record["recovery"]["method"] == "distill"
@@ -291,6 +291,8 @@ def test_masked_weights_take_over(run: Run, cfg: Path, data: Path, tmp_path: Pat
     assert "pictures without labels" in capsys.readouterr().out
     assert run("mask", cfg, "--recover", "reconstruct") == 2
     assert "looks at pictures (labels are not needed); expected --data" in capsys.readouterr().err
+    assert run(*given, "--reselect", "--recover", "batchnorm") == 2
+    assert "expected --method scored and --recover reconstruct" in capsys.readouterr().err
 
 
 def test_bounds_and_equal_layers(run: Run, cfg: Path, capsys: Capture) -> None:

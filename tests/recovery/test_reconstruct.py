@@ -218,3 +218,32 @@ def test_rows_that_are_noise_leave_the_weights() -> None:
     found = solve(fit, held, weight, bias, intercept=False, dampings=(1e-6, 1e-3))
     assert found.damping is None
     assert torch.equal(found.weight, weight)
+
+
+def test_mirror_images_count_and_are_held_out_with_their_pictures() -> None:
+    """Mirrored, a batch gives what the batch and its mirror image give together, but for which rows are held out."""
+    dense, inputs = _case("residual")
+    pruned = sapwood.prune(dense, inputs[:1], target=sapwood.Target(sparsity=0.5))
+    plain = reconstruct(dense, pruned.model, pruned.plan, [inputs])
+    both = reconstruct(dense, pruned.model, pruned.plan, [inputs], mirror=True, num_patches=2 * 32768)
+    assert both.num_pictures == plain.num_pictures == len(inputs)
+    for one, other in zip(plain.layers, both.layers, strict=True):
+        assert other.num_rows == 2 * one.num_rows
+    unseen = torch.randn(64, 3, 8, 8)
+    assert _error(both.model, dense, unseen) < 1.05 * _error(plain.model, dense, unseen)
+    symmetric = inputs + inputs.flip(
+        3
+    )  # its mirror image is itself: the same rows twice, on the same side of the split
+    once, twice = (
+        reconstruct(dense, pruned.model, pruned.plan, [symmetric], mirror=mirror, num_patches=10**9)
+        for mirror in (False, True)
+    )
+    assert [one.damping for one in once.layers] == [one.damping for one in twice.layers]
+    for one, other in zip(once.layers, twice.layers, strict=True):
+        assert other.error_after == pytest.approx(one.error_after, rel=1e-4)
+
+
+def test_only_pictures_have_mirror_images() -> None:
+    dense, inputs = _case("tokens")
+    with pytest.raises(ConfigError, match=r"expected tensors of shape \(B, C, H, W\)"):
+        reconstruct(dense, dense, Plan(), [inputs], mirror=True)

@@ -15,7 +15,7 @@ from sapwood.errors import ConfigError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from sapwood.masks import MaskCase
+    from sapwood.masks import Pattern
     from sapwood.pipeline import Calibration, Deployment, Limits, Pruned, Sensitivity, Target
     from sapwood.recovery import DistillConfig, Recovered
     from sapwood.types import ModelBundle
@@ -206,7 +206,7 @@ def recover(
 def recover_masks(
     bundle: ModelBundle,
     dense: nn.Module,
-    case: MaskCase,
+    pattern: Pattern | None,
     method: Recover,
     data: Path,
     split: str,
@@ -216,7 +216,7 @@ def recover_masks(
     *,
     quiet: bool,
 ) -> Recovered | None:
-    """Recovers a masked model in place; under criterion `obs` it is also chosen anew which weights stay."""
+    """Recovers a masked model in place; with ``pattern`` it is also chosen anew which weights stay."""
     from sapwood import pipeline
 
     with ExitStack() as bars:
@@ -225,7 +225,7 @@ def recover_masks(
             dense,
             recovery_inputs(bundle, data, split, num_pictures, seed),
             method.value,
-            pattern=case.unit_pattern if case.method == "scored" and case.criterion == "obs" else None,
+            pattern=pattern,
             config=distill_config(steps, seed),
             seed=seed,
             progress=lambda stage: bars.enter_context(progress_bar(stage, quiet=quiet)),

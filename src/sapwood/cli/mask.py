@@ -63,8 +63,7 @@ def mask(
         typer.Option(
             "--criterion",
             help="Of scored: `magnitude`, `lamp`, `random`; with --data also `obs`, `taylor`, `fisher`, `wanda`, "
-            "`movement`. With --recover, `obs` says how many weights of a layer stay; which, is chosen when its turn "
-            "comes.",
+            "`movement`.",
         ),
     ] = "magnitude",
     data: budgets.CalibrationDataOption = None,
@@ -81,6 +80,14 @@ def mask(
     recover: budgets.RecoverOption = budgets.Recover.none,
     recover_pictures: budgets.RecoverPicturesOption = None,
     recover_steps: budgets.RecoverStepsOption = 1000,
+    reselect: Annotated[
+        bool,
+        typer.Option(
+            "--reselect",
+            help="With --recover: the masks only say how many weights each layer keeps; which ones, is chosen together "
+            "with what they become.",
+        ),
+    ] = False,
     permanent: Annotated[
         bool, typer.Option("--permanent", help="Save after `remove`: plain weights with zeros, no masks.")
     ] = False,
@@ -117,6 +124,10 @@ def mask(
     )
     if recover is not budgets.Recover.none and data is None:
         raise ConfigError(f"--recover {recover.value} looks at pictures (labels are not needed); expected --data")
+    if reselect and (recover not in {budgets.Recover.reconstruct, budgets.Recover.distill} or method != "scored"):
+        raise ConfigError(
+            "--reselect chooses while layers are solved; expected --method scored and --recover reconstruct"
+        )
     bundle = load_bundle(model, weights, names)
     dense = copy_model(bundle.model)
     before = masking_state(bundle.model)
@@ -130,7 +141,16 @@ def mask(
     recovery = None
     if recover is not budgets.Recover.none and data is not None:
         recovery = budgets.recover_masks(
-            bundle, dense, case, recover, data, split, recover_pictures, recover_steps, seed, quiet=as_json
+            bundle,
+            dense,
+            case.unit_pattern if reselect else None,
+            recover,
+            data,
+            split,
+            recover_pictures,
+            recover_steps,
+            seed,
+            quiet=as_json,
         )
     masked = masking_state(bundle.model)
     removed_model = copy_model(bundle.model)

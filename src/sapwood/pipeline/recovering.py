@@ -142,7 +142,14 @@ class _Recovery:
             found = Recovered("batchnorm", sum(map(len, inputs)), measured.seconds, (), {}, norms=measured.norms)
             return measured.model, found, {name: rule.mask for name, rule in rules.items()}
         solved = reconstruct(
-            dense, pruned, plan, inputs, rules=rules, seed=self.seed, progress=self._told("reconstructing")
+            dense,
+            pruned,
+            plan,
+            inputs,
+            rules=rules,
+            mirror=all(batch.dim() == 4 for batch in inputs),
+            seed=self.seed,
+            progress=self._told("reconstructing"),
         )
         found = Recovered("reconstruct", solved.num_pictures, solved.seconds, solved.layers, dict(solved.left_alone))
         if self.method != "distill":

@@ -91,6 +91,7 @@ def reconstruct(
     batches: Iterable[ExampleInputs],
     *,
     rules: Mapping[str, Rule] | None = None,
+    mirror: bool = False,
     num_patches: int = NUM_PATCHES,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -119,12 +120,14 @@ def reconstruct(
         plan: Which channels stay.
         batches: Inputs, as the model takes them; gone through once, then kept.
         rules: By the name of a weight of ``pruned``: which of its elements may differ from zero.
+        mirror: Look at every picture's mirror image, too: of few pictures, deep layers see few places.
         num_patches: Places (pixels of a feature map, tokens) of each layer that are looked at, in all.
         seed: Of the draw of these places.
         progress: Called with (done, total) layers.
 
     Raises:
-        ConfigError: If there is no batch, ``num_patches`` is out of range, or a rule does not fit the model.
+        ConfigError: If there is no batch, ``num_patches`` is out of range, a rule does not fit the model, or what is to
+            be mirrored are no pictures.
         CheckFailedError: If the pruned network makes other calls than the dense one.
 
     Source: He, Zhang, Sun, "Channel Pruning for Accelerating Very Deep Neural Networks", ICCV 2017, for one layer.
@@ -137,11 +140,17 @@ def reconstruct(
         raise ConfigError(f"num_patches: got {num_patches}; expected at least 1")
     model = copy_model(pruned).eval()
     checked = _checked_rules(rules or {}, model)
-    work = _Work(copy_model(dense).eval(), model, plan, kept, rules=checked, num_patches=num_patches, seed=seed)
+    sizes = [len(output_tensors(batch)[0]) for batch in kept]
+    offsets = [sum(sizes[:number]) for number in range(len(sizes))]
+    if mirror:
+        kept, offsets = [*kept, *map(_mirrored, kept)], [*offsets, *offsets]
+    work = _Work(
+        copy_model(dense).eval(), model, plan, kept, offsets=offsets, rules=checked, num_patches=num_patches, seed=seed
+    )
     rows = work.run(progress)
     work.model.train(pruned.training)
     seconds = time.perf_counter() - start
-    return Reconstruction(work.model, rows, work.left_alone, sum(work.sizes), seconds, work.masks)
+    return Reconstruction(work.model, rows, work.left_alone, sum(sizes), seconds, work.masks)
 
 
 class _Work:
@@ -154,11 +163,13 @@ class _Work:
         plan: Plan,
         batches: Sequence[ExampleInputs],
         *,
+        offsets: Sequence[int],
         rules: Mapping[str, Rule],
         num_patches: int,
         seed: int,
     ) -> None:
         self._dense, self.model, self._batches, self._seed = dense, model, batches, seed
+        self._offsets = offsets
         self._rules = rules
         self.masks = {name: rule.mask for name, rule in rules.items()}
         self.sizes = [len(output_tensors(batch)[0]) for batch in batches]
@@ -257,8 +268,7 @@ class _Work:
         shapes = self._shapes
         sums = {site.weight: (Sums.zeros(*shapes[site.weight]), Sums.zeros(*shapes[site.weight])) for site in wave}
         by_picture = sum(self.sizes) >= FEW_PICTURES
-        before = 0
-        for number, batch in enumerate(self._batches):
+        for number, (batch, before) in enumerate(zip(self._batches, self._offsets, strict=True)):
             places = self._places(number)
             samples = take(self.model, batch, self._graph.calls, [use for _, use in uses], places, patches=True)
             for (site, use), sample in zip(uses, samples, strict=True):
@@ -272,7 +282,6 @@ class _Work:
                 held = order % HELD_OUT == 0
                 for own, some in zip(sums[site.weight], (~held, held), strict=True):
                     own.add(sample.patches[some], target[some])
-            before += self.sizes[number]
         return sums
 
 
@@ -359,6 +368,12 @@ class _Layer:
         beta = self._tensors[norm.bias]
         beta += (wanted - shift - scale * bias).to(beta.dtype)
         return rows / scale[:, None]
+
+
+def _mirrored(batch: ExampleInputs) -> Tensor:
+    if not isinstance(batch, Tensor) or batch.dim() != 4:
+        raise ConfigError("mirror: the inputs are no pictures; expected tensors of shape (B, C, H, W)")
+    return batch.flip(3)
 
 
 def _checked_rules(rules: Mapping[str, Rule], model: nn.Module) -> Mapping[str, Rule]:
