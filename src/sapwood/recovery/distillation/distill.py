@@ -24,6 +24,9 @@ from sapwood.recovery.reconstruction.sites import find_sites
 from sapwood.tasks import divergence
 from sapwood.types import TaskSpec
 
+RATES = {"classification": 1e-4, "detection": 3e-5}
+"""Learning rates by task."""
+
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
@@ -34,12 +37,13 @@ class DistillConfig:
     Attributes:
         steps: Steps of the descent, at least 1.
         batch_size: Pictures a step.
-        lr: Highest learning rate of Adam; a warm-up leads there, a half cosine from there to 0.
+        lr: Highest learning rate of Adam; a warm-up leads there, a half cosine from there to 0. None takes
+            :data:`RATES`: more does harm to weights that were solved for.
         feature_weight: Weight of the error of the layers' outputs beside that of the network's.
         augment: Show mirrored, scaled and shifted views of the pictures.
         held_out: Fraction of the pictures that tells when the network was at its best.
         evaluations: How often that is looked at.
-        patience: Ends after so many looks without a better network.
+        patience: Ends after so many looks without a better network; the last looks, at small rates, are often the best.
         decay: Of the moving average of the weights, which is what is kept.
         seed: Of the order of the pictures and of their views.
         precision: ``"float32"``, ``"bfloat16"`` (autocast; weights and looks stay float32), or ``"auto"``: bfloat16
@@ -48,12 +52,12 @@ class DistillConfig:
 
     steps: int = 1000
     batch_size: int = 16
-    lr: float = 1e-4
+    lr: float | None = None
     feature_weight: float = 1.0
     augment: bool = True
     held_out: float = 0.125
     evaluations: int = 20
-    patience: int = 10
+    patience: int = 20
     decay: float = 0.99
     seed: int = 0
     precision: Precision = "auto"
@@ -65,7 +69,7 @@ class DistillConfig:
                 raise ConfigError(f"{name}: got {value!r}; expected a whole number of at least {least}")
         if self.precision not in get_args(Precision):
             raise ConfigError(f"precision: got {self.precision!r}; expected one of {', '.join(get_args(Precision))}")
-        if not 0.0 < self.lr < math.inf:
+        if self.lr is not None and not 0.0 < self.lr < math.inf:
             raise ConfigError(f"lr: got {self.lr}; expected more than 0")
         if not 0.0 <= self.feature_weight < math.inf:
             raise ConfigError(f"feature_weight: got {self.feature_weight}; expected at least 0")
@@ -193,12 +197,13 @@ class _Run:
     def descend(self, progress: Callable[[int, int], None] | None) -> None:
         """Runs all steps, or until looks do not get better any more."""
         config = self._config
-        optimizer = torch.optim.AdamW(self._parameters, lr=config.lr, weight_decay=0.0)
+        lr = config.lr or RATES[self._task.kind]
+        optimizer = torch.optim.AdamW(self._parameters, lr=lr, weight_decay=0.0)
         every = max(1, config.steps // config.evaluations)
         scale = max(self.history[0].divergence, torch.finfo(torch.float32).tiny)
         for step, batch in enumerate(self._batches(config.steps), start=1):
             for group in optimizer.param_groups:
-                group["lr"] = config.lr * _rate(step, config.steps)
+                group["lr"] = lr * _rate(step, config.steps)
             loss = self._loss(batch, scale)
             if not math.isfinite(float(loss.detach())):
                 raise TrainingError(f"the loss is {float(loss.detach())} at step {step}; expected a number. Lower lr")
