@@ -156,17 +156,18 @@ def by_sensitivity(job: Job) -> Row:
     size = len(job.inputs[0])
     measured_on = replace(calibration, batches=calibration.batches[: max(1, few // size)])
     measure, figure = sensitivity_measure(job.bundle, "divergence", measured_on)
+    score = scorer(job.bundle.model, "obs", calibration)
     curves = sensitivity(
         job.bundle.model,
         job.bundle.example_inputs,
         measure,
-        score=scorer(job.bundle.model, "obs", calibration),
+        score=score,
         figure=figure,
         fractions=FRACTIONS,
-        compensate=compensation(job.bundle.model, calibration),
+        compensate=compensation(job.bundle.model, calibration, score),
     )
     row = {"sensitivity_s": time.perf_counter() - start}
-    return row | finished(job, {"criterion": "obs", "allocator": "knapsack", "sensitivity": curves})
+    return row | finished(job, {"criterion": score, "allocator": "knapsack", "sensitivity": curves})
 
 
 def finished(job: Job, settings: dict[str, Any], *, recovered: bool = True) -> Row:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from sapwood.masks import Pattern
-    from sapwood.pipeline import Calibration, Deployment, Limits, Pruned, Sensitivity, Target
+    from sapwood.pipeline import Calibration, Deployment, Limits, Pruned, Scorer, Sensitivity, Target
     from sapwood.recovery import DistillConfig, Recovered
     from sapwood.types import ModelBundle
 
@@ -252,7 +252,7 @@ def measure_sensitivity(
     bundle: ModelBundle,
     figure: Figure,
     calibration: Calibration | None,
-    criterion: str,
+    score: Scorer,
     kept_whole: dict[str, str],
     *,
     whole_heads: bool,
@@ -273,12 +273,12 @@ def measure_sensitivity(
             bundle.model,
             bundle.example_inputs,
             measure,
-            score=pipeline.scorer(bundle.model, criterion, calibration),
+            score=score,
             figure=name,
             more_is_better=figure is Figure.accuracy,
             ignore=kept_whole,
             whole_heads=whole_heads,
-            compensate=pipeline.compensation(bundle.model, calibration) if recovered else None,
+            compensate=pipeline.compensation(bundle.model, calibration, score) if recovered else None,
             progress=progress,
         )
 

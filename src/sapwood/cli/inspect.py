@@ -56,7 +56,13 @@ def inspect(
     if sensitivity is not None:
         calibration = budget.make_calibration(bundle, data, split, num_pictures, labels)
         curves = budget.measure_sensitivity(
-            bundle, sensitivity, calibration, criterion, {}, whole_heads=False, quiet=as_json
+            bundle,
+            sensitivity,
+            calibration,
+            pipeline.scorer(bundle.model, criterion, calibration),
+            {},
+            whole_heads=False,
+            quiet=as_json,
         )
     record = pipeline.inspect_model(bundle, deployment)
     if curves is not None:

@@ -71,13 +71,14 @@ def prune(
     pipeline.check_inputs(bundle)
     whole = pipeline.matching_tensors(bundle.model, ignore or ())
     calibration = budget.make_calibration(bundle, data, split, num_pictures, labels, seed)
+    score = pipeline.scorer(bundle.model, criterion, calibration)
     curves = None
     if sensitivity is not None:
         curves = budget.measure_sensitivity(
             bundle,
             sensitivity,
             calibration,
-            criterion,
+            score,
             whole,
             whole_heads=whole_heads,
             quiet=as_json,
@@ -91,7 +92,7 @@ def prune(
                 bundle.model,
                 bundle.example_inputs,
                 target=target,
-                criterion=criterion,
+                criterion=score,
                 allocator=allocator,
                 calibration=calibration,
                 sensitivity=curves,

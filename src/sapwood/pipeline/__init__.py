@@ -10,7 +10,7 @@ from sapwood.pipeline.measuring import CompareSettings
 from sapwood.pipeline.pictures import first_pictures, read_pictures
 from sapwood.pipeline.pruning import Pruned, prune
 from sapwood.pipeline.recovering import RecoverMethod, recover, recover_masked_
-from sapwood.pipeline.scoring import scorer, weight_scores
+from sapwood.pipeline.scoring import Scorer, scorer, weight_scores
 from sapwood.pipeline.search import TOLERANCE, Verification
 from sapwood.pipeline.sensitivity import Sensitivity, SensitivityRow, compensation, sensitivity, sensitivity_measure
 from sapwood.pipeline.shrinking import check_inputs, inspect_model, matching_tensors, shrink_describable, shrink_record
@@ -29,6 +29,7 @@ __all__ = [
     "Limits",
     "Pruned",
     "RecoverMethod",
+    "Scorer",
     "Sensitivity",
     "SensitivityRow",
     "Target",

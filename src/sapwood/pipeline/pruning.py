@@ -18,7 +18,7 @@ from sapwood.ops import Axis
 from sapwood.pipeline.budgeting import Chooser
 from sapwood.pipeline.latency_target import LatencyOutcome, LatencyTarget
 from sapwood.pipeline.layer_samples import Bench
-from sapwood.pipeline.scoring import scorer
+from sapwood.pipeline.scoring import Scorer, scorer
 from sapwood.pipeline.search import Planner, Solution, Verification
 from sapwood.pipeline.sensitivity import Sensitivity
 from sapwood.pipeline.targets import Calibration, Deployment, Limits, Target
@@ -56,7 +56,7 @@ def prune(
     example_inputs: ExampleInputs,
     *,
     target: Target,
-    criterion: str | Criterion = "l2",
+    criterion: str | Criterion | Scorer = "l2",
     allocator: str | None = None,
     calibration: Calibration | None = None,
     sensitivity: Sensitivity | None = None,
@@ -72,7 +72,7 @@ def prune(
         example_inputs: A tensor, a tuple of positional or a dict of keyword arguments.
         target: What to reach.
         criterion: What a channel is worth: a name in :data:`sapwood.criteria.CRITERIA`, or one made with
-            :func:`sapwood.criteria.make_criterion`.
+            :func:`sapwood.criteria.make_criterion`, or a :func:`sapwood.pipeline.scorer` that has scored before.
         allocator: How the budget is shared out, a name in :data:`sapwood.allocation.ALLOCATORS`: ``"uniform"``,
             ``"global"`` or ``"knapsack"``. The same fraction everywhere for a sparsity, the knapsack for any other
             target, where None.
@@ -95,7 +95,7 @@ def prune(
     """
     limits = limits or Limits()
     chooser = Chooser(
-        score=scorer(model, criterion, calibration),
+        score=criterion if isinstance(criterion, Scorer) else scorer(model, criterion, calibration),
         cost=_cost(target, count_params(model)),
         allocator=allocator or ("uniform" if target.kind == "sparsity" else "knapsack"),
         limits=limits,

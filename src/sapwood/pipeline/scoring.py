@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Collection, Hashable
 from contextlib import suppress
 
 from torch import Tensor, nn
@@ -16,9 +16,42 @@ from sapwood.pipeline.targets import Calibration
 from sapwood.types import ExampleInputs
 
 
-def scorer(
-    model: nn.Module, criterion: str | Criterion, calibration: Calibration | None = None
-) -> Callable[[Analysis], list[Tensor]]:
+class Scorer:
+    """Scores the channels of every group of a model; see :func:`scorer`."""
+
+    def __init__(self, model: nn.Module, criterion: Criterion, calibration: Calibration | None) -> None:
+        self._model, self._criterion, self._calibration = model, criterion, calibration
+        self._statistics: Statistics | None = None
+        self._last: dict[Hashable, list[Tensor]] = {}
+
+    def statistics(self, needs: Collection[str] | None = None) -> Statistics | None:
+        """What the criterion needs, collected when first asked for; None where that is nothing.
+
+        Args:
+            needs: Names of statistics; None where these are not among what the criterion collects.
+        """
+        wanted = self._criterion.needs
+        if not wanted or self._calibration is None or not set(needs or wanted) <= wanted:
+            return None
+        if self._statistics is None:
+            self._statistics = collect(self._model, self._calibration.batches, self._calibration.loss, wanted)
+        return self._statistics
+
+    def __call__(self, analysis: Analysis) -> list[Tensor]:
+        """The scores of each group; those of the groups it was asked for last are kept."""
+        key = tuple(
+            (group.name, group.units, tuple((member.tensor, member.dim) for member in group.members))
+            for group in analysis.groups
+        )
+        if key not in self._last:
+            view = ModelView.of(self._model, analysis, self.statistics())
+            found = score_groups(self._criterion, analysis.groups, view)
+            self._last.clear()
+            self._last[key] = [comparable(self._criterion, scores) for scores in found.scores]
+        return list(self._last[key])
+
+
+def scorer(model: nn.Module, criterion: str | Criterion, calibration: Calibration | None = None) -> Scorer:
     """Returns what scores the channels of every group of ``model``; statistics are collected once, when first needed,
     and the scores of the groups it was asked for last are kept.
 
@@ -30,21 +63,7 @@ def scorer(
     Raises:
         ConfigError: If the criterion needs data and there is none.
     """
-    made, statistics = _prepared(model, criterion, calibration)
-    last: dict[Hashable, list[Tensor]] = {}
-
-    def score(analysis: Analysis) -> list[Tensor]:
-        key = tuple(
-            (group.name, group.units, tuple((member.tensor, member.dim) for member in group.members))
-            for group in analysis.groups
-        )
-        if key not in last:
-            found = score_groups(made, analysis.groups, ModelView.of(model, analysis, statistics()))
-            last.clear()
-            last[key] = [comparable(made, scores) for scores in found.scores]
-        return list(last[key])
-
-    return score
+    return Scorer(model, _checked(criterion, calibration), calibration)
 
 
 def weight_scores(
@@ -58,8 +77,10 @@ def weight_scores(
     Raises:
         ConfigError: If the criterion scores channels only, or needs data and there is none.
     """
-    made, statistics = _prepared(model, criterion, calibration)
-    view = ModelView.of(model, Planner(model, example_inputs, {}).analysis(), statistics())
+    made = _checked(criterion, calibration)
+    view = ModelView.of(
+        model, Planner(model, example_inputs, {}).analysis(), Scorer(model, made, calibration).statistics()
+    )
     found = {}
     for name, _ in model.named_parameters():
         with suppress(CriterionError):
@@ -83,21 +104,11 @@ def comparable(criterion: Criterion, scores: Tensor) -> Tensor:  # shape: (C,)
     return scores / total if total > 0 else scores
 
 
-def _prepared(
-    model: nn.Module, criterion: str | Criterion, calibration: Calibration | None
-) -> tuple[Criterion, Callable[[], Statistics | None]]:
-    """The criterion, and its statistics when they are asked for."""
+def _checked(criterion: str | Criterion, calibration: Calibration | None) -> Criterion:
     made = make_criterion(criterion) if isinstance(criterion, str) else criterion
     if made.needs and calibration is None:
         raise ConfigError(
             f"criterion {made.name!r} needs {', '.join(sorted(made.needs))}; expected data to collect that on (--data, "
             "or calibration=)"
         )
-    kept: list[Statistics] = []
-
-    def statistics() -> Statistics | None:
-        if made.needs and calibration is not None and not kept:
-            kept.append(collect(model, calibration.batches, calibration.loss, made.needs))
-        return kept[0] if kept else None
-
-    return made, statistics
+    return made

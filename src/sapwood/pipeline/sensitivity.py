@@ -21,6 +21,7 @@ from sapwood.graph import Analysis
 from sapwood.masks.select import lowest_units
 from sapwood.models import copy_model
 from sapwood.pipeline.budgeting import Curve, GroupKey, Score, group_key
+from sapwood.pipeline.scoring import Scorer
 from sapwood.pipeline.search import Planner
 from sapwood.pipeline.targets import Calibration
 from sapwood.tasks import divergence_from, evaluate
@@ -178,17 +179,19 @@ def sensitivity(
     return Sensitivity(figure, dense, tuple(found), worst)
 
 
-def compensation(model: nn.Module, calibration: Calibration) -> Compensate:
+def compensation(model: nn.Module, calibration: Calibration, score: Scorer | None = None) -> Compensate:
     """Returns what gives the weights of the layers that read a group, solved anew without some of its channels.
 
     Layers whose inputs are not known as patches, or hang on a group in more than one way, stay as they are.
 
     Args:
         model: The dense model.
-        calibration: What its Gram matrices are collected on, now.
+        calibration: What its Gram matrices are collected on, now, unless ``score`` has them.
+        score: Of the same model.
     """
     criterion = BlockObs()
-    statistics = collect(model, calibration.batches, calibration.loss, criterion.needs)
+    there = None if score is None else score.statistics(criterion.needs)
+    statistics = there or collect(model, calibration.batches, calibration.loss, criterion.needs)
 
     def compensate(analysis: Analysis, number: int, removed: np.ndarray) -> dict[str, Tensor]:
         group = analysis.groups[number]
