@@ -40,6 +40,7 @@ from sapwood.pipeline import (
     weight_scores,
     with_batch,
 )
+from sapwood.pipeline.recovering import FEW_PICTURES
 from sapwood.recovery import DistillConfig
 from sapwood.runtime import RUNTIMES
 from sapwood.tasks import calibration_batches, evaluate, task_loss
@@ -185,7 +186,9 @@ def finished(job: Job, settings: dict[str, Any], *, recovered: bool = True) -> R
     row = {"prune_s": time.perf_counter() - start, **job.size(pruned.model), "pruned": job.accuracy(pruned.model)}
     if not recovered:
         return row
-    solved = sapwood.reconstruct(job.bundle.model, pruned.model, pruned.plan, job.inputs, mirror=True)
+    solved = sapwood.reconstruct(
+        job.bundle.model, pruned.model, pruned.plan, job.inputs, mirror=job.options.num_pictures < FEW_PICTURES
+    )
     row |= {"reconstruct_s": solved.seconds, "reconstructed": job.accuracy(solved.model)}
     if job.options.steps:
         refined = sapwood.distill(

@@ -31,6 +31,10 @@ class DataError(SapwoodError):
     """A data set, an annotation or a label cannot be used."""
 
 
+class NoDataSetError(DataError):
+    """A folder in none of the layouts that a data set may have."""
+
+
 class ImageError(DataError):
     """A picture cannot be read."""
 

@@ -103,3 +103,21 @@ def test_report_refuses_a_record_of_another_kind(run: Run, tmp_path: Path, capsy
     (tmp_path / "report.json").write_text('{"schema": "sapwood.compare/1"}')
     assert run("report", tmp_path) == 2
     assert "record: schema is 'sapwood.compare/1'; expected 'sapwood.prune/1'" in capsys.readouterr().err
+
+
+def test_compare_recovers_from_the_train_split(
+    run: Run, cfg: Path, data: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    cases = tmp_path / "cases.yaml"
+    cases.write_text("- {kind: prune, macs: 0.6}\n- {kind: prune, macs: 0.6, criterion: obs, recover: reconstruct}\n")
+    given = ("compare", cfg, "--data", data, "--cases", cases, "--rounds", 0, "--json")
+    assert run(*given, "-o", tmp_path / "one") == 0
+    plain, recovered = json.loads(capsys.readouterr().out)["cases"][1:]
+    assert plain["error"] is recovered["error"] is None
+    assert recovered["name"] == "channels removed · obs · MACs kept · reconstruct · 0.4"
+    assert any("reconstruct from 4 pictures without labels" in note for note in recovered["notes"])
+    assert not any("without labels" in note for note in plain["notes"])
+    assert run(*given, "--train-split", "nowhere", "-o", tmp_path / "two") == 0
+    plain, recovered = json.loads(capsys.readouterr().out)["cases"][1:]
+    assert plain["error"] is None
+    assert "'nowhere'" in recovered["error"]

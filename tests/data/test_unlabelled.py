@@ -32,6 +32,11 @@ def test_all_pictures_are_found_in_a_fixed_order(folder: Path) -> None:
     assert int(classification.samples[0].load()[0, 0, 0]) == 20
 
 
+def test_a_folder_of_the_split_is_opened_alone(folder: Path) -> None:
+    assert [sample.image_id for sample in open_unlabelled(folder, "detection", split="deeper").samples] == ["a"]
+    assert len(open_unlabelled(folder, "detection", split="train").samples) == 3
+
+
 def test_no_pictures_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no pictures; expected a folder of pictures"):
         open_unlabelled(tmp_path, "detection")

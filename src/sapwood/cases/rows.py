@@ -154,7 +154,9 @@ class PruneRow(CaseRow):
         params: of the parameters,
         macs: of the multiply-accumulates,
         latency: of the latency measured on ``runtime``.
-        criterion: What a channel is worth, by its weights alone.
+        criterion: What a channel is worth.
+        recover: How accuracy comes back: ``none``, ``batchnorm``, ``reconstruct`` or ``distill``. This, and criteria
+            that look at data, see pictures of the train split, without their labels.
         allocator: How the budget is shared out, where not as :func:`sapwood.prune` does by itself.
 
     Examples:
@@ -162,6 +164,8 @@ class PruneRow(CaseRow):
         'channels removed · L2'
         >>> PruneRow(latency=0.5, runtime="onnxruntime").default_family()
         'channels removed · L2 · latency on onnxruntime'
+        >>> PruneRow(macs=0.5, criterion="obs", recover="reconstruct").default_family()
+        'channels removed · obs · MACs kept · reconstruct'
     """
 
     kind: Literal["prune"] = "prune"
@@ -172,6 +176,7 @@ class PruneRow(CaseRow):
     runtime: str = "torch"
     criterion: str = "l2"
     allocator: str | None = None
+    recover: Literal["none", "batchnorm", "reconstruct", "distill"] = "none"
     round_to: Annotated[Whole, Field(ge=1)] = 1
     minimum: Annotated[Whole, Field(ge=1)] = 1
 
@@ -186,6 +191,8 @@ class PruneRow(CaseRow):
             parts.append(self.allocator)
         if self.round_to > 1:
             parts.append(f"multiples of {self.round_to}")
+        if self.recover != "none":
+            parts.append(self.recover)
         return " · ".join(parts)
 
     def level(self) -> float | None:

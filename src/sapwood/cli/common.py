@@ -96,16 +96,16 @@ def open_data(bundle: ModelBundle, data: str, split: str, on_bad: OnBad) -> Dete
 def open_pictures(
     bundle: ModelBundle, data: str, split: str, on_bad: OnBad
 ) -> DetectionDataset | ClassificationDataset:
-    """Opens pictures whose labels nobody will look at: a data set, or any folder of pictures."""
+    """Opens pictures whose labels nobody will look at: a data set, or a folder of pictures that is none."""
     from sapwood.data import open_unlabelled, picture_files
-    from sapwood.errors import DataError
+    from sapwood.errors import NoDataSetError
 
     try:
         return open_data(bundle, data, split, on_bad)
-    except DataError:
+    except NoDataSetError:
         if not picture_files(data):
             raise
-    return open_unlabelled(data, bundle.task.kind)
+    return open_unlabelled(data, bundle.task.kind, split=split)
 
 
 def set_threads(threads: int | None) -> None:

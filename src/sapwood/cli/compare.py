@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,13 +24,14 @@ from sapwood.cli.common import (
     load_bundle,
     make_console,
     open_data,
+    open_pictures,
     print_json,
     progress_bar,
 )
 
 if TYPE_CHECKING:
     from sapwood.cases import CaseRow
-    from sapwood.pipeline import CompareSettings
+    from sapwood.pipeline import Calibration, CompareSettings
     from sapwood.types import ClassificationDataset, DetectionDataset, ModelBundle, Picture
 
 
@@ -39,6 +41,9 @@ def compare(
     weights: WeightsOption = None,
     names: NamesOption = None,
     split: SplitOption = "val",
+    train_split: Annotated[
+        str, typer.Option("--train-split", help="Pictures that rows look at that recover; their labels are not used.")
+    ] = "train",
     cases: Annotated[
         Path | None, typer.Option("--cases", help="YAML with a row a case; the practitioner's table if not given.")
     ] = None,
@@ -66,7 +71,27 @@ def compare(
     dataset = open_data(bundle, data, split, on_bad)
     chosen = read_pictures(pictures) if pictures else None
     settings = CompareSettings(latency_rounds=rounds, threads=threads, on_bad=on_bad.value)
-    run_compare(bundle, dataset, rows, chosen, out, settings, as_json=as_json)
+    run_compare(
+        bundle,
+        dataset,
+        rows,
+        chosen,
+        out,
+        settings,
+        calibration=lambda: calibration(bundle, open_pictures(bundle, data, train_split, on_bad)),
+        as_json=as_json,
+    )
+
+
+def calibration(
+    bundle: ModelBundle, pictures: DetectionDataset | ClassificationDataset, num_pictures: int = 256
+) -> Calibration:
+    """What rows look at that recover, without labels."""
+    from sapwood.pipeline import Calibration
+    from sapwood.tasks import calibration_batches, task_loss
+
+    batches = calibration_batches(bundle, pictures, num_pictures=num_pictures)
+    return Calibration(list(batches), task_loss(bundle, "own"), pictures)
 
 
 def run_compare(
@@ -77,6 +102,7 @@ def run_compare(
     out: Path,
     settings: CompareSettings,
     *,
+    calibration: Callable[[], Calibration],
     as_json: bool,
 ) -> None:
     """Compares, then prints the table or the record; ``sapwood demo`` does it, too."""
@@ -91,6 +117,7 @@ def run_compare(
             cases,
             out_dir=out,
             pictures=pictures,
+            calibration=calibration,
             settings=settings,
             command=command,
             progress=progress,

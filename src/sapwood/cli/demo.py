@@ -11,9 +11,10 @@ from typing import Annotated
 import typer
 
 from sapwood.cli.common import JsonOption, ThreadsOption, load_bundle
-from sapwood.cli.compare import run_compare
+from sapwood.cli.compare import calibration, run_compare
 
 NUM_SHOWN = 3
+NUM_LOOKED_AT = 128
 
 
 def demo(
@@ -35,7 +36,16 @@ def demo(
     bundle = load_bundle("builtin:digits", None)
     dataset = digits_dataset("test", num_images=images)
     settings = CompareSettings(latency_rounds=rounds, threads=threads)
-    run_compare(bundle, dataset, default_cases(), first_pictures(dataset, NUM_SHOWN), out, settings, as_json=as_json)
+    run_compare(
+        bundle,
+        dataset,
+        (*default_cases(), *default_cases("recovered")),
+        first_pictures(dataset, NUM_SHOWN),
+        out,
+        settings,
+        calibration=lambda: calibration(bundle, digits_dataset("train", num_images=NUM_LOOKED_AT)),
+        as_json=as_json,
+    )
     if open_report and _someone_is_watching():
         webbrowser.open((out / "report.html").resolve().as_uri())
 

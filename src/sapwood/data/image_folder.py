@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sapwood.data.checks import PICTURE_SUFFIXES, Findings, OnBad, image_ids, map_classes, unknown_class
 from sapwood.data.images import read_image
-from sapwood.errors import DataError
+from sapwood.errors import DataError, NoDataSetError
 from sapwood.types import ClassificationDataset, ClassificationSample
 
 _SPLITS = ("train", "val", "valid", "validation", "test")
@@ -43,7 +43,7 @@ def open_classification(
     folder = _split_folder(root, split)
     folders = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not folders:
-        raise DataError(f"{folder}: holds no folders; expected one a class, with pictures in it")
+        raise NoDataSetError(f"{folder}: holds no folders; expected one a class, with pictures in it")
     classes = map_classes([entry.name for entry in folders], class_names)
     files: list[tuple[Path, int]] = []
     for entry, label in zip(folders, classes.label_of, strict=True):

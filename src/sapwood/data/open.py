@@ -8,7 +8,7 @@ from pathlib import Path
 from sapwood.data import coco_json, voc_xml, yolo_txt
 from sapwood.data.checks import Findings, OnBad
 from sapwood.data.digits import digits_dataset
-from sapwood.errors import DataError
+from sapwood.errors import DataError, NoDataSetError
 from sapwood.types import DetectionDataset
 
 DIGITS = "digits"
@@ -75,4 +75,4 @@ def _open_folder(root: Path, split: str, class_names: Sequence[str], on_bad: OnB
         return yolo_txt.open_yolo(source, split, class_names, on_bad)
     there = sorted(path.name + ("/" if path.is_dir() else "") for path in root.iterdir())
     held = ", ".join(there[:8]) + (f" and {len(there) - 8} more" if len(there) > 8 else "") if there else "nothing"
-    raise DataError(f"{root}: no data set recognised. It holds {held}; expected one of: " + "; ".join(_LAYOUTS))
+    raise NoDataSetError(f"{root}: no data set recognised. It holds {held}; expected one of: " + "; ".join(_LAYOUTS))

@@ -24,18 +24,21 @@ def picture_files(path: str | Path) -> list[Path]:
     return sorted(file for file in root.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES and file.is_file())
 
 
-def open_unlabelled(path: str | Path, kind: TaskKind) -> DetectionDataset | ClassificationDataset:
+def open_unlabelled(path: str | Path, kind: TaskKind, *, split: str = "") -> DetectionDataset | ClassificationDataset:
     """Opens all pictures in a folder and the folders below.
 
     Args:
         path: The folder.
         kind: What the pictures are for: samples without boxes for detection, of class :data:`NO_LABEL` for
             classification.
+        split: A folder in it, whose pictures alone are opened where it is there.
 
     Raises:
         DataError: If there is no such folder, or no picture in it.
     """
     root = Path(path)
+    if split and (root / split).is_dir():
+        root = root / split
     files = picture_files(root)
     if not files:
         reason = "holds no pictures" if root.is_dir() else "is a file" if root.exists() else "no such folder"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
@@ -16,12 +16,13 @@ from sapwood.cases import BASELINE, CaseRow, named_rows
 from sapwood.errors import ConfigError
 from sapwood.files import write_json, write_text
 from sapwood.measure import machine
-from sapwood.pipeline.candidates import Candidate, Make, baseline_candidate, prepare
+from sapwood.pipeline.candidates import Candidate, Make, baseline_candidate, looks_at_pictures, prepare
 from sapwood.pipeline.fingerprints import data_fingerprint, model_fingerprint, pictures_fingerprint
 from sapwood.pipeline.measuring import CompareSettings, Subject, case_head, measure_case
 from sapwood.pipeline.pictures import first_pictures, shown_picture
 from sapwood.pipeline.steps import Progress, Steps
 from sapwood.pipeline.store import CaseStore
+from sapwood.pipeline.targets import Calibration
 from sapwood.pipeline.timing import time_candidates, time_live_mask
 from sapwood.report import dump_record, render_compare
 from sapwood.report.record import CaseResult, Comparison, DataInfo, LiveMask, ModelInfo
@@ -35,6 +36,7 @@ def compare(
     *,
     out_dir: str | Path,
     pictures: Mapping[str, Picture] | None = None,
+    calibration: Callable[[], Calibration] | None = None,
     settings: CompareSettings | None = None,
     command: str = "",
     progress: Progress | None = None,
@@ -52,6 +54,8 @@ def compare(
         cases: The rows after the baseline, as :func:`sapwood.cases.read_cases` gives them.
         out_dir: Gets ``compare.json``, ``report.html`` and ``cases/``; each file is whole or not there.
         pictures: Pictures to show with what each case finds in them, by name; the data set's first ones if None.
+        calibration: Reads the pictures that rows look at that recover, or whose criterion needs data; called once, when
+            the first such row comes. Such rows fail without.
         settings: Thresholds, rounds, threads; the defaults of :class:`CompareSettings` if None.
         command: What was called, for the record.
         progress: Called with (done, total) in passes of one picture through one candidate.
@@ -70,7 +74,7 @@ def compare(
     steps = Steps(progress, len(dataset.samples), len(rows) + 1, settings.latency_rounds)
     with _threads(settings.threads):
         subject = Subject(dataset, first_pictures(dataset) if pictures is None else pictures, settings)
-        run = _Run(bundle, subject, steps, _open_store(bundle, subject, out_dir, steps))
+        run = _Run(bundle, subject, steps, _open_store(bundle, subject, out_dir, steps), calibration)
         run.measure(_baseline_row(), baseline_candidate, stop_on_error=True)
         for row, make in zip(rows, makes, strict=True):
             run.measure(row, make)
@@ -90,13 +94,15 @@ class _Run:
     subject: Subject
     steps: Steps
     store: CaseStore
+    calibration: Callable[[], Calibration] | None
     results: dict[str, CaseResult] = field(default_factory=dict)
     candidates: dict[str, Candidate] = field(default_factory=dict)
+    _pictures: Calibration | None = None
 
     def measure(self, row: CaseRow, make: Make, *, stop_on_error: bool = False) -> None:
         """Makes one candidate and measures it, or takes its figures from an earlier run."""
         try:
-            candidate = make(self.dense)
+            candidate = make(self.dense, self._calibrated(row))
             result = self.store.read(row)
             if result is None:
                 result = measure_case(row, candidate, self.subject, self.steps.images)
@@ -111,6 +117,14 @@ class _Run:
             self.results[row.name] = result
             self.candidates[row.name] = candidate
         self.steps.next_case()
+
+    def _calibrated(self, row: CaseRow) -> Calibration | None:
+        """The pictures that a row may look at, read when the first row asks for them."""
+        if self.calibration is None or not looks_at_pictures(row):
+            return None
+        if self._pictures is None:
+            self._pictures = self.calibration()
+        return self._pictures
 
     def time(self) -> tuple[LiveMask | None, Mapping[str, Any]]:
         """Times all candidates against each other; returns what a live mask adds, and the conditions."""

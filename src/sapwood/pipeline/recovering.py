@@ -19,6 +19,9 @@ from sapwood.types import ModelBundle, TaskSpec
 
 RecoverMethod = Literal["none", "batchnorm", "reconstruct", "distill"]
 
+FEW_PICTURES = 512
+"""With fewer, reconstruction looks at their mirror images, too."""
+
 StageProgress = Callable[[str], Callable[[int, int], None] | None]
 """Given what comes next, returns what is told (done, total) of it."""
 
@@ -147,7 +150,7 @@ class _Recovery:
             plan,
             inputs,
             rules=rules,
-            mirror=all(batch.dim() == 4 for batch in inputs),
+            mirror=sum(map(len, inputs)) < FEW_PICTURES and all(batch.dim() == 4 for batch in inputs),
             seed=self.seed,
             progress=self._told("reconstructing"),
         )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from torch import nn
 
-from sapwood.cases import CaseRow
+from sapwood.cases import CaseRow, PruneRow
+from sapwood.criteria import CRITERIA
 from sapwood.errors import SapwoodError
 from sapwood.masks import remove_masks_
 from sapwood.models import copy_model
+from sapwood.pipeline.targets import Calibration
 from sapwood.registry import Registry
 from sapwood.types import ModelBundle
 
@@ -31,8 +33,13 @@ class Candidate:
     with_live_masks: Callable[[], nn.Module] | None = None
 
 
-Make: TypeAlias = Callable[[ModelBundle], Candidate]
-"""Makes a candidate from the dense model, which it leaves as it is."""
+class Make(Protocol):
+    """Makes a candidate from the dense model, which it leaves as it is."""
+
+    def __call__(self, dense: ModelBundle, calibration: Calibration | None = None, /) -> Candidate:
+        """Does it; ``calibration`` holds the pictures that a row may look at, without their labels."""
+        ...
+
 
 Prepare: TypeAlias = Callable[[CaseRow], Make]
 """Checks a row, before any model is measured, and returns what makes its candidate."""
@@ -50,8 +57,16 @@ def prepare(rows: Sequence[CaseRow]) -> tuple[Make, ...]:
     return tuple(_prepare(row) for row in rows)
 
 
-def baseline_candidate(bundle: ModelBundle) -> Candidate:
+def looks_at_pictures(row: CaseRow) -> bool:
+    """Whether making a row's candidate takes pictures."""
+    if not isinstance(row, PruneRow):
+        return False
+    return row.recover != "none" or bool(row.criterion in CRITERIA and CRITERIA[row.criterion].needs)
+
+
+def baseline_candidate(bundle: ModelBundle, calibration: Calibration | None = None, /) -> Candidate:
     """Returns the unpruned network; masks that are live on it are made permanent, as in every other case."""
+    del calibration
     model = copy_model(bundle.model)
     live = remove_masks_(model)
     notes = (f"{len(live)} live masks of the given model were made permanent",) if live else ()

@@ -9,6 +9,7 @@ from sapwood.errors import ConfigError
 from sapwood.pipeline.candidates.base import CANDIDATES, Candidate, Make
 from sapwood.pipeline.candidates.mask import mask_case, mask_notes, masked
 from sapwood.pipeline.compacting import compact
+from sapwood.pipeline.targets import Calibration
 from sapwood.types import ModelBundle
 
 
@@ -24,7 +25,8 @@ def prepare_compact(row: CaseRow) -> Make:
         raise ConfigError(f"kind compact: got a {type(row).__name__}; expected a CompactRow")
     case, exact = mask_case(row), row.exact
 
-    def make(dense: ModelBundle) -> Candidate:
+    def make(dense: ModelBundle, calibration: Calibration | None = None, /) -> Candidate:
+        del calibration
         model, record = masked(dense, case)
         compacted = compact(model, dense.example_inputs, exact=exact)
         error = compacted.verification.max_abs_error

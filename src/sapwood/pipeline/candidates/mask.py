@@ -11,6 +11,7 @@ from sapwood.errors import ConfigError
 from sapwood.masks import MaskCase, MaskRecord, apply_masks_, remove_masks_
 from sapwood.models import copy_model
 from sapwood.pipeline.candidates.base import CANDIDATES, Candidate, Make
+from sapwood.pipeline.targets import Calibration
 from sapwood.types import ModelBundle
 
 MOST_NAMED = 3
@@ -27,7 +28,8 @@ def prepare_mask(row: CaseRow) -> Make:
     """
     case = mask_case(row)
 
-    def make(dense: ModelBundle) -> Candidate:
+    def make(dense: ModelBundle, calibration: Calibration | None = None, /) -> Candidate:
+        del calibration
         model, record = masked(dense, case)
         remove_masks_(model)
         return Candidate(replace(dense, model=model), mask_notes(record), lambda: masked(dense, case)[0])

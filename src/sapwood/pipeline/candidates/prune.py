@@ -8,7 +8,9 @@ from sapwood.cases import CaseRow, PruneRow
 from sapwood.errors import ConfigError
 from sapwood.pipeline.candidates.base import CANDIDATES, Candidate, Make
 from sapwood.pipeline.pruning import prune
-from sapwood.pipeline.targets import Deployment, Limits, Target
+from sapwood.pipeline.recovering import recover
+from sapwood.pipeline.targets import Calibration, Deployment, Limits, Target
+from sapwood.recovery import Recovered
 from sapwood.types import ModelBundle
 
 
@@ -24,13 +26,16 @@ def prepare_prune(row: CaseRow) -> Make:
     target = Target(sparsity=row.sparsity, params=row.params, macs=row.macs, latency=row.latency)
     limits = Limits(round_to=row.round_to, minimum=row.minimum)
 
-    def make(dense: ModelBundle) -> Candidate:
+    def make(dense: ModelBundle, calibration: Calibration | None = None, /) -> Candidate:
+        if row.recover != "none" and calibration is None:
+            raise ConfigError(f"recover: {row.recover} looks at pictures; expected a data set with a train split")
         pruned = prune(
             dense.model,
             dense.example_inputs,
             target=target,
             criterion=row.criterion,
             allocator=row.allocator,
+            calibration=calibration,
             limits=limits,
             deployment=Deployment(row.runtime),
         )
@@ -38,6 +43,17 @@ def prepare_prune(row: CaseRow) -> Make:
         notes = [f"equals the network with these channels silenced to {error:.0e} of the largest output, in float64"]
         if pruned.latency is not None:
             notes.append(f"measured {pruned.latency.ratio:.3f} of the dense network's time on {row.runtime}")
+        if calibration is not None and row.recover != "none":
+            pruned = recover(dense, pruned, [batch.inputs for batch in calibration.batches], row.recover)
+            notes.append(_recovered(pruned.recovery))
         return Candidate(replace(dense, model=pruned.model), tuple(notes))
 
     return make
+
+
+def _recovered(recovery: Recovered | None) -> str:
+    assert recovery is not None
+    return (
+        f"recovered by {recovery.method} from {recovery.num_pictures} pictures without labels in "
+        f"{recovery.seconds:.0f} s"
+    )
