@@ -28,7 +28,8 @@ from torch import nn
 
 import sapwood
 from sapwood.errors import SapwoodError
-from sapwood.masks import MaskCase, apply_masks_
+from sapwood.masks import MaskCase, apply_masks_, find_slots, remove_masks_
+from sapwood.models import Plan
 from sapwood.pipeline import (
     Calibration,
     Deployment,
@@ -240,18 +241,22 @@ def masked(criterion: str, budget: str, *, anew: bool) -> Callable[[Job], Row]:
         assert record is not None
         row |= {"reconstruct_s": record.seconds, "reconstructed": job.accuracy(model)}
         if job.options.steps:
-            model = sapwood.copy_model(job.bundle.model)
-            apply_masks_(model, case, scores=scores)
-            record = recover_masked_(
-                replace(job.bundle, model=model),
+            masks = {slot.name: slot.mask != 0 for slot in find_slots(model) if slot.mask is not None}
+            remove_masks_(model)
+            refined = sapwood.distill(
                 job.bundle.model,
+                model,
+                Plan(),
                 job.inputs,
-                "distill",
-                pattern=pattern,
+                job.bundle.task,
+                masks=masks,
                 config=job.distill_config(),
             )
-            assert record is not None
-            row |= {"both_s": record.seconds, "best_step": record.best_step, "distilled": job.accuracy(model)}
+            row |= {
+                "distill_s": refined.seconds,
+                "best_step": refined.best_step,
+                "distilled": job.accuracy(refined.model),
+            }
         return row
 
     return run
