@@ -87,8 +87,10 @@ RecoverOption = Annotated[
     ),
 ]
 RecoverPicturesOption = Annotated[
-    int | None, typer.Option("--recover-pictures", min=1, help="Pictures for --recover; all of the split if not given.")
+    int, typer.Option("--recover-pictures", min=1, help="Pictures for --recover, at most.")
 ]
+MOST_PICTURES = 1000
+"""That --recover looks at unless told otherwise."""
 RecoverStepsOption = Annotated[int, typer.Option("--recover-steps", min=1, help="Steps of --recover distill.")]
 SeedOption = Annotated[
     int, typer.Option("--seed", help="Chooses the pictures, the places looked at, and the order of --recover.")
@@ -179,7 +181,7 @@ def recover(
     method: Recover,
     data: Path | None,
     split: str,
-    num_pictures: int | None,
+    num_pictures: int,
     steps: int,
     seed: int,
     *,
@@ -210,7 +212,7 @@ def recover_masks(
     method: Recover,
     data: Path,
     split: str,
-    num_pictures: int | None,
+    num_pictures: int,
     steps: int,
     seed: int,
     *,
@@ -232,12 +234,12 @@ def recover_masks(
         )
 
 
-def recovery_inputs(bundle: ModelBundle, data: Path, split: str, num_pictures: int | None, seed: int) -> list[Tensor]:
+def recovery_inputs(bundle: ModelBundle, data: Path, split: str, num_pictures: int, seed: int) -> list[Tensor]:
     """The pictures that recovery looks at, in batches."""
     from sapwood.tasks import calibration_batches
 
     dataset = open_pictures(bundle, str(data), split, OnBad.error)
-    batches = calibration_batches(bundle, dataset, num_pictures=num_pictures or len(dataset.samples), seed=seed)
+    batches = calibration_batches(bundle, dataset, num_pictures=num_pictures, seed=seed)
     return [batch.inputs for batch in batches]
 
 

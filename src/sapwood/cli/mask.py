@@ -78,7 +78,7 @@ def mask(
         str, typer.Option("--blocks", help="Of scored: what goes together: `unstructured`, `2:4`, `4:8`, `2x1`, `1x2`.")
     ] = "unstructured",
     recover: budgets.RecoverOption = budgets.Recover.none,
-    recover_pictures: budgets.RecoverPicturesOption = None,
+    recover_pictures: budgets.RecoverPicturesOption = budgets.MOST_PICTURES,
     recover_steps: budgets.RecoverStepsOption = 1000,
     reselect: Annotated[
         bool,

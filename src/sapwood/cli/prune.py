@@ -30,7 +30,7 @@ def prune(
     labels: budget.LabelsOption = budget.Labels.data,
     sensitivity: budget.SensitivityOption = None,
     recover: budget.RecoverOption = budget.Recover.none,
-    recover_pictures: budget.RecoverPicturesOption = None,
+    recover_pictures: budget.RecoverPicturesOption = budget.MOST_PICTURES,
     recover_steps: budget.RecoverStepsOption = 1000,
     seed: budget.SeedOption = 0,
     runtime: budget.RuntimeOption = None,
