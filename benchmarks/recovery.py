@@ -115,8 +115,8 @@ def main() -> None:
             continue
         try:
             row = method(job)
-        except (SapwoodError, ImportError) as error:
-            print(f"{name:36}{error}", flush=True)
+        except (SapwoodError, ImportError, RuntimeError) as error:  # a peer whose network does not run
+            print(f"{name:36}{type(error).__name__}: {error}", flush=True)
             continue
         rows.append({"method": name, **row})
         print(f"{name:36}" + "  ".join(f"{key} {value:.4g}" for key, value in row.items()), flush=True)

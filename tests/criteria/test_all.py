@@ -207,7 +207,7 @@ def test_one_finite_score_a_weight(name: str, view: ModelView) -> None:
 def test_the_others_say_who_scores_weights(name: str, view: ModelView) -> None:
     message = (
         f"the criterion '{name}' scores channels only; these score single weights: "
-        "fisher, l1, l2, lamp, movement, norm, random, taylor, wanda"
+        "fisher, l1, l2, lamp, movement, norm, obs, random, taylor, wanda"
     )
     with pytest.raises(ConfigError, match=message):
         make_criterion(name).weight_scores("stem.weight", view)

@@ -143,6 +143,18 @@ def test_score_of_a_weight_is_what_its_absence_costs(kernel: int, pictures: Tens
         torch.testing.assert_close(found.flatten(1)[output, unknown], expected, rtol=1e-5, atol=0.0)
 
 
+def test_weights_of_a_transposed_convolution_count_each_tap_by_itself(pictures: Tensor) -> None:
+    model = Two().double()
+    model.second = nn.ConvTranspose2d(6, 2, 2, stride=2, bias=False).double()
+    view = view_of(model, pictures)
+    found = BlockObs(damping=1e-10).weight_scores("second.weight", view)
+    inverse = torch.linalg.inv(view.statistic("input_gram")["second"][0]).diagonal()
+    importance = view.statistic("output_grad_squared")["second"]
+    weight = model.second.weight.detach()
+    expected = 0.5 * importance[1] * weight[3, 1, 0, 1] ** 2 / inverse[3]
+    torch.testing.assert_close(found[3, 1, 0, 1], expected, rtol=1e-5, atol=0.0)
+
+
 def test_weights_of_what_is_no_convolution_have_no_score(pictures: Tensor) -> None:
     with pytest.raises(CriterionError, match="'obs' scores weights of convolution and linear modules that ran"):
         BlockObs().weight_scores("first.bias", view_of(Two().double(), pictures))

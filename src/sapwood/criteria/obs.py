@@ -87,16 +87,21 @@ class BlockObs(Checked):
         grams = view.statistic("input_gram")
         if name != f"{module}.weight".lstrip(".") or module not in grams:
             raise CriterionError(f"{name}: 'obs' scores weights of convolution and linear modules that ran")
-        if view.readers.modules[module].transposed:
-            raise CriterionError(f"{name}: 'obs' scores no single weights of a transposed convolution")
         weight = view.parameter(name).detach().double()
         importance = 0.5 * view.statistic("output_grad_squared")[module]
-        inverses = [
-            torch.cholesky_inverse(torch.linalg.cholesky(damped(gram, self.damping))).diagonal()
-            for gram in grams[module]
-        ]
-        rows = weight.flatten(1).square() * importance[:, None]
-        parts = rows.reshape(len(inverses), -1, rows.shape[1]) / torch.stack(inverses)[:, None]
+        inverses = torch.stack(
+            [
+                torch.cholesky_inverse(torch.linalg.cholesky(damped(gram, self.damping))).diagonal()
+                for gram in grams[module]
+            ]
+        )  # (g, n)
+        groups, unknowns = inverses.shape
+        if view.readers.modules[module].transposed:  # (g, n, outputs, taps): each tap has outputs of its own
+            squares = weight.square().reshape(groups, unknowns, -1, weight[0, 0].numel())
+            parts = squares * importance.reshape(groups, 1, -1, 1) / inverses[:, :, None, None]
+        else:
+            squares = weight.square().reshape(groups, -1, unknowns)
+            parts = squares * importance.reshape(groups, -1, 1) / inverses[:, None]
         return finite(parts.reshape(weight.shape), f"{name}: its scores by {self.name!r}")
 
 
