@@ -14,7 +14,7 @@ from sapwood.cli.common import JsonOption, ThreadsOption, load_bundle
 from sapwood.cli.compare import calibration, run_compare
 
 NUM_SHOWN = 3
-NUM_LOOKED_AT = 128
+NUM_LOOKED_AT = 64
 
 
 def demo(
@@ -39,7 +39,7 @@ def demo(
     run_compare(
         bundle,
         dataset,
-        (*default_cases(), *default_cases("recovered")),
+        default_cases(),
         first_pictures(dataset, NUM_SHOWN),
         out,
         settings,
