@@ -17,6 +17,7 @@ Picture: TypeAlias = "np.ndarray[Any, np.dtype[np.uint8]]"
 """A picture in memory: uint8, RGB, shape (height, width, 3)."""
 
 TaskKind = Literal["detection", "classification", "none"]
+RecoverMethod = Literal["none", "batchnorm", "reconstruct", "distill"]
 Resize = Literal["stretch", "letterbox", "center_crop"]
 
 

@@ -61,18 +61,15 @@ SLOW = """
     darknet_cfgs/cspx-p7-mish_hp darknet_cfgs/alexnet darknet_cfgs/darknet19 darknet_cfgs/darknet53
     darknet_cfgs/densenet201 darknet_cfgs/efficientnet_b0 darknet_cfgs/extraction darknet_cfgs/extraction22k
     darknet_cfgs/resnet50 darknet_cfgs/resnet152 darknet_cfgs/strided darknet_cfgs/vgg-16 darknet_cfgs/writing
+    darknet_cfgs/tiny-yolo_xnor
 """.split()
-XNOR = pytest.param(
-    "darknet_cfgs/tiny-yolo_xnor",
-    marks=[pytest.mark.slow, pytest.mark.xfail(raises=CheckFailedError, reason="prune refuses binary convolutions")],
-)
 SIZES = {"vgg-16": 256, "strided": 256, "yolov4-p6": 128, "cspx-p7-mish_hp": 128}
 """Pixels a side, for networks that do not take 96."""
 
 
 @pytest.mark.filterwarnings("ignore:.*1 comma missing; read as Darknet does")  # in the published cspx-p7-mish_hp
 @pytest.mark.parametrize("sparsity", [0.3, 0.5])
-@pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW), XNOR])
+@pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
 def test_every_network_is_written_and_read_back(name: str, sparsity: float, data_dir: Path, tmp_path: Path) -> None:
     dense = small(data_dir / f"{name}.cfg", SIZES.get(name.rpartition("/")[2], 96))
     network = pruned(dense, sparsity)

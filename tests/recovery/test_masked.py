@@ -183,6 +183,25 @@ def test_masked_model_keeps_its_masks_alive(method: str, blocks: str) -> None:
     assert all((weights[slot.name][slot.mask == 0] == 0).all() for slot in slots)
 
 
+def test_shared_weights_have_one_mask_that_is_chosen_once() -> None:
+    torch.manual_seed(0)
+    first, second = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
+    second.weight, second.bias = first.weight, first.bias
+    model = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), nn.Conv2d(4, 2, 1)).eval()
+    pictures = torch.randn(64, 4, 6, 6)
+    masked = copy_model(model)
+    apply_masks_(masked, MaskCase("scored", 0.5, layers=("conv",)))
+    bundle = ModelBundle(masked, pictures[:1], TaskSpec("classification", (6, 6)), ModelSource("net", "module"))
+    apart = _apart(masked, model, pictures)
+    recover_masked_(bundle, model, [pictures], "reconstruct", pattern=Unstructured())
+    assert torch.equal(masked[0].weight_mask, masked[2].weight_mask)  # type: ignore[index]
+    assert masked[0].weight_orig is masked[2].weight_orig  # type: ignore[index]
+    shared = masked[0].weight_orig  # type: ignore[index]
+    assert (shared[masked[0].weight_mask == 0] == 0).all()  # type: ignore[index]
+    assert int((shared != 0).sum()) == 8, "half of 16 stay"
+    assert _apart(masked, model, pictures) < apart
+
+
 def test_model_without_masks_is_refused() -> None:
     model, batches = _net()
     bundle = ModelBundle(model, batches[0][:1], TaskSpec("classification", (8, 8)), ModelSource("net", "module"))

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from sapwood.registry import Registry
+from sapwood.types import RecoverMethod
 
 ROW_KINDS: Registry[type[CaseRow]] = Registry("kind of row")
 """Every kind of row a cases file may hold, by the word its ``kind`` field has."""
@@ -176,7 +177,7 @@ class PruneRow(CaseRow):
     runtime: str = "torch"
     criterion: str = "l2"
     allocator: str | None = None
-    recover: Literal["none", "batchnorm", "reconstruct", "distill"] = "none"
+    recover: RecoverMethod = "none"
     round_to: Annotated[Whole, Field(ge=1)] = 1
     minimum: Annotated[Whole, Field(ge=1)] = 1
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,11 +15,11 @@ from sapwood.cli.common import OnBad, open_data, open_pictures, progress_bar
 from sapwood.errors import ConfigError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from sapwood.masks import Pattern
     from sapwood.pipeline import Calibration, Deployment, Limits, Pruned, Scorer, Sensitivity, Target
-    from sapwood.recovery import DistillConfig, Recovered
+    from sapwood.recovery import Recovered
     from sapwood.types import ModelBundle
 
 
@@ -161,7 +163,14 @@ def make_limits(
 
 
 def make_calibration(
-    bundle: ModelBundle, data: Path | None, split: str, num_pictures: int, labels: Labels, seed: int = 0
+    bundle: ModelBundle,
+    data: Path | None,
+    split: str,
+    num_pictures: int,
+    labels: Labels,
+    *,
+    seed: int = 0,
+    on_bad: OnBad = OnBad.error,
 ) -> Calibration | None:
     """Reads the pictures that criteria look at; None without ``--data``."""
     if data is None:
@@ -170,84 +179,72 @@ def make_calibration(
     from sapwood.tasks import calibration_batches, task_loss
 
     opened = open_pictures if labels is Labels.own else open_data
-    dataset = opened(bundle, str(data), split, OnBad.error)
+    dataset = opened(bundle, str(data), split, on_bad)
     batches = calibration_batches(bundle, dataset, num_pictures=num_pictures, seed=seed)
     return Calibration(list(batches), task_loss(bundle, labels.value), dataset)
 
 
-def recover(
-    bundle: ModelBundle,
-    pruned: Pruned,
-    method: Recover,
-    data: Path | None,
-    split: str,
-    num_pictures: int,
-    steps: int,
-    seed: int,
-    *,
-    quiet: bool,
-) -> Pruned:
-    """Recovers a pruned model on the pictures of ``--data``; the labels are not looked at."""
-    if method is Recover.none or data is None:
-        return pruned
-    from sapwood import pipeline
+@dataclass(frozen=True)
+class Recovery:
+    """What the options say about recovery.
 
-    inputs = recovery_inputs(bundle, data, split, num_pictures, seed)
-    with ExitStack() as bars:
-        return pipeline.recover(
-            bundle,
-            pruned,
-            inputs,
-            method.value,
-            config=distill_config(steps, seed),
-            seed=seed,
-            progress=lambda stage: bars.enter_context(progress_bar(stage, quiet=quiet)),
-        )
+    Raises:
+        ConfigError: If it needs pictures and there are none.
+    """
 
+    method: Recover
+    data: Path | None
+    split: str
+    num_pictures: int
+    steps: int
+    seed: int
+    quiet: bool
 
-def recover_masks(
-    bundle: ModelBundle,
-    dense: nn.Module,
-    pattern: Pattern | None,
-    method: Recover,
-    data: Path,
-    split: str,
-    num_pictures: int,
-    steps: int,
-    seed: int,
-    *,
-    quiet: bool,
-) -> Recovered | None:
-    """Recovers a masked model in place; with ``pattern`` it is also chosen anew which weights stay."""
-    from sapwood import pipeline
+    def __post_init__(self) -> None:
+        if self.wanted and self.data is None:
+            raise ConfigError(
+                f"--recover {self.method.value} looks at pictures (labels are not needed); expected --data"
+            )
 
-    with ExitStack() as bars:
-        return pipeline.recover_masked_(
-            bundle,
-            dense,
-            recovery_inputs(bundle, data, split, num_pictures, seed),
-            method.value,
-            pattern=pattern,
-            config=distill_config(steps, seed),
-            seed=seed,
-            progress=lambda stage: bars.enter_context(progress_bar(stage, quiet=quiet)),
-        )
+    @property
+    def wanted(self) -> bool:
+        """Whether anything is recovered."""
+        return self.method is not Recover.none
 
+    def pruned(self, bundle: ModelBundle, result: Pruned) -> Pruned:
+        """Recovers what was pruned of ``bundle``."""
+        if not self.wanted:
+            return result
+        from sapwood.pipeline import recover
 
-def recovery_inputs(bundle: ModelBundle, data: Path, split: str, num_pictures: int, seed: int) -> list[Tensor]:
-    """The pictures that recovery looks at, in batches."""
-    from sapwood.tasks import calibration_batches
+        with self._options(bundle) as options:
+            return recover(bundle, result, **options)
 
-    dataset = open_pictures(bundle, str(data), split, OnBad.error)
-    batches = calibration_batches(bundle, dataset, num_pictures=num_pictures, seed=seed)
-    return [batch.inputs for batch in batches]
+    def masked_(self, bundle: ModelBundle, dense: nn.Module, pattern: Pattern | None) -> Recovered | None:
+        """Recovers a masked model in place; with ``pattern`` it is also chosen anew which weights stay."""
+        if not self.wanted:
+            return None
+        from sapwood.pipeline import recover_masked_
 
+        with self._options(bundle) as options:
+            return recover_masked_(bundle, dense, pattern=pattern, **options)
 
-def distill_config(steps: int, seed: int) -> DistillConfig:
-    """How ``--recover distill`` goes about it."""
-    from sapwood.recovery import DistillConfig
+    @contextmanager
+    def _options(self, bundle: ModelBundle) -> Iterator[dict[str, Any]]:
+        """The pictures, whose labels are not looked at, and the rest, with a bar a stage."""
+        from sapwood.recovery import DistillConfig
+        from sapwood.tasks import calibration_batches
 
-    return DistillConfig(steps=steps, seed=seed)
+        dataset = open_pictures(bundle, str(self.data), self.split, OnBad.error)
+        batches = calibration_batches(bundle, dataset, num_pictures=self.num_pictures, seed=self.seed)
+        with ExitStack() as bars:
+            yield {
+                "batches": [batch.inputs for batch in batches],
+                "method": self.method.value,
+                "config": DistillConfig(steps=self.steps, seed=self.seed),
+                "seed": self.seed,
+                "progress": lambda stage: bars.enter_context(progress_bar(stage, quiet=self.quiet)),
+            }
 
 
 def measure_sensitivity(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sapwood.cli.budget import Labels, make_calibration
 from sapwood.cli.common import (
     DataOption,
     JsonOption,
@@ -24,7 +25,6 @@ from sapwood.cli.common import (
     load_bundle,
     make_console,
     open_data,
-    open_pictures,
     print_json,
     progress_bar,
 )
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from sapwood.cases import CaseRow
     from sapwood.pipeline import Calibration, CompareSettings
     from sapwood.types import ClassificationDataset, DetectionDataset, ModelBundle, Picture
+
+
+NUM_CALIBRATION = 256
+"""Pictures that rows look at that recover."""
 
 
 def compare(
@@ -78,20 +82,11 @@ def compare(
         chosen,
         out,
         settings,
-        calibration=lambda: calibration(bundle, open_pictures(bundle, data, train_split, on_bad)),
+        calibration=lambda: make_calibration(
+            bundle, Path(data), train_split, NUM_CALIBRATION, Labels.own, on_bad=on_bad
+        ),
         as_json=as_json,
     )
-
-
-def calibration(
-    bundle: ModelBundle, pictures: DetectionDataset | ClassificationDataset, num_pictures: int = 256
-) -> Calibration:
-    """What rows look at that recover, without labels."""
-    from sapwood.pipeline import Calibration
-    from sapwood.tasks import calibration_batches, task_loss
-
-    batches = calibration_batches(bundle, pictures, num_pictures=num_pictures)
-    return Calibration(list(batches), task_loss(bundle, "own"), pictures)
 
 
 def run_compare(
@@ -102,7 +97,7 @@ def run_compare(
     out: Path,
     settings: CompareSettings,
     *,
-    calibration: Callable[[], Calibration],
+    calibration: Callable[[], Calibration | None],
     as_json: bool,
 ) -> None:
     """Compares, then prints the table or the record; ``sapwood demo`` does it, too."""

@@ -10,11 +10,12 @@ from typing import Annotated
 
 import typer
 
+from sapwood.cli.budget import Labels, make_calibration
 from sapwood.cli.common import JsonOption, ThreadsOption, load_bundle
-from sapwood.cli.compare import calibration, run_compare
+from sapwood.cli.compare import run_compare
 
 NUM_SHOWN = 3
-NUM_LOOKED_AT = 64
+NUM_CALIBRATION = 64
 
 
 def demo(
@@ -39,11 +40,11 @@ def demo(
     run_compare(
         bundle,
         dataset,
-        default_cases(),
+        (*default_cases(), *default_cases("recovered")),
         first_pictures(dataset, NUM_SHOWN),
         out,
         settings,
-        calibration=lambda: calibration(bundle, digits_dataset("train", num_images=NUM_LOOKED_AT)),
+        calibration=lambda: make_calibration(bundle, Path("digits"), "train", NUM_CALIBRATION, Labels.own),
         as_json=as_json,
     )
     if open_report and _someone_is_watching():

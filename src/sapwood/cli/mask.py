@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,11 @@ from sapwood.cli.common import (
     make_console,
     print_json,
 )
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from sapwood.masks import MaskRecord
 
 
 class Scope(str, Enum):
@@ -54,7 +59,7 @@ def mask(
     ] = None,
     n: Annotated[float, typer.Option("--n", help="Of ln_structured: which norm (1, 2, inf).")] = 2.0,
     dim: Annotated[int, typer.Option("--dim", help="Of structured methods: the dimension whose slices go.")] = 0,
-    seed: Annotated[int, typer.Option("--seed", help="Of random methods.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Of random methods, and of --recover.")] = 0,
     mask_file: Annotated[
         Path | None, typer.Option("--mask-file", help="Of custom_from_mask: .safetensors or .npz, a mask a parameter.")
     ] = None,
@@ -122,8 +127,7 @@ def mask(
         budget=budget,
         blocks=blocks,
     )
-    if recover is not budgets.Recover.none and data is None:
-        raise ConfigError(f"--recover {recover.value} looks at pictures (labels are not needed); expected --data")
+    recovery = budgets.Recovery(recover, data, split, recover_pictures, recover_steps, seed, quiet=as_json)
     if reselect and (recover not in {budgets.Recover.reconstruct, budgets.Recover.distill} or method != "scored"):
         raise ConfigError(
             "--reselect chooses while layers are solved; expected --method scored and --recover reconstruct"
@@ -135,30 +139,17 @@ def mask(
     if method == "scored" and criterion != "magnitude":
         from sapwood.pipeline import weight_scores
 
-        calibration = budgets.make_calibration(bundle, data, split, num_pictures, labels)
+        calibration = budgets.make_calibration(bundle, data, split, num_pictures, labels, seed=seed)
         scores = weight_scores(bundle.model, bundle.example_inputs, criterion, calibration)
     record = apply_masks_(bundle.model, case, scores=scores)
-    recovery = None
-    if recover is not budgets.Recover.none and data is not None:
-        recovery = budgets.recover_masks(
-            bundle,
-            dense,
-            case.unit_pattern if reselect else None,
-            recover,
-            data,
-            split,
-            recover_pictures,
-            recover_steps,
-            seed,
-            quiet=as_json,
-        )
+    done = recovery.masked_(bundle, dense, case.unit_pattern if reselect else None)
     masked = masking_state(bundle.model)
     removed_model = copy_model(bundle.model)
     remove_masks_(removed_model)
     after = masking_state(removed_model)
     if permanent:
         remove_masks_(bundle.model)
-    recovered = {} if recovery is None else {"recovery": asdict(recovery)}
+    recovered = {} if done is None else {"recovery": asdict(done)}
     if out is not None:
         save_model(bundle, out, record={"mask": asdict(record), **recovered})
     if as_json:
@@ -169,6 +160,11 @@ def mask(
     console.print(masking_table(before, masked, after))
     if recovered:
         console.print(recovery_table(recovered["recovery"]))
+    _print_remarks(console, record, out, permanent=permanent)
+
+
+def _print_remarks(console: Console, record: MaskRecord, out: Path | None, *, permanent: bool) -> None:
+    """What could not be masked, what else a reader should know, and where the model is."""
     for reason in record.skipped:
         console.print(f"not masked: {reason}", highlight=False)
     for note in record.notes:

@@ -9,7 +9,6 @@ import typer
 from sapwood.cli import budget
 from sapwood.cli.common import JsonOption, ModelArgument, NamesOption, WeightsOption, load_bundle, progress_bar
 from sapwood.cli.shrink import IgnoreOption, LayersOption, OutOption, finish
-from sapwood.errors import ConfigError
 
 
 def prune(
@@ -65,12 +64,11 @@ def prune(
     target = budget.make_target(sparsity=sparsity, params=params, macs=macs, latency=latency)
     limits = budget.make_limits(round_to, minimum, bounds, equal, whole_heads)
     deployment = budget.make_deployment(runtime, threads, batch, needed=target.kind == "latency")
-    if recover is not budget.Recover.none and data is None:
-        raise ConfigError(f"--recover {recover.value} looks at pictures (labels are not needed); expected --data")
+    recovery = budget.Recovery(recover, data, split, recover_pictures, recover_steps, seed, quiet=as_json)
     bundle = load_bundle(model, weights, names)
     pipeline.check_inputs(bundle)
     whole = pipeline.matching_tensors(bundle.model, ignore or ())
-    calibration = budget.make_calibration(bundle, data, split, num_pictures, labels, seed)
+    calibration = budget.make_calibration(bundle, data, split, num_pictures, labels, seed=seed)
     score = pipeline.scorer(bundle.model, criterion, calibration)
     curves = None
     if sensitivity is not None:
@@ -82,7 +80,7 @@ def prune(
             whole,
             whole_heads=whole_heads,
             quiet=as_json,
-            recovered=recover is not budget.Recover.none,
+            recovered=recovery.wanted,
         )
     with progress_bar("pruning", quiet=as_json or deployment is None) as progress:
         result = pipeline.shrink_describable(
@@ -102,5 +100,6 @@ def prune(
                 progress=progress,
             ),
         )
-    result = budget.recover(bundle, result, recover, data, split, recover_pictures, recover_steps, seed, quiet=as_json)
-    finish("prune", bundle, result, asked, out, layers=layers, as_json=as_json, sensitivity=curves)
+    finish(
+        "prune", bundle, recovery.pruned(bundle, result), asked, out, layers=layers, as_json=as_json, sensitivity=curves
+    )

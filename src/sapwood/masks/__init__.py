@@ -7,7 +7,7 @@ from sapwood.masks.custom import read_masks
 from sapwood.masks.methods import L1Unstructured, LnStructured, RandomStructured, RandomUnstructured
 from sapwood.masks.patterns import Block, NOfM, Pattern, Unstructured, parse_pattern
 from sapwood.masks.scored import Scored
-from sapwood.masks.slots import Slot, find_slots
+from sapwood.masks.slots import Slot, distinct_slots, find_slots
 from sapwood.masks.state import MaskingState, TensorState, masking_state
 from sapwood.masks.targets import Selection, Target, select_targets
 
@@ -33,6 +33,7 @@ __all__ = [
     "TensorState",
     "Unstructured",
     "apply_masks_",
+    "distinct_slots",
     "find_slots",
     "lamp_scores",
     "masking_state",

@@ -9,7 +9,7 @@ from sapwood.pipeline.layer_samples import with_batch
 from sapwood.pipeline.measuring import CompareSettings
 from sapwood.pipeline.pictures import first_pictures, read_pictures
 from sapwood.pipeline.pruning import Pruned, prune
-from sapwood.pipeline.recovering import RecoverMethod, recover, recover_masked_
+from sapwood.pipeline.recovering import recover, recover_masked_
 from sapwood.pipeline.scoring import Scorer, scorer, weight_scores
 from sapwood.pipeline.search import TOLERANCE, Verification
 from sapwood.pipeline.sensitivity import Sensitivity, SensitivityRow, compensation, sensitivity, sensitivity_measure
@@ -28,7 +28,6 @@ __all__ = [
     "LatencyOutcome",
     "Limits",
     "Pruned",
-    "RecoverMethod",
     "Scorer",
     "Sensitivity",
     "SensitivityRow",

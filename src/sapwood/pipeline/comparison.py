@@ -36,7 +36,7 @@ def compare(
     *,
     out_dir: str | Path,
     pictures: Mapping[str, Picture] | None = None,
-    calibration: Callable[[], Calibration] | None = None,
+    calibration: Callable[[], Calibration | None] | None = None,
     settings: CompareSettings | None = None,
     command: str = "",
     progress: Progress | None = None,
@@ -94,7 +94,7 @@ class _Run:
     subject: Subject
     steps: Steps
     store: CaseStore
-    calibration: Callable[[], Calibration] | None
+    calibration: Callable[[], Calibration | None] | None
     results: dict[str, CaseResult] = field(default_factory=dict)
     candidates: dict[str, Candidate] = field(default_factory=dict)
     _pictures: Calibration | None = None

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
 from sapwood.errors import ConfigError
-from sapwood.masks import Pattern, Slot, find_slots, remove_masks_
+from sapwood.masks import Pattern, Slot, distinct_slots, find_slots, remove_masks_
 from sapwood.models import Plan, copy_model
 from sapwood.models.copying import refresh_masked
 from sapwood.pipeline.pruning import Pruned
 from sapwood.recovery import DistillConfig, Recovered, Rule, distill, reconstruct, reestimate_batchnorm
-from sapwood.types import ModelBundle, TaskSpec
-
-RecoverMethod = Literal["none", "batchnorm", "reconstruct", "distill"]
+from sapwood.types import ModelBundle, RecoverMethod, TaskSpec
 
 FEW_PICTURES = 512
 """With fewer, reconstruction looks at their mirror images, too."""
@@ -93,7 +91,7 @@ def recover_masked_(
     work = _Recovery(method, bundle.task, config, seed, progress)
     if method == "none":
         return None
-    slots = [slot for slot in find_slots(bundle.model) if slot.mask is not None]
+    slots = [slot for slot in distinct_slots(bundle.model) if slot.mask is not None]
     if not slots:
         raise ConfigError("the model has no live mask to recover from; expected one that was masked")
     plain = copy_model(dense)
@@ -105,11 +103,12 @@ def recover_masked_(
         remove_masks_(start)
     model, found, masks = work.run(plain, start, Plan(), list(batches), rules)
     values = model.state_dict()
+    chosen = {id(slot.tensor): masks[slot.name] for slot in slots}
     with torch.no_grad():
         for slot in find_slots(bundle.model):
             slot.tensor.copy_(values[slot.name])
             if slot.mask is not None:
-                slot.mask.copy_(masks[slot.name])
+                slot.mask.copy_(chosen[id(slot.tensor)])
         for name, buffer in bundle.model.named_buffers():
             if name in values:
                 buffer.copy_(values[name])

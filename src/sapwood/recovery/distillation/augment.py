@@ -68,7 +68,7 @@ def _warped(inputs: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _cut(inputs: Tensor, generator: torch.Generator) -> Tensor:
-    """A rectangle of up to half of each side, at one place for the whole batch, is the next picture's."""
+    """A rectangle, a quarter to three quarters of each side, at one place for the batch, is the next picture's."""
     height, width = inputs.shape[2:]
     sides = [
         max(1, round(size * float(torch.empty(()).uniform_(0.25, 0.75, generator=generator))))

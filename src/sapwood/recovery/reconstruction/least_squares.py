@@ -155,21 +155,22 @@ class System:
 
     def damped(self, damping: float) -> tuple[Tensor, Tensor]:
         """The matrix (g, n, n) and the right-hand side (g, n, o) of the weights under a ridge."""
-        ridge = torch.where(self._scale > 0, damping * self._scale, 1.0)
-        damped = self._xx.clone()
-        damped.diagonal(dim1=1, dim2=2).add_(ridge[:, None])
-        return damped, self._right + damped @ self._weight
+        matrix = self._ridged(damping)
+        return matrix, self._right + matrix @ self._weight
 
     def solve(self, damping: float) -> Tensor | None:
         """The weights under a ridge; None where the system is singular in spite of it."""
-        ridge = torch.where(self._scale > 0, damping * self._scale, 1.0)
-        damped = self._xx.clone()
-        damped.diagonal(dim1=1, dim2=2).add_(ridge[:, None])
-        factor, info = torch.linalg.cholesky_ex(damped)
+        factor, info = torch.linalg.cholesky_ex(self._ridged(damping))
         if bool(info.any()):
             return None
         weight = self._weight + torch.cholesky_solve(self._right, factor)
         return weight if bool(weight.isfinite().all()) else None
+
+    def _ridged(self, damping: float) -> Tensor:
+        ridge = torch.where(self._scale > 0, damping * self._scale, 1.0)
+        matrix = self._xx.clone()
+        matrix.diagonal(dim1=1, dim2=2).add_(ridge[:, None])
+        return matrix
 
 
 def intercept_of(sums: Sums, weight: Tensor) -> Tensor:
