@@ -9,9 +9,9 @@ from torch import nn
 from sapwood.errors import ConfigError
 from sapwood.masks import MaskCase, apply_masks_, find_slots
 from sapwood.models import copy_model
-from sapwood.pipeline import RecoverMethod, recover_masked_
+from sapwood.pipeline import recover_masked_
 from sapwood.recovery import reestimate_batchnorm
-from sapwood.types import ModelBundle, ModelSource, TaskSpec
+from sapwood.types import ModelBundle, ModelSource, RecoverMethod, TaskSpec
 
 
 def _network() -> nn.Sequential:

@@ -129,6 +129,25 @@ def test_the_page_without_a_latency_target_is_about_size() -> None:
     assert "Sensitivity" not in text
 
 
+def test_the_page_of_a_recovered_model_says_what_the_proof_is_about() -> None:
+    record = prune_record()
+    layers = [{"layer": "b", "error_before": 0.5, "error_after": 0.125}]
+    recovery = {"method": "reconstruct", "num_pictures": 8, "seconds": 1.5, "layers": layers, "left_alone": {}}
+    plain, recovered = (words(render_prune(made)) for made in (record, record | {"recovery": recovery}))
+    assert "as they were before recovery changed what stays" in recovered
+    assert "Recovery changed what stays after this check." in recovered
+    assert "before recovery" not in plain
+    assert "after this check" not in plain
+
+
+def test_what_was_given_and_what_was_written_both_stand_among_the_conditions() -> None:
+    record = prune_record()
+    record["options"]["weights"], record["files"]["weights"] = "dense.weights", "small/model.weights"
+    text = words(render_prune(record))
+    assert "Weights dense.weights" in text
+    assert "Written: weights small/model.weights" in text
+
+
 def test_a_missed_target_stands_in_the_headline() -> None:
     record = prune_record()
     record["latency"]["met"] = False

@@ -166,7 +166,7 @@ class PruneRow(CaseRow):
         >>> PruneRow(latency=0.5, runtime="onnxruntime").default_family()
         'channels removed · L2 · latency on onnxruntime'
         >>> PruneRow(macs=0.5, criterion="obs", recover="reconstruct").default_family()
-        'channels removed · obs · MACs kept · reconstruct'
+        'channels removed · obs · share of MACs · reconstruct'
     """
 
     kind: Literal["prune"] = "prune"
@@ -187,7 +187,7 @@ class PruneRow(CaseRow):
         if self.latency is not None:
             parts.append(f"latency on {self.runtime}")
         elif self.params is not None or self.macs is not None:
-            parts.append("parameters kept" if self.macs is None else "MACs kept")
+            parts.append("share of parameters" if self.macs is None else "share of MACs")
         if self.allocator is not None:
             parts.append(self.allocator)
         if self.round_to > 1:

@@ -15,6 +15,7 @@ from sapwood.models import Plan, copy_model
 from sapwood.models.copying import refresh_masked
 from sapwood.pipeline.pruning import Pruned
 from sapwood.recovery import DistillConfig, Recovered, Rule, distill, reconstruct, reestimate_batchnorm
+from sapwood.runtime import kept_memory
 from sapwood.types import ModelBundle, RecoverMethod, TaskSpec
 
 FEW_PICTURES = 512
@@ -139,6 +140,12 @@ class _Recovery:
         self, dense: nn.Module, pruned: nn.Module, plan: Plan, inputs: list[Tensor], rules: Mapping[str, Rule]
     ) -> tuple[nn.Module, Recovered, Mapping[str, Tensor]]:
         """Does what the method says: the model, what happened, and the masks of the rules."""
+        with kept_memory():
+            return self._run(dense, pruned, plan, inputs, rules)
+
+    def _run(
+        self, dense: nn.Module, pruned: nn.Module, plan: Plan, inputs: list[Tensor], rules: Mapping[str, Rule]
+    ) -> tuple[nn.Module, Recovered, Mapping[str, Tensor]]:
         if self.method == "batchnorm":
             measured = reestimate_batchnorm(pruned, inputs, progress=self._told("measuring BatchNorms"))
             found = Recovered("batchnorm", sum(map(len, inputs)), measured.seconds, (), {}, norms=measured.norms)

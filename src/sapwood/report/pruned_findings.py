@@ -117,15 +117,21 @@ def _proof(pruning: Pruning) -> Finding:
     found = f"{proof.max_abs_error:.1e} of the largest output in {proof.dtype}"
     tone: Tone = "good"
     if proof.passed and pruning.options.get("exact", True):
-        text = f"The compact model equals the masked one within {found}."
+        text = f"The compact model equals the masked one within {found}{_before_recovery(pruning)}."
     else:
-        text, tone = f"The compact model differs from the masked one by {found}.", "mixed"
+        text, tone = f"The compact model differs from the masked one by {found}{_before_recovery(pruning)}.", "mixed"
     if proof.distance_from_dense is not None:
+        advice = "measure the accuracy, and recover or train" if pruning.recovery is None else "recovery started there"
         text += (
             f" What was removed moves the outputs by {proof.distance_from_dense:.2g} of the largest one on the example "
-            "inputs: measure the accuracy, and train."
+            f"inputs: {advice}."
         )
     return Finding("Proof", text, tone)
+
+
+def _before_recovery(pruning: Pruning) -> str:
+    """The proof is about channels; a recovery changes the weights that stay afterwards."""
+    return "" if pruning.recovery is None else ", both as they were before recovery changed what stays"
 
 
 def _share(part: float, whole: float) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,11 +131,17 @@ def loss_rows(columns: Sequence[float], groups: Sequence[GroupTrials]) -> TextTa
     return TextTable("Sensitivity of each group", titles, (False, *[True] * (len(titles) - 1)), rows)
 
 
-def condition_rows(*parts: dict[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Returns what the figures hold under, name and text each; later parts win."""
+def condition_rows(*parts: dict[str, Any], files: Mapping[str, str] | None = None) -> tuple[tuple[str, str], ...]:
+    """Returns what the figures hold under, name and text each; later parts win. Files stand below, by themselves.
+
+    Example:
+        >>> condition_rows({"weights": "dense.weights"}, files={"weights": "small/model.weights"})
+        (('Weights', 'dense.weights'), ('Written: weights', 'small/model.weights'))
+    """
     merged: dict[str, Any] = {}
     for part in parts:
         merged.update({name: value for name, value in part.items() if value not in (None, [], {}, "")})
+    merged.update({f"written: {name}": path for name, path in (files or {}).items()})
     return tuple((name, text) for name, text in (view.condition(*item) for item in merged.items()) if text)
 
 

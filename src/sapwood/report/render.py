@@ -77,7 +77,9 @@ def render_prune(record: Mapping[str, Any]) -> str:
         time_table=pruned_view.time_table(rows),
         attempts=plots.attempt_plot(latency) if latency else None,
         whole=pruned_view.whole_rows(pruning.unpruned),
-        conditions=pruned_view.condition_rows(pruning.options, latency.conditions if latency else {}, pruning.files),
+        conditions=pruned_view.condition_rows(
+            pruning.options, latency.conditions if latency else {}, files=pruning.files
+        ),
         **_heat(pruning.sensitivity),
     )
 

@@ -37,7 +37,7 @@ def prepare_prune(row: CaseRow) -> Make:
             allocator=row.allocator,
             calibration=calibration,
             limits=limits,
-            deployment=Deployment(row.runtime),
+            deployment=None if row.latency is None else Deployment(row.runtime),
         )
         error = pruned.verification.max_abs_error
         notes = [f"equals the network with these channels silenced to {error:.0e} of the largest output, in float64"]
