@@ -5,26 +5,47 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from sapwood.calibration.statistic import STATISTICS, Source
 
+STRIPS = 8
+"""Rows of a Gram matrix are added in so many strips, each up to the diagonal."""
+
 
 @dataclass(frozen=True)
 class InputGram:
-    """The mean of x xᵀ over patches x that a module multiplies its weights with, shape (groups, n, n), float64."""
+    """The mean of x xᵀ over patches x that a module multiplies its weights with, shape (groups, n, n), float64.
+
+    It is symmetric: sums hold its lower triangle, in :data:`STRIPS` strips, which is nearly half of the work.
+    """
 
     source: ClassVar[Source] = "patches"
 
     def term(self, values: Tensor, num_samples: int) -> tuple[Tensor, float]:
         """The sum over the batch, and how many patches that are."""
         del num_samples
-        rows = values.transpose(0, 1)
-        return rows.transpose(1, 2) @ rows, float(len(values))
+        _, groups, size = values.shape
+        total = values.new_zeros(groups, size, size)
+        return total, self.add_(total, values)
+
+    def add_(self, total: Tensor, values: Tensor) -> float:
+        """Adds the sum over the batch to ``total``; how many patches that are."""
+        size = total.shape[-1]
+        step = -(-size // STRIPS)
+        for group, into in enumerate(total):
+            rows = values[:, group]
+            for first in range(0, size, step):
+                strip = slice(first, first + step)
+                into[strip, : first + step].addmm_(rows[:, strip].T, rows[:, : first + step])
+        return float(len(values))
 
     def finish(self, total: Tensor, weight: float) -> Tensor:
-        """The mean."""
-        return total / weight
+        """The mean, both triangles."""
+        total.tril_().div_(weight)
+        above = torch.tril(total, diagonal=-1).transpose(1, 2)
+        return total.add_(above)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -31,6 +31,14 @@ class Statistic(Protocol):
 
     def finish(self, total: Tensor, weight: float) -> Tensor:
         """The statistic, of the sums over all batches."""
+
+
+@runtime_checkable
+class AddsInPlace(Protocol):
+    """Of a statistic whose terms are large: adds to the sum without making the term first."""
+
+    def add_(self, total: Tensor, values: Tensor) -> float:
+        """Adds what :meth:`Statistic.term` would give; the weight."""
 
 
 STATISTICS: Registry[Statistic] = Registry("statistic")

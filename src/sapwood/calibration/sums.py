@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from sapwood.calibration.statistic import Statistic
+from sapwood.calibration.statistic import AddsInPlace, Statistic
 from sapwood.errors import ConfigError
 
 
@@ -30,10 +30,14 @@ class Sums:
     def add(self, owner: str, values: Tensor, num_samples: int) -> None:
         """Adds a batch's values of one parameter or module; sums are at least float32."""
         for name, statistic in self._statistics.items():
+            known = self._sums[name].get(owner)
+            if known is not None and isinstance(statistic, AddsInPlace):
+                self._sums[name][owner] = (known[0], known[1] + statistic.add_(known[0], values.detach()))
+                continue
             term, weight = statistic.term(values.detach(), num_samples)
             short = torch.float32 if statistic.source in {"gradient", "step"} else torch.float64
             term = term.to(torch.promote_types(term.dtype, short))
-            total, count = self._sums[name].get(owner, (None, 0.0))
+            total, count = known or (None, 0.0)
             self._sums[name][owner] = (term if total is None else total.add_(term), count + weight)
 
     def finished(self) -> dict[str, dict[str, Tensor]]:

@@ -23,7 +23,7 @@ CONSUMERS = (
 )
 """The modules whose inputs have statistics."""
 
-PLACES = 256
+PLACES = 128
 """Places a sample at which patches are taken."""
 
 Seen: TypeAlias = Callable[[str, Tensor], None]
