@@ -198,6 +198,11 @@ def test_files_that_give_another_result_are_an_error(
         read_weights(path, network)
         network.layers[0].bn.running_mean += 1.0
 
+    previous = tmp_path / "net.cfg", tmp_path / "net.weights"
+    for file in previous:
+        file.write_text("what stood here")
     monkeypatch.setattr("sapwood.export.darknet.read_weights", spoil)
     with pytest.raises(CheckFailedError, match=r"read back, differ from the network by .* expected at most 1e-05"):
         export_darknet(DarknetNetwork(parse_cfg(detector_text)).eval(), tmp_path / "net.cfg")
+    assert [file.read_text() for file in previous] == ["what stood here"] * 2
+    assert sorted(tmp_path.iterdir()) == sorted(previous)

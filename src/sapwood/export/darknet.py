@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sapwood.errors import CheckFailedError, SpecError
 from sapwood.export.base import EXPORTERS, Exported, ExportOptions, checked_path
-from sapwood.files import write_text
+from sapwood.files import new_files, write_text
 from sapwood.models import copy_model
 from sapwood.models.darknet import (
     DarknetNetwork,
@@ -43,7 +43,7 @@ class DarknetFiles:
 
 
 def export_darknet(model: nn.Module, cfg: str | Path, weights: str | Path | None = None) -> DarknetFiles:
-    """Writes a network as ``.cfg`` and ``.weights``, reads both back and compares.
+    """Writes a network as ``.cfg`` and ``.weights``, reads both back and compares, before they take their places.
 
     The ``.cfg`` is the network's own, comments and order included, with ``filters=``, ``groups=`` and ``output=`` as
     they are now. Weights under a live mask are written with their zeros; a bias that folding gave to a convolution
@@ -74,14 +74,15 @@ def export_darknet(model: nn.Module, cfg: str | Path, weights: str | Path | None
     text = write_cfg(compact_cfg(model))
     cfg = Path(cfg)
     weights = cfg.with_suffix(".weights") if weights is None else Path(weights)
-    write_text(cfg, text)
-    write_weights(weights, model)
-    error = _error_of_files(cfg, weights, model)
-    if not error <= ROUNDING:
-        raise CheckFailedError(
-            f"{cfg} and {weights}, read back, differ from the network by {error:.1e} of the largest output; "
-            f"expected at most {ROUNDING:.0e}"
-        )
+    with new_files(cfg) as (new_cfg,), new_files(weights) as (new_weights,):
+        write_text(new_cfg, text)
+        write_weights(new_weights, model)
+        error = _error_of_files(new_cfg, new_weights, model)
+        if not error <= ROUNDING:
+            raise CheckFailedError(
+                f"{cfg} and {weights}, read back, differ from the network by {error:.1e} of the largest output; "
+                f"expected at most {ROUNDING:.0e}"
+            )
     return DarknetFiles(cfg, weights, error)
 
 
