@@ -85,3 +85,11 @@ class BudgetError(SapwoodError):
     """A budget that no allowed network reaches; the message gives what can be reached."""
 
     exit_code = 1
+
+
+class EngineError(SapwoodError):
+    """The sparse engine cannot do what was asked."""
+
+
+class EngineMissingError(EngineError):
+    """The sparse engine is not built, or this processor cannot run it."""

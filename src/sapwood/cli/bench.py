@@ -20,7 +20,11 @@ def bench(
         list[str], typer.Argument(metavar="MODEL...", help="One or more; see `sapwood eval`.", show_default=False)
     ],
     runtime: Annotated[
-        str, typer.Option("--runtime", help="`torch`, `torch-compile`, `onnxruntime`, `openvino`, with commas between.")
+        str,
+        typer.Option(
+            "--runtime",
+            help="`torch`, `torch-compile`, `onnxruntime`, `openvino`, `sapwood` (its sparse engine), commas between.",
+        ),
     ] = "torch",
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, help="Threads a runtime may use; all cores if not given.")

@@ -2,20 +2,25 @@
 
 from sapwood.runtime import onnxruntime as onnxruntime
 from sapwood.runtime import openvino as openvino
+from sapwood.runtime import sparse_engine as sparse_engine
 from sapwood.runtime import torch_compile as torch_compile
 from sapwood.runtime import torch_eager as torch_eager
 from sapwood.runtime.allocator import give_back, kept_memory
 from sapwood.runtime.base import OVERHEAD, RUNTIME, RUNTIMES, Runtime, Session
 from sapwood.runtime.calling import model_call
 from sapwood.runtime.check import check_session
+from sapwood.runtime.engine import CompiledModel, SparseConv2d, compile
 
 __all__ = [
     "OVERHEAD",
     "RUNTIME",
     "RUNTIMES",
+    "CompiledModel",
     "Runtime",
     "Session",
+    "SparseConv2d",
     "check_session",
+    "compile",
     "give_back",
     "kept_memory",
     "model_call",

@@ -1,0 +1,109 @@
+"""The sparse engine beside dense runtimes: whole networks, one run, interleaved rounds.
+
+    python benchmarks/engine.py yolov4-tiny.cfg --sparsity 0.5 0.8 0.9 0.95
+    python benchmarks/engine.py yolov3-tiny.cfg --weights yolov3-tiny.weights --sparsity 0.8 0.9 --threads 2
+    SAPWOOD_ISA=avx2 python benchmarks/engine.py yolov4-tiny.cfg --sparsity 0.8 0.9 0.95
+
+Zeros are drawn at random, the same fraction in every convolution and linear layer but the first convolution. Speed does
+not depend on the values, so that weights may be random; where --weights are given, the largest stay. Each session's
+outputs are compared with PyTorch's before it is timed.
+
+A line a sparsity: milliseconds of the engine, then for each peer the median over the rounds of its time over the
+engine's, with quartiles. Peers run the same network, zeros and all; for them zeros change nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import sapwood
+from sapwood.measure import measure_latency
+from sapwood.runtime import RUNTIMES, check_session
+from sapwood.runtime.engine import instruction_set
+
+PEERS = ("onnxruntime", "openvino", "torch-compile", "torch")
+
+
+def main() -> None:
+    options = parsed()
+    bundle = sapwood.load_model(options.model, weights=options.weights)
+    inputs = torch.rand_like(bundle.example_inputs)
+    kept = options.weights is not None
+    print(f"{options.model}, {tuple(inputs.shape)}, {options.threads} threads, {instruction_set()}, "
+          f"{options.rounds} rounds, PyTorch {torch.__version__}", flush=True)  # fmt: skip
+    dense = bundle.model.eval()
+    peers = {}
+    for name in options.peers:
+        peers[name] = RUNTIMES[name].load(dense, inputs, threads=options.threads)
+        check_session(peers[name], dense, inputs)
+    rows = []
+    for sparsity in options.sparsity:
+        model = sparse(dense, sparsity, largest=kept)
+        start = time.perf_counter()
+        session: Any = RUNTIMES["sapwood"].load(model, inputs, threads=options.threads)
+        compiled_s = time.perf_counter() - start
+        error = check_session(session, model, inputs)
+        found = measure_latency(
+            {"sapwood": session, **peers},
+            baseline="sapwood",
+            rounds=options.rounds,
+            seconds=600.0,
+            threads=options.threads,
+        )
+        own = found["sapwood"]
+        row = {"sparsity": sparsity, "ms": own.median_ms, "error": error, "compile_s": compiled_s}
+        text = f"{sparsity:4.0%}  {own.median_ms:7.2f} ms"
+        for name in peers:
+            one = found[name]
+            row[name] = [one.ratio, one.ratio_q1, one.ratio_q3]
+            text += f"  {name} {one.ratio:.2f} ({one.ratio_q1:.2f} to {one.ratio_q3:.2f})"
+        print(f"{text}  [compiled in {compiled_s:.1f} s, differs by {error:.0e}]", flush=True)
+        if options.layers:
+            for label, milliseconds in sorted(session.layer_times(10).items(), key=lambda item: -item[1])[
+                : options.layers
+            ]:
+                print(f"      {milliseconds:7.3f} ms  {label}")
+        rows.append(row)
+        Path(options.out).write_text(json.dumps(rows, indent=1))
+
+
+def sparse(dense: nn.Module, sparsity: float, *, largest: bool) -> nn.Module:
+    """A copy with zeros in all convolutions but the first, and in all linear layers."""
+    model = sapwood.copy_model(dense)
+    layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    first = next(layer for layer in layers if isinstance(layer, nn.Conv2d))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for layer in layers:
+            if layer is first:
+                continue
+            weight = layer.weight
+            scores = weight.abs() if largest else torch.rand(weight.shape, generator=generator)
+            gone = round(sparsity * weight.numel())
+            if gone:
+                weight.flatten()[scores.flatten().argsort()[:gone]] = 0.0
+    return model
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--weights")
+    parser.add_argument("--sparsity", type=float, nargs="+", default=[0.5, 0.8, 0.9, 0.95])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
+    parser.add_argument("--layers", type=int, default=0, help="Slowest layers to list")
+    parser.add_argument("--out", default="engine.json")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

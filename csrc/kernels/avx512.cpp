@@ -1,0 +1,49 @@
+#include "kernels.h"
+
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+#include <immintrin.h>
+
+namespace sapwood {
+namespace {
+
+constexpr int LANES = 16;
+constexpr int MOST_VECTORS = 28;
+using V = __m512;
+
+inline V zero() { return _mm512_setzero_ps(); }
+inline V set1(float x) { return _mm512_set1_ps(x); }
+inline V load(const float* p) { return _mm512_load_ps(p); }
+inline V load_any(const float* p) { return _mm512_loadu_ps(p); }
+inline void store(float* p, V x) { _mm512_store_ps(p, x); }
+inline V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
+inline V add(V a, V b) { return _mm512_add_ps(a, b); }
+inline V sub(V a, V b) { return _mm512_sub_ps(a, b); }
+inline V mul(V a, V b) { return _mm512_mul_ps(a, b); }
+inline V divide(V a, V b) { return _mm512_div_ps(a, b); }
+inline V max_of(V a, V b) { return _mm512_max_ps(a, b); }
+inline V min_of(V a, V b) { return _mm512_min_ps(a, b); }
+inline V both(V a, V b) { return _mm512_and_ps(a, b); }
+inline V round_of(V x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline V scale_by_power_of_two(V x, V n) { return _mm512_scalef_ps(x, n); }
+
+// In place, as instructions: left to itself the compiler spills the sums around them.
+template <int N>
+inline void shift_right_in_place(V& x, V before) {
+  asm("valignd %3, %2, %0, %0" : "=v"(x) : "0"(x), "v"(before), "i"(16 - N));
+}
+inline void shift_left_in_place(V& x, V after) { asm("valignd $1, %0, %2, %0" : "=v"(x) : "0"(x), "v"(after)); }
+
+#include "kernels.inc"
+
+const Kernels kKernels = {"avx512", LANES, MOST_VECTORS, &conv, &activate, &mask_rows};
+
+}  // namespace
+
+const Kernels* avx512_kernels() { return &kKernels; }
+
+}  // namespace sapwood
+#else
+namespace sapwood {
+const Kernels* avx512_kernels() { return nullptr; }
+}  // namespace sapwood
+#endif

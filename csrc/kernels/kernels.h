@@ -1,0 +1,37 @@
+// What each instruction set gives: the same functions, chosen once at load.
+#pragma once
+
+#include <cstdint>
+
+#include "../sapwood_engine.h"
+
+namespace sapwood {
+
+// A tile of a convolution: `vectors` vectors side by side, from output row `row` on.
+struct Tile {
+  const char* in;         // value (row, 0) of the input's channel 0
+  const float* mask;      // of one row: all bits set where the map has values, none elsewhere
+  int row_vectors;        // vectors of a row
+  int vectors;            // of the tile
+};
+
+struct Kernels {
+  const char* name;
+  int lanes;
+  int most_vectors;
+  // One chunk of the input channels for the outputs first..last of a tile.
+  //   partial: [outputs][vectors * lanes], sums between chunks
+  //   out: where the tile's first value of channel 0 goes; other: what is added, at the same place of its map, or NULL
+  void (*conv)(const Tile& tile, const sw_op& op, int chunk, int first, int last, float* partial, float* out,
+               const float* other);
+  void (*activate)(float* values, int64_t count, int32_t activation, float slope);
+  // What is not inside the map becomes zero again.
+  void (*mask_rows)(float* values, const float* mask, int row_vectors, int rows);
+};
+
+const Kernels* scalar_kernels();
+const Kernels* avx2_kernels();    // nullptr where it was not compiled
+const Kernels* avx512_kernels();
+const Kernels* neon_kernels();
+
+}  // namespace sapwood

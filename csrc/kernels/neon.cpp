@@ -1,0 +1,49 @@
+#include "kernels.h"
+
+#if defined(__ARM_NEON) && defined(__aarch64__)
+#include <arm_neon.h>
+
+namespace sapwood {
+namespace {
+
+constexpr int LANES = 4;
+constexpr int MOST_VECTORS = 24;
+using V = float32x4_t;
+
+inline V zero() { return vdupq_n_f32(0.0f); }
+inline V set1(float x) { return vdupq_n_f32(x); }
+inline V load(const float* p) { return vld1q_f32(p); }
+inline V load_any(const float* p) { return vld1q_f32(p); }
+inline void store(float* p, V x) { vst1q_f32(p, x); }
+inline V fma(V a, V b, V c) { return vfmaq_f32(c, a, b); }
+inline V add(V a, V b) { return vaddq_f32(a, b); }
+inline V sub(V a, V b) { return vsubq_f32(a, b); }
+inline V mul(V a, V b) { return vmulq_f32(a, b); }
+inline V divide(V a, V b) { return vdivq_f32(a, b); }
+inline V max_of(V a, V b) { return vmaxq_f32(a, b); }
+inline V min_of(V a, V b) { return vminq_f32(a, b); }
+inline V both(V a, V b) { return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(a), vreinterpretq_u32_f32(b))); }
+inline V round_of(V x) { return vrndnq_f32(x); }
+inline V scale_by_power_of_two(V x, V n) {
+  int32x4_t power = vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127));
+  return vmulq_f32(x, vreinterpretq_f32_s32(vshlq_n_s32(power, 23)));
+}
+
+template <int N>
+inline void shift_right_in_place(V& x, V before) { x = vextq_f32(before, x, 4 - N); }
+inline void shift_left_in_place(V& x, V after) { x = vextq_f32(x, after, 1); }
+
+#include "kernels.inc"
+
+const Kernels kKernels = {"neon", LANES, MOST_VECTORS, &conv, &activate, &mask_rows};
+
+}  // namespace
+
+const Kernels* neon_kernels() { return &kKernels; }
+
+}  // namespace sapwood
+#else
+namespace sapwood {
+const Kernels* neon_kernels() { return nullptr; }
+}  // namespace sapwood
+#endif

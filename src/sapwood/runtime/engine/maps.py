@@ -1,0 +1,73 @@
+"""Where a feature map stands in the engine's arena: channel planes of padded rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sapwood.runtime.engine.library import MapStruct
+
+LINE = 16
+"""Floats of a cache line: planes start on one."""
+
+PAGE = 1024
+"""Floats of 4,096 bytes: planes that are a multiple of that apart fight for the same places in the cache."""
+
+GAP = 64
+"""Floats of zeros in front of each map: what lies left of its first row."""
+
+
+@dataclass(frozen=True)
+class Map:
+    """A feature map.
+
+    Attributes:
+        channels: Planes.
+        height: Rows of values.
+        width: Values of a row.
+        margin: Rows of zeros above and below.
+        pitch: Floats from a row to the next.
+        offset: Of the first plane in the arena, in floats.
+        stride: Floats from a plane to the next.
+    """
+
+    channels: int
+    height: int
+    width: int
+    margin: int
+    pitch: int
+    offset: int
+    stride: int
+
+    def struct(self) -> MapStruct:
+        """What the library reads."""
+        return MapStruct(
+            self.offset, self.stride, self.channels, self.height, self.width, self.margin, self.pitch, 0
+        )  # fmt: skip
+
+    def channel_range(self, first: int, count: int) -> Map:
+        """Some of the planes as a map of their own."""
+        return Map(
+            count, self.height, self.width, self.margin, self.pitch, self.offset + first * self.stride, self.stride
+        )
+
+
+def plane_stride(height: int, margin: int, pitch: int) -> int:
+    """Floats from a plane to the next: whole cache lines, no multiple of a page.
+
+    Examples:
+        >>> plane_stride(6, 1, 16), plane_stride(14, 1, 64)
+        (128, 1040)
+    """
+    floats = -(-(height + 2 * margin) * pitch // LINE) * LINE
+    return floats + LINE if floats % PAGE == 0 else floats
+
+
+def row_pitch(widths: Iterable[int], pad: int, lanes: int) -> int:
+    """Floats of a row that has room for ``pad`` zeros behind the widest of ``widths``, in whole vectors.
+
+    Examples:
+        >>> row_pitch([13], 1, 16), row_pitch([15, 16], 1, 16)
+        (16, 32)
+    """
+    return -(-(max(widths) + pad) // lanes) * lanes

@@ -1,0 +1,176 @@
+"""A convolution's weights as the engine reads them: lists of the non-zeros with the place of what each multiplies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sapwood.runtime.engine.maps import Map
+
+ENTRY = np.dtype([("offset", np.int32), ("value", np.float32)])
+"""``sw_entry``."""
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a convolution moves: (rows, columns) each."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of the output.
+
+        Examples:
+            >>> Geometry((3, 3), (2, 2), (1, 1)).output_size(8, 8)
+            (4, 4)
+        """
+        return self._outputs(0, height), self._outputs(1, width)
+
+    def _outputs(self, dim: int, size: int) -> int:
+        reach = self.dilation[dim] * (self.kernel[dim] - 1) + 1
+        return (size + 2 * self.padding[dim] - reach) // self.stride[dim] + 1
+
+    def taps(self, dim: int) -> list[tuple[int, int]]:
+        """For each tap of a dimension, the phase of the input that it reads, and how far from its own place.
+
+        Examples:
+            >>> Geometry((3, 3), (2, 2), (1, 1)).taps(0)
+            [(1, -1), (0, 0), (1, 0)]
+        """
+        places = [tap * self.dilation[dim] - self.padding[dim] for tap in range(self.kernel[dim])]
+        return [(place % self.stride[dim], place // self.stride[dim]) for place in places]
+
+    def margin(self, height: int) -> int:
+        """Rows of zeros that the map it reads (a phase of the input, where there are several) needs above and below."""
+        sideways = any(move for _, move in self.taps(1))
+        return max(self._zeros(0, height), int(sideways))
+
+    def side(self, width: int) -> int:
+        """Zeros that each row of the map it reads needs behind its values."""
+        return self._zeros(1, width)
+
+    def _zeros(self, dim: int, size: int) -> int:
+        moves = [move for _, move in self.taps(dim)]
+        own = -(-size // self.stride[dim])
+        return max(-min(moves), max(moves) + self._outputs(dim, size) - own, 0)
+
+
+@dataclass(frozen=True)
+class ConvSpec:
+    """A convolution to compile.
+
+    Attributes:
+        weight: Shape (O, I / groups, rows, columns), float32.
+        bias: Shape (O,).
+        geometry: How it moves.
+        groups: Conv groups.
+    """
+
+    weight: Array
+    bias: Array
+    geometry: Geometry
+    groups: int = 1
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Lists of a convolution.
+
+    Attributes:
+        starts: Where each list begins, shape (chunks * outputs * 3 + 1,), int64; lists are for columns x - 1, x + 1, x.
+        entries: The non-zeros.
+        num_chunks: Parts of the input channels.
+        rows: Of a tile.
+        columns: Vectors of a tile's row.
+    """
+
+    starts: Array
+    entries: Array
+    num_chunks: int
+    rows: int
+    columns: int
+
+
+def pack(
+    weight: Array,  # shape: (O, I / groups, rows, columns)
+    source: Map,
+    out: Map,
+    geometry: Geometry,
+    *,
+    groups: int,
+    lanes: int,
+    rows: int,
+    most_vectors: int,
+    chunk_floats: int,
+) -> Packed:
+    """Makes the lists.
+
+    Args:
+        weight: Of the convolution.
+        source: What it reads: the phases of the input where the stride is not 1.
+        out: What it writes.
+        geometry: How it moves.
+        groups: Conv groups.
+        lanes: Floats of a vector.
+        rows: Of a tile; 1 where a row has more than ``most_vectors``.
+        most_vectors: Of a tile.
+        chunk_floats: What the rows that a tile reads may take of the fastest cache, all channels of a chunk together.
+    """
+    row_vectors = out.pitch // lanes
+    whole = row_vectors <= most_vectors
+    outputs, per_group = weight.shape[:2]
+    down, right = geometry.taps(0), geometry.taps(1)
+    moves = {move for _, move in right}
+    shifted = whole and moves <= {-1, 0, 1} and len(moves) > 1 and out.pitch > out.width
+
+    out_channel, in_channel, tap_row, tap_column = np.nonzero(weight)
+    values = weight[out_channel, in_channel, tap_row, tap_column].astype(np.float32)
+    channel = in_channel + out_channel // (outputs // groups) * per_group
+    (row_phase, row_move), (column_phase, column_move) = (
+        (np.array([phase for phase, _ in taps])[tap], np.array([move for _, move in taps])[tap])
+        for taps, tap in ((down, tap_row), (right, tap_column))
+    )
+    channels = source.channels // (geometry.stride[0] * geometry.stride[1])
+    plane = (row_phase * geometry.stride[1] + column_phase) * channels + channel
+    kind = np.select([column_move == -1, column_move == 1], [0, 1], 2) if shifted else np.full(len(values), 2)
+    reached = row_move * source.pitch + (0 if shifted else column_move)
+    offsets = 4 * (plane * source.stride + reached)
+
+    phases = len({phase for phase, _ in down}) * len({phase for phase, _ in right})
+    tile_rows = rows + max(move for _, move in down) - min(move for _, move in down)
+    floats = phases * tile_rows * min(source.pitch, most_vectors * lanes)
+    width = max(1, min(channels, chunk_floats // floats)) if groups == 1 else channels
+    num_chunks = -(-channels // width)
+    width = -(-channels // num_chunks)
+    lists = (channel // width * outputs + out_channel) * 3 + kind
+    order = np.lexsort((offsets, lists))
+    entries = np.empty(len(values), ENTRY)
+    entries["offset"], entries["value"] = offsets[order], values[order]
+    starts = np.zeros(num_chunks * outputs * 3 + 1, np.int64)
+    np.cumsum(np.bincount(lists, minlength=num_chunks * outputs * 3), out=starts[1:])
+    return Packed(starts, entries, num_chunks, rows if whole else 1, row_vectors if whole else most_vectors)
+
+
+def tile_rows(height: int, row_vectors: int, vectors: Sequence[int]) -> int:
+    """Rows of a tile: as many as fit ``vectors`` (wanted, at most), in tiles of about the same height.
+
+    Examples:
+        >>> tile_rows(13, 1, (20, 28)), tile_rows(52, 4, (20, 28)), tile_rows(104, 7, (20, 28))
+        (13, 5, 2)
+    """
+    wanted, most = vectors
+    if row_vectors > most:
+        return 1
+    fit = max(1, wanted // row_vectors)
+    tiles = -(-height // fit)
+    rows = -(-height // tiles)
+    return height if height * row_vectors <= most else rows

@@ -1,0 +1,247 @@
+"""Where each feature map stands in the arena, and the operations over them: nodes become a program."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from sapwood.runtime.engine import library as lib
+from sapwood.runtime.engine import nodes
+from sapwood.runtime.engine.convolution import add_convolution
+from sapwood.runtime.engine.maps import Map, row_pitch
+from sapwood.runtime.engine.nodes import Activation, Network, Node, Value
+from sapwood.runtime.engine.program import Builder, Program
+
+Key: TypeAlias = tuple[Value, tuple[int, int]]
+"""A value, or the phases of it that a stride reads."""
+
+WHOLE = (1, 1)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation of a program.
+
+    Attributes:
+        label: The module that it belongs to; the last of those that were fused.
+        kind: What is done.
+        weights: Of a convolution.
+        nonzeros: Of those.
+        own: Whether it is the engine's own: pictures brought into its layout and back.
+    """
+
+    label: str
+    kind: str
+    weights: int = 0
+    nonzeros: int = 0
+    own: bool = False
+
+
+@dataclass
+class Planned:
+    """A program and what its operations are."""
+
+    program: Program
+    steps: list[Step]
+
+
+def plan(network: Network) -> Planned:
+    """Makes the program of a network."""
+    return _Planner(network).run()
+
+
+@dataclass
+class _Needs:
+    """What the readers of a map need of it."""
+
+    margin: int = 0
+    side: int = 0
+
+
+@dataclass
+class _Planner:
+    network: Network
+    builder: Builder = field(default_factory=Builder)
+    steps: list[Step] = field(default_factory=list)
+    maps: dict[Key, Map] = field(default_factory=dict)
+    _same: dict[Key, Key] = field(default_factory=dict)
+
+    def run(self) -> Planned:
+        self._homes = self._find_homes()
+        self._needs, self._pitches = self._find_layouts()
+        for node in self.network.nodes:
+            self._add(node)
+        for index, (value, _) in enumerate(self.network.outputs):
+            self._step("", "unpack", lib.UNPACK, self._read(value), None, index=index)
+        return Planned(self.builder.build(), self.steps)
+
+    # --- layout ---------------------------------------------------------------------------------------------------
+
+    def _find_homes(self) -> dict[Value, tuple[Value, int]]:
+        """Values that stand inside of another's map: parts of a concatenation, and channels that were picked."""
+        homes: dict[Value, tuple[Value, int]] = {}
+        inputs = {node.out for node in self.network.nodes if isinstance(node, nodes.Input)}
+        for node in self.network.nodes:
+            if isinstance(node, nodes.Channels):
+                homes[node.out] = (node.inputs[0], node.first)
+            elif isinstance(node, nodes.Concat):
+                first = 0
+                for part in node.inputs:
+                    if part not in homes and part not in inputs:
+                        homes[part] = (node.out, first)
+                    first += self.network.sizes[part][0]
+        return homes
+
+    def _root(self, value: Value) -> tuple[Value, int]:
+        first = 0
+        while value in self._homes:
+            value, more = self._homes[value]
+            first += more
+        return value, first
+
+    def _find_layouts(self) -> tuple[dict[Key, _Needs], dict[Key, int]]:
+        needs: dict[Key, _Needs] = defaultdict(_Needs)
+        for value in self.network.sizes:
+            self._class((self._root(value)[0], WHOLE))
+        for node in self.network.nodes:
+            out = (self._root(node.out)[0], WHOLE)
+            if not isinstance(node, nodes.Conv):
+                continue
+            geometry = node.spec.geometry
+            source = (self._root(node.inputs[0])[0], geometry.stride)
+            _, height, width = self.network.sizes[node.inputs[0]]
+            need = needs[source]
+            need.margin = max(need.margin, geometry.margin(height))
+            need.side = max(need.side, geometry.side(width))
+            self._join(source, out)
+            for other in node.inputs[1:]:
+                self._join((self._root(other)[0], WHOLE), out)
+        widths: dict[Key, set[int]] = defaultdict(set)
+        sides: dict[Key, int] = defaultdict(int)
+        for key in list(self._same):
+            kind = self._class(key)
+            widths[kind].add(-(-self.network.sizes[key[0]][2] // key[1][1]))
+            sides[kind] = max(sides[kind], needs[key].side)
+        pitches = {kind: row_pitch(found, sides[kind], self.builder.lanes) for kind, found in widths.items()}
+        return needs, pitches
+
+    def _class(self, key: Key) -> Key:
+        self._same.setdefault(key, key)
+        while self._same[key] != key:
+            key = self._same[key]
+        return key
+
+    def _join(self, one: Key, other: Key) -> None:
+        self._same[self._class(one)] = self._class(other)
+
+    def _place(self, key: Key) -> Map:
+        """The map of a value that is at home in itself, or of its phases."""
+        if key not in self.maps:
+            (channels, height, width), (down, right) = self.network.sizes[key[0]], key[1]
+            self.maps[key] = self.builder.map(
+                channels * down * right,
+                -(-height // down),
+                -(-width // right),
+                margin=self._needs[key].margin,
+                pitch=self._pitches[self._class(key)],
+            )
+        return self.maps[key]
+
+    def _write(self, value: Value) -> Map:
+        root, first = self._root(value)
+        return self._place((root, WHOLE)).channel_range(first, self.network.sizes[value][0])
+
+    _read = _write
+
+    def _phases(self, value: Value, stride: tuple[int, int]) -> Map:
+        """What a strided convolution reads; made once for all of them that read the value."""
+        key = (value, stride)
+        if key not in self.maps:
+            root = self._root(value)[0]
+            layout = (root, stride)
+            (channels, height, width), (down, right) = self.network.sizes[value], stride
+            self.maps[key] = self.builder.map(
+                channels * down * right,
+                -(-height // down),
+                -(-width // right),
+                margin=self._needs[layout].margin,
+                pitch=self._pitches[self._class(layout)],
+            )
+            self._step("", "phases", lib.PHASES, self._read(value), self.maps[key], step=stride)
+        return self.maps[key]
+
+    # --- operations -----------------------------------------------------------------------------------------------
+
+    def _step(
+        self,
+        label: str,
+        kind: str,
+        number: int,
+        source: Map | None,
+        out: Map | None,
+        *,
+        activation: Activation = nodes.LINEAR,
+        **values: Any,
+    ) -> None:
+        self.builder.add(
+            number, source, out, activation=activation.name, slope=activation.slope, **values
+        )  # fmt: skip
+        self.steps.append(Step(label, kind, own=number in (lib.PACK, lib.UNPACK, lib.PHASES)))
+
+    def _add(self, node: Node) -> None:
+        if isinstance(node, nodes.Channels):
+            return
+        if isinstance(node, nodes.Concat):
+            self._copy_parts(node)
+            return
+        out = self._write(node.out)
+        if isinstance(node, nodes.Input):
+            self._step("", "pack", lib.PACK, None, out, index=node.index)
+        elif isinstance(node, nodes.Conv):
+            self._convolve(node, out)
+        elif isinstance(node, nodes.Pool):
+            kind = lib.MAXPOOL if node.kind == "max" else lib.AVGPOOL
+            geometry, source = node.geometry, self._read(node.inputs[0])
+            self._step(
+                node.label,
+                f"{node.kind} pool",
+                kind,
+                source,
+                out,
+                kernel=geometry.kernel,
+                step=geometry.stride,
+                pad=geometry.padding,
+                all_places=int(node.all_places),
+            )
+        elif isinstance(node, nodes.Upsample):
+            values: dict[str, Any] = {"kernel": WHOLE, "step": node.factors}
+            self._step(node.label, "upsample", lib.UPSAMPLE, self._read(node.inputs[0]), out, **values)
+        elif isinstance(node, nodes.Combine):
+            one, other = map(self._read, node.inputs)
+            kind = lib.ADD if node.kind == "add" else lib.MUL
+            self._step(node.label, node.kind, kind, one, out, activation=node.activation, other=other)
+        elif isinstance(node, nodes.Pointwise):
+            self._step(node.label, "activation", lib.COPY, self._read(node.inputs[0]), out, activation=node.activation)
+        else:
+            raise TypeError(type(node))
+
+    def _copy_parts(self, node: nodes.Concat) -> None:
+        first = 0
+        whole = self._write(node.out)
+        for part in node.inputs:
+            count = self.network.sizes[part][0]
+            if self._homes.get(part) != (node.out, first):
+                self._step(node.label, "copy", lib.COPY, self._read(part), whole.channel_range(first, count))
+            first += count
+
+    def _convolve(self, node: nodes.Conv, out: Map) -> None:
+        spec = node.spec
+        stride = spec.geometry.stride
+        source = self._read(node.inputs[0]) if stride == WHOLE else self._phases(node.inputs[0], stride)
+        other = self._read(node.inputs[1]) if len(node.inputs) > 1 else None
+        activation = node.activation
+        add_convolution(
+            self.builder, spec, source, out, other=other, activation=activation.name, slope=activation.slope
+        )
+        self.steps.append(Step(node.label, "convolution", spec.weight.size, int((spec.weight != 0).sum())))

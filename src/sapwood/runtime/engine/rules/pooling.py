@@ -1,0 +1,96 @@
+"""Pooling and upsampling."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from sapwood.errors import EngineError
+from sapwood.ops import Call
+from sapwood.runtime.engine.lowering import Lowering, lowers
+from sapwood.runtime.engine.nodes import Pool, Upsample
+from sapwood.runtime.engine.packing import Geometry
+
+
+def _pair(values: Any) -> tuple[int, int]:
+    first, second = (*values, *values)[:2] if not isinstance(values, int) else (values, values)
+    return int(first), int(second)
+
+
+@lowers("aten.constant_pad_nd")
+def _pad(state: Lowering, call: Call) -> None:
+    """Kept until a max-pool reads it: what is less than everything else changes no maximum."""
+    source, sides, fill = (*call.args, 0.0)[:3]
+    if fill != -math.inf or len(sides) > 4:
+        raise EngineError(f"rows and columns of {fill}; only of -inf, in front of a max-pool")
+    left, right, top, bottom = (*sides, 0, 0)[:4]
+    state.padded[call.tensor_outputs()[0].id] = (state.value(source), (top, bottom), (left, right))
+
+
+@lowers("aten.max_pool2d_with_indices", "aten.max_pool2d")
+def _max_pool(state: Lowering, call: Call) -> None:
+    source, kernel, *rest = call.args
+    stride = _pair(rest[0]) if rest and rest[0] else _pair(kernel)
+    top, left = _pair(rest[1]) if len(rest) > 1 else (0, 0)
+    if len(rest) > 2 and set(_pair(rest[2])) != {1}:
+        raise EngineError("only pooling without dilation")
+    if source.id in state.padded:
+        value, down, right = state.padded[source.id]
+        top, left = top + down[0], left + right[0]
+    else:
+        value = state.value(source)
+    geometry = Geometry(_pair(kernel), stride, (top, left))
+    channels, height, width = state.size(value)
+    rows, columns = (int(side) for side in call.tensor_outputs()[0].shape[2:])
+    size = (channels, rows, columns)
+    starts = [step * (side - 1) - pad for step, side, pad in zip(stride, size[1:], (top, left), strict=True)]
+    if starts[0] >= height or starts[1] >= width or top >= geometry.kernel[0] or left >= geometry.kernel[1]:
+        raise EngineError("a window lies outside of the map")
+    state.put(call, Pool(state.new(size), (value,), call.module, "max", geometry))
+
+
+@lowers("aten.avg_pool2d")
+def _average_pool(state: Lowering, call: Call) -> None:
+    _, kernel, *rest = call.args
+    stride = _pair(rest[0]) if rest and rest[0] else _pair(kernel)
+    padding = _pair(rest[1]) if len(rest) > 1 else (0, 0)
+    if len(rest) > 4 and rest[4] is not None:
+        raise EngineError("only averages without a divisor of their own")
+    _average(state, call, Geometry(_pair(kernel), stride, padding), all_places=len(rest) < 4 or bool(rest[3]))
+
+
+@lowers("aten.mean")
+def _mean(state: Lowering, call: Call) -> None:
+    source, dims, *_ = call.args
+    if len(source.shape) != 4 or sorted(dim % 4 for dim in dims) != [2, 3]:
+        raise EngineError("only means over all rows and columns")
+    _average(state, call, Geometry((int(source.shape[2]), int(source.shape[3]))), all_places=True)
+
+
+@lowers("aten._adaptive_avg_pool2d", "aten.adaptive_avg_pool2d")
+def _adaptive(state: Lowering, call: Call) -> None:
+    source, size = call.args[:2]
+    if set(size) != {1}:
+        raise EngineError("only pooling to one place")
+    _average(state, call, Geometry((int(source.shape[2]), int(source.shape[3]))), all_places=True)
+
+
+def _average(state: Lowering, call: Call, geometry: Geometry, *, all_places: bool) -> None:
+    source = state.value(call.args[0])
+    channels, height, width = state.size(source)
+    recorded = call.tensor_outputs()[0].shape
+    size = (channels, *geometry.output_size(height, width))
+    if len(recorded) == 4 and tuple(recorded[1:]) != size:
+        raise EngineError(f"a result of {tuple(recorded[1:])} where {size} is expected: windows that end outside")
+    state.put(call, Pool(state.new(size), (source,), call.module, "average", geometry, all_places))
+
+
+@lowers("aten.upsample_nearest2d")
+def _upsample(state: Lowering, call: Call) -> None:
+    source = state.value(call.args[0])
+    channels, height, width = state.size(source)
+    rows, columns = call.tensor_outputs()[0].shape[2:]
+    if rows % height or columns % width:
+        raise EngineError(f"from {height} x {width} to {rows} x {columns}; expected whole factors")
+    out = state.new((channels, rows, columns))
+    state.put(call, Upsample(out, (source,), call.module, (rows // height, columns // width)))

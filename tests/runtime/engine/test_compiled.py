@@ -1,0 +1,273 @@
+"""Whole networks on the engine give what PyTorch gives."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import sapwood
+from sapwood.errors import EngineError, EngineMissingError, MeasureError, MissingDependencyError
+from sapwood.models.darknet import DarknetNetwork, parse_cfg
+from sapwood.runtime import RUNTIME, RUNTIMES, check_session
+from sapwood.runtime.engine import compile as compile_model
+from sapwood.runtime.engine import library as engine_library
+from sapwood.runtime.engine.maps import Map
+from sapwood.runtime.engine.program import Builder
+
+pytestmark = pytest.mark.usefixtures("engine")
+
+
+def sparse(model: nn.Module, density: float = 0.3) -> nn.Module:
+    """Random zeros and statistics: no layer is what it was initialised to."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                module.weight *= (torch.rand_like(module.weight) < density) / density**0.5
+            elif isinstance(module, nn.BatchNorm2d):
+                module.running_mean.normal_(0.0, 0.1)  # type: ignore[union-attr]
+                module.running_var.uniform_(0.5, 2.0)  # type: ignore[union-attr]
+    return model.eval()
+
+
+def check(model: nn.Module, *inputs: Tensor, threads: int = 2) -> Any:
+    compiled = compile_model(model, inputs, threads=threads)
+    with torch.no_grad():
+        wanted, found = model(*inputs), compiled(*inputs)
+    assert type(found) is type(wanted)
+    if isinstance(wanted, Tensor):
+        wanted, found = (wanted,), (found,)
+    for one, other in zip(found, wanted, strict=True):
+        assert one.shape == other.shape
+        assert float((one - other).abs().max()) <= 1e-4 * float(other.abs().max())
+    return compiled
+
+
+def resnet18() -> nn.Module:
+    from torchvision.models import resnet18
+
+    return resnet18()
+
+
+def mobilenet_v3() -> nn.Module:
+    from torchvision.models import mobilenet_v3_small
+
+    return mobilenet_v3_small()
+
+
+def densenet() -> nn.Module:
+    from torchvision.models import DenseNet
+
+    return DenseNet(8, (2, 2), 16, num_classes=7)
+
+
+@pytest.mark.parametrize("make", [resnet18, mobilenet_v3, densenet])
+def test_classifiers(make: Any) -> None:
+    check(sparse(make()), torch.randn(3, 3, 64, 64))
+
+
+def test_a_darknet_detector(detector_text: str) -> None:
+    network = DarknetNetwork(parse_cfg(detector_text))
+    check(sparse(network), torch.rand(2, *network.input_shape))
+
+
+@pytest.mark.parametrize("name", ["yolov3-tiny", "yolo-fastest-1.1"])
+def test_real_detectors(name: str, data_dir: Path) -> None:
+    cfg = data_dir / "detectors" / f"{name}.cfg"
+    bundle = sapwood.load_model(str(cfg), weights=cfg.with_suffix(".weights"))
+    check(bundle.model.eval(), torch.rand(1, *bundle.example_inputs.shape[1:]))  # type: ignore[union-attr]
+
+
+ACTIVATIONS = (
+    nn.ReLU(), nn.LeakyReLU(0.1), nn.ReLU6(), nn.SiLU(), nn.Mish(), nn.Hardswish(), nn.Hardsigmoid(), nn.Sigmoid(),
+    nn.Tanh(),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda one: type(one).__name__)
+def test_activations(activation: nn.Module) -> None:
+    conv = nn.Conv2d(3, 5, 3, padding=1)
+    with torch.no_grad():
+        conv.weight *= 20.0  # far into both ends
+    check(nn.Sequential(conv, activation), torch.randn(1, 3, 13, 13))
+    check(nn.Sequential(nn.MaxPool2d(2), activation), 30.0 * torch.randn(1, 3, 13, 13))
+
+
+POOLS = (
+    nn.MaxPool2d(2), nn.MaxPool2d(3, 2, 1), nn.MaxPool2d(2, 1), nn.MaxPool2d(3, 2, ceil_mode=True), nn.AvgPool2d(2),
+    nn.AvgPool2d(3, 2, 1), nn.AvgPool2d(3, 1, 1, count_include_pad=False), nn.AdaptiveAvgPool2d(1),
+    nn.Upsample(scale_factor=2), nn.Upsample(scale_factor=(3, 1)),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("pool", POOLS, ids=str)
+def test_pooling(pool: nn.Module) -> None:
+    check(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), pool, nn.Conv2d(4, 2, 1)), torch.randn(1, 3, 14, 18))
+
+
+class Wired(nn.Module):
+    """Concatenations inside of each other, halves, sums and products, and values that several layers read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, padding=1)
+        self.second = nn.Conv2d(4, 4, 5, padding=2)
+        self.third = nn.Conv2d(12, 8, 3, stride=2, padding=1)
+        self.gate = nn.Conv2d(8, 8, 1)
+
+    def forward(self, picture: Tensor) -> tuple[Tensor, Tensor]:
+        one = F.leaky_relu(self.first(picture), 0.1)
+        half = one[:, 4:]
+        two = F.silu(self.second(half))
+        joined = torch.cat([torch.cat([half, two], 1), one[:, :4]], 1)
+        three = self.third(joined)
+        gated = three * torch.sigmoid(self.gate(F.adaptive_avg_pool2d(three, 1)))
+        return F.relu(three + gated), torch.cat([joined, joined, picture], 1)
+
+
+def test_values_that_several_layers_read() -> None:
+    check(sparse(Wired(), 0.5), torch.randn(2, 3, 20, 28))
+
+
+def test_residual_sums_start_the_accumulators() -> None:
+    class Residual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Conv2d(6, 6, 3, padding=1), nn.Conv2d(6, 6, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.relu(self.two(F.relu(self.one(x))) + x)
+
+    compiled = check(Residual(), torch.randn(1, 6, 10, 10))
+    assert [step.kind for step in compiled.steps] == ["pack", "convolution", "convolution", "unpack"]
+
+
+def test_margins_stay_zero() -> None:
+    """A second picture finds the padding as the first one did, whatever the first one held."""
+    model = sparse(Wired(), 0.5)
+    picture = torch.randn(1, 3, 20, 28)
+    fresh, used = (compile_model(model, (picture,), threads=1) for _ in range(2))
+    used(1e30 * torch.randn(1, 3, 20, 28))
+    assert all(torch.equal(one, other) for one, other in zip(fresh(picture), used(picture), strict=True))
+
+
+def test_other_sizes_are_refused() -> None:
+    compiled = compile_model(nn.Conv2d(3, 2, 1), torch.zeros(1, 3, 8, 8))
+    with pytest.raises(EngineError, match=r"inputs of shapes \[\(1, 3, 8, 9\)\]; compiled for .*\(3, 8, 8\)"):
+        compiled(torch.zeros(1, 3, 8, 9))
+
+
+class Turned(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.fft.fft(x).real
+
+
+class Renamed(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        half = x[:, :2]
+        return half.relu_() + x[:, 1:]
+
+
+@pytest.mark.parametrize(("model", "message"), [
+    (Turned(), r"cannot run aten._fft\S* .*: there is no such operation in it"),
+    (Renamed(), r"aten.relu_ .*: it changes a map in place that has another name, too"),
+    (nn.LeakyReLU(1.5), "only leaky ReLUs of slopes from 0 to 1"),
+    (nn.ConvTranspose2d(3, 2, 2), "that are not transposed"),
+    (nn.BatchNorm2d(3, track_running_stats=False), "only BatchNorms in evaluation mode"),
+])  # fmt: skip
+def test_what_it_cannot_run_is_named(model: nn.Module, message: str) -> None:
+    with pytest.raises(EngineError, match=message):
+        compile_model(model, torch.randn(1, 3, 8, 8))
+    with pytest.raises(MeasureError, match=message):
+        RUNTIMES["sapwood"].load(model, torch.randn(1, 3, 8, 8), threads=1)
+
+
+def test_a_library_that_is_not_built_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    engine_library.library.cache_clear()
+    monkeypatch.setattr(engine_library, "places", lambda: [tmp_path / engine_library.LIBRARY])
+    try:
+        with pytest.raises(EngineMissingError, match="the sparse engine is not built"):
+            compile_model(nn.Conv2d(1, 1, 1), torch.zeros(1, 1, 4, 4))
+        with pytest.raises(MissingDependencyError, match="the sparse engine is not built"):
+            RUNTIMES["sapwood"].load(nn.Conv2d(1, 1, 1), torch.zeros(1, 1, 4, 4), threads=1)
+        (tmp_path / engine_library.LIBRARY).write_bytes(b"no library")
+        with pytest.raises(EngineMissingError, match="cannot be loaded"):
+            engine_library.library()
+    finally:
+        engine_library.library.cache_clear()
+
+
+def test_two_models_at_once() -> None:
+    models = [sparse(Wired(), density) for density in (0.3, 0.8)]
+    picture = torch.randn(1, 3, 20, 28)
+    compiled = [compile_model(model, (picture,), threads=2) for model in models]
+    wanted = [one(picture)[0] for one in compiled]
+    equal: list[bool] = []
+
+    def run(number: int) -> None:
+        equal.extend(torch.equal(compiled[number](picture)[0], wanted[number]) for _ in range(50))
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert equal == [True] * 100
+
+
+def test_layers_have_times_under_their_names() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 1)).eval()
+    inputs = torch.rand(1, 3, 16, 16)
+    session = RUNTIMES["sapwood"].load(model, inputs, threads=1)
+    assert check_session(session, model, inputs) < 1e-5
+    times = session.layer_times(3)
+    assert times is not None
+    assert set(times) == {"0", "3", RUNTIME}
+    assert min(times.values()) > 0.0
+
+
+def broken(**values: Any) -> str:
+    builder = Builder()
+    source = builder.map(2, 4, 4, margin=1, pitch=builder.lanes)
+    out = builder.map(2, 4, 4, margin=0, pitch=builder.lanes)
+    starts, bias = (ctypes.c_int64 * 7)(*values.pop("starts", [0, 0, 0, 1, 1, 1, 1])), (ctypes.c_float * 2)()
+    entries = (ctypes.c_int32 * 2)(values.pop("offset", 0), 0)
+    given = {"rows": 1, "columns": 1, "num_chunks": 1} | values
+    given |= {
+        name: ctypes.addressof(value) for name, value in (("starts", starts), ("entries", entries), ("bias", bias))
+    }
+    changed = given.pop("map", {})
+    builder.add(engine_library.CONV, Map(**(source.__dict__ | changed)), out, **given)
+    with pytest.raises(EngineError) as caught:
+        builder.build()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("values", "message"), [
+    ({"offset": 1 << 30}, "entry 0 reads outside of the arena"),
+    ({"offset": 2}, "entry 0 reads outside of the arena"),
+    ({"starts": [0, 0, 0, 1, 0, 1, 1]}, "lists must be in order"),
+    ({"rows": 0}, "a tile must have between 1 and"),
+    ({"rows": 100}, "a tile must have between 1 and"),
+    ({"num_chunks": 0}, "starts and bias are missing"),
+    ({"map": {"offset": 1 << 40}}, "input: it does not fit into the arena"),
+    ({"map": {"offset": 3}}, "input: planes must start on cache lines"),
+    ({"map": {"pitch": 3}}, "input: the pitch must be"),
+    ({"map": {"stride": 16}}, "input: planes overlap"),
+])  # fmt: skip
+def test_the_library_checks_programs(values: dict[str, Any], message: str) -> None:
+    assert message in broken(**values)
+
+
+def test_the_library_knows_its_operations() -> None:
+    builder = Builder()
+    builder.add(99)
+    with pytest.raises(EngineError, match="operation 0: kind 99 is not known"):
+        builder.build()

@@ -1,0 +1,113 @@
+"""Convolutions of the engine against PyTorch's: every shape, density and instruction set."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import nn
+
+from sapwood.errors import EngineError
+from sapwood.runtime.engine import SparseConv2d, instruction_set, set_instruction_set
+from sapwood.runtime.engine.library import library
+
+pytestmark = pytest.mark.usefixtures("engine")
+ISAS = ("avx512", "avx2", "neon", "scalar")
+EDGES = (1, 7, 8, 15, 16, 31, 47, 112, 113, 127, 460)
+"""Widths at and around whole vectors, and wider than a tile."""
+
+
+@pytest.fixture
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    name, before = request.param, instruction_set()
+    if not library().sw_has_isa(name.encode()):
+        pytest.skip(f"no {name} on this processor")
+    set_instruction_set(name)
+    yield name
+    set_instruction_set(before)
+
+
+def random_case(seed: int) -> tuple[nn.Conv2d, torch.Tensor]:
+    chosen = random.Random(seed)
+    groups = chosen.choice([1, 1, 1, 2, 4])
+    inputs, outputs = (groups * chosen.randint(1, 9) for _ in range(2))
+    if chosen.random() < 0.15:
+        groups, outputs = inputs, inputs * chosen.randint(1, 2)
+    kernel = chosen.choice([1, 2, 3, 3, 3, 5, 7]), chosen.choice([1, 2, 3, 3, 3, 5])
+    stride = (chosen.choice([1, 1, 1, 2, 3]), chosen.choice([1, 1, 1, 2, 4]))
+    padding = tuple(chosen.randint(0, taps // 2 + 1) for taps in kernel)
+    dilation = tuple(chosen.choice([1, 1, 1, 2]) for _ in range(2))
+    size = [
+        max(side, gap * (taps - 1) + 1 - 2 * pad)
+        for side, taps, pad, gap in zip(
+            (chosen.randint(1, 40), chosen.choice([chosen.randint(1, 70), chosen.choice(EDGES)])),
+            kernel, padding, dilation, strict=True,
+        )
+    ]  # fmt: skip
+    torch.manual_seed(seed)
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, groups, bias=chosen.random() < 0.7)
+    with torch.no_grad():
+        conv.weight *= torch.rand_like(conv.weight) < chosen.choice([0.0, 0.02, 0.1, 0.5, 1.0])
+        if chosen.random() < 0.2:
+            conv.weight[0] = 0.0
+    return conv, torch.randn(chosen.choice([1, 2]), inputs, *size)
+
+
+def check(seed: int, threads: int) -> None:
+    conv, pictures = random_case(seed)
+    ours = SparseConv2d(conv, threads=threads)
+    with torch.no_grad():
+        found, again, wanted = ours(pictures), ours(pictures), conv(pictures)
+    scale = float(wanted.abs().max().clamp_min(1e-3))
+    assert float((found - wanted).abs().max()) <= 1e-5 * scale, f"seed {seed}: {conv}, {tuple(pictures.shape)}"
+    assert torch.equal(found, again), f"seed {seed}: another result the second time"
+
+
+@pytest.mark.parametrize("isa", ISAS, indirect=True)
+def test_random_convolutions(isa: str) -> None:
+    for seed in range(150):
+        check(seed, threads=1 + seed % 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("isa", ISAS, indirect=True)
+def test_many_random_convolutions(isa: str) -> None:
+    for seed in range(1_000, 4_500):
+        check(seed, threads=1 + seed % 3)
+
+
+def test_masks_count() -> None:
+    conv = nn.Conv2d(4, 6, 3, padding=1)
+    torch.nn.utils.prune.l1_unstructured(conv, "weight", 0.7)
+    picture = torch.randn(1, 4, 9, 9)
+    with torch.no_grad():
+        assert torch.allclose(SparseConv2d(conv)(picture), conv(picture), atol=1e-5)
+
+
+def test_shapes_that_do_not_fit_are_named() -> None:
+    ours = SparseConv2d(nn.Conv2d(4, 6, 3))
+    with pytest.raises(EngineError, match=r"shape \(1, 3, 9, 9\); expected \(B, 4, H, W\)"):
+        ours(torch.zeros(1, 3, 9, 9))
+    with pytest.raises(EngineError, match="is smaller than the kernel"):
+        ours(torch.zeros(1, 4, 2, 9))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(value: float) -> None:
+    conv = nn.Conv2d(2, 2, 1)
+    with torch.no_grad():
+        conv.weight[0, 0] = value
+    with pytest.raises(EngineError, match="weights are NaN or infinite"):
+        SparseConv2d(conv)
+
+
+def test_other_paddings_are_refused() -> None:
+    with pytest.raises(EngineError, match=r"mode 'reflect'; expected numbers of zeros"):
+        SparseConv2d(nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect"))
+
+
+def test_an_unknown_instruction_set_is_named() -> None:
+    with pytest.raises(EngineError, match=r"'sse9'; this processor and build have .*scalar"):
+        set_instruction_set("sse9")
