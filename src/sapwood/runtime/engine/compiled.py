@@ -13,6 +13,7 @@ from sapwood.errors import EngineError
 from sapwood.export.flat import plain_copy, tensors_of
 from sapwood.runtime.engine.planning import Step, plan
 from sapwood.runtime.engine.rules import lower
+from sapwood.runtime.engine.tuning import Tuner
 from sapwood.types import ExampleInputs
 
 
@@ -24,7 +25,9 @@ class CompiledModel:
         threads: Of a call.
     """
 
-    def __init__(self, model: nn.Module, example_inputs: ExampleInputs, *, threads: int | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, example_inputs: ExampleInputs, *, threads: int | None = None, tune: bool = True
+    ) -> None:
         pictures = tensors_of(example_inputs)
         one = tuple(picture[:1] for picture in pictures)
         plain = plain_copy(model)
@@ -32,9 +35,12 @@ class CompiledModel:
         with torch.no_grad():
             leaves, self._form = tree_flatten(plain(*one))
         self._leaves = [None if isinstance(leaf, Tensor) else leaf for leaf in leaves]
-        planned = plan(network)
-        self.steps: list[Step] = planned.steps
         self.threads = threads or available_cores()
+        tuner = Tuner(self.threads) if tune else None
+        planned = plan(network, tuner)
+        if tuner is not None:
+            tuner.save()
+        self.steps: list[Step] = planned.steps
         self._program = planned.program
         self._shapes = [tuple(picture.shape[1:]) for picture in one]
         self._outputs = [shape for _, shape in network.outputs]
@@ -88,13 +94,16 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def compile(model: nn.Module, example_inputs: ExampleInputs, *, threads: int | None = None) -> CompiledModel:
+def compile(
+    model: nn.Module, example_inputs: ExampleInputs, *, threads: int | None = None, tune: bool = True
+) -> CompiledModel:
     """Compiles a model in evaluation mode for the sparse engine: zeros in its weights cost nothing.
 
     Args:
         model: Read only; masks of ``torch.nn.utils.prune`` count.
         example_inputs: Tensors of the shapes it will run on.
         threads: Of a call; all cores unless given.
+        tune: Try how convolutions go through their maps, once for a machine and shape; a fixed rule else.
 
     Raises:
         EngineMissingError: If the engine is not built.
@@ -107,4 +116,4 @@ def compile(model: nn.Module, example_inputs: ExampleInputs, *, threads: int | N
         >>> bool(torch.allclose(fast(picture), conv(picture).relu(), atol=1e-5))
         True
     """
-    return CompiledModel(model, example_inputs, threads=threads)
+    return CompiledModel(model, example_inputs, threads=threads, tune=tune)

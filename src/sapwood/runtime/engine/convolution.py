@@ -1,10 +1,13 @@
-"""A convolution as an operation of a program: tiles, chunks and lists chosen for its shape."""
+"""A convolution as an operation of a program: tiles, chunks and lists for its shape."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from sapwood.errors import EngineError
 from sapwood.runtime.engine.maps import GAP, Map
-from sapwood.runtime.engine.packing import ConvSpec, Packed, pack, tile_rows
+from sapwood.runtime.engine.nodes import LINEAR, Activation
+from sapwood.runtime.engine.packing import ConvSpec, pack, tile_rows
 from sapwood.runtime.engine.program import Builder
 
 CHUNK_FLOATS = 6_500
@@ -14,31 +17,76 @@ WANTED_VECTORS = 20
 """Of a tile; the rest of the registers holds what is loaded."""
 
 
-def add_convolution(
-    builder: Builder,
-    spec: ConvSpec,
-    source: Map,
-    out: Map,
-    *,
-    other: Map | None = None,
-    activation: str = "linear",
-    slope: float = 0.0,
-) -> Packed:
-    """Packs a convolution and adds it; ``source`` is what it reads, phases made where it strides."""
-    if spec.geometry.side(out.width * spec.geometry.stride[1]) > GAP:
-        raise EngineError(f"a kernel of {spec.geometry.kernel[1]} columns; expected less padding than {GAP}")
-    row_vectors = out.pitch // builder.lanes
-    wanted = min(WANTED_VECTORS, builder.most_vectors)
-    packed = pack(
-        spec.weight,
-        source,
-        out,
-        spec.geometry,
-        groups=spec.groups,
-        lanes=builder.lanes,
-        rows=tile_rows(out.height, row_vectors, (wanted, builder.most_vectors)),
-        most_vectors=builder.most_vectors,
-        chunk_floats=CHUNK_FLOATS,
-    )
-    builder.convolution(source, out, packed, spec.bias, other=other, activation=activation, slope=slope)
-    return packed
+@dataclass(frozen=True)
+class Tiling:
+    """How a convolution goes through its map.
+
+    Attributes:
+        rows: Of a tile.
+        chunk_floats: What the rows that a tile reads may take, all channels of a chunk together.
+    """
+
+    rows: int
+    chunk_floats: int
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution between two maps of a program.
+
+    Attributes:
+        spec: Weights and geometry.
+        source: What it reads: phases where it strides.
+        out: What it writes.
+        other: What is added before the activation.
+        activation: What is done to the sums.
+    """
+
+    spec: ConvSpec
+    source: Map
+    out: Map
+    other: Map | None = None
+    activation: Activation = LINEAR
+
+    def row_vectors(self, builder: Builder) -> int:
+        """Vectors of a row."""
+        return self.out.pitch // builder.lanes
+
+    def tiling(self, builder: Builder, vectors: int = WANTED_VECTORS, chunk_floats: int = CHUNK_FLOATS) -> Tiling:
+        """Tiles of about so many vectors."""
+        wanted = min(vectors, builder.most_vectors)
+        return Tiling(
+            tile_rows(self.out.height, self.row_vectors(builder), (wanted, builder.most_vectors)), chunk_floats
+        )
+
+    def add(self, builder: Builder, tiling: Tiling | None = None) -> None:
+        """Packs it and adds it to a program.
+
+        Raises:
+            EngineError: If it has more padding than the engine's maps.
+        """
+        geometry = self.spec.geometry
+        if geometry.side(self.out.width * geometry.stride[1]) > GAP:
+            raise EngineError(f"a kernel of {geometry.kernel[1]} columns; expected less padding than {GAP}")
+        tiling = tiling or self.tiling(builder)
+        packed = pack(
+            self.spec.weight,
+            self.source,
+            self.out,
+            geometry,
+            groups=self.spec.groups,
+            lanes=builder.lanes,
+            rows=tiling.rows,
+            most_vectors=builder.most_vectors,
+            chunk_floats=tiling.chunk_floats,
+        )
+        activation = self.activation
+        builder.convolution(
+            self.source,
+            self.out,
+            packed,
+            self.spec.bias,
+            other=self.other,
+            activation=activation.name,
+            slope=activation.slope,
+        )

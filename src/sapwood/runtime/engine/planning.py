@@ -8,10 +8,11 @@ from typing import Any, TypeAlias
 
 from sapwood.runtime.engine import library as lib
 from sapwood.runtime.engine import nodes
-from sapwood.runtime.engine.convolution import add_convolution
+from sapwood.runtime.engine.convolution import Convolution
 from sapwood.runtime.engine.maps import Map, row_pitch
 from sapwood.runtime.engine.nodes import Activation, Network, Node, Value
 from sapwood.runtime.engine.program import Builder, Program
+from sapwood.runtime.engine.tuning import Tuner
 
 Key: TypeAlias = tuple[Value, tuple[int, int]]
 """A value, or the phases of it that a stride reads."""
@@ -46,9 +47,14 @@ class Planned:
     steps: list[Step]
 
 
-def plan(network: Network) -> Planned:
-    """Makes the program of a network."""
-    return _Planner(network).run()
+def plan(network: Network, tuner: Tuner | None = None) -> Planned:
+    """Makes the program of a network.
+
+    Args:
+        network: Its nodes.
+        tuner: Says how convolutions go through their maps; a fixed rule does where None.
+    """
+    return _Planner(network, tuner).run()
 
 
 @dataclass
@@ -62,6 +68,7 @@ class _Needs:
 @dataclass
 class _Planner:
     network: Network
+    tuner: Tuner | None = None
     builder: Builder = field(default_factory=Builder)
     steps: list[Step] = field(default_factory=list)
     maps: dict[Key, Map] = field(default_factory=dict)
@@ -240,8 +247,6 @@ class _Planner:
         stride = spec.geometry.stride
         source = self._read(node.inputs[0]) if stride == WHOLE else self._phases(node.inputs[0], stride)
         other = self._read(node.inputs[1]) if len(node.inputs) > 1 else None
-        activation = node.activation
-        add_convolution(
-            self.builder, spec, source, out, other=other, activation=activation.name, slope=activation.slope
-        )
+        convolution = Convolution(spec, source, out, other, node.activation)
+        convolution.add(self.builder, None if self.tuner is None else self.tuner.tiling(convolution))
         self.steps.append(Step(node.label, "convolution", spec.weight.size, int((spec.weight != 0).sum())))

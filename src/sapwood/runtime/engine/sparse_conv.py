@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sapwood.errors import EngineError
 from sapwood.runtime.engine import library as lib
-from sapwood.runtime.engine.convolution import add_convolution
+from sapwood.runtime.engine.convolution import Convolution
 from sapwood.runtime.engine.maps import row_pitch
 from sapwood.runtime.engine.packing import ConvSpec, Geometry
 from sapwood.runtime.engine.program import Builder, Program
@@ -76,7 +76,7 @@ class SparseConv2d(nn.Module):
         return found.to(inputs.device, inputs.dtype)
 
 
-def conv_program(spec: ConvSpec, height: int, width: int, *, activation: str = "linear", slope: float = 0.0) -> Program:
+def conv_program(spec: ConvSpec, height: int, width: int) -> Program:
     """A program of one convolution, from a dense picture to a dense picture."""
     builder = Builder()
     geometry = spec.geometry
@@ -96,6 +96,6 @@ def conv_program(spec: ConvSpec, height: int, width: int, *, activation: str = "
         source = builder.map(channels, height, width, margin=margin, pitch=pitch)
         builder.add(lib.PACK, out=source)
     out = builder.map(len(spec.weight), rows, columns, margin=0, pitch=pitch)
-    add_convolution(builder, spec, source, out, activation=activation, slope=slope)
+    Convolution(spec, source, out).add(builder)
     builder.add(lib.UNPACK, out)
     return builder.build()
