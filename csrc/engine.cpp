@@ -97,26 +97,33 @@ bool same_size(const sw_map& one, const sw_map& other) {
 }
 
 void check_convolution(const sw_op& op, int64_t arena, const Kernels& kernels, int number) {
-  if (op.in.pitch != op.out.pitch) refuse(number, "input and output must have the same pitch");
-  if (op.other.channels &&
-      (!same_size(op.other, op.out) || op.other.pitch != op.out.pitch))
-    refuse(number, "what is added must have the output's layout");
+  const bool sizes = op.channels > 0 && op.height > 0 && op.width > 0;
+  if (op.phased ? !sizes || op.out.channels != 4 * op.channels || op.out.height != (op.height + 1) / 2 ||
+                      op.out.width != (op.width + 1) / 2
+                : !sizes || op.out.channels != op.channels || op.out.height != op.height || op.out.width != op.width)
+    refuse(number, "the output does not have the result's size");
+  if (!op.phased && op.in.pitch != op.out.pitch) refuse(number, "input and output must have the same pitch");
+  if (op.in.pitch < op.width) refuse(number, "the result is wider than the input's rows");
+  if (op.other.channels && (op.other.channels != op.channels || op.other.height != op.height ||
+                            op.other.width != op.width || op.other.pitch != op.in.pitch))
+    refuse(number, "what is added must have the result's size and the input's pitch");
   if (!op.starts || !op.bias || op.num_chunks < 1) refuse(number, "starts and bias are missing");
-  const int vectors = op.out.pitch / kernels.lanes;
+  const int vectors = op.in.pitch / kernels.lanes;
   if (op.rows < 1 || op.columns < 1 || op.columns > vectors || op.rows * op.columns > kernels.most_vectors)
     refuse(number, "a tile must have between 1 and " + std::to_string(kernels.most_vectors) + " vectors");
+  if (op.columns < vectors && op.phased) refuse(number, "phases are only made of whole rows");
   if (op.columns < vectors && op.rows != 1) refuse(number, "a tile of several rows must have whole rows");
-  const int64_t lists = static_cast<int64_t>(op.num_chunks) * op.out.channels * 3;
+  const int64_t lists = static_cast<int64_t>(op.num_chunks) * op.channels * 3;
   if (op.starts[0] != 0) refuse(number, "the first list must start at 0");
   for (int64_t list = 0; list < lists; ++list)
     if (op.starts[list + 1] < op.starts[list])
       refuse(number, "lists must be in order");
-    else if (list % 3 != 2 && op.starts[list + 1] > op.starts[list] && (op.columns < vectors || op.out.pitch == op.out.width))
+    else if (list % 3 != 2 && op.starts[list + 1] > op.starts[list] && (op.columns < vectors || op.in.pitch == op.width))
       refuse(number, "sums can only be moved where tiles have whole rows, and rows end in padding");
   if (op.starts[lists] && !op.entries) refuse(number, "entries are missing");
   // What an offset reaches, over all output rows, must be inside the arena and its guards.
   const int64_t origin = op.in.offset + static_cast<int64_t>(op.in.margin) * op.in.pitch;
-  const int64_t reach = static_cast<int64_t>(op.out.height) * op.out.pitch;
+  const int64_t reach = static_cast<int64_t>(op.height) * op.in.pitch;
   for (int64_t at = 0; at < op.starts[lists]; ++at) {
     const int64_t offset = op.entries[at].offset;
     const int64_t first = origin + offset / 4;
@@ -194,29 +201,30 @@ void conv_task(void* context, int number, int thread) {
   const ConvRun& run = *static_cast<ConvRun*>(context);
   const sw_op& op = *run.op;
   const int place = number / run.parts, part = number % run.parts;
-  const int row = place / run.across * op.rows, rows = std::min(op.rows, op.out.height - row);
-  const int lanes = run.program->kernels->lanes, row_vectors = op.out.pitch / lanes;
+  const int row = place / run.across * op.rows, rows = std::min(op.rows, op.height - row);
+  const int lanes = run.program->kernels->lanes, row_vectors = op.in.pitch / lanes;
   const int from = place % run.across * op.columns, columns = std::min(op.columns, row_vectors - from);
-  const int first = static_cast<int>(static_cast<int64_t>(op.out.channels) * part / run.parts);
-  const int last = static_cast<int>(static_cast<int64_t>(op.out.channels) * (part + 1) / run.parts);
+  const int first = static_cast<int>(static_cast<int64_t>(op.channels) * part / run.parts);
+  const int last = static_cast<int>(static_cast<int64_t>(op.channels) * (part + 1) / run.parts);
   Tile tile;
   tile.in = reinterpret_cast<const char*>(run.program->row(op.in, 0, row) + from * lanes);
   tile.mask = run.convolution->mask->get() + from * lanes;
   tile.row_vectors = columns;
   tile.vectors = rows * columns;
+  tile.row = row;
   float* partial = run.program->scratch->get() + thread * run.program->scratch_of_thread;
-  float* out = run.program->row(op.out, 0, row) + from * lanes;
+  float* out = run.program->row(op.out, 0, op.phased ? 0 : row) + from * lanes;
   const float* other = op.other.channels ? run.program->row(op.other, 0, row) + from * lanes : nullptr;
   for (int chunk = 0; chunk < op.num_chunks; ++chunk)
     run.program->kernels->conv(tile, op, chunk, first, last, partial, out, other);
 }
 
 void convolve(sw_program& program, const sw_op& op, const Convolution& convolution, int threads) {
-  const int row_vectors = op.out.pitch / program.kernels->lanes;
+  const int row_vectors = op.in.pitch / program.kernels->lanes;
   const int across = (row_vectors + op.columns - 1) / op.columns;
-  ConvRun run{&program, &op, &convolution, (op.out.height + op.rows - 1) / op.rows * across, across, 1};
+  ConvRun run{&program, &op, &convolution, (op.height + op.rows - 1) / op.rows * across, across, 1};
   if (threads > 1) {  // few tiles leave threads without work: split the outputs as well
-    while (run.tiles * run.parts < 4 * threads && run.parts * 8 <= op.out.channels) run.parts *= 2;
+    while (run.tiles * run.parts < 4 * threads && run.parts * 8 <= op.channels) run.parts *= 2;
   }
   program.pool.run(&conv_task, &run, run.tiles * run.parts, threads);
 }
@@ -295,18 +303,18 @@ sw_program* sw_create(const sw_op* ops, int32_t count, int64_t arena, char* erro
       check(op, arena, *program->kernels, number);
       if (op.kind != SW_CONV) continue;
       Convolution& convolution = program->convolutions[number];
-      const int64_t lists = static_cast<int64_t>(op.num_chunks) * op.out.channels * 3;
+      const int64_t lists = static_cast<int64_t>(op.num_chunks) * op.channels * 3;
       convolution.starts.assign(op.starts, op.starts + lists + 1);
       convolution.entries.assign(op.entries, op.entries + op.starts[lists]);
-      convolution.bias.assign(op.bias, op.bias + op.out.channels);
-      convolution.mask = std::make_unique<Floats>(op.out.pitch);
-      std::memset(convolution.mask->get(), 0xff, static_cast<size_t>(op.out.width) * sizeof(float));
+      convolution.bias.assign(op.bias, op.bias + op.channels);
+      convolution.mask = std::make_unique<Floats>(op.in.pitch);
+      std::memset(convolution.mask->get(), 0xff, static_cast<size_t>(op.width) * sizeof(float));
       op.starts = convolution.starts.data();
       op.entries = convolution.entries.data();
       op.bias = convolution.bias.data();
       if (op.num_chunks > 1)
         program->scratch_of_thread =
-            std::max(program->scratch_of_thread, static_cast<int64_t>(op.out.channels) * op.rows * op.out.pitch);
+            std::max(program->scratch_of_thread, static_cast<int64_t>(op.channels) * op.rows * op.in.pitch);
     }
     program->memory = std::make_unique<Floats>(arena + 2 * kGuard);
     program->arena = program->memory->get() + kGuard;

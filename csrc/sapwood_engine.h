@@ -23,7 +23,7 @@ extern "C" {
 #endif
 
 /* Changes whenever a struct or a function below does. */
-#define SW_ABI 1
+#define SW_ABI 2
 
 typedef struct sw_map {
   int64_t offset;   /* of channel 0, in floats, a multiple of SW_ALIGN / 4 */
@@ -83,14 +83,18 @@ typedef struct sw_op {
   int32_t pad[2];
   int32_t all_places;
   /* convolution */
+  int32_t phased;         /* 1: `out` holds the four phases of the result, as PHASES with step 2 would make them of it */
+  int32_t channels;       /* of the result; */
+  int32_t height;         /* its rows */
+  int32_t width;          /* and columns. Its pitch is the input's */
   int32_t rows;           /* of a tile */
   int32_t columns;        /* vectors of a tile's row: all of them, or fewer where `rows` is 1 and only the third lists are filled */
   int32_t num_chunks;     /* parts of the input channels, one after the other */
-  const int64_t* starts;  /* num_chunks * out.channels * 3 + 1: where the entries of each list begin. The three lists of an
+  const int64_t* starts;  /* num_chunks * channels * 3 + 1: where the entries of each list begin. The three lists of an
                              output in a chunk are for columns x - 1, x + 1 and x. Offsets of the first two are those of x,
                              and the sums are moved; those of the third may reach any column. */
   const sw_entry* entries;
-  const float* bias;      /* out.channels */
+  const float* bias;      /* channels */
 } sw_op;
 
 typedef struct sw_program sw_program;

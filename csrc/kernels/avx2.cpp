@@ -40,6 +40,9 @@ inline void shift_left_in_place(V& x, V after) {
   __m256i middle = _mm256_permute2x128_si256(own, _mm256_castps_si256(after), 0x21);
   x = _mm256_castsi256_ps(_mm256_alignr_epi8(middle, own, 4));
 }
+inline V in_order(V pairs) { return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(pairs), 0xD8)); }
+inline V even_of(V a, V b) { return in_order(_mm256_shuffle_ps(a, b, 0x88)); }
+inline V odd_of(V a, V b) { return in_order(_mm256_shuffle_ps(a, b, 0xDD)); }
 
 #include "kernels.inc"
 

@@ -32,6 +32,12 @@ inline void shift_right_in_place(V& x, V before) {
   asm("valignd %3, %2, %0, %0" : "=v"(x) : "0"(x), "v"(before), "i"(16 - N));
 }
 inline void shift_left_in_place(V& x, V after) { asm("valignd $1, %0, %2, %0" : "=v"(x) : "0"(x), "v"(after)); }
+inline V even_of(V a, V b) {
+  return _mm512_permutex2var_ps(a, _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30), b);
+}
+inline V odd_of(V a, V b) {
+  return _mm512_permutex2var_ps(a, _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31), b);
+}
 
 #include "kernels.inc"
 

@@ -57,6 +57,12 @@ inline void shift_left_in_place(V& x, V after) {
   V old = x;
   x = each([&](int i) { return i < LANES - 1 ? old.at[i + 1] : after.at[0]; });
 }
+inline V even_of(V a, V b) {
+  return each([&](int i) { return 2 * i < LANES ? a.at[2 * i] : b.at[2 * i - LANES]; });
+}
+inline V odd_of(V a, V b) {
+  return each([&](int i) { return 2 * i + 1 < LANES ? a.at[2 * i + 1] : b.at[2 * i + 1 - LANES]; });
+}
 
 #include "kernels.inc"
 

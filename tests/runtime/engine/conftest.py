@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from sapwood.errors import EngineMissingError
+from sapwood.runtime.engine import instruction_set, set_instruction_set
 from sapwood.runtime.engine.library import library
 
 
@@ -14,3 +17,13 @@ def engine() -> None:
         library()
     except EngineMissingError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    name, before = request.param, instruction_set()
+    if not library().sw_has_isa(name.encode()):
+        pytest.skip(f"no {name} on this processor")
+    set_instruction_set(name)
+    yield name
+    set_instruction_set(before)

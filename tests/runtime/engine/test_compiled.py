@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import random
 import threading
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from sapwood.runtime.engine.maps import Map
 from sapwood.runtime.engine.program import Builder
 
 pytestmark = pytest.mark.usefixtures("engine")
+ISAS = ("avx512", "avx2", "neon", "scalar")
 
 
 def sparse(model: nn.Module, density: float = 0.3) -> nn.Module:
@@ -149,6 +151,28 @@ def test_residual_sums_start_the_accumulators() -> None:
     assert [step.kind for step in compiled.steps] == ["pack", "convolution", "convolution", "unpack"]
 
 
+@pytest.mark.parametrize("isa", ISAS, indirect=True)
+def test_results_that_only_strided_convolutions_read_are_kept_as_phases(isa: str) -> None:
+    for seed in range(40):
+        chosen = random.Random(seed)
+        torch.manual_seed(seed)
+        taps = [chosen.choice([1, 3, 5]) for _ in range(3)]
+        layers: list[nn.Module] = []
+        for taps_of, (inputs, outputs) in zip(taps, ((3, 6), (6, 5), (5, 4)), strict=True):
+            step = chosen.choice([1, 2, 2])
+            layers.append(nn.Conv2d(inputs, outputs, taps_of, step, chosen.randint(0, taps_of // 2)))
+            layers.append(chosen.choice([nn.ReLU(), nn.SiLU(), nn.Sigmoid()]))
+        model = sparse(nn.Sequential(*layers), 0.6)
+        check(model, torch.randn(1, 3, chosen.randint(20, 40), chosen.randint(20, 100)), threads=1 + seed % 2)
+
+
+def test_phases_need_no_step_of_their_own() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, 2, 1))
+    assert [step.kind for step in check(model, torch.randn(1, 3, 12, 12)).steps] == [
+        "pack", "convolution", "convolution", "unpack"
+    ]  # fmt: skip
+
+
 def test_margins_stay_zero() -> None:
     """A second picture finds the padding as the first one did, whatever the first one held."""
     model = sparse(Wired(), 0.5)
@@ -239,7 +263,7 @@ def broken(**values: Any) -> str:
     out = builder.map(2, 4, 4, margin=0, pitch=builder.lanes)
     starts, bias = (ctypes.c_int64 * 7)(*values.pop("starts", [0, 0, 0, 1, 1, 1, 1])), (ctypes.c_float * 2)()
     entries = (ctypes.c_int32 * 2)(values.pop("offset", 0), 0)
-    given = {"rows": 1, "columns": 1, "num_chunks": 1} | values
+    given = {"rows": 1, "columns": 1, "num_chunks": 1, "channels": 2, "height": 4, "width": 4} | values
     given |= {
         name: ctypes.addressof(value) for name, value in (("starts", starts), ("entries", entries), ("bias", bias))
     }
@@ -256,6 +280,8 @@ def broken(**values: Any) -> str:
     ({"starts": [0, 0, 0, 1, 0, 1, 1]}, "lists must be in order"),
     ({"rows": 0}, "a tile must have between 1 and"),
     ({"rows": 100}, "a tile must have between 1 and"),
+    ({"channels": 3}, "the output does not have the result's size"),
+    ({"phased": 1}, "the output does not have the result's size"),
     ({"num_chunks": 0}, "starts and bias are missing"),
     ({"map": {"offset": 1 << 40}}, "input: it does not fit into the arena"),
     ({"map": {"offset": 3}}, "input: planes must start on cache lines"),

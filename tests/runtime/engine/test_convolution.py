@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import nn
 
 from sapwood.errors import EngineError
-from sapwood.runtime.engine import SparseConv2d, instruction_set, set_instruction_set
-from sapwood.runtime.engine.library import library
+from sapwood.runtime.engine import SparseConv2d, set_instruction_set
 
 pytestmark = pytest.mark.usefixtures("engine")
 ISAS = ("avx512", "avx2", "neon", "scalar")
 EDGES = (1, 7, 8, 15, 16, 31, 47, 112, 113, 127, 460)
 """Widths at and around whole vectors, and wider than a tile."""
-
-
-@pytest.fixture
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    name, before = request.param, instruction_set()
-    if not library().sw_has_isa(name.encode()):
-        pytest.skip(f"no {name} on this processor")
-    set_instruction_set(name)
-    yield name
-    set_instruction_set(before)
 
 
 def random_case(seed: int) -> tuple[nn.Conv2d, torch.Tensor]:

@@ -38,26 +38,28 @@ class Convolution:
         spec: Weights and geometry.
         source: What it reads: phases where it strides.
         out: What it writes.
+        size: Rows and columns of the result.
         other: What is added before the activation.
         activation: What is done to the sums.
+        phased: Whether ``out`` holds the four phases of the result, for what reads it with stride 2.
     """
 
     spec: ConvSpec
     source: Map
     out: Map
+    size: tuple[int, int]
     other: Map | None = None
     activation: Activation = LINEAR
+    phased: bool = False
 
     def row_vectors(self, builder: Builder) -> int:
         """Vectors of a row."""
-        return self.out.pitch // builder.lanes
+        return self.source.pitch // builder.lanes
 
     def tiling(self, builder: Builder, vectors: int = WANTED_VECTORS, chunk_floats: int = CHUNK_FLOATS) -> Tiling:
         """Tiles of about so many vectors."""
         wanted = min(vectors, builder.most_vectors)
-        return Tiling(
-            tile_rows(self.out.height, self.row_vectors(builder), (wanted, builder.most_vectors)), chunk_floats
-        )
+        return Tiling(tile_rows(self.size[0], self.row_vectors(builder), (wanted, builder.most_vectors)), chunk_floats)
 
     def add(self, builder: Builder, tiling: Tiling | None = None) -> None:
         """Packs it and adds it to a program.
@@ -66,13 +68,13 @@ class Convolution:
             EngineError: If it has more padding than the engine's maps.
         """
         geometry = self.spec.geometry
-        if geometry.side(self.out.width * geometry.stride[1]) > GAP:
+        if geometry.side(self.size[1] * geometry.stride[1]) > GAP:
             raise EngineError(f"a kernel of {geometry.kernel[1]} columns; expected less padding than {GAP}")
         tiling = tiling or self.tiling(builder)
         packed = pack(
             self.spec.weight,
             self.source,
-            self.out,
+            self.size[1],
             geometry,
             groups=self.spec.groups,
             lanes=builder.lanes,
@@ -80,13 +82,16 @@ class Convolution:
             most_vectors=builder.most_vectors,
             chunk_floats=tiling.chunk_floats,
         )
-        activation = self.activation
         builder.convolution(
             self.source,
             self.out,
             packed,
             self.spec.bias,
             other=self.other,
-            activation=activation.name,
-            slope=activation.slope,
+            activation=self.activation.name,
+            slope=self.activation.slope,
+            phased=int(self.phased),
+            channels=len(self.spec.weight),
+            height=self.size[0],
+            width=self.size[1],
         )

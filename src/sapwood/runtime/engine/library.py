@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sapwood.errors import EngineError, EngineMissingError
 
-ABI = 1
+ABI = 2
 """What this Python code expects of the library."""
 
 LIBRARY = {"win32": "sapwood_engine.dll", "darwin": "libsapwood_engine.dylib"}.get(sys.platform, "libsapwood_engine.so")
@@ -62,6 +62,10 @@ class OpStruct(ctypes.Structure):
         ("step", ctypes.c_int32 * 2),
         ("pad", ctypes.c_int32 * 2),
         ("all_places", ctypes.c_int32),
+        ("phased", ctypes.c_int32),
+        ("channels", ctypes.c_int32),
+        ("height", ctypes.c_int32),
+        ("width", ctypes.c_int32),
         ("rows", ctypes.c_int32),
         ("columns", ctypes.c_int32),
         ("num_chunks", ctypes.c_int32),

@@ -103,7 +103,7 @@ class Packed:
 def pack(
     weight: Array,  # shape: (O, I / groups, rows, columns)
     source: Map,
-    out: Map,
+    width: int,
     geometry: Geometry,
     *,
     groups: int,
@@ -117,7 +117,7 @@ def pack(
     Args:
         weight: Of the convolution.
         source: What it reads: the phases of the input where the stride is not 1.
-        out: What it writes.
+        width: Of the result.
         geometry: How it moves.
         groups: Conv groups.
         lanes: Floats of a vector.
@@ -125,12 +125,12 @@ def pack(
         most_vectors: Of a tile.
         chunk_floats: What the rows that a tile reads may take of the fastest cache, all channels of a chunk together.
     """
-    row_vectors = out.pitch // lanes
+    row_vectors = source.pitch // lanes
     whole = row_vectors <= most_vectors
     outputs, per_group = weight.shape[:2]
     down, right = geometry.taps(0), geometry.taps(1)
     moves = {move for _, move in right}
-    shifted = whole and moves <= {-1, 0, 1} and len(moves) > 1 and out.pitch > out.width
+    shifted = whole and moves <= {-1, 0, 1} and len(moves) > 1 and source.pitch > width
 
     out_channel, in_channel, tap_row, tap_column = np.nonzero(weight)
     values = weight[out_channel, in_channel, tap_row, tap_column].astype(np.float32)
@@ -148,10 +148,10 @@ def pack(
     phases = len({phase for phase, _ in down}) * len({phase for phase, _ in right})
     tile_rows = rows + max(move for _, move in down) - min(move for _, move in down)
     floats = phases * tile_rows * min(source.pitch, most_vectors * lanes)
-    width = max(1, min(channels, chunk_floats // floats)) if groups == 1 else channels
-    num_chunks = -(-channels // width)
-    width = -(-channels // num_chunks)
-    lists = (channel // width * outputs + out_channel) * 3 + kind
+    at_once = max(1, min(channels, chunk_floats // floats)) if groups == 1 else channels
+    num_chunks = -(-channels // at_once)
+    at_once = -(-channels // num_chunks)
+    lists = (channel // at_once * outputs + out_channel) * 3 + kind
     order = np.lexsort((offsets, lists))
     entries = np.empty(len(values), ENTRY)
     entries["offset"], entries["value"] = offsets[order], values[order]

@@ -18,6 +18,7 @@ Key: TypeAlias = tuple[Value, tuple[int, int]]
 """A value, or the phases of it that a stride reads."""
 
 WHOLE = (1, 1)
+HALVES = (2, 2)
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class _Planner:
 
     def run(self) -> Planned:
         self._homes = self._find_homes()
+        self._phased = self._find_phased()
         self._needs, self._pitches = self._find_layouts()
         for node in self.network.nodes:
             self._add(node)
@@ -99,6 +101,28 @@ class _Planner:
                         homes[part] = (node.out, first)
                     first += self.network.sizes[part][0]
         return homes
+
+    def _find_phased(self) -> set[Value]:
+        """Results of convolutions that nothing reads but convolutions of stride 2: only their phases are kept."""
+        readers: dict[Value, list[Node]] = defaultdict(list)
+        for node in self.network.nodes:
+            for value in node.inputs:
+                readers[value].append(node)
+        kept = {value for value, _ in self.network.outputs} | set(self._homes)
+        return {
+            node.out
+            for node in self.network.nodes
+            if isinstance(node, nodes.Conv)
+            and node.out not in kept
+            and readers[node.out]
+            and all(
+                isinstance(reader, nodes.Conv)
+                and reader.spec.geometry.stride == HALVES
+                and reader.inputs.count(node.out) == 1
+                and reader.inputs[0] == node.out
+                for reader in readers[node.out]
+            )
+        }
 
     def _root(self, value: Value) -> tuple[Value, int]:
         first = 0
@@ -163,20 +187,22 @@ class _Planner:
 
     def _phases(self, value: Value, stride: tuple[int, int]) -> Map:
         """What a strided convolution reads; made once for all of them that read the value."""
-        key = (value, stride)
-        if key not in self.maps:
-            root = self._root(value)[0]
-            layout = (root, stride)
-            (channels, height, width), (down, right) = self.network.sizes[value], stride
-            self.maps[key] = self.builder.map(
-                channels * down * right,
-                -(-height // down),
-                -(-width // right),
-                margin=self._needs[layout].margin,
-                pitch=self._pitches[self._class(layout)],
-            )
-            self._step("", "phases", lib.PHASES, self._read(value), self.maps[key], step=stride)
-        return self.maps[key]
+        if (value, stride) not in self.maps:
+            self._step("", "phases", lib.PHASES, self._read(value), self._phase_map(value, stride), step=stride)
+        return self.maps[value, stride]
+
+    def _phase_map(self, value: Value, stride: tuple[int, int]) -> Map:
+        layout = (self._root(value)[0], stride)
+        (channels, height, width), (down, right) = self.network.sizes[value], stride
+        found = self.builder.map(
+            channels * down * right,
+            -(-height // down),
+            -(-width // right),
+            margin=self._needs[layout].margin,
+            pitch=self._pitches[self._class(layout)],
+        )
+        self.maps[value, stride] = found
+        return found
 
     # --- operations -----------------------------------------------------------------------------------------------
 
@@ -202,11 +228,12 @@ class _Planner:
         if isinstance(node, nodes.Concat):
             self._copy_parts(node)
             return
+        if isinstance(node, nodes.Conv):
+            self._convolve(node)
+            return
         out = self._write(node.out)
         if isinstance(node, nodes.Input):
             self._step("", "pack", lib.PACK, None, out, index=node.index)
-        elif isinstance(node, nodes.Conv):
-            self._convolve(node, out)
         elif isinstance(node, nodes.Pool):
             kind = lib.MAXPOOL if node.kind == "max" else lib.AVGPOOL
             geometry, source = node.geometry, self._read(node.inputs[0])
@@ -242,11 +269,14 @@ class _Planner:
                 self._step(node.label, "copy", lib.COPY, self._read(part), whole.channel_range(first, count))
             first += count
 
-    def _convolve(self, node: nodes.Conv, out: Map) -> None:
+    def _convolve(self, node: nodes.Conv) -> None:
         spec = node.spec
         stride = spec.geometry.stride
         source = self._read(node.inputs[0]) if stride == WHOLE else self._phases(node.inputs[0], stride)
         other = self._read(node.inputs[1]) if len(node.inputs) > 1 else None
-        convolution = Convolution(spec, source, out, other, node.activation)
+        size = self.network.sizes[node.out][1:]
+        phased = node.out in self._phased and source.pitch // self.builder.lanes <= self.builder.most_vectors
+        out = self._phase_map(node.out, HALVES) if phased else self._write(node.out)
+        convolution = Convolution(spec, source, out, size, other, node.activation, phased)
         convolution.add(self.builder, None if self.tuner is None else self.tuner.tiling(convolution))
         self.steps.append(Step(node.label, "convolution", spec.weight.size, int((spec.weight != 0).sum())))

@@ -68,8 +68,9 @@ class Builder:
         other: Map | None = None,
         activation: str = "linear",
         slope: float = 0.0,
+        **sizes: int,
     ) -> None:
-        """Adds a convolution."""
+        """Adds a convolution; ``sizes`` are the fields of ``sw_op`` about its result."""
         arrays = (packed.starts, packed.entries, np.ascontiguousarray(bias, np.float32))
         self._kept.append(arrays)
         self.add(
@@ -85,6 +86,7 @@ class Builder:
             starts=arrays[0].ctypes.data,
             entries=arrays[1].ctypes.data,
             bias=arrays[2].ctypes.data,
+            **sizes,
         )
 
     def build(self) -> Program:

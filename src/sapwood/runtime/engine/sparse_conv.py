@@ -96,6 +96,6 @@ def conv_program(spec: ConvSpec, height: int, width: int) -> Program:
         source = builder.map(channels, height, width, margin=margin, pitch=pitch)
         builder.add(lib.PACK, out=source)
     out = builder.map(len(spec.weight), rows, columns, margin=0, pitch=pitch)
-    Convolution(spec, source, out).add(builder)
+    Convolution(spec, source, out, (rows, columns)).add(builder)
     builder.add(lib.UNPACK, out)
     return builder.build()

@@ -57,10 +57,11 @@ class Tuner:
             return
 
     def _key(self, convolution: Convolution) -> str:
-        spec, out = convolution.spec, convolution.out
+        spec = convolution.spec
         density = round(20.0 * float((spec.weight != 0).mean()))
-        shape = (*spec.weight.shape, spec.groups, *spec.geometry.stride, *spec.geometry.dilation)
-        return " ".join(map(str, (instruction_set(), self._threads, *shape, out.height, out.width, out.pitch, density)))
+        shape = (*spec.weight.shape, spec.groups, *spec.geometry.stride, *spec.geometry.dilation, *convolution.size)
+        layout = (convolution.source.pitch, int(convolution.phased))
+        return " ".join(map(str, (instruction_set(), self._threads, *shape, *layout, density)))
 
 
 def cache_file() -> Path:
