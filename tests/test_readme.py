@@ -9,6 +9,8 @@ import pytest
 import yaml
 
 from sapwood.config import TrainConfig, read_config
+from sapwood.errors import EngineMissingError
+from sapwood.runtime.engine import instruction_set
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
@@ -66,3 +68,13 @@ def test_the_python_of_the_page_on_recovery_runs() -> None:
     assert len(blocks) == 2
     assert "assert all(layer.error_after <= layer.error_before" in code
     exec(compile(code, "recovery.md", "exec"), {})
+
+
+def test_the_python_of_the_page_on_the_engine_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        instruction_set()
+    except EngineMissingError as error:
+        pytest.skip(str(error))
+    (code,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs" / "engine.md").read_text(), re.DOTALL)
+    exec(compile(code, "engine.md", "exec"), {})
+    assert "layer4.1.conv2" in capsys.readouterr().out

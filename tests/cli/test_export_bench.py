@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from sapwood.errors import EngineMissingError
+from sapwood.runtime.engine import instruction_set
+
 pytest.importorskip("onnxruntime")
 pytest.importorskip("openvino")
 
@@ -62,6 +65,18 @@ def test_bench_compares_models_on_runtimes(run: Run, capsys: Capture) -> None:
     assert all(row["median_ms"] > 0 and row["max_relative_error"] <= 1e-4 for row in record["rows"])
     assert (record["conditions"]["threads"], record["conditions"]["batch"]) == (1, 2)
     assert set(record["versions"]) == {"torch", "onnxruntime", "openvino"}
+
+
+def test_bench_on_the_sparse_engine(run: Run, capsys: Capture) -> None:
+    try:
+        instruction_set()
+    except EngineMissingError as error:
+        pytest.skip(str(error))
+    assert run("bench", "builtin:digits", "--runtime", "torch,sapwood", "--rounds", 2, "--threads", 1, "--json") == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["runtime"] for row in rows] == ["torch", "sapwood"]
+    assert rows[1]["median_ms"] > 0
+    assert rows[1]["max_relative_error"] < 1e-4
 
 
 def test_a_missing_runtime_is_a_row(run: Run, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,3 +27,11 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     set_instruction_set(name)
     yield name
     set_instruction_set(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is tried here is not remembered for the user."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield

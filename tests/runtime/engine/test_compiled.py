@@ -257,6 +257,17 @@ def test_layers_have_times_under_their_names() -> None:
     assert min(times.values()) > 0.0
 
 
+def test_explain_lists_every_operation() -> None:
+    conv = nn.Conv2d(3, 4, 1)
+    with torch.no_grad():
+        conv.weight[:3] = 0.0
+    lines = compile_model(nn.Sequential(conv, nn.MaxPool2d(2)), torch.zeros(1, 3, 8, 8)).explain().splitlines()
+    assert [line.split()[:-1] for line in lines[1:]] == [
+        ["(engine)", "pack"], ["0", "convolution", "75.0%"], ["1", "max", "pool"], ["(engine)", "unpack"]
+    ]  # fmt: skip
+    assert all(float(line.split()[-1]) >= 0.0 for line in lines[1:])
+
+
 def broken(**values: Any) -> str:
     builder = Builder()
     source = builder.map(2, 4, 4, margin=1, pitch=builder.lanes)
