@@ -1,0 +1,74 @@
+"""The engine built with sanitizers: random convolutions and whole networks find no fault of memory or of threads.
+
+``ENGINE_CASES=10000`` runs more of them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sapwood.runtime.engine.library import LIBRARY
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+HERE = Path(__file__).parent
+CASES = int(os.environ.get("ENGINE_CASES", "1500"))
+
+CODE = """
+import importlib.util, sys
+import torch
+from sapwood.runtime.engine.library import places
+spec = importlib.util.spec_from_file_location("cases", sys.argv[1])
+cases = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(cases)
+from sapwood.runtime.engine import library, set_instruction_set
+torch.set_num_threads(1)
+isas = [name for name in ("avx512", "avx2", "neon", "scalar") if library.library().sw_has_isa(name.encode())]
+for seed in range(int(sys.argv[2])):
+    set_instruction_set(isas[seed % len(isas)])
+    cases.check(100_000 + seed, threads=1 + seed % 3)
+print("done", places()[0])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sanitizers", "runtimes", "cases"), [
+    ("address,undefined", ("libasan.so", "libubsan.so"), CASES), ("thread", ("libtsan.so",), CASES // 5)
+])  # fmt: skip
+def test_no_fault_is_found(sanitizers: str, runtimes: tuple[str, ...], cases: int, tmp_path: Path) -> None:
+    compiler = shutil.which("g++")
+    if compiler is None or not sys.platform.startswith("linux"):
+        pytest.skip("needs g++ on Linux")
+    found = [_output([compiler, f"-print-file-name={name}"]) for name in runtimes]
+    if not all(Path(path).is_absolute() for path in found):
+        pytest.skip(f"no {', '.join(runtimes)}")
+    flags = f"-fsanitize={sanitizers} -fno-sanitize-recover=all -g -O1"
+    build = [sys.executable, "setup.py", "build_ext", "--build-lib", str(tmp_path), "--build-temp", str(tmp_path / "o")]
+    subprocess.run(
+        build, cwd=REPOSITORY, env={**os.environ, "CFLAGS": flags, "LDFLAGS": flags}, check=True, capture_output=True
+    )
+    library = tmp_path / "sapwood" / "runtime" / "engine" / LIBRARY
+    assert library.is_file()
+    environment = {
+        **os.environ,
+        "SAPWOOD_ENGINE": str(library),
+        "LD_PRELOAD": " ".join(found),
+        "ASAN_OPTIONS": "detect_leaks=0",  # Python's own
+        "TSAN_OPTIONS": "exitcode=66",
+        "OMP_NUM_THREADS": "1",
+    }
+    run = subprocess.run(
+        [sys.executable, "-c", CODE, str(HERE / "test_convolution.py"), str(cases)],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert run.stdout.strip() == f"done {library}"
+
+
+def _output(command: list[str]) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
