@@ -200,6 +200,7 @@ class _Planner:
             -(-width // right),
             margin=self._needs[layout].margin,
             pitch=self._pitches[self._class(layout)],
+            overwritten=height % down == 0,
         )
         self.maps[value, stride] = found
         return found

@@ -12,6 +12,7 @@ import numpy as np
 from sapwood.errors import EngineError
 from sapwood.runtime.engine import library as lib
 from sapwood.runtime.engine.maps import GAP, Map, plane_stride
+from sapwood.runtime.engine.memory import Block, relocated
 from sapwood.runtime.engine.packing import Packed
 
 
@@ -28,14 +29,25 @@ class Builder:
     lanes: int = field(default_factory=lambda: int(lib.library().sw_lanes()))
     most_vectors: int = field(default_factory=lambda: int(lib.library().sw_most_vectors()))
     arena: int = 0
+    _blocks: list[Block] = field(default_factory=list)
     _ops: list[lib.OpStruct] = field(default_factory=list)
     _kept: list[Any] = field(default_factory=list)
 
-    def map(self, channels: int, height: int, width: int, *, margin: int, pitch: int) -> Map:
-        """A new map at the end of the arena."""
+    def map(self, channels: int, height: int, width: int, *, margin: int, pitch: int, overwritten: bool = True) -> Map:
+        """A new map; its place is final once the program is built.
+
+        Args:
+            channels: Planes.
+            height: Rows of values.
+            width: Values of a row.
+            margin: Rows of zeros above and below.
+            pitch: Floats from a row to the next.
+            overwritten: Whether every run writes all of its values: its memory may have held another map.
+        """
         stride = plane_stride(height, margin, pitch)
         found = Map(channels, height, width, margin, pitch, self.arena + GAP, stride)
         self.arena += GAP + channels * stride
+        self._blocks.append(Block(found, overwritten))
         return found
 
     def add(
@@ -95,9 +107,10 @@ class Builder:
         Raises:
             EngineError: If the library refuses an operation.
         """
-        ops = (lib.OpStruct * len(self._ops))(*self._ops)
+        placed, arena = relocated(self._ops, self._blocks)
+        ops = (lib.OpStruct * len(placed))(*placed)
         message = ctypes.create_string_buffer(512)
-        handle = lib.library().sw_create(ops, len(self._ops), max(1, self.arena), message, len(message))
+        handle = lib.library().sw_create(ops, len(placed), max(1, arena), message, len(message))
         if not handle:
             raise EngineError(f"the engine refuses a program: {message.value.decode(errors='replace')}")
         return Program(handle, len(self._ops))
