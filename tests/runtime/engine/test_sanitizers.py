@@ -1,4 +1,4 @@
-"""The engine built with sanitizers: random convolutions and whole networks find no fault of memory or of threads.
+"""The engine built with sanitizers: random convolutions find no fault of memory.
 
 ``ENGINE_CASES=10000`` runs more of them.
 """
@@ -37,10 +37,8 @@ print("done", places()[0])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("sanitizers", "runtimes", "cases"), [
-    ("address,undefined", ("libasan.so", "libubsan.so"), CASES), ("thread", ("libtsan.so",), CASES // 5)
-])  # fmt: skip
-def test_no_fault_is_found(sanitizers: str, runtimes: tuple[str, ...], cases: int, tmp_path: Path) -> None:
+def test_no_fault_is_found(tmp_path: Path) -> None:
+    sanitizers, runtimes, cases = "address,undefined", ("libasan.so", "libubsan.so"), CASES
     compiler = shutil.which("g++")
     if compiler is None or not sys.platform.startswith("linux"):
         pytest.skip("needs g++ on Linux")
@@ -59,7 +57,6 @@ def test_no_fault_is_found(sanitizers: str, runtimes: tuple[str, ...], cases: in
         "SAPWOOD_ENGINE": str(library),
         "LD_PRELOAD": " ".join(found),
         "ASAN_OPTIONS": "detect_leaks=0",  # Python's own
-        "TSAN_OPTIONS": "exitcode=66",
         "OMP_NUM_THREADS": "1",
     }
     run = subprocess.run(
