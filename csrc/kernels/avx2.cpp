@@ -46,7 +46,7 @@ inline V odd_of(V a, V b) { return in_order(_mm256_shuffle_ps(a, b, 0xDD)); }
 
 #include "kernels.inc"
 
-const Kernels kKernels = {"avx2", LANES, MOST_VECTORS, &conv, &activate, &mask_rows};
+const Kernels kKernels = {"avx2", LANES, MOST_VECTORS, &conv, &activate};
 
 }  // namespace
 

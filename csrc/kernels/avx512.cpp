@@ -41,7 +41,7 @@ inline V odd_of(V a, V b) {
 
 #include "kernels.inc"
 
-const Kernels kKernels = {"avx512", LANES, MOST_VECTORS, &conv, &activate, &mask_rows};
+const Kernels kKernels = {"avx512", LANES, MOST_VECTORS, &conv, &activate};
 
 }  // namespace
 

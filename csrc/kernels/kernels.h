@@ -26,8 +26,6 @@ struct Kernels {
   void (*conv)(const Tile& tile, const sw_op& op, int chunk, int first, int last, float* partial, float* out,
                const float* other);
   void (*activate)(float* values, int64_t count, int32_t activation, float slope);
-  // What is not inside the map becomes zero again.
-  void (*mask_rows)(float* values, const float* mask, int row_vectors, int rows);
 };
 
 const Kernels* scalar_kernels();

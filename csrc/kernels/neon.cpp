@@ -37,7 +37,7 @@ inline V odd_of(V a, V b) { return vuzp2q_f32(a, b); }
 
 #include "kernels.inc"
 
-const Kernels kKernels = {"neon", LANES, MOST_VECTORS, &conv, &activate, &mask_rows};
+const Kernels kKernels = {"neon", LANES, MOST_VECTORS, &conv, &activate};
 
 }  // namespace
 

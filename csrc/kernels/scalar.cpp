@@ -66,7 +66,7 @@ inline V odd_of(V a, V b) {
 
 #include "kernels.inc"
 
-const Kernels kKernels = {"scalar", LANES, MOST_VECTORS, &conv, &activate, &mask_rows};
+const Kernels kKernels = {"scalar", LANES, MOST_VECTORS, &conv, &activate};
 
 }  // namespace
 

@@ -33,6 +33,24 @@ class Scope(str, Enum):
     everywhere = "global"
 
 
+WeightCriterionOption = Annotated[
+    str,
+    typer.Option(
+        "--criterion",
+        help="Of scored: `magnitude`, `lamp`, `random`; with --data also `obs`, `taylor`, `fisher`, `wanda`, "
+        "`movement`.",
+    ),
+]
+ReselectOption = Annotated[
+    bool,
+    typer.Option(
+        "--reselect",
+        help="With --recover: the masks only say how many weights each layer keeps; which ones, is chosen together "
+        "with what they become.",
+    ),
+]
+
+
 def mask(
     model: ModelArgument,
     method: Annotated[
@@ -63,14 +81,7 @@ def mask(
     mask_file: Annotated[
         Path | None, typer.Option("--mask-file", help="Of custom_from_mask: .safetensors or .npz, a mask a parameter.")
     ] = None,
-    criterion: Annotated[
-        str,
-        typer.Option(
-            "--criterion",
-            help="Of scored: `magnitude`, `lamp`, `random`; with --data also `obs`, `taylor`, `fisher`, `wanda`, "
-            "`movement`.",
-        ),
-    ] = "magnitude",
+    criterion: WeightCriterionOption = "magnitude",
     data: budgets.CalibrationDataOption = None,
     split: budgets.CalibrationSplitOption = "train",
     num_pictures: budgets.NumPicturesOption = 128,
@@ -85,14 +96,7 @@ def mask(
     recover: budgets.RecoverOption = budgets.Recover.none,
     recover_pictures: budgets.RecoverPicturesOption = budgets.MOST_PICTURES,
     recover_steps: budgets.RecoverStepsOption = 1000,
-    reselect: Annotated[
-        bool,
-        typer.Option(
-            "--reselect",
-            help="With --recover: the masks only say how many weights each layer keeps; which ones, is chosen together "
-            "with what they become.",
-        ),
-    ] = False,
+    reselect: ReselectOption = False,
     permanent: Annotated[
         bool, typer.Option("--permanent", help="Save after `remove`: plain weights with zeros, no masks.")
     ] = False,

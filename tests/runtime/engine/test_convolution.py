@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from sapwood.errors import EngineError
 from sapwood.runtime.engine import SparseConv2d, set_instruction_set
+from sapwood.runtime.engine.maps import Map
+from sapwood.runtime.engine.packing import Geometry, pack
 
 pytestmark = pytest.mark.usefixtures("engine")
 ISAS = ("avx512", "avx2", "neon", "scalar")
@@ -78,8 +81,8 @@ def test_shapes_that_do_not_fit_are_named() -> None:
     ours = SparseConv2d(nn.Conv2d(4, 6, 3))
     with pytest.raises(EngineError, match=r"shape \(1, 3, 9, 9\); expected \(B, 4, H, W\)"):
         ours(torch.zeros(1, 3, 9, 9))
-    with pytest.raises(EngineError, match="is smaller than the kernel"):
-        ours(torch.zeros(1, 4, 2, 9))
+    with pytest.raises(RuntimeError, match="Kernel size can't be greater than actual input size"):
+        ours(torch.zeros(1, 4, 2, 9))  # as a Conv2d says it
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -88,12 +91,30 @@ def test_weights_that_are_no_numbers_are_refused(value: float) -> None:
     with torch.no_grad():
         conv.weight[0, 0] = value
     with pytest.raises(EngineError, match="weights are NaN or infinite"):
-        SparseConv2d(conv)
+        SparseConv2d(conv)(torch.zeros(1, 2, 4, 4))
 
 
 def test_other_paddings_are_refused() -> None:
-    with pytest.raises(EngineError, match=r"mode 'reflect'; expected numbers of zeros"):
-        SparseConv2d(nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect"))
+    conv = nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect")
+    with pytest.raises(EngineError, match=r"cannot run aten.*reflection_pad2d.*: there is no such operation in it"):
+        SparseConv2d(conv)(torch.zeros(1, 2, 4, 4))
+
+
+def test_same_padding() -> None:
+    conv, picture = nn.Conv2d(3, 4, 5, padding="same"), torch.randn(1, 3, 11, 12)
+    with torch.no_grad():
+        assert torch.allclose(SparseConv2d(conv)(picture), conv(picture), atol=1e-5)
+
+
+def test_it_has_nothing_to_train() -> None:
+    assert not SparseConv2d(nn.Conv2d(2, 2, 1)).state_dict()
+
+
+def test_maps_that_offsets_do_not_reach_are_refused() -> None:
+    source = Map(300, 1000, 2000, 1, 2016, 64, 2_100_000)
+    options = {"groups": 1, "lanes": 16, "rows": 1, "most_vectors": 28, "chunk_floats": 6500}
+    with pytest.raises(EngineError, match="a map of 300 planes of 2100000 floats; expected less than 2 GB"):
+        pack(np.ones((1, 300, 1, 1), np.float32), source, 2000, Geometry((1, 1)), **options)
 
 
 def test_an_unknown_instruction_set_is_named() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from sapwood.errors import EngineError
-from sapwood.export.flat import plain_copy, tensors_of
+from sapwood.export.flat import plain_copy
 from sapwood.runtime.engine.planning import Step, plan
 from sapwood.runtime.engine.rules import lower
 from sapwood.runtime.engine.tuning import Tuner
@@ -28,8 +28,9 @@ class CompiledModel:
     def __init__(
         self, model: nn.Module, example_inputs: ExampleInputs, *, threads: int | None = None, tune: bool = True
     ) -> None:
-        pictures = tensors_of(example_inputs)
-        one = tuple(picture[:1] for picture in pictures)
+        if threads is not None and threads < 1:
+            raise EngineError(f"threads {threads}; expected at least 1")
+        one = tuple(picture[:1] for picture in _tensors(example_inputs))
         plain = plain_copy(model)
         network = lower(plain, one)
         with torch.no_grad():
@@ -96,9 +97,18 @@ class CompiledModel:
         shapes = [tuple(tensor.shape[1:]) for tensor in inputs]
         if shapes != self._shapes or len({len(tensor) for tensor in inputs}) != 1:
             raise EngineError(
-                f"inputs of shapes {[tuple(one.shape) for one in inputs]}; compiled for (any, *) {self._shapes}"
+                f"inputs of shapes {[tuple(one.shape) for one in inputs]}; compiled for batches of {self._shapes}"
             )
         return [tensor.detach().to("cpu", torch.float32).contiguous() for tensor in inputs]
+
+
+def _tensors(example_inputs: ExampleInputs) -> tuple[Tensor, ...]:
+    given = (example_inputs,) if isinstance(example_inputs, Tensor) else example_inputs
+    if not isinstance(given, tuple | list) or not given or not all(isinstance(one, Tensor) for one in given):
+        raise EngineError(
+            f"example inputs of type {type(example_inputs).__name__}; expected a tensor or a tuple of tensors"
+        )
+    return tuple(given)
 
 
 def available_cores() -> int:

@@ -171,6 +171,17 @@ def _map_size(shape: tuple[int, ...]) -> nodes.Size:
     return channels, height, width
 
 
+def pair(values: Any) -> tuple[int, int]:
+    """Rows and columns, where one number stands for both.
+
+    Examples:
+        >>> pair(3), pair([2]), pair((1, 2))
+        ((3, 3), (2, 2), (1, 2))
+    """
+    first, second = (values, values) if isinstance(values, int) else (*values, *values)[:2]
+    return int(first), int(second)
+
+
 def finite(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """The array.
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sapwood.errors import EngineError
 from sapwood.runtime.engine.maps import Map
 
 ENTRY = np.dtype([("offset", np.int32), ("value", np.float32)])
@@ -124,6 +125,9 @@ def pack(
         rows: Of a tile; 1 where a row has more than ``most_vectors``.
         most_vectors: Of a tile.
         chunk_floats: What the rows that a tile reads may take of the fastest cache, all channels of a chunk together.
+
+    Raises:
+        EngineError: If an offset does not fit into 32 bits.
     """
     row_vectors = source.pitch // lanes
     whole = row_vectors <= most_vectors
@@ -144,6 +148,8 @@ def pack(
     kind = np.select([column_move == -1, column_move == 1], [0, 1], 2) if shifted else np.full(len(values), 2)
     reached = row_move * source.pitch + (0 if shifted else column_move)
     offsets = 4 * (plane * source.stride + reached)
+    if len(offsets) and int(np.abs(offsets).max()) > np.iinfo(np.int32).max:
+        raise EngineError(f"a map of {source.channels} planes of {source.stride} floats; expected less than 2 GB")
 
     phases = len({phase for phase, _ in down}) * len({phase for phase, _ in right})
     tile_rows = rows + max(move for _, move in down) - min(move for _, move in down)

@@ -82,7 +82,7 @@ class _Planner:
         for node in self.network.nodes:
             self._add(node)
         for index, (value, _) in enumerate(self.network.outputs):
-            self._step("", "unpack", lib.UNPACK, self._read(value), None, index=index)
+            self._step("", "unpack", lib.UNPACK, self._map(value), None, index=index)
         return Planned(self.builder.build(), self.steps)
 
     # --- layout ---------------------------------------------------------------------------------------------------
@@ -166,44 +166,29 @@ class _Planner:
     def _join(self, one: Key, other: Key) -> None:
         self._same[self._class(one)] = self._class(other)
 
-    def _place(self, key: Key) -> Map:
-        """The map of a value that is at home in itself, or of its phases."""
+    def _map(self, value: Value, stride: tuple[int, int] = WHOLE) -> Map:
+        """Where a value stands, or its phases; a place is found the first time."""
+        root, first = self._root(value)
+        if stride == WHOLE and root != value:
+            return self._map(root).channel_range(first, self.network.sizes[value][0])
+        key, layout = (value, stride), (root, stride)
         if key not in self.maps:
-            (channels, height, width), (down, right) = self.network.sizes[key[0]], key[1]
+            (channels, height, width), (down, right) = self.network.sizes[value], stride
             self.maps[key] = self.builder.map(
                 channels * down * right,
                 -(-height // down),
                 -(-width // right),
-                margin=self._needs[key].margin,
-                pitch=self._pitches[self._class(key)],
+                margin=self._needs[layout].margin,
+                pitch=self._pitches[self._class(layout)],
+                overwritten=height % down == 0,  # the phase of the last rows has one row less
             )
         return self.maps[key]
 
-    def _write(self, value: Value) -> Map:
-        root, first = self._root(value)
-        return self._place((root, WHOLE)).channel_range(first, self.network.sizes[value][0])
-
-    _read = _write
-
-    def _phases(self, value: Value, stride: tuple[int, int]) -> Map:
-        """What a strided convolution reads; made once for all of them that read the value."""
-        if (value, stride) not in self.maps:
-            self._step("", "phases", lib.PHASES, self._read(value), self._phase_map(value, stride), step=stride)
-        return self.maps[value, stride]
-
-    def _phase_map(self, value: Value, stride: tuple[int, int]) -> Map:
-        layout = (self._root(value)[0], stride)
-        (channels, height, width), (down, right) = self.network.sizes[value], stride
-        found = self.builder.map(
-            channels * down * right,
-            -(-height // down),
-            -(-width // right),
-            margin=self._needs[layout].margin,
-            pitch=self._pitches[self._class(layout)],
-            overwritten=height % down == 0,
-        )
-        self.maps[value, stride] = found
-        return found
+    def _source(self, value: Value, stride: tuple[int, int]) -> Map:
+        """What a convolution reads; phases are made once for all that read the value with this stride."""
+        if stride != WHOLE and (value, stride) not in self.maps:
+            self._step("", "phases", lib.PHASES, self._map(value), self._map(value, stride), step=stride)
+        return self._map(value, stride)
 
     # --- operations -----------------------------------------------------------------------------------------------
 
@@ -232,12 +217,12 @@ class _Planner:
         if isinstance(node, nodes.Conv):
             self._convolve(node)
             return
-        out = self._write(node.out)
+        out = self._map(node.out)
         if isinstance(node, nodes.Input):
             self._step("", "pack", lib.PACK, None, out, index=node.index)
         elif isinstance(node, nodes.Pool):
             kind = lib.MAXPOOL if node.kind == "max" else lib.AVGPOOL
-            geometry, source = node.geometry, self._read(node.inputs[0])
+            geometry, source = node.geometry, self._map(node.inputs[0])
             self._step(
                 node.label,
                 f"{node.kind} pool",
@@ -251,33 +236,33 @@ class _Planner:
             )
         elif isinstance(node, nodes.Upsample):
             values: dict[str, Any] = {"kernel": WHOLE, "step": node.factors}
-            self._step(node.label, "upsample", lib.UPSAMPLE, self._read(node.inputs[0]), out, **values)
+            self._step(node.label, "upsample", lib.UPSAMPLE, self._map(node.inputs[0]), out, **values)
         elif isinstance(node, nodes.Combine):
-            one, other = map(self._read, node.inputs)
+            one, other = map(self._map, node.inputs)
             kind = lib.ADD if node.kind == "add" else lib.MUL
             self._step(node.label, node.kind, kind, one, out, activation=node.activation, other=other)
         elif isinstance(node, nodes.Pointwise):
-            self._step(node.label, "activation", lib.COPY, self._read(node.inputs[0]), out, activation=node.activation)
+            self._step(node.label, "activation", lib.COPY, self._map(node.inputs[0]), out, activation=node.activation)
         else:
             raise TypeError(type(node))
 
     def _copy_parts(self, node: nodes.Concat) -> None:
         first = 0
-        whole = self._write(node.out)
+        whole = self._map(node.out)
         for part in node.inputs:
             count = self.network.sizes[part][0]
             if self._homes.get(part) != (node.out, first):
-                self._step(node.label, "copy", lib.COPY, self._read(part), whole.channel_range(first, count))
+                self._step(node.label, "copy", lib.COPY, self._map(part), whole.channel_range(first, count))
             first += count
 
     def _convolve(self, node: nodes.Conv) -> None:
         spec = node.spec
         stride = spec.geometry.stride
-        source = self._read(node.inputs[0]) if stride == WHOLE else self._phases(node.inputs[0], stride)
-        other = self._read(node.inputs[1]) if len(node.inputs) > 1 else None
+        source = self._source(node.inputs[0], stride)
+        other = self._map(node.inputs[1]) if len(node.inputs) > 1 else None
         size = self.network.sizes[node.out][1:]
         phased = node.out in self._phased and source.pitch // self.builder.lanes <= self.builder.most_vectors
-        out = self._phase_map(node.out, HALVES) if phased else self._write(node.out)
+        out = self._map(node.out, HALVES if phased else WHOLE)
         convolution = Convolution(spec, source, out, size, other, node.activation, phased)
         convolution.add(self.builder, None if self.tuner is None else self.tuner.tiling(convolution))
         self.steps.append(Step(node.label, "convolution", spec.weight.size, int((spec.weight != 0).sum())))

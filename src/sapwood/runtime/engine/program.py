@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -122,6 +123,7 @@ class Program:
     def __init__(self, handle: int, num_ops: int) -> None:
         self._handle: int | None = handle
         self._num_ops = num_ops
+        self._lock = threading.Lock()
 
     def run(self, inputs: Sequence[int], outputs: Sequence[int], threads: int) -> None:
         """Runs one picture; inputs and outputs are addresses of dense float32 NCHW pictures.
@@ -144,7 +146,9 @@ class Program:
 
     def _call(self, inputs: Sequence[int], outputs: Sequence[int], threads: int, times: Any) -> None:
         given, wanted = ((ctypes.c_void_p * max(1, len(one)))(*one) for one in (inputs, outputs))
-        if lib.library().sw_run(self._handle, given, wanted, threads, times):
+        with self._lock:  # one arena: calls from several threads wait for each other
+            failed = lib.library().sw_run(self._handle, given, wanted, threads, times)
+        if failed:
             raise EngineError(f"{threads} threads cannot be started")
 
     def __del__(self) -> None:

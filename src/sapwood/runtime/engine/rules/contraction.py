@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from torch import Tensor
 
 from sapwood.errors import EngineError
 from sapwood.ops import Call
-from sapwood.runtime.engine.lowering import Lowering, finite, lowers
+from sapwood.runtime.engine.lowering import Lowering, finite, lowers, pair
 from sapwood.runtime.engine.nodes import Conv, Value
 from sapwood.runtime.engine.packing import ConvSpec, Geometry
 
@@ -20,7 +18,7 @@ def _convolution(state: Lowering, call: Call) -> None:
     kernel = state.tensor(weight)
     if transposed or kernel is None or kernel.dim() != 4:
         raise EngineError("only convolutions over rows and columns that are not transposed")
-    sizes = [_pair(part) for part in (kernel.shape[2:], stride, padding, dilation)]
+    sizes = [pair(part) for part in (kernel.shape[2:], stride, padding, dilation)]
     _add(state, call, state.value(source), _spec(kernel, state.tensor(bias), Geometry(*sizes), groups))
 
 
@@ -51,8 +49,3 @@ def _add(state: Lowering, call: Call, source: Value, spec: ConvSpec) -> None:
         raise EngineError(f"a weight for {spec.weight.shape[1] * spec.groups} channels on {channels}")
     out = state.new((len(spec.weight), *spec.geometry.output_size(height, width)))
     state.put(call, Conv(out, (source,), call.module, spec))
-
-
-def _pair(values: Any) -> tuple[int, int]:
-    first, second = (*values, *values)[:2]
-    return int(first), int(second)

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from sapwood.errors import EngineError
 from sapwood.ops import Call
-from sapwood.runtime.engine.lowering import Lowering, lowers
+from sapwood.runtime.engine.lowering import Lowering, lowers, pair
 from sapwood.runtime.engine.nodes import Pool, Upsample
 from sapwood.runtime.engine.packing import Geometry
-
-
-def _pair(values: Any) -> tuple[int, int]:
-    first, second = (*values, *values)[:2] if not isinstance(values, int) else (values, values)
-    return int(first), int(second)
 
 
 @lowers("aten.constant_pad_nd")
@@ -30,16 +24,16 @@ def _pad(state: Lowering, call: Call) -> None:
 @lowers("aten.max_pool2d_with_indices", "aten.max_pool2d")
 def _max_pool(state: Lowering, call: Call) -> None:
     source, kernel, *rest = call.args
-    stride = _pair(rest[0]) if rest and rest[0] else _pair(kernel)
-    top, left = _pair(rest[1]) if len(rest) > 1 else (0, 0)
-    if len(rest) > 2 and set(_pair(rest[2])) != {1}:
+    stride = pair(rest[0]) if rest and rest[0] else pair(kernel)
+    top, left = pair(rest[1]) if len(rest) > 1 else (0, 0)
+    if len(rest) > 2 and set(pair(rest[2])) != {1}:
         raise EngineError("only pooling without dilation")
     if source.id in state.padded:
         value, down, right = state.padded[source.id]
         top, left = top + down[0], left + right[0]
     else:
         value = state.value(source)
-    geometry = Geometry(_pair(kernel), stride, (top, left))
+    geometry = Geometry(pair(kernel), stride, (top, left))
     channels, height, width = state.size(value)
     rows, columns = (int(side) for side in call.tensor_outputs()[0].shape[2:])
     size = (channels, rows, columns)
@@ -52,11 +46,11 @@ def _max_pool(state: Lowering, call: Call) -> None:
 @lowers("aten.avg_pool2d")
 def _average_pool(state: Lowering, call: Call) -> None:
     _, kernel, *rest = call.args
-    stride = _pair(rest[0]) if rest and rest[0] else _pair(kernel)
-    padding = _pair(rest[1]) if len(rest) > 1 else (0, 0)
+    stride = pair(rest[0]) if rest and rest[0] else pair(kernel)
+    padding = pair(rest[1]) if len(rest) > 1 else (0, 0)
     if len(rest) > 4 and rest[4] is not None:
         raise EngineError("only averages without a divisor of their own")
-    _average(state, call, Geometry(_pair(kernel), stride, padding), all_places=len(rest) < 4 or bool(rest[3]))
+    _average(state, call, Geometry(pair(kernel), stride, padding), all_places=len(rest) < 4 or bool(rest[3]))
 
 
 @lowers("aten.mean")
