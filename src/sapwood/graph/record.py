@@ -34,7 +34,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self._decisions = decisions
         self.calls: list[Call] = []
-        self.constants: list[TensorRef] = []
+        self.constants: dict[int, Tensor] = {}
         self.module_stack: list[str] = []
         self._refs: dict[int, tuple[TensorRef, Tensor]] = {}
         self._numbers = itertools.count()
@@ -46,7 +46,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             reference = TensorRef(next(self._numbers), tuple(tensor.shape), tensor.dtype)
             self._refs[id(tensor)] = (reference, tensor)
             if not known:
-                self.constants.append(reference)
+                self.constants[reference.id] = tensor.detach().clone()
             return reference
         return entry[0]
 
@@ -189,7 +189,7 @@ def record(
         result = call_model(model, example_inputs)
     tensors = output_tensors(result)
     outputs = tuple(recorder.ref(tensor) for tensor in tensors)
-    graph = Graph(tuple(recorder.calls), inputs, outputs, parameters, buffers, tuple(recorder.constants))
+    graph = Graph(tuple(recorder.calls), inputs, outputs, parameters, buffers, recorder.constants)
     return graph, tensors
 
 

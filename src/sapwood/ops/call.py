@@ -112,7 +112,8 @@ class Graph:
         outputs: The tensors that the model returned.
         parameters: Number of a tensor -> the parameter names it goes by (more than one where it is shared).
         buffers: Number of a tensor -> the buffer names it goes by.
-        constants: Tensors that neither a call made nor the model owns (attributes that are no buffers, closures).
+        constants: Number of a tensor that neither a call made nor the model owns (numbers, closures, attributes that
+            are no buffers) -> a copy of what it was when a call first read it.
     """
 
     calls: tuple[Call, ...]
@@ -120,7 +121,7 @@ class Graph:
     outputs: tuple[TensorRef, ...]
     parameters: Mapping[int, tuple[str, ...]]
     buffers: Mapping[int, tuple[str, ...]]
-    constants: tuple[TensorRef, ...]
+    constants: Mapping[int, torch.Tensor]
 
     @property
     def reads_values(self) -> bool:

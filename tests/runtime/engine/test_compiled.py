@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import random
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def sparse(model: nn.Module, density: float = 0.3) -> nn.Module:
         for module in model.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 module.weight *= (torch.rand_like(module.weight) < density) / density**0.5
-            elif isinstance(module, nn.BatchNorm2d):
+            elif isinstance(module, nn.BatchNorm2d) and module.track_running_stats:
                 module.running_mean.normal_(0.0, 0.1)  # type: ignore[union-attr]
                 module.running_var.uniform_(0.5, 2.0)  # type: ignore[union-attr]
     return model.eval()
@@ -192,8 +193,75 @@ def test_other_sizes_are_refused() -> None:
 
 
 class Turned(nn.Module):
+    """The real part of a transform between two convolutions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before, self.behind = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1)
+
     def forward(self, x: Tensor) -> Tensor:
-        return torch.fft.fft(x).real
+        return self.behind(torch.fft.fft(self.before(x)).real).relu()
+
+
+class Shuffled(nn.Module):
+    """Channels change places, in PyTorch, and what is changed in place there is read again under the same name only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before, self.behind = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 6, 3, groups=2)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.before(x)
+        shuffled = F.channel_shuffle(x, 2)
+        turned = shuffled.flip(2)
+        turned.clamp_(-0.5, 0.5)
+        return self.behind(shuffled) + x[:, :, 1:-1, 1:-1], turned.sum((2, 3))
+
+
+class Counted(nn.Module):
+    """A mask that is filled in place, part by part, from numbers: known before the first picture."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        mask = x.new_zeros(x.shape[2:])
+        for number in range(4):
+            mask[number::4, number:] = number
+        return x.masked_fill(mask == 2.0, -1.0) + mask
+
+
+class Tokens(nn.Module):
+    """A layer of a transformer on patches: its linear layers have several rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 16, 4, 4)
+        self.layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True, activation="gelu")
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layer(self.patches(x).flatten(2).transpose(1, 2)).mean(1))
+
+
+@pytest.mark.parametrize(("model", "reason"), [
+    (Turned(), r"in PyTorch: aten._fft_r2c in module '\(the model\)' at .*: there is no such operation in it"),
+    (Shuffled(), "aten.channel_shuffle .*: there is no such operation in it"),
+    (Counted(), "aten.masked_fill .*: there is no such operation in it"),
+    (Tokens(), "aten.t in module 'layer.linear1' .*: rows become columns"),
+    (nn.LeakyReLU(1.5), "only leaky ReLUs of slopes from 0 to 1"),
+    (nn.ConvTranspose2d(3, 2, 2), "that are not transposed"),
+    (nn.AdaptiveAvgPool2d(3), "only pooling to one place"),
+    (nn.Sequential(nn.ConstantPad2d(1, float("-inf")), nn.LeakyReLU(0.1), nn.Hardsigmoid()), "aten.constant_pad_nd .*: one of its"),
+    (nn.BatchNorm2d(3, track_running_stats=False), "only BatchNorms in evaluation mode"),
+], ids=lambda one: type(one).__name__ if isinstance(one, nn.Module) else "")  # fmt: skip
+def test_what_it_lacks_runs_in_pytorch(model: nn.Module, reason: str) -> None:
+    inputs = torch.randn(1, 3, 8, 12)
+    compiled = check(sparse(model), inputs)
+    assert re.search(reason, compiled.explain())
+    session = RUNTIMES["sapwood"].load(model, inputs, threads=1)
+    assert check_session(session, model, inputs) < 1e-5
+
+
+def test_batches_of_what_runs_in_pytorch() -> None:
+    check(sparse(Shuffled()), torch.randn(3, 3, 8, 12))
 
 
 class Renamed(nn.Module):
@@ -202,14 +270,38 @@ class Renamed(nn.Module):
         return half.relu_() + x[:, 1:]
 
 
+class Filled(nn.Module):
+    """Writes what depends on the input into a part of what does not."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        canvas = x.new_zeros(x.shape)
+        canvas[:, 1:] = x[:, 1:]
+        return canvas + x
+
+
+class Deciding(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 2.0 if float(x.sum()) > 0.0 else x
+
+
+class Random(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout(x, 0.5, training=True)
+
+
+class Strided(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.as_strided((1, 3, 4, 4), (192, 64, 8, 2))
+
+
 @pytest.mark.parametrize(("model", "message"), [
-    (Turned(), r"cannot run aten._fft\S* .*: there is no such operation in it"),
     (Renamed(), r"aten.relu_ .*: it changes a map in place that has another name, too"),
-    (nn.LeakyReLU(1.5), "only leaky ReLUs of slopes from 0 to 1"),
-    (nn.ConvTranspose2d(3, 2, 2), "that are not transposed"),
-    (nn.BatchNorm2d(3, track_running_stats=False), "only BatchNorms in evaluation mode"),
-])  # fmt: skip
-def test_what_it_cannot_run_is_named(model: nn.Module, message: str) -> None:
+    (Filled(), r"aten.copy_ .*: it changes a map in place that has another name, too"),
+    (Deciding(), "what follows depends on the values that it reads"),
+    (Random(), "away from the model on the example inputs"),
+    (Strided(), "it depends on where values stand in memory"),
+], ids=lambda one: type(one).__name__ if isinstance(one, nn.Module) else "")  # fmt: skip
+def test_what_cannot_be_compiled_is_named(model: nn.Module, message: str) -> None:
     with pytest.raises(EngineError, match=message):
         compile_model(model, torch.randn(1, 3, 8, 8))
     with pytest.raises(MeasureError, match=message):

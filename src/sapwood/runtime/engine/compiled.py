@@ -3,103 +3,199 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from sapwood.errors import EngineError
 from sapwood.export.flat import plain_copy
-from sapwood.runtime.engine.planning import Step, plan
+from sapwood.ops.nested import mapped
+from sapwood.runtime.engine import library
+from sapwood.runtime.engine.nodes import Input, Network, Outside, Read, Value
+from sapwood.runtime.engine.partition import EnginePart, partition
+from sapwood.runtime.engine.planning import Planned, Step, plan
 from sapwood.runtime.engine.rules import lower
 from sapwood.runtime.engine.tuning import Tuner
 from sapwood.types import ExampleInputs
+
+Values: TypeAlias = dict[Value, Tensor]
+Timed: TypeAlias = list[tuple[Step, float]]
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """What a model is before it is planned for a machine.
+
+    Attributes:
+        network: Its nodes.
+        shapes: Of its inputs, without the batch.
+        form: Of what it returns.
+        leaves: What it returns, flat; None where a tensor stands.
+    """
+
+    network: Network
+    shapes: tuple[tuple[int, ...], ...]
+    form: TreeSpec
+    leaves: tuple[Any, ...]
+
+
+TOLERANCE = 1e-3
+"""Of the results of a new program against the model's, as a fraction of the largest."""
 
 
 class CompiledModel:
     """A network on the engine.
 
+    Args:
+        source: The network.
+        threads: Of a call of the engine; all cores unless given.
+        tune: As for :func:`compile`.
+
     Attributes:
         steps: Its operations, in order.
         threads: Of a call.
+        outside: The calls that PyTorch runs.
     """
 
-    def __init__(
-        self, model: nn.Module, example_inputs: ExampleInputs, *, threads: int | None = None, tune: bool = True
-    ) -> None:
-        if threads is not None and threads < 1:
-            raise EngineError(f"threads {threads}; expected at least 1")
-        one = tuple(picture[:1] for picture in _tensors(example_inputs))
-        plain = plain_copy(model)
-        network = lower(plain, one)
-        with torch.no_grad():
-            leaves, self._form = tree_flatten(plain(*one))
-        self._leaves = [None if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+    def __init__(self, source: Lowered, *, threads: int | None = None, tune: bool = True) -> None:
         self.threads = threads or available_cores()
+        self._form, self._leaves, self._shapes = source.form, source.leaves, source.shapes
+        self._inputs = [node.out for node in source.network.nodes if isinstance(node, Input)]
+        self._outputs = source.network.outputs
         tuner = Tuner(self.threads) if tune else None
-        planned = plan(network, tuner)
+        self._parts = [
+            _Program(part, plan(part.network, tuner), self.threads)
+            if isinstance(part, EnginePart)
+            else _Calls(part.nodes)
+            for part in partition(source.network)
+        ]
         if tuner is not None:
             tuner.save()
-        self.steps: list[Step] = planned.steps
-        self._program = planned.program
-        self._shapes = [tuple(picture.shape[1:]) for picture in one]
-        self._outputs = [shape for _, shape in network.outputs]
+        self.steps = [step for part in self._parts for step in part.steps]
+        self.outside = [node for node in source.network.nodes if isinstance(node, Outside)]
 
     @property
     def num_bytes(self) -> int:
         """Memory that the library holds for it."""
-        return self._program.num_bytes
+        return sum(part.num_bytes for part in self._parts)
 
     def __call__(self, *inputs: Tensor) -> Any:
         """Runs pictures one after the other: tensors of the shapes it was compiled for, any batch.
 
         Returns:
-            What the model returns, float32.
+            What the model returns.
 
         Raises:
             EngineError: If shapes are others than it was compiled for.
         """
         given = self._checked(inputs)
-        count = len(given[0])
-        found = [torch.empty(count, *shape) for shape in self._outputs]
-        for number in range(count):
-            self._program.run(
-                [tensor[number].data_ptr() for tensor in given],
-                [tensor[number].data_ptr() for tensor in found],
-                self.threads,
-            )
-        tensors = iter(found)
+        found = [self._run([tensor[number : number + 1] for tensor in given]) for number in range(len(given[0]))]
+        tensors = iter(found[0] if len(found) == 1 else [torch.cat(pictures) for pictures in zip(*found, strict=True)])
         return tree_unflatten([next(tensors) if leaf is None else leaf for leaf in self._leaves], self._form)
 
-    def timed(self, *inputs: Tensor) -> list[tuple[Step, float]]:
+    def timed(self, *inputs: Tensor) -> Timed:
         """Milliseconds of each operation for the first picture."""
-        given = self._checked(inputs)
-        found = [torch.empty(1, *shape) for shape in self._outputs]
-        times = self._program.timed(
-            [tensor.data_ptr() for tensor in given], [tensor.data_ptr() for tensor in found], self.threads
-        )
-        return [(step, time / 1e6) for step, time in zip(self.steps, times, strict=True)]
+        times: Timed = []
+        self._run([tensor[:1] for tensor in self._checked(inputs)], times)
+        return times
 
     def explain(self) -> str:
         """Every operation in order: module, what is done, the fraction of its weights that is zero, milliseconds.
 
-        Times are of one run on a picture of zeros.
+        Times are of one run on a picture of zeros. What PyTorch runs is named below, with the reason.
         """
         picture = [torch.zeros(1, *shape) for shape in self._shapes]
-        lines = [f"{'module':40}{'operation':16}{'zeros':>8}{'ms':>10}"]
+        lines = [f"{'module':40}{'operation':28}{'zeros':>8}{'ms':>10}"]
         for step, milliseconds in self.timed(*picture):
             zeros = f"{1.0 - step.nonzeros / step.weights:.1%}" if step.weights else ""
-            lines.append(f"{step.label or '(engine)':40}{step.kind:16}{zeros:>8}{milliseconds:10.3f}")
+            lines.append(f"{step.label or '(engine)':40}{step.kind:28}{zeros:>8}{milliseconds:10.3f}")
+        lines += [
+            f"in PyTorch: {node.op.overloadpacket} in module {node.label or '(the model)'!r} at {node.location}: "
+            f"{node.reason}"
+            for node in self.outside
+        ]
         return "\n".join(lines)
 
+    def _run(self, pictures: Sequence[Tensor], times: Timed | None = None) -> list[Tensor]:
+        values = dict(zip(self._inputs, pictures, strict=True))
+        for part in self._parts:
+            part.run(values, times)
+        return [values[value].reshape(shape) for value, shape in self._outputs]
+
     def _checked(self, inputs: tuple[Tensor, ...]) -> list[Tensor]:
-        shapes = [tuple(tensor.shape[1:]) for tensor in inputs]
-        if shapes != self._shapes or len({len(tensor) for tensor in inputs}) != 1:
+        shapes = tuple(tuple(tensor.shape[1:]) for tensor in inputs)
+        counts = {len(tensor) for tensor in inputs}
+        if shapes != self._shapes or len(counts) != 1 or counts == {0}:
             raise EngineError(
-                f"inputs of shapes {[tuple(one.shape) for one in inputs]}; compiled for batches of {self._shapes}"
+                f"inputs of shapes {[tuple(one.shape) for one in inputs]}; compiled for batches of {list(self._shapes)}"
             )
-        return [tensor.detach().to("cpu", torch.float32).contiguous() for tensor in inputs]
+        if counts != {1} and any(shape[:1] != (1,) for _, shape in self._outputs):
+            raise EngineError(f"a batch of {len(inputs[0])}; an output has no batch, so that it is one picture a call")
+        return [
+            tensor.detach().to("cpu", torch.float32 if tensor.is_floating_point() else None).contiguous()
+            for tensor in inputs
+        ]
+
+
+class _Program:
+    """A part that is a program of the library."""
+
+    def __init__(self, part: EnginePart, planned: Planned, threads: int) -> None:
+        self._part, self._program, self._threads = part, planned.program, threads
+        self.steps = planned.steps
+
+    @property
+    def num_bytes(self) -> int:
+        return self._program.num_bytes
+
+    def run(self, values: Values, times: Timed | None) -> None:
+        given = [values[value].contiguous() for value in self._part.reads]
+        found = {value: torch.empty(shape) for value, shape in self._part.network.outputs}
+        addresses = [tensor.data_ptr() for tensor in given], [tensor.data_ptr() for tensor in found.values()]
+        if times is None:
+            self._program.run(*addresses, self._threads)
+        else:
+            spent = self._program.timed(*addresses, self._threads)
+            times += [(step, time / 1e6) for step, time in zip(self.steps, spent, strict=True)]
+        values.update(found)
+
+
+class _Calls:
+    """A part that PyTorch runs."""
+
+    num_bytes = 0
+
+    def __init__(self, calls: Sequence[Outside]) -> None:
+        self._calls = calls
+        self.steps = [Step(call.label, f"{call.op.overloadpacket} (PyTorch)") for call in calls]
+
+    def run(self, values: Values, times: Timed | None) -> None:
+        for call, step in zip(self._calls, self.steps, strict=True):
+            start = time.perf_counter()
+            with torch.no_grad():
+                values.update(called(call, values))
+            if times is not None:
+                times.append((step, 1e3 * (time.perf_counter() - start)))
+
+
+def called(call: Outside, values: Mapping[Value, Tensor]) -> Values:
+    """Runs a call of PyTorch; what it would change in place is copied before."""
+
+    def argument(given: Any) -> Any:
+        return values[given.value].reshape(given.shape) if isinstance(given, Read) else given
+
+    args, kwargs = mapped(argument, call.args), mapped(argument, dict(call.kwargs))
+    op: Callable[..., Any] = call.op
+    if call.op._schema.is_mutable:
+        args = (args[0].clone(), *args[1:])
+    results = op(*args, **kwargs)
+    tensors = [one for one in tree_flatten(results)[0] if isinstance(one, Tensor)]
+    return dict(zip(call.outs, tensors, strict=True))
 
 
 def _tensors(example_inputs: ExampleInputs) -> tuple[Tensor, ...]:
@@ -108,6 +204,8 @@ def _tensors(example_inputs: ExampleInputs) -> tuple[Tensor, ...]:
         raise EngineError(
             f"example inputs of type {type(example_inputs).__name__}; expected a tensor or a tuple of tensors"
         )
+    if any(one.dim() == 0 for one in given):
+        raise EngineError("an example input is a single number; expected tensors with a batch")
     return tuple(given)
 
 
@@ -121,15 +219,18 @@ def compile(
 ) -> CompiledModel:
     """Compiles a model in evaluation mode for the sparse engine: zeros in its weights cost nothing.
 
+    Operations that the engine lacks run in PyTorch, picture by picture; :meth:`CompiledModel.explain` names them.
+
     Args:
         model: Read only; masks of ``torch.nn.utils.prune`` count.
         example_inputs: Tensors of the shapes it will run on.
-        threads: Of a call; all cores unless given.
+        threads: Of a call; all cores unless given. What PyTorch runs takes its own number.
         tune: Try how convolutions go through their maps, once for a machine and shape; a fixed rule else.
 
     Raises:
         EngineMissingError: If the engine is not built.
-        EngineError: If it lacks an operation of the model, which is named, or weights are NaN or infinite.
+        EngineError: If weights are NaN or infinite, the model changes a map in place that it reads by another name, or
+            its next operation depends on values.
 
     Examples:
         >>> conv = nn.Conv2d(3, 8, 3, padding=1)
@@ -138,4 +239,30 @@ def compile(
         >>> bool(torch.allclose(fast(picture), conv(picture).relu(), atol=1e-5))
         True
     """
-    return CompiledModel(model, example_inputs, threads=threads, tune=tune)
+    library.library()
+    if threads is not None and threads < 1:
+        raise EngineError(f"threads {threads}; expected at least 1")
+    one = tuple(picture[:1] for picture in _tensors(example_inputs))
+    plain = plain_copy(model)
+    network = lower(plain, one)
+    with torch.no_grad():
+        leaves, form = tree_flatten(plain(*one))
+    kept = tuple(None if isinstance(leaf, Tensor) else leaf for leaf in leaves)
+    shapes = tuple(tuple(picture.shape[1:]) for picture in one)
+    compiled = CompiledModel(Lowered(network, shapes, form, kept), threads=threads, tune=tune)
+    _check(tree_flatten(compiled(*one))[0], leaves)
+    return compiled
+
+
+def _check(found: Sequence[Any], wanted: Sequence[Any]) -> None:
+    """Compares what a new program returns for the example inputs with what the model does."""
+    for one, other in zip(found, wanted, strict=True):  # no tensors: the same objects
+        if not isinstance(other, Tensor) or not other.is_floating_point() or not other.numel():
+            continue
+        largest = float(other[other.isfinite()].abs().max()) if bool(other.isfinite().any()) else 1.0
+        one, other = one.double(), other.double()
+        if not torch.allclose(one, other, rtol=TOLERANCE, atol=TOLERANCE * largest, equal_nan=True):
+            raise EngineError(
+                f"the compiled network is {float((one - other).abs().max()):.3g} away from the model on the example "
+                f"inputs, whose results reach {largest:.3g}; expected at most {TOLERANCE:g} of that"
+            )

@@ -1,23 +1,38 @@
-"""A recorded run becomes nodes: BatchNorms and activations join the convolution in front of them."""
+"""A recorded run becomes nodes: the engine's where a rule says how, and calls of PyTorch elsewhere."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sapwood.errors import EngineError
 from sapwood.graph import trace
 from sapwood.ops import Call, Graph, TensorRef
+from sapwood.ops.nested import mapped
 from sapwood.registry import Registry
 from sapwood.runtime.engine import nodes
+from sapwood.runtime.engine.fusing import fused, without_unused
 from sapwood.runtime.engine.nodes import Activation, Network, Node, Value
-from sapwood.runtime.engine.packing import Geometry
 from sapwood.types import ExampleInputs
+
+
+class UnsupportedError(EngineError):
+    """The engine has no such operation: PyTorch runs it."""
+
+
+CONTRACTIONS = frozenset({"aten.convolution", "aten._convolution", "aten.addmm", "aten.mm", "aten.linear"})
+"""What is worth bringing a tensor of PyTorch's into the engine for."""
+
+
+MADE_FROM_A_SHAPE = frozenset(
+    f"aten.{name}"
+    for name in ("new_zeros", "new_ones", "new_full", "new_empty", "zeros_like", "ones_like", "full_like", "empty_like")
+)
+"""Calls whose result does not depend on the values of what they are given."""
 
 
 @dataclass
@@ -27,57 +42,73 @@ class Lowering:
     Attributes:
         tensors: Parameters, buffers and constants by the number of their tensor.
         network: What was made so far.
-        values: Of each tensor of the run that is a feature map; in-place calls give theirs a new one.
+        values: Of each tensor of the run that follows from the input; in-place calls give theirs a new one.
+        count: Values so far.
+        outside: Those that PyTorch makes.
         known: Tensors that follow from weights alone.
-        aliased: Tensors whose memory has more than one name.
-        padded: Maps with rows and columns of -inf around them: the value, and how many before and behind.
+        names: Of tensors whose memory has more than one name, all of them.
+        last_read: The last call that reads a tensor; the number of calls if it is an output.
+        padded: Maps with rows and columns of -inf around them: the call, the value, and how many before and behind.
     """
 
     tensors: Mapping[int, Tensor]
     network: Network = field(default_factory=Network)
     values: dict[int, Value] = field(default_factory=dict)
+    count: int = 0
+    outside: set[Value] = field(default_factory=set)
     known: dict[int, Tensor] = field(default_factory=dict)
-    aliased: set[int] = field(default_factory=set)
-    padded: dict[int, tuple[Value, tuple[int, int], tuple[int, int]]] = field(default_factory=dict)
+    names: dict[int, set[int]] = field(default_factory=dict)
+    last_read: Mapping[int, int] = field(default_factory=dict)
+    padded: dict[int, tuple[Call, Value, tuple[int, int], tuple[int, int]]] = field(default_factory=dict)
 
     def alias(self, call: Call, value: Value, number: int = 0) -> None:
         """Result ``number`` of a call shares its memory with the call's first argument."""
         out = call.tensor_outputs()[number]
         self.values[out.id] = value
-        if out.id != call.args[0].id:
-            self.aliased |= {out.id, call.args[0].id}
+        self.share_memory((out.id, call.args[0].id))
+
+    def share_memory(self, ids: Iterable[int]) -> None:
+        """These tensors are names of one memory."""
+        names = set().union(*(self.names.get(one, {one}) for one in ids))
+        self.names.update(dict.fromkeys(names, names))
+
+    def is_read_elsewhere(self, ref: TensorRef, index: int) -> bool:
+        """Whether what call ``index`` changes in place is read later by another name."""
+        return any(self.last_read.get(one, -1) > index for one in self.names.get(ref.id, ()) if one != ref.id)
 
     def value(self, argument: Any) -> Value:
         """The feature map that an argument is.
 
         Raises:
-            EngineError: If it is none.
+            UnsupportedError: If it is none.
         """
-        if not isinstance(argument, TensorRef) or argument.id not in self.values:
-            raise EngineError("one of its arguments is not computed by the engine")
-        return self.values[argument.id]
+        value = self.values.get(argument.id) if isinstance(argument, TensorRef) else None
+        if value is None or value not in self.network.sizes:
+            raise UnsupportedError("one of its arguments is no feature map")
+        return value
 
     def tensor(self, argument: Any) -> Tensor | None:
         """The weight that an argument is; None for None.
 
         Raises:
-            EngineError: If it depends on the input.
+            UnsupportedError: If it depends on the input.
         """
         if argument is None:
             return None
         found = self.known.get(argument.id, self.tensors.get(argument.id)) if isinstance(argument, TensorRef) else None
         if found is None:
-            raise EngineError("one of its weights depends on the input")
+            raise UnsupportedError("one of its weights depends on the input")
         return found.detach()
 
     def size(self, value: Value) -> nodes.Size:
         """Channels, height and width."""
         return self.network.sizes[value]
 
-    def new(self, size: nodes.Size) -> Value:
-        """A new value."""
-        value = len(self.network.sizes)
-        self.network.sizes[value] = size
+    def new(self, size: nodes.Size | None) -> Value:
+        """A new value: a map of a size, or another tensor."""
+        value, self.count = self.count, self.count + 1
+        if size is not None:
+            self.network.sizes[value] = size
         return value
 
     def put(self, call: Call, node: Node, number: int = 0) -> None:
@@ -110,63 +141,146 @@ def lower(model: nn.Module, example_inputs: ExampleInputs) -> Network:
 
     Args:
         model: Read only.
-        example_inputs: Pictures of the size it is compiled for, batches of 1.
+        example_inputs: Tensors of the size it is compiled for, batches of 1.
 
     Raises:
-        EngineError: If the engine lacks an operation, or weights are NaN or infinite; the message names the call.
+        EngineError: If weights are NaN or infinite, or a call cannot be run here; the message names the call.
     """
     graph = trace(model, example_inputs)
-    tensors = _owned(model, graph)
-    state = Lowering(tensors)
+    last_read = {ref.id: call.index for call in graph.calls for ref in call.tensor_inputs()}
+    last_read |= {ref.id: len(graph.calls) for ref in graph.outputs}
+    state = Lowering(_owned(model, graph), last_read=last_read)
     for index, ref in enumerate(graph.inputs):
-        value = state.new(_map_size(ref.shape))
+        value = state.new(_map_size(ref))
         state.network.nodes.append(nodes.Input(value, (), "", index))
         state.values[ref.id] = value
     for call in graph.calls:
         _lower_call(state, call)
     for ref in graph.outputs:
         if ref.id not in state.values:
-            raise EngineError("an output of the model is not computed by the engine")
-        state.network.outputs.append((state.values[ref.id], tuple(ref.shape[1:])))
-    return _without_unused(_fused(state.network))
+            raise EngineError("an output of the model does not depend on its input")
+        state.network.outputs.append((state.values[ref.id], tuple(ref.shape)))
+    return without_unused(fused(state.network))
 
 
 def _lower_call(state: Lowering, call: Call) -> None:
-    if not any(ref.id in state.values or ref.id in state.padded for ref in call.tensor_inputs()):
+    depends = any(ref.id in state.values or ref.id in state.padded for ref in call.tensor_inputs())
+    if not depends or call.name in MADE_FROM_A_SHAPE:
         _evaluate(state, call)
         return
     try:
-        if call.name.endswith("_") and call.args[0].id in state.aliased:
-            raise EngineError("it changes a map in place that has another name, too")
-        if call.name not in LOWERINGS:
-            raise EngineError("there is no such operation in it")
-        LOWERINGS[call.name](state, call)
+        try:
+            if any(state.is_read_elsewhere(ref, call.index) for ref in _written(call)):
+                raise EngineError("it changes a map in place that has another name, too")
+            if call.name not in LOWERINGS:
+                raise UnsupportedError("there is no such operation in it")
+            if call.name not in CONTRACTIONS and _is_outside(state, call):
+                raise UnsupportedError("what it reads is PyTorch's")
+            LOWERINGS[call.name](state, call)
+        except UnsupportedError as error:
+            _run_outside(state, call, str(error))
     except EngineError as error:
         raise EngineError(f"the engine cannot run {call}: {error}") from None
 
 
+def _is_outside(state: Lowering, call: Call) -> bool:
+    """Whether all that a call reads of the network is made by PyTorch, so that it had better go on there."""
+    read = [state.values[ref.id] for ref in call.tensor_inputs() if ref.id in state.values]
+    return bool(read) and all(value in state.outside for value in read)
+
+
+def _written(call: Call) -> list[TensorRef]:
+    """The tensors that a call changes in place."""
+    arguments = call.op._schema.arguments
+    given = zip(arguments, call.args, strict=False)
+    by_name = [(one, call.kwargs[one.name]) for one in arguments if one.name in call.kwargs]
+    return [
+        value
+        for argument, value in (*given, *by_name)
+        if argument.alias_info is not None and argument.alias_info.is_write and isinstance(value, TensorRef)
+    ]
+
+
+def _run_outside(state: Lowering, call: Call, reason: str) -> None:
+    """PyTorch runs it; a tensor that it changes is copied before, and has another value from then on."""
+    written = _written(call)
+    if written and (len(written) > 1 or written[0] is not call.args[0]):
+        raise EngineError("it changes other tensors than its first argument in place")
+    if call.name.startswith("aten.as_strided") and not _keeps_order(call):
+        raise EngineError("it depends on where values stand in memory")
+    if call.reads_values:
+        raise EngineError("what follows depends on the values that it reads, and would be those of the example inputs")
+    read: list[Value] = []
+
+    def argument(given: Any) -> Any:
+        if not isinstance(given, TensorRef):
+            return given
+        if given.id in state.padded:
+            padding, *_ = state.padded.pop(given.id)
+            _run_outside(state, padding, reason)
+        if given.id not in state.values:
+            return state.tensor(given)
+        read.append(state.values[given.id])
+        return nodes.Read(state.values[given.id], tuple(given.shape))
+
+    args, kwargs = mapped(argument, call.args), mapped(argument, dict(call.kwargs))
+    refs = call.tensor_outputs()
+    outs = tuple(state.new(_map_size(ref)) for ref in refs)
+    if not outs:
+        raise EngineError("it returns no tensor")
+    state.network.nodes.append(
+        nodes.Outside(outs[0], tuple(read), call.module, outs, call.op, args, kwargs, call.location, reason)
+    )
+    state.outside.update(outs)
+    state.values.update((ref.id, value) for ref, value in zip(refs, outs, strict=True))
+    _share_views(state, call)
+
+
+def _keeps_order(call: Call) -> bool:
+    """Whether an ``as_strided`` only gives other strides to sides of one element."""
+    source, size, strides = call.args[:3]
+    sides = [(one, stride) for one, stride in zip(size, strides, strict=True) if one > 1]
+    return tuple(size) == tuple(source.shape) and (not sides or (len(sides) == 1 and sides[0][1] == 1))
+
+
 def _evaluate(state: Lowering, call: Call) -> None:
     """Runs a call on weights alone; what cannot be run is left out, and missed where it is used."""
+
+    def argument(given: Any) -> Any:
+        if isinstance(given, TensorRef) and call.name in MADE_FROM_A_SHAPE:
+            return torch.empty(given.shape, dtype=given.dtype)
+        return state.tensor(given) if isinstance(given, TensorRef) else given
+
     try:
-        args, kwargs = (
-            torch.utils._pytree.tree_map_only(TensorRef, state.tensor, part) for part in (call.args, dict(call.kwargs))
-        )
-    except EngineError:
+        args, kwargs = mapped(argument, call.args), mapped(argument, dict(call.kwargs))
+    except UnsupportedError:
+        for ref in _written(call):
+            for one in state.names.get(ref.id, {ref.id}):
+                state.known.pop(one, None)
         return
     results = call.op(*args, **kwargs)
     for ref, tensor in zip(call.outputs, results if isinstance(results, tuple | list) else (results,), strict=False):
         if isinstance(ref, TensorRef) and isinstance(tensor, Tensor):
             state.known[ref.id] = tensor
+    _share_views(state, call)
+
+
+def _share_views(state: Lowering, call: Call) -> None:
+    if any(one.alias_info is not None and not one.alias_info.is_write for one in call.op._schema.returns):
+        state.share_memory(ref.id for ref in (*call.tensor_outputs(), *call.tensor_inputs()))
 
 
 def _owned(model: nn.Module, graph: Graph) -> dict[int, Tensor]:
     named = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers(remove_duplicate=False))
-    return {number: named[names[0]] for part in (graph.parameters, graph.buffers) for number, names in part.items()}
+    owned = {**graph.parameters, **graph.buffers}
+    return {**graph.constants, **{number: named[names[0]] for number, names in owned.items()}}
 
 
-def _map_size(shape: tuple[int, ...]) -> nodes.Size:
-    if len(shape) not in (2, 4) or shape[0] != 1:
-        raise EngineError(f"an input of shape {tuple(shape)}; expected (1, C, H, W) or (1, C)")
+def _map_size(ref: TensorRef) -> nodes.Size | None:
+    """The size of a tensor as a map, (1, C, H, W) or (1, C); None if it is none."""
+    shape = ref.shape
+    if len(shape) not in (2, 4) or shape[0] != 1 or ref.dtype is not torch.float32:
+        return None
     channels, height, width = (*shape[1:], 1, 1)[:3]
     return channels, height, width
 
@@ -180,94 +294,6 @@ def pair(values: Any) -> tuple[int, int]:
     """
     first, second = (values, values) if isinstance(values, int) else (*values, *values)[:2]
     return int(first), int(second)
-
-
-def finite(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The array.
-
-    Raises:
-        EngineError: If it holds NaN or infinity.
-    """
-    if not np.isfinite(array).all():
-        raise EngineError("weights are NaN or infinite; expected finite numbers")
-    return array
-
-
-def _fused(network: Network) -> Network:
-    """Activations and sums join the node in front of them, where nothing else reads that."""
-    found = Network(sizes=network.sizes, outputs=network.outputs)
-    readers = network.readers()
-    makers: dict[Value, int] = {}
-
-    def alone(value: Value) -> Node | None:
-        return found.nodes[makers[value]] if value in makers and readers[value] == 1 else None
-
-    for node in network.nodes:
-        joined: Node | None = None
-        at = -1
-        if isinstance(node, nodes.Pointwise):
-            before = alone(node.inputs[0])
-            if isinstance(before, nodes.Conv | nodes.Combine) and before.activation == nodes.LINEAR:
-                joined, at = replace(before, out=node.out, activation=node.activation), makers[node.inputs[0]]
-        elif isinstance(node, nodes.Conv) and is_scale(node):
-            before = alone(node.inputs[0])
-            if isinstance(before, nodes.Conv) and before.activation == nodes.LINEAR and len(before.inputs) == 1:
-                joined, at = _scaled(before, node), makers[node.inputs[0]]
-        elif isinstance(node, nodes.Combine) and node.kind == "add":
-            joined, at = _sum_joined(node, alone, makers)
-        if joined is None:
-            makers[node.out] = len(found.nodes)
-            found.nodes.append(node)
-            continue
-        # it moves back to where this node stands: what it reads besides may be made in between
-        del found.nodes[at]
-        makers = {value: place - (place > at) for value, place in makers.items() if place != at}
-        makers[node.out] = len(found.nodes)
-        found.nodes.append(joined)
-    return found
-
-
-def _sum_joined(
-    node: nodes.Combine, alone: Callable[[Value], Node | None], makers: Mapping[Value, int]
-) -> tuple[Node | None, int]:
-    """The later of two summed convolutions starts from the other operand."""
-    for one, other in sorted((node.inputs, node.inputs[::-1]), key=lambda pair: -makers.get(pair[0], -1)):
-        before = alone(one)
-        if (
-            isinstance(before, nodes.Conv)
-            and before.activation == nodes.LINEAR
-            and len(before.inputs) == 1
-            and one != other
-        ):
-            return replace(before, out=node.out, inputs=(*before.inputs, other), activation=node.activation), makers[
-                one
-            ]
-    return None, -1
-
-
-def is_scale(node: nodes.Conv) -> bool:
-    """Whether it is a factor and a shift for each channel."""
-    spec = node.spec
-    return spec.weight.shape == (spec.groups, 1, 1, 1) and spec.geometry == Geometry((1, 1)) and len(node.inputs) == 1
-
-
-def _scaled(before: nodes.Conv, scale: nodes.Conv) -> nodes.Conv:
-    factor = scale.spec.weight[:, 0, 0, 0].astype(np.float64)
-    weight = finite((before.spec.weight * factor[:, None, None, None]).astype(np.float32))
-    bias = finite((before.spec.bias * factor + scale.spec.bias).astype(np.float32))
-    return replace(
-        before, out=scale.out, activation=scale.activation, spec=replace(before.spec, weight=weight, bias=bias)
-    )
-
-
-def _without_unused(network: Network) -> Network:
-    wanted = {value for value, _ in network.outputs}
-    kept: list[Node] = []
-    for node in reversed(network.nodes):
-        if node.out in wanted or isinstance(node, nodes.Input):
-            kept.append(node)
-            wanted.update(node.inputs)
-    return Network(kept[::-1], network.sizes, network.outputs)
 
 
 def activation_of(call: Call) -> Activation | None:

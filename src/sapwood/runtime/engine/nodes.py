@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
+
+import torch
 
 from sapwood.runtime.engine.packing import ConvSpec, Geometry
 
 Value: TypeAlias = int
-"""A feature map of the network, by number."""
+"""A feature map or another tensor of the network, by number."""
 
 Size: TypeAlias = tuple[int, int, int]
 """Channels, height and width of a feature map."""
@@ -98,23 +102,54 @@ class Channels(Node):
     first: int
 
 
+@dataclass(frozen=True)
+class Read:
+    """Among the arguments of an :class:`Outside` call: a value, and the shape in which it is read."""
+
+    value: Value
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Outside(Node):
+    """A call that PyTorch runs, for the engine has no such operation.
+
+    Attributes:
+        outs: Its tensors, of which ``out`` is the first.
+        op: The operator.
+        args: Positional arguments: :class:`Read` for what the network computes, tensors that are known, and the rest.
+        kwargs: Keyword arguments, likewise.
+        location: ``file:line`` of the model's code that made the call.
+        reason: Why the engine does not.
+    """
+
+    outs: tuple[Value, ...]
+    op: torch._ops.OpOverload
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    location: str = ""
+    reason: str = ""
+
+
 @dataclass
 class Network:
     """Nodes in order.
 
     Attributes:
         nodes: What makes each value, before it is used.
-        sizes: Of each value.
-        outputs: What the network returns, with the shape of each beside the batch.
+        sizes: Of each value that is a map; what PyTorch makes may be of any shape and type.
+        outputs: What the network returns, with the shape of each.
     """
 
     nodes: list[Node] = field(default_factory=list)
     sizes: dict[Value, Size] = field(default_factory=dict)
     outputs: list[tuple[Value, tuple[int, ...]]] = field(default_factory=list)
 
-    def readers(self) -> dict[Value, int]:
+    def readers(self) -> Counter[Value]:
         """How often each value is read, the network's outputs included."""
-        counts = dict.fromkeys(self.sizes, 0)
-        for value in [one for node in self.nodes for one in node.inputs] + [value for value, _ in self.outputs]:
-            counts[value] += 1
-        return counts
+        return Counter([one for node in self.nodes for one in node.inputs] + [value for value, _ in self.outputs])
+
+
+def made(node: Node) -> tuple[Value, ...]:
+    """The values that a node makes."""
+    return node.outs if isinstance(node, Outside) else (node.out,)

@@ -18,6 +18,17 @@ ENTRY = np.dtype([("offset", np.int32), ("value", np.float32)])
 Array = npt.NDArray[Any]
 
 
+def finite(array: Array) -> Array:
+    """The array.
+
+    Raises:
+        EngineError: If it holds NaN or infinity.
+    """
+    if not np.isfinite(array).all():
+        raise EngineError("weights are NaN or infinite; expected finite numbers")
+    return array
+
+
 @dataclass(frozen=True)
 class Geometry:
     """How a convolution moves: (rows, columns) each."""

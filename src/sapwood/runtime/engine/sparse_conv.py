@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from sapwood.errors import EngineError
 from sapwood.export.flat import plain_copy
-from sapwood.runtime.engine.compiled import CompiledModel
+from sapwood.runtime.engine.compiled import CompiledModel, compile
 
 
 class SparseConv2d(nn.Module):
@@ -41,6 +41,6 @@ class SparseConv2d(nn.Module):
         size = tuple(inputs.shape[2:])
         if size not in self._compiled:
             example = inputs[:1].detach().to("cpu").float()
-            self._compiled[size] = CompiledModel(self._conv[0], example, threads=self._threads, tune=self._tune)
+            self._compiled[size] = compile(self._conv[0], example, threads=self._threads, tune=self._tune)
         found: Tensor = self._compiled[size](inputs)
         return found.to(inputs.device, inputs.dtype)

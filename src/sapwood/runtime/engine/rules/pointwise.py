@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from sapwood.errors import EngineError
 from sapwood.ops import Call
-from sapwood.runtime.engine.lowering import Lowering, activation_of, lowers
+from sapwood.runtime.engine.lowering import Lowering, UnsupportedError, activation_of, lowers
 from sapwood.runtime.engine.nodes import Combine, Pointwise
 
 NAMES = ("relu", "leaky_relu", "hardtanh", "silu", "mish", "hardswish", "sigmoid", "tanh", "relu6", "hardsigmoid")
@@ -15,7 +14,7 @@ NAMES = ("relu", "leaky_relu", "hardtanh", "silu", "mish", "hardswish", "sigmoid
 def _activation(state: Lowering, call: Call) -> None:
     found = activation_of(call)
     if found is None:
-        raise EngineError("only leaky ReLUs of slopes from 0 to 1, and values cut at 0 and 6")
+        raise UnsupportedError("only leaky ReLUs of slopes from 0 to 1, and values cut at 0 and 6")
     source = state.value(call.args[0])
     state.put(call, Pointwise(state.new(state.size(source)), (source,), call.module, found))
 
@@ -23,7 +22,7 @@ def _activation(state: Lowering, call: Call) -> None:
 @lowers("aten.add", "aten.add_")
 def _add(state: Lowering, call: Call) -> None:
     if call.kwargs or len(call.args) > 2:
-        raise EngineError("only sums without a factor")
+        raise UnsupportedError("only sums without a factor")
     _combine(state, call, "add")
 
 
@@ -38,5 +37,5 @@ def _combine(state: Lowering, call: Call, kind: str) -> None:
         one, other = other, one
     size, second = state.size(one), state.size(other)
     if size != second and not (kind == "mul" and second == (size[0], 1, 1)):
-        raise EngineError(f"maps of {size} and {second}; expected the same size")
+        raise UnsupportedError(f"maps of {size} and {second}; expected the same size")
     state.put(call, Combine(state.new(size), (one, other), call.module, "add" if kind == "add" else "mul"))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 
-from sapwood.errors import EngineError
 from sapwood.ops import Call
-from sapwood.runtime.engine.lowering import Lowering, lowers, pair
+from sapwood.runtime.engine.lowering import Lowering, UnsupportedError, lowers, pair
 from sapwood.runtime.engine.nodes import Pool, Upsample
 from sapwood.runtime.engine.packing import Geometry
 
@@ -16,9 +15,9 @@ def _pad(state: Lowering, call: Call) -> None:
     """Kept until a max-pool reads it: what is less than everything else changes no maximum."""
     source, sides, fill = (*call.args, 0.0)[:3]
     if fill != -math.inf or len(sides) > 4:
-        raise EngineError(f"rows and columns of {fill}; only of -inf, in front of a max-pool")
+        raise UnsupportedError(f"rows and columns of {fill}; only of -inf, in front of a max-pool")
     left, right, top, bottom = (*sides, 0, 0)[:4]
-    state.padded[call.tensor_outputs()[0].id] = (state.value(source), (top, bottom), (left, right))
+    state.padded[call.tensor_outputs()[0].id] = (call, state.value(source), (top, bottom), (left, right))
 
 
 @lowers("aten.max_pool2d_with_indices", "aten.max_pool2d")
@@ -27,9 +26,9 @@ def _max_pool(state: Lowering, call: Call) -> None:
     stride = pair(rest[0]) if rest and rest[0] else pair(kernel)
     top, left = pair(rest[1]) if len(rest) > 1 else (0, 0)
     if len(rest) > 2 and set(pair(rest[2])) != {1}:
-        raise EngineError("only pooling without dilation")
+        raise UnsupportedError("only pooling without dilation")
     if source.id in state.padded:
-        value, down, right = state.padded[source.id]
+        _, value, down, right = state.padded[source.id]
         top, left = top + down[0], left + right[0]
     else:
         value = state.value(source)
@@ -39,7 +38,7 @@ def _max_pool(state: Lowering, call: Call) -> None:
     size = (channels, rows, columns)
     starts = [step * (side - 1) - pad for step, side, pad in zip(stride, size[1:], (top, left), strict=True)]
     if starts[0] >= height or starts[1] >= width or top >= geometry.kernel[0] or left >= geometry.kernel[1]:
-        raise EngineError("a window lies outside of the map")
+        raise UnsupportedError("a window lies outside of the map")
     state.put(call, Pool(state.new(size), (value,), call.module, "max", geometry))
 
 
@@ -49,15 +48,15 @@ def _average_pool(state: Lowering, call: Call) -> None:
     stride = pair(rest[0]) if rest and rest[0] else pair(kernel)
     padding = pair(rest[1]) if len(rest) > 1 else (0, 0)
     if len(rest) > 4 and rest[4] is not None:
-        raise EngineError("only averages without a divisor of their own")
+        raise UnsupportedError("only averages without a divisor of their own")
     _average(state, call, Geometry(pair(kernel), stride, padding), all_places=len(rest) < 4 or bool(rest[3]))
 
 
 @lowers("aten.mean")
 def _mean(state: Lowering, call: Call) -> None:
-    source, dims, *_ = call.args
-    if len(source.shape) != 4 or sorted(dim % 4 for dim in dims) != [2, 3]:
-        raise EngineError("only means over all rows and columns")
+    source, dims, *_ = (*call.args, None)
+    if len(source.shape) != 4 or dims is None or sorted(dim % 4 for dim in dims) != [2, 3]:
+        raise UnsupportedError("only means over all rows and columns")
     _average(state, call, Geometry((int(source.shape[2]), int(source.shape[3]))), all_places=True)
 
 
@@ -65,7 +64,7 @@ def _mean(state: Lowering, call: Call) -> None:
 def _adaptive(state: Lowering, call: Call) -> None:
     source, size = call.args[:2]
     if set(size) != {1}:
-        raise EngineError("only pooling to one place")
+        raise UnsupportedError("only pooling to one place")
     _average(state, call, Geometry((int(source.shape[2]), int(source.shape[3]))), all_places=True)
 
 
@@ -75,7 +74,7 @@ def _average(state: Lowering, call: Call, geometry: Geometry, *, all_places: boo
     recorded = call.tensor_outputs()[0].shape
     size = (channels, *geometry.output_size(height, width))
     if len(recorded) == 4 and tuple(recorded[1:]) != size:
-        raise EngineError(f"a result of {tuple(recorded[1:])} where {size} is expected: windows that end outside")
+        raise UnsupportedError(f"a result of {tuple(recorded[1:])} where {size} is expected: windows that end outside")
     state.put(call, Pool(state.new(size), (source,), call.module, "average", geometry, all_places))
 
 
@@ -85,6 +84,6 @@ def _upsample(state: Lowering, call: Call) -> None:
     channels, height, width = state.size(source)
     rows, columns = call.tensor_outputs()[0].shape[2:]
     if rows % height or columns % width:
-        raise EngineError(f"from {height} x {width} to {rows} x {columns}; expected whole factors")
+        raise UnsupportedError(f"from {height} x {width} to {rows} x {columns}; expected whole factors")
     out = state.new((channels, rows, columns))
     state.put(call, Upsample(out, (source,), call.module, (rows // height, columns // width)))
