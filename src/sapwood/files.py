@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sapwood.errors import ConfigError
+
 
 def write_bytes(path: str | Path, data: bytes) -> None:
     """Writes ``data`` to ``path`` in one step; on any failure (disk full, killed) the previous file is intact."""
@@ -61,12 +63,24 @@ def new_files(*paths: str | Path) -> Iterator[tuple[Path, ...]]:
 
 
 @contextmanager
-def new_directory(path: str | Path) -> Iterator[Path]:
+def new_directory(path: str | Path, mark: str) -> Iterator[Path]:
     """Yields an empty directory that takes the place of ``path`` when the block ends well.
 
     Whatever stood at ``path`` before is intact until then, and stays when the block raises.
+
+    Args:
+        path: A directory that is new, empty, or of the same kind: anything else would be lost.
+        mark: The name of a file that directories of this kind hold.
+
+    Raises:
+        ConfigError: If it is something else.
     """
     path = Path(path)
+    if path.exists() and not (path.is_dir() and ((path / mark).is_file() or not any(path.iterdir()))):
+        raise ConfigError(
+            f"{path}: it would be replaced, and Sapwood did not write it: there is no {mark} in it; expected a new or "
+            f"empty directory, or one that an earlier run wrote"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:

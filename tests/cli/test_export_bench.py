@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+import sapwood
 from sapwood.errors import EngineMissingError
+from sapwood.runtime import load
 from sapwood.runtime.engine import instruction_set
 
 pytest.importorskip("onnxruntime")
@@ -67,11 +70,45 @@ def test_bench_compares_models_on_runtimes(run: Run, capsys: Capture) -> None:
     assert set(record["versions"]) == {"torch", "onnxruntime", "openvino"}
 
 
-def test_bench_on_the_sparse_engine(run: Run, capsys: Capture) -> None:
+@pytest.fixture
+def engine() -> None:
     try:
         instruction_set()
     except EngineMissingError as error:
         pytest.skip(str(error))
+
+
+@pytest.mark.usefixtures("engine")
+def test_compile_saves_what_the_runtime_loads(run: Run, tmp_path: Path, capsys: Capture) -> None:
+    mask = ("--method", "l1_unstructured", "--sparsity", 0.9, "-o", tmp_path / "masked")
+    assert run("mask", "builtin:digits", *mask) == 0
+    capsys.readouterr()
+    fast = tmp_path / "fast"
+    assert run("compile", tmp_path / "masked", "-o", fast, "--no-tune", "--threads", 1, "--explain") == 0
+    text = capsys.readouterr().out
+    assert "convolution" in text
+    assert "90.0% of the weights zero, no calls left to PyTorch" in text
+    assert run("compile", tmp_path / "masked", "-o", fast, "--no-tune", "--threads", 1, "--json") == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["size_bytes"] == sum(path.stat().st_size for path in fast.iterdir()) < 3_857_000 / 5
+    bundle = sapwood.load_model(str(tmp_path / "masked"))
+    assert isinstance(bundle.example_inputs, torch.Tensor)
+    picture = torch.rand(1, *bundle.example_inputs.shape[1:])
+    with torch.no_grad():
+        wanted = bundle.model(picture)
+    for one, other in zip(load(fast)(picture), wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
+
+
+def test_saving_replaces_no_other_directory(run: Run, tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    assert run("mask", "builtin:digits", "--method", "l1_unstructured", "--sparsity", 0.9, "-o", tmp_path) == 2
+    assert "Sapwood did not write it: there is no plan.json in it" in capsys.readouterr().err
+    assert (tmp_path / "thesis.txt").exists()
+
+
+@pytest.mark.usefixtures("engine")
+def test_bench_on_the_sparse_engine(run: Run, capsys: Capture) -> None:
     assert run("bench", "builtin:digits", "--runtime", "torch,sapwood", "--rounds", 2, "--threads", 1, "--json") == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert [row["runtime"] for row in rows] == ["torch", "sapwood"]

@@ -7,7 +7,21 @@ from typing import Annotated
 import typer
 
 import sapwood
-from sapwood.cli import bench, compact, compare, demo, detect, evaluate, export, inspect, mask, prune, report, train
+from sapwood.cli import (
+    bench,
+    compact,
+    compare,
+    compile,
+    demo,
+    detect,
+    evaluate,
+    export,
+    inspect,
+    mask,
+    prune,
+    report,
+    train,
+)
 
 app = typer.Typer(
     name="sapwood",
@@ -44,6 +58,7 @@ app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("detect")(detect.detect)
 app.command("compare")(compare.compare)
+app.command("compile")(compile.compile)
 app.command("export")(export.export)
 app.command("bench")(bench.bench)
 app.command("report")(report.report)

@@ -68,6 +68,7 @@ def save_model(
     Raises:
         SavedModelError: If the model's state holds anything but tensors, or ``record`` is no JSON.
         CfgError: If no ``.cfg`` describes a pruned Darknet network; the message names the layer.
+        ConfigError: If ``directory`` holds files, and no saved model.
     """
     if plan is not None:
         bundle = replace(bundle, source=replace(bundle.source, plans=(*bundle.source.plans, plan)))
@@ -87,7 +88,7 @@ def save_model(
         raise SavedModelError(
             f"{directory}: the record cannot be written: {error}; expected what JSON holds"
         ) from error
-    with new_directory(directory) as folder:
+    with new_directory(directory, PLAN_NAME) as folder:
         data = safetensors.torch.save(tensors, metadata=_metadata(bundle.model))
         write_bytes(folder / WEIGHTS_NAME, _in_order(data))
         for name, file_text in files.items():

@@ -9,7 +9,7 @@ from sapwood.runtime.allocator import give_back, kept_memory
 from sapwood.runtime.base import OVERHEAD, RUNTIME, RUNTIMES, Runtime, Session
 from sapwood.runtime.calling import model_call
 from sapwood.runtime.check import check_session
-from sapwood.runtime.engine import CompiledModel, SparseConv2d, compile
+from sapwood.runtime.engine import CompiledModel, SparseConv2d, compile, load
 
 __all__ = [
     "OVERHEAD",
@@ -23,5 +23,6 @@ __all__ = [
     "compile",
     "give_back",
     "kept_memory",
+    "load",
     "model_call",
 ]

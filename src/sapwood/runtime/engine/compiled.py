@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from sapwood.errors import EngineError
 from sapwood.export.flat import plain_copy
 from sapwood.ops.nested import mapped
-from sapwood.runtime.engine import library
-from sapwood.runtime.engine.nodes import Input, Network, Outside, Read, Value
+from sapwood.runtime.engine import library, saved
+from sapwood.runtime.engine.lowered import Lowered
+from sapwood.runtime.engine.nodes import Input, Outside, Read, Value
 from sapwood.runtime.engine.partition import EnginePart, partition
 from sapwood.runtime.engine.planning import Planned, Step, plan
 from sapwood.runtime.engine.rules import lower
@@ -25,23 +26,6 @@ from sapwood.types import ExampleInputs
 
 Values: TypeAlias = dict[Value, Tensor]
 Timed: TypeAlias = list[tuple[Step, float]]
-
-
-@dataclass(frozen=True)
-class Lowered:
-    """What a model is before it is planned for a machine.
-
-    Attributes:
-        network: Its nodes.
-        shapes: Of its inputs, without the batch.
-        form: Of what it returns.
-        leaves: What it returns, flat; None where a tensor stands.
-    """
-
-    network: Network
-    shapes: tuple[tuple[int, ...], ...]
-    form: TreeSpec
-    leaves: tuple[Any, ...]
 
 
 TOLERANCE = 1e-3
@@ -55,6 +39,7 @@ class CompiledModel:
         source: The network.
         threads: Of a call of the engine; all cores unless given.
         tune: As for :func:`compile`.
+        encoded: The network as it is stored, where that is known.
 
     Attributes:
         steps: Its operations, in order.
@@ -62,9 +47,18 @@ class CompiledModel:
         outside: The calls that PyTorch runs.
     """
 
-    def __init__(self, source: Lowered, *, threads: int | None = None, tune: bool = True) -> None:
+    def __init__(
+        self,
+        source: Lowered,
+        *,
+        threads: int | None = None,
+        tune: bool = True,
+        encoded: saved.Encoded | None = None,
+    ) -> None:
+        if threads is not None and threads < 1:
+            raise EngineError(f"threads {threads}; expected at least 1")
         self.threads = threads or available_cores()
-        self._form, self._leaves, self._shapes = source.form, source.leaves, source.shapes
+        self._form, self._constants, self._shapes = source.form, source.constants, source.shapes
         self._inputs = [node.out for node in source.network.nodes if isinstance(node, Input)]
         self._outputs = source.network.outputs
         tuner = Tuner(self.threads) if tune else None
@@ -77,6 +71,7 @@ class CompiledModel:
         if tuner is not None:
             tuner.save()
         self.steps = [step for part in self._parts for step in part.steps]
+        self._encoded = encoded or saved.encode(source)
         self.outside = [node for node in source.network.nodes if isinstance(node, Outside)]
 
     @property
@@ -96,7 +91,10 @@ class CompiledModel:
         given = self._checked(inputs)
         found = [self._run([tensor[number : number + 1] for tensor in given]) for number in range(len(given[0]))]
         tensors = iter(found[0] if len(found) == 1 else [torch.cat(pictures) for pictures in zip(*found, strict=True)])
-        return tree_unflatten([next(tensors) if leaf is None else leaf for leaf in self._leaves], self._form)
+        places, constants = range(self._form.num_leaves), self._constants
+        return tree_unflatten(
+            [constants[place] if place in constants else next(tensors) for place in places], self._form
+        )
 
     def timed(self, *inputs: Tensor) -> Timed:
         """Milliseconds of each operation for the first picture."""
@@ -120,6 +118,15 @@ class CompiledModel:
             for node in self.outside
         ]
         return "\n".join(lines)
+
+    def save(self, directory: str | Path) -> Path:
+        """Writes a directory that :func:`load` reads on any machine: JSON, and safetensors in which a zero takes a bit.
+
+        Raises:
+            EngineError: If the model returns what only its own code knows, or calls operators that are not PyTorch's.
+            ConfigError: If ``directory`` holds files, and no compiled network.
+        """
+        return saved.write(self._encoded, directory)
 
     def _run(self, pictures: Sequence[Tensor], times: Timed | None = None) -> list[Tensor]:
         values = dict(zip(self._inputs, pictures, strict=True))
@@ -240,18 +247,33 @@ def compile(
         True
     """
     library.library()
-    if threads is not None and threads < 1:
-        raise EngineError(f"threads {threads}; expected at least 1")
     one = tuple(picture[:1] for picture in _tensors(example_inputs))
     plain = plain_copy(model)
     network = lower(plain, one)
     with torch.no_grad():
         leaves, form = tree_flatten(plain(*one))
-    kept = tuple(None if isinstance(leaf, Tensor) else leaf for leaf in leaves)
+    constants = {place: leaf for place, leaf in enumerate(leaves) if not isinstance(leaf, Tensor)}
     shapes = tuple(tuple(picture.shape[1:]) for picture in one)
-    compiled = CompiledModel(Lowered(network, shapes, form, kept), threads=threads, tune=tune)
+    compiled = CompiledModel(Lowered(network, shapes, form, constants), threads=threads, tune=tune)
     _check(tree_flatten(compiled(*one))[0], leaves)
     return compiled
+
+
+def load(directory: str | Path, *, threads: int | None = None, tune: bool = True) -> CompiledModel:
+    """Reads what :meth:`CompiledModel.save` or ``sapwood compile`` wrote; nothing in the files is executed.
+
+    Args:
+        directory: Where they are.
+        threads: As for :func:`compile`.
+        tune: As for :func:`compile`.
+
+    Raises:
+        EngineMissingError: If the engine is not built.
+        EngineError: If a file is missing, damaged or of another version.
+    """
+    library.library()
+    source, encoded = saved.read(directory)
+    return CompiledModel(source, threads=threads, tune=tune, encoded=encoded)
 
 
 def _check(found: Sequence[Any], wanted: Sequence[Any]) -> None:
@@ -260,8 +282,7 @@ def _check(found: Sequence[Any], wanted: Sequence[Any]) -> None:
         if not isinstance(other, Tensor) or not other.is_floating_point() or not other.numel():
             continue
         largest = float(other[other.isfinite()].abs().max()) if bool(other.isfinite().any()) else 1.0
-        one, other = one.double(), other.double()
-        if not torch.allclose(one, other, rtol=TOLERANCE, atol=TOLERANCE * largest, equal_nan=True):
+        if not torch.allclose(one.double(), other.double(), rtol=TOLERANCE, atol=TOLERANCE * largest, equal_nan=True):
             raise EngineError(
                 f"the compiled network is {float((one - other).abs().max()):.3g} away from the model on the example "
                 f"inputs, whose results reach {largest:.3g}; expected at most {TOLERANCE:g} of that"
