@@ -41,7 +41,7 @@ from sapwood.pipeline import (
     weight_scores,
     with_batch,
 )
-from sapwood.pipeline.recovering import FEW_PICTURES
+from sapwood.pipeline.recovering import num_views
 from sapwood.recovery import DistillConfig
 from sapwood.runtime import RUNTIMES
 from sapwood.tasks import calibration_batches, evaluate, task_loss
@@ -187,9 +187,7 @@ def finished(job: Job, settings: dict[str, Any], *, recovered: bool = True) -> R
     row = {"prune_s": time.perf_counter() - start, **job.size(pruned.model), "pruned": job.accuracy(pruned.model)}
     if not recovered:
         return row
-    solved = sapwood.reconstruct(
-        job.bundle.model, pruned.model, pruned.plan, job.inputs, mirror=job.options.num_pictures < FEW_PICTURES
-    )
+    solved = sapwood.reconstruct(job.bundle.model, pruned.model, pruned.plan, job.inputs, views=num_views(job.inputs))
     row |= {"reconstruct_s": solved.seconds, "reconstructed": job.accuracy(solved.model)}
     if job.options.steps:
         refined = sapwood.distill(

@@ -14,8 +14,8 @@ import sapwood
 from sapwood.errors import ConfigError
 from sapwood.pipeline import Pruned, recover
 from sapwood.recovery import DistillConfig, distill
-from sapwood.recovery.distillation import augment
-from sapwood.recovery.distillation.augment import augmented
+from sapwood.recovery import views as views_module
+from sapwood.recovery.views import augmented
 from sapwood.tasks import divergence
 from sapwood.types import ModelBundle, ModelSource, TaskSpec
 
@@ -110,7 +110,7 @@ def test_one_picture_is_too_few(case: tuple[ModelBundle, Pruned, Tensor]) -> Non
 
 
 def test_views_of_small_pictures_are_moved_by_whole_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(augment, "MIXED", 0.0)
+    monkeypatch.setattr(views_module, "MIXED", 0.0)
     pictures = torch.randn(24, 3, 16, 16)
     views = augmented(pictures, torch.Generator().manual_seed(0))
     seen = set()
@@ -139,9 +139,9 @@ def test_views_of_large_pictures_keep_their_size_and_move() -> None:
 
 
 def test_a_rectangle_of_the_next_picture_is_cut_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(augment, "CONTRAST", 0.0)
-    monkeypatch.setattr(augment, "SHIFT", 0.0)
-    monkeypatch.setattr(augment, "MIXED", 1.0)
+    monkeypatch.setattr(views_module, "CONTRAST", 0.0)
+    monkeypatch.setattr(views_module, "SHIFT", 0.0)
+    monkeypatch.setattr(views_module, "MIXED", 1.0)
     pictures = torch.arange(4.0)[:, None, None, None].expand(4, 1, 16, 16)
     views = augmented(pictures, torch.Generator().manual_seed(0))
     for number, view in enumerate(views):

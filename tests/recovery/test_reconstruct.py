@@ -225,7 +225,7 @@ def test_mirror_images_count_and_are_held_out_with_their_pictures() -> None:
     dense, inputs = _case("residual")
     pruned = sapwood.prune(dense, inputs[:1], target=sapwood.Target(sparsity=0.5))
     plain = reconstruct(dense, pruned.model, pruned.plan, [inputs])
-    both = reconstruct(dense, pruned.model, pruned.plan, [inputs], mirror=True, num_patches=2 * 32768)
+    both = reconstruct(dense, pruned.model, pruned.plan, [inputs], views=2, num_patches=2 * 32768)
     assert both.num_pictures == plain.num_pictures == len(inputs)
     for one, other in zip(plain.layers, both.layers, strict=True):
         assert other.num_rows == 2 * one.num_rows
@@ -235,15 +235,32 @@ def test_mirror_images_count_and_are_held_out_with_their_pictures() -> None:
         3
     )  # its mirror image is itself: the same rows twice, on the same side of the split
     once, twice = (
-        reconstruct(dense, pruned.model, pruned.plan, [symmetric], mirror=mirror, num_patches=10**9)
-        for mirror in (False, True)
+        reconstruct(dense, pruned.model, pruned.plan, [symmetric], views=views, num_patches=10**9) for views in (1, 2)
     )
     assert [one.damping for one in once.layers] == [one.damping for one in twice.layers]
     for one, other in zip(once.layers, twice.layers, strict=True):
         assert other.error_after == pytest.approx(one.error_after, rel=1e-4)
 
 
-def test_only_pictures_have_mirror_images() -> None:
+def test_random_views_count_and_are_the_same_again() -> None:
+    dense, inputs = _case("residual")
+    pruned = sapwood.prune(dense, inputs[:1], target=sapwood.Target(sparsity=0.5))
+    one, found, again = (
+        reconstruct(dense, pruned.model, pruned.plan, [inputs], views=views, num_patches=10**9) for views in (1, 5, 5)
+    )
+    assert [layer.num_rows for layer in found.layers] == [5 * layer.num_rows for layer in one.layers]
+    pairs = zip(found.model.parameters(), again.model.parameters(), strict=True)
+    assert all(torch.equal(*pair) for pair in pairs)
+    other = reconstruct(dense, pruned.model, pruned.plan, [inputs], views=5, num_patches=10**9, seed=1)
+    pairs = zip(found.model.parameters(), other.model.parameters(), strict=True)
+    assert not all(torch.equal(*pair) for pair in pairs)
+    unseen = torch.randn(64, 3, 8, 8)
+    assert _error(found.model, dense, unseen) < 1.05 * _error(one.model, dense, unseen)
+
+
+def test_only_pictures_have_views() -> None:
     dense, inputs = _case("tokens")
+    with pytest.raises(ConfigError, match="views: got 0; expected at least 1"):
+        reconstruct(dense, dense, Plan(), [inputs], views=0)
     with pytest.raises(ConfigError, match=r"expected tensors of shape \(B, C, H, W\)"):
-        reconstruct(dense, dense, Plan(), [inputs], mirror=True)
+        reconstruct(dense, dense, Plan(), [inputs], views=2)

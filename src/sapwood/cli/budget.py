@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,10 +15,19 @@ from sapwood.cli.common import OnBad, open_data, open_pictures, progress_bar
 from sapwood.errors import ConfigError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
-    from sapwood.masks import Pattern
-    from sapwood.pipeline import Calibration, Deployment, Limits, Pruned, Scorer, Sensitivity, Target
+    from sapwood.masks import MaskCase, MaskRecord, Pattern
+    from sapwood.pipeline import (
+        Calibration,
+        Deployment,
+        Limits,
+        Pruned,
+        Scorer,
+        Sensitivity,
+        SparsityOutcome,
+        Target,
+    )
     from sapwood.recovery import Recovered
     from sapwood.types import ModelBundle
 
@@ -93,6 +102,8 @@ RecoverPicturesOption = Annotated[
 ]
 MOST_PICTURES = 1000
 """That --recover looks at unless told otherwise."""
+MEASURED_ON = 32
+"""Pictures, at most, on which each layer is masked alone."""
 RecoverStepsOption = Annotated[int, typer.Option("--recover-steps", min=1, help="Steps of --recover distill.")]
 SeedOption = Annotated[
     int, typer.Option("--seed", help="Chooses the pictures, the places looked at, and the order of --recover.")
@@ -299,6 +310,38 @@ def make_deployment(
     name = runtime or "torch"
     RUNTIMES[name].version()
     return Deployment(name, threads, batch)
+
+
+def mask_to_latency_(
+    bundle: ModelBundle,
+    case: MaskCase,
+    latency: float,
+    deployment: Deployment,
+    *,
+    scores: Mapping[str, Tensor] | None,
+    calibration: Calibration | None,
+    quiet: bool,
+) -> tuple[MaskRecord, SparsityOutcome]:
+    """Masks a model in place to a latency; harm is the outputs' divergence where there are pictures."""
+    from sapwood import pipeline
+
+    measure, figure = None, "share of the squared scores that goes"
+    if calibration is not None:
+        batches = list(calibration.batches)
+        few = batches[: max(1, MEASURED_ON // max(1, len(batches[0].inputs)))]
+        measure, figure = pipeline.sensitivity_measure(bundle, "divergence", replace(calibration, batches=few))
+    bench = pipeline.Bench.of(bundle.example_inputs, deployment)
+    with progress_bar("masking", quiet=quiet) as progress:
+        return pipeline.mask_to_latency_(
+            bundle.model,
+            case,
+            latency,
+            bench,
+            scores=scores,
+            measure=measure,
+            figure=figure,
+            progress=progress,
+        )
 
 
 def as_options(values: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sapwood.masks import MaskRecord
+    from sapwood.pipeline import SparsityOutcome
 
 
 class Scope(str, Enum):
@@ -93,6 +94,17 @@ def mask(
     blocks: Annotated[
         str, typer.Option("--blocks", help="Of scored: what goes together: `unstructured`, `2:4`, `4:8`, `2x1`, `1x2`.")
     ] = "unstructured",
+    latency: Annotated[
+        float | None,
+        typer.Option(
+            "--latency",
+            help="Instead of a sparsity, of scored: the fraction of the dense network's measured latency on --runtime, "
+            "`sapwood`, where zeros cost nothing. Each layer gets the sparsity that harms least for its milliseconds; "
+            "with --data, harm is how far the outputs move when it alone is masked.",
+        ),
+    ] = None,
+    runtime: Annotated[str, typer.Option("--runtime", help="Of --latency.")] = "sapwood",
+    threads: budgets.RuntimeThreadsOption = None,
     recover: budgets.RecoverOption = budgets.Recover.none,
     recover_pictures: budgets.RecoverPicturesOption = budgets.MOST_PICTURES,
     recover_steps: budgets.RecoverStepsOption = 1000,
@@ -114,7 +126,7 @@ def mask(
     from sapwood.errors import ConfigError
     from sapwood.masks import MaskCase, apply_masks_, masking_state, remove_masks_
     from sapwood.models import copy_model, save_model
-    from sapwood.report import recovery_table
+    from sapwood.report import recovery_table, sparsity_table
     from sapwood.report.console import masking_table
 
     case = MaskCase(
@@ -132,6 +144,8 @@ def mask(
         blocks=blocks,
     )
     recovery = budgets.Recovery(recover, data, split, recover_pictures, recover_steps, seed, quiet=as_json)
+    if latency is not None and (sparsity is not None or budget != "uniform"):
+        raise ConfigError("--latency says how many weights go, and where; expected neither --sparsity nor --budget")
     if reselect and (recover not in {budgets.Recover.reconstruct, budgets.Recover.distill} or method != "scored"):
         raise ConfigError(
             "--reselect chooses while layers are solved; expected --method scored and --recover reconstruct"
@@ -140,12 +154,22 @@ def mask(
     dense = copy_model(bundle.model)
     before = masking_state(bundle.model)
     scores = None
+    calibration = None
+    if method == "scored" and (criterion != "magnitude" or latency is not None):
+        calibration = budgets.make_calibration(bundle, data, split, num_pictures, labels, seed=seed)
     if method == "scored" and criterion != "magnitude":
         from sapwood.pipeline import weight_scores
 
-        calibration = budgets.make_calibration(bundle, data, split, num_pictures, labels, seed=seed)
         scores = weight_scores(bundle.model, bundle.example_inputs, criterion, calibration)
-    record = apply_masks_(bundle.model, case, scores=scores)
+    outcome: SparsityOutcome | None = None
+    if latency is None:
+        record = apply_masks_(bundle.model, case, scores=scores)
+    else:
+        deployment = budgets.make_deployment(runtime, threads, 1)
+        assert deployment is not None
+        record, outcome = budgets.mask_to_latency_(
+            bundle, case, latency, deployment, scores=scores, calibration=calibration, quiet=as_json
+        )
     done = recovery.masked_(bundle, dense, case.unit_pattern if reselect else None)
     masked = masking_state(bundle.model)
     removed_model = copy_model(bundle.model)
@@ -153,15 +177,24 @@ def mask(
     after = masking_state(removed_model)
     if permanent:
         remove_masks_(bundle.model)
-    recovered = {} if done is None else {"recovery": asdict(done)}
+    recovered: dict[str, Any] = {} if done is None else {"recovery": asdict(done)}
+    timed = {} if outcome is None else {"latency": asdict(outcome)}
     if out is not None:
-        save_model(bundle, out, record={"mask": asdict(record), **recovered})
+        save_model(bundle, out, record={"mask": asdict(record), **timed, **recovered})
     if as_json:
-        states = {"before": asdict(before), "masked": asdict(masked), "after_remove": asdict(after), **recovered}
+        states = {
+            "before": asdict(before),
+            "masked": asdict(masked),
+            "after_remove": asdict(after),
+            **timed,
+            **recovered,
+        }
         print_json({"case": asdict(case), **states, "saved": None if out is None else str(out)})
         return
     console = make_console()
     console.print(masking_table(before, masked, after))
+    if outcome is not None:
+        console.print(sparsity_table(timed["latency"]))
     if recovered:
         console.print(recovery_table(recovered["recovery"]))
     _print_remarks(console, record, out, permanent=permanent)

@@ -5,7 +5,8 @@ from sapwood.pipeline.candidates import CANDIDATES, Candidate
 from sapwood.pipeline.compacting import Compacted, compact
 from sapwood.pipeline.comparison import compare
 from sapwood.pipeline.latency_target import Attempt, LatencyOutcome
-from sapwood.pipeline.layer_samples import with_batch
+from sapwood.pipeline.layer_samples import Bench, with_batch
+from sapwood.pipeline.mask_latency import LayerSparsity, SparsityOutcome, mask_to_latency_
 from sapwood.pipeline.measuring import CompareSettings
 from sapwood.pipeline.pictures import first_pictures, read_pictures
 from sapwood.pipeline.pruning import Pruned, prune
@@ -20,17 +21,20 @@ __all__ = [
     "CANDIDATES",
     "TOLERANCE",
     "Attempt",
+    "Bench",
     "Calibration",
     "Candidate",
     "Compacted",
     "CompareSettings",
     "Deployment",
     "LatencyOutcome",
+    "LayerSparsity",
     "Limits",
     "Pruned",
     "Scorer",
     "Sensitivity",
     "SensitivityRow",
+    "SparsityOutcome",
     "Target",
     "Verification",
     "bench",
@@ -40,6 +44,7 @@ __all__ = [
     "compensation",
     "first_pictures",
     "inspect_model",
+    "mask_to_latency_",
     "matching_tensors",
     "prune",
     "read_pictures",

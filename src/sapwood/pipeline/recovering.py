@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import get_args
 
@@ -18,11 +18,26 @@ from sapwood.recovery import DistillConfig, Recovered, Rule, distill, reconstruc
 from sapwood.runtime import kept_memory
 from sapwood.types import ModelBundle, RecoverMethod, TaskSpec
 
-FEW_PICTURES = 512
-"""With fewer, reconstruction looks at their mirror images, too."""
+MANY_LOOKS = 512
+"""Fewer pictures are looked at several times by reconstruction: mirrored, moved, scaled."""
+
+MOST_VIEWS = 4
+"""Of one picture."""
 
 StageProgress = Callable[[str], Callable[[int, int], None] | None]
 """Given what comes next, returns what is told (done, total) of it."""
+
+
+def num_views(inputs: Sequence[Tensor]) -> int:
+    """How often reconstruction looks at each picture.
+
+    Examples:
+        >>> num_views([torch.zeros(8, 3, 4, 4)] * 16), num_views([torch.zeros(8, 3, 4, 4)] * 64)
+        (4, 1)
+    """
+    if any(batch.dim() != 4 for batch in inputs):
+        return 1
+    return max(1, min(MOST_VIEWS, MANY_LOOKS // max(1, sum(map(len, inputs)))))
 
 
 def recover(
@@ -156,7 +171,7 @@ class _Recovery:
             plan,
             inputs,
             rules=rules,
-            mirror=sum(map(len, inputs)) < FEW_PICTURES and all(batch.dim() == 4 for batch in inputs),
+            views=num_views(inputs),
             seed=self.seed,
             progress=self._told("reconstructing"),
         )

@@ -6,6 +6,7 @@ from sapwood.report.record import Comparison, dump_record, read_record
 from sapwood.report.recovery import recovery_table
 from sapwood.report.render import render_compare, render_inspect, render_prune
 from sapwood.report.sensitivity import sensitivity_table
+from sapwood.report.sparsity import sparsity_table
 
 __all__ = [
     "Comparison",
@@ -21,4 +22,5 @@ __all__ = [
     "render_inspect",
     "render_prune",
     "sensitivity_table",
+    "sparsity_table",
 ]

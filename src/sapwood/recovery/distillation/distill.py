@@ -16,11 +16,11 @@ from torch.utils._pytree import tree_map_only
 from sapwood.errors import ConfigError, TrainingError
 from sapwood.graph import trace
 from sapwood.models import Plan, copy_model
-from sapwood.recovery.distillation.augment import augmented
 from sapwood.recovery.distillation.features import FeatureMatch
 from sapwood.recovery.ema import WeightAverage
 from sapwood.recovery.kept_outputs import KeptOutputs
 from sapwood.recovery.reconstruction.sites import find_sites
+from sapwood.recovery.views import augmented
 from sapwood.tasks import divergence
 from sapwood.types import TaskSpec
 

@@ -20,6 +20,7 @@ from sapwood.recovery.reconstruction.masked import Rule, solve_by_rule
 from sapwood.recovery.reconstruction.sampling import Places, take
 from sapwood.recovery.reconstruction.sites import Norm, Site, find_sites
 from sapwood.recovery.reconstruction.waves import waves
+from sapwood.recovery.views import looked_at_again
 from sapwood.types import ExampleInputs
 
 NUM_PATCHES = 32768
@@ -91,7 +92,7 @@ def reconstruct(
     batches: Iterable[ExampleInputs],
     *,
     rules: Mapping[str, Rule] | None = None,
-    mirror: bool = False,
+    views: int = 1,
     num_patches: int = NUM_PATCHES,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -120,14 +121,15 @@ def reconstruct(
         plan: Which channels stay.
         batches: Inputs, as the model takes them; gone through once, then kept.
         rules: By the name of a weight of ``pruned``: which of its elements may differ from zero.
-        mirror: Look at every picture's mirror image, too: of few pictures, deep layers see few places.
+        views: Looks at every picture: with 2 its mirror image counts, too, with more, it is moved, scaled and mirrored
+            at random. Of few pictures, deep layers see few places.
         num_patches: Places (pixels of a feature map, tokens) of each layer that are looked at, in all.
         seed: Of the draw of these places.
         progress: Called with (done, total) layers.
 
     Raises:
-        ConfigError: If there is no batch, ``num_patches`` is out of range, a rule does not fit the model, or what is to
-            be mirrored are no pictures.
+        ConfigError: If there is no batch, ``num_patches`` or ``views`` is out of range, a rule does not fit the model,
+            or what is to be looked at again are no pictures.
         CheckFailedError: If the pruned network makes other calls than the dense one.
 
     Source: He, Zhang, Sun, "Channel Pruning for Accelerating Very Deep Neural Networks", ICCV 2017, for one layer.
@@ -142,8 +144,7 @@ def reconstruct(
     checked = _checked_rules(rules or {}, model)
     sizes = [len(output_tensors(batch)[0]) for batch in kept]
     offsets = [sum(sizes[:number]) for number in range(len(sizes))]
-    if mirror:
-        kept, offsets = [*kept, *map(_mirrored, kept)], [*offsets, *offsets]
+    kept, offsets = _with_views(kept, views, seed), offsets * views
     work = _Work(
         copy_model(dense).eval(), model, plan, kept, offsets=offsets, rules=checked, num_patches=num_patches, seed=seed
     )
@@ -370,10 +371,15 @@ class _Layer:
         return rows / scale[:, None]
 
 
-def _mirrored(batch: ExampleInputs) -> Tensor:
-    if not isinstance(batch, Tensor) or batch.dim() != 4:
-        raise ConfigError("mirror: the inputs are no pictures; expected tensors of shape (B, C, H, W)")
-    return batch.flip(3)
+def _with_views(batches: list[ExampleInputs], views: int, seed: int) -> list[ExampleInputs]:
+    if views < 1:
+        raise ConfigError(f"views: got {views}; expected at least 1")
+    if views == 1:
+        return batches
+    pictures = [batch for batch in batches if isinstance(batch, Tensor) and batch.dim() == 4]
+    if len(pictures) < len(batches):
+        raise ConfigError("views: the inputs are no pictures; expected tensors of shape (B, C, H, W)")
+    return [*looked_at_again(pictures, views, seed)]
 
 
 def _checked_rules(rules: Mapping[str, Rule], model: nn.Module) -> Mapping[str, Rule]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -34,10 +35,28 @@ def augmented(inputs: Tensor, generator: torch.Generator) -> Tensor:  # shapes: 
         inputs: Network inputs.
         generator: Decides.
     """
-    moved = _moved_by_pixels(inputs, generator) if max(inputs.shape[2:]) <= SMALL else _warped(inputs, generator)
+    moved = moved_and_mirrored(inputs, generator)
     factor = 1.0 + (torch.rand(len(inputs), generator=generator) * 2.0 - 1.0) * CONTRAST
     moved = moved * factor.to(inputs.device, inputs.dtype)[:, None, None, None]
     return _cut(moved, generator) if float(torch.rand((), generator=generator)) < MIXED else moved
+
+
+def moved_and_mirrored(inputs: Tensor, generator: torch.Generator) -> Tensor:  # shapes: (B, C, H, W)
+    """Mirrors half of the pictures, and moves and scales each at random."""
+    return _moved_by_pixels(inputs, generator) if max(inputs.shape[2:]) <= SMALL else _warped(inputs, generator)
+
+
+def looked_at_again(batches: Sequence[Tensor], views: int, seed: int) -> list[Tensor]:
+    """The batches, then their mirror images, then as many random views of each as are missing to ``views``.
+
+    Args:
+        batches: Pictures, shape (B, C, H, W) each.
+        views: Looks at each picture, at least 1.
+        seed: Of the random ones.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    found = [*batches, *(batch.flip(3) for batch in batches)][: len(batches) * min(views, 2)]
+    return found + [moved_and_mirrored(batch, generator) for _ in range(views - 2) for batch in batches]
 
 
 def _moved_by_pixels(inputs: Tensor, generator: torch.Generator) -> Tensor:

@@ -1,0 +1,332 @@
+"""A latency target for masks: each layer gets the sparsity at which a millisecond saved harms least, on a runtime where
+zeros cost nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sapwood.allocation import solve_separable
+from sapwood.errors import BudgetError, ConfigError, MeasureError
+from sapwood.masks import MaskCase, MaskRecord, Slot, apply_masks_, remove_masks_, select_targets
+from sapwood.masks.select import keep_largest
+from sapwood.measure import LatencyRow, measure_latency
+from sapwood.models import copy_model
+from sapwood.pipeline.layer_samples import Bench
+from sapwood.pipeline.sensitivity import Sensitivity, SensitivityRow
+
+LEVELS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
+"""Sparsities at which all layers are timed."""
+
+TRIED = (0.5, 0.7, 0.8, 0.9, 0.95)
+"""Sparsities at which each layer alone is tried."""
+
+OPTIONS = 61
+"""Sparsities that a layer may get, from none to the highest level, evenly in the logarithm of what stays."""
+
+TOLERANCE = 0.05
+"""How far the measured ratio may be from the target, as a fraction of it."""
+
+CLOSE_ENOUGH = 0.02
+MAX_ATTEMPTS = 6
+ROUNDS = 200
+SECONDS = 2.0
+"""Of measuring one attempt against the dense model: so many rounds or so much time, whichever is less."""
+
+Curve: TypeAlias = "tuple[np.ndarray, np.ndarray]"
+Progress: TypeAlias = "Callable[[int, int], None]"
+
+
+@dataclass(frozen=True)
+class LayerSparsity:
+    """What one layer got.
+
+    Attributes:
+        name: Of its weight.
+        num_params: Its elements.
+        sparsity: The fraction that is masked.
+        dense_ms: Its time without a mask.
+        masked_ms: Its time at that sparsity, between those that were measured.
+        loss: What the mask was expected to harm.
+    """
+
+    name: str
+    num_params: int
+    sparsity: float
+    dense_ms: float
+    masked_ms: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class SparsityOutcome:
+    """How a latency target for masks was met.
+
+    Attributes:
+        target: The ratio to the dense network's latency that was asked for.
+        ratio: The ratio measured, round by round (median), with its quartiles.
+        ratio_q1: Lower quartile.
+        ratio_q3: Upper quartile.
+        dense_ms: Median latency of the dense network.
+        masked_ms: Median latency of the masked one.
+        attempts: Ratios that were asked of the layers' times, and measured, in order.
+        figure: What losses are.
+        layers: What each layer got.
+        conditions: Runtime, threads, batch.
+    """
+
+    target: float
+    ratio: float
+    ratio_q1: float
+    ratio_q3: float
+    dense_ms: float
+    masked_ms: float
+    attempts: tuple[tuple[float, float], ...]
+    figure: str
+    layers: tuple[LayerSparsity, ...]
+    conditions: Mapping[str, Any]
+
+    @property
+    def met(self) -> bool:
+        """Whether the measured ratio is within :data:`TOLERANCE` of the target."""
+        return abs(self.ratio / self.target - 1.0) <= TOLERANCE
+
+
+def mask_to_latency_(
+    model: nn.Module,
+    case: MaskCase,
+    target: float,
+    bench: Bench,
+    *,
+    scores: Mapping[str, Tensor] | None = None,
+    measure: Callable[[nn.Module], float] | None = None,
+    figure: str = "share of the squared scores",
+    progress: Progress | None = None,
+) -> tuple[MaskRecord, SparsityOutcome]:
+    """Masks single weights of a model in place until it takes ``target`` of its latency.
+
+    The whole network is timed at :data:`LEVELS`, layer by layer; each layer alone is masked at :data:`TRIED` and the
+    model measured. The layers' sparsities are those of least harm whose times add up to the target
+    (:func:`sapwood.allocation.solve_separable`); the network they make is measured, and the target corrected until the
+    clock agrees.
+
+    Args:
+        model: In evaluation mode, without masks on what ``case`` selects.
+        case: Of method ``scored``, single weights; its sparsity and budget are replaced.
+        target: Fraction of the dense model's latency, in (0, 1).
+        bench: Where it runs: a runtime that tells the times of layers.
+        scores: As for :func:`sapwood.masks.apply_masks_`; magnitudes unless given.
+        measure: A figure of a model that rises with harm, such as its divergence from the dense one; without it, the
+            share of a layer's squared scores that goes.
+        figure: What that is.
+        progress: Called with (done, total) steps.
+
+    Raises:
+        ConfigError: If the target is not in (0, 1), or ``case`` is not about single weights by scores.
+        BudgetError: If zeros do not make the model that fast on the runtime; says what the highest level reaches.
+        MeasureError: If the runtime does not tell the times of layers.
+    """
+    if not 0.0 < target < 1.0:
+        raise ConfigError(f"latency {target}; expected a fraction of the dense network's, in (0, 1)")
+    if case.method != "scored" or case.blocks != "unstructured":
+        raise ConfigError(
+            f"a latency target with {case.method}, {case.blocks}; expected --method scored and single weights"
+        )
+    return _Target(model, case, target, bench, scores=scores, progress=progress).reach(measure, figure)
+
+
+class _Target:
+    """One search."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        case: MaskCase,
+        target: float,
+        bench: Bench,
+        *,
+        scores: Mapping[str, Tensor] | None,
+        progress: Progress | None,
+    ) -> None:
+        self._model, self._case, self._target, self._bench = model, case, target, bench
+        self._progress, self._done = progress, 0
+        self._slots = self._selected(model)
+        self._scores = {
+            slot.name: (slot.effective().abs() if scores is None else scores[slot.name]).detach()
+            for slot in self._slots
+        }
+        self._total = len(LEVELS) + len(self._slots) * len(TRIED) + MAX_ATTEMPTS
+
+    def reach(self, measure: Callable[[nn.Module], float] | None, figure: str) -> tuple[MaskRecord, SparsityOutcome]:
+        curves, rest = self._times()
+        harms = self._harms(measure, figure)
+        kept = np.exp(np.linspace(0.0, np.log(1.0 - LEVELS[-1]), OPTIONS))
+        costs = [np.interp(1.0 - kept, *curves[slot.name]) for slot in self._slots]
+        losses = [np.interp(kept, *harms[slot.name]) for slot in self._slots]
+        dense = rest + sum(float(own[0]) for own in costs)
+        tries: list[tuple[float, LatencyRow, tuple[int, ...], float]] = []
+        fraction = self._target
+        while len(tries) < MAX_ATTEMPTS:
+            choice = solve_separable(losses, costs, fraction * dense - rest)
+            picks = (OPTIONS - 1,) * len(costs) if choice is None else choice.picks
+            row, dense_ms = self._measured([float(kept[pick]) for pick in picks])
+            tries.append((fraction, row, picks, dense_ms))
+            if choice is None and row.ratio > self._target * (1.0 + TOLERANCE):
+                raise BudgetError(
+                    f"latency {self._target:g} is out of reach: with {LEVELS[-1]:.0%} of every selected weight masked "
+                    f"it is {row.ratio:.3g} on {self._bench.deployment.runtime}; expected more than that"
+                )
+            if abs(row.ratio / self._target - 1.0) <= CLOSE_ENOUGH:
+                break
+            fraction *= self._target / row.ratio
+        self._tell(self._total - self._done)
+        fraction, row, picks, dense_ms = min(tries, key=lambda one: abs(one[1].ratio / self._target - 1.0))
+        record = self._mask_(self._model, [float(kept[pick]) for pick in picks])
+        layers = tuple(
+            LayerSparsity(
+                slot.name,
+                slot.tensor.numel(),
+                1.0 - float(kept[pick]),
+                float(cost[0]),
+                float(cost[pick]),
+                float(loss[pick]),
+            )
+            for slot, pick, cost, loss in zip(self._slots, picks, costs, losses, strict=True)
+        )
+        deployment = self._bench.deployment
+        outcome = SparsityOutcome(
+            self._target,
+            row.ratio,
+            row.ratio_q1,
+            row.ratio_q3,
+            dense_ms,
+            row.median_ms,
+            tuple((asked, found.ratio) for asked, found, _, _ in tries),
+            figure,
+            layers,
+            {"runtime": deployment.runtime, "threads": deployment.num_threads, "batch": deployment.batch},
+        )
+        return record, outcome
+
+    def _selected(self, model: nn.Module) -> list[Slot]:
+        return [one.slot for one in select_targets(model, self._case.layers, self._case.pattern).targets]
+
+    def _times(self) -> tuple[dict[str, Curve], float]:
+        """Milliseconds of each layer over its sparsity, never rising, and those of everything else."""
+        modules = {slot.name: slot.name.rpartition(".")[0] for slot in self._slots}
+        found: dict[str, list[float]] = {name: [] for name in modules}
+        rest: list[float] = []
+        for level in LEVELS:
+            twin = copy_model(self._model)
+            if level:
+                self._mask_(twin, [1.0 - level] * len(self._slots))
+            times = self._bench.layer_times(twin)
+            if times is None or not set(modules.values()) & set(times):
+                raise MeasureError(
+                    f"{self._bench.deployment.runtime} does not tell what layers take; expected runtime sapwood"
+                )
+            for name, module in modules.items():
+                found[name].append(times.get(module, 0.0))
+            rest.append(sum(times.values()) - sum(own[-1] for own in found.values()))
+            self._tell(1)
+        levels = np.array(LEVELS)
+        return {name: (levels, np.minimum.accumulate(own)) for name, own in found.items()}, float(np.median(rest))
+
+    def _harms(self, measure: Callable[[nn.Module], float] | None, figure: str) -> dict[str, Curve]:
+        """The loss of each layer over the fraction of its weights that stays."""
+        if measure is None:
+            return {slot.name: _norm_curve(self._scores[slot.name]) for slot in self._slots}
+        twin = copy_model(self._model).eval()
+        slots = {slot.name: slot for slot in self._selected(twin)}
+        dense = float(measure(twin))
+        if not np.isfinite(dense):
+            raise MeasureError(f"{figure} of the untouched model is {dense}; expected a finite number")
+        rows = []
+        for name, slot in slots.items():
+            size, harms = slot.tensor.numel(), {}
+            for level in TRIED:
+                count = max(1, round((1.0 - level) * size))
+                with _zeroed({slot: count}, self._scores):
+                    harms[count] = _finite(float(measure(twin)) - dense)
+                self._tell(1)
+            counts = sorted(harms)
+            rows.append(SensitivityRow(name, size, tuple(counts), tuple(harms[count] for count in counts)))
+        with _zeroed({slots[row.group]: row.kept[0] for row in rows}, self._scores):
+            worst = _finite(float(measure(twin)) - dense)
+        worst = max([worst, *(loss for row in rows for loss in row.losses)])
+        curves = Sensitivity(figure, dense, tuple(rows), worst).curves()
+        return {name: (np.array(kept), np.array(losses)) for (name, _), (kept, losses) in curves.items()}
+
+    def _measured(self, kept: Sequence[float]) -> tuple[LatencyRow, float]:
+        """Times the network with these fractions against the dense one; its row, and the dense milliseconds."""
+        twin = copy_model(self._model)
+        self._mask_(twin, kept)
+        remove_masks_(twin)
+        table = measure_latency(
+            {"dense": self._bench.load(self._model), "masked": self._bench.load(twin)},
+            baseline="dense",
+            rounds=ROUNDS,
+            seconds=SECONDS,
+            threads=self._bench.deployment.num_threads,
+        )
+        self._tell(1)
+        return table["masked"], table["dense"].median_ms
+
+    def _mask_(self, model: nn.Module, kept: Sequence[float]) -> MaskRecord:
+        """Masks each layer so that a fraction of it stays.
+
+        Within a layer, scores become ranks above or below 0, so that one threshold over all is 0.
+        """
+        counts = [
+            max(1, round(fraction * slot.tensor.numel())) for slot, fraction in zip(self._slots, kept, strict=True)
+        ]
+        ranked = {}
+        for slot, count in zip(self._slots, counts, strict=True):
+            own = self._scores[slot.name]
+            ranks = torch.empty(own.numel(), dtype=torch.float64)
+            ranks[own.flatten().argsort(stable=True)] = torch.arange(own.numel(), dtype=torch.float64)
+            ranked[slot.name] = (ranks - (own.numel() - count) + 0.5).reshape(own.shape)
+        total = sum(slot.tensor.numel() for slot in self._slots)
+        case = replace(self._case, sparsity=(total - sum(counts)) / total, budget="global")
+        return apply_masks_(model, case, scores=ranked)
+
+    def _tell(self, steps: int) -> None:
+        self._done = min(self._total, self._done + steps)
+        if self._progress is not None:
+            self._progress(self._done, self._total)
+
+
+def _norm_curve(scores: Tensor) -> Curve:
+    """The share of the squared scores that goes, over the fraction that stays."""
+    squares = scores.flatten().double().square().sort().values.cumsum(0)
+    gone = np.linspace(0.0, 1.0, 201)
+    places = np.minimum(len(squares) - 1, (gone * len(squares)).astype(np.int64))
+    total = max(float(squares[-1]), np.finfo(np.float64).tiny)
+    lost = np.where(gone > 0.0, squares.numpy()[places] / total, 0.0)
+    return (1.0 - gone)[::-1], lost[::-1]
+
+
+def _finite(harm: float) -> float:
+    return harm if np.isfinite(harm) else float(np.finfo(np.float32).max)
+
+
+@contextmanager
+def _zeroed(counts: Mapping[Slot, int], scores: Mapping[str, Tensor]) -> Iterator[None]:
+    """All but some weights of these parameters are zero inside."""
+    before = {slot: slot.tensor.detach().clone() for slot in counts}
+    try:
+        with torch.no_grad():
+            for slot, count in counts.items():
+                kept = keep_largest(scores[slot.name].flatten(), count).reshape(slot.tensor.shape)
+                slot.tensor.mul_(kept)
+        yield
+    finally:
+        with torch.no_grad():
+            for slot, values in before.items():
+                slot.tensor.copy_(values)
