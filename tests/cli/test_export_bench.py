@@ -108,6 +108,17 @@ def test_saving_replaces_no_other_directory(run: Run, tmp_path: Path, capsys: Ca
 
 
 @pytest.mark.usefixtures("engine")
+def test_accuracy_on_the_sparse_engine(run: Run, capsys: Capture) -> None:
+    values = []
+    for runtime in ("torch", "sapwood"):
+        assert run("eval", "builtin:digits", "--data", "digits", "--runtime", runtime, "--json") == 0
+        record = json.loads(capsys.readouterr().out)
+        assert record["runtime"] == runtime
+        values.append(record["metrics"])
+    assert values[0] == pytest.approx(values[1], abs=1e-3)
+
+
+@pytest.mark.usefixtures("engine")
 def test_bench_on_the_sparse_engine(run: Run, capsys: Capture) -> None:
     assert run("bench", "builtin:digits", "--runtime", "torch,sapwood", "--rounds", 2, "--threads", 1, "--json") == 0
     rows = json.loads(capsys.readouterr().out)["rows"]

@@ -90,6 +90,7 @@ def make_case(
             "ratio_q25": ratio - spread,
             "ratio_q75": ratio + spread,
         },
+        "engine": None,
         "peak_memory_bytes": 91_000_000,
         "layers": layers,
         "notes": [],

@@ -34,6 +34,15 @@ def test_every_case_is_a_line_under_its_family(record: dict[str, Any]) -> None:
     assert any("time: ratio to the baseline's 41.0 ms, round by round" in line for line in found)
 
 
+def test_times_on_the_engine_have_a_column_where_there_are_any(record: dict[str, Any]) -> None:
+    record["cases"][1]["engine"] = {**record["cases"][1]["latency"], "ratio": 0.41}
+    found = lines(compare_table(record))
+    assert any(line.endswith("time half of the rounds engine") for line in found)
+    assert any(line.startswith("baseline 0 % 0.284") and line.endswith("1.00× 41.0 ms –") for line in found)
+    assert any(line.endswith("0.41×") for line in found)
+    assert any("engine: the same on Sapwood's sparse engine" in line for line in found)
+
+
 def test_failed_cases_give_their_reason(record: dict[str, Any]) -> None:
     failed = {"name": "mine", "kind": "mask", "family": "mine", "error": "MaskError: [red]no layer fits"}
     record["cases"].append(failed)

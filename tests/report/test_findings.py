@@ -105,6 +105,27 @@ def test_file_size(record: dict[str, Any]) -> None:
     assert by_subject(record)["File size"].text == "from 1.21 MB down to 0.605 MB."
 
 
+def test_what_the_engine_buys(record: dict[str, Any]) -> None:
+    assert "On the sparse engine" not in by_subject(record)
+    cases = {case["name"]: case for case in record["cases"]}
+    cases["baseline"]["engine"] = ratio(0.8)
+    cases["global L1 · conv · 0.5"]["engine"] = ratio(0.55)
+    cases["global L1 · conv · 0.95"]["engine"] = ratio(0.12)
+    found = by_subject(record)["On the sparse engine"]
+    assert found.tone == "good"
+    assert found.text.startswith("global L1 · conv · 0.5 (4")
+    assert found.text.endswith(
+        "takes 0.55× the time that the unpruned network takes in PyTorch, with 98 % of mAP@0.5 left; the unpruned "
+        "network itself takes 0.80× there."
+    )
+    cases["global L1 · conv · 0.5"]["engine"] = None
+    found = by_subject(record)["On the sparse engine"]
+    assert found.tone == "mixed"
+    assert "takes 0.12× the time" in found.text
+    cases["global L1 · conv · 0.95"]["engine"] = ratio(1.0)
+    assert by_subject(record)["On the sparse engine"].tone == "plain"
+
+
 def test_live_masks(record: dict[str, Any]) -> None:
     assert by_subject(record)["Live masks"].text.startswith("A live mask costs time on every pass: 1.31×")
     record["live_mask"] |= {"ratio": 1.02, "ratio_q25": 0.98, "ratio_q75": 1.05}

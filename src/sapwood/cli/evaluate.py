@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from enum import Enum
 from typing import Annotated
 
 import typer
@@ -27,6 +28,13 @@ from sapwood.cli.common import (
 )
 
 
+class Runtime(str, Enum):
+    """What runs the network."""
+
+    torch = "torch"
+    sapwood = "sapwood"
+
+
 def evaluate(
     model: ModelArgument,
     data: DataOption,
@@ -43,6 +51,9 @@ def evaluate(
     resize: ResizeOption = None,
     on_bad: OnBadOption = OnBad.error,
     threads: ThreadsOption = None,
+    runtime: Annotated[
+        Runtime, typer.Option("--runtime", help="`torch`, or `sapwood`: its sparse engine.")
+    ] = Runtime.torch,
     as_json: JsonOption = False,
 ) -> None:
     """Accuracy on a data set: mAP@0.5, mAP@[.5:.95] and AP a class, or top-1 and top-5.
@@ -55,6 +66,10 @@ def evaluate(
     set_threads(threads)
     bundle = load_bundle(model, weights, names, resize)
     dataset = open_data(bundle, data, split, on_bad)
+    if runtime is Runtime.sapwood:
+        from sapwood.runtime import compile
+
+        bundle = replace(bundle, model=compile(bundle.model, bundle.example_inputs, threads=threads))
     with progress_bar("evaluating", quiet=as_json) as progress:
         evaluation = tasks.evaluate(
             bundle,
@@ -66,6 +81,8 @@ def evaluate(
             progress=progress,
         )
     if as_json:
-        print_json({"model": model, "data": dataset.name, "split": split, **asdict(evaluation)})
+        print_json(
+            {"model": model, "data": dataset.name, "split": split, "runtime": runtime.value, **asdict(evaluation)}
+        )
     else:
         make_console().print(evaluation_table(evaluation))

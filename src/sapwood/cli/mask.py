@@ -178,7 +178,7 @@ def mask(
     if permanent:
         remove_masks_(bundle.model)
     recovered: dict[str, Any] = {} if done is None else {"recovery": asdict(done)}
-    timed = {} if outcome is None else {"latency": asdict(outcome)}
+    timed = {} if outcome is None else {"mask_latency": asdict(outcome)}
     if out is not None:
         save_model(bundle, out, record={"mask": asdict(record), **timed, **recovered})
     if as_json:
@@ -194,7 +194,7 @@ def mask(
     console = make_console()
     console.print(masking_table(before, masked, after))
     if outcome is not None:
-        console.print(sparsity_table(timed["latency"]))
+        console.print(sparsity_table(timed["mask_latency"]))
     if recovered:
         console.print(recovery_table(recovered["recovery"]))
     _print_remarks(console, record, out, permanent=permanent)

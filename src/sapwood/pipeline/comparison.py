@@ -23,7 +23,7 @@ from sapwood.pipeline.pictures import first_pictures, shown_picture
 from sapwood.pipeline.steps import Progress, Steps
 from sapwood.pipeline.store import CaseStore
 from sapwood.pipeline.targets import Calibration
-from sapwood.pipeline.timing import time_candidates, time_live_mask
+from sapwood.pipeline.timing import time_candidates, time_live_mask, time_on_engine
 from sapwood.report import dump_record, render_compare
 from sapwood.report.record import CaseResult, Comparison, DataInfo, LiveMask, ModelInfo
 from sapwood.types import ClassificationDataset, DetectionDataset, ModelBundle, Picture
@@ -134,9 +134,13 @@ class _Run:
         times, conditions = time_candidates(self.candidates, rounds, self.steps.rounds)
         for name, latency in times.items():
             self.results[name] = self.results[name].model_copy(update={"latency": latency})
+        settings = self.subject.settings
+        engine, where = time_on_engine(self.candidates, rounds, settings.threads) if settings.engine else ({}, "")
+        for name, latency in engine.items():
+            self.results[name] = self.results[name].model_copy(update={"engine": latency})
         live_mask = time_live_mask(self.candidates, rounds)
         self.steps.finish()
-        return live_mask, conditions
+        return live_mask, {**conditions, **({"engine": where} if where else {})}
 
 
 def _comparison(run: _Run, live_mask: LiveMask | None, conditions: Mapping[str, Any], command: str) -> Comparison:

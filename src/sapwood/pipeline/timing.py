@@ -6,10 +6,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sapwood.cases import BASELINE
+from sapwood.errors import MissingDependencyError, SapwoodError
 from sapwood.measure import LatencyRow, measure_latency
+from sapwood.measure.latency import SPIN_DOWN
 from sapwood.pipeline.candidates import Candidate
+from sapwood.pipeline.layer_samples import with_batch
 from sapwood.report.record import Latency, LiveMask
-from sapwood.runtime import model_call
+from sapwood.runtime import RUNTIMES, model_call
+from sapwood.runtime.engine import available_cores, instruction_set
 from sapwood.types import ModelBundle
 
 Progress = Callable[[int, int], None]
@@ -26,6 +30,36 @@ def time_candidates(
     calls = {name: _call(candidate.bundle) for name, candidate in candidates.items()}
     table = measure_latency(calls, baseline=BASELINE, rounds=rounds, batch=1, progress=progress)
     return {row.name: _latency(row) for row in table.rows}, table.conditions
+
+
+def time_on_engine(
+    candidates: Mapping[str, Candidate], rounds: int, threads: int | None, progress: Progress | None = None
+) -> tuple[dict[str, Latency], str]:
+    """Times one pass of one picture through every candidate on the sparse engine, each in rounds with the baseline in
+    PyTorch.
+
+    Returns:
+        The times, ratios being to the baseline in PyTorch, and on what, or why there are none.
+    """
+    times: dict[str, Latency] = {}
+    reasons: list[str] = []
+    dense = _call(candidates[BASELINE].bundle)
+    cores = threads or available_cores()
+    for done, (name, candidate) in enumerate(candidates.items(), start=1):
+        inputs = with_batch(candidate.bundle.example_inputs, 1)
+        try:
+            session = RUNTIMES["sapwood"].load(candidate.bundle.model, inputs, threads=cores)
+        except MissingDependencyError as error:
+            return {}, str(error)
+        except SapwoodError as error:
+            reasons.append(f"{name}: {error}")
+            continue
+        pair: dict[str, Callable[[], object]] = {"dense": dense, "engine": session}
+        table = measure_latency(pair, baseline="dense", rounds=rounds, threads=cores, batch=1, pause=SPIN_DOWN)
+        times[name] = _latency(table["engine"])
+        if progress is not None:
+            progress(done, len(candidates))
+    return times, "; ".join([f"{instruction_set()}, {cores} threads", *reasons])
 
 
 def time_live_mask(

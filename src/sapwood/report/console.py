@@ -35,11 +35,14 @@ def compare_table(record: Mapping[str, Any]) -> Table:
     table.add_column("case", overflow="fold")
     for title in ("zeros", primary, "", *others, "params", "file", "MACs", "non-zero", "time", "half of the rounds"):
         table.add_column(title, justify="right", no_wrap=True)
+    engine = view.has_engine(comparison)
+    if engine:
+        table.add_column("engine", justify="right", no_wrap=True)
     for group in view.row_groups(comparison):
         if group.family is not None:
             table.add_row(Text(group.family, style="bold"))
         for row in group.rows:
-            table.add_row(*_cells(row, len(others), indent=group.family is not None))
+            table.add_row(*_cells(row, len(others), indent=group.family is not None), *([row.engine] if engine else []))
         table.add_section()
     table.caption = _caption(comparison)
     return table
@@ -103,7 +106,10 @@ def _caption(comparison: Comparison) -> Text:
     dense = comparison.baseline
     if not dense.latency:
         return Text("")
-    return Text(f"time: ratio to the baseline's {formats.milliseconds(dense.latency.median_ms)}, round by round")
+    engine = "; engine: the same on Sapwood's sparse engine" if view.has_engine(comparison) else ""
+    return Text(
+        f"time: ratio to the baseline's {formats.milliseconds(dense.latency.median_ms)}, round by round{engine}"
+    )
 
 
 def _evaluation_caption(evaluation: Evaluation) -> Text:

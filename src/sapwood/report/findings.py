@@ -64,7 +64,12 @@ def speed(latency: Latency | LiveMask | None) -> Literal["faster", "same", "slow
 def findings(comparison: Comparison) -> list[Finding]:
     """Returns the sentences below the headline: accuracy family by family, size, live masks, cases that failed."""
     found = [_family_finding(family, cases, comparison) for family, cases in comparison.families().items()]
-    more = (_size_finding(comparison), _live_mask_finding(comparison), _noise_finding(comparison))
+    more = (
+        _engine_finding(comparison),
+        _size_finding(comparison),
+        _live_mask_finding(comparison),
+        _noise_finding(comparison),
+    )
     found += [finding for finding in more if finding]
     failed = [case for case in comparison.cases if not case.done]
     if failed:
@@ -140,6 +145,28 @@ def _left(pairs: Sequence[tuple[CaseResult, float]], metric: str) -> str:
         for case, part in others
     )
     return f"{formats.percent(min(share, 1.0))} of {metric} is left{at}{more}"
+
+
+def _engine_finding(comparison: Comparison) -> Finding | None:
+    """What zeros buy where they cost nothing: the fastest case that keeps the accuracy, else the emptiest."""
+    timed = [case for case in comparison.candidates if case.engine is not None]
+    dense = comparison.baseline.engine
+    if not timed or dense is None:
+        return None
+    keeping = [case for case in timed if (retained(case, comparison) or 0.0) >= KEEPS]
+    best = min(keeping, key=lambda case: case.engine.ratio if case.engine else 1.0) if keeping else None
+    emptiest = max(timed, key=lambda case: case.sparsity)
+    chosen = best or emptiest
+    assert chosen.engine is not None
+    kept = retained(chosen, comparison)
+    left = "" if kept is None else f", with {formats.percent(min(kept, 1.0))} of {comparison.primary} left"
+    text = (
+        f"{chosen.name} ({formats.percent(chosen.sparsity)} zeros) takes {formats.times(chosen.engine.ratio)} the time "
+        f"that the unpruned network takes in PyTorch{left}; the unpruned network itself takes "
+        f"{formats.times(dense.ratio)} there."
+    )
+    faster = speed(chosen.engine) == "faster"
+    return Finding("On the sparse engine", text, ("good" if best else "mixed") if faster else "plain")
 
 
 def _size_finding(comparison: Comparison) -> Finding | None:

@@ -117,6 +117,7 @@ class CaseResult(Part):
         file_bytes: Of the saved weights.
         macs: Of one forward pass of one picture.
         latency: Of one forward pass of one picture; None where it was not measured.
+        engine: The same on the sparse engine, as a ratio to the unpruned network in PyTorch; None where not measured.
         peak_memory_bytes: Of one forward pass; None where the system does not tell.
         layers: A line a parameter.
         notes: What a reader should know about this case.
@@ -135,6 +136,7 @@ class CaseResult(Part):
     file_bytes: Count | None = None
     macs: Macs | None = None
     latency: Latency | None = None
+    engine: Latency | None = None
     peak_memory_bytes: Count | None = None
     layers: tuple[Layer, ...] = ()
     notes: tuple[str, ...] = ()

@@ -38,6 +38,7 @@ def render_compare(record: Mapping[str, Any]) -> str:
         facts=view.facts(comparison),
         metrics=view.metric_names(comparison),
         groups=view.row_groups(comparison),
+        engine=int(view.has_engine(comparison)),
         accuracy=plots.accuracy_plot(comparison),
         latency=plots.latency_plot(comparison),
         layers=plots.layer_plots(comparison),

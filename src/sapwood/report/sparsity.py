@@ -15,7 +15,7 @@ def sparsity_table(outcome: Mapping[str, Any]) -> Table:
     """Returns a row a layer.
 
     Args:
-        outcome: The ``latency`` of a record of ``sapwood mask``.
+        outcome: The ``mask_latency`` of a record of ``sapwood mask``.
 
     Examples:
         >>> layer = {"name": "a.weight", "num_params": 8, "sparsity": 0.5, "dense_ms": 2.0, "masked_ms": 1.0, "loss": 0}

@@ -37,6 +37,8 @@ class Row:
     time: str = formats.MISSING
     time_spread: str = ""
     time_tone: Tone = "plain"
+    engine: str = ""
+    engine_spread: str = ""
     memory: str = formats.MISSING
     error: str | None = None
     notes: tuple[str, ...] = ()
@@ -64,6 +66,11 @@ def metric_names(comparison: Comparison) -> tuple[str, ...]:
     if accuracy is None:
         return (comparison.primary,)
     return (accuracy.primary, *(name for name in accuracy.metrics if name != accuracy.primary))
+
+
+def has_engine(comparison: Comparison) -> bool:
+    """Whether a case was timed on the sparse engine."""
+    return any(case.engine is not None for case in comparison.cases)
 
 
 def per_class_table(comparison: Comparison) -> tuple[tuple[str, ...], tuple[tuple[str, tuple[str, ...]], ...]]:
@@ -182,6 +189,8 @@ def _row(case: CaseResult, comparison: Comparison, name: str) -> Row:
         time=formats.times(latency.ratio if latency else None),
         time_spread=_spread(case, comparison),
         time_tone=time_tone(case),
+        engine=formats.times(case.engine.ratio if case.engine else None),
+        engine_spread=f"{case.engine.ratio_q25:.2f} to {case.engine.ratio_q75:.2f}" if case.engine else "",
         memory=formats.megabytes(case.peak_memory_bytes),
         notes=case.notes,
     )

@@ -32,8 +32,8 @@ TOLERANCE = 1e-3
 """Of the results of a new program against the model's, as a fraction of the largest."""
 
 
-class CompiledModel:
-    """A network on the engine.
+class CompiledModel(nn.Module):
+    """A network on the engine: a module without parameters, for evaluation.
 
     Args:
         source: The network.
@@ -57,6 +57,8 @@ class CompiledModel:
     ) -> None:
         if threads is not None and threads < 1:
             raise EngineError(f"threads {threads}; expected at least 1")
+        super().__init__()
+        self.eval()
         self.threads = threads or available_cores()
         self._form, self._constants, self._shapes = source.form, source.constants, source.shapes
         self._inputs = [node.out for node in source.network.nodes if isinstance(node, Input)]
@@ -79,7 +81,7 @@ class CompiledModel:
         """Memory that the library holds for it."""
         return sum(part.num_bytes for part in self._parts)
 
-    def __call__(self, *inputs: Tensor) -> Any:
+    def forward(self, *inputs: Tensor) -> Any:
         """Runs pictures one after the other: tensors of the shapes it was compiled for, any batch.
 
         Returns:
