@@ -1,6 +1,6 @@
-"""The engine built with sanitizers: random convolutions find no fault of memory or of threads.
+"""The engine built with sanitizers: random convolutions and whole networks find no fault of memory or of threads.
 
-``ENGINE_CASES=10000`` runs more of them.
+``ENGINE_CASES=10000`` runs more of them. And the code for another processor compiles, where there is a compiler for it.
 """
 
 from __future__ import annotations
@@ -21,17 +21,29 @@ CASES = int(os.environ.get("ENGINE_CASES", "1500"))
 
 CODE = """
 import importlib.util, sys
+from pathlib import Path
 import torch
-from sapwood.runtime.engine.library import places
-spec = importlib.util.spec_from_file_location("cases", sys.argv[1])
-cases = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(cases)
 from sapwood.runtime.engine import library, set_instruction_set
+from sapwood.runtime.engine.library import places
+
+def module(name):
+    spec = importlib.util.spec_from_file_location(name, Path(sys.argv[1]) / f"{name}.py")
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
 torch.set_num_threads(1)
+cases, networks = module("test_convolution"), module("test_compiled")
 isas = [name for name in ("avx512", "avx2", "neon", "scalar") if library.library().sw_has_isa(name.encode())]
 for seed in range(int(sys.argv[2])):
     set_instruction_set(isas[seed % len(isas)])
     cases.check(100_000 + seed, threads=1 + seed % 3)
+for isa in isas:
+    set_instruction_set(isa)
+    networks.check(networks.sparse(networks.Wired()), torch.randn(1, 3, 20, 28), threads=2)
+    networks.check(networks.sparse(networks.Shuffled()), torch.randn(1, 3, 8, 12), threads=2)
+    for make in (networks.resnet18, networks.mobilenet_v3, networks.densenet):
+        networks.check(networks.sparse(make()), torch.randn(1, 3, 64, 64), threads=2)
 print("done", places()[0])
 """
 
@@ -68,11 +80,22 @@ def test_no_fault_is_found(kind: str, tmp_path: Path) -> None:
         "OMP_NUM_THREADS": "1",
     }
     run = subprocess.run(
-        [sys.executable, "-c", CODE, str(HERE / "test_convolution.py"), str(cases)],
+        [sys.executable, "-c", CODE, str(HERE), str(cases)],
         env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr[-3000:]
     assert run.stdout.strip() == f"done {library}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["kernels/neon.cpp", "kernels/scalar.cpp", "dense.cpp", "engine.cpp", "pool.cpp"])
+def test_it_compiles_for_arm(name: str) -> None:
+    compiler = shutil.which("aarch64-linux-gnu-g++")
+    if compiler is None:
+        pytest.skip("needs aarch64-linux-gnu-g++ (Debian: g++-aarch64-linux-gnu)")
+    folder = REPOSITORY / "csrc"
+    flags = ["-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-maybe-uninitialized", f"-I{folder}"]
+    subprocess.run([compiler, *flags, "-c", "-o", os.devnull, str(folder / name)], check=True)
 
 
 def _output(command: list[str]) -> str:
