@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sapwood.errors import ConfigError
 
@@ -120,6 +120,56 @@ class LossConfig(Strict):
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
 
 
+class Part(Strict):
+    """A part of a run, from ``start`` to ``end``: fractions of its steps."""
+
+    start: float = Field(default=0.0, ge=0, lt=1)
+    end: float = Field(default=1.0, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _is_a_part(self) -> Part:
+        if self.start >= self.end:
+            raise ValueError(f"start {self.start:g} and end {self.end:g}; expected the start before the end")
+        return self
+
+
+class SparseConfig(Part):
+    """Sparse training (see :mod:`sapwood.recovery.regularizers`).
+
+    Attributes:
+        method: ``"slimming"``, ``"group_lasso"``, ``"group_norm"`` or ``"growing"``.
+        strength: How strong the pull is; None takes the method's own.
+        options: Further arguments of the method, as ``sparsity`` of ``growing``.
+    """
+
+    method: Literal["slimming", "group_lasso", "group_norm", "growing"]
+    strength: float | None = Field(default=None, gt=0)
+    options: dict[str, float] = Field(default_factory=dict)
+
+
+class GradualConfig(Part):
+    """Gradual pruning (see :class:`sapwood.recovery.gradual.Gradual`).
+
+    Attributes:
+        sparsity: The fraction that has gone at the ``end``; of n:m patterns it is theirs.
+        blocks: ``"unstructured"``, ``"2:4"``, ``"2x1"``; or ``"channels"``, with everything that goes with them.
+        budget: How layers share the sparsity: ``"uniform"``, ``"erk"``, ``"global"``, ``"lamp"``.
+        layers: Any of ``"conv"``, ``"linear"``, ``"all"``.
+        pattern: Only parameters whose name fits.
+        ignore: Names of parameters that stay whole.
+        every: Steps between two choices of what goes.
+    """
+
+    sparsity: float = Field(default=0.5, ge=0, lt=1)
+    blocks: str = "unstructured"
+    budget: Literal["uniform", "erk", "global", "lamp"] = "uniform"
+    layers: tuple[str, ...] = ("conv",)
+    pattern: str | None = None
+    ignore: tuple[str, ...] = ()
+    every: int = Field(default=20, ge=1)
+    end: float = Field(default=0.6, gt=0, le=1)
+
+
 class TrainConfig(Strict):
     """What `sapwood train` does, and how long.
 
@@ -149,6 +199,9 @@ class TrainConfig(Strict):
         resume: Continue the run in the run directory, if there is one.
         augment: How pictures vary.
         loss: How the loss is put together.
+        sparse: Sparse training, if any.
+        gradual: Gradual pruning, if any.
+        distill_weight: Of the divergence from a teacher's outputs, beside the loss, where a teacher is given.
     """
 
     epochs: int = Field(default=100, ge=1)
@@ -175,3 +228,6 @@ class TrainConfig(Strict):
     resume: bool = False
     augment: AugmentConfig = AugmentConfig()
     loss: LossConfig = LossConfig()
+    sparse: SparseConfig | None = None
+    gradual: GradualConfig | None = None
+    distill_weight: float = Field(default=0.5, ge=0)

@@ -47,6 +47,26 @@ def train(
     val_split: Annotated[
         str, typer.Option("--val-split", help="Part to measure on; `none` trains without measuring.")
     ] = "val",
+    sparse: Annotated[
+        str | None,
+        typer.Option(
+            "--sparse",
+            help="Pull channels towards zero meanwhile: `slimming`, `group_lasso`, `group_norm`, `growing`.",
+        ),
+    ] = None,
+    sparse_strength: Annotated[
+        float | None, typer.Option("--sparse-strength", help="How strong that is; the method's own if not given.")
+    ] = None,
+    gradual: Annotated[
+        float | None,
+        typer.Option("--gradual", help="Fraction of the convolutions' weights that goes step by step (`gradual:`)."),
+    ] = None,
+    teacher: Annotated[
+        str | None, typer.Option("--teacher", help="A model whose outputs the loss compares with; see `sapwood eval`.")
+    ] = None,
+    teacher_weights: Annotated[
+        Path | None, typer.Option("--teacher-weights", help="The `.weights` of a teacher that is a `.cfg`.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     out: Annotated[Path, typer.Option("-o", "--out", help="Directory of the run.")] = Path("runs/train"),
     on_bad: OnBadOption = OnBad.error,
@@ -60,19 +80,34 @@ def train(
     Example: `sapwood train yolov4-tiny.cfg --data bccd --epochs 60 --input-size 320 -o runs/bccd`
     """
     from sapwood import recovery
+    from sapwood.errors import ConfigError
     from sapwood.models import save_model
+    from sapwood.pipeline import training_plugins
 
     set_threads(threads)
     options = {
         "epochs": epochs, "batch_size": batch_size, "lr": lr, "input_size": input_size, "seed": seed,
+        "sparse": None if sparse is None else {"method": sparse, "strength": sparse_strength},
+        "gradual": None if gradual is None else {"sparsity": gradual},
         "resume": resume or None, "on_bad": None if on_bad is OnBad.error else on_bad.value,
     }  # fmt: skip
+    if sparse is None and sparse_strength is not None:
+        raise ConfigError("--sparse-strength says how strong --sparse is; expected --sparse")
     bundle = load_bundle(model, weights, names)
     settings = _settings(bundle, config, {name: value for name, value in options.items() if value is not None})
     pictures = open_data(bundle, data, train_split, on_bad)
     measured = None if val_split == "none" else open_data(bundle, data, val_split, on_bad)
     with progress_bar("training", quiet=as_json) as progress:
-        result = recovery.train(bundle, pictures, config=settings, run_dir=out, val_dataset=measured, progress=progress)
+        result = recovery.train(
+            bundle,
+            pictures,
+            config=settings,
+            run_dir=out,
+            val_dataset=measured,
+            plugins=training_plugins(settings),
+            teacher=None if teacher is None else load_bundle(teacher, teacher_weights, names),
+            progress=progress,
+        )
     saved = save_model(result.bundle, out / "model", record={"train": settings.model_dump(mode="json")})
     _show(result, saved, as_json=as_json)
 

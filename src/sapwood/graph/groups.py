@@ -24,7 +24,7 @@ class Member:
     Attributes:
         tensor: Name of the parameter or buffer (its first name where it is shared).
         dim: The dimension.
-        column: For each index of the dimension, the unit of the group it needs, or -1.
+        column: For each index of the dimension, the position in the group's units of the one it needs, or -1.
     """
 
     tensor: str

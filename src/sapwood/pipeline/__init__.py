@@ -16,6 +16,7 @@ from sapwood.pipeline.search import TOLERANCE, Verification
 from sapwood.pipeline.sensitivity import Sensitivity, SensitivityRow, compensation, sensitivity, sensitivity_measure
 from sapwood.pipeline.shrinking import check_inputs, inspect_model, matching_tensors, shrink_describable, shrink_record
 from sapwood.pipeline.targets import Calibration, Deployment, Limits, Target
+from sapwood.pipeline.training import regularizer, training_plugins
 
 __all__ = [
     "CANDIDATES",
@@ -50,11 +51,13 @@ __all__ = [
     "read_pictures",
     "recover",
     "recover_masked_",
+    "regularizer",
     "scorer",
     "sensitivity",
     "sensitivity_measure",
     "shrink_describable",
     "shrink_record",
+    "training_plugins",
     "weight_scores",
     "with_batch",
 ]

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from sapwood.config import TrainConfig
 from sapwood.data.augment import LabelledPicture, augment, example_generator
 from sapwood.errors import TrainingError
+from sapwood.models import copy_model
 from sapwood.recovery.pictures import PictureCache
+from sapwood.tasks import divergence
 from sapwood.tasks.objective import class_loss
 from sapwood.tasks.yolo_loss import YoloLoss
 from sapwood.types import (
@@ -57,7 +59,10 @@ class Objective(Protocol):
     def batch(self, epoch: int, indices: Sequence[int]) -> Batch:
         """Makes a batch; depends on nothing but its arguments and the data. Runs in background threads."""
 
-    def loss(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+    def inputs(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Returns what ``model`` is called with."""
+
+    def losses(self, outputs: Any, batch: Batch) -> Mapping[str, Tensor]:
         """Returns scalars; ``"total"`` is minimised, the others are logged."""
 
 
@@ -97,8 +102,9 @@ class _PictureObjective:
         varied = augment(pictures, self.task.input_size, self._config.augment, generator, resize=self.task.resize)
         return read[0][0], varied
 
-    def _input(self, pictures: Tensor, model: nn.Module) -> Tensor:
+    def inputs(self, model: nn.Module, batch: Batch) -> Tensor:
         """Pixels as the model wants them, where it lives."""
+        pictures = batch.pictures
         like = next(model.parameters())
         memory = torch.channels_last if self._config.channels_last else torch.contiguous_format
         values = pictures.to(like.device).to(dtype=like.dtype, memory_format=memory).div_(255)
@@ -132,9 +138,9 @@ class DetectionObjective(_PictureObjective):
         targets = [(torch.from_numpy(example.boxes), torch.from_numpy(example.labels)) for example in examples]
         return Batch(_stack(examples), targets)
 
-    def loss(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+    def losses(self, outputs: Any, batch: Batch) -> Mapping[str, Tensor]:
         """Returns the YOLO loss and its parts."""
-        return self._criterion(model(self._input(batch.pictures, model)), batch.targets)
+        return self._criterion(outputs, batch.targets)
 
 
 class ClassificationObjective(_PictureObjective):
@@ -150,11 +156,60 @@ class ClassificationObjective(_PictureObjective):
         examples = [self._example(epoch, index) for index in indices]
         return Batch(_stack([picture for _, picture in examples]), torch.tensor([self._labels[n] for n, _ in examples]))
 
-    def loss(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+    def losses(self, outputs: Any, batch: Batch) -> Mapping[str, Tensor]:
         """Returns the cross-entropy."""
-        scores = model(self._input(batch.pictures, model))
         smoothing = self._config.loss.label_smoothing
-        return {"total": class_loss(scores, batch.targets, self.task, label_smoothing=smoothing)}
+        return {"total": class_loss(outputs, batch.targets, self.task, label_smoothing=smoothing)}
+
+
+class Distilling:
+    """Another objective, and the divergence of the outputs from a teacher's beside its loss.
+
+    Args:
+        objective: The other one.
+        teacher: In evaluation mode, never changed.
+        task: Of the model that is trained.
+        config: ``distill_weight`` and the memory order.
+
+    Raises:
+        TrainingError: If the teacher is for another task, or sees other classes or another size.
+    """
+
+    def __init__(self, objective: Objective, teacher: ModelBundle, task: TaskSpec, config: TrainConfig) -> None:
+        for name in ("kind", "class_names", "input_size"):
+            own, other = getattr(task, name), getattr(teacher.task, name)
+            if own != other:
+                raise TrainingError(f"the teacher's {name} is {other!r}; expected the model's, {own!r}")
+        self._objective, self._task, self._weight = objective, task, config.distill_weight
+        memory = torch.channels_last if config.channels_last else torch.contiguous_format
+        self._teacher = copy_model(teacher.model).eval().to(memory_format=memory)
+
+    @property
+    def num_pictures(self) -> int:
+        """Of the other objective."""
+        return self._objective.num_pictures
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Of the other objective."""
+        return self._objective.skipped
+
+    def batch(self, epoch: int, indices: Sequence[int]) -> Batch:
+        """Of the other objective."""
+        return self._objective.batch(epoch, indices)
+
+    def inputs(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Of the other objective; the teacher sees them, too."""
+        found = self._objective.inputs(model, batch)
+        with torch.no_grad():
+            self._seen = self._teacher(found)
+        return found
+
+    def losses(self, outputs: Any, batch: Batch) -> Mapping[str, Tensor]:
+        """Returns the other objective's losses, the divergence, and the weighted sum as ``"total"``."""
+        found = dict(self._objective.losses(outputs, batch))
+        apart = divergence(self._task, outputs, self._seen, self._teacher)
+        return found | {"total": found["total"] + self._weight * apart, "divergence": apart}
 
 
 def make_objective(

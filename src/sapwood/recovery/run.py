@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from sapwood.recovery.checkpoint import (
     write_checkpoint,
 )
 from sapwood.recovery.ema import WeightAverage
+from sapwood.recovery.plugins import Plugin
 
 CHECKPOINT = "checkpoint.safetensors"
 BEST = "best.safetensors"
@@ -46,6 +47,7 @@ class Run:
         directory: Where its files stand.
         history: One record an epoch that is done.
         best: The best measured figure so far, if any.
+        plugins: What joins in after each step.
     """
 
     model: nn.Module
@@ -55,6 +57,7 @@ class Run:
     directory: Path
     history: list[dict[str, Any]] = field(default_factory=list)
     best: float | None = None
+    plugins: Sequence[Plugin] = ()
 
     @property
     def epoch(self) -> int:
@@ -66,7 +69,7 @@ class Run:
         self.history.append(dict(record))
         if figure is not None and (self.best is None or figure > self.best):
             self.best = figure
-            best = Checkpoint(prefixed("average", self.average.state), {"epoch": self.epoch, "figure": figure})
+            best = Checkpoint(prefixed("average", self.averaged()), {"epoch": self.epoch, "figure": figure})
             write_checkpoint(self.directory / BEST, best)
         write_checkpoint(self.directory / CHECKPOINT, self._checkpoint())
         self._write_metrics()
@@ -85,13 +88,22 @@ class Run:
         self.average.restore(checkpoint.part("average"), checkpoint.record["num_updates"])
         self.history = list(checkpoint.record["history"])
         self.best = checkpoint.record["best"]
+        for plugin in self.plugins:
+            plugin.restore(checkpoint.part(plugin.name))
         torch.set_rng_state(checkpoint.tensors["rng"])
         self._write_metrics()
+
+    def averaged(self) -> dict[str, Tensor]:
+        """Returns the averaged weights, zero where plug-ins keep zeros."""
+        state = {name: value.clone() for name, value in self.average.state.items()}
+        for plugin in self.plugins:
+            plugin.settle_(state)
+        return state
 
     def best_state(self) -> dict[str, Tensor]:
         """Returns the averaged weights that measured best, the last ones where nothing was measured."""
         if self.best is None:
-            return self.average.state
+            return self.averaged()
         return read_checkpoint(self.directory / BEST).part("average")
 
     def _checkpoint(self) -> Checkpoint:
@@ -101,8 +113,10 @@ class Run:
             **prefixed("optimizer", optimizer_tensors(self.optimizer)),
             "rng": torch.get_rng_state(),
         }
+        for plugin in self.plugins:
+            tensors |= prefixed(plugin.name, plugin.state())
         record = {
-            "config": self.config.model_dump(),
+            "config": self.config.model_dump(mode="json"),
             "num_updates": self.average.num_updates,
             "history": self.history,
             "best": self.best,
@@ -110,7 +124,7 @@ class Run:
         return Checkpoint(tensors, record)
 
     def _check_config(self, path: Path, saved: Mapping[str, Any]) -> None:
-        own = self.config.model_dump()
+        own = self.config.model_dump(mode="json")
         differing = [name for name in own if name not in _MAY_DIFFER and own[name] != saved.get(name)]
         if differing:
             pairs = ", ".join(f"{name} {saved.get(name)!r} there and {own[name]!r} here" for name in differing)
@@ -120,7 +134,7 @@ class Run:
         write_text(self.directory / METRICS, "".join(json.dumps(record) + "\n" for record in self.history))
 
 
-def start_run(model: nn.Module, config: TrainConfig, directory: Path) -> Run:
+def start_run(model: nn.Module, config: TrainConfig, directory: Path, plugins: Sequence[Plugin] = ()) -> Run:
     """Returns a run that is ready for its next step: a new one, or with ``config.resume`` the one in ``directory``.
 
     Raises:
@@ -133,6 +147,7 @@ def start_run(model: nn.Module, config: TrainConfig, directory: Path) -> Run:
         model.to(memory_format=torch.channels_last)
     model.train()
     run = Run(model, make_optimizer(model, config), WeightAverage(model, decay=config.ema_decay), config, directory)
+    run.plugins = plugins
     if begun:
         run.resume()
     return run

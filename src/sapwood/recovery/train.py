@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,7 +18,8 @@ from sapwood.files import write_text
 from sapwood.models import copy_model
 from sapwood.models.darknet import DarknetNetwork, write_cfg, write_weights
 from sapwood.recovery.batches import BatchLoader
-from sapwood.recovery.objectives import Batch, Objective, make_objective
+from sapwood.recovery.objectives import Batch, Distilling, Objective, make_objective
+from sapwood.recovery.plugins import Plugin
 from sapwood.recovery.preparation import prepare
 from sapwood.recovery.run import METRICS, Run, start_run
 from sapwood.recovery.schedule import learning_rate
@@ -26,6 +27,7 @@ from sapwood.tasks import Progress, evaluate
 from sapwood.types import ClassificationDataset, DetectionDataset, Evaluation, ModelBundle
 
 Dataset: TypeAlias = "DetectionDataset | ClassificationDataset"
+MakePlugins: TypeAlias = "Callable[[ModelBundle], Sequence[Plugin]]"
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ def train(
     config: TrainConfig,
     run_dir: str | Path,
     val_dataset: Dataset | None = None,
+    plugins: MakePlugins | None = None,
+    teacher: ModelBundle | None = None,
     progress: Progress | None = None,
 ) -> TrainResult:
     """Trains a copy of a model.
@@ -68,6 +72,9 @@ def train(
         config: How to train.
         run_dir: Where checkpoints, ``metrics.jsonl`` and the results go.
         val_dataset: Measured every ``config.eval_every`` epochs with the averaged weights; the best are kept.
+        plugins: Given what is trained, returns what joins in after each step: sparse training, gradual pruning
+            (:func:`sapwood.pipeline.training_plugins` makes what ``config`` says).
+        teacher: A model of the same task whose outputs the loss also compares with, ``config.distill_weight``.
         progress: Called after every step with (steps done, steps in all).
 
     Raises:
@@ -78,9 +85,12 @@ def train(
     directory = Path(run_dir)
     prepared = prepare(bundle, dataset, config)
     objective = make_objective(prepared, dataset, config)
+    if teacher is not None:
+        objective = Distilling(objective, teacher, prepared.task, config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        run = start_run(prepared.model, config, directory)
+        joining = () if plugins is None else plugins(prepared)
+        run = start_run(prepared.model, config, directory, joining)
         _Trainer(prepared, objective, val_dataset, run, progress).run_all()
     return _finish(prepared, run, val_dataset, objective)
 
@@ -120,14 +130,16 @@ class _Trainer:
             if evaluation is not None:
                 record |= {name: round(value, 5) for name, value in evaluation.metrics.items()}
                 record["eval_seconds"] = round(sum(evaluation.seconds.values()), 2)
-            self._run.finish_epoch(record, None if evaluation is None else evaluation.value)
+            done = (epoch + 1) * len(self._loader)
+            counts = all(one.is_done(step=done, total_steps=self._total_steps) for one in self._run.plugins)
+            self._run.finish_epoch(record, evaluation.value if evaluation is not None and counts else None)
 
     def _train_epoch(self, epoch: int) -> dict[str, Any]:
         sums: dict[str, float] = defaultdict(float)
         pictures, waited, began, rate = 0, 0.0, time.perf_counter(), 0.0
         for step, (batch, seconds) in enumerate(_timed(self._loader.epoch(epoch))):
             rate = self._set_rate(epoch, step)
-            for name, value in self._step(batch, f"epoch {epoch + 1}, step {step + 1}", rate).items():
+            for name, value in self._step(batch, step + 1, rate).items():
                 sums[name] += value
             pictures += len(batch.pictures)
             waited += seconds
@@ -153,20 +165,25 @@ class _Trainer:
             group["lr"] = rate
         return rate
 
-    def _step(self, batch: Batch, place: str, rate: float) -> dict[str, float]:
+    def _step(self, batch: Batch, number: int, rate: float) -> dict[str, float]:
         run = self._run
-        losses = self._objective.loss(run.model, batch)
+        losses = self._objective.losses(run.model(self._objective.inputs(run.model, batch)), batch)
         values = {name: float(value.detach()) for name, value in losses.items()}
         if not math.isfinite(values["total"]):
             raise TrainingError(
-                f"the loss is {values['total']} at {place} (lr {rate:.2g}); expected a finite number. Lower lr, "
-                f"lengthen warmup_epochs or set clip_norm; the checkpoint after {run.epoch} epochs is intact"
+                f"the loss is {values['total']} at epoch {run.epoch + 1}, step {number} (lr {rate:.2g}); expected a "
+                "finite number. Lower lr, lengthen warmup_epochs or set clip_norm; the checkpoint after "
+                f"{run.epoch} epochs is intact"
             )
         run.optimizer.zero_grad(set_to_none=True)
         losses["total"].backward()  # type: ignore[no-untyped-call]
         if run.config.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(run.model.parameters(), run.config.clip_norm)
         run.optimizer.step()
+        steps = len(self._loader) * run.epoch + number
+        for plugin in run.plugins:
+            found = plugin.after_step_(run.model, step=steps, total_steps=self._total_steps, lr=rate)
+            values |= {f"{plugin.name}_{name}": value for name, value in found.items()}
         run.average.update(run.model)
         return values
 
@@ -175,7 +192,7 @@ class _Trainer:
         config = self._run.config
         if self._val_dataset is None or ((epoch + 1) % config.eval_every and epoch + 1 < config.epochs):
             return None
-        return evaluate(_with_state(self._bundle, self._run.average.state), self._val_dataset, on_bad=config.on_bad)
+        return evaluate(_with_state(self._bundle, self._run.averaged()), self._val_dataset, on_bad=config.on_bad)
 
 
 def _timed(batches: Iterator[Batch]) -> Iterator[tuple[Batch, float]]:
@@ -202,7 +219,7 @@ def _finish(bundle: ModelBundle, run: Run, val_dataset: Dataset | None, objectiv
     if isinstance(best.model, DarknetNetwork):
         files |= {"cfg": run.directory / "model.cfg"}
         write_text(files["cfg"], write_cfg(best.model.cfg))
-        last = _with_state(bundle, run.average.state)
+        last = _with_state(bundle, run.averaged())
         for name, model in (("last", last.model), ("best", best.model)):
             assert isinstance(model, DarknetNetwork)
             seen = run.config.batch_size * run.average.num_updates
