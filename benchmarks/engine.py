@@ -8,6 +8,8 @@ Zeros are drawn at random, the same fraction in every convolution and linear lay
 not depend on the values, so that weights may be random; where --weights are given, the largest stay. Each session's
 outputs are compared with PyTorch's before it is timed.
 
+--memory prints by how much loading and running the network lets a fresh process grow, on the engine and in ONNX Runtime.
+
 A line a sparsity: milliseconds of the engine, then for each peer the median over the rounds of its time over the
 engine's, with quartiles. Peers run the same network, zeros and all; for them zeros change nothing.
 """
@@ -16,6 +18,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -24,6 +29,7 @@ import torch
 from torch import nn
 
 import sapwood
+import sapwood.runtime
 from sapwood.measure import measure_latency
 from sapwood.runtime import RUNTIMES, check_session
 from sapwood.runtime.engine import instruction_set
@@ -70,8 +76,48 @@ def main() -> None:
                 : options.layers
             ]:
                 print(f"      {milliseconds:7.3f} ms  {label}")
+        if options.memory:
+            row["memory_mib"] = memory(model, inputs, options.threads)
+            print("      " + ", ".join(f"{name} {mib:.0f} MiB" for name, mib in row["memory_mib"].items()), flush=True)
         rows.append(row)
         Path(options.out).write_text(json.dumps(rows, indent=1))
+
+
+GROWTH = """
+import os, sys, numpy, torch, onnxruntime, sapwood.runtime
+from pathlib import Path
+kind, path, threads, shape = sys.argv[1], sys.argv[2], int(sys.argv[3]), [int(n) for n in sys.argv[4].split(",")]
+torch.set_num_threads(threads)
+sapwood.runtime.compile(torch.nn.ReLU(), torch.zeros(1, 1, 4, 4))
+picture = torch.rand(shape)
+resident = lambda: int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 2**20
+before = resident()
+if kind == "sapwood":
+    model = sapwood.runtime.load(path, threads=threads)
+    run = lambda: model(picture)
+else:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    run = lambda: session.run(None, {session.get_inputs()[0].name: picture.numpy()})
+for _ in range(5):
+    run()
+print(resident() - before)
+"""
+
+
+def memory(model: nn.Module, inputs: torch.Tensor, threads: int) -> dict[str, float]:
+    """MiB by which a fresh process grows that loads a network from a file and runs it."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        files = {"sapwood": f"{folder}/engine", "onnxruntime": f"{folder}/model.onnx"}
+        sapwood.runtime.compile(model, inputs, threads=threads).save(files["sapwood"])
+        sapwood.export_onnx(model, inputs, files["onnxruntime"])
+        for name, path in files.items():
+            shape = ",".join(map(str, inputs.shape))
+            command = [sys.executable, "-c", GROWTH, name, path, str(threads), shape]
+            found[name] = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return found
 
 
 def sparse(dense: nn.Module, sparsity: float, *, largest: bool) -> nn.Module:
@@ -101,6 +147,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
     parser.add_argument("--layers", type=int, default=0, help="Slowest layers to list")
+    parser.add_argument("--memory", action="store_true", help="Measure it, too")
     parser.add_argument("--out", default="engine.json")
     return parser.parse_args()
 
