@@ -8,7 +8,7 @@ Zeros are drawn at random, the same fraction in every convolution and linear lay
 not depend on the values, so that weights may be random; where --weights are given, the largest stay. Each session's
 outputs are compared with PyTorch's before it is timed.
 
---memory prints by how much loading and running the network lets a fresh process grow, on the engine and in ONNX Runtime.
+--memory prints by how much a fresh process grows that loads and runs the network, on the engine and in ONNX Runtime.
 
 A line a sparsity: milliseconds of the engine, then for each peer the median over the rounds of its time over the
 engine's, with quartiles. Peers run the same network, zeros and all; for them zeros change nothing.
