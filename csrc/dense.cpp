@@ -11,24 +11,57 @@ float* row_of(const sw_map& map, float* arena, int channel, int row) {
   return arena + map.offset + channel * map.stride + static_cast<int64_t>(row + map.margin) * map.pitch;
 }
 
-void phases(const sw_op& op, float* arena, int channel) {
+// Row `row` of channel `channel` of `channels`, `width` values, goes to its places in the phases; a null row is zero. What
+// lies beyond the input is zero, too: the last columns of some phases, the last row of others.
+void to_phases(const Kernels& kernels, const sw_op& op, float* arena, int channels, int channel, int row,
+               const float* from, int width) {
   const int down = op.step[0], right = op.step[1];
-  for (int row = 0; row < op.out.height * down; ++row) {
-    const float* from = row < op.in.height ? row_of(op.in, arena, channel, row) : nullptr;
-    for (int phase = 0; phase < right; ++phase) {
-      float* into = row_of(op.out, arena, (row % down * right + phase) * op.in.channels + channel, row / down);
-      // what lies beyond the input is zero: the last columns of some phases, the last row of others
-      const int count = from ? std::max(0, (op.in.width - phase + right - 1) / right) : 0;
-      if (right == 2)
-        for (int at = 0; at < count; ++at) into[at] = from[2 * at + phase];
-      else
-        for (int at = 0; at < count; ++at) into[at] = from[right * at + phase];
-      std::fill(into + count, into + op.out.width, 0.0f);
-    }
+  const auto into = [&](int phase) {
+    return row_of(op.out, arena, (row % down * right + phase) * channels + channel, row / down);
+  };
+  const auto count_of = [&](int phase) { return from ? std::max(0, (width - phase + right - 1) / right) : 0; };
+  if (right == 2 && from) kernels.split_pairs(from, into(0), into(1), width);
+  for (int phase = 0; phase < right; ++phase) {
+    float* values = into(phase);
+    const int count = count_of(phase);
+    if (right != 2)
+      for (int at = 0; at < count; ++at) values[at] = from[right * at + phase];
+    std::fill(values + count, values + op.out.width, 0.0f);
   }
 }
 
-void pool(const sw_op& op, float* arena, int channel) {
+void phases(const Kernels& kernels, const sw_op& op, float* arena, int channel) {
+  for (int row = 0; row < op.out.height * op.step[0]; ++row)
+    to_phases(kernels, op, arena, op.in.channels, channel, row,
+              row < op.in.height ? row_of(op.in, arena, channel, row) : nullptr, op.in.width);
+}
+
+void pack(const Kernels& kernels, const sw_op& op, float* arena, int channel, const float* input) {
+  if (!op.phased) {
+    const float* from = input + static_cast<int64_t>(channel) * op.out.height * op.out.width;
+    for (int row = 0; row < op.out.height; ++row, from += op.out.width)
+      std::memcpy(row_of(op.out, arena, channel, row), from, sizeof(float) * op.out.width);
+    return;
+  }
+  const float* from = input + static_cast<int64_t>(channel) * op.height * op.width;
+  for (int row = 0; row < op.out.height * op.step[0]; ++row)
+    to_phases(kernels, op, arena, op.channels, channel, row,
+              row < op.height ? from + static_cast<int64_t>(row) * op.width : nullptr, op.width);
+}
+
+// The commonest: windows of 2 x 2 side by side, none of them cut off.
+bool is_halving(const sw_op& op) {
+  return op.kind == SW_MAXPOOL && op.kernel[0] == 2 && op.kernel[1] == 2 && op.step[0] == 2 && op.step[1] == 2 &&
+         op.pad[0] == 0 && op.pad[1] == 0 && 2 * op.out.height <= op.in.height && 2 * op.out.width <= op.in.width;
+}
+
+void pool(const Kernels& kernels, const sw_op& op, float* arena, int channel) {
+  if (is_halving(op)) {
+    for (int row = 0; row < op.out.height; ++row)
+      kernels.pool_pairs(row_of(op.in, arena, channel, 2 * row), row_of(op.in, arena, channel, 2 * row + 1),
+                         row_of(op.out, arena, channel, row), op.out.width);
+    return;
+  }
   const bool largest = op.kind == SW_MAXPOOL;
   for (int row = 0; row < op.out.height; ++row) {
     float* into = row_of(op.out, arena, channel, row);
@@ -88,14 +121,12 @@ void combine(const sw_op& op, float* arena, int channel) {
 
 }  // namespace
 
-void run_channel(const sw_op& op, float* arena, int channel, const float* const* inputs, float* const* outputs) {
+void run_channel(const Kernels& kernels, const sw_op& op, float* arena, int channel, const float* const* inputs,
+                 float* const* outputs) {
   switch (op.kind) {
-    case SW_PACK: {
-      const float* from = inputs[op.index] + static_cast<int64_t>(channel) * op.out.height * op.out.width;
-      for (int row = 0; row < op.out.height; ++row, from += op.out.width)
-        std::memcpy(row_of(op.out, arena, channel, row), from, sizeof(float) * op.out.width);
+    case SW_PACK:
+      pack(kernels, op, arena, channel, inputs[op.index]);
       break;
-    }
     case SW_UNPACK: {
       float* into = outputs[op.index] + static_cast<int64_t>(channel) * op.in.height * op.in.width;
       for (int row = 0; row < op.in.height; ++row, into += op.in.width)
@@ -103,11 +134,11 @@ void run_channel(const sw_op& op, float* arena, int channel, const float* const*
       break;
     }
     case SW_PHASES:
-      phases(op, arena, channel);
+      phases(kernels, op, arena, channel);
       break;
     case SW_MAXPOOL:
     case SW_AVGPOOL:
-      pool(op, arena, channel);
+      pool(kernels, op, arena, channel);
       break;
     case SW_UPSAMPLE:
       upsample(op, arena, channel);

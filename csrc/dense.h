@@ -1,11 +1,12 @@
 // Operations on whole planes: one channel at a time.
 #pragma once
 
+#include "kernels/kernels.h"
 #include "sapwood_engine.h"
 
 namespace sapwood {
 
 // Channel `channel` of the input (of PACK: of the output). `inputs` and `outputs` are dense NCHW pictures.
-void run_channel(const sw_op& op, float* arena, int channel, const float* const* inputs, float* const* outputs);
+void run_channel(const Kernels& kernels, const sw_op& op, float* arena, int channel, const float* const* inputs, float* const* outputs);
 
 }  // namespace sapwood

@@ -146,6 +146,11 @@ void check(const sw_op& op, int64_t arena, const Kernels& kernels, int number) {
   if (two && !same_size(op.other, op.out) &&
       !(op.kind == SW_MUL && op.other.channels == op.out.channels && op.other.height == 1 && op.other.width == 1))
     refuse(number, "the operands' sizes differ");
+  if (op.kind == SW_PACK && op.phased &&
+      (op.channels < 1 || op.height < 1 || op.width < 1 || op.step[0] < 1 || op.step[1] < 1 ||
+       op.out.channels != op.step[0] * op.step[1] * op.channels || op.out.height != (op.height + op.step[0] - 1) / op.step[0] ||
+       op.out.width != (op.width + op.step[1] - 1) / op.step[1]))
+    refuse(number, "the output must have a channel for each phase, of the size over the step");
   if (op.kind == SW_PHASES &&
       (op.step[0] < 1 || op.step[1] < 1 || op.out.channels != op.step[0] * op.step[1] * op.in.channels ||
        op.out.height != (op.in.height + op.step[0] - 1) / op.step[0] ||
@@ -239,7 +244,7 @@ struct DenseRun {
 void dense_task(void* context, int channel, int) {
   const DenseRun& run = *static_cast<DenseRun*>(context);
   const sw_op& op = *run.op;
-  run_channel(op, run.program->arena, channel, run.inputs, run.outputs);
+  run_channel(*run.program->kernels, op, run.program->arena, channel, run.inputs, run.outputs);
   if (op.activation == SW_LINEAR || op.kind == SW_UNPACK || op.kind == SW_PACK) return;
   const Kernels& kernels = *run.program->kernels;
   const int planes = op.kind == SW_PHASES ? op.step[0] * op.step[1] : 1;
@@ -256,7 +261,8 @@ void run_dense(sw_program& program, const sw_op& op, const float* const* inputs,
   DenseRun run{&program, &op, inputs, outputs};
   const sw_map& map = op.kind == SW_PACK ? op.out : op.in;
   const int64_t work = static_cast<int64_t>(map.channels) * map.height * map.pitch;
-  program.pool.run(&dense_task, &run, map.channels, work < 16384 ? 1 : threads);
+  const int channels = op.kind == SW_PACK && op.phased ? op.channels : map.channels;
+  program.pool.run(&dense_task, &run, channels, work < 16384 ? 1 : threads);
 }
 
 void prepare(sw_program& program, int threads) {

@@ -23,7 +23,7 @@ extern "C" {
 #endif
 
 /* Changes whenever a struct or a function below does. */
-#define SW_ABI 2
+#define SW_ABI 3
 
 typedef struct sw_map {
   int64_t offset;   /* of channel 0, in floats, a multiple of SW_ALIGN / 4 */
@@ -56,7 +56,7 @@ enum sw_activation {
 };
 
 enum sw_kind {
-  SW_PACK = 0,      /* dense NCHW of one picture, inputs[index] -> out */
+  SW_PACK = 0,      /* dense NCHW of one picture, inputs[index] -> out; if `phased`, as PHASES would make them of it */
   SW_UNPACK = 1,    /* in -> dense, outputs[index] */
   SW_CONV = 2,      /* in -> out */
   SW_PHASES = 3,    /* in -> out: channel (i step[1] + j) C + c holds rows step[0] r + i, columns step[1] x + j of channel c */
@@ -82,8 +82,8 @@ typedef struct sw_op {
   int32_t step[2];
   int32_t pad[2];
   int32_t all_places;
-  /* convolution */
-  int32_t phased;         /* 1: `out` holds the four phases of the result, as PHASES with step 2 would make them of it */
+  /* convolution, and PACK into phases */
+  int32_t phased;         /* 1: `out` holds the phases of the result, as PHASES would make them of it; of CONV with step 2 */
   int32_t channels;       /* of the result; */
   int32_t height;         /* its rows */
   int32_t width;          /* and columns. Its pitch is the input's */

@@ -15,6 +15,7 @@ inline V set1(float x) { return _mm512_set1_ps(x); }
 inline V load(const float* p) { return _mm512_load_ps(p); }
 inline V load_any(const float* p) { return _mm512_loadu_ps(p); }
 inline void store(float* p, V x) { _mm512_store_ps(p, x); }
+inline void store_any(float* p, V x) { _mm512_storeu_ps(p, x); }
 inline V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
 inline V add(V a, V b) { return _mm512_add_ps(a, b); }
 inline V sub(V a, V b) { return _mm512_sub_ps(a, b); }
@@ -41,7 +42,7 @@ inline V odd_of(V a, V b) {
 
 #include "kernels.inc"
 
-const Kernels kKernels = {"avx512", LANES, MOST_VECTORS, &conv, &activate};
+const Kernels kKernels = {"avx512", LANES, MOST_VECTORS, &conv, &activate, &pool_pairs, &split_pairs};
 
 }  // namespace
 

@@ -26,6 +26,9 @@ struct Kernels {
   void (*conv)(const Tile& tile, const sw_op& op, int chunk, int first, int last, float* partial, float* out,
                const float* other);
   void (*activate)(float* values, int64_t count, int32_t activation, float slope);
+  // Pooling of 2 x 2 values by two, a row of the result; and the two phases of a row of `count` values.
+  void (*pool_pairs)(const float* upper, const float* lower, float* into, int count);
+  void (*split_pairs)(const float* from, float* even, float* odd, int count);
 };
 
 const Kernels* scalar_kernels();

@@ -15,6 +15,7 @@ inline V set1(float x) { return vdupq_n_f32(x); }
 inline V load(const float* p) { return vld1q_f32(p); }
 inline V load_any(const float* p) { return vld1q_f32(p); }
 inline void store(float* p, V x) { vst1q_f32(p, x); }
+inline void store_any(float* p, V x) { vst1q_f32(p, x); }
 inline V fma(V a, V b, V c) { return vfmaq_f32(c, a, b); }
 inline V add(V a, V b) { return vaddq_f32(a, b); }
 inline V sub(V a, V b) { return vsubq_f32(a, b); }
@@ -37,7 +38,7 @@ inline V odd_of(V a, V b) { return vuzp2q_f32(a, b); }
 
 #include "kernels.inc"
 
-const Kernels kKernels = {"neon", LANES, MOST_VECTORS, &conv, &activate};
+const Kernels kKernels = {"neon", LANES, MOST_VECTORS, &conv, &activate, &pool_pairs, &split_pairs};
 
 }  // namespace
 

@@ -25,6 +25,7 @@ inline V zero() { return set1(0.0f); }
 inline V load_any(const float* p) { return each([&](int i) { return p[i]; }); }
 inline V load(const float* p) { return load_any(p); }
 inline void store(float* p, V x) { std::memcpy(p, x.at, sizeof(x.at)); }
+inline void store_any(float* p, V x) { store(p, x); }
 inline V fma(V a, V b, V c) { return each([&](int i) { return a.at[i] * b.at[i] + c.at[i]; }); }
 inline V add(V a, V b) { return each([&](int i) { return a.at[i] + b.at[i]; }); }
 inline V sub(V a, V b) { return each([&](int i) { return a.at[i] - b.at[i]; }); }
@@ -66,7 +67,7 @@ inline V odd_of(V a, V b) {
 
 #include "kernels.inc"
 
-const Kernels kKernels = {"scalar", LANES, MOST_VECTORS, &conv, &activate};
+const Kernels kKernels = {"scalar", LANES, MOST_VECTORS, &conv, &activate, &pool_pairs, &split_pairs};
 
 }  // namespace
 

@@ -19,6 +19,7 @@ from sapwood.errors import EngineError, EngineMissingError, MeasureError, Missin
 from sapwood.models.darknet import DarknetNetwork, parse_cfg
 from sapwood.runtime import RUNTIME, RUNTIMES, check_session
 from sapwood.runtime.engine import compile as compile_model
+from sapwood.runtime.engine import instruction_set, set_instruction_set
 from sapwood.runtime.engine import library as engine_library
 from sapwood.runtime.engine.maps import Map
 from sapwood.runtime.engine.program import Builder
@@ -419,3 +420,33 @@ def test_the_library_knows_its_operations() -> None:
     builder.add(99)
     with pytest.raises(EngineError, match="operation 0: kind 99 is not known"):
         builder.build()
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_inputs_that_only_strides_read_are_packed_as_phases(isa: str) -> None:
+    """Odd sizes leave phases of several widths; a second reader keeps the input whole."""
+    if not engine_library.library().sw_has_isa(isa.encode()):
+        pytest.skip(f"no {isa} on this processor")
+    before = instruction_set()
+    set_instruction_set(isa)
+    try:
+        for size in ((16, 40), (15, 41), (1, 3), (37, 36)):
+            compiled = check(nn.Conv2d(3, 5, 3, 2, 1), torch.randn(2, 3, *size), threads=2)
+            assert [step.kind for step in compiled.steps] == ["pack", "convolution", "unpack"]
+            check(nn.MaxPool2d(2), torch.randn(1, 5, *(side + 1 for side in size)))
+    finally:
+        set_instruction_set(before)
+
+
+class ReadTwice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.strided, self.whole = nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(3, 4, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.strided(x), self.whole(x)
+
+
+def test_an_input_that_is_read_whole_as_well() -> None:
+    compiled = check(ReadTwice(), torch.randn(1, 3, 17, 22))
+    assert "phases" in [step.kind for step in compiled.steps]

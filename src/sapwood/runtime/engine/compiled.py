@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from sapwood.errors import EngineError
 from sapwood.export.flat import plain_copy
 from sapwood.ops.nested import mapped
+from sapwood.runtime.allocator import give_back
 from sapwood.runtime.engine import library, saved
 from sapwood.runtime.engine.lowered import Lowered
 from sapwood.runtime.engine.nodes import Input, Outside, Read, Value
@@ -39,7 +40,7 @@ class CompiledModel(nn.Module):
         source: The network.
         threads: Of a call of the engine; all cores unless given.
         tune: As for :func:`compile`.
-        encoded: The network as it is stored, where that is known.
+        encoded: Gives the network as it is stored, where that can be had again.
 
     Attributes:
         steps: Its operations, in order.
@@ -53,7 +54,7 @@ class CompiledModel(nn.Module):
         *,
         threads: int | None = None,
         tune: bool = True,
-        encoded: saved.Encoded | None = None,
+        encoded: Callable[[], saved.Encoded] | None = None,
     ) -> None:
         if threads is not None and threads < 1:
             raise EngineError(f"threads {threads}; expected at least 1")
@@ -73,7 +74,7 @@ class CompiledModel(nn.Module):
         if tuner is not None:
             tuner.save()
         self.steps = [step for part in self._parts for step in part.steps]
-        self._encoded = encoded or saved.encode(source)
+        self._stored = saved.encode(source) if encoded is None else encoded
         self.outside = [node for node in source.network.nodes if isinstance(node, Outside)]
 
     @property
@@ -128,7 +129,8 @@ class CompiledModel(nn.Module):
             EngineError: If the model returns what only its own code knows, or calls operators that are not PyTorch's.
             ConfigError: If ``directory`` holds files, and no compiled network.
         """
-        return saved.write(self._encoded, directory)
+        stored = self._stored if isinstance(self._stored, saved.Encoded) else self._stored()
+        return saved.write(stored, directory)
 
     def _run(self, pictures: Sequence[Tensor], times: Timed | None = None) -> list[Tensor]:
         values = dict(zip(self._inputs, pictures, strict=True))
@@ -258,6 +260,7 @@ def compile(
     shapes = tuple(tuple(picture.shape[1:]) for picture in one)
     compiled = CompiledModel(Lowered(network, shapes, form, constants), threads=threads, tune=tune)
     _check(tree_flatten(compiled(*one))[0], leaves)
+    give_back()
     return compiled
 
 
@@ -274,8 +277,12 @@ def load(directory: str | Path, *, threads: int | None = None, tune: bool = True
         EngineError: If a file is missing, damaged or of another version.
     """
     library.library()
-    source, encoded = saved.read(directory)
-    return CompiledModel(source, threads=threads, tune=tune, encoded=encoded)
+    source, _ = saved.read(directory)
+    place = Path(directory).absolute()
+    compiled = CompiledModel(source, threads=threads, tune=tune, encoded=lambda: saved.read(place)[1])
+    del source
+    give_back()
+    return compiled
 
 
 def _check(found: Sequence[Any], wanted: Sequence[Any]) -> None:

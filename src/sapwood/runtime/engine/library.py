@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sapwood.errors import EngineError, EngineMissingError
 
-ABI = 2
+ABI = 3
 """What this Python code expects of the library."""
 
 LIBRARY = {"win32": "sapwood_engine.dll", "darwin": "libsapwood_engine.dylib"}.get(sys.platform, "libsapwood_engine.so")

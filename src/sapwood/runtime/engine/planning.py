@@ -103,7 +103,7 @@ class _Planner:
         return homes
 
     def _find_phased(self) -> set[Value]:
-        """Results of convolutions that nothing reads but convolutions of stride 2: only their phases are kept."""
+        """Inputs and results of convolutions that nothing but convolutions of stride 2 reads: only phases are kept."""
         readers: dict[Value, list[Node]] = defaultdict(list)
         for node in self.network.nodes:
             for value in node.inputs:
@@ -112,7 +112,7 @@ class _Planner:
         return {
             node.out
             for node in self.network.nodes
-            if isinstance(node, nodes.Conv)
+            if isinstance(node, nodes.Conv | nodes.Input)
             and node.out not in kept
             and readers[node.out]
             and all(
@@ -217,10 +217,11 @@ class _Planner:
         if isinstance(node, nodes.Conv):
             self._convolve(node)
             return
-        out = self._map(node.out)
         if isinstance(node, nodes.Input):
-            self._step("", "pack", lib.PACK, None, out, index=node.index)
-        elif isinstance(node, nodes.Pool):
+            self._pack(node)
+            return
+        out = self._map(node.out)
+        if isinstance(node, nodes.Pool):
             kind = lib.MAXPOOL if node.kind == "max" else lib.AVGPOOL
             geometry, source = node.geometry, self._map(node.inputs[0])
             self._step(
@@ -245,6 +246,25 @@ class _Planner:
             self._step(node.label, "activation", lib.COPY, self._map(node.inputs[0]), out, activation=node.activation)
         else:
             raise TypeError(type(node))
+
+    def _pack(self, node: nodes.Input) -> None:
+        if node.out not in self._phased:
+            self._step("", "pack", lib.PACK, None, self._map(node.out), index=node.index)
+            return
+        channels, height, width = self.network.sizes[node.out]
+        self._step(
+            "",
+            "pack",
+            lib.PACK,
+            None,
+            self._map(node.out, HALVES),
+            index=node.index,
+            step=HALVES,
+            phased=1,
+            channels=channels,
+            height=height,
+            width=width,
+        )
 
     def _copy_parts(self, node: nodes.Concat) -> None:
         first = 0

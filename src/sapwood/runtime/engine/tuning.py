@@ -14,11 +14,11 @@ from sapwood.runtime.engine.convolution import CHUNK_FLOATS, Convolution, Tiling
 from sapwood.runtime.engine.library import instruction_set
 from sapwood.runtime.engine.program import Builder, Program
 
-VERSION = 1
+VERSION = 2
 """Of what is remembered: changes with the kernels."""
 
 VECTORS = (28, 20, 14, 10, 7, 4)
-CHUNKS = (CHUNK_FLOATS // 2, CHUNK_FLOATS, 2 * CHUNK_FLOATS, 6 * CHUNK_FLOATS, 1 << 30)
+CHUNKS = (CHUNK_FLOATS // 2, CHUNK_FLOATS, 3 * CHUNK_FLOATS // 2, 2 * CHUNK_FLOATS, 6 * CHUNK_FLOATS, 1 << 30)
 
 RUNS = 3
 """Of each candidate, the fastest counts."""
