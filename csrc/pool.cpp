@@ -1,5 +1,9 @@
 #include "pool.h"
 
+#if defined(__linux__)
+#include <pthread.h>
+#include <sched.h>
+#endif
 #if defined(__x86_64__) || defined(_M_X64)
 #include <immintrin.h>
 #endif
@@ -8,6 +12,7 @@ namespace sapwood {
 namespace {
 
 constexpr int kSpins = 20000;  // about 0.2 ms: the pause between two layers, not that between two pictures
+constexpr int kPatience = 2000;
 
 inline void pause() {
 #if defined(__x86_64__) || defined(_M_X64)
@@ -37,6 +42,21 @@ void Pool::grow(int count) {
   }
 }
 
+// A thread that is woken is often put on its waker's processor, where it waits for a tick of the scheduler while another
+// processor is idle. So before they are woken, workers are told to run anywhere but here.
+void Pool::place_workers() {
+#if defined(__linux__)
+  const int here = sched_getcpu();
+  if (here < 0 || here == beside_) return;
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return;
+  CPU_CLR(here, &allowed);
+  if (CPU_COUNT(&allowed) == 0) return;
+  for (auto& worker : workers_) pthread_setaffinity_np(worker.native_handle(), sizeof(allowed), &allowed);
+  beside_ = here;
+#endif
+}
+
 void Pool::run(Task task, void* context, int count, int threads) {
   if (threads <= 1 || count <= 1 || workers_.empty()) {
     for (int number = 0; number < count; ++number) task(context, number, 0);
@@ -44,25 +64,36 @@ void Pool::run(Task task, void* context, int count, int threads) {
   }
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    task_ = task;
-    context_ = context;
-    count_ = count;
-    threads_ = threads;
-    next_.store(0, std::memory_order_relaxed);
-    working_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
-    turn_.fetch_add(1, std::memory_order_release);
+    const unsigned turn = turn_.load() + 1;
+    next_.store(ticket(turn, kClosed));  // from here on nobody can take a number of the last run
+    task_.store(task);
+    context_.store(context);
+    count_.store(count);
+    threads_.store(threads);
+    done_.store(0);
+    next_.store(ticket(turn, 0));
+    turn_.store(turn);
   }
-  wake_.notify_all();
+  if (sleeping_.load() > 0) {
+    place_workers();
+    wake_.notify_all();
+  }
   take_tasks(0);
-  while (working_.load(std::memory_order_acquire) > 0) pause();
+  for (int spins = 0; done_.load(std::memory_order_acquire) < count; ++spins) {
+    pause();
+    if (spins > kPatience) std::this_thread::yield();  // whoever took the last number may need this processor
+  }
 }
 
 void Pool::take_tasks(int thread) {
-  if (thread >= threads_) return;
+  uint64_t seen = next_.load();
   for (;;) {
-    int number = next_.fetch_add(1, std::memory_order_relaxed);
-    if (number >= count_) return;
-    task_(context_, number, thread);
+    const uint64_t number = seen & kClosed;
+    if (thread >= threads_.load() || number >= static_cast<uint64_t>(count_.load())) return;
+    if (!next_.compare_exchange_weak(seen, seen + 1)) continue;  // `seen` is what is there now
+    task_.load()(context_.load(), static_cast<int>(number), thread);
+    done_.fetch_add(1, std::memory_order_release);
+    seen = next_.load();
   }
 }
 
@@ -75,12 +106,13 @@ void Pool::wait_for_work(int thread, unsigned seen) {
     }
     if (turn_.load(std::memory_order_acquire) == seen) {
       std::unique_lock<std::mutex> lock(mutex_);
+      sleeping_.fetch_add(1);
       wake_.wait(lock, [&] { return turn_.load(std::memory_order_acquire) != seen; });
+      sleeping_.fetch_sub(1);
     }
     if (ending_) return;
     seen = turn_.load(std::memory_order_acquire);
     take_tasks(thread);
-    working_.fetch_sub(1, std::memory_order_release);
   }
 }
 

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <cstdint>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -26,18 +27,26 @@ class Pool {
  private:
   void wait_for_work(int thread, unsigned seen);
   void take_tasks(int thread);
+  void place_workers();
+
+  // Which run it is, and the next number of it, in one: what a thread takes belongs to the run that it saw, however late it
+  // wakes. Nobody waits for threads that sleep, only for numbers that were taken.
+  static constexpr uint64_t kClosed = 0xffffffffu;
+  static uint64_t ticket(uint64_t turn, uint64_t number) { return turn << 32 | number; }
 
   std::vector<std::thread> workers_;
   std::mutex mutex_;
   std::condition_variable wake_;
   std::atomic<unsigned> turn_{0};
   std::atomic<bool> ending_{false};
-  std::atomic<int> next_{0};
-  std::atomic<int> working_{0};
-  Task task_ = nullptr;
-  void* context_ = nullptr;
-  int count_ = 0;
-  int threads_ = 1;
+  std::atomic<int> sleeping_{0};
+  int beside_ = -1;  // the processor that workers were told to leave to the caller
+  std::atomic<uint64_t> next_{kClosed};
+  std::atomic<int> done_{0};
+  std::atomic<Task> task_{nullptr};
+  std::atomic<void*> context_{nullptr};
+  std::atomic<int> count_{0};
+  std::atomic<int> threads_{1};
 };
 
 }  // namespace sapwood
