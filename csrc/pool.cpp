@@ -107,11 +107,11 @@ void Pool::wait_for_work(int thread, unsigned seen) {
     if (turn_.load(std::memory_order_acquire) == seen) {
       std::unique_lock<std::mutex> lock(mutex_);
       sleeping_.fetch_add(1);
-      wake_.wait(lock, [&] { return turn_.load(std::memory_order_acquire) != seen; });
+      wake_.wait(lock, [&] { return turn_.load(std::memory_order_acquire) != seen || ending_.load(); });
       sleeping_.fetch_sub(1);
     }
-    if (ending_) return;
-    seen = turn_.load(std::memory_order_acquire);
+    seen = turn_.load(std::memory_order_acquire);  // before looking at `ending_`, which is set before its turn comes
+    if (ending_.load()) return;
     take_tasks(thread);
   }
 }

@@ -6,6 +6,7 @@ import ctypes
 import random
 import re
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -342,6 +343,24 @@ def test_calls_from_several_threads(same: bool) -> None:
     for thread in threads:
         thread.join()
     assert equal == [True] * 100
+
+
+def test_programs_that_end_at_once_leave_no_thread_behind() -> None:
+    """A thread may wake so late that the run it was woken for is over, and the program too."""
+    tasks = Path("/proc/self/task")
+    if not tasks.exists():
+        pytest.skip("this system does not list a process's threads")
+    picture = torch.randn(1, 3, 12, 20)
+    compile_model(nn.Conv2d(3, 8, 3), picture, threads=1, tune=False)(picture)  # PyTorch has its threads now
+    before = len(list(tasks.iterdir()))
+    for pause in (0.0, 1e-4, 1e-3):
+        for _ in range(40):
+            compiled = compile_model(nn.Conv2d(3, 8, 3), picture, threads=3, tune=False)
+            compiled(picture)
+            time.sleep(pause)
+            compiled(picture)
+            del compiled
+    assert len(list(tasks.iterdir())) <= before
 
 
 def test_example_inputs_and_threads_are_checked() -> None:
