@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from sapwood import files
+from sapwood.errors import ConfigError
 
 
 def full_disk(_: int) -> None:
@@ -33,9 +35,9 @@ def test_json_without_nan(tmp_path: Path) -> None:
 
 def test_a_directory_takes_its_place_whole(tmp_path: Path) -> None:
     target = tmp_path / "model"
-    with files.new_directory(target) as folder:
+    with files.new_directory(target, "a") as folder:
         (folder / "a").write_text("1")
-    with files.new_directory(target) as folder:
+    with files.new_directory(target, "a") as folder:
         (folder / "b").write_text("2")
         assert os.listdir(target) == ["a"], "the previous one stands until the end"
     assert os.listdir(target) == ["b"]
@@ -43,19 +45,42 @@ def test_a_directory_takes_its_place_whole(tmp_path: Path) -> None:
 
 
 def half_written(target: Path) -> None:
-    with files.new_directory(target) as folder:
+    with files.new_directory(target, "a") as folder:
         (folder / "b").write_text("2")
         raise RuntimeError("killed")
 
 
 def test_a_directory_that_fails_leaves_the_previous_one(tmp_path: Path) -> None:
     target = tmp_path / "model"
-    with files.new_directory(target) as folder:
+    with files.new_directory(target, "a") as folder:
         (folder / "a").write_text("1")
     with pytest.raises(RuntimeError, match="killed"):
         half_written(target)
     assert os.listdir(target) == ["a"]
     assert os.listdir(tmp_path) == ["model"]
+
+
+@pytest.mark.parametrize("make", [
+    lambda target: target.write_text("a file"),
+    lambda target: (target / "inside").mkdir(parents=True),
+    lambda target: (target / "a").mkdir(parents=True),
+], ids=["file", "other directory", "mark is a directory"])  # fmt: skip
+def test_nothing_else_is_replaced(make: Callable[[Path], object], tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    make(target)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(
+        ConfigError, match="it would be replaced, and Sapwood did not write it: there is no a"
+    ):
+        half_written(target)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_empty_directory_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    with files.new_directory(tmp_path / "model", "a") as folder:
+        (folder / "a").write_text("1")
+    assert os.listdir(tmp_path / "model") == ["a"]
 
 
 def test_files_get_the_usual_permissions(tmp_path: Path) -> None:
