@@ -69,9 +69,7 @@ def test_nothing_else_is_replaced(make: Callable[[Path], object], tmp_path: Path
     target = tmp_path / "model"
     make(target)
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(
-        ConfigError, match="it would be replaced, and Sapwood did not write it: there is no a"
-    ):
+    with pytest.raises(ConfigError, match="it would be replaced, and Sapwood did not write it: there is no a"):
         half_written(target)
     assert sorted(tmp_path.rglob("*")) == before
 
