@@ -14,11 +14,12 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 import sapwood
 from sapwood.data import open_detection
@@ -36,72 +37,91 @@ from sapwood.pipeline import (
 )
 from sapwood.runtime import RUNTIMES, compile
 from sapwood.tasks import calibration_batches, evaluate, task_loss
+from sapwood.types import ModelBundle
 
 MEASURED_ON = 32
+
+
+@dataclass
+class Line:
+    """What every row is measured with, and the rows so far."""
+
+    bundle: ModelBundle
+    judged: Any
+    options: argparse.Namespace
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.one = with_batch(self.bundle.example_inputs, 1)
+        self.bench = Bench.of(self.one, Deployment("sapwood", self.options.threads, 1))
+        self.peer = RUNTIMES["onnxruntime"].load(self.bundle.model, self.one, threads=self.options.threads)
+
+    def add(self, name: str, model: nn.Module, start: float) -> None:
+        """Measures a network and prints its row."""
+        compiled = compile(model, self.one, threads=self.options.threads)
+        value = evaluate(replace(self.bundle, model=compiled), self.judged, batch_size=8).value
+        table = measure_latency(
+            {"sapwood": self.bench.load(model), "onnxruntime": self.peer},
+            baseline="sapwood", rounds=self.options.rounds, seconds=60.0, threads=self.options.threads, pause=SPIN_DOWN,
+        )  # fmt: skip
+        steps = [step for step in compiled.steps if step.weights]
+        zeros = 1.0 - sum(step.nonzeros for step in steps) / sum(step.weights for step in steps)
+        row = table["onnxruntime"]
+        figures = {"accuracy": value, "zeros": zeros, "ms": table["sapwood"].median_ms}
+        self.rows.append({"name": name, **figures, "speedup": row.ratio, "q1": row.ratio_q1, "q3": row.ratio_q3})
+        text = f"{name:36}{value:.3f}  {zeros:5.1%} zeros  {row.ratio:.2f} times ONNX Runtime"
+        seconds = time.perf_counter() - start
+        print(f"{text} ({row.ratio_q1:.2f} to {row.ratio_q3:.2f})  [{seconds:.0f} s]", flush=True)
+        Path(self.options.out).write_text(json.dumps(self.rows, indent=1))
 
 
 def main() -> None:
     options = parsed()
     bundle = sapwood.load_model(options.model, weights=options.weights)
-    classes = bundle.task.class_names
-    judged = open_detection(options.data, split=options.split, class_names=classes)
-    train = open_detection(options.data, split="train", class_names=classes)
-    batches = list(calibration_batches(bundle, train, num_pictures=options.num_pictures, batch_size=8))
-    calibration = Calibration(batches[: MEASURED_ON // 8], task_loss(bundle, "own"), train)
-    measure, figure = sensitivity_measure(bundle, "divergence", calibration)
-    one = with_batch(bundle.example_inputs, 1)
-    peer = RUNTIMES["onnxruntime"].load(bundle.model, one, threads=options.threads)
-    bench = Bench.of(one, Deployment("sapwood", options.threads, 1))
+    judged, train = (
+        open_detection(options.data, split=split, class_names=bundle.task.class_names)
+        for split in (options.split, "train")
+    )
+    line = Line(bundle, judged, options)
     dense = evaluate(bundle, judged, batch_size=8).value
-    print(f"{options.model}, {tuple(one.shape)}, {options.threads} threads, PyTorch {torch.__version__}")
+    print(f"{options.model}, {tuple(line.one.shape)}, {options.threads} threads, PyTorch {torch.__version__}")
     print(f"dense in PyTorch: {dense:.3f} on {len(judged.samples)} pictures", flush=True)
-    rows: list[dict[str, Any]] = []
-
-    def report(name: str, model: Any, start: float) -> None:
-        compiled = compile(model, one, threads=options.threads)
-        value = evaluate(replace(bundle, model=compiled), judged, batch_size=8).value
-        table = measure_latency(
-            {"sapwood": bench.load(model), "onnxruntime": peer},
-            baseline="sapwood", rounds=options.rounds, seconds=60.0, threads=options.threads, pause=SPIN_DOWN,
-        )  # fmt: skip
-        steps = [step for step in compiled.steps if step.weights]
-        zeros = 1.0 - sum(step.nonzeros for step in steps) / sum(step.weights for step in steps)
-        row = table["onnxruntime"]
-        rows.append({"name": name, "accuracy": value, "zeros": zeros, "speedup": row.ratio,
-                     "q1": row.ratio_q1, "q3": row.ratio_q3, "ms": table["sapwood"].median_ms})  # fmt: skip
-        text = f"{name:36}{value:.3f}  {zeros:5.1%} zeros  {row.ratio:.2f} times ONNX Runtime"
-        seconds = time.perf_counter() - start
-        print(f"{text} ({row.ratio_q1:.2f} to {row.ratio_q3:.2f})  [{seconds:.0f} s]", flush=True)
-        Path(options.out).write_text(json.dumps(rows, indent=1))
-
-    start = time.perf_counter()
-    report("dense", bundle.model, start)
+    line.add("dense", bundle.model, time.perf_counter())
     for sparsity in options.sparsity:
-        for name, case in (
-            ("global L1, conv", MaskCase("l1_unstructured", sparsity, scope="global", layers=("conv",))),
-            ("every layer", MaskCase("scored", sparsity, layers=("conv",))),
-        ):
-            start = time.perf_counter()
-            model = sapwood.copy_model(bundle.model)
-            apply_masks_(model, case)
-            remove_masks_(model)
-            report(f"{name}, {sparsity:g}", model, start)
+        given(line, sparsity)
+    batches = list(calibration_batches(bundle, train, num_pictures=options.num_pictures, batch_size=8))
     for target in options.latency:
+        shared(line, target, Calibration(batches, task_loss(bundle, "own"), train))
+
+
+def given(line: Line, sparsity: float) -> None:
+    """Rows of a sparsity that somebody chose."""
+    for name, case in (
+        ("global L1, conv", MaskCase("l1_unstructured", sparsity, scope="global", layers=("conv",))),
+        ("every layer", MaskCase("scored", sparsity, layers=("conv",))),
+    ):
         start = time.perf_counter()
-        model = sapwood.copy_model(bundle.model)
-        case = MaskCase("scored", 0.5, layers=("conv",))
-        _, outcome = mask_to_latency_(model, case, target, bench, measure=measure, figure=figure)
-        if options.recover:
-            inputs = [batch.inputs for batch in batches]
-            recover_masked_(
-                replace(bundle, model=model), bundle.model, inputs, "reconstruct", pattern=case.unit_pattern
-            )
+        model = sapwood.copy_model(line.bundle.model)
+        apply_masks_(model, case)
         remove_masks_(model)
-        recovered = ", recovered" if options.recover else ""
-        report(f"to {target:g} of the latency{recovered}", model, start)
-        if options.layers:
-            for layer in outcome.layers:
-                print(f"      {layer.sparsity:6.1%}  {layer.dense_ms:6.2f} to {layer.masked_ms:6.2f} ms  {layer.name}")
+        line.add(f"{name}, {sparsity:g}", model, start)
+
+
+def shared(line: Line, target: float, calibration: Calibration) -> None:
+    """The row of a fraction of the latency; sparsities are shared out, and perhaps the weights solved anew."""
+    start = time.perf_counter()
+    model, case = sapwood.copy_model(line.bundle.model), MaskCase("scored", 0.5, layers=("conv",))
+    few = replace(calibration, batches=calibration.batches[: MEASURED_ON // 8])
+    measure, figure = sensitivity_measure(line.bundle, "divergence", few)
+    _, outcome = mask_to_latency_(model, case, target, line.bench, measure=measure, figure=figure)
+    if line.options.recover:
+        inputs, pattern = [batch.inputs for batch in calibration.batches], case.unit_pattern
+        recover_masked_(replace(line.bundle, model=model), line.bundle.model, inputs, "reconstruct", pattern=pattern)
+    remove_masks_(model)
+    line.add(f"to {target:g} of the latency{', recovered' if line.options.recover else ''}", model, start)
+    if line.options.layers:
+        for layer in outcome.layers:
+            print(f"      {layer.sparsity:6.1%}  {layer.dense_ms:6.2f} to {layer.masked_ms:6.2f} ms  {layer.name}")
 
 
 def parsed() -> argparse.Namespace:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,13 @@ import pytest
 import torch
 
 import sapwood
+from sapwood.cli import budget
 from sapwood.errors import EngineMissingError
+from sapwood.masks import MaskCase, apply_masks_
+from sapwood.pipeline import LayerSparsity, SparsityOutcome
 from sapwood.runtime import load
 from sapwood.runtime.engine import instruction_set
+from sapwood.types import ModelBundle
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("openvino")
@@ -98,6 +103,32 @@ def test_compile_saves_what_the_runtime_loads(run: Run, tmp_path: Path, capsys: 
         wanted = bundle.model(picture)
     for one, other in zip(load(fast)(picture), wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("ratio", "code"), [(0.51, 0), (0.6, 1)])
+def test_a_latency_for_masks_that_is_missed_is_told(
+    ratio: float, code: int, run: Run, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = LayerSparsity("layers.0.conv.weight", 432, 0.5, 2.0, 1.0, 0.1)
+    where = {"runtime": "sapwood", "threads": 1, "batch": 1}
+    outcome = SparsityOutcome(
+        0.5, ratio, ratio - 0.01, ratio + 0.01, 2.0, 1.0, ((0.5, ratio),), "harm", (layer,), where
+    )
+
+    def masked(bundle: ModelBundle, case: MaskCase, *args: object, **options: object) -> object:
+        return apply_masks_(bundle.model, replace(case, sparsity=0.25)), outcome
+
+    monkeypatch.setattr(budget, "mask_to_latency_", masked)
+    arguments = ("mask", "builtin:digits", "--method", "scored", "--latency", 0.5)
+    assert run(*arguments) == code
+    verdict = ("met", "missed")[code]
+    assert f"latency target 0.5× {verdict}: {ratio:.3f}× measured on sapwood" in capsys.readouterr().out
+    assert run(*arguments, "--json") == code
+    record = json.loads(capsys.readouterr().out)
+    assert record["mask_latency"]["met"] is (code == 0)
+    assert record["case"]["sparsity"] == 0.25  # what was done, not what a default says
+    assert run(*arguments, "--sparsity", 0.5) == 2
+    assert "expected neither --sparsity nor --budget" in capsys.readouterr().err
 
 
 def test_saving_replaces_no_other_directory(run: Run, tmp_path: Path, capsys: Capture) -> None:

@@ -118,3 +118,35 @@ def test_shared_parameters_get_one_mask() -> None:
     record = apply_masks_(nn.Sequential(first, second), scored(0.5))
     assert len(record.parameters) == 1
     assert torch.equal(first.weight_mask, second.weight_mask)
+
+
+def test_numbers_that_are_given_are_kept() -> None:
+    model = nn.Sequential(nn.Conv2d(2, 4, 1, bias=False), nn.Conv2d(4, 2, 1, bias=False))
+    case = MaskCase("scored", 0.5, layers=("conv",))
+    weights = [module.weight.detach().abs() for module in model]
+    record = apply_masks_(model, case, kept={"0.weight": 3, "1.weight": 8})
+    assert [parameter.num_masked for parameter in record.parameters] == [5, 0]
+    kept = model[0].weight_mask.bool()
+    assert float(weights[0][kept].min()) >= float(weights[0][~kept].max())
+    assert record.notes == ("how many weights each parameter keeps was given, not found by the budget",)
+
+
+def test_units_are_what_is_counted() -> None:
+    model = nn.Conv2d(4, 4, 1, bias=False)
+    record = apply_masks_(model, MaskCase("scored", 0.5, layers=("conv",), blocks="2x1"), kept={"weight": 3})
+    assert record.parameters[0].num_masked == 16 - 2 * 3
+
+
+@pytest.mark.parametrize("kept", [{}, {"weight": 0}, {"weight": 9}])
+def test_numbers_that_do_not_fit_are_named(kept: dict[str, int]) -> None:
+    model = nn.Conv2d(2, 4, 1, bias=False)
+    with pytest.raises(
+        MaskError, match=rf"weight: kept is {kept.get('weight')}; expected a number from 1 to its 8 units"
+    ):
+        apply_masks_(model, MaskCase("scored", 0.5, layers=("conv",)), kept=kept)
+    assert list(model.state_dict()) == ["weight"]
+
+
+def test_only_scored_takes_numbers() -> None:
+    with pytest.raises(ConfigError, match="kept: given to l1_unstructured, which chooses for itself"):
+        apply_masks_(nn.Conv2d(2, 4, 1), MaskCase("l1_unstructured", 0.5, layers=("conv",)), kept={"weight": 3})

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from sapwood.errors import BudgetError, ConfigError, MeasureError
 from sapwood.masks import MaskCase, find_slots
+from sapwood.masks.scored import GIVEN
 from sapwood.measure import LatencyRow
 from sapwood.pipeline import mask_latency, mask_to_latency_
 
@@ -94,6 +95,8 @@ def test_the_clock_agrees(target: float, slower: float, measured: bool) -> None:
     measure = relative_error(network()) if measured else None
     record, outcome = mask_to_latency_(model, CASE, target, bench, measure=measure)  # type: ignore[arg-type]
     assert outcome.met
+    assert record.notes == (GIVEN,)
+    assert record.case.sparsity == pytest.approx(record.sparsity)
     assert counted({"dense": bench.load(network()), "masked": bench.load(model)})["masked"].ratio == outcome.ratio
     assert record.sparsity == pytest.approx(
         sum(layer.sparsity * layer.num_params for layer in outcome.layers) / 11608, abs=1e-3

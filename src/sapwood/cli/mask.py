@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,8 +23,9 @@ from sapwood.cli.common import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sapwood.masks import MaskRecord
-    from sapwood.pipeline import SparsityOutcome
+    from sapwood.masks import MaskCase, MaskRecord
+    from sapwood.pipeline import Calibration, Deployment, SparsityOutcome
+    from sapwood.types import ModelBundle
 
 
 class Scope(str, Enum):
@@ -119,13 +120,14 @@ def mask(
 ) -> None:
     """Masks weights as `torch.nn.utils.prune` does; shows keys and sparsity before, with the mask, and after `remove`.
 
-    With --recover, the weights that stay take over the work of those that go.
+    With --recover, the weights that stay take over the work of those that go. Exit code 1 if --latency was missed.
 
     Example: `sapwood mask yolov3-tiny.cfg --weights yolov3-tiny.weights --sparsity 0.5 --scope global -o masked`
     """
     from sapwood.errors import ConfigError
-    from sapwood.masks import MaskCase, apply_masks_, masking_state, remove_masks_
+    from sapwood.masks import MaskCase, masking_state, remove_masks_
     from sapwood.models import copy_model, save_model
+    from sapwood.pipeline import Deployment
     from sapwood.report import recovery_table, sparsity_table
     from sapwood.report.console import masking_table
 
@@ -153,23 +155,11 @@ def mask(
     bundle = load_bundle(model, weights, names)
     dense = copy_model(bundle.model)
     before = masking_state(bundle.model)
-    scores = None
     calibration = None
     if method == "scored" and (criterion != "magnitude" or latency is not None):
         calibration = budgets.make_calibration(bundle, data, split, num_pictures, labels, seed=seed)
-    if method == "scored" and criterion != "magnitude":
-        from sapwood.pipeline import weight_scores
-
-        scores = weight_scores(bundle.model, bundle.example_inputs, criterion, calibration)
-    outcome: SparsityOutcome | None = None
-    if latency is None:
-        record = apply_masks_(bundle.model, case, scores=scores)
-    else:
-        deployment = budgets.make_deployment(runtime, threads, 1)
-        assert deployment is not None
-        record, outcome = budgets.mask_to_latency_(
-            bundle, case, latency, deployment, scores=scores, calibration=calibration, quiet=as_json
-        )
+    deployment = None if latency is None else Deployment(runtime, threads, 1)
+    record, outcome = _mask_(bundle, case, calibration, latency, deployment, quiet=as_json)
     done = recovery.masked_(bundle, dense, case.unit_pattern if reselect else None)
     masked = masking_state(bundle.model)
     removed_model = copy_model(bundle.model)
@@ -177,27 +167,46 @@ def mask(
     after = masking_state(removed_model)
     if permanent:
         remove_masks_(bundle.model)
-    recovered: dict[str, Any] = {} if done is None else {"recovery": asdict(done)}
-    timed = {} if outcome is None else {"mask_latency": asdict(outcome)}
+    recovered = {} if done is None else {"recovery": asdict(done)}
+    timed = {} if outcome is None else {"mask_latency": {**asdict(outcome), "met": outcome.met}}
     if out is not None:
         save_model(bundle, out, record={"mask": asdict(record), **timed, **recovered})
     if as_json:
-        states = {
-            "before": asdict(before),
-            "masked": asdict(masked),
-            "after_remove": asdict(after),
-            **timed,
-            **recovered,
-        }
-        print_json({"case": asdict(case), **states, "saved": None if out is None else str(out)})
-        return
-    console = make_console()
-    console.print(masking_table(before, masked, after))
-    if outcome is not None:
-        console.print(sparsity_table(timed["mask_latency"]))
-    if recovered:
-        console.print(recovery_table(recovered["recovery"]))
-    _print_remarks(console, record, out, permanent=permanent)
+        states = {"before": asdict(before), "masked": asdict(masked), "after_remove": asdict(after)}
+        saved = None if out is None else str(out)
+        print_json({"case": asdict(record.case), **states, **timed, **recovered, "saved": saved})
+    else:
+        console = make_console()
+        console.print(masking_table(before, masked, after))
+        for table, found in ((sparsity_table, timed), (recovery_table, recovered)):
+            for part in found.values():
+                console.print(table(part))
+        _print_remarks(console, record, out, permanent=permanent)
+    if outcome is not None and not outcome.met:
+        raise typer.Exit(1)
+
+
+def _mask_(
+    bundle: ModelBundle,
+    case: MaskCase,
+    calibration: Calibration | None,
+    latency: float | None,
+    deployment: Deployment | None,
+    *,
+    quiet: bool,
+) -> tuple[MaskRecord, SparsityOutcome | None]:
+    """Masks a model in place, to a latency where one is given."""
+    from sapwood.masks import apply_masks_
+    from sapwood.pipeline import weight_scores
+
+    scores = None
+    if case.method == "scored" and case.criterion != "magnitude":
+        scores = weight_scores(bundle.model, bundle.example_inputs, case.criterion, calibration)
+    if latency is None or deployment is None:
+        return apply_masks_(bundle.model, case, scores=scores), None
+    return budgets.mask_to_latency_(
+        bundle, case, latency, deployment, scores=scores, calibration=calibration, quiet=quiet
+    )
 
 
 def _print_remarks(console: Console, record: MaskRecord, out: Path | None, *, permanent: bool) -> None:

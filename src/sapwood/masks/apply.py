@@ -58,7 +58,13 @@ class MaskRecord:
     notes: tuple[str, ...]
 
 
-def apply_masks_(model: nn.Module, case: MaskCase, *, scores: Mapping[str, Tensor] | None = None) -> MaskRecord:
+def apply_masks_(
+    model: nn.Module,
+    case: MaskCase,
+    *,
+    scores: Mapping[str, Tensor] | None = None,
+    kept: Mapping[str, int] | None = None,
+) -> MaskRecord:
     """Masks a model in place, as ``torch.nn.utils.prune`` does: ``weight`` becomes ``weight_orig`` and ``weight_mask``.
 
     Fractions are those of torch: ``round(sparsity * elements)`` go. On a parameter that holds a mask already, the
@@ -70,14 +76,16 @@ def apply_masks_(model: nn.Module, case: MaskCase, *, scores: Mapping[str, Tenso
         case: What to mask.
         scores: Of method ``scored``: the name of a parameter -> one score a weight, larger = keep, any finite numbers
             in the parameter's shape. Names that ``case`` does not select are not read. Without: magnitudes.
+        kept: Of method ``scored``: the name of every selected parameter -> how many of its units stay, at least 1, in
+            place of ``case``'s sparsity and budget.
 
     Returns:
         What each parameter lost, and what could not be masked.
 
     Raises:
         MaskError: If no parameter fits or none of those that fit can be masked, a weight is NaN or infinite, global
-            parameters are on several devices, or a mask file or ``scores`` do not fit the model.
-        ConfigError: If ``scores`` are given to a method that reads none.
+            parameters are on several devices, or a mask file, ``scores`` or ``kept`` do not fit the model.
+        ConfigError: If ``scores`` or ``kept`` are given to a method that reads none.
 
     Examples:
         >>> model = nn.Sequential(nn.Conv2d(3, 4, 1, bias=False), nn.Conv2d(4, 2, 1, bias=False))
@@ -87,9 +95,10 @@ def apply_masks_(model: nn.Module, case: MaskCase, *, scores: Mapping[str, Tenso
         >>> list(model.state_dict())
         ['0.weight_orig', '0.weight_mask', '1.weight_orig', '1.weight_mask']
     """
-    if scores is not None and not METHODS[case.method].takes_scores:
-        raise ConfigError(f"scores: given to {case.method}, which chooses for itself; expected method 'scored'")
-    method = METHODS[case.method](case, scores)
+    for name, given in (("scores", scores), ("kept", kept)):
+        if given is not None and not METHODS[case.method].takes_scores:
+            raise ConfigError(f"{name}: given to {case.method}, which chooses for itself; expected method 'scored'")
+    method = METHODS[case.method](case, scores, kept)
     selection = _possible(select_targets(model, case.layers, case.pattern), method)
     slots = [target.slot for target in selection.targets]
     for slot in slots:

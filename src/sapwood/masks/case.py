@@ -32,6 +32,7 @@ class MaskMethod:
     Args:
         case: What was asked for.
         scores: Of methods with ``takes_scores``: parameter name -> one score a weight, larger = keep.
+        kept: Of the same methods: parameter name -> units that stay, in place of sparsity and budget.
 
     Attributes:
         structured: Whether whole slices of a parameter go, which needs two dimensions.
@@ -47,9 +48,15 @@ class MaskMethod:
     scopes: ClassVar[tuple[Scope, ...]] = ("local",)
     why_local: ClassVar[str] = "its masks are given"
 
-    def __init__(self, case: MaskCase, scores: Mapping[str, Tensor] | None = None) -> None:
+    def __init__(
+        self,
+        case: MaskCase,
+        scores: Mapping[str, Tensor] | None = None,
+        kept: Mapping[str, int] | None = None,
+    ) -> None:
         self.case = case
         self.scores = scores
+        self.kept = kept
 
     def refusal(self, slot: Slot) -> str | None:
         """Returns why the method cannot mask this parameter, or ``None`` where it can."""

@@ -15,6 +15,9 @@ from sapwood.masks.case import METHODS, MaskMethod
 from sapwood.masks.select import num_kept
 from sapwood.masks.slots import Slot
 
+GIVEN = "how many weights each parameter keeps was given, not found by the budget"
+"""Note of a record where it was."""
+
 
 @METHODS.register("scored")
 class Scored(MaskMethod):
@@ -37,19 +40,33 @@ class Scored(MaskMethod):
         """Puts the masks on.
 
         Raises:
-            MaskError: If scores are missing, of another shape or not finite, or the budget cannot use them.
+            MaskError: If scores are missing, of another shape or not finite, the budget cannot use them, or the numbers
+                that stay are missing or out of range.
         """
         pattern = self.case.unit_pattern
         scores = self._scores(slots)
         units = [pattern.unit_scores(own) for own in scores]
-        total = sum(len(own) for own in units)
-        counts = BUDGETS[self.case.budget](
-            units, [tuple(slot.tensor.shape) for slot in slots], num_kept(total, self.case.amount)
-        )
+        counts = self._shared(slots, units) if self.kept is None else self._given(slots, units, self.kept)
         for slot, own, count in zip(slots, scores, counts, strict=True):
             mask = pattern.mask(own, count).to(slot.tensor.device)
             prune.custom_from_mask(slot.module, slot.parameter, mask)  # type: ignore[no-untyped-call]
-        return ()
+        return (
+            () if self.kept is None else ("how many weights each parameter keeps was given, not found by the budget",)
+        )
+
+    def _shared(self, slots: Sequence[Slot], units: Sequence[Tensor]) -> tuple[int, ...]:
+        """How many units of each parameter stay, by the budget."""
+        shapes = [tuple(slot.tensor.shape) for slot in slots]
+        return BUDGETS[self.case.budget](units, shapes, num_kept(sum(map(len, units)), self.case.amount))
+
+    def _given(self, slots: Sequence[Slot], units: Sequence[Tensor], kept: Mapping[str, int]) -> tuple[int, ...]:
+        """How many stay, as the caller says."""
+        for slot, own in zip(slots, units, strict=True):
+            if not 1 <= kept.get(slot.name, 0) <= len(own):
+                raise MaskError(
+                    f"{slot.name}: kept is {kept.get(slot.name)}; expected a number from 1 to its {len(own)} units"
+                )
+        return tuple(kept[slot.name] for slot in slots)
 
     def _scores(self, slots: Sequence[Slot]) -> list[Tensor]:
         """The scores of each parameter, those of magnitude unless others were given."""

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from sapwood.runtime import available_cores
+
 CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -29,7 +31,7 @@ def machine() -> dict[str, Any]:
     return {
         "cpu": cpu_name(),
         "logical_cores": os.cpu_count() or 1,
-        "usable_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "usable_cores": available_cores(),
         "threads": torch.get_num_threads(),
         "instruction_set": torch.backends.cpu.get_cpu_capability(),
         "memory_bytes": _memory_bytes(),

@@ -134,13 +134,14 @@ class _Run:
         times, conditions = time_candidates(self.candidates, rounds, self.steps.rounds)
         for name, latency in times.items():
             self.results[name] = self.results[name].model_copy(update={"latency": latency})
-        settings = self.subject.settings
-        engine, where = time_on_engine(self.candidates, rounds, settings.threads) if settings.engine else ({}, "")
+        self.steps.next_timing()
+        threads = self.subject.settings.threads
+        engine, where = time_on_engine(self.candidates, rounds, threads, self.steps.rounds)
         for name, latency in engine.items():
             self.results[name] = self.results[name].model_copy(update={"engine": latency})
         live_mask = time_live_mask(self.candidates, rounds)
         self.steps.finish()
-        return live_mask, {**conditions, **({"engine": where} if where else {})}
+        return live_mask, {**conditions, "engine": where}
 
 
 def _comparison(run: _Run, live_mask: LiveMask | None, conditions: Mapping[str, Any], command: str) -> Comparison:

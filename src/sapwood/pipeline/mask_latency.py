@@ -18,8 +18,9 @@ from sapwood.masks import MaskCase, MaskRecord, Slot, apply_masks_, remove_masks
 from sapwood.masks.select import keep_largest
 from sapwood.measure import LatencyRow, measure_latency
 from sapwood.models import copy_model
+from sapwood.pipeline.latency_target import CLOSE_ENOUGH, ROUNDS, SECONDS, TOLERANCE
 from sapwood.pipeline.layer_samples import Bench
-from sapwood.pipeline.sensitivity import Sensitivity, SensitivityRow
+from sapwood.pipeline.sensitivity import Sensitivity, SensitivityRow, bounded_harm, restored
 
 LEVELS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
 """Sparsities at which all layers are timed."""
@@ -30,14 +31,7 @@ TRIED = (0.5, 0.7, 0.8, 0.9, 0.95)
 OPTIONS = 61
 """Sparsities that a layer may get, from none to the highest level, evenly in the logarithm of what stays."""
 
-TOLERANCE = 0.05
-"""How far the measured ratio may be from the target, as a fraction of it."""
-
-CLOSE_ENOUGH = 0.02
 MAX_ATTEMPTS = 6
-ROUNDS = 200
-SECONDS = 2.0
-"""Of measuring one attempt against the dense model: so many rounds or so much time, whichever is less."""
 
 Curve: TypeAlias = "tuple[np.ndarray, np.ndarray]"
 Progress: TypeAlias = "Callable[[int, int], None]"
@@ -74,7 +68,7 @@ class SparsityOutcome:
         ratio_q1: Lower quartile.
         ratio_q3: Upper quartile.
         dense_ms: Median latency of the dense network.
-        masked_ms: Median latency of the masked one.
+        pruned_ms: Median latency of the masked one.
         attempts: Ratios that were asked of the layers' times, and measured, in order.
         figure: What losses are.
         layers: What each layer got.
@@ -86,7 +80,7 @@ class SparsityOutcome:
     ratio_q1: float
     ratio_q3: float
     dense_ms: float
-    masked_ms: float
+    pruned_ms: float
     attempts: tuple[tuple[float, float], ...]
     figure: str
     layers: tuple[LayerSparsity, ...]
@@ -118,7 +112,7 @@ def mask_to_latency_(
 
     Args:
         model: In evaluation mode, without masks on what ``case`` selects.
-        case: Of method ``scored``, single weights; its sparsity and budget are replaced.
+        case: Of method ``scored``, single weights; its sparsity is replaced, and its budget not used.
         target: Fraction of the dense model's latency, in (0, 1).
         bench: Where it runs: a runtime that tells the times of layers.
         scores: As for :func:`sapwood.masks.apply_masks_`; magnitudes unless given.
@@ -253,12 +247,12 @@ class _Target:
             for level in TRIED:
                 count = max(1, round((1.0 - level) * size))
                 with _zeroed({slot: count}, self._scores):
-                    harms[count] = _finite(float(measure(twin)) - dense)
+                    harms[count] = bounded_harm(float(measure(twin)) - dense)
                 self._tell(1)
             counts = sorted(harms)
             rows.append(SensitivityRow(name, size, tuple(counts), tuple(harms[count] for count in counts)))
         with _zeroed({slots[row.group]: row.kept[0] for row in rows}, self._scores):
-            worst = _finite(float(measure(twin)) - dense)
+            worst = bounded_harm(float(measure(twin)) - dense)
         worst = max([worst, *(loss for row in rows for loss in row.losses)])
         curves = Sensitivity(figure, dense, tuple(rows), worst).curves()
         return {name: (np.array(kept), np.array(losses)) for (name, _), (kept, losses) in curves.items()}
@@ -279,22 +273,12 @@ class _Target:
         return table["masked"], table["dense"].median_ms
 
     def _mask_(self, model: nn.Module, kept: Sequence[float]) -> MaskRecord:
-        """Masks each layer so that a fraction of it stays.
-
-        Within a layer, scores become ranks above or below 0, so that one threshold over all is 0.
-        """
-        counts = [
-            max(1, round(fraction * slot.tensor.numel())) for slot, fraction in zip(self._slots, kept, strict=True)
-        ]
-        ranked = {}
-        for slot, count in zip(self._slots, counts, strict=True):
-            own = self._scores[slot.name]
-            ranks = torch.empty(own.numel(), dtype=torch.float64)
-            ranks[own.flatten().argsort(stable=True)] = torch.arange(own.numel(), dtype=torch.float64)
-            ranked[slot.name] = (ranks - (own.numel() - count) + 0.5).reshape(own.shape)
-        total = sum(slot.tensor.numel() for slot in self._slots)
-        case = replace(self._case, sparsity=(total - sum(counts)) / total, budget="global")
-        return apply_masks_(model, case, scores=ranked)
+        """Masks each layer so that a fraction of it stays."""
+        sizes = [slot.tensor.numel() for slot in self._slots]
+        counts = [max(1, round(fraction * size)) for fraction, size in zip(kept, sizes, strict=True)]
+        case = replace(self._case, sparsity=1.0 - sum(counts) / sum(sizes))
+        named = dict(zip((slot.name for slot in self._slots), counts, strict=True))
+        return apply_masks_(model, case, scores=self._scores, kept=named)
 
     def _tell(self, steps: int) -> None:
         self._done = min(self._total, self._done + steps)
@@ -312,21 +296,11 @@ def _norm_curve(scores: Tensor) -> Curve:
     return (1.0 - gone)[::-1], lost[::-1]
 
 
-def _finite(harm: float) -> float:
-    return harm if np.isfinite(harm) else float(np.finfo(np.float32).max)
-
-
 @contextmanager
 def _zeroed(counts: Mapping[Slot, int], scores: Mapping[str, Tensor]) -> Iterator[None]:
     """All but some weights of these parameters are zero inside."""
-    before = {slot: slot.tensor.detach().clone() for slot in counts}
-    try:
+    with restored(slot.tensor for slot in counts):
         with torch.no_grad():
             for slot, count in counts.items():
-                kept = keep_largest(scores[slot.name].flatten(), count).reshape(slot.tensor.shape)
-                slot.tensor.mul_(kept)
+                slot.tensor.mul_(keep_largest(scores[slot.name].flatten(), count).reshape(slot.tensor.shape))
         yield
-    finally:
-        with torch.no_grad():
-            for slot, values in before.items():
-                slot.tensor.copy_(values)

@@ -29,7 +29,6 @@ class CompareSettings:
         shown_score_threshold: Detections below are left out of the chosen pictures.
         batch_size: Pictures a forward pass, for the accuracy.
         latency_rounds: Rounds in which every case runs once; 0 measures no time.
-        engine: Whether every case is timed on the sparse engine, too.
         threads: Threads PyTorch may use meanwhile; as it is if None.
         on_bad: ``"error"`` stops at a picture that cannot be read, ``"skip"`` leaves it out and lists it.
     """
@@ -39,7 +38,6 @@ class CompareSettings:
     shown_score_threshold: float = 0.25
     batch_size: int = 8
     latency_rounds: int = 30
-    engine: bool = True
     threads: int | None = None
     on_bad: OnBad = "error"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -163,7 +163,7 @@ def sensitivity(
         weights = {} if compensate is None else compensate(analysis, number, removed)
         with _silenced(twin, analysis, removed, weights):
             harm = sign * (float(measure(twin)) - dense)
-        rows[number].append((kept, harm if np.isfinite(harm) else float(np.finfo(np.float32).max)))
+        rows[number].append((kept, bounded_harm(harm)))
         if progress is not None:
             progress(done, len(trials))
     counts = [min(dict(rows[number])) if number in rows else group.num_channels for number, group in numbered]
@@ -244,6 +244,23 @@ def sensitivity_measure(
     return lambda model: evaluate(replace(bundle, model=model), dataset).value, primary
 
 
+def bounded_harm(harm: float) -> float:
+    """The harm; of one that is not finite, a number that is larger than any other."""
+    return harm if np.isfinite(harm) else float(np.finfo(np.float32).max)
+
+
+@contextmanager
+def restored(tensors: Iterable[Tensor]) -> Iterator[None]:
+    """These tensors may be changed in place inside; they are as they were afterwards."""
+    before = [(tensor, tensor.detach().clone()) for tensor in tensors]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for tensor, values in before:
+                tensor.copy_(values)
+
+
 def _trials(analysis: Analysis, fractions: Sequence[float], held: Mapping[int, str]) -> list[tuple[int, int]]:
     """(group, channels kept) of every trial."""
     found = []
@@ -262,8 +279,7 @@ def _silenced(
     parameters = dict(model.named_parameters())
     cuts = [cut for cut in make_cuts(analysis, removed) if cut.tensor in parameters]
     names = {cut.tensor for cut in cuts} | set(weights)
-    before = {name: parameters[name].detach().clone() for name in names}
-    try:
+    with restored(parameters[name] for name in names):
         with torch.no_grad():
             for name, values in weights.items():
                 parameters[name].copy_(values)
@@ -271,7 +287,3 @@ def _silenced(
                 gone = np.setdiff1d(np.arange(cut.width), cut.kept)
                 parameters[cut.tensor].index_fill_(cut.dim, torch.from_numpy(gone), 0.0)
         yield
-    finally:
-        with torch.no_grad():
-            for name, values in before.items():
-                parameters[name].copy_(values)

@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 Progress = Callable[[int, int], None]
 
+TIMINGS = 2
+"""How often all cases are timed: in PyTorch and on the sparse engine."""
+
 
 class Steps:
     """Adds up a comparison's work in passes of one picture: reading the data set, every case, every round of timing.
@@ -17,12 +20,14 @@ class Steps:
         latency_rounds: In each of them every case runs once.
     """
 
-    def __init__(self, progress: Progress | None, num_images: int, num_cases: int, latency_rounds: int) -> None:
+    def __init__(
+        self, progress: Progress | None, num_images: int, num_cases: int, latency_rounds: int, timings: int = 1
+    ) -> None:
         self._progress = progress
         self._num_images = num_images
-        self._num_cases = num_cases
+        self._timing = latency_rounds * num_cases
         self._start = 0
-        self._total = num_images * (num_cases + 1) + latency_rounds * num_cases
+        self._total = num_images * (num_cases + 1) + TIMINGS * self._timing
 
     def images(self, done: int, total: int) -> None:
         """Tells how many of the data set's pictures the case under way has seen."""
@@ -35,9 +40,13 @@ class Steps:
         self._tell(self._start)
 
     def rounds(self, done: int, total: int) -> None:
-        """Tells how many rounds of timing are done."""
-        left = self._total - self._start
-        self._tell(self._start + left * done // max(total, 1))
+        """Tells how much of the timing under way is done."""
+        self._tell(self._start + self._timing * done // max(total, 1))
+
+    def next_timing(self) -> None:
+        """Goes on to the next timing of all cases."""
+        self._start += self._timing
+        self._tell(self._start)
 
     def finish(self) -> None:
         """Tells that all is done."""

@@ -18,7 +18,7 @@ from sapwood.pipeline.fingerprints import file_fingerprint, key_of
 from sapwood.pipeline.measuring import CompareSettings, case_head
 from sapwood.report.record import SCHEMA, CaseResult
 
-UNMEASURED = ("latency_rounds", "engine")
+UNMEASURED = ("latency_rounds",)
 """Settings that a stored result does not depend on."""
 
 

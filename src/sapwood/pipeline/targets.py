@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -11,6 +10,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from sapwood.errors import ConfigError
+from sapwood.runtime import available_cores
 from sapwood.types import ClassificationDataset, DetectionDataset
 
 TargetKind = Literal["sparsity", "params", "macs", "latency"]
@@ -123,7 +123,7 @@ class Deployment:
         """The threads it uses."""
         if self.threads is not None:
             return self.threads
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return available_cores()
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ from sapwood.errors import MissingDependencyError, SapwoodError
 from sapwood.measure import LatencyRow, measure_latency
 from sapwood.measure.latency import SPIN_DOWN
 from sapwood.pipeline.candidates import Candidate
-from sapwood.pipeline.layer_samples import with_batch
+from sapwood.pipeline.layer_samples import Bench
+from sapwood.pipeline.targets import Deployment
 from sapwood.report.record import Latency, LiveMask
-from sapwood.runtime import RUNTIMES, model_call
-from sapwood.runtime.engine import available_cores, instruction_set
+from sapwood.runtime import model_call
+from sapwood.runtime.engine import instruction_set
 from sapwood.types import ModelBundle
 
 Progress = Callable[[int, int], None]
@@ -39,7 +40,7 @@ def time_on_engine(
     candidates: Mapping[str, Candidate], rounds: int, threads: int | None, progress: Progress | None = None
 ) -> tuple[dict[str, Latency], str]:
     """Times one pass of one picture through every candidate on the sparse engine, each in rounds with the baseline in
-    PyTorch.
+    PyTorch; ``progress`` is told of candidates.
 
     Returns:
         The times, ratios being to the baseline in PyTorch, and on what, or why there are none.
@@ -47,11 +48,11 @@ def time_on_engine(
     times: dict[str, Latency] = {}
     reasons: list[str] = []
     dense = _call(candidates[BASELINE].bundle)
-    cores = threads or available_cores()
+    deployment = Deployment("sapwood", threads, 1)
+    cores = deployment.num_threads
     for done, (name, candidate) in enumerate(candidates.items(), start=1):
-        inputs = with_batch(candidate.bundle.example_inputs, 1)
         try:
-            session = RUNTIMES["sapwood"].load(candidate.bundle.model, inputs, threads=cores)
+            session = Bench.of(candidate.bundle.example_inputs, deployment).load(candidate.bundle.model)
         except MissingDependencyError as error:
             return {}, str(error)
         except SapwoodError as error:

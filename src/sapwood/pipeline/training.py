@@ -53,7 +53,8 @@ def training_plugins(config: TrainConfig) -> Callable[[ModelBundle], list[Plugin
     """
 
     def make(bundle: ModelBundle) -> list[Plugin]:
-        model, found = bundle.model, list[Plugin]()
+        model = bundle.model
+        found: list[Plugin] = []
         if config.sparse is not None:
             strength = {} if config.sparse.strength is None else {"strength": config.sparse.strength}
             options = {**strength, **config.sparse.options}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -61,7 +62,7 @@ class Gradual:
         if self.config.blocks == CHANNELS:
             if self.analysis is None:
                 raise ConfigError("gradual: channels need to be known; expected an analysis of the model")
-            names = frozenset(name for name, _ in self.model.named_parameters())
+            names = {name for name, _ in self.model.named_parameters()}
             self._groups = tuple(Coupled.of(group, names) for group in self.analysis.groups)
             if not self._groups:
                 raise TrainingError("gradual: the model has no channels that can go")
@@ -130,11 +131,11 @@ class Gradual:
         parameters = dict(model.named_parameters())
         masks: dict[str, Tensor] = {}
         for group in self._groups:
-            squares, _ = group.squares(parameters)
-            stays = keep_largest(squares, num_kept(group.num_channels, sparsity))
-            for one in group.slices:
+            stays = keep_largest(group.squares(parameters), num_kept(group.num_channels, sparsity)).numpy()
+            for one in group.members:
                 own = masks.setdefault(one.tensor, torch.ones(parameters[one.tensor].shape, dtype=torch.bool))
-                own.index_fill_(one.dim, one.indices[~stays[one.channels]], False)
+                gone = np.flatnonzero((one.column >= 0) & ~stays[one.column])
+                own.index_fill_(one.dim, torch.from_numpy(gone), False)
         return masks
 
     def _slots(self, model: nn.Module) -> list[Slot]:

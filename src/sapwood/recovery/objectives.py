@@ -62,8 +62,8 @@ class Objective(Protocol):
     def inputs(self, model: nn.Module, batch: Batch) -> Tensor:
         """Returns what ``model`` is called with."""
 
-    def losses(self, outputs: Any, batch: Batch) -> Mapping[str, Tensor]:
-        """Returns scalars; ``"total"`` is minimised, the others are logged."""
+    def losses(self, outputs: Any, inputs: Tensor, batch: Batch) -> Mapping[str, Tensor]:
+        """Returns scalars for what a model made of ``inputs``; ``"total"`` is minimised, the others are logged."""
 
 
 class _PictureObjective:
@@ -138,8 +138,9 @@ class DetectionObjective(_PictureObjective):
         targets = [(torch.from_numpy(example.boxes), torch.from_numpy(example.labels)) for example in examples]
         return Batch(_stack(examples), targets)
 
-    def losses(self, outputs: Any, batch: Batch) -> Mapping[str, Tensor]:
+    def losses(self, outputs: Any, inputs: Tensor, batch: Batch) -> Mapping[str, Tensor]:
         """Returns the YOLO loss and its parts."""
+        del inputs
         return self._criterion(outputs, batch.targets)
 
 
@@ -156,8 +157,9 @@ class ClassificationObjective(_PictureObjective):
         examples = [self._example(epoch, index) for index in indices]
         return Batch(_stack([picture for _, picture in examples]), torch.tensor([self._labels[n] for n, _ in examples]))
 
-    def losses(self, outputs: Any, batch: Batch) -> Mapping[str, Tensor]:
+    def losses(self, outputs: Any, inputs: Tensor, batch: Batch) -> Mapping[str, Tensor]:
         """Returns the cross-entropy."""
+        del inputs
         smoothing = self._config.loss.label_smoothing
         return {"total": class_loss(outputs, batch.targets, self.task, label_smoothing=smoothing)}
 
@@ -199,16 +201,15 @@ class Distilling:
         return self._objective.batch(epoch, indices)
 
     def inputs(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Of the other objective; the teacher sees them, too."""
-        found = self._objective.inputs(model, batch)
-        with torch.no_grad():
-            self._seen = self._teacher(found)
-        return found
+        """Of the other objective."""
+        return self._objective.inputs(model, batch)
 
-    def losses(self, outputs: Any, batch: Batch) -> Mapping[str, Tensor]:
+    def losses(self, outputs: Any, inputs: Tensor, batch: Batch) -> Mapping[str, Tensor]:
         """Returns the other objective's losses, the divergence, and the weighted sum as ``"total"``."""
-        found = dict(self._objective.losses(outputs, batch))
-        apart = divergence(self._task, outputs, self._seen, self._teacher)
+        found = dict(self._objective.losses(outputs, inputs, batch))
+        with torch.no_grad():
+            reference = self._teacher(inputs)
+        apart = divergence(self._task, outputs, reference, self._teacher)
         return found | {"total": found["total"] + self._weight * apart, "divergence": apart}
 
 

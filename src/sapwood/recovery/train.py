@@ -167,7 +167,8 @@ class _Trainer:
 
     def _step(self, batch: Batch, number: int, rate: float) -> dict[str, float]:
         run = self._run
-        losses = self._objective.losses(run.model(self._objective.inputs(run.model, batch)), batch)
+        inputs = self._objective.inputs(run.model, batch)
+        losses = self._objective.losses(run.model(inputs), inputs, batch)
         values = {name: float(value.detach()) for name, value in losses.items()}
         if not math.isfinite(values["total"]):
             raise TrainingError(

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sapwood.report import formats
+from sapwood.report.latency import target_text
 
 
 def sparsity_table(outcome: Mapping[str, Any]) -> Table:
@@ -19,18 +20,16 @@ def sparsity_table(outcome: Mapping[str, Any]) -> Table:
 
     Examples:
         >>> layer = {"name": "a.weight", "num_params": 8, "sparsity": 0.5, "dense_ms": 2.0, "masked_ms": 1.0, "loss": 0}
-        >>> times = {"target": 0.5, "ratio": 0.5, "ratio_q1": 0.4, "ratio_q3": 0.6, "dense_ms": 3.0, "masked_ms": 1.5}
-        >>> where = {"runtime": "sapwood", "threads": 1}
-        >>> sparsity_table({**times, "layers": [layer], "figure": "loss", "conditions": where}).row_count
+        >>> times = {"target": 0.5, "ratio": 0.5, "ratio_q1": 0.4, "ratio_q3": 0.6, "dense_ms": 3.0, "pruned_ms": 1.5}
+        >>> where = {"runtime": "sapwood", "threads": 1, "batch": 1}
+        >>> sparsity_table({**times, "layers": [layer], "figure": "loss", "met": True, "conditions": where}).row_count
         1
     """
-    where = outcome["conditions"]
-    title = (
-        f"latency target {outcome['target']:g}x: {outcome['ratio']:.3f}x measured on {where['runtime']}, "
-        f"{where['threads']} threads ({outcome['ratio_q1']:.3f} to {outcome['ratio_q3']:.3f}), "
-        f"{outcome['dense_ms']:.1f} ms before, {outcome['masked_ms']:.1f} ms"
+    table = Table(
+        title=Text(target_text(outcome)),
+        caption=Text(f"harm: {outcome['figure']}, each layer masked alone"),
+        min_width=64,
     )
-    table = Table(title=Text(title), caption=Text(f"harm: {outcome['figure']}, each layer masked alone"), min_width=64)
     table.add_column("weight", overflow="fold")
     for name in ("elements", "sparsity", "ms before", "ms", "harm"):
         table.add_column(name, justify="right", no_wrap=True)

@@ -9,6 +9,7 @@ from sapwood.runtime.allocator import give_back, kept_memory
 from sapwood.runtime.base import OVERHEAD, RUNTIME, RUNTIMES, Runtime, Session
 from sapwood.runtime.calling import model_call
 from sapwood.runtime.check import check_session
+from sapwood.runtime.cores import available_cores
 from sapwood.runtime.engine import CompiledModel, SparseConv2d, compile, load
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Runtime",
     "Session",
     "SparseConv2d",
+    "available_cores",
     "check_session",
     "compile",
     "give_back",

@@ -2,84 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sapwood.criteria.reduce import slice_sums
 from sapwood.errors import ConfigError, TrainingError
-from sapwood.graph import Analysis, ChannelGroup
+from sapwood.graph import Analysis, ChannelGroup, Member
 from sapwood.registry import Registry
 
 
 @dataclass(frozen=True)
-class Slices:
-    """A dimension of a parameter that loses indices with a group.
-
-    Attributes:
-        tensor: The parameter's name.
-        dim: The dimension.
-        indices: Those that belong to a channel, shape (K,).
-        channels: The channel of each, shape (K,).
-    """
-
-    tensor: str
-    dim: int
-    indices: Tensor
-    channels: Tensor
-
-
-@dataclass(frozen=True)
 class Coupled:
-    """A group of channels, each with all its slices.
+    """A group of channels with all their slices.
 
     Attributes:
-        name: Of the group.
         num_channels: Channels.
-        slices: Of parameters; buffers have no gradient.
+        members: Dimensions of parameters that lose indices with them; buffers have no gradient.
     """
 
-    name: str
     num_channels: int
-    slices: tuple[Slices, ...]
+    members: tuple[Member, ...]
 
     @staticmethod
-    def of(group: ChannelGroup, parameters: frozenset[str]) -> Coupled:
+    def of(group: ChannelGroup, parameters: Collection[str]) -> Coupled:
         """The slices of a group that are of these parameters."""
-        found = []
-        for member in group.members:
-            if member.tensor in parameters:
-                indices = np.flatnonzero(member.column >= 0)
-                own = torch.from_numpy(indices), torch.from_numpy(member.column[indices])
-                found.append(Slices(member.tensor, member.dim, *own))
-        return Coupled(group.name, len(group.units), tuple(found))
+        return Coupled(group.num_channels, tuple(one for one in group.members if one.tensor in parameters))
 
-    def squares(self, parameters: dict[str, nn.Parameter]) -> tuple[Tensor, Tensor]:
-        """The squared norm of each channel over all its slices, and how many numbers they hold: shape (C,) each."""
-        sums, sizes = torch.zeros(self.num_channels), torch.zeros(self.num_channels)
-        for one in self.slices:
-            rows = _rows(parameters[one.tensor], one).float().cpu()
-            sums.index_add_(0, one.channels, rows.square().sum(1))
-            sizes.index_add_(0, one.channels, torch.full((len(one.channels),), float(rows.shape[1])))
-        return sums, sizes
+    def squares(self, parameters: Mapping[str, Tensor]) -> Tensor:  # shape: (C,)
+        """The squared norm of each channel over all its slices, float64."""
+        return self._sums({one.tensor: parameters[one.tensor].detach().square() for one in self.members})
 
-    def shrink_(self, parameters: dict[str, nn.Parameter], factors: Tensor) -> None:
+    def sizes(self, parameters: Mapping[str, Tensor]) -> Tensor:  # shape: (C,)
+        """How many numbers the slices of each channel hold, float64."""
+        return self._sums({one.tensor: torch.ones_like(parameters[one.tensor]) for one in self.members})
+
+    def scale_(self, parameters: Mapping[str, Tensor], factors: Tensor) -> None:
         """Multiplies all slices of each channel, once for each dimension that holds them."""
-        for one in self.slices:
+        for one in self.members:
             parameter = parameters[one.tensor]
-            whole = torch.ones(parameter.shape[one.dim], dtype=parameter.dtype)
-            whole[one.indices] = factors[one.channels].to(parameter.dtype)
-            shape = [1] * parameter.dim()
-            shape[one.dim] = -1
-            parameter.mul_(whole.reshape(shape).to(parameter.device))
+            column = torch.from_numpy(one.column)
+            own = torch.where(column >= 0, factors[column.clamp(min=0)], 1.0).to(parameter.device, parameter.dtype)
+            parameter.mul_(own.reshape([-1 if dim == one.dim else 1 for dim in range(parameter.dim())]))
 
-
-def _rows(parameter: Tensor, one: Slices) -> Tensor:  # shape: (K, numbers of a slice)
-    kept = parameter.detach().index_select(one.dim, one.indices.to(parameter.device))
-    return kept.movedim(one.dim, 0).reshape(len(one.indices), -1)
+    def _sums(self, values: Mapping[str, Tensor]) -> Tensor:
+        sums = torch.zeros(self.num_channels, dtype=torch.float64)
+        for one in self.members:
+            sums += slice_sums(values[one.tensor], one.dim, one.column, self.num_channels)
+        return sums
 
 
 class Regularizer:
@@ -104,8 +77,9 @@ class Regularizer:
         if not 0.0 < strength < float("inf"):
             raise ConfigError(f"strength: got {strength}; expected a number above 0")
         self.strength = strength
-        names = frozenset(name for name, parameter in model.named_parameters() if parameter.requires_grad)
-        self.groups = tuple(coupled for group in analysis.groups if (coupled := Coupled.of(group, names)).slices)
+        names = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+        coupled = [Coupled.of(group, names) for group in analysis.groups]
+        self.groups = tuple(group for group in coupled if group.members)
         if not self.groups:
             raise TrainingError(f"{self.name}: the model has no channels that can go; there is nothing to pull at")
 
@@ -132,10 +106,6 @@ class Regularizer:
 
     def _pull_(self, parameters: dict[str, nn.Parameter], lr: float) -> float:
         raise NotImplementedError(f"{type(self).__name__} pulls at nothing")
-
-    def _measured(self, parameters: dict[str, nn.Parameter]) -> Iterator[tuple[Coupled, Tensor, Tensor]]:
-        for group in self.groups:
-            yield group, *group.squares(parameters)
 
 
 REGULARIZERS: Registry[Callable[..., Regularizer]] = Registry("regularizer")

@@ -26,12 +26,14 @@ class GroupLasso(Regularizer):
 
     def __init__(self, analysis: Analysis, model: nn.Module, *, strength: float = 1e-3) -> None:
         super().__init__(analysis, model, strength=strength)
+        parameters = dict(model.named_parameters())
+        self._roots = [group.sizes(parameters).sqrt() for group in self.groups]
 
     def _pull_(self, parameters: dict[str, nn.Parameter], lr: float) -> float:
         total = 0.0
-        for group, squares, sizes in self._measured(parameters):
-            norms, roots = squares.sqrt(), sizes.sqrt()
+        for group, roots in zip(self.groups, self._roots, strict=True):
+            norms = group.squares(parameters).sqrt()
             total += float((roots * norms).sum())
             tiny = torch.finfo(norms.dtype).tiny
-            group.shrink_(parameters, (1.0 - lr * self.strength * roots / norms.clamp(min=tiny)).clamp(min=0.0))
+            group.scale_(parameters, (1.0 - lr * self.strength * roots / norms.clamp(min=tiny)).clamp(min=0.0))
         return self.strength * total

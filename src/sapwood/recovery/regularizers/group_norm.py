@@ -31,9 +31,10 @@ class GroupNorm(Regularizer):
 
     def _pull_(self, parameters: dict[str, nn.Parameter], lr: float) -> float:
         total = 0.0
-        for group, squares, _ in self._measured(parameters):
+        for group in self.groups:
+            squares = group.squares(parameters)
             span = (squares.max() - squares.min()).clamp(min=torch.finfo(squares.dtype).tiny)
             factors = torch.exp2(self._alpha * (squares.max() - squares) / span)
             total += 0.5 * float((factors * squares).sum())
-            group.shrink_(parameters, (1.0 - lr * self.strength * factors).clamp(min=0.0))
+            group.scale_(parameters, (1.0 - lr * self.strength * factors).clamp(min=0.0))
         return self.strength * total

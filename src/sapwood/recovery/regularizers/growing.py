@@ -63,15 +63,15 @@ class Growing(Regularizer):
         self._weak = [state[f"weak/{number}"] for number in range(len(state) - 1)]
 
     def _pull_(self, parameters: dict[str, nn.Parameter], lr: float) -> float:
-        measured = list(self._measured(parameters))
+        squares = [group.squares(parameters) for group in self.groups]
         if not self._weak:
-            self._weak = [self._weakest(squares) for _, squares, _ in measured]
+            self._weak = [self._weakest(own) for own in squares]
         self._steps += 1
         factor = min(self._ceiling, self.strength * (self._steps // self._every))
         total = 0.0
-        for (group, squares, _), weak in zip(measured, self._weak, strict=True):
-            total += 0.5 * float(squares[weak].sum())
-            group.shrink_(parameters, torch.where(weak, max(0.0, 1.0 - lr * factor), 1.0))
+        for group, own, weak in zip(self.groups, squares, self._weak, strict=True):
+            total += 0.5 * float(own[weak].sum())
+            group.scale_(parameters, torch.where(weak, max(0.0, 1.0 - lr * factor), 1.0))
         return factor * total
 
     def _weakest(self, squares: Tensor) -> Tensor:

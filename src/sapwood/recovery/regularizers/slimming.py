@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -29,12 +32,10 @@ class Slimming(Regularizer):
     def __init__(self, analysis: Analysis, model: nn.Module, *, strength: float = 1e-2) -> None:
         super().__init__(analysis, model, strength=strength)
         scales = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, _BatchNorm)}
-        found: dict[str, torch.Tensor] = {}
-        for group in self.groups:
-            for one in group.slices:
-                if one.tensor in scales:
-                    found[one.tensor] = torch.cat([found.get(one.tensor, one.indices[:0]), one.indices])
-        self._indices = {name: torch.unique(indices) for name, indices in found.items()}
+        found: dict[str, np.ndarray[Any, Any]] = {}
+        for one in (member for group in self.groups for member in group.members if member.tensor in scales):
+            found[one.tensor] = found.get(one.tensor, np.array(False)) | (one.column >= 0)
+        self._indices = {name: torch.from_numpy(np.flatnonzero(inside)) for name, inside in found.items()}
         if not found:
             raise TrainingError("slimming: no channel that can go has a BatchNorm; expected group_lasso or group_norm")
 

@@ -1,6 +1,6 @@
 """The sparse CPU engine: networks whose weights are mostly zeros, run at the speed of those that are not."""
 
-from sapwood.runtime.engine.compiled import CompiledModel, available_cores, compile, load
+from sapwood.runtime.engine.compiled import CompiledModel, compile, load
 from sapwood.runtime.engine.library import instruction_set, set_instruction_set
 from sapwood.runtime.engine.planning import Step
 from sapwood.runtime.engine.sparse_conv import SparseConv2d
@@ -9,7 +9,6 @@ __all__ = [
     "CompiledModel",
     "SparseConv2d",
     "Step",
-    "available_cores",
     "compile",
     "instruction_set",
     "load",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from sapwood.errors import EngineError
 from sapwood.export.flat import plain_copy
 from sapwood.ops.nested import mapped
 from sapwood.runtime.allocator import give_back
+from sapwood.runtime.cores import available_cores
 from sapwood.runtime.engine import library, saved
 from sapwood.runtime.engine.lowered import Lowered
 from sapwood.runtime.engine.nodes import Input, Outside, Read, Value
@@ -38,9 +38,9 @@ class CompiledModel(nn.Module):
 
     Args:
         source: The network.
+        encoded: Gives the network as it is stored.
         threads: Of a call of the engine; all cores unless given.
         tune: As for :func:`compile`.
-        encoded: Gives the network as it is stored, where that can be had again.
 
     Attributes:
         steps: Its operations, in order.
@@ -51,10 +51,10 @@ class CompiledModel(nn.Module):
     def __init__(
         self,
         source: Lowered,
+        encoded: Callable[[], saved.Encoded],
         *,
         threads: int | None = None,
         tune: bool = True,
-        encoded: Callable[[], saved.Encoded] | None = None,
     ) -> None:
         if threads is not None and threads < 1:
             raise EngineError(f"threads {threads}; expected at least 1")
@@ -74,7 +74,7 @@ class CompiledModel(nn.Module):
         if tuner is not None:
             tuner.save()
         self.steps = [step for part in self._parts for step in part.steps]
-        self._stored = saved.encode(source) if encoded is None else encoded
+        self._encoded = encoded
         self.outside = [node for node in source.network.nodes if isinstance(node, Outside)]
 
     @property
@@ -129,8 +129,7 @@ class CompiledModel(nn.Module):
             EngineError: If the model returns what only its own code knows, or calls operators that are not PyTorch's.
             ConfigError: If ``directory`` holds files, and no compiled network.
         """
-        stored = self._stored if isinstance(self._stored, saved.Encoded) else self._stored()
-        return saved.write(stored, directory)
+        return saved.write(self._encoded(), directory)
 
     def _run(self, pictures: Sequence[Tensor], times: Timed | None = None) -> list[Tensor]:
         values = dict(zip(self._inputs, pictures, strict=True))
@@ -189,12 +188,12 @@ class _Calls:
         for call, step in zip(self._calls, self.steps, strict=True):
             start = time.perf_counter()
             with torch.no_grad():
-                values.update(called(call, values))
+                values.update(_called(call, values))
             if times is not None:
                 times.append((step, 1e3 * (time.perf_counter() - start)))
 
 
-def called(call: Outside, values: Mapping[Value, Tensor]) -> Values:
+def _called(call: Outside, values: Mapping[Value, Tensor]) -> Values:
     """Runs a call of PyTorch; what it would change in place is copied before."""
 
     def argument(given: Any) -> Any:
@@ -218,11 +217,6 @@ def _tensors(example_inputs: ExampleInputs) -> tuple[Tensor, ...]:
     if any(one.dim() == 0 for one in given):
         raise EngineError("an example input is a single number; expected tensors with a batch")
     return tuple(given)
-
-
-def available_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def compile(
@@ -258,7 +252,10 @@ def compile(
         leaves, form = tree_flatten(plain(*one))
     constants = {place: leaf for place, leaf in enumerate(leaves) if not isinstance(leaf, Tensor)}
     shapes = tuple(tuple(picture.shape[1:]) for picture in one)
-    compiled = CompiledModel(Lowered(network, shapes, form, constants), threads=threads, tune=tune)
+    source = Lowered(network, shapes, form, constants)
+    stored = saved.encode(source)
+    compiled = CompiledModel(source, lambda: stored, threads=threads, tune=tune)
+    del source, network
     _check(tree_flatten(compiled(*one))[0], leaves)
     give_back()
     return compiled
@@ -279,7 +276,7 @@ def load(directory: str | Path, *, threads: int | None = None, tune: bool = True
     library.library()
     source, _ = saved.read(directory)
     place = Path(directory).absolute()
-    compiled = CompiledModel(source, threads=threads, tune=tune, encoded=lambda: saved.read(place)[1])
+    compiled = CompiledModel(source, lambda: saved.read(place)[1], threads=threads, tune=tune)
     del source
     give_back()
     return compiled

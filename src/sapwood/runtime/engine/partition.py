@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -66,14 +65,10 @@ def partition(network: Network) -> list[Part]:
 
 def _engine_part(network: Network, members: list[Node], wanted: set[Value]) -> EnginePart:
     own = {node.out for node in members}
-    reads = _unique(value for node in members for value in node.inputs if value not in own)
+    reads = tuple(dict.fromkeys(value for node in members for value in node.inputs if value not in own))
     inputs: list[Node] = [Input(value, (), "", index) for index, value in enumerate(reads)]
     sizes = {value: network.sizes[value] for value in (*reads, *(node.out for node in members))}
     outputs: list[tuple[Value, tuple[int, ...]]] = [
         (node.out, (1, *network.sizes[node.out])) for node in members if node.out in wanted
     ]
     return EnginePart(Network(inputs + members, sizes, outputs), reads)
-
-
-def _unique(values: Iterable[Value]) -> tuple[Value, ...]:
-    return tuple(dict.fromkeys(values))
