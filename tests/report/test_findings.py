@@ -118,6 +118,8 @@ def test_what_the_engine_buys(record: dict[str, Any]) -> None:
         "takes 0.55× the time that the unpruned network takes in PyTorch, with 98 % of mAP@0.5 left; the unpruned "
         "network itself takes 0.80× there."
     )
+    cases["structured L2 · conv · 0.1"] |= {"engine": ratio(0.01), "nonzeros": cases["baseline"]["nonzeros"]}
+    assert by_subject(record)["On the sparse engine"] == found, "it is about zeros"
     cases["global L1 · conv · 0.5"]["engine"] = None
     found = by_subject(record)["On the sparse engine"]
     assert found.tone == "mixed"

@@ -18,6 +18,8 @@ LOSES = 0.5
 """A case that has less than this share left counts as broken."""
 CLEARLY = 0.05
 """Times nearer than this to the baseline's, or nearer than their own spread, count as the same time."""
+FEW_ZEROS = 0.01
+"""A case with so many more zeros than the baseline has some to speak of."""
 NOISY = 0.1
 """Where the typical spread of the rounds is wider than this share of the baseline's time, the page says so."""
 
@@ -148,8 +150,9 @@ def _left(pairs: Sequence[tuple[CaseResult, float]], metric: str) -> str:
 
 
 def _engine_finding(comparison: Comparison) -> Finding | None:
-    """What zeros buy where they cost nothing: the fastest case that keeps the accuracy, else the emptiest."""
-    timed = [case for case in comparison.candidates if case.engine is not None]
+    """What zeros buy where they cost nothing: the fastest case with some that keeps the accuracy, else the emptiest."""
+    zeros = comparison.baseline.sparsity + FEW_ZEROS
+    timed = [case for case in comparison.candidates if case.engine is not None and case.sparsity > zeros]
     dense = comparison.baseline.engine
     if not timed or dense is None:
         return None
