@@ -20,9 +20,7 @@ class Steps:
         latency_rounds: In each of them every case runs once.
     """
 
-    def __init__(
-        self, progress: Progress | None, num_images: int, num_cases: int, latency_rounds: int, timings: int = 1
-    ) -> None:
+    def __init__(self, progress: Progress | None, num_images: int, num_cases: int, latency_rounds: int) -> None:
         self._progress = progress
         self._num_images = num_images
         self._timing = latency_rounds * num_cases
