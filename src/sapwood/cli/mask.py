@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,7 +24,7 @@ from sapwood.cli.common import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sapwood.masks import MaskCase, MaskRecord
+    from sapwood.masks import MaskCase, MaskingState, MaskRecord
     from sapwood.pipeline import Calibration, Deployment, SparsityOutcome
     from sapwood.types import ModelBundle
 
@@ -128,8 +129,6 @@ def mask(
     from sapwood.masks import MaskCase, masking_state, remove_masks_
     from sapwood.models import copy_model, save_model
     from sapwood.pipeline import Deployment
-    from sapwood.report import recovery_table, sparsity_table
-    from sapwood.report.console import masking_table
 
     case = MaskCase(
         method=method,
@@ -164,7 +163,7 @@ def mask(
     masked = masking_state(bundle.model)
     removed_model = copy_model(bundle.model)
     remove_masks_(removed_model)
-    after = masking_state(removed_model)
+    states = (before, masked, masking_state(removed_model))
     if permanent:
         remove_masks_(bundle.model)
     recovered = {} if done is None else {"recovery": asdict(done)}
@@ -172,18 +171,34 @@ def mask(
     if out is not None:
         save_model(bundle, out, record={"mask": asdict(record), **timed, **recovered})
     if as_json:
-        states = {"before": asdict(before), "masked": asdict(masked), "after_remove": asdict(after)}
+        named = zip(("before", "masked", "after_remove"), map(asdict, states), strict=True)
         saved = None if out is None else str(out)
-        print_json({"case": asdict(record.case), **states, **timed, **recovered, "saved": saved})
+        print_json({"case": asdict(record.case), **dict(named), **timed, **recovered, "saved": saved})
     else:
-        console = make_console()
-        console.print(masking_table(before, masked, after))
-        for table, found in ((sparsity_table, timed), (recovery_table, recovered)):
-            for part in found.values():
-                console.print(table(part))
-        _print_remarks(console, record, out, permanent=permanent)
+        _show(states, timed, recovered, record, out, permanent=permanent)
     if outcome is not None and not outcome.met:
         raise typer.Exit(1)
+
+
+def _show(
+    states: tuple[MaskingState, MaskingState, MaskingState],
+    timed: Mapping[str, Any],
+    recovered: Mapping[str, Any],
+    record: MaskRecord,
+    out: Path | None,
+    *,
+    permanent: bool,
+) -> None:
+    """Prints the tables and the remarks."""
+    from sapwood.report import recovery_table, sparsity_table
+    from sapwood.report.console import masking_table
+
+    console = make_console()
+    console.print(masking_table(*states))
+    for table, found in ((sparsity_table, timed), (recovery_table, recovered)):
+        for part in found.values():
+            console.print(table(part))
+    _print_remarks(console, record, out, permanent=permanent)
 
 
 def _mask_(
