@@ -192,6 +192,8 @@ class TrainConfig(Strict):
         ema_decay: Of the moving average of the weights; 0 switches it off.
         clip_norm: Gradients of a larger norm are scaled down to it; None leaves them.
         channels_last: Keep pictures and filters in the memory order that CPU and GPU convolutions prefer.
+        precision: Of convolutions and products: ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 where the
+            device multiplies it natively. Weights, their updates and the loss stay float32.
         eval_every: Epochs between two measurements on the validation data; the last epoch is always measured.
         on_bad: A picture that cannot be read stops the run, or the next one takes its place and it is listed.
         cache_mb: Memory for decoded pictures, in MiB.
@@ -221,6 +223,7 @@ class TrainConfig(Strict):
     ema_decay: float = Field(default=0.998, ge=0, lt=1)
     clip_norm: float | None = Field(default=10.0, gt=0)
     channels_last: bool = True
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     eval_every: int = Field(default=5, ge=1)
     on_bad: Literal["error", "skip"] = "error"
     cache_mb: int = Field(default=1024, ge=0)

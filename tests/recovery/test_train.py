@@ -255,7 +255,7 @@ def test_a_classifier_takes_the_same_loop(
 def test_probabilities_are_trained_as_such(
     classifier: ModelBundle, shades: ClassificationDataset, tmp_path: Path
 ) -> None:
-    config = TrainConfig(epochs=1, batch_size=32, lr=0.01)
+    config = TrainConfig(epochs=1, batch_size=32, lr=0.01, precision="float32")
     logits = train(classifier, shades, config=config, run_dir=tmp_path / "a")
     softmax = replace(
         classifier,

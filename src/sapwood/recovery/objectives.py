@@ -16,6 +16,7 @@ from sapwood.data.augment import LabelledPicture, augment, example_generator
 from sapwood.errors import TrainingError
 from sapwood.models import copy_model
 from sapwood.recovery.pictures import PictureCache
+from sapwood.recovery.precision import as_float32, mixed
 from sapwood.tasks import divergence
 from sapwood.tasks.objective import class_loss
 from sapwood.tasks.yolo_loss import YoloLoss
@@ -171,7 +172,7 @@ class Distilling:
         objective: The other one.
         teacher: In evaluation mode, never changed.
         task: Of the model that is trained.
-        config: ``distill_weight`` and the memory order.
+        config: ``distill_weight``, the memory order and the precision.
 
     Raises:
         TrainingError: If the teacher is for another task, or sees other classes or another size.
@@ -183,6 +184,7 @@ class Distilling:
             if own != other:
                 raise TrainingError(f"the teacher's {name} is {other!r}; expected the model's, {own!r}")
         self._objective, self._task, self._weight = objective, task, config.distill_weight
+        self._precision = config.precision
         memory = torch.channels_last if config.channels_last else torch.contiguous_format
         self._teacher = copy_model(teacher.model).eval().to(memory_format=memory)
 
@@ -207,8 +209,8 @@ class Distilling:
     def losses(self, outputs: Any, inputs: Tensor, batch: Batch) -> Mapping[str, Tensor]:
         """Returns the other objective's losses, the divergence, and the weighted sum as ``"total"``."""
         found = dict(self._objective.losses(outputs, inputs, batch))
-        with torch.no_grad():
-            reference = self._teacher(inputs)
+        with torch.no_grad(), mixed(self._precision, inputs.device):
+            reference = as_float32(self._teacher(inputs))
         apart = divergence(self._task, outputs, reference, self._teacher)
         return found | {"total": found["total"] + self._weight * apart, "divergence": apart}
 

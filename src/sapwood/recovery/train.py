@@ -20,6 +20,7 @@ from sapwood.models.darknet import DarknetNetwork, write_cfg, write_weights
 from sapwood.recovery.batches import BatchLoader
 from sapwood.recovery.objectives import Batch, Distilling, Objective, make_objective
 from sapwood.recovery.plugins import Plugin
+from sapwood.recovery.precision import as_float32, mixed
 from sapwood.recovery.preparation import prepare
 from sapwood.recovery.run import METRICS, Run, start_run
 from sapwood.recovery.schedule import learning_rate
@@ -168,7 +169,9 @@ class _Trainer:
     def _step(self, batch: Batch, number: int, rate: float) -> dict[str, float]:
         run = self._run
         inputs = self._objective.inputs(run.model, batch)
-        losses = self._objective.losses(run.model(inputs), inputs, batch)
+        with mixed(run.config.precision, inputs.device):
+            outputs = run.model(inputs)
+        losses = self._objective.losses(as_float32(outputs), inputs, batch)
         values = {name: float(value.detach()) for name, value in losses.items()}
         if not math.isfinite(values["total"]):
             raise TrainingError(

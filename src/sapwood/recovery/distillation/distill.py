@@ -7,11 +7,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
 
 from sapwood.errors import ConfigError, TrainingError
 from sapwood.graph import trace
@@ -19,6 +18,7 @@ from sapwood.models import Plan, copy_model
 from sapwood.recovery.distillation.features import FeatureMatch
 from sapwood.recovery.ema import WeightAverage
 from sapwood.recovery.kept_outputs import KeptOutputs
+from sapwood.recovery.precision import Precision, as_float32, mixed
 from sapwood.recovery.reconstruction.sites import find_sites
 from sapwood.recovery.views import augmented
 from sapwood.tasks import divergence
@@ -26,8 +26,6 @@ from sapwood.types import TaskSpec
 
 RATES = {"classification": 1e-4, "detection": 3e-5}
 """Learning rates by task."""
-
-Precision = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -164,7 +162,6 @@ class _Run:
     ) -> None:
         self._config, self._task = config, task
         self._given = pruned
-        self._half = config.precision == "bfloat16" or (config.precision == "auto" and has_bfloat16())
         self._dense, self._model = (
             copy_model(one).eval().to(memory_format=torch.channels_last) for one in (dense, pruned)
         )
@@ -241,11 +238,10 @@ class _Run:
         with ExitStack() as stack:
             if self._config.feature_weight:
                 stack.enter_context(self._match.watching())
-            if self._half:
-                stack.enter_context(torch.autocast("cpu", torch.bfloat16))
+            stack.enter_context(mixed(self._config.precision))
             reference = self._outputs(self._dense, batch)
             outputs = self._model(batch)
-        apart = divergence(self._task, _float32(outputs), _float32(reference), self._model) / scale
+        apart = divergence(self._task, as_float32(outputs), as_float32(reference), self._model) / scale
         return apart + self._config.feature_weight * self._match.take()
 
     def _outputs(self, model: nn.Module, batch: Tensor) -> Any:
@@ -273,16 +269,6 @@ class _Run:
         self.history.append(DistillCheck(step, found))
         lowest = min(range(len(self.history)), key=lambda number: self.history[number].divergence)
         return len(self.history) - 1 - lowest >= self._config.patience
-
-
-def has_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 natively; without that it is slower than float32."""
-    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
-
-
-def _float32(outputs: Any) -> Any:
-    return tree_map_only(Tensor, lambda one: one.float() if one.is_floating_point() else one, outputs)
 
 
 def _rate(step: int, steps: int) -> float:
