@@ -4,6 +4,7 @@
     python benchmarks/recovery.py resnet56 --macs 0.47 --num-pictures 5000 --steps 2000
     python benchmarks/recovery.py yolov3-tiny --latency 0.7 --num-pictures 128 --steps 600
     python benchmarks/recovery.py yolov3-tiny --zeros 0.8 --num-pictures 128 --steps 300
+    python benchmarks/recovery.py runs/bccd/model --macs 0.4 --num-pictures 205 --steps 600
 
 Pictures come from the train folder and their labels are not looked at. Accuracy is measured on the evaluation pictures,
 or with `--held-out N` on N train pictures that nothing else sees: that is what settings are tried on.
@@ -129,7 +130,7 @@ GOALS = ("macs", "latency", "zeros")
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", choices=NAMES)
+    parser.add_argument("model", help=f"{', '.join(NAMES)}, or a directory that `sapwood train` made for BCCD")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     goal = parser.add_mutually_exclusive_group(required=True)
     goal.add_argument("--macs", type=float)

@@ -20,7 +20,8 @@ from sapwood.types import ModelBundle
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 CLASSIFIERS = {"resnet20": "resnet20-12fca82f.th", "resnet56": "resnet56-jpeg.pt"}
 DETECTORS = ("yolov3-tiny", "yolo-fastest-1.1-xl")
-NAMES = (*CLASSIFIERS, *DETECTORS, "yolov4-tiny-digits")
+DIGITS = "yolov4-tiny-digits"
+NAMES = (*CLASSIFIERS, *DETECTORS, DIGITS)
 TOLERANCE = 0.02
 """How close Torch-Pruning's ratio is bisected to the target, as a fraction of it."""
 
@@ -28,7 +29,8 @@ TOLERANCE = 0.02
 def subject(name: str, data: Path, held_out: int = 0) -> tuple[ModelBundle, Any, Any]:
     """The network, the pictures it may see, and those it is judged on.
 
-    With ``held_out``, it is judged on so many pictures of the train folder instead, and may not see those.
+    With ``held_out``, it is judged on so many pictures of the train folder instead, and may not see those. A directory
+    is a network that ``sapwood train`` made for BCCD; it is judged on the test pictures.
     """
     if name in CLASSIFIERS:
         import cifar
@@ -42,9 +44,14 @@ def subject(name: str, data: Path, held_out: int = 0) -> tuple[ModelBundle, Any,
         cfg = data / "detectors" / f"{name}.cfg"
         bundle = sapwood.load_model(str(cfg), weights=cfg.with_suffix(".weights"))
         train, judged = _detection(bundle, str(data / "coco"))
-    else:
+    elif name == DIGITS:
         bundle = sapwood.load_model("builtin:digits")
         train, judged = _detection(bundle, "digits")
+    elif Path(name).is_dir():
+        bundle = sapwood.load_model(name)
+        train, judged = _detection(bundle, str(data / "bccd"), "test")
+    else:
+        raise SystemExit(f"{name}: expected a directory, or one of {', '.join(NAMES)}")
     if held_out:
         order = np.random.default_rng(7).permutation(len(train.samples)).tolist()
         samples = [train.samples[number] for number in order]
@@ -53,9 +60,9 @@ def subject(name: str, data: Path, held_out: int = 0) -> tuple[ModelBundle, Any,
     return bundle, train, judged
 
 
-def _detection(bundle: ModelBundle, data: str) -> Any:
+def _detection(bundle: ModelBundle, data: str, judged: str = "val") -> Any:
     classes = bundle.task.class_names
-    return tuple(open_detection(data, split=split, class_names=classes) for split in ("train", "val"))
+    return tuple(open_detection(data, split=split, class_names=classes) for split in ("train", judged))
 
 
 def torch_pruned(

@@ -81,11 +81,16 @@ def detector(tiny_cfg: Path) -> ModelBundle:
     return load_model(str(tiny_cfg))
 
 
-@pytest.fixture
-def sober_detector(tmp_path: Path) -> ModelBundle:
+@pytest.fixture(scope="session")
+def sober_cfg() -> str:
     """The same without dropout, which learns pictures by heart."""
+    return TINY_CFG.replace("probability=.2", "probability=0")
+
+
+@pytest.fixture
+def sober_detector(tmp_path: Path, sober_cfg: str) -> ModelBundle:
     path = tmp_path / "sober.cfg"
-    path.write_text(TINY_CFG.replace("probability=.2", "probability=0"))
+    path.write_text(sober_cfg)
     return load_model(str(path))
 
 

@@ -77,6 +77,8 @@ def train(
 
     A `.cfg` whose classes are not those of the data is rewritten for them (`num_classes: cfg` keeps its own).
 
+    `accelerate launch --num-processes 4 -m sapwood train ...` shares every batch among four processes.
+
     Example: `sapwood train yolov4-tiny.cfg --data bccd --epochs 60 --input-size 320 -o runs/bccd`
     """
     from sapwood import recovery
@@ -97,7 +99,8 @@ def train(
     settings = _settings(bundle, config, {name: value for name, value in options.items() if value is not None})
     pictures = open_data(bundle, data, train_split, on_bad)
     measured = None if val_split == "none" else open_data(bundle, data, val_split, on_bad)
-    with progress_bar("training", quiet=as_json) as progress:
+    processes = recovery.find_processes()
+    with progress_bar("training", quiet=as_json or processes.index > 0) as progress:
         result = recovery.train(
             bundle,
             pictures,
@@ -108,8 +111,10 @@ def train(
             teacher=None if teacher is None else load_bundle(teacher, teacher_weights, names),
             progress=progress,
         )
-    saved = save_model(result.bundle, out / "model", record={"train": settings.model_dump(mode="json")})
-    _show(result, saved, as_json=as_json)
+    record = {"train": settings.model_dump(mode="json")}
+    saved = processes.from_first(lambda: save_model(result.bundle, out / "model", record=record))
+    if processes.index == 0:
+        _show(result, saved, as_json=as_json)
 
 
 def _settings(bundle: ModelBundle, config: Path | None, options: dict[str, Any]) -> TrainConfig:

@@ -3,6 +3,7 @@
 from sapwood.recovery.batchnorm import Reestimated, reestimate_batchnorm
 from sapwood.recovery.distillation import DistillCheck, DistillConfig, Distilled, distill
 from sapwood.recovery.optimizer import carry_optimizer_
+from sapwood.recovery.processes import Processes, find_processes
 from sapwood.recovery.reconstruction import LayerReconstruction, Reconstruction, Rule, reconstruct
 from sapwood.recovery.recovered import Recovered
 from sapwood.recovery.train import TrainResult, train
@@ -12,6 +13,7 @@ __all__ = [
     "DistillConfig",
     "Distilled",
     "LayerReconstruction",
+    "Processes",
     "Reconstruction",
     "Recovered",
     "Reestimated",
@@ -19,6 +21,7 @@ __all__ = [
     "TrainResult",
     "carry_optimizer_",
     "distill",
+    "find_processes",
     "reconstruct",
     "reestimate_batchnorm",
     "train",

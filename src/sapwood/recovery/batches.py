@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
 import numpy as np
+
+from sapwood.errors import TrainingError
 
 B = TypeVar("B")
 
@@ -25,6 +27,7 @@ class BatchLoader(Generic[B]):
         batch_size: Pictures a batch. The last, incomplete batch of an epoch is left out unless it is the only one.
         seed: Of the order.
         num_threads: Threads that prepare batches.
+        multiple_of: A batch's size is one of this number's, where there are fewer pictures than a batch.
 
     Examples:
         >>> loader = BatchLoader(lambda epoch, indices: sorted(indices), count=4, batch_size=4, seed=0, num_threads=1)
@@ -33,21 +36,30 @@ class BatchLoader(Generic[B]):
     """
 
     def __init__(
-        self, make: Callable[[int, Sequence[int]], B], *, count: int, batch_size: int, seed: int, num_threads: int
+        self,
+        make: Callable[[int, list[int]], B],
+        *,
+        count: int,
+        batch_size: int,
+        seed: int,
+        num_threads: int,
+        multiple_of: int = 1,
     ) -> None:
         self._make = make
         self._count = count
-        self._batch_size = min(batch_size, count)
+        self.batch_size = min(batch_size, count // multiple_of * multiple_of)
+        if not self.batch_size:
+            raise TrainingError(f"{count} examples for {multiple_of} processes; expected one for each at least")
         self._seed = seed
         self._num_threads = num_threads
 
     def __len__(self) -> int:
-        return self._count // self._batch_size
+        return self._count // self.batch_size
 
     def indices(self, epoch: int) -> list[list[int]]:
         """Returns which pictures make up each batch of an epoch."""
         order = np.random.default_rng([self._seed, epoch]).permutation(self._count).tolist()
-        return [order[start * self._batch_size : (start + 1) * self._batch_size] for start in range(len(self))]
+        return [order[start * self.batch_size : (start + 1) * self.batch_size] for start in range(len(self))]
 
     def epoch(self, epoch: int) -> Iterator[B]:
         """Yields the batches of an epoch; an error in a thread is raised where its batch would have come."""

@@ -26,6 +26,7 @@ from sapwood.recovery.checkpoint import (
 )
 from sapwood.recovery.ema import WeightAverage
 from sapwood.recovery.plugins import Plugin
+from sapwood.recovery.processes import Alone, Processes
 
 CHECKPOINT = "checkpoint.safetensors"
 BEST = "best.safetensors"
@@ -48,6 +49,7 @@ class Run:
         history: One record an epoch that is done.
         best: The best measured figure so far, if any.
         plugins: What joins in after each step.
+        processes: That train it together; the first writes the files.
     """
 
     model: nn.Module
@@ -58,6 +60,7 @@ class Run:
     history: list[dict[str, Any]] = field(default_factory=list)
     best: float | None = None
     plugins: Sequence[Plugin] = ()
+    processes: Processes = field(default_factory=Alone)
 
     @property
     def epoch(self) -> int:
@@ -70,9 +73,8 @@ class Run:
         if figure is not None and (self.best is None or figure > self.best):
             self.best = figure
             best = Checkpoint(prefixed("average", self.averaged()), {"epoch": self.epoch, "figure": figure})
-            write_checkpoint(self.directory / BEST, best)
-        write_checkpoint(self.directory / CHECKPOINT, self._checkpoint())
-        self._write_metrics()
+            self.processes.from_first(lambda: write_checkpoint(self.directory / BEST, best))
+        self.processes.from_first(self._write)
 
     def resume(self) -> None:
         """Takes up the run that stands in the directory.
@@ -81,7 +83,7 @@ class Run:
             TrainingError: If its checkpoint is damaged, or of another model or config.
         """
         path = self.directory / CHECKPOINT
-        checkpoint = read_checkpoint(path)
+        checkpoint = self.processes.from_first(lambda: read_checkpoint(path))
         self._check_config(path, checkpoint.record["config"])
         restore_model(self.model, checkpoint.part("model"), path)
         restore_optimizer(self.optimizer, checkpoint.part("optimizer"))
@@ -91,7 +93,7 @@ class Run:
         for plugin in self.plugins:
             plugin.restore(checkpoint.part(plugin.name))
         torch.set_rng_state(checkpoint.tensors["rng"])
-        self._write_metrics()
+        self.processes.from_first(self._write_metrics)
 
     def averaged(self) -> dict[str, Tensor]:
         """Returns the averaged weights, zero where plug-ins keep zeros."""
@@ -130,24 +132,35 @@ class Run:
             pairs = ", ".join(f"{name} {saved.get(name)!r} there and {own[name]!r} here" for name in differing)
             raise TrainingError(f"{path}: begun with another config: {pairs}; resume with the same one")
 
+    def _write(self) -> None:
+        write_checkpoint(self.directory / CHECKPOINT, self._checkpoint())
+        self._write_metrics()
+
     def _write_metrics(self) -> None:
         write_text(self.directory / METRICS, "".join(json.dumps(record) + "\n" for record in self.history))
 
 
-def start_run(model: nn.Module, config: TrainConfig, directory: Path, plugins: Sequence[Plugin] = ()) -> Run:
+def start_run(
+    model: nn.Module,
+    config: TrainConfig,
+    directory: Path,
+    plugins: Sequence[Plugin] = (),
+    processes: Processes | None = None,
+) -> Run:
     """Returns a run that is ready for its next step: a new one, or with ``config.resume`` the one in ``directory``.
 
     Raises:
         TrainingError: If there is a run in the directory and ``config.resume`` is off, or the model has no parameters.
     """
-    begun = (directory / CHECKPOINT).exists()
+    processes = processes or Alone()
+    begun = processes.from_first((directory / CHECKPOINT).exists)
     if begun and not config.resume:
         raise TrainingError(f"{directory} holds a run already; resume it, or choose another directory")
     if config.channels_last:
         model.to(memory_format=torch.channels_last)
     model.train()
     run = Run(model, make_optimizer(model, config), WeightAverage(model, decay=config.ema_decay), config, directory)
-    run.plugins = plugins
+    run.plugins, run.processes = plugins, processes
     if begun:
         run.resume()
     return run

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
+from torch.utils.data import default_collate
 
 from sapwood.config import TrainConfig
 from sapwood.errors import TrainingError
@@ -18,16 +19,17 @@ from sapwood.files import write_text
 from sapwood.models import copy_model
 from sapwood.models.darknet import DarknetNetwork, write_cfg, write_weights
 from sapwood.recovery.batches import BatchLoader
-from sapwood.recovery.objectives import Batch, Distilling, Objective, make_objective
+from sapwood.recovery.objectives import AnyLoss, AnyTaskLoss, Distilling, Objective, make_objective
 from sapwood.recovery.plugins import Plugin
-from sapwood.recovery.precision import as_float32, mixed
 from sapwood.recovery.preparation import prepare
+from sapwood.recovery.processes import check_batch, find_processes, share_of
 from sapwood.recovery.run import METRICS, Run, start_run
 from sapwood.recovery.schedule import learning_rate
 from sapwood.tasks import Progress, evaluate
 from sapwood.types import ClassificationDataset, DetectionDataset, Evaluation, ModelBundle
 
 Dataset: TypeAlias = "DetectionDataset | ClassificationDataset"
+Measure: TypeAlias = "Callable[[ModelBundle], Evaluation]"
 MakePlugins: TypeAlias = "Callable[[ModelBundle], Sequence[Plugin]]"
 
 
@@ -52,11 +54,14 @@ class TrainResult:
 
 def train(
     bundle: ModelBundle,
-    dataset: Dataset,
+    dataset: Any,
     *,
     config: TrainConfig,
     run_dir: str | Path,
     val_dataset: Dataset | None = None,
+    loss: AnyTaskLoss | None = None,
+    collate: Callable[[list[Any]], Any] = default_collate,
+    measure: Measure | None = None,
     plugins: MakePlugins | None = None,
     teacher: ModelBundle | None = None,
     progress: Progress | None = None,
@@ -67,12 +72,18 @@ def train(
     run goes on from there with ``config.resume`` and, on the same machine with as many threads, ends with the same
     weights bit for bit as if it had never stopped.
 
+    In processes that ``accelerate launch`` or ``torchrun`` started, each takes its share of every batch of
+    ``config.batch_size``; the first writes the files, and all return the same.
+
     Args:
         bundle: The model and its task; never changed.
-        dataset: The training pictures.
+        dataset: The training pictures; with ``loss``, examples of any kind.
         config: How to train.
         run_dir: Where checkpoints, ``metrics.jsonl`` and the results go.
         val_dataset: Measured every ``config.eval_every`` epochs with the averaged weights; the best are kept.
+        loss: Of (model, batch): a scalar, or scalars by name of which ``"total"`` is minimised. None takes the task's.
+        collate: Makes a batch of a list of examples; used with ``loss``.
+        measure: Takes the place of measuring ``val_dataset`` as the model's task is measured.
         plugins: Given what is trained, returns what joins in after each step: sparse training, gradual pruning
             (:func:`sapwood.pipeline.training_plugins` makes what ``config`` says).
         teacher: A model of the same task whose outputs the loss also compares with, ``config.distill_weight``.
@@ -82,18 +93,26 @@ def train(
         TrainingError: If model, data and config do not fit, the run in ``run_dir`` is of another kind, or the loss
             is no longer finite.
         DataError: If a picture cannot be read and ``config.on_bad`` is ``"error"``.
+        MissingDependencyError: If there are several processes and accelerate is not installed.
     """
-    directory = Path(run_dir)
-    prepared = prepare(bundle, dataset, config)
-    objective = make_objective(prepared, dataset, config)
+    directory, processes = Path(run_dir), find_processes()
+    check_batch(config.batch_size, processes)
+    if loss is None:
+        prepared = prepare(bundle, dataset, config)
+        objective = make_objective(prepared, dataset, config, mean=processes.mean)
+    else:
+        prepared = replace(bundle, model=copy_model(bundle.model))
+        objective = AnyLoss(dataset, loss, config, collate)
     if teacher is not None:
         objective = Distilling(objective, teacher, prepared.task, config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         joining = () if plugins is None else plugins(prepared)
-        run = start_run(prepared.model, config, directory, joining)
-        _Trainer(prepared, objective, val_dataset, run, progress).run_all()
-    return _finish(prepared, run, val_dataset, objective)
+        model = processes.placed(copy_model(prepared.model))
+        run = start_run(model, config, directory, joining, processes)
+        trainer = _Trainer(prepared, objective, _measure(val_dataset, measure, config), run, progress)
+        trainer.run_all()
+    return trainer.result()
 
 
 class _Trainer:
@@ -103,22 +122,25 @@ class _Trainer:
         self,
         bundle: ModelBundle,
         objective: Objective,
-        val_dataset: Dataset | None,
+        measure: Measure | None,
         run: Run,
         progress: Progress | None,
     ) -> None:
         self._bundle = bundle
         self._objective = objective
-        self._val_dataset = val_dataset
+        self._measure = measure
         self._run = run
         self._progress = progress
+        self._processes = run.processes
+        self._model = self._processes.joined(run.model)
         config = run.config
         self._loader = BatchLoader(
-            objective.batch,
+            lambda epoch, indices: objective.batch(epoch, share_of(indices, self._processes)),
             count=objective.num_pictures,
             batch_size=config.batch_size,
             seed=config.seed,
             num_threads=config.loader_threads,
+            multiple_of=self._processes.count,
         )
         self._total_steps = config.epochs * len(self._loader)
 
@@ -127,7 +149,7 @@ class _Trainer:
         while self._run.epoch < self._run.config.epochs:
             epoch = self._run.epoch
             record = self._train_epoch(epoch)
-            evaluation = self._measure(epoch)
+            evaluation = self._measured(epoch)
             if evaluation is not None:
                 record |= {name: round(value, 5) for name, value in evaluation.metrics.items()}
                 record["eval_seconds"] = round(sum(evaluation.seconds.values()), 2)
@@ -135,26 +157,40 @@ class _Trainer:
             counts = all(one.is_done(step=done, total_steps=self._total_steps) for one in self._run.plugins)
             self._run.finish_epoch(record, evaluation.value if evaluation is not None and counts else None)
 
+    def result(self) -> TrainResult:
+        """Writes what a finished run leaves, and returns it."""
+        run, processes = self._run, self._processes
+        best = _with_state(self._bundle, processes.from_first(run.best_state))
+        files = {"metrics": run.directory / METRICS}
+        if isinstance(network := best.model, DarknetNetwork):
+            files |= processes.from_first(lambda: self._write_darknet(network))
+            best = replace(best, source=replace(best.source, weights=str(files["best"])))
+        measure = self._measure
+        evaluation = None if measure is None else processes.from_first(lambda: measure(best))
+        skipped = sorted({one for part in processes.gathered(self._objective.skipped) for one in part})
+        return TrainResult(best, evaluation, tuple(run.history), files, tuple(skipped))
+
     def _train_epoch(self, epoch: int) -> dict[str, Any]:
         sums: dict[str, float] = defaultdict(float)
-        pictures, waited, began, rate = 0, 0.0, time.perf_counter(), 0.0
+        examples, waited, began, rate = 0, 0.0, time.perf_counter(), 0.0
         for step, (batch, seconds) in enumerate(_timed(self._loader.epoch(epoch))):
             rate = self._set_rate(epoch, step)
             for name, value in self._step(batch, step + 1, rate).items():
                 sums[name] += value
-            pictures += len(batch.pictures)
+            examples += self._loader.batch_size
             waited += seconds
-            if self._progress is not None:
+            if self._progress is not None and self._processes.index == 0:
                 self._progress(epoch * len(self._loader) + step + 1, self._total_steps)
         seconds = time.perf_counter() - began
+        everywhere = self._processes.gathered({name: value / len(self._loader) for name, value in sums.items()})
         return {
             "epoch": epoch + 1,
             "lr": rate,
-            **{name: round(value / len(self._loader), 6) for name, value in sums.items()},
-            "images_per_second": round(pictures / seconds, 2),
+            **{name: round(sum(part[name] for part in everywhere) / len(everywhere), 6) for name in sums},
+            "images_per_second": round(examples / seconds, 2),
             "seconds": round(seconds, 2),
             "loader_wait_share": round(waited / seconds, 4),
-            "skipped": len(self._objective.skipped),
+            "skipped": sum(map(len, self._processes.gathered(self._objective.skipped))),
         }
 
     def _set_rate(self, epoch: int, step: int) -> float:
@@ -166,12 +202,9 @@ class _Trainer:
             group["lr"] = rate
         return rate
 
-    def _step(self, batch: Batch, number: int, rate: float) -> dict[str, float]:
+    def _step(self, batch: Any, number: int, rate: float) -> dict[str, float]:
         run = self._run
-        inputs = self._objective.inputs(run.model, batch)
-        with mixed(run.config.precision, inputs.device):
-            outputs = run.model(inputs)
-        losses = self._objective.losses(as_float32(outputs), inputs, batch)
+        losses = self._objective.losses(self._model, batch)
         values = {name: float(value.detach()) for name, value in losses.items()}
         if not math.isfinite(values["total"]):
             raise TrainingError(
@@ -191,15 +224,36 @@ class _Trainer:
         run.average.update(run.model)
         return values
 
-    def _measure(self, epoch: int) -> Evaluation | None:
+    def _measured(self, epoch: int) -> Evaluation | None:
         """Measures the averaged weights, where it is time to."""
-        config = self._run.config
-        if self._val_dataset is None or ((epoch + 1) % config.eval_every and epoch + 1 < config.epochs):
+        config, measure = self._run.config, self._measure
+        if measure is None or ((epoch + 1) % config.eval_every and epoch + 1 < config.epochs):
             return None
-        return evaluate(_with_state(self._bundle, self._run.averaged()), self._val_dataset, on_bad=config.on_bad)
+        averaged = _with_state(self._bundle, self._run.averaged())
+        if self._processes.device is not None:
+            averaged.model.to(self._processes.device)
+        return self._processes.from_first(lambda: measure(averaged))
+
+    def _write_darknet(self, best: DarknetNetwork) -> dict[str, Path]:
+        run = self._run
+        last = _with_state(self._bundle, run.averaged()).model
+        files = {"cfg": run.directory / "model.cfg"}
+        write_text(files["cfg"], write_cfg(best.cfg))
+        for name, model in (("last", last), ("best", best)):
+            assert isinstance(model, DarknetNetwork)
+            seen = run.config.batch_size * run.average.num_updates
+            model.header = replace(model.header, seen=model.header.seen + seen)
+            files[name] = write_weights(run.directory / f"{name}.weights", model)
+        return files
 
 
-def _timed(batches: Iterator[Batch]) -> Iterator[tuple[Batch, float]]:
+def _measure(val_dataset: Dataset | None, measure: Measure | None, config: TrainConfig) -> Measure | None:
+    if measure is not None or val_dataset is None:
+        return measure
+    return lambda bundle: evaluate(bundle, val_dataset, on_bad=config.on_bad)
+
+
+def _timed(batches: Iterator[Any]) -> Iterator[tuple[Any, float]]:
     """Each batch with the seconds that were spent waiting for it."""
     while True:
         began = time.perf_counter()
@@ -214,21 +268,3 @@ def _with_state(bundle: ModelBundle, state: Mapping[str, torch.Tensor]) -> Model
     model = copy_model(bundle.model)
     model.load_state_dict(dict(state))
     return replace(bundle, model=model.eval())
-
-
-def _finish(bundle: ModelBundle, run: Run, val_dataset: Dataset | None, objective: Objective) -> TrainResult:
-    bundle.model.to(memory_format=torch.contiguous_format)
-    best = _with_state(bundle, run.best_state())
-    files = {"metrics": run.directory / METRICS}
-    if isinstance(best.model, DarknetNetwork):
-        files |= {"cfg": run.directory / "model.cfg"}
-        write_text(files["cfg"], write_cfg(best.model.cfg))
-        last = _with_state(bundle, run.averaged())
-        for name, model in (("last", last.model), ("best", best.model)):
-            assert isinstance(model, DarknetNetwork)
-            seen = run.config.batch_size * run.average.num_updates
-            model.header = replace(model.header, seen=model.header.seen + seen)
-            files[name] = write_weights(run.directory / f"{name}.weights", model)
-        best = replace(best, source=replace(best.source, weights=str(files["best"])))
-    evaluation = None if val_dataset is None else evaluate(best, val_dataset, on_bad=run.config.on_bad)
-    return TrainResult(best, evaluation, tuple(run.history), files, objective.skipped)

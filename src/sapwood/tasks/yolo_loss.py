@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -47,6 +47,7 @@ class YoloLoss:
         assign_threshold: Darknet's ``iou_thresh``: shape overlap from which further anchors answer.
         iou_objectness: How far the objectness to learn goes from 1 (at 0) to the box's CIoU (at 1).
         label_smoothing: Class targets are half this far from 0 and from 1.
+        mean: Of a number over the processes that share a batch, so that P is of all of it.
 
     References:
         Bochkovskiy et al., YOLOv4, 2020, arXiv:2004.10934; Zheng et al., Distance-IoU Loss, 2020, arXiv:1911.08287,
@@ -62,6 +63,7 @@ class YoloLoss:
     assign_threshold: float = 0.213
     iou_objectness: float = 0.0
     label_smoothing: float = 0.0
+    mean: Callable[[float], float] = float
 
     def __call__(self, maps: Sequence[Tensor], targets: DetectionTargets) -> dict[str, Tensor]:
         """Returns the loss of a batch.
@@ -80,7 +82,7 @@ class YoloLoss:
         self._check(maps, targets)
         sizes = [(int(head_map.shape[2]), int(head_map.shape[3])) for head_map in maps]
         assignments = assign(targets, self.heads, sizes, self.input_size, threshold=self.assign_threshold)
-        positives = max(1, sum(len(assignment) for assignment in assignments))
+        positives = self.mean(sum(len(assignment) for assignment in assignments)) or 1.0
         parts = [
             self._head_terms(_HeadMap.of(head_map, head, self.input_size), assignment, targets)
             for head_map, head, assignment in zip(maps, self.heads, assignments, strict=True)

@@ -1,11 +1,11 @@
-"""What training needs to know of a task: how a batch is made, and its loss. The loop itself knows neither."""
+"""Detectors and classifiers: cached pictures, augmented, and the task's own loss."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,10 +14,8 @@ from torch import Tensor, nn
 from sapwood.config import TrainConfig
 from sapwood.data.augment import LabelledPicture, augment, example_generator
 from sapwood.errors import TrainingError
-from sapwood.models import copy_model
 from sapwood.recovery.pictures import PictureCache
 from sapwood.recovery.precision import as_float32, mixed
-from sapwood.tasks import divergence
 from sapwood.tasks.objective import class_loss
 from sapwood.tasks.yolo_loss import YoloLoss
 from sapwood.types import (
@@ -25,7 +23,6 @@ from sapwood.types import (
     ClassificationSample,
     DetectionDataset,
     DetectionSample,
-    ModelBundle,
     TaskSpec,
 )
 
@@ -44,27 +41,6 @@ class Batch:
 
     pictures: Tensor
     targets: Any
-
-
-class Objective(Protocol):
-    """One way to train: batches from a data set, and the loss of a model on them."""
-
-    @property
-    def num_pictures(self) -> int:
-        """Pictures in the training data."""
-
-    @property
-    def skipped(self) -> tuple[str, ...]:
-        """What was left out so far, a sentence each."""
-
-    def batch(self, epoch: int, indices: Sequence[int]) -> Batch:
-        """Makes a batch; depends on nothing but its arguments and the data. Runs in background threads."""
-
-    def inputs(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Returns what ``model`` is called with."""
-
-    def losses(self, outputs: Any, inputs: Tensor, batch: Batch) -> Mapping[str, Tensor]:
-        """Returns scalars for what a model made of ``inputs``; ``"total"`` is minimised, the others are logged."""
 
 
 class _PictureObjective:
@@ -103,9 +79,15 @@ class _PictureObjective:
         varied = augment(pictures, self.task.input_size, self._config.augment, generator, resize=self.task.resize)
         return read[0][0], varied
 
-    def inputs(self, model: nn.Module, batch: Batch) -> Tensor:
+    def _outputs(self, model: nn.Module, pictures: Tensor) -> Any:
+        """What the model makes of pictures, as float32."""
+        inputs = self._inputs(model, pictures)
+        with mixed(self._config.precision, inputs.device):
+            outputs = model(inputs)
+        return as_float32(outputs)
+
+    def _inputs(self, model: nn.Module, pictures: Tensor) -> Tensor:
         """Pixels as the model wants them, where it lives."""
-        pictures = batch.pictures
         like = next(model.parameters())
         memory = torch.channels_last if self._config.channels_last else torch.contiguous_format
         values = pictures.to(like.device).to(dtype=like.dtype, memory_format=memory).div_(255)
@@ -118,7 +100,14 @@ class _PictureObjective:
 class DetectionObjective(_PictureObjective):
     """Trains a detector with YOLO heads. Boxes marked difficult are left out."""
 
-    def __init__(self, task: TaskSpec, dataset: DetectionDataset, config: TrainConfig) -> None:
+    def __init__(
+        self,
+        task: TaskSpec,
+        dataset: DetectionDataset,
+        config: TrainConfig,
+        *,
+        mean: Callable[[float], float] = float,
+    ) -> None:
         if not task.heads:
             raise TrainingError("the model has no YOLO or region heads; a detector needs some to be trained")
         classes = task.heads[0].num_classes
@@ -129,7 +118,7 @@ class DetectionObjective(_PictureObjective):
                 "set num_classes: data to fit the model to the data"
             )
         super().__init__(task, [partial(_read_boxes, sample) for sample in dataset.samples], config, name=dataset.name)
-        self._criterion = YoloLoss(task.heads, task.input_size, **config.loss.model_dump())
+        self._criterion = YoloLoss(task.heads, task.input_size, mean=mean, **config.loss.model_dump())
 
     def batch(self, epoch: int, indices: Sequence[int]) -> Batch:
         """Makes a batch of pictures and (boxes, labels) pairs; mosaics end ``augment.plain_epochs`` before the run."""
@@ -139,10 +128,9 @@ class DetectionObjective(_PictureObjective):
         targets = [(torch.from_numpy(example.boxes), torch.from_numpy(example.labels)) for example in examples]
         return Batch(_stack(examples), targets)
 
-    def losses(self, outputs: Any, inputs: Tensor, batch: Batch) -> Mapping[str, Tensor]:
+    def losses(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         """Returns the YOLO loss and its parts."""
-        del inputs
-        return self._criterion(outputs, batch.targets)
+        return self._criterion(self._outputs(model, batch.pictures), batch.targets)
 
 
 class ClassificationObjective(_PictureObjective):
@@ -158,80 +146,10 @@ class ClassificationObjective(_PictureObjective):
         examples = [self._example(epoch, index) for index in indices]
         return Batch(_stack([picture for _, picture in examples]), torch.tensor([self._labels[n] for n, _ in examples]))
 
-    def losses(self, outputs: Any, inputs: Tensor, batch: Batch) -> Mapping[str, Tensor]:
+    def losses(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         """Returns the cross-entropy."""
-        del inputs
-        smoothing = self._config.loss.label_smoothing
+        outputs, smoothing = self._outputs(model, batch.pictures), self._config.loss.label_smoothing
         return {"total": class_loss(outputs, batch.targets, self.task, label_smoothing=smoothing)}
-
-
-class Distilling:
-    """Another objective, and the divergence of the outputs from a teacher's beside its loss.
-
-    Args:
-        objective: The other one.
-        teacher: In evaluation mode, never changed.
-        task: Of the model that is trained.
-        config: ``distill_weight``, the memory order and the precision.
-
-    Raises:
-        TrainingError: If the teacher is for another task, or sees other classes or another size.
-    """
-
-    def __init__(self, objective: Objective, teacher: ModelBundle, task: TaskSpec, config: TrainConfig) -> None:
-        for name in ("kind", "class_names", "input_size"):
-            own, other = getattr(task, name), getattr(teacher.task, name)
-            if own != other:
-                raise TrainingError(f"the teacher's {name} is {other!r}; expected the model's, {own!r}")
-        self._objective, self._task, self._weight = objective, task, config.distill_weight
-        self._precision = config.precision
-        memory = torch.channels_last if config.channels_last else torch.contiguous_format
-        self._teacher = copy_model(teacher.model).eval().to(memory_format=memory)
-
-    @property
-    def num_pictures(self) -> int:
-        """Of the other objective."""
-        return self._objective.num_pictures
-
-    @property
-    def skipped(self) -> tuple[str, ...]:
-        """Of the other objective."""
-        return self._objective.skipped
-
-    def batch(self, epoch: int, indices: Sequence[int]) -> Batch:
-        """Of the other objective."""
-        return self._objective.batch(epoch, indices)
-
-    def inputs(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Of the other objective."""
-        return self._objective.inputs(model, batch)
-
-    def losses(self, outputs: Any, inputs: Tensor, batch: Batch) -> Mapping[str, Tensor]:
-        """Returns the other objective's losses, the divergence, and the weighted sum as ``"total"``."""
-        found = dict(self._objective.losses(outputs, inputs, batch))
-        with torch.no_grad(), mixed(self._precision, inputs.device):
-            reference = as_float32(self._teacher(inputs))
-        apart = divergence(self._task, outputs, reference, self._teacher)
-        return found | {"total": found["total"] + self._weight * apart, "divergence": apart}
-
-
-def make_objective(
-    bundle: ModelBundle, dataset: DetectionDataset | ClassificationDataset, config: TrainConfig
-) -> Objective:
-    """Returns the objective for a model's task.
-
-    Raises:
-        TrainingError: If the data are of another kind than the model's task, or there are none.
-    """
-    if bundle.task.kind == "detection" and isinstance(dataset, DetectionDataset):
-        return DetectionObjective(bundle.task, dataset, config)
-    if bundle.task.kind == "classification" and isinstance(dataset, ClassificationDataset):
-        return ClassificationObjective(bundle.task, dataset, config)
-    kind = "boxes" if isinstance(dataset, DetectionDataset) else "classes"
-    raise TrainingError(
-        f"{bundle.source.spec} is for the task {bundle.task.kind!r} and {dataset.name} holds {kind}; "
-        "expected a detector with boxes or a classifier with classes"
-    )
 
 
 def _read_boxes(sample: DetectionSample) -> LabelledPicture:

@@ -1,0 +1,18 @@
+"""What training needs to know of a task, one kind of task a file."""
+
+from sapwood.recovery.objectives.any_task import AnyLoss, AnyTaskLoss
+from sapwood.recovery.objectives.base import Objective
+from sapwood.recovery.objectives.distilling import Distilling
+from sapwood.recovery.objectives.make import make_objective
+from sapwood.recovery.objectives.pictures import Batch, ClassificationObjective, DetectionObjective
+
+__all__ = [
+    "AnyLoss",
+    "AnyTaskLoss",
+    "Batch",
+    "ClassificationObjective",
+    "DetectionObjective",
+    "Distilling",
+    "Objective",
+    "make_objective",
+]
