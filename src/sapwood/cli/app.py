@@ -20,6 +20,7 @@ from sapwood.cli import (
     mask,
     prune,
     report,
+    run,
     train,
 )
 
@@ -61,4 +62,5 @@ app.command("compare")(compare.compare)
 app.command("compile")(compile.compile)
 app.command("export")(export.export)
 app.command("bench")(bench.bench)
+app.command("run")(run.run)
 app.command("report")(report.report)

@@ -48,7 +48,7 @@ def bench(
 
     bundles = _bundles(models, weights or [])
     runtimes = list(dict.fromkeys(name.strip() for name in runtime.split(",") if name.strip()))
-    with progress_bar("timing", quiet=as_json) as progress:
+    with progress_bar("timing") as progress:
         record = pipeline.bench(
             bundles, runtimes, threads=threads, batch=batch, rounds=rounds, progress=progress
         )  # fmt: skip

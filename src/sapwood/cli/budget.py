@@ -209,7 +209,6 @@ class Recovery:
     num_pictures: int
     steps: int
     seed: int
-    quiet: bool
 
     def __post_init__(self) -> None:
         if self.wanted and self.data is None:
@@ -254,7 +253,7 @@ class Recovery:
                 "method": self.method.value,
                 "config": DistillConfig(steps=self.steps, seed=self.seed),
                 "seed": self.seed,
-                "progress": lambda stage: bars.enter_context(progress_bar(stage, quiet=self.quiet)),
+                "progress": lambda stage: bars.enter_context(progress_bar(stage)),
             }
 
 
@@ -266,7 +265,6 @@ def measure_sensitivity(
     kept_whole: dict[str, str],
     *,
     whole_heads: bool,
-    quiet: bool,
     recovered: bool = False,
 ) -> Sensitivity:
     """Prunes every group alone and measures what that does on the calibration pictures.
@@ -278,7 +276,7 @@ def measure_sensitivity(
     if calibration is None:
         raise ConfigError("--sensitivity measures the model with each group pruned alone; expected --data")
     measure, name = pipeline.sensitivity_measure(bundle, figure.value, calibration)
-    with progress_bar("sensitivity", quiet=quiet) as progress:
+    with progress_bar("sensitivity") as progress:
         return pipeline.sensitivity(
             bundle.model,
             bundle.example_inputs,
@@ -320,7 +318,6 @@ def mask_to_latency_(
     *,
     scores: Mapping[str, Tensor] | None,
     calibration: Calibration | None,
-    quiet: bool,
 ) -> tuple[MaskRecord, SparsityOutcome]:
     """Masks a model in place to a latency; harm is the outputs' divergence where there are pictures."""
     from sapwood import pipeline
@@ -331,7 +328,7 @@ def mask_to_latency_(
         few = batches[: max(1, MEASURED_ON // max(1, len(batches[0].inputs)))]
         measure, figure = pipeline.sensitivity_measure(bundle, "divergence", replace(calibration, batches=few))
     bench = pipeline.Bench.of(bundle.example_inputs, deployment)
-    with progress_bar("masking", quiet=quiet) as progress:
+    with progress_bar("masking") as progress:
         return pipeline.mask_to_latency_(
             bundle.model,
             case,

@@ -105,7 +105,7 @@ def run_compare(
     from sapwood.report.console import compare_table
 
     command = shlex.join(["sapwood", *sys.argv[1:]])
-    with progress_bar("comparing", quiet=as_json) as progress:
+    with progress_bar("comparing") as progress:
         record = pipeline.compare(
             bundle,
             dataset,

@@ -63,7 +63,7 @@ def detect(
     records = []
     paths = _pictures(images)
     out.mkdir(parents=True, exist_ok=True)
-    with progress_bar("detecting", quiet=as_json) as progress:
+    with progress_bar("detecting") as progress:
         for number, (path, name) in enumerate(zip(paths, _unique_names(paths), strict=True), start=1):
             picture = read_image(path)
             (found,) = tasks.detect(bundle, [picture], score_threshold=score_threshold, iou_threshold=iou_threshold)

@@ -70,7 +70,7 @@ def evaluate(
         from sapwood.runtime import compile
 
         bundle = replace(bundle, model=compile(bundle.model, bundle.example_inputs, threads=threads))
-    with progress_bar("evaluating", quiet=as_json) as progress:
+    with progress_bar("evaluating") as progress:
         evaluation = tasks.evaluate(
             bundle,
             dataset,

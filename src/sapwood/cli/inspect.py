@@ -62,7 +62,6 @@ def inspect(
             pipeline.scorer(bundle.model, criterion, calibration),
             {},
             whole_heads=False,
-            quiet=as_json,
         )
     record = pipeline.inspect_model(bundle, deployment)
     if curves is not None:

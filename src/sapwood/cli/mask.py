@@ -144,7 +144,7 @@ def mask(
         budget=budget,
         blocks=blocks,
     )
-    recovery = budgets.Recovery(recover, data, split, recover_pictures, recover_steps, seed, quiet=as_json)
+    recovery = budgets.Recovery(recover, data, split, recover_pictures, recover_steps, seed)
     if latency is not None and (sparsity is not None or budget != "uniform"):
         raise ConfigError("--latency says how many weights go, and where; expected neither --sparsity nor --budget")
     if reselect and (recover not in {budgets.Recover.reconstruct, budgets.Recover.distill} or method != "scored"):
@@ -158,7 +158,7 @@ def mask(
     if method == "scored" and (criterion != "magnitude" or latency is not None):
         calibration = budgets.make_calibration(bundle, data, split, num_pictures, labels, seed=seed)
     deployment = None if latency is None else Deployment(runtime, threads, 1)
-    record, outcome = _mask_(bundle, case, calibration, latency, deployment, quiet=as_json)
+    record, outcome = _mask_(bundle, case, calibration, latency, deployment)
     done = recovery.masked_(bundle, dense, case.unit_pattern if reselect else None)
     masked = masking_state(bundle.model)
     removed_model = copy_model(bundle.model)
@@ -207,8 +207,6 @@ def _mask_(
     calibration: Calibration | None,
     latency: float | None,
     deployment: Deployment | None,
-    *,
-    quiet: bool,
 ) -> tuple[MaskRecord, SparsityOutcome | None]:
     """Masks a model in place, to a latency where one is given."""
     from sapwood.masks import apply_masks_
@@ -219,9 +217,7 @@ def _mask_(
         scores = weight_scores(bundle.model, bundle.example_inputs, case.criterion, calibration)
     if latency is None or deployment is None:
         return apply_masks_(bundle.model, case, scores=scores), None
-    return budgets.mask_to_latency_(
-        bundle, case, latency, deployment, scores=scores, calibration=calibration, quiet=quiet
-    )
+    return budgets.mask_to_latency_(bundle, case, latency, deployment, scores=scores, calibration=calibration)
 
 
 def _print_remarks(console: Console, record: MaskRecord, out: Path | None, *, permanent: bool) -> None:

@@ -64,7 +64,7 @@ def prune(
     target = budget.make_target(sparsity=sparsity, params=params, macs=macs, latency=latency)
     limits = budget.make_limits(round_to, minimum, bounds, equal, whole_heads)
     deployment = budget.make_deployment(runtime, threads, batch, needed=target.kind == "latency")
-    recovery = budget.Recovery(recover, data, split, recover_pictures, recover_steps, seed, quiet=as_json)
+    recovery = budget.Recovery(recover, data, split, recover_pictures, recover_steps, seed)
     bundle = load_bundle(model, weights, names)
     pipeline.check_inputs(bundle)
     whole = pipeline.matching_tensors(bundle.model, ignore or ())
@@ -79,10 +79,9 @@ def prune(
             score,
             whole,
             whole_heads=whole_heads,
-            quiet=as_json,
             recovered=recovery.wanted,
         )
-    with progress_bar("pruning", quiet=as_json or deployment is None) as progress:
+    with progress_bar("pruning", quiet=deployment is None) as progress:
         result = pipeline.shrink_describable(
             bundle.model,
             whole,

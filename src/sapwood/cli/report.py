@@ -12,7 +12,8 @@ import typer
 from sapwood.errors import DataError
 
 RunArgument = Annotated[
-    Path, typer.Argument(metavar="RUN_DIR", help="A directory that `sapwood compare`, `prune` or `compact` wrote.")
+    Path,
+    typer.Argument(metavar="RUN_DIR", help="A directory that `sapwood compare`, `prune`, `compact` or `run` wrote."),
 ]
 
 
@@ -22,17 +23,18 @@ def report(run_dir: RunArgument) -> None:
     Example: `sapwood report runs/compare`
     """
     from sapwood.files import write_text
-    from sapwood.report import render_compare, render_prune
+    from sapwood.report import render_compare, render_prune, render_run
 
     renderers: dict[str, Callable[[Mapping[str, Any]], str]] = {
         "compare.json": render_compare,
         "report.json": render_prune,
+        "run.json": render_run,
     }
     name = next((name for name in renderers if (run_dir / name).is_file()), None)
     if name is None:
         raise DataError(
-            f"{run_dir}: no {' or '.join(renderers)} there; expected a directory that `sapwood compare`, `prune` or "
-            "`compact` wrote"
+            f"{run_dir}: no {' or '.join(renderers)} there; expected a directory that `sapwood compare`, `prune`, "
+            "`compact` or `run` wrote"
         )
     source = run_dir / name
     try:

@@ -100,7 +100,7 @@ def train(
     pictures = open_data(bundle, data, train_split, on_bad)
     measured = None if val_split == "none" else open_data(bundle, data, val_split, on_bad)
     processes = recovery.find_processes()
-    with progress_bar("training", quiet=as_json or processes.index > 0) as progress:
+    with progress_bar("training", quiet=processes.index > 0) as progress:
         result = recovery.train(
             bundle,
             pictures,

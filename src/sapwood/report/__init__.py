@@ -4,7 +4,9 @@ from sapwood.report.console import compare_table, evaluation_table, masking_tabl
 from sapwood.report.latency import inspect_latency_table, latency_table
 from sapwood.report.record import Comparison, dump_record, read_record
 from sapwood.report.recovery import recovery_table
-from sapwood.report.render import render_compare, render_inspect, render_prune
+from sapwood.report.render import render_compare, render_inspect, render_prune, render_run
+from sapwood.report.run_record import read_run
+from sapwood.report.run_view import run_table
 from sapwood.report.sensitivity import sensitivity_table
 from sapwood.report.sparsity import sparsity_table
 
@@ -17,10 +19,13 @@ __all__ = [
     "latency_table",
     "masking_table",
     "read_record",
+    "read_run",
     "recovery_table",
     "render_compare",
     "render_inspect",
     "render_prune",
+    "render_run",
+    "run_table",
     "sensitivity_table",
     "sparsity_table",
 ]

@@ -9,11 +9,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from sapwood.report import findings, formats, plots, pruned_findings, pruned_view, view
+from sapwood.report import findings, formats, plots, pruned_findings, pruned_view, run_view, view
 from sapwood.report.latency import TimeRow, time_rows
 from sapwood.report.plots.layers import used_kinds
 from sapwood.report.pruned_record import LayerTime, Losses, read_inspection, read_pruning
 from sapwood.report.record import read_record
+from sapwood.report.run_record import read_run
 from sapwood.report.sensitivity import trial_columns
 
 
@@ -118,6 +119,28 @@ def render_inspect(record: Mapping[str, Any]) -> str:
         whole=pruned_view.whole_rows(inspection.unpruned),
         conditions=pruned_view.condition_rows(latency.conditions if latency else {}),
         **_heat(losses),
+    )
+
+
+def render_run(record: Mapping[str, Any]) -> str:
+    """Builds the page of a run from its JSON record alone.
+
+    Args:
+        record: What `sapwood run --json` printed, or `run.json` read back.
+
+    Returns:
+        A whole HTML document. Everything that came from the record is escaped.
+
+    Raises:
+        DataError: If ``record`` is not such a record.
+    """
+    run = read_run(record)
+    return _render(
+        "run.html.j2",
+        run=run,
+        headline=run_view.run_headline(run),
+        steps=run_view.step_rows(run),
+        commands=run_view.command_rows(run),
     )
 
 

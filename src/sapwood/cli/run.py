@@ -1,0 +1,264 @@
+"""``sapwood run``: everything that a recipe says, step by step; what is done already is not done again."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import shlex
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from sapwood.cli.common import JsonOption, make_console, print_json
+from sapwood.cli.steps import Command, commands
+from sapwood.errors import CheckFailedError, ConfigError, SapwoodError
+
+if TYPE_CHECKING:
+    from sapwood.recipe import Recipe
+    from sapwood.recovery import Processes
+
+RECORD = "run.json"
+SCHEMA = "sapwood.run/1"
+INTERRUPTED = 130
+BEGUN, DONE, MISSED = "begun", "done", "missed"
+T = TypeVar("T")
+
+
+def run(
+    recipe: Annotated[
+        Path, typer.Argument(metavar="RECIPE", help="A YAML file (docs/recipes.md).", show_default=False)
+    ],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Where everything goes; runs/NAME of the recipe if not given.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Does what a recipe says: train, prune, recover, measure, export; one step after the other.
+
+    Every step is a command of its own; its options are those of the command line. What a step made goes to a numbered
+    directory, with the command that made it in run.json. A run that was stopped goes on where it was when started
+    again; steps that changed, and all that depend on them, are done anew, and what they had made is kept beside.
+
+    Example: `sapwood run recipes/yolov4-tiny-bccd.yaml`
+    """
+    from sapwood.cli.app import app
+    from sapwood.files import write_text
+    from sapwood.recipe import read_recipe
+    from sapwood.recovery import find_processes
+    from sapwood.report import read_run, render_run, run_table
+
+    asked = read_recipe(recipe)
+    place = out or Path("runs") / recipe.stem
+    group = typer.main.get_group(app)
+    processes = find_processes()
+    runner = _Runner(
+        asked, place, commands(asked, place, group), group, processes, quiet=as_json or processes.index > 0
+    )
+    try:
+        runner.run_all()
+    finally:
+        if processes.index == 0 and runner.entries:
+            write_text(place / "report.html", render_run(runner.record()))
+    if processes.index == 0:
+        if as_json:
+            print_json(runner.record())
+        else:
+            make_console().print(run_table(read_run(runner.record())))
+            make_console().print(f"report: {place / 'report.html'}   record: {place / RECORD}", highlight=False)
+    if any(entry["state"] == MISSED for entry in runner.entries):
+        raise CheckFailedError("a step missed its target; see above")
+
+
+@dataclass
+class _Runner:
+    """A recipe under way.
+
+    Attributes:
+        recipe: What is done.
+        out: Where.
+        commands: Its steps.
+        group: The command line.
+        processes: That do it together; all of them train, the first does the rest.
+        quiet: Whether nothing is printed.
+        entries: One record a step that was begun.
+    """
+
+    recipe: Recipe
+    out: Path
+    commands: list[Command]
+    group: Any
+    processes: Processes
+    quiet: bool
+    entries: list[dict[str, Any]] = field(default_factory=list)
+
+    def run_all(self) -> None:
+        """Runs every step that is not done."""
+        before = self.processes.from_first(lambda: _read(self.out / RECORD))
+        prints: dict[str, str] = {}
+        for number, command in enumerate(self.commands, start=1):
+            own = self.processes.from_first(partial(_fingerprint, command, prints))
+            for place in (command.made, str(command.directory)):
+                if place is not None:
+                    prints[place] = own
+            old = next((entry for entry in before if entry["directory"] == command.directory.name), None)
+            same = old is not None and old["fingerprint"] == own
+            self._say(f"[{number}/{len(self.commands)}] sapwood {shlex.join(command.arguments)}")
+            if same and old is not None and self._is_done(old, command):
+                self.entries.append(old)
+                self._say("    done before")
+                continue
+            if not same:
+                self.processes.from_first(partial(_set_aside, command.directory))
+            self._run_step(number, command, own, resume=same)
+
+    def record(self) -> dict[str, Any]:
+        """What was done, as run.json has it."""
+        import sapwood
+
+        return {
+            "schema": SCHEMA,
+            "sapwood": sapwood.__version__,
+            "model": self.recipe.model,
+            "num_steps": len(self.commands),
+            "steps": self.entries,
+        }
+
+    def _run_step(self, number: int, command: Command, fingerprint: str, *, resume: bool) -> None:
+        entry: dict[str, Any] = {
+            "name": command.step.name,
+            "verb": command.step.verb,
+            "command": shlex.join(["sapwood", *command.arguments]),
+            "directory": command.directory.name,
+            "fingerprint": fingerprint,
+            "state": BEGUN,
+            "seconds": None,
+            "missed": None,
+            "size": None,
+            "result": None,
+        }
+        self.entries.append(entry)
+        self.processes.from_first(lambda: self._begin(command))
+        start = time.perf_counter()
+        try:
+            text = self._output(command, resume=resume)
+        except CheckFailedError as error:
+            entry |= {"state": MISSED, "missed": str(error), "seconds": time.perf_counter() - start}
+            self.processes.from_first(lambda: self._finish(entry, command))
+            self._say(f"    missed: {error}")
+            if self.recipe.on_missed == "stop":
+                raise
+            return
+        except SapwoodError as error:
+            error.args = (f"step {number} ({command.step.name}): {error}",)
+            raise
+        entry |= {"state": DONE, "seconds": time.perf_counter() - start, "result": json.loads(text) if text else None}
+        entry |= {"size": self.processes.from_first(lambda: self._finish(entry, command))}
+        self._say(f"    {entry['seconds']:.0f} s")
+
+    def _output(self, command: Command, *, resume: bool) -> str:
+        """Runs a command in this process; returns what it printed."""
+        arguments = list(command.arguments)
+        if command.step.verb == "train" and resume:
+            arguments.append("--resume")
+
+        def main() -> str:
+            import torch
+
+            threads = torch.get_num_threads()
+            with contextlib.redirect_stdout(io.StringIO()) as printed:
+                try:
+                    code = self.group.main(args=arguments, prog_name="sapwood", standalone_mode=False)
+                finally:
+                    torch.set_num_threads(threads)
+            if code == INTERRUPTED:
+                raise KeyboardInterrupt
+            if code:
+                raise (CheckFailedError if code == 1 else ConfigError)(
+                    f"`sapwood {shlex.join(arguments)}` ended with exit code {code}"
+                )
+            return printed.getvalue()
+
+        return main() if command.step.verb == "train" else self.processes.from_first(main)
+
+    def _begin(self, command: Command) -> None:
+        from sapwood.files import write_text
+
+        for path, text in command.files.items():
+            write_text(path, text)
+        self._write()
+
+    def _finish(self, entry: dict[str, Any], command: Command) -> dict[str, int] | None:
+        entry["size"] = None if command.made is None else _size(command.made)
+        self._write()
+        return entry["size"]  # type: ignore[no-any-return]
+
+    def _write(self) -> None:
+        from sapwood.files import write_json
+
+        self.out.mkdir(parents=True, exist_ok=True)
+        write_json(self.out / RECORD, self.record())
+
+    def _is_done(self, entry: dict[str, Any], command: Command) -> bool:
+        """Whether a step need not be done again; a missed target is tried again unless the recipe goes on."""
+        if entry["state"] == BEGUN or (entry["state"] == MISSED and self.recipe.on_missed == "stop"):
+            return False
+        made = command.made
+        return self.processes.from_first(lambda: made is None or Path(made).exists())
+
+    def _say(self, text: str) -> None:
+        if not self.quiet:
+            make_console().print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    """The steps of the run that stands in a directory, if one does."""
+    if not path.is_file():
+        return []
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        steps: list[dict[str, Any]] = record["steps"]
+        if record["schema"] != SCHEMA or not all({"directory", "fingerprint", "state"} <= one.keys() for one in steps):
+            raise KeyError("schema")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{path}: not the record of a run ({error}); expected what `sapwood run` wrote") from None
+    return steps
+
+
+def _fingerprint(command: Command, prints: dict[str, str]) -> str:
+    """What the result of a step depends on: its command, the files it names, and what those before made."""
+    from sapwood.pipeline.fingerprints import file_fingerprint, key_of
+
+    own = {str(path): text for path, text in command.files.items()}
+    read = [one for one in command.arguments if one not in own and not one.startswith(str(command.directory))]
+    named = {one: prints.get(one) or file_fingerprint(one) for one in read}
+    return key_of({"arguments": command.arguments, "named": named, "files": own})
+
+
+def _set_aside(directory: Path) -> None:
+    """Keeps what another version of a step made, under another name."""
+    if not directory.exists():
+        return
+    number = 1
+    while (aside := directory.with_name(f"{directory.name}.before-{number}")).exists():
+        number += 1
+    directory.rename(aside)
+
+
+def _size(made: str) -> dict[str, int]:
+    """The size of a network that a step made."""
+    from sapwood.measure import count_macs, count_nonzeros, count_params
+    from sapwood.models import load_model
+
+    bundle = load_model(made)
+    macs = count_macs(bundle.model, bundle.example_inputs)
+    return {
+        "params": count_params(bundle.model),
+        "nonzeros": count_nonzeros(bundle.model),
+        "macs": macs.total,
+        "nonzero_macs": macs.nonzero_macs,
+    }

@@ -1,0 +1,171 @@
+"""A step of a recipe -> the command that does it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+import yaml
+from typer.core import TyperGroup, TyperOption
+
+from sapwood.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sapwood.recipe import Recipe, Step
+
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+"""Of click, of which later versions of Typer carry a copy of their own."""
+
+EXTENSIONS = {"onnx": "onnx", "openvino": "xml", "torch-export": "pt2", "darknet": "cfg"}
+"""Of exported files, by format."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a verb needs of a recipe, and gives it.
+
+    Attributes:
+        model: Where in a step's directory the network stands that it makes; None if it makes none.
+        writes: Whether it takes `-o`.
+        data: Whether it looks at the recipe's data where its step names no other.
+        several: Whether it may be about several networks.
+    """
+
+    model: str | None = None
+    writes: bool = True
+    data: bool = False
+    several: bool = False
+
+
+VERBS: Mapping[str, Kind] = {
+    "train": Kind(model="model", data=True),
+    "prune": Kind(model=".", data=True),
+    "compact": Kind(model="."),
+    "mask": Kind(model=".", data=True),
+    "eval": Kind(writes=False, data=True),
+    "bench": Kind(writes=False, several=True),
+    "inspect": Kind(writes=False),
+    "compare": Kind(data=True),
+    "compile": Kind(),
+    "export": Kind(),
+}
+"""The verbs that steps may have."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A step as a command.
+
+    Attributes:
+        step: What it does.
+        arguments: After ``sapwood``.
+        models: The networks it is about.
+        directory: Where its files go.
+        made: The network that it makes, if it makes one.
+        files: Files to write before it runs, with their text.
+    """
+
+    step: Step
+    arguments: tuple[str, ...]
+    models: tuple[str, ...]
+    directory: Path
+    made: str | None
+    files: Mapping[Path, str]
+
+
+def commands(recipe: Recipe, out: Path, group: TyperGroup) -> list[Command]:
+    """Returns the command of each step, all checked before any runs.
+
+    Args:
+        recipe: What is to be done.
+        out: Where everything goes: each step's files into a directory ``NN-name``.
+        group: The command line, for its options.
+
+    Raises:
+        ConfigError: Naming the step that has an unknown verb, option, value or network.
+    """
+    from sapwood.recipe import ORIGINAL
+
+    known, last, found = {ORIGINAL: recipe.model}, recipe.model, []
+    for number, step in enumerate(recipe.steps, start=1):
+        where = f"step {number} ({step.name})"
+        if step.verb not in VERBS:
+            raise ConfigError(f"{where}: unknown verb {step.verb!r}; expected one of {', '.join(VERBS)}")
+        models = tuple(known.get(name, name) for name in step.model) or (last,)
+        if len(models) > 1 and not VERBS[step.verb].several:
+            raise ConfigError(f"{where}: {step.verb} is about one network, got {len(models)}")
+        made = _command(recipe, step, models, out / f"{number:02}-{step.name}", group, known, where)
+        found.append(made)
+        if made.made is not None:
+            known[step.name] = last = made.made
+    return found
+
+
+def _command(
+    recipe: Recipe,
+    step: Step,
+    models: tuple[str, ...],
+    directory: Path,
+    group: TyperGroup,
+    known: Mapping[str, str],
+    where: str,
+) -> Command:
+    kind, verb = VERBS[step.verb], group.commands[step.verb]
+    options = dict(step.options)
+    if kind.data and recipe.data is not None:
+        options.setdefault("data", recipe.data)
+    if recipe.model in models and len(models) == 1:
+        options |= {
+            name: str(path) for name, path in (("weights", recipe.weights), ("names", recipe.names)) if path is not None
+        }
+    if isinstance(options.get("teacher"), str):
+        options["teacher"] = known.get(options["teacher"], options["teacher"])
+    arguments, files = [step.verb, *models], {}
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            path = directory.with_name(f"{directory.name}.{name}.yaml")
+            files[path] = yaml.safe_dump(dict(value), sort_keys=False)
+            arguments += _option(verb, name, str(path), where)
+        else:
+            arguments += _option(verb, name, value, where)
+    if kind.writes:
+        arguments += ["-o", str(_output(step, directory))]
+    arguments.append("--json")
+    _check(verb, arguments[1:], where)
+    made = None if kind.model is None else str(directory / kind.model)
+    return Command(step, tuple(arguments), models, directory, made, files)
+
+
+def _output(step: Step, directory: Path) -> Path:
+    if step.verb != "export":
+        return directory
+    wanted = str(step.options.get("format"))
+    return directory / f"network.{EXTENSIONS.get(wanted, wanted)}"
+
+
+def _option(verb: Any, name: str, value: Any, where: str) -> list[str]:
+    """An option of a step as the command line has it."""
+    flag = "--" + name.replace("_", "-")
+    options = {flag: one for one in verb.params if isinstance(one, TyperOption) for flag in one.opts}
+    if flag not in options or flag in ("--out", "--json", "--resume", "--help"):
+        named = (flag for flag in options if flag.startswith("--"))
+        own = sorted(set(named) - {"--out", "--json", "--resume", "--help"})
+        raise ConfigError(f"{where}: {verb.name} has no option {name!r} in a recipe; expected one of {', '.join(own)}")
+    if options[flag].is_flag:
+        if not isinstance(value, bool):
+            raise ConfigError(f"{where}: {name} is on or off; expected true or false, got {value!r}")
+        return [flag] if value else []
+    values = value if isinstance(value, list) else [value]
+    return [part for one in values for part in (flag, str(one))]
+
+
+def _check(verb: Any, arguments: list[str], where: str) -> None:
+    """Lets the command line's own parser look at the arguments."""
+    try:
+        verb.make_context(str(verb.name), list(arguments))
+    except UsageError as error:
+        problem: Any = error
+        raise ConfigError(f"{where}: {problem.format_message()}") from None

@@ -1,0 +1,50 @@
+"""The record of `sapwood run`: what `run.json` holds, and its page is built from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from sapwood.report.reading import Amount, Count, Part, validate
+
+RUN_SCHEMA = "sapwood.run/1"
+
+
+class NetworkSize(Part):
+    """The size of a network that a step made."""
+
+    params: Count
+    nonzeros: Count
+    macs: Count
+    nonzero_macs: Count
+
+
+class RunStep(Part):
+    """A step of a run: the command, how it ended, and what it printed as JSON."""
+
+    name: str
+    verb: str
+    command: str
+    directory: str
+    state: Literal["begun", "done", "missed"]
+    seconds: Amount | None = None
+    missed: str | None = None
+    size: NetworkSize | None = None
+    result: Any = None
+
+
+class RunRecord(Part):
+    """A run of a recipe."""
+
+    model: str
+    num_steps: Count
+    steps: tuple[RunStep, ...]
+
+
+def read_run(record: Mapping[str, Any]) -> RunRecord:
+    """Reads the record of a run.
+
+    Raises:
+        DataError: If it is none.
+    """
+    return validate(record, RUN_SCHEMA, RunRecord)

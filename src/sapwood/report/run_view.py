@@ -1,0 +1,94 @@
+"""The table of a run: a row a step, on the console and on the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+from sapwood.report import formats
+from sapwood.report.pruned_view import Cells, TextTable
+from sapwood.report.run_record import RunRecord, RunStep
+
+TITLES: Cells = ("step", "verb", "parameters", "of them not 0", "MACs", "accuracy", "latency", "took", "")
+
+
+def run_headline(run: RunRecord) -> str:
+    """Says what became of the network in a sentence."""
+    sizes = [step.size for step in run.steps if step.size is not None]
+    done = sum(step.state != "begun" for step in run.steps)
+    if done < run.num_steps:
+        return f"{done} of {run.num_steps} steps are done."
+    if not sizes:
+        return f"All {run.num_steps} steps are done."
+    first, last = sizes[0], sizes[-1]
+    kept = formats.percent(last.nonzeros / max(1, first.nonzeros))
+    work = formats.percent(last.nonzero_macs / max(1, first.nonzero_macs))
+    measured = [found for step in run.steps if (found := _accuracy(step))]
+    accuracy = f"; {measured[-1]} at the end" if measured else ""
+    return f"{kept} of the weights and {work} of the work are left{accuracy}."
+
+
+def step_rows(run: RunRecord) -> TextTable:
+    """Returns a row a step."""
+    figures = (False, False, True, True, True, True, True, True, False)
+    return TextTable("Steps", TITLES, figures, tuple(_cells(step) for step in run.steps))
+
+
+def command_rows(run: RunRecord) -> TextTable:
+    """Returns the command of each step and where its files are."""
+    rows = tuple((step.name, step.directory, step.command) for step in run.steps)
+    return TextTable("Commands", ("step", "directory", "command"), (False, False, False), rows)
+
+
+def run_table(record: RunRecord) -> Table:
+    """The same rows for a console."""
+    rows = step_rows(record)
+    table = Table()
+    for title, figure in zip(rows.titles, rows.figures, strict=True):
+        table.add_column(title, justify="right" if figure else "left")
+    for row in rows.rows:
+        table.add_row(*row)
+    return table
+
+
+def _cells(step: RunStep) -> Cells:
+    size = step.size
+    return (
+        step.name,
+        step.verb,
+        formats.count(size.params) if size else "",
+        formats.percent(size.nonzeros / max(1, size.params)) if size else "",
+        formats.count(size.macs) if size else "",
+        _accuracy(step),
+        _latency(step),
+        formats.seconds(step.seconds) if step.seconds is not None else "",
+        {"begun": "not finished", "missed": step.missed or "missed"}.get(step.state, ""),
+    )
+
+
+def _accuracy(step: RunStep) -> str:
+    """The primary figure of what a step measured."""
+    metrics = step.result.get("metrics") if isinstance(step.result, Mapping) else None
+    if not isinstance(metrics, Mapping) or not metrics:
+        return ""
+    name = str(step.result.get("primary") or next(iter(metrics)))
+    value = metrics.get(name)
+    return f"{name} {formats.score(value)}" if isinstance(value, float) else ""
+
+
+def _latency(step: RunStep) -> str:
+    """The time that a step measured, as a ratio to that of the network it started from."""
+    result = step.result if isinstance(step.result, Mapping) else {}
+    latency = result.get("latency")
+    if isinstance(latency, Mapping) and isinstance(latency.get("ratio"), float):
+        return formats.times(latency["ratio"])
+    rows = result.get("rows") if step.verb == "bench" else None
+    last = rows[-1] if isinstance(rows, list) and rows else None
+    return _ratio(last) if isinstance(last, Mapping) else ""
+
+
+def _ratio(row: Mapping[str, Any]) -> str:
+    ratio = row.get("ratio")
+    return f"{formats.times(ratio)} on {row.get('runtime')}" if isinstance(ratio, float) else ""

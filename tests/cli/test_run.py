@@ -1,0 +1,218 @@
+"""`sapwood run`: a recipe from training to export, stopped, changed, and wrong in every way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sapwood.models import load_model
+from sapwood.report import read_run, render_run
+
+STEPS: list[dict[str, Any]] = [
+    {
+        "name": "dense",
+        "train": {
+            "config": {"epochs": 2, "batch_size": 2, "eval_every": 2},
+            "train_split": "train",
+            "val_split": "val",
+        },
+    },
+    {"name": "small", "prune": {"sparsity": 0.5, "round_to": 2}},
+    {"name": "tuned", "train": {"epochs": 1, "batch_size": 2, "teacher": "dense", "val_split": "none"}},
+    {"eval": {}},
+    {"bench": {"runtime": "torch", "rounds": 2}, "model": ["dense", "tuned"]},
+    {"export": {"format": "onnx"}},
+]
+
+
+@pytest.fixture
+def ran(run: Callable[..., int], tmp_path: Path, cfg: Path, data: Path) -> Callable[..., int]:
+    """Runs a recipe of these steps and returns the exit code."""
+
+    def run_steps(steps: list[dict[str, Any]], out: Path, **others: Any) -> int:
+        path = tmp_path / "recipe.yaml"
+        path.write_text(yaml.safe_dump({"model": str(cfg), "data": str(data), "steps": steps, **others}))
+        return run("run", path, "-o", out)
+
+    return run_steps
+
+
+@pytest.fixture
+def finished(ran: Callable[..., int], tmp_path: Path) -> Path:
+    out = tmp_path / "out"
+    assert ran(STEPS, out=out) == 0
+    return out
+
+
+def record_of(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "run.json").read_text())
+    return found
+
+
+def test_every_step_is_done_and_named_with_what_made_it(capsys: pytest.CaptureFixture[str], finished: Path) -> None:
+    record = record_of(finished)
+    assert [(step["name"], step["verb"], step["state"]) for step in record["steps"]] == [
+        ("dense", "train", "done"),
+        ("small", "prune", "done"),
+        ("tuned", "train", "done"),
+        ("eval", "eval", "done"),
+        ("bench", "bench", "done"),
+        ("export", "export", "done"),
+    ]
+    dense, small, tuned = (step["size"] for step in record["steps"][:3])
+    assert small["macs"] < dense["macs"]
+    assert tuned == small | {"nonzeros": tuned["nonzeros"], "nonzero_macs": tuned["nonzero_macs"]}
+    made = load_model(str(finished / "03-tuned" / "model"))
+    assert sum(parameter.numel() for parameter in made.model.parameters()) == tuned["params"]
+    commands = [step["command"].split() for step in record["steps"]]
+    assert commands[2][:3] == ["sapwood", "train", str(finished / "02-small")]
+    assert commands[2][commands[2].index("--teacher") + 1] == str(finished / "01-dense" / "model")
+    assert commands[4][2:4] == [str(finished / "01-dense" / "model"), str(finished / "03-tuned" / "model")]
+    assert (finished / "06-export" / "network.onnx").is_file()
+    assert record["steps"][3]["result"]["primary"] == "mAP@0.5"
+    page = (finished / "report.html").read_text()
+    assert page == render_run(record)
+    assert "of the weights" in page
+    printed = capsys.readouterr().out
+    assert "[6/6] sapwood export" in printed
+    assert "report: " in printed
+
+
+def test_nothing_is_done_twice(finished: Path, ran: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    before = record_of(finished)
+    capsys.readouterr()
+    assert ran(STEPS, out=finished) == 0
+    assert capsys.readouterr().out.count("done before") == len(STEPS)
+    assert record_of(finished) == before
+
+
+def test_a_step_that_changed_is_done_anew_and_what_it_made_is_kept(
+    finished: Path, ran: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed = [*STEPS[:1], {"name": "small", "prune": {"sparsity": 0.25, "round_to": 2}}, *STEPS[2:]]
+    capsys.readouterr()
+    assert ran(changed, out=finished) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("done before") == 1
+    record = record_of(finished)
+    assert record["steps"][1]["size"]["params"] > 0
+    kept = load_model(str(finished / "02-small.before-1"))
+    now = load_model(str(finished / "02-small"))
+    small, large = (sum(one.numel() for one in bundle.model.parameters()) for bundle in (kept, now))
+    assert small < large
+    assert (finished / "03-tuned.before-1" / "model").is_dir()
+
+
+def test_a_run_that_was_stopped_while_it_trained_goes_on(
+    ran: Callable[..., int],
+    finished: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from sapwood import recovery
+
+    real = recovery.train
+
+    def stopped(*arguments: Any, **options: Any) -> Any:
+        def progress(done: int, total: int) -> None:
+            if done == 3:
+                raise KeyboardInterrupt
+
+        return real(*arguments, **{**options, "progress": progress})
+
+    out = tmp_path / "stopped"
+    monkeypatch.setattr(recovery, "train", stopped)
+    assert ran(STEPS, out=out) == 130
+    assert [step["state"] for step in record_of(out)["steps"]] == ["begun"]
+    assert "0 of 6 steps are done" in (out / "report.html").read_text()
+    monkeypatch.setattr(recovery, "train", real)
+    assert ran(STEPS, out=out) == 0
+    ends = [load_model(str(place / "03-tuned" / "model")).model.state_dict() for place in (out, finished)]
+    assert all(bool((ends[0][name] == ends[1][name]).all()) for name in ends[0])
+    assert len((out / "01-dense" / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_missed_target_ends_the_run_or_not(
+    ran: Callable[..., int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from sapwood.cli import shrink
+    from sapwood.errors import CheckFailedError
+
+    def miss(latency: Any) -> None:
+        raise CheckFailedError("latency target 0.5 missed")
+
+    monkeypatch.setattr(shrink, "_check_latency", miss)
+    short = [{"prune": {"sparsity": 0.5}}, {"inspect": {}}]
+    assert ran(short, out=tmp_path / "a") == 1
+    assert [step["state"] for step in record_of(tmp_path / "a")["steps"]] == ["missed"]
+    assert ran(short, on_missed="go_on", out=tmp_path / "b") == 1
+    record = record_of(tmp_path / "b")
+    assert [step["state"] for step in record["steps"]] == ["missed", "done"]
+    assert record["steps"][0]["missed"] == "latency target 0.5 missed"
+    assert "latency target 0.5 missed" in (tmp_path / "b" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("steps", "others", "message"),
+    [
+        ([{"fly": {}}], {}, "step 1 (fly): unknown verb 'fly'; expected one of train, prune"),
+        ([{"prune": {"sparsity": 2}}], {}, "sparsity"),
+        ([{"prune": {"sparsity": "half"}}], {}, "step 1 (prune): Invalid value for '--sparsity'"),
+        ([{"prune": {"speed": 2}}], {}, "step 1 (prune): prune has no option 'speed' in a recipe; expected one of"),
+        ([{"prune": {"out": "x"}}], {}, "prune has no option 'out' in a recipe"),
+        ([{"prune": {"whole_heads": 1}}], {}, "whole_heads is on or off; expected true or false, got 1"),
+        ([{"prune": {}, "eval": {}}], {}, "expected one verb beside name and model, got eval, prune"),
+        ([{"name": "a"}], {}, "expected one verb beside name and model, got none"),
+        ([{"name": "../a", "eval": {}}], {}, "steps.0.name"),
+        ([{"eval": {}}, {"eval": {}}], {}, "two steps are called 'eval'"),
+        ([{"eval": {}, "model": ["original", "original"]}], {}, "step 1 (eval): eval is about one network, got 2"),
+        ([], {}, "steps"),
+        ([{"eval": {}}], {"modl": "x"}, "modl: unknown field"),
+    ],
+)
+def test_bad_recipes(  # noqa: PLR0917
+    steps: list[dict[str, Any]],
+    others: dict[str, Any],
+    message: str,
+    ran: Callable[..., int],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert ran(steps, **others, out=tmp_path / "out") == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_error_names_its_step(ran: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    steps = [{"prune": {"sparsity": 0.5}}, {"eval": {"data": str(tmp_path / "nowhere")}}]
+    assert ran(steps, out=tmp_path / "out") == 2
+    assert "error: step 2 (eval): " in capsys.readouterr().err
+    assert [step["state"] for step in record_of(tmp_path / "out")["steps"]] == ["done", "begun"]
+
+
+def test_no_recipe(run: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("run", tmp_path / "none.yaml") == 2
+    assert "none.yaml: no such file; expected a recipe in YAML" in capsys.readouterr().err
+
+
+def test_a_record_that_is_none(ran: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "run.json").write_text('{"steps": [{}]}')
+    assert ran([{"inspect": {}}], out=tmp_path / "out") == 2
+    assert "run.json: not the record of a run" in capsys.readouterr().err
+
+
+def test_the_page_is_built_again(finished: Path, run: Callable[..., int]) -> None:
+    page = (finished / "report.html").read_text()
+    (finished / "report.html").unlink()
+    assert run("report", finished) == 0
+    assert (finished / "report.html").read_text() == page
+    assert read_run(record_of(finished)).num_steps == len(STEPS)
