@@ -6,10 +6,12 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
+import typer
 
-from sapwood.config import TrainConfig, read_config
+from sapwood.cli.app import app
+from sapwood.cli.steps import commands
 from sapwood.errors import EngineMissingError
+from sapwood.recipe import read_recipe
 from sapwood.runtime.engine import instruction_set
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -50,10 +52,21 @@ def test_the_commands_of_the_readme_are_verbs_and_targets() -> None:
     assert all(f"\n{target}: " in makefile for target in targets)
 
 
-@pytest.mark.parametrize("recipe", sorted((REPOSITORY / "recipes").glob("*.yaml")), ids=lambda path: path.name)
-def test_recipes_are_valid(recipe: Path) -> None:
-    assert yaml.safe_load(recipe.read_text())
-    assert read_config(TrainConfig, recipe).epochs >= 1
+def test_the_python_of_the_page_on_training_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs" / "training.md").read_text(), re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(compile(block, "training.md", "exec"), {})
+    assert (tmp_path / "runs" / "line" / "metrics.jsonl").is_file()
+
+
+def test_the_recipe_of_the_page_on_recipes_is_one(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", (REPOSITORY / "docs" / "recipes.md").read_text(), re.DOTALL)
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    recipe = read_recipe(path)
+    assert len(commands(recipe, tmp_path, typer.main.get_group(app))) == 7
 
 
 def test_the_python_of_the_page_on_budgets_runs() -> None:
