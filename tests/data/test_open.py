@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sapwood.data import open_detection
+from sapwood.data import open_classification, open_detection
 from sapwood.errors import ConfigError, DataError
 
 Write = Callable[..., Path]
@@ -53,3 +53,21 @@ def test_nothing_left_after_skipping(tmp_path: Path, text: Write) -> None:
 def test_on_bad_is_checked_even_for_digits() -> None:
     with pytest.raises(ConfigError, match="on_bad is 'error' or 'skip'; got 'stop'"):
         open_detection("digits", on_bad="stop")  # type: ignore[arg-type]
+
+
+def test_parts_are_joined(tmp_path: Path, text: Write, picture: Write) -> None:
+    for split, label in (("train", "1 0.5 0.5 1 1"), ("val", "0 0.5 0.5 1 1")):
+        picture(f"images/{split}/a.png")
+        text(f"labels/{split}/a.txt", label)
+    whole = open_detection(tmp_path, split="train+val", class_names=("cat", "dog"))
+    assert [sample.image_id for sample in whole.samples] == ["train/a", "val/a"]
+    assert [sample.labels.tolist() for sample in whole.samples] == [[1], [0]]
+    assert [sample.image_id for sample in open_detection(tmp_path, split="train+train").samples] == ["a"]
+    with pytest.raises(DataError, match="'tset'"):
+        open_detection(tmp_path, split="train+tset")
+
+
+def test_a_folder_without_parts_is_the_whole(tmp_path: Path, picture: Write) -> None:
+    for name in ("dark", "light"):
+        picture(f"{name}/a.png")
+    assert len(open_classification(tmp_path, split="train+val").samples) == 2

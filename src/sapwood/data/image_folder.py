@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sapwood.data.checks import PICTURE_SUFFIXES, Findings, OnBad, image_ids, map_classes, unknown_class
 from sapwood.data.images import read_image
+from sapwood.data.splits import joined
 from sapwood.errors import DataError, NoDataSetError
 from sapwood.types import ClassificationDataset, ClassificationSample
 
@@ -25,7 +26,7 @@ def open_classification(
 
     Args:
         path: The root folder.
-        split: Which part; ignored where the root has no splits.
+        split: Which part, or several as ``"train+val"``; ignored where the root has no splits.
         class_names: The model's class names. Folders map to them by name; where no name matches, the sorted folders are
             the classes 0, 1, ...
         on_bad: What a folder that is none of the model's classes does, where others are.
@@ -36,8 +37,13 @@ def open_classification(
     Raises:
         DataError: If the folder, the split or all pictures are missing, or (``on_bad="error"``) a folder is bad.
     """
-    findings = Findings(on_bad)
     root = Path(path)
+    parted = any((root / name).is_dir() for name in _SPLITS)
+    return joined(split, class_names, lambda part, names: _open_part(root, part, names, on_bad), parted=parted)
+
+
+def _open_part(root: Path, split: str, class_names: Sequence[str], on_bad: OnBad) -> ClassificationDataset:
+    findings = Findings(on_bad)
     if not root.is_dir():
         raise DataError(f"{root}: {'is a file' if root.exists() else 'no such folder'}; expected a folder of classes")
     folder = _split_folder(root, split)

@@ -8,6 +8,7 @@ from pathlib import Path
 from sapwood.data import coco_json, voc_xml, yolo_txt
 from sapwood.data.checks import Findings, OnBad
 from sapwood.data.digits import digits_dataset
+from sapwood.data.splits import joined
 from sapwood.errors import DataError, NoDataSetError
 from sapwood.types import DetectionDataset
 
@@ -26,7 +27,7 @@ def open_detection(
 
     Args:
         path: A folder, an annotation file (``.json``, ``data.yaml``, ``.data``), or ``"digits"`` for the built-in one.
-        split: Which part. A ``.json`` file is one split by itself.
+        split: Which part, or several as ``"train+val"``. A ``.json`` file is one split by itself.
         class_names: The model's class names, so that labels are the model's class numbers. Classes are matched by name;
             where no name matches, the data set's own order is kept.
         on_bad: ``"error"`` stops at the first bad annotation, ``"skip"`` leaves it out and lists it in ``skipped``.
@@ -39,6 +40,11 @@ def open_detection(
         ConfigError: If ``on_bad`` is neither value.
     """
     Findings(on_bad)
+    parted = Path(path).suffix.lower() != ".json"
+    return joined(split, class_names, lambda part, names: _open_part(path, part, names, on_bad), parted=parted)
+
+
+def _open_part(path: str | Path, split: str, class_names: Sequence[str], on_bad: OnBad) -> DetectionDataset:
     if str(path) == DIGITS:
         return digits_dataset(split)
     dataset = _open(Path(path), split, class_names, on_bad)

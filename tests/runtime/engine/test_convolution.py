@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import random
 
 import numpy as np
@@ -119,3 +121,37 @@ def test_maps_that_offsets_do_not_reach_are_refused() -> None:
 def test_an_unknown_instruction_set_is_named() -> None:
     with pytest.raises(EngineError, match=r"'sse9'; this processor and build have .*scalar"):
         set_instruction_set("sse9")
+
+
+def test_compilers_see_one_operator() -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv2d(3, 8, 3, stride=2, padding=1)
+    with torch.no_grad():
+        conv.weight.mul_(torch.rand_like(conv.weight) > 0.8)
+    model = nn.Sequential(SparseConv2d(conv), nn.ReLU()).eval()
+    plain = nn.Sequential(conv, nn.ReLU()).eval()
+    picture = torch.rand(2, 3, 17, 12)
+    exported = torch.export.export(model, (picture,))
+    called = [str(node.target) for node in exported.graph.nodes if node.op == "call_function"]
+    assert called == ["sapwood.sparse_conv2d.default", "aten.relu.default"]
+    torch.testing.assert_close(exported.module()(picture), plain(picture).detach(), rtol=1e-5, atol=1e-5)
+    whole = torch.compile(model, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(whole(picture), plain(picture).detach(), rtol=1e-5, atol=1e-5)
+
+
+def test_the_operator_is_what_it_says() -> None:
+    ours = SparseConv2d(nn.Conv2d(2, 4, 3, padding=1))
+    torch.library.opcheck(torch.ops.sapwood.sparse_conv2d.default, (torch.rand(1, 2, 6, 5), ours._number))
+
+
+def test_a_copy_is_its_own_and_a_module_that_is_gone_is_named() -> None:
+    ours = SparseConv2d(nn.Conv2d(2, 4, 3))
+    twin = copy.deepcopy(ours)
+    picture = torch.rand(1, 2, 6, 5)
+    assert torch.equal(twin(picture), ours(picture))
+    number = ours._number
+    del ours
+    gc.collect()
+    assert twin(picture).shape == (1, 4, 4, 3)
+    with pytest.raises(EngineError, match="is not in this process"):
+        torch.ops.sapwood.sparse_conv2d(picture, number)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from weakref import WeakValueDictionary
+
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from sapwood.errors import EngineError
 from sapwood.export.flat import plain_copy
@@ -14,7 +20,8 @@ class SparseConv2d(nn.Module):
 
     It is for evaluation: weights are read once, and no gradient flows. Each call brings the picture into the engine's
     layout and back; a whole network keeps that layout (:func:`sapwood.runtime.compile`). Each size of picture is
-    compiled when it comes for the first time.
+    compiled when it comes for the first time. ``torch.compile`` and ``torch.export`` see one call of the operator
+    ``sapwood::sparse_conv2d``, which is good in the process that made it.
 
     Args:
         conv: Read once; masks of ``torch.nn.utils.prune`` count.
@@ -28,6 +35,14 @@ class SparseConv2d(nn.Module):
         self._conv = (plain_copy(conv),)  # in a tuple: no submodule, nothing to train
         self._channels = conv.in_channels
         self._compiled: dict[tuple[int, ...], CompiledModel] = {}
+        self._number = next(_NUMBERS)
+        _MODULES[self._number] = self
+
+    def __deepcopy__(self, memo: dict[int, object]) -> SparseConv2d:
+        """Another one of the same convolution."""
+        conv = self._conv[0]
+        assert isinstance(conv, nn.Conv2d)
+        return SparseConv2d(conv, threads=self._threads, tune=self._tune)
 
     def forward(self, inputs: Tensor) -> Tensor:  # shapes: (B, C, H, W) -> (B, O, H', W')
         """Runs the pictures of a batch one after the other.
@@ -38,9 +53,57 @@ class SparseConv2d(nn.Module):
         """
         if inputs.dim() != 4 or inputs.shape[1] != self._channels:
             raise EngineError(f"an input of shape {tuple(inputs.shape)}; expected (B, {self._channels}, H, W)")
+        found: Tensor = sparse_conv2d(inputs, self._number)
+        return found
+
+    def run(self, inputs: Tensor) -> Tensor:
+        """Runs pictures on the engine, whose shape was checked; see :meth:`forward`."""
         size = tuple(inputs.shape[2:])
         if size not in self._compiled:
             example = inputs[:1].detach().to("cpu").float()
-            self._compiled[size] = compile(self._conv[0], example, threads=self._threads, tune=self._tune)
+            job = _CLEAN.submit(compile, self._conv[0], example, threads=self._threads, tune=self._tune)
+            self._compiled[size] = job.result()
         found: Tensor = self._compiled[size](inputs)
         return found.to(inputs.device, inputs.dtype)
+
+    def shaped(self, inputs: Tensor) -> Tensor:
+        """Returns a tensor of the shape that these pictures give, whatever is in it."""
+        conv = self._conv[0]
+        assert isinstance(conv, nn.Conv2d)
+        weight = inputs.new_empty(conv.weight.shape)
+        return F.conv2d(inputs, weight, None, conv.stride, conv.padding, conv.dilation, conv.groups)
+
+
+_CLEAN = ThreadPoolExecutor(1, thread_name_prefix="sapwood-compile")
+"""Where convolutions are compiled: within an operator PyTorch dispatches otherwise, and traces see other operators."""
+
+_NUMBERS = count()
+_MODULES: WeakValueDictionary[int, SparseConv2d] = WeakValueDictionary()
+
+
+@torch.library.custom_op("sapwood::sparse_conv2d", mutates_args=())
+def sparse_conv2d(inputs: Tensor, module: int) -> Tensor:
+    """The operator that :class:`SparseConv2d` calls.
+
+    Args:
+        inputs: Shape (B, C, H, W).
+        module: The number of the module.
+
+    Raises:
+        EngineError: If that module is of another process, or gone.
+    """
+    return _module(module).run(inputs)
+
+
+@sparse_conv2d.register_fake
+def _shaped(inputs: Tensor, module: int) -> Tensor:
+    return _module(module).shaped(inputs)
+
+
+def _module(number: int) -> SparseConv2d:
+    module = _MODULES.get(number)
+    if module is None:
+        raise EngineError(
+            f"sparse convolution {number} is not in this process; a compiled graph is good where it was made"
+        )
+    return module
