@@ -204,6 +204,7 @@ class TrainConfig(Strict):
         sparse: Sparse training, if any.
         gradual: Gradual pruning, if any.
         distill_weight: Of the divergence from a teacher's outputs, beside the loss, where a teacher is given.
+        feature_weight: Of the distance of the layers' maps of attention from the teacher's; 0 leaves them alone.
     """
 
     epochs: int = Field(default=100, ge=1)
@@ -234,3 +235,4 @@ class TrainConfig(Strict):
     sparse: SparseConfig | None = None
     gradual: GradualConfig | None = None
     distill_weight: float = Field(default=0.5, ge=0)
+    feature_weight: float = Field(default=0.0, ge=0)

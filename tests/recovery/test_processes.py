@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from torch import nn
 
 from sapwood.config import TrainConfig
@@ -99,11 +100,35 @@ def test_a_precision_that_training_has_not_is_refused(
 
 
 @pytest.mark.slow
-def test_the_command_in_two_processes(tmp_path: Path) -> None:
-    """`accelerate launch -m sapwood train`, as a user types it."""
-    out = tmp_path / "run"
-    arguments = ["builtin:digits", "--data", "digits", "--epochs", "1", "--val-split", "none", "-o", str(out)]
-    done = launched("-m", "sapwood", "train", *arguments, "--json")
+def test_the_command_in_two_processes(sober_cfg: str, tmp_path: Path) -> None:
+    """A recipe and a training, as a user types them: both train, the first does the rest."""
+    (tmp_path / "net.cfg").write_text(sober_cfg)
+    recipe = {
+        "model": str(tmp_path / "net.cfg"),
+        "data": "digits",
+        "steps": [
+            {"name": "dense", "train": {"epochs": 1, "batch_size": 50, "val_split": "none"}},
+            {"prune": {"sparsity": 0.5}},
+            {"name": "tuned", "train": {"epochs": 1, "batch_size": 50, "val_split": "none", "teacher": "dense"}},
+        ],
+    }
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    done = launched("-m", "sapwood", "run", str(tmp_path / "recipe.yaml"), "-o", str(tmp_path / "out"), "--json")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["epochs"] == 1
-    assert (out / "model" / "model.safetensors").is_file()
+    record = json.loads(done.stdout)
+    assert [step["state"] for step in record["steps"]] == ["done"] * 3
+    assert record["steps"][2]["size"]["macs"] < record["steps"][0]["size"]["macs"]
+    assert (tmp_path / "out" / "03-tuned" / "model" / "model.safetensors").is_file()
+    arguments = ["--data", "digits", "--epochs", "1", "--batch-size", "50", "--val-split", "none"]
+    done = launched("-m", "sapwood", "train", str(tmp_path / "net.cfg"), *arguments, "-o", str(tmp_path / "one"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("model: ") == 1
+
+
+@pytest.mark.slow
+def test_a_batch_that_cannot_be_shared_is_bad_input(sober_cfg: str, tmp_path: Path) -> None:
+    (tmp_path / "net.cfg").write_text(sober_cfg)
+    arguments = ["--data", "digits", "--batch-size", "5", "-o", str(tmp_path / "one")]
+    done = launched("-m", "sapwood", "train", str(tmp_path / "net.cfg"), *arguments)
+    assert done.returncode != 0
+    assert "5 pictures for 2 processes; expected a multiple of their number" in done.stderr

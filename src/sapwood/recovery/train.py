@@ -86,7 +86,8 @@ def train(
         measure: Takes the place of measuring ``val_dataset`` as the model's task is measured.
         plugins: Given what is trained, returns what joins in after each step: sparse training, gradual pruning
             (:func:`sapwood.pipeline.training_plugins` makes what ``config`` says).
-        teacher: A model of the same task whose outputs the loss also compares with, ``config.distill_weight``.
+        teacher: A model of the same task whose outputs the loss also compares with, ``config.distill_weight``, and with
+            ``config.feature_weight`` also where its layers look.
         progress: Called after every step with (steps done, steps in all).
 
     Raises:
@@ -104,7 +105,7 @@ def train(
         prepared = replace(bundle, model=copy_model(bundle.model))
         objective = AnyLoss(dataset, loss, config, collate)
     if teacher is not None:
-        objective = Distilling(objective, teacher, prepared.task, config)
+        objective = Distilling(objective, teacher, prepared, config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         joining = () if plugins is None else plugins(prepared)

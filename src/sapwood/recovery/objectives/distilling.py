@@ -1,8 +1,9 @@
-"""Another network's outputs beside the loss."""
+"""Another network's outputs and features beside the loss."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -11,32 +12,36 @@ from torch import Tensor, nn
 from sapwood.config import TrainConfig
 from sapwood.errors import TrainingError
 from sapwood.models import copy_model
+from sapwood.recovery.attention import AttentionMatch
 from sapwood.recovery.objectives.base import Objective
 from sapwood.recovery.precision import as_float32, mixed
 from sapwood.tasks import divergence
-from sapwood.types import ModelBundle, TaskSpec
+from sapwood.types import ModelBundle
 
 
 class Distilling:
-    """Another objective, and the divergence of the outputs from a teacher's beside its loss.
+    """Another objective, and beside its loss how far outputs and features are from a teacher's.
 
     Args:
         objective: The other one.
         teacher: In evaluation mode, never changed.
-        task: Of the model that is trained.
-        config: ``distill_weight``, the memory order and the precision.
+        student: The model that is trained, and its task.
+        config: ``distill_weight``, ``feature_weight``, the memory order and the precision.
 
     Raises:
-        TrainingError: If the teacher is for another task, or sees other classes or another size.
+        TrainingError: If the teacher is for another task, sees other classes or another size, or has no layer of the
+            student's while features are wanted.
     """
 
-    def __init__(self, objective: Objective, teacher: ModelBundle, task: TaskSpec, config: TrainConfig) -> None:
+    def __init__(self, objective: Objective, teacher: ModelBundle, student: ModelBundle, config: TrainConfig) -> None:
+        task = student.task
         for name in ("kind", "class_names", "input_size"):
             own, other = getattr(task, name), getattr(teacher.task, name)
             if own != other:
                 raise TrainingError(f"the teacher's {name} is {other!r}; expected the model's, {own!r}")
         self._objective, self._task, self._weight = objective, task, config.distill_weight
-        self._precision = config.precision
+        self._precision, self._feature_weight = config.precision, config.feature_weight
+        self._attention = AttentionMatch(teacher.model, student.model) if config.feature_weight else None
         memory = torch.channels_last if config.channels_last else torch.contiguous_format
         self._teacher = copy_model(teacher.model).eval().to(memory_format=memory)
 
@@ -59,14 +64,22 @@ class Distilling:
         calls: list[tuple[Any, Any]] = []
         watch = model.register_forward_hook(lambda module, inputs, outputs: calls.append((inputs, outputs)))
         try:
-            found = dict(self._objective.losses(model, batch))
+            with self._watching(model) as found:
+                losses = dict(self._objective.losses(model, batch))
         finally:
             watch.remove()
-        apart = torch.stack([self._apart(inputs, outputs) for inputs, outputs in calls]).mean()
-        return found | {"total": found["total"] + self._weight * apart, "divergence": apart}
+        if len(calls) != 1:
+            raise TrainingError(f"the loss called the model {len(calls)} times; a teacher needs it called once a batch")
+        inputs, outputs = calls[0]
+        with torch.no_grad(), mixed(self._precision, inputs[0].device), self._watching(self._teacher) as wanted:
+            reference = as_float32(self._teacher.to(inputs[0].device)(*inputs))
+        apart = divergence(self._task, as_float32(outputs), reference, self._teacher)
+        total = losses["total"] + self._weight * apart
+        losses |= {"total": total, "divergence": apart}
+        if self._attention is not None:
+            attention = self._attention.distance(found, wanted)
+            losses |= {"total": total + self._feature_weight * attention, "attention": attention}
+        return losses
 
-    def _apart(self, inputs: tuple[Any, ...], outputs: Any) -> Tensor:
-        self._teacher.to(inputs[0].device)
-        with torch.no_grad(), mixed(self._precision, inputs[0].device):
-            reference = as_float32(self._teacher(*inputs))
-        return divergence(self._task, as_float32(outputs), reference, self._teacher)
+    def _watching(self, model: nn.Module) -> AbstractContextManager[dict[str, Tensor]]:
+        return nullcontext({}) if self._attention is None else self._attention.watching(model)
