@@ -138,6 +138,30 @@ def test_a_run_that_was_stopped_while_it_trained_goes_on(
     assert len((out / "01-dense" / "metrics.jsonl").read_text().splitlines()) == 2
 
 
+def test_what_a_stopped_run_did_not_come_to_is_remembered(
+    ran: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from sapwood import pipeline
+
+    def branches(sparsity: float) -> list[dict[str, Any]]:
+        first = {"name": "a", "prune": {"sparsity": sparsity}}
+        return [first, {"name": "b", "model": "original", "prune": {"sparsity": 0.5}}]
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "out"
+    assert ran(branches(0.5), out=out) == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline, "prune", interrupted)
+        assert ran(branches(0.25), out=out) == 130
+    assert [entry["name"] for entry in record_of(out)["earlier"]] == ["b"]
+    capsys.readouterr()
+    assert ran(branches(0.25), out=out) == 0
+    assert capsys.readouterr().out.count("done before") == 1
+    assert record_of(out)["earlier"] == []
+
+
 def test_a_missed_target_ends_the_run_or_not(
     ran: Callable[..., int],
     tmp_path: Path,
@@ -158,6 +182,7 @@ def test_a_missed_target_ends_the_run_or_not(
     record = record_of(tmp_path / "b")
     assert [step["state"] for step in record["steps"]] == ["missed", "done"]
     assert record["steps"][0]["missed"] == "latency target 0.5 missed"
+    assert record["steps"][0]["result"]["verb"] == "prune"
     assert "latency target 0.5 missed" in (tmp_path / "b" / "report.html").read_text()
 
 

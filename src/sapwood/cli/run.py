@@ -86,6 +86,7 @@ class _Runner:
         processes: That do it together; all of them train, the first does the rest.
         quiet: Whether nothing is printed.
         entries: One record a step that was begun.
+        before: The same of the run that stood there.
     """
 
     recipe: Recipe
@@ -95,10 +96,11 @@ class _Runner:
     processes: Processes
     quiet: bool
     entries: list[dict[str, Any]] = field(default_factory=list)
+    before: list[dict[str, Any]] = field(default_factory=list)
 
     def run_all(self) -> None:
         """Runs every step that is not done."""
-        before = self.processes.from_first(lambda: _read(self.out / RECORD))
+        self.before = before = self.processes.from_first(lambda: _read(self.out / RECORD))
         prints: dict[str, str] = {}
         for number, command in enumerate(self.commands, start=1):
             own = self.processes.from_first(partial(_fingerprint, command, prints))
@@ -115,17 +117,20 @@ class _Runner:
             if not same:
                 self.processes.from_first(partial(_set_aside, command.directory))
             self._run_step(number, command, own, resume=same)
+        self.processes.from_first(self._write)
 
     def record(self) -> dict[str, Any]:
-        """What was done, as run.json has it."""
+        """What was done, as run.json has it; ``earlier`` is what steps had done that were not looked at again."""
         import sapwood
 
+        seen = {entry["directory"] for entry in self.entries}
         return {
             "schema": SCHEMA,
             "sapwood": sapwood.__version__,
             "model": self.recipe.model,
             "num_steps": len(self.commands),
             "steps": self.entries,
+            "earlier": [entry for entry in self.before if entry["directory"] not in seen],
         }
 
     def _run_step(self, number: int, command: Command, fingerprint: str, *, resume: bool) -> None:
@@ -145,43 +150,45 @@ class _Runner:
         self.processes.from_first(lambda: self._begin(command))
         start = time.perf_counter()
         try:
-            text = self._output(command, resume=resume)
-        except CheckFailedError as error:
-            entry |= {"state": MISSED, "missed": str(error), "seconds": time.perf_counter() - start}
-            self.processes.from_first(lambda: self._finish(entry, command))
-            self._say(f"    missed: {error}")
-            if self.recipe.on_missed == "stop":
-                raise
-            return
+            text, missed = self._output(command, resume=resume)
         except SapwoodError as error:
             error.args = (f"step {number} ({command.step.name}): {error}",)
             raise
-        entry |= {"state": DONE, "seconds": time.perf_counter() - start, "result": json.loads(text) if text else None}
+        entry |= {
+            "state": DONE if missed is None else MISSED,
+            "missed": None if missed is None else str(missed),
+            "seconds": time.perf_counter() - start,
+            "result": json.loads(text) if text else None,
+        }
         entry |= {"size": self.processes.from_first(lambda: self._finish(entry, command))}
-        self._say(f"    {entry['seconds']:.0f} s")
+        self._say(f"    {entry['seconds']:.0f} s{'' if missed is None else f'; missed: {missed}'}")
+        if missed is not None and self.recipe.on_missed == "stop":
+            raise missed
 
-    def _output(self, command: Command, *, resume: bool) -> str:
-        """Runs a command in this process; returns what it printed."""
+    def _output(self, command: Command, *, resume: bool) -> tuple[str, CheckFailedError | None]:
+        """Runs a command in this process; returns what it printed, and which check it missed, if it did."""
         arguments = list(command.arguments)
         if command.step.verb == "train" and resume:
             arguments.append("--resume")
 
-        def main() -> str:
+        def main() -> tuple[str, CheckFailedError | None]:
             import torch
 
-            threads = torch.get_num_threads()
+            threads, missed, code = torch.get_num_threads(), None, 0
             with contextlib.redirect_stdout(io.StringIO()) as printed:
                 try:
                     code = self.group.main(args=arguments, prog_name="sapwood", standalone_mode=False)
+                except CheckFailedError as error:
+                    missed = error
                 finally:
                     torch.set_num_threads(threads)
             if code == INTERRUPTED:
                 raise KeyboardInterrupt
-            if code:
-                raise (CheckFailedError if code == 1 else ConfigError)(
-                    f"`sapwood {shlex.join(arguments)}` ended with exit code {code}"
-                )
-            return printed.getvalue()
+            if code == CheckFailedError.exit_code:
+                missed = CheckFailedError("a check failed; see its rows")
+            elif code:
+                raise ConfigError(f"exit code {code}; `sapwood {shlex.join(arguments)}` says why")
+            return printed.getvalue(), missed
 
         return main() if command.step.verb == "train" else self.processes.from_first(main)
 
@@ -221,7 +228,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
         return []
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        steps: list[dict[str, Any]] = record["steps"]
+        steps: list[dict[str, Any]] = [*record["steps"], *record["earlier"]]
         if record["schema"] != SCHEMA or not all({"directory", "fingerprint", "state"} <= one.keys() for one in steps):
             raise KeyError("schema")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
