@@ -12,6 +12,8 @@ import yaml
 
 from sapwood.models import load_model
 from sapwood.report import read_run, render_run
+from sapwood.report.run_record import RunRecord, RunStep
+from sapwood.report.run_view import step_rows
 
 STEPS: list[dict[str, Any]] = [
     {
@@ -233,6 +235,14 @@ def test_a_record_that_is_none(ran: Callable[..., int], tmp_path: Path, capsys: 
     (tmp_path / "out" / "run.json").write_text('{"steps": [{}]}')
     assert ran([{"inspect": {}}], out=tmp_path / "out") == 2
     assert "run.json: not the record of a run" in capsys.readouterr().err
+
+
+def test_a_bench_shows_its_last_network_on_its_first_runtime() -> None:
+    rows = [
+        {"runtime": runtime, "ratio": ratio} for runtime, ratio in (("a", 1.0), ("a", 0.25), ("b", 1.5), ("b", 0.5))
+    ]
+    step = RunStep(name="t", verb="bench", command="", directory="1", state="done", result={"rows": rows})
+    assert step_rows(RunRecord(model="m", num_steps=1, steps=(step,))).rows[0][6] == "0.25× on a"
 
 
 def test_the_page_is_built_again(finished: Path, run: Callable[..., int]) -> None:

@@ -79,14 +79,15 @@ def _accuracy(step: RunStep) -> str:
 
 
 def _latency(step: RunStep) -> str:
-    """The time that a step measured, as a ratio to that of the network it started from."""
+    """The time that a step measured as a ratio: of the last network to the first, on the first runtime."""
     result = step.result if isinstance(step.result, Mapping) else {}
     latency = result.get("latency")
     if isinstance(latency, Mapping) and isinstance(latency.get("ratio"), float):
         return formats.times(latency["ratio"])
-    rows = result.get("rows") if step.verb == "bench" else None
-    last = rows[-1] if isinstance(rows, list) and rows else None
-    return _ratio(last) if isinstance(last, Mapping) else ""
+    found = result.get("rows") if step.verb == "bench" else None
+    rows = [row for row in found if isinstance(row, Mapping)] if isinstance(found, list) else []
+    timed = [row for row in rows if row.get("runtime") == rows[0].get("runtime")]
+    return _ratio(timed[-1]) if timed else ""
 
 
 def _ratio(row: Mapping[str, Any]) -> str:
