@@ -40,6 +40,7 @@ def main() -> None:
         input_size=options.input_size,
         optimizer="adamw",
         lr=1e-3,
+        precision=options.precision,
     )
     turns = Turns(Bare(prepare(bundle, pictures, config).model, config, options), options)
     with tempfile.TemporaryDirectory() as folder:
@@ -102,6 +103,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("cfg")
     parser.add_argument("--data", required=True)
     parser.add_argument("--input-size", type=int, default=416)
+    parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--steps", type=int, default=20, help="Of a round")
     parser.add_argument("--rounds", type=int, default=6)
