@@ -6,9 +6,9 @@ ResNet-56 on the 50,000 train pictures of the CIFAR-10 JPEG set; accuracy on its
 weights after the last epoch (nothing is chosen by them). Every row gets the same epochs, batches, augmentation, rates
 and average of weights:
 
-- dense: the network as it is, trained on.
+- dense: the network as it is, trained on; it is the teacher below.
 - Sapwood: widths by `obs` and the knapsack of measured harms, layers solved anew on 5,000 train pictures without
-  labels, then trained beside the dense network as its teacher.
+  labels, then trained beside that teacher.
 - Torch-Pruning: `GroupNormPruner` pulls for so many epochs *more* (strength 5e-4, as in its CIFAR example), then one
   threshold, the ratio bisected to the same MACs, then trained.
 """
@@ -20,7 +20,7 @@ import json
 import sys
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,55 @@ AUGMENT = AugmentConfig(
 def main() -> None:
     options = parsed()
     bundle, pictures, judged = subject("resnet56", options.data)
-    config = TrainConfig(
+    table = Table(bundle, pictures, judged, configured(options), options)
+    teacher = bundle
+    if table.wanted("dense"):
+        start = time.perf_counter()
+        table.add("dense", bundle.model, start)
+        teacher = replace(bundle, model=table.tuned(bundle.model))
+        table.add("dense, trained on", teacher.model, start)
+    if table.wanted("sapwood"):
+        for macs in options.macs:
+            own_rows(table, macs, teacher)
+    if table.wanted("torch-pruning"):
+        peer_rows(table)
+
+
+@dataclass
+class Table:
+    """What every row is trained and judged with, and the rows so far."""
+
+    bundle: ModelBundle
+    pictures: Any
+    judged: Any
+    config: TrainConfig
+    options: argparse.Namespace
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def wanted(self, name: str) -> bool:
+        return not self.options.rows or name in self.options.rows
+
+    def tuned(self, model: nn.Module, teacher: ModelBundle | None = None) -> nn.Module:
+        bundle = replace(self.bundle, model=model)
+        with tempfile.TemporaryDirectory() as folder:
+            result = train(bundle, self.pictures, config=self.config, run_dir=folder, teacher=teacher)
+        return result.bundle.model
+
+    def add(self, name: str, model: nn.Module, start: float) -> None:
+        """Measures a network and prints its row."""
+        inputs = self.bundle.example_inputs
+        macs, dense = (sapwood.count_macs(one, inputs).total for one in (model, self.bundle.model))
+        accuracy = evaluate(replace(self.bundle, model=model), self.judged, batch_size=100).value
+        row = {"row": name, "macs": macs / dense, "accuracy": accuracy, "seconds": time.perf_counter() - start}
+        self.rows.append(row)
+        print("  ".join(f"{one:.4g}" if isinstance(one, float) else one for one in row.values()), flush=True)
+        record = {"config": self.config.model_dump(mode="json"), "rows": self.rows}
+        Path(self.options.out).write_text(json.dumps(record, indent=1))
+
+
+def configured(options: argparse.Namespace) -> TrainConfig:
+    """How every row is trained."""
+    return TrainConfig(
         epochs=options.epochs,
         batch_size=128,
         optimizer="sgd",
@@ -62,51 +110,26 @@ def main() -> None:
         augment=AUGMENT,
         distill_weight=options.distill_weight,
     )
-    rows: list[dict[str, Any]] = []
 
-    def add(name: str, model: nn.Module, start: float, **others: Any) -> None:
-        macs, dense = (sapwood.count_macs(one, bundle.example_inputs).total for one in (model, bundle.model))
-        accuracy = evaluate(replace(bundle, model=model), judged, batch_size=100).value
-        rows.append(
-            {"row": name, "macs": macs / dense, "accuracy": accuracy, **others, "seconds": time.perf_counter() - start}
-        )
-        print(
-            "  ".join(f"{value:.4g}" if isinstance(value, float) else value for value in rows[-1].values()), flush=True
-        )
-        Path(options.out).write_text(json.dumps({"config": config.model_dump(mode="json"), "rows": rows}, indent=1))
 
-    def tuned(model: nn.Module, teacher: ModelBundle | None = None) -> nn.Module:
-        with tempfile.TemporaryDirectory() as folder:
-            result = train(replace(bundle, model=model), pictures, config=config, run_dir=folder, teacher=teacher)
-        return result.bundle.model
+def own_rows(table: Table, macs: float, teacher: ModelBundle) -> None:
+    start = time.perf_counter()
+    model = pruned(table.bundle, table.pictures, macs)
+    table.add(f"Sapwood {macs:g}, layers solved anew", model, start)
+    table.add(f"Sapwood {macs:g}, with a teacher", table.tuned(model, teacher), start)
+    if table.options.plain:
+        table.add(f"Sapwood {macs:g}, without a teacher", table.tuned(model), start)
 
-    def wanted(name: str) -> bool:
-        return not options.rows or name in options.rows
 
-    teacher = bundle
-    if wanted("dense"):
+def peer_rows(table: Table) -> None:
+    start = time.perf_counter()
+    regular = regularised(table.bundle, table.pictures, table.config)
+    table.add("Torch-Pruning, after its regularisation", regular, start)
+    for macs in table.options.macs:
         start = time.perf_counter()
-        add("dense", bundle.model, start)
-        teacher = replace(bundle, model=tuned(bundle.model))
-        add("dense, trained on", teacher.model, start)
-    for macs in options.macs:
-        if not wanted("sapwood"):
-            continue
-        start = time.perf_counter()
-        model = pruned(bundle, pictures, macs)
-        add(f"Sapwood {macs:g}, layers solved anew", model, start)
-        add(f"Sapwood {macs:g}, with a teacher", tuned(model, teacher), start)
-        if options.plain:
-            add(f"Sapwood {macs:g}, without a teacher", tuned(model), start)
-    if wanted("torch-pruning"):
-        start = time.perf_counter()
-        regular = regularised(bundle, pictures, config)
-        add("Torch-Pruning, after its regularisation", regular, start)
-        for macs in options.macs:
-            start = time.perf_counter()
-            model = torch_pruned_by_norm(bundle, regular, macs)
-            add(f"Torch-Pruning {macs:g}, pruned", model, start)
-            add(f"Torch-Pruning {macs:g}, trained", tuned(model), start)
+        model = torch_pruned_by_norm(table.bundle, regular, macs)
+        table.add(f"Torch-Pruning {macs:g}, pruned", model, start)
+        table.add(f"Torch-Pruning {macs:g}, trained", table.tuned(model), start)
 
 
 def pruned(bundle: ModelBundle, pictures: Any, macs: float) -> nn.Module:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import yaml
 
+from sapwood.cli.app import app
+from sapwood.cli.steps import commands
+from sapwood.errors import ConfigError
 from sapwood.models import load_model
+from sapwood.recipe import Recipe
 from sapwood.report import read_run, render_run
 from sapwood.report.run_record import RunRecord, RunStep
 from sapwood.report.run_view import step_rows
@@ -108,6 +114,45 @@ def test_a_step_that_changed_is_done_anew_and_what_it_made_is_kept(
     small, large = (sum(one.numel() for one in bundle.model.parameters()) for bundle in (kept, now))
     assert small < large
     assert (finished / "03-tuned.before-1" / "model").is_dir()
+
+
+def test_the_recipes_own_weights_and_names_go_where_they_are_wanted(cfg: Path, data: Path, tmp_path: Path) -> None:
+    steps = [
+        {"name": "small", "prune": {"sparsity": 0.5}},
+        {"bench": {}, "model": ["original", "small"]},
+        {"train": {"teacher": "original"}},
+        {"eval": {}, "model": "original"},
+    ]
+    whole = {"model": str(cfg), "weights": "w.weights", "names": "x.names", "data": str(data), "steps": steps}
+    recipe = Recipe.model_validate(whole)
+    prune, bench, train, evaluate = (
+        shlex.join(command.arguments) for command in commands(recipe, tmp_path, typer.main.get_group(app))
+    )
+    assert "--weights w.weights --names x.names" in prune
+    assert "--weights w.weights" in bench
+    assert "--names" not in bench
+    assert "--teacher-weights w.weights" in train
+    assert " --weights" not in train
+    assert "--weights w.weights --names x.names" in evaluate
+    turned = Recipe.model_validate({**whole, "steps": [steps[0], {"bench": {}, "model": ["small", "original"]}]})
+    with pytest.raises(ConfigError, match=r"step 2 \(bench\): the network with `weights` stands behind another"):
+        commands(turned, tmp_path, typer.main.get_group(app))
+
+
+def test_another_network_in_the_same_directory_is_another(
+    ran: Callable[..., int], run: Callable[..., int], cfg: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps = [{"inspect": {}, "model": str(tmp_path / "made")}]
+
+    def done_before() -> int:
+        capsys.readouterr()
+        assert ran(steps, out=tmp_path / "out") == 0
+        return capsys.readouterr().out.count("done before")
+
+    assert run("prune", cfg, "--sparsity", 0.5, "-o", tmp_path / "made") == 0
+    assert [done_before(), done_before()] == [0, 1]
+    assert run("prune", cfg, "--sparsity", 0.25, "-o", tmp_path / "made") == 0
+    assert done_before() == 0
 
 
 def test_a_run_that_was_stopped_while_it_trained_goes_on(

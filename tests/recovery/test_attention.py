@@ -66,6 +66,13 @@ def test_no_layer_in_common() -> None:
         AttentionMatch(teacher, student)
 
 
+def test_maps_of_other_sizes() -> None:
+    teacher, student = nn.Sequential(nn.Conv2d(3, 4, 3)), nn.Sequential(nn.Conv2d(3, 4, 3, stride=2))
+    match, pictures = AttentionMatch(teacher, student), torch.rand(1, 3, 8, 8)
+    with pytest.raises(TrainingError, match="no layer's map is of the same size"):
+        match.distance(seen(match, student, pictures), seen(match, teacher, pictures))
+
+
 def test_a_pruned_detector_trains_beside_its_dense_self(
     sober_detector: ModelBundle, digits: DetectionDataset, tmp_path: Path
 ) -> None:

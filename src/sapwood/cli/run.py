@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
-import shlex
-import time
-from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated
 
 import typer
 
 from sapwood.cli.common import JsonOption, make_console, print_json
-from sapwood.cli.steps import Command, commands
-from sapwood.errors import CheckFailedError, ConfigError, SapwoodError
-
-if TYPE_CHECKING:
-    from sapwood.recipe import Recipe
-    from sapwood.recovery import Processes
-
-RECORD = "run.json"
-SCHEMA = "sapwood.run/1"
-INTERRUPTED = 130
-BEGUN, DONE, MISSED = "begun", "done", "missed"
-T = TypeVar("T")
+from sapwood.cli.runner import MISSED, RECORD, Runner
+from sapwood.cli.steps import commands
+from sapwood.errors import CheckFailedError
 
 
 def run(
@@ -56,9 +40,7 @@ def run(
     place = out or Path("runs") / recipe.stem
     group = typer.main.get_group(app)
     processes = find_processes()
-    runner = _Runner(
-        asked, place, commands(asked, place, group), group, processes, quiet=as_json or processes.index > 0
-    )
+    runner = Runner(asked, place, commands(asked, place, group), group, processes, quiet=as_json or processes.index > 0)
     try:
         runner.run_all()
     finally:
@@ -72,200 +54,3 @@ def run(
             make_console().print(f"report: {place / 'report.html'}   record: {place / RECORD}", highlight=False)
     if any(entry["state"] == MISSED for entry in runner.entries):
         raise CheckFailedError("a step missed its target; see above")
-
-
-@dataclass
-class _Runner:
-    """A recipe under way.
-
-    Attributes:
-        recipe: What is done.
-        out: Where.
-        commands: Its steps.
-        group: The command line.
-        processes: That do it together; all of them train, the first does the rest.
-        quiet: Whether nothing is printed.
-        entries: One record a step that was begun.
-        before: The same of the run that stood there.
-    """
-
-    recipe: Recipe
-    out: Path
-    commands: list[Command]
-    group: Any
-    processes: Processes
-    quiet: bool
-    entries: list[dict[str, Any]] = field(default_factory=list)
-    before: list[dict[str, Any]] = field(default_factory=list)
-
-    def run_all(self) -> None:
-        """Runs every step that is not done."""
-        self.before = before = self.processes.from_first(lambda: _read(self.out / RECORD))
-        prints: dict[str, str] = {}
-        for number, command in enumerate(self.commands, start=1):
-            own = self.processes.from_first(partial(_fingerprint, command, prints))
-            for place in (command.made, str(command.directory)):
-                if place is not None:
-                    prints[place] = own
-            old = next((entry for entry in before if entry["directory"] == command.directory.name), None)
-            same = old is not None and old["fingerprint"] == own
-            self._say(f"[{number}/{len(self.commands)}] sapwood {shlex.join(command.arguments)}")
-            if same and old is not None and self._is_done(old, command):
-                self.entries.append(old)
-                self._say("    done before")
-                continue
-            if not same:
-                self.processes.from_first(partial(_set_aside, command.directory))
-            self._run_step(number, command, own, resume=same)
-        self.processes.from_first(self._write)
-
-    def record(self) -> dict[str, Any]:
-        """What was done, as run.json has it; ``earlier`` is what steps had done that were not looked at again."""
-        import sapwood
-
-        seen = {entry["directory"] for entry in self.entries}
-        return {
-            "schema": SCHEMA,
-            "sapwood": sapwood.__version__,
-            "model": self.recipe.model,
-            "num_steps": len(self.commands),
-            "steps": self.entries,
-            "earlier": [entry for entry in self.before if entry["directory"] not in seen],
-        }
-
-    def _run_step(self, number: int, command: Command, fingerprint: str, *, resume: bool) -> None:
-        entry: dict[str, Any] = {
-            "name": command.step.name,
-            "verb": command.step.verb,
-            "command": shlex.join(["sapwood", *command.arguments]),
-            "directory": command.directory.name,
-            "fingerprint": fingerprint,
-            "state": BEGUN,
-            "seconds": None,
-            "missed": None,
-            "size": None,
-            "result": None,
-        }
-        self.entries.append(entry)
-        self.processes.from_first(lambda: self._begin(command))
-        start = time.perf_counter()
-        try:
-            text, missed = self._output(command, resume=resume)
-        except SapwoodError as error:
-            error.args = (f"step {number} ({command.step.name}): {error}",)
-            raise
-        entry |= {
-            "state": DONE if missed is None else MISSED,
-            "missed": None if missed is None else str(missed),
-            "seconds": time.perf_counter() - start,
-            "result": json.loads(text) if text else None,
-        }
-        entry |= {"size": self.processes.from_first(lambda: self._finish(entry, command))}
-        self._say(f"    {entry['seconds']:.0f} s{'' if missed is None else f'; missed: {missed}'}")
-        if missed is not None and self.recipe.on_missed == "stop":
-            raise missed
-
-    def _output(self, command: Command, *, resume: bool) -> tuple[str, CheckFailedError | None]:
-        """Runs a command in this process; returns what it printed, and which check it missed, if it did."""
-        arguments = list(command.arguments)
-        if command.step.verb == "train" and resume:
-            arguments.append("--resume")
-
-        def main() -> tuple[str, CheckFailedError | None]:
-            import torch
-
-            threads, missed, code = torch.get_num_threads(), None, 0
-            with contextlib.redirect_stdout(io.StringIO()) as printed:
-                try:
-                    code = self.group.main(args=arguments, prog_name="sapwood", standalone_mode=False)
-                except CheckFailedError as error:
-                    missed = error
-                finally:
-                    torch.set_num_threads(threads)
-            if code == INTERRUPTED:
-                raise KeyboardInterrupt
-            if code == CheckFailedError.exit_code:
-                missed = CheckFailedError("a check failed; see its rows")
-            elif code:
-                raise ConfigError(f"exit code {code}; `sapwood {shlex.join(arguments)}` says why")
-            return printed.getvalue(), missed
-
-        return main() if command.step.verb == "train" else self.processes.from_first(main)
-
-    def _begin(self, command: Command) -> None:
-        from sapwood.files import write_text
-
-        for path, text in command.files.items():
-            write_text(path, text)
-        self._write()
-
-    def _finish(self, entry: dict[str, Any], command: Command) -> dict[str, int] | None:
-        entry["size"] = None if command.made is None else _size(command.made)
-        self._write()
-        return entry["size"]  # type: ignore[no-any-return]
-
-    def _write(self) -> None:
-        from sapwood.files import write_json
-
-        self.out.mkdir(parents=True, exist_ok=True)
-        write_json(self.out / RECORD, self.record())
-
-    def _is_done(self, entry: dict[str, Any], command: Command) -> bool:
-        """Whether a step need not be done again; a missed target is tried again unless the recipe goes on."""
-        if entry["state"] == BEGUN or (entry["state"] == MISSED and self.recipe.on_missed == "stop"):
-            return False
-        made = command.made
-        return self.processes.from_first(lambda: made is None or Path(made).exists())
-
-    def _say(self, text: str) -> None:
-        if not self.quiet:
-            make_console().print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-def _read(path: Path) -> list[dict[str, Any]]:
-    """The steps of the run that stands in a directory, if one does."""
-    if not path.is_file():
-        return []
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        steps: list[dict[str, Any]] = [*record["steps"], *record["earlier"]]
-        if record["schema"] != SCHEMA or not all({"directory", "fingerprint", "state"} <= one.keys() for one in steps):
-            raise KeyError("schema")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{path}: not the record of a run ({error}); expected what `sapwood run` wrote") from None
-    return steps
-
-
-def _fingerprint(command: Command, prints: dict[str, str]) -> str:
-    """What the result of a step depends on: its command, the files it names, and what those before made."""
-    from sapwood.pipeline.fingerprints import file_fingerprint, key_of
-
-    own = {str(path): text for path, text in command.files.items()}
-    read = [one for one in command.arguments if one not in own and not one.startswith(str(command.directory))]
-    named = {one: prints.get(one) or file_fingerprint(one) for one in read}
-    return key_of({"arguments": command.arguments, "named": named, "files": own})
-
-
-def _set_aside(directory: Path) -> None:
-    """Keeps what another version of a step made, under another name."""
-    if not directory.exists():
-        return
-    number = 1
-    while (aside := directory.with_name(f"{directory.name}.before-{number}")).exists():
-        number += 1
-    directory.rename(aside)
-
-
-def _size(made: str) -> dict[str, int]:
-    """The size of a network that a step made."""
-    from sapwood.measure import count_macs, count_nonzeros, count_params
-    from sapwood.models import load_model
-
-    bundle = load_model(made)
-    macs = count_macs(bundle.model, bundle.example_inputs)
-    return {
-        "params": count_params(bundle.model),
-        "nonzeros": count_nonzeros(bundle.model),
-        "macs": macs.total,
-        "nonzero_macs": macs.nonzero_macs,
-    }

@@ -117,12 +117,9 @@ def _command(
     options = dict(step.options)
     if kind.data and recipe.data is not None:
         options.setdefault("data", recipe.data)
-    if recipe.model in models and len(models) == 1:
-        options |= {
-            name: str(path) for name, path in (("weights", recipe.weights), ("names", recipe.names)) if path is not None
-        }
     if isinstance(options.get("teacher"), str):
         options["teacher"] = known.get(options["teacher"], options["teacher"])
+    options |= _of_the_original(recipe, verb, models, options, where)
     arguments, files = [step.verb, *models], {}
     for name, value in options.items():
         if isinstance(value, Mapping):
@@ -137,6 +134,22 @@ def _command(
     _check(verb, arguments[1:], where)
     made = None if kind.model is None else str(directory / kind.model)
     return Command(step, tuple(arguments), models, directory, made, files)
+
+
+def _of_the_original(
+    recipe: Recipe, verb: Any, models: tuple[str, ...], options: Mapping[str, Any], where: str
+) -> dict[str, str]:
+    """The options that say what the recipe's own network needs besides its name, where a step is about it."""
+    if recipe.weights is not None and recipe.model in models[1:]:
+        raise ConfigError(f"{where}: the network with `weights` stands behind another; expected it first in `model`")
+    taken = {one.name for one in verb.params}
+    about, taught = models[0] == recipe.model, options.get("teacher") == recipe.model
+    wanted = (
+        ("weights", recipe.weights if about else None),
+        ("names", recipe.names if about else None),
+        ("teacher_weights", recipe.weights if taught else None),
+    )
+    return {name: str(path) for name, path in wanted if path is not None and name in taken}
 
 
 def _output(step: Step, directory: Path) -> Path:

@@ -68,7 +68,16 @@ class AttentionMatch:
 
     @staticmethod
     def distance(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> Tensor:  # shape: ()
-        """The mean over layers whose maps are of the same size; 0 if there is none."""
+        """The mean over layers whose maps are of the same size.
+
+        Raises:
+            TrainingError: If no maps are.
+        """
         pairs = [(found[name], wanted[name]) for name in found if name in wanted]
         apart = [(one - other).square().sum(dim=1).mean() for one, other in pairs if one.shape == other.shape]
-        return torch.stack(apart).mean() if apart else torch.zeros(())
+        if not apart:
+            raise TrainingError(
+                "no layer's map is of the same size in the teacher and the model; expected the network that the model "
+                "was pruned from, or feature_weight: 0"
+            )
+        return torch.stack(apart).mean()

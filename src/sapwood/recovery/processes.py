@@ -18,7 +18,6 @@ T = TypeVar("T")
 LAUNCHED_BY_ACCELERATE = "ACCELERATE_MIXED_PRECISION"
 """``accelerate launch`` says this to what it starts, be it one process."""
 
-
 LONGEST_WAIT = timedelta(days=2)
 """How long processes wait for the first, which measures while they have nothing to do."""
 
@@ -117,8 +116,8 @@ class Together:
 
     def mean(self, value: float) -> float:
         """The mean over all processes, exact to float64 (float32 where the device has no other)."""
-        double = torch.float32 if self.device is not None and self.device.type == "mps" else torch.float64
-        total: Tensor = self._accelerator.reduce(torch.tensor(value, dtype=double, device=self.device), "mean")
+        dtype = torch.float32 if self.device is not None and self.device.type == "mps" else torch.float64
+        total: Tensor = self._accelerator.reduce(torch.tensor(value, dtype=dtype, device=self.device), "mean")
         return float(total)
 
     def gathered(self, value: T) -> list[T]:
@@ -150,12 +149,10 @@ def find_processes() -> Processes:
 
     Raises:
         MissingDependencyError: If there are several and accelerate is not installed.
+        TrainingError: If the launcher asks for a mixed precision that training does not have.
     """
-    return (
-        Together()
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1 or "ACCELERATE_MIXED_PRECISION" in os.environ
-        else Alone()
-    )
+    launched = int(os.environ.get("WORLD_SIZE", "1")) > 1 or LAUNCHED_BY_ACCELERATE in os.environ
+    return Together() if launched else Alone()
 
 
 def share_of(indices: list[int], processes: Processes) -> list[int]:
