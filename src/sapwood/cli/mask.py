@@ -20,6 +20,7 @@ from sapwood.cli.common import (
     make_console,
     print_json,
 )
+from sapwood.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -125,7 +126,6 @@ def mask(
 
     Example: `sapwood mask yolov3-tiny.cfg --weights yolov3-tiny.weights --sparsity 0.5 --scope global -o masked`
     """
-    from sapwood.errors import ConfigError
     from sapwood.masks import MaskCase, masking_state, remove_masks_
     from sapwood.models import copy_model, save_model
     from sapwood.pipeline import Deployment
@@ -145,12 +145,12 @@ def mask(
         blocks=blocks,
     )
     recovery = budgets.Recovery(recover, data, split, recover_pictures, recover_steps, seed)
-    if latency is not None and (sparsity is not None or budget != "uniform"):
-        raise ConfigError("--latency says how many weights go, and where; expected neither --sparsity nor --budget")
-    if reselect and (recover not in {budgets.Recover.reconstruct, budgets.Recover.distill} or method != "scored"):
-        raise ConfigError(
-            "--reselect chooses while layers are solved; expected --method scored and --recover reconstruct"
-        )
+    _check_options(
+        has_latency=latency is not None,
+        has_amounts=sparsity is not None or budget != "uniform",
+        reselects=reselect,
+        solves=method == "scored" and recover in {budgets.Recover.reconstruct, budgets.Recover.distill},
+    )
     bundle = load_bundle(model, weights, names)
     dense = copy_model(bundle.model)
     before = masking_state(bundle.model)
@@ -178,6 +178,16 @@ def mask(
         _show(states, timed, recovered, record, out, permanent=permanent)
     if outcome is not None and not outcome.met:
         raise typer.Exit(1)
+
+
+def _check_options(*, has_latency: bool, has_amounts: bool, reselects: bool, solves: bool) -> None:
+    """Refuses options that say two things at once."""
+    if has_latency and has_amounts:
+        raise ConfigError("--latency says how many weights go, and where; expected neither --sparsity nor --budget")
+    if reselects and not solves:
+        raise ConfigError(
+            "--reselect chooses while layers are solved; expected --method scored and --recover reconstruct"
+        )
 
 
 def _show(
