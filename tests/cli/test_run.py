@@ -85,7 +85,7 @@ def test_every_step_is_done_and_named_with_what_made_it(capsys: pytest.CaptureFi
     assert record["steps"][3]["result"]["primary"] == "mAP@0.5"
     page = (finished / "report.html").read_text()
     assert page == render_run(record)
-    assert "of the weights" in page
+    assert "<h1>All 6 steps are done.</h1>" in page
     printed = capsys.readouterr().out
     assert "[6/6] sapwood export" in printed
     assert "report: " in printed
@@ -230,7 +230,9 @@ def test_a_missed_target_ends_the_run_or_not(
     assert [step["state"] for step in record["steps"]] == ["missed", "done"]
     assert record["steps"][0]["missed"] == "latency target 0.5 missed"
     assert record["steps"][0]["result"]["verb"] == "prune"
-    assert "latency target 0.5 missed" in (tmp_path / "b" / "report.html").read_text()
+    page = (tmp_path / "b" / "report.html").read_text()
+    assert "latency target 0.5 missed" in page
+    assert "<h1>All 2 steps are done; 1 missed a target.</h1>" in page
 
 
 @pytest.mark.parametrize(

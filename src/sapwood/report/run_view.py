@@ -15,19 +15,11 @@ TITLES: Cells = ("step", "verb", "parameters", "of them not 0", "MACs", "accurac
 
 
 def run_headline(run: RunRecord) -> str:
-    """Says what became of the network in a sentence."""
-    sizes = [step.size for step in run.steps if step.size is not None]
+    """Says how far the run is, and whether targets were missed."""
     done = sum(step.state != "begun" for step in run.steps)
-    if done < run.num_steps:
-        return f"{done} of {run.num_steps} steps are done."
-    if not sizes:
-        return f"All {run.num_steps} steps are done."
-    first, last = sizes[0], sizes[-1]
-    kept = formats.percent(last.nonzeros / max(1, first.nonzeros))
-    work = formats.percent(last.nonzero_macs / max(1, first.nonzero_macs))
-    measured = [found for step in run.steps if (found := _accuracy(step))]
-    accuracy = f"; {measured[-1]} at the end" if measured else ""
-    return f"{kept} of the weights and {work} of the work are left{accuracy}."
+    missed = sum(step.state == "missed" for step in run.steps)
+    text = f"All {done} steps are done" if done == run.num_steps else f"{done} of {run.num_steps} steps are done"
+    return f"{text}; {missed} missed a target." if missed else f"{text}."
 
 
 def step_rows(run: RunRecord) -> TextTable:
