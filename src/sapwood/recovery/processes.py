@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Protocol, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from sapwood.errors import MissingDependencyError, SapwoodError, TrainingError
 from sapwood.recovery.shared_batchnorm import share_batchnorms
@@ -98,6 +100,8 @@ class Together:
                 f"--mixed_precision {asked}: expected no or bf16; `precision` of the training configuration says what "
                 "is computed in bfloat16"
             )
+        if not distributed.is_initialized():
+            atexit.register(_leave)
         patient = InitProcessGroupKwargs(timeout=LONGEST_WAIT)
         self._accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[patient])
         self.count: int = self._accelerator.num_processes
@@ -142,6 +146,13 @@ class Together:
             raise failure
         result: T = value
         return result
+
+
+def _leave() -> None:
+    """Ends the group and, with the last reference, its threads: one that outlives Python aborts the process."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+        gc.collect()
 
 
 def find_processes() -> Processes:
