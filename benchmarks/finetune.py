@@ -166,7 +166,7 @@ def regularised(bundle: ModelBundle, pictures: Any, config: TrainConfig) -> nn.M
     model = sapwood.copy_model(bundle.model).to(memory_format=torch.channels_last).train()
     pruner = group_norm_pruner(bundle, model, 0.5)
     objective = make_objective(bundle, pictures, config)
-    loader = BatchLoader(objective.batch, count=objective.num_pictures, batch_size=128, seed=config.seed, num_threads=1)
+    loader = BatchLoader(objective.batch, count=objective.num_pictures, batch_size=128, seed=config.seed, num_threads=0)
     optimizer, steps = make_optimizer(model, config), len(loader)
     for epoch in range(config.epochs):
         pruner.update_regularizer()

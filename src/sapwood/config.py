@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -197,7 +197,9 @@ class TrainConfig(Strict):
         eval_every: Epochs between two measurements on the validation data; the last epoch is always measured.
         on_bad: A picture that cannot be read stops the run, or the next one takes its place and it is listed.
         cache_mb: Memory for decoded pictures, in MiB.
-        loader_threads: Background threads that prepare batches. They never change the result.
+        loader_threads: Background threads that prepare batches; with 0 they are prepared between steps. ``"auto"`` is 0
+            where training takes every core of the machine (on the CPU): a thread more would hold all others up. They
+            never change the result.
         resume: Continue the run in the run directory, if there is one.
         augment: How pictures vary.
         loss: How the loss is put together.
@@ -228,7 +230,7 @@ class TrainConfig(Strict):
     eval_every: int = Field(default=5, ge=1)
     on_bad: Literal["error", "skip"] = "error"
     cache_mb: int = Field(default=1024, ge=0)
-    loader_threads: int = Field(default=1, ge=1, le=64)
+    loader_threads: Annotated[int, Field(ge=0, le=64)] | Literal["auto"] = "auto"
     resume: bool = False
     augment: AugmentConfig = AugmentConfig()
     loss: LossConfig = LossConfig()

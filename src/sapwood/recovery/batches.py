@@ -1,17 +1,35 @@
-"""Batches in a fixed order, prepared by background threads while the model computes."""
+"""Batches in a fixed order, prepared between steps, or by background threads while the model computes."""
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
+import torch
 
 from sapwood.errors import TrainingError
 
 B = TypeVar("B")
+
+
+def background_threads(wanted: int | Literal["auto"], device: torch.device) -> int:
+    """Returns how many threads prepare batches beside one that trains on ``device``.
+
+    On a CPU of which PyTorch takes every core, a thread in the background is paid for twice: with its own time, and
+    because PyTorch's threads no longer wait for each other awake as soon as there are more of them than cores.
+
+    Args:
+        wanted: A number is taken as it is.
+        device: Where the model is.
+    """
+    if wanted != "auto":
+        return wanted
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 0 if device.type == "cpu" and torch.get_num_threads() >= cores else 1
 
 
 class BatchLoader(Generic[B]):
@@ -26,7 +44,7 @@ class BatchLoader(Generic[B]):
         count: Number of pictures.
         batch_size: Pictures a batch. The last, incomplete batch of an epoch is left out unless it is the only one.
         seed: Of the order.
-        num_threads: Threads that prepare batches.
+        num_threads: Background threads that prepare batches; with 0 the caller's thread does.
         multiple_of: A batch's size is one of this number's, where there are fewer pictures than a batch.
 
     Examples:
@@ -63,6 +81,9 @@ class BatchLoader(Generic[B]):
 
     def epoch(self, epoch: int) -> Iterator[B]:
         """Yields the batches of an epoch; an error in a thread is raised where its batch would have come."""
+        if self._num_threads == 0:
+            yield from (self._make(epoch, indices) for indices in self.indices(epoch))
+            return
         pool = ThreadPoolExecutor(self._num_threads, thread_name_prefix="sapwood-loader")
         waiting: deque[Future[Any]] = deque()
         try:

@@ -176,5 +176,5 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
         {"params": [parameter for parameter in trainable if parameter.ndim < 2], "weight_decay": 0.0},
     ]
     if config.optimizer == "adamw":
-        return AdamW(groups, lr=config.lr, betas=(config.momentum, 0.999))
-    return SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
+        return AdamW(groups, lr=config.lr, betas=(config.momentum, 0.999), fused=True)
+    return SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0, fused=True)

@@ -18,7 +18,7 @@ from sapwood.errors import TrainingError
 from sapwood.files import write_text
 from sapwood.models import copy_model
 from sapwood.models.darknet import DarknetNetwork, write_cfg, write_weights
-from sapwood.recovery.batches import BatchLoader
+from sapwood.recovery.batches import BatchLoader, background_threads
 from sapwood.recovery.objectives import AnyLoss, AnyTaskLoss, Distilling, Objective, make_objective
 from sapwood.recovery.plugins import Plugin
 from sapwood.recovery.preparation import prepare
@@ -140,7 +140,7 @@ class _Trainer:
             count=objective.num_pictures,
             batch_size=config.batch_size,
             seed=config.seed,
-            num_threads=config.loader_threads,
+            num_threads=background_threads(config.loader_threads, next(run.model.parameters()).device),
             multiple_of=self._processes.count,
         )
         self._total_steps = config.epochs * len(self._loader)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torchvision.ops import box_iou, complete_box_iou_loss
 
 from sapwood.errors import ShapeError
-from sapwood.tasks.decode import check_maps, decode_rows, split_anchors
+from sapwood.tasks.decode import BOX_FIELDS, check_maps, decode_rows, split_anchors
 from sapwood.tasks.yolo_assign import Assignment, DetectionTargets, assign
 from sapwood.types import YoloHead
 
@@ -154,9 +154,9 @@ class _HeadMap:
         return _HeadMap(split_anchors(raw, head).movedim(2, -1), head, input_size)
 
     def boxes(self, rows: Tensor, anchor: Tensor, row: Tensor, column: Tensor) -> Tensor:  # shape: (*batch, M, 4)
-        """Decodes ``rows`` (*batch, M, 5 + classes) of the given places; no box is narrower than :data:`MIN_SIDE`."""
+        """Decodes ``rows`` (*batch, M, 5 or more) of the given places; no box is narrower than :data:`MIN_SIDE`."""
         map_size = (self.values.shape[2], self.values.shape[3])
-        boxes, _ = decode_rows(rows, self.head, (anchor, row, column), map_size, self.input_size)
+        boxes, _ = decode_rows(rows[..., :BOX_FIELDS], self.head, (anchor, row, column), map_size, self.input_size)
         corner = boxes[..., :2]
         return torch.cat([corner, torch.maximum(boxes[..., 2:], corner + MIN_SIDE)], dim=-1)
 
@@ -164,7 +164,7 @@ class _HeadMap:
         """Decodes every place."""
         ranges = [torch.arange(count, device=self.values.device) for count in self.values.shape[1:4]]
         places = (index.flatten() for index in torch.meshgrid(*ranges, indexing="ij"))
-        return self.boxes(self.values.flatten(1, 3), *places)
+        return self.boxes(self.values[..., :BOX_FIELDS].flatten(1, 3), *places)
 
 
 def _tether(boxes: Tensor, truth: Tensor) -> Tensor:  # shapes: (M, 4), (M, 4) -> (M,)
