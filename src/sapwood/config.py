@@ -206,6 +206,7 @@ class TrainConfig(Strict):
         sparse: Sparse training, if any.
         gradual: Gradual pruning, if any.
         distill_weight: Of the divergence from a teacher's outputs, beside the loss, where a teacher is given.
+        distill_temperature: By which a classifier's logits and its teacher's are divided before they are compared.
         feature_weight: Of the distance of the layers' maps of attention from the teacher's; 0 leaves them alone.
     """
 
@@ -237,4 +238,5 @@ class TrainConfig(Strict):
     sparse: SparseConfig | None = None
     gradual: GradualConfig | None = None
     distill_weight: float = Field(default=0.5, ge=0)
+    distill_temperature: float = Field(default=1.0, gt=0)
     feature_weight: float = Field(default=0.0, ge=0)

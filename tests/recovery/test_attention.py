@@ -87,6 +87,14 @@ def test_a_pruned_detector_trains_beside_its_dense_self(
     assert last["total"] < first["total"]
 
 
+def test_a_detector_has_no_temperature(
+    sober_detector: ModelBundle, digits: DetectionDataset, tmp_path: Path
+) -> None:
+    config = TrainConfig(epochs=1, batch_size=4, init="keep", distill_temperature=4.0)
+    with pytest.raises(TrainingError, match=r"distill_temperature: 4\.0 for a model whose task is detection; only"):
+        train(sober_detector, digits, config=config, run_dir=tmp_path, teacher=sober_detector)
+
+
 def test_a_loss_that_calls_the_model_twice_has_no_teacher(classifier: ModelBundle, tmp_path: Path) -> None:
     def twice(model: nn.Module, batch: Tensor) -> Tensor:
         return (model(batch) + model(batch)).square().mean()

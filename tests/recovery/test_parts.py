@@ -15,7 +15,7 @@ from torch import nn
 from sapwood.config import TrainConfig
 from sapwood.data.augment import LabelledPicture
 from sapwood.errors import ImageError, TrainingError
-from sapwood.recovery.batches import BatchLoader
+from sapwood.recovery.batches import BatchLoader, background_threads
 from sapwood.recovery.checkpoint import (
     Checkpoint,
     optimizer_tensors,
@@ -84,7 +84,7 @@ def test_no_decay_keeps_the_last_weights_and_integers_are_copied() -> None:
     assert average.state["num_batches_tracked"] == 1
 
 
-@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("threads", [0, 1, 3])
 def test_batches_do_not_depend_on_threads(threads: int) -> None:
     loader = BatchLoader(
         lambda epoch, indices: (epoch, list(indices)), count=11, batch_size=4, seed=7, num_threads=threads
@@ -95,6 +95,15 @@ def test_batches_do_not_depend_on_threads(threads: int) -> None:
     seen = [index for indices in loader.indices(3) for index in indices]
     assert len(set(seen)) == 8
     assert set(seen) <= set(range(11))
+
+
+def test_batches_are_prepared_where_a_core_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1, 2, 3}, raising=False)
+    for threads, expected in ((4, 0), (8, 0), (2, 1)):
+        monkeypatch.setattr("torch.get_num_threads", lambda count=threads: count)
+        assert background_threads("auto", torch.device("cpu")) == expected
+        assert background_threads("auto", torch.device("cuda")) == 1
+        assert background_threads(3, torch.device("cpu")) == 3
 
 
 def test_fewer_pictures_than_a_batch_make_one() -> None:

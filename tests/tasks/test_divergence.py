@@ -46,6 +46,16 @@ def test_a_classifier_by_hand() -> None:
     assert float(divergence(CLASSIFIER, *logits, model)) == pytest.approx(expected, rel=ROUNDING)
 
 
+def test_a_temperature_divides_the_logits() -> None:
+    logits = torch.tensor([[2.0, 0.0, -2.0]], dtype=torch.float64), torch.tensor([[4.0, 1.0, 0.0]], dtype=torch.float64)
+    model = nn.Identity()
+    found, wanted = ((one / 4).softmax(dim=1)[0].tolist() for one in logits)
+    value = float(divergence(CLASSIFIER, *logits, model, temperature=4.0))
+    assert value == pytest.approx(16 * kl(wanted, found), rel=1e-12)
+    shares = [one.softmax(dim=1) for one in logits]
+    assert float(divergence(PROBABILITIES, *shares, model, temperature=4.0)) == pytest.approx(value, rel=1e-12)
+
+
 def test_a_detector_by_hand() -> None:
     """Objectness 0.8 and 0.4 times class 0.9; then a box twice as wide, which overlaps by half."""
     wanted, found = 0.8 * 0.9, 0.4 * 0.9

@@ -23,10 +23,13 @@ WORTH_A_BOX = 0.01
 """Places whose best score in the reference is below have no box to speak of."""
 
 
-def divergence(task: TaskSpec, outputs: Any, reference: Any, model: nn.Module) -> Tensor:  # shape: ()
+def divergence(
+    task: TaskSpec, outputs: Any, reference: Any, model: nn.Module, *, temperature: float = 1.0
+) -> Tensor:  # shape: ()
     r"""How far ``outputs`` are from ``reference``, a mean over pictures of at least 0.
 
-    Of a classifier, the Kullback-Leibler divergence of its class probabilities. Of a detector, over places p and
+    Of a classifier, the Kullback-Leibler divergence of its class probabilities, at temperature T of those of the logits
+    divided by T, times :math:`T^2` so that gradients stay as large. Of a detector, over places p and
     classes k with scores s (objectness times class),
 
     .. math:: \sum_{p,k} \mathrm{KL}\big(s^{ref}_{pk} \,\|\, s_{pk}\big)
@@ -39,13 +42,18 @@ def divergence(task: TaskSpec, outputs: Any, reference: Any, model: nn.Module) -
         outputs: What a model returned.
         reference: What the model it is compared with returned.
         model: For messages.
+        temperature: Of a classifier's probabilities. The higher, the more the classes count that are not the first.
 
     Raises:
         ConfigError: If the task is neither classification nor detection.
+
+    References:
+        Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network, 2015, arXiv:1503.02531.
     """
     if task.kind == "classification":
-        found, wanted = (_log_probabilities(task, one, model) for one in (outputs, reference))
-        return F.kl_div(found, wanted, log_target=True, reduction="batchmean")
+        both = (_log_probabilities(task, one, model) for one in (outputs, reference))
+        found, wanted = ((one / temperature).log_softmax(dim=1) for one in both)
+        return F.kl_div(found, wanted, log_target=True, reduction="batchmean") * temperature**2
     if task.kind == "detection":
         boxes, scores = decode(as_maps(outputs, model), task.heads, task.input_size)
         true_boxes, true_scores = decode(as_maps(reference, model), task.heads, task.input_size)

@@ -26,11 +26,11 @@ class Distilling:
         objective: The other one.
         teacher: In evaluation mode, never changed.
         student: The model that is trained, and its task.
-        config: ``distill_weight``, ``feature_weight``, the memory order and the precision.
+        config: ``distill_weight``, ``distill_temperature``, ``feature_weight``, the memory order and the precision.
 
     Raises:
         TrainingError: If the teacher is for another task, sees other classes or another size, or has no layer of the
-            student's while features are wanted.
+            student's while features are wanted; or a detector's outputs are given a temperature.
     """
 
     def __init__(self, objective: Objective, teacher: ModelBundle, student: ModelBundle, config: TrainConfig) -> None:
@@ -39,7 +39,13 @@ class Distilling:
             own, other = getattr(task, name), getattr(teacher.task, name)
             if own != other:
                 raise TrainingError(f"the teacher's {name} is {other!r}; expected the model's, {own!r}")
+        if config.distill_temperature != 1 and task.kind != "classification":
+            raise TrainingError(
+                f"distill_temperature: {config.distill_temperature} for a model whose task is {task.kind}; only a "
+                "classifier's logits have a temperature, expected 1"
+            )
         self._objective, self._task, self._weight = objective, task, config.distill_weight
+        self._temperature = config.distill_temperature
         self._precision, self._feature_weight = config.precision, config.feature_weight
         self._attention = AttentionMatch(teacher.model, student.model) if config.feature_weight else None
         memory = torch.channels_last if config.channels_last else torch.contiguous_format
@@ -73,7 +79,8 @@ class Distilling:
         inputs, outputs = calls[0]
         with torch.no_grad(), mixed(self._precision, inputs[0].device), self._watching(self._teacher) as wanted:
             reference = as_float32(self._teacher.to(inputs[0].device)(*inputs))
-        apart = divergence(self._task, as_float32(outputs), reference, self._teacher)
+        outputs = as_float32(outputs)
+        apart = divergence(self._task, outputs, reference, self._teacher, temperature=self._temperature)
         total = losses["total"] + self._weight * apart
         losses |= {"total": total, "divergence": apart}
         if self._attention is not None:
