@@ -49,11 +49,11 @@ def test_a_classifier_by_hand() -> None:
 def test_a_temperature_divides_the_logits() -> None:
     logits = torch.tensor([[2.0, 0.0, -2.0]]), torch.tensor([[4.0, 1.0, 0.0]])
     model = nn.Identity()
-    found, wanted = ((one / 4).softmax(dim=1)[0].tolist() for one in logits)
+    found, wanted = ((one.double() / 4).softmax(dim=1)[0].tolist() for one in logits)
     value = float(divergence(CLASSIFIER, *logits, model, temperature=4.0))
-    assert value == pytest.approx(16 * kl(wanted, found), rel=ROUNDING)
+    assert value == pytest.approx(16 * kl(wanted, found), abs=16 * NONE)
     shares = [one.softmax(dim=1) for one in logits]
-    assert float(divergence(PROBABILITIES, *shares, model, temperature=4.0)) == pytest.approx(value, rel=ROUNDING)
+    assert float(divergence(PROBABILITIES, *shares, model, temperature=4.0)) == pytest.approx(value, abs=16 * NONE)
 
 
 def test_a_detector_by_hand() -> None:
