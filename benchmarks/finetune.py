@@ -227,7 +227,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--macs", type=float, nargs="+", default=[0.47, 0.39])
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--lr", type=float, default=0.02)
+    parser.add_argument("--lr", type=float, default=0.01)
     parser.add_argument("--distill-weight", type=float, default=1.0)
     parser.add_argument("--distill-temperature", type=float, default=4.0)
     parser.add_argument("--rows", nargs="*", help="Of dense, sapwood, torch-pruning; all if not given")
