@@ -87,9 +87,7 @@ def test_a_pruned_detector_trains_beside_its_dense_self(
     assert last["total"] < first["total"]
 
 
-def test_a_detector_has_no_temperature(
-    sober_detector: ModelBundle, digits: DetectionDataset, tmp_path: Path
-) -> None:
+def test_a_detector_has_no_temperature(sober_detector: ModelBundle, digits: DetectionDataset, tmp_path: Path) -> None:
     config = TrainConfig(epochs=1, batch_size=4, init="keep", distill_temperature=4.0)
     with pytest.raises(TrainingError, match=r"distill_temperature: 4\.0 for a model whose task is detection; only"):
         train(sober_detector, digits, config=config, run_dir=tmp_path, teacher=sober_detector)
