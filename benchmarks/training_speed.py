@@ -41,6 +41,7 @@ def main() -> None:
         optimizer="adamw",
         lr=1e-3,
         precision=options.precision,
+        loader_threads=options.loader_threads,
     )
     turns = Turns(Bare(prepare(bundle, pictures, config).model, config, options), options)
     with tempfile.TemporaryDirectory() as folder:
@@ -104,6 +105,12 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--data", required=True)
     parser.add_argument("--input-size", type=int, default=416)
     parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto")
+    parser.add_argument(
+        "--loader-threads",
+        type=lambda text: text if text == "auto" else int(text),
+        default="auto",
+        help="A number or auto",
+    )
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--steps", type=int, default=20, help="Of a round")
     parser.add_argument("--rounds", type=int, default=6)

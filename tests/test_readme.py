@@ -83,7 +83,10 @@ def test_the_python_of_the_page_on_recovery_runs() -> None:
     exec(compile(code, "recovery.md", "exec"), {})
 
 
-def test_the_python_of_the_page_on_the_engine_runs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_python_of_the_page_on_the_engine_runs(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     try:
         instruction_set()
     except EngineMissingError as error:
@@ -91,3 +94,4 @@ def test_the_python_of_the_page_on_the_engine_runs(capsys: pytest.CaptureFixture
     (code,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs" / "engine.md").read_text(), re.DOTALL)
     exec(compile(code, "engine.md", "exec"), {})
     assert "layer4.1.conv2" in capsys.readouterr().out
+    assert (tmp_path / "fast" / "weights.safetensors").is_file()

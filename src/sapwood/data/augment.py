@@ -13,13 +13,12 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
 from sapwood.config import AugmentConfig
-from sapwood.data.images import CENTER_CROP_MARGIN
+from sapwood.data.images import CENTER_CROP_MARGIN, as_batch
 from sapwood.types import Picture, Resize
 
 Window: TypeAlias = "tuple[float, float, float, float]"
@@ -149,7 +148,7 @@ def mirror(example: LabelledPicture, *, axis: int) -> LabelledPicture:
     first = 1 - axis  # boxes are x before y, pictures y before x
     boxes = example.boxes.copy()
     boxes[:, [first, first + 2]] = example.picture.shape[axis] - example.boxes[:, [first + 2, first]]
-    return replace(example, picture=_picture(_pixels(example.picture).flip(2 + axis)), boxes=boxes)
+    return replace(example, picture=_as_picture(as_batch(example.picture).flip(2 + axis)), boxes=boxes)
 
 
 def whole_window(picture_size: tuple[int, int], size: tuple[int, int], resize: Resize) -> Window:
@@ -253,24 +252,19 @@ def _draw(canvas: Picture, picture: Picture, patch: _Patch, colours: Matrix | No
         drawn = np.asarray(image)
     else:
         x1, y1, x2, y2 = (int(edge) for edge in patch.source)
-        seen = _pixels(picture)[:, :, y1:y2, x1:x2]
-        drawn = _picture(functional.interpolate(seen, size=size, mode="bilinear", align_corners=False))
+        seen = as_batch(picture)[:, :, y1:y2, x1:x2]
+        drawn = _as_picture(functional.interpolate(seen, size=size, mode="bilinear", align_corners=False))
     if colours is not None:
         matrix = tuple(np.column_stack([colours, np.zeros(3)]).ravel().tolist())
         drawn = np.asarray(Image.fromarray(drawn).convert("RGB", matrix))
     canvas[top:bottom, left:right] = drawn
 
 
-def _pixels(picture: Picture) -> Tensor:  # shape: (1, 3, H, W)
-    """A picture as PyTorch's fastest kernels for uint8 want it: a batch with the channels last in memory."""
-    return torch.from_numpy(np.require(picture, requirements=["C", "W"])[None]).permute(0, 3, 1, 2)
-
-
-def _picture(
-    pixels: Tensor,  # shape: (1, 3, H, W)
+def _as_picture(
+    batch: Tensor,  # shape: (1, 3, H, W)
 ) -> Picture:
-    """The picture again."""
-    picture: Picture = pixels[0].permute(1, 2, 0).numpy()
+    """The one picture of a batch."""
+    picture: Picture = batch[0].permute(1, 2, 0).numpy()
     return picture
 
 

@@ -141,6 +141,11 @@ def to_input(picture: Picture, task: TaskSpec) -> tuple[Tensor, Placement]:
     return values, placement
 
 
+def as_batch(picture: Picture) -> Tensor:  # shape: (1, 3, H, W)
+    """Returns a picture as PyTorch's fastest kernels for uint8 want it: a batch with the channels last in memory."""
+    return torch.from_numpy(np.require(picture, requirements=["C", "W"])[None]).permute(0, 3, 1, 2)
+
+
 def _stretch(picture: Picture, size: tuple[int, int]) -> tuple[Tensor, Placement]:
     height, width = picture.shape[:2]
     placement = Placement((size[1] / width, size[0] / height), (0.0, 0.0), (height, width))
@@ -170,8 +175,7 @@ def _center_crop(picture: Picture, size: tuple[int, int]) -> tuple[Tensor, Place
 
 def _resized(picture: Picture, size: tuple[int, int]) -> Tensor:
     """The picture at ``size``, bilinear between the four nearest pixels as in Darknet: float32, shape (3, *size)."""
-    values = torch.from_numpy(np.require(picture, requirements=["C", "W"])).permute(2, 0, 1)
-    resized = functional.interpolate(values[None], size=size, mode="bilinear", align_corners=False)[0]
+    resized = functional.interpolate(as_batch(picture), size=size, mode="bilinear", align_corners=False)[0]
     return _to_unit(resized)
 
 

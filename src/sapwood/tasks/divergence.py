@@ -51,8 +51,7 @@ def divergence(
         Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network, 2015, arXiv:1503.02531.
     """
     if task.kind == "classification":
-        both = (_log_probabilities(task, one, model) for one in (outputs, reference))
-        found, wanted = ((one / temperature).log_softmax(dim=1) for one in both)
+        found, wanted = (_log_probabilities(task, one, model, temperature) for one in (outputs, reference))
         return F.kl_div(found, wanted, log_target=True, reduction="batchmean") * temperature**2
     if task.kind == "detection":
         boxes, scores = decode(as_maps(outputs, model), task.heads, task.input_size)
@@ -89,10 +88,11 @@ def divergence_from(bundle: ModelBundle, batches: Iterable[Any]) -> Callable[[nn
     return measure
 
 
-def _log_probabilities(task: TaskSpec, outputs: Any, model: nn.Module) -> Tensor:
+def _log_probabilities(task: TaskSpec, outputs: Any, model: nn.Module, temperature: float) -> Tensor:
     batch = len(outputs) if isinstance(outputs, Tensor) else len(outputs.logits)
     scores = as_scores(outputs, model, batch)
-    return scores.clamp(min=EPSILON).log() if task.outputs == "probabilities" else scores.log_softmax(dim=1)
+    logits = scores.clamp(min=EPSILON).log() if task.outputs == "probabilities" else scores
+    return (logits / temperature).log_softmax(dim=1)
 
 
 def _bernoulli(wanted: Tensor, found: Tensor) -> Tensor:
