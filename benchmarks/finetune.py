@@ -1,6 +1,6 @@
 """Pruning and fine-tuning with labels: Sapwood, Torch-Pruning's group norm, and the dense network, equally long.
 
-    python benchmarks/finetune.py --macs 0.47 0.39 --epochs 4
+    python benchmarks/finetune.py --macs 0.47 0.39 --epochs 16 --jobs 2
 
 ResNet-56 on the 50,000 train pictures of the CIFAR-10 JPEG set; accuracy on its 5,000 test pictures, of the averaged
 weights after the last epoch (nothing is chosen by them). Every row gets the same epochs in all, batches, augmentation,
@@ -20,7 +20,10 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -49,51 +52,113 @@ AUGMENT = AugmentConfig(
 def main() -> None:
     options = parsed()
     bundle, pictures, judged = subject("resnet56", options.data)
-    table = Table(bundle, pictures, judged, configured(options), options)
-    teacher = bundle
-    if table.wanted("dense"):
-        start = time.perf_counter()
-        table.add("dense", bundle.model, start)
-        teacher = replace(bundle, model=table.tuned(bundle.model))
-        table.add("dense, trained on", teacher.model, start)
-    if table.wanted("sapwood"):
-        for macs in options.macs:
-            own_rows(table, macs, teacher)
-    if table.wanted("torch-pruning"):
-        peer_rows(table)
+    setting = Setting(bundle, pictures, judged, configured(options))
+    table = Table(setting, Path(options.out))
+    wanted = options.rows or ["dense", "sapwood", "torch-pruning"]
+    with Workers(options.jobs) as workers:
+        teacher = workers.begin(dense_rows, table, workers) if "dense" in wanted else None
+        chains = []
+        if "sapwood" in wanted:
+            chains += [workers.begin(own_rows, table, workers, macs, teacher, options.plain) for macs in options.macs]
+        if "torch-pruning" in wanted:
+            chains.append(workers.begin(peer_rows, table, workers, options.macs))
+        for chain in [*chains, *([teacher] if teacher else [])]:
+            chain.result()
 
 
-@dataclass
-class Table:
-    """What every row is trained and judged with, and the rows so far."""
+@dataclass(frozen=True)
+class Setting:
+    """What every row is trained and judged with."""
 
     bundle: ModelBundle
     pictures: Any
     judged: Any
     config: TrainConfig
-    options: argparse.Namespace
+
+    def with_epochs(self, epochs: int) -> Setting:
+        return replace(self, config=self.config.model_copy(update={"epochs": epochs}))
+
+
+class Workers:
+    """Rows, one after the other with all threads; or so many beside each other, each in a process with its share."""
+
+    def __init__(self, jobs: int) -> None:
+        self._chains = ThreadPoolExecutor(16) if jobs > 1 else None
+        self._pool = None
+        if jobs > 1:
+            threads = max(1, torch.get_num_threads() // jobs)
+            self._pool = ProcessPoolExecutor(
+                jobs, get_context("spawn"), initializer=torch.set_num_threads, initargs=(threads,)
+            )
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for pool in (self._chains, self._pool):
+            if pool is not None:
+                pool.shutdown(cancel_futures=True)
+
+    def begin(self, chain: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """Rows of which each needs the one before."""
+        if self._chains is not None:
+            return self._chains.submit(chain, *arguments)
+        done: Future[Any] = Future()
+        done.set_result(chain(*arguments))
+        return done
+
+    def run(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """One step of a chain, when there is room for it."""
+        return work(*arguments) if self._pool is None else self._pool.submit(work, *arguments).result()
+
+
+@dataclass
+class Table:
+    """The rows so far."""
+
+    setting: Setting
+    file: Path
     rows: list[dict[str, Any]] = field(default_factory=list)
 
-    def wanted(self, name: str) -> bool:
-        return not self.options.rows or name in self.options.rows
-
-    def tuned(self, model: nn.Module, teacher: ModelBundle | None = None, epochs: int | None = None) -> nn.Module:
-        bundle = replace(self.bundle, model=model)
-        config = self.config.model_copy(update={"epochs": epochs or self.config.epochs})
-        with tempfile.TemporaryDirectory() as folder:
-            result = train(bundle, self.pictures, config=config, run_dir=folder, teacher=teacher)
-        return result.bundle.model
-
-    def add(self, name: str, model: nn.Module, start: float) -> None:
-        """Measures a network and prints its row."""
-        inputs = self.bundle.example_inputs
-        macs, dense = (sapwood.count_macs(one, inputs).total for one in (model, self.bundle.model))
-        accuracy = evaluate(replace(self.bundle, model=model), self.judged, batch_size=100).value
-        row = {"row": name, "macs": macs / dense, "accuracy": accuracy, "seconds": time.perf_counter() - start}
+    def add(self, name: str, made: Made) -> nn.Module:
+        """Prints a network's row; returns the network."""
+        row = {"row": name, "macs": made.macs, "accuracy": made.accuracy, "seconds": made.seconds}
         self.rows.append(row)
         print("  ".join(f"{one:.4g}" if isinstance(one, float) else one for one in row.values()), flush=True)
-        record = {"config": self.config.model_dump(mode="json"), "rows": self.rows}
-        Path(self.options.out).write_text(json.dumps(record, indent=1))
+        record = {"config": self.setting.config.model_dump(mode="json"), "rows": self.rows}
+        self.file.write_text(json.dumps(record, indent=1))
+        return made.model
+
+
+@dataclass(frozen=True)
+class Made:
+    """A network, its share of the dense one's MACs, its accuracy, and the seconds that it took to make and judge."""
+
+    model: nn.Module
+    macs: float
+    accuracy: float
+    seconds: float
+
+
+def made(setting: Setting, make: Callable[..., nn.Module], *arguments: Any) -> Made:
+    """Makes a network and measures it."""
+    start = time.perf_counter()
+    model, inputs = make(setting, *arguments), setting.bundle.example_inputs
+    macs, dense = (sapwood.count_macs(one, inputs).total for one in (model, setting.bundle.model))
+    accuracy = evaluate(replace(setting.bundle, model=model), setting.judged, batch_size=100).value
+    return Made(model, macs / dense, accuracy, time.perf_counter() - start)
+
+
+def original(setting: Setting) -> nn.Module:
+    return setting.bundle.model
+
+
+def tuned(setting: Setting, model: nn.Module, teacher: nn.Module | None = None) -> nn.Module:
+    """A network, trained as every row is."""
+    bundle = replace(setting.bundle, model=model)
+    beside = None if teacher is None else replace(setting.bundle, model=teacher)
+    with tempfile.TemporaryDirectory() as folder:
+        return train(bundle, setting.pictures, config=setting.config, run_dir=folder, teacher=beside).bundle.model
 
 
 def configured(options: argparse.Namespace) -> TrainConfig:
@@ -114,30 +179,37 @@ def configured(options: argparse.Namespace) -> TrainConfig:
     )
 
 
-def own_rows(table: Table, macs: float, teacher: ModelBundle) -> None:
-    start = time.perf_counter()
-    model = pruned(table.bundle, table.pictures, macs)
-    table.add(f"Sapwood {macs:g}, layers solved anew", model, start)
-    table.add(f"Sapwood {macs:g}, with a teacher", table.tuned(model, teacher), start)
-    if table.options.plain:
-        table.add(f"Sapwood {macs:g}, without a teacher", table.tuned(model), start)
+def dense_rows(table: Table, workers: Workers) -> nn.Module:
+    """Returns the network that teaches."""
+    dense = table.add("dense", workers.run(made, table.setting, original))
+    return table.add("dense, trained on", workers.run(made, table.setting, tuned, dense))
 
 
-def peer_rows(table: Table) -> None:
-    start = time.perf_counter()
-    pull = (table.config.epochs + 1) // 2
-    rest = max(1, table.config.epochs - pull)
-    regular = regularised(table.bundle, table.pictures, table.config.model_copy(update={"epochs": pull}))
-    table.add("Torch-Pruning, after its regularisation", regular, start)
-    for macs in table.options.macs:
-        start = time.perf_counter()
-        model = torch_pruned_by_norm(table.bundle, regular, macs)
-        table.add(f"Torch-Pruning {macs:g}, pruned", model, start)
-        table.add(f"Torch-Pruning {macs:g}, trained", table.tuned(model, epochs=rest), start)
+def own_rows(table: Table, workers: Workers, macs: float, teacher: Future[nn.Module] | None, plain: bool) -> None:
+    setting = table.setting
+    model = table.add(f"Sapwood {macs:g}, layers solved anew", workers.run(made, setting, pruned, macs))
+    dense = setting.bundle.model if teacher is None else teacher.result()
+    table.add(f"Sapwood {macs:g}, with a teacher", workers.run(made, setting, tuned, model, dense))
+    if plain:
+        table.add(f"Sapwood {macs:g}, without a teacher", workers.run(made, setting, tuned, model))
 
 
-def pruned(bundle: ModelBundle, pictures: Any, macs: float) -> nn.Module:
+def peer_rows(table: Table, workers: Workers, targets: Sequence[float]) -> None:
+    setting, epochs = table.setting, table.setting.config.epochs
+    pull = (epochs + 1) // 2
+    rest = setting.with_epochs(max(1, epochs - pull))
+    pulled = workers.run(made, setting.with_epochs(pull), regularised)
+    regular = table.add("Torch-Pruning, after its regularisation", pulled)
+    for macs in targets:
+        model = table.add(
+            f"Torch-Pruning {macs:g}, pruned", workers.run(made, setting, torch_pruned_by_norm, regular, macs)
+        )
+        table.add(f"Torch-Pruning {macs:g}, trained", workers.run(made, rest, tuned, model))
+
+
+def pruned(setting: Setting, macs: float) -> nn.Module:
     """Sapwood's network of so many MACs, its layers solved anew."""
+    bundle, pictures = setting.bundle, setting.pictures
     batches = list(calibration_batches(bundle, pictures, num_pictures=5000, batch_size=100))
     calibration = Calibration(batches[:5], task_loss(bundle, "own"), pictures)
     few = replace(calibration, batches=batches[:3])
@@ -165,8 +237,9 @@ def pruned(bundle: ModelBundle, pictures: Any, macs: float) -> nn.Module:
     return solved.model
 
 
-def regularised(bundle: ModelBundle, pictures: Any, config: TrainConfig) -> nn.Module:
+def regularised(setting: Setting) -> nn.Module:
     """The dense network, trained with Torch-Pruning's pull at the gradients."""
+    bundle, pictures, config = setting.bundle, setting.pictures, setting.config
     model = sapwood.copy_model(bundle.model).to(memory_format=torch.channels_last).train()
     pruner = group_norm_pruner(bundle, model, 0.5)
     objective = make_objective(bundle, pictures, config)
@@ -203,8 +276,9 @@ def group_norm_pruner(bundle: ModelBundle, model: nn.Module, ratio: float) -> An
     )
 
 
-def torch_pruned_by_norm(bundle: ModelBundle, regular: nn.Module, macs: float) -> nn.Module:
+def torch_pruned_by_norm(setting: Setting, regular: nn.Module, macs: float) -> nn.Module:
     """Its network of so many MACs."""
+    bundle = setting.bundle
     low, high = 0.0, 0.95
     best: tuple[float, nn.Module] | None = None
     dense = sapwood.count_macs(bundle.model, bundle.example_inputs).total
@@ -231,6 +305,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--distill-weight", type=float, default=1.0)
     parser.add_argument("--distill-temperature", type=float, default=4.0)
     parser.add_argument("--rows", nargs="*", help="Of dense, sapwood, torch-pruning; all if not given")
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="Rows made beside each other, each with its share of threads"
+    )
     parser.add_argument("--plain", action="store_true", help="Sapwood's rows without a teacher, too")
     parser.add_argument("--out", default="finetune.json")
     return parser.parse_args()
