@@ -19,7 +19,7 @@ from sapwood.models import load_model
 from sapwood.recipe import Recipe
 from sapwood.report import read_run, render_run
 from sapwood.report.run_record import RunRecord, RunStep
-from sapwood.report.run_view import step_rows
+from sapwood.report.run_view import step_rows, time_rows
 
 STEPS: list[dict[str, Any]] = [
     {
@@ -284,12 +284,28 @@ def test_a_record_that_is_none(ran: Callable[..., int], tmp_path: Path, capsys: 
     assert "run.json: not the record of a run" in capsys.readouterr().err
 
 
-def test_a_bench_shows_its_last_network_on_its_first_runtime() -> None:
-    rows = [
-        {"runtime": runtime, "ratio": ratio} for runtime, ratio in (("a", 1.0), ("a", 0.25), ("b", 1.5), ("b", 0.5))
+def test_a_bench_shows_every_network_on_every_runtime() -> None:
+    timed = [("a", "big", 1.0, 1.0), ("a", "small", 0.25, 0.25), ("b", "big", 1.5, 1.0)]
+    rows: list[dict[str, Any]] = [
+        {"runtime": runtime, "model": model, "median_ms": 8 * ratio, "ratio": ratio, "same_runtime_ratio": same}
+        for runtime, model, ratio, same in timed
     ]
+    rows.append({"runtime": "b", "model": "small", "median_ms": None, "ratio": None, "reason": "b has no such layer"})
     step = RunStep(name="t", verb="bench", command="", directory="1", state="done", result={"rows": rows})
-    assert step_rows(RunRecord(model="m", num_steps=1, steps=(step,))).rows[0][6] == "0.25× on a"
+    record = RunRecord(model="m", num_steps=1, steps=(step,))
+    assert step_rows(record).rows[0][6] == "down to 0.25×"
+    times = time_rows(record)
+    assert times is not None
+    assert times.rows == (
+        ("t", "a", "big", "8.00 ms", "1.00×", "1.00×"),
+        ("t", "a", "small", "2.00 ms", "0.25×", "0.25×"),
+        ("t", "b", "big", "12.0 ms", "1.50×", "1.00×"),
+        ("t", "b", "small", "b has no such layer", "–", "–"),
+    )
+
+
+def test_a_run_that_timed_nothing_has_no_times() -> None:
+    assert time_rows(RunRecord(model="m", num_steps=1, steps=())) is None
 
 
 def test_the_page_is_built_again(finished: Path, run: Callable[..., int]) -> None:

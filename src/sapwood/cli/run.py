@@ -34,7 +34,7 @@ def run(
     from sapwood.files import write_text
     from sapwood.recipe import read_recipe
     from sapwood.recovery import find_processes
-    from sapwood.report import read_run, render_run, run_table
+    from sapwood.report import read_run, render_run, run_tables
 
     asked = read_recipe(recipe)
     place = out or Path("runs") / recipe.stem
@@ -50,7 +50,7 @@ def run(
         if as_json:
             print_json(runner.record())
         else:
-            make_console().print(run_table(read_run(runner.record())))
+            make_console().print(*run_tables(read_run(runner.record())))
             make_console().print(f"report: {place / 'report.html'}   record: {place / RECORD}", highlight=False)
     if any(entry["state"] == MISSED for entry in runner.entries):
         raise CheckFailedError("a step missed its target; see above")

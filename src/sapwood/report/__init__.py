@@ -6,7 +6,7 @@ from sapwood.report.record import Comparison, dump_record, read_record
 from sapwood.report.recovery import recovery_table
 from sapwood.report.render import render_compare, render_inspect, render_prune, render_run
 from sapwood.report.run_record import read_run
-from sapwood.report.run_view import run_table
+from sapwood.report.run_view import run_tables
 from sapwood.report.sensitivity import sensitivity_table
 from sapwood.report.sparsity import sparsity_table
 
@@ -25,7 +25,7 @@ __all__ = [
     "render_inspect",
     "render_prune",
     "render_run",
-    "run_table",
+    "run_tables",
     "sensitivity_table",
     "sparsity_table",
 ]

@@ -140,6 +140,7 @@ def render_run(record: Mapping[str, Any]) -> str:
         run=run,
         headline=run_view.run_headline(run),
         steps=run_view.step_rows(run),
+        times=run_view.time_rows(run),
         commands=run_view.command_rows(run),
     )
 

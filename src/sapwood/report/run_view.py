@@ -34,9 +34,20 @@ def command_rows(run: RunRecord) -> TextTable:
     return TextTable("Commands", ("step", "directory", "command"), (False, False, False), rows)
 
 
-def run_table(record: RunRecord) -> Table:
-    """The same rows for a console."""
-    rows = step_rows(record)
+def time_rows(run: RunRecord) -> TextTable | None:
+    """Returns a row for each network on each runtime that a step timed; None if none did."""
+    rows = tuple(_time_cells(step, row) for step in run.steps for row in _benched(step))
+    titles = ("step", "runtime", "network", "median", "ratio to the first", "on this runtime")
+    return TextTable("Times", titles, (False, False, False, True, True, True), rows) if rows else None
+
+
+def run_tables(record: RunRecord) -> list[Table]:
+    """The steps and the times for a console."""
+    found = (step_rows(record), time_rows(record))
+    return [_console_table(rows) for rows in found if rows is not None]
+
+
+def _console_table(rows: TextTable) -> Table:
     table = Table()
     for title, figure in zip(rows.titles, rows.figures, strict=True):
         table.add_column(title, justify="right" if figure else "left")
@@ -71,17 +82,28 @@ def _accuracy(step: RunStep) -> str:
 
 
 def _latency(step: RunStep) -> str:
-    """The time that a step measured as a ratio: of the last network to the first, on the first runtime."""
+    """The time that a step measured as a ratio; of several networks on several runtimes, the least one."""
     result = step.result if isinstance(step.result, Mapping) else {}
     latency = result.get("latency")
     if isinstance(latency, Mapping) and isinstance(latency.get("ratio"), float):
         return formats.times(latency["ratio"])
-    found = result.get("rows") if step.verb == "bench" else None
-    rows = [row for row in found if isinstance(row, Mapping)] if isinstance(found, list) else []
-    timed = [row for row in rows if row.get("runtime") == rows[0].get("runtime")]
-    return _ratio(timed[-1]) if timed else ""
+    ratios = [row["ratio"] for row in _benched(step) if isinstance(row.get("ratio"), float)]
+    return f"down to {formats.times(min(ratios))}" if len(ratios) > 1 else ""
 
 
-def _ratio(row: Mapping[str, Any]) -> str:
-    ratio = row.get("ratio")
-    return f"{formats.times(ratio)} on {row.get('runtime')}" if isinstance(ratio, float) else ""
+def _benched(step: RunStep) -> list[Mapping[str, Any]]:
+    """What a bench step timed: a row a network and runtime."""
+    found = step.result.get("rows") if step.verb == "bench" and isinstance(step.result, Mapping) else None
+    return [row for row in found if isinstance(row, Mapping)] if isinstance(found, list) else []
+
+
+def _time_cells(step: RunStep, row: Mapping[str, Any]) -> Cells:
+    median, ratio, same = (row.get(key) for key in ("median_ms", "ratio", "same_runtime_ratio"))
+    return (
+        step.name,
+        str(row.get("runtime", "")),
+        str(row.get("model", "")),
+        formats.milliseconds(median) if isinstance(median, float) else str(row.get("reason") or "not timed"),
+        formats.times(ratio) if isinstance(ratio, float) else formats.MISSING,
+        formats.times(same) if isinstance(same, float) else formats.MISSING,
+    )
