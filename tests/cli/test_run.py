@@ -287,7 +287,12 @@ def test_a_record_that_is_none(ran: Callable[..., int], tmp_path: Path, capsys: 
 def test_a_bench_shows_every_network_on_every_runtime() -> None:
     timed = [("a", "big", 1.0, 1.0), ("a", "small", 0.25, 0.25), ("b", "big", 1.5, 1.0)]
     rows: list[dict[str, Any]] = [
-        {"runtime": runtime, "model": model, "median_ms": 8 * ratio, "ratio": ratio, "same_runtime_ratio": same}
+        {
+            "runtime": runtime,
+            "model": model,
+            **{"median_ms": 8 * ratio, "q1_ms": 7 * ratio, "q3_ms": 9 * ratio},
+            **{"ratio": ratio, "same_runtime_ratio": same},
+        }
         for runtime, model, ratio, same in timed
     ]
     rows.append({"runtime": "b", "model": "small", "median_ms": None, "ratio": None, "reason": "b has no such layer"})
@@ -297,10 +302,10 @@ def test_a_bench_shows_every_network_on_every_runtime() -> None:
     times = time_rows(record)
     assert times is not None
     assert times.rows == (
-        ("t", "a", "big", "8.00 ms", "1.00×", "1.00×"),
-        ("t", "a", "small", "2.00 ms", "0.25×", "0.25×"),
-        ("t", "b", "big", "12.0 ms", "1.50×", "1.00×"),
-        ("t", "b", "small", "b has no such layer", "–", "–"),
+        ("t", "a", "big", "8.000 ms", "7.000 to 9.000", "1.000", "1.00 x", "1.000"),
+        ("t", "a", "small", "2.000 ms", "1.750 to 2.250", "0.250", "4.00 x", "0.250"),
+        ("t", "b", "big", "12.000 ms", "10.500 to 13.500", "1.500", "0.67 x", "1.000"),
+        ("t", "b", "small", "not timed: b has no such layer", "–", "–", "–", "–"),
     )
 
 

@@ -60,18 +60,39 @@ class BenchRecord:
     conditions: Mapping[str, Any]
 
 
+TITLES = ("runtime", "model", "median", "half of the rounds", "ratio", "speed-up", "ratio on this runtime")
+"""Of the columns that :func:`bench_cells` fills."""
+
+
+def bench_cells(row: BenchRow) -> tuple[str, ...]:
+    """Returns a row as text; of a pair that was not timed its first three columns."""
+    if row.median_ms is None or row.ratio is None or row.q1_ms is None or row.q3_ms is None:
+        return row.runtime, row.model, "not timed"
+    return (
+        row.runtime,
+        row.model,
+        f"{row.median_ms:.3f} ms",
+        f"{row.q1_ms:.3f} to {row.q3_ms:.3f}",
+        f"{row.ratio:.3f}",
+        f"{1 / row.ratio:.2f} x",
+        formats.MISSING if row.same_runtime_ratio is None else f"{row.same_runtime_ratio:.3f}",
+    )
+
+
 def bench_table(record: BenchRecord) -> Table:
     """Returns a record as a table: a row a pair, runtimes apart."""
     table = Table(title="latency of one call, in paired rounds")
     table.add_column("runtime", no_wrap=True)
     table.add_column("model", overflow="fold")
-    for title in ("median", "half of the rounds", "ratio", "speed-up", "ratio on this runtime"):
+    for title in TITLES[2:]:
         table.add_column(title, justify="right")
     previous = None
     for row in record.rows:
         if previous not in {None, row.runtime}:
             table.add_section()
-        table.add_row(*_cells(row))
+        style = "red" if row.median_ms is None else ""
+        runtime, model, *figures = bench_cells(row)
+        table.add_row(Text(runtime), Text(model), *(Text(figure, style=style) for figure in figures))
         previous = row.runtime
     table.caption = Text(_caption(record))
     return table
@@ -80,20 +101,6 @@ def bench_table(record: BenchRecord) -> Table:
 def reasons(record: BenchRecord) -> list[str]:
     """Why pairs were not timed, a line each."""
     return [f"{row.runtime}, {row.model}: {row.reason}" for row in record.rows if row.reason is not None]
-
-
-def _cells(row: BenchRow) -> list[Text]:
-    if row.median_ms is None or row.ratio is None or row.q1_ms is None or row.q3_ms is None:
-        return [Text(row.runtime), Text(row.model), Text("not timed", style="red")]
-    same = formats.MISSING if row.same_runtime_ratio is None else f"{row.same_runtime_ratio:.3f}"
-    cells = (
-        f"{row.median_ms:.3f} ms",
-        f"{row.q1_ms:.3f} to {row.q3_ms:.3f}",
-        f"{row.ratio:.3f}",
-        f"{1 / row.ratio:.2f} x",
-        same,
-    )
-    return [Text(row.runtime), Text(row.model), *map(Text, cells)]
 
 
 def _caption(record: BenchRecord) -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from pydantic import model_validator
+
+from sapwood.report.bench import BenchRow
 from sapwood.report.reading import Amount, Count, Part, validate
 
 RUN_SCHEMA = "sapwood.run/1"
@@ -20,7 +23,7 @@ class NetworkSize(Part):
 
 
 class RunStep(Part):
-    """A step of a run: the command, how it ended, and what it printed as JSON."""
+    """A step of a run: the command, how it ended, what it printed as JSON, and the times among that."""
 
     name: str
     verb: str
@@ -31,6 +34,14 @@ class RunStep(Part):
     missed: str | None = None
     size: NetworkSize | None = None
     result: Any = None
+    timed: tuple[BenchRow, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _what_a_bench_timed(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and values.get("verb") == "bench" and isinstance(values.get("result"), Mapping):
+            return {**values, "timed": values["result"].get("rows", ())}
+        return values
 
 
 class RunRecord(Part):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from rich.table import Table
 
 from sapwood.report import formats
+from sapwood.report.bench import TITLES as TIMES
+from sapwood.report.bench import BenchRow, bench_cells
 from sapwood.report.pruned_view import Cells, TextTable
 from sapwood.report.run_record import RunRecord, RunStep
 
@@ -36,9 +37,9 @@ def command_rows(run: RunRecord) -> TextTable:
 
 def time_rows(run: RunRecord) -> TextTable | None:
     """Returns a row for each network on each runtime that a step timed; None if none did."""
-    rows = tuple(_time_cells(step, row) for step in run.steps for row in _benched(step))
-    titles = ("step", "runtime", "network", "median", "ratio to the first", "on this runtime")
-    return TextTable("Times", titles, (False, False, False, True, True, True), rows) if rows else None
+    rows = tuple(_time_cells(step, row) for step in run.steps for row in step.timed)
+    figures = (False, False, False, *[True] * (len(TIMES) - 2))
+    return TextTable("Times", ("step", *TIMES), figures, rows) if rows else None
 
 
 def run_tables(record: RunRecord) -> list[Table]:
@@ -87,23 +88,12 @@ def _latency(step: RunStep) -> str:
     latency = result.get("latency")
     if isinstance(latency, Mapping) and isinstance(latency.get("ratio"), float):
         return formats.times(latency["ratio"])
-    ratios = [row["ratio"] for row in _benched(step) if isinstance(row.get("ratio"), float)]
+    ratios = [row.ratio for row in step.timed if row.ratio is not None]
     return f"down to {formats.times(min(ratios))}" if len(ratios) > 1 else ""
 
 
-def _benched(step: RunStep) -> list[Mapping[str, Any]]:
-    """What a bench step timed: a row a network and runtime."""
-    found = step.result.get("rows") if step.verb == "bench" and isinstance(step.result, Mapping) else None
-    return [row for row in found if isinstance(row, Mapping)] if isinstance(found, list) else []
-
-
-def _time_cells(step: RunStep, row: Mapping[str, Any]) -> Cells:
-    median, ratio, same = (row.get(key) for key in ("median_ms", "ratio", "same_runtime_ratio"))
-    return (
-        step.name,
-        str(row.get("runtime", "")),
-        str(row.get("model", "")),
-        formats.milliseconds(median) if isinstance(median, float) else str(row.get("reason") or "not timed"),
-        formats.times(ratio) if isinstance(ratio, float) else formats.MISSING,
-        formats.times(same) if isinstance(same, float) else formats.MISSING,
-    )
+def _time_cells(step: RunStep, row: BenchRow) -> Cells:
+    cells = bench_cells(row)
+    if row.median_ms is None:
+        cells = (*cells[:2], f"not timed: {row.reason}")
+    return (step.name, *cells, *[formats.MISSING] * (len(TIMES) - len(cells)))
