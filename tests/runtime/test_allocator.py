@@ -22,7 +22,7 @@ with kept_memory() as able:
     faults()
     with kept_memory():
         pass
-    kept = faults()
+    kept = min(faults() for _ in range(5))  # the kernel may take pages back meanwhile
 print(int(able), young, kept)
 """
 
