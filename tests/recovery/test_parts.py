@@ -28,6 +28,7 @@ from sapwood.recovery.checkpoint import (
 from sapwood.recovery.ema import WeightAverage
 from sapwood.recovery.pictures import PictureCache
 from sapwood.recovery.run import make_optimizer
+from sapwood.recovery.saving import Saver
 from sapwood.recovery.schedule import learning_rate
 
 
@@ -164,7 +165,8 @@ def test_an_optimizer_goes_on_from_its_tensors(name: str, tmp_path: Path) -> Non
         optimizers[which].zero_grad()
 
     step(0)
-    write_checkpoint(tmp_path / "c", Checkpoint(prefixed("o", optimizer_tensors(optimizers[0])), {"epoch": 1}))
+    saved = Checkpoint(prefixed("o", optimizer_tensors(optimizers[0])), {"epoch": 1})
+    write_checkpoint(tmp_path / "c", saved.copied())
     second.load_state_dict(first.state_dict())
     read = read_checkpoint(tmp_path / "c")
     assert read.record == {"epoch": 1}
@@ -180,6 +182,34 @@ def test_only_filters_and_matrices_decay() -> None:
     assert [parameter.ndim for parameter in decayed["params"]] == [4, 2]
     assert (decayed["weight_decay"], kept["weight_decay"]) == (0.1, 0.0)
     assert [parameter.ndim for parameter in kept["params"]] == [1, 1, 1, 1]
+
+
+def test_a_copied_checkpoint_stays_as_it_was(tmp_path: Path) -> None:
+    weight, history = torch.ones(2, 3, 4, 5).to(memory_format=torch.channels_last), [{"epoch": 1}]
+    copied = Checkpoint({"weight": weight, "same": weight}, {"history": history}).copied()
+    weight.zero_()
+    history.append({"epoch": 2})
+    write_checkpoint(tmp_path / "c", copied)
+    read = read_checkpoint(tmp_path / "c")
+    assert read.record == {"history": [{"epoch": 1}]}
+    assert torch.equal(read.tensors["weight"], torch.ones(2, 3, 4, 5))
+    assert torch.equal(read.tensors["same"], torch.ones(2, 3, 4, 5))
+
+
+def test_a_saver_raises_what_its_job_raised_once_and_goes_on() -> None:
+    done: list[int] = []
+    saver = Saver()
+    saver.wait()
+
+    def fail() -> None:
+        raise TrainingError("no room")
+
+    saver.start(fail)
+    with pytest.raises(TrainingError, match="no room"):
+        saver.start(lambda: done.append(1))
+    saver.start(lambda: done.append(2))
+    saver.wait()
+    assert done == [2]
 
 
 def test_a_checkpoint_that_cannot_be_used_is_named(tmp_path: Path) -> None:

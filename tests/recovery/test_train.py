@@ -177,6 +177,20 @@ def test_killed_while_writing_it_resumes_from_the_checkpoint_before(
     assert len(resumed.files["metrics"].read_text().splitlines()) == 3
 
 
+def test_a_checkpoint_that_cannot_be_written_stops_the_run(
+    detector: ModelBundle, digits: DetectionDataset, tmp_path: Path
+) -> None:
+    directory = tmp_path / "run"
+
+    def lose_the_directory(done: int, total: int) -> None:
+        if done == 2:
+            directory.write_text("a file where the directory was")
+
+    config = TrainConfig(epochs=3, batch_size=4)
+    with pytest.raises(TrainingError, match=r"checkpoint.safetensors: cannot be written \(.*File exists"):
+        train(detector, digits, config=config, run_dir=directory, progress=lose_the_directory)
+
+
 def test_it_leaves_randomness_as_it_was(
     detector: ModelBundle, digits: DetectionDataset, short: TrainConfig, tmp_path: Path
 ) -> None:

@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sapwood.errors import TrainingError
-from sapwood.files import write_bytes
+from sapwood.files import new_files
 
 SCHEMA = 1
 _RECORD = "sapwood_training"
@@ -38,6 +38,14 @@ class Checkpoint:
         start = f"{prefix}/"
         return {name.removeprefix(start): value for name, value in self.tensors.items() if name.startswith(start)}
 
+    def copied(self) -> Checkpoint:
+        """Returns a copy that no later step changes, its tensors in the CPU's memory and in plain order."""
+        tensors = {
+            name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, value in self.tensors.items()
+        }
+        return Checkpoint(tensors, json.loads(json.dumps(self.record, allow_nan=False)))
+
 
 def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Returns ``tensors`` named as one part of a checkpoint."""
@@ -45,13 +53,17 @@ def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def write_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
-    """Writes a checkpoint in one step: killed or out of disk, the previous file is intact."""
+    """Writes a :meth:`~Checkpoint.copied` checkpoint in one step: killed or out of disk, the previous file is intact.
+
+    Raises:
+        TrainingError: If it cannot be written.
+    """
     record = json.dumps({"schema": SCHEMA, **checkpoint.record}, allow_nan=False)
-    tensors = {
-        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, value in checkpoint.tensors.items()
-    }
-    write_bytes(path, save(tensors, metadata={_RECORD: record}))
+    try:
+        with new_files(path) as (file,):
+            save_file(dict(checkpoint.tensors), file, metadata={_RECORD: record})
+    except (OSError, SafetensorError) as error:
+        raise TrainingError(f"{path}: cannot be written ({error}); the file before it is intact") from None
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:

@@ -27,6 +27,7 @@ from sapwood.recovery.checkpoint import (
 from sapwood.recovery.ema import WeightAverage
 from sapwood.recovery.plugins import Plugin
 from sapwood.recovery.processes import Alone, Processes
+from sapwood.recovery.saving import Saver
 
 CHECKPOINT = "checkpoint.safetensors"
 BEST = "best.safetensors"
@@ -61,6 +62,7 @@ class Run:
     best: float | None = None
     plugins: Sequence[Plugin] = ()
     processes: Processes = field(default_factory=Alone)
+    _saver: Saver = field(default_factory=Saver)
 
     @property
     def epoch(self) -> int:
@@ -68,13 +70,21 @@ class Run:
         return len(self.history)
 
     def finish_epoch(self, record: Mapping[str, Any], figure: float | None) -> None:
-        """Saves everything at the end of an epoch; ``figure`` is what was measured, if it was."""
+        """Saves everything as it is at the end of an epoch; ``figure`` is what was measured, if it was.
+
+        Files are written while the next epoch runs; an error in that is raised here after that epoch, or by
+        :meth:`settle`.
+        """
         self.history.append(dict(record))
+        best = None
         if figure is not None and (self.best is None or figure > self.best):
             self.best = figure
             best = Checkpoint(prefixed("average", self.averaged()), {"epoch": self.epoch, "figure": figure})
-            self.processes.from_first(lambda: write_checkpoint(self.directory / BEST, best))
-        self.processes.from_first(self._write)
+        self.processes.from_first(lambda: self._save(self._checkpoint(), best))
+
+    def settle(self) -> None:
+        """Returns once this process's files are on disk."""
+        self._saver.wait()
 
     def resume(self) -> None:
         """Takes up the run that stands in the directory.
@@ -93,7 +103,7 @@ class Run:
         for plugin in self.plugins:
             plugin.restore(checkpoint.part(plugin.name))
         torch.set_rng_state(checkpoint.tensors["rng"])
-        self.processes.from_first(self._write_metrics)
+        self.processes.from_first(lambda: self._write_metrics(self.history))
 
     def averaged(self) -> dict[str, Tensor]:
         """Returns the averaged weights, zero where plug-ins keep zeros."""
@@ -106,6 +116,7 @@ class Run:
         """Returns the averaged weights that measured best, the last ones where nothing was measured."""
         if self.best is None:
             return self.averaged()
+        self.settle()
         return read_checkpoint(self.directory / BEST).part("average")
 
     def _checkpoint(self) -> Checkpoint:
@@ -132,12 +143,19 @@ class Run:
             pairs = ", ".join(f"{name} {saved.get(name)!r} there and {own[name]!r} here" for name in differing)
             raise TrainingError(f"{path}: begun with another config: {pairs}; resume with the same one")
 
-    def _write(self) -> None:
-        write_checkpoint(self.directory / CHECKPOINT, self._checkpoint())
-        self._write_metrics()
+    def _save(self, checkpoint: Checkpoint, best: Checkpoint | None) -> None:
+        checkpoint, best = checkpoint.copied(), best and best.copied()
 
-    def _write_metrics(self) -> None:
-        write_text(self.directory / METRICS, "".join(json.dumps(record) + "\n" for record in self.history))
+        def write() -> None:
+            if best is not None:
+                write_checkpoint(self.directory / BEST, best)
+            write_checkpoint(self.directory / CHECKPOINT, checkpoint)
+            self._write_metrics(checkpoint.record["history"])
+
+        self._saver.start(write)
+
+    def _write_metrics(self, history: Sequence[Mapping[str, Any]]) -> None:
+        write_text(self.directory / METRICS, "".join(json.dumps(record) + "\n" for record in history))
 
 
 def start_run(

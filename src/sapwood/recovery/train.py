@@ -146,7 +146,13 @@ class _Trainer:
         self._total_steps = config.epochs * len(self._loader)
 
     def run_all(self) -> None:
-        """Trains the epochs that are left."""
+        """Trains the epochs that are left; what was begun to be saved is on disk however this ends."""
+        try:
+            self._train_epochs()
+        finally:
+            self._run.settle()
+
+    def _train_epochs(self) -> None:
         while self._run.epoch < self._run.config.epochs:
             epoch = self._run.epoch
             record = self._train_epoch(epoch)
