@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
@@ -60,6 +61,16 @@ def new_files(*paths: str | Path) -> Iterator[tuple[Path, ...]]:
                 os.fsync(file.fileno())
         for source, place in zip(written, places, strict=True):
             os.replace(source, place)
+
+
+def remove_unfinished(*paths: str | Path) -> None:
+    """Removes what a killed process had begun to write in the places of ``paths`` and nobody else writes now."""
+    for path in map(Path, paths):
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+            if left.is_dir():
+                shutil.rmtree(left)
+            else:
+                left.unlink()
 
 
 @contextmanager

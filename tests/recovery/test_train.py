@@ -162,6 +162,7 @@ def test_killed_while_writing_it_resumes_from_the_checkpoint_before(
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     died = subprocess.run(arguments, capture_output=True, text=True, check=False, env=environment)
     assert died.returncode == -signal.SIGKILL, died.stderr
+    assert list((tmp_path / "cut").glob(".checkpoint.safetensors.*"))
     config = TrainConfig(epochs=3, batch_size=4)
     whole = train(detector, digits, config=config, run_dir=tmp_path / "whole")
     steps: list[int] = []
@@ -175,6 +176,7 @@ def test_killed_while_writing_it_resumes_from_the_checkpoint_before(
     assert resumed.files["last"].read_bytes() == whole.files["last"].read_bytes()
     assert steps == [4, 5, 6, 7, 8, 9]  # the first epoch, of three steps, was the dead process's
     assert len(resumed.files["metrics"].read_text().splitlines()) == 3
+    assert len(list((tmp_path / "cut").iterdir())) == len(list((tmp_path / "whole").iterdir()))  # nothing half written
 
 
 def test_a_checkpoint_that_cannot_be_written_stops_the_run(

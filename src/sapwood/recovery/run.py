@@ -14,7 +14,7 @@ from torch.optim import SGD, AdamW, Optimizer
 
 from sapwood.config import TrainConfig
 from sapwood.errors import TrainingError
-from sapwood.files import write_text
+from sapwood.files import remove_unfinished, write_text
 from sapwood.recovery.checkpoint import (
     Checkpoint,
     optimizer_tensors,
@@ -174,6 +174,7 @@ def start_run(
     begun = processes.from_first((directory / CHECKPOINT).exists)
     if begun and not config.resume:
         raise TrainingError(f"{directory} holds a run already; resume it, or choose another directory")
+    processes.from_first(lambda: remove_unfinished(*(directory / name for name in (BEST, CHECKPOINT, METRICS))))
     if config.channels_last:
         model.to(memory_format=torch.channels_last)
     model.train()
