@@ -1,6 +1,6 @@
 """How fast `sapwood train` trains, beside a bare loop over random tensors.
 
-    python benchmarks/training_speed.py yolov4-tiny.cfg --data bccd --steps 25 --rounds 9
+    python benchmarks/training_speed.py yolov4-tiny.cfg --data bccd --steps 25 --rounds 19
 
 The bare loop calls the same network on one batch of random numbers that is always the same, with the mean square of
 its maps as the loss, backward, clipping and the same optimizer, in the same precision and memory order: no pictures are
