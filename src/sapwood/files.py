@@ -59,6 +59,7 @@ def new_files(*paths: str | Path) -> Iterator[tuple[Path, ...]]:
         for source in written:
             with source.open("rb") as file:
                 os.fsync(file.fileno())
+            os.chmod(source, 0o666 & ~_umask())
         for source, place in zip(written, places, strict=True):
             os.replace(source, place)
 

@@ -190,6 +190,8 @@ def test_a_copied_checkpoint_stays_as_it_was(tmp_path: Path) -> None:
     weight.zero_()
     history.append({"epoch": 2})
     write_checkpoint(tmp_path / "c", copied)
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "c").stat().st_mode == (tmp_path / "plain").stat().st_mode
     read = read_checkpoint(tmp_path / "c")
     assert read.record == {"history": [{"epoch": 1}]}
     assert torch.equal(read.tensors["weight"], torch.ones(2, 3, 4, 5))
