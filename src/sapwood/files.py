@@ -17,19 +17,8 @@ from sapwood.errors import ConfigError
 
 def write_bytes(path: str | Path, data: bytes) -> None:
     """Writes ``data`` to ``path`` in one step; on any failure (disk full, killed) the previous file is intact."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with new_files(path) as (file,):
+        file.write_bytes(data)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -48,30 +37,29 @@ def new_files(*paths: str | Path) -> Iterator[tuple[Path, ...]]:
 
     The files have their own names, in a folder of their own beside their places, so that one finds the other. Whatever
     stood there before is intact until then, and stays when the block raises. Each file is replaced in one step, in the
-    order given.
+    order given, with the permissions of any other new file, whatever the program that wrote it chose.
     """
     places = tuple(map(Path, paths))
     parent = places[0].parent
     parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=parent, prefix=f".{places[0].name}.") as folder:
         written = tuple(Path(folder) / place.name for place in places)
+        plain = Path(folder) / ".plain"
+        plain.touch()
         yield written
         for source in written:
             with source.open("rb") as file:
                 os.fsync(file.fileno())
-            os.chmod(source, 0o666 & ~_umask())
+            shutil.copymode(plain, source)
         for source, place in zip(written, places, strict=True):
             os.replace(source, place)
 
 
 def remove_unfinished(*paths: str | Path) -> None:
-    """Removes what a killed process had begun to write in the places of ``paths`` and nobody else writes now."""
+    """Removes what :func:`new_files` leaves of a process that was killed meanwhile; nobody else may write there now."""
     for path in map(Path, paths):
-        for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
-            if left.is_dir():
-                shutil.rmtree(left)
-            else:
-                left.unlink()
+        for folder in path.parent.glob(f".{glob.escape(path.name)}.*/"):
+            shutil.rmtree(folder)
 
 
 @contextmanager
@@ -94,23 +82,14 @@ def new_directory(path: str | Path, mark: str) -> Iterator[Path]:
             f"empty directory, or one that an earlier run wrote"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    try:
-        yield temporary
-        os.chmod(temporary, 0o777 & ~_umask())
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        made = Path(folder) / path.name
+        made.mkdir()
+        yield made
         if path.exists():
             previous = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
             os.replace(path, previous / "previous")
-            os.replace(temporary, path)
+            os.replace(made, path)
             shutil.rmtree(previous)
         else:
-            os.replace(temporary, path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
+            os.replace(made, path)
