@@ -58,8 +58,9 @@ def new_files(*paths: str | Path) -> Iterator[tuple[Path, ...]]:
 def remove_unfinished(*paths: str | Path) -> None:
     """Removes what :func:`new_files` leaves of a process that was killed meanwhile; nobody else may write there now."""
     for path in map(Path, paths):
-        for folder in path.parent.glob(f".{glob.escape(path.name)}.*/"):
-            shutil.rmtree(folder)
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+            if left.is_dir():
+                shutil.rmtree(left)
 
 
 @contextmanager
