@@ -12,10 +12,11 @@ class Saver:
     Python does not exit before a job that has begun is done.
 
     Examples:
-        >>> saver = Saver()
-        >>> saver.start(lambda: print("saved"))
+        >>> saver, saved = Saver(), []
+        >>> saver.start(lambda: saved.append("weights"))
         >>> saver.wait()
-        saved
+        >>> saved
+        ['weights']
     """
 
     def __init__(self) -> None:
