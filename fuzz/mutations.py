@@ -19,7 +19,8 @@ NUMBERS = (0, 1, -1, 2, 3, 7, 255, 256, 65535, 10**5, 2**31 - 1, 2**31, -(2**31)
 REALS = (0.5, -0.0, 1e-300, 1e300, float("inf"), float("-inf"), float("nan"), 1e18, 3.0000001)
 TEXTS = (
     "", "0", "-1", "a", "x" * 300, "../../etc", "/", ".", "~", "\u0000", "nan", "1e999", "true", "canary:factory",
-    "canary", "-o", "--out=x", "{}", "[1]", "Ünï", "a.b.c", "0x10", "1_000", "%s%n", "weight_orig", "aten.add.Tensor", "float32",
+    "canary", "-o", "--out=x", "{}", "[1]", "Ünï", "a.b.c", "0x10", "1_000", "%s%n", "weight_orig",
+    "aten.add.Tensor", "float32",
 )  # fmt: skip
 LARGEST = 1 << 18
 
