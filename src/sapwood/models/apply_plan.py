@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sapwood.errors import ShapeError
 from sapwood.models.copying import copy_model
 from sapwood.models.darknet import DarknetNetwork, refit_
-from sapwood.models.places import Place
+from sapwood.models.places import set_checked_
 from sapwood.models.plan import AttributeEdit, Cut, Merge, Plan, Rescale, Shift
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -31,7 +31,8 @@ def apply_plan(model: Model, plan: Plan) -> Model:
         shared stay shared, ``requires_grad`` stays as it was. The ``cfg`` of a Darknet network has the new widths.
 
     Raises:
-        ShapeError: If a tensor of the plan is missing or has another width; the message names it.
+        ShapeError: If a tensor of the plan is missing or has another width, or an attribute is not plain data with the
+            value that the plan says; the message names it.
     """
     _check_rows(model, plan)
     replaced: dict[int, Tensor] = {}
@@ -108,7 +109,8 @@ def _check_rows(model: nn.Module, plan: Plan) -> None:
     for merge in plan.merges:
         tensor = _tensor(model, merge.tensor)
         size = 0 if tensor is None or merge.dim >= tensor.dim() else tensor.shape[merge.dim]
-        if max(merge.into, *merge.sources) >= size or len(merge.sources) != len(merge.factors):
+        fits = max((merge.into, *merge.sources)) < size and len(merge.sources) == len(merge.factors)
+        if not merge.sources or not fits:
             raise ShapeError(
                 f"the plan merges slices {merge.sources} of {merge.tensor}[{merge.dim}], which has {size}, "
                 f"into slice {merge.into} with {len(merge.factors)} factors"
@@ -141,8 +143,11 @@ def _tensor(model: nn.Module, name: str) -> Tensor | None:
 
 def _weight(model: nn.Module, name: str) -> Tensor:
     """What a bias that the module does not have yet is modelled on."""
-    module = model.get_submodule(name.rpartition(".")[0])
-    return next(module.parameters())
+    path, _, leaf = name.rpartition(".")
+    weight = next(model.get_submodule(path).parameters(), None)
+    if weight is None or leaf != "bias":
+        raise ShapeError(f"the plan makes {name}; expected the bias of a module that has a weight")
+    return weight
 
 
 def _merged(value: Tensor, merge: Merge) -> Tensor:
@@ -166,11 +171,10 @@ def _cut(name: str, value: Tensor, cuts: Iterable[Cut]) -> Tensor:
 
 
 def set_attributes_(model: nn.Module, edits: Iterable[AttributeEdit]) -> None:
-    """Sets module attributes."""
+    """Sets module attributes, in order.
+
+    Raises:
+        ShapeError: If one is not what the plan was made for; those before it are set already.
+    """
     for edit in edits:
-        place = Place.of(edit)
-        try:
-            place.get(model)
-        except (AttributeError, TypeError, IndexError):
-            raise ShapeError(f"the plan sets {edit.attribute} of {edit.module!r}; the model has none") from None
-        place.set(model, edit.after)
+        set_checked_(model, edit)
