@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
@@ -122,6 +123,7 @@ def load_saved(directory: str | Path, *, factory: Factory | None = None) -> Mode
     bundle = _rebuild(folder, source, state, factory)
     with reading(folder, f"a plan and tensors of what {source.spec} builds", SavedModelError):
         if factory is not None or not isinstance(bundle.model, DarknetNetwork):  # a saved .cfg has the widths already
+            _untie_(bundle.model, state)
             bundle = replace(bundle, model=_pruned(folder, bundle.model, source, state))
         model = bundle.model
         _make_biases_(model, plans, state)
@@ -209,6 +211,22 @@ def _rebuild(folder: Path, source: ModelSource, state: State, factory: Factory |
             raise
         except SapwoodError as error:
             raise SavedModelError(f"{folder}: its source {source.spec} cannot be built: {error}") from error
+
+
+def _untie_(model: nn.Module, state: State) -> None:
+    """Gives names that share a parameter where the model is made, and did not where it was saved, one of their own."""
+    shared: dict[int, dict[int, nn.Parameter]] = defaultdict(dict)
+    for name, parameter in list(model.named_parameters(remove_duplicate=False)):
+        stored = next((state[key] for key in (name, f"{name}_orig", name.removesuffix("_orig")) if key in state), None)
+        if stored is None:
+            continue
+        known = shared[id(parameter)]
+        if id(stored) not in known:
+            known[id(stored)] = (
+                nn.Parameter(parameter.detach().clone(), parameter.requires_grad) if known else parameter
+            )
+        path, _, leaf = name.rpartition(".")
+        model.get_submodule(path)._parameters[leaf] = known[id(stored)]
 
 
 def _pruned(folder: Path, dense: nn.Module, source: ModelSource, state: State) -> nn.Module:
