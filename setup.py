@@ -15,7 +15,7 @@ from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
 SOURCES = Path("csrc")
-COMMON = ("engine.cpp", "pool.cpp", "dense.cpp", "kernels/scalar.cpp")
+COMMON = ("engine.cpp", "checks.cpp", "pool.cpp", "fork.cpp", "dense.cpp", "kernels/scalar.cpp")
 X86 = {"kernels/avx2.cpp": ["-mavx2", "-mfma"], "kernels/avx512.cpp": ["-mavx512f", "-mavx512dq"]}
 ALL = (*COMMON, *X86, "kernels/neon.cpp")
 FLAGS = [

@@ -70,8 +70,9 @@ void pool(const Kernels& kernels, const sw_op& op, float* arena, int channel) {
     std::fill(into, into + op.out.width, largest ? -std::numeric_limits<float>::infinity() : 0.0f);
     for (int from_row = first_row; from_row < last_row; ++from_row) {
       const float* from = row_of(op.in, arena, channel, from_row);
-      for (int tap = 0; tap < op.kernel[1]; ++tap) {
-        // columns whose window has this tap inside of the map
+      // taps that are inside of the map in some window, and for each the columns whose windows have it there
+      const int last_tap = std::min(op.kernel[1], op.pad[1] + op.in.width);
+      for (int tap = 0; tap < last_tap; ++tap) {
         const int shift = tap - op.pad[1], step = op.step[1];
         const int first = shift >= 0 ? 0 : (-shift + step - 1) / step;
         const int last = std::min(op.out.width, (op.in.width - 1 - shift) / step + 1);
@@ -87,8 +88,9 @@ void pool(const Kernels& kernels, const sw_op& op, float* arena, int channel) {
     if (largest) continue;
     for (int at = 0; at < op.out.width; ++at) {
       const int left = at * op.step[1] - op.pad[1];
-      const int inside = (last_row - first_row) * (std::min(op.in.width, left + op.kernel[1]) - std::max(0, left));
-      into[at] /= static_cast<float>(op.all_places ? op.kernel[0] * op.kernel[1] : inside);
+      const int columns = std::min(op.in.width, left + op.kernel[1]) - std::max(0, left);
+      const int64_t inside = int64_t{last_row - first_row} * columns;
+      into[at] /= static_cast<float>(op.all_places ? int64_t{op.kernel[0]} * op.kernel[1] : inside);
     }
   }
 }
@@ -121,14 +123,14 @@ void combine(const sw_op& op, float* arena, int channel) {
 
 }  // namespace
 
-void run_channel(const Kernels& kernels, const sw_op& op, float* arena, int channel, const float* const* inputs,
-                 float* const* outputs) {
+void run_channel(const Kernels& kernels, const sw_op& op, float* arena, int channel, const sw_picture* inputs,
+                 const sw_picture* outputs) {
   switch (op.kind) {
     case SW_PACK:
-      pack(kernels, op, arena, channel, inputs[op.index]);
+      pack(kernels, op, arena, channel, inputs[op.index].values);
       break;
     case SW_UNPACK: {
-      float* into = outputs[op.index] + static_cast<int64_t>(channel) * op.in.height * op.in.width;
+      float* into = outputs[op.index].values + static_cast<int64_t>(channel) * op.in.height * op.in.width;
       for (int row = 0; row < op.in.height; ++row, into += op.in.width)
         std::memcpy(into, row_of(op.in, arena, channel, row), sizeof(float) * op.in.width);
       break;

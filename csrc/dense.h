@@ -7,6 +7,7 @@
 namespace sapwood {
 
 // Channel `channel` of the input (of PACK: of the output). `inputs` and `outputs` are dense NCHW pictures.
-void run_channel(const Kernels& kernels, const sw_op& op, float* arena, int channel, const float* const* inputs, float* const* outputs);
+void run_channel(const Kernels& kernels, const sw_op& op, float* arena, int channel, const sw_picture* inputs,
+                 const sw_picture* outputs);
 
 }  // namespace sapwood

@@ -11,7 +11,9 @@
 #include <system_error>
 #include <vector>
 
+#include "checks.h"
 #include "dense.h"
+#include "fork.h"
 #include "kernels/kernels.h"
 #include "pool.h"
 #include "sapwood_engine.h"
@@ -20,7 +22,7 @@ namespace sapwood {
 namespace {
 
 constexpr int64_t kAlign = 64;
-constexpr int64_t kGuard = 4096;  // floats of zeros before and after the arena: what the first and last rows' padding reads
+constexpr int32_t kMostThreads = 1024;
 
 bool runs_here(const std::string& isa) {
 #if defined(__x86_64__)
@@ -58,12 +60,14 @@ class Floats {
  public:
   explicit Floats(int64_t count) : count_(count) {
     data_ = static_cast<float*>(::operator new(static_cast<size_t>(count) * sizeof(float), std::align_val_t(kAlign)));
-    std::memset(data_, 0, static_cast<size_t>(count) * sizeof(float));
+    clear();
   }
+  void clear() { std::memset(data_, 0, static_cast<size_t>(bytes())); }
   ~Floats() { ::operator delete(data_, std::align_val_t(kAlign)); }
   Floats(const Floats&) = delete;
   Floats& operator=(const Floats&) = delete;
   float* get() const { return data_; }
+  int64_t count() const { return count_; }
   int64_t bytes() const { return count_ * static_cast<int64_t>(sizeof(float)); }
 
  private:
@@ -76,99 +80,8 @@ struct Convolution {
   std::vector<sw_entry> entries;
   std::vector<float> bias;
   std::unique_ptr<Floats> mask;  // of one row of the output
+  bool alone = false;            // it reads where it writes: one thread
 };
-
-[[noreturn]] void refuse(int number, const std::string& why) {
-  throw std::invalid_argument("operation " + std::to_string(number) + ": " + why);
-}
-
-void check_map(const sw_map& map, int64_t arena, int lanes, int number, const char* name) {
-  auto bad = [&](const char* why) { refuse(number, std::string(name) + ": " + why); };
-  if (map.channels < 1 || map.height < 1 || map.width < 1 || map.margin < 0) bad("sizes must be positive");
-  if (map.pitch < map.width || map.pitch % lanes) bad("the pitch must be a multiple of the lanes, at least the width");
-  if (map.offset < 0 || map.offset % 16 || map.stride % 16) bad("planes must start on cache lines");
-  const int64_t plane = static_cast<int64_t>(map.height + 2 * map.margin) * map.pitch;
-  if (map.channels > 1 && map.stride < plane) bad("planes overlap");
-  if (map.offset + (map.channels - 1) * map.stride + plane > arena) bad("it does not fit into the arena");
-}
-
-bool same_size(const sw_map& one, const sw_map& other) {
-  return one.channels == other.channels && one.height == other.height && one.width == other.width;
-}
-
-void check_convolution(const sw_op& op, int64_t arena, const Kernels& kernels, int number) {
-  const bool sizes = op.channels > 0 && op.height > 0 && op.width > 0;
-  if (op.phased ? !sizes || op.out.channels != 4 * op.channels || op.out.height != (op.height + 1) / 2 ||
-                      op.out.width != (op.width + 1) / 2
-                : !sizes || op.out.channels != op.channels || op.out.height != op.height || op.out.width != op.width)
-    refuse(number, "the output does not have the result's size");
-  if (!op.phased && op.in.pitch != op.out.pitch) refuse(number, "input and output must have the same pitch");
-  if (op.in.pitch < op.width) refuse(number, "the result is wider than the input's rows");
-  if (op.other.channels && (op.other.channels != op.channels || op.other.height != op.height ||
-                            op.other.width != op.width || op.other.pitch != op.in.pitch))
-    refuse(number, "what is added must have the result's size and the input's pitch");
-  if (!op.starts || !op.bias || op.num_chunks < 1) refuse(number, "starts and bias are missing");
-  const int vectors = op.in.pitch / kernels.lanes;
-  if (op.rows < 1 || op.columns < 1 || op.columns > vectors || op.rows * op.columns > kernels.most_vectors)
-    refuse(number, "a tile must have between 1 and " + std::to_string(kernels.most_vectors) + " vectors");
-  if (op.columns < vectors && op.phased) refuse(number, "phases are only made of whole rows");
-  if (op.columns < vectors && op.rows != 1) refuse(number, "a tile of several rows must have whole rows");
-  const int64_t lists = static_cast<int64_t>(op.num_chunks) * op.channels * 3;
-  if (op.starts[0] != 0) refuse(number, "the first list must start at 0");
-  for (int64_t list = 0; list < lists; ++list)
-    if (op.starts[list + 1] < op.starts[list])
-      refuse(number, "lists must be in order");
-    else if (list % 3 != 2 && op.starts[list + 1] > op.starts[list] && (op.columns < vectors || op.in.pitch == op.width))
-      refuse(number, "sums can only be moved where tiles have whole rows, and rows end in padding");
-  if (op.starts[lists] && !op.entries) refuse(number, "entries are missing");
-  // What an offset reaches, over all output rows, must be inside the arena and its guards.
-  const int64_t origin = op.in.offset + static_cast<int64_t>(op.in.margin) * op.in.pitch;
-  const int64_t reach = static_cast<int64_t>(op.height) * op.in.pitch;
-  for (int64_t at = 0; at < op.starts[lists]; ++at) {
-    const int64_t offset = op.entries[at].offset;
-    const int64_t first = origin + offset / 4;
-    if (offset % 4 || first < -kGuard || first + reach > arena + kGuard)
-      refuse(number, "entry " + std::to_string(at) + " reads outside of the arena");
-  }
-}
-
-void check(const sw_op& op, int64_t arena, const Kernels& kernels, int number) {
-  const bool reads = op.kind != SW_PACK, writes = op.kind != SW_UNPACK;
-  if (op.kind < 0 || op.kind >= SW_NUM_KINDS) refuse(number, "kind " + std::to_string(op.kind) + " is not known");
-  if (op.activation < 0 || op.activation >= SW_NUM_ACTIVATIONS) refuse(number, "the activation is not known");
-  if (op.activation == SW_LEAKY && !(op.slope >= 0.0f && op.slope <= 1.0f)) refuse(number, "the slope is not in [0, 1]");
-  if (reads) check_map(op.in, arena, kernels.lanes, number, "input");
-  if (writes) check_map(op.out, arena, kernels.lanes, number, "output");
-  const bool two = op.kind == SW_ADD || op.kind == SW_MUL;
-  if (two || (op.kind == SW_CONV && op.other.channels)) check_map(op.other, arena, kernels.lanes, number, "operand");
-  if (op.kind == SW_CONV) check_convolution(op, arena, kernels, number);
-  if ((op.kind == SW_COPY || two) && !same_size(op.in, op.out)) refuse(number, "sizes differ");
-  if (two && !same_size(op.other, op.out) &&
-      !(op.kind == SW_MUL && op.other.channels == op.out.channels && op.other.height == 1 && op.other.width == 1))
-    refuse(number, "the operands' sizes differ");
-  if (op.kind == SW_PACK && op.phased &&
-      (op.channels < 1 || op.height < 1 || op.width < 1 || op.step[0] < 1 || op.step[1] < 1 ||
-       op.out.channels != op.step[0] * op.step[1] * op.channels || op.out.height != (op.height + op.step[0] - 1) / op.step[0] ||
-       op.out.width != (op.width + op.step[1] - 1) / op.step[1]))
-    refuse(number, "the output must have a channel for each phase, of the size over the step");
-  if (op.kind == SW_PHASES &&
-      (op.step[0] < 1 || op.step[1] < 1 || op.out.channels != op.step[0] * op.step[1] * op.in.channels ||
-       op.out.height != (op.in.height + op.step[0] - 1) / op.step[0] ||
-       op.out.width != (op.in.width + op.step[1] - 1) / op.step[1]))
-    refuse(number, "the output must have a channel for each phase, of the size over the step");
-  if (op.kind == SW_MAXPOOL || op.kind == SW_AVGPOOL || op.kind == SW_UPSAMPLE) {
-    if (op.in.channels != op.out.channels) refuse(number, "input and output must have the same channels");
-    for (int side = 0; side < 2; ++side)
-      if (op.kernel[side] < 1 || op.step[side] < 1 || op.pad[side] < 0 || op.pad[side] >= op.kernel[side])
-        refuse(number, "kernel, step and padding do not fit");
-  }
-  if (op.kind == SW_UPSAMPLE &&
-      (op.out.height != op.in.height * op.step[0] || op.out.width != op.in.width * op.step[1]))
-    refuse(number, "the output must be the input times the step");
-  if ((op.kind == SW_MAXPOOL || op.kind == SW_AVGPOOL) &&
-      (op.step[0] * (op.out.height - 1) - op.pad[0] >= op.in.height || op.step[1] * (op.out.width - 1) - op.pad[1] >= op.in.width))
-    refuse(number, "the last window is outside of the input");
-}
 
 }  // namespace
 }  // namespace sapwood
@@ -176,14 +89,14 @@ void check(const sw_op& op, int64_t arena, const Kernels& kernels, int number) {
 struct sw_program {
   const sapwood::Kernels* kernels;
   std::vector<sw_op> ops;
-  std::vector<sapwood::Convolution> convolutions;
+  std::vector<std::shared_ptr<const sapwood::Convolution>> convolutions;  // copies share them
   std::unique_ptr<sapwood::Floats> memory;
   float* arena;
   std::unique_ptr<sapwood::Floats> scratch;
   int64_t scratch_of_thread = 0;
   int scratch_threads = 0;
   sapwood::Pool pool;
-  int threads = 1;
+  unsigned forks = sapwood::num_forks();
 
   float* row(const sw_map& map, int channel, int row) const {
     return arena + map.offset + channel * map.stride + static_cast<int64_t>(row + map.margin) * map.pitch;
@@ -231,14 +144,14 @@ void convolve(sw_program& program, const sw_op& op, const Convolution& convoluti
   if (threads > 1) {  // few tiles leave threads without work: split the outputs as well
     while (run.tiles * run.parts < 4 * threads && run.parts * 8 <= op.channels) run.parts *= 2;
   }
-  program.pool.run(&conv_task, &run, run.tiles * run.parts, threads);
+  program.pool.run(&conv_task, &run, run.tiles * run.parts, convolution.alone ? 1 : threads);
 }
 
 struct DenseRun {
   sw_program* program;
   const sw_op* op;
-  const float* const* inputs;
-  float* const* outputs;
+  const sw_picture* inputs;
+  const sw_picture* outputs;
 };
 
 void dense_task(void* context, int channel, int) {
@@ -257,12 +170,32 @@ void dense_task(void* context, int channel, int) {
   }
 }
 
-void run_dense(sw_program& program, const sw_op& op, const float* const* inputs, float* const* outputs, int threads) {
+void run_dense(sw_program& program, const sw_op& op, const sw_picture* inputs, const sw_picture* outputs, int threads) {
   DenseRun run{&program, &op, inputs, outputs};
   const sw_map& map = op.kind == SW_PACK ? op.out : op.in;
   const int64_t work = static_cast<int64_t>(map.channels) * map.height * map.pitch;
   const int channels = op.kind == SW_PACK && op.phased ? op.channels : map.channels;
   program.pool.run(&dense_task, &run, channels, work < 16384 ? 1 : threads);
+}
+
+// In a child of `fork`, what another thread was writing at that moment must not be taken for padding.
+void forget_parent(sw_program& program) {
+  if (program.forks == num_forks()) return;
+  program.memory->clear();
+  program.forks = num_forks();
+}
+
+bool fit(const sw_program& program, const sw_picture* inputs, int32_t num_inputs, const sw_picture* outputs,
+         int32_t num_outputs) {
+  for (const sw_op& op : program.ops) {
+    if (op.kind != SW_PACK && op.kind != SW_UNPACK) continue;
+    const sw_picture* pictures = op.kind == SW_PACK ? inputs : outputs;
+    const int32_t given = op.kind == SW_PACK ? num_inputs : num_outputs;
+    if (!pictures || op.index >= given) return false;
+    const sw_picture& picture = pictures[op.index];
+    if (!picture.values || picture.floats != picture_floats(op)) return false;
+  }
+  return true;
 }
 
 void prepare(sw_program& program, int threads) {
@@ -271,6 +204,12 @@ void prepare(sw_program& program, int threads) {
     program.scratch = std::make_unique<Floats>(std::max<int64_t>(16, program.scratch_of_thread * threads));
     program.scratch_threads = threads;
   }
+}
+
+void allocate(sw_program& program, int64_t floats) {
+  program.memory = std::make_unique<Floats>(floats);
+  program.arena = program.memory->get() + kGuard;
+  prepare(program, 1);
 }
 
 }  // namespace
@@ -300,19 +239,22 @@ sw_program* sw_create(const sw_op* ops, int32_t count, int64_t arena, char* erro
   auto program = std::unique_ptr<sw_program>();
   try {
     if (count < 1 || !ops || arena < 1) throw std::invalid_argument("there are no operations");
+    if (arena > kLargestArena) throw std::invalid_argument("the arena is larger than 2^44 floats");
     program = std::make_unique<sw_program>();
     program->kernels = current();
     program->ops.assign(ops, ops + count);
     program->convolutions.resize(count);
     for (int number = 0; number < count; ++number) {
       sw_op& op = program->ops[number];
-      check(op, arena, *program->kernels, number);
+      check(op, number, count, arena, *program->kernels);
       if (op.kind != SW_CONV) continue;
-      Convolution& convolution = program->convolutions[number];
-      const int64_t lists = static_cast<int64_t>(op.num_chunks) * op.channels * 3;
-      convolution.starts.assign(op.starts, op.starts + lists + 1);
-      convolution.entries.assign(op.entries, op.entries + op.starts[lists]);
-      convolution.bias.assign(op.bias, op.bias + op.channels);
+      auto own = std::make_shared<Convolution>();
+      Convolution& convolution = *own;
+      program->convolutions[number] = own;
+      convolution.alone = reads_own_output(op);
+      convolution.starts.assign(op.starts, op.starts + op.num_starts);
+      convolution.entries.assign(op.entries, op.entries + op.num_entries);
+      convolution.bias.assign(op.bias, op.bias + op.num_bias);
       convolution.mask = std::make_unique<Floats>(op.in.pitch);
       std::memset(convolution.mask->get(), 0xff, static_cast<size_t>(op.width) * sizeof(float));
       op.starts = convolution.starts.data();
@@ -320,11 +262,10 @@ sw_program* sw_create(const sw_op* ops, int32_t count, int64_t arena, char* erro
       op.bias = convolution.bias.data();
       if (op.num_chunks > 1)
         program->scratch_of_thread =
-            std::max(program->scratch_of_thread, static_cast<int64_t>(op.channels) * op.rows * op.in.pitch);
+            std::max(program->scratch_of_thread,
+                     static_cast<int64_t>(op.channels) * op.rows * op.columns * program->kernels->lanes);
     }
-    program->memory = std::make_unique<Floats>(arena + 2 * kGuard);
-    program->arena = program->memory->get() + kGuard;
-    prepare(*program, 1);
+    allocate(*program, arena + 2 * kGuard);
   } catch (const std::exception& problem) {
     if (error && size > 0) std::snprintf(error, static_cast<size_t>(size), "%s", problem.what());
     return nullptr;
@@ -332,22 +273,40 @@ sw_program* sw_create(const sw_op* ops, int32_t count, int64_t arena, char* erro
   return program.release();
 }
 
+sw_program* sw_copy(const sw_program* program) {
+  if (!program) return nullptr;
+  try {
+    auto copy = std::make_unique<sw_program>();
+    copy->kernels = program->kernels;
+    copy->ops = program->ops;
+    copy->convolutions = program->convolutions;
+    copy->scratch_of_thread = program->scratch_of_thread;
+    sapwood::allocate(*copy, program->memory->count());
+    return copy.release();
+  } catch (const std::exception&) {
+    return nullptr;
+  }
+}
+
 void sw_free(sw_program* program) { delete program; }
 
-int32_t sw_run(sw_program* program, const float* const* inputs, float* const* outputs, int32_t threads,
-               int64_t* nanoseconds) {
+int32_t sw_run(sw_program* program, const sw_picture* inputs, int32_t num_inputs, const sw_picture* outputs,
+               int32_t num_outputs, int32_t threads, int64_t* nanoseconds) {
   using namespace sapwood;
+  if (!program || !fit(*program, inputs, num_inputs, outputs, num_outputs)) return -2;
   threads = std::max<int32_t>(1, threads);
+  if (threads > kMostThreads) return -1;
   try {
     prepare(*program, threads);
   } catch (const std::exception&) {
     return -1;
   }
+  forget_parent(*program);
   auto before = std::chrono::steady_clock::now();
   for (size_t number = 0; number < program->ops.size(); ++number) {
     const sw_op& op = program->ops[number];
     if (op.kind == SW_CONV)
-      convolve(*program, op, program->convolutions[number], threads);
+      convolve(*program, op, *program->convolutions[number], threads);
     else
       run_dense(*program, op, inputs, outputs, threads);
     if (nanoseconds) {
@@ -360,10 +319,12 @@ int32_t sw_run(sw_program* program, const float* const* inputs, float* const* ou
 }
 
 int64_t sw_bytes(const sw_program* program) {
+  if (!program) return 0;
   int64_t bytes = program->memory->bytes() + program->scratch->bytes();
   for (const auto& one : program->convolutions)
-    bytes += static_cast<int64_t>(one.entries.size() * sizeof(sw_entry) + one.starts.size() * sizeof(int64_t) +
-                                  one.bias.size() * sizeof(float));
+    if (one)
+      bytes += static_cast<int64_t>(one->entries.size() * sizeof(sw_entry) + one->starts.size() * sizeof(int64_t) +
+                                    one->bias.size() * sizeof(float));
   return bytes;
 }
 }

@@ -1,5 +1,7 @@
 #include "pool.h"
 
+#include "fork.h"
+
 #if defined(__linux__)
 #include <pthread.h>
 #include <sched.h>
@@ -24,7 +26,7 @@ inline void pause() {
 
 }  // namespace
 
-Pool::~Pool() {
+Crew::~Crew() {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     ending_ = true;
@@ -34,7 +36,7 @@ Pool::~Pool() {
   for (auto& worker : workers_) worker.join();
 }
 
-void Pool::grow(int count) {
+void Crew::grow(int count) {
   while (static_cast<int>(workers_.size()) + 1 < count) {
     int thread = static_cast<int>(workers_.size()) + 1;
     const unsigned seen = turn_.load();
@@ -44,7 +46,7 @@ void Pool::grow(int count) {
 
 // A thread that is woken is often put on its waker's processor, where it waits for a tick of the scheduler while another
 // processor is idle. So before they are woken, workers are told to run anywhere but here.
-void Pool::place_workers() {
+void Crew::place_workers() {
 #if defined(__linux__)
   const int here = sched_getcpu();
   if (here < 0 || here == beside_) return;
@@ -57,7 +59,7 @@ void Pool::place_workers() {
 #endif
 }
 
-void Pool::run(Task task, void* context, int count, int threads) {
+void Crew::run(Task task, void* context, int count, int threads) {
   if (threads <= 1 || count <= 1 || workers_.empty()) {
     for (int number = 0; number < count; ++number) task(context, number, 0);
     return;
@@ -85,7 +87,7 @@ void Pool::run(Task task, void* context, int count, int threads) {
   }
 }
 
-void Pool::take_tasks(int thread) {
+void Crew::take_tasks(int thread) {
   uint64_t seen = next_.load();
   for (;;) {
     const uint64_t number = seen & kClosed;
@@ -97,7 +99,7 @@ void Pool::take_tasks(int thread) {
   }
 }
 
-void Pool::wait_for_work(int thread, unsigned seen) {
+void Crew::wait_for_work(int thread, unsigned seen) {
   for (;;) {
     int spins = 0;
     while (turn_.load(std::memory_order_acquire) == seen && spins < kSpins) {
@@ -114,6 +116,26 @@ void Pool::wait_for_work(int thread, unsigned seen) {
     if (ending_.load()) return;
     take_tasks(thread);
   }
+}
+
+Pool::Pool() : crew_(std::make_unique<Crew>()), forks_(num_forks()) {}
+
+Pool::~Pool() {
+  if (forks_ != num_forks()) (void)crew_.release();
+}
+
+void Pool::grow(int count) {
+  leave_parents();
+  crew_->grow(count);
+}
+
+// The parent's crew is left as it is: nobody would answer, and its lock may be held by a thread that is not here.
+void Pool::leave_parents() {
+  if (forks_ == num_forks()) return;
+  auto own = std::make_unique<Crew>();
+  (void)crew_.release();
+  crew_ = std::move(own);
+  forks_ = num_forks();
 }
 
 }  // namespace sapwood

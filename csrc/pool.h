@@ -4,24 +4,23 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
 
 namespace sapwood {
 
-class Pool {
+using Task = void (*)(void* context, int number, int thread);
+
+// The threads of one process.
+class Crew {
  public:
-  Pool() = default;
-  ~Pool();
-  Pool(const Pool&) = delete;
-  Pool& operator=(const Pool&) = delete;
-
-  // Starts threads until there are `count` with the caller's; throws std::system_error where that fails.
+  Crew() = default;
+  ~Crew();
+  Crew(const Crew&) = delete;
+  Crew& operator=(const Crew&) = delete;
   void grow(int count);
-
-  // Calls task(context, number) for each number below `count`, on `threads` threads; returns when all are done.
-  using Task = void (*)(void* context, int number, int thread);
   void run(Task task, void* context, int count, int threads);
 
  private:
@@ -47,6 +46,27 @@ class Pool {
   std::atomic<void*> context_{nullptr};
   std::atomic<int> count_{0};
   std::atomic<int> threads_{1};
+};
+
+// A crew, and another one in each child of `fork`, where the parent's threads are not.
+class Pool {
+ public:
+  Pool();
+  ~Pool();
+  Pool(const Pool&) = delete;
+  Pool& operator=(const Pool&) = delete;
+
+  // Starts threads until there are `count` with the caller's; throws std::system_error where that fails.
+  void grow(int count);
+
+  // Calls task(context, number) for each number below `count`, on `threads` threads; returns when all are done.
+  void run(Task task, void* context, int count, int threads) { crew_->run(task, context, count, threads); }
+
+ private:
+  void leave_parents();
+
+  std::unique_ptr<Crew> crew_;
+  unsigned forks_;
 };
 
 }  // namespace sapwood

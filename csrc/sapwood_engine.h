@@ -23,7 +23,7 @@ extern "C" {
 #endif
 
 /* Changes whenever a struct or a function below does. */
-#define SW_ABI 3
+#define SW_ABI 4
 
 typedef struct sw_map {
   int64_t offset;   /* of channel 0, in floats, a multiple of SW_ALIGN / 4 */
@@ -95,7 +95,16 @@ typedef struct sw_op {
                              and the sums are moved; those of the third may reach any column. */
   const sw_entry* entries;
   const float* bias;      /* channels */
+  int64_t num_starts;     /* how many there are of each */
+  int64_t num_entries;
+  int64_t num_bias;
 } sw_op;
+
+/* A dense NCHW picture that is read or written. */
+typedef struct sw_picture {
+  float* values;
+  int64_t floats;
+} sw_picture;
 
 typedef struct sw_program sw_program;
 
@@ -115,14 +124,20 @@ SW_API int32_t sw_lanes(void);
 SW_API int32_t sw_most_vectors(void);
 
 /* Copies the operations and all that they point to. NULL if one of them is not valid; `error` (of `size` bytes) says which
- * and why. `arena` is in floats. */
+ * and why. `arena` is in floats. Whatever the fields of the operations are, nothing outside of the arena and of their arrays
+ * is read or written, here and in sw_run. */
 SW_API sw_program* sw_create(const sw_op* ops, int32_t count, int64_t arena, char* error, int32_t size);
+
+/* The same operations over an arena of their own, which may run at the same time; NULL where there is no memory. */
+SW_API sw_program* sw_copy(const sw_program* program);
+
 SW_API void sw_free(sw_program* program);
 
-/* Runs one picture. Programs may run at the same time from several threads only if they are different ones.
- * `nanoseconds`, if not NULL, gets the time of each operation. 0, or -1 where a thread could not be started. */
-SW_API int32_t sw_run(sw_program* program, const float* const* inputs, float* const* outputs, int32_t threads,
-                      int64_t* nanoseconds);
+/* Runs one picture; inputs are only read. Programs may run at the same time from several threads only if they are different
+ * ones. `nanoseconds`, if not NULL, gets the time of each operation. 0, -1 where a thread could not be started, or -2 if a
+ * picture is missing or of another size than its PACK or UNPACK. A child of `fork` may run and free programs of its parent. */
+SW_API int32_t sw_run(sw_program* program, const sw_picture* inputs, int32_t num_inputs, const sw_picture* outputs,
+                      int32_t num_outputs, int32_t threads, int64_t* nanoseconds);
 
 /* Bytes that a program holds. */
 SW_API int64_t sw_bytes(const sw_program* program);

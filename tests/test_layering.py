@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "sapwood"
 
 STAGES = (
-    ("errors", "types", "registry", "limits", "files", "reading", "config", "cases", "recipe"),
+    ("errors", "types", "registry", "limits", "caches", "files", "reading", "config", "cases", "recipe"),
     ("models",),
     ("data",),
     ("tasks",),

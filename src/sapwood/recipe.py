@@ -57,6 +57,7 @@ class Recipe(Strict):
         model: The network to start from.
         weights: Its weights file, if it has one of its own.
         names: Its class names, one a line.
+        model_factory: What makes its dense model, if it is a saved directory that came from a function.
         data: The data set of every step that looks at pictures and names no other.
         on_missed: Whether a target that a step does not meet ends the run.
         steps: What is done.
@@ -65,6 +66,7 @@ class Recipe(Strict):
     model: str
     weights: Path | None = None
     names: Path | None = None
+    model_factory: str | None = None
     data: str | None = None
     on_missed: Literal["stop", "go_on"] = "stop"
     steps: tuple[Step, ...] = Field(min_length=1)

@@ -91,7 +91,7 @@ def test_files_that_do_not_fit(
 def test_unreadable_files(tmp_path: Path, suffix: str, content: bytes) -> None:
     file = tmp_path / f"masks{suffix}"
     file.write_bytes(content)
-    with pytest.raises(MaskError, match=rf"masks\{suffix}: not a readable \{suffix} file"):
+    with pytest.raises(MaskError, match=rf"masks\{suffix}: is damaged.*; expected masks, .safetensors or .npz"):
         read_masks(file)
 
 
@@ -100,7 +100,7 @@ def test_a_cut_archive_is_unreadable(tmp_path: Path) -> None:
     np.savez_compressed(file, mask=np.random.default_rng(0).integers(0, 2, 5000))
     whole = file.read_bytes()
     file.write_bytes(whole[:200] + bytes(100) + whole[300:])
-    with pytest.raises(MaskError, match=r"masks.npz: not a readable .npz file"):
+    with pytest.raises(MaskError, match=r"masks.npz: is damaged"):
         read_masks(file)
 
 
@@ -111,7 +111,7 @@ def test_objects_in_an_archive_are_never_unpickled(tmp_path: Path) -> None:
 
     file = tmp_path / "masks.npz"
     np.savez(file, mask=np.array([Bomb()], dtype=object))
-    with pytest.raises(MaskError, match=r"not a readable .npz file \(Object arrays cannot be loaded"):
+    with pytest.raises(MaskError, match=r"ValueError: Object arrays cannot be loaded"):
         read_masks(file)
     assert not (tmp_path / "exploded").exists()
 

@@ -84,7 +84,10 @@ MISFITS = [
     (Plan(cuts=(Cut("0.weight", 2, 4, (0,)),)), r"0.weight has None indices in dimension 2; expected 4"),
     (Plan(cuts=(Cut("0.weight", 0, 5, (0,)),)), r"0.weight has 4 indices in dimension 0; expected 5"),
     (Plan(attributes=(AttributeEdit("0", "heads", 4, 2),)), r"the plan sets heads of '0'; the model has none"),
-    (Plan(attributes=(AttributeEdit("7", "heads", 4, 2),)), r"the plan sets heads of '7'; the model has none"),
+    (
+        Plan(attributes=(AttributeEdit("7", "heads", 4, 2),)),
+        r"the plan sets heads of '7'; the model has no such module",
+    ),
     (Plan(rescales=(Rescale("0.weight", (4,), 2.0),)), r"the plan scales row 4 of 0.weight, which has 4"),
     (Plan(shifts=(Shift("0.bias", (1.0,)),)), r"the plan adds 1 values to 0.bias, which has shape \(4,\)"),
 ]

@@ -179,10 +179,13 @@ def edit_plan(directory: Path, **changes: Any) -> None:
 
 
 DAMAGES = {
-    "no plan": (lambda d: (d / "plan.json").unlink(), r"plan.json: cannot be read \(No such file or directory\)"),
-    "cut plan": (lambda d: (d / "plan.json").write_text('{"schema'), r"plan.json: damaged, or not written by Sapwood"),
-    "binary plan": (lambda d: (d / "plan.json").write_bytes(b"\xff\xfe"), r"plan.json: damaged: not UTF-8 text"),
-    "a list": (lambda d: (d / "plan.json").write_text("[]"), r"plan.json: damaged, or not written by Sapwood"),
+    "no plan": (lambda d: (d / "plan.json").unlink(), r"plan.json: no such file; expected a saved model"),
+    "cut plan": (lambda d: (d / "plan.json").write_text('{"schema'), r"plan.json:1: is not JSON \(Unterminated string"),
+    "binary plan": (lambda d: (d / "plan.json").write_bytes(b"\xff\xfe"), r"plan.json: is not UTF-8 text \(byte 0\)"),
+    "a list": (
+        lambda d: (d / "plan.json").write_text("[]"),
+        r"plan.json: has no schema_version; expected what sapwood.save",
+    ),
     "newer": (lambda d: edit_plan(d, schema_version=3), r"plan.json: schema version 3; expected 2 or 1"),
     "bad task": (lambda d: edit_plan(d, task={"kind": "poetry"}), r"plan.json: task.kind: Input should be 'detection'"),
     "unknown key": (lambda d: edit_plan(d, extra=1), r"plan.json: extra: Extra inputs are not permitted"),
@@ -198,7 +201,7 @@ DAMAGES = {
         lambda d: edit_plan(d, source={"spec": "x", "kind": "darknet", "weights": None, "files": ["../net.cfg"]}),
         r"'../net.cfg' is no name for a file beside plan.json",
     ),
-    "no cfg": (lambda d: (d / "model.cfg").unlink(), r"model.cfg: cannot be read"),
+    "no cfg": (lambda d: (d / "model.cfg").unlink(), r"model.cfg: no such file; expected a saved model"),
     "other cfg": (
         lambda d: (d / "model.cfg").write_text((d / "model.cfg").read_text().replace("filters=4", "filters=8")),
         r"model.safetensors: layers.2.conv.weight has shape \(4, 4, 3, 3\); expected \(8, 4, 3, 3\); is it another",
@@ -207,10 +210,13 @@ DAMAGES = {
         lambda d: (d / "model.cfg").write_text("[net]\n[rnn]\n"),
         r"its source .*net.cfg cannot be built: <text>:2: \[rnn\]: this kind of layer is not supported",
     ),
-    "no weights": (lambda d: (d / "model.safetensors").unlink(), r"model.safetensors: missing or damaged"),
+    "no weights": (
+        lambda d: (d / "model.safetensors").unlink(),
+        r"model.safetensors: no such file; expected the weights",
+    ),
     "cut weights": (
         lambda d: (d / "model.safetensors").write_bytes((d / "model.safetensors").read_bytes()[:-4]),
-        r"model.safetensors: missing or damaged",
+        r"model.safetensors: is damaged, or something else \(SafetensorError: .*\); expected the weights",
     ),
 }
 
@@ -230,5 +236,5 @@ def test_a_saved_model_brings_its_weights(detector: ModelBundle, tmp_path: Path)
         load_model(str(directory), weights="x.weights")
     (tmp_path / "two").write_text("ash\noak\n")
     assert load_model(str(directory), names=tmp_path / "two").task.class_names == ("ash", "oak")
-    with pytest.raises(SavedModelError, match=r"nothing/plan.json: cannot be read"):
+    with pytest.raises(SavedModelError, match=r"nothing/plan.json: no such file"):
         load_saved(tmp_path / "nothing")

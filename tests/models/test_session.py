@@ -192,17 +192,19 @@ def test_masks_in_front_of_a_plan_come_back(tmp_path: Path) -> None:
 
 
 FRESH = """
-import sys, torch, sapwood
-bundle = sapwood.load_model(sys.argv[1])
+import sys, torch, sapwood, sapwood.models
+spec = sys.argv[3]
+factory = sapwood.models.find_factory(spec) if spec == "made_to_prune:net" else None
+bundle = sapwood.load_model(sys.argv[1], factory=factory)
 with torch.no_grad():
     result = bundle.model(bundle.example_inputs)
 torch.save([result] if isinstance(result, torch.Tensor) else list(result), sys.argv[2])
 """
 
 
-def fresh_outputs(directory: Path, out: Path) -> list[Tensor]:
-    """What the saved model gives in another process."""
-    subprocess.run([sys.executable, "-c", FRESH, str(directory), str(out)], check=True, cwd=directory.parent)
+def fresh_outputs(directory: Path, out: Path, spec: str) -> list[Tensor]:
+    """What the saved model gives in another process, which is told the factory, if one made it."""
+    subprocess.run([sys.executable, "-c", FRESH, str(directory), str(out), spec], check=True, cwd=directory.parent)
     loaded: list[Tensor] = torch.load(out, weights_only=True)
     return loaded
 
@@ -226,7 +228,7 @@ def test_a_model_of_a_spec_loads_by_itself(spec: str, tmp_path: Path, monkeypatc
     directory = sapwood.save(pruned, tmp_path / "small", source=bundle)
     with torch.no_grad():
         wanted = pruned.model(bundle.example_inputs)
-    found = fresh_outputs(directory, tmp_path / "out.pt")
+    found = fresh_outputs(directory, tmp_path / "out.pt", spec)
     for one, other in zip(found, [wanted] if isinstance(wanted, Tensor) else wanted, strict=True):
         assert torch.equal(one, other)
     assert load_model(str(directory)).task == bundle.task

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeAlias
 
@@ -32,24 +33,42 @@ class _Copy:
 
     def __init__(self, model: nn.Module, *, gradients: bool) -> None:
         self.model = copy_model(model).eval()
-        masked = live_masks(self.model)
-        drop_masks_(self.model, masked)
-        names = {name: f"{name}_orig" for name in masked}
-        self.parameters = {
-            names.get(name, name): parameter
-            for name, parameter in self.model.named_parameters()
-            if parameter.is_floating_point()
-        }
+        held = list(_holders(self.model))
+        drop_masks_(self.model, live_masks(self.model))
+        self._parts: dict[str, dict[int, nn.Parameter]] = defaultdict(dict)
+        for name, module, leaf in held:
+            parameter = module.get_parameter(leaf)
+            if parameter.is_floating_point():
+                self._parts[name][id(parameter)] = parameter
+        self.parameters = {name: next(iter(parts.values())) for name, parts in self._parts.items()}
         for parameter in self.model.parameters():
             parameter.requires_grad_(gradients and parameter.is_floating_point())
 
     def gradients(self) -> Mapping[str, Tensor]:
-        """The gradient of each parameter, zero where the loss does not follow from it; forgotten by the copy."""
+        """The gradient of each parameter, zero where the loss does not follow from it; forgotten by the copy.
+
+        A parameter that modules share under different masks stands in the copy as several, whose gradients add up.
+        """
         found = {}
-        for name, parameter in self.parameters.items():
-            found[name] = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-            parameter.grad = None
+        for name, parts in self._parts.items():
+            gradients = [part.grad for part in parts.values() if part.grad is not None]
+            if len(parts) > 1:
+                gradients = [part.grad * (part != 0) for part in parts.values() if part.grad is not None]
+            found[name] = sum(gradients[1:], gradients[0]) if gradients else torch.zeros_like(self.parameters[name])
+            for part in parts.values():
+                part.grad = None
         return found
+
+
+def _holders(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
+    """Each place of each parameter: the name that it goes by first, the module, and its name there without its mask."""
+    first = {id(parameter): name for name, parameter in model.named_parameters()}
+    masked = {f"{name}_orig" for name in live_masks(model)}
+    for path, module in model.named_modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                full = f"{path}.{name}" if path else name
+                yield first[id(parameter)], module, name.removesuffix("_orig") if full in masked else name
 
 
 class DensePass:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sapwood.cli.common import JsonOption, load_bundle, make_console, print_json, progress_bar
+from sapwood.cli.common import JsonOption, ModelFactoryOption, load_bundle, make_console, print_json, progress_bar
 from sapwood.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def bench(
     weights: Annotated[
         list[Path] | None, typer.Option("--weights", help="Of the models, in their order; may be repeated.")
     ] = None,
+    model_factory: ModelFactoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Latency of every model on every runtime, in interleaved rounds, each first checked against PyTorch.
@@ -46,7 +47,7 @@ def bench(
     from sapwood import pipeline
     from sapwood.report.bench import bench_table, reasons
 
-    bundles = _bundles(models, weights or [])
+    bundles = _bundles(models, weights or [], model_factory)
     runtimes = list(dict.fromkeys(name.strip() for name in runtime.split(",") if name.strip()))
     with progress_bar("timing") as progress:
         record = pipeline.bench(
@@ -64,15 +65,21 @@ def bench(
         raise typer.Exit(2)
 
 
-def _bundles(models: list[str], weights: list[Path]) -> dict[str, ModelBundle]:
-    """The models by name; one that is given twice gets a number."""
+def _bundles(models: list[str], weights: list[Path], factory: str | None) -> dict[str, ModelBundle]:
+    """The models by name; one that is given twice gets a number. The factory is that of those that need one."""
+    from sapwood.models import needs_factory
+
     if len(weights) > len(models):
         raise ConfigError(f"got {len(weights)} --weights for {len(models)} models; expected at most one each")
+    made = {spec for spec in models if factory is not None and Path(spec).is_dir() and needs_factory(spec)}
+    if factory is not None and not made:
+        raise ConfigError(f"--model-factory {factory}: no model needs it; expected a saved directory of a factory's")
     found: dict[str, ModelBundle] = {}
     for number, spec in enumerate(models):
         name, copies = spec, 1
         while name in found:
             copies += 1
             name = f"{spec} ({copies})"
-        found[name] = load_bundle(spec, weights[number] if number < len(weights) else None)
+        given = weights[number] if number < len(weights) else None
+        found[name] = load_bundle(spec, given, factory=factory if spec in made else None)
     return found

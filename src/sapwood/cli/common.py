@@ -33,6 +33,15 @@ ModelArgument = Annotated[
 ]
 WeightsOption = Annotated[Path | None, typer.Option("--weights", help="Darknet `.weights`, or a state dict.")]
 NamesOption = Annotated[Path | None, typer.Option("--names", help="Class names, one a line.")]
+ModelFactoryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model-factory",
+        metavar="PACKAGE.MODULE:FACTORY",
+        help="Of a saved MODEL that came from a function of yours: what makes the dense model. No file is trusted to "
+        "name it.",
+    ),
+]
 DataOption = Annotated[
     str,
     typer.Option(
@@ -68,12 +77,20 @@ ResizeOption = Annotated[
 
 
 def load_bundle(
-    spec: str, weights: Path | None, names: Path | None = None, resize: ResizeChoice | None = None
+    spec: str,
+    weights: Path | None,
+    names: Path | None = None,
+    resize: ResizeChoice | None = None,
+    *,
+    factory: str | None = None,
 ) -> ModelBundle:
-    """Loads a model the way every verb does."""
-    from sapwood.models import load_model
+    """Loads a model the way every verb does; what is written of it later names the ``factory`` that made it."""
+    from sapwood.models import find_factory, load_model
 
-    bundle = load_model(spec, weights=weights, names=names)
+    made_by = None if factory is None else find_factory(factory)
+    bundle = load_model(spec, weights=weights, names=names, factory=made_by)
+    if factory is not None:
+        bundle = replace(bundle, source=replace(bundle.source, spec=factory, kind="factory"))
     if resize is None:
         return bundle
     return replace(bundle, task=replace(bundle.task, resize=resize.value))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sapwood.cli.common import JsonOption, ModelArgument, NamesOption, WeightsOption, load_bundle
+from sapwood.cli.common import JsonOption, ModelArgument, ModelFactoryOption, NamesOption, WeightsOption, load_bundle
 from sapwood.cli.shrink import IgnoreOption, LayersOption, OutOption, finish
 
 
@@ -22,6 +22,7 @@ def compact(
     ignore: IgnoreOption = None,
     weights: WeightsOption = None,
     names: NamesOption = None,
+    model_factory: ModelFactoryOption = None,
     out: OutOption = None,
     layers: LayersOption = False,
     as_json: JsonOption = False,
@@ -32,7 +33,7 @@ def compact(
     """
     from sapwood import pipeline
 
-    bundle = load_bundle(model, weights, names)
+    bundle = load_bundle(model, weights, names, factory=model_factory)
     pipeline.check_inputs(bundle)
     kept = pipeline.matching_tensors(bundle.model, ignore or ())
     result = pipeline.shrink_describable(

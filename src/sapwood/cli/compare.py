@@ -15,6 +15,7 @@ from sapwood.cli.common import (
     DataOption,
     JsonOption,
     ModelArgument,
+    ModelFactoryOption,
     NamesOption,
     OnBad,
     OnBadOption,
@@ -44,6 +45,7 @@ def compare(
     data: DataOption,
     weights: WeightsOption = None,
     names: NamesOption = None,
+    model_factory: ModelFactoryOption = None,
     split: SplitOption = "val",
     train_split: Annotated[
         str, typer.Option("--train-split", help="Pictures that rows look at that recover; their labels are not used.")
@@ -71,7 +73,7 @@ def compare(
     from sapwood.pipeline import CompareSettings, read_pictures
 
     rows = default_cases() if cases is None else read_cases(cases)
-    bundle = load_bundle(model, weights, names, resize)
+    bundle = load_bundle(model, weights, names, resize, factory=model_factory)
     dataset = open_data(bundle, data, split, on_bad)
     chosen = read_pictures(pictures) if pictures else None
     settings = CompareSettings(latency_rounds=rounds, threads=threads, on_bad=on_bad.value)

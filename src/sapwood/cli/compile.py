@@ -9,7 +9,15 @@ from typing import Annotated
 
 import typer
 
-from sapwood.cli.common import JsonOption, ModelArgument, NamesOption, WeightsOption, load_bundle, print_json
+from sapwood.cli.common import (
+    JsonOption,
+    ModelArgument,
+    ModelFactoryOption,
+    NamesOption,
+    WeightsOption,
+    load_bundle,
+    print_json,
+)
 
 RUNS = 20
 """Timed, after some that are not."""
@@ -22,6 +30,7 @@ def compile(
     ],
     weights: WeightsOption = None,
     names: NamesOption = None,
+    model_factory: ModelFactoryOption = None,
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, help="Threads to tune and time for; all cores if not given.")
     ] = None,
@@ -43,7 +52,7 @@ def compile(
     from sapwood.report.formats import megabytes
     from sapwood.runtime import compile as compile_model
 
-    bundle = load_bundle(model, weights, names)
+    bundle = load_bundle(model, weights, names, factory=model_factory)
     start = time.perf_counter()
     inputs = tuple(one[:1] for one in tensors_of(bundle.example_inputs))
     compiled = compile_model(bundle.model, inputs, threads=threads, tune=tune)

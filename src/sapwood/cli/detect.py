@@ -11,6 +11,7 @@ import typer
 from sapwood.cli.common import (
     JsonOption,
     ModelArgument,
+    ModelFactoryOption,
     NamesOption,
     ResizeOption,
     ThreadsOption,
@@ -33,6 +34,7 @@ def detect(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures, or folders of them.")],
     weights: WeightsOption = None,
     names: NamesOption = None,
+    model_factory: ModelFactoryOption = None,
     out: Annotated[Path, typer.Option("-o", "--out", help="Where the pictures and detections.json go.")] = Path(
         "detections"
     ),
@@ -57,7 +59,7 @@ def detect(
     from sapwood.files import write_json
 
     set_threads(threads)
-    bundle = load_bundle(model, weights, names, resize)
+    bundle = load_bundle(model, weights, names, resize, factory=model_factory)
     if bundle.task.kind != "detection":
         raise ConfigError(f"{model} is not a detector (its task is {bundle.task.kind}); expected a model with boxes")
     records = []

@@ -12,6 +12,7 @@ from sapwood.cli.common import (
     DataOption,
     JsonOption,
     ModelArgument,
+    ModelFactoryOption,
     NamesOption,
     OnBad,
     OnBadOption,
@@ -40,6 +41,7 @@ def evaluate(
     data: DataOption,
     weights: WeightsOption = None,
     names: NamesOption = None,
+    model_factory: ModelFactoryOption = None,
     split: SplitOption = "val",
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Pictures a forward pass.")] = 8,
     score_threshold: Annotated[
@@ -64,7 +66,7 @@ def evaluate(
     from sapwood.report.console import evaluation_table
 
     set_threads(threads)
-    bundle = load_bundle(model, weights, names, resize)
+    bundle = load_bundle(model, weights, names, resize, factory=model_factory)
     dataset = open_data(bundle, data, split, on_bad)
     if runtime is Runtime.sapwood:
         from sapwood.runtime import compile

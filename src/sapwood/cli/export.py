@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from sapwood.cli.common import JsonOption, ModelArgument, NamesOption, WeightsOption, load_bundle, print_json
+from sapwood.cli.common import (
+    JsonOption,
+    ModelArgument,
+    ModelFactoryOption,
+    NamesOption,
+    WeightsOption,
+    load_bundle,
+    print_json,
+)
 from sapwood.errors import ConfigError
 
 
@@ -22,6 +30,7 @@ def export(
     ],
     weights: WeightsOption = None,
     names: NamesOption = None,
+    model_factory: ModelFactoryOption = None,
     batch: Annotated[int | None, typer.Option("--batch", min=1, help="Examples a run.")] = None,
     dynamic_batch: Annotated[bool, typer.Option("--dynamic-batch", help="Any number of examples a run.")] = False,
     as_json: JsonOption = False,
@@ -39,7 +48,7 @@ def export(
     exporter = EXPORTERS[file_format]
     if not exporter.has_batch and (batch is not None or dynamic_batch):
         raise ConfigError(f"{file_format} files run with any batch; expected neither --batch nor --dynamic-batch")
-    bundle = load_bundle(model, weights, names)
+    bundle = load_bundle(model, weights, names, factory=model_factory)
     inputs = with_batch(bundle.example_inputs, batch)
     exported = exporter.export(bundle.model, inputs, out, ExportOptions(dynamic_batch=dynamic_batch))
     if as_json:

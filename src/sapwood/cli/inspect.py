@@ -12,6 +12,7 @@ from sapwood.cli import budget
 from sapwood.cli.common import (
     JsonOption,
     ModelArgument,
+    ModelFactoryOption,
     NamesOption,
     WeightsOption,
     load_bundle,
@@ -27,6 +28,7 @@ def inspect(
     model: ModelArgument,
     weights: WeightsOption = None,
     names: NamesOption = None,
+    model_factory: ModelFactoryOption = None,
     latency: LatencyOption = False,
     runtime: budget.RuntimeOption = "torch",
     threads: budget.RuntimeThreadsOption = None,
@@ -50,7 +52,7 @@ def inspect(
     from sapwood import pipeline
 
     deployment = budget.make_deployment(runtime, threads, batch) if latency else None
-    bundle = load_bundle(model, weights, names)
+    bundle = load_bundle(model, weights, names, factory=model_factory)
     pipeline.check_inputs(bundle)
     curves = None
     if sensitivity is not None:

@@ -14,6 +14,7 @@ from sapwood.cli import budget as budgets
 from sapwood.cli.common import (
     JsonOption,
     ModelArgument,
+    ModelFactoryOption,
     NamesOption,
     WeightsOption,
     load_bundle,
@@ -117,6 +118,7 @@ def mask(
     ] = False,
     weights: WeightsOption = None,
     names: NamesOption = None,
+    model_factory: ModelFactoryOption = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Directory the masked model is saved in.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -151,7 +153,7 @@ def mask(
         reselects=reselect,
         solves=method == "scored" and recover in {budgets.Recover.reconstruct, budgets.Recover.distill},
     )
-    bundle = load_bundle(model, weights, names)
+    bundle = load_bundle(model, weights, names, factory=model_factory)
     dense = copy_model(bundle.model)
     before = masking_state(bundle.model)
     calibration = None

@@ -7,7 +7,15 @@ from typing import Annotated
 import typer
 
 from sapwood.cli import budget
-from sapwood.cli.common import JsonOption, ModelArgument, NamesOption, WeightsOption, load_bundle, progress_bar
+from sapwood.cli.common import (
+    JsonOption,
+    ModelArgument,
+    ModelFactoryOption,
+    NamesOption,
+    WeightsOption,
+    load_bundle,
+    progress_bar,
+)
 from sapwood.cli.shrink import IgnoreOption, LayersOption, OutOption, finish
 
 
@@ -43,6 +51,7 @@ def prune(
     whole_heads: budget.WholeHeadsOption = False,
     weights: WeightsOption = None,
     names: NamesOption = None,
+    model_factory: ModelFactoryOption = None,
     out: OutOption = None,
     layers: LayersOption = False,
     as_json: JsonOption = False,
@@ -65,7 +74,7 @@ def prune(
     limits = budget.make_limits(round_to, minimum, bounds, equal, whole_heads)
     deployment = budget.make_deployment(runtime, threads, batch, needed=target.kind == "latency")
     recovery = budget.Recovery(recover, data, split, recover_pictures, recover_steps, seed)
-    bundle = load_bundle(model, weights, names)
+    bundle = load_bundle(model, weights, names, factory=model_factory)
     pipeline.check_inputs(bundle)
     whole = pipeline.matching_tensors(bundle.model, ignore or ())
     calibration = budget.make_calibration(bundle, data, split, num_pictures, labels, seed=seed)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 RECORD = "run.json"
 INTERRUPTED = 130
+FACTORIES = "teacher", "model_factory", "teacher_factory"
+"""Options of steps that may name one."""
+
 BEGUN, DONE, MISSED = "begun", "done", "missed"
 
 
@@ -51,6 +54,7 @@ class Runner:
 
     def run_all(self) -> None:
         """Runs every step that is not done."""
+        _remember_factories(self.recipe, self.commands)
         self.before = before = self.processes.from_first(lambda: _read(self.out / RECORD))
         prints: dict[str, str] = {}
         for number, command in enumerate(self.commands, start=1):
@@ -172,6 +176,18 @@ class Runner:
     def _say(self, text: str) -> None:
         if not self.quiet:
             make_console().print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _remember_factories(recipe: Recipe, commands: list[Command]) -> None:
+    """What the recipe names may make the models of directories that its steps wrote, in an earlier process, too."""
+    from sapwood.models import remember_factory
+
+    named = [recipe.model, recipe.model_factory]
+    for command in commands:
+        named += [*command.models, *(command.step.options.get(name) for name in FACTORIES)]
+    for spec in named:
+        if isinstance(spec, str):
+            remember_factory(spec)
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

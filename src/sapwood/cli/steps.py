@@ -147,7 +147,9 @@ def _of_the_original(
     wanted = (
         ("weights", recipe.weights if about else None),
         ("names", recipe.names if about else None),
+        ("model_factory", recipe.model_factory if about else None),
         ("teacher_weights", recipe.weights if taught else None),
+        ("teacher_factory", recipe.model_factory if taught else None),
     )
     return {name: str(path) for name, path in wanted if path is not None and name in taken}
 

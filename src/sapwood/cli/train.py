@@ -11,6 +11,7 @@ from sapwood.cli.common import (
     DataOption,
     JsonOption,
     ModelArgument,
+    ModelFactoryOption,
     NamesOption,
     OnBad,
     OnBadOption,
@@ -35,6 +36,7 @@ def train(
     data: DataOption,
     weights: WeightsOption = None,
     names: NamesOption = None,
+    model_factory: ModelFactoryOption = None,
     config: Annotated[
         Path | None, typer.Option("--config", help="YAML with any field of the training configuration.")
     ] = None,
@@ -67,6 +69,14 @@ def train(
     teacher_weights: Annotated[
         Path | None, typer.Option("--teacher-weights", help="The `.weights` of a teacher that is a `.cfg`.")
     ] = None,
+    teacher_factory: Annotated[
+        str | None,
+        typer.Option(
+            "--teacher-factory",
+            metavar="PACKAGE.MODULE:FACTORY",
+            help="Of a teacher that is a saved directory: as `--model-factory`.",
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     out: Annotated[Path, typer.Option("-o", "--out", help="Directory of the run.")] = Path("runs/train"),
     on_bad: OnBadOption = OnBad.error,
@@ -95,7 +105,7 @@ def train(
     }  # fmt: skip
     if sparse is None and sparse_strength is not None:
         raise ConfigError("--sparse-strength says how strong --sparse is; expected --sparse")
-    bundle = load_bundle(model, weights, names)
+    bundle = load_bundle(model, weights, names, factory=model_factory)
     settings = _settings(bundle, config, {name: value for name, value in options.items() if value is not None})
     pictures = open_data(bundle, data, train_split, on_bad)
     measured = None if val_split == "none" else open_data(bundle, data, val_split, on_bad)
@@ -108,7 +118,7 @@ def train(
             run_dir=out,
             val_dataset=measured,
             plugins=training_plugins(settings),
-            teacher=None if teacher is None else load_bundle(teacher, teacher_weights, names),
+            teacher=None if teacher is None else load_bundle(teacher, teacher_weights, names, factory=teacher_factory),
             progress=progress,
         )
     record = {"train": settings.model_dump(mode="json")}

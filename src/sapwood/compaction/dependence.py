@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 from sapwood.errors import CheckFailedError
-from sapwood.graph import call_model, output_tensors, plain_kernels
+from sapwood.graph import output_tensors, plain_kernels, run_model
 from sapwood.ops import RULES, Call, Graph, same_op
 from sapwood.ops.context import bound
 from sapwood.ops.pooling import SPATIAL_RANK
@@ -377,5 +377,5 @@ def follow_dependence(model: nn.Module, inputs: ExampleInputs, graph: Graph, obs
     """
     follower = _Follower(graph, output_tensors(inputs), observe)
     with plain_kernels(model), follower:
-        outputs = output_tensors(call_model(model, inputs))
+        outputs = output_tensors(run_model(model, inputs))
     return [follower.mask(output) for output in outputs]

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sapwood.compaction.expect import Expectation
 from sapwood.compaction.numbers import numbers, wanted_numbers
-from sapwood.graph import Analysis, Decisions, Structure, call_model, leaving_no_trace, plain_kernels
+from sapwood.graph import Analysis, Decisions, Structure, leaving_no_trace, plain_kernels, run_model
 from sapwood.ops import Call, TensorRef, same_op
 from sapwood.ops.nested import leaves
 
@@ -129,7 +129,7 @@ def follow(model: nn.Module, structure: Structure, analysis: Analysis, expectati
     divergence = None
     try:
         with leaving_no_trace(model), plain_kernels(model), follower:
-            call_model(model, structure.inputs)
+            run_model(model, structure.inputs)
     except _DivergedError as diverged:
         divergence = diverged.divergence
     except Exception as error:  # the model's own code may fail in any way while its widths do not fit

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sapwood.compaction.expect import Expectation
-from sapwood.graph import CHOICES, Analysis, Decisions, call_model, leaving_no_trace, output_tensors, plain_kernels
+from sapwood.graph import CHOICES, Analysis, Decisions, leaving_no_trace, output_tensors, plain_kernels, run_model
 from sapwood.ops import Call, Graph, TensorRef, same_op
 from sapwood.ops.nested import leaves, mapped
 from sapwood.types import ExampleInputs
@@ -172,7 +172,7 @@ def reference_outputs(
     """What the dense ``model`` returns with the removed channels silenced, and what it chooses from on the way."""
     reference = MaskedReference(analysis, expectation, decisions)
     with leaving_no_trace(model), plain_kernels(model), reference:
-        outputs = output_tensors(call_model(model, inputs))
+        outputs = output_tensors(run_model(model, inputs))
     return [*outputs, *(reference.chosen_from if analysis.graph.reads_values else [])]
 
 
@@ -189,8 +189,8 @@ def compact_outputs(
     """
     if not graph.reads_values:
         with plain_kernels(model):
-            return output_tensors(call_model(model, inputs))
+            return output_tensors(run_model(model, inputs))
     same = _SameDecisions(graph, decisions, expectation)
     with plain_kernels(model), same:
-        outputs = output_tensors(call_model(model, inputs))
+        outputs = output_tensors(run_model(model, inputs))
     return [*outputs, *same.chosen_from]

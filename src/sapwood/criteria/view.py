@@ -14,7 +14,7 @@ from sapwood.calibration import Statistics, consumers
 from sapwood.criteria.readers import Readers, find_readers, summed_dims, whole_groups
 from sapwood.errors import ConfigError, CriterionError, ShapeError
 from sapwood.graph import Analysis, ChannelGroup, Member
-from sapwood.models import live_masks
+from sapwood.models.live_masks import used_parts
 from sapwood.ops import TensorRef
 
 Members = Literal["all", "producers", "consumers"]
@@ -27,6 +27,7 @@ class ModelView:
 
     Attributes:
         parameters: Values by (first) name; of a masked parameter ``..._orig``, what the model uses, value times mask.
+            A weight of a shared one is used where any of its holders has no mask on it.
         analysis: The recorded run and its channel groups.
         modules: Names of the convolution and linear modules.
         statistics: From :func:`sapwood.calibration.collect`, if any were collected.
@@ -41,9 +42,8 @@ class ModelView:
     def of(model: nn.Module, analysis: Analysis, statistics: Statistics | None = None) -> ModelView:
         """The view of ``model``; its values are not copied."""
         values = {name: parameter.detach() for name, parameter in model.named_parameters()}
-        with torch.no_grad():
-            for name in live_masks(model):
-                values[f"{name}_orig"] = values[f"{name}_orig"] * model.get_buffer(f"{name}_mask")
+        for name, mask in used_parts(model).items():
+            values[name] = values[name] * mask
         return ModelView(values, analysis, frozenset(consumers(model)), statistics)
 
     @cached_property

@@ -2,7 +2,7 @@
 
 from sapwood.graph.decisions import CHOICES, Decisions
 from sapwood.graph.groups import Analysis, ChannelGroup, Member, Unpruned, alive_rows, build_groups, flags
-from sapwood.graph.record import call_model, output_tensors, plain_kernels, trace
+from sapwood.graph.record import call_model, output_tensors, plain_kernels, run_model, trace
 from sapwood.graph.skeleton import leaving_no_trace
 from sapwood.graph.structure import Structure, with_values, without_values
 
@@ -21,6 +21,7 @@ __all__ = [
     "leaving_no_trace",
     "output_tensors",
     "plain_kernels",
+    "run_model",
     "trace",
     "with_values",
     "without_values",

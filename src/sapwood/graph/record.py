@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from sapwood.graph.decisions import Decisions
 from sapwood.graph.shapes import ShapesOnly
 from sapwood.graph.skeleton import new_tensors_like
+from sapwood.models.copying import refresh_computed
 from sapwood.ops.call import Call, Graph, TensorRef
 from sapwood.ops.nested import leaves, mapped
 from sapwood.types import ExampleInputs
@@ -108,6 +109,16 @@ def call_model(model: nn.Module, example_inputs: ExampleInputs) -> Any:
     return model(example_inputs)
 
 
+def run_model(model: nn.Module, example_inputs: ExampleInputs) -> Any:
+    """Does what :func:`call_model` does, with what hooks make of parameters made first, as a part of the run.
+
+    A masked weight that the code reads without calling its module (attention's last layer, a weight that a head
+    borrows) then follows from its parameter as any other does, in the type that the model has now.
+    """
+    refresh_computed(model)
+    return call_model(model, example_inputs)
+
+
 def output_tensors(value: Any) -> list[Tensor]:
     """All tensors in a model's output, through lists, tuples, dicts and dataclass-like containers."""
     if isinstance(value, Tensor):
@@ -186,7 +197,7 @@ def record(
     buffers = _names(recorder, model.named_buffers(remove_duplicate=False))
     inputs = tuple(recorder.ref(tensor) for tensor in output_tensors(example_inputs))
     with plain_kernels(model), _module_scopes(model, recorder.module_stack), recorder:
-        result = call_model(model, example_inputs)
+        result = run_model(model, example_inputs)
     tensors = output_tensors(result)
     outputs = tuple(recorder.ref(tensor) for tensor in tensors)
     graph = Graph(tuple(recorder.calls), inputs, outputs, parameters, buffers, recorder.constants)

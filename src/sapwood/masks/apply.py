@@ -18,6 +18,7 @@ from sapwood.masks.slots import Slot, find_slots, live_hooks
 from sapwood.masks.state import fraction
 from sapwood.masks.targets import Selection, Target, check_finite, select_targets
 from sapwood.models.copying import refresh_masked
+from sapwood.models.live_masks import drop_masks_
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,9 @@ def apply_masks_(
 def remove_masks_(model: nn.Module) -> tuple[str, ...]:
     """Makes every live mask permanent, as ``torch.nn.utils.prune.remove`` does: plain weights with zeros, no hooks.
 
+    Other than torch's, it leaves the outputs as they are where modules share a parameter of which one has another mask,
+    or none: the masked module gets a parameter of its own.
+
     Args:
         model: Any module; without live masks it stays as it is.
 
@@ -129,9 +133,9 @@ def remove_masks_(model: nn.Module) -> tuple[str, ...]:
         (('weight',), ['weight'], 4)
     """
     live = [slot for slot in find_slots(model) if slot.hook is not None]
-    for slot in live:
-        prune.remove(slot.module, slot.parameter)  # type: ignore[no-untyped-call]
-    return tuple(slot.name for slot in live)
+    names = tuple(slot.name for slot in live)
+    drop_masks_(model, names)
+    return names
 
 
 def _possible(selection: Selection, method: MaskMethod) -> Selection:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import difflib
+import io
 import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.utils import prune
 
 from sapwood.errors import MaskError
+from sapwood.limits import check_limit
 from sapwood.masks.case import METHODS, MaskMethod
 from sapwood.masks.slots import Slot
+from sapwood.reading import read_bytes, read_safetensors, reading
+
+EXPECTED = "masks, .safetensors or .npz, one a parameter"
 
 
 def read_masks(path: str | Path) -> dict[str, Tensor]:
@@ -38,30 +40,34 @@ def read_masks(path: str | Path) -> dict[str, Tensor]:
     if path.suffix not in readers:
         raise MaskError(f"{path}: the suffix is {path.suffix!r}; expected a .safetensors or .npz file of masks")
     arrays = readers[path.suffix](path)
-    for name, values in arrays.items():
-        strange = (values != 0) & (values != 1)
-        if strange.any():
-            example = values[strange][0].item()
-            raise MaskError(f"{path}, {name}: {int(strange.sum())} values are not 0 or 1 (the first is {example})")
-    return {name: values != 0 for name, values in arrays.items()}
+    with reading(path, EXPECTED, MaskError):
+        return {name: _mask(values, f"{path}, {name}") for name, values in arrays.items()}
+
+
+def _mask(values: Tensor, where: str) -> Tensor:
+    strange = (values != 0) & (values != 1)
+    if strange.any():
+        example = values[strange][0].item()
+        raise MaskError(f"{where}: {int(strange.sum())} values are not 0 or 1 (the first is {example})")
+    return values != 0
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise MaskError(f"{path}: not a readable .safetensors file ({error})") from error
+    return read_safetensors(path, EXPECTED, MaskError)[0]
 
 
 def _read_npz(path: Path) -> dict[str, Tensor]:
-    try:
-        with path.open("rb") as file:  # numpy would leave a file that it cannot read open
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise MaskError(f"{path}: holds a single array without a name; expected an .npz with one a parameter")
-            arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise MaskError(f"{path}: not a readable .npz file ({error})") from error
+    data = io.BytesIO(read_bytes(path, EXPECTED, MaskError, limited_by="network_bytes"))
+    with reading(path, EXPECTED, MaskError):
+        if zipfile.is_zipfile(data):
+            with zipfile.ZipFile(data) as archive:
+                unpacked = sum(entry.file_size for entry in archive.infolist())
+            check_limit("network_bytes", unpacked, str(path), MaskError)
+        data.seek(0)
+        content = np.load(data, allow_pickle=False)
+        if not isinstance(content, np.lib.npyio.NpzFile):
+            raise MaskError(f"{path}: holds a single array without a name; expected {EXPECTED}")
+        arrays = {name: content[name] for name in content.files}
     for name, values in arrays.items():
         if values.dtype.kind not in "biuf":
             raise MaskError(f"{path}, {name}: the values are {values.dtype}; expected bool or numbers, 0 and 1")

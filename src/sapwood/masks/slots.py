@@ -76,11 +76,19 @@ def find_slots(model: nn.Module) -> tuple[Slot, ...]:
 
 
 def distinct_slots(model: nn.Module) -> tuple[Slot, ...]:
-    """Lists the parameters of a model, each once: one that several modules hold stands under its first name."""
-    slots: dict[int, Slot] = {}
+    """Lists the parameters of a model, each once: one that several modules hold stands under its first name.
+
+    Where those have different masks on it, or one has none, it stands once for each: the model computes with several
+    tensors, and :func:`~sapwood.masks.remove_masks_` makes as many parameters of it.
+    """
+    distinct: list[Slot] = []
+    known: dict[int, list[Slot]] = {}
     for slot in find_slots(model):
-        slots.setdefault(id(slot.tensor), slot)
-    return tuple(slots.values())
+        others = known.setdefault(id(slot.tensor), [])
+        if not any(same_mask(slot, other) for other in others):
+            others.append(slot)
+            distinct.append(slot)
+    return tuple(distinct)
 
 
 def live_hooks(module: nn.Module) -> dict[str, BasePruningMethod]:

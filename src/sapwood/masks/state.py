@@ -43,7 +43,8 @@ class MaskingState:
     """Every parameter of a model, and the totals.
 
     Attributes:
-        tensors: The parameters in the model's order; one that several modules share stands once, under its first name.
+        tensors: The parameters in the model's order; one that several modules share stands once, under its first name,
+            or, where their live masks differ, once for each mask.
         num_params: Elements of all parameters.
         num_zeros: Those whose value, after live masks, is 0.
         sparsity: ``num_zeros / num_params``; 0 for a model without parameters.

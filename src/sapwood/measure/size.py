@@ -11,13 +11,15 @@ from sapwood.types import ModelBundle
 
 
 def count_params(model: nn.Module) -> int:
-    """Counts the elements of a model's parameters; a shared one counts once, masks and other buffers do not count.
+    """Counts the elements of a model's parameters; masks and other buffers do not count.
+
+    A shared one counts once, or once for each live mask where its holders have different ones.
 
     Examples:
         >>> count_params(nn.Linear(4, 2))
         10
     """
-    return sum(parameter.numel() for parameter in model.parameters())
+    return sum(slot.tensor.numel() for slot in distinct_slots(model))
 
 
 def count_nonzeros(model: nn.Module) -> int:

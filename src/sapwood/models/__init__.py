@@ -10,9 +10,10 @@ from sapwood.models import torchvision_loader as torchvision_loader
 from sapwood.models.apply_plan import apply_plan
 from sapwood.models.builtin_loader import builtin_file
 from sapwood.models.copying import copy_model
+from sapwood.models.factory_loader import find_factory, remember_factory
 from sapwood.models.live_masks import live_masks
 from sapwood.models.plan import AttributeEdit, Cut, Merge, Plan, Rescale, Shift
-from sapwood.models.saved import load_saved, save_model
+from sapwood.models.saved import load_saved, needs_factory, save_model
 from sapwood.models.saved_format import load_plans
 from sapwood.models.session import Compact, load, save
 from sapwood.models.spec import LOADERS, Loader, load_model
@@ -30,11 +31,14 @@ __all__ = [
     "apply_plan",
     "builtin_file",
     "copy_model",
+    "find_factory",
     "live_masks",
     "load",
     "load_model",
     "load_plans",
     "load_saved",
+    "needs_factory",
+    "remember_factory",
     "save",
     "save_model",
 ]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import TypeVar
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from sapwood.errors import ShapeError
 from sapwood.models.copying import copy_model
 from sapwood.models.darknet import DarknetNetwork, refit_
-from sapwood.models.places import Place
+from sapwood.models.places import set_checked_
 from sapwood.models.plan import AttributeEdit, Cut, Merge, Plan, Rescale, Shift
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -31,22 +32,20 @@ def apply_plan(model: Model, plan: Plan) -> Model:
         shared stay shared, ``requires_grad`` stays as it was. The ``cfg`` of a Darknet network has the new widths.
 
     Raises:
-        ShapeError: If a tensor of the plan is missing or has another width; the message names it.
+        ShapeError: If a tensor of the plan is missing or has another width, or an attribute is not plain data with the
+            value that the plan says; the message names it.
     """
     _check_rows(model, plan)
     replaced: dict[int, Tensor] = {}
     made: dict[str, Tensor] = {}
+    edited: dict[int, tuple[str, _Edits]] = {}
     for name, edits in _by_tensor(plan).items():
-        old = _tensor(model, name)
-        if old is None and edits.shift is None:
-            raise ShapeError(f"the plan names {name}; the model holds None there")
-        if old is None:
-            weight = _weight(model, name)
-            made[name] = nn.Parameter(edits.of(name, weight.detach().new_zeros(edits.size)), weight.requires_grad)
-        elif isinstance(old, nn.Parameter):
-            replaced[id(old)] = nn.Parameter(edits.of(name, old.detach()), old.requires_grad)
-        else:
-            replaced[id(old)] = edits.of(name, old.detach())
+        if _tensor(model, name) is None:
+            made[name] = _made(model, name, edits)
+        for old in _holders(model, plan, name):
+            _check_alone(edited.setdefault(id(old), (name, edits)), name, edits)
+            new = edits.of(name, old.detach())
+            replaced[id(old)] = nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new
     compact = copy_model(model, replaced)
     for name, tensor in made.items():
         table, leaf = _owner(compact, name)
@@ -67,6 +66,12 @@ class _Edits:
     rescales: list[Rescale] = field(default_factory=list)
     shift: Shift | None = None
     cuts: list[Cut] = field(default_factory=list)
+
+    @property
+    def nameless(self) -> tuple[Any, ...]:
+        """What is done, to be compared."""
+        shifts = () if self.shift is None else (self.shift,)
+        return tuple(replace(one, tensor="") for one in (*self.merges, *self.rescales, *shifts, *self.cuts))
 
     @property
     def size(self) -> int:
@@ -108,7 +113,8 @@ def _check_rows(model: nn.Module, plan: Plan) -> None:
     for merge in plan.merges:
         tensor = _tensor(model, merge.tensor)
         size = 0 if tensor is None or merge.dim >= tensor.dim() else tensor.shape[merge.dim]
-        if max(merge.into, *merge.sources) >= size or len(merge.sources) != len(merge.factors):
+        fits = max((merge.into, *merge.sources)) < size and len(merge.sources) == len(merge.factors)
+        if not merge.sources or not fits:
             raise ShapeError(
                 f"the plan merges slices {merge.sources} of {merge.tensor}[{merge.dim}], which has {size}, "
                 f"into slice {merge.into} with {len(merge.factors)} factors"
@@ -119,6 +125,34 @@ def _check_rows(model: nn.Module, plan: Plan) -> None:
             raise ShapeError(
                 f"the plan adds {len(shift.values)} values to {shift.tensor}, which has shape {tuple(tensor.shape)}"
             )
+
+
+def _made(model: nn.Module, name: str, edits: _Edits) -> nn.Parameter:
+    """The bias that a plan makes."""
+    if edits.shift is None:
+        raise ShapeError(f"the plan names {name}; the model holds None there")
+    weight = _weight(model, name)
+    return nn.Parameter(edits.of(name, weight.detach().new_zeros(edits.size)), weight.requires_grad)
+
+
+def _holders(model: nn.Module, plan: Plan, name: str) -> list[Tensor]:
+    """The tensor of that name, and those that were the same when the plan was made, each once."""
+    found = {id(tensor): tensor for tensor in (_tensor(model, name),) if tensor is not None}
+    for other in plan.aliases.get(name, ()):
+        with suppress(ShapeError):  # not in this model
+            tensor = _tensor(model, other)
+            if tensor is not None:
+                found.setdefault(id(tensor), tensor)
+    return list(found.values())
+
+
+def _check_alone(before: tuple[str, _Edits], name: str, edits: _Edits) -> None:
+    """Refuses to do two things to one tensor."""
+    if before[0] != name and before[1].nameless != edits.nameless:
+        raise ShapeError(
+            f"the plan does other things to {before[0]} than to {name}; the model shares one tensor between them "
+            "(were masks made permanent before it was planned? sapwood.remove_masks_)"
+        )
 
 
 def _owner(model: nn.Module, name: str) -> tuple[dict[str, Tensor | None], str]:
@@ -141,8 +175,11 @@ def _tensor(model: nn.Module, name: str) -> Tensor | None:
 
 def _weight(model: nn.Module, name: str) -> Tensor:
     """What a bias that the module does not have yet is modelled on."""
-    module = model.get_submodule(name.rpartition(".")[0])
-    return next(module.parameters())
+    path, _, leaf = name.rpartition(".")
+    weight = next(model.get_submodule(path).parameters(), None)
+    if weight is None or leaf != "bias":
+        raise ShapeError(f"the plan makes {name}; expected the bias of a module that has a weight")
+    return weight
 
 
 def _merged(value: Tensor, merge: Merge) -> Tensor:
@@ -166,11 +203,10 @@ def _cut(name: str, value: Tensor, cuts: Iterable[Cut]) -> Tensor:
 
 
 def set_attributes_(model: nn.Module, edits: Iterable[AttributeEdit]) -> None:
-    """Sets module attributes."""
+    """Sets module attributes, in order.
+
+    Raises:
+        ShapeError: If one is not what the plan was made for; those before it are set already.
+    """
     for edit in edits:
-        place = Place.of(edit)
-        try:
-            place.get(model)
-        except (AttributeError, TypeError, IndexError):
-            raise ShapeError(f"the plan sets {edit.attribute} of {edit.module!r}; the model has none") from None
-        place.set(model, edit.after)
+        set_checked_(model, edit)

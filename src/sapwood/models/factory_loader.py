@@ -19,7 +19,37 @@ from sapwood.models.spec import LOADERS, Loader, State, read_names
 from sapwood.models.state_dict import load_state_, read_state
 from sapwood.types import ModelBundle, ModelSource, TaskSpec
 
+_typed: set[str] = set()
+"""The specifications that the caller named in this process: what a file names is not called for that."""
+
 _FORM = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+
+
+def find_factory(spec: str) -> Callable[[], object]:
+    """Returns the function that a caller's specification names, and remembers it; see :func:`remember_factory`.
+
+    Args:
+        spec: ``package.module:factory``, from whoever started this process: never from a file that is only read.
+
+    Raises:
+        SpecError: If it names nothing that can be called.
+    """
+    if not _matches(spec):
+        raise SpecError(f"{spec!r} names no factory; expected package.module:factory")
+    remember_factory(spec)
+    with _working_directory_importable():
+        factory = _find(spec)
+    return lambda: _called(factory, spec)
+
+
+def remember_factory(spec: str) -> None:
+    """Lets saved directories that name ``spec`` be built by it for the rest of this process.
+
+    Args:
+        spec: What the caller typed; anything but ``package.module:factory`` is no factory, and nothing happens.
+    """
+    if _matches(spec):
+        _typed.add(spec)
 
 
 def bundle_of(made: object, source: ModelSource, called: str) -> ModelBundle:
@@ -57,19 +87,29 @@ def _load(spec: str, weights: Path | None, names: Path | None) -> ModelBundle:
 
 
 def _rebuild(source: ModelSource, state: State) -> ModelBundle:
-    return _build(source)
+    """What a file names is called only if the caller has named it, too."""
+    if source.spec in _typed:
+        return _build(source)
+    if not _matches(source.spec):
+        raise SpecError(f"{source.spec[:80]!r} names no factory; expected package.module:factory")
+    raise SpecError(
+        f"no file decides what is imported and called; expected the factory from you: --model-factory {source.spec}, "
+        "or in Python sapwood.load(directory, model=factory), load_model(directory, factory=factory)"
+    )
 
 
 def _build(source: ModelSource) -> ModelBundle:
+    return bundle_of(find_factory(source.spec)(), source, source.spec)
+
+
+def _called(factory: Callable[[], object], spec: str) -> object:
     with _working_directory_importable():
-        factory = _find(source.spec)
         try:
-            made = factory()
+            return factory()
         except SapwoodError:
             raise
         except Exception as error:
-            raise SpecError(f"{source.spec} failed: {type(error).__name__}: {error}") from error
-    return bundle_of(made, source, source.spec)
+            raise SpecError(f"{spec} failed: {type(error).__name__}: {error}") from error
 
 
 def _find(spec: str) -> Callable[[], Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from sapwood.models.copying import refresh_masked
@@ -28,6 +30,32 @@ def _live_masks(model: nn.Module) -> Iterator[str]:
         for hook in module._forward_pre_hooks.values():
             if isinstance(hook, prune.BasePruningMethod):
                 yield f"{path}.{hook._tensor_name}".lstrip(".")
+
+
+def used_parts(model: nn.Module) -> dict[str, Tensor]:
+    """Returns what the masks leave of parameters, by the (first) name that the parameter has now (``..._orig``).
+
+    One that modules share is used where any of them has no mask on it; if one of them has none at all, it is left out.
+    """
+    masks: dict[int, list[Tensor | None]] = defaultdict(list)
+    for module in model.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                masks[id(parameter)].append(_mask_of(module, name))
+    found = {}
+    for name, parameter in model.named_parameters():
+        own = [mask for mask in masks[id(parameter)] if mask is not None]
+        if own and len(own) == len(masks[id(parameter)]):
+            same = all(torch.equal(own[0], other) for other in own)
+            found[name] = own[0] if same else torch.stack([mask != 0 for mask in own]).any(dim=0)
+    return found
+
+
+def _mask_of(module: nn.Module, name: str) -> Tensor | None:
+    """The live mask on what a module holds under ``name`` (``weight_orig``)."""
+    hooks = module._forward_pre_hooks.values()
+    masked = {f"{hook._tensor_name}_orig" for hook in hooks if isinstance(hook, prune.BasePruningMethod)}
+    return module.get_buffer(f"{name.removesuffix('_orig')}_mask") if name in masked else None
 
 
 def masked_names(keys: Iterable[str]) -> tuple[str, ...]:
@@ -61,10 +89,58 @@ def restore_masks_(model: nn.Module, names: Iterable[str]) -> None:
 def drop_masks_(model: nn.Module, names: Iterable[str]) -> None:
     """Makes the masks of parameters permanent.
 
+    A parameter that several modules share stays shared among those that see the same values of it. Where one of them
+    has a mask that another has not, the masked one gets a parameter of its own: the other goes on without the mask.
+
     Args:
         model: Changed in place.
         names: Full names of parameters under a live mask.
+
+    Examples:
+        >>> model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+        >>> model[1].weight = model[0].weight
+        >>> _ = prune.l1_unstructured(model[1], "weight", amount=3)
+        >>> drop_masks_(model, ("1.weight",))
+        >>> int(model[0].weight.count_nonzero()), int(model[1].weight.count_nonzero())
+        (4, 1)
     """
-    for name in names:
-        path, _, parameter = name.rpartition(".")
-        prune.remove(model.get_submodule(path), parameter)  # type: ignore[no-untyped-call]
+    dropped = [_Held(model.get_submodule(path), leaf) for path, _, leaf in (name.rpartition(".") for name in names)]
+    for group in _groups(model, dropped):
+        shared = nn.Parameter(group[0].original.detach().clone(), group[0].original.requires_grad)
+        for one in group:
+            one.module._parameters[f"{one.parameter}_orig"] = shared
+    for one in dropped:
+        prune.remove(one.module, one.parameter)  # type: ignore[no-untyped-call]
+
+
+@dataclass(frozen=True)
+class _Held:
+    """A masked parameter at one of the modules that hold it."""
+
+    module: nn.Module
+    parameter: str
+
+    @property
+    def original(self) -> nn.Parameter:
+        """The parameter without its mask."""
+        return self.module.get_parameter(f"{self.parameter}_orig")
+
+    @property
+    def mask(self) -> Tensor:
+        """Its mask."""
+        return self.module.get_buffer(f"{self.parameter}_mask")
+
+
+def _groups(model: nn.Module, dropped: Iterable[_Held]) -> list[list[_Held]]:
+    """Those of ``dropped`` that have to leave the parameter they share, together where their masks are equal."""
+    holders = Counter(id(one) for module in model.modules() for one in module._parameters.values() if one is not None)
+    by_parameter: dict[int, list[list[_Held]]] = defaultdict(list)
+    for one in dropped:
+        groups = by_parameter[id(one.original)]
+        same = next((group for group in groups if torch.equal(group[0].mask, one.mask)), None)
+        groups.append([one]) if same is None else same.append(one)
+    leaving = []
+    for number, groups in by_parameter.items():
+        others = holders[number] - sum(map(len, groups))
+        leaving += groups if others else groups[1:]
+    return leaving

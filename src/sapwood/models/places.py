@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
+import torch
 from torch import nn
 
+from sapwood.errors import ShapeError
 from sapwood.models.plan import AttributeEdit
+
+CONTAINERS = frozenset({list, tuple, torch.Size})
+"""What may hold the values that a plan sets."""
+
+PLAIN = "a number, a bool, None, a text, or a tuple of such"
 
 
 @dataclass(frozen=True, order=True)
@@ -27,8 +35,14 @@ class Place:
 
     @staticmethod
     def of(edit: AttributeEdit) -> Place:
-        """The place that an edit names."""
+        """The place that an edit names.
+
+        Raises:
+            ShapeError: If it names none.
+        """
         attribute, bracket, rest = edit.attribute.partition("[")
+        if bracket and not (rest[-1:] == "]" and rest[:-1].isascii() and rest[:-1].isdigit()):
+            raise ShapeError(f"the plan sets {edit.attribute!r} of {edit.module!r}; expected a name, or name[index]")
         return Place(edit.module, attribute, int(rest[:-1]) if bracket else -1)
 
     @property
@@ -51,6 +65,61 @@ class Place:
         items = list(whole)
         items[self.position] = new
         setattr(module, self.attribute, type(whole)(items))
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a value is one that a plan may set: a number, a bool, None, a text, or a tuple or list of such."""
+    if type(value) in CONTAINERS:
+        return all(map(is_plain, value))
+    return value is None or isinstance(value, (str, Real))
+
+
+def set_checked_(model: nn.Module, edit: AttributeEdit) -> None:
+    """Does what an edit says, where the model holds what the edit says it holds.
+
+    Only what a module keeps as plain data is set: no method, hook, table of parameters, property or ``training``.
+
+    Raises:
+        ShapeError: If there is no such data, it is not plain, or is not the edit's ``before``.
+    """
+    place = Place.of(edit)
+    found = _data(model, place)
+    if not is_plain(edit.after):
+        raise ShapeError(f"{_sets(edit)} to a {type(edit.after).__name__}; expected {PLAIN}")
+    if not _same(found, edit.before):
+        raise ShapeError(f"{_sets(edit)} from {edit.before!r} to {edit.after!r}; the model has {found!r} there")
+    place.set(model, edit.after)
+
+
+def _data(model: nn.Module, place: Place) -> Any:
+    """The plain value at a place."""
+    where = f"{place.text} of {place.module!r}"
+    try:
+        own = vars(model.get_submodule(place.module))
+    except AttributeError:
+        raise ShapeError(f"the plan sets {where}; the model has no such module") from None
+    if place.attribute not in own:
+        raise ShapeError(f"the plan sets {where}; the model has none that it keeps as data")
+    if place.attribute.startswith("_") or place.attribute == "training":
+        raise ShapeError(f"the plan sets {where}, which is PyTorch's own; expected a width")
+    value = own[place.attribute]
+    if place.position >= 0 and (type(value) not in CONTAINERS or place.position >= len(value)):
+        raise ShapeError(f"the plan sets {where}; the model has a {type(value).__name__} without it")
+    value = value if place.position < 0 else value[place.position]
+    if not is_plain(value):
+        raise ShapeError(f"the plan sets {where}, which is a {type(value).__name__}; expected {PLAIN}")
+    return value
+
+
+def _sets(edit: AttributeEdit) -> str:
+    return f"the plan sets {edit.attribute} of {edit.module!r}"
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two plain values are the same, in kind as well: 1 is not True, and a list is no tuple."""
+    if type(one) in CONTAINERS:
+        return type(one) is type(other) and len(one) == len(other) and all(map(_same, one, other))
+    return isinstance(one, bool) is isinstance(other, bool) and bool(one == other)
 
 
 def integers(name: str, module: nn.Module) -> Iterator[tuple[Place, int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any
 
 import pydantic
 import torch
@@ -13,6 +13,7 @@ import torch
 from sapwood.errors import SavedModelError
 from sapwood.models.plan import AttributeEdit, Cut, Merge, Plan, Rescale, Shift
 
+_Index = Annotated[pydantic.StrictInt, pydantic.Field(ge=0)]
 _STRICT = pydantic.ConfigDict(extra="forbid")
 _TUPLES: dict[str, Any] = {"tuple": tuple, "torch.Size": torch.Size}
 
@@ -20,9 +21,9 @@ _TUPLES: dict[str, Any] = {"tuple": tuple, "torch.Size": torch.Size}
 class _Cut(pydantic.BaseModel):
     model_config = _STRICT
     tensor: str
-    dim: int = pydantic.Field(ge=0)
-    width: int = pydantic.Field(ge=1)
-    kept: tuple[int, ...] = pydantic.Field(min_length=1)
+    dim: _Index
+    width: Annotated[pydantic.StrictInt, pydantic.Field(ge=1)]
+    kept: tuple[pydantic.StrictInt, ...] = pydantic.Field(min_length=1)
 
     @pydantic.field_validator("kept")
     @classmethod
@@ -45,23 +46,23 @@ class _Edit(pydantic.BaseModel):
 class _Rescale(pydantic.BaseModel):
     model_config = _STRICT
     tensor: str
-    rows: tuple[pydantic.NonNegativeInt, ...]
-    factor: float
+    rows: tuple[_Index, ...]
+    factor: pydantic.FiniteFloat
 
 
 class _Shift(pydantic.BaseModel):
     model_config = _STRICT
     tensor: str
-    values: tuple[float, ...]
+    values: tuple[pydantic.FiniteFloat, ...] = pydantic.Field(min_length=1)
 
 
 class _Merge(pydantic.BaseModel):
     model_config = _STRICT
     tensor: str
-    dim: int = pydantic.Field(ge=0)
-    into: int = pydantic.Field(ge=0)
-    sources: tuple[pydantic.NonNegativeInt, ...]
-    factors: tuple[float, ...]
+    dim: _Index
+    into: _Index
+    sources: tuple[_Index, ...] = pydantic.Field(min_length=1)
+    factors: tuple[pydantic.FiniteFloat, ...]
 
 
 class _Plan(pydantic.BaseModel):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
@@ -29,17 +29,16 @@ from sapwood.models.saved_format import (
     SCHEMA_VERSION,
     WEIGHTS_NAME,
     SavedPlan,
+    check_name,
     decode_plans,
     plan_text,
+    read_beside,
     read_plan,
-    read_text,
 )
-from sapwood.models.spec import LOADERS, Loader, State, read_names
+from sapwood.models.spec import LOADERS, Factory, Loader, State, read_names
 from sapwood.models.state_dict import load_state_, module_versions
+from sapwood.reading import parse_json, read_safetensors, reading
 from sapwood.types import ExampleInputs, ModelBundle, ModelSource
-
-Factory = Callable[[], object] | nn.Module
-"""Makes the dense model: a function without arguments, or the model itself, which is copied."""
 
 
 def save_model(
@@ -77,7 +76,7 @@ def save_model(
     if isinstance(bundle.model, DarknetNetwork):
         files[CFG_NAME] = write_cfg(compact_cfg(bundle.model))
     for name in files:
-        _check_name(name)
+        check_name(name)
     content = _content(bundle, list(files), aliases)
     content["verification"] = None if verification is None else _as_dict(verification)
     content["unpruned"] = [_as_dict(entry) for entry in unpruned]
@@ -102,8 +101,10 @@ def load_saved(directory: str | Path, *, factory: Factory | None = None) -> Mode
 
     Args:
         directory: The directory.
-        factory: Makes the dense model anew, for one that its source spec cannot: returns a module, a pair of it and its
-            example inputs, or a bundle; or is the dense module. Its values are replaced by the saved ones.
+        factory: Makes the dense model anew, for one that its source cannot: returns a module, a pair of it and its
+            example inputs, or a bundle; or is the dense module. Its values are replaced by the saved ones. A function
+            that the directory names is not called unless this process was given its name before, as by
+            ``load_model("mynet:factory")``.
 
     Returns:
         The model in evaluation mode, its masks live, with task and source as they were saved. Parameters have the
@@ -116,24 +117,39 @@ def load_saved(directory: str | Path, *, factory: Factory | None = None) -> Mode
     folder = Path(directory)
     saved = read_plan(folder)
     plans = decode_plans(folder, saved)
-    state = _read_state(folder, saved)
-    files = {name: read_text(folder / _check_name(name)) for name in saved.source.files}
+    state, versions = _read_state(folder, saved)
+    files = {name: read_beside(folder, name) for name in saved.source.files}
     source = ModelSource(saved.source.spec, saved.source.kind, saved.source.weights, files, plans)
     bundle = _rebuild(folder, source, state, factory)
-    if factory is not None or not isinstance(bundle.model, DarknetNetwork):  # a saved .cfg has the widths already
-        bundle = replace(bundle, model=_pruned(folder, bundle.model, source, state))
-    model = bundle.model
-    _make_biases_(model, plans, state)
+    with reading(folder, f"a plan and tensors of what {source.spec} builds", SavedModelError):
+        if factory is not None or not isinstance(bundle.model, DarknetNetwork):  # a saved .cfg has the widths already
+            _untie_(bundle.model, state)
+            bundle = replace(bundle, model=_pruned(folder, bundle.model, source, state))
+        model = bundle.model
+        _make_biases_(model, plans, state)
+        _fill_(folder, model, saved, state, versions)
+        inputs = _inputs_for(model, bundle.example_inputs)
+    return replace(bundle, example_inputs=inputs, task=saved.task, source=source)
+
+
+def _fill_(
+    folder: Path,
+    model: nn.Module,
+    saved: SavedPlan,
+    state: State,
+    versions: Mapping[str, int] | None,
+) -> None:
+    """Gives a model of the right widths all that was saved of it."""
     _set_types_(model, state)
+    known = module_versions(model) if versions is None else versions  # files of before they were kept
     try:
-        load_state_(model, state, str(folder / WEIGHTS_NAME), versions=_versions(folder, model))
+        load_state_(model, state, str(folder / WEIGHTS_NAME), versions=known)
     except WeightsError as error:
         raise SavedModelError(f"{error}; is it another model than the one that was saved?") from error
     for alias, stored in saved.aliases.items():
         _tie_(model, alias, stored)
     if isinstance(model, DarknetNetwork) and saved.darknet_header is not None:
         model.header = Header(*saved.darknet_header)
-    return replace(bundle, example_inputs=_inputs_for(model, bundle.example_inputs), task=saved.task, source=source)
 
 
 def _content(bundle: ModelBundle, files: list[str], aliases: Mapping[str, str]) -> dict[str, Any]:
@@ -186,14 +202,31 @@ def _rebuild(folder: Path, source: ModelSource, state: State, factory: Factory |
     if source.kind not in LOADERS:
         raise SavedModelError(
             f"{folder}: a model of kind {source.kind!r}; expected load_saved(directory, factory=...) "
-            "or sapwood.load(directory, model=...)"
+            "or sapwood.load(directory, model=...), or --model-factory package.module:factory"
         )
-    try:
-        return LOADERS[source.kind].rebuild(source, state)
-    except SavedModelError:
-        raise
-    except SapwoodError as error:
-        raise SavedModelError(f"{folder}: its source {source.spec} cannot be built: {error}") from error
+    with reading(folder, f"a source that can be built, not {source.spec}", SavedModelError):
+        try:
+            return LOADERS[source.kind].rebuild(source, state)
+        except SavedModelError:
+            raise
+        except SapwoodError as error:
+            raise SavedModelError(f"{folder}: its source {source.spec} cannot be built: {error}") from error
+
+
+def _untie_(model: nn.Module, state: State) -> None:
+    """Gives names that share a parameter where the model is made, and did not where it was saved, one of their own."""
+    shared: dict[int, dict[int, nn.Parameter]] = defaultdict(dict)
+    for name, parameter in list(model.named_parameters(remove_duplicate=False)):
+        stored = next((state[key] for key in (name, f"{name}_orig", name.removesuffix("_orig")) if key in state), None)
+        if stored is None:
+            continue
+        known = shared[id(parameter)]
+        if id(stored) not in known:
+            known[id(stored)] = (
+                nn.Parameter(parameter.detach().clone(), parameter.requires_grad) if known else parameter
+            )
+        path, _, leaf = name.rpartition(".")
+        model.get_submodule(path)._parameters[leaf] = known[id(stored)]
 
 
 def _pruned(folder: Path, dense: nn.Module, source: ModelSource, state: State) -> nn.Module:
@@ -245,12 +278,10 @@ def _inputs_for(model: nn.Module, inputs: ExampleInputs) -> ExampleInputs:
     return tree_map(convert, inputs)  # type: ignore[no-any-return]
 
 
-def _read_state(folder: Path, plan: SavedPlan) -> dict[str, Tensor]:
+def _read_state(folder: Path, plan: SavedPlan) -> tuple[dict[str, Tensor], dict[str, int] | None]:
+    """The tensors of a saved model, and the versions of its modules' state, if they were kept."""
     path = folder / WEIGHTS_NAME
-    try:
-        state: dict[str, Tensor] = safetensors.torch.load_file(path)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise SavedModelError(f"{path}: missing or damaged ({error}); expected the weights") from error
+    state, metadata = read_safetensors(path, "the weights", SavedModelError)
     for alias, stored in plan.aliases.items():
         if stored not in state:
             raise SavedModelError(f"{path}: lacks {stored}, which {PLAN_NAME} names as the tensor of {alias}")
@@ -258,7 +289,7 @@ def _read_state(folder: Path, plan: SavedPlan) -> dict[str, Tensor]:
     for name in plan.masks:
         if f"{name}_mask" not in state:
             raise SavedModelError(f"{path}: lacks {name}_mask, which {PLAN_NAME} names as a live mask")
-    return state
+    return state, _versions(path, metadata.get("module_versions"))
 
 
 def _metadata(model: nn.Module) -> dict[str, str]:
@@ -275,16 +306,14 @@ def _in_order(data: bytes) -> bytes:
     return data[:8] + text.ljust(end - 8) + data[end:] if len(text) <= end - 8 else data
 
 
-def _versions(folder: Path, model: nn.Module) -> dict[str, int]:
-    """The versions of the modules' state; those of ``model`` for a file of before they were kept."""
-    with safetensors.safe_open(folder / WEIGHTS_NAME, framework="pt") as file:
-        kept = (file.metadata() or {}).get("module_versions")
-    try:
-        return (
-            module_versions(model) if kept is None else {str(name): int(one) for name, one in json.loads(kept).items()}
-        )
-    except (ValueError, TypeError, AttributeError) as error:
-        raise SavedModelError(f"{folder / WEIGHTS_NAME}: damaged: its module versions are {kept!r}") from error
+def _versions(path: Path, kept: str | None) -> dict[str, int] | None:
+    """The versions of the modules' state; None of a file of before they were kept."""
+    if kept is None:
+        return None
+    found = parse_json(kept, path, "module versions, by name", SavedModelError)
+    if not isinstance(found, dict) or not all(type(version) is int for version in found.values()):
+        raise SavedModelError(f"{path}: damaged: its module versions are {kept[:80]!r}; expected whole numbers by name")
+    return found
 
 
 def _tie_(model: nn.Module, alias: str, stored: str) -> None:
@@ -297,16 +326,20 @@ def _tie_(model: nn.Module, alias: str, stored: str) -> None:
         setattr(module, alias_name, tensor)
 
 
-def _check_name(name: str) -> str:
-    if Path(name).name != name or name in {"", ".", "..", PLAN_NAME, WEIGHTS_NAME}:
-        raise SavedModelError(f"{name!r} is no name for a file beside {PLAN_NAME}")
-    return name
+def needs_factory(directory: str | Path) -> bool:
+    """Whether a saved model can be built by a function of the caller's only.
+
+    Raises:
+        SavedModelError: As :func:`load_saved`.
+    """
+    kind = read_plan(directory).source.kind
+    return kind == "factory" or kind not in LOADERS
 
 
-def _load(spec: str, weights: Path | None, names: Path | None) -> ModelBundle:
+def _load(spec: str, weights: Path | None, names: Path | None, factory: Factory | None = None) -> ModelBundle:
     if weights is not None:
         raise SpecError(f"{spec} is a saved model, which has its weights; expected no other weights ({weights})")
-    bundle = load_saved(spec)
+    bundle = load_saved(spec, factory=factory)
     if names is None:
         return bundle
     class_names = read_names(names, len(bundle.task.class_names) or None)
@@ -319,6 +352,10 @@ def _nothing_to_rebuild(source: ModelSource, state: State) -> ModelBundle:
 
 LOADERS.register("saved")(
     Loader(
-        "a directory that Sapwood wrote", lambda spec: spec != "" and Path(spec).is_dir(), _load, _nothing_to_rebuild
+        "a directory that Sapwood wrote",
+        lambda spec: spec != "" and Path(spec).is_dir(),
+        _load,
+        _nothing_to_rebuild,
+        load_by=_load,
     )
 )

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pydantic
 
 from sapwood.errors import SavedModelError
+from sapwood.limits import check_limit
 from sapwood.models.plan import Plan
 from sapwood.models.plan_json import plan_from_dict
+from sapwood.reading import parse_json, read_bytes, reading
 from sapwood.types import TaskSpec
 
 SCHEMA_VERSION = 2
@@ -20,7 +24,10 @@ SCHEMA_VERSION = 2
 WEIGHTS_NAME = "model.safetensors"
 PLAN_NAME = "plan.json"
 
+EXPECTED = "what sapwood.save or save_model wrote"
+
 _ADDED_IN_2: dict[str, Any] = {"plans": [], "verification": None, "unpruned": []}
+_Version = Annotated[int, pydantic.Field(ge=-(2**31), lt=2**31)]
 _FLAT_LIST = re.compile(r"\[\n\s+(-?\d[^\[\]{}\"]*?)\n\s+\]")
 
 
@@ -61,7 +68,7 @@ class SavedPlan(pydantic.BaseModel):
     unpruned: tuple[dict[str, Any], ...]
     masks: tuple[str, ...]
     aliases: dict[str, str]
-    darknet_header: tuple[int, int, int, int] | None
+    darknet_header: tuple[_Version, _Version, _Version, Annotated[int, pydantic.Field(ge=0, lt=2**64)]] | None
     record: dict[str, Any]
 
 
@@ -72,22 +79,38 @@ def read_plan(directory: str | Path) -> SavedPlan:
         SavedModelError: If it is missing, damaged or of an unknown schema version.
     """
     path = Path(directory) / PLAN_NAME
-    text = read_text(path)
-    try:
-        content = json.loads(text)
+    content = parse_json(read_text(path), path, EXPECTED, SavedModelError)
+    with reading(path, EXPECTED, SavedModelError):
+        if not isinstance(content, dict) or "schema_version" not in content:
+            raise SavedModelError(f"{path}: has no schema_version; expected {EXPECTED}")
         version = content["schema_version"]
-    except (ValueError, TypeError, KeyError) as error:
-        raise SavedModelError(f"{path}: damaged, or not written by Sapwood ({error!r})") from error
-    if version == 1:
-        content = _ADDED_IN_2 | content
-    elif version != SCHEMA_VERSION:
-        raise SavedModelError(f"{path}: schema version {version!r}; expected {SCHEMA_VERSION} or 1")
-    try:
-        return SavedPlan.model_validate_json(json.dumps(content))
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise SavedModelError(f"{path}: {place}: {first['msg']}") from error
+        if version == 1:
+            content = _ADDED_IN_2 | content
+        elif version != SCHEMA_VERSION:
+            raise SavedModelError(f"{path}: schema version {version!r}; expected {SCHEMA_VERSION} or 1")
+        try:
+            saved = SavedPlan.model_validate_json(json.dumps(content))
+        except pydantic.ValidationError as error:
+            raise SavedModelError(f"{path}: {place_of(error)}") from error
+        _check_task(path, saved.task)
+    return saved
+
+
+def place_of(error: pydantic.ValidationError) -> str:
+    """The first thing that is wrong, with its place."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+
+
+def _check_task(path: Path, task: TaskSpec) -> None:
+    """Checks the numbers that pictures and outputs are brought into shape by."""
+    height, width = task.input_size
+    if height < 0 or width < 0:
+        raise SavedModelError(f"{path}: task.input_size: {height} x {width}; expected no negative size")
+    check_limit("picture_pixels", height * width, f"{path}: task.input_size", SavedModelError)
+    numbers = (*task.mean, *task.std, *(size for head in task.heads for pair in head.anchors for size in pair))
+    if not all(map(math.isfinite, numbers)) or 0.0 in task.std:
+        raise SavedModelError(f"{path}: task: a mean, std or anchor is not finite, or a std is 0; expected finite ones")
 
 
 def load_plans(directory: str | Path) -> tuple[Plan, ...]:
@@ -116,6 +139,8 @@ def _decode_plan(directory: Path, number: int, data: dict[str, Any]) -> Plan:
         return plan_from_dict(data)
     except SavedModelError as error:
         raise SavedModelError(f"{directory / PLAN_NAME}: plans.{number}.{error}") from error
+    except RecursionError as error:
+        raise SavedModelError(f"{directory / PLAN_NAME}: plans.{number}: is nested too deeply") from error
 
 
 def plan_text(content: dict[str, Any]) -> str:
@@ -140,15 +165,36 @@ def plan_text(content: dict[str, Any]) -> str:
 
 
 def read_text(path: Path) -> str:
-    """Reads a text file of a saved model.
+    """Reads a text file of a saved model, its line ends as they are.
 
     Raises:
         SavedModelError: If it is missing or no UTF-8 text.
     """
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return file.read()
-    except OSError as error:
-        raise SavedModelError(f"{path}: cannot be read ({error.strerror}); expected a saved model") from error
-    except UnicodeDecodeError as error:
-        raise SavedModelError(f"{path}: damaged: not UTF-8 text") from error
+    data = read_bytes(path, "a saved model", SavedModelError, limited_by="text_bytes")
+    with reading(path, "a saved model", SavedModelError):
+        return data.decode("utf-8")
+
+
+def read_beside(directory: Path, name: str) -> str:
+    """Reads a text file that ``plan.json`` names: one of the directory itself, not one that a link leads to elsewhere.
+
+    Raises:
+        SavedModelError: As :func:`read_text`, or if it lies elsewhere.
+    """
+    path = directory / check_name(name)
+    with reading(path, "a saved model", SavedModelError):
+        home, target = os.path.realpath(directory), os.path.realpath(path)
+    if os.path.dirname(target) != home:
+        raise SavedModelError(f"{path}: leads to {target}; expected a file of the directory itself")
+    return read_text(path)
+
+
+def check_name(name: str) -> str:
+    """Returns the name of a file beside ``plan.json``.
+
+    Raises:
+        SavedModelError: If it is none.
+    """
+    if Path(name).name != name or name in {"", ".", "..", PLAN_NAME, WEIGHTS_NAME}:
+        raise SavedModelError(f"{name!r} is no name for a file beside {PLAN_NAME}")
+    return name

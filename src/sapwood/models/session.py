@@ -13,7 +13,8 @@ from sapwood.errors import SpecError
 from sapwood.models.darknet import DarknetNetwork
 from sapwood.models.darknet_loader import darknet_source, darknet_task
 from sapwood.models.plan import Plan
-from sapwood.models.saved import Factory, load_saved, save_model
+from sapwood.models.saved import load_saved, save_model
+from sapwood.models.spec import Factory
 from sapwood.types import ModelBundle, ModelSource, TaskSpec
 
 

@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from sapwood.errors import SpecError
+from sapwood.reading import read_text
 from sapwood.registry import Registry
 from sapwood.types import ModelBundle, ModelSource
 
 State: TypeAlias = Mapping[str, Tensor]
 """The tensors of a model by name, as ``state_dict`` gives them."""
+
+Factory: TypeAlias = "Callable[[], object] | nn.Module"
+"""Makes the dense model: a function without arguments, or the model itself, which is copied."""
 
 
 @dataclass(frozen=True)
@@ -26,19 +30,27 @@ class Loader:
         matches: Whether a specification is of this kind.
         load: Reads a specification, with the weights and the class names given beside it.
         rebuild: Builds the architecture of a source again, for tensors like these; their values are filled in later.
+        load_by: The same as ``load`` with the factory that makes the dense model; None where there is no dense model.
     """
 
     form: str
     matches: Callable[[str], bool]
     load: Callable[[str, Path | None, Path | None], ModelBundle]
     rebuild: Callable[[ModelSource, State], ModelBundle]
+    load_by: Callable[[str, Path | None, Path | None, Factory], ModelBundle] | None = None
 
 
 LOADERS: Registry[Loader] = Registry("model kind")
 """The loaders by kind; a file of this folder registers each."""
 
 
-def load_model(spec: str, *, weights: str | Path | None = None, names: str | Path | None = None) -> ModelBundle:
+def load_model(
+    spec: str,
+    *,
+    weights: str | Path | None = None,
+    names: str | Path | None = None,
+    factory: Factory | None = None,
+) -> ModelBundle:
     """Loads a model.
 
     Args:
@@ -48,25 +60,34 @@ def load_model(spec: str, *, weights: str | Path | None = None, names: str | Pat
             it the weights are random.
         names: A file of class names, one a line. Without it: the ``.names`` file beside a ``.cfg`` that has as many
             lines as there are classes, or what the model's library says.
+        factory: Of a directory whose model came from a function of yours, which no file is trusted to name: makes the
+            dense model, as in :func:`~sapwood.models.load_saved`.
 
     Returns:
         The model in evaluation mode, with example inputs, task and source.
 
     Raises:
-        SpecError: If ``spec`` is of no known kind, or names nothing that can be loaded.
+        SpecError: If ``spec`` is of no known kind, names nothing that can be loaded, or has no use for ``factory``.
         CfgError: If a ``.cfg`` cannot be read or built.
         WeightsError: If ``weights`` does not fit the model.
         SavedModelError: If a saved directory is damaged.
         MissingDependencyError: If the model's library is not installed.
     """
     spec = str(spec)
+    files = None if weights is None else Path(weights), None if names is None else Path(names)
     for kind in LOADERS:
         if LOADERS[kind].matches(spec):
-            return LOADERS[kind].load(
-                spec, None if weights is None else Path(weights), None if names is None else Path(names)
-            )
+            return _load(LOADERS[kind], spec, *files, factory)
     forms = ", ".join(LOADERS[kind].form for kind in LOADERS)
     raise SpecError(f"{spec!r} names no model; expected one of: {forms}")
+
+
+def _load(loader: Loader, spec: str, weights: Path | None, names: Path | None, factory: Factory | None) -> ModelBundle:
+    if factory is None:
+        return loader.load(spec, weights, names)
+    if loader.load_by is None:
+        raise SpecError(f"{spec} needs no factory; expected a saved directory, whose dense model a factory makes")
+    return loader.load_by(spec, weights, names, factory)
 
 
 def read_names(path: Path, count: int | None = None) -> tuple[str, ...]:
@@ -79,12 +100,7 @@ def read_names(path: Path, count: int | None = None) -> tuple[str, ...]:
     Raises:
         SpecError: If the file cannot be read or names another number of classes.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise SpecError(f"{path}: cannot be read ({error.strerror}); expected a file of class names") from error
-    except UnicodeDecodeError as error:
-        raise SpecError(f"{path}: is not UTF-8 text; expected a file of class names") from error
+    lines = read_text(path, "a file of class names", SpecError).splitlines()
     names = tuple(line.strip() for line in lines if line.strip())
     if count is not None and len(names) != count:
         raise SpecError(f"{path}: {len(names)} class names; expected {count}, one a class of the model")

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import pickle
-import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from sapwood.errors import WeightsError
 from sapwood.models.copying import refresh_masked
 from sapwood.models.live_masks import masked_names, restore_masks_
+from sapwood.reading import read_pickled, read_safetensors, reading
 
+_EXPECTED = "tensors by name, .safetensors or from torch.save, that load without executing code"
 _WRAPPING_KEYS = ("state_dict", "model_state_dict", "model")
 _WRAPPING_PREFIXES = ("module.", "_orig_mod.")
 _SHOWN = 3
@@ -36,12 +34,7 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
         WeightsError: If the file cannot be read, or holds anything but tensors by name.
     """
     path = Path(path)
-    if path.is_dir():
-        raise WeightsError(f"{path}: is a directory; expected a state dict, .safetensors or from torch.save")
-    try:
-        content = _load(path)
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror}); expected a state dict") from error
+    content = _load(path)
     for key in _WRAPPING_KEYS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -77,6 +70,11 @@ def load_state_(
     Raises:
         WeightsError: If names or shapes differ, or values are not finite.
     """
+    with reading(origin, "the tensors of the model", WeightsError):
+        _load_(model, state, origin, versions)
+
+
+def _load_(model: nn.Module, state: Mapping[str, Tensor], origin: str, versions: Mapping[str, int] | None) -> None:
     try:
         restore_masks_(model, masked_names(state))
     except AttributeError as error:
@@ -100,18 +98,8 @@ def load_state_(
 
 def _load(path: Path) -> Any:
     if path.suffix == ".safetensors":
-        try:
-            return safetensors.torch.load_file(path)
-        except safetensors.SafetensorError as error:
-            raise WeightsError(f"{path}: is no safetensors file ({error})") from error
-    try:
-        with warnings.catch_warnings():  # torch warns of other pickle protocols, then refuses what it must
-            warnings.simplefilter("ignore", UserWarning)
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise WeightsError(
-            f"{path}: no state dict that loads without executing code; expected tensors saved by torch.save"
-        ) from error
+        return read_safetensors(path, _EXPECTED, WeightsError)[0]
+    return read_pickled(path, _EXPECTED, WeightsError)
 
 
 def _is_entry(item: tuple[object, object]) -> bool:

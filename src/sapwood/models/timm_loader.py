@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from sapwood.errors import MissingDependencyError, SpecError
+from sapwood.models.sizes import check_size
 from sapwood.models.spec import LOADERS, Loader, State, read_names
 from sapwood.models.state_dict import load_state_, read_state
 from sapwood.types import ModelBundle, ModelSource, TaskSpec
@@ -30,6 +31,10 @@ def _rebuild(source: ModelSource, state: State) -> ModelBundle:
 def _build(source: ModelSource, state: State | None, names: Path | None) -> ModelBundle:
     timm = _import_timm()
     name = source.spec.removeprefix(PREFIX)
+    if ":" in name:  # hf-hub:... would be downloaded, local-dir:... read
+        raise SpecError(f"timm has no model {name!r} of its own; expected a name that it lists: nothing is downloaded")
+    if state is not None:
+        check_size(lambda: timm.create_model(name, pretrained=False), source.spec)
     try:
         model = timm.create_model(name, pretrained=False)
     except RuntimeError as error:
@@ -37,6 +42,7 @@ def _build(source: ModelSource, state: State | None, names: Path | None) -> Mode
         raise SpecError(f"timm has no model {name!r}; expected a name it lists (alike: {close})") from error
     num_classes = model.num_classes if state is None else _num_classes(model, state)
     if num_classes != model.num_classes:
+        check_size(lambda: timm.create_model(name, pretrained=False, num_classes=num_classes), source.spec)
         model = timm.create_model(name, pretrained=False, num_classes=num_classes)
     config: dict[str, Any] = timm.data.resolve_model_data_config(model)
     class_names = (
@@ -58,8 +64,8 @@ def _num_classes(model: Any, state: State) -> int:
     """How many classes the classifier in ``state`` tells apart, as many as the model's where it has none."""
     classifier = model.pretrained_cfg.get("classifier")
     for key in (f"{classifier}.weight", f"{classifier}.weight_orig"):
-        if key in state:
-            return state[key].shape[0]
+        if key in state and state[key].dim() >= 1 and len(state[key]):
+            return len(state[key])
     return int(model.num_classes)
 
 

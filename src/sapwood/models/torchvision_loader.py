@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sapwood.errors import SpecError
+from sapwood.models.sizes import check_size
 from sapwood.models.spec import LOADERS, Loader, State, read_names
 from sapwood.models.state_dict import load_state_, read_state
 from sapwood.types import ExampleInputs, ModelBundle, ModelSource, TaskSpec
@@ -38,12 +39,17 @@ def _build(source: ModelSource, state: State | None, names: Path | None) -> Mode
     name = source.spec.removeprefix(PREFIX)
     family = _family(name)
     if family != "classification":
+        if state is not None:
+            check_size(lambda: _make(name, weights_backbone=None), source.spec)
         model = _make(name, weights_backbone=None)
         example = torch.randn(3, _SIZE, _SIZE, generator=torch.Generator().manual_seed(0))
         inputs: ExampleInputs = ([example],) if family == "detection" else example[None]
         return ModelBundle(model.eval(), inputs, TaskSpec("none", (_SIZE, _SIZE)), source)
     num_classes = None if state is None else _num_classes(name, state)
-    model = _make(name) if num_classes is None else _make(name, num_classes=num_classes)
+    options = {} if num_classes is None else {"num_classes": num_classes}
+    if state is not None:
+        check_size(lambda: _make(name, **options), source.spec)
+    model = _make(name, **options)
     size, known_names = _input_size(name, model), _known_names(name)
     if num_classes is None:
         num_classes = _last_matrix(model)[1].shape[0]
@@ -88,7 +94,7 @@ def _num_classes(name: str, state: State) -> int | None:
     with torch.device("meta"):
         last, _ = _last_matrix(_make(name))
     tensor = state.get(last, state.get(f"{last}_orig"))
-    return None if tensor is None else tensor.shape[0]
+    return None if tensor is None or tensor.dim() < 2 or not len(tensor) else len(tensor)
 
 
 def _last_matrix(model: nn.Module) -> tuple[str, Tensor]:

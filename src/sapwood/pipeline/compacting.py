@@ -18,9 +18,9 @@ from sapwood.compaction.contributions import Contribution, contributions
 from sapwood.compaction.dead import Dead, find_dead
 from sapwood.compaction.dependence import Step, follow_dependence
 from sapwood.compaction.kept import name_kept
-from sapwood.graph import Analysis, Structure, build_groups, call_model, output_tensors, plain_kernels, with_values
+from sapwood.graph import Analysis, Structure, build_groups, output_tensors, plain_kernels, run_model, with_values
 from sapwood.masks import remove_masks_
-from sapwood.models import Merge, Plan, apply_plan, copy_model
+from sapwood.models import Merge, Plan, apply_plan, copy_model, live_masks
 from sapwood.ops import Axis
 from sapwood.pipeline.constraints import Constraints
 from sapwood.pipeline.search import TOLERANCE, Dense, Verification, rounds
@@ -98,6 +98,7 @@ def compact(
         structure = with_values(dense.model, dense.inputs)
     else:
         masked = dense.model
+    live = copy_model(model).eval().to(torch.float64) if live_masks(model) else masked
     folds = _folds(structure, exact, merges)
     found: list[Dead] = []
 
@@ -107,7 +108,7 @@ def compact(
 
     def prove(dense: Dense, structure: Structure, analysis: Analysis, realised: Realised) -> Verification:
         plan = replace(add_shifts(realised.plan, folds, realised.expectation), merges=merges)
-        error = max(_error(masked, plan, one) for one in (dense.inputs, other_inputs(dense.inputs)))
+        error = max(_error(live, masked, plan, one) for one in (dense.inputs, other_inputs(dense.inputs)))
         judged = error if exact else _error_of_cuts(dense, structure, analysis, realised)
         return Verification(error, "float64", judged <= TOLERANCE)
 
@@ -138,10 +139,13 @@ def _folds(structure: Structure, exact: bool, merges: tuple[Merge, ...]) -> list
     return find_folds(graph, model, found, exact=exact, carrying={merge.tensor for merge in merges})
 
 
-def _error(masked: nn.Module, plan: Plan, inputs: ExampleInputs) -> float:
-    """Runs the compact and the masked model; choices between equal values are those of the masked one."""
-    with plain_kernels(masked):
-        wanted = output_tensors(call_model(copy_model(masked), inputs))
+def _error(live: nn.Module, masked: nn.Module, plan: Plan, inputs: ExampleInputs) -> float:
+    """Runs the compact model, and the one that was given with its masks ``live``.
+
+    Choices between equal values are those of the ``masked`` one, whose masks are permanent.
+    """
+    with plain_kernels(live):
+        wanted = output_tensors(run_model(copy_model(live), inputs))
     structure = with_values(masked, inputs)
     return _difference(compact_outputs(apply_plan(masked, plan), inputs, structure.graph, structure.decisions), wanted)
 

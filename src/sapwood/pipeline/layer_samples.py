@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from sapwood.allocation import equal_sets, held_groups, layer_work, vector_step
+from sapwood.caches import cache_folder
 from sapwood.files import write_json
 from sapwood.graph import Analysis
 from sapwood.masks.select import lowest_units
@@ -146,14 +146,6 @@ class _Widths:
 
 def _by_position(size: int) -> Tensor:
     return torch.arange(size, 0, -1, dtype=torch.float64)
-
-
-def cache_folder() -> Path:
-    """Where measurements of this machine are kept: ``$SAPWOOD_CACHE``, else ``sapwood`` in the user's cache folder."""
-    given = os.environ.get("SAPWOOD_CACHE")
-    if given:
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sapwood"
 
 
 def _cache_path(analysis: Analysis, bench: Bench, whole_heads: bool) -> Path:

@@ -110,6 +110,7 @@ def recover_masked_(
     slots = [slot for slot in distinct_slots(bundle.model) if slot.mask is not None]
     if not slots:
         raise ConfigError("the model has no live mask to recover from; expected one that was masked")
+    _check_shared(slots)
     plain = copy_model(dense)
     remove_masks_(plain)
     rules = {slot.name: Rule(slot.mask != 0, _fitting(pattern, slot)) for slot in slots}  # type: ignore[arg-type]
@@ -130,6 +131,18 @@ def recover_masked_(
                 buffer.copy_(values[name])
     refresh_masked(bundle.model)
     return found
+
+
+def _check_shared(slots: Sequence[Slot]) -> None:
+    """Refuses a parameter that modules share under different masks, for it can have the values of one only."""
+    first: dict[int, Slot] = {}
+    for slot in slots:
+        other = first.setdefault(id(slot.tensor), slot)
+        if other is not slot:
+            raise ConfigError(
+                f"{other.name} and {slot.name} share a parameter under different masks; expected one mask for both, or "
+                "masks that were made permanent (sapwood.remove_masks_)"
+            )
 
 
 def _fitting(pattern: Pattern | None, slot: Slot) -> Pattern | None:

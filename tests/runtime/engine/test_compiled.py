@@ -118,6 +118,14 @@ def test_pooling(pool: nn.Module) -> None:
     check(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), pool, nn.Conv2d(4, 2, 1)), torch.randn(1, 3, 14, 18))
 
 
+@pytest.mark.parametrize("pool", [
+    nn.MaxPool2d(3, 3, ceil_mode=True), nn.AvgPool2d(3, 3, ceil_mode=True), nn.MaxPool2d(5, 4, 1, ceil_mode=True),
+], ids=str)  # fmt: skip
+def test_windows_larger_than_the_map(pool: nn.Module) -> None:
+    """What lies behind the last column is no value: below zero, the padding was the largest."""
+    check(nn.Sequential(nn.LeakyReLU(0.5), pool), -1.0 - torch.rand(1, 4, 2, 2))
+
+
 class Wired(nn.Module):
     """Concatenations inside of each other, halves, sums and products, and values that several layers read."""
 
@@ -366,7 +374,7 @@ def test_programs_that_end_at_once_leave_no_thread_behind() -> None:
 def test_example_inputs_and_threads_are_checked() -> None:
     with pytest.raises(EngineError, match="example inputs of type dict; expected a tensor or a tuple of tensors"):
         compile_model(nn.ReLU(), {"input": torch.zeros(1, 2, 4, 4)})
-    with pytest.raises(EngineError, match="threads 0; expected at least 1"):
+    with pytest.raises(EngineError, match="threads 0; expected at least 1, at most 1024"):
         compile_model(nn.ReLU(), torch.zeros(1, 2, 4, 4), threads=0)
 
 
@@ -409,6 +417,7 @@ def broken(**values: Any) -> str:
     given |= {
         name: ctypes.addressof(value) for name, value in (("starts", starts), ("entries", entries), ("bias", bias))
     }
+    given = {"num_starts": 7, "num_entries": 1, "num_bias": 2} | given
     changed = given.pop("map", {})
     builder.add(engine_library.CONV, Map(**(source.__dict__ | changed)), out, **given)
     with pytest.raises(EngineError) as caught:
@@ -425,6 +434,19 @@ def broken(**values: Any) -> str:
     ({"channels": 3}, "the output does not have the result's size"),
     ({"phased": 1}, "the output does not have the result's size"),
     ({"num_chunks": 0}, "starts and bias are missing"),
+    ({"num_chunks": 2**28 + 1}, "starts and bias are missing"),
+    ({"num_starts": 8}, "starts must be one more than lists"),
+    ({"num_starts": -1}, "starts must be one more than lists"),
+    ({"num_entries": 2}, "entries are missing"),
+    ({"num_bias": 1}, "there must be a bias for each channel"),
+    ({"rows": 2**31 - 1, "columns": 2**31 - 1}, "a tile must have between 1 and"),
+    ({"rows": 5}, "a tile must not be higher than the result"),
+    ({"height": 2**31 - 1}, "the output does not have the result's size"),
+    ({"map": {"margin": 2**28, "height": 2**28}}, "input: planes overlap"),
+    ({"map": {"stride": 2**62}}, "input: it does not fit into the arena"),
+    ({"map": {"channels": 2**28, "stride": 2**40}}, "input: it does not fit into the arena"),
+    ({"map": {"offset": 2**63 - 16}}, "input: it does not fit into the arena"),
+    ({"map": {"offset": 192}}, "input and output share places"),
     ({"map": {"offset": 1 << 40}}, "input: it does not fit into the arena"),
     ({"map": {"offset": 3}}, "input: planes must start on cache lines"),
     ({"map": {"pitch": 3}}, "input: the pitch must be"),

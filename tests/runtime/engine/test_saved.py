@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -104,55 +105,25 @@ def flipped(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("damage", "message"), [
-    (lambda folder: (folder / NETWORK_NAME).unlink(), "no compiled network: .*No such file"),
-    (lambda folder: (folder / WEIGHTS_NAME).unlink(), "no compiled network: .*No such file"),
-    (lambda folder: (folder / NETWORK_NAME).write_text("{"), "damaged: Expecting"),
-    (lambda folder: (folder / NETWORK_NAME).write_text("[]"), "not written by `sapwood compile`"),
-    (lambda folder: changed(folder / NETWORK_NAME, lambda head: head.update(version=9)), "version 9; .* version 1"),
+    (lambda folder: (folder / NETWORK_NAME).unlink(), "network.json: no such file; expected a network"),
+    (lambda folder: (folder / WEIGHTS_NAME).unlink(), "weights.safetensors: no such file; expected its weights"),
+    (lambda folder: (folder / NETWORK_NAME).write_text("{"), "network.json:1: is not JSON"),
+    (lambda folder: (folder / NETWORK_NAME).write_text("[" * 100_000), "network.json: is nested too deeply"),
+    (lambda folder: (folder / NETWORK_NAME).write_bytes(b"\xff"), "network.json: is not UTF-8 text"),
+    (lambda folder: (folder / NETWORK_NAME).write_text("[]"), "network.json: not written by `sapwood compile`"),
+    (lambda folder: changed(folder / NETWORK_NAME, lambda head: head.update(version=9)), "version 9; .* 1 to 2"),
+    (lambda folder: changed(folder / NETWORK_NAME, lambda head: head.update(version=True)), "version True; .* 1 to 2"),
+    (lambda folder: changed(folder / NETWORK_NAME, lambda head: head.update(version=[])), r"version \[\]; .* 1 to 2"),
     (lambda folder: changed(folder / NETWORK_NAME, lambda head: head.update(content="{}")), "not those .* together"),
+    (lambda folder: changed(folder / NETWORK_NAME, lambda head: head.update(content=5)), "not those .* together"),
+    (lambda folder: changed(folder / NETWORK_NAME, lambda head: head.pop("sha256")), "not those .* together"),
     (flipped, "damaged: the files are not those that were written together"),
 ])  # fmt: skip
 def test_damaged_files_are_named(damage: Callable[[Path], Any], message: str, tmp_path: Path) -> None:
     model, picture = made()
     folder = compile_model(model, picture).save(tmp_path / "saved")
     damage(folder)
-    with pytest.raises(EngineError, match=message):
-        load(folder)
-
-
-def rewritten(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    """Changes what is stored and makes the digest fit, as somebody else's program might."""
-    from sapwood.runtime.engine import saved
-
-    head = json.loads((folder / NETWORK_NAME).read_text())
-    content = json.loads(head["content"])
-    change(content)
-    head["content"] = json.dumps(content)
-    head["sha256"] = saved._digest(head["content"], (folder / WEIGHTS_NAME).read_bytes())
-    (folder / NETWORK_NAME).write_text(json.dumps(head))
-
-
-def first(content: dict[str, Any], kind: str) -> dict[str, Any]:
-    found: dict[str, Any] = next(node for node in content["nodes"] if node["node"] == kind)
-    return found
-
-
-@pytest.mark.parametrize(("change", "message"), [
-    (lambda content: first(content, "Outside").update(op="aten.from_file.default"), "no operation on tensors"),
-    (lambda content: first(content, "Outside").update(op="prims.add.default"), "not a network|no operation on tensors"),
-    (lambda content: first(content, "Conv").update(node="Convolution"), "not a network of this Sapwood: KeyError"),
-    (lambda content: first(content, "Conv").update(inputs=[10**6]), "made of what comes later"),
-    (lambda content: content["outputs"].append([10**6, [1]]), "an output is never made"),
-    (lambda content: first(content, "Conv")["spec"].update(groups=3), "'first.0' does not fit its maps"),
-    (lambda content: content.pop("sizes"), "not a network of this Sapwood: KeyError"),
-])  # fmt: skip
-def test_networks_that_make_no_sense_are_refused(
-    change: Callable[[dict[str, Any]], Any], message: str, tmp_path: Path
-) -> None:
-    model, picture = made()
-    folder = compile_model(model, picture).save(tmp_path / "saved")
-    rewritten(folder, change)
-    with pytest.raises(EngineError, match=message):
+    with pytest.raises(EngineError, match=f"{re.escape(str(folder))}.*{message}"):
         load(folder)
 
 
@@ -169,6 +140,8 @@ class Paired(nn.Module):
 def test_what_cannot_be_saved_is_named(tmp_path: Path) -> None:
     compiled = compile_model(Paired(), torch.zeros(1, 2, 4, 4))
     assert isinstance(compiled(torch.ones(1, 2, 4, 4)), Pair)
-    with pytest.raises(EngineError, match=r"cannot be saved: .*expected tuples, lists and dicts"):
+    with pytest.raises(
+        EngineError, match=r"cannot be saved: the model returns a Pair; expected tuples, lists and dicts"
+    ):
         compiled.save(tmp_path / "saved")
     assert not (tmp_path / "saved").exists()

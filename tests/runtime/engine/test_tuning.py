@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from sapwood.pipeline import layer_samples
 from sapwood.runtime.engine import compile as compile_model
 from sapwood.runtime.engine import tuning
 
@@ -18,6 +21,8 @@ pytestmark = pytest.mark.usefixtures("engine")
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("SAPWOOD_CACHE", raising=False)
+    monkeypatch.setattr(tuning, "_warned", set())
     return tuning.cache_file()
 
 
@@ -36,12 +41,51 @@ def test_it_is_remembered(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run()
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"a": 1}', '{"a": [0, 5]}', "{", '{"a": [true, 1]}'])
-def test_a_damaged_file_is_as_good_as_none(file: Path, text: str) -> None:
-    file.parent.mkdir(parents=True)
+@pytest.mark.parametrize(("text", "fault"), [
+    ("", "1: is not JSON"),
+    ("{", "1: is not JSON"),
+    ("[" * 100_000, "is nested too deeply"),
+    ("[]", "is damaged; expected pairs of whole numbers"),
+    ('{"a": 1}', "is damaged; expected pairs of whole numbers"),
+    ('{"a": [0, 5]}', "is damaged; expected pairs of whole numbers"),
+    ('{"a": [true, 1]}', "is damaged; expected pairs of whole numbers"),
+])  # fmt: skip
+def test_a_damaged_file_is_named_once_and_made_anew(file: Path, text: str, fault: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text)
-    assert run()
+    with pytest.warns(UserWarning, match=f"{re.escape(str(file))}: ?{fault}.*; what is needed is tried and remembered"):
+        assert run()
     assert len(json.loads(file.read_text())) == 1
+    file.write_text(text)
+    assert run()  # warnings are errors here: it is not said again
+
+
+@pytest.mark.parametrize(
+    "pair", [[1, 1], [2**31 - 1, 2**31 - 1], [2**32 + 1, 6500], [10**30, 10**30], [28, 6500], [1, 2**31]]
+)
+def test_a_remembered_tiling_is_one_that_is_tried(file: Path, pair: list[int]) -> None:
+    assert run()
+    (key,) = json.loads(file.read_text())
+    file.write_text(json.dumps({key: pair}))
+    with pytest.warns(UserWarning, match=f"a tiling of {pair[0]} rows and {pair[1]} floats that is never tried"):
+        assert run()
+    assert json.loads(file.read_text())[key] != pair
+    assert run()
+
+
+def test_a_pipe_in_its_place_is_named(file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(file)
+    with pytest.warns(UserWarning, match="is a pipe, a socket or a device"):
+        assert run()
+
+
+def test_one_folder_for_all_that_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAPWOOD_CACHE", str(tmp_path / "mine"))
+    assert tuning.cache_file().parent == tmp_path / "mine" == layer_samples.cache_folder()
+    monkeypatch.delenv("SAPWOOD_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "all"))
+    assert tuning.cache_file().parent == tmp_path / "all" / "sapwood" == layer_samples.cache_folder()
 
 
 def test_a_folder_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

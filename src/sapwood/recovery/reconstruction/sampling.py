@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sapwood.calibration.patches import Geometry, convolution_patches, each_dimension
 from sapwood.errors import CheckFailedError
-from sapwood.graph import call_model, plain_kernels
+from sapwood.graph import plain_kernels, run_model
 from sapwood.ops import Call, same_op
 from sapwood.recovery.reconstruction.sites import CONVOLUTIONS, PRODUCTS, Use
 from sapwood.types import ExampleInputs
@@ -141,7 +141,7 @@ def take(
     sampler = _Sampler(calls, uses, places, patches=patches)
     try:
         with plain_kernels(model), sampler:
-            call_model(model, inputs)
+            run_model(model, inputs)
     except _DoneError:
         pass
     return sampler.samples

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +19,9 @@ from sapwood.ops.nested import mapped
 from sapwood.runtime.allocator import give_back
 from sapwood.runtime.cores import available_cores
 from sapwood.runtime.engine import library, saved
+from sapwood.runtime.engine.checking import placed
+from sapwood.runtime.engine.encoding import Encoded, encode
+from sapwood.runtime.engine.inputs import InputSpec, checked, refuse_tracing
 from sapwood.runtime.engine.lowered import Lowered
 from sapwood.runtime.engine.nodes import Input, Outside, Read, Value
 from sapwood.runtime.engine.partition import EnginePart, partition
@@ -28,6 +33,8 @@ from sapwood.types import ExampleInputs
 Values: TypeAlias = dict[Value, Tensor]
 Timed: TypeAlias = list[tuple[Step, float]]
 
+
+MOST_THREADS = 1024
 
 TOLERANCE = 1e-3
 """Of the results of a new program against the model's, as a fraction of the largest."""
@@ -51,22 +58,20 @@ class CompiledModel(nn.Module):
     def __init__(
         self,
         source: Lowered,
-        encoded: Callable[[], saved.Encoded],
+        encoded: Callable[[], Encoded],
         *,
         threads: int | None = None,
         tune: bool = True,
     ) -> None:
-        if threads is not None and threads < 1:
-            raise EngineError(f"threads {threads}; expected at least 1")
         super().__init__()
         self.eval()
-        self.threads = threads or available_cores()
-        self._form, self._constants, self._shapes = source.form, source.constants, source.shapes
+        self.threads = _num_threads(threads)
+        self._form, self._constants, self._specs = source.form, source.constants, source.inputs
         self._inputs = [node.out for node in source.network.nodes if isinstance(node, Input)]
         self._outputs = source.network.outputs
-        tuner = Tuner(self.threads) if tune else None
+        tuner = Tuner(self.threads, file=source.file) if tune else None
         self._parts = [
-            _Program(part, plan(part.network, tuner), self.threads)
+            _Program(part, plan(part.network, tuner, source.file), self.threads)
             if isinstance(part, EnginePart)
             else _Calls(part.nodes)
             for part in partition(source.network)
@@ -83,13 +88,15 @@ class CompiledModel(nn.Module):
         return sum(part.num_bytes for part in self._parts)
 
     def forward(self, *inputs: Tensor) -> Any:
-        """Runs pictures one after the other: tensors of the shapes it was compiled for, any batch.
+        """Runs pictures one after the other: tensors of the shapes and types it was compiled for, any batch.
+
+        Floating-point numbers of other types are rounded to float32, in which the network computes.
 
         Returns:
             What the model returns.
 
         Raises:
-            EngineError: If shapes are others than it was compiled for.
+            EngineError: If inputs are no tensors, or of other shapes or types than it was compiled for.
         """
         given = self._checked(inputs)
         found = [self._run([tensor[number : number + 1] for tensor in given]) for number in range(len(given[0]))]
@@ -110,7 +117,7 @@ class CompiledModel(nn.Module):
 
         Times are of one run on a picture of zeros. What PyTorch runs is named below, with the reason.
         """
-        picture = [torch.zeros(1, *shape) for shape in self._shapes]
+        picture = [torch.zeros(1, *spec.shape, dtype=spec.dtype) for spec in self._specs]
         lines = [f"{'module':40}{'operation':28}{'zeros':>8}{'ms':>10}"]
         for step, milliseconds in self.timed(*picture):
             zeros = f"{1.0 - step.nonzeros / step.weights:.1%}" if step.weights else ""
@@ -126,10 +133,34 @@ class CompiledModel(nn.Module):
         """Writes a directory that :func:`load` reads on any machine: JSON, and safetensors in which a zero takes a bit.
 
         Raises:
-            EngineError: If the model returns what only its own code knows, or calls operators that are not PyTorch's.
+            EngineError: If the model returns what only its own code knows, or calls operators that no file may name.
             ConfigError: If ``directory`` holds files, and no compiled network.
         """
         return saved.write(self._encoded(), directory)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CompiledModel:
+        """Another one, which may run at the same time; the weights, which nobody changes, are the same."""
+        twin = self.__copy__()
+        memo[id(self)] = twin
+        twin.__dict__ = {name: copy.deepcopy(value, memo) for name, value in self.__dict__.items()}
+        return twin
+
+    def __copy__(self) -> CompiledModel:
+        """Another module over the same programs."""
+        twin = type(self).__new__(type(self))
+        twin.__dict__ = dict(self.__dict__)
+        return twin
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        """A program is good in its own process.
+
+        Raises:
+            EngineError: Always.
+        """
+        raise EngineError(
+            "a compiled model cannot be pickled, nor saved by torch.save: write it with .save(directory), and read it "
+            "with sapwood.runtime.load(directory)"
+        )
 
     def _run(self, pictures: Sequence[Tensor], times: Timed | None = None) -> list[Tensor]:
         values = dict(zip(self._inputs, pictures, strict=True))
@@ -137,19 +168,12 @@ class CompiledModel(nn.Module):
             part.run(values, times)
         return [values[value].reshape(shape) for value, shape in self._outputs]
 
-    def _checked(self, inputs: tuple[Tensor, ...]) -> list[Tensor]:
-        shapes = tuple(tuple(tensor.shape[1:]) for tensor in inputs)
-        counts = {len(tensor) for tensor in inputs}
-        if shapes != self._shapes or len(counts) != 1 or counts == {0}:
-            raise EngineError(
-                f"inputs of shapes {[tuple(one.shape) for one in inputs]}; compiled for batches of {list(self._shapes)}"
-            )
-        if counts != {1} and any(shape[:1] != (1,) for _, shape in self._outputs):
-            raise EngineError(f"a batch of {len(inputs[0])}; an output has no batch, so that it is one picture a call")
-        return [
-            tensor.detach().to("cpu", torch.float32 if tensor.is_floating_point() else None).contiguous()
-            for tensor in inputs
-        ]
+    def _checked(self, inputs: tuple[Any, ...]) -> list[Tensor]:
+        refuse_tracing("a compiled model")
+        given = checked(inputs, self._specs)
+        if len(given[0]) > 1 and any(shape[:1] != (1,) for _, shape in self._outputs):
+            raise EngineError(f"a batch of {len(given[0])}; an output has no batch, so that it is one picture a call")
+        return given
 
 
 class _Program:
@@ -164,15 +188,22 @@ class _Program:
         return self._program.num_bytes
 
     def run(self, values: Values, times: Timed | None) -> None:
-        given = [values[value].contiguous() for value in self._part.reads]
+        given = [values[value].contiguous().resolve_neg() for value in self._part.reads]
+        for tensor, value in zip(given, self._part.reads, strict=True):
+            self._check(tensor, value)
         found = {value: torch.empty(shape) for value, shape in self._part.network.outputs}
-        addresses = [tensor.data_ptr() for tensor in given], [tensor.data_ptr() for tensor in found.values()]
+        pictures = given, list(found.values())
         if times is None:
-            self._program.run(*addresses, self._threads)
+            self._program.run(*pictures, self._threads)
         else:
-            spent = self._program.timed(*addresses, self._threads)
+            spent = self._program.timed(*pictures, self._threads)
             times += [(step, time / 1e6) for step, time in zip(self.steps, spent, strict=True)]
         values.update(found)
+
+    def _check(self, tensor: Tensor, value: Value) -> None:
+        size = self._part.network.sizes[value]
+        if tensor.dtype is not torch.float32 or tensor.numel() != math.prod(size):
+            raise EngineError(f"{tensor.dtype} of shape {tuple(tensor.shape)}; expected a float32 map of {size}")
 
 
 class _Calls:
@@ -203,8 +234,9 @@ def _called(call: Outside, values: Mapping[Value, Tensor]) -> Values:
     op: Callable[..., Any] = call.op
     if call.op._schema.is_mutable:
         args = (args[0].clone(), *args[1:])
-    results = op(*args, **kwargs)
-    tensors = [one for one in tree_flatten(results)[0] if isinstance(one, Tensor)]
+    tensors = [one for one in tree_flatten(op(*args, **kwargs))[0] if isinstance(one, Tensor)]
+    if len(tensors) != len(call.outs):
+        raise EngineError(f"{call.op} returns {len(tensors)} tensors; expected {len(call.outs)}")
     return dict(zip(call.outs, tensors, strict=True))
 
 
@@ -251,9 +283,8 @@ def compile(
     with torch.no_grad():
         leaves, form = tree_flatten(plain(*one))
     constants = {place: leaf for place, leaf in enumerate(leaves) if not isinstance(leaf, Tensor)}
-    shapes = tuple(tuple(picture.shape[1:]) for picture in one)
-    source = Lowered(network, shapes, form, constants)
-    stored = saved.encode(source)
+    source = Lowered(network, tuple(map(InputSpec.of, one)), form, constants)
+    stored = encode(source)
     compiled = CompiledModel(source, lambda: stored, threads=threads, tune=tune)
     del source, network
     _check(tree_flatten(compiled(*one))[0], leaves)
@@ -274,12 +305,28 @@ def load(directory: str | Path, *, threads: int | None = None, tune: bool = True
         EngineError: If a file is missing, damaged or of another version.
     """
     library.library()
-    source, _ = saved.read(directory)
+    threads = _num_threads(threads)
+    source, digest = saved.read(directory)
     place = Path(directory).absolute()
-    compiled = CompiledModel(source, lambda: saved.read(place)[1], threads=threads, tune=tune)
+    with placed(Path(directory) / saved.NETWORK_NAME, "the program"):
+        compiled = CompiledModel(source, lambda: _again(place, digest), threads=threads, tune=tune)
     del source
     give_back()
     return compiled
+
+
+def _num_threads(threads: int | None) -> int:
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
+        raise EngineError(f"threads {threads}; expected at least 1, at most {MOST_THREADS}")
+    return threads or available_cores()
+
+
+def _again(place: Path, digest: str) -> Encoded:
+    """What was loaded, to be saved again: it is not kept in memory."""
+    source, found = saved.read(place)
+    if found != digest:
+        raise EngineError(f"{place}: has changed since it was loaded; load it again before it is saved elsewhere")
+    return encode(source)
 
 
 def _check(found: Sequence[Any], wanted: Sequence[Any]) -> None:

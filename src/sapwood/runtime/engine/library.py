@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sapwood.errors import EngineError, EngineMissingError
 
-ABI = 3
+ABI = 4
 """What this Python code expects of the library."""
 
 LIBRARY = {"win32": "sapwood_engine.dll", "darwin": "libsapwood_engine.dylib"}.get(sys.platform, "libsapwood_engine.so")
@@ -72,7 +72,16 @@ class OpStruct(ctypes.Structure):
         ("starts", ctypes.c_void_p),
         ("entries", ctypes.c_void_p),
         ("bias", ctypes.c_void_p),
+        ("num_starts", ctypes.c_int64),
+        ("num_entries", ctypes.c_int64),
+        ("num_bias", ctypes.c_int64),
     )
+
+
+class PictureStruct(ctypes.Structure):
+    """``sw_picture``."""
+
+    _fields_ = (("values", ctypes.c_void_p), ("floats", ctypes.c_int64))
 
 
 def places() -> list[Path]:
@@ -112,11 +121,12 @@ def library() -> ctypes.CDLL:
     loaded.sw_create.argtypes = [
         ctypes.POINTER(OpStruct), ctypes.c_int32, ctypes.c_int64, ctypes.c_char_p, ctypes.c_int32
     ]  # fmt: skip
+    loaded.sw_copy.restype, loaded.sw_copy.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
     loaded.sw_free.restype, loaded.sw_free.argtypes = None, [ctypes.c_void_p]
     loaded.sw_run.restype = ctypes.c_int32
     loaded.sw_run.argtypes = [
-        ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p), ctypes.POINTER(ctypes.c_void_p), ctypes.c_int32,
-        ctypes.POINTER(ctypes.c_int64),
+        ctypes.c_void_p, ctypes.POINTER(PictureStruct), ctypes.c_int32, ctypes.POINTER(PictureStruct), ctypes.c_int32,
+        ctypes.c_int32, ctypes.POINTER(ctypes.c_int64),
     ]  # fmt: skip
     loaded.sw_bytes.restype, loaded.sw_bytes.argtypes = ctypes.c_int64, [ctypes.c_void_p]
     return loaded

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch.utils._pytree import TreeSpec
 
+from sapwood.runtime.engine.inputs import InputSpec
 from sapwood.runtime.engine.nodes import Network
 
 
@@ -17,12 +18,14 @@ class Lowered:
 
     Attributes:
         network: Its nodes.
-        shapes: Of its inputs, without the batch.
+        inputs: What it is called with.
         form: Of what it returns.
         constants: What it returns besides tensors, by the place among all it returns.
+        file: Where it was read, None for a model of this process: a file may not ask for all that a caller may.
     """
 
     network: Network
-    shapes: tuple[tuple[int, ...], ...]
+    inputs: tuple[InputSpec, ...]
     form: TreeSpec
     constants: Mapping[int, Any]
+    file: str | None = None

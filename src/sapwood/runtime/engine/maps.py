@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from sapwood.errors import EngineError
 from sapwood.runtime.engine.library import MapStruct
 
 LINE = 16
@@ -12,6 +13,9 @@ LINE = 16
 
 PAGE = 1024
 """Floats of 4,096 bytes: planes that are a multiple of that apart fight for the same places in the cache."""
+
+LARGEST = 2**28
+"""Of the sizes of a map."""
 
 GAP = 64
 """Floats of zeros in front of each map: what lies left of its first row."""
@@ -40,7 +44,13 @@ class Map:
     stride: int
 
     def struct(self) -> MapStruct:
-        """What the library reads."""
+        """What the library reads.
+
+        Raises:
+            EngineError: If a number does not fit into it.
+        """
+        if max(self.channels, self.height, self.width, self.margin, self.pitch) > LARGEST:
+            raise EngineError(f"a map of sizes beyond {LARGEST}: {self}")
         return MapStruct(
             self.offset, self.stride, self.channels, self.height, self.width, self.margin, self.pitch, 0
         )  # fmt: skip

@@ -48,14 +48,15 @@ class Planned:
     steps: list[Step]
 
 
-def plan(network: Network, tuner: Tuner | None = None) -> Planned:
+def plan(network: Network, tuner: Tuner | None = None, file: str | None = None) -> Planned:
     """Makes the program of a network.
 
     Args:
         network: Its nodes.
         tuner: Says how convolutions go through their maps; a fixed rule does where None.
+        file: Where the network was read: it may not ask for more memory than the limit on files.
     """
-    return _Planner(network, tuner).run()
+    return _Planner(network, tuner, Builder(file)).run()
 
 
 @dataclass
@@ -74,6 +75,7 @@ class _Planner:
     steps: list[Step] = field(default_factory=list)
     maps: dict[Key, Map] = field(default_factory=dict)
     _same: dict[Key, Key] = field(default_factory=dict)
+    _roots: dict[Value, tuple[Value, int]] = field(default_factory=dict)
 
     def run(self) -> Planned:
         self._homes = self._find_homes()
@@ -125,11 +127,16 @@ class _Planner:
         }
 
     def _root(self, value: Value) -> tuple[Value, int]:
-        first = 0
-        while value in self._homes:
-            value, more = self._homes[value]
-            first += more
-        return value, first
+        """The map that a value stands in, and its first channel there; what was gone through is remembered."""
+        passed = []
+        while value in self._homes and value not in self._roots:
+            passed.append(value)
+            value = self._homes[value][0]
+        found, first = self._roots.get(value, (value, 0))
+        for one in reversed(passed):
+            first += self._homes[one][1]
+            self._roots[one] = found, first
+        return found, first
 
     def _find_layouts(self) -> tuple[dict[Key, _Needs], dict[Key, int]]:
         needs: dict[Key, _Needs] = defaultdict(_Needs)
@@ -160,6 +167,7 @@ class _Planner:
     def _class(self, key: Key) -> Key:
         self._same.setdefault(key, key)
         while self._same[key] != key:
+            self._same[key] = self._same[self._same[key]]  # half of the way is left out the next time
             key = self._same[key]
         return key
 

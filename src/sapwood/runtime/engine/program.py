@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from sapwood.errors import EngineError
+from sapwood.limits import check_limit
 from sapwood.runtime.engine import library as lib
 from sapwood.runtime.engine.maps import GAP, Map, plane_stride
 from sapwood.runtime.engine.memory import Block, relocated
 from sapwood.runtime.engine.packing import Packed
+from sapwood.runtime.engine.pictures import picture
+
+WRONG_PICTURES = -2
+"""What the library says of pictures that are missing or of another size."""
+
+LARGEST = 2**31 - 1
+"""Number that a field of an operation holds."""
 
 
 @dataclass
@@ -22,11 +32,13 @@ class Builder:
     """Collects operations.
 
     Attributes:
+        file: The file that asks for the program, and may not ask for more than ``network_bytes``; None: no limit.
         lanes: Floats of a vector.
         most_vectors: Of a tile.
         arena: Floats taken so far.
     """
 
+    file: str | None = None
     lanes: int = field(default_factory=lambda: int(lib.library().sw_lanes()))
     most_vectors: int = field(default_factory=lambda: int(lib.library().sw_most_vectors()))
     arena: int = 0
@@ -68,7 +80,7 @@ class Builder:
             if given is not None:
                 setattr(op, name, given.struct())
         for name, value in values.items():
-            setattr(op, name, type(getattr(op, name))(*value) if isinstance(value, tuple) else value)
+            setattr(op, name, _checked(getattr(op, name), name, value))
         self._ops.append(op)
 
     def convolution(
@@ -99,6 +111,9 @@ class Builder:
             starts=arrays[0].ctypes.data,
             entries=arrays[1].ctypes.data,
             bias=arrays[2].ctypes.data,
+            num_starts=len(arrays[0]),
+            num_entries=len(arrays[1]),
+            num_bias=len(arrays[2]),
             **sizes,
         )
 
@@ -106,9 +121,11 @@ class Builder:
         """The program.
 
         Raises:
-            EngineError: If the library refuses an operation.
+            EngineError: If the library refuses an operation, or a file asks for too much.
         """
         placed, arena = relocated(self._ops, self._blocks)
+        if self.file is not None:
+            check_limit("network_bytes", 4 * arena, self.file, EngineError)
         ops = (lib.OpStruct * len(placed))(*placed)
         message = ctypes.create_string_buffer(512)
         handle = lib.library().sw_create(ops, len(placed), max(1, arena), message, len(message))
@@ -117,23 +134,36 @@ class Builder:
         return Program(handle, len(self._ops))
 
 
+def _checked(field: Any, name: str, value: Any) -> Any:
+    """A value for a field of an operation: ctypes would cut off what does not fit."""
+    numbers = value if isinstance(value, tuple) else (value,)
+    if name in _POINTERS:
+        return value
+    if any(not -LARGEST <= number <= LARGEST for number in numbers):
+        raise EngineError(f"{name} {value} of an operation; expected numbers up to {LARGEST}")
+    return type(field)(*value) if isinstance(value, tuple) else value
+
+
+_POINTERS = frozenset({"starts", "entries", "bias"})
+
+
 class Program:
     """Operations that the library has checked and copied."""
 
     def __init__(self, handle: int, num_ops: int) -> None:
         self._handle: int | None = handle
         self._num_ops = num_ops
-        self._lock = threading.Lock()
+        self._lock, self._process = threading.Lock(), os.getpid()
 
-    def run(self, inputs: Sequence[int], outputs: Sequence[int], threads: int) -> None:
-        """Runs one picture; inputs and outputs are addresses of dense float32 NCHW pictures.
+    def run(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], threads: int) -> None:
+        """Runs one picture: dense float32 tensors, of which the outputs are written.
 
         Raises:
-            EngineError: If threads cannot be started.
+            EngineError: If threads cannot be started, or a tensor is of another size or type than the program's.
         """
         self._call(inputs, outputs, threads, None)
 
-    def timed(self, inputs: Sequence[int], outputs: Sequence[int], threads: int) -> list[int]:
+    def timed(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], threads: int) -> list[int]:
         """Runs one picture; nanoseconds of each operation."""
         times = (ctypes.c_int64 * self._num_ops)()
         self._call(inputs, outputs, threads, times)
@@ -144,12 +174,28 @@ class Program:
         """Memory that the library holds for it."""
         return int(lib.library().sw_bytes(self._handle))
 
-    def _call(self, inputs: Sequence[int], outputs: Sequence[int], threads: int, times: Any) -> None:
-        given, wanted = ((ctypes.c_void_p * max(1, len(one)))(*one) for one in (inputs, outputs))
-        with self._lock:  # one arena: calls from several threads wait for each other
-            failed = lib.library().sw_run(self._handle, given, wanted, threads, times)
+    def _call(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], threads: int, times: Any) -> None:
+        given, wanted = ((lib.PictureStruct * max(1, len(one)))(*map(picture, one)) for one in (inputs, outputs))
+        with self._own_lock():  # one arena: calls from several threads wait for each other
+            failed = lib.library().sw_run(self._handle, given, len(inputs), wanted, len(outputs), threads, times)
+        if failed == WRONG_PICTURES:
+            sizes = [tensor.numel() for tensor in (*inputs, *outputs)]
+            raise EngineError(f"pictures of {sizes} numbers; expected those that the program was made for")
         if failed:
             raise EngineError(f"{threads} threads cannot be started")
+
+    def _own_lock(self) -> threading.Lock:
+        """The lock; another one after ``fork``, for the parent's may be held by a thread that is not here."""
+        if self._process != os.getpid():
+            self._lock, self._process = threading.Lock(), os.getpid()
+        return self._lock
+
+    def __deepcopy__(self, memo: object) -> Program:
+        """The same operations over memory of their own."""
+        handle = lib.library().sw_copy(self._handle)
+        if not handle:
+            raise EngineError("there is no memory for a copy of a program")
+        return Program(handle, self._num_ops)
 
     def __del__(self) -> None:
         if getattr(self, "_handle", None):

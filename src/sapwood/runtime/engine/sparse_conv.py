@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
 from itertools import count
+from typing import Any
 from weakref import WeakValueDictionary
 
 import torch
@@ -13,6 +16,7 @@ from torch.nn import functional as F
 from sapwood.errors import EngineError
 from sapwood.export.flat import plain_copy
 from sapwood.runtime.engine.compiled import CompiledModel, compile
+from sapwood.runtime.engine.inputs import PIXELS, refuse_tracing
 
 
 class SparseConv2d(nn.Module):
@@ -38,11 +42,10 @@ class SparseConv2d(nn.Module):
         self._number = next(_NUMBERS)
         _MODULES[self._number] = self
 
-    def __deepcopy__(self, memo: dict[int, object]) -> SparseConv2d:
-        """Another one of the same convolution."""
-        conv = self._conv[0]
-        assert isinstance(conv, nn.Conv2d)
-        return SparseConv2d(conv, threads=self._threads, tune=self._tune)
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another one of the same convolution, for copies and pickles: it has another number, and is compiled anew."""
+        state = {"training": self.training}
+        return partial(SparseConv2d, threads=self._threads, tune=self._tune), self._conv, state
 
     def forward(self, inputs: Tensor) -> Tensor:  # shapes: (B, C, H, W) -> (B, O, H', W')
         """Runs the pictures of a batch one after the other.
@@ -51,17 +54,28 @@ class SparseConv2d(nn.Module):
             EngineError: If the shape does not fit, the engine has no such convolution, or weights are NaN or infinite.
             EngineMissingError: If the engine is not built.
         """
-        if inputs.dim() != 4 or inputs.shape[1] != self._channels:
-            raise EngineError(f"an input of shape {tuple(inputs.shape)}; expected (B, {self._channels}, H, W)")
+        refuse_tracing("a sparse convolution")
+        self._check(inputs)
         found: Tensor = sparse_conv2d(inputs, self._number)
         return found
 
+    def _check(self, inputs: Any) -> None:
+        expected = f"a floating-point tensor of shape (B, {self._channels}, H, W)"
+        if not isinstance(inputs, Tensor):
+            raise EngineError(f"an input of type {type(inputs).__name__}; expected {expected}")
+        if not inputs.is_floating_point():
+            hint = f": {PIXELS}" if inputs.dtype is torch.uint8 else ""
+            raise EngineError(f"an input of {inputs.dtype}; expected {expected}{hint}")
+        if inputs.dim() != 4 or inputs.shape[1] != self._channels:
+            raise EngineError(f"an input of shape {tuple(inputs.shape)}; expected {expected}")
+
     def run(self, inputs: Tensor) -> Tensor:
-        """Runs pictures on the engine, whose shape was checked; see :meth:`forward`."""
+        """Runs pictures on the engine; see :meth:`forward`."""
+        self._check(inputs)
         size = tuple(inputs.shape[2:])
         if size not in self._compiled:
             example = inputs[:1].detach().to("cpu").float()
-            job = _CLEAN.submit(compile, self._conv[0], example, threads=self._threads, tune=self._tune)
+            job = _clean().submit(compile, self._conv[0], example, threads=self._threads, tune=self._tune)
             self._compiled[size] = job.result()
         found: Tensor = self._compiled[size](inputs)
         return found.to(inputs.device, inputs.dtype)
@@ -74,8 +88,18 @@ class SparseConv2d(nn.Module):
         return F.conv2d(inputs, weight, None, conv.stride, conv.padding, conv.dilation, conv.groups)
 
 
-_CLEAN = ThreadPoolExecutor(1, thread_name_prefix="sapwood-compile")
-"""Where convolutions are compiled: within an operator PyTorch dispatches otherwise, and traces see other operators."""
+@cache
+def _clean_of(process: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="sapwood-compile")
+
+
+def _clean() -> ThreadPoolExecutor:
+    """Where convolutions are compiled: within an operator PyTorch dispatches otherwise, and traces see other operators.
+
+    A child of ``fork`` has one of its own: its parent's has no thread there.
+    """
+    return _clean_of(os.getpid())
+
 
 _NUMBERS = count()
 _MODULES: WeakValueDictionary[int, SparseConv2d] = WeakValueDictionary()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import astuple, replace
 from pathlib import Path
 
+from sapwood.caches import cache_folder
+from sapwood.errors import EngineError
 from sapwood.files import write_json
+from sapwood.reading import read_json
 from sapwood.runtime.engine.convolution import CHUNK_FLOATS, Convolution, Tiling
 from sapwood.runtime.engine.library import instruction_set
 from sapwood.runtime.engine.program import Builder, Program
@@ -30,22 +33,29 @@ class Tuner:
     Args:
         threads: Of a call.
         path: Where they are remembered; the user's cache folder unless given.
+        file: Where the network was read: it may not ask for more memory than the limit on files.
     """
 
-    def __init__(self, threads: int, path: Path | None = None) -> None:
-        self._threads = threads
+    def __init__(self, threads: int, path: Path | None = None, file: str | None = None) -> None:
+        self._threads, self._file = threads, file
         self._path = path or cache_file()
         self._known = _read(self._path)
         self._new: dict[str, list[int]] = {}
 
     def tiling(self, convolution: Convolution) -> Tiling:
-        """The fastest tiling of a convolution: remembered, or tried now."""
+        """The fastest tiling of a convolution: remembered, or tried now.
+
+        What is remembered is taken only if it is one of those that are tried: the file may say anything.
+        """
         key = self._key(convolution)
-        if key not in self._known:
-            best = _fastest(convolution, self._threads)
-            self._known[key] = self._new[key] = list(astuple(best))
-        rows, chunk_floats = self._known[key]
-        return Tiling(rows, chunk_floats)
+        if key in self._known:
+            found = Tiling(*self._known[key])
+            if found in set(_candidates(convolution, Builder())):
+                return found
+            _warn_once(self._path, f"a tiling of {found.rows} rows and {found.chunk_floats} floats that is never tried")
+        best = _fastest(convolution, self._threads, self._file)
+        self._known[key] = self._new[key] = list(astuple(best))
+        return best
 
     def save(self) -> None:
         """Remembers what was tried; a folder that cannot be written is no error."""
@@ -65,24 +75,37 @@ class Tuner:
 
 
 def cache_file() -> Path:
-    """``sapwood/engine-N.json`` in the user's cache folder (``XDG_CACHE_HOME``, else ``~/.cache``)."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return folder / "sapwood" / f"engine-{VERSION}.json"
+    """``engine-N.json`` in the folder of :func:`sapwood.caches.cache_folder`."""
+    return cache_folder() / f"engine-{VERSION}.json"
+
+
+_warned: set[Path] = set()
+"""Files that were named as damaged."""
+
+
+def _warn_once(path: Path, fault: str) -> None:
+    if path not in _warned:
+        _warned.add(path)
+        warnings.warn(f"{path}: {fault}; what is needed is tried and remembered anew", stacklevel=2)
 
 
 def _read(path: Path) -> dict[str, list[int]]:
-    """What is remembered; nothing where the file is missing or damaged."""
+    """What is remembered; a file that is damaged is named, and what is wrong in it left out."""
+    if not os.path.lexists(path):
+        return {}
     try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
+        found = read_json(path, "tilings that were found to be fastest", EngineError)
+    except EngineError as error:
+        _warn_once(path, str(error).removeprefix(f"{path}: ").removeprefix(f"{path}:"))
         return {}
-    if not isinstance(found, dict):
-        return {}
-    return {
-        key: value
-        for key, value in found.items()
-        if isinstance(value, list) and len(value) == 2 and all(type(one) is int and one > 0 for one in value)
-    }
+    known = {key: value for key, value in found.items() if _is_tiling(value)} if isinstance(found, dict) else {}
+    if not isinstance(found, dict) or len(known) < len(found):
+        _warn_once(path, "is damaged; expected pairs of whole numbers")
+    return known
+
+
+def _is_tiling(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(type(one) is int and one > 0 for one in value)
 
 
 def _candidates(convolution: Convolution, builder: Builder) -> Iterator[Tiling]:
@@ -95,19 +118,19 @@ def _candidates(convolution: Convolution, builder: Builder) -> Iterator[Tiling]:
                 yield tiling
 
 
-def _fastest(convolution: Convolution, threads: int) -> Tiling:
+def _fastest(convolution: Convolution, threads: int, file: str | None = None) -> Tiling:
     """Tiles first, at the usual chunk; then chunks at the best tile."""
     base = convolution.tiling(Builder())
     tilings = list(_candidates(convolution, Builder()))
     first = [tiling for tiling in tilings if tiling.chunk_floats == CHUNK_FLOATS] or [base]
-    rows = _best(convolution, first, threads).rows
-    return _best(convolution, [tiling for tiling in tilings if tiling.rows == rows] or [base], threads)
+    rows = _best(convolution, first, threads, file).rows
+    return _best(convolution, [tiling for tiling in tilings if tiling.rows == rows] or [base], threads, file)
 
 
-def _best(convolution: Convolution, tilings: list[Tiling], threads: int) -> Tiling:
+def _best(convolution: Convolution, tilings: list[Tiling], threads: int, file: str | None) -> Tiling:
     if len(tilings) == 1:
         return tilings[0]
-    programs = [_alone(convolution, tiling) for tiling in tilings]
+    programs = [_alone(convolution, tiling, file) for tiling in tilings]
     times = [float("inf")] * len(programs)
     for _ in range(RUNS):
         for number, program in enumerate(programs):
@@ -117,9 +140,9 @@ def _best(convolution: Convolution, tilings: list[Tiling], threads: int) -> Tili
     return tilings[times.index(min(times))]
 
 
-def _alone(convolution: Convolution, tiling: Tiling) -> Program:
+def _alone(convolution: Convolution, tiling: Tiling, file: str | None) -> Program:
     """The convolution by itself, on zeros."""
-    builder = Builder()
+    builder = Builder(file)
     source, out = (
         builder.map(one.channels, one.height, one.width, margin=one.margin, pitch=one.pitch)
         for one in (convolution.source, convolution.out)

@@ -1,0 +1,111 @@
+"""A lowered network as plain JSON and arrays; of weights, a zero takes a bit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils._pytree import TreeSpec
+
+from sapwood.runtime.engine import nodes
+from sapwood.runtime.engine.lowered import Lowered
+from sapwood.runtime.engine.nodes import Read
+from sapwood.runtime.engine.packing import Array, ConvSpec, Geometry
+
+PACKED_BELOW = 0.9
+"""A weight with a larger fraction of non-zeros is stored as it is."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A network as it is stored.
+
+    Attributes:
+        content: What goes into the JSON, but for the form and the constants of what is returned.
+        arrays: The weights.
+        form: Of what the model returns; files hold no more of it than :mod:`sapwood.runtime.engine.form` describes.
+        constants: What it returns besides tensors, by place.
+    """
+
+    content: dict[str, Any]
+    arrays: dict[str, Array]
+    form: TreeSpec
+    constants: Mapping[int, Any] = field(default_factory=dict)
+
+
+def encode(source: Lowered) -> Encoded:
+    """Brings a network into the form in which it is stored."""
+    writer = _Writer({})
+    network = source.network
+    content = {
+        "nodes": [{"node": type(node).__name__, **writer.fields_of(node)} for node in network.nodes],
+        "sizes": [[value, *size] for value, size in network.sizes.items()],
+        "outputs": [[value, list(shape)] for value, shape in network.outputs],
+        "inputs": [list(spec.shape) for spec in source.inputs],
+        "dtypes": [None if spec.dtype is None else _name(spec.dtype) for spec in source.inputs],
+    }
+    return Encoded(content, writer.arrays, source.form, dict(source.constants))
+
+
+def _name(one: Any) -> str:
+    """Of a type, layout or memory format."""
+    return str(one).removeprefix("torch.")
+
+
+class _Writer:
+    """Turns fields of nodes into JSON, and puts weights aside."""
+
+    def __init__(self, arrays: dict[str, Array]) -> None:
+        self.arrays = arrays
+
+    def fields_of(self, node: Any) -> dict[str, Any]:
+        return {field.name: self._value(getattr(node, field.name)) for field in fields(node)}
+
+    def _value(self, value: Any) -> Any:
+        writers: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
+            (Read, lambda read: {"read": read.value, "shape": list(read.shape)}),
+            (ConvSpec, self._spec),
+            (Geometry | nodes.Activation, self.fields_of),
+            (Tensor, self._tensor),
+            (torch._ops.OpOverload, str),
+            (torch.dtype | torch.layout | torch.memory_format, lambda one: {"torch": _name(one)}),
+            (torch.device, lambda device: {"device": str(device)}),
+            (float, lambda number: number if math.isfinite(number) else {"float": str(number)}),
+            (tuple | list, lambda items: [self._value(one) for one in items]),
+            (Mapping, lambda items: {"items": {name: self._value(one) for name, one in items.items()}}),
+        )
+        return next((write(value) for kinds, write in writers if isinstance(value, kinds)), value)
+
+    def _spec(self, spec: ConvSpec) -> dict[str, Any]:
+        return {
+            "weight": self._weight(spec.weight),
+            "bias": self._put(spec.bias),
+            "geometry": self.fields_of(spec.geometry),
+            "groups": spec.groups,
+        }
+
+    def _tensor(self, tensor: Tensor) -> dict[str, Any]:
+        """Its bytes: numpy has not all of PyTorch's types."""
+        plain = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
+        data = plain.reshape(-1).view(torch.uint8).numpy()
+        return {"tensor": self._put(data), "dtype": str(tensor.dtype), "shape": list(tensor.shape)}
+
+    def _put(self, array: Array) -> str:
+        name = str(len(self.arrays))
+        self.arrays[name] = np.ascontiguousarray(array)
+        return name
+
+    def _weight(self, weight: Array) -> dict[str, Any]:
+        kept = weight != 0
+        if kept.mean() > PACKED_BELOW:
+            return {"dense": self._put(weight)}
+        return {
+            "shape": list(weight.shape),
+            "mask": self._put(np.packbits(kept.reshape(-1))),
+            "values": self._put(weight[kept]),
+        }
