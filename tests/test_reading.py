@@ -153,6 +153,6 @@ def test_memory_that_is_missing_is_no_damage() -> None:
 def test_values_in_messages_are_short() -> None:
     assert shown("cat") == "'cat'"
     assert len(shown("x" * 10**6)) < 100
-    assert len(shown([["x" * 1000] * 1000] * 1000)) < 1000
+    assert len(shown([["x" * 1000] * 1000] * 1000)) < 300
     assert len(shown({number: number for number in range(1000)})) < 200
     assert shown(16**9000) == "a number of thousands of digits"

@@ -26,6 +26,9 @@ from sapwood.limits import check_limit
 if TYPE_CHECKING:
     from torch import Tensor
 
+MAX_DIGITS = 18
+"""Of whole numbers in files; any more are no count of anything."""
+
 _SHOWN = 200
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxlong, _SHORT.maxother = 3, 80, 40, 80
@@ -222,6 +225,32 @@ def read_pickled(path: str | Path, expected: str, error: type[SapwoodError]) -> 
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
+def parse_number(text: str) -> float:
+    """Reads a number as files write it; Python itself takes ``1_0`` and the digits of any script, too.
+
+    Raises:
+        ValueError: If it is none.
+
+    Examples:
+        >>> parse_number(" 1e-3 ")
+        0.001
+    """
+    if "_" in text or not text.isascii():
+        raise ValueError(f"{text!r} is no number")
+    return float(text)
+
+
+def parse_whole(text: str) -> int:
+    """Reads a whole number as files write it, of at most 18 digits.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if "_" in text or not text.isascii() or len(text) > MAX_DIGITS + 1:
+        raise ValueError(f"{shown(text)} is no whole number of at most {MAX_DIGITS} digits")
+    return int(text)
+
+
 def is_plain(text: str) -> bool:
     """Whether a name is text that can be written and shown: no half characters, and nothing that steers a terminal.
 
@@ -242,7 +271,7 @@ def shown(value: Any) -> str:
         '[0, 1, 2, 3, 4, 5, ...]'
     """
     try:
-        return _SHORT.repr(value)
+        return _cut(_SHORT.repr(value))
     except ValueError:
         return "a number of thousands of digits"
 
@@ -278,7 +307,10 @@ def _fault(cause: Exception) -> str:
 
 
 def _message(cause: Exception) -> str:
-    text = " ".join(str(cause).split())
+    return _cut(" ".join(str(cause).split()))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 

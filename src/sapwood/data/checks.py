@@ -12,13 +12,10 @@ from typing import Any, Literal, TypeAlias
 
 from sapwood import reading
 from sapwood.errors import ConfigError, DataError
-from sapwood.reading import is_plain, shown
+from sapwood.reading import MAX_DIGITS, is_plain, shown
 
 OnBad = Literal["error", "skip"]
 Box: TypeAlias = "tuple[float, float, float, float]"
-
-MAX_DIGITS = 18
-"""Of whole numbers in files; any more are no count of anything."""
 
 PICTURE_FORMATS = MappingProxyType(
     {
@@ -151,32 +148,6 @@ def unknown_class(name: str, known: Sequence[str]) -> str:
     """
     listed = ", ".join(known[:5]) + (", ..." if len(known) > 5 else "")
     return f"class {name!r} is not one of the {len(known)} known: {listed}"
-
-
-def parse_number(text: str) -> float:
-    """Reads a number as files write it; Python itself takes ``1_0`` and the digits of any script, too.
-
-    Raises:
-        ValueError: If it is none.
-
-    Examples:
-        >>> parse_number(" 1e-3 ")
-        0.001
-    """
-    if "_" in text or not text.isascii():
-        raise ValueError(f"{text!r} is no number")
-    return float(text)
-
-
-def parse_whole(text: str) -> int:
-    """Reads a whole number as files write it, of at most 18 digits.
-
-    Raises:
-        ValueError: If it is none.
-    """
-    if "_" in text or not text.isascii() or len(text) > MAX_DIGITS + 1:
-        raise ValueError(f"{shown(text)} is no whole number of at most {MAX_DIGITS} digits")
-    return int(text)
 
 
 def whole(value: Any) -> int | None:

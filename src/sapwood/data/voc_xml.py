@@ -19,14 +19,13 @@ from sapwood.data.checks import (
     box_problem,
     clipped,
     map_classes,
-    parse_number,
     read_text,
     unknown_class,
 )
 from sapwood.data.images import picture_size, read_image
 from sapwood.data.places import entries, is_dir, is_file, leads_out
 from sapwood.errors import DataError, ImageError
-from sapwood.reading import reading, shown
+from sapwood.reading import parse_number, reading, shown
 from sapwood.types import DetectionDataset, DetectionSample
 
 _DIFFICULT = {"": False, "0": False, "false": False, "1": True, "true": True}

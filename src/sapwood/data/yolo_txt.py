@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 
 from sapwood.data.checks import (
-    MAX_DIGITS,
     Box,
     ClassMap,
     Findings,
@@ -24,8 +23,6 @@ from sapwood.data.checks import (
     clipped,
     image_ids,
     map_classes,
-    parse_number,
-    parse_whole,
     read_text,
     unknown_class,
 )
@@ -34,7 +31,7 @@ from sapwood.data.images import picture_size, read_image
 from sapwood.data.places import entries, exists, is_dir, is_file, pictures_below
 from sapwood.errors import DataError, ImageError
 from sapwood.limits import check_limit, limit
-from sapwood.reading import shown
+from sapwood.reading import MAX_DIGITS, parse_number, parse_whole, shown
 from sapwood.types import DetectionDataset, DetectionSample
 
 LAYOUT = "images/<split>/ and labels/<split>/, a data.yaml, or a Darknet .data file (YOLO)"
