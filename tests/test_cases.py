@@ -80,7 +80,7 @@ def test_a_mask_file_lies_beside_the_cases_file(tmp_path: Path) -> None:
         ("", r"cases\.yaml: got nothing; expected a list with a mapping a case"),
         ("[]", r"cases\.yaml: got list \[\]; expected a list with a mapping a case"),
         ("method: l1_unstructured", r"cases\.yaml: got dict .* expected a list with a mapping a case"),
-        ("- [1, 2", r"cases\.yaml: not YAML \(.*line 1.*\); expected a list of cases"),
+        ("- [1, 2", r"cases\.yaml:1: is not YAML \(expected .*\); expected a list of cases"),
         ("- 5", r"cases\.yaml line 1 \(row 1\): got 5; expected a mapping"),
         (
             "- {method: l1_unstructured, sparsity: 0.5}\n\n- {method: l1_unstructured, sparsity: 1.5}",
@@ -121,12 +121,12 @@ def test_rows_made_in_python_are_named_too() -> None:
 
 
 def test_unreadable_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"none\.yaml: cannot be read \(No such file or directory\); expected a YAML"):
+    with pytest.raises(ConfigError, match=r"none\.yaml: no such file; expected a YAML file of cases"):
         read_cases(tmp_path / "none.yaml")
-    with pytest.raises(ConfigError, match=r"cannot be read \(Is a directory\)"):
+    with pytest.raises(ConfigError, match=r"is a directory; expected a YAML file of cases"):
         read_cases(tmp_path)
     (tmp_path / "latin.yaml").write_bytes("- {name: \xe9}".encode("latin-1"))
-    with pytest.raises(ConfigError, match=r"latin\.yaml: cannot be read \(not UTF-8 at byte 9\)"):
+    with pytest.raises(ConfigError, match=r"latin\.yaml: is not UTF-8 text \(byte 9\); expected a YAML file of cases"):
         read_cases(tmp_path / "latin.yaml")
 
 
@@ -160,3 +160,31 @@ def test_any_yaml_gives_rows_or_a_named_fault(value: object) -> None:
     except ConfigError as error:
         message = str(error)
     assert bool(rows) != message.startswith("cases.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "- &a0 [x]\n" + "".join(f"- &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30)),
+            r"cases\.yaml: asks for [\d,]+ values .*SAPWOOD_MAX_YAML_NODES",
+        ),
+        ("[" * 5000, r"cases\.yaml: is nested too deeply; expected a list of cases"),
+        ("- &a {method: *a}", r"cases\.yaml:1: holds itself through an alias"),
+        ("- {method: a, method: b}", r"cases\.yaml:1: the key 'method' is there twice"),
+        ("- {method: !!float many}", r"cases\.yaml: is damaged, or something else \(ValueError"),
+        (
+            f"- {{method: a, dim: 0x{'f' * 9000}}}",
+            r"field dim: got a number of .*; expected a number below 2\^63",
+        ),
+        (f"- {{method: a, sparsity: 0x{'f' * 9000}}}", r"cases\.yaml line 1 \(row 1\)"),
+        (f"- {{kind: {'x' * 5000}}}", r"field kind: got 'x+\.\.\."),
+        ("- {1: 2, method: a}", r"cases\.yaml line 1 \(row 1\)"),
+        ("- {[a]: 2, method: a}", r"cases\.yaml:1: is not YAML"),
+    ],
+)
+def test_damaged_and_hostile_files_are_errors_of_ours(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "cases.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message) as caught:
+        read_cases(tmp_path / "cases.yaml")
+    assert len(str(caught.value)) < 1000

@@ -18,6 +18,8 @@ from sapwood.reading import (
     read_safetensors,
     read_text,
     read_yaml,
+    reading,
+    shown,
 )
 
 READERS = (read_text, read_json, read_yaml, read_safetensors, read_pickled, read_bytes)
@@ -140,3 +142,17 @@ def test_a_large_text_is_refused_before_it_is_read(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("SAPWOOD_MAX_TEXT_BYTES", "8")
     with pytest.raises(DataError, match=r"a\.json: asks for 9 bytes"):
         read_json(tmp_path / "a.json", "a list", DataError)
+
+
+def test_memory_that_is_missing_is_no_damage() -> None:
+    message = r"^a\.json: does not fit into memory; expected a list$"
+    with pytest.raises(DataError, match=message), reading("a.json", "a list", DataError):
+        raise MemoryError
+
+
+def test_values_in_messages_are_short() -> None:
+    assert shown("cat") == "'cat'"
+    assert len(shown("x" * 10**6)) < 100
+    assert len(shown([["x" * 1000] * 1000] * 1000)) < 300
+    assert len(shown({number: number for number in range(1000)})) < 200
+    assert shown(16**9000) == "a number of thousands of digits"

@@ -6,18 +6,32 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from sapwood.errors import ConfigError
+from sapwood.reading import read_yaml, reading, shown
 
 M = TypeVar("M", bound=BaseModel)
 
+_MOST_FAULTS = 20
+"""That one message names."""
+
 
 class Strict(BaseModel):
-    """A frozen model that refuses keys it does not know, and NaN."""
+    """A frozen model that refuses keys it does not know, NaN, endless numbers, and ``yes`` where a number belongs."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuses YAML's ``yes`` and ``true``, which would pass as 1, and numbers that nothing can count to."""
+        wanted = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(value, bool) and wanted is not bool:
+            raise ValueError("YAML reads yes, no, on and off as true and false; expected another value, or quotes")
+        if isinstance(value, int) and abs(value) >= 1 << 63:
+            raise ValueError("expected a number below 2^63")
+        return value
 
 
 def parse_config(model: type[M], values: Any, *, where: str) -> M:
@@ -39,24 +53,26 @@ def parse_config(model: type[M], values: Any, *, where: str) -> M:
     """
     if not isinstance(values, Mapping):
         raise ConfigError(f"{where}: expected a mapping of {model.__name__} fields, got {type(values).__name__}")
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError("; ".join(f"{where}: {_sentence(problem, model)}" for problem in error.errors())) from None
+    with reading(where, f"{model.__name__} fields", ConfigError):
+        try:
+            return model.model_validate(values)
+        except ValidationError as error:
+            faults = [f"{where}: {_sentence(problem, model)}" for problem in error.errors()[:_MOST_FAULTS]]
+            raise ConfigError("; ".join(faults)) from None
 
 
-def read_config(model: type[M], path: str | Path) -> M:
+def read_config(model: type[M], path: str | Path, expected: str = "a YAML file") -> M:
     """Reads a YAML file as a ``model``.
+
+    Args:
+        model: The pydantic model.
+        path: The file.
+        expected: What should be there, for messages.
 
     Raises:
         ConfigError: If the file is missing, is not YAML, or holds values outside what they may be.
     """
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); expected a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+    values = read_yaml(path, expected, ConfigError).value
     return parse_config(model, {} if values is None else values, where=str(path))
 
 
@@ -65,7 +81,7 @@ def _sentence(problem: Any, model: type[BaseModel]) -> str:
     field = ".".join(str(part) for part in problem["loc"]) or model.__name__
     if problem["type"] == "extra_forbidden":
         return f"{field}: unknown field; expected one of: {', '.join(_siblings(model, problem['loc']))}"
-    return f"{field}: {problem['msg']}, got {problem['input']!r}"
+    return f"{field}: {problem['msg']}, got {shown(problem['input'])}"
 
 
 def _siblings(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

@@ -29,7 +29,7 @@ LIMITS = MappingProxyType(
         "text_bytes": Limit(1 << 30, "bytes of a text or JSON file: annotations, cfg, plan.json, network.json"),
         "yaml_bytes": Limit(1 << 20, "bytes of a YAML file"),
         "yaml_nodes": Limit(200_000, "values in a YAML file, its aliases written out"),
-        "classes": Limit(100_000, "classes that a label file without names may count"),
+        "classes": Limit(100_000, "classes without names, of a label file or a network"),
         "picture_pixels": Limit(1 << 26, "pixels of a picture, width times height"),
         "sections": Limit(10_000, "sections of a Darknet cfg, or operations of a compiled network"),
         "network_bytes": Limit(8 << 30, "bytes of the parameters, or of the maps for one picture, of a network"),

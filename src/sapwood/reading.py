@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import os
+import reprlib
 import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
+from unicodedata import category
 
 import yaml
 
@@ -24,7 +26,12 @@ from sapwood.limits import check_limit
 if TYPE_CHECKING:
     from torch import Tensor
 
+MAX_DIGITS = 18
+"""Of whole numbers in files; any more are no count of anything."""
+
 _SHOWN = 200
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxlong, _SHORT.maxother = 3, 80, 40, 80
 
 
 @contextmanager
@@ -57,24 +64,40 @@ def reading(where: str | Path, expected: str, error: type[SapwoodError]) -> Iter
         raise error(f"{where}: {_fault(cause)}; expected {expected}") from cause
 
 
-def read_bytes(path: str | Path, expected: str, error: type[SapwoodError], *, limited_by: str | None = None) -> bytes:
-    """Reads a file whole.
+@contextmanager
+def opened(path: str | Path, expected: str, error: type[SapwoodError]) -> Iterator[BinaryIO]:
+    """Opens a file for reading; what goes wrong with it, then or in the block, is an ``error`` that names it.
 
     Args:
         path: A regular file: a pipe or a device, which may never end, is refused.
         expected: What should be there, for messages.
         error: What is raised.
+
+    Raises:
+        SapwoodError: An ``error``, if the file is missing, something else than a file, or unreadable.
+    """
+    with reading(path, expected, error), open(path, "rb", opener=_without_waiting) as file:
+        mode = os.fstat(file.fileno()).st_mode
+        if not stat.S_ISREG(mode):
+            raise error(f"{path}: is {_kind(mode)}; expected {expected}")
+        yield file
+
+
+def read_bytes(path: str | Path, expected: str, error: type[SapwoodError], *, limited_by: str | None = None) -> bytes:
+    """Reads a file whole.
+
+    Args:
+        path: A regular file.
+        expected: What should be there, for messages.
+        error: What is raised.
         limited_by: The name of the limit on its size, if it has one.
 
     Raises:
-        SapwoodError: An ``error``, if the file is missing, something else than a file, unreadable or too large.
+        SapwoodError: An ``error``, as for :func:`opened`, or if the file is too large.
     """
-    with reading(path, expected, error), open(path, "rb", opener=_without_waiting) as file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            raise error(f"{path}: is {_kind(found.st_mode)}; expected {expected}")
+    with opened(path, expected, error) as file:
         if limited_by is not None:
-            check_limit(limited_by, found.st_size, str(path), error)
+            check_limit(limited_by, os.fstat(file.fileno()).st_size, str(path), error)
         return file.read()
 
 
@@ -202,6 +225,57 @@ def read_pickled(path: str | Path, expected: str, error: type[SapwoodError]) -> 
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
+def parse_number(text: str) -> float:
+    """Reads a number as files write it; Python itself takes ``1_0`` and the digits of any script, too.
+
+    Raises:
+        ValueError: If it is none.
+
+    Examples:
+        >>> parse_number(" 1e-3 ")
+        0.001
+    """
+    if "_" in text or not text.isascii():
+        raise ValueError(f"{text!r} is no number")
+    return float(text)
+
+
+def parse_whole(text: str) -> int:
+    """Reads a whole number as files write it, of at most 18 digits.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if "_" in text or not text.isascii() or len(text) > MAX_DIGITS + 1:
+        raise ValueError(f"{shown(text)} is no whole number of at most {MAX_DIGITS} digits")
+    return int(text)
+
+
+def is_plain(text: str) -> bool:
+    """Whether a name is text that can be written and shown: no half characters, and nothing that steers a terminal.
+
+    Examples:
+        >>> is_plain("cat"), is_plain("cat" + chr(27) + "[2J"), is_plain(chr(0xD800))
+        (True, False, False)
+    """
+    return not any(category(letter) in {"Cc", "Cs"} for letter in text)
+
+
+def shown(value: Any) -> str:
+    """A value that came from a file, for a message: cut short, however large it is.
+
+    Examples:
+        >>> shown("cat"), shown([1, 2.5, None])
+        ("'cat'", '[1, 2.5, None]')
+        >>> shown(list(range(10**6)))
+        '[0, 1, 2, 3, 4, 5, ...]'
+    """
+    try:
+        return _cut(_SHORT.repr(value))
+    except ValueError:
+        return "a number of thousands of digits"
+
+
 def _check_regular(path: str | Path, expected: str, error: type[SapwoodError]) -> None:
     with reading(path, expected, error):
         mode = os.stat(path).st_mode
@@ -220,12 +294,11 @@ def _kind(mode: int) -> str:
 
 def _fault(cause: Exception) -> str:
     """What went wrong, in words."""
-    if isinstance(cause, FileNotFoundError):
-        return "no such file"
-    if isinstance(cause, IsADirectoryError):
-        return "is a directory"
     if isinstance(cause, OSError):
-        return f"cannot be read ({cause.strerror or _message(cause)})"
+        known = {FileNotFoundError: "no such file", IsADirectoryError: "is a directory"}
+        return known.get(type(cause), f"cannot be read ({cause.strerror or _message(cause)})")
+    if isinstance(cause, MemoryError):
+        return "does not fit into memory"
     if isinstance(cause, UnicodeDecodeError):
         return f"is not UTF-8 text (byte {cause.start})"
     if isinstance(cause, RecursionError):
@@ -234,7 +307,10 @@ def _fault(cause: Exception) -> str:
 
 
 def _message(cause: Exception) -> str:
-    text = " ".join(str(cause).split())
+    return _cut(" ".join(str(cause).split()))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 

@@ -9,7 +9,6 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from sapwood.config import Strict, read_config
-from sapwood.errors import ConfigError
 
 ORIGINAL = "original"
 """What a step calls the network that the recipe starts from."""
@@ -87,6 +86,4 @@ def read_recipe(path: str | Path) -> Recipe:
     Raises:
         ConfigError: If the file is missing, is not YAML, or no recipe.
     """
-    if not Path(path).is_file():
-        raise ConfigError(f"{path}: no such file; expected a recipe in YAML")
-    return read_config(Recipe, path)
+    return read_config(Recipe, path, "a recipe in YAML")

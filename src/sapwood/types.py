@@ -107,6 +107,8 @@ class DetectionSample:
         labels: int64, shape (N,): indices into the data set's class names.
         difficult: bool, shape (N,): neither found nor missed counts (VOC ``difficult``, COCO ``iscrowd``).
         load: Reads or makes the picture.
+        crowd: Whether difficult boxes are crowds, as COCO's ``iscrowd``: any number of detections that lie inside one
+            count neither way. Those of VOC are single objects, which a detection must overlap as any other.
     """
 
     image_id: str
@@ -114,6 +116,7 @@ class DetectionSample:
     labels: np.ndarray[Any, np.dtype[np.int64]]
     difficult: np.ndarray[Any, np.dtype[np.bool_]]
     load: Callable[[], Picture]
+    crowd: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import struct
+import zlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +16,7 @@ from PIL import Image
 from torch.nn import functional
 
 from sapwood.data import Placement, picture_size, read_image, to_input
+from sapwood.data.checks import PICTURE_SUFFIXES
 from sapwood.errors import ConfigError, ImageError
 from sapwood.types import Resize, TaskSpec
 
@@ -175,3 +180,106 @@ def test_bad_arguments() -> None:
         to_input(noise(4, 4), TaskSpec("none"))
     with pytest.raises(ConfigError, match="unknown resize 'squash'; expected stretch, letterbox or center_crop"):
         to_input(noise(4, 4), replace(TASK, resize="squash"))  # type: ignore[arg-type]
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that says it is so large, and holds no pixel."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("read", [read_image, picture_size])
+def test_size_is_limited_by_the_header_alone(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    file = tmp_path / "large.png"
+    file.write_bytes(png_header(8192, 8193))  # below Pillow's own limit
+    message = r"large\.png: asks for 67,117,056 pixels of a picture.*; expected at most 67,108,864 \(SAPWOOD_MAX_PIC"
+    with pytest.raises(ImageError, match=message):
+        read(file)
+
+
+def test_the_limit_can_be_raised_and_lowered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "picture.png"
+    Image.fromarray(noise(50, 101)).save(file)
+    monkeypatch.setenv("SAPWOOD_MAX_PICTURE_PIXELS", "5049")
+    with pytest.raises(ImageError, match=r"asks for 5,050 pixels .* expected at most 5,049"):
+        read_image(file)
+    monkeypatch.setenv("SAPWOOD_MAX_PICTURE_PIXELS", "5050")
+    assert read_image(file).shape == (50, 101, 3)
+
+
+def test_a_raised_limit_is_not_stopped_by_pillows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "large.png"
+    file.write_bytes(png_header(20000, 20000))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    with pytest.raises(ImageError, match=r"large\.png"):
+        picture_size(file)
+    monkeypatch.setenv("SAPWOOD_MAX_PICTURE_PIXELS", "400000000")
+    assert picture_size(file) == (20000, 20000)
+
+
+def test_a_lower_limit_of_pillows_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "picture.png"
+    Image.fromarray(noise(50, 101)).save(file)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(ImageError, match=r"picture\.png: cannot be read as a picture \(Image size .* exceeds limit"):
+        read_image(file)
+    assert Image.MAX_IMAGE_PIXELS == 1000
+
+
+def test_tiles_larger_than_the_picture_count(tmp_path: Path) -> None:
+    file = tmp_path / "tiles.tif"
+    values = {256: 9, 257: 5, 258: 8, 259: 8, 262: 1, 277: 1, 322: 60000, 323: 60000, 324: 8, 325: 4}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in values.items())
+    file.write_bytes(struct.pack("<2sHIIH", b"II", 42, 12, 0, len(values)) + entries + bytes(4))
+    with pytest.raises(ImageError, match=r"tiles\.tif: asks for 3,600,000,000 pixels"):
+        read_image(file)
+
+
+def test_every_suffix_stands_for_a_format_that_is_read(tmp_path: Path) -> None:
+    for suffix in sorted(PICTURE_SUFFIXES):
+        Image.fromarray(noise(5, 9)).convert("L").save(tmp_path / f"picture{suffix}")
+        assert read_image(tmp_path / f"picture{suffix}").shape == (5, 9, 3), suffix
+
+
+@pytest.mark.parametrize("name", ["GIF", "ICO", "TGA", "PCX", "SGI", "EPS", "PDF"])
+def test_no_other_format_is_decoded(tmp_path: Path, name: str) -> None:
+    Image.fromarray(noise(16, 16)).save(tmp_path / "picture.png", format=name)
+    with pytest.raises(ImageError, match=r"picture\.png: cannot be read as a picture; expected one of JPEG, PNG, BMP"):
+        read_image(tmp_path / "picture.png")
+
+
+def test_a_format_is_found_whatever_the_suffix(tmp_path: Path) -> None:
+    pixels = noise(5, 9)
+    Image.fromarray(pixels).save(tmp_path / "picture.jpg", format="PNG")
+    np.testing.assert_array_equal(read_image(tmp_path / "picture.jpg"), pixels)
+
+
+def test_the_first_of_several_pictures_in_a_jpeg(tmp_path: Path) -> None:
+    """Phones write such files, which Pillow calls MPO."""
+    grey, white = Image.new("RGB", (9, 5), (90, 90, 90)), Image.new("RGB", (9, 5), (255, 255, 255))
+    grey.save(tmp_path / "phone.jpg", format="MPO", save_all=True, append_images=[white])
+    assert (read_image(tmp_path / "phone.jpg") == 90).all()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_called_like_a_picture(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(ImageError, match=r"pipe\.jpg: is a pipe, a socket or a device; expected a picture"):
+        read_image(tmp_path / "pipe.jpg")
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".jpg", "a\0.jpg"])
+def test_names_that_no_system_takes(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ImageError, match="expected a picture file"):
+        read_image(tmp_path / name)
+
+
+def test_links_in_a_circle(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").symlink_to("b.jpg")
+    (tmp_path / "b.jpg").symlink_to("a.jpg")
+    with pytest.raises(ImageError, match=r"a\.jpg: cannot be read \(Too many levels of symbolic links\)"):
+        read_image(tmp_path / "a.jpg")

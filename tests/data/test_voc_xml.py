@@ -126,3 +126,84 @@ def test_missing_and_broken_pictures(folder: Path) -> None:
     skipping = open_detection(folder, on_bad="skip")
     assert [sample.image_id for sample in skipping.samples] == ["a"]
     assert "no such picture" in skipping.skipped[0]
+
+
+@pytest.mark.parametrize(
+    ("said", "difficult"), [("1", True), (" 1\n", True), ("true", True), ("0", False), ("", False), ("False", False)]
+)
+def test_what_difficult_may_be(folder: Path, text: Write, said: str, difficult: bool) -> None:
+    text("Annotations/b.xml", annotation(("cat", (1, 1, 9, 9), said)))
+    sample = open_detection(folder).samples[1]
+    assert sample.difficult.tolist() == [difficult]
+    assert not sample.crowd
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (annotation(("cat", (1, 1, 9, 9), "2")), r"b\.xml: object 1 \(cat\): difficult '2'; expected 0 or 1"),
+        (annotation(("cat", (1, 1, 9, 9), "no")), r"b\.xml: object 1 \(cat\): difficult 'no'; expected 0 or 1"),
+        (annotation(("cat", (1, 1, "1e400", 9), 0)), r"b\.xml: object 1 \(cat\): a box with edges 0, 0, inf, 9"),
+        (annotation(("cat", (1, 1, "-inf", 9), 0)), r"b\.xml: object 1 \(cat\): a box with edges 0, 0, -inf, 9"),
+        (annotation(("cat", (1, 1, "1_0", 9), 0)), r"object 1 \(cat\) has no <bndbox> of four numbers"),
+        (annotation(("cat", (1, 1, "\u0669", 9), 0)), r"object 1 \(cat\) has no <bndbox> of four numbers"),
+        (annotation(("cat", (1, 1, "9" * 5000, 9), 0)), r"b\.xml: object 1 \(cat\): a box with edges 0, 0, inf, 9"),
+    ],
+)
+def test_bad_values_are_named_or_skipped(folder: Path, text: Write, content: str, problem: str) -> None:
+    text("Annotations/b.xml", content)
+    with pytest.raises(DataError, match=problem):
+        open_detection(folder)
+    dataset = open_detection(folder, on_bad="skip")
+    assert [len(sample.labels) for sample in dataset.samples] == [2, 0]
+    assert len(dataset.skipped) == 1
+
+
+def laughs(levels: int) -> str:
+    lines = ["<!ENTITY a0 'ha'>"] + [f"<!ENTITY a{n} '{f'&a{n - 1};' * 10}'>" for n in range(1, levels + 1)]
+    return f"<!DOCTYPE annotation [{''.join(lines)}]><annotation>&a{levels};</annotation>"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        laughs(1),
+        laughs(9),
+        "<!DOCTYPE annotation [<!ENTITY a SYSTEM 'val.txt'>]><annotation>&a;</annotation>",
+        "<!DOCTYPE annotation [<!ENTITY % a SYSTEM 'val.txt'> %a;]><annotation></annotation>",
+    ],
+)
+def test_entities_are_refused(folder: Path, text: Write, content: str) -> None:
+    text("Annotations/b.xml", content)
+    with pytest.raises(DataError, match=r"b\.xml: declares entities; expected a VOC annotation, which has none"):
+        open_detection(folder)
+    assert [sample.image_id for sample in open_detection(folder, on_bad="skip").samples] == ["a"]
+
+
+@pytest.mark.parametrize("content", ["<a>" * 100_000, "", "\0", "<a>&nothing;</a>", "<a b='1' b='2'/>"])
+def test_damaged_xml_is_an_error_of_ours(folder: Path, text: Write, content: str) -> None:
+    text("Annotations/b.xml", content)
+    with pytest.raises(DataError, match=r"b\.xml:1: is not XML"):
+        open_detection(folder)
+
+
+@pytest.mark.parametrize("stem", ["../../outside", "{root}/outside"])
+def test_a_name_that_leads_out_is_not_read(tmp_path: Path, picture: Write, text: Write, stem: str) -> None:
+    picture("outside.jpg")
+    picture("set/JPEGImages/a.jpg")
+    text("outside.xml", annotation())
+    text("set/Annotations/a.xml", annotation(("cat", (1, 1, 9, 9), 0)))
+    text("set/ImageSets/val.txt", f"{stem.format(root=tmp_path)}\na\n")
+    with pytest.raises(DataError, match=r"val\.txt: .* '.*outside' leads out of the data set; expected a name"):
+        open_detection(tmp_path / "set")
+    assert [sample.image_id for sample in open_detection(tmp_path / "set", on_bad="skip").samples] == ["a"]
+
+
+@pytest.mark.parametrize("stem", ["n" * 300, "a\0"])
+def test_names_that_no_system_takes_are_skipped(folder: Path, text: Write, stem: str) -> None:
+    text("ImageSets/val.txt", f"a\n{stem}\n")
+    with pytest.raises(DataError, match="expected a VOC annotation"):
+        open_detection(folder)
+    dataset = open_detection(folder, on_bad="skip")
+    assert [sample.image_id for sample in dataset.samples] == ["a"]
+    assert len(dataset.skipped) == 1

@@ -144,7 +144,7 @@ def test_data_yaml_with_lists(picture: Write, text: Write) -> None:
 
 
 def test_bad_yaml(text: Write) -> None:
-    with pytest.raises(DataError, match=r"data\.yaml: is not YAML"):
+    with pytest.raises(DataError, match=r"data\.yaml:1: is not YAML"):
         open_detection(text("data.yaml", "names: [cat"))
     with pytest.raises(DataError, match=r"data\.yaml: expected a mapping with train, val and names"):
         open_detection(text("data.yaml", "- cat"))
@@ -184,3 +184,135 @@ def test_listed_picture_that_is_missing(picture: Write, text: Write) -> None:
     with pytest.raises(ImageError, match=r"gone\.png: no such file; expected a picture"):
         open_detection(file)
     assert len(open_detection(file, on_bad="skip").skipped) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("1000000000 0.5 0.5 0.1 0.1", r"b\.txt:1: asks for 1,000,000,001 classes .*SAPWOOD_MAX_CLASSES"),
+        ("9" * 5000 + " 0.5 0.5 0.1 0.1", r"b\.txt:1: asks for [\d,]+ classes .*SAPWOOD_MAX_CLASSES"),
+        ("1.5 0.5 0.5 0.1 0.1", r"b\.txt:1: '1\.5 0\.5 .*; expected a class number and four numbers"),
+        ("1_0 0.5 0.5 0.1 0.1", r"b\.txt:1: '1_0 0\.5 .*; expected a class number and four numbers"),
+        ("\u0661 0.5 0.5 0.1 0.1", r"b\.txt:1: '\u0661 0\.5 .*; expected a class number and four numbers"),
+        ("1 0.5 0.5 0.1 0_1", r"b\.txt:1: '1 0\.5 .*; expected a class number and four numbers"),
+        ("1 inf 0.5 0.1 0.1", r"b\.txt:1: cx cy w h = inf .*; expected fractions"),
+        ("1 0.5 0.5 1e400 0.1", r"b\.txt:1: cx cy w h = .*1e400.*; expected fractions"),
+    ],
+)
+def test_bad_lines_without_names_are_named_or_skipped(folder: Path, text: Write, line: str, problem: str) -> None:
+    text("labels/val/b.txt", f"{line}\n2 0.5 0.5 0.5 0.5\n")
+    with pytest.raises(DataError, match=problem):
+        open_detection(folder)
+    dataset = open_detection(folder, on_bad="skip")
+    assert dataset.class_names == ("class0", "class1", "class2")
+    assert [len(sample.labels) for sample in dataset.samples] == [2, 1]
+    assert len(dataset.skipped) == 1
+
+
+def test_classes_without_names_up_to_the_limit(folder: Path, text: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    text("labels/val/b.txt", "9 0.5 0.5 0.1 0.1\n")
+    monkeypatch.setenv("SAPWOOD_MAX_CLASSES", "10")
+    assert len(open_detection(folder).class_names) == 10
+    monkeypatch.setenv("SAPWOOD_MAX_CLASSES", "9")
+    with pytest.raises(DataError, match=r"b\.txt:1: asks for 10 classes .*; expected at most 9"):
+        open_detection(folder)
+
+
+def test_a_label_file_that_is_no_text_without_names(folder: Path) -> None:
+    (folder / "labels/val/b.txt").write_bytes(b"0 0.5 \xff")
+    with pytest.raises(DataError, match=r"b\.txt: is not UTF-8 text"):
+        open_detection(folder)
+    assert [sample.image_id for sample in open_detection(folder, on_bad="skip").samples] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("train: 5", "train: 5; expected a folder, a file that lists pictures, or a list of them"),
+        ("val: true", "val: True; expected a folder"),
+        ("val: [images, 5]", r"val: \['images', 5\]; expected a folder"),
+        ("val: {a: b}", r"val: \{'a': 'b'\}; expected a folder"),
+        ("names: 5", "names is a list, or a mapping from 0, 1, ... to names; got 5"),
+        ("names: [cat, yes]", r"names\[1\]: True; expected text, in quotes if YAML takes it for else"),
+        ("names: {0: cat, 1: null}", r"names\[1\]: None; expected text"),
+        ("names: {0: cat, 1: [dog]}", r"names\[1\]: \['dog'\]; expected text"),
+        ("names: {1: cat}", "names is a list, or a mapping from 0, 1, ... to names"),
+        ("names: {[a]: cat}", "is not YAML"),
+        ("nc: -1", "nc: -1; expected a positive whole number, of classes"),
+        ("nc: many", "nc: 'many'; expected a positive whole number, of classes"),
+        ("nc: true", "nc: True; expected a positive whole number, of classes"),
+        ("nc: .inf", "nc: inf; expected a positive whole number, of classes"),
+        ("nc: 1000000000", "nc: asks for 1,000,000,000 classes .*SAPWOOD_MAX_CLASSES"),
+        (f"nc: 0x{'f' * 9000}", "nc: a number of thousands of digits; expected a positive whole number"),
+        ("nc: 3\nnames: [cat, dog]", "nc: 3 and 2 names; expected as many"),
+        ("path: [..]", r"path: \['..'\]; expected the name of a folder"),
+        ("path: 5", "path: 5; expected the name of a folder, in quotes if it is a number"),
+        ("val: images\nval: other", "the key 'val' is there twice"),
+        ("a: !!python/object/apply:os.getcwd []", "is not YAML"),
+        ("a: !!timestamp nonsense", "is damaged, or something else"),
+        ("a: !!int nonsense", "is damaged, or something else"),
+        ("[" * 5000, "is nested too deeply"),
+        ("&a [*a]", "holds itself through an alias"),
+    ],
+)
+def test_data_yaml_is_checked_key_by_key(picture: Write, text: Write, content: str, problem: str) -> None:
+    picture("images/a.png")
+    text("labels/a.txt", "0 0.5 0.5 1 1")
+    with pytest.raises(DataError, match=r"data\.yaml:.*" + problem):
+        open_detection(text("data.yaml", content))
+
+
+def test_aliases_in_each_other_are_refused(text: Write) -> None:
+    bomb = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 20))
+    with pytest.raises(DataError, match=r"data\.yaml: asks for .*SAPWOOD_MAX_YAML_NODES"):
+        open_detection(text("data.yaml", f"a0: &a0 [x]\n{bomb}"))
+
+
+def test_names_that_are_numbers_and_splits_that_are_empty(picture: Write, text: Write) -> None:
+    picture("images/a.png")
+    text("labels/a.txt", "1 0.5 0.5 1 1")
+    file = text("data.yaml", "train:\nval: images\ntest: []\nnc: 2\nnames: [7, '08']\n")
+    assert open_detection(file).class_names == ("7", "08")
+    with pytest.raises(DataError, match="no split 'train'; it has the splits: val"):
+        open_detection(file, split="train")
+
+
+@pytest.mark.parametrize("count", ["-1", "0", "many", "1000000000", "9" * 5000])
+def test_darknet_counts_of_classes(text: Write, count: str) -> None:
+    with pytest.raises(DataError, match=r"own\.data: classes: "):
+        open_detection(text("own.data", f"classes = {count}\nvalid = list.txt\n"))
+
+
+@pytest.mark.parametrize(
+    "name", ["images/" + "n" * 300 + ".png", "images/b\0.png", "loop.png", "~nobody-of-this-name/b.png"]
+)
+def test_listed_names_that_no_system_takes_are_skipped(tmp_path: Path, picture: Write, text: Write, name: str) -> None:
+    picture("images/a.png")
+    text("labels/a.txt", "0 0.5 0.5 1 1")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    text("list.txt", f"images/a.png\n{name}\n")
+    file = text("own.data", "valid = list.txt\n")
+    with pytest.raises(ImageError, match="expected a picture"):
+        open_detection(file)
+    dataset = open_detection(file, on_bad="skip")
+    assert [sample.image_id for sample in dataset.samples] == ["a"]
+    assert len(dataset.skipped) == 1
+
+
+@pytest.mark.parametrize("line", [".", "..", "/"])
+def test_listed_folders_are_no_pictures(picture: Write, text: Write, line: str) -> None:
+    picture("images/a.png")
+    text("labels/a.txt", "0 0.5 0.5 1 1")
+    text("list.txt", f"images/a.png\n{line}\n{line}\n")
+    with pytest.raises(ImageError, match="is a directory; expected a picture"):
+        open_detection(text("own.data", "valid = list.txt\n"))
+
+
+def test_lists_and_yaml_may_name_pictures_anywhere(tmp_path: Path, picture: Write, text: Write) -> None:
+    """Darknet writes absolute names, and `path: ../datasets/x` is what ultralytics writes."""
+    picture("elsewhere/images/a.png")
+    text("elsewhere/labels/a.txt", "0 0.5 0.5 1 1")
+    text("set/list.txt", f"{tmp_path}/elsewhere/images/a.png\n../elsewhere/images/a.png\n")
+    assert len(open_detection(text("set/own.data", "valid = list.txt\n")).samples) == 2
+    file = text("set/data.yaml", "path: ../elsewhere\nval: images\nnames: [cat]\n")
+    assert len(open_detection(file).samples) == 1

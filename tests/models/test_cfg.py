@@ -159,7 +159,7 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes, message: str) -
 
 
 def test_absent_files_and_directories_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(CfgError, match=r"none.cfg: cannot be read \(No such file or directory\)"):
+    with pytest.raises(CfgError, match=r"none.cfg: no such file; expected a Darknet .cfg file"):
         parse_cfg(str(tmp_path / "none.cfg"))
     with pytest.raises(CfgError, match=r"is a directory; expected a Darknet .cfg file"):
         parse_cfg(tmp_path)

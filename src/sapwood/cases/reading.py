@@ -7,11 +7,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from sapwood.cases.rows import ROW_KINDS, CaseRow
 from sapwood.errors import ConfigError
+from sapwood.reading import parse_yaml, read_text, reading, shown
 
 BASELINE = "baseline"
 """The name of the unpruned network's row, which every comparison has and no file may give to another."""
@@ -32,10 +32,7 @@ def read_cases(path: str | Path) -> tuple[CaseRow, ...]:
             value outside its bounds, or two rows have one name.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({_reason(error)}); expected a YAML file of cases") from error
+    text = read_text(path, "a YAML file of cases", ConfigError, limited_by="yaml_bytes")
     return parse_cases(text, str(path), folder=path.parent)
 
 
@@ -86,15 +83,11 @@ def named_rows(rows: Sequence[CaseRow]) -> tuple[CaseRow, ...]:
 
 def _load(text: str, where: str) -> tuple[Sequence[Any], Sequence[int]]:
     """The list a YAML text holds, and the line each entry starts at."""
-    try:
-        value = yaml.safe_load(text)
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{where}: not YAML ({' '.join(str(error).split())}); expected a list of cases") from error
-    if not isinstance(node, yaml.SequenceNode) or not value:
-        came = "nothing" if value is None else f"{type(value).__name__} {_short(value)}"
+    read = parse_yaml(text, where, "a list of cases", ConfigError)
+    if not isinstance(read.value, list) or not read.value:
+        came = "nothing" if read.value is None else f"{type(read.value).__name__} {_short(read.value)}"
         raise ConfigError(f"{where}: got {came}; expected a list with a mapping a case, as `- method: ln_structured`")
-    return value, [entry.start_mark.line + 1 for entry in node.value]
+    return read.value, read.lines
 
 
 def _sweep(raw: Any, origin: str) -> list[Mapping[str, Any]]:
@@ -128,10 +121,11 @@ def _build(raw: Mapping[str, Any], origin: str, folder: Path | None) -> CaseRow:
     row_type = _kind(raw, origin)
     if "origin" in raw:
         raise ConfigError(f"{origin}, field origin: {_expected_fields(row_type)}")
-    try:
-        row = row_type.model_validate({**raw, "origin": origin})
-    except ValidationError as error:
-        raise ConfigError(f"{origin}, {_explain(error, row_type)}") from None
+    with reading(origin, "the fields of a case", ConfigError):
+        try:
+            row = row_type.model_validate({**raw, "origin": origin})
+        except ValidationError as error:
+            raise ConfigError(f"{origin}, {_explain(error, row_type)}") from None
     return _beside(_named(row), folder)
 
 
@@ -187,11 +181,5 @@ def _expected_fields(row_type: type[CaseRow]) -> str:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = shown(value)
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, UnicodeDecodeError):
-        return f"not UTF-8 at byte {error.start}"
-    return getattr(error, "strerror", None) or str(error)

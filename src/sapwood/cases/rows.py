@@ -17,9 +17,11 @@ ROW_KINDS: Registry[type[CaseRow]] = Registry("kind of row")
 
 
 def _no_bool(value: Any) -> Any:
-    """Refuses YAML's ``yes`` and ``true``, which would pass as 1."""
+    """Refuses YAML's ``yes`` and ``true``, which would pass as 1, and numbers that nothing can count to."""
     if isinstance(value, bool):
         raise ValueError("expected a number")
+    if isinstance(value, int) and abs(value) >= 1 << 63:
+        raise ValueError("expected a number below 2^63")
     return value
 
 

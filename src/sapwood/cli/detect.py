@@ -26,8 +26,6 @@ from sapwood.errors import ConfigError, ImageError
 if TYPE_CHECKING:
     from sapwood.types import Detections
 
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
-
 
 def detect(
     model: ModelArgument,
@@ -55,7 +53,7 @@ def detect(
     from PIL import Image
 
     from sapwood import tasks
-    from sapwood.data import draw_detections, read_image
+    from sapwood.data import draw_detections, picture_size, read_image
     from sapwood.files import write_json
 
     set_threads(threads)
@@ -64,12 +62,14 @@ def detect(
         raise ConfigError(f"{model} is not a detector (its task is {bundle.task.kind}); expected a model with boxes")
     records = []
     paths = _pictures(images)
-    out.mkdir(parents=True, exist_ok=True)
+    for path in paths:
+        picture_size(path)  # what is no picture is said before anything is written
     with progress_bar("detecting") as progress:
         for number, (path, name) in enumerate(zip(paths, _unique_names(paths), strict=True), start=1):
             picture = read_image(path)
             (found,) = tasks.detect(bundle, [picture], score_threshold=score_threshold, iou_threshold=iou_threshold)
             drawn = out / name
+            out.mkdir(parents=True, exist_ok=True)
             Image.fromarray(draw_detections(picture, found, bundle.task.class_names)).save(drawn, quality=92)
             records.append(
                 {"image": str(path), "drawn": str(drawn), "detections": _rows(found, bundle.task.class_names)}
@@ -84,14 +84,16 @@ def detect(
 
 
 def _pictures(arguments: list[Path]) -> list[Path]:
+    from sapwood.data.checks import PICTURE_SUFFIXES
+    from sapwood.data.places import entries, is_dir
+
     found: list[Path] = []
     for argument in arguments:
-        if argument.is_dir():
-            inside = sorted(path for path in argument.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
+        if is_dir(argument):
+            inside = [path for path in entries(argument) if path.suffix.lower() in PICTURE_SUFFIXES]
             if not inside:
-                raise ImageError(
-                    f"{argument}: a folder without pictures; expected {', '.join(sorted(PICTURE_SUFFIXES))}"
-                )
+                listed = ", ".join(sorted(PICTURE_SUFFIXES))
+                raise ImageError(f"{argument}: a folder without pictures; expected {listed}")
             found += inside
         else:
             found.append(argument)

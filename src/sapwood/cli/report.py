@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +23,7 @@ def report(run_dir: RunArgument) -> None:
     Example: `sapwood report runs/compare`
     """
     from sapwood.files import write_text
+    from sapwood.reading import read_json, reading
     from sapwood.report import render_compare, render_prune, render_run
 
     renderers: dict[str, Callable[[Mapping[str, Any]], str]] = {
@@ -30,17 +31,16 @@ def report(run_dir: RunArgument) -> None:
         "report.json": render_prune,
         "run.json": render_run,
     }
-    name = next((name for name in renderers if (run_dir / name).is_file()), None)
+    name = next((name for name in renderers if os.path.isfile(run_dir / name)), None)
     if name is None:
         raise DataError(
             f"{run_dir}: no {' or '.join(renderers)} there; expected a directory that `sapwood compare`, `prune`, "
             "`compact` or `run` wrote"
         )
     source = run_dir / name
-    try:
-        record = json.loads(source.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{source}: not JSON ({error}); expected the record that Sapwood wrote") from error
+    record = read_json(source, "the record that Sapwood wrote", DataError)
     target = run_dir / "report.html"
-    write_text(target, renderers[name](record))
+    with reading(source, "the record that Sapwood wrote", DataError):
+        page = renderers[name](record)
+    write_text(target, page)
     typer.echo(f"report: {target}")

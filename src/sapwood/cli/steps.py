@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ import yaml
 from typer.core import TyperGroup, TyperOption
 
 from sapwood.errors import ConfigError
+from sapwood.reading import reading, shown
 
 if TYPE_CHECKING:
     from sapwood.recipe import Recipe, Step
@@ -95,6 +96,7 @@ def commands(recipe: Recipe, out: Path, group: TyperGroup) -> list[Command]:
         if step.verb not in VERBS:
             raise ConfigError(f"{where}: unknown verb {step.verb!r}; expected one of {', '.join(VERBS)}")
         models = tuple(known.get(name, name) for name in step.model) or (last,)
+        _check_names(models, where)
         if len(models) > 1 and not VERBS[step.verb].several:
             raise ConfigError(f"{where}: {step.verb} is about one network, got {len(models)}")
         made = _command(recipe, step, models, out / f"{number:02}-{step.name}", group, known, where)
@@ -124,7 +126,8 @@ def _command(
     for name, value in options.items():
         if isinstance(value, Mapping):
             path = directory.with_name(f"{directory.name}.{name}.yaml")
-            files[path] = yaml.safe_dump(dict(value), sort_keys=False)
+            with reading(f"{where}: {name}", "options that YAML can write", ConfigError):
+                files[path] = yaml.safe_dump(dict(value), sort_keys=False)
             arguments += _option(verb, name, str(path), where)
         else:
             arguments += _option(verb, name, value, where)
@@ -174,7 +177,29 @@ def _option(verb: Any, name: str, value: Any, where: str) -> list[str]:
             raise ConfigError(f"{where}: {name} is on or off; expected true or false, got {value!r}")
         return [flag] if value else []
     values = value if isinstance(value, list) else [value]
-    return [part for one in values for part in (flag, str(one))]
+    return [part for one in values for part in _with_value(flag, _text(one, name, where))]
+
+
+def _text(value: Any, name: str, where: str) -> str:
+    """What a value of a recipe is on the command line."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        expected = "text or a number; what YAML reads as anything else belongs in quotes"
+        raise ConfigError(f"{where}: {name}: {shown(value)}; expected {expected}")
+    if "\0" in str(value):
+        raise ConfigError(f"{where}: {name}: {shown(value)}; expected text without NUL")
+    return str(value)
+
+
+def _with_value(flag: str, text: str) -> list[str]:
+    """An option with its value: in one word where the value looks like an option, which it must not become."""
+    return [f"{flag}={text}"] if text.startswith("-") else [flag, text]
+
+
+def _check_names(models: Sequence[str], where: str) -> None:
+    """Refuses networks that the command line would take for options."""
+    for model in models:
+        if model.startswith("-") or not model:
+            raise ConfigError(f"{where}: the network {shown(model)}; expected a name that does not begin with -")
 
 
 def _check(verb: Any, arguments: list[str], where: str) -> None:

@@ -7,14 +7,32 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias
+from types import MappingProxyType
+from typing import Any, Literal, TypeAlias
 
+from sapwood import reading
 from sapwood.errors import ConfigError, DataError
+from sapwood.reading import MAX_DIGITS, is_plain, shown
 
 OnBad = Literal["error", "skip"]
 Box: TypeAlias = "tuple[float, float, float, float]"
 
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+PICTURE_FORMATS = MappingProxyType(
+    {
+        ".jpg": "JPEG",
+        ".jpeg": "JPEG",
+        ".png": "PNG",
+        ".bmp": "BMP",
+        ".webp": "WEBP",
+        ".tif": "TIFF",
+        ".tiff": "TIFF",
+        ".ppm": "PPM",
+        ".pgm": "PPM",
+    }
+)
+"""The endings of picture files -> what Pillow calls their formats; no other format is ever decoded."""
+
+PICTURE_SUFFIXES = frozenset(PICTURE_FORMATS)
 
 _SAME_CLASS = {
     "aeroplane": "airplane",
@@ -99,7 +117,7 @@ def map_classes(own: Sequence[str], wanted: Sequence[str]) -> ClassMap:
         wanted: The model's class names; empty for unknown.
 
     Raises:
-        DataError: If a matching name stands for several of the model's classes.
+        DataError: If a matching name stands for several of the model's classes, or is no text that can be shown.
 
     Examples:
         >>> map_classes(["Cat", "aeroplane"], ["airplane", "dog", "cat"]).label_of
@@ -107,6 +125,9 @@ def map_classes(own: Sequence[str], wanted: Sequence[str]) -> ClassMap:
         >>> map_classes(["x", "y"], ["class0", "class1"]).class_names
         ('x', 'y')
     """
+    garbled = [name for name in own if not is_plain(name)]
+    if garbled:
+        raise DataError(f"class {shown(garbled[0])}: expected a name without control characters")
     keys = [_key(name) for name in wanted]
     counts = Counter(keys)
     labels: list[int | None] = [keys.index(_key(name)) if _key(name) in counts else None for name in own]
@@ -129,6 +150,18 @@ def unknown_class(name: str, known: Sequence[str]) -> str:
     return f"class {name!r} is not one of the {len(known)} known: {listed}"
 
 
+def whole(value: Any) -> int | None:
+    """The whole number that a value of JSON or YAML is, or None: true and "1" are none.
+
+    Examples:
+        >>> whole(3), whole(3.0), whole(3.5), whole(True), whole("3")
+        (3, 3, None, None, None)
+    """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**MAX_DIGITS else None
+
+
 def image_ids(files: Sequence[Path]) -> list[str]:
     """An id for each picture: its stem, or the shortest longer path where several share a stem.
 
@@ -142,7 +175,7 @@ def image_ids(files: Sequence[Path]) -> list[str]:
         if len(taken) == len(ids):
             return ids
         ids = [
-            "/".join(file.with_suffix("").parts[-depth:]) if taken[name] > 1 else name
+            "/".join((*file.parts[-depth:-1], file.stem)) if taken[name] > 1 else name
             for file, name in zip(files, ids, strict=True)
         ]
     taken = Counter(ids)
@@ -155,12 +188,7 @@ def read_text(path: Path, what: str) -> str:
     Raises:
         DataError: If it is missing, a directory or not UTF-8; ``what`` says what was expected.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: {'is a directory' if path.is_dir() else 'no such file'}; expected {what}")
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not UTF-8 text (byte {error.start}); expected {what}") from error
+    return reading.read_text(path, what, DataError)
 
 
 def _key(name: str) -> str:

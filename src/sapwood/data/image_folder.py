@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from sapwood.data.checks import PICTURE_SUFFIXES, Findings, OnBad, image_ids, map_classes, unknown_class
+from sapwood.data.checks import Findings, OnBad, image_ids, map_classes, unknown_class
 from sapwood.data.images import read_image
+from sapwood.data.places import entries, exists, is_dir, pictures_below
 from sapwood.data.splits import joined
 from sapwood.errors import DataError, NoDataSetError
 from sapwood.types import ClassificationDataset, ClassificationSample
@@ -38,22 +39,22 @@ def open_classification(
         DataError: If the folder, the split or all pictures are missing, or (``on_bad="error"``) a folder is bad.
     """
     root = Path(path)
-    parted = any((root / name).is_dir() for name in _SPLITS)
+    parted = any(is_dir(root / name) for name in _SPLITS)
     return joined(split, class_names, lambda part, names: _open_part(root, part, names, on_bad), parted=parted)
 
 
 def _open_part(root: Path, split: str, class_names: Sequence[str], on_bad: OnBad) -> ClassificationDataset:
     findings = Findings(on_bad)
-    if not root.is_dir():
-        raise DataError(f"{root}: {'is a file' if root.exists() else 'no such folder'}; expected a folder of classes")
+    if not is_dir(root):
+        raise DataError(f"{root}: {'is a file' if exists(root) else 'no such folder'}; expected a folder of classes")
     folder = _split_folder(root, split)
-    folders = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    folders = [entry for entry in entries(folder) if is_dir(entry) and not entry.name.startswith(".")]
     if not folders:
         raise NoDataSetError(f"{folder}: holds no folders; expected one a class, with pictures in it")
     classes = map_classes([entry.name for entry in folders], class_names)
     files: list[tuple[Path, int]] = []
     for entry, label in zip(folders, classes.label_of, strict=True):
-        pictures = sorted(file for file in entry.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES)
+        pictures = pictures_below(entry)
         if label is None:
             findings.bad(f"{entry}: {unknown_class(entry.name, classes.class_names)}")
         else:
@@ -72,9 +73,9 @@ def _open_part(root: Path, split: str, class_names: Sequence[str], on_bad: OnBad
 def _split_folder(root: Path, split: str) -> Path:
     wanted = (split, "valid", "validation") if split == "val" else (split,)
     for name in wanted:
-        if (root / name).is_dir():
+        if is_dir(root / name):
             return root / name
-    there = [name for name in _SPLITS if (root / name).is_dir()]
+    there = [name for name in _SPLITS if is_dir(root / name)]
     if there:
         raise DataError(f"{root}: no split {split!r}; it has the splits: {', '.join(there)}")
     return root

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,11 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional
 
+from sapwood.data.checks import PICTURE_FORMATS
 from sapwood.errors import ConfigError, ImageError, SapwoodError
+from sapwood.limits import check_limit, limit, variable
+from sapwood.reading import opened
 from sapwood.types import Picture, TaskSpec
 
 _ORIENTATION_TAG = 0x0112
@@ -28,6 +33,10 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIXTEEN_BIT_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
+_TILE_TAGS = (322, 323)
+"""Of TIFF: width and height of a tile."""
+FORMATS = tuple(dict.fromkeys(PICTURE_FORMATS.values()))
+"""The formats of pictures, as Pillow names them."""
 _GREY = 0.5
 CENTER_CROP_MARGIN = 256 / 224
 """What the short side measures before a centre crop, over what it measures after: the convention of ImageNet."""
@@ -82,13 +91,14 @@ def read_image(path: str | Path) -> Picture:
     noted is applied, so that the picture is the one a person sees.
 
     Args:
-        path: Any format that Pillow reads.
+        path: JPEG, PNG, BMP, WebP, TIFF or PPM, whatever the file is called.
 
     Returns:
         uint8, shape (height, width, 3).
 
     Raises:
-        ImageError: If the file is missing, a directory, empty, broken, or holds numbers without a known range.
+        ImageError: If the file is missing, a directory, empty, broken, of another format, larger than the limit
+            ``picture_pixels`` (see :mod:`sapwood.limits`), or holds numbers without a known range.
     """
     with _opened(path) as image:
         orientation = _orientation(image)
@@ -192,20 +202,34 @@ def _to_unit(values: Tensor) -> Tensor:
 @contextmanager
 def _opened(path: str | Path) -> Iterator[Image.Image]:
     """Opens a picture file and turns whatever goes wrong with it, then or in the block, into an :class:`ImageError`."""
-    path = Path(path)
-    if path.is_dir():
-        raise ImageError(f"{path}: is a directory; expected a picture file")
-    if not path.exists():
-        raise ImageError(f"{path}: no such file; expected a picture")
-    if path.stat().st_size == 0:
-        raise ImageError(f"{path}: is empty; expected a picture")
-    try:
-        with Image.open(path) as image:
-            yield image
-    except (SapwoodError, MemoryError):
-        raise
-    except Exception as error:  # Pillow raises a dozen types for broken files, struct.error and KeyError among them
-        raise ImageError(f"{path}: cannot be read as a picture ({error})") from error
+    with opened(path, "a picture file", ImageError) as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            raise ImageError(f"{path}: is empty; expected a picture")
+        _lift_pillows_limit()
+        try:
+            with Image.open(file, formats=FORMATS) as image:
+                check_limit("picture_pixels", _num_pixels(image), str(path), ImageError)
+                yield image
+        except (SapwoodError, MemoryError):
+            raise
+        except UnidentifiedImageError as error:
+            raise ImageError(f"{path}: cannot be read as a picture; expected one of {', '.join(FORMATS)}") from error
+        except Exception as error:  # Pillow raises a dozen types for broken files, struct.error and KeyError among them
+            raise ImageError(f"{path}: cannot be read as a picture ({error})") from error
+
+
+def _num_pixels(image: Image.Image) -> int:
+    """How many pixels decoding holds in memory: those of the picture, or of one tile where a TIFF has larger ones."""
+    width, height = image.size
+    tags = getattr(image, "tag_v2", {})
+    tile = [tags.get(tag) for tag in _TILE_TAGS]
+    return max(width * height, math.prod(side for side in tile if isinstance(side, int)))
+
+
+def _lift_pillows_limit() -> None:
+    """Lets Pillow's own limit, which is higher, give way where the environment asks for more."""
+    if variable("picture_pixels") in os.environ and Image.MAX_IMAGE_PIXELS is not None:
+        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, limit("picture_pixels"))
 
 
 def _orientation(image: Image.Image) -> int:
@@ -236,7 +260,7 @@ def _to_rgb(image: Image.Image, path: str | Path) -> Image.Image:
 
 
 def _from_sixteen_bits(image: Image.Image, path: str | Path) -> Image.Image:
-    values = np.asarray(image).astype(np.int64)
+    values = np.asarray(image)
     if values.min() < 0 or values.max() > 0xFFFF:
         raise ImageError(f"{path}: holds values {values.min()}..{values.max()}; expected at most 16 bits a channel")
     return Image.fromarray((values >> 8).astype(np.uint8))

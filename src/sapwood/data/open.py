@@ -8,6 +8,7 @@ from pathlib import Path
 from sapwood.data import coco_json, voc_xml, yolo_txt
 from sapwood.data.checks import Findings, OnBad
 from sapwood.data.digits import digits_dataset
+from sapwood.data.places import entries, exists, is_dir, is_file
 from sapwood.data.splits import joined
 from sapwood.errors import DataError, NoDataSetError
 from sapwood.types import DetectionDataset
@@ -55,9 +56,9 @@ def _open_part(path: str | Path, split: str, class_names: Sequence[str], on_bad:
 
 
 def _open(path: Path, split: str, class_names: Sequence[str], on_bad: OnBad) -> DetectionDataset:
-    if not path.exists():
+    if not exists(path):
         raise DataError(f"{path}: no such file or folder; expected a data set, or {DIGITS!r} for the built-in one")
-    if path.is_dir():
+    if is_dir(path):
         return _open_folder(path, split, class_names, on_bad)
     suffix = path.suffix.lower()
     if suffix == ".json":
@@ -70,15 +71,15 @@ def _open(path: Path, split: str, class_names: Sequence[str], on_bad: OnBad) -> 
 
 
 def _open_folder(root: Path, split: str, class_names: Sequence[str], on_bad: OnBad) -> DetectionDataset:
-    if (root / "data.yaml").is_file():
+    if is_file(root / "data.yaml"):
         return yolo_txt.open_yolo(yolo_txt.yaml_source(root / "data.yaml"), split, class_names, on_bad)
     if coco_json.annotation_files(root):
         return coco_json.open_coco_folder(root, split, class_names, on_bad)
-    if (root / "Annotations").is_dir() and (root / "JPEGImages").is_dir():
+    if is_dir(root / "Annotations") and is_dir(root / "JPEGImages"):
         return voc_xml.open_voc(root, split, class_names, on_bad)
     source = yolo_txt.folder_source(root)
     if source is not None:
         return yolo_txt.open_yolo(source, split, class_names, on_bad)
-    there = sorted(path.name + ("/" if path.is_dir() else "") for path in root.iterdir())
+    there = sorted(path.name + ("/" if is_dir(path) else "") for path in entries(root))
     held = ", ".join(there[:8]) + (f" and {len(there) - 8} more" if len(there) > 8 else "") if there else "nothing"
     raise NoDataSetError(f"{root}: no data set recognised. It holds {held}; expected one of: " + "; ".join(_LAYOUTS))

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sapwood.data.checks import PICTURE_SUFFIXES, image_ids
+from sapwood.data.checks import image_ids
 from sapwood.data.images import read_image
+from sapwood.data.places import exists, is_dir, is_file, pictures_below
 from sapwood.errors import DataError
 from sapwood.types import ClassificationDataset, ClassificationSample, DetectionDataset, DetectionSample, TaskKind
 
@@ -19,9 +20,7 @@ NO_LABEL = -1
 def picture_files(path: str | Path) -> list[Path]:
     """The picture files in a folder and the folders below, sorted; none if it is no folder."""
     root = Path(path)
-    if not root.is_dir():
-        return []
-    return sorted(file for file in root.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES and file.is_file())
+    return [file for file in pictures_below(root) if is_file(file)] if is_dir(root) else []
 
 
 def open_unlabelled(path: str | Path, kind: TaskKind, *, split: str = "") -> DetectionDataset | ClassificationDataset:
@@ -37,11 +36,11 @@ def open_unlabelled(path: str | Path, kind: TaskKind, *, split: str = "") -> Det
         DataError: If there is no such folder, or no picture in it.
     """
     root = Path(path)
-    if split and (root / split).is_dir():
+    if split and is_dir(root / split):
         root = root / split
     files = picture_files(root)
     if not files:
-        reason = "holds no pictures" if root.is_dir() else "is a file" if root.exists() else "no such folder"
+        reason = "holds no pictures" if is_dir(root) else "is a file" if exists(root) else "no such folder"
         raise DataError(f"{root}: {reason}; expected a folder of pictures")
     ids = image_ids([file.relative_to(root) for file in files])
     loads = [(image_id, partial(read_image, file)) for image_id, file in zip(ids, files, strict=True)]

@@ -23,9 +23,12 @@ from sapwood.data.checks import (
     unknown_class,
 )
 from sapwood.data.images import picture_size, read_image
+from sapwood.data.places import entries, is_dir, is_file, leads_out
 from sapwood.errors import DataError, ImageError
+from sapwood.reading import parse_number, reading, shown
 from sapwood.types import DetectionDataset, DetectionSample
 
+_DIFFICULT = {"": False, "0": False, "false": False, "1": True, "true": True}
 LAYOUT = "Annotations/*.xml, JPEGImages/ and ImageSets/[Main/]<split>.txt (Pascal VOC)"
 
 
@@ -44,7 +47,8 @@ def split_files(root: Path) -> dict[str, Path]:
         {}
     """
     for folder in (root / "ImageSets" / "Main", root / "ImageSets"):
-        files = {file.stem: file for file in sorted(folder.glob("*.txt")) if "_" not in file.stem}
+        there = entries(folder) if is_dir(folder) else []
+        files = {file.stem: file for file in there if file.suffix == ".txt" and "_" not in file.stem}
         if files:
             return files
     return {}
@@ -65,7 +69,7 @@ def open_voc(root: Path, split: str, class_names: Sequence[str], on_bad: OnBad) 
         DataError: If there is no such split, it is empty, or (``on_bad="error"``) an annotation is bad.
     """
     findings = Findings(on_bad)
-    stems = _stems(root, split)
+    stems = _stems(root, split, findings)
     annotations = {}
     for stem in stems:
         objects = _read_annotation(root / "Annotations" / f"{stem}.xml", findings)
@@ -80,7 +84,7 @@ def open_voc(root: Path, split: str, class_names: Sequence[str], on_bad: OnBad) 
     return DetectionDataset(f"{root.name} {split}", tuple(samples), classes.class_names, tuple(findings.skipped))
 
 
-def _stems(root: Path, split: str) -> list[str]:
+def _stems(root: Path, split: str, findings: Findings) -> list[str]:
     files = split_files(root)
     if split not in files:
         there = ", ".join(files) if files else "no lists"
@@ -89,35 +93,54 @@ def _stems(root: Path, split: str) -> list[str]:
     stems = list(dict.fromkeys(line.split()[0] for line in lines if line.strip()))
     if not stems:
         raise DataError(f"{files[split]}: is empty; expected picture names, one a line")
-    return stems
+    inside = []
+    for stem in stems:
+        if leads_out(root / "JPEGImages" / stem, root / "JPEGImages"):
+            findings.bad(f"{files[split]}: the picture {shown(stem)} leads out of the data set; expected a name")
+        else:
+            inside.append(stem)
+    return inside
 
 
 def _read_annotation(file: Path, findings: Findings) -> list[_Object] | None:
     """The objects of one annotation file, or None where the whole file is bad."""
     try:
-        tree = ElementTree.fromstring(read_text(file, "a VOC annotation"))
+        tree = _parse(file)
     except DataError as error:
         findings.bad(str(error))
-        return None
-    except ElementTree.ParseError as error:
-        findings.bad(f"{file}:{error.position[0]}: is not XML ({error})")
         return None
     objects = []
     for number, node in enumerate(tree.iter("object"), start=1):
         name = (node.findtext("name") or "").strip()
-        edges = _edges(node)
+        edges, difficult = _edges(node), (node.findtext("difficult") or "").strip()
         if not name:
             findings.bad(f"{file}: object {number} has no <name>")
         elif edges is None:
             findings.bad(f"{file}: object {number} ({name}) has no <bndbox> of four numbers xmin, ymin, xmax, ymax")
+        elif difficult.lower() not in _DIFFICULT:
+            findings.bad(f"{file}: object {number} ({name}): difficult {shown(difficult)}; expected 0 or 1")
         else:
-            objects.append(_Object(name, edges, (node.findtext("difficult") or "0").strip() == "1"))
+            objects.append(_Object(name, edges, _DIFFICULT[difficult.lower()]))
     return objects
+
+
+def _parse(file: Path) -> ElementTree.Element:
+    """The tree of an annotation file, which declares no entities: they are what makes a small file a large tree."""
+    text = read_text(file, "a VOC annotation")
+    if "<!ENTITY" in text:
+        raise DataError(f"{file}: declares entities; expected a VOC annotation, which has none")
+    with reading(file, "a VOC annotation", DataError):
+        try:
+            return ElementTree.fromstring(text)
+        except ElementTree.ParseError as error:
+            raise DataError(f"{file}:{error.position[0]}: is not XML ({error})") from error
 
 
 def _edges(node: ElementTree.Element) -> Box | None:
     try:
-        x1, y1, x2, y2 = (float(node.findtext(f"bndbox/{key}") or "") for key in ("xmin", "ymin", "xmax", "ymax"))
+        x1, y1, x2, y2 = (
+            parse_number(node.findtext(f"bndbox/{key}") or "") for key in ("xmin", "ymin", "xmax", "ymax")
+        )
     except ValueError:
         return None
     return x1 - 1, y1 - 1, x2, y2
@@ -130,16 +153,16 @@ def _classes(root: Path, annotations: dict[str, list[_Object]], class_names: Seq
     every split.
     """
     listed = root / "classes.txt"
-    if listed.is_file():
+    if is_file(listed):
         lines = read_text(listed, "class names, one a line").split("\n")
         own = [line.strip() for line in lines if line.strip()]
     else:
         own = sorted({item.name for objects in annotations.values() for item in objects})
     classes = map_classes(own, class_names)
-    if listed.is_file() or (class_names and classes.class_names == tuple(class_names)):
+    if is_file(listed) or (class_names and classes.class_names == tuple(class_names)):
         return classes
     everything = Findings("skip")
-    for file in sorted((root / "Annotations").glob("*.xml")):
+    for file in [file for file in entries(root / "Annotations") if file.suffix == ".xml"]:
         own += [item.name for item in _read_annotation(file, everything) or ()]
     own = sorted(set(own))
     return map_classes(own, class_names)
@@ -183,6 +206,6 @@ def _picture(root: Path, stem: str) -> Path | None:
     for suffix in (".jpg", ".png", ".jpeg", *sorted(PICTURE_SUFFIXES)):
         for spelled in (suffix, suffix.upper()):
             path = root / "JPEGImages" / f"{stem}{spelled}"
-            if path.is_file():
+            if is_file(path):
                 return path
     return None

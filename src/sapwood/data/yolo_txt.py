@@ -6,17 +6,15 @@ Three ways to say where they are: the folders ``images/<split>`` and ``labels/<s
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import yaml
 
 from sapwood.data.checks import (
-    PICTURE_SUFFIXES,
     Box,
     ClassMap,
     Findings,
@@ -28,8 +26,12 @@ from sapwood.data.checks import (
     read_text,
     unknown_class,
 )
+from sapwood.data.data_yaml import check_count, read_data_yaml
 from sapwood.data.images import picture_size, read_image
+from sapwood.data.places import entries, exists, is_dir, is_file, pictures_below
 from sapwood.errors import DataError, ImageError
+from sapwood.limits import check_limit, limit
+from sapwood.reading import MAX_DIGITS, parse_number, parse_whole, shown
 from sapwood.types import DetectionDataset, DetectionSample
 
 LAYOUT = "images/<split>/ and labels/<split>/, a data.yaml, or a Darknet .data file (YOLO)"
@@ -62,13 +64,13 @@ class YoloSource:
 
 def folder_source(root: Path) -> YoloSource | None:
     """Recognises ``images/<split>`` with ``labels/``, or ``<split>/images`` with ``<split>/labels``; else None."""
-    if (root / "images").is_dir() and (root / "labels").is_dir():
+    if is_dir(root / "images") and is_dir(root / "labels"):
         splits = {folder.name: (folder,) for folder in _subfolders(root / "images")}
     else:
         splits = {
             folder.name: (folder / "images",)
             for folder in _subfolders(root)
-            if (folder / "images").is_dir() and (folder / "labels").is_dir()
+            if is_dir(folder / "images") and is_dir(folder / "labels")
         }
     return YoloSource(root.name, splits, _listed_names(root)) if splits else None
 
@@ -77,22 +79,15 @@ def yaml_source(file: Path) -> YoloSource:
     """Reads a ``data.yaml``: ``path`` (optional), ``train``/``val``/``test`` (folders or lists of pictures), ``names``.
 
     Raises:
-        DataError: If it is not such YAML.
+        DataError: If it is not such YAML; the message names the key.
     """
-    try:
-        record = yaml.safe_load(read_text(file, "a data.yaml"))
-    except yaml.YAMLError as error:
-        raise DataError(f"{file}: is not YAML ({error})") from error
-    if not isinstance(record, dict):
-        raise DataError(f"{file}: expected a mapping with train, val and names")
-    root = file.parent / str(record.get("path") or "")
-    splits = {}
-    for split in ("train", "val", "valid", "test"):
-        entries = record.get(split) or ()
-        entries = (entries,) if isinstance(entries, str) else entries
-        if entries:
-            splits[split] = tuple(_first_existing(str(entry), (root, file.parent)) for entry in entries)
-    return YoloSource(file.parent.name, splits, _yaml_names(record.get("names"), file))
+    said = read_data_yaml(file)
+    root = file.parent / said.root
+    splits = {
+        split: tuple(_first_existing(place, (root, file.parent)) for place in places)
+        for split, places in said.splits.items()
+    }
+    return YoloSource(file.parent.name, splits, said.class_names)
 
 
 def darknet_source(file: Path) -> YoloSource:
@@ -108,6 +103,8 @@ def darknet_source(file: Path) -> YoloSource:
         if text and not equals:
             raise DataError(f"{file}:{number}: {text!r}; expected key = value")
         options[key] = value
+    if "classes" in options:
+        check_count(_whole_or_text(options["classes"]), "classes", str(file))
     folders = (file.parent, file.parent.parent, Path())
     splits = {
         split: (_first_existing(options[split], folders),) for split in ("train", "valid", "test") if options.get(split)
@@ -141,9 +138,9 @@ def open_yolo(source: YoloSource, split: str, class_names: Sequence[str], on_bad
     if not pictures:
         raise DataError(f"{', '.join(map(str, places))}: holds no pictures")
     labels = [_label_file(picture) for picture in pictures]
-    if not any(label.is_file() for label in labels):
+    if not any(is_file(label) for label in labels):
         raise DataError(f"{source.name} {split}: none of its {len(pictures)} pictures has labels; expected {labels[0]}")
-    classes = _classes(source, labels, class_names)
+    classes = _classes(source, labels, class_names, on_bad)
     samples = []
     for picture, label, image_id in zip(pictures, labels, image_ids(pictures), strict=True):
         sample = _sample(picture, label, image_id, classes, findings)
@@ -152,22 +149,35 @@ def open_yolo(source: YoloSource, split: str, class_names: Sequence[str], on_bad
     return DetectionDataset(f"{source.name} {found}", tuple(samples), classes.class_names, tuple(findings.skipped))
 
 
-def _classes(source: YoloSource, labels: Sequence[Path], class_names: Sequence[str]) -> ClassMap:
+def _classes(source: YoloSource, labels: Sequence[Path], class_names: Sequence[str], on_bad: OnBad) -> ClassMap:
     if source.class_names:
         return map_classes(source.class_names, class_names)
     if class_names:
         return map_classes(class_names, ())
-    highest = max((number for label in labels for number in _class_numbers(label)), default=-1)
+    highest = max((_highest_class(label, on_bad) for label in labels), default=-1)
     if highest < 0:
         raise DataError(f"{source.name}: its label files hold no boxes and nothing names its classes")
     return map_classes([f"class{number}" for number in range(highest + 1)], ())
 
 
-def _class_numbers(label: Path) -> list[int]:
-    if not label.is_file():
-        return []
-    words = [line.split()[0] for line in read_text(label, "labels").split("\n") if line.strip()]
-    return [int(word) for word in words if word.isdecimal()]
+def _highest_class(label: Path, on_bad: OnBad) -> int:
+    """The highest class of a label file, -1 where it holds none; what is skipped is named when it is read again."""
+    try:
+        lines = read_text(label, "labels").split("\n") if is_file(label) else []
+    except DataError:
+        if on_bad == "error":
+            raise
+        return -1
+    most, highest = limit("classes"), -1
+    for number, line in enumerate(lines, start=1):
+        word = line.split(maxsplit=1)[0] if line.strip() else ""
+        if word.isascii() and word.isdigit():
+            wanted = int(word) if len(word) <= MAX_DIGITS else 10**MAX_DIGITS
+            if wanted < most:
+                highest = max(highest, wanted)
+            elif on_bad == "error":
+                check_limit("classes", wanted + 1, f"{label}:{number}", DataError)
+    return highest
 
 
 def _sample(picture: Path, label: Path, image_id: str, classes: ClassMap, findings: Findings) -> DetectionSample | None:
@@ -178,7 +188,7 @@ def _sample(picture: Path, label: Path, image_id: str, classes: ClassMap, findin
         return None
     rows: list[tuple[Box, int]] = []
     try:
-        lines = read_text(label, "lines of class cx cy w h").split("\n") if label.is_file() else []
+        lines = read_text(label, "lines of class cx cy w h").split("\n") if is_file(label) else []
     except DataError as error:
         findings.bad(str(error))
         return None
@@ -203,9 +213,9 @@ def _parse_line(line: str, size: tuple[int, int], classes: ClassMap) -> tuple[tu
     """The box and label of one line, or None and what is wrong with it."""
     words = line.split()
     try:
-        number, values = int(words[0]), tuple(float(word) for word in words[1:])
+        number, values = parse_whole(words[0]), tuple(parse_number(word) for word in words[1:])
     except ValueError:
-        return None, f"{line.strip()!r}; expected a class number and four numbers cx cy w h"
+        return None, f"{shown(line.strip())}; expected a class number and four numbers cx cy w h"
     if len(values) != 4:
         return None, f"{len(words)} fields; expected 5: class cx cy w h"
     if not 0 <= number < len(classes.label_of):
@@ -224,47 +234,44 @@ def _parse_line(line: str, size: tuple[int, int], classes: ClassMap) -> tuple[tu
 
 def _pictures(place: Path) -> list[Path]:
     """The pictures of a folder (and its subfolders), or of a file that lists them."""
-    if place.is_dir():
-        return sorted(path for path in place.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+    if is_dir(place):
+        return pictures_below(place)
     lines = read_text(place, "a folder of pictures, or a file that lists them").split("\n")
     return [_first_existing(line.strip(), (place.parent, Path())) for line in lines if line.strip()]
 
 
 def _label_file(picture: Path) -> Path:
     """The label file of a picture: in ``labels`` beside the innermost ``images`` folder, or beside the picture."""
-    beside = picture.with_suffix(".txt")
+    beside = Path(os.path.splitext(picture)[0] + ".txt")
     for position in reversed(range(len(beside.parts) - 1)):
-        if beside.parts[position] in _PICTURE_FOLDERS and not beside.is_file():
+        if beside.parts[position] in _PICTURE_FOLDERS and not is_file(beside):
             return Path(*beside.parts[:position], "labels", *beside.parts[position + 1 :])
     return beside
 
 
 def _first_existing(name: str, folders: Sequence[Path]) -> Path:
     """``name`` below the first of ``folders`` that holds it; below the first of all where none does."""
-    path = Path(name).expanduser()
-    return next((folder / path for folder in folders if (folder / path).exists()), folders[0] / path)
+    path = Path(os.path.expanduser(name))
+    return next((folder / path for folder in folders if exists(folder / path)), folders[0] / path)
+
+
+def _whole_or_text(text: str) -> int | str:
+    try:
+        return parse_whole(text)
+    except ValueError:
+        return text
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return [path for path in entries(folder) if is_dir(path) and not path.name.startswith(".")]
 
 
 def _listed_names(root: Path) -> tuple[str, ...]:
-    listed = [root / "classes.txt", *sorted(root.glob("*.names"))]
-    there = [file for file in listed if file.is_file()]
+    listed = [root / "classes.txt", *(path for path in entries(root) if path.suffix == ".names")]
+    there = [file for file in listed if is_file(file)]
     return _names(there[0]) if there else ()
 
 
 def _names(file: Path) -> tuple[str, ...]:
     lines = read_text(file, "class names, one a line").split("\n")
     return tuple(line.strip() for line in lines if line.strip())
-
-
-def _yaml_names(names: Any, file: Path) -> tuple[str, ...]:
-    if names is None:
-        return ()
-    if isinstance(names, list):
-        return tuple(str(name) for name in names)
-    if isinstance(names, dict) and set(names) == set(range(len(names))):
-        return tuple(str(names[number]) for number in range(len(names)))
-    raise DataError(f"{file}: names is a list, or a mapping from 0, 1, ... to names; got {names!r}")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from sapwood.errors import SpecError
+from sapwood.errors import CfgError, SpecError
+from sapwood.limits import check_limit
 from sapwood.models.darknet import DarknetNetwork, parse_cfg, read_weights, write_cfg
 from sapwood.models.darknet.layers import Softmax
 from sapwood.models.spec import LOADERS, Loader, State, read_names
@@ -65,20 +66,20 @@ def _task(network: DarknetNetwork, class_names: tuple[str, ...]) -> TaskSpec:
 
 def _class_names(network: DarknetNetwork, cfg: Path, names: Path | None) -> tuple[str, ...]:
     """The names of the classes: from ``names``, else from a fitting file beside ``cfg``, else numbered."""
-    numbered = _numbered(network)
     if names is not None:
-        return read_names(names, len(numbered))
+        return read_names(names, network.num_classes or 0)
     beside = sorted(cfg.parent.glob("*.names"), key=lambda path: (path.stem != cfg.stem, path.name))
     for path in beside:
         found = read_names(path)
-        if numbered and len(found) == len(numbered):
+        if found and len(found) == network.num_classes:
             return found
-    return numbered
+    return _numbered(network)
 
 
 def _numbered(network: DarknetNetwork) -> tuple[str, ...]:
     """``class0`` and on; none for a network that gives maps, and so no classes."""
     classes = network.num_classes
+    check_limit("classes", classes or 0, network.cfg.path, CfgError)
     return () if classes is None else tuple(f"class{index}" for index in range(classes))
 
 

@@ -10,7 +10,7 @@ from typing import TypeAlias
 from torch import Tensor, nn
 
 from sapwood.errors import SpecError
-from sapwood.reading import read_text
+from sapwood.reading import is_plain, read_text, shown
 from sapwood.registry import Registry
 from sapwood.types import ModelBundle, ModelSource
 
@@ -98,10 +98,13 @@ def read_names(path: Path, count: int | None = None) -> tuple[str, ...]:
         count: The number of classes it must name; any number where None.
 
     Raises:
-        SpecError: If the file cannot be read or names another number of classes.
+        SpecError: If the file cannot be read, names another number of classes, or a name is no text that can be shown.
     """
     lines = read_text(path, "a file of class names", SpecError).splitlines()
     names = tuple(line.strip() for line in lines if line.strip())
     if count is not None and len(names) != count:
         raise SpecError(f"{path}: {len(names)} class names; expected {count}, one a class of the model")
+    garbled = [name for name in names if not is_plain(name)]
+    if garbled:
+        raise SpecError(f"{path}: the class name {shown(garbled[0])} holds control characters; expected none")
     return names

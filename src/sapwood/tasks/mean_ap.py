@@ -1,4 +1,4 @@
-"""Mean average precision as COCO defines it, computed by faster-coco-eval."""
+"""Mean average precision as COCO defines it, computed by faster-coco-eval; difficult boxes by the rule of their own."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from faster_coco_eval import COCO, COCOeval_faster
 
 from sapwood.errors import DataError
 from sapwood.tasks.postprocess import MAX_DETECTIONS
+from sapwood.tasks.scenes import Scene, scenes
 from sapwood.types import DetectionDataset, Detections
 
 _ALL_AREAS = ((0.0, 1e10),)
+_NO_AREA = 1e11
+"""Boxes beyond all areas are neither found nor missed, and overlap as any other box does."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,9 @@ def mean_average_precision(detections: Sequence[Detections], dataset: DetectionD
     """Compares detections to the true boxes, with precision interpolated at 101 recalls.
 
     Classes of which the data set holds no box (or difficult ones only) are left out of every mean. A detection on a
-    difficult box counts neither as right nor as wrong.
+    difficult box counts neither as right nor as wrong. On COCO's crowds (``sample.crowd``) is what lies inside by its
+    own area; else, by VOC's rule, what overlaps the difficult box more than any other of the class, and no less than
+    the threshold.
 
     Args:
         detections: One entry a picture, in the order of ``dataset.samples``. Beyond the best 100 they do not count.
@@ -46,15 +51,21 @@ def mean_average_precision(detections: Sequence[Detections], dataset: DetectionD
             holds no box at all.
 
     References:
-        https://cocodataset.org/#detection-eval; Lin et al., Microsoft COCO, 2014, arXiv:1405.0312.
+        https://cocodataset.org/#detection-eval; Lin et al., Microsoft COCO, 2014, arXiv:1405.0312. Everingham et al.,
+        The PASCAL Visual Object Classes Challenge, 2010, doi:10.1007/s11263-009-0275-4, section 4.2.
     """
     if len(detections) != len(dataset.samples):
         raise DataError(f"detections for {len(detections)} pictures; {dataset.name} has {len(dataset.samples)}")
     _check_labels(detections, dataset)
     if all(sample.difficult.all() for sample in dataset.samples):
         raise DataError(f"{dataset.name}: holds no box to find (difficult ones aside), so there is no mAP")
-    truth = COCO(_truth(dataset))
-    evaluation = COCOeval_faster(truth, truth.loadRes(_rows(detections)), iouType="bbox", print_function=_silent)
+    judged = [
+        scene
+        for found, sample in zip(detections, dataset.samples, strict=True)
+        for scene in scenes(found, sample, MAX_DETECTIONS)
+    ]
+    truth, results = COCO(_truth(judged, dataset.class_names)), _rows([scene.found for scene in judged])
+    evaluation = COCOeval_faster(truth, truth.loadRes(results), iouType="bbox", print_function=_silent)
     evaluation.params.maxDets = [MAX_DETECTIONS]
     evaluation.params.areaRng = [list(area) for area in _ALL_AREAS]
     evaluation.params.areaRngLbl = ["all"]
@@ -90,29 +101,28 @@ def _check_labels(detections: Sequence[Detections], dataset: DetectionDataset) -
         raise DataError(f"label {max(labels)} is out of range; {dataset.name} has {num_classes} classes")
 
 
-def _truth(dataset: DetectionDataset) -> dict[str, Any]:
-    """The data set as COCO's JSON; ids count from 1, as COCO's evaluation takes id 0 for "no match"."""
+def _truth(judged: Sequence[Scene], class_names: Sequence[str]) -> dict[str, Any]:
+    """The boxes as COCO's JSON, a picture a scene; ids count from 1, as COCO's evaluation takes id 0 for "no match"."""
     annotations: list[dict[str, Any]] = []
-    for number, sample in enumerate(dataset.samples, start=1):
-        sizes = sample.boxes[:, 2:] - sample.boxes[:, :2]
-        rows = zip(
-            sample.boxes.tolist(), sizes.tolist(), sample.labels.tolist(), sample.difficult.tolist(), strict=True
-        )
+    for number, scene in enumerate(judged, start=1):
+        sizes = scene.boxes[:, 2:] - scene.boxes[:, :2]
+        columns = (scene.boxes, sizes, scene.labels, scene.crowd, scene.aside)
+        rows = zip(*(column.tolist() for column in columns), strict=True)
         annotations += [
             {
                 "id": len(annotations) + position,
                 "image_id": number,
                 "category_id": label + 1,
                 "bbox": [*box[:2], *size],
-                "area": size[0] * size[1],
-                "iscrowd": int(difficult),
+                "area": _NO_AREA if aside else size[0] * size[1],
+                "iscrowd": int(crowd),
             }
-            for position, (box, size, label, difficult) in enumerate(rows, start=1)
+            for position, (box, size, label, crowd, aside) in enumerate(rows, start=1)
         ]
     return {
         "info": {},
-        "images": [{"id": number + 1} for number in range(len(dataset.samples))],
-        "categories": [{"id": label + 1, "name": name} for label, name in enumerate(dataset.class_names)],
+        "images": [{"id": number + 1} for number in range(len(judged))],
+        "categories": [{"id": label + 1, "name": name} for label, name in enumerate(class_names)],
         "annotations": annotations,
     }
 

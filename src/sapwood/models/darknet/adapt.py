@@ -91,12 +91,13 @@ def num_anchors(cfg: Cfg) -> int:
     return sum(len(_mask(cfg.layers[index])) for index in head_layers(cfg))
 
 
-def _mask(head: Section) -> tuple[int, ...]:
+def _mask(head: Section) -> Sequence[int]:
     """The anchors that a head uses, all of them where it has no mask."""
-    return head.integers("mask") if "mask" in head else tuple(range(head.integer("num", 1)))
+    return head.integers("mask") if "mask" in head else range(head.integer("num", 1, minimum=1))
 
 
 def _mean_area(head: Section) -> float:
-    values = head.numbers("anchors")
-    mask = _mask(head)
+    values, mask = head.numbers("anchors"), _mask(head)
+    if not all(0 <= index < len(values) // 2 for index in mask):
+        raise head.error(f"{len(values)} numbers; expected a pair for each anchor that the head uses", "anchors")
     return sum(values[2 * index] * values[2 * index + 1] for index in mask) / len(mask)

@@ -11,11 +11,15 @@ from typing import TypeAlias
 
 from torch import nn
 
+from sapwood.errors import CfgError
+from sapwood.limits import check_limit
 from sapwood.models.darknet.activations import ACTIVATIONS
 from sapwood.models.darknet.cfg import Cfg, Section
 from sapwood.models.darknet.keys import UNSUPPORTED
 from sapwood.registry import Registry
 from sapwood.types import YoloHead
+
+_FLOAT_BYTES = 4
 
 Shape: TypeAlias = "tuple[int, ...]"
 """The shape of one picture's map, (C, H, W), or of one picture's vector, (N,)."""
@@ -114,6 +118,14 @@ class Place:
             self.section.integer("stride_x", stride, minimum=1),
         )
 
+    def check_size(self, values: int, what: str) -> None:
+        """Checks that so many float32 values fit into memory, before anything is made of them.
+
+        Raises:
+            CfgError: If they are more than the limit ``network_bytes``.
+        """
+        check_network_bytes(values, self.section, self.index, what)
+
     def behind_window(self, stride: tuple[int, int], reach: int) -> tuple[int, int]:
         """Returns height and width behind a window that needs ``reach`` cells beyond its padding.
 
@@ -125,6 +137,19 @@ class Place:
         if height < 1 or width < 1:
             raise self.section.error(f"the map before is {size[0]}x{size[1]}; expected one not smaller than the window")
         return height, width
+
+
+def check_network_bytes(values: int, section: Section, layer: int, what: str) -> None:
+    """Checks how many float32 values a network, or a layer of it, asks for.
+
+    Raises:
+        CfgError: If they are more than the limit ``network_bytes``; the message names the layer.
+    """
+    named = "the picture" if layer < 0 else f"layer {layer}"
+    try:
+        check_limit("network_bytes", values * _FLOAT_BYTES, f"{named} ({what})", CfgError)
+    except CfgError as error:
+        raise section.error(str(error)) from None
 
 
 Builder: TypeAlias = Callable[[Place], Built]

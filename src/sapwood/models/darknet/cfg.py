@@ -11,7 +11,15 @@ from functools import cached_property
 from pathlib import Path
 
 from sapwood.errors import CfgError
+from sapwood.limits import check_limit
 from sapwood.models.darknet.keys import ALIASES, KNOWN_KEYS, UNSUPPORTED
+from sapwood.reading import parse_number, read_bytes
+
+_DIGITS = 18
+_BEYOND = 1 << 31
+"""Integers of Darknet are 32 bits wide."""
+_SHOWN = 80
+"""Characters of a value in a message."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +113,8 @@ class Section:
         if key is None or key not in self:
             return CfgError(f"{self.path}:{self.line}: [{self.written_name}]: {message}")
         index, value = self._options[key]
-        return CfgError(f"{self.path}:{self.body[index].number}: [{self.written_name}] {key}={value}: {message}")
+        place = f"{self.path}:{self.body[index].number}: [{self.written_name}]"
+        return CfgError(f"{place} {key}={value if len(value) <= _SHOWN else value[:_SHOWN] + '...'}: {message}")
 
     def text(self, key: str, default: str | None = None) -> str:
         """Returns the value of ``key`` as text, without white space.
@@ -134,7 +143,8 @@ class Section:
         """Returns the value of ``key`` as an integer of at least ``minimum``.
 
         Raises:
-            CfgError: If it is absent without a ``default``, no integer, or below ``minimum``.
+            CfgError: If it is absent without a ``default``, no integer of 32 bits as Darknet's are, or below
+                ``minimum``.
         """
         if key not in self and default is not None:
             return default
@@ -199,13 +209,15 @@ class Section:
 
     def _integers(self, key: str, wanted: str) -> tuple[int, ...]:
         pieces = _pieces(self.text(key))
-        if not all(re.fullmatch(r"[+-]?\d+", piece) for piece in pieces):
+        if not all(re.fullmatch(r"[+-]?[0-9]+", piece) for piece in pieces):
             raise self.error(f"expected {wanted}", key)
+        if not all(len(piece) <= _DIGITS and abs(int(piece)) < _BEYOND for piece in pieces):
+            raise self.error(f"expected {wanted}, below 2^31", key)
         return tuple(map(int, pieces))
 
     def _numbers(self, key: str, wanted: str) -> tuple[float, ...]:
         try:
-            values = tuple(map(float, _pieces(self.text(key))))
+            values = tuple(map(parse_number, _pieces(self.text(key))))
         except ValueError:
             values = (math.nan,)
         if not all(map(math.isfinite, values)):
@@ -278,12 +290,7 @@ def write_cfg(cfg: Cfg) -> str:
 
 
 def _read(path: Path) -> str:
-    if path.is_dir():
-        raise CfgError(f"{path}: is a directory; expected a Darknet .cfg file")
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise CfgError(f"{path}: cannot be read ({error.strerror}); expected a Darknet .cfg file") from error
+    data = read_bytes(path, "a Darknet .cfg file", CfgError, limited_by="text_bytes")
     try:
         if b"\0" in data:
             raise UnicodeDecodeError("utf-8", data, data.index(b"\0"), data.index(b"\0") + 1, "a NUL byte")
@@ -297,6 +304,7 @@ def _read(path: Path) -> str:
 def _parse(text: str, path: str) -> Cfg:
     lines = [Line(part, number) for number, part in enumerate(re.findall(r"[^\n]*\n|[^\n]+", text), start=1)]
     starts = [index for index, line in enumerate(lines) if line.bare.lstrip("\ufeff").startswith("[")]
+    check_limit("sections", len(starts), path, CfgError)
     preamble = tuple(lines[: starts[0]]) if starts else tuple(lines)
     for line in preamble:
         if line.option is not None and line.bare != "\ufeff":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +14,8 @@ from torch import Tensor, nn
 from sapwood.errors import CfgError, ShapeError
 from sapwood.models.copying import remember_computed_tensors
 from sapwood.models.darknet import sections  # noqa: F401 - registers the builders
-from sapwood.models.darknet.build import Built, Place, Shape, build_layer, check_supported
-from sapwood.models.darknet.cfg import Cfg
+from sapwood.models.darknet.build import Built, Place, Shape, build_layer, check_network_bytes, check_supported
+from sapwood.models.darknet.cfg import Cfg, Section
 from sapwood.models.darknet.header import Header
 from sapwood.types import YoloHead
 
@@ -198,9 +199,12 @@ def build_layers(cfg: Cfg, picture: Shape) -> list[Built]:
     """
     shapes: list[Shape] = [picture]
     built: list[Built] = []
+    sizes = _Sizes(cfg.net, picture)
+    classes: set[int] = set()
     for index, section in enumerate(cfg.layers):
         try:
             layer = build_layer(Place(section, index, shapes))
+            sizes.add(section, index, layer)
         except CfgError as error:
             error.layer = index
             raise
@@ -208,12 +212,28 @@ def build_layers(cfg: Cfg, picture: Shape) -> list[Built]:
             if source >= 0 and built[source].head is not None:
                 name = cfg.layers[source].written_name
                 raise section.error(f"reads layer {source}, a [{name}]; expected a layer that is not an output")
-        classes = {head.num_classes for head in (before.head for before in [*built, layer]) if head is not None}
+        classes |= set() if layer.head is None else {layer.head.num_classes}
         if len(classes) > 1:
             raise section.error(f"heads of {' and '.join(map(str, sorted(classes)))} classes; expected equal ones")
         shapes.append(layer.shape)
         built.append(layer)
     return built
+
+
+class _Sizes:
+    """Adds up what a network asks for, the parameters and the maps for one picture, and stops where it is too much."""
+
+    def __init__(self, net: Section, picture: Shape) -> None:
+        self._parameters = 0
+        self._maps = math.prod(picture)
+        check_network_bytes(self._maps, net, -1, "its values")
+
+    def add(self, section: Section, index: int, layer: Built) -> None:
+        tensors = [*layer.module.parameters(), *layer.module.buffers()]
+        self._parameters += sum(tensor.numel() for tensor in tensors)
+        self._maps += math.prod(layer.shape)
+        check_network_bytes(self._parameters, section, index, "parameters up to here")
+        check_network_bytes(self._maps, section, index, "maps of one picture up to here")
 
 
 def _outputs(built: list[Built]) -> tuple[int, ...]:
@@ -226,4 +246,7 @@ def _last_reads(inputs: tuple[tuple[int, ...], ...], outputs: tuple[int, ...]) -
     last: Mapping[int, int] = {
         source: index for index, sources in enumerate(inputs) for source in sources if source not in outputs
     }
-    return tuple(tuple(source for source, at in last.items() if at == index) for index in range(len(inputs)))
+    finished: list[list[int]] = [[] for _ in inputs]
+    for source, index in last.items():
+        finished[index].append(source)
+    return tuple(map(tuple, finished))

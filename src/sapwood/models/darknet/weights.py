@@ -16,6 +16,7 @@ from sapwood.files import write_bytes
 from sapwood.models.darknet.header import Header
 from sapwood.models.darknet.layers import ConnectedLayer, ConvolutionalLayer
 from sapwood.models.darknet.network import DarknetNetwork
+from sapwood.reading import opened
 
 _FLOAT_BYTES = 4
 
@@ -154,13 +155,8 @@ def write_weights(path: str | Path, network: DarknetNetwork) -> Path:
 
 
 def _read_header(path: Path) -> Header:
-    if path.is_dir():
-        raise WeightsError(f"{path}: is a directory; expected a Darknet .weights file")
-    try:
-        with path.open("rb") as file:
-            data = file.read(20)
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror}); expected a Darknet .weights file") from error
+    with opened(path, "a Darknet .weights file", WeightsError) as file:
+        data = file.read(20)
     header = Header.from_bytes(data)
     if header is None:
         raise WeightsError(f"{path}: {len(data)} bytes found; expected a header of 16 or 20 bytes and the weights")

@@ -30,10 +30,10 @@ def _softmax(place: Place) -> Built:
 def _yolo(place: Place) -> Built:
     section = place.section
     total = section.integer("num", 1, minimum=1)
+    anchors = _anchors(section, total)
     mask = section.integers("mask") if "mask" in section else tuple(range(total))
     if not all(0 <= index < total for index in mask):
         raise section.error(f"expected numbers from 0 to num - 1 = {total - 1}", "mask")
-    anchors = _anchors(section, total)
     head = YoloHead(
         kind="yolo",
         anchors=tuple(anchors[index] for index in mask),

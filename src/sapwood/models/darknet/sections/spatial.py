@@ -12,12 +12,13 @@ from sapwood.models.darknet.layers import Crop, MaxPool, Reorg, Upsample
 def _maxpool(place: Place) -> Built:
     section = place.section
     place.refuse("maxpool_depth", "antialiasing", "maxpool_zero_nonmax")
-    channels, *_ = place.map_before()
+    channels, height, width = place.map_before()
     stride = place.strides()
     size = section.integer("size", section.integer("stride", 1, minimum=1), minimum=1)
     padding = section.integer("padding", size - 1, minimum=0)
     if padding - padding // 2 >= size:
         raise section.error(f"expected less than {2 * size - 1}, or windows of size={size} see nothing", "padding")
+    place.check_size(channels * (height + padding) * (width + padding), "the map with its padding")
     shape = (channels, *place.behind_window(stride, size - padding))
     return Built(MaxPool(size, stride, padding), (place.index - 1,), shape)
 

@@ -27,6 +27,7 @@ def _convolutional(place: Place) -> Built:
     padding = size // 2 if section.flag("pad") else section.integer("padding", 0, minimum=0)
     stride = place.strides()
     normalized = section.flag("batch_normalize")
+    place.check_size(filters * (channels // groups) * size * size, "weights")
     conv_class = BinaryConv2d if section.flag("xnor") else nn.Conv2d
     conv = conv_class(
         channels,
@@ -50,6 +51,7 @@ def _connected(place: Place) -> Built:
     inputs = math.prod(place.before)
     outputs = section.integer("output", minimum=1)
     normalized = section.flag("batch_normalize")
+    place.check_size(inputs * outputs, "weights")
     linear = nn.Linear(inputs, outputs, bias=not normalized)
     bn = nn.BatchNorm1d(outputs, eps=BATCH_NORM_EPS) if normalized else None
     return Built(ConnectedLayer(linear, bn, place.activation("logistic")), (place.index - 1,), (outputs,))
