@@ -8,7 +8,7 @@ import typer
 
 from sapwood.cli import budget
 from sapwood.cli.common import JsonOption, ModelArgument, NamesOption, WeightsOption, load_bundle, progress_bar
-from sapwood.cli.shrink import IgnoreOption, LayersOption, OutOption, finish
+from sapwood.cli.shrink import IgnoreOption, LayersOption, OutOption, check_out, finish
 
 
 def prune(
@@ -64,6 +64,7 @@ def prune(
     target = budget.make_target(sparsity=sparsity, params=params, macs=macs, latency=latency)
     limits = budget.make_limits(round_to, minimum, bounds, equal, whole_heads)
     deployment = budget.make_deployment(runtime, threads, batch, needed=target.kind == "latency")
+    check_out(out)
     recovery = budget.Recovery(recover, data, split, recover_pictures, recover_steps, seed)
     bundle = load_bundle(model, weights, names)
     pipeline.check_inputs(bundle)

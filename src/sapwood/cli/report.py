@@ -22,7 +22,7 @@ def report(run_dir: RunArgument) -> None:
 
     Example: `sapwood report runs/compare`
     """
-    from sapwood.files import write_text
+    from sapwood.files import check_file, write_text
     from sapwood.report import render_compare, render_prune, render_run
 
     renderers: dict[str, Callable[[Mapping[str, Any]], str]] = {
@@ -37,6 +37,7 @@ def report(run_dir: RunArgument) -> None:
             "`compact` or `run` wrote"
         )
     source = run_dir / name
+    check_file(run_dir / "report.html")
     try:
         record = json.loads(source.read_text(encoding="utf-8"))
     except ValueError as error:

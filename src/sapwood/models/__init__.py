@@ -13,7 +13,7 @@ from sapwood.models.copying import copy_model
 from sapwood.models.live_masks import live_masks
 from sapwood.models.plan import AttributeEdit, Cut, Merge, Plan, Rescale, Shift
 from sapwood.models.saved import load_saved, save_model
-from sapwood.models.saved_format import load_plans
+from sapwood.models.saved_format import check_target, load_plans, new_saved
 from sapwood.models.session import Compact, load, save
 from sapwood.models.spec import LOADERS, Loader, load_model
 
@@ -29,12 +29,14 @@ __all__ = [
     "Shift",
     "apply_plan",
     "builtin_file",
+    "check_target",
     "copy_model",
     "live_masks",
     "load",
     "load_model",
     "load_plans",
     "load_saved",
+    "new_saved",
     "save",
     "save_model",
 ]

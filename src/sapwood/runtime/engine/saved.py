@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils._pytree import treespec_dumps, treespec_loads
 
 from sapwood.errors import EngineError
-from sapwood.files import new_directory
+from sapwood.files import check_directory, new_directory, write_bytes, write_text
 from sapwood.runtime.engine import nodes
 from sapwood.runtime.engine.lowered import Lowered
 from sapwood.runtime.engine.nodes import Network, Node, Outside, Read
@@ -73,11 +73,12 @@ def encode(source: Lowered) -> Encoded:
 
 
 def write(encoded: Encoded, directory: str | Path) -> Path:
-    """Writes a directory, which takes the place of what was there.
+    """Writes a directory, which takes the place of the network that was there; what else lies there stays.
 
     Raises:
         EngineError: If what the model returns, or an operation of PyTorch's, has no name outside of this process.
         ConfigError: If ``directory`` holds files, and no compiled network.
+        WriteError: If a file cannot be written; what stood there is there still.
     """
     content = dict(encoded.content)
     try:
@@ -92,10 +93,15 @@ def write(encoded: Encoded, directory: str | Path) -> Path:
             raise EngineError(f"the compiled network cannot be saved: it calls {node['op']}; expected PyTorch's own")
     data = save_arrays(encoded.arrays)
     head = {"format": FORMAT, "version": VERSION, "sha256": _digest(text, data), "content": text}
-    with new_directory(directory, NETWORK_NAME) as folder:
-        (folder / WEIGHTS_NAME).write_bytes(data)
-        (folder / NETWORK_NAME).write_text(json.dumps(head, indent=1) + "\n", encoding="utf-8")
+    with new_directory(directory, NETWORK_NAME, (WEIGHTS_NAME,)) as folder:
+        write_bytes(folder / WEIGHTS_NAME, data)
+        write_text(folder / NETWORK_NAME, json.dumps(head, indent=1) + "\n")
     return Path(directory)
+
+
+def check_target(directory: str | Path) -> None:
+    """Checks, before the work, that a network can be written to a directory; raises what :func:`write` would."""
+    check_directory(directory, NETWORK_NAME)
 
 
 def read(directory: str | Path) -> tuple[Lowered, Encoded]:
