@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TextIO, cast
 
+from sapwood.cli.output import READER_GONE, Output, complain, finish, open_missing
 from sapwood.errors import SapwoodError
 
 __all__ = ["main"]
-
-READER_GONE = 141
-"""What a shell says of a program whose output nobody reads any more, as in ``sapwood ... | head``."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits: 0 done, 1 a target or a check was not met, 2 bad input, 130 interrupted.
 
-    A reader of the output that goes away ends it quietly, with 141.
+    An output that cannot be written is an error (2); a reader of it that goes away ends the command quietly (141).
     """
-    _open_missing()
-    out = sys.stdout
-    with warnings.catch_warnings():
-        warnings.showwarning = _show_warning
-        code = _run(arguments)
-    raise SystemExit(_flushed(out, code))
+    open_missing()
+    stream, out = sys.stdout, Output(sys.stdout)
+    sys.stdout = cast("TextIO", out)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            code = _run(arguments)
+    finally:
+        sys.stdout = stream
+    raise SystemExit(finish(out, code))
 
 
 def _run(arguments: Sequence[str] | None) -> Any:
@@ -37,54 +37,17 @@ def _run(arguments: Sequence[str] | None) -> Any:
     try:
         app(args=None if arguments is None else list(arguments), prog_name="sapwood")
     except SystemExit as end:
-        return end.code if sys.stdout is out else READER_GONE  # click takes a broken pipe's place
+        return end.code if sys.stdout is out else READER_GONE  # click puts another output there then
     except SapwoodError as error:
-        return _complain(f"error: {error}", error.exit_code)
+        return complain(f"error: {error}", error.exit_code)
     except KeyboardInterrupt:
-        return _complain("interrupted", 130)
+        return complain("interrupted", 130)
     except BrokenPipeError:
         return READER_GONE
     except OSError as error:
-        return _complain(f"error: {error}", 2) if _is_writable(out) else 2
-    finally:
-        sys.stdout = out
+        return complain(f"error: {error}", 2)
     return 0
 
 
-def _complain(text: str, code: int) -> int:
-    with contextlib.suppress(OSError):
-        print(text, file=sys.stderr)
-    return code
-
-
-def _is_writable(out: Any) -> bool:
-    """Whether what was printed so far can be written."""
-    try:
-        out.flush()
-    except OSError:
-        return False
-    return True
-
-
-def _flushed(out: Any, code: Any) -> Any:
-    """Writes what was printed; the exit code says whether that worked, and Python's own end says nothing more."""
-    try:
-        out.flush()
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
-        if isinstance(error, BrokenPipeError):
-            return READER_GONE
-        return _complain(f"error: standard output: cannot be written ({error.strerror})", 2)
-    return code
-
-
-def _open_missing() -> None:
-    """Where a shell closed an output, what is printed goes nowhere, and never into a file that is opened later."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - for as long as the process lives
-
-
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    _complain(f"warning: {message}", 0)
+    complain(f"warning: {message}", 0)

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from sapwood.errors import ConfigError, WriteError
-from sapwood.files.temporary import SIGN, clear, only_writer
+from sapwood.files.temporary import SIGN, clear, clear_below, only_writer
 
 
 def real_place(path: str | Path) -> Path:
@@ -119,6 +119,8 @@ def check_pair(first: str | Path, second: str | Path) -> None:
 def alone_in(path: str | Path) -> Iterator[None]:
     """Makes a folder that files go into one by one, and keeps other processes from doing the same meanwhile.
 
+    What killed processes left anywhere in it is cleared.
+
     Raises:
         ConfigError: If another process is inside such a block.
         WriteError: If the folder cannot be written.
@@ -129,6 +131,7 @@ def alone_in(path: str | Path) -> Iterator[None]:
     with only_writer(Path(path)) as alone:
         if not alone:
             raise ConfigError(f"{path}: another process of Sapwood is writing there; expected a folder of its own")
+        clear_below(Path(path))
         yield
 
 

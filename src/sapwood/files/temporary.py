@@ -6,6 +6,7 @@ import contextlib
 import glob
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ PREVIOUS = "previous"
 """What stood in the place, for the moment before the new one stands there."""
 MOVING = "moving"
 """Of several files that belong together: says that all are whole, and which file the first of them is."""
+_NAME = re.compile(r"\.(.+)\.sapwood-[a-z0-9_]{8}", re.DOTALL)
 _LONGEST = 200
 """Bytes of a place's name that go into the folder's; file systems allow 255 in all."""
 
@@ -49,17 +51,29 @@ def clear(place: Path) -> None:
     Folders of processes that write there now stay, as does what cannot be removed.
     """
     for found in place.parent.glob(f"{glob.escape(_prefix(place))}*"):
-        with _dead(found) as dead:
-            if dead:
-                with contextlib.suppress(OSError):
-                    _put_back(found, place)
-                    _finish(found, place.parent)
-                shutil.rmtree(found, ignore_errors=True)
+        if is_temporary(found):
+            _clear(found, place)
+
+
+def clear_below(folder: Path) -> None:
+    """The same for every place in ``folder``, however deep."""
+    for parent, names, _ in os.walk(folder):
+        for match in filter(None, map(_NAME.fullmatch, names)):
+            _clear(Path(parent, match[0]), Path(parent, match[1]))
 
 
 def is_temporary(path: Path) -> bool:
     """Whether this is such a folder."""
-    return path.name.startswith(".") and SIGN in path.name and (path / LOCK).exists()
+    return _NAME.fullmatch(path.name) is not None and path.is_dir() and not path.is_symlink()
+
+
+def _clear(found: Path, place: Path) -> None:
+    with _dead(found) as dead:
+        if dead:
+            with contextlib.suppress(OSError):
+                _put_back(found, place)
+                _finish(found, place.parent)
+            shutil.rmtree(found, ignore_errors=True)
 
 
 def announce(folder: Path, first: Path) -> None:
