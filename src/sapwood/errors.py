@@ -75,6 +75,13 @@ class MissingDependencyError(SapwoodError):
     """An optional package is needed and not installed; the message gives the extra that installs it."""
 
 
+class WriteError(SapwoodError, OSError):
+    """A file or a directory cannot be written; the message names it, and nothing that stood there is lost."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class CheckFailedError(SapwoodError):
     """A target or a numeric check was not met: the input was good, the result is not."""
 

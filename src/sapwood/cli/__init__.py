@@ -3,25 +3,51 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import Any, TextIO, cast
 
+from sapwood.cli.output import READER_GONE, Output, complain, finish, open_missing
 from sapwood.errors import SapwoodError
 
 __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command line and exits: 0 done, 1 a target or a check was not met, 2 bad input, 130 interrupted."""
+    """Runs the command line and exits: 0 done, 1 a target or a check was not met, 2 bad input, 130 interrupted.
+
+    An output that cannot be written is an error (2); a reader of it that goes away ends the command quietly (141).
+    """
+    open_missing()
+    stream, out = sys.stdout, Output(sys.stdout)
+    sys.stdout = cast("TextIO", out)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            code = _run(arguments)
+    finally:
+        sys.stdout = stream
+    raise SystemExit(finish(out, code))
+
+
+def _run(arguments: Sequence[str] | None) -> Any:
     from sapwood.cli.app import app
 
+    out = sys.stdout
     try:
         app(args=None if arguments is None else list(arguments), prog_name="sapwood")
+    except SystemExit as end:
+        return end.code if sys.stdout is out else READER_GONE  # click puts another output there then
     except SapwoodError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
+        return complain(f"error: {error}", error.exit_code)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        raise SystemExit(130) from None
+        return complain("interrupted", 130)
+    except BrokenPipeError:
+        return READER_GONE
     except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        return complain(f"error: {error}", 2)
+    return 0
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    complain(f"warning: {message}", 0)

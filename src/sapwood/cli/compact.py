@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sapwood.cli.common import JsonOption, ModelArgument, ModelFactoryOption, NamesOption, WeightsOption, load_bundle
-from sapwood.cli.shrink import IgnoreOption, LayersOption, OutOption, finish
+from sapwood.cli.shrink import IgnoreOption, LayersOption, OutOption, check_out, finish
 
 
 def compact(
@@ -33,6 +33,7 @@ def compact(
     """
     from sapwood import pipeline
 
+    check_out(out)
     bundle = load_bundle(model, weights, names, factory=model_factory)
     pipeline.check_inputs(bundle)
     kept = pipeline.matching_tensors(bundle.model, ignore or ())

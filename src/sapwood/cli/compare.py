@@ -70,8 +70,10 @@ def compare(
     Example: `sapwood compare yolov3-tiny.cfg --weights yolov3-tiny.weights --data coco --picture dog.jpg`
     """
     from sapwood.cases import default_cases, read_cases
+    from sapwood.files import check_folder
     from sapwood.pipeline import CompareSettings, read_pictures
 
+    check_folder(out)
     rows = default_cases() if cases is None else read_cases(cases)
     bundle = load_bundle(model, weights, names, resize, factory=model_factory)
     dataset = open_data(bundle, data, split, on_bad)
@@ -104,10 +106,11 @@ def run_compare(
 ) -> None:
     """Compares, then prints the table or the record; ``sapwood demo`` does it, too."""
     from sapwood import pipeline
+    from sapwood.files import alone_in
     from sapwood.report.console import compare_table
 
     command = shlex.join(["sapwood", *sys.argv[1:]])
-    with progress_bar("comparing") as progress:
+    with alone_in(out), progress_bar("comparing") as progress:
         record = pipeline.compare(
             bundle,
             dataset,

@@ -26,7 +26,7 @@ RUNS = 20
 def compile(
     model: ModelArgument,
     out: Annotated[
-        Path, typer.Option("-o", "--out", help="Directory; what was there is replaced.", show_default=False)
+        Path, typer.Option("-o", "--out", help="Directory; a compiled network there is replaced.", show_default=False)
     ],
     weights: WeightsOption = None,
     names: NamesOption = None,
@@ -51,7 +51,9 @@ def compile(
     from sapwood.export.flat import tensors_of
     from sapwood.report.formats import megabytes
     from sapwood.runtime import compile as compile_model
+    from sapwood.runtime.engine.saved import NETWORK_NAME, WEIGHTS_NAME, check_target
 
+    check_target(out)
     bundle = load_bundle(model, weights, names, factory=model_factory)
     start = time.perf_counter()
     inputs = tuple(one[:1] for one in tensors_of(bundle.example_inputs))
@@ -64,7 +66,7 @@ def compile(
         compiled(*inputs)
         milliseconds.append(1e3 * (time.perf_counter() - start))
     total, nonzeros = (sum(getattr(step, name) for step in compiled.steps) for name in ("weights", "nonzeros"))
-    size = sum(file.stat().st_size for file in out.iterdir())
+    size = sum((out / name).stat().st_size for name in (NETWORK_NAME, WEIGHTS_NAME))
     figures = {
         "model": model,
         "out": str(out),

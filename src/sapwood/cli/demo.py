@@ -32,8 +32,10 @@ def demo(
     """
     from sapwood.cases import default_cases
     from sapwood.data import digits_dataset
+    from sapwood.files import check_folder
     from sapwood.pipeline import CompareSettings, first_pictures
 
+    check_folder(out)
     bundle = load_bundle("builtin:digits", None)
     dataset = digits_dataset("test", num_images=images)
     settings = CompareSettings(latency_rounds=rounds, threads=threads)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import io
+import json
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,7 +26,14 @@ from sapwood.cli.common import (
 from sapwood.errors import ConfigError, ImageError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from sapwood.types import Detections
+
+RECORD = "detections.json"
+COMMENT = b"drawn by sapwood detect"
+"""In each picture, so that another run knows that it may replace it."""
 
 
 def detect(
@@ -50,12 +59,11 @@ def detect(
 
     Example: `sapwood detect yolov3-tiny.cfg --weights yolov3-tiny.weights dog.jpg -o found`
     """
-    from PIL import Image
-
     from sapwood import tasks
     from sapwood.data import draw_detections, picture_size, read_image
-    from sapwood.files import write_json
+    from sapwood.files import alone_in, check_folder, write_bytes, write_json
 
+    check_folder(out)
     set_threads(threads)
     bundle = load_bundle(model, weights, names, resize, factory=model_factory)
     if bundle.task.kind != "detection":
@@ -64,19 +72,22 @@ def detect(
     paths = _pictures(images)
     for path in paths:
         picture_size(path)  # what is no picture is said before anything is written
-    with progress_bar("detecting") as progress:
-        for number, (path, name) in enumerate(zip(paths, _unique_names(paths), strict=True), start=1):
+    names_drawn = _unique_names(paths)
+    _check_pictures(out, names_drawn)
+    with alone_in(out), progress_bar("detecting") as progress:
+        for number, (path, name) in enumerate(zip(paths, names_drawn, strict=True), start=1):
             picture = read_image(path)
             (found,) = tasks.detect(bundle, [picture], score_threshold=score_threshold, iou_threshold=iou_threshold)
             drawn = out / name
-            out.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(draw_detections(picture, found, bundle.task.class_names)).save(drawn, quality=92)
+            write_bytes(drawn, _as_jpeg(draw_detections(picture, found, bundle.task.class_names)))
             records.append(
                 {"image": str(path), "drawn": str(drawn), "detections": _rows(found, bundle.task.class_names)}
             )
             progress(number, len(paths))
-    result = {"model": model, "score_threshold": score_threshold, "iou_threshold": iou_threshold, "images": records}
-    write_json(out / "detections.json", result)
+        result = {
+            "model": model, "score_threshold": score_threshold, "iou_threshold": iou_threshold, "images": records,
+        }  # fmt: skip
+        write_json(out / RECORD, result)
     if as_json:
         print_json(result)
     else:
@@ -102,12 +113,38 @@ def _pictures(arguments: list[Path]) -> list[Path]:
 
 def _unique_names(paths: list[Path]) -> list[str]:
     """A file name for each drawn picture: its stem, with a number where several pictures share one."""
-    taken: Counter[str] = Counter()
-    names = []
+    names: dict[str, None] = {}
     for path in paths:
-        taken[path.stem] += 1
-        names.append(f"{path.stem}.jpg" if taken[path.stem] == 1 else f"{path.stem}-{taken[path.stem]}.jpg")
-    return names
+        numbered = (f"{path.stem}-{number}.jpg" for number in count(2))
+        names[next(name for name in chain((f"{path.stem}.jpg",), numbered) if name not in names)] = None
+    return list(names)
+
+
+def _as_jpeg(picture: NDArray[np.uint8]) -> bytes:
+    from PIL import Image
+
+    data = io.BytesIO()
+    Image.fromarray(picture).save(data, "JPEG", quality=92, comment=COMMENT)
+    return data.getvalue()
+
+
+def _check_pictures(out: Path, names: list[str]) -> None:
+    """Refuses to replace pictures in a folder that were not drawn by an earlier run."""
+    record = out / RECORD
+    drawn = record.read_text(encoding="utf-8", errors="replace") if record.is_file() else ""
+    for path in (out / name for name in names):
+        if path.exists() and json.dumps(str(path)) not in drawn and not _is_drawn(path):
+            raise ConfigError(
+                f"{path}: it would be replaced, and `sapwood detect` did not draw it; expected another folder for -o"
+            )
+
+
+def _is_drawn(path: Path) -> bool:
+    """Whether an earlier run drew a picture."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return COMMENT in file.read(4096)
 
 
 def _rows(found: Detections, class_names: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -42,12 +42,14 @@ def export(
     Example: `sapwood export small --format onnx -o small.onnx`
     """
     from sapwood.export import EXPORTERS, ExportOptions
+    from sapwood.export.base import checked_path
     from sapwood.pipeline import with_batch
     from sapwood.report.formats import megabytes
 
     exporter = EXPORTERS[file_format]
     if not exporter.has_batch and (batch is not None or dynamic_batch):
         raise ConfigError(f"{file_format} files run with any batch; expected neither --batch nor --dynamic-batch")
+    checked_path(out, exporter.suffix)
     bundle = load_bundle(model, weights, names, factory=model_factory)
     inputs = with_batch(bundle.example_inputs, batch)
     exported = exporter.export(bundle.model, inputs, out, ExportOptions(dynamic_batch=dynamic_batch))

@@ -50,7 +50,10 @@ def inspect(
     Example: `sapwood inspect yolov4-tiny.cfg --weights yolov4-tiny.weights --latency --runtime onnxruntime`
     """
     from sapwood import pipeline
+    from sapwood.files import check_file
 
+    if out is not None:
+        check_file(out)
     deployment = budget.make_deployment(runtime, threads, batch) if latency else None
     bundle = load_bundle(model, weights, names, factory=model_factory)
     pipeline.check_inputs(bundle)

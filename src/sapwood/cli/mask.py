@@ -21,6 +21,7 @@ from sapwood.cli.common import (
     make_console,
     print_json,
 )
+from sapwood.cli.shrink import check_out
 from sapwood.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -153,6 +154,7 @@ def mask(
         reselects=reselect,
         solves=method == "scored" and recover in {budgets.Recover.reconstruct, budgets.Recover.distill},
     )
+    check_out(out)
     bundle = load_bundle(model, weights, names, factory=model_factory)
     dense = copy_model(bundle.model)
     before = masking_state(bundle.model)

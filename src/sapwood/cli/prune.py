@@ -16,7 +16,7 @@ from sapwood.cli.common import (
     load_bundle,
     progress_bar,
 )
-from sapwood.cli.shrink import IgnoreOption, LayersOption, OutOption, finish
+from sapwood.cli.shrink import IgnoreOption, LayersOption, OutOption, check_out, finish
 
 
 def prune(
@@ -73,6 +73,7 @@ def prune(
     target = budget.make_target(sparsity=sparsity, params=params, macs=macs, latency=latency)
     limits = budget.make_limits(round_to, minimum, bounds, equal, whole_heads)
     deployment = budget.make_deployment(runtime, threads, batch, needed=target.kind == "latency")
+    check_out(out)
     recovery = budget.Recovery(recover, data, split, recover_pictures, recover_steps, seed)
     bundle = load_bundle(model, weights, names, factory=model_factory)
     pipeline.check_inputs(bundle)

@@ -22,7 +22,7 @@ def report(run_dir: RunArgument) -> None:
 
     Example: `sapwood report runs/compare`
     """
-    from sapwood.files import write_text
+    from sapwood.files import check_file, write_text
     from sapwood.reading import read_json, reading
     from sapwood.report import render_compare, render_prune, render_run
 
@@ -38,6 +38,7 @@ def report(run_dir: RunArgument) -> None:
             "`compact` or `run` wrote"
         )
     source = run_dir / name
+    check_file(run_dir / "report.html")
     record = read_json(source, "the record that Sapwood wrote", DataError)
     target = run_dir / "report.html"
     with reading(source, "the record that Sapwood wrote", DataError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -31,21 +32,23 @@ def run(
     Example: `sapwood run recipes/yolov4-tiny-bccd.yaml`
     """
     from sapwood.cli.app import app
-    from sapwood.files import write_text
+    from sapwood.files import alone_in, check_folder, write_text
     from sapwood.recipe import read_recipe
     from sapwood.recovery import find_processes
     from sapwood.report import read_run, render_run, run_tables
 
     asked = read_recipe(recipe)
     place = out or Path("runs") / recipe.stem
+    check_folder(place)
     group = typer.main.get_group(app)
     processes = find_processes()
     runner = Runner(asked, place, commands(asked, place, group), group, processes, quiet=as_json or processes.index > 0)
-    try:
-        runner.run_all()
-    finally:
-        if processes.index == 0 and runner.entries:
-            write_text(place / "report.html", render_run(runner.record()))
+    with alone_in(place) if processes.index == 0 else nullcontext():
+        try:
+            runner.run_all()
+        finally:
+            if processes.index == 0 and runner.entries:
+                write_text(place / "report.html", render_run(runner.record()))
     if processes.index == 0:
         if as_json:
             print_json(runner.record())

@@ -25,6 +25,14 @@ OutOption = Annotated[Path | None, typer.Option("-o", "--out", help="Directory t
 LayersOption = Annotated[bool, typer.Option("--layers", help="Show every layer with its shapes before and after.")]
 
 
+def check_out(out: Path | None) -> None:
+    """Checks, before the work, that a model can be saved where it should go."""
+    from sapwood.models import check_target
+
+    if out is not None:
+        check_target(out)
+
+
 def finish(
     verb: str,
     bundle: ModelBundle,
@@ -41,9 +49,8 @@ def finish(
     from sapwood.report import latency_table, recovery_table, sensitivity_table, shrinking
 
     record = {"verb": verb, **_origin(), **shrink_record(bundle, result, options, sensitivity)}
-    record["files"] = {} if out is None else _save(verb, bundle, result, record, out)
-    if out is not None:
-        _report(record, out)
+    record["files"] = {}
+    failed = None if out is None else _save(verb, bundle, result, record, out)
     if as_json:
         print_json(record)
     else:
@@ -66,6 +73,8 @@ def finish(
             f"the compact model differs from the masked one by {result.verification.max_abs_error:.1e} of the largest "
             "output; it was made as asked, and is not proven equal"
         )
+    if failed is not None:
+        raise failed
     _check_latency(record.get("latency"))
 
 
@@ -89,35 +98,50 @@ def _check_latency(latency: dict[str, Any] | None) -> None:
         )
 
 
-def _save(verb: str, bundle: ModelBundle, result: Any, record: dict[str, Any], out: Path) -> dict[str, str]:
-    """Writes the directory; of a Darknet network also the files that Darknet and OpenCV read."""
+def _save(verb: str, bundle: ModelBundle, result: Any, record: dict[str, Any], out: Path) -> CheckFailedError | None:
+    """Writes the directory in one step: the model, its record and page, and the files that Darknet and OpenCV read.
+
+    Returns what was wrong with those files, of which there are none then; everything else is there.
+    """
     from dataclasses import replace
 
-    from sapwood.export import export_darknet
-    from sapwood.models import save_model
-    from sapwood.models.darknet import DarknetNetwork
+    from sapwood.models import new_saved, save_model
 
     steps = {verb: {key: record[key] for key in ("options", "before", "after")}}
-    save_model(
-        replace(bundle, model=result.model),
-        out,
-        plan=result.plan,
-        verification=result.verification,
-        unpruned=getattr(result, "unpruned", ()) or getattr(result, "kept", ()),
-        record=steps,
-    )
-    files = {"saved": str(out)}
-    if isinstance(result.model, DarknetNetwork):
-        written = export_darknet(result.model, out / "model.cfg")
-        files |= {"cfg": str(written.cfg), "weights": str(written.weights)}
-    return files
+    with new_saved(out) as folder:
+        save_model(
+            replace(bundle, model=result.model),
+            folder,
+            plan=result.plan,
+            verification=result.verification,
+            unpruned=getattr(result, "unpruned", ()) or getattr(result, "kept", ()),
+            record=steps,
+        )
+        names, failed = _darknet(result.model, folder)
+        record["files"] |= {"saved": str(out), **{name: str(out / file) for name, file in names.items()}}
+        _report(record, folder, out)
+    return failed
 
 
-def _report(record: dict[str, Any], out: Path) -> None:
+def _darknet(model: Any, folder: Path) -> tuple[dict[str, str], CheckFailedError | None]:
+    """Writes a network as Darknet does, if it is one; the names of the files, and what was wrong with them."""
+    from sapwood.export import export_darknet
+    from sapwood.models.darknet import DarknetNetwork
+
+    if not isinstance(model, DarknetNetwork):
+        return {}, None
+    try:
+        written = export_darknet(model, folder / "model.cfg")
+    except CheckFailedError as error:
+        return {}, CheckFailedError(str(error).replace(f"{folder}/", ""))
+    return {"cfg": written.cfg.name, "weights": written.weights.name}, None
+
+
+def _report(record: dict[str, Any], folder: Path, out: Path) -> None:
     """Writes the record and its page beside the model; `sapwood report` makes the page again."""
     from sapwood.files import write_json, write_text
     from sapwood.report import render_prune
 
     record["files"]["report"] = str(out / "report.html")
-    write_json(out / "report.json", record)
-    write_text(out / "report.html", render_prune(record))
+    write_json(folder / "report.json", record)
+    write_text(folder / "report.html", render_prune(record))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -93,9 +94,12 @@ def train(
     """
     from sapwood import recovery
     from sapwood.errors import ConfigError
-    from sapwood.models import save_model
+    from sapwood.files import alone_in, check_folder
+    from sapwood.models import check_target, save_model
     from sapwood.pipeline import training_plugins
 
+    check_folder(out)
+    check_target(out / "model")
     set_threads(threads)
     options = {
         "epochs": epochs, "batch_size": batch_size, "lr": lr, "input_size": input_size, "seed": seed,
@@ -110,7 +114,8 @@ def train(
     pictures = open_data(bundle, data, train_split, on_bad)
     measured = None if val_split == "none" else open_data(bundle, data, val_split, on_bad)
     processes = recovery.find_processes()
-    with progress_bar("training", quiet=processes.index > 0) as progress:
+    alone = alone_in(out) if processes.index == 0 else nullcontext()
+    with alone, progress_bar("training", quiet=processes.index > 0) as progress:
         result = recovery.train(
             bundle,
             pictures,
@@ -121,8 +126,8 @@ def train(
             teacher=None if teacher is None else load_bundle(teacher, teacher_weights, names, factory=teacher_factory),
             progress=progress,
         )
-    record = {"train": settings.model_dump(mode="json")}
-    saved = processes.from_first(lambda: save_model(result.bundle, out / "model", record=record))
+        record = {"train": settings.model_dump(mode="json")}
+        saved = processes.from_first(lambda: save_model(result.bundle, out / "model", record=record))
     if processes.index == 0:
         _show(result, saved, as_json=as_json)
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from torch import nn
 
 from sapwood.errors import ConfigError, ExportError, SapwoodError
+from sapwood.files import check_file
 from sapwood.registry import Registry
 from sapwood.types import ExampleInputs
 
@@ -81,10 +82,11 @@ EXPORTERS: Registry[Exporter] = Registry("format")
 
 
 def checked_path(path: str | Path, suffix: str) -> Path:
-    """Returns the path.
+    """Returns the path, before the work.
 
     Raises:
-        ConfigError: If its name does not end as programs expect of the format.
+        ConfigError: If its name does not end as programs expect of the format, or a directory stands there.
+        WriteError: If nothing can be written there.
 
     Examples:
         >>> checked_path("net.onnx", ".onnx").name
@@ -97,6 +99,7 @@ def checked_path(path: str | Path, suffix: str) -> Path:
     path = Path(path)
     if path.suffix != suffix:
         raise ConfigError(f"cannot write {path}; expected a name that ends in {suffix}")
+    check_file(path)
     return path
 
 

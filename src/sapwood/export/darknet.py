@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sapwood.errors import CheckFailedError, SpecError
 from sapwood.export.base import EXPORTERS, Exported, ExportOptions, checked_path
-from sapwood.files import new_files, write_text
+from sapwood.files import check_pair, new_files, write_text
 from sapwood.models import copy_model
 from sapwood.models.darknet import (
     DarknetNetwork,
@@ -61,6 +61,8 @@ def export_darknet(model: nn.Module, cfg: str | Path, weights: str | Path | None
         SpecError: If ``model`` is no Darknet network.
         CfgError: If no ``.cfg`` describes the network; the message names line, section and layer.
         CheckFailedError: If the files, read back, give another result than the network.
+        ConfigError: If there is a ``.weights`` and no ``.cfg`` there: the user's own.
+        WriteError: If a file cannot be written.
 
     Examples:
         >>> from tempfile import mkdtemp
@@ -74,7 +76,8 @@ def export_darknet(model: nn.Module, cfg: str | Path, weights: str | Path | None
     text = write_cfg(compact_cfg(model))
     cfg = Path(cfg)
     weights = cfg.with_suffix(".weights") if weights is None else Path(weights)
-    with new_files(cfg) as (new_cfg,), new_files(weights) as (new_weights,):
+    check_pair(cfg, weights)
+    with new_files(weights, cfg) as (new_weights, new_cfg):
         write_text(new_cfg, text)
         write_weights(new_weights, model)
         error = _error_of_files(new_cfg, new_weights, model)

@@ -16,7 +16,7 @@ from sapwood.export.numeric import FLOAT32_TOLERANCE
 from sapwood.export.onnx import onnx_bytes
 from sapwood.export.packages import require
 from sapwood.export.subject import Subject
-from sapwood.files import new_files
+from sapwood.files import blaming_the_disk, check_pair, new_files
 from sapwood.types import ExampleInputs
 
 
@@ -48,12 +48,13 @@ def export_openvino(
         (['net.xml', 'net.bin'], ('input',), ('output',))
     """
     path = checked_path(path, ".xml")
+    places = (path.with_suffix(".bin"), path)
+    check_pair(*places[::-1])
     for package in ("openvino", "onnx", "onnxscript"):
         require(package)
     subject = Subject.of(model, example_inputs, dynamic=dynamic_batch)
     data = onnx_bytes(subject)
-    places = (path.with_suffix(".bin"), path)
-    with new_files(*places) as (_, written):
+    with new_files(*places) as (_, written), blaming_the_disk(written.parent, len(data)):
         save_openvino(subject.model, data, written)
         compiled = open_compiled(subject.model, written)
         error = subject.check(str(path), lambda inputs: run_compiled(compiled, subject, inputs))

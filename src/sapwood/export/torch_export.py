@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from sapwood.export.base import EXPORTERS, Exported, ExportOptions, checked_path
 from sapwood.export.numeric import FLOAT32_TOLERANCE
 from sapwood.export.onnx import quiet_exporter
 from sapwood.export.subject import Subject
-from sapwood.files import new_files
+from sapwood.files import new_files, write_bytes
 from sapwood.graph.record import call_model, output_tensors
 from sapwood.types import ExampleInputs
 
@@ -47,9 +48,12 @@ def export_torch(
     path = checked_path(path, ".pt2")
     subject = Subject.of(model, example_inputs, dynamic=dynamic_batch)
     program = exported_program(subject)
+    data = io.BytesIO()
+    with explained(subject.model, "a .pt2"), quiet_exporter():
+        torch.export.save(program, data)  # in memory: to a full disk, it does not say what is wrong
     with new_files(path) as (written,):
+        write_bytes(written, data.getbuffer())
         with explained(subject.model, "a .pt2"), quiet_exporter():
-            torch.export.save(program, written)
             again = torch.export.load(written).module()
         error = subject.check(str(path), lambda inputs: _run(again, subject, inputs))
     return Exported("torch-export", (path,), error, FLOAT32_TOLERANCE, subject.flat.names, subject.output_names)

@@ -14,7 +14,7 @@ from sapwood.models.factory_loader import find_factory, remember_factory
 from sapwood.models.live_masks import live_masks
 from sapwood.models.plan import AttributeEdit, Cut, Merge, Plan, Rescale, Shift
 from sapwood.models.saved import load_saved, needs_factory, save_model
-from sapwood.models.saved_format import load_plans
+from sapwood.models.saved_format import check_target, load_plans, new_saved
 from sapwood.models.session import Compact, load, save
 from sapwood.models.spec import LOADERS, Loader, load_model
 
@@ -30,6 +30,7 @@ __all__ = [
     "Shift",
     "apply_plan",
     "builtin_file",
+    "check_target",
     "copy_model",
     "find_factory",
     "live_masks",
@@ -38,6 +39,7 @@ __all__ = [
     "load_plans",
     "load_saved",
     "needs_factory",
+    "new_saved",
     "remember_factory",
     "save",
     "save_model",

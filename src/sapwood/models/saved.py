@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from sapwood.errors import SapwoodError, SavedModelError, ShapeError, SpecError, WeightsError
-from sapwood.files import new_directory, write_bytes, write_text
+from sapwood.files import write_bytes, write_text
 from sapwood.models.apply_plan import apply_plan
 from sapwood.models.copying import copy_model
 from sapwood.models.darknet import DarknetNetwork, Header, compact_cfg, write_cfg
@@ -31,6 +31,7 @@ from sapwood.models.saved_format import (
     SavedPlan,
     check_name,
     decode_plans,
+    new_saved,
     plan_text,
     read_beside,
     read_plan,
@@ -54,7 +55,8 @@ def save_model(
 
     Args:
         bundle: Read only. A Darknet network's ``.cfg`` is written as well, with the widths it has now.
-        directory: Takes the place of what stood there, whole or not at all.
+        directory: Takes the place of the model that stood there, whole or not at all; what lies there and is not
+            Sapwood's own stays.
         plan: What was removed from the model that ``bundle.source`` stands for, to make ``bundle.model``; it follows
             the plans that the source has already.
         verification: How ``plan`` was proven: a dataclass of figures.
@@ -68,6 +70,7 @@ def save_model(
         SavedModelError: If the model's state holds anything but tensors, or ``record`` is no JSON.
         CfgError: If no ``.cfg`` describes a pruned Darknet network; the message names the layer.
         ConfigError: If ``directory`` holds files, and no saved model.
+        WriteError: If a file cannot be written; what stood there is there still.
     """
     if plan is not None:
         bundle = replace(bundle, source=replace(bundle.source, plans=(*bundle.source.plans, plan)))
@@ -87,7 +90,7 @@ def save_model(
         raise SavedModelError(
             f"{directory}: the record cannot be written: {error}; expected what JSON holds"
         ) from error
-    with new_directory(directory, PLAN_NAME) as folder:
+    with new_saved(directory) as folder:
         data = safetensors.torch.save(tensors, metadata=_metadata(bundle.model))
         write_bytes(folder / WEIGHTS_NAME, _in_order(data))
         for name, file_text in files.items():

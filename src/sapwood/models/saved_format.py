@@ -6,12 +6,14 @@ import json
 import math
 import os
 import re
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Any
 
 import pydantic
 
 from sapwood.errors import SavedModelError
+from sapwood.files import check_directory, new_directory
 from sapwood.limits import check_limit
 from sapwood.models.plan import Plan
 from sapwood.models.plan_json import plan_from_dict
@@ -23,12 +25,29 @@ SCHEMA_VERSION = 2
 
 WEIGHTS_NAME = "model.safetensors"
 PLAN_NAME = "plan.json"
+OWN_NAMES = (PLAN_NAME, WEIGHTS_NAME, "model.cfg", "model.weights", "report.json", "report.html")
+"""Of all files that Sapwood writes beside a model; others there are the user's own."""
 
 EXPECTED = "what sapwood.save or save_model wrote"
 
 _ADDED_IN_2: dict[str, Any] = {"plans": [], "verification": None, "unpruned": []}
 _Version = Annotated[int, pydantic.Field(ge=-(2**31), lt=2**31)]
 _FLAT_LIST = re.compile(r"\[\n\s+(-?\d[^\[\]{}\"]*?)\n\s+\]")
+
+
+def new_saved(directory: str | Path) -> AbstractContextManager[Path]:
+    """An empty directory that takes the place of a saved model; see :func:`sapwood.files.new_directory`."""
+    return new_directory(directory, PLAN_NAME, OWN_NAMES)
+
+
+def check_target(directory: str | Path) -> None:
+    """Checks, before the work, that a model can be saved in a directory.
+
+    Raises:
+        ConfigError: If it holds files and no saved model, or is the working directory or above it.
+        WriteError: If it cannot be written.
+    """
+    check_directory(directory, PLAN_NAME)
 
 
 class SavedSource(pydantic.BaseModel):

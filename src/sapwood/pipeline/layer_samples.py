@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map
 
 from sapwood.allocation import equal_sets, held_groups, layer_work, vector_step
 from sapwood.caches import cache_folder
-from sapwood.files import write_json
+from sapwood.files import keep_json
 from sapwood.graph import Analysis
 from sapwood.masks.select import lowest_units
 from sapwood.measure import Sample, machine, sample_work, width_samples
@@ -116,7 +116,7 @@ def layer_samples(
         samples.append(Sample(times, sample_work(work, widths.kept)))
         if progress is not None:
             progress(number + 1, NUM_SAMPLES)
-    write_json(path, [asdict(sample) for sample in samples])
+    keep_json(path, [asdict(sample) for sample in samples])
     return samples
 
 

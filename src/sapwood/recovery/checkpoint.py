@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from sapwood.errors import TrainingError
+from sapwood.errors import TrainingError, WriteError
 from sapwood.files import new_files
 
 SCHEMA = 1
@@ -63,7 +63,8 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
         with new_files(path) as (file,):
             save_file(dict(checkpoint.tensors), file, metadata={_RECORD: record})
     except (OSError, SafetensorError) as error:
-        raise TrainingError(f"{path}: cannot be written ({error}); the file before it is intact") from None
+        reason = error.strerror if isinstance(error, WriteError) else error
+        raise TrainingError(f"{path}: cannot be written ({reason}); the file before it is intact") from None
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:

@@ -14,7 +14,7 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from sapwood.errors import EngineError
-from sapwood.files import new_directory
+from sapwood.files import check_directory, new_directory, write_bytes, write_text
 from sapwood.reading import parse_json, read_bytes, read_json, reading
 from sapwood.runtime.engine.decoding import decode
 from sapwood.runtime.engine.encoding import Encoded
@@ -52,11 +52,12 @@ class Files:
 
 
 def write(encoded: Encoded, directory: str | Path) -> Path:
-    """Writes a directory, which takes the place of what was there.
+    """Writes a directory, which takes the place of the network that was there; what else lies there stays.
 
     Raises:
         EngineError: If what the model returns, or an operation of PyTorch's, has no name outside of this process.
         ConfigError: If ``directory`` holds files, and no compiled network.
+        WriteError: If a file cannot be written; what stood there is there still.
     """
     try:
         content = {
@@ -70,10 +71,15 @@ def write(encoded: Encoded, directory: str | Path) -> Path:
         raise EngineError(f"the compiled network cannot be saved: {error}") from error
     data = save_arrays(encoded.arrays)
     head = {"format": FORMAT, "version": VERSION, "sha256": _digest(text, data), "content": text}
-    with new_directory(directory, NETWORK_NAME) as folder:
-        (folder / WEIGHTS_NAME).write_bytes(data)
-        (folder / NETWORK_NAME).write_text(json.dumps(head, indent=1) + "\n", encoding="utf-8")
+    with new_directory(directory, NETWORK_NAME, (WEIGHTS_NAME,)) as folder:
+        write_bytes(folder / WEIGHTS_NAME, data)
+        write_text(folder / NETWORK_NAME, json.dumps(head, indent=1) + "\n")
     return Path(directory)
+
+
+def check_target(directory: str | Path) -> None:
+    """Checks, before the work, that a network can be written to a directory; raises what :func:`write` would."""
+    check_directory(directory, NETWORK_NAME)
 
 
 def _constant(value: Any) -> Any:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sapwood.caches import cache_folder
 from sapwood.errors import EngineError
-from sapwood.files import write_json
+from sapwood.files import keep_json
 from sapwood.reading import read_json
 from sapwood.runtime.engine.convolution import CHUNK_FLOATS, Convolution, Tiling
 from sapwood.runtime.engine.library import instruction_set
@@ -58,13 +58,9 @@ class Tuner:
         return best
 
     def save(self) -> None:
-        """Remembers what was tried; a folder that cannot be written is no error."""
-        if not self._new:
-            return
-        try:
-            write_json(self._path, _read(self._path) | self._new)
-        except OSError:
-            return
+        """Remembers what was tried; a folder that cannot be written is a warning."""
+        if self._new:
+            keep_json(self._path, _read(self._path) | self._new)
 
     def _key(self, convolution: Convolution) -> str:
         spec = convolution.spec

@@ -1,0 +1,86 @@
+"""Standard output and error of the command: full, closed or read by nobody, they are not a reason for a traceback."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import Any, TextIO
+
+from sapwood.errors import WriteError
+
+READER_GONE = 141
+"""What a shell says of a program whose output nobody reads any more, as in ``sapwood ... | head``."""
+
+
+class Output:
+    """A stream of text whose errors say that they are its own.
+
+    Args:
+        stream: Where everything goes.
+        name: What errors call it.
+    """
+
+    def __init__(self, stream: TextIO, name: str = "standard output") -> None:
+        self.stream = stream
+        self._name = name
+
+    def write(self, text: str) -> int:
+        """Writes text.
+
+        Raises:
+            WriteError: If it cannot be written.
+            BrokenPipeError: If nobody reads it any more.
+        """
+        try:
+            return self.stream.write(text)
+        except OSError as error:
+            raise self._explained(error) from None
+
+    def flush(self) -> None:
+        """Writes what was kept back; raises as :meth:`write` does."""
+        try:
+            self.stream.flush()
+        except OSError as error:
+            raise self._explained(error) from None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def _explained(self, error: OSError) -> OSError:
+        if isinstance(error, BrokenPipeError):
+            return error
+        return WriteError(f"{self._name}: cannot be written ({error.strerror or error})")
+
+
+def finish(out: Output, code: Any) -> Any:
+    """Writes what was printed; returns the exit code, which says whether that worked."""
+    try:
+        out.flush()
+    except BrokenPipeError:
+        _forget(out)
+        return READER_GONE
+    except WriteError as error:
+        _forget(out)
+        return complain(f"error: {error}", error.exit_code)
+    return code
+
+
+def complain(text: str, code: int) -> int:
+    """Prints a line to standard error, if that is possible; returns the exit code."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr)
+    return code
+
+
+def open_missing() -> None:
+    """Where a shell closed an output, what is printed goes nowhere, and never into a file that is opened later."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - as long as the process lives
+
+
+def _forget(out: Output) -> None:
+    """What could not be written is not tried again when Python ends."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
