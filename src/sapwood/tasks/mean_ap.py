@@ -54,7 +54,7 @@ def mean_average_precision(detections: Sequence[Detections], dataset: DetectionD
     if all(sample.difficult.all() for sample in dataset.samples):
         raise DataError(f"{dataset.name}: holds no box to find (difficult ones aside), so there is no mAP")
     truth = COCO(_truth(dataset))
-    evaluation = COCOeval_faster(truth, truth.loadRes(_rows(detections)), iouType="bbox", print_function=_silent)
+    evaluation = COCOeval_faster(truth, _loaded(truth, _rows(detections)), iouType="bbox", print_function=_silent)
     evaluation.params.maxDets = [MAX_DETECTIONS]
     evaluation.params.areaRng = [list(area) for area in _ALL_AREAS]
     evaluation.params.areaRngLbl = ["all"]
@@ -131,6 +131,11 @@ def _rows(detections: Sequence[Detections]) -> list[dict[str, Any]]:
             for box, score, label in zip(*columns, strict=True)
         ]
     return rows
+
+
+def _loaded(truth: Any, rows: list[dict[str, Any]]) -> Any:
+    """The detections as the library has them, which reads no empty list before 1.8."""
+    return truth.loadRes(rows) if rows else COCO({**truth.dataset, "annotations": []})
 
 
 def _silent(*_: object) -> None:
