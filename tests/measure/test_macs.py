@@ -223,6 +223,16 @@ def test_what_is_free(operator: object, free: bool) -> None:
     assert is_free(operator) is free
 
 
+ACTIVATIONS = """CELU ELU GELU Hardshrink Hardsigmoid Hardswish Hardtanh LeakyReLU LogSigmoid Mish RReLU ReLU ReLU6 SELU
+SiLU Sigmoid Softplus Softshrink Softsign Tanh Tanhshrink""".split()
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations_are_free_in_every_pytorch(name: str) -> None:
+    count = count_macs(getattr(nn, name)(), torch.rand(2, 3))
+    assert (count.total, count.uncounted) == (0, ())
+
+
 def test_every_operator_of_common_networks_is_known() -> None:
     import torchvision
 

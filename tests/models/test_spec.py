@@ -193,19 +193,19 @@ def test_other_torchvision_models_are_refused() -> None:
 
 def test_timm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("timm")
-    bundle = load_model("timm:test_resnet")
+    bundle = load_model("timm:resnet10t")
     assert bundle.task.kind == "classification"
     assert tuple(bundle.example_inputs.shape)[2:] == bundle.task.input_size  # type: ignore[union-attr]
     state = dict(bundle.model.state_dict())
     state["fc.weight"], state["fc.bias"] = torch.zeros(4, state["fc.weight"].shape[1]), torch.zeros(4)
     torch.save(state, tmp_path / "tuned.pth")
-    tuned = load_model("timm:test_resnet", weights=tmp_path / "tuned.pth")
+    tuned = load_model("timm:resnet10t", weights=tmp_path / "tuned.pth")
     assert len(tuned.task.class_names) == 4
     with pytest.raises(SpecError, match=r"timm has no model 'resnet51'"):
         load_model("timm:resnet51")
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(MissingDependencyError, match=r"timm is not installed; .*pip install sapwood\[zoo\]"):
-        load_model("timm:test_resnet")
+        load_model("timm:resnet10t")
 
 
 def test_factories(factories: str, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from sapwood.errors import ExportError
 from sapwood.export.base import EXPORTERS, Exported, ExportOptions, checked_path, explained
 from sapwood.export.flat import tensors_of
 from sapwood.export.numeric import FLOAT32_TOLERANCE
+from sapwood.export.onnx_torch import HAS_EXPORT, by_export, by_torchscript
 from sapwood.export.packages import require
 from sapwood.export.subject import Subject
 from sapwood.files import new_files, write_bytes
@@ -24,9 +25,6 @@ from sapwood.types import ExampleInputs
 
 ERRORS_ONLY = 3
 """ONNX Runtime's log level."""
-
-MAX_BYTES = (1 << 31) - 1
-"""Of one protobuf message, and so of a file that holds its weights."""
 
 
 def export_onnx(
@@ -78,36 +76,33 @@ def export_onnx(
 
 
 def onnx_bytes(subject: Subject, opset: int | None = None) -> bytes:
-    """Converts with the exporter on :mod:`torch.export`.
+    """Converts with the exporter on :mod:`torch.export`, with that on TorchScript where PyTorch has no other (2.4).
 
     Raises:
         ExportError: If it cannot, or the file would be larger than a protobuf message may be.
     """
-    require("onnxscript")
-    flat = subject.flat
     with explained(subject.model, "ONNX"), quiet_exporter():
-        program = torch.onnx.export(
-            flat,
-            subject.tensors,
-            dynamo=True,
-            input_names=list(flat.names),
-            output_names=list(subject.output_names),
-            opset_version=opset,
-            dynamic_shapes=(subject.tensor_shapes(),) if subject.dynamic else None,
-            external_data=False,
-            verbose=False,
-        )
-        assert program is not None
-        proto = program.model_proto
-    if proto.ByteSize() > MAX_BYTES:
-        raise ExportError(f"the file would have {proto.ByteSize()} bytes; expected at most {MAX_BYTES}, ONNX's limit")
-    data: bytes = proto.SerializeToString()
+        data = _converted(subject, opset)
     if opset is not None and opset_of(data) != opset:
         raise ExportError(
             f"{type(subject.model).__name__} cannot be written with opset {opset}; PyTorch's exporter gives "
             f"{opset_of(data)}"
         )
     return data
+
+
+def _converted(subject: Subject, opset: int | None) -> bytes:
+    flat, names = subject.flat, subject.output_names
+    shapes = (subject.tensor_shapes(),) if subject.dynamic else None
+    if HAS_EXPORT:
+        return by_export(flat, subject.tensors, output_names=names, opset=opset, dynamic_shapes=shapes)
+    torch.export.export(flat, subject.tensors, dynamic_shapes=shapes)  # refuses branches, which a trace would take
+    axes = {
+        name: dict.fromkeys(dims, "batch")
+        for name, dims in zip(flat.names, subject.tensor_shapes(), strict=True)
+        if subject.dynamic and dims
+    }
+    return by_torchscript(flat, subject.tensors, output_names=names, opset=opset, dynamic_axes=axes)
 
 
 def opset_of(data: bytes) -> int:

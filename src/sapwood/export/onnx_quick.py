@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from torch import nn
 
 from sapwood.errors import MeasureError
 from sapwood.export.flat import INNER, FlatModel, plain_copy, tensors_of
+from sapwood.export.onnx_torch import by_export, by_torchscript
 from sapwood.export.packages import require
 from sapwood.types import ExampleInputs
 
@@ -58,7 +58,7 @@ def quick_onnx(model: nn.Module, example_inputs: ExampleInputs) -> QuickOnnx:
     scopes = Scopes(flat)
     try:
         with scopes.recorded():
-            data = _by_torchscript(flat, tensors)
+            data = by_torchscript(flat, tensors)
     except Exception as first:
         try:
             data = _by_export(flat, tensors)
@@ -71,25 +71,10 @@ def quick_onnx(model: nn.Module, example_inputs: ExampleInputs) -> QuickOnnx:
     return QuickOnnx(data, flat.names, graph, scopes.modules_of(graph))
 
 
-def _by_torchscript(flat: FlatModel, tensors: tuple[torch.Tensor, ...]) -> bytes:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it is deprecated, and warns of every shape that it takes for a constant
-        file: Any = io.BytesIO()  # which this exporter takes, and its signature does not tell
-        torch.onnx.export(flat, tensors, file, dynamo=False, input_names=list(flat.names))
-        data: bytes = file.getvalue()
-    return data
-
-
 def _by_export(flat: FlatModel, tensors: tuple[torch.Tensor, ...]) -> bytes:
-    require("onnxscript")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what it is made of
-        program = torch.onnx.export(
-            flat, tensors, dynamo=True, input_names=list(flat.names), external_data=False, verbose=False
-        )
-    assert program is not None
-    data: bytes = program.model_proto.SerializeToString()
-    return data
+        return by_export(flat, tensors)
 
 
 class Scopes:

@@ -37,9 +37,13 @@ avg_pool3d fractional_max_pool2d fractional_max_pool3d grid_sampler_2d grid_samp
 max_pool3d_with_indices max_unpool2d max_unpool3d upsample_bicubic2d upsample_bilinear2d upsample_linear1d
 upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_trilinear3d
 """
+_ACTIVATING = """
+celu elu hardshrink hardsigmoid hardtanh leaky_relu log_sigmoid_forward mish rad2deg relu6 rrelu selu softplus
+softshrink threshold
+"""  # element-wise, but PyTorch 2.4 does not say so
 _CHECKING = "_assert_async _assert_scalar _functional_assert_async is_same_size sym_numel sym_size sym_storage_offset"
 
-FREE_ATEN = frozenset(" ".join((_MAKING, _MOVING, _REDUCING, _NORMALISING, _POOLING, _CHECKING)).split())
+FREE_ATEN = frozenset(" ".join((_MAKING, _MOVING, _REDUCING, _NORMALISING, _ACTIVATING, _POOLING, _CHECKING)).split())
 """ATen operators that move, reduce, normalise, pool or make values, without the ``_`` of their in-place forms."""
 
 FREE_OTHERS = frozenset(

@@ -65,7 +65,7 @@ def mean_average_precision(detections: Sequence[Detections], dataset: DetectionD
         for scene in scenes(found, sample, MAX_DETECTIONS)
     ]
     truth, results = COCO(_truth(judged, dataset.class_names)), _rows([scene.found for scene in judged])
-    evaluation = COCOeval_faster(truth, truth.loadRes(results), iouType="bbox", print_function=_silent)
+    evaluation = COCOeval_faster(truth, _loaded(truth, results), iouType="bbox", print_function=_silent)
     evaluation.params.maxDets = [MAX_DETECTIONS]
     evaluation.params.areaRng = [list(area) for area in _ALL_AREAS]
     evaluation.params.areaRngLbl = ["all"]
@@ -141,6 +141,11 @@ def _rows(detections: Sequence[Detections]) -> list[dict[str, Any]]:
             for box, score, label in zip(*columns, strict=True)
         ]
     return rows
+
+
+def _loaded(truth: Any, rows: list[dict[str, Any]]) -> Any:
+    """The detections as the library has them, which reads no empty list before 1.8."""
+    return truth.loadRes(rows) if rows else COCO({**truth.dataset, "annotations": []})
 
 
 def _silent(*_: object) -> None:

@@ -123,6 +123,7 @@ def test_an_unknown_instruction_set_is_named() -> None:
         set_instruction_set("sse9")
 
 
+@pytest.mark.filterwarnings("ignore:At pre-dispatch tracing:UserWarning")  # PyTorch 2.4, of every custom operator
 def test_compilers_see_one_operator() -> None:
     torch.manual_seed(0)
     conv = nn.Conv2d(3, 8, 3, stride=2, padding=1)
