@@ -12,14 +12,6 @@ from sapwood.graph import Analysis, ChannelGroup
 from sapwood.ops import ALWAYS, Axis, Call, TensorRef
 from sapwood.ops.context import bound
 
-CONVOLUTIONS = frozenset({"aten.convolution", "aten._convolution", "aten.mkldnn_convolution"})
-PRODUCTS = {
-    **dict.fromkeys(("aten.mm", "aten.bmm", "aten.matmul", "aten.linear", "aten.mv"), 0),
-    **dict.fromkeys(("aten.addmm", "aten.baddbmm", "aten.addmv"), 1),
-}
-"""Matrix products: where their first factor stands among the arguments."""
-ATTENTION = "scaled_dot_product"
-
 
 @dataclass(frozen=True)
 class Reader:
@@ -90,12 +82,10 @@ def find_readers(analysis: Analysis, modules: Collection[str]) -> Readers:
 def _sums(analysis: Analysis) -> Iterator[Reader]:
     atoms, axes = analysis.context.atoms, analysis.context.axes
     for call in analysis.graph.calls:
-        if call.name in CONVOLUTIONS:
+        if call.facts.is_convolution:
             yield _convolution(analysis, call)
-        elif call.name in PRODUCTS:
-            yield Reader(call, atoms.resolve(axes(call.args[PRODUCTS[call.name]])[-1]))
-        elif ATTENTION in call.name:
-            yield Reader(call, atoms.resolve(axes(call.args[0])[-1]))
+        elif call.facts.sum is not None:
+            yield Reader(call, atoms.resolve(axes(call.args[call.facts.sum.source])[-1]))
 
 
 def _convolution(analysis: Analysis, call: Call) -> Reader:
@@ -147,13 +137,14 @@ def summed_dims(analysis: Analysis) -> dict[tuple[str, int], int]:
 
 def _factors(call: Call) -> list[tuple[TensorRef, int, int]]:
     """The tensors of a sum with the dimension that is summed over, and the conv groups along it."""
-    if call.name in CONVOLUTIONS:
+    if call.facts.is_convolution:
         values: dict[str, Any] = bound(call)
         return [(call.args[1], 0, int(values["groups"])) if values.get("transposed", False) else (call.args[1], 1, 1)]
-    if call.name not in PRODUCTS:
+    found = call.facts.sum
+    if found is None or found.kind != "product":
         return []
-    left, right = call.args[PRODUCTS[call.name] :][:2]
-    second = -1 if call.name == "aten.linear" or len(right.shape) == 1 else -2
+    left, right = call.args[found.source], call.args[found.weight]
+    second = -1 if found.turned or len(right.shape) == 1 else -2
     return [(left, -1, 1), (right, second, 1)]
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Dims: TypeAlias = "Callable[[Call], Sequence[int]]"
 """From a call to dimensions of its first tensor."""
 
-Spread: TypeAlias = Literal["each", "moved", "reduced", "all"]
+Spread: TypeAlias = Literal["each", "moved", "along", "reduced", "all"]
 """How dependence on an index spreads; see :class:`Facts`."""
 
 
@@ -65,8 +65,8 @@ class Facts:
 
     Attributes:
         spreads: What of its result depends on an index of its input: the elements over which it stands (``"each"``),
-            what the same move of values makes of it (``"moved"``), what is left of the dimensions that are pooled
-            (``"reduced"``), or everything (``"all"``).
+            what the same move of values makes of it (``"moved"``), all along the dimensions that are pooled
+            (``"along"``), what is left without these (``"reduced"``), or everything (``"all"``).
         sum: The weighted sum over channels that it is.
         norm: The normalisation that it is.
         pools: The dimensions along which it combines indices other than by a weighted sum.
@@ -106,6 +106,21 @@ class Facts:
     constant: bool = False
     copies: bool = False
     joins: bool = False
+
+    @property
+    def is_convolution(self) -> bool:
+        """Whether it is a convolution, transposed or not."""
+        return self.sum is not None and self.sum.kind == "convolution"
+
+    @property
+    def is_product(self) -> bool:
+        """Whether it is a matrix product."""
+        return self.sum is not None and self.sum.kind == "product"
+
+    @property
+    def is_attention(self) -> bool:
+        """Whether it is attention in one call."""
+        return self.sum is not None and self.sum.kind == "attention"
 
     @property
     def passes(self) -> bool:

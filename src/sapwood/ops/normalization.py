@@ -11,7 +11,8 @@ from sapwood.ops.facts import Norm, note
 def _batch(call: Call) -> list[int]:
     """All but the channel, where statistics are taken of the input itself."""
     values = bound(call)
-    takes = bool(values.get("training", False)) or not isinstance(values.get("running_mean"), TensorRef)
+    updates = call.name == "aten._batch_norm_with_update"
+    takes = updates or bool(values.get("training", False)) or not isinstance(values.get("running_mean"), TensorRef)
     return [dim for dim in range(len(call.args[0].shape)) if dim != 1] if takes else []
 
 
@@ -89,7 +90,16 @@ def _softmaxed(call: Call) -> list[int]:
     return [int(call.args[1])]
 
 
-@rule("_softmax", "_log_softmax", "softmax", "log_softmax", "_safe_softmax", pools=_softmaxed, on_kept=True)
+@rule(
+    "_softmax",
+    "_log_softmax",
+    "softmax",
+    "log_softmax",
+    "_safe_softmax",
+    pools=_softmaxed,
+    on_kept=True,
+    spreads="along",
+)
 def _softmax(context: Context, call: Call) -> None:
     _same_shape(context, call, context.axes(call.args[0]))
 
