@@ -17,8 +17,6 @@ from sapwood.ops.context import bound
 KINDS = ("macs", "reads", "writes")
 """What work consists of: multiply-accumulates, numbers read from maps, numbers written to maps."""
 
-_NOTHING = frozenset({"aten.empty", "aten.empty_like", "aten.alias", "aten.detach", "aten.lift_fresh"})
-
 
 @dataclass(frozen=True)
 class Work:
@@ -94,7 +92,7 @@ def layer_work(analysis: Analysis, held: Collection[int] = ()) -> Work:
     terms: dict[str, list[Term]] = {kind: [] for kind in KINDS}
     layers: dict[str, None] = {}
     for call in analysis.graph.calls:
-        if call.op.is_view or call.name in _NOTHING:
+        if call.op.is_view or call.facts.makes_nothing:
             continue
         layers[call.module] = None
         terms["macs"] += [_term(call.module, factor, dims) for factor, dims in _macs(call, extents)]

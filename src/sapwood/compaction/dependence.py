@@ -148,7 +148,7 @@ def _moved(step: Step) -> list[Tensor]:
             if any(bool(mask.any()) for mask in _tensors(masks[number])):
                 return [torch.ones((), dtype=torch.bool)]
             masks[number] = step.args[number]
-    if step.call.name == "aten.constant_pad_nd":
+    if step.call.facts.pads:
         masks[2:] = [0]
     as_bytes = tree_map(
         lambda leaf: leaf.to(torch.uint8) if isinstance(leaf, Tensor) and leaf.dtype == torch.bool else leaf, masks
@@ -306,7 +306,7 @@ def _same(step: Step) -> Tensor:
 
 Rule: TypeAlias = Callable[[Step], "Tensor | list[Tensor]"]
 
-_OWN: dict[str, Rule] = {"aten.mul": _multiplied, "aten.embedding": _embedding, "aten.glu": _glu}
+_OWN: dict[str, Rule] = {"aten.embedding": _embedding, "aten.glu": _glu}
 """For operators of which more is known than their facts say: where a factor is zero, what a table holds."""
 
 _SUMS: dict[str, Rule] = {"convolution": _convolution, "product": _product, "attention": _attention}
@@ -320,15 +320,15 @@ def _rule_of(call: Call) -> Rule:
     """How masks go through a call."""
     facts = call.facts
     own: tuple[tuple[object, Rule], ...] = (
+        (facts.scales == "times", _multiplied),
         (facts.random, _everything),
         (facts.constant, _constant),
         (facts.copies, _copied),
         (facts.windows, _pooled),
         (facts.moves and facts.in_place, _same),
     )
-    plain = call.name.removesuffix("_") if not call.name.endswith("__") else call.name
-    if plain in _OWN:
-        return _OWN[plain]
+    if call.name in _OWN:
+        return _OWN[call.name]
     if facts.sum is not None:
         return _SUMS[facts.sum.kind]
     if facts.norm is not None:

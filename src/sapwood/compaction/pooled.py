@@ -17,7 +17,7 @@ def _changes(call: Call, expectation: Expectation) -> bool:
     if not call.facts.statistics:
         return False
     rows, norm = expectation.rows(call.args[0]), call.facts.norm
-    if norm is not None and norm.groups is not None:
-        kept = rows[1].reshape(int(call.args[norm.groups]), -1)
+    if norm is not None and norm.kind == "group":
+        kept = rows[1].reshape(int(call.args[call.facts.groups_at or 0]), -1)
         return bool((kept.any(axis=1) & ~kept.all(axis=1)).any())
     return not all(rows[dim].all() for dim in call.facts.pooled_dims(call))

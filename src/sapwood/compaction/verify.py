@@ -87,7 +87,7 @@ class MaskedReference(TorchDispatchMode):  # type: ignore[no-untyped-call]
         norm = call.facts.norm
         if norm is not None and norm.kind == "layer":
             args[1] = list(args[0].shape[-len(args[1]) :])
-        if call.name == "aten.native_group_norm":
+        if norm is not None and norm.kind == "group":
             channels = self._expectation.rows(call.args[0])[1].reshape(args[6], -1)
             args[4], args[6] = args[0].shape[1], int(channels.any(axis=1).sum())
         return args

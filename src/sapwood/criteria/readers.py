@@ -11,6 +11,7 @@ import numpy as np
 from sapwood.graph import Analysis, ChannelGroup
 from sapwood.ops import ALWAYS, Axis, Call, TensorRef
 from sapwood.ops.context import bound
+from sapwood.ops.reshaping import order_of
 
 
 @dataclass(frozen=True)
@@ -152,15 +153,7 @@ def _moved(call: Call) -> list[int] | None:
     """Where each dimension of the output comes from, for calls that only move dimensions or scale elements."""
     if not call.args or not isinstance(call.args[0], TensorRef):
         return None
-    rank = len(call.args[0].shape)
-    dims = list(range(rank))
-    if call.name == "aten.t":
-        return dims[::-1]
-    if call.name == "aten.transpose":
-        one, other = (int(dim) % rank for dim in call.args[1:3])
-        dims[one], dims[other] = dims[other], dims[one]
-        return dims
-    if call.name == "aten.permute":
-        return [int(dim) % rank for dim in call.args[1]]
-    same = {"aten.mul", "aten.detach", "aten.alias", "aten._to_copy", "aten.clone"}
-    return dims if call.name in same and call.outputs[0].shape == call.args[0].shape else None
+    if call.facts.turns:
+        return order_of(call)
+    same = call.facts.scales == "times" or (call.facts.moves and call.facts.in_place)
+    return list(range(len(call.args[0].shape))) if same and call.outputs[0].shape == call.args[0].shape else None

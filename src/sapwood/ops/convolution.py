@@ -8,7 +8,7 @@ from sapwood.ops.context import Context, bound, rule
 from sapwood.ops.facts import Sum
 
 
-@rule("convolution", "_convolution", sum=Sum("convolution", bias=2))
+@rule("convolution", "_convolution", sum=Sum("convolution", bias=2), groups_at=8)
 def _convolution(context: Context, call: Call) -> None:
     """Convolution of any rank, transposed or not, grouped or not.
 

@@ -49,7 +49,9 @@ def _but_the_kept(call: Call) -> list[int]:
 rule("_weight_norm_interface", pools=_but_the_kept)(_elementwise)
 
 note("add", "add_", adds=True, in_place=True)
-note("mul", "div", scales=True)
+note("mul", scales="times")
+note("div", scales="over")
+note("empty", "empty_like", "alias", "detach", "lift_fresh", makes_nothing=True)
 note("_to_copy", "clone", "detach", "alias", "contiguous", moves=True, in_place=True)
 note("gt", "lt", "ge", "le", "eq", "ne", "floor", "ceil", "round", "_to_copy", chooses=True)
 note("rand_like", "randn_like", "bernoulli", "bernoulli_", "native_dropout", "dropout", "dropout_", random=True)

@@ -51,12 +51,10 @@ class Norm:
     Attributes:
         kind: Over everything but the channel, over the last dimensions, or over groups of channels.
         weight: Where the scale stands among the arguments; the shift comes next.
-        groups: Where the number of groups stands.
     """
 
     kind: Literal["batch", "layer", "group"]
     weight: int
-    groups: int | None = None
 
 
 @dataclass(frozen=True)
@@ -72,12 +70,13 @@ class Facts:
         pools: The dimensions along which it combines indices other than by a weighted sum.
         on_kept: Whether a reference for a pruned model runs it on the kept indices only, as it pools values.
         statistics: Whether it is what norms are made of, so that it changes when channels go, whatever they held.
+        groups_at: Where the number of groups stands into which it cuts channels.
         windows: Spatial dimensions, the last ones, that it reads by position.
         moves: Whether it only moves values.
         in_place: Whether every value stands where it stood, scaled, shifted or converted at most.
         turns: Whether it permutes dimensions.
         reshapes: Whether it only cuts and merges dimensions.
-        scales: Whether it multiplies or divides.
+        scales: Whether it multiplies by its second argument, or divides by it.
         adds: Whether it adds two tensors.
         chooses: Whether its result jumps where its input moves a little.
         reads_values: Whether the size of its result, or what the code does next, follows from values.
@@ -85,6 +84,10 @@ class Facts:
         constant: Whether its result follows from the shape of its input, not from its values.
         copies: Whether its result is its second argument.
         joins: Whether it puts tensors together along a dimension.
+        slices: Whether it takes the indices of a dimension from one to another.
+        pads: Whether it adds indices that hold a constant.
+        positions: Whether its second result, where it has one, tells where its first was.
+        makes_nothing: Whether no number is computed: memory is taken, or looked at.
     """
 
     spreads: Spread = "all"
@@ -93,12 +96,13 @@ class Facts:
     pools: Dims | None = None
     on_kept: bool = False
     statistics: bool = False
+    groups_at: int | None = None
     windows: int = 0
     moves: bool = False
     in_place: bool = False
     turns: bool = False
     reshapes: bool = False
-    scales: bool = False
+    scales: Literal["times", "over"] | None = None
     adds: bool = False
     chooses: bool = False
     reads_values: bool = False
@@ -106,6 +110,10 @@ class Facts:
     constant: bool = False
     copies: bool = False
     joins: bool = False
+    slices: bool = False
+    pads: bool = False
+    positions: bool = False
+    makes_nothing: bool = False
 
     @property
     def is_convolution(self) -> bool:

@@ -188,3 +188,5 @@ note(
     moves=True,
 )
 note("cat", "concat", joins=True)
+note("slice", slices=True)
+note("constant_pad_nd", pads=True)

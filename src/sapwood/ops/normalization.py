@@ -69,8 +69,8 @@ def _num_groups(call: Call) -> int:
     return int(values.get("group", values.get("num_groups")))  # type: ignore[call-overload,no-any-return]
 
 
-@rule("native_group_norm", norm=Norm("group", 1, groups=6), pools=_groups, on_kept=True, statistics=True)
-@rule("group_norm", norm=Norm("group", 2, groups=1), pools=_groups, on_kept=True, statistics=True)
+@rule("native_group_norm", norm=Norm("group", 1), groups_at=6, pools=_groups, on_kept=True, statistics=True)
+@rule("group_norm", norm=Norm("group", 2), groups_at=1, pools=_groups, on_kept=True, statistics=True)
 def _group_norm(context: Context, call: Call) -> None:
     """Every norm group must keep the same number of channels: (norm group, position) are pruned rectangularly."""
     axes = context.axes(call.args[0])

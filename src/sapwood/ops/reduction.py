@@ -57,3 +57,4 @@ note(
 )  # fmt: skip
 note("mean", "var", "std", "var_mean", "std_mean", "norm", "linalg_vector_norm", statistics=True)
 note("argmax", "argmin", chooses=True)
+note("max", "min", positions=True)

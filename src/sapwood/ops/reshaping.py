@@ -100,15 +100,20 @@ def _span(factors: list[int], position: int, size: int) -> int:
 @_rule("t", "transpose", "permute", "transpose_", "t_", "numpy_T", "movedim", "swapaxes")
 def _permute(context: Context, call: Call) -> None:
     axes = context.axes(call.args[0])
-    if call.name in {"aten.t", "aten.t_"}:
-        order = list(range(len(axes)))[::-1]
-    elif call.name == "aten.permute":
-        order = [dim % len(axes) for dim in call.args[1]]
-    else:
-        first, second = (int(dim) % len(axes) for dim in call.args[1:3])
-        order = list(range(len(axes)))
-        order[first], order[second] = order[second], order[first]
-    context.set(call.outputs[0], [axes[dim] for dim in order])
+    context.set(call.outputs[0], [axes[dim] for dim in order_of(call)])
+
+
+def order_of(call: Call) -> list[int]:
+    """For each dimension of what a permutation makes, the dimension of its source."""
+    rank = len(call.args[0].shape)
+    order = list(range(rank))
+    if call.name in {"aten.t", "aten.t_", "aten.numpy_T"}:
+        return order[::-1]
+    if call.name == "aten.permute":
+        return [int(dim) % rank for dim in call.args[1]]
+    first, second = (int(dim) % rank for dim in call.args[1:3])
+    order[first], order[second] = order[second], order[first]
+    return order
 
 
 @_rule("unsqueeze", "unsqueeze_")
