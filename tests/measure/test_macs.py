@@ -17,7 +17,7 @@ from torch.nn.utils import prune
 
 from sapwood.masks import MaskCase, apply_masks_
 from sapwood.measure import count_macs
-from sapwood.measure.free_ops import is_free
+from sapwood.ops.free import is_free
 from sapwood.types import ExampleInputs
 
 aten = torch.ops.aten

@@ -676,3 +676,47 @@ def keyword_inputs():
         return m.head(F.relu(m.a(left) + m.b(right)))
 
     return Net(run, a=conv(3, 16), b=conv(3, 16), head=head(16)), {"left": picture(), "right": picture()}
+
+
+def _vectors(read: Callable[[Any, Tensor], Tensor]) -> tuple[nn.Module, Any]:
+    """A layer whose one vector of 16 is read by a product of fewer than two dimensions."""
+
+    def run(m, x):
+        return read(m, F.relu(m.a(x))[0])
+
+    parts = {"weight": nn.Parameter(torch.randn(5, 16)), "bias": nn.Parameter(torch.randn(5))}
+    return Net(run, a=nn.Linear(3, 16), vector=nn.Parameter(torch.randn(16)), **parts), torch.randn(1, 3)
+
+
+@probe
+def matrix_times_vector():
+    return _vectors(lambda m, x: torch.mv(m.weight, x))
+
+
+@probe
+def matrix_times_vector_and_bias():
+    return _vectors(lambda m, x: torch.addmv(m.bias, m.weight, x))
+
+
+@probe
+def vector_times_vector():
+    return _vectors(lambda m, x: torch.dot(m.vector, x))
+
+
+@probe
+def batched_products_and_bias():
+    def run(m, x):
+        x = F.relu(m.a(x)).unsqueeze(0)
+        return torch.baddbmm(m.bias, x, m.weight)
+
+    weight, bias = nn.Parameter(torch.randn(1, 16, 5)), nn.Parameter(torch.randn(1, 4, 5))
+    return Net(run, a=nn.Linear(3, 16), weight=weight, bias=bias), torch.randn(4, 3)
+
+
+@probe
+def sum_that_leaves_nan_out():
+    def run(m, x):
+        x = F.relu(m.a(x))
+        return m.head(x * torch.nansum(x, 1, keepdim=True))
+
+    return Net(run, a=conv(3, 16), head=head(16)), picture()

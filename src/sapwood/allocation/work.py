@@ -12,22 +12,10 @@ import numpy as np
 from sapwood.allocation.costs import CostTable, Extent, Term
 from sapwood.graph import Analysis
 from sapwood.ops import ALWAYS, Axis, Call, TensorRef
+from sapwood.ops.context import bound
 
 KINDS = ("macs", "reads", "writes")
 """What work consists of: multiply-accumulates, numbers read from maps, numbers written to maps."""
-
-_PRODUCTS = {"aten.mm": (0, 1), "aten.bmm": (0, 1), "aten.addmm": (1, 2), "aten.baddbmm": (1, 2), "aten.matmul": (0, 1)}
-_CONVOLUTIONS = frozenset({"aten.convolution", "aten._convolution", "aten.mkldnn_convolution"})
-_ATTENTION = frozenset(
-    f"aten.{name}"
-    for name in (
-        "_scaled_dot_product_flash_attention_for_cpu",
-        "_scaled_dot_product_flash_attention",
-        "_scaled_dot_product_efficient_attention",
-        "_scaled_dot_product_attention_math",
-    )
-)
-_NOTHING = frozenset({"aten.empty", "aten.empty_like", "aten.alias", "aten.detach", "aten.lift_fresh"})
 
 
 @dataclass(frozen=True)
@@ -104,7 +92,7 @@ def layer_work(analysis: Analysis, held: Collection[int] = ()) -> Work:
     terms: dict[str, list[Term]] = {kind: [] for kind in KINDS}
     layers: dict[str, None] = {}
     for call in analysis.graph.calls:
-        if call.op.is_view or call.name in _NOTHING:
+        if call.op.is_view or call.facts.makes_nothing:
             continue
         layers[call.module] = None
         terms["macs"] += [_term(call.module, factor, dims) for factor, dims in _macs(call, extents)]
@@ -142,20 +130,18 @@ def channels_table(analysis: Analysis, held: Mapping[int, str]) -> CostTable:
 
 def _macs(call: Call, extents: Extents) -> Iterable[tuple[float, tuple[Extent, ...]]]:
     """The products that a call adds up: (factor, sizes to multiply)."""
-    if call.name in _CONVOLUTIONS:
-        weight = extents.of_tensor(call.args[1])
-        transposed = len(call.args) > 6 and bool(call.args[6])
-        over = call.args[0] if transposed else call.outputs[0]
-        return [(1.0, (*extents.of_tensor(over), *weight[1:]))]
-    if call.name in _PRODUCTS:
-        left, right = (extents.of_tensor(call.args[place]) for place in _PRODUCTS[call.name])
-        return [(1.0, (*left, right[-1]) if len(right) > 1 else left)]
-    if call.name == "aten.linear":
-        return [(1.0, (*extents.of_tensor(call.args[0]), extents.of_tensor(call.args[1])[0]))]
-    if call.name in _ATTENTION:
-        query, key, value = (extents.of_tensor(tensor) for tensor in call.args[:3])
-        return [(1.0, (*query, key[-2])), (1.0, (*query[:-1], key[-2], value[-1]))]
-    return []
+    found = call.facts.sum
+    if found is None:
+        return []
+    first, second = (extents.of_tensor(call.args[place]) for place in (found.source, found.weight))
+    if found.kind == "convolution":
+        over = call.args[found.source] if bound(call).get("transposed") else call.outputs[0]
+        return [(1.0, (*extents.of_tensor(over), *second[1:]))]
+    if found.kind == "attention":
+        value = extents.of_tensor(call.args[2])
+        return [(1.0, (*first, second[-2])), (1.0, (*first[:-1], second[-2], value[-1]))]
+    outputs = second[:1] if found.turned else second[-1:]
+    return [(1.0, (*first, *outputs) if len(second) > 1 else first)]
 
 
 def _term(layer: str, factor: float, extents: Iterable[Extent]) -> Term:

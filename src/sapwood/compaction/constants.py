@@ -12,7 +12,6 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from sapwood.compaction.contributions import Bools, Contribution
-from sapwood.compaction.dependence import CONVOLUTIONS, PRODUCTS
 from sapwood.compaction.expect import Expectation
 from sapwood.models.plan import Cut, Plan, Shift
 from sapwood.ops import Call, Graph, TensorRef
@@ -20,9 +19,6 @@ from sapwood.ops.context import bound
 
 AGREE = 1e-12
 """Two uses of one bias want the same constant where they differ by less, relative to the largest: rounding."""
-
-_EVAL_NORMS = frozenset({"aten.native_batch_norm", "aten._native_batch_norm_legit_no_training"})
-_TRANSPOSES = frozenset({"aten.t", "aten.transpose"})
 
 
 @dataclass(frozen=True)
@@ -103,9 +99,9 @@ def find_folds(
 
 
 def _uneven_reason(graph: Graph, call: Call, carrying: Collection[str]) -> str:
-    if call.name in CONVOLUTIONS and not set(graph.parameters.get(call.args[1].id, ())).isdisjoint(carrying):
+    if call.facts.is_convolution and not set(graph.parameters.get(call.args[1].id, ())).isdisjoint(carrying):
         return "it carries the constants of all others, which meet zero padding"
-    if call.name in CONVOLUTIONS and any(call.args[4]):
+    if call.facts.is_convolution and any(call.args[4]):
         return "its constant meets zero padding"
     return "its constant is not the same at every position"
 
@@ -122,24 +118,25 @@ class _Places:
         for call in graph.calls:
             for ref in call.tensor_inputs():
                 self._readers[ref.id].append(call)
-            if call.name in _TRANSPOSES:
+            if call.facts.turns and len(call.outputs[0].shape) == 2:
                 self._transposed[call.outputs[0].id] = call.args[0]
 
     def find(self, call: Call) -> Place | str:
         """The place, or why there is none."""
-        first = 0 if call.name in CONVOLUTIONS else PRODUCTS.get(call.name)
-        if first is None or (call.name in PRODUCTS and len(call.args[first + 1].shape) != 2):
+        found = call.facts.sum
+        if found is None or found.kind == "attention":
             return "there is no bias to put its constant into"
-        weight = call.args[first + 1]
+        weight = call.args[found.weight]
+        if found.kind == "product" and len(weight.shape) != 2:
+            return "there is no bias to put its constant into"
         weight = self._transposed.get(weight.id, weight)
-        bias = call.args[0] if first == 1 else (call.args[2] if len(call.args) > 2 else None)
-        if isinstance(bias, TensorRef):
-            return self._existing(call, bias, weight)
+        if call.bias is not None:
+            return self._existing(call, call.bias, weight)
         return self._only_norm(call, weight) or self._of_module(call, weight)
 
     def _existing(self, call: Call, bias: TensorRef, weight: TensorRef) -> Place | str:
         names = self._graph.parameters.get(bias.id)
-        if names is None or (call.name in PRODUCTS and bias.shape != call.outputs[0].shape[-1:]):
+        if names is None or (call.facts.is_product and bias.shape != call.outputs[0].shape[-1:]):
             return "the bias that its constant would go into is no parameter"
         if any(call.kwargs.get(key, 1) != 1 for key in ("alpha", "beta")):
             return "its sum is scaled"
@@ -149,12 +146,14 @@ class _Places:
         """The running mean of the batch norm that alone reads what the call makes."""
         output = call.outputs[0]
         readers = self._readers[output.id]
-        channels_second = call.name in CONVOLUTIONS or len(output.shape) == 2
+        channels_second = call.facts.is_convolution or len(output.shape) == 2
         if len(readers) != 1 or output.id in self._returned or not channels_second:
             return None
-        values = bound(readers[0]) if readers[0].name in _EVAL_NORMS else {}
-        mean = values.get("running_mean")
-        if values.get("training") or not isinstance(mean, TensorRef) or mean.id not in self._graph.buffers:
+        norm = readers[0].facts.norm
+        if norm is None or norm.kind != "batch" or readers[0].facts.pooled_dims(readers[0]):
+            return None
+        mean = bound(readers[0]).get("running_mean")
+        if not isinstance(mean, TensorRef) or mean.id not in self._graph.buffers:
             return None
         return Place(self._graph.buffers[mean.id][0], -1.0, "", weight.id, mean.id)
 

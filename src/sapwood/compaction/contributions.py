@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sapwood.compaction.dependence import ATTENTION, CONVOLUTIONS, PRODUCTS, Step, alive, kernels_alive
+from sapwood.compaction.dependence import Step, alive, kernels_alive
 from sapwood.ops import Call, TensorRef
 
 UNIFORM = 1e-12
@@ -47,13 +47,9 @@ class Contribution:
 
 def contributions(step: Step) -> list[Contribution]:
     """What the summed-over dimensions of a call add; empty for a call that sums over no channels."""
-    if step.call.name in CONVOLUTIONS:
-        return [_of_convolution(step)]
-    if step.call.name in PRODUCTS:
-        return [_of_product(step)]
-    if step.call.name in ATTENTION:
-        return [_of_attention(step)]
-    return []
+    found = step.call.facts.sum
+    makers = {"convolution": _of_convolution, "product": _of_product, "attention": _of_attention}
+    return [] if found is None else [makers[found.kind](step)]
 
 
 @dataclass(frozen=True)
@@ -119,10 +115,12 @@ def _level(values: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _of_product(step: Step) -> Contribution:
-    place = PRODUCTS[step.call.name]
+    operands = step.call.facts.sum
+    assert operands is not None
+    place = operands.source
     left, right = step.args[place : place + 2]
     left_mask, right_mask = step.masks[place : place + 2]
-    if step.call.name == "aten.linear":
+    if operands.turned:
         right, right_mask = right.t(), right_mask.t()
     output_dim = len(step.call.outputs[0].shape) - 1 if right.dim() > 1 else None
     if right.dim() == 1:

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from sapwood.compaction.constants import Fold
 from sapwood.compaction.contributions import Bools
-from sapwood.compaction.dependence import ATTENTION, CONVOLUTIONS, PRODUCTS
 from sapwood.graph import Analysis, alive_rows, flags
-from sapwood.ops import RULES, Axis, Call, TensorRef
-from sapwood.ops.context import bound
-
-_PASSING = frozenset({"elementwise", "indexing", "reshaping", "pooling"})
-"""Families of operators that keep every channel to itself."""
+from sapwood.ops import Axis, Call
 
 
 @dataclass(frozen=True)
@@ -138,45 +132,12 @@ def _mixed(analysis: Analysis) -> Iterator[tuple[Axis, str]]:
 
 def _mixed_axes(analysis: Analysis, call: Call) -> list[Axis]:
     """The axes of what a call reads along which it mixes indices."""
-    family = RULES[call.name].__module__.rpartition(".")[2] if call.name in RULES else "none"
-    tensors = call.tensor_inputs()
-    if not tensors or call.name in CONVOLUTIONS or call.name in PRODUCTS:
-        return []
-    axes = analysis.context.axes(tensors[0])
-    if call.name == "aten._weight_norm_interface":
-        dim = int(call.args[2]) if len(call.args) > 2 else 0
-        return [axis for number, axis in enumerate(axes) if number != dim]
-    if call.name in ATTENTION:
+    facts, tensors = call.facts, call.tensor_inputs()
+    if facts.is_attention:
         return [analysis.context.axes(call.args[1])[-2]]
-    if family in _PASSING:
+    if not tensors or facts.sum is not None or facts.passes:
         return []
-    if family in {"reduction", "normalization"}:
-        dims = _reduced(call, len(axes)) if family == "reduction" else _normalised(call, axes)
-        return [axes[dim] for dim in dims]
+    if facts.pools is not None:
+        axes = analysis.context.axes(tensors[0])
+        return [axes[dim] for dim in facts.pooled_dims(call)]
     return [axis for tensor in tensors for axis in analysis.context.axes(tensor)]
-
-
-def _reduced(call: Call, rank: int) -> Sequence[int]:
-    """The dimensions that a reduction reduces."""
-    values = bound(call)
-    dims: Any = values.get("dim")
-    if "other" in values:
-        return ()
-    if dims is None or dims == []:
-        return range(rank)
-    return dims if isinstance(dims, (list, tuple)) else (dims,)
-
-
-def _normalised(call: Call, axes: Sequence[Axis]) -> Sequence[int]:
-    """The dimensions that a norm takes its statistics over; a group norm of one channel a group pools none of them."""
-    if "softmax" in call.name:
-        return (int(call.args[1]),)
-    if call.name in {"aten.native_layer_norm", "aten._fused_rms_norm"}:
-        return range(-len(call.args[1]), 0)
-    if call.name == "aten.native_group_norm":
-        return (1,) if len(axes[1]) > int(call.args[6]) else ()
-    values = bound(call)
-    if "batch_norm" in call.name:
-        pools = bool(values.get("training", False)) or not isinstance(values.get("running_mean"), TensorRef)
-        return [dim for dim in range(len(axes)) if dim != 1] if pools else ()
-    return range(len(axes))

@@ -20,28 +20,9 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from sapwood.errors import CheckFailedError
 from sapwood.graph import output_tensors, plain_kernels, run_model
-from sapwood.ops import RULES, Call, Graph, same_op
+from sapwood.ops import Call, Graph, same_op
 from sapwood.ops.context import bound
-from sapwood.ops.pooling import SPATIAL_RANK
 from sapwood.types import ExampleInputs
-
-CONVOLUTIONS = frozenset({"aten.convolution", "aten._convolution"})
-
-PRODUCTS = {
-    "aten.mm": 0, "aten.bmm": 0, "aten.matmul": 0, "aten.mv": 0, "aten.dot": 0, "aten.linear": 0,
-    "aten.addmm": 1, "aten.baddbmm": 1, "aten.addmv": 1,
-}  # fmt: skip
-"""Matrix products, and where their first factor stands; the second comes next."""
-
-ATTENTION = frozenset(
-    f"aten._scaled_dot_product_{name}" for name in ("flash_attention_for_cpu", "flash_attention", "attention_math")
-)
-
-RANDOM = frozenset(
-    f"aten.{name}" for name in "rand randn rand_like randn_like bernoulli native_dropout dropout".split()
-)
-
-_POOL_RANKS = {f"aten.{name}": rank for rank, names in SPATIAL_RANK.items() for name in names.split()}
 
 
 @dataclass(frozen=True)
@@ -139,12 +120,7 @@ def _is_view(func: Any) -> bool:
 
 def outputs_mask(step: Step) -> list[Tensor]:
     """The masks of what a call returns (the last one stands for all that follow)."""
-    name = step.call.name
-    plain = name[:-1] if name.endswith("_") and not name.endswith("__") else name
-    family = RULES[name].__module__.rpartition(".")[2] if name in RULES else ""
-    rule = _RULES.get(plain) or _FAMILIES.get(family, _all_of)
-    if name in _POOL_RANKS:
-        rule = _pooled
+    rule = _rule_of(step.call)
     if any(bool(mask.any()) for mask in step.more_masks):
         rule = _everything
     found = rule(step)
@@ -172,7 +148,7 @@ def _moved(step: Step) -> list[Tensor]:
             if any(bool(mask.any()) for mask in _tensors(masks[number])):
                 return [torch.ones((), dtype=torch.bool)]
             masks[number] = step.args[number]
-    if step.call.name == "aten.constant_pad_nd":
+    if step.call.facts.pads:
         masks[2:] = [0]
     as_bytes = tree_map(
         lambda leaf: leaf.to(torch.uint8) if isinstance(leaf, Tensor) and leaf.dtype == torch.bool else leaf, masks
@@ -184,7 +160,7 @@ def _moved(step: Step) -> list[Tensor]:
 def _pooled(step: Step) -> Tensor:
     """Whole maps: one depends on the input as soon as a position does."""
     mask: Tensor = step.masks[0]
-    return mask.any(dim=tuple(range(-_POOL_RANKS[step.call.name], 0)), keepdim=True)
+    return mask.any(dim=tuple(range(-step.call.facts.windows, 0)), keepdim=True)
 
 
 def _reduction(step: Step) -> Tensor:
@@ -192,11 +168,8 @@ def _reduction(step: Step) -> Tensor:
     if "other" in values:
         return _any_of(step)
     mask = _same(step)
-    dims = values.get("dim")
-    if dims is None or dims == []:
-        return mask.any()
-    chosen = list(dims) if isinstance(dims, (list, tuple)) else [dims]
-    return mask.any(dim=chosen, keepdim=bool(values.get("keepdim", False)))
+    dims = step.call.facts.pooled_dims(step.call)
+    return mask.any(dim=dims, keepdim=bool(values.get("keepdim", False))) if dims else mask
 
 
 def _multiplied(step: Step) -> Tensor:
@@ -214,11 +187,13 @@ def alive(tensor: Tensor, mask: Tensor) -> Tensor:
 
 
 def _product(step: Step) -> Tensor:
-    place = PRODUCTS[step.call.name]
+    found = step.call.facts.sum
+    assert found is not None
+    place = found.source
     first, second = step.args[place : place + 2]
     left, right = step.masks[place : place + 2]
     right_alive = alive(second, right)
-    if step.call.name == "aten.linear":
+    if found.turned:
         right, right_alive = right.t(), right_alive.t()
     met: Tensor = torch.matmul(left.float(), right_alive.float()) > 0.5
     if right.any():
@@ -238,7 +213,8 @@ def _convolution(step: Step) -> Tensor:
     """Whole channels: one depends on the input where it reads any channel that does."""
     x, weight = step.args[:2]
     x_mask, weight_mask = step.masks[:2]
-    transposed, groups = bool(step.args[6]), int(step.args[8])
+    values = step.named()
+    transposed, groups = bool(values["transposed"]), int(values["groups"])
     spatial = tuple(range(2 - weight.dim(), 0))
 
     def met(channels: Tensor, kernels: Tensor) -> Tensor:
@@ -260,9 +236,9 @@ def _batch_norm(step: Step) -> Tensor:
     rest = _tensors(step.masks[1:5])
     if any(bool(mask.any()) for mask in rest):
         return _all_of(step)
-    values = step.named()
-    if bool(values.get("training", False)) or values.get("running_mean") is None:
-        x_mask = x_mask.any(dim=[dim for dim in range(x_mask.dim()) if dim != 1], keepdim=True)
+    pooled = step.call.facts.pooled_dims(step.call)
+    if pooled:
+        x_mask = x_mask.any(dim=pooled, keepdim=True)
     if isinstance(weight, Tensor):
         x_mask = x_mask & (weight != 0).reshape(-1, *([1] * (x_mask.dim() - 2)))
     return x_mask
@@ -278,9 +254,9 @@ def _layer_norm(step: Step) -> Tensor:
     return torch.ones((), dtype=torch.bool) if any(bool(part.any()) for part in _tensors(extra)) else mask
 
 
-def _softmax(step: Step) -> Tensor:
-    mask: Tensor = step.masks[0]
-    return mask.any(dim=int(step.args[1]), keepdim=True)
+def _along(step: Step) -> Tensor:
+    """One depends on the input as soon as another along the same dimensions does."""
+    return _same(step).any(dim=step.call.facts.pooled_dims(step.call), keepdim=True)
 
 
 def _embedding(step: Step) -> Tensor:
@@ -328,36 +304,36 @@ def _same(step: Step) -> Tensor:
     return mask
 
 
-_FAMILIES: dict[str, Callable[[Step], Tensor | list[Tensor]]] = {
-    "elementwise": _any_of,
-    "reduction": _reduction,
-    "indexing": _moved,
-    "reshaping": _moved,
-    "pooling": _moved,
-}
-"""For operators without a rule of their own, by the file that holds their op rule."""
+Rule: TypeAlias = Callable[[Step], "Tensor | list[Tensor]"]
 
-_RULES: dict[str, Callable[[Step], Tensor | list[Tensor]]] = {
-    "aten.mul": _multiplied,
-    "aten.embedding": _embedding,
-    "aten.glu": _glu,
-    "aten._weight_norm_interface": _all_of,
-    "aten.copy": _copied,
-    "aten.fill": _copied,
-    "aten._to_copy": _same,
-    "aten.clone": _same,
-    **dict.fromkeys(["aten.zero", "aten.empty_like", "aten.zeros_like", "aten.ones_like", "aten.full_like"], _constant),
-    **dict.fromkeys(RANDOM, _everything),
-    **dict.fromkeys(CONVOLUTIONS, _convolution),
-    **dict.fromkeys(PRODUCTS, _product),
-    **dict.fromkeys(ATTENTION, _attention),
-    **dict.fromkeys(["aten.native_layer_norm", "aten._fused_rms_norm"], _layer_norm),
-    **dict.fromkeys(["aten._softmax", "aten._log_softmax", "aten._safe_softmax"], _softmax),
-    **dict.fromkeys(
-        ["aten.native_batch_norm", "aten._native_batch_norm_legit_no_training", "aten._native_batch_norm_legit"],
-        _batch_norm,
-    ),
-}
+_OWN: dict[str, Rule] = {"aten.embedding": _embedding, "aten.glu": _glu}
+"""For operators of which more is known than their facts say: where a factor is zero, what a table holds."""
+
+_SUMS: dict[str, Rule] = {"convolution": _convolution, "product": _product, "attention": _attention}
+_NORMS: dict[str, Rule] = {"batch": _batch_norm, "layer": _layer_norm, "group": _all_of}
+_SPREADS: dict[str, Rule] = {
+    "each": _any_of, "moved": _moved, "along": _along, "reduced": _reduction, "all": _all_of,
+}  # fmt: skip
+
+
+def _rule_of(call: Call) -> Rule:
+    """How masks go through a call."""
+    facts = call.facts
+    own: tuple[tuple[object, Rule], ...] = (
+        (facts.scales == "times", _multiplied),
+        (facts.random, _everything),
+        (facts.constant, _constant),
+        (facts.copies, _copied),
+        (facts.windows, _pooled),
+        (facts.moves and facts.in_place, _same),
+    )
+    if call.name in _OWN:
+        return _OWN[call.name]
+    if facts.sum is not None:
+        return _SUMS[facts.sum.kind]
+    if facts.norm is not None:
+        return _NORMS[facts.norm.kind]
+    return next((rule for applies, rule in own if applies), _SPREADS[facts.spreads])
 
 
 def follow_dependence(model: nn.Module, inputs: ExampleInputs, graph: Graph, observe: Observer) -> list[Tensor]:

@@ -104,7 +104,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
     def _compare_numbers(self, call: Call, args: Any) -> None:
-        wanted, found = wanted_numbers(call, self._expectation), numbers(call.name, args)
+        wanted, found = wanted_numbers(call, self._expectation), numbers(call, args)
         if found != wanted:
             shapes = [self._expectation.shape(ref) for ref in call.tensor_outputs()]
             raise _DivergedError(Divergence(call, shapes, f"{found} where {wanted} is due"))
@@ -113,7 +113,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
         wanted = call.floats
         found = tuple(leaf for leaf in leaves((args, kwargs)) if type(leaf) is float) if wanted else ()
         if wanted != found and len(wanted) == len(found) == 1 and 0.0 not in (wanted[0], found[0]):
-            factor = wanted[0] / found[0] if call.name != "aten.div" else found[0] / wanted[0]
+            factor = wanted[0] / found[0] if call.facts.scales != "over" else found[0] / wanted[0]
             self.scalars.append(ScalarChange(call, factor))
 
     def _compare_shapes(self, call: Call, result: Any) -> None:

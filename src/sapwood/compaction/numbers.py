@@ -12,31 +12,34 @@ from sapwood.ops import Call
 
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
 
-GROUPS_AT = {"aten.convolution": 8, "aten.native_group_norm": 6}
-"""Operators that cut channels into groups, and where the number of groups stands."""
 
+def numbers(call: Call, args: Sequence[Any]) -> tuple[int, ...]:
+    """The numbers in one call: groups, (begin, end) of a slice from its front, amounts of padding; or none.
 
-def numbers(name: str, args: Sequence[Any]) -> tuple[int, ...]:
-    """The numbers in one call: groups, (begin, end) of a slice from its front, amounts of padding; or none."""
-    if name in GROUPS_AT:
-        return (int(args[GROUPS_AT[name]]),)
-    if name == "aten.slice" and len(args) > 2:
+    Args:
+        call: The recorded call.
+        args: The arguments that count, its own or those of the same call in another run.
+    """
+    facts = call.facts
+    if facts.groups_at is not None:
+        return (int(args[facts.groups_at]),)
+    if facts.slices and len(args) > 2:
         size = args[0].shape[args[1]]
         begin, end, _ = slice(*args[2:4] if len(args) > 3 else (args[2], None)).indices(size)
         return begin, end
-    return tuple(args[1]) if name == "aten.constant_pad_nd" else ()
+    return tuple(args[1]) if facts.pads else ()
 
 
 def wanted_numbers(call: Call, expectation: Expectation) -> tuple[int, ...]:
     """The same numbers, as they have to be in the compact model."""
-    found = numbers(call.name, call.args)
+    found, facts = numbers(call, call.args), call.facts
     if not found or not expectation.changed(call.args[0]):
         return found
     rows = expectation.rows(call.args[0])
-    if call.name in GROUPS_AT:
-        channel = 1 if call.name == "aten.native_group_norm" else len(rows) - len(call.args[1].shape) + 1
+    if facts.groups_at is not None:
+        channel = 1 if facts.norm is not None else len(rows) - len(call.args[1].shape) + 1
         return (int(rows[channel].reshape(found[0], -1).any(axis=1).sum()),)
-    if call.name == "aten.slice":
+    if facts.slices:
         alive = rows[call.args[1]]
         return tuple(int(alive[:place].sum()) for place in found)
     made = expectation.rows(call.outputs[0])

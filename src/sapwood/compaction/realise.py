@@ -8,7 +8,7 @@ from sapwood.compaction.attributes import fix_known_attributes_
 from sapwood.compaction.cuts import make_cuts
 from sapwood.compaction.expect import Expectation
 from sapwood.compaction.follow import Divergence
-from sapwood.compaction.numbers import GROUPS_AT, numbers, wanted_numbers
+from sapwood.compaction.numbers import numbers, wanted_numbers
 from sapwood.compaction.repair import repair_
 from sapwood.compaction.rescale import attention_changes, producers
 from sapwood.graph import Analysis, Structure
@@ -92,9 +92,9 @@ def _kept_groups(analysis: Analysis, expectation: Expectation) -> dict[str, int]
     """Module name -> conv groups or norm groups that stay, for every module that cuts channels into groups."""
     kept = {}
     for call in analysis.graph.calls:
-        if call.name not in GROUPS_AT or numbers(call.name, call.args) == (1,):
+        if call.facts.groups_at is None or numbers(call, call.args) == (1,):
             continue
-        named = analysis.graph.parameters.get(call.args[1].id, ()) if call.name == "aten.convolution" else ()
+        named = analysis.graph.parameters.get(call.args[1].id, ()) if call.facts.is_convolution else ()
         for module in [name.rpartition(".")[0] for name in named] or [call.module]:
             (kept[module],) = wanted_numbers(call, expectation)
     return kept

@@ -108,7 +108,7 @@ def _changes(analysis: Analysis, call: Call, expectation: Expectation) -> list[t
 
 def _places(call: Call, expectation: Expectation) -> Iterator[tuple[int, int]]:
     """Numbers that no shape shows, and what they have to be; they beat an equal size."""
-    pairs = zip(numbers(call.name, call.args), wanted_numbers(call, expectation), strict=True)
+    pairs = zip(numbers(call, call.args), wanted_numbers(call, expectation), strict=True)
     yield from ((old, new) for old, new in pairs if old)
 
 

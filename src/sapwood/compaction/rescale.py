@@ -19,39 +19,12 @@ from sapwood.graph import Analysis
 from sapwood.models.plan import Rescale
 from sapwood.ops import Call, TensorRef
 
-MOVES = frozenset(
-    f"aten.{name}"
-    for name in """
-    view _unsafe_view reshape transpose t permute select unbind split split_with_sizes slice narrow clone contiguous
-    expand unsqueeze squeeze detach alias _to_copy chunk unflatten flatten unsafe_split unsafe_chunk
-    """.split()
-)
-"""Operators that only move values; replayed on labels they tell which rows end up where."""
-
-KEEPS_PLACES = frozenset(
-    {"aten._to_copy", "aten.clone", "aten.detach", "aten.alias", "aten.add", "aten.add_", "aten.contiguous"}
-)
-"""Operators after which every value stands where it stood."""
-
-NORMS = {"aten.native_layer_norm": 2, "aten._fused_rms_norm": 2, "aten.native_batch_norm": 1}
-"""Norms, and where their weight and bias stand."""
-
-SCALINGS = frozenset({"aten.mul", "aten.div"})
-
-PRODUCTS = {"aten.addmm": 1, "aten.mm": 0, "aten.linear": 0, "aten.convolution": 0}
-"""Operators with a weight, and where their input stands; the weight comes next."""
-
-
-ATTENTION = frozenset(
-    "aten._scaled_dot_product_" + name for name in ("flash_attention_for_cpu", "attention_math", "flash_attention")
-)
-
 
 def attention_changes(analysis: Analysis, expectation: Expectation) -> list[ScalarChange]:
     """Fused attention that takes its scale from the head width, where that width shrinks."""
     changes = []
     for call in analysis.graph.calls:
-        if call.name in ATTENTION and call.kwargs.get("scale") is None:
+        if call.facts.is_attention and call.kwargs.get("scale") is None:
             before, after = call.args[0].shape[-1], expectation.shape(call.args[0])[-1]
             if before != after:
                 changes.append(ScalarChange(call, math.sqrt(after / before)))
@@ -72,12 +45,12 @@ def producers(analysis: Analysis, change: ScalarChange) -> tuple[Rescale, ...] |
     tensor: TensorRef = change.call.args[0]
     call = makers.of(tensor, change.call.index)
     while call is not None:
-        if call.name in {"aten.add", "aten.add_"} and isinstance(call.args[1], TensorRef) and call.args[1].id in names:
+        if call.facts.adds and isinstance(call.args[1], TensorRef) and call.args[1].id in names:
             biases.append(names[call.args[1].id])
-        elif call.name == "aten.bmm":
+        elif _is_product_of_values(call, names, makers):
             path.clear()
             biases.clear()
-        elif call.name not in MOVES and not (call.name in SCALINGS and _is_scalar(call.args[1])):
+        elif not call.facts.moves and not (call.facts.scales and _is_scalar(call.args[1])):
             break
         path.append((call, tensor))
         tensor = call.args[0]
@@ -86,7 +59,7 @@ def producers(analysis: Analysis, change: ScalarChange) -> tuple[Rescale, ...] |
     if call is None or found is None:
         return None
     own, dim = found
-    path = [step for step in path if step[0].name != "aten.bmm"]
+    path = [step for step in path if not step[0].facts.is_product]
     rows = _rows(call, dim, path[::-1])
     whole = [Part(name, 0, int(rows[-1]) + 1) for name in biases] if rows else []
     rescales = []
@@ -123,19 +96,30 @@ def _is_scalar(value: Any) -> bool:
     return isinstance(value, (int, float))
 
 
+def _is_product_of_values(call: Call, names: Mapping[int, str], makers: _Makers) -> bool:
+    """Whether a call multiplies two values of the run, so that its result scales with the first."""
+    if not call.facts.is_product or call.bias is not None:
+        return False
+    return _turned_back(call, names, makers).id not in names
+
+
+def _turned_back(call: Call, names: Mapping[int, str], makers: _Makers) -> TensorRef:
+    """The second factor of a product, as it was before it was transposed."""
+    assert call.facts.sum is not None
+    weight: TensorRef = call.args[call.facts.sum.weight]
+    maker = makers.of(weight, call.index)
+    turned = weight.id not in names and maker is not None and maker.facts.turns
+    return maker.args[0] if turned and maker is not None else weight
+
+
 def _parameters_of(names: Mapping[int, str], call: Call, makers: _Makers) -> tuple[list[Part], int] | None:
     """The parameters whose dimension 0 is a dimension of the call's output, and that dimension."""
-    last = len(call.outputs[0].shape) - 1
-    if call.name in PRODUCTS:
-        weight = call.args[PRODUCTS[call.name] + 1]
-        maker = makers.of(weight, call.index)
-        if weight.id not in names and maker is not None and maker.name in {"aten.t", "aten.transpose"}:
-            weight = maker.args[0]
-        bias = call.args[0] if call.name == "aten.addmm" else (call.args[2] if len(call.args) > 2 else None)
-        tensors, dim = [weight, bias], 1 if call.name == "aten.convolution" else last
-    elif call.name in NORMS:
-        first = NORMS[call.name]
-        tensors, dim = list(call.args[first : first + 2]), 1 if call.name == "aten.native_batch_norm" else last
+    last, norm = len(call.outputs[0].shape) - 1, call.facts.norm
+    tensors: list[TensorRef | None]
+    if call.facts.is_product or call.facts.is_convolution:
+        tensors, dim = [_turned_back(call, names, makers), call.bias], 1 if call.facts.is_convolution else last
+    elif norm is not None:
+        tensors, dim = list(call.args[norm.weight : norm.weight + 2]), last if norm.kind == "layer" else 1
     else:
         return None
     parts: list[Part] = []
@@ -153,7 +137,7 @@ def _parts(names: Mapping[int, str], tensor: TensorRef, call: Call, makers: _Mak
     if tensor.id in names:
         return [Part(names[tensor.id], 0, tensor.shape[0])]
     maker = makers.of(tensor, call.index)
-    if maker is None or maker.name != "aten.cat" or (len(maker.args) > 1 and maker.args[1] != 0):
+    if maker is None or not maker.facts.joins or (len(maker.args) > 1 and maker.args[1] != 0):
         return None
     parts, start = [], 0
     for piece in maker.args[0]:
@@ -171,9 +155,9 @@ def _rows(start: Call, dim: int, path: list[tuple[Call, TensorRef]]) -> tuple[in
     shape[dim] = output.shape[dim]
     labels = torch.arange(output.shape[dim]).reshape(shape).expand(output.shape)
     for call, reached in path:
-        if call.name in SCALINGS or call.name in KEEPS_PLACES:
+        if call.facts.scales or call.facts.in_place:
             continue
-        op = torch.ops.aten.reshape.default if call.name in {"aten.view", "aten._unsafe_view"} else call.op
+        op = torch.ops.aten.reshape.default if call.facts.reshapes else call.op
         results = op(labels, *call.args[1:], **dict(call.kwargs))
         results = results if isinstance(results, (list, tuple)) else [results]
         labels = next(value for ref, value in zip(call.outputs, results, strict=True) if ref == reached)

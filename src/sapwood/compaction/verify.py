@@ -10,37 +10,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sapwood.compaction.expect import Expectation
-from sapwood.graph import CHOICES, Analysis, Decisions, leaving_no_trace, output_tensors, plain_kernels, run_model
+from sapwood.graph import Analysis, Decisions, leaving_no_trace, output_tensors, plain_kernels, run_model
 from sapwood.ops import Call, Graph, TensorRef, same_op
 from sapwood.ops.nested import leaves, mapped
 from sapwood.types import ExampleInputs
-
-CONTRACTIONS = {
-    "aten.convolution": (0,),
-    "aten._convolution": (0,),
-    "aten.mm": (0,),
-    "aten.bmm": (0,),
-    "aten.addmm": (1,),
-    "aten.baddbmm": (1,),
-    "aten.linear": (0,),
-    "aten.matmul": (0,),
-    "aten._scaled_dot_product_flash_attention_for_cpu": (0, 1, 2),
-    "aten._scaled_dot_product_attention_math": (0, 1, 2),
-}
-"""Operators that sum over channels, with the operands whose removed indices are silenced."""
-
-POOLED = frozenset(
-    f"aten.{name}"
-    for name in """
-    native_layer_norm native_group_norm _fused_rms_norm mean sum amax amin max min prod var std var_mean std_mean
-    norm linalg_vector_norm logsumexp _softmax _log_softmax _safe_softmax any all
-    """.split()
-)
-"""Operators that combine indices other than by a weighted sum; the reference gives them the kept indices only."""
-
-
-BATCH_NORMS = frozenset({"aten.native_batch_norm"})
-"""Pool over everything but the channel when they take statistics of their input (weight standardisation)."""
 
 
 class MaskedReference(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -73,13 +46,16 @@ class MaskedReference(TorchDispatchMode):  # type: ignore[no-untyped-call]
         chosen = self._decisions.again(call.index, (args, kwargs))
         if chosen is not None:
             return chosen
-        if call.name in CONTRACTIONS:
+        if call.facts.sum is not None:
             args = list(args)
-            for position in CONTRACTIONS[call.name]:
+            for position in call.facts.sum.silenced:
                 args[position] = self._silence(args[position], call.args[position])
             return func(*args, **kwargs)
-        pooled = call.name in POOLED or (call.name in BATCH_NORMS and bool(call.args[5]))
-        if pooled and any(self._expectation.changed(tensor) for tensor in call.tensor_inputs()):
+        if (
+            call.facts.on_kept
+            and call.facts.pooled_dims(call)
+            and any(self._expectation.changed(tensor) for tensor in call.tensor_inputs())
+        ):
             return self._on_kept(func, call, args, kwargs)
         return func(*args, **kwargs)
 
@@ -108,9 +84,10 @@ class MaskedReference(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _resized(self, call: Call, args: list[Any]) -> list[Any]:
         """The sizes among the arguments of a norm, for the kept channels."""
-        if call.name in {"aten.native_layer_norm", "aten._fused_rms_norm"}:
+        norm = call.facts.norm
+        if norm is not None and norm.kind == "layer":
             args[1] = list(args[0].shape[-len(args[1]) :])
-        if call.name == "aten.native_group_norm":
+        if norm is not None and norm.kind == "group":
             channels = self._expectation.rows(call.args[0])[1].reshape(args[6], -1)
             args[4], args[6] = args[0].shape[1], int(channels.any(axis=1).sum())
         return args
@@ -161,7 +138,7 @@ class _SameDecisions(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def _choice(expectation: Expectation, call: Call, inputs: Any) -> list[Tensor]:
     """What a call chooses from, as long as no channel went from it."""
-    if call.name not in CHOICES or any(expectation.changed(tensor) for tensor in call.tensor_inputs()):
+    if not call.facts.chooses or any(expectation.changed(tensor) for tensor in call.tensor_inputs()):
         return []
     return [leaf.detach().clone() for leaf in leaves(inputs) if isinstance(leaf, Tensor)]
 

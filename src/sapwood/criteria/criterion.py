@@ -23,7 +23,11 @@ class Criterion(Protocol):
     needs: ClassVar[frozenset[str]]
     scores_weights: ClassVar[bool]
     loss_units: ClassVar[bool]
-    """Whether scores estimate how much the loss would rise, so that those of different groups compare and add up."""
+    """Whether scores estimate how much the loss would rise, so that those of different groups compare and add up.
+
+    A criterion whose scores compare for another reason has a ``compares`` that is True, and one whose scores are roots
+    of what adds up an ``adds_as``: the power that makes them add up, 1 where it has none.
+    """
 
     def group_scores(self, group: ChannelGroup, view: ModelView) -> Tensor:
         """Scores the channels of a group: finite, float64, on the CPU, shape (C,).
@@ -47,7 +51,19 @@ CRITERIA: Registry[type[Criterion]] = Registry("criterion")
 
 
 class Checked:
-    """Refuses parameters that are not of the type a field says."""
+    """Refuses parameters that are not of the type a field says; says how the scores of different groups compare."""
+
+    loss_units: ClassVar[bool] = False
+
+    @property
+    def compares(self) -> bool:
+        """Whether the scores of different groups compare as they are."""
+        return self.loss_units
+
+    @property
+    def adds_as(self) -> float:
+        """The power of a score that adds up over the channels of a group."""
+        return 1.0
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
@@ -89,6 +105,11 @@ class SliceCriterion(Checked):
 
     reduction: Reduction = "sum"
     normalize: Normalize = "none"
+
+    @property
+    def compares(self) -> bool:
+        """Scores that are normalised compare, too."""
+        return self.loss_units or self.normalize != "none"
 
     def group_scores(self, group: ChannelGroup, view: ModelView) -> Tensor:
         """Scores the channels of a group; see :class:`Criterion`."""

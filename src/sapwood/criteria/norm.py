@@ -39,6 +39,11 @@ class Norm(WeightCriterion):
         if not 0 < self.n < float("inf"):
             raise ConfigError(f"n is {self.n}; expected a number in (0, inf)")
 
+    @property
+    def adds_as(self) -> float:
+        """Norms are roots of sums."""
+        return self.n
+
     def values(self, name: str, view: ModelView) -> Tensor:
         """Powers of magnitudes."""
         return powers(view.parameter(name), self.n)

@@ -11,14 +11,7 @@ import numpy as np
 from sapwood.graph import Analysis, ChannelGroup
 from sapwood.ops import ALWAYS, Axis, Call, TensorRef
 from sapwood.ops.context import bound
-
-CONVOLUTIONS = frozenset({"aten.convolution", "aten._convolution", "aten.mkldnn_convolution"})
-PRODUCTS = {
-    **dict.fromkeys(("aten.mm", "aten.bmm", "aten.matmul", "aten.linear", "aten.mv"), 0),
-    **dict.fromkeys(("aten.addmm", "aten.baddbmm", "aten.addmv"), 1),
-}
-"""Matrix products: where their first factor stands among the arguments."""
-ATTENTION = "scaled_dot_product"
+from sapwood.ops.reshaping import order_of
 
 
 @dataclass(frozen=True)
@@ -90,12 +83,10 @@ def find_readers(analysis: Analysis, modules: Collection[str]) -> Readers:
 def _sums(analysis: Analysis) -> Iterator[Reader]:
     atoms, axes = analysis.context.atoms, analysis.context.axes
     for call in analysis.graph.calls:
-        if call.name in CONVOLUTIONS:
+        if call.facts.is_convolution:
             yield _convolution(analysis, call)
-        elif call.name in PRODUCTS:
-            yield Reader(call, atoms.resolve(axes(call.args[PRODUCTS[call.name]])[-1]))
-        elif ATTENTION in call.name:
-            yield Reader(call, atoms.resolve(axes(call.args[0])[-1]))
+        elif call.facts.sum is not None:
+            yield Reader(call, atoms.resolve(axes(call.args[call.facts.sum.source])[-1]))
 
 
 def _convolution(analysis: Analysis, call: Call) -> Reader:
@@ -147,13 +138,14 @@ def summed_dims(analysis: Analysis) -> dict[tuple[str, int], int]:
 
 def _factors(call: Call) -> list[tuple[TensorRef, int, int]]:
     """The tensors of a sum with the dimension that is summed over, and the conv groups along it."""
-    if call.name in CONVOLUTIONS:
+    if call.facts.is_convolution:
         values: dict[str, Any] = bound(call)
         return [(call.args[1], 0, int(values["groups"])) if values.get("transposed", False) else (call.args[1], 1, 1)]
-    if call.name not in PRODUCTS:
+    found = call.facts.sum
+    if found is None or found.kind != "product":
         return []
-    left, right = call.args[PRODUCTS[call.name] :][:2]
-    second = -1 if call.name == "aten.linear" or len(right.shape) == 1 else -2
+    left, right = call.args[found.source], call.args[found.weight]
+    second = -1 if found.turned or len(right.shape) == 1 else -2
     return [(left, -1, 1), (right, second, 1)]
 
 
@@ -161,15 +153,7 @@ def _moved(call: Call) -> list[int] | None:
     """Where each dimension of the output comes from, for calls that only move dimensions or scale elements."""
     if not call.args or not isinstance(call.args[0], TensorRef):
         return None
-    rank = len(call.args[0].shape)
-    dims = list(range(rank))
-    if call.name == "aten.t":
-        return dims[::-1]
-    if call.name == "aten.transpose":
-        one, other = (int(dim) % rank for dim in call.args[1:3])
-        dims[one], dims[other] = dims[other], dims[one]
-        return dims
-    if call.name == "aten.permute":
-        return [int(dim) % rank for dim in call.args[1]]
-    same = {"aten.mul", "aten.detach", "aten.alias", "aten._to_copy", "aten.clone"}
-    return dims if call.name in same and call.outputs[0].shape == call.args[0].shape else None
+    if call.facts.turns:
+        return order_of(call)
+    same = call.facts.scales == "times" or (call.facts.moves and call.facts.in_place)
+    return list(range(len(call.args[0].shape))) if same and call.outputs[0].shape == call.args[0].shape else None

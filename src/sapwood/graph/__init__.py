@@ -1,13 +1,12 @@
 """A model's graph: recorded by running it once, and read for what hangs on what."""
 
-from sapwood.graph.decisions import CHOICES, Decisions
+from sapwood.graph.decisions import Decisions
 from sapwood.graph.groups import Analysis, ChannelGroup, Member, Unpruned, alive_rows, build_groups, flags
 from sapwood.graph.record import call_model, output_tensors, plain_kernels, run_model, trace
 from sapwood.graph.skeleton import leaving_no_trace
 from sapwood.graph.structure import Structure, with_values, without_values
 
 __all__ = [
-    "CHOICES",
     "Analysis",
     "ChannelGroup",
     "Decisions",

@@ -12,18 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sapwood.ops.facts import FACTS, UNKNOWN
 from sapwood.ops.nested import leaves, mapped
-
-CHOICES = frozenset(
-    {"torchvision.nms"}
-    | {
-        f"aten.{name}"
-        for name in """
-        sort topk argsort gt lt ge le eq ne nonzero _local_scalar_dense argmax argmin floor ceil round _to_copy
-        """.split()
-    }
-)
-"""Operators whose results jump where their inputs move a little."""
 
 CLOSE = 1e-9
 """How far apart the values of two equal models are at most, relative to the largest, in float64."""
@@ -37,7 +27,8 @@ class Decisions:
 
     def keep(self, index: int, name: str, inputs: Any, result: Any) -> None:
         """Remembers a call, if it is a choice."""
-        if name in CHOICES and (name != "aten._to_copy" or not result.is_floating_point()):
+        converted = isinstance(result, Tensor) and result.is_floating_point() and FACTS.get(name, UNKNOWN).in_place
+        if FACTS.get(name, UNKNOWN).chooses and not converted:
             copies = [leaf.detach().clone() for leaf in leaves(inputs) if isinstance(leaf, Tensor)]
             self._taken[index] = (copies, _cloned(result))
 

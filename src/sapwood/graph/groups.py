@@ -142,7 +142,7 @@ def _freeze_used_positions(graph: Graph, context: Context) -> None:
     used = {ref.id for call in graph.calls for ref in call.tensor_inputs()} | {ref.id for ref in graph.outputs}
     for call in graph.calls:
         outputs = call.tensor_outputs()
-        if call.name in {"aten.max", "aten.min"} and len(outputs) == 2 and outputs[1].id in used:
+        if call.facts.positions and len(outputs) == 2 and outputs[1].id in used:
             context.fix([context.axes(call.args[0])[int(call.args[1])]], call)
 
 

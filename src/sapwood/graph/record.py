@@ -15,11 +15,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sapwood.graph.decisions import Decisions
-from sapwood.graph.shapes import ShapesOnly
 from sapwood.graph.skeleton import new_tensors_like
 from sapwood.models.copying import refresh_computed
 from sapwood.ops.call import Call, Graph, TensorRef
 from sapwood.ops.nested import leaves, mapped
+from sapwood.ops.shapes import ShapesOnly
 from sapwood.types import ExampleInputs
 
 SHORTER = frozenset({torch.float32, torch.float16, torch.bfloat16})

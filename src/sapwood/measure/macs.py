@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from sapwood.masks.slots import find_slots
-from sapwood.measure.free_ops import is_free
+from sapwood.ops.free import is_free
 from sapwood.runtime.calling import eval_mode, run
 from sapwood.types import ExampleInputs
 

@@ -10,11 +10,8 @@ from typing import Any
 
 import torch
 
+from sapwood.ops.facts import FACTS, UNKNOWN, Facts
 from sapwood.ops.nested import leaves
-
-READS_VALUES = frozenset(
-    {"aten._local_scalar_dense", "aten.nonzero", "aten.masked_select", "torchvision.nms", "aten._unique2"}
-)
 
 
 @dataclass(frozen=True)
@@ -60,6 +57,18 @@ class Call:
         return str(self.op.overloadpacket)
 
     @property
+    def facts(self) -> Facts:
+        """What is known of the operator."""
+        return FACTS.get(self.name, UNKNOWN)
+
+    @property
+    def bias(self) -> TensorRef | None:
+        """The tensor that a weighted sum adds, if it adds one."""
+        place = None if self.facts.sum is None else self.facts.sum.bias
+        found = self.args[place] if place is not None and place < len(self.args) else None
+        return found if isinstance(found, TensorRef) else None
+
+    @property
     def module(self) -> str:
         """The innermost module that was running."""
         return self.modules[-1] if self.modules else ""
@@ -84,7 +93,7 @@ class Call:
     @property
     def reads_values(self) -> bool:
         """Whether what the code does next, or the size of the result, follows from values."""
-        if self.name in READS_VALUES:
+        if self.facts.reads_values:
             return True
         indices = self.args[1] if self.name == "aten.index" else ()
         return any(isinstance(index, TensorRef) and index.dtype is torch.bool for index in indices)

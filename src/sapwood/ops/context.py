@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from sapwood.ops.atoms import Atoms, Axis, fixed_axis
 from sapwood.ops.call import Call, TensorRef
+from sapwood.ops.facts import full_name, note
 from sapwood.registry import Registry
 
 NEVER_CHANNELS = "is a kernel or spatial dimension"
@@ -99,12 +100,18 @@ Rule: TypeAlias = Callable[[Context, Call], None]
 RULES: Registry[Rule] = Registry("op rule")
 
 
-def rule(*names: str) -> Callable[[Rule], Rule]:
-    """Registers a rule for ATen operators, named without ``aten.``."""
+def rule(*names: str, **found: Any) -> Callable[[Rule], Rule]:
+    """Registers a rule for ATen operators, named without ``aten.``, with the facts that hold for all of them.
+
+    Args:
+        names: The operators.
+        found: Fields of :class:`~sapwood.ops.facts.Facts` by name.
+    """
 
     def add(function: Rule) -> Rule:
-        for name in names:
-            RULES.register(name if "." in name else f"aten.{name}")(function)
+        for name in map(full_name, names):
+            RULES.register(name)(function)
+        note(*names, **found)
         return function
 
     return add

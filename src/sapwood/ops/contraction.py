@@ -5,21 +5,22 @@ from __future__ import annotations
 from sapwood.ops.atoms import Axis
 from sapwood.ops.call import Call, TensorRef
 from sapwood.ops.context import Context, rule
+from sapwood.ops.facts import Sum
 
 
-@rule("mm", "bmm", "matmul", "mv", "dot")
+@rule("mm", "bmm", "matmul", "mv", "dot", sum=Sum("product"))
 def _product(context: Context, call: Call) -> None:
     context.set(call.outputs[0], _multiplied(context, call, call.args[0], call.args[1]))
 
 
-@rule("addmm", "baddbmm", "addmv")
+@rule("addmm", "baddbmm", "addmv", sum=Sum("product", 1, 2, bias=0))
 def _product_with_bias(context: Context, call: Call) -> None:
     produced = _multiplied(context, call, call.args[1], call.args[2])
     context.set(call.outputs[0], produced)
     context.broadcast([call.outputs[0], call.args[0]], call)
 
 
-@rule("linear")
+@rule("linear", sum=Sum("product", bias=2, turned=True))
 def _linear(context: Context, call: Call) -> None:
     source, weight = context.axes(call.args[0]), context.axes(call.args[1])
     context.join(source[-1], weight[1], call)
@@ -50,6 +51,7 @@ def _multiplied(context: Context, call: Call, first: TensorRef, second: TensorRe
     "scaled_dot_product_attention",
     "_scaled_dot_product_attention_math",
     "_scaled_dot_product_attention_math_for_mps",
+    sum=Sum("attention"),
 )
 def _attention(context: Context, call: Call) -> None:
     """Scaled dot-product attention over (..., tokens, width)."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from sapwood.ops.atoms import Axis, fixed_axis, merge
 from sapwood.ops.call import Call
 from sapwood.ops.context import Context, bound, rule
+from sapwood.ops.facts import Sum
 
 
-@rule("convolution", "_convolution", "mkldnn_convolution")
+@rule("convolution", "_convolution", sum=Sum("convolution", bias=2), groups_at=8)
 def _convolution(context: Context, call: Call) -> None:
     """Convolution of any rank, transposed or not, grouped or not.
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from sapwood.ops.atoms import fixed_axis
 from sapwood.ops.call import Call, TensorRef
 from sapwood.ops.context import Context, rule
+from sapwood.ops.facts import note
 
 UNARY = """
 abs alias bernoulli bitwise_not cbrt ceil celu clamp clamp_max clamp_min clone contiguous cos cosh detach dropout
@@ -20,6 +23,9 @@ logical_or logical_xor lt masked_fill maximum minimum mul ne pow remainder rsub 
 """.split()
 
 
+_rule = partial(rule, spreads="each")
+
+
 def _elementwise(context: Context, call: Call) -> None:
     joined = context.broadcast(call.tensor_inputs(), call)
     for output in call.tensor_outputs():
@@ -30,11 +36,30 @@ def _elementwise(context: Context, call: Call) -> None:
 
 
 for _name in (*UNARY, *BINARY):
-    rule(_name, f"{_name}_")(_elementwise)
-rule("_prelu_kernel", "prelu", "_weight_norm_interface")(_elementwise)
+    _rule(_name, f"{_name}_")(_elementwise)
+_rule("_prelu_kernel", "prelu")(_elementwise)
 
 
-@rule("glu")
+def _but_the_kept(call: Call) -> list[int]:
+    """The dimensions over which a weight's norm is taken: all but one."""
+    kept = int(call.args[2]) if len(call.args) > 2 else 0
+    return [dim for dim in range(len(call.args[0].shape)) if dim != kept]
+
+
+rule("_weight_norm_interface", pools=_but_the_kept)(_elementwise)
+
+note("add", "add_", adds=True, in_place=True)
+note("mul", scales="times")
+note("div", scales="over")
+note("empty", "empty_like", "alias", "detach", "lift_fresh", makes_nothing=True)
+note("_to_copy", "clone", "detach", "alias", "contiguous", moves=True, in_place=True)
+note("gt", "lt", "ge", "le", "eq", "ne", "floor", "ceil", "round", "_to_copy", chooses=True)
+note("rand_like", "randn_like", "bernoulli", "bernoulli_", "native_dropout", "dropout", "dropout_", random=True)
+note("zero", "zero_", "empty_like", "zeros_like", "ones_like", "full_like", constant=True)
+note("copy", "copy_", "fill", "fill_", copies=True)
+
+
+@_rule("glu")
 def _glu(context: Context, call: Call) -> None:
     """Gated linear unit: the two halves are multiplied, so they lose the same indices."""
     source = call.args[0]
@@ -46,7 +71,7 @@ def _glu(context: Context, call: Call) -> None:
     context.set(call.outputs[0], axes)
 
 
-@rule(
+@_rule(
     "arange", "empty", "empty_strided", "full", "linspace", "new_empty", "new_full", "new_ones", "new_zeros", "ones",
     "rand", "randn", "scalar_tensor", "zeros", "eye", "tril_indices", "triu_indices",
 )  # fmt: skip
@@ -58,13 +83,19 @@ def _factory(context: Context, call: Call) -> None:
         context.set_fresh(output)
 
 
-@rule("tril", "triu")
+note("rand", "randn", random=True)
+
+
+@_rule("tril", "triu")
 def _positional(context: Context, call: Call) -> None:
     """What is kept depends on the positions, so these may not move."""
     for output in call.tensor_outputs():
         context.set(output, context.fix(context.axes(call.args[0]), call))
 
 
-@rule("_local_scalar_dense", "item", "equal", "_assert_async", "_assert_tensor_metadata", "sym_size")
+@_rule("_local_scalar_dense", "item", "equal", "_assert_async", "_assert_tensor_metadata", "sym_size")
 def _read(context: Context, call: Call) -> None:
     """Reads values without making a tensor."""
+
+
+note("_local_scalar_dense", chooses=True, reads_values=True)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from sapwood.ops.atoms import concatenate, fixed_axis
 from sapwood.ops.call import Call, TensorRef
 from sapwood.ops.context import Context, EqualParts, bound, rule
+from sapwood.ops.facts import note
+
+_rule = partial(rule, spreads="moved")
 
 
-@rule("embedding")
+@_rule("embedding")
 def _embedding(context: Context, call: Call) -> None:
     table, index = context.axes(call.args[0]), context.axes(call.args[1])
     context.freeze([table[0]], f"is looked up by value in {call}")
     context.set(call.outputs[0], [*index, table[1]])
 
 
-@rule("select")
+@_rule("select")
 def _select(context: Context, call: Call) -> None:
     """One index of a dimension is read by position, so the dimension is fixed."""
     axes = context.axes(call.args[0])
@@ -23,7 +28,7 @@ def _select(context: Context, call: Call) -> None:
     context.set(call.outputs[0], [axis for number, axis in enumerate(axes) if number != dim])
 
 
-@rule("slice", "narrow")
+@_rule("slice", "narrow")
 def _slice(context: Context, call: Call) -> None:
     values = bound(call)
     axes = context.axes(call.args[0])
@@ -39,7 +44,7 @@ def _slice(context: Context, call: Call) -> None:
     context.set(call.outputs[0], axes)
 
 
-@rule("split", "split_with_sizes", "chunk", "unsafe_split", "unsafe_split_with_sizes", "unsafe_chunk", "tensor_split")
+@_rule("split", "split_with_sizes", "chunk", "unsafe_split", "unsafe_split_with_sizes", "unsafe_chunk", "tensor_split")
 def _split(context: Context, call: Call) -> None:
     values = bound(call)
     axes = context.axes(call.args[0])
@@ -55,7 +60,7 @@ def _split(context: Context, call: Call) -> None:
         context.equal_parts.append(EqualParts(tuple(parts), call))
 
 
-@rule("unbind")
+@_rule("unbind")
 def _unbind(context: Context, call: Call) -> None:
     axes = context.axes(call.args[0])
     dim = (int(call.args[1]) if len(call.args) > 1 else 0) % len(axes)
@@ -65,7 +70,7 @@ def _unbind(context: Context, call: Call) -> None:
         context.set(output, rest)
 
 
-@rule("cat", "concat")
+@_rule("cat", "concat")
 def _cat(context: Context, call: Call) -> None:
     tensors = [tensor for tensor in call.args[0] if tensor.shape != (0,)]
     if not tensors:
@@ -83,7 +88,7 @@ def _cat(context: Context, call: Call) -> None:
     context.set(call.outputs[0], result)
 
 
-@rule("stack")
+@_rule("stack")
 def _stack(context: Context, call: Call) -> None:
     tensors = list(call.args[0])
     joined = context.broadcast(tensors, call)
@@ -91,7 +96,7 @@ def _stack(context: Context, call: Call) -> None:
     context.set(call.outputs[0], [*joined[:dim], fixed_axis(len(tensors)), *joined[dim:]])
 
 
-@rule("index", "_unsafe_index")
+@_rule("index", "_unsafe_index")
 def _index(context: Context, call: Call) -> None:
     """Indexing by tensors: the indexed dimensions are read by position, the others pass."""
     axes = context.axes(call.args[0])
@@ -112,7 +117,7 @@ def _index(context: Context, call: Call) -> None:
     context.set(output, [*before, *placed, *after])
 
 
-@rule("index_put", "index_put_", "_index_put_impl_")
+@_rule("index_put", "index_put_", "_index_put_impl_")
 def _index_put(context: Context, call: Call) -> None:
     """Writes at positions: the indexed dimensions are fixed, the others are those of what is written."""
     target, indices, values = call.args[:3]
@@ -130,7 +135,7 @@ def _index_put(context: Context, call: Call) -> None:
     context.set(call.outputs[0], axes)
 
 
-@rule("index_select")
+@_rule("index_select")
 def _index_select(context: Context, call: Call) -> None:
     axes = context.axes(call.args[0])
     dim = int(call.args[1]) % len(axes)
@@ -139,7 +144,7 @@ def _index_select(context: Context, call: Call) -> None:
     context.set(call.outputs[0], axes)
 
 
-@rule("roll", "flip")
+@_rule("roll", "flip")
 def _roll(context: Context, call: Call) -> None:
     values = bound(call)
     axes = context.axes(call.args[0])
@@ -148,7 +153,7 @@ def _roll(context: Context, call: Call) -> None:
     context.set(call.outputs[0], axes)
 
 
-@rule("constant_pad_nd", "pad")
+@_rule("constant_pad_nd", "pad")
 def _pad(context: Context, call: Call) -> None:
     """Padding adds indices that hold a constant; on a dimension of channels they are new atoms of their own."""
     axes = context.axes(call.args[0])
@@ -168,3 +173,20 @@ def _pad(context: Context, call: Call) -> None:
                 context.equal_parts.append(EqualParts((left, right), call))
             axes[dim] = concatenate([left, axes[dim], right])
     context.set(call.outputs[0], axes)
+
+
+note(
+    "select",
+    "unbind",
+    "split",
+    "split_with_sizes",
+    "slice",
+    "narrow",
+    "chunk",
+    "unsafe_split",
+    "unsafe_chunk",
+    moves=True,
+)
+note("cat", "concat", joins=True)
+note("slice", slices=True)
+note("constant_pad_nd", pads=True)

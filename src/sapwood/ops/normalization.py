@@ -5,6 +5,15 @@ from __future__ import annotations
 from sapwood.ops.atoms import Axis, fixed_axis
 from sapwood.ops.call import Call, TensorRef
 from sapwood.ops.context import Context, bound, rule
+from sapwood.ops.facts import Norm, note
+
+
+def _batch(call: Call) -> list[int]:
+    """All but the channel, where statistics are taken of the input itself."""
+    values = bound(call)
+    updates = call.name == "aten._batch_norm_with_update"
+    takes = updates or bool(values.get("training", False)) or not isinstance(values.get("running_mean"), TensorRef)
+    return [dim for dim in range(len(call.args[0].shape)) if dim != 1] if takes else []
 
 
 @rule(
@@ -15,6 +24,9 @@ from sapwood.ops.context import Context, bound, rule
     "_batch_norm_no_update",
     "cudnn_batch_norm",
     "batch_norm",
+    norm=Norm("batch", 1),
+    pools=_batch,
+    on_kept=True,
 )
 def _batch_norm(context: Context, call: Call) -> None:
     axes = context.axes(call.args[0])
@@ -27,7 +39,15 @@ def _batch_norm(context: Context, call: Call) -> None:
         )
 
 
-@rule("native_layer_norm", "layer_norm", "rms_norm", "_fused_rms_norm")
+def _last(call: Call) -> range:
+    """The last dimensions, as many as the shape that is given has."""
+    return range(-len(call.args[1]), 0)
+
+
+@rule(
+    "native_layer_norm", "layer_norm", "rms_norm", "_fused_rms_norm", norm=Norm("layer", 2), pools=_last, on_kept=True,
+    statistics=True,
+)  # fmt: skip
 def _layer_norm(context: Context, call: Call) -> None:
     axes = context.axes(call.args[0])
     values = bound(call)
@@ -39,12 +59,23 @@ def _layer_norm(context: Context, call: Call) -> None:
     _same_shape(context, call, axes)
 
 
-@rule("native_group_norm", "group_norm")
+def _groups(call: Call) -> list[int]:
+    """Channels, where a group holds more than one."""
+    return [1] if call.args[0].shape[1] > _num_groups(call) else []
+
+
+def _num_groups(call: Call) -> int:
+    values = bound(call)
+    return int(values.get("group", values.get("num_groups")))  # type: ignore[call-overload,no-any-return]
+
+
+@rule("native_group_norm", norm=Norm("group", 1), groups_at=6, pools=_groups, on_kept=True, statistics=True)
+@rule("group_norm", norm=Norm("group", 2), groups_at=1, pools=_groups, on_kept=True, statistics=True)
 def _group_norm(context: Context, call: Call) -> None:
     """Every norm group must keep the same number of channels: (norm group, position) are pruned rectangularly."""
     axes = context.axes(call.args[0])
     values = bound(call)
-    groups = int(values.get("group", values.get("num_groups")))  # type: ignore[call-overload]
+    groups = _num_groups(call)
     for name in ("weight", "bias"):
         tensor = values.get(name)
         if isinstance(tensor, TensorRef):
@@ -55,12 +86,29 @@ def _group_norm(context: Context, call: Call) -> None:
         context.set(statistics, [axes[0], outer])
 
 
-@rule("_softmax", "_log_softmax", "softmax", "log_softmax", "_safe_softmax")
+def _softmaxed(call: Call) -> list[int]:
+    return [int(call.args[1])]
+
+
+@rule(
+    "_softmax",
+    "_log_softmax",
+    "softmax",
+    "log_softmax",
+    "_safe_softmax",
+    pools=_softmaxed,
+    on_kept=True,
+    spreads="along",
+)
 def _softmax(context: Context, call: Call) -> None:
     _same_shape(context, call, context.axes(call.args[0]))
 
 
-@rule("cumsum", "cumprod", "logcumsumexp", "cummax")
+def _all(call: Call) -> range:
+    return range(len(call.args[0].shape))
+
+
+@rule("cumsum", "cumprod", "logcumsumexp", "cummax", pools=_all)
 def _cumulative(context: Context, call: Call) -> None:
     axes = context.axes(call.args[0])
     dim = int(call.args[1]) % max(len(axes), 1)
@@ -69,7 +117,19 @@ def _cumulative(context: Context, call: Call) -> None:
     _same_shape(context, call, axes)
 
 
-@rule("sort", "topk", "argsort", "kthvalue", "mode", "unique_dim", "_unique2", "nonzero", "masked_select", "bincount")
+@rule(
+    "sort",
+    "topk",
+    "argsort",
+    "kthvalue",
+    "mode",
+    "unique_dim",
+    "_unique2",
+    "nonzero",
+    "masked_select",
+    "bincount",
+    pools=_all,
+)
 def _ordered(context: Context, call: Call) -> None:
     """Positions are part of the result, so those of the dimension that is ordered may not move."""
     axes = context.axes(call.args[0])
@@ -82,6 +142,10 @@ def _ordered(context: Context, call: Call) -> None:
             context.set(output, [fixed_axis(n) if k in chosen else axes[k] for k, n in enumerate(output.shape)])
         else:
             context.set_fixed(output)
+
+
+note("sort", "topk", "argsort", "nonzero", "torchvision.nms", chooses=True)
+note("nonzero", "masked_select", "_unique2", "torchvision.nms", reads_values=True)
 
 
 def _same_shape(context: Context, call: Call, axes: list[Axis]) -> None:

@@ -37,10 +37,10 @@ def _pool(rank: int) -> Rule:
 
 
 for _rank, _names in SPATIAL_RANK.items():
-    rule(*_names.split())(_pool(_rank))
+    rule(*_names.split(), spreads="moved", windows=_rank)(_pool(_rank))
 
 
-@rule("torchvision.roi_align", "torchvision.ps_roi_align", "torchvision.roi_pool")
+@rule("torchvision.roi_align", "torchvision.ps_roi_align", "torchvision.roi_pool", spreads="moved")
 def _roi_align(context: Context, call: Call) -> None:
     """Regions of a map: one output a region, channels pass. Position-sensitive pooling reads channels by position."""
     axes = context.axes(call.args[0])
@@ -53,7 +53,7 @@ def _roi_align(context: Context, call: Call) -> None:
     context.set(output, [context.axes(call.args[1])[0], axes[1], *(fixed_axis(size) for size in output.shape[2:])])
 
 
-@rule("pixel_shuffle", "pixel_unshuffle")
+@rule("pixel_shuffle", "pixel_unshuffle", spreads="moved")
 def _pixel_shuffle(context: Context, call: Call) -> None:
     """Channels are (channel, row, column of the block); only whole channels go."""
     axes = context.axes(call.args[0])

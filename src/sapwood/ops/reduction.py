@@ -7,14 +7,26 @@ from typing import Any
 from sapwood.ops.atoms import fixed_axis
 from sapwood.ops.call import Call
 from sapwood.ops.context import Context, bound, rule
+from sapwood.ops.facts import note
 
 POSITIONAL = frozenset({"aten.argmax", "aten.argmin", "aten.median"})
 """Reductions whose result names positions, so these may not move."""
 
 
+def _reduced(call: Call) -> list[int]:
+    """The dimensions that a reduction reduces; none where it compares two tensors."""
+    values = bound(call)
+    rank = len(call.args[0].shape)
+    dims = values.get("dim")
+    if "other" in values:
+        return []
+    return list(range(rank)) if dims is None or dims == [] else _normalised(dims, rank)
+
+
 @rule(
     "mean", "sum", "amax", "amin", "max", "min", "prod", "var", "std", "var_mean", "std_mean", "norm",
     "linalg_vector_norm", "logsumexp", "any", "all", "argmax", "argmin", "median", "nansum",
+    spreads="reduced", pools=_reduced,
 )  # fmt: skip
 def _reduce(context: Context, call: Call) -> None:
     """Reduces over ``dim``, or over everything; indices of a reduced dimension that are read by value are frozen."""
@@ -24,8 +36,7 @@ def _reduce(context: Context, call: Call) -> None:
         joined = context.broadcast(call.tensor_inputs(), call)
         context.set(call.outputs[0], joined)
         return
-    dims = values.get("dim", None)
-    chosen = list(range(len(axes))) if dims is None or dims == [] else _normalised(dims, len(axes))
+    chosen = _reduced(call)
     if call.name in POSITIONAL:
         context.fix([axes[dim] for dim in chosen], call)
     keep = bool(values.get("keepdim", False))
@@ -38,3 +49,12 @@ def _reduce(context: Context, call: Call) -> None:
 def _normalised(dims: Any, rank: int) -> list[int]:
     listed = dims if isinstance(dims, (list, tuple)) else [dims]
     return [dim % max(rank, 1) for dim in listed]
+
+
+note(
+    "mean", "sum", "nansum", "amax", "amin", "max", "min", "prod", "var", "std", "var_mean", "std_mean", "norm",
+    "linalg_vector_norm", "logsumexp", "any", "all", on_kept=True,
+)  # fmt: skip
+note("mean", "var", "std", "var_mean", "std_mean", "norm", "linalg_vector_norm", statistics=True)
+note("argmax", "argmin", chooses=True)
+note("max", "min", positions=True)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from typing import Any
 
 from sapwood.ops.atoms import Axis, fixed_axis, merge
 from sapwood.ops.call import Call
 from sapwood.ops.context import Context, bound, rule
+from sapwood.ops.facts import note
+
+_rule = partial(rule, spreads="moved")
 
 
-@rule("view", "_unsafe_view", "reshape", "_reshape_alias", "flatten", "unflatten")
+@_rule("view", "_unsafe_view", "reshape", "_reshape_alias", "flatten", "unflatten")
 def _view(context: Context, call: Call) -> None:
     """Finds the blocks of dimensions that are cut and merged among themselves, and refines each to common factors."""
     source, output = call.args[0], call.outputs[0]
@@ -93,28 +97,33 @@ def _span(factors: list[int], position: int, size: int) -> int:
     return count
 
 
-@rule("t", "transpose", "permute", "transpose_", "t_", "numpy_T", "movedim", "swapaxes")
+@_rule("t", "transpose", "permute", "transpose_", "t_", "numpy_T", "movedim", "swapaxes")
 def _permute(context: Context, call: Call) -> None:
     axes = context.axes(call.args[0])
-    if call.name in {"aten.t", "aten.t_"}:
-        order = list(range(len(axes)))[::-1]
-    elif call.name == "aten.permute":
-        order = [dim % len(axes) for dim in call.args[1]]
-    else:
-        first, second = (int(dim) % len(axes) for dim in call.args[1:3])
-        order = list(range(len(axes)))
-        order[first], order[second] = order[second], order[first]
-    context.set(call.outputs[0], [axes[dim] for dim in order])
+    context.set(call.outputs[0], [axes[dim] for dim in order_of(call)])
 
 
-@rule("unsqueeze", "unsqueeze_")
+def order_of(call: Call) -> list[int]:
+    """For each dimension of what a permutation makes, the dimension of its source."""
+    rank = len(call.args[0].shape)
+    order = list(range(rank))
+    if call.name in {"aten.t", "aten.t_", "aten.numpy_T"}:
+        return order[::-1]
+    if call.name == "aten.permute":
+        return [int(dim) % rank for dim in call.args[1]]
+    first, second = (int(dim) % rank for dim in call.args[1:3])
+    order[first], order[second] = order[second], order[first]
+    return order
+
+
+@_rule("unsqueeze", "unsqueeze_")
 def _unsqueeze(context: Context, call: Call) -> None:
     axes = context.axes(call.args[0])
     dim = int(call.args[1]) % (len(axes) + 1)
     context.set(call.outputs[0], [*axes[:dim], fixed_axis(1), *axes[dim:]])
 
 
-@rule("squeeze", "squeeze_")
+@_rule("squeeze", "squeeze_")
 def _squeeze(context: Context, call: Call) -> None:
     axes = context.axes(call.args[0])
     dims: Any = bound(call).get("dim")
@@ -123,7 +132,7 @@ def _squeeze(context: Context, call: Call) -> None:
     context.set(call.outputs[0], [axis for dim, axis in enumerate(axes) if dim not in gone])
 
 
-@rule("expand", "expand_as", "broadcast_to")
+@_rule("expand", "expand_as", "broadcast_to")
 def _expand(context: Context, call: Call) -> None:
     """A dimension of size 1 that is stretched holds copies: its indices are new atoms, for any number will do."""
     axes, output = context.axes(call.args[0]), call.outputs[0]
@@ -134,7 +143,7 @@ def _expand(context: Context, call: Call) -> None:
     context.set(output, result)
 
 
-@rule("repeat")
+@_rule("repeat")
 def _repeat(context: Context, call: Call) -> None:
     axes, output = context.axes(call.args[0]), call.outputs[0]
     repeats = list(call.args[1])
@@ -145,7 +154,7 @@ def _repeat(context: Context, call: Call) -> None:
     context.set(output, result)
 
 
-@rule("as_strided", "as_strided_")
+@_rule("as_strided", "as_strided_")
 def _as_strided(context: Context, call: Call) -> None:
     """New strides change nothing where at most one dimension has more than one index; else all is read by position."""
     source, output = call.args[0], call.outputs[0]
@@ -155,3 +164,9 @@ def _as_strided(context: Context, call: Call) -> None:
     else:
         context.fix(axes, call)
         context.set_fixed(output)
+
+
+note("view", "_unsafe_view", "reshape", moves=True, reshapes=True)
+note("flatten", "unflatten", "expand", "unsqueeze", "squeeze", moves=True)
+note("t", "transpose", "permute", moves=True, turns=True)
+note("numpy_T", turns=True)

@@ -198,7 +198,7 @@ def cuts(analysis: Analysis, routes: Mapping[str, int]) -> Iterator[Sequence[Axi
     for cut in analysis.equal_parts:
         yield cut.parts
     for call in analysis.graph.calls:
-        if call.name == "aten.slice":
+        if call.facts.slices:
             parts = next((count for name, count in routes.items() if call.module.startswith(f"{name}.")), 0)
             axis = analysis.context.axes(call.args[0])[int(call.args[1])]
             if parts and len(axis) % parts == 0:

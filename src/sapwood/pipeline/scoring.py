@@ -97,9 +97,9 @@ def comparable(criterion: Criterion, scores: Tensor) -> Tensor:  # shape: (C,)
     scores = scores.double()
     if float(scores.min()) < 0:
         scores = scores - scores.min()
-    if criterion.loss_units or getattr(criterion, "normalize", "none") != "none":
+    if getattr(criterion, "compares", criterion.loss_units):
         return scores
-    scores = scores.pow(getattr(criterion, "n", 1.0))
+    scores = scores.pow(getattr(criterion, "adds_as", 1.0))
     total = float(scores.sum())
     return scores / total if total > 0 else scores
 

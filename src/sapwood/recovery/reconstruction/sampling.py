@@ -15,7 +15,7 @@ from sapwood.calibration.patches import Geometry, convolution_patches, each_dime
 from sapwood.errors import CheckFailedError
 from sapwood.graph import plain_kernels, run_model
 from sapwood.ops import Call, same_op
-from sapwood.recovery.reconstruction.sites import CONVOLUTIONS, PRODUCTS, Use
+from sapwood.recovery.reconstruction.sites import Use
 from sapwood.types import ExampleInputs
 
 
@@ -95,7 +95,7 @@ class Places:
         if call.index in self._chosen:
             return
         count, wanted = _num_places(call, args), self._per_picture
-        if call.name not in CONVOLUTIONS:
+        if not call.facts.is_convolution:
             wanted *= self._num_pictures
         generator = torch.Generator().manual_seed(hash((*self._seed, call.index)) % 2**62)
         chosen = torch.randperm(count, generator=generator)[:wanted].sort().values
@@ -104,22 +104,22 @@ class Places:
     def patches(self, call: Call, args: Sequence[Any]) -> Tensor:  # shape: (rows, groups, unknowns)
         """The inputs at those places."""
         chosen, _ = self._chosen[call.index]
-        if call.name not in CONVOLUTIONS:
-            inputs: Tensor = args[PRODUCTS[call.name][0]]
+        if not call.facts.is_convolution:
+            inputs: Tensor = args[_source(call)]
             return inputs.reshape(-1, inputs.shape[-1])[chosen][:, None].double()
         return convolution_patches(args[0], chosen, _geometry(args), args[8]).double()
 
     def values(self, call: Call, tensor: Tensor) -> Tensor:  # shape: (rows, channels)
         """Values at those places."""
         chosen, _ = self._chosen[call.index]
-        if call.name not in CONVOLUTIONS:
+        if not call.facts.is_convolution:
             return tensor.reshape(-1, tensor.shape[-1])[chosen].double()
         return tensor.flatten(2)[:, :, chosen].transpose(1, 2).flatten(0, 1).double()
 
     def pictures(self, call: Call) -> Tensor:  # shape: (rows,)
         """For each row, which picture of the batch it is from."""
         chosen, count = self._chosen[call.index]
-        if call.name in CONVOLUTIONS:
+        if call.facts.is_convolution:
             return torch.arange(self._num_pictures).repeat_interleave(len(chosen))
         return chosen * self._num_pictures // count
 
@@ -149,11 +149,17 @@ def take(
 
 def _num_places(call: Call, args: Sequence[Any]) -> int:
     """Over how many places rows are drawn: positions of a convolution's output, rows of a product."""
-    if call.name in CONVOLUTIONS:
+    if call.facts.is_convolution:
         geometry = _geometry(args)
         return math.prod(geometry.output_size(args[0].shape[-len(geometry.kernel) :]))
-    inputs: Tensor = args[PRODUCTS[call.name][0]]
+    inputs: Tensor = args[_source(call)]
     return inputs.numel() // inputs.shape[-1]
+
+
+def _source(call: Call) -> int:
+    """Where a contraction takes its input."""
+    assert call.facts.sum is not None
+    return call.facts.sum.source
 
 
 def _geometry(args: Sequence[Any]) -> Geometry:

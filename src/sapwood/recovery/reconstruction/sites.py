@@ -5,17 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sapwood.ops import Call, Graph, TensorRef
-
-CONVOLUTIONS = frozenset({"aten.convolution", "aten._convolution"})
-PRODUCTS = {"aten.addmm": (1, 2, 0), "aten.mm": (0, 1, None), "aten.linear": (0, 1, 2)}
-"""Positions of input, weight and bias among the arguments."""
-
-TURNED = frozenset({"aten.t", "aten.transpose", "aten.permute", "aten.numpy_T"})
-RESHAPED = frozenset({"aten.view", "aten._unsafe_view", "aten.reshape"})
-ADDITIONS = frozenset({"aten.add", "aten.add_"})
-NORMS = frozenset({"aten.native_batch_norm", "aten.cudnn_batch_norm", "aten._native_batch_norm_legit_no_training"})
 
 
 @dataclass(frozen=True)
@@ -91,7 +83,7 @@ def find_sites(graph: Graph) -> tuple[list[Site], dict[str, str]]:
     turned = {
         call.outputs[0].id: call.args[0].id
         for call in graph.calls
-        if call.name in TURNED and call.args[0].id in graph.parameters
+        if call.facts.turns and call.args[0].id in graph.parameters
     }
     calls: dict[int, list[Call]] = defaultdict(list)
     reasons: dict[str, str] = {}
@@ -110,11 +102,6 @@ def find_sites(graph: Graph) -> tuple[list[Site], dict[str, str]]:
     return sorted(sites, key=lambda site: site.uses[-1].call.index), reasons
 
 
-def weight_position(call: Call) -> int:
-    """Where a contraction takes its weight."""
-    return 1 if call.name in CONVOLUTIONS else PRODUCTS[call.name][1]
-
-
 def _readers(graph: Graph) -> Mapping[int, Sequence[Call]]:
     found: dict[int, list[Call]] = defaultdict(list)
     for call in graph.calls:
@@ -125,19 +112,19 @@ def _readers(graph: Graph) -> Mapping[int, Sequence[Call]]:
 
 def _weight(call: Call, graph: Graph, turned: Mapping[int, int]) -> int | None:
     """The parameter that a call contracts its input with."""
-    if call.name not in CONVOLUTIONS and call.name not in PRODUCTS:
+    if not call.facts.is_convolution and not call.facts.is_product:
         return None
-    weight = call.args[weight_position(call)]
+    weight = _factor(call)
     if not isinstance(weight, TensorRef):
         return None
     number = turned.get(weight.id, weight.id)
     return number if number in graph.parameters else None
 
 
-def _bias(call: Call) -> TensorRef | None:
-    position = 2 if call.name in CONVOLUTIONS else PRODUCTS[call.name][2]
-    value = None if position is None or position >= len(call.args) else call.args[position]
-    return value if isinstance(value, TensorRef) else None
+def _factor(call: Call) -> Any:
+    """What a contraction multiplies its input with."""
+    assert call.facts.sum is not None
+    return call.args[call.facts.sum.weight]
 
 
 def _obstacle(
@@ -152,11 +139,11 @@ def _obstacle(
     if reason is not None:
         return reason
     own = {call.index for call in calls}
-    views = {reader.outputs[0].id for reader in readers[number] if reader.name in TURNED}
+    views = {reader.outputs[0].id for reader in readers[number] if reader.facts.turns}
     for reader in [*readers[number], *(reader for view in views for reader in readers[view])]:
-        if reader.index not in own and reader.name not in TURNED:
+        if reader.index not in own and not reader.facts.turns:
             return f"has a weight that {reader.name} reads, too"
-    biases = {None if _bias(call) is None else _bias(call).id for call in calls}  # type: ignore[union-attr]
+    biases = {None if call.bias is None else call.bias.id for call in calls}
     if len(biases) > 1:
         return "is called with different biases"
     bias_id = biases.pop()
@@ -167,16 +154,19 @@ def _obstacle(
 
 def _call_obstacle(call: Call, graph: Graph, turned: Mapping[int, int]) -> str | None:
     """Why the weight of one call cannot be solved."""
-    if call.name in CONVOLUTIONS and call.args[6]:
+    found, bias = call.facts.sum, call.bias
+    assert found is not None
+    if found.kind == "convolution" and call.args[6]:
         return "is a transposed convolution"
-    if call.name in {"aten.addmm", "aten.mm"} and call.args[weight_position(call)].id not in turned:
+    if found.kind == "product" and len(_factor(call).shape) != 2:
+        return "is no matrix"
+    if found.kind == "product" and not found.turned and _factor(call).id not in turned:
         return "multiplies from the right without being transposed"
-    bias = _bias(call)
     return "adds a bias that is no parameter" if bias is not None and bias.id not in graph.parameters else None
 
 
 def _site(name: str, calls: Sequence[Call], graph: Graph, readers: Mapping[int, Sequence[Call]]) -> Site:
-    bias = _bias(calls[0])
+    bias = calls[0].bias
     norm, uses = None, tuple(Use(call, call.index) for call in calls)
     if len(calls) == 1:
         norm, use = _followed(calls[0], graph, readers)
@@ -187,7 +177,7 @@ def _site(name: str, calls: Sequence[Call], graph: Graph, readers: Mapping[int, 
         bias=None if bias is None else graph.parameters[bias.id][0],
         norm=norm,
         uses=uses,
-        groups=int(calls[0].args[8]) if calls[0].name in CONVOLUTIONS else 1,
+        groups=int(calls[0].args[8]) if calls[0].facts.is_convolution else 1,
     )
 
 
@@ -196,16 +186,16 @@ def _followed(call: Call, graph: Graph, readers: Mapping[int, Sequence[Call]]) -
     outputs = {ref.id for ref in graph.outputs}
     place, branch, norm = call.outputs[0], call.index, None
     reader = _only_reader(place, call.index, readers, outputs)
-    if reader is not None and reader.name in NORMS and reader.args[0].id == place.id:
+    if reader is not None and _is_batch_norm(reader) and reader.args[0].id == place.id:
         norm = _norm(reader, graph, readers)
         if norm is not None:
             place, branch = reader.outputs[0], reader.index
             reader = _only_reader(place, branch, readers, outputs)
     behind = branch
-    while reader is not None and reader.name in RESHAPED and reader.outputs[0].shape[-1] == place.shape[-1]:
+    while reader is not None and reader.facts.reshapes and reader.outputs[0].shape[-1] == place.shape[-1]:
         place, behind = reader.outputs[0], reader.index
         reader = _only_reader(place, behind, readers, outputs)
-    if reader is None or reader.name not in ADDITIONS or reader.kwargs.get("alpha", 1) != 1:
+    if reader is None or not reader.facts.adds or reader.kwargs.get("alpha", 1) != 1:
         return norm, Use(call, branch)
     operands = reader.args[:2]
     if not all(isinstance(one, TensorRef) and one.shape == place.shape for one in operands):
@@ -214,6 +204,10 @@ def _followed(call: Call, graph: Graph, readers: Mapping[int, Sequence[Call]]) -
     if operands[other].id == place.id or _made_at(operands[other], graph, reader.index) > call.index:
         return norm, Use(call, branch)
     return norm, Use(call, branch, reader.index, other)
+
+
+def _is_batch_norm(call: Call) -> bool:
+    return call.facts.norm is not None and call.facts.norm.kind == "batch"
 
 
 def _only_reader(place: TensorRef, after: int, readers: Mapping[int, Sequence[Call]], outputs: set[int]) -> Call | None:
@@ -235,7 +229,7 @@ def _made_at(ref: TensorRef, graph: Graph, before: int) -> int:
 def _norm(call: Call, graph: Graph, readers: Mapping[int, Sequence[Call]]) -> Norm | None:
     """The names of a BatchNorm's tensors, where it uses its running statistics and is called once."""
     tensors = call.args[1:5]
-    if len(call.args) < 8 or (call.name == "aten.native_batch_norm" and call.args[5]):
+    if len(tensors) < 4 or call.facts.pooled_dims(call):
         return None
     if not all(isinstance(one, TensorRef) for one in tensors) or any(len(readers[one.id]) > 1 for one in tensors):
         return None

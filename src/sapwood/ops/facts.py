@@ -1,0 +1,161 @@
+"""What is known of an operator beside how it ties indices: declared with its rule, asked for by everything behind.
+
+A stage that wants to know what a call sums over, pools, moves or chooses asks here; none has a list of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from sapwood.ops.call import Call
+
+Dims: TypeAlias = "Callable[[Call], Sequence[int]]"
+"""From a call to dimensions of its first tensor."""
+
+Spread: TypeAlias = Literal["each", "moved", "along", "reduced", "all"]
+"""How dependence on an index spreads; see :class:`Facts`."""
+
+
+@dataclass(frozen=True)
+class Sum:
+    """A weighted sum over channels, and where its operands stand among the arguments.
+
+    Attributes:
+        kind: A convolution, a matrix product, or attention, which sums over the width of queries and keys and then
+            over the tokens of values.
+        source: The first factor; its last dimension, or that of its channels, is summed over.
+        weight: The second factor.
+        bias: What is added, where the operator can add something.
+        turned: Whether the second factor is (outputs, inputs), as a linear layer's weight is.
+    """
+
+    kind: Literal["convolution", "product", "attention"]
+    source: int = 0
+    weight: int = 1
+    bias: int | None = None
+    turned: bool = False
+
+    @property
+    def silenced(self) -> tuple[int, ...]:
+        """The operands in which zeros at removed indices take these out of the sum."""
+        return (0, 1, 2) if self.kind == "attention" else (self.source,)
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A normalisation with a scale and a shift for each channel.
+
+    Attributes:
+        kind: Over everything but the channel, over the last dimensions, or over groups of channels.
+        weight: Where the scale stands among the arguments; the shift comes next.
+    """
+
+    kind: Literal["batch", "layer", "group"]
+    weight: int
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of one operator.
+
+    Attributes:
+        spreads: What of its result depends on an index of its input: the elements over which it stands (``"each"``),
+            what the same move of values makes of it (``"moved"``), all along the dimensions that are pooled
+            (``"along"``), what is left without these (``"reduced"``), or everything (``"all"``).
+        sum: The weighted sum over channels that it is.
+        norm: The normalisation that it is.
+        pools: The dimensions along which it combines indices other than by a weighted sum.
+        on_kept: Whether a reference for a pruned model runs it on the kept indices only, as it pools values.
+        statistics: Whether it is what norms are made of, so that it changes when channels go, whatever they held.
+        groups_at: Where the number of groups stands into which it cuts channels.
+        windows: Spatial dimensions, the last ones, that it reads by position.
+        moves: Whether it only moves values.
+        in_place: Whether every value stands where it stood, scaled, shifted or converted at most.
+        turns: Whether it permutes dimensions.
+        reshapes: Whether it only cuts and merges dimensions.
+        scales: Whether it multiplies by its second argument, or divides by it.
+        adds: Whether it adds two tensors.
+        chooses: Whether its result jumps where its input moves a little.
+        reads_values: Whether the size of its result, or what the code does next, follows from values.
+        random: Whether it draws random numbers.
+        constant: Whether its result follows from the shape of its input, not from its values.
+        copies: Whether its result is its second argument.
+        joins: Whether it puts tensors together along a dimension.
+        slices: Whether it takes the indices of a dimension from one to another.
+        pads: Whether it adds indices that hold a constant.
+        positions: Whether its second result, where it has one, tells where its first was.
+        makes_nothing: Whether no number is computed: memory is taken, or looked at.
+    """
+
+    spreads: Spread = "all"
+    sum: Sum | None = None
+    norm: Norm | None = None
+    pools: Dims | None = None
+    on_kept: bool = False
+    statistics: bool = False
+    groups_at: int | None = None
+    windows: int = 0
+    moves: bool = False
+    in_place: bool = False
+    turns: bool = False
+    reshapes: bool = False
+    scales: Literal["times", "over"] | None = None
+    adds: bool = False
+    chooses: bool = False
+    reads_values: bool = False
+    random: bool = False
+    constant: bool = False
+    copies: bool = False
+    joins: bool = False
+    slices: bool = False
+    pads: bool = False
+    positions: bool = False
+    makes_nothing: bool = False
+
+    @property
+    def is_convolution(self) -> bool:
+        """Whether it is a convolution, transposed or not."""
+        return self.sum is not None and self.sum.kind == "convolution"
+
+    @property
+    def is_product(self) -> bool:
+        """Whether it is a matrix product."""
+        return self.sum is not None and self.sum.kind == "product"
+
+    @property
+    def is_attention(self) -> bool:
+        """Whether it is attention in one call."""
+        return self.sum is not None and self.sum.kind == "attention"
+
+    @property
+    def passes(self) -> bool:
+        """Whether every channel keeps to itself."""
+        return self.spreads in {"each", "moved"}
+
+    def pooled_dims(self, call: Call) -> tuple[int, ...]:
+        """The dimensions of the call's first tensor that it pools, counted from the front."""
+        if self.pools is None:
+            return ()
+        rank = len(call.tensor_inputs()[0].shape)
+        return tuple(dim % rank for dim in self.pools(call)) if rank else ()
+
+
+UNKNOWN = Facts()
+"""Of an operator without a rule: whatever it reads may be anywhere in what it makes."""
+
+FACTS: dict[str, Facts] = {}
+"""The facts of every operator that has a rule, by its name without the overload."""
+
+
+def full_name(name: str) -> str:
+    """An operator's name as calls have it: ``aten.`` where no library is named."""
+    return name if "." in name else f"aten.{name}"
+
+
+def note(*names: str, **found: Any) -> None:
+    """Adds facts to operators; fields of :class:`Facts` by name."""
+    for name in map(full_name, names):
+        FACTS[name] = replace(FACTS.get(name, UNKNOWN), **found)
