@@ -449,7 +449,7 @@ def checkpoint(folder: Path) -> Prepared:
         file.write_bytes(data)
         found = read_checkpoint(file)
         restore_model(model, found.part("model"), file)
-        restore_optimizer(optimizer, found.part("optimizer"), file)
+        restore_optimizer(optimizer, found.part("optimizer"))
 
     return [file.read_bytes()], read
 
@@ -549,8 +549,7 @@ def engine_network(folder: Path) -> Prepared:
             "content": text,
         }
         file.write_text(json.dumps(head))
-        fast = sapwood.runtime.load(place, threads=1, tune=False)
-        fast(*(torch.zeros(1, *shape) for shape in fast._shapes))
+        sapwood.runtime.load(place, threads=1, tune=False).explain()  # runs it once
 
     return [json.loads(file.read_text())["content"].encode()], read
 
@@ -566,8 +565,7 @@ def engine_weights(folder: Path) -> Prepared:
         head = {"format": saved.FORMAT, "version": saved.VERSION, "sha256": saved._digest(text, data), "content": text}
         (place / saved.NETWORK_NAME).write_text(json.dumps(head))
         (place / saved.WEIGHTS_NAME).write_bytes(data)
-        fast = sapwood.runtime.load(place, threads=1, tune=False)
-        fast(*(torch.zeros(1, *shape) for shape in fast._shapes))
+        sapwood.runtime.load(place, threads=1, tune=False).explain()  # runs it once
 
     return [(place / saved.WEIGHTS_NAME).read_bytes()], read
 
