@@ -20,10 +20,13 @@ HERE = Path(__file__).parent
 CASES = int(os.environ.get("ENGINE_CASES", "1500"))
 
 CODE = """
-import importlib.util, sys
+import importlib.util, json, os, sys, tempfile, warnings
 from pathlib import Path
 import torch
-from sapwood.runtime.engine import library, set_instruction_set
+from sapwood.errors import EngineError
+from sapwood.runtime import load
+from sapwood.runtime.engine import library, set_instruction_set, tuning
+from sapwood.runtime.engine import compile as compile_model
 from sapwood.runtime.engine.library import places
 
 def module(name):
@@ -44,6 +47,37 @@ for isa in isas:
     networks.check(networks.sparse(networks.Shuffled()), torch.randn(1, 3, 8, 12), threads=2)
     for make in (networks.resnet18, networks.mobilenet_v3, networks.densenet):
         networks.check(networks.sparse(make()), torch.randn(1, 3, 64, 64), threads=2)
+
+# files that somebody else wrote, and calls with every type
+hostile, calls, folder = module("test_hostile"), module("test_calls"), Path(tempfile.mkdtemp())
+picture = torch.randn(1, 3, 8, 10)
+written = compile_model(hostile.Everything().eval(), picture, threads=2, tune=False).save(folder / "saved")
+refused = 0
+for number, (change, _) in enumerate(hostile.DISAGREEING):
+    try:
+        load(hostile.forged(written, folder / str(number), change), threads=2, tune=False)(picture)
+    except EngineError:
+        refused += 1
+assert refused == len(hostile.DISAGREEING)
+loaded = load(written, threads=2, tune=False)
+for dtype in (*calls.WHOLE, *calls.FLOATS, torch.float32):
+    try:
+        assert loaded(picture.to(dtype))["a"][0].isfinite().all() and dtype.is_floating_point
+    except EngineError:
+        assert not dtype.is_floating_point
+
+# a cache that is damaged, and children of fork
+os.environ["SAPWOOD_CACHE"] = str(folder)
+warnings.simplefilter("ignore")
+wanted = load(written, threads=2)(picture)["a"][0]
+known = json.loads(tuning.cache_file().read_text())
+for pair in ([1, 1], [2**31 - 1, 2**31 - 1], [2**32 + 1, 6500]):
+    tuning.cache_file().write_text(json.dumps(dict.fromkeys(known, pair)))
+    assert torch.allclose(load(written, threads=2)(picture)["a"][0], wanted, atol=1e-5)
+if sys.argv[3] == "memory":
+    for argument in ("idle", "busy"):
+        sys.argv[1] = argument
+        exec(calls.FORK, {})
 print("done", places()[0])
 """
 
@@ -80,15 +114,17 @@ def test_no_fault_is_found(kind: str, tmp_path: Path) -> None:
         "OMP_NUM_THREADS": "1",
     }
     run = subprocess.run(
-        [sys.executable, "-c", CODE, str(HERE), str(cases)],
+        [sys.executable, "-c", CODE, str(HERE), str(cases), kind],
         env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr[-3000:]
-    assert run.stdout.strip() == f"done {library}"
+    assert run.stdout.splitlines()[-1] == f"done {library}"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["kernels/neon.cpp", "kernels/scalar.cpp", "dense.cpp", "engine.cpp", "pool.cpp"])
+@pytest.mark.parametrize(
+    "name", ["kernels/neon.cpp", "kernels/scalar.cpp", "checks.cpp", "dense.cpp", "engine.cpp", "fork.cpp", "pool.cpp"]
+)
 def test_it_compiles_for_arm(name: str) -> None:
     compiler = shutil.which("aarch64-linux-gnu-g++")
     if compiler is None:

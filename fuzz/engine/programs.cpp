@@ -1,0 +1,303 @@
+#include "programs.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace fuzz {
+namespace {
+
+int64_t up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
+
+class Builder {
+ public:
+  explicit Builder(Random& random) : random_(random), lanes_(sw_lanes()), most_(sw_most_vectors()) {}
+
+  Program build() {
+    pack();
+    for (int64_t left = random_.between(1, 6); left > 0; --left) step();
+    const int64_t outputs = random_.between(1, 2);
+    for (int64_t index = 0; index < outputs; ++index) {
+      sw_op op = blank(SW_UNPACK);
+      op.index = static_cast<int32_t>(index);
+      op.in = any();
+      add(op);
+    }
+    program_.arena = cursor_;
+    program_.point();
+    return std::move(program_);
+  }
+
+ private:
+  Random& random_;
+  const int lanes_, most_;
+  Program program_;
+  std::vector<sw_map> maps_;
+  int64_t cursor_ = 64;
+
+  static sw_op blank(int kind) {
+    sw_op op;
+    std::memset(&op, 0, sizeof(op));
+    op.kind = kind;
+    return op;
+  }
+
+  int32_t number(int64_t least, int64_t most) { return static_cast<int32_t>(random_.between(least, most)); }
+
+  const sw_map& any() { return maps_[random_.next() % maps_.size()]; }
+
+  sw_map map(int64_t channels, int64_t height, int64_t width, int64_t pitch = 0) {
+    sw_map map;
+    map.channels = static_cast<int32_t>(channels);
+    map.height = static_cast<int32_t>(height);
+    map.width = static_cast<int32_t>(width);
+    map.margin = number(0, 2);
+    map.pitch = static_cast<int32_t>(pitch ? pitch : up(width + random_.between(0, 2), lanes_));
+    map.stride = up((map.height + 2 * map.margin) * map.pitch, 16);
+    map.offset = cursor_;
+    map.reserved = 0;
+    cursor_ += map.channels * map.stride + 64;
+    return map;
+  }
+
+  void add(sw_op op, std::vector<int64_t> starts = {}, std::vector<sw_entry> entries = {}, std::vector<float> bias = {}) {
+    program_.ops.push_back(op);
+    program_.starts.push_back(std::move(starts));
+    program_.entries.push_back(std::move(entries));
+    program_.bias.push_back(std::move(bias));
+    if (op.kind != SW_UNPACK) maps_.push_back(op.out);
+  }
+
+  void activate(sw_op& op) {
+    op.activation = number(0, SW_NUM_ACTIVATIONS - 1);
+    op.slope = op.activation == SW_LEAKY ? 0.25f * number(0, 4) : 0.0f;
+  }
+
+  void pack() {
+    sw_op op = blank(SW_PACK);
+    const int32_t channels = number(1, 5), height = number(1, 9), width = number(1, 40);
+    if (random_.one_in(4)) {
+      op.phased = 1;
+      phases_of(op, channels, height, width);
+      op.channels = channels, op.height = height, op.width = width;
+    } else {
+      op.out = map(channels, height, width);
+    }
+    add(op);
+  }
+
+  void phases_of(sw_op& op, int64_t channels, int64_t height, int64_t width) {
+    op.step[0] = number(1, 3), op.step[1] = number(1, 3);
+    op.out = map(channels * op.step[0] * op.step[1], up(height, op.step[0]) / op.step[0], up(width, op.step[1]) / op.step[1]);
+  }
+
+  void step() {
+    sw_op op = blank(number(SW_CONV, SW_NUM_KINDS - 1));
+    op.in = any();
+    const sw_map& in = op.in;
+    switch (op.kind) {
+      case SW_CONV:
+        convolve(op);
+        return;
+      case SW_PHASES:
+        activate(op);
+        phases_of(op, in.channels, in.height, in.width);
+        break;
+      case SW_MAXPOOL:
+      case SW_AVGPOOL:
+        activate(op);
+        pool(op);
+        break;
+      case SW_UPSAMPLE:
+        op.kernel[0] = op.kernel[1] = 1;
+        op.step[0] = number(1, 3), op.step[1] = number(1, 3);
+        op.out = map(in.channels, in.height * op.step[0], in.width * op.step[1]);
+        break;
+      default:
+        activate(op);
+        combine(op);
+    }
+    add(op);
+  }
+
+  void pool(sw_op& op) {
+    int32_t sizes[2];
+    const int32_t from[2] = {op.in.height, op.in.width};
+    for (int side = 0; side < 2; ++side) {
+      op.kernel[side] = number(1, 4);
+      op.step[side] = number(1, 3);
+      op.pad[side] = number(0, op.kernel[side] - 1);
+      sizes[side] = number(1, (from[side] - 1 + op.pad[side]) / op.step[side] + 1);
+    }
+    op.all_places = number(0, 1);
+    op.out = map(op.in.channels, sizes[0], sizes[1]);
+  }
+
+  void combine(sw_op& op) {
+    op.out = map(op.in.channels, op.in.height, op.in.width);
+    if (op.kind == SW_COPY) return;
+    op.other = op.in;
+    for (const sw_map& one : maps_) {
+      const bool same = one.height == op.in.height && one.width == op.in.width;
+      const bool single = op.kind == SW_MUL && one.height == 1 && one.width == 1;
+      if (one.channels == op.in.channels && (same || single) && random_.one_in(2)) op.other = one;
+    }
+  }
+
+  void convolve(sw_op op) {
+    const sw_map in = op.in;
+    const int vectors = in.pitch / lanes_;
+    activate(op);
+    op.channels = number(1, 5);
+    op.height = number(1, in.height), op.width = number(1, in.width);
+    const bool whole = vectors <= most_;
+    op.columns = whole ? vectors : number(1, most_);
+    op.rows = whole ? number(1, std::min<int64_t>(op.height, most_ / vectors)) : 1;
+    op.num_chunks = number(1, in.channels);
+    op.phased = whole && random_.one_in(4);
+    op.out = op.phased ? map(4 * op.channels, (op.height + 1) / 2, (op.width + 1) / 2)
+                       : map(op.channels, op.height, op.width, in.pitch);
+    for (const sw_map& one : maps_)
+      if (one.channels == op.channels && one.height == op.height && one.width == op.width && one.pitch == in.pitch)
+        op.other = one;
+    std::vector<int64_t> starts{0};
+    std::vector<sw_entry> entries;
+    const bool sideways = in.pitch > in.width && in.width == op.width;
+    for (int chunk = 0; chunk < op.num_chunks; ++chunk)
+      for (int list = 0; list < 3 * op.channels; ++list) {
+        const bool moved = list % 3 != 2;
+        if (!moved || (sideways && whole))
+          for (int64_t left = random_.between(0, 4); left > 0; --left)
+            entries.push_back(entry(in, chunk, op.num_chunks, !moved && sideways && in.margin > 0));
+        starts.push_back(static_cast<int64_t>(entries.size()));
+      }
+    std::vector<float> bias(op.channels);
+    for (float& value : bias) value = random_.value();
+    add(op, std::move(starts), std::move(entries), std::move(bias));
+  }
+
+  sw_entry entry(const sw_map& in, int chunk, int chunks, bool sideways) {
+    const int64_t each = (in.channels + chunks - 1) / chunks;
+    const int64_t channel = std::min<int64_t>(in.channels - 1, chunk * each + random_.between(0, each - 1));
+    const int64_t row = random_.between(-in.margin, in.margin), column = sideways ? random_.between(-1, 1) : 0;
+    return {static_cast<int32_t>(4 * (channel * in.stride + row * in.pitch + column)), random_.value()};
+  }
+};
+
+int64_t strange(Random& random, int64_t before) {
+  static const int64_t known[] = {0, 1, -1, 2, 16, 1 << 16, 1 << 28, (1 << 28) + 1, INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN,
+                                  int64_t{1} << 31, int64_t{1} << 32, (int64_t{1} << 32) + 1, int64_t{1} << 62};
+  switch (random.between(0, 5)) {
+    case 0:
+      return before + random.between(-2, 2);
+    case 1:
+      return before * 2;
+    case 2:
+      return before + 16 * random.between(-4, 4);
+    case 3:
+      return static_cast<int64_t>(random.next());
+    case 4:
+      return random.between(-40, 40);
+    default:
+      return known[random.next() % (sizeof(known) / sizeof(known[0]))];
+  }
+}
+
+template <class T>
+void set(T& field, Random& random) {
+  field = static_cast<T>(strange(random, static_cast<int64_t>(field)));
+}
+
+void mutate_map(sw_map& map, Random& random) {
+  int32_t* const fields[] = {&map.channels, &map.height, &map.width, &map.margin, &map.pitch};
+  const int64_t which = random.between(0, 6);
+  if (which == 5) set(map.offset, random);
+  else if (which == 6) set(map.stride, random);
+  else set(*fields[which], random);
+}
+
+void mutate_arrays(Program& program, size_t number, Random& random) {
+  auto& starts = program.starts[number];
+  auto& entries = program.entries[number];
+  auto& bias = program.bias[number];
+  switch (random.between(0, 6)) {
+    case 0:
+      if (!starts.empty()) set(starts[random.next() % starts.size()], random);
+      break;
+    case 1:
+      if (!entries.empty()) set(entries[random.next() % entries.size()].offset, random);
+      break;
+    case 2:
+      if (!entries.empty()) entries[random.next() % entries.size()].offset = static_cast<int32_t>(4 * random.between(-4096, 4096));
+      break;
+    case 3:
+      if (!entries.empty()) entries.pop_back();
+      break;
+    case 4:
+      if (!starts.empty()) starts.pop_back();
+      break;
+    case 5:
+      if (!bias.empty()) bias.pop_back();
+      break;
+    default:
+      std::swap(starts, program.starts[random.next() % program.starts.size()]);
+  }
+}
+
+void mutate_op(sw_op& op, Random& random) {
+  int32_t* const fields[] = {&op.kind, &op.activation, &op.index, &op.kernel[0], &op.kernel[1], &op.step[0], &op.step[1],
+                             &op.pad[0], &op.pad[1], &op.all_places, &op.phased, &op.channels, &op.height, &op.width,
+                             &op.rows, &op.columns, &op.num_chunks};
+  constexpr int64_t count = sizeof(fields) / sizeof(fields[0]);
+  const int64_t which = random.between(0, count + 8);
+  if (which < count) set(*fields[which], random);
+  else if (which < count + 3) mutate_map(op.in, random);
+  else if (which < count + 5) mutate_map(op.other, random);
+  else if (which < count + 8) mutate_map(op.out, random);
+  else op.slope = random.one_in(2) ? static_cast<float>(random.value() * 1e30) : 0.0f / (op.slope - op.slope + 0.0f);
+}
+
+}  // namespace
+
+uint64_t Random::next() {  // splitmix64
+  uint64_t z = (state_ += 0x9e3779b97f4a7c15u);
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+  return z ^ (z >> 31);
+}
+
+void Program::point() {
+  for (size_t number = 0; number < ops.size(); ++number) {
+    sw_op& op = ops[number];
+    starts[number].shrink_to_fit(), entries[number].shrink_to_fit(), bias[number].shrink_to_fit();
+    op.starts = starts[number].empty() ? nullptr : starts[number].data();
+    op.entries = entries[number].empty() ? nullptr : entries[number].data();
+    op.bias = bias[number].empty() ? nullptr : bias[number].data();
+    op.num_starts = static_cast<int64_t>(starts[number].size());
+    op.num_entries = static_cast<int64_t>(entries[number].size());
+    op.num_bias = static_cast<int64_t>(bias[number].size());
+  }
+}
+
+Program sensible(Random& random) { return Builder(random).build(); }
+
+void mutate(Program& program, Random& random) {
+  for (int64_t left = random.between(1, 4); left > 0; --left) {
+    const size_t number = random.next() % program.ops.size();
+    const int64_t which = random.between(0, 19);
+    if (which == 0) program.arena = random.one_in(2) ? program.arena - random.between(0, 500) : strange(random, 1 << 16);
+    else if (which == 1) program.ops[number] = program.ops[random.next() % program.ops.size()];
+    else if (which == 2) std::swap(program.ops[number].in, program.ops[random.next() % program.ops.size()].out);
+    else if (which < 7) mutate_arrays(program, number, random);
+    else mutate_op(program.ops[number], random);
+  }
+  if (program.arena > (1 << 20) && program.arena <= (int64_t{1} << 44)) program.arena = 1 << 20;  // memory to spare for all
+  program.point();
+}
+
+int64_t floats_of(const sw_op& op) {
+  if (op.kind == SW_PACK && op.phased) return int64_t{op.channels} * op.height * op.width;
+  const sw_map& map = op.kind == SW_PACK ? op.out : op.in;
+  return int64_t{map.channels} * map.height * map.width;
+}
+
+}  // namespace fuzz
