@@ -226,10 +226,16 @@ def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.
 def test_a_damaged_result_is_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compare(detector(), dataset(), (), out_dir=tmp_path, settings=QUICK, pictures={})
     (file,) = (tmp_path / "cases").iterdir()
-    file.write_text(file.read_text()[:100])
+    whole = file.read_text()
     measured = count_measured(monkeypatch)
+    for text in (whole[:100], "", "[" * 100_000, "[]", "5", whole.replace('"params":', '"params": -')):
+        file.write_text(text)
+        with pytest.warns(UserWarning, match=rf"{file.name}.*; expected a finished case; baseline is measured again"):
+            compare(detector(), dataset(), (), out_dir=tmp_path, settings=QUICK, pictures={})
+        assert measured == ["baseline"]
+        measured.clear()
     compare(detector(), dataset(), (), out_dir=tmp_path, settings=QUICK, pictures={})
-    assert measured == ["baseline"]
+    assert measured == []
 
 
 def other_weights(bundle: ModelBundle) -> ModelBundle:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -279,9 +280,15 @@ def test_no_recipe(run: Callable[..., int], tmp_path: Path, capsys: pytest.Captu
 
 def test_a_record_that_is_none(ran: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "run.json").write_text('{"steps": [{}]}')
-    assert ran([{"inspect": {}}], out=tmp_path / "out") == 2
-    assert "run.json: not the record of a run" in capsys.readouterr().err
+    step = {"name": "a", "verb": "inspect", "command": "", "directory": "01-a", "state": "done", "fingerprint": "f"}
+    record = {"schema": "sapwood.run/1", "model": "m", "num_steps": 1, "steps": [step], "earlier": []}
+    damages: list[Any] = [[], 5, None, {"steps": [{}]}, {**record, "steps": 3}, {**record, "schema": "sapwood.run/0"}]
+    damages += [{**record, "steps": [{**step, name: value}]} for name in step for value in (5, [], None)]
+    damages += [{**record, "earlier": [1]}, {**record, "num_steps": "x"}]
+    for text in ("", "{", "\udcff", "[" * 100_000, *map(json.dumps, damages)):
+        (tmp_path / "out" / "run.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+        assert ran([{"inspect": {}}], out=tmp_path / "out") == 2, text
+        assert re.search(r"run\.json.*expected the record of a run", capsys.readouterr().err), text
 
 
 def test_a_bench_shows_every_network_on_every_runtime() -> None:

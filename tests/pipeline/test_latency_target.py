@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Mapping
@@ -189,10 +190,16 @@ def test_samples_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     assert again.plan == first.plan
     assert again.latency == first.latency
     (kept,) = (tmp_path / "cache").rglob("*.json")
-    for text in ("", "{", "[{}]", "[]", "null", '[{"layer_ms": {"a": 1.0}, "work": {}}]'):
+    whole = kept.read_text()
+    damages = ["", "{", "[" * 100_000, "[{}]", "[]", "null", '[{"layer_ms": {"a": 1.0}, "work": {}}]']
+    damages += [json.dumps(json.loads(whole)[:-1]), whole.replace('"layer_ms"', '"layer"')]
+    damages.append(json.dumps([{**row, "layer_ms": {"0": float("nan")}} for row in json.loads(whole)]))
+    damages.append(json.dumps([{**row, "work": {"1": {}}} for row in json.loads(whole)]))
+    for text in damages:
         kept.write_text(text)
         runtime.loads = 0
-        assert shrunk(0.6).plan == first.plan
+        with pytest.warns(UserWarning, match=rf"{kept.name}.*expected {NUM_SAMPLES} samples of layer times; they are"):
+            assert shrunk(0.6).plan == first.plan
         assert runtime.loads == NUM_SAMPLES + measured, f"a cache file that holds {text!r} is not read"
 
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from sapwood.cli.common import make_console
 from sapwood.cli.steps import Command
-from sapwood.errors import CheckFailedError, ConfigError, SapwoodError
+from sapwood.errors import CheckFailedError, ConfigError, DataError, SapwoodError
+from sapwood.reading import read_json, reading
 
 if TYPE_CHECKING:
     from sapwood.recipe import Recipe
@@ -192,19 +193,20 @@ def _remember_factories(recipe: Recipe, commands: list[Command]) -> None:
 
 def _read(path: Path) -> list[dict[str, Any]]:
     """The steps of the run that stands in a directory, if one does."""
-    from sapwood.report.run_record import RUN_SCHEMA
+    from sapwood.report import read_run
 
     if not path.is_file():
         return []
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+    expected = "the record of a run, as `sapwood run` writes it"
+    record = read_json(path, expected, ConfigError)
+    with reading(path, expected, ConfigError):
         steps: list[dict[str, Any]] = [*record["steps"], *record["earlier"]]
-        if record["schema"] != RUN_SCHEMA or not all(
-            {"directory", "fingerprint", "state"} <= one.keys() for one in steps
-        ):
-            raise KeyError("schema")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{path}: not the record of a run ({error}); expected what `sapwood run` wrote") from None
+        try:
+            read_run({**record, "steps": steps})
+        except DataError as error:
+            raise ConfigError(f"{path}: {error}; expected {expected}") from None
+        if not all(isinstance(one["fingerprint"], str) for one in steps):
+            raise ConfigError(f"{path}: a step's fingerprint is no text; expected {expected}")
     return steps
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sapwood.errors import CheckFailedError, SpecError
 from sapwood.export.base import EXPORTERS, Exported, ExportOptions, checked_path
+from sapwood.export.numeric import check_compared
 from sapwood.files import check_pair, new_files, write_text
 from sapwood.models import copy_model
 from sapwood.models.darknet import (
@@ -96,6 +97,7 @@ def _error_of_files(cfg: Path, weights: Path, model: DarknetNetwork) -> float:
     picture = torch.rand(1, *model.input_shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         found, wanted = _outputs(again(picture)), _outputs(own(picture))
+    check_compared(f"{cfg} and {weights}, read back", wanted)
     largest = max(float(output.abs().max()) for output in wanted)
     worst = max(float((one - other).abs().max()) for one, other in zip(found, wanted, strict=True))
     return worst / largest if largest else worst

@@ -36,6 +36,29 @@ def relative_error(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
     return worst / largest if largest else worst
 
 
+def check_compared(what: str, wanted: Sequence[Tensor]) -> None:
+    """Checks that there is something to compare with.
+
+    Raises:
+        CheckFailedError: If no value of ``wanted`` is finite: results that are NaN, infinite or empty are equal to
+            anything that went as wrong.
+
+    Examples:
+        >>> check_compared("net.onnx", [torch.tensor([float("nan"), 1.0])])
+        >>> check_compared("net.onnx", [torch.tensor([float("nan")]), torch.zeros(0)])
+        Traceback (most recent call last):
+        ...
+        sapwood.errors.CheckFailedError: net.onnx: nothing was compared: none of the 1 values that the PyTorch model \
+returns is finite; expected example inputs for which some are
+    """
+    if not any(bool(tensor.isfinite().any()) for tensor in wanted):
+        count = sum(tensor.numel() for tensor in wanted)
+        raise CheckFailedError(
+            f"{what}: nothing was compared: none of the {count} values that the PyTorch model returns is finite; "
+            "expected example inputs for which some are"
+        )
+
+
 def check_equal(
     what: str, found: Sequence[Tensor], wanted: Sequence[Tensor], tolerance: float = FLOAT32_TOLERANCE
 ) -> float:
@@ -48,7 +71,17 @@ def check_equal(
         tolerance: The most that may be found, of the largest output.
 
     Raises:
-        CheckFailedError: If it is larger.
+        CheckFailedError: If it is larger, or nothing was compared.
+    """
+    check_compared(what, wanted)
+    return check_close(what, found, wanted, tolerance)
+
+
+def check_close(what: str, found: Sequence[Tensor], wanted: Sequence[Tensor], tolerance: float) -> float:
+    """Does what :func:`check_equal` does, for results of which some were compared in another run.
+
+    Raises:
+        CheckFailedError: If the error is larger.
     """
     error = relative_error(found, wanted)
     if not error <= tolerance:

@@ -103,10 +103,9 @@ def read_plan(directory: str | Path) -> SavedPlan:
         if not isinstance(content, dict) or "schema_version" not in content:
             raise SavedModelError(f"{path}: has no schema_version; expected {EXPECTED}")
         version = content["schema_version"]
-        if version == 1:
-            content = _ADDED_IN_2 | content
-        elif version != SCHEMA_VERSION:
+        if type(version) is not int or version not in {1, SCHEMA_VERSION}:
             raise SavedModelError(f"{path}: schema version {version!r}; expected {SCHEMA_VERSION} or 1")
+        content = _ADDED_IN_2 | content if version == 1 else content
         try:
             saved = SavedPlan.model_validate_json(json.dumps(content))
         except pydantic.ValidationError as error:

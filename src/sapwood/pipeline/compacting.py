@@ -18,6 +18,7 @@ from sapwood.compaction.contributions import Contribution, contributions
 from sapwood.compaction.dead import Dead, find_dead
 from sapwood.compaction.dependence import Step, follow_dependence
 from sapwood.compaction.kept import name_kept
+from sapwood.errors import CheckFailedError
 from sapwood.graph import Analysis, Structure, build_groups, output_tensors, plain_kernels, run_model, with_values
 from sapwood.masks import remove_masks_
 from sapwood.models import Merge, Plan, apply_plan, copy_model, live_masks
@@ -25,6 +26,8 @@ from sapwood.ops import Axis
 from sapwood.pipeline.constraints import Constraints
 from sapwood.pipeline.search import TOLERANCE, Dense, Verification, rounds
 from sapwood.types import ExampleInputs
+
+NOTHING = "no value that the masked model returns is finite; expected example inputs for which some are"
 
 SEED = 0
 """Of the inputs that the proof makes for itself."""
@@ -78,7 +81,8 @@ def compact(
         The smaller model with its plan, its proof, and what was kept though it is dead.
 
     Raises:
-        CheckFailedError: If no compact model could be made that equals the masked one; nothing is returned then.
+        CheckFailedError: If no compact model could be made that equals the masked one, or the masked one returns no
+            finite value that would tell; nothing is returned then.
 
     Examples:
         >>> from torch.nn.utils import prune
@@ -108,7 +112,10 @@ def compact(
 
     def prove(dense: Dense, structure: Structure, analysis: Analysis, realised: Realised) -> Verification:
         plan = replace(add_shifts(realised.plan, folds, realised.expectation), merges=merges)
-        error = max(_error(live, masked, plan, one) for one in (dense.inputs, other_inputs(dense.inputs)))
+        runs = [_error(live, masked, plan, one) for one in (dense.inputs, other_inputs(dense.inputs))]
+        error = max(error for error, _ in runs)
+        if error == 0.0 and not any(compared for _, compared in runs):
+            raise CheckFailedError(f"nothing was compared: {NOTHING}. The model given is unchanged.")
         judged = error if exact else _error_of_cuts(dense, structure, analysis, realised)
         return Verification(error, "float64", judged <= TOLERANCE)
 
@@ -139,15 +146,16 @@ def _folds(structure: Structure, exact: bool, merges: tuple[Merge, ...]) -> list
     return find_folds(graph, model, found, exact=exact, carrying={merge.tensor for merge in merges})
 
 
-def _error(live: nn.Module, masked: nn.Module, plan: Plan, inputs: ExampleInputs) -> float:
-    """Runs the compact model, and the one that was given with its masks ``live``.
+def _error(live: nn.Module, masked: nn.Module, plan: Plan, inputs: ExampleInputs) -> tuple[float, bool]:
+    """How far the compact model is from the one that was given with its masks ``live``; whether any value is finite.
 
     Choices between equal values are those of the ``masked`` one, whose masks are permanent.
     """
     with plain_kernels(live):
         wanted = output_tensors(run_model(copy_model(live), inputs))
     structure = with_values(masked, inputs)
-    return _difference(compact_outputs(apply_plan(masked, plan), inputs, structure.graph, structure.decisions), wanted)
+    found = compact_outputs(apply_plan(masked, plan), inputs, structure.graph, structure.decisions)
+    return _difference(found, wanted), any(bool(tensor.isfinite().any()) for tensor in wanted)
 
 
 def _error_of_cuts(dense: Dense, structure: Structure, analysis: Analysis, realised: Realised) -> float:
@@ -161,7 +169,7 @@ def _error_of_cuts(dense: Dense, structure: Structure, analysis: Analysis, reali
 
 
 def _difference(found: list[Tensor], wanted: list[Tensor]) -> float:
-    """How far they are apart; a masked model that returns nothing but zeros or NaN must be met to the last bit."""
+    """How far they are apart; a masked model that returns zeros alone, or some NaN, must be met to the last bit."""
     if telling(wanted):
         return relative_error(found, wanted)
     pairs = list(zip(found, wanted, strict=True))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,17 +14,21 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from sapwood.allocation import equal_sets, held_groups, layer_work, vector_step
+from sapwood.allocation.work import KINDS
 from sapwood.caches import cache_folder
+from sapwood.errors import MeasureError
 from sapwood.files import keep_json
 from sapwood.graph import Analysis
 from sapwood.masks.select import lowest_units
 from sapwood.measure import Sample, machine, sample_work, width_samples
+from sapwood.measure.layer_latency import STEPS
 from sapwood.models import apply_plan
 from sapwood.ops import Axis
 from sapwood.pipeline.budgeting import cuts
 from sapwood.pipeline.fingerprints import key_of
 from sapwood.pipeline.search import Planner, unproven
 from sapwood.pipeline.targets import Deployment
+from sapwood.reading import read_json, reading
 from sapwood.runtime import RUNTIMES, Session
 from sapwood.types import ExampleInputs
 
@@ -167,19 +172,39 @@ def _cache_path(analysis: Analysis, bench: Bench, whole_heads: bool) -> Path:
 
 
 def _read(path: Path) -> list[Sample] | None:
-    """Samples of an earlier run; None where there are none, or the file is not whole."""
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-        found = [
-            Sample(
-                {str(name): float(value) for name, value in row["layer_ms"].items()},
-                {
-                    int(step): {str(name): tuple(map(float, amounts)) for name, amounts in work.items()}
-                    for step, work in row["work"].items()
-                },
-            )
-            for row in rows
-        ]
-        return found if len(found) == NUM_SAMPLES else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    """Samples of an earlier run; None where there are none, or the file is damaged, of which a warning tells."""
+    if not path.exists():
         return None
+    expected = f"{NUM_SAMPLES} samples of layer times"
+    try:
+        rows = read_json(path, expected, MeasureError)
+        with reading(path, expected, MeasureError):
+            found = [_sample(row) for row in rows]
+            if len(found) != NUM_SAMPLES:
+                raise ValueError(f"{len(found)} samples")
+            return found
+    except MeasureError as error:
+        warnings.warn(f"{error}; they are measured again", stacklevel=3)
+        return None
+
+
+def _sample(row: Any) -> Sample:
+    """A sample as it was written.
+
+    Raises:
+        ValueError: If a figure is none that a measurement gives; damage of other kinds raises as it may.
+    """
+    sample = Sample(
+        {name: float(value) for name, value in row["layer_ms"].items()},
+        {
+            int(step): {name: tuple(map(float, amounts)) for name, amounts in work.items()}
+            for step, work in row["work"].items()
+        },
+    )
+    amounts = [own for work in sample.work.values() for own in work.values()]
+    figures = [*sample.layer_ms.values(), *(figure for own in amounts for figure in own)]
+    if set(sample.work) != set(STEPS) or any(len(own) != len(KINDS) for own in amounts):
+        raise ValueError(f"work for steps {sorted(sample.work)}")
+    if not sample.layer_ms or not all(math.isfinite(figure) and figure >= 0 for figure in figures):
+        raise ValueError("a time or an amount of work that is no figure")
+    return sample

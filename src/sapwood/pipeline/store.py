@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 import sapwood
 from sapwood.cases import CaseRow
+from sapwood.errors import DataError
 from sapwood.files import write_json
 from sapwood.measure import machine
 from sapwood.pipeline.fingerprints import file_fingerprint, key_of
 from sapwood.pipeline.measuring import CompareSettings, case_head
+from sapwood.reading import read_json, reading
 from sapwood.report.record import SCHEMA, CaseResult
 
 UNMEASURED = ("latency_rounds",)
@@ -42,13 +42,18 @@ class CaseStore:
         return CaseStore(folder, {**conditions, **fingerprints})
 
     def read(self, row: CaseRow) -> CaseResult | None:
-        """Returns a finished case; None where there is none, or its file is not whole."""
-        try:
-            stored = json.loads(self._path(row).read_text(encoding="utf-8"))
-            result = CaseResult.model_validate(stored)
-        except (OSError, ValueError, ValidationError):
+        """Returns a finished case; None where there is none, or its file is damaged, of which a warning tells."""
+        path, expected = self._path(row), "a finished case"
+        if not path.exists():
             return None
-        return CaseResult.model_validate({**result.model_dump(by_alias=True), **case_head(row)})
+        try:
+            stored = read_json(path, expected, DataError)
+            with reading(path, expected, DataError):
+                result = CaseResult.model_validate(stored)
+                return CaseResult.model_validate({**result.model_dump(by_alias=True), **case_head(row)})
+        except DataError as error:
+            warnings.warn(f"{error}; {row.name} is measured again", stacklevel=2)
+            return None
 
     def write(self, row: CaseRow, result: CaseResult) -> None:
         """Keeps a finished case."""

@@ -103,7 +103,15 @@ class Gradual:
         return dict(self._masks)
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Goes on from :meth:`state`."""
+        """Goes on from :meth:`state`.
+
+        Raises:
+            ValueError: If a mask is of no parameter of the model, or of another shape.
+        """
+        shapes = {name: parameter.shape for name, parameter in self.model.named_parameters()}
+        for name, mask in state.items():
+            if mask.shape != shapes.get(name):
+                raise ValueError(f"a mask of shape {tuple(mask.shape)} for {name}")
         self._masks = {name: mask.bool() for name, mask in state.items()}
 
     def _chosen(self, model: nn.Module, sparsity: float, progress: float) -> dict[str, Tensor]:

@@ -15,10 +15,14 @@ from torch.optim import SGD, AdamW, Optimizer
 from sapwood.config import TrainConfig
 from sapwood.errors import TrainingError
 from sapwood.files import remove_unfinished, write_text
+from sapwood.reading import reading
 from sapwood.recovery.checkpoint import (
+    EXPECTED,
     Checkpoint,
+    check_fits,
     optimizer_tensors,
     prefixed,
+    progress_of,
     read_checkpoint,
     restore_model,
     restore_optimizer,
@@ -94,16 +98,20 @@ class Run:
         """
         path = self.directory / CHECKPOINT
         checkpoint = self.processes.from_first(lambda: read_checkpoint(path))
+        with reading(path, EXPECTED, TrainingError):
+            self._restore(path, checkpoint)
+        self.processes.from_first(lambda: self._write_metrics(self.history))
+
+    def _restore(self, path: Path, checkpoint: Checkpoint) -> None:
         self._check_config(path, checkpoint.record["config"])
+        self.history, self.best, num_updates = progress_of(checkpoint.record, path)
         restore_model(self.model, checkpoint.part("model"), path)
         restore_optimizer(self.optimizer, checkpoint.part("optimizer"))
-        self.average.restore(checkpoint.part("average"), checkpoint.record["num_updates"])
-        self.history = list(checkpoint.record["history"])
-        self.best = checkpoint.record["best"]
+        check_fits(self.average.state, checkpoint.part("average"), path)
+        self.average.restore(checkpoint.part("average"), num_updates)
         for plugin in self.plugins:
             plugin.restore(checkpoint.part(plugin.name))
         torch.set_rng_state(checkpoint.tensors["rng"])
-        self.processes.from_first(lambda: self._write_metrics(self.history))
 
     def averaged(self) -> dict[str, Tensor]:
         """Returns the averaged weights, zero where plug-ins keep zeros."""
@@ -117,7 +125,9 @@ class Run:
         if self.best is None:
             return self.averaged()
         self.settle()
-        return read_checkpoint(self.directory / BEST).part("average")
+        best = read_checkpoint(self.directory / BEST).part("average")
+        check_fits(self.average.state, best, self.directory / BEST)
+        return best
 
     def _checkpoint(self) -> Checkpoint:
         tensors = {

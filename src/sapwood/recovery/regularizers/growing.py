@@ -58,9 +58,16 @@ class Growing(Regularizer):
         return {"steps": torch.tensor(self._steps), **{f"weak/{n}": weak for n, weak in enumerate(self._weak)}}
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Goes on from :meth:`state`."""
-        self._steps = int(state["steps"])
-        self._weak = [state[f"weak/{number}"] for number in range(len(state) - 1)]
+        """Goes on from :meth:`state`.
+
+        Raises:
+            ValueError: If it is not that of these groups.
+        """
+        weak = [state[f"weak/{number}"] for number in range(len(state) - 1)]
+        widths = [group.num_channels for group in self.groups]
+        if weak and ([len(own) for own in weak] != widths or any(own.dtype != torch.bool for own in weak)):
+            raise ValueError(f"weak channels of {len(weak)} groups, or of other widths; {len(self.groups)} are there")
+        self._steps, self._weak = int(state["steps"]), weak
 
     def _pull_(self, parameters: dict[str, nn.Parameter], lr: float) -> float:
         squares = [group.squares(parameters) for group in self.groups]
