@@ -183,16 +183,19 @@ class Builder {
   }
 };
 
+// Sums that wrap around.
+int64_t plus(int64_t one, int64_t other) { return static_cast<int64_t>(static_cast<uint64_t>(one) + static_cast<uint64_t>(other)); }
+
 int64_t strange(Random& random, int64_t before) {
   static const int64_t known[] = {0, 1, -1, 2, 16, 1 << 16, 1 << 28, (1 << 28) + 1, INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN,
                                   int64_t{1} << 31, int64_t{1} << 32, (int64_t{1} << 32) + 1, int64_t{1} << 62};
   switch (random.between(0, 5)) {
     case 0:
-      return before + random.between(-2, 2);
+      return plus(before, random.between(-2, 2));
     case 1:
-      return before * 2;
+      return plus(before, before);
     case 2:
-      return before + 16 * random.between(-4, 4);
+      return plus(before, 16 * random.between(-4, 4));
     case 3:
       return static_cast<int64_t>(random.next());
     case 4:
@@ -284,7 +287,7 @@ void mutate(Program& program, Random& random) {
   for (int64_t left = random.between(1, 4); left > 0; --left) {
     const size_t number = random.next() % program.ops.size();
     const int64_t which = random.between(0, 19);
-    if (which == 0) program.arena = random.one_in(2) ? program.arena - random.between(0, 500) : strange(random, 1 << 16);
+    if (which == 0) program.arena = random.one_in(2) ? plus(program.arena, -random.between(0, 500)) : strange(random, 1 << 16);
     else if (which == 1) program.ops[number] = program.ops[random.next() % program.ops.size()];
     else if (which == 2) std::swap(program.ops[number].in, program.ops[random.next() % program.ops.size()].out);
     else if (which < 7) mutate_arrays(program, number, random);

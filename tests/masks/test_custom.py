@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import pickle
+import random
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -126,3 +129,58 @@ def test_other_files(tmp_path: Path) -> None:
     np.savez(tmp_path / "words.npz", mask=np.array(["keep", "drop"]))
     with pytest.raises(MaskError, match=r"words.npz, mask: the values are <U4; expected bool or numbers"):
         read_masks(tmp_path / "words.npz")
+
+
+def test_an_archive_says_how_much_it_holds_before_it_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "masks.npz"
+    np.savez_compressed(file, mask=np.zeros(10**6))
+    assert file.stat().st_size < 20_000
+    monkeypatch.setenv("SAPWOOD_MAX_NETWORK_BYTES", "100000")
+    with pytest.raises(MaskError, match=r"masks\.npz: asks for 8,000,\d+ bytes .*SAPWOOD_MAX_NETWORK_BYTES raises"):
+        read_masks(file)
+
+
+def test_an_array_that_claims_more_than_is_there(tmp_path: Path) -> None:
+    file = tmp_path / "masks.npz"
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (100000000000000,), }"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("mask.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    with pytest.raises(MaskError, match=r"masks\.npz: .*expected masks, \.safetensors or \.npz, one a parameter"):
+        read_masks(file)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_damaged_masks_are_named(suffix: str, tmp_path: Path) -> None:
+    file = tmp_path / f"masks{suffix}"
+    masks = {"a.weight": np.eye(4, dtype=np.uint8), "b.weight": np.ones(3, dtype=np.uint8)}
+    if suffix == ".npz":
+        np.savez_compressed(file, **masks)
+    else:
+        safetensors.numpy.save_file(masks, file)
+    whole = file.read_bytes()
+    for number in range(200):
+        chance = random.Random(number)
+        data = bytearray(whole[: chance.randrange(len(whole))] if number % 4 == 0 else whole)
+        for _ in range(chance.randrange(1, 5) if data else 0):
+            data[chance.randrange(len(data))] = chance.randrange(256)
+        file.write_bytes(data)
+        message = str(file)
+        try:
+            read_masks(file)
+        except MaskError as error:
+            message = str(error)
+        assert str(file) in message
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e5m2, torch.bfloat16, torch.complex64, torch.bool])
+def test_masks_of_odd_types_are_read_or_named(dtype: torch.dtype, tmp_path: Path) -> None:
+    file = tmp_path / "masks.safetensors"
+    save_file({"a": torch.tensor([1.0, 0.0]).to(dtype)}, file)
+    message = str(file)
+    try:
+        assert read_masks(file)["a"].tolist() == [True, False]
+    except MaskError as error:
+        message = str(error)
+    assert str(file) in message

@@ -16,6 +16,7 @@ from torch.nn.utils import prune
 import sapwood
 from sapwood.criteria import CRITERIA
 from sapwood.errors import ConfigError, EngineMissingError, ShapeError
+from sapwood.export import EXPORTERS, ExportOptions
 from sapwood.export.flat import plain_copy
 from sapwood.masks import MaskCase, apply_masks_, distinct_slots, masking_state, remove_masks_
 from sapwood.measure import count_nonzeros, count_params
@@ -184,6 +185,20 @@ def test_the_engine_computes_the_network_with_its_masks(holders: tuple[str, ...]
     except EngineMissingError as error:
         pytest.skip(str(error))
     assert float((compiled(inputs) - outputs(model, inputs)).abs().max()) <= 10 * FLOAT32
+
+
+@each
+def test_an_exported_file_computes_the_network_with_its_masks(holders: tuple[str, ...], tmp_path: Path) -> None:
+    model, inputs = masked("convolutions", holders)
+    path = tmp_path / "net.pt2"
+    EXPORTERS["torch-export"].export(model, inputs, path, ExportOptions())
+    program = torch.export.load(path).module()
+    assert float((program(inputs)[0].detach() - outputs(model, inputs)).abs().max()) <= FLOAT32
+
+
+def test_half_precision_masks_that_are_read_directly_are_exported(tmp_path: Path) -> None:
+    model, inputs = readers("borrowed")
+    EXPORTERS["torch-export"].export(model.half(), inputs.half(), tmp_path / "net.pt2", ExportOptions())
 
 
 @each

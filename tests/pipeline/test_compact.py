@@ -585,7 +585,7 @@ def test_a_dead_neuron_that_only_these_inputs_silence_stays() -> None:
 
 
 def test_a_failed_proof_returns_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compacting, "_error", lambda *_: 0.5)
+    monkeypatch.setattr(compacting, "_error", lambda *_: (0.5, True))
     with pytest.raises(CheckFailedError, match=r"differs from the masked one by 5.0e-01"):
         compact(emitting(), picture())
 

@@ -41,7 +41,8 @@ def save(pruned: Compact, directory: str | Path, source: ModelBundle | None = No
         pruned: What :func:`sapwood.prune` or :func:`sapwood.compact` returned. Read only.
         directory: Takes the place of what stood there, whole or not at all.
         source: What the model was pruned from, where :func:`sapwood.load_model` gave it: the directory then loads by
-            itself, on the command line as well, and keeps task and class names. A Darknet network needs none for that.
+            itself, on the command line as well, and keeps task and class names. A Darknet network needs none for that;
+            one that a function of yours made needs that function, too, for no file is trusted to name it.
 
     Returns:
         ``directory``.
