@@ -81,6 +81,8 @@ def test_numbers_below_zero_and_plain_values(tmp_path: Path) -> None:
         ("model: net.cfg\nsteps: [eval: {data: [[a]]}]", r"data: \['a'\]; expected text or a number"),
         ('model: net.cfg\nsteps: [eval: {data: "a\\0b"}]', r"data: 'a\\x00b'; expected text without NUL"),
         ("model: net.cfg\nsteps: [eval: {'data=x --on-bad': skip}]", r"eval has no option 'data=x --on-bad'"),
+        ("model: net.cfg\nsteps: [train: {'/ config': {lr: 1}}]", r"train has no option '/ config' in a recipe"),
+        ("model: net.cfg\nsteps: [train: {'../x': {lr: 1}}]", r"train has no option '\.\./x' in a recipe"),
         ("model: net.cfg\nsteps: [{eval: {}, name: ../out}]", r"name: String should match pattern"),
         ("model: net.cfg\nsteps: &a [*a]", r"recipe\.yaml:2: holds itself through an alias; expected a recipe in YAML"),
         (f"model: net.cfg\nsteps: [{{? 0x{'f' * 9000} : 1, b: 2}}]", r"recipe\.yaml: "),

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 """Of click, of which later versions of Typer carry a copy of their own."""
 
+_OWN_FLAGS = {"--out", "--json", "--resume", "--help"}
+"""Of which a run takes care itself."""
 EXTENSIONS = {"onnx": "onnx", "openvino": "xml", "torch-export": "pt2", "darknet": "cfg"}
 """Of exported files, by format."""
 
@@ -124,13 +126,13 @@ def _command(
     options |= _of_the_original(recipe, verb, models, options, where)
     arguments, files = [step.verb, *models], {}
     for name, value in options.items():
+        flag = _flag(verb, name, where)
         if isinstance(value, Mapping):
             path = directory.with_name(f"{directory.name}.{name}.yaml")
-            with reading(f"{where}: {name}", "options that YAML can write", ConfigError):
-                files[path] = yaml.safe_dump(dict(value), sort_keys=False)
-            arguments += _option(verb, name, str(path), where)
+            files[path] = _written(value, f"{where}: {name}")
+            arguments += _option(verb, flag, str(path), where)
         else:
-            arguments += _option(verb, name, value, where)
+            arguments += _option(verb, flag, value, where)
     if kind.writes:
         arguments += ["-o", str(_output(step, directory))]
     arguments.append("--json")
@@ -164,17 +166,32 @@ def _output(step: Step, directory: Path) -> Path:
     return directory / f"network.{EXTENSIONS.get(wanted, wanted)}"
 
 
-def _option(verb: Any, name: str, value: Any, where: str) -> list[str]:
+def _written(options: Mapping[str, Any], where: str) -> str:
+    """The file that stands in a recipe as a mapping."""
+    with reading(where, "options that YAML can write", ConfigError):
+        return yaml.safe_dump(dict(options), sort_keys=False)
+
+
+def _options_of(verb: Any) -> dict[str, Any]:
+    return {flag: one for one in verb.params if isinstance(one, TyperOption) for flag in one.opts}
+
+
+def _flag(verb: Any, name: str, where: str) -> str:
+    """What the command line calls an option of a step."""
+    flag, options = "--" + name.replace("_", "-"), _options_of(verb)
+    if flag not in options or flag in _OWN_FLAGS:
+        own = sorted({flag for flag in options if flag.startswith("--")} - _OWN_FLAGS)
+        expected = f"expected one of {', '.join(own)}"
+        raise ConfigError(f"{where}: {verb.name} has no option {shown(name)} in a recipe; {expected}")
+    return flag
+
+
+def _option(verb: Any, flag: str, value: Any, where: str) -> list[str]:
     """An option of a step as the command line has it."""
-    flag = "--" + name.replace("_", "-")
-    options = {flag: one for one in verb.params if isinstance(one, TyperOption) for flag in one.opts}
-    if flag not in options or flag in ("--out", "--json", "--resume", "--help"):
-        named = (flag for flag in options if flag.startswith("--"))
-        own = sorted(set(named) - {"--out", "--json", "--resume", "--help"})
-        raise ConfigError(f"{where}: {verb.name} has no option {name!r} in a recipe; expected one of {', '.join(own)}")
-    if options[flag].is_flag:
+    name = flag.removeprefix("--").replace("-", "_")
+    if _options_of(verb)[flag].is_flag:
         if not isinstance(value, bool):
-            raise ConfigError(f"{where}: {name} is on or off; expected true or false, got {value!r}")
+            raise ConfigError(f"{where}: {name} is on or off; expected true or false, got {shown(value)}")
         return [flag] if value else []
     values = value if isinstance(value, list) else [value]
     return [part for one in values for part in _with_value(flag, _text(one, name, where))]

@@ -34,6 +34,7 @@ PICTURE_FORMATS = MappingProxyType(
 
 PICTURE_SUFFIXES = frozenset(PICTURE_FORMATS)
 
+_DEEPEST = 16
 _SAME_CLASS = {
     "aeroplane": "airplane",
     "motorbike": "motorcycle",
@@ -130,7 +131,8 @@ def map_classes(own: Sequence[str], wanted: Sequence[str]) -> ClassMap:
         raise DataError(f"class {shown(garbled[0])}: expected a name without control characters")
     keys = [_key(name) for name in wanted]
     counts = Counter(keys)
-    labels: list[int | None] = [keys.index(_key(name)) if _key(name) in counts else None for name in own]
+    first = {key: number for number, key in reversed(list(enumerate(keys)))}
+    labels: list[int | None] = [first.get(_key(name)) for name in own]
     if all(label is None for label in labels):
         return ClassMap(tuple(own), tuple(own), tuple(range(len(own))))
     ambiguous = sorted({name for name in own if counts[_key(name)] > 1})
@@ -165,12 +167,14 @@ def whole(value: Any) -> int | None:
 def image_ids(files: Sequence[Path]) -> list[str]:
     """An id for each picture: its stem, or the shortest longer path where several share a stem.
 
+    Where the last 16 parts of two are the same, it is the whole path.
+
     Examples:
         >>> image_ids([Path("a/1.jpg"), Path("b/1.jpg"), Path("b/2.jpg")])
         ['a/1', 'b/1', '2']
     """
     ids = [file.stem for file in files]
-    for depth in range(2, 1 + max((len(file.parts) for file in files), default=0)):
+    for depth in range(2, 1 + min(_DEEPEST, max((len(file.parts) for file in files), default=0))):
         taken = Counter(ids)
         if len(taken) == len(ids):
             return ids

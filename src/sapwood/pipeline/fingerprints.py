@@ -46,8 +46,8 @@ def data_fingerprint(
         if isinstance(sample, DetectionSample):
             for array in (sample.boxes, sample.labels, sample.difficult):
                 digest.update(array.tobytes())
-            if sample.difficult.any():
-                digest.update(b"crowd" if sample.crowd else b"difficult")  # they are judged by rules of their own
+            if sample.difficult.any() and not sample.crowd:
+                digest.update(b"difficult")  # judged by a rule of their own
         else:
             digest.update(str(sample.label).encode())
         try:

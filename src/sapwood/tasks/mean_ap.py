@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -89,8 +90,8 @@ def distinct_names(class_names: Sequence[str]) -> list[str]:
         >>> distinct_names(["crane", "dog", "crane"])
         ['crane (0)', 'dog', 'crane (2)']
     """
-    shared = {name for name in class_names if list(class_names).count(name) > 1}
-    return [f"{name} ({number})" if name in shared else name for number, name in enumerate(class_names)]
+    taken = Counter(class_names)
+    return [f"{name} ({number})" if taken[name] > 1 else name for number, name in enumerate(class_names)]
 
 
 def _check_labels(detections: Sequence[Detections], dataset: DetectionDataset) -> None:
