@@ -14,6 +14,7 @@ import argparse
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,10 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
+ENGINE = "engine_c"
+"""The one target that is not Python: ``fuzz_engine_c.py``."""
+
+COUNTS = re.compile(r"(\d+) inputs, (\d+) refused, (\d+) run")
 GRACE = 90
 """Seconds that a target may take beyond its share, to import what it needs."""
 
@@ -34,11 +39,12 @@ def names() -> list[str]:
     """The targets, without importing what they read with."""
     text = (HERE / "targets.py").read_text()
     lines = text.split("\n")
-    return [
+    readers = [
         following.removeprefix("def ").partition("(")[0]
         for line, following in pairwise(lines)
         if line.startswith("@target(")
     ]
+    return [*readers, ENGINE]
 
 
 def run_target(name: str, seconds: float, seed: int, engine: str, out: Path) -> dict[str, Any]:
@@ -65,6 +71,24 @@ def run_target(name: str, seconds: float, seed: int, engine: str, out: Path) -> 
     return {"target": name, "inputs": 0, "accepted": 0, "refused": 0, "violations": 1, "found": died}
 
 
+def run_engine(seconds: float, seed: int, out: Path) -> dict[str, Any]:
+    """Runs the C interface's target, which is a program of its own under sanitizers."""
+    command = [sys.executable, str(HERE / "fuzz_engine_c.py"), "--seconds", str(seconds), "--seed", str(seed)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    (out / f"{ENGINE}.log").write_text(done.stdout + done.stderr)
+    counted = COUNTS.search(done.stdout)
+    if done.returncode or counted is None:
+        last = (done.stdout + done.stderr).strip().splitlines()[-3:]
+        found, counts = {"process": f"ended with {done.returncode}: {' / '.join(last)}"}, (0, 0, 0)
+    else:
+        found, counts = {}, tuple(int(number) for number in counted.groups())
+    inputs, refused, ran = counts
+    return {
+        "target": ENGINE, "inputs": inputs, "accepted": ran, "refused": refused, "violations": len(found),
+        "found": found,
+    }  # fmt: skip
+
+
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -86,7 +110,11 @@ def main() -> int:
     print(f"{'target':22}{'inputs':>10}{'accepted':>10}{'refused':>10}{'violations':>12}", flush=True)
     results = []
     for name in chosen:
-        result = run_target(name, options.seconds / len(chosen), options.seed, engine, out)
+        share = options.seconds / len(chosen)
+        in_python = name != ENGINE
+        result = (
+            run_target(name, share, options.seed, engine, out) if in_python else run_engine(share, options.seed, out)
+        )
         results.append(result)
         row = (result[key] for key in ("inputs", "accepted", "refused", "violations"))
         print(f"{name:22}" + "".join(f"{n:>{w},}" for n, w in zip(row, (10, 10, 10, 12), strict=True)), flush=True)

@@ -33,6 +33,7 @@ from sapwood.data.checks import OnBad
 from sapwood.data.images import picture_size, read_image
 from sapwood.models import load_model, load_saved
 from sapwood.models.state_dict import read_state
+from sapwood.reading import naming
 
 Read = Callable[[bytes], object]
 Prepared = tuple[Sequence[bytes], Read]
@@ -162,7 +163,14 @@ def recipe(folder: Path) -> Prepared:
         b"- bench: {runtime: [torch]}\n",
         b"model: builtin:digits\nsteps: [{eval: {data: digits}}, {export: {format: onnx}}, {mask: {sparsity: 0.5}}]\n",
     ]
-    return seeds, lambda data: (file.write_bytes(data), commands(read_recipe(file), folder / "out", group))  # type: ignore[arg-type]
+
+    def read(data: bytes) -> None:
+        file.write_bytes(data)
+        asked = read_recipe(file)
+        with naming(file):
+            commands(asked, folder / "out", group)  # type: ignore[arg-type]
+
+    return seeds, read
 
 
 @target(of_text)

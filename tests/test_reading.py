@@ -10,6 +10,7 @@ import pytest
 from sapwood.errors import ConfigError, DataError
 from sapwood.limits import LIMITS, check_limit, limit, variable
 from sapwood.reading import (
+    naming,
     parse_json,
     parse_yaml,
     read_bytes,
@@ -156,3 +157,10 @@ def test_values_in_messages_are_short() -> None:
     assert len(shown([["x" * 1000] * 1000] * 1000)) < 300
     assert len(shown({number: number for number in range(1000)})) < 200
     assert shown(16**9000) == "a number of thousands of digits"
+
+
+def test_an_error_that_names_no_file_gets_its_name() -> None:
+    with pytest.raises(DataError, match="^a.yaml: step 1: unknown verb$"), naming("a.yaml"):
+        raise DataError("step 1: unknown verb")
+    with pytest.raises(DataError, match="^a.yaml:3: unknown verb$"), naming("a.yaml"):
+        raise DataError("a.yaml:3: unknown verb")

@@ -83,6 +83,25 @@ def opened(path: str | Path, expected: str, error: type[SapwoodError]) -> Iterat
         yield file
 
 
+@contextmanager
+def naming(where: str | Path) -> Iterator[None]:
+    """Puts the file ``where`` before the text of an error of Sapwood's that does not name it.
+
+    Examples:
+        >>> with naming("recipe.yaml"):
+        ...     raise SapwoodError("step 1: unknown verb")
+        Traceback (most recent call last):
+        ...
+        sapwood.errors.SapwoodError: recipe.yaml: step 1: unknown verb
+    """
+    try:
+        yield
+    except SapwoodError as error:
+        if str(where) not in str(error):
+            error.args = (f"{where}: {error}", *error.args[1:])
+        raise
+
+
 def read_bytes(path: str | Path, expected: str, error: type[SapwoodError], *, limited_by: str | None = None) -> bytes:
     """Reads a file whole.
 

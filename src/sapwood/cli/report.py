@@ -23,7 +23,7 @@ def report(run_dir: RunArgument) -> None:
     Example: `sapwood report runs/compare`
     """
     from sapwood.files import check_file, write_text
-    from sapwood.reading import read_json, reading
+    from sapwood.reading import naming, read_json, reading
     from sapwood.report import render_compare, render_prune, render_run
 
     renderers: dict[str, Callable[[Mapping[str, Any]], str]] = {
@@ -41,7 +41,7 @@ def report(run_dir: RunArgument) -> None:
     check_file(run_dir / "report.html")
     record = read_json(source, "the record that Sapwood wrote", DataError)
     target = run_dir / "report.html"
-    with reading(source, "the record that Sapwood wrote", DataError):
+    with naming(source), reading(source, "the record that Sapwood wrote", DataError):
         page = renderers[name](record)
     write_text(target, page)
     typer.echo(f"report: {target}")

@@ -33,6 +33,7 @@ def run(
     """
     from sapwood.cli.app import app
     from sapwood.files import alone_in, check_folder, write_text
+    from sapwood.reading import naming
     from sapwood.recipe import read_recipe
     from sapwood.recovery import find_processes
     from sapwood.report import read_run, render_run, run_tables
@@ -42,7 +43,9 @@ def run(
     check_folder(place)
     group = typer.main.get_group(app)
     processes = find_processes()
-    runner = Runner(asked, place, commands(asked, place, group), group, processes, quiet=as_json or processes.index > 0)
+    with naming(recipe):
+        steps = commands(asked, place, group)
+    runner = Runner(asked, place, steps, group, processes, quiet=as_json or processes.index > 0)
     with alone_in(place) if processes.index == 0 else nullcontext():
         try:
             runner.run_all()

@@ -11,6 +11,7 @@ from sapwood.data.digits import digits_dataset
 from sapwood.data.places import entries, exists, is_dir, is_file
 from sapwood.data.splits import joined
 from sapwood.errors import DataError, NoDataSetError
+from sapwood.reading import naming
 from sapwood.types import DetectionDataset
 
 DIGITS = "digits"
@@ -48,7 +49,8 @@ def open_detection(
 def _open_part(path: str | Path, split: str, class_names: Sequence[str], on_bad: OnBad) -> DetectionDataset:
     if str(path) == DIGITS:
         return digits_dataset(split)
-    dataset = _open(Path(path), split, class_names, on_bad)
+    with naming(path):
+        dataset = _open(Path(path), split, class_names, on_bad)
     if not dataset.samples:
         reason = f"; the first of {len(dataset.skipped)} reasons: {dataset.skipped[0]}" if dataset.skipped else ""
         raise DataError(f"{path}: no picture is left in split {split!r}{reason}")
