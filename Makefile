@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test slow check format clean
+.PHONY: demo test slow check faults format clean
 
 demo: $(INSTALLED)
 	$(BIN)/sapwood demo -o demo-report
@@ -20,6 +20,9 @@ check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -m "not slow"
+
+faults: $(INSTALLED)
+	$(BIN)/python faults/run.py
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .
