@@ -79,7 +79,7 @@ class Verb:
     place: str | None
     again: tuple[str, ...] = ()
     at_once: bool = True
-    share: int = 2
+    share: int = 3
 
 
 def make_inputs(folder: Path) -> dict[str, Path]:
@@ -103,12 +103,13 @@ def make_verbs(inputs: dict[str, Path]) -> list[Verb]:
     """All verbs; ``net`` is a saved network with weights of its own, ``masked`` one that is masked."""
     net, masked = str(inputs["folder"] / "net"), str(inputs["folder"] / "masked")
     data, pictures = ("--data", str(inputs["data"])), str(inputs["data"] / "images" / "val")
-    compare = ("compare", net, *data, "--rounds", "1", "--cases", str(inputs["cases"]))
-    exports = (("onnx", "onnx"), ("openvino", "xml"), ("torch-export", "pt2"), ("darknet", "cfg"))
+    one = ("--threads", "1")
+    compare = ("compare", net, *data, "--rounds", "0", "--cases", str(inputs["cases"]), *one)
+    exports = (("onnx", "onnx", 2), ("openvino", "xml", 1), ("torch-export", "pt2", 3), ("darknet", "cfg", 3))
     return [
-        Verb("eval", (), ("eval", net, *data, "--runtime", "sapwood"), None),
+        Verb("eval", (), ("eval", net, *data, "--runtime", "sapwood", *one), None),
         Verb("detect", ("detect", masked, pictures), ("detect", net, pictures), "found", at_once=False),
-        Verb("compare", ("compare", masked, *compare[2:]), compare, "table", at_once=False, share=3),
+        Verb("compare", ("compare", masked, *compare[2:]), compare, "table", at_once=False, share=2),
         *_pair("prune", (net, "--sparsity"), ("0.25",), ("0.5",)),
         *_pair("mask", (net, "--sparsity"), ("0.25",), ("0.5",)),
         *_pair("compact", (), (net,), (masked,)),
@@ -120,10 +121,11 @@ def make_verbs(inputs: dict[str, Path]) -> list[Verb]:
                 ("export", masked, "--format", name),
                 ("export", net, "--format", name),
                 f"network.{suffix}",
+                share=share,
             )
-            for name, suffix in exports
+            for name, suffix, share in exports
         ),
-        Verb("bench", (), ("bench", net, masked, "--runtime", "torch,sapwood", "--rounds", "2"), None),
+        Verb("bench", (), ("bench", net, masked, "--runtime", "torch,sapwood", "--rounds", "2", *one), None, share=1),
         Verb(
             "train",
             (),
@@ -132,8 +134,8 @@ def make_verbs(inputs: dict[str, Path]) -> list[Verb]:
             again=("--resume",),
             at_once=False,
         ),
-        Verb("run", (), ("run", str(inputs["recipe"])), "steps", at_once=False, share=3),
-        Verb("demo", (), ("demo", "--images", "2", "--rounds", "3", "--no-open"), "demo", at_once=False, share=1),
+        Verb("run", (), ("run", str(inputs["recipe"])), "steps", at_once=False, share=2),
+        Verb("demo", (), ("demo", "--images", "2", "--rounds", "3", "--no-open", *one), "demo", at_once=False, share=1),
         Verb("report", ("prune", net, "--sparsity", "0.5"), ("report",), "pruned", at_once=False),
     ]
 

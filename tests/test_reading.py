@@ -160,7 +160,7 @@ def test_values_in_messages_are_short() -> None:
 
 
 def test_an_error_that_names_no_file_gets_its_name() -> None:
-    with pytest.raises(DataError, match="^a.yaml: step 1: unknown verb$"), naming("a.yaml"):
+    with pytest.raises(DataError, match=r"^a\.yaml: step 1: unknown verb$"), naming("a.yaml"):
         raise DataError("step 1: unknown verb")
-    with pytest.raises(DataError, match="^a.yaml:3: unknown verb$"), naming("a.yaml"):
+    with pytest.raises(DataError, match=r"^a\.yaml:3: unknown verb$"), naming("a.yaml"):
         raise DataError("a.yaml:3: unknown verb")

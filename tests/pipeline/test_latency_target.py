@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -201,6 +202,15 @@ def test_samples_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
         with pytest.warns(UserWarning, match=rf"{kept.name}.*expected {NUM_SAMPLES} samples of layer times; they are"):
             assert shrunk(0.6).plan == first.plan
         assert runtime.loads == NUM_SAMPLES + measured, f"a cache file that holds {text!r} is not read"
+
+
+def test_samples_that_cannot_be_kept_are_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    install(monkeypatch)
+    wanted = shrunk(0.6).plan
+    shutil.rmtree(tmp_path / "cache")
+    (tmp_path / "cache").write_text("a file where a folder should be")
+    with pytest.warns(UserWarning, match=r"not kept for the next time: .*/cache/layers/.*\.json: cannot be written"):
+        assert shrunk(0.6).plan == wanted
 
 
 def test_another_model_is_sampled_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             code = _run(arguments)
+            code = READER_GONE if out.reader_gone else code
     finally:
         sys.stdout = stream
     raise SystemExit(finish(out, code))
@@ -33,11 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(arguments: Sequence[str] | None) -> Any:
     from sapwood.cli.app import app
 
-    out = sys.stdout
     try:
         app(args=None if arguments is None else list(arguments), prog_name="sapwood")
     except SystemExit as end:
-        return end.code if sys.stdout is out else READER_GONE  # click puts another output there then
+        return end.code
     except SapwoodError as error:
         return complain(f"error: {error}", error.exit_code)
     except KeyboardInterrupt:

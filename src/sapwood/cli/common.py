@@ -142,13 +142,7 @@ def make_console() -> Console:
     """Returns a console on standard output; a table that goes to a file or a pipe is as wide as it likes."""
     from rich.console import Console
 
-    class Told(Console):
-        """One that tells the program that nobody reads any more, instead of ending it by itself."""
-
-        def on_broken_pipe(self) -> None:
-            raise BrokenPipeError
-
-    return Told() if sys.stdout.isatty() else Told(width=WIDTH_WITHOUT_TERMINAL)
+    return Console() if sys.stdout.isatty() else Console(width=WIDTH_WITHOUT_TERMINAL)
 
 
 @contextmanager

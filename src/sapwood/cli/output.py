@@ -19,11 +19,16 @@ class Output:
     Args:
         stream: Where everything goes.
         name: What errors call it.
+
+    Attributes:
+        reader_gone: Whether nobody reads it any more; libraries that print make ends of their own of that.
+        failed: Whether something could not be written, of which an error told already.
     """
 
     def __init__(self, stream: TextIO, name: str = "standard output") -> None:
         self.stream = stream
         self._name = name
+        self.reader_gone = self.failed = False
 
     def write(self, text: str) -> int:
         """Writes text.
@@ -49,12 +54,15 @@ class Output:
 
     def _explained(self, error: OSError) -> OSError:
         if isinstance(error, BrokenPipeError):
+            self.reader_gone = True
             return error
+        self.failed = True
         return WriteError(f"{self._name}: cannot be written ({error.strerror or error})")
 
 
 def finish(out: Output, code: Any) -> Any:
     """Writes what was printed; returns the exit code, which says whether that worked."""
+    told = out.failed
     try:
         out.flush()
     except BrokenPipeError:
@@ -62,7 +70,7 @@ def finish(out: Output, code: Any) -> Any:
         return READER_GONE
     except WriteError as error:
         _forget(out)
-        return complain(f"error: {error}", error.exit_code)
+        return code if told else complain(f"error: {error}", error.exit_code)
     return code
 
 
