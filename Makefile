@@ -4,13 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-<<<<<<< HEAD
 SECONDS ?= 60
 
-.PHONY: demo test slow check format fuzz clean
-=======
-.PHONY: demo test slow check faults format clean
->>>>>>> t-files
+
+.PHONY: demo test slow check format fuzz faults clean
 
 demo: $(INSTALLED)
 	$(BIN)/sapwood demo -o demo-report
@@ -27,14 +24,12 @@ check: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -m "not slow"
 
-<<<<<<< HEAD
 fuzz: $(INSTALLED)
 	$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --disable-pip-version-check -e '.[dev,fuzz]' || true
 	$(BIN)/python fuzz/run.py --seconds $(SECONDS)
-=======
+
 faults: $(INSTALLED)
 	$(BIN)/python faults/run.py
->>>>>>> t-files
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .

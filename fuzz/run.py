@@ -85,7 +85,7 @@ def run_engine(seconds: float, seed: int, out: Path) -> dict[str, Any]:
     inputs, refused, ran = counts
     return {
         "target": ENGINE, "inputs": inputs, "accepted": ran, "refused": refused, "violations": len(found),
-        "found": found,
+        "seeds": 1, "seeds_refused": 0, "found": found,
     }  # fmt: skip
 
 

@@ -324,7 +324,7 @@ def darknet_cfg(folder: Path) -> Prepared:
 def darknet_weights(folder: Path) -> Prepared:
     (folder / "net.cfg").write_text(CFG)
     size = 4 * 4 + 4 * 3 * 9 + 14 * 2 + 14
-    values = np.linspace(-1, 1, size, dtype=np.float32).tobytes()
+    values = np.linspace(0.1, 1, size, dtype=np.float32).tobytes()
     headers = [np.array([0, 2, 5, 7, 0], np.int32).tobytes(), np.array([0, 1, 0, 7], np.int32).tobytes()]
     file = folder / "net.weights"
     seeds = [header + values for header in headers]
@@ -477,18 +477,14 @@ def stored_case(folder: Path) -> Prepared:
 @target(of_json)
 def run_record(folder: Path) -> Prepared:
     from sapwood.cli.runner import _read
-    from sapwood.report import render_run
-    from sapwood.report.run_record import RUN_SCHEMA
 
     file = folder / "run.json"
-    step = {"directory": "01-a", "fingerprint": "x", "state": "done", "name": "a", "verb": "eval", "seconds": 1.0}
-    seeds = [json.dumps({"schema": RUN_SCHEMA, "steps": [step], "earlier": [], "model": "a"}).encode()]
+    seeds = [_run()]
 
     def read(data: bytes) -> None:
         file.write_bytes(data)
         _read(file)
 
-    assert render_run
     return seeds, read
 
 
@@ -508,6 +504,23 @@ def report_record(folder: Path) -> Prepared:
     return [record for _, record in made.values()], read
 
 
+def _run() -> bytes:
+    """The record of a run of one step."""
+    from sapwood.report.run_record import RUN_SCHEMA
+
+    step = {
+        "directory": "01-a",
+        "fingerprint": "x",
+        "state": "done",
+        "name": "a",
+        "verb": "eval",
+        "command": "sapwood eval a",
+    }
+    size = {"params": 9, "nonzeros": 8, "macs": 100, "nonzero_macs": 90}
+    steps = [{**step, "command": "sapwood eval a", "seconds": 1.5, "missed": None, "size": size, "result": {"rows": []}}]
+    return json.dumps({"schema": RUN_SCHEMA, "model": "a", "num_steps": 1, "steps": steps, "earlier": []}).encode()
+
+
 def _records() -> dict[str, tuple[bytes, bytes]]:
     """Each kind of record that has a page: its file, a mark of its schema, and one from the tests of pages."""
     tests = Path(__file__).resolve().parents[1] / "tests" / "report"
@@ -525,6 +538,7 @@ def _records() -> dict[str, tuple[bytes, bytes]]:
     return {
         "report.json": (b"sapwood.prune", json.dumps(module("pruned").prune_record()).encode()),
         "compare.json": (b"sapwood.compare", json.dumps(compared).encode()),
+        "run.json": (b"sapwood.run", _run()),
     }
 
 
