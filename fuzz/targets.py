@@ -11,6 +11,7 @@ import contextlib
 import importlib.util
 import io
 import json
+import os
 import pickle
 import zipfile
 from collections.abc import Callable, Sequence
@@ -470,7 +471,7 @@ def stored_case(folder: Path) -> Prepared:
     (row,) = parse_cases("[{method: ln_structured, sparsity: 0.1}]", "cases.yaml")
     store = CaseStore(folder, {"settings": {}})
     file = store._path(row)
-    seeds = [b'{"name": "a", "family": "a", "status": "ok", "params": 10, "sparsity": 0.5, "latency": null}']
+    seeds = [json.dumps(case).encode() for case in _tests_of_pages("conftest").make_record()["cases"][:2]]
     return seeds, lambda data: (file.write_bytes(data), store.read(row))
 
 
@@ -517,26 +518,27 @@ def _run() -> bytes:
         "command": "sapwood eval a",
     }
     size = {"params": 9, "nonzeros": 8, "macs": 100, "nonzero_macs": 90}
-    steps = [{**step, "command": "sapwood eval a", "seconds": 1.5, "missed": None, "size": size, "result": {"rows": []}}]
+    steps = [{**step, "command": "sapwood eval a", "seconds": 1.5, "missed": None, "size": size, "result": {}}]
     return json.dumps({"schema": RUN_SCHEMA, "model": "a", "num_steps": 1, "steps": steps, "earlier": []}).encode()
+
+
+def _tests_of_pages(name: str) -> Any:
+    """A module of ``tests/report``, which makes records."""
+    file = Path(__file__).resolve().parents[1] / "tests" / "report" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"records_{name}", file)
+    assert spec is not None
+    assert spec.loader is not None
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
 
 
 def _records() -> dict[str, tuple[bytes, bytes]]:
     """Each kind of record that has a page: its file, a mark of its schema, and one from the tests of pages."""
-    tests = Path(__file__).resolve().parents[1] / "tests" / "report"
-
-    def module(name: str) -> Any:
-        spec = importlib.util.spec_from_file_location(f"records_{name}", tests / f"{name}.py")
-        assert spec is not None
-        assert spec.loader is not None
-        loaded = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(loaded)
-        return loaded
-
-    compared = module("conftest").make_record()
+    compared = _tests_of_pages("conftest").make_record()
     compared["cases"] = compared["cases"][:3]
     return {
-        "report.json": (b"sapwood.prune", json.dumps(module("pruned").prune_record()).encode()),
+        "report.json": (b"sapwood.prune", json.dumps(_tests_of_pages("pruned").prune_record()).encode()),
         "compare.json": (b"sapwood.compare", json.dumps(compared).encode()),
         "run.json": (b"sapwood.run", _run()),
     }
@@ -590,6 +592,32 @@ def engine_weights(folder: Path) -> Prepared:
         sapwood.runtime.load(place, threads=1, tune=False).explain()  # runs it once
 
     return [(place / saved.WEIGHTS_NAME).read_bytes()], read
+
+
+@target(of_json)
+def tuning_cache(folder: Path) -> Prepared:
+    from sapwood.runtime.engine.tuning import cache_file
+
+    os.environ["SAPWOOD_CACHE"] = str(folder / "cache")
+    place, file = _compiled(folder), cache_file()
+    sapwood.runtime.load(place, threads=1)  # tries tilings, and remembers them
+
+    def read(data: bytes) -> None:
+        file.write_bytes(data)
+        sapwood.runtime.load(place, threads=1).explain()
+
+    return [file.read_bytes()], read
+
+
+@target(of_json)
+def layer_times_cache(folder: Path) -> Prepared:
+    from sapwood.allocation.work import KINDS
+    from sapwood.pipeline.layer_samples import NUM_SAMPLES, STEPS, _read
+
+    file = folder / "times.json"
+    work = {str(step): {"a": [1.0] * len(KINDS)} for step in STEPS}
+    rows = [{"layer_ms": {"a": 1.5, "b.c": 0.25}, "work": work}] * NUM_SAMPLES
+    return [json.dumps(rows).encode()], lambda data: (file.write_bytes(data), _read(file))
 
 
 def seeds_of(name: str, folder: Path) -> tuple[list[bytes], Read, Mutation]:
