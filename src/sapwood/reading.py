@@ -277,7 +277,7 @@ def is_plain(text: str) -> bool:
         >>> is_plain("cat"), is_plain("cat" + chr(27) + "[2J"), is_plain(chr(0xD800))
         (True, False, False)
     """
-    return not any(category(letter) in {"Cc", "Cs"} for letter in text)
+    return not any(category(letter) in {"Cc", "Cs"} and letter != "\t" for letter in text)
 
 
 def shown(value: Any) -> str:

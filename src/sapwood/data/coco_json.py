@@ -181,7 +181,7 @@ def _found(
     around = Path(os.path.abspath(file)).parent.parent
     found = {}
     for key, (name, size) in sizes.items():
-        if leads_out(folder / name, folder, around):
+        if leads_out(name, folder, around):
             findings.bad(f"{file}: the picture {shown(name)} leads out of the data set; expected one in {folder}")
         elif is_file(folder / name):
             found[key] = (folder / name, size)

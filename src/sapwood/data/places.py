@@ -67,15 +67,21 @@ def pictures_below(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def leads_out(path: Path, *folders: Path) -> bool:
-    """Whether a path leads out of all of ``folders``, by its name: links that a user put there may lead anywhere.
+def leads_out(name: str, folder: Path, *others: Path) -> bool:
+    """Whether a name in ``folder`` leads out of it, and out of ``others``.
+
+    Only names count: links that the user put there may lead anywhere.
 
     Examples:
-        >>> leads_out(Path("set/images/a.jpg"), Path("set")), leads_out(Path("set/../a.jpg"), Path("set"))
+        >>> leads_out("val/a.jpg", Path("set")), leads_out("../a.jpg", Path("set"))
         (False, True)
+        >>> leads_out("../a.jpg", Path("set"), Path())
+        False
     """
-    whole = Path(os.path.abspath(path))
-    return not any(whole.is_relative_to(os.path.abspath(folder)) for folder in folders)
+    if ".." not in name and not os.path.isabs(name) and not os.path.splitdrive(name)[0]:
+        return False
+    whole = Path(os.path.abspath(folder / name))
+    return not any(whole.is_relative_to(os.path.abspath(one)) for one in (folder, *others))
 
 
 def _unreadable(folder: str | Path, error: OSError | ValueError) -> DataError:

@@ -95,7 +95,7 @@ def _stems(root: Path, split: str, findings: Findings) -> list[str]:
         raise DataError(f"{files[split]}: is empty; expected picture names, one a line")
     inside = []
     for stem in stems:
-        if leads_out(root / "JPEGImages" / stem, root / "JPEGImages"):
+        if leads_out(stem, root / "JPEGImages"):
             findings.bad(f"{files[split]}: the picture {shown(stem)} leads out of the data set; expected a name")
         else:
             inside.append(stem)

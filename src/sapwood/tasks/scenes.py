@@ -70,12 +70,12 @@ def _scene(sample: DetectionSample, kept: Bools, found: Detections) -> Scene:
 
 def _nearest(found: Detections, sample: DetectionSample) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Of each detection: the box of its class that it overlaps most, the first of several, and how much (IoU)."""
-    ours, theirs = found.boxes.double().numpy()[:, None], sample.boxes.astype(np.float64)[None]
+    ours, theirs = found.boxes.detach().cpu().double().numpy()[:, None], sample.boxes.astype(np.float64)[None]
     sides = np.minimum(ours[..., 2:], theirs[..., 2:]) - np.maximum(ours[..., :2], theirs[..., :2])
     shared = sides.clip(min=0).prod(-1)
     areas = [(boxes[..., 2:] - boxes[..., :2]).prod(-1) for boxes in (ours, theirs)]
     overlap = shared / (areas[0] + areas[1] - shared)
-    overlap[found.labels.numpy()[:, None] != sample.labels[None]] = 0
+    overlap[found.labels.cpu().numpy()[:, None] != sample.labels[None]] = 0
     nearest = overlap.argmax(axis=1)
     return nearest, overlap[np.arange(len(nearest)), nearest]
 
