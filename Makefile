@@ -4,10 +4,18 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
+# How long `make fuzz` goes on.
 SECONDS ?= 60
 
+# What `make oldest` and `make newest` take where it is there, and $(PYTHON) else.
+found = $(shell $(1) -c 'import sys; print(sys.executable)' 2>/dev/null || echo $(PYTHON))
+OLDEST_PYTHON ?= $(call found,python3.10)
+NEWEST_PYTHON ?= $(call found,python3.13)
+UV ?= uv
 
-.PHONY: demo test slow check format fuzz faults clean
+ENGINE := $(wildcard csrc/*.* csrc/kernels/*.*)
+
+.PHONY: demo test slow check oldest newest pins fuzz faults format clean
 
 demo: $(INSTALLED)
 	$(BIN)/sapwood demo -o demo-report
@@ -31,14 +39,35 @@ fuzz: $(INSTALLED)
 faults: $(INSTALLED)
 	$(BIN)/python faults/run.py
 
+oldest newest: %: .venv-%/.installed
+	.venv-$@/bin/python -m pytest -m "not slow"
+
+pins:  # needs uv
+	$(call pin,oldest,--resolution lowest-direct --python-version 3.10)
+	$(call pin,newest,--python-version 3.13)
+
+define pin
+printf '# What `make $(1)` installs; made of pyproject.toml by `make pins`: uv pip compile $(2)\n' > requirements/$(1).txt
+$(UV) pip compile --quiet --no-config --no-header --no-annotate --python-platform x86_64-manylinux_2_28 \
+	--extra dev --extra zoo $(2) pyproject.toml >> requirements/$(1).txt
+endef
+
 format: $(INSTALLED)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-$(INSTALLED): pyproject.toml setup.py $(wildcard csrc/*.* csrc/kernels/*.*)
+$(INSTALLED): pyproject.toml setup.py $(ENGINE)
 	$(PYTHON) -m venv $(VENV) || ($(PYTHON) -m pip install --user virtualenv && $(PYTHON) -m virtualenv $(VENV))
 	$(BIN)/python -m pip install --disable-pip-version-check -e '.[dev]'
 	touch $@
 
+.venv-oldest/.installed: WITH = $(OLDEST_PYTHON)
+.venv-newest/.installed: WITH = $(NEWEST_PYTHON)
+.venv-%/.installed: requirements/%.txt pyproject.toml setup.py $(ENGINE)
+	$(WITH) -m venv $(@D) || ($(WITH) -m pip install --user virtualenv && $(WITH) -m virtualenv $(@D))
+	$(@D)/bin/python -m pip install --disable-pip-version-check -c $< setuptools
+	$(@D)/bin/python -m pip install --disable-pip-version-check -c $< --no-build-isolation -e '.[dev,zoo]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist demo-report
+	rm -rf $(VENV) .venv-oldest .venv-newest build dist demo-report
