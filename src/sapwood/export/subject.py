@@ -97,9 +97,10 @@ class Subject:
         """
         errors, seen = [], []
         for inputs in self.trials():
+            found = plain_tensors(run(inputs))
             wanted = run_flat(self.original, inputs)
             seen += wanted
-            errors.append(check_close(what, plain_tensors(run(inputs)), wanted, FLOAT32_TOLERANCE))
+            errors.append(check_close(what, found, wanted, FLOAT32_TOLERANCE))
         check_compared(what, seen)
         return max(errors)
 
