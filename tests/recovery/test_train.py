@@ -134,7 +134,6 @@ def test_a_run_is_not_overwritten_nor_resumed_as_another(
 
 DYING_RUN = """
 import os, sys
-import sapwood.files
 from sapwood.config import TrainConfig
 from sapwood.data import digits_dataset
 from sapwood.models import load_model
@@ -149,7 +148,7 @@ def dying_replace(source, target):
             os.kill(os.getpid(), 9)
     replace(source, target)
 
-sapwood.files.os.replace = dying_replace
+os.replace = dying_replace
 dataset = digits_dataset("train", size=(64, 64), num_images=12)
 train(load_model(sys.argv[1]), dataset, config=TrainConfig(epochs=3, batch_size=4), run_dir=sys.argv[2])
 """
