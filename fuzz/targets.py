@@ -32,9 +32,10 @@ import sapwood
 from sapwood.data import open_detection
 from sapwood.data.checks import OnBad
 from sapwood.data.images import picture_size, read_image
+from sapwood.errors import TrainingError
 from sapwood.models import load_model, load_saved
 from sapwood.models.state_dict import read_state
-from sapwood.reading import naming
+from sapwood.reading import naming, reading
 
 Read = Callable[[bytes], object]
 Prepared = tuple[Sequence[bytes], Read]
@@ -458,7 +459,8 @@ def checkpoint(folder: Path) -> Prepared:
         file.write_bytes(data)
         found = read_checkpoint(file)
         restore_model(model, found.part("model"), file)
-        restore_optimizer(optimizer, found.part("optimizer"))
+        with reading(file, "a checkpoint", TrainingError):  # as a run that goes on does
+            restore_optimizer(optimizer, found.part("optimizer"))
 
     return [file.read_bytes()], read
 

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 from sapwood.config import AugmentConfig, TrainConfig
-from sapwood.errors import ImageError, TrainingError
+from sapwood.errors import ConfigError, ImageError, TrainingError
 from sapwood.models import load_model
 from sapwood.recovery import train
 from sapwood.tasks import evaluate
@@ -134,7 +134,6 @@ def test_a_run_is_not_overwritten_nor_resumed_as_another(
 
 DYING_RUN = """
 import os, sys
-import sapwood.files
 from sapwood.config import TrainConfig
 from sapwood.data import digits_dataset
 from sapwood.models import load_model
@@ -149,7 +148,7 @@ def dying_replace(source, target):
             os.kill(os.getpid(), 9)
     replace(source, target)
 
-sapwood.files.os.replace = dying_replace
+os.replace = dying_replace
 dataset = digits_dataset("train", size=(64, 64), num_images=12)
 train(load_model(sys.argv[1]), dataset, config=TrainConfig(epochs=3, batch_size=4), run_dir=sys.argv[2])
 """
@@ -191,6 +190,16 @@ def test_a_checkpoint_that_cannot_be_written_stops_the_run(
     config = TrainConfig(epochs=3, batch_size=4)
     with pytest.raises(TrainingError, match=r"checkpoint.safetensors: cannot be written \(.*File exists"):
         train(detector, digits, config=config, run_dir=directory, progress=lose_the_directory)
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_first_step(
+    detector: ModelBundle, digits: DetectionDataset, short: TrainConfig, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ConfigError, match=r"file/run: .*/file is a file; expected a folder"):
+        train(
+            detector, digits, config=short, run_dir=tmp_path / "file" / "run", progress=lambda *_: pytest.fail("step")
+        )
 
 
 def test_it_leaves_randomness_as_it_was(

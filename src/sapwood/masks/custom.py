@@ -68,9 +68,10 @@ def _read_npz(path: Path) -> dict[str, Tensor]:
         if not isinstance(content, np.lib.npyio.NpzFile):
             raise MaskError(f"{path}: holds a single array without a name; expected {EXPECTED}")
         arrays = {name: content[name] for name in content.files}
-    for name, values in arrays.items():
-        if values.dtype.kind not in "biuf":
-            raise MaskError(f"{path}, {name}: the values are {values.dtype}; expected bool or numbers, 0 and 1")
+    for name, values in arrays.items():  # numpy gives the bytes of an entry that is no array
+        came = values.dtype if isinstance(values, np.ndarray) else type(values).__name__
+        if not isinstance(values, np.ndarray) or values.dtype.kind not in "biuf":
+            raise MaskError(f"{path}, {name}: the values are {came}; expected bool or numbers, 0 and 1")
     return {name: torch.from_numpy(values.astype(np.float64)) for name, values in arrays.items()}
 
 

@@ -14,7 +14,7 @@ import torch
 import sapwood
 from sapwood.cases import BASELINE, CaseRow, named_rows
 from sapwood.errors import ConfigError
-from sapwood.files import write_json, write_text
+from sapwood.files import check_folder, write_json, write_text
 from sapwood.measure import machine
 from sapwood.pipeline.candidates import Candidate, Make, baseline_candidate, looks_at_pictures, prepare
 from sapwood.pipeline.fingerprints import data_fingerprint, model_fingerprint, pictures_fingerprint
@@ -65,6 +65,7 @@ def compare(
 
     Raises:
         ConfigError: If two cases have one name, a case's fields do not go together, or ``out_dir`` is a file.
+        WriteError: If nothing can be written to ``out_dir``, before the work or later.
         SapwoodError: Whatever measuring the unpruned network raises.
     """
     settings = settings or CompareSettings()
@@ -187,6 +188,7 @@ def _checked_folder(path: str | Path) -> Path:
     path = Path(path)
     if path.exists() and not path.is_dir():
         raise ConfigError(f"{path}: a file; expected a folder to write compare.json and report.html into")
+    check_folder(path)
     return path
 
 

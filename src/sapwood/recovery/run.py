@@ -14,7 +14,7 @@ from torch.optim import SGD, AdamW, Optimizer
 
 from sapwood.config import TrainConfig
 from sapwood.errors import TrainingError
-from sapwood.files import remove_unfinished, write_text
+from sapwood.files import check_folder, remove_unfinished, write_text
 from sapwood.reading import reading
 from sapwood.recovery.checkpoint import (
     EXPECTED,
@@ -179,8 +179,11 @@ def start_run(
 
     Raises:
         TrainingError: If there is a run in the directory and ``config.resume`` is off, or the model has no parameters.
+        ConfigError: If the directory is a file.
+        WriteError: If nothing can be written there.
     """
     processes = processes or Alone()
+    processes.from_first(lambda: check_folder(directory))
     begun = processes.from_first((directory / CHECKPOINT).exists)
     if begun and not config.resume:
         raise TrainingError(f"{directory} holds a run already; resume it, or choose another directory")
