@@ -8,11 +8,11 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sapwood.compaction.expect import Expectation
-from sapwood.compaction.numbers import numbers, wanted_numbers
 from sapwood.graph import Analysis, Decisions, Structure, leaving_no_trace, plain_kernels, run_model
 from sapwood.ops import Call, TensorRef, same_op
 from sapwood.ops.nested import leaves
+from sapwood.removal.numbers import numbers, wanted_numbers
+from sapwood.removal.widths import Expectation
 
 
 @dataclass(frozen=True)

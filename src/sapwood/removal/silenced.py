@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sapwood.compaction.expect import Expectation
 from sapwood.graph import Analysis, Decisions, leaving_no_trace, output_tensors, plain_kernels, run_model
 from sapwood.ops import Call, Graph, TensorRef, same_op
 from sapwood.ops.nested import leaves, mapped
+from sapwood.removal.widths import Expectation
 from sapwood.types import ExampleInputs
 
 
