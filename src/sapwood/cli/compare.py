@@ -105,8 +105,8 @@ def run_compare(
     calibration: Callable[[], Calibration | None],
     as_json: bool,
 ) -> None:
+    """Compares, then prints the table or the record; ``sapwood demo`` does it, too."""
     from sapwood import comparing
-    from sapwood.files import alone_in
     from sapwood.files import alone_in
     from sapwood.report.console import compare_table
 
