@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from sapwood.errors import CheckFailedError
-from sapwood.graph import Analysis, Structure, with_values
+from sapwood.graph import Analysis, OtherCallsError, Structure, with_values
 from sapwood.models import Cut, copy_model
 from sapwood.ops import Axis
 from sapwood.removal.build import Obstacle, Realised, realise
@@ -69,12 +69,12 @@ class Planner:
         """
         try:
             return rounds(self._dense, self._structure, select, self._constraints, prove=prove)
-        except _OtherCallsError:
+        except _OnlyWithValuesError:
             self._structure = self._dense.structure(values=True)
             return rounds(self._dense, self._structure, select, self._constraints, prove=prove)
 
 
-class _OtherCallsError(Exception):
+class _OnlyWithValuesError(Exception):
     """With values the model makes other calls than without."""
 
 
@@ -105,10 +105,10 @@ def rounds(
             continue
         try:
             verification = (prove or verify)(dense, structure, analysis, outcome)
-        except RuntimeError as error:
+        except (RuntimeError, OtherCallsError) as error:
             if next(iter(dense.model.parameters())).device == next(iter(structure.model.parameters())).device:
                 raise
-            raise _OtherCallsError from error
+            raise _OnlyWithValuesError from error
         if verification.passed:
             return Solution(analysis, outcome, verification)
         if outcome.doubt is None:
