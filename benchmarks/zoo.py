@@ -122,14 +122,14 @@ def prune_with_sapwood(name: str) -> dict[str, Any]:
 
     import sapwood
     from sapwood.graph import call_model, output_tensors
-    from sapwood.pipeline import search
+    from sapwood.removal import planner
 
     torch.set_num_threads(1)
     sapwood.trace(nn.Linear(1, 1), torch.zeros(1, 1))  # the first dispatch mode of a process imports for seconds
     model, inputs = zoo_models.make(name)
     times = zoo_models.positions(model, inputs)
-    proof = Stopwatch(search.verify)
-    search.verify = proof
+    proof = Stopwatch(planner.verify)
+    planner.verify = proof
     began = time.perf_counter()
     pruned = sapwood.prune(model, inputs, target=sapwood.Target(sparsity=0.5))
     seconds = time.perf_counter() - began

@@ -468,7 +468,7 @@ def checkpoint(folder: Path) -> Prepared:
 @target(of_json)
 def stored_case(folder: Path) -> Prepared:
     from sapwood.cases import parse_cases
-    from sapwood.pipeline.store import CaseStore
+    from sapwood.comparing.store import CaseStore
 
     (row,) = parse_cases("[{method: ln_structured, sparsity: 0.1}]", "cases.yaml")
     store = CaseStore(folder, {"settings": {}})
@@ -614,7 +614,7 @@ def tuning_cache(folder: Path) -> Prepared:
 @target(of_json)
 def layer_times_cache(folder: Path) -> Prepared:
     from sapwood.allocation.work import KINDS
-    from sapwood.pipeline.layer_samples import NUM_SAMPLES, STEPS, _read
+    from sapwood.goals.layer_samples import NUM_SAMPLES, STEPS, _read
 
     file = folder / "times.json"
     work = {str(step): {"a": [1.0] * len(KINDS)} for step in STEPS}

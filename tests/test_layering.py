@@ -10,7 +10,19 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "sapwood"
 
 STAGES = (
-    ("errors", "types", "registry", "limits", "caches", "files", "reading", "config", "cases", "recipe"),
+    (
+        "errors",
+        "types",
+        "registry",
+        "limits",
+        "caches",
+        "files",
+        "reading",
+        "fingerprints",
+        "config",
+        "cases",
+        "recipe",
+    ),
     ("models",),
     ("data",),
     ("tasks",),
@@ -20,13 +32,16 @@ STAGES = (
     ("criteria",),
     ("allocation",),
     ("masks",),
+    ("removal",),
     ("compaction",),
     ("recovery",),
     ("export",),
     ("runtime",),
     ("measure",),
+    ("goals",),
     ("report",),
     ("pipeline",),
+    ("comparing",),
     ("cli",),
 )
 RANK = {name: rank for rank, names in enumerate(STAGES) for name in names}

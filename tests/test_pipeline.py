@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from sapwood import pipeline
 from sapwood.cases import ROW_KINDS, CaseRow, MaskRow, parse_cases
+from sapwood.comparing import CANDIDATES, CompareSettings, compare, measuring, read_pictures
+from sapwood.comparing import comparison as comparison_module
+from sapwood.comparing.candidates import baseline_candidate, prepare
 from sapwood.data import digits_dataset
 from sapwood.errors import ConfigError, ImageError, MaskError, WeightsError
+from sapwood.fingerprints import data_fingerprint, model_fingerprint
 from sapwood.masks import MaskCase, apply_masks_
-from sapwood.pipeline import CANDIDATES, CompareSettings, compare, measuring, read_pictures
-from sapwood.pipeline import comparison as comparison_module
-from sapwood.pipeline.candidates import baseline_candidate, prepare
-from sapwood.pipeline.fingerprints import data_fingerprint, model_fingerprint
 from sapwood.report import render_compare
 from sapwood.types import (
     ClassificationDataset,

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from sapwood.allocation import equal_sets, held_groups
+from sapwood.goals import cuts
 from sapwood.graph import Analysis, build_groups, trace
 from sapwood.models.darknet import DarknetNetwork, compact_cfg, grouped_routes, parse_cfg
 from sapwood.pipeline import Target, prune
-from sapwood.pipeline.budgeting import cuts
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "pipeline"))
 from probes import PROBES, conv, picture

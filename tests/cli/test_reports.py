@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from sapwood.goals import LatencyOutcome
 from sapwood.models import load_model
-from sapwood.pipeline.latency_target import LatencyOutcome
 
 Run = Callable[..., int]
 Capture = pytest.CaptureFixture[str]
@@ -21,8 +21,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No measurement is taken from, or left in, the user's folder; few rounds are enough to see a table."""
     monkeypatch.setenv("SAPWOOD_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("sapwood.pipeline.shrinking.INSPECT_ROUNDS", 2)
-    monkeypatch.setattr("sapwood.pipeline.latency_target.MAX_ATTEMPTS", 1)
-    monkeypatch.setattr("sapwood.pipeline.latency_target.ROUNDS", 3)
+    monkeypatch.setattr("sapwood.goals.latency_of_widths.MAX_ATTEMPTS", 1)
+    monkeypatch.setattr("sapwood.goals.latency_of_widths.ROUNDS", 3)
 
 
 def test_inspect_times_layers_and_measures_sensitivity(

@@ -17,7 +17,7 @@ from sapwood.compaction.dependence import Step, follow_dependence
 from sapwood.errors import CheckFailedError
 from sapwood.graph import trace
 from sapwood.models import copy_model
-from sapwood.pipeline.search import as_float64
+from sapwood.removal import as_float64
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "pipeline"))
 from probes import PROBES

@@ -184,3 +184,11 @@ def test_masks_of_odd_types_are_read_or_named(dtype: torch.dtype, tmp_path: Path
     except MaskError as error:
         message = str(error)
     assert str(file) in message
+
+
+def test_an_entry_of_an_npz_that_is_no_array_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "masks.npz"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("readme.txt", "no array")
+    with pytest.raises(MaskError, match=r"masks\.npz, readme\.txt: the values are bytes; expected bool or numbers"):
+        read_masks(file)

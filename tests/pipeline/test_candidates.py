@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from sapwood.cases import CaseRow, CompactRow, MaskRow, PruneRow
+from sapwood.comparing import CANDIDATES, Candidate
 from sapwood.errors import ConfigError
 from sapwood.measure import count_params
-from sapwood.pipeline.candidates import CANDIDATES, Candidate
 from sapwood.types import ModelBundle, ModelSource, TaskSpec
 
 

@@ -16,11 +16,12 @@ from torch.nn import functional as F
 from torch.nn.utils import prune
 
 import sapwood
+from sapwood.compaction import compacting
 from sapwood.errors import CheckFailedError
 from sapwood.graph import call_model, output_tensors
 from sapwood.models import apply_plan, copy_model, load_model
-from sapwood.pipeline import TOLERANCE, Compacted, compact, compacting
-from sapwood.pipeline.search import as_float64
+from sapwood.pipeline import TOLERANCE, Compacted, compact
+from sapwood.removal import as_float64
 
 sys.path.insert(0, str(Path(__file__).parent))
 from probes import PROBES, Attention, Net, conv, head, picture

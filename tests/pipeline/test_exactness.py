@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from sapwood.errors import CheckFailedError
 from sapwood.models import Plan, apply_plan
-from sapwood.pipeline import Target, prune, search
+from sapwood.pipeline import Target, prune
+from sapwood.removal import proof
 
 sys.path.insert(0, str(Path(__file__).parent))
 from probes import PROBES, Net, conv, head, picture
@@ -177,6 +178,6 @@ def test_outputs_that_do_not_follow_the_input_prove_nothing_by_themselves(monkey
             next(compact.parameters()).mul_(1.5)
         return compact
 
-    monkeypatch.setattr(search, "apply_plan", wrong)
+    monkeypatch.setattr(proof, "apply_plan", wrong)
     with pytest.raises(CheckFailedError, match="differs from the masked one"):
         prune(model, inputs, target=Target(sparsity=0.5))

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from sapwood.pipeline.fingerprints import data_fingerprint
+from sapwood.fingerprints import data_fingerprint
 from sapwood.types import DetectionDataset, DetectionSample
 
 

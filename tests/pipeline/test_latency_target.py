@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from sapwood.errors import BudgetError
+from sapwood.goals.latency_of_widths import LOADS, TOLERANCE
+from sapwood.goals.layer_samples import NUM_SAMPLES
 from sapwood.measure import LatencyRow, LatencyTable, count_macs
 from sapwood.pipeline import Deployment, Pruned, Target, prune
-from sapwood.pipeline.latency_target import LOADS, TOLERANCE
-from sapwood.pipeline.layer_samples import NUM_SAMPLES
 from sapwood.runtime import RUNTIMES
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -82,7 +82,7 @@ def compared(sessions: Mapping[str, FakeSession], *, baseline: str, **_: Any) ->
 
 @pytest.fixture(autouse=True)
 def _no_clock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("sapwood.pipeline.latency_target.measure_latency", compared)
+    monkeypatch.setattr("sapwood.goals.latency_of_widths.measure_latency", compared)
     monkeypatch.setenv("SAPWOOD_CACHE", str(tmp_path / "cache"))
 
 

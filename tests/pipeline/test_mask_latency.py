@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from sapwood.errors import BudgetError, ConfigError, MeasureError
+from sapwood.goals import latency_of_zeros, mask_to_latency_
 from sapwood.masks import MaskCase, find_slots
 from sapwood.masks.scored import GIVEN
 from sapwood.measure import LatencyRow
-from sapwood.pipeline import mask_latency, mask_to_latency_
 
 CASE = MaskCase("scored", 0.5, layers=("conv", "linear"))
 
@@ -71,7 +71,7 @@ def counted(pair: Mapping[str, float], **options: Any) -> dict[str, LatencyRow]:
 
 @pytest.fixture(autouse=True)
 def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mask_latency, "measure_latency", counted)
+    monkeypatch.setattr(latency_of_zeros, "measure_latency", counted)
 
 
 def relative_error(dense: nn.Module) -> Callable[[nn.Module], float]:
@@ -120,7 +120,7 @@ def test_milliseconds_are_bought_where_they_harm_least() -> None:
     uniform = network()
     times, harm = [], []
     for level in np.linspace(0.0, 0.98, 50):
-        with mask_latency._zeroed(
+        with latency_of_zeros._zeroed(
             {
                 slot: max(1, round((1.0 - float(level)) * slot.tensor.numel()))
                 for slot in find_slots(uniform)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sapwood.errors import ConfigError, MeasureError
+from sapwood.goals.sensitivity import RUINED
 from sapwood.pipeline import (
     Calibration,
     Sensitivity,
@@ -26,7 +27,6 @@ from sapwood.pipeline import (
     scorer,
     sensitivity,
 )
-from sapwood.pipeline.sensitivity import RUINED
 
 sys.path.insert(0, str(Path(__file__).parent))
 from probes import PROBES, conv, picture

@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 from sapwood.allocation import equal_sets, held_groups
+from sapwood.goals import cuts
 from sapwood.graph import Analysis
 from sapwood.masks.select import lowest_units
 from sapwood.models import apply_plan
 from sapwood.ops import Axis
-from sapwood.pipeline.budgeting import cuts
-from sapwood.pipeline.search import Planner, unproven
+from sapwood.removal import Planner, unproven
 
 NARROWEST = 0.1
 

@@ -1,6 +1,6 @@
 """One class a kind of row: its fields, their bounds, and the name a reader sees in the table.
 
-A kind is data here; what is done to a model for it lives in :mod:`sapwood.pipeline.candidates` under the same name.
+A kind is data here; what is done to a model for it lives in :mod:`sapwood.comparing.candidates` under the same name.
 """
 
 from __future__ import annotations

@@ -32,7 +32,8 @@ from sapwood.cli.common import (
 
 if TYPE_CHECKING:
     from sapwood.cases import CaseRow
-    from sapwood.pipeline import Calibration, CompareSettings
+    from sapwood.comparing import CompareSettings
+    from sapwood.goals import Calibration
     from sapwood.types import ClassificationDataset, DetectionDataset, ModelBundle, Picture
 
 
@@ -70,8 +71,8 @@ def compare(
     Example: `sapwood compare yolov3-tiny.cfg --weights yolov3-tiny.weights --data coco --picture dog.jpg`
     """
     from sapwood.cases import default_cases, read_cases
+    from sapwood.comparing import CompareSettings, read_pictures
     from sapwood.files import check_folder
-    from sapwood.pipeline import CompareSettings, read_pictures
 
     check_folder(out)
     rows = default_cases() if cases is None else read_cases(cases)
@@ -105,13 +106,13 @@ def run_compare(
     as_json: bool,
 ) -> None:
     """Compares, then prints the table or the record; ``sapwood demo`` does it, too."""
-    from sapwood import pipeline
+    from sapwood import comparing
     from sapwood.files import alone_in
     from sapwood.report.console import compare_table
 
     command = shlex.join(["sapwood", *sys.argv[1:]])
     with alone_in(out), progress_bar("comparing") as progress:
-        record = pipeline.compare(
+        record = comparing.compare(
             bundle,
             dataset,
             cases,

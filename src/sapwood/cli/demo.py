@@ -31,9 +31,9 @@ def demo(
     Example: `sapwood demo`
     """
     from sapwood.cases import default_cases
+    from sapwood.comparing import CompareSettings, first_pictures
     from sapwood.data import digits_dataset
     from sapwood.files import check_folder
-    from sapwood.pipeline import CompareSettings, first_pictures
 
     check_folder(out)
     bundle = load_bundle("builtin:digits", None)

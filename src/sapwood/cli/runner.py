@@ -212,7 +212,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
 
 def _fingerprint(command: Command, prints: dict[str, str]) -> str:
     """What the result of a step depends on: its command, the files it names, and what those before made."""
-    from sapwood.pipeline.fingerprints import key_of
+    from sapwood.fingerprints import key_of
 
     own = {str(path): text for path, text in command.files.items()}
     read = [one for one in command.arguments if one not in own and not one.startswith(str(command.directory))]
@@ -222,7 +222,7 @@ def _fingerprint(command: Command, prints: dict[str, str]) -> str:
 
 def _contents(path: Path) -> str:
     """A hash of a file, or of the files that stand in a folder, as those of a saved network do; empty if it is none."""
-    from sapwood.pipeline.fingerprints import file_fingerprint, key_of
+    from sapwood.fingerprints import file_fingerprint, key_of
 
     if not path.is_dir():
         return file_fingerprint(path)

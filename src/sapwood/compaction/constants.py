@@ -12,10 +12,10 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from sapwood.compaction.contributions import Bools, Contribution
-from sapwood.compaction.expect import Expectation
 from sapwood.models.plan import Cut, Plan, Shift
 from sapwood.ops import Call, Graph, TensorRef
 from sapwood.ops.context import bound
+from sapwood.removal import Expectation
 
 AGREE = 1e-12
 """Two uses of one bias want the same constant where they differ by less, relative to the largest: rounding."""

@@ -15,12 +15,10 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-from sapwood.errors import CheckFailedError
-from sapwood.graph import output_tensors, plain_kernels, run_model
-from sapwood.ops import Call, Graph, same_op
+from sapwood.graph import Replay, output_tensors, plain_kernels, run_model
+from sapwood.ops import Call, Graph
 from sapwood.ops.context import bound
 from sapwood.types import ExampleInputs
 
@@ -51,16 +49,13 @@ class Step:
 Observer: TypeAlias = Callable[[Step], None]
 
 
-class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Follower(Replay):
     """Makes the recorded calls and carries the masks along."""
 
     def __init__(self, graph: Graph, inputs: Sequence[Tensor], observe: Observer) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._calls = graph.calls
-        self._next = 0
+        super().__init__(graph.calls, keeps_all=True)
         self._observe = observe
         self._masks = {id(tensor): (tensor, torch.ones_like(tensor, dtype=torch.bool)) for tensor in inputs}
-        self._kept_alive: list[Any] = []
 
     def mask(self, tensor: Tensor) -> Tensor:
         """The tensor's mask; what no call made and nobody gave is constant."""
@@ -69,18 +64,14 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
             entry = self._masks[id(tensor)] = (tensor, _shaped(tensor, torch.zeros((), dtype=torch.bool)))
         return entry[1]
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        call = self._calls[self._next]
-        if not same_op(call, func):
-            raise CheckFailedError(f"the model did {func} where it did {call} before; it does not repeat itself")
-        self._next += 1
+    def make(self, call: Call, func: Any, args: Any, kwargs: Any) -> Any:
+        """Makes the call, and the masks of what it returns."""
         masks = tree_map(lambda leaf: self.mask(leaf) if isinstance(leaf, Tensor) else leaf, args)
-        step = Step(call, args, kwargs or {}, masks, tuple(map(self.mask, _tensors(kwargs))))
+        step = Step(call, args, kwargs, masks, tuple(map(self.mask, _tensors(kwargs))))
         self._observe(step)
         view = _is_view(func)
         found = self._views(step) if view else outputs_mask(step)
-        result = func(*args, **(kwargs or {}))
-        self._kept_alive.append(result)  # as the recorder does: PyTorch detaches a fresh tensor that is held elsewhere
+        result = func(*args, **kwargs)
         self._keep(result, found, view)
         return result
 

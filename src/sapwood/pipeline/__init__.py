@@ -1,32 +1,44 @@
-"""The calls in order: what the command line's long verbs do, from a loaded model to a written record."""
+"""The calls in order: from a model to a smaller one, and the records that verbs print."""
 
+import importlib
+import warnings
+from typing import Any
+
+from sapwood.compaction import Compacted, compact
+from sapwood.goals import (
+    Attempt,
+    Bench,
+    Calibration,
+    Deployment,
+    LatencyOutcome,
+    LayerSparsity,
+    Limits,
+    Scorer,
+    Sensitivity,
+    SensitivityRow,
+    SparsityOutcome,
+    Target,
+    compensation,
+    mask_to_latency_,
+    scorer,
+    sensitivity,
+    sensitivity_measure,
+    weight_scores,
+    with_batch,
+)
 from sapwood.pipeline.benching import bench
-from sapwood.pipeline.candidates import CANDIDATES, Candidate
-from sapwood.pipeline.compacting import Compacted, compact
-from sapwood.pipeline.comparison import compare
-from sapwood.pipeline.latency_target import Attempt, LatencyOutcome
-from sapwood.pipeline.layer_samples import Bench, with_batch
-from sapwood.pipeline.mask_latency import LayerSparsity, SparsityOutcome, mask_to_latency_
-from sapwood.pipeline.measuring import CompareSettings
-from sapwood.pipeline.pictures import first_pictures, read_pictures
 from sapwood.pipeline.pruning import Pruned, prune
 from sapwood.pipeline.recovering import recover, recover_masked_
-from sapwood.pipeline.scoring import Scorer, scorer, weight_scores
-from sapwood.pipeline.search import TOLERANCE, Verification
-from sapwood.pipeline.sensitivity import Sensitivity, SensitivityRow, compensation, sensitivity, sensitivity_measure
 from sapwood.pipeline.shrinking import check_inputs, inspect_model, matching_tensors, shrink_describable, shrink_record
-from sapwood.pipeline.targets import Calibration, Deployment, Limits, Target
 from sapwood.pipeline.training import regularizer, training_plugins
+from sapwood.removal import TOLERANCE, Verification
 
 __all__ = [
-    "CANDIDATES",
     "TOLERANCE",
     "Attempt",
     "Bench",
     "Calibration",
-    "Candidate",
     "Compacted",
-    "CompareSettings",
     "Deployment",
     "LatencyOutcome",
     "LayerSparsity",
@@ -41,14 +53,11 @@ __all__ = [
     "bench",
     "check_inputs",
     "compact",
-    "compare",
     "compensation",
-    "first_pictures",
     "inspect_model",
     "mask_to_latency_",
     "matching_tensors",
     "prune",
-    "read_pictures",
     "recover",
     "recover_masked_",
     "regularizer",
@@ -61,3 +70,14 @@ __all__ = [
     "weight_scores",
     "with_batch",
 ]
+
+MOVED = {"CANDIDATES", "Candidate", "CompareSettings", "compare", "first_pictures", "read_pictures"}
+"""Names that were here before, of :mod:`sapwood.comparing` now."""
+
+
+def __getattr__(name: str) -> Any:
+    """Finds what moved, with a warning."""
+    if name not in MOVED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(f"sapwood.pipeline.{name} is sapwood.comparing.{name} now", DeprecationWarning, stacklevel=2)
+    return getattr(importlib.import_module("sapwood.comparing"), name)

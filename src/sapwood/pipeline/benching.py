@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from sapwood.errors import CheckFailedError, ConfigError, MeasureError, MissingDependencyError
+from sapwood.goals import Deployment, with_batch
 from sapwood.measure import summarise, time_rounds
 from sapwood.measure.latency import SPIN_DOWN
-from sapwood.pipeline.layer_samples import with_batch
-from sapwood.pipeline.targets import Deployment
 from sapwood.report.bench import BenchRecord, BenchRow
 from sapwood.runtime import RUNTIMES, Session, check_session
 from sapwood.types import ModelBundle

@@ -10,19 +10,26 @@ from torch import nn
 
 from sapwood.allocation import Allocation, CostTable, channels_table, layer_work, params_table
 from sapwood.criteria import Criterion
+from sapwood.goals import (
+    Bench,
+    Calibration,
+    Chooser,
+    Deployment,
+    LatencyOutcome,
+    LatencyTarget,
+    Limits,
+    Scorer,
+    Sensitivity,
+    Target,
+    scorer,
+)
 from sapwood.graph import Analysis, Unpruned
 from sapwood.measure import count_params
 from sapwood.models import Plan, apply_plan
 from sapwood.models.darknet import DarknetNetwork, grouped_routes
 from sapwood.ops import Axis
-from sapwood.pipeline.budgeting import Chooser
-from sapwood.pipeline.latency_target import LatencyOutcome, LatencyTarget
-from sapwood.pipeline.layer_samples import Bench
-from sapwood.pipeline.scoring import Scorer, scorer
-from sapwood.pipeline.search import Planner, Solution, Verification
-from sapwood.pipeline.sensitivity import Sensitivity
-from sapwood.pipeline.targets import Calibration, Deployment, Limits, Target
 from sapwood.recovery import Recovered
+from sapwood.removal import Planner, Solution, Verification
 from sapwood.types import ExampleInputs
 
 Progress = Callable[[int, int], None]

@@ -12,6 +12,7 @@ from torch import nn
 
 from sapwood.allocation import layer_work
 from sapwood.errors import CfgError, ConfigError, MeasureError
+from sapwood.goals import Bench, Deployment, Sensitivity
 from sapwood.graph import Analysis, ChannelGroup, build_groups, trace
 from sapwood.measure import (
     ModelLayer,
@@ -26,9 +27,6 @@ from sapwood.measure import (
 )
 from sapwood.models import copy_model
 from sapwood.models.darknet import DarknetNetwork, compact_cfg, producers
-from sapwood.pipeline.layer_samples import Bench
-from sapwood.pipeline.sensitivity import Sensitivity
-from sapwood.pipeline.targets import Deployment
 from sapwood.types import ExampleInputs, ModelBundle
 
 SCHEMA = "sapwood.prune/1"

@@ -9,10 +9,10 @@ from torch import nn
 from sapwood.config import TrainConfig
 from sapwood.graph import Analysis
 from sapwood.models import copy_model
-from sapwood.pipeline.search import Planner
 from sapwood.recovery.gradual import CHANNELS, Gradual
 from sapwood.recovery.plugins import Plugin, SparseTraining
 from sapwood.recovery.regularizers import Regularizer, make_regularizer
+from sapwood.removal import Planner
 from sapwood.types import ExampleInputs, ModelBundle
 
 

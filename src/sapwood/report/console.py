@@ -24,7 +24,7 @@ def compare_table(record: Mapping[str, Any]) -> Table:
     """Returns a comparison as a table: a row a case, families apart.
 
     Args:
-        record: What :func:`sapwood.pipeline.compare` returned, or `compare.json` read back.
+        record: What :func:`sapwood.comparing.compare` returned, or `compare.json` read back.
 
     Raises:
         DataError: If ``record`` is not such a record.

@@ -22,7 +22,7 @@ def render_compare(record: Mapping[str, Any]) -> str:
     """Builds the page of a comparison from its JSON record alone.
 
     Args:
-        record: What :func:`sapwood.pipeline.compare` returned, or `compare.json` read back.
+        record: What :func:`sapwood.comparing.compare` returned, or `compare.json` read back.
 
     Returns:
         A whole HTML document. Everything that came from the record is escaped.

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from sapwood.pipeline import layer_samples
+from sapwood.caches import cache_folder
 from sapwood.runtime.engine import compile as compile_model
 from sapwood.runtime.engine import tuning
 
@@ -82,10 +82,10 @@ def test_a_pipe_in_its_place_is_named(file: Path) -> None:
 
 def test_one_folder_for_all_that_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAPWOOD_CACHE", str(tmp_path / "mine"))
-    assert tuning.cache_file().parent == tmp_path / "mine" == layer_samples.cache_folder()
+    assert tuning.cache_file().parent == tmp_path / "mine" == cache_folder()
     monkeypatch.delenv("SAPWOOD_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "all"))
-    assert tuning.cache_file().parent == tmp_path / "all" / "sapwood" == layer_samples.cache_folder()
+    assert tuning.cache_file().parent == tmp_path / "all" / "sapwood" == cache_folder()
 
 
 def test_a_folder_that_cannot_be_written_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,12 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from sapwood.calibration.patches import Geometry, convolution_patches, each_dimension
 from sapwood.errors import CheckFailedError
-from sapwood.graph import plain_kernels, run_model
-from sapwood.ops import Call, same_op
+from sapwood.graph import Replay, plain_kernels, run_model
+from sapwood.ops import Call
 from sapwood.recovery.reconstruction.sites import Use
 from sapwood.types import ExampleInputs
 
@@ -38,25 +37,17 @@ class _DoneError(Exception):
     """All that was wanted is there."""
 
 
-class _Sampler(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Sampler(Replay):
     """Takes samples on the way and stops behind the last."""
 
     def __init__(self, calls: Sequence[Call], uses: Sequence[Use], places: Places, *, patches: bool) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._calls, self._uses, self._places, self._patches = calls, uses, places, patches
+        super().__init__(calls)
+        self._uses, self._places, self._patches = uses, places, patches
         self._last = max(use.last for use in uses)
-        self._next = 0
-        self._kept_alive: list[Any] = []
         self.samples = [Sample() for _ in uses]
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        call = self._calls[self._next]
-        if not same_op(call, func):
-            raise CheckFailedError(
-                f"another batch makes other calls: {func} where {call} was recorded; a network whose calls follow from "
-                "values cannot be reconstructed"
-            )
-        self._next += 1
+    def make(self, call: Call, func: Any, args: Any, kwargs: Any) -> Any:
+        """Makes the call, and takes what is wanted of its arguments and results."""
         for use, sample in zip(self._uses, self.samples, strict=True):
             if call.index == use.call.index:
                 self._places.choose(use.call, args)
@@ -64,15 +55,20 @@ class _Sampler(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     sample.patches = self._places.patches(use.call, args)
             if call.index == use.sum:
                 sample.other = self._places.values(use.call, args[use.other])
-        result = func(*args, **(kwargs or {}))
-        if not any(isinstance(leaf, Tensor) for leaf in args):
-            self._kept_alive.append(result)  # as the recorder does
+        result = func(*args, **kwargs)
         for use, sample in zip(self._uses, self.samples, strict=True):
             if call.index == use.branch:
                 sample.branch = self._places.values(use.call, result if isinstance(result, Tensor) else result[0])
         if call.index >= self._last:
             raise _DoneError
         return result
+
+    def stray(self, call: Call, func: Any) -> None:
+        """Refuses the network."""
+        raise CheckFailedError(
+            f"another batch makes other calls: {func} where {call} was recorded; a network whose calls follow from "
+            "values cannot be reconstructed"
+        )
 
 
 class Places:

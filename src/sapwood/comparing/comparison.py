@@ -13,17 +13,21 @@ import torch
 
 import sapwood
 from sapwood.cases import BASELINE, CaseRow, named_rows
+from sapwood.comparing.candidates import Candidate, Make, baseline_candidate, looks_at_pictures, prepare
+from sapwood.comparing.measuring import CompareSettings, Subject, case_head, measure_case
+from sapwood.comparing.pictures import first_pictures, shown_picture
+from sapwood.comparing.steps import Progress, Steps
+from sapwood.comparing.store import CaseStore
+from sapwood.comparing.timing import time_candidates, time_live_mask, time_on_engine
 from sapwood.errors import ConfigError
+<<<<<<< HEAD:src/sapwood/pipeline/comparison.py
 from sapwood.files import check_folder, write_json, write_text
+=======
+from sapwood.files import write_json, write_text
+from sapwood.fingerprints import data_fingerprint, model_fingerprint, pictures_fingerprint
+from sapwood.goals import Calibration
+>>>>>>> replay:src/sapwood/comparing/comparison.py
 from sapwood.measure import machine
-from sapwood.pipeline.candidates import Candidate, Make, baseline_candidate, looks_at_pictures, prepare
-from sapwood.pipeline.fingerprints import data_fingerprint, model_fingerprint, pictures_fingerprint
-from sapwood.pipeline.measuring import CompareSettings, Subject, case_head, measure_case
-from sapwood.pipeline.pictures import first_pictures, shown_picture
-from sapwood.pipeline.steps import Progress, Steps
-from sapwood.pipeline.store import CaseStore
-from sapwood.pipeline.targets import Calibration
-from sapwood.pipeline.timing import time_candidates, time_live_mask, time_on_engine
 from sapwood.report import dump_record, render_compare
 from sapwood.report.record import CaseResult, Comparison, DataInfo, LiveMask, ModelInfo
 from sapwood.types import ClassificationDataset, DetectionDataset, ModelBundle, Picture

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from sapwood.allocation import solve_separable
 from sapwood.errors import BudgetError, ConfigError, MeasureError
+from sapwood.goals.latency_of_widths import CLOSE_ENOUGH, ROUNDS, SECONDS, TOLERANCE
+from sapwood.goals.layer_samples import Bench
+from sapwood.goals.sensitivity import Sensitivity, SensitivityRow, bounded_harm, restored
 from sapwood.masks import MaskCase, MaskRecord, Slot, apply_masks_, remove_masks_, select_targets
 from sapwood.masks.select import keep_largest
 from sapwood.measure import LatencyRow, measure_latency
 from sapwood.models import copy_model
-from sapwood.pipeline.latency_target import CLOSE_ENOUGH, ROUNDS, SECONDS, TOLERANCE
-from sapwood.pipeline.layer_samples import Bench
-from sapwood.pipeline.sensitivity import Sensitivity, SensitivityRow, bounded_harm, restored
 
 LEVELS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
 """Sparsities at which all layers are timed."""

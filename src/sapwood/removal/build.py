@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from sapwood.compaction.attributes import fix_known_attributes_
-from sapwood.compaction.cuts import make_cuts
-from sapwood.compaction.expect import Expectation
-from sapwood.compaction.follow import Divergence
-from sapwood.compaction.numbers import numbers, wanted_numbers
-from sapwood.compaction.repair import repair_
-from sapwood.compaction.rescale import attention_changes, producers
 from sapwood.graph import Analysis, Structure
 from sapwood.models.apply_plan import apply_plan
 from sapwood.models.plan import Plan, Rescale
 from sapwood.ops import Axis, Call
+from sapwood.removal.attributes import fix_known_attributes_
+from sapwood.removal.beside import Divergence
+from sapwood.removal.cuts import make_cuts
+from sapwood.removal.numbers import numbers, wanted_numbers
+from sapwood.removal.repair import repair_
+from sapwood.removal.rescale import attention_changes, producers
+from sapwood.removal.widths import Expectation
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sapwood.cases import BASELINE
+from sapwood.comparing.candidates import Candidate
 from sapwood.errors import MissingDependencyError, SapwoodError
+from sapwood.goals import Bench, Deployment
 from sapwood.measure import LatencyRow, measure_latency
 from sapwood.measure.latency import SPIN_DOWN
-from sapwood.pipeline.candidates import Candidate
-from sapwood.pipeline.layer_samples import Bench
-from sapwood.pipeline.targets import Deployment
 from sapwood.report.record import Latency, LiveMask
 from sapwood.runtime import model_call
 from sapwood.runtime.engine import instruction_set

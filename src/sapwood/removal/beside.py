@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from sapwood.compaction.expect import Expectation
-from sapwood.compaction.numbers import numbers, wanted_numbers
-from sapwood.graph import Analysis, Decisions, Structure, leaving_no_trace, plain_kernels, run_model
-from sapwood.ops import Call, TensorRef, same_op
+from sapwood.graph import Analysis, Decisions, Replay, Structure, leaving_no_trace, plain_kernels, run_model
+from sapwood.ops import Call, TensorRef
 from sapwood.ops.nested import leaves
+from sapwood.removal.numbers import numbers, wanted_numbers
+from sapwood.removal.widths import Expectation
 
 
 @dataclass(frozen=True)
@@ -70,38 +69,28 @@ class _DivergedError(Exception):
         self.divergence = divergence
 
 
-class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Follower(Replay):
     """Compares call by call; stops comparing where the compact model takes another way through its code."""
 
     def __init__(self, analysis: Analysis, expectation: Expectation, decisions: Decisions) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__(analysis.graph.calls, keeps_all=True)
         self._decisions = decisions
-        self.calls = analysis.graph.calls
-        self.next = 0
         self._expectation = expectation
         self.strayed: Divergence | None = None
-        self._kept_alive: list[Any] = []
         self.scalars: list[ScalarChange] = []
 
-    @property
-    def current(self) -> Call:
-        """The recorded call that comes next."""
-        return self.calls[min(self.next, len(self.calls) - 1)]
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        call = self.current
-        if self.strayed is None and not same_op(call, func):
-            self.strayed = Divergence(call, [self._expectation.shape(ref) for ref in call.tensor_outputs()], str(func))
-        if self.strayed is None:
-            self._compare_numbers(call, args)
-            self._compare_scalars(call, args, kwargs or {})
-        chosen = self._decisions.again(call.index, (args, kwargs or {})) if self.strayed is None else None
-        result = func(*args, **(kwargs or {})) if chosen is None else chosen
-        self._kept_alive.append(result)  # as the recorder does: PyTorch detaches a fresh tensor that is held elsewhere
-        if self.strayed is None:
-            self._compare_shapes(call, result)
-            self.next += 1
+    def make(self, call: Call, func: Any, args: Any, kwargs: Any) -> Any:
+        """Makes the call, and raises where its numbers or sizes are not those that are due."""
+        self._compare_numbers(call, args)
+        self._compare_scalars(call, args, kwargs)
+        chosen = self._decisions.again(call.index, (args, kwargs))
+        result = func(*args, **kwargs) if chosen is None else chosen
+        self._compare_shapes(call, result)
         return result
+
+    def stray(self, call: Call, func: Any) -> None:
+        """Remembers where it happened: a sign that a number does not fit, or harmless."""
+        self.strayed = Divergence(call, [self._expectation.shape(ref) for ref in call.tensor_outputs()], str(func))
 
     def _compare_numbers(self, call: Call, args: Any) -> None:
         wanted, found = wanted_numbers(call, self._expectation), numbers(call, args)

@@ -13,6 +13,8 @@ from torch import nn
 
 from sapwood.allocation import Allocation, Work, held_groups, layer_work
 from sapwood.errors import BudgetError
+from sapwood.goals.chooser import Chooser
+from sapwood.goals.layer_samples import Bench, layer_samples
 from sapwood.graph import Analysis
 from sapwood.measure import (
     LatencyModel,
@@ -27,9 +29,7 @@ from sapwood.measure import (
 )
 from sapwood.models import apply_plan
 from sapwood.ops import Axis
-from sapwood.pipeline.budgeting import Chooser
-from sapwood.pipeline.layer_samples import Bench, layer_samples
-from sapwood.pipeline.search import Planner, Solution, unproven
+from sapwood.removal import Planner, Solution, unproven
 
 TOLERANCE = 0.05
 """How far the measured ratio may be from the target, as a fraction of it."""

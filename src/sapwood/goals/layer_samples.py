@@ -18,17 +18,17 @@ from sapwood.allocation.work import KINDS
 from sapwood.caches import cache_folder
 from sapwood.errors import MeasureError
 from sapwood.files import keep_json
+from sapwood.fingerprints import key_of
+from sapwood.goals.chooser import cuts
+from sapwood.goals.targets import Deployment
 from sapwood.graph import Analysis
 from sapwood.masks.select import lowest_units
 from sapwood.measure import Sample, machine, sample_work, width_samples
 from sapwood.measure.layer_latency import STEPS
 from sapwood.models import apply_plan
 from sapwood.ops import Axis
-from sapwood.pipeline.budgeting import cuts
-from sapwood.pipeline.fingerprints import key_of
-from sapwood.pipeline.search import Planner, unproven
-from sapwood.pipeline.targets import Deployment
 from sapwood.reading import read_json, reading
+from sapwood.removal import Planner, unproven
 from sapwood.runtime import RUNTIMES, Session
 from sapwood.types import ExampleInputs
 

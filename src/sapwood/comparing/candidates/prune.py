@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sapwood.cases import CaseRow, PruneRow
+from sapwood.comparing.candidates.base import CANDIDATES, Candidate, Make
 from sapwood.errors import ConfigError
-from sapwood.pipeline.candidates.base import CANDIDATES, Candidate, Make
+from sapwood.goals import Calibration, Deployment, Limits, Target
 from sapwood.pipeline.pruning import prune
 from sapwood.pipeline.recovering import recover
-from sapwood.pipeline.targets import Calibration, Deployment, Limits, Target
 from sapwood.recovery import Recovered
 from sapwood.types import ModelBundle
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 from torch import nn
 
 from sapwood.cases import CaseRow, MaskFields
+from sapwood.comparing.candidates.base import CANDIDATES, Candidate, Make
 from sapwood.errors import ConfigError
+from sapwood.goals import Calibration
 from sapwood.masks import MaskCase, MaskRecord, apply_masks_, remove_masks_
 from sapwood.models import copy_model
-from sapwood.pipeline.candidates.base import CANDIDATES, Candidate, Make
-from sapwood.pipeline.targets import Calibration
 from sapwood.types import ModelBundle
 
 MOST_NAMED = 3

@@ -11,9 +11,9 @@ from torch import nn
 from sapwood.cases import CaseRow, PruneRow
 from sapwood.criteria import CRITERIA
 from sapwood.errors import SapwoodError
+from sapwood.goals import Calibration
 from sapwood.masks import remove_masks_
 from sapwood.models import copy_model
-from sapwood.pipeline.targets import Calibration
 from sapwood.registry import Registry
 from sapwood.types import ModelBundle
 

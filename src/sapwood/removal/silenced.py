@@ -7,41 +7,25 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from sapwood.compaction.expect import Expectation
-from sapwood.graph import Analysis, Decisions, leaving_no_trace, output_tensors, plain_kernels, run_model
-from sapwood.ops import Call, Graph, TensorRef, same_op
+from sapwood.graph import Analysis, Decisions, Replay, leaving_no_trace, output_tensors, plain_kernels, run_model
+from sapwood.ops import Call, Graph, TensorRef
 from sapwood.ops.nested import leaves, mapped
+from sapwood.removal.widths import Expectation
 from sapwood.types import ExampleInputs
 
 
-class MaskedReference(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class MaskedReference(Replay):
     """Runs the dense model with the removed channels silenced wherever they are read."""
 
     def __init__(self, analysis: Analysis, expectation: Expectation, decisions: Decisions) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__(analysis.graph.calls)
         self._decisions = decisions
-        self._calls = analysis.graph.calls
         self._expectation = expectation
-        self._next = 0
-        self._kept_alive: list[Any] = []
         self.chosen_from: list[Tensor] = []
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = self._run(func, args, kwargs or {})
-        made_fresh = not any(isinstance(leaf, Tensor) for leaf in leaves((args, kwargs)))
-        if made_fresh or "_like" in str(func):
-            self._kept_alive.append(
-                result
-            )  # as the recorder does: PyTorch detaches a fresh tensor that is held elsewhere
-        return result
-
-    def _run(self, func: Any, args: Any, kwargs: Any) -> Any:
-        call = self._calls[self._next]
-        if not same_op(call, func):
-            raise RuntimeError(f"the dense model did {func} where it did {call} before; it does not repeat itself")
-        self._next += 1
+    def make(self, call: Call, func: Any, args: Any, kwargs: Any) -> Any:
+        """Makes the call on silenced operands, or on the kept indices alone where it pools them."""
         self.chosen_from += _choice(self._expectation, call, (args, kwargs))
         chosen = self._decisions.again(call.index, (args, kwargs))
         if chosen is not None:
@@ -110,30 +94,24 @@ class MaskedReference(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return full
 
 
-class _SameDecisions(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _SameDecisions(Replay):
     """Takes the choices of another run, for as long as the same calls are made."""
 
     def __init__(self, graph: Graph, decisions: Decisions, expectation: Expectation | None) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__(graph.calls, keeps_all=True)
         self.chosen_from: list[Tensor] = []
         self._expectation = expectation
-        self._calls = iter(graph.calls)
         self._decisions = decisions
-        self._same = True
-        self._kept_alive: list[Any] = []
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        call = next(self._calls, None) if self._same else None
-        chosen = None
-        if call is None or not same_op(call, func):
-            self._same = False
-        else:
-            if self._expectation is not None:
-                self.chosen_from += _choice(self._expectation, call, (args, kwargs))
-            chosen = self._decisions.again(call.index, (args, kwargs or {}))
-        result = func(*args, **(kwargs or {})) if chosen is None else chosen
-        self._kept_alive.append(result)  # as the recorder does
-        return result
+    def make(self, call: Call, func: Any, args: Any, kwargs: Any) -> Any:
+        """Takes what was chosen, or makes the call."""
+        if self._expectation is not None:
+            self.chosen_from += _choice(self._expectation, call, (args, kwargs))
+        chosen = self._decisions.again(call.index, (args, kwargs))
+        return func(*args, **kwargs) if chosen is None else chosen
+
+    def stray(self, call: Call, func: Any) -> None:
+        """Another way through the code has choices of its own."""
 
 
 def _choice(expectation: Expectation, call: Call, inputs: Any) -> list[Tensor]:

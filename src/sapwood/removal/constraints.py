@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TypeAlias
 
-from sapwood.compaction import Obstacle
 from sapwood.graph import Analysis, build_groups
 from sapwood.ops import Graph
+from sapwood.removal.build import Obstacle
 
 Site: TypeAlias = tuple[str, str, str, int]
 """Where a call is made; see :meth:`sapwood.ops.Graph.sites`."""

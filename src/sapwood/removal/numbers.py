@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from sapwood.compaction.expect import Expectation
 from sapwood.ops import Call
+from sapwood.removal.widths import Expectation
 
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
 

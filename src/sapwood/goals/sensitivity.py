@@ -14,16 +14,15 @@ from torch import Tensor, nn
 
 from sapwood.allocation import held_groups
 from sapwood.calibration import collect
-from sapwood.compaction.cuts import make_cuts
 from sapwood.criteria import BlockObs, ModelView, compensated, problems_of
 from sapwood.errors import ConfigError, CriterionError, MeasureError
+from sapwood.goals.chooser import Curve, GroupKey, Score, group_key
+from sapwood.goals.scoring import Scorer
+from sapwood.goals.targets import Calibration
 from sapwood.graph import Analysis
 from sapwood.masks.select import lowest_units
 from sapwood.models import copy_model
-from sapwood.pipeline.budgeting import Curve, GroupKey, Score, group_key
-from sapwood.pipeline.scoring import Scorer
-from sapwood.pipeline.search import Planner
-from sapwood.pipeline.targets import Calibration
+from sapwood.removal import Planner, make_cuts
 from sapwood.tasks import divergence_from, evaluate
 from sapwood.types import ExampleInputs, ModelBundle
 

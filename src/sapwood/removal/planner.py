@@ -2,43 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch import nn
 
-from sapwood.compaction import (
-    Obstacle,
-    Realised,
-    compact_outputs,
-    lively_,
-    pooled_norms,
-    realise,
-    reference_outputs,
-    relative_error,
-    telling,
-)
-from sapwood.compaction.cuts import make_cuts
 from sapwood.errors import CheckFailedError
-from sapwood.graph import (
-    Analysis,
-    Structure,
-    with_values,
-    without_values,
-)
-from sapwood.models import Cut, apply_plan, copy_model
+from sapwood.graph import Analysis, OtherCallsError, Structure, with_values
+from sapwood.models import Cut, copy_model
 from sapwood.ops import Axis
-from sapwood.pipeline.constraints import Constraints
+from sapwood.removal.build import Obstacle, Realised, realise
+from sapwood.removal.constraints import Constraints
+from sapwood.removal.cuts import make_cuts
+from sapwood.removal.dense import Dense
+from sapwood.removal.proof import TOLERANCE, Verification, verify
 from sapwood.types import ExampleInputs
-
-TOLERANCE = 1e-9
-"""Relative, in float64: rounding of sums over a few thousand terms in another order stays below it."""
 
 MAX_ROUNDS = 40
 
@@ -50,58 +31,12 @@ Prove: TypeAlias = "Callable[[Dense, Structure, Analysis, Realised], Verificatio
 
 
 @dataclass(frozen=True)
-class Verification:
-    """How far the compact model is from the masked one.
-
-    Attributes:
-        max_abs_error: The largest difference over the largest output, both in float64.
-        dtype: The type both were run in.
-        passed: Whether the error is within :data:`TOLERANCE`.
-        pooled_norms: The modules whose norms pool over channels of which some went: their statistics, and so what is
-            kept, differ from the dense model's. Both sides of the comparison take them over the kept channels.
-        distance_from_dense: How far the compact model is from the untouched one on the example inputs: the largest
-            difference over the largest output, in float64. It costs one run of the untouched model; None where that
-            would tell nothing (outputs that vanish, numbers of boxes that differ) or was not done.
-    """
-
-    max_abs_error: float
-    dtype: str
-    passed: bool
-    pooled_norms: tuple[str, ...] = ()
-    distance_from_dense: float | None = None
-
-
-@dataclass(frozen=True)
 class Solution:
     """A plan that works, with the analysis it was made on."""
 
     analysis: Analysis
     realised: Realised
     verification: Verification
-
-
-class Dense:
-    """The model to prune, in float64 and evaluation mode; copied when values are needed for the first time."""
-
-    def __init__(self, model: nn.Module, inputs: ExampleInputs) -> None:
-        self._model = model
-        self.inputs = as_float64(inputs)
-
-    @cached_property
-    def model(self) -> nn.Module:
-        """The copy; read only."""
-        return copy_model(self._model).eval().to(torch.float64)
-
-    def structure(self, *, values: bool) -> Structure:
-        """A recorded run, on shapes alone where the code allows it and ``values`` does not ask for more."""
-        found = None if values else without_values(self._model, self.inputs)
-        if found is not None:
-            return found
-        structure = with_values(self.model, self.inputs)
-        if structure.graph.reads_values and not telling(list(structure.outputs)):
-            lively_(self.model)
-            structure = with_values(self.model, self.inputs)
-        return structure
 
 
 class Planner:
@@ -134,18 +69,12 @@ class Planner:
         """
         try:
             return rounds(self._dense, self._structure, select, self._constraints, prove=prove)
-        except _OtherCallsError:
+        except _OnlyWithValuesError:
             self._structure = self._dense.structure(values=True)
             return rounds(self._dense, self._structure, select, self._constraints, prove=prove)
 
 
-def unproven(dense: Dense, structure: Structure, analysis: Analysis, realised: Realised) -> Verification:
-    """Takes a plan as right, for models that are only timed."""
-    del dense, structure, analysis, realised
-    return Verification(math.nan, "none", passed=True)
-
-
-class _OtherCallsError(Exception):
+class _OnlyWithValuesError(Exception):
     """With values the model makes other calls than without."""
 
 
@@ -176,10 +105,10 @@ def rounds(
             continue
         try:
             verification = (prove or verify)(dense, structure, analysis, outcome)
-        except RuntimeError as error:
+        except (RuntimeError, OtherCallsError) as error:
             if next(iter(dense.model.parameters())).device == next(iter(structure.model.parameters())).device:
                 raise
-            raise _OtherCallsError from error
+            raise _OnlyWithValuesError from error
         if verification.passed:
             return Solution(analysis, outcome, verification)
         if outcome.doubt is None:
@@ -224,50 +153,3 @@ def silence_(model: nn.Module, cuts: tuple[Cut, ...]) -> None:
             if cut.tensor in parameters:
                 gone = sorted(set(range(cut.width)) - set(cut.kept))
                 parameters[cut.tensor].index_fill_(cut.dim, torch.tensor(gone), 0.0)
-
-
-def verify(dense: Dense, structure: Structure, analysis: Analysis, realised: Realised) -> Verification:
-    """Runs the compact model and the masked reference in float64.
-
-    Where that tells nothing (outputs of zeros, or equal to the last bit as those of a model whose outputs do not follow
-    its inputs are), both are run once more with other values in the parameters: the cuts are the same.
-    """
-    found, error, told = _compare(dense.model, dense, structure, analysis, realised)
-    if not analysis.graph.reads_values and (not told or (error == 0.0 and realised.plan.cuts)):
-        lively = copy_model(dense.model)
-        lively_(lively)
-        _, again, told_again = _compare(lively, dense, structure, analysis, realised)
-        error = again if told_again or not told else error
-        told = told or told_again
-    if not told:
-        raise CheckFailedError(
-            "nothing was compared: what the masked model returns is empty, zero or holds NaN, with other values in its "
-            "parameters as well; expected example inputs for which it is not. The model given is unchanged."
-        )
-    far = None
-    if not analysis.graph.reads_values:
-        measured = relative_error(
-            found, compact_outputs(dense.model, dense.inputs, analysis.graph, structure.decisions)
-        )
-        far = measured if math.isfinite(measured) else None
-    norms = pooled_norms(analysis, realised.expectation)
-    return Verification(error, "float64", error <= TOLERANCE, norms, far)
-
-
-def _compare(
-    model: nn.Module, dense: Dense, structure: Structure, analysis: Analysis, realised: Realised
-) -> tuple[list[Tensor], float, bool]:
-    """What the compact ``model`` returns, how far that is from the masked one, and whether comparing them can tell."""
-    inputs, decisions, expectation = dense.inputs, structure.decisions, realised.expectation
-    wanted = reference_outputs(model, inputs, analysis, expectation, decisions)
-    found = compact_outputs(apply_plan(model, realised.plan), inputs, analysis.graph, decisions, expectation)
-    return found, relative_error(found, wanted), telling(wanted)
-
-
-def as_float64(inputs: ExampleInputs) -> ExampleInputs:
-    """Example inputs with floating types widened."""
-
-    def convert(leaf: Any) -> Any:
-        return leaf.to(torch.float64) if isinstance(leaf, Tensor) and leaf.dtype.is_floating_point else leaf
-
-    return tree_map(convert, inputs)  # type: ignore[no-any-return]

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from sapwood.compaction.expect import Expectation
-from sapwood.compaction.follow import Divergence, Followed, follow
-from sapwood.compaction.numbers import numbers, wanted_numbers
 from sapwood.graph import Analysis, Structure
 from sapwood.models.places import Place, integers
 from sapwood.models.plan import AttributeEdit
 from sapwood.ops import Call
+from sapwood.removal.beside import Divergence, Followed, follow
+from sapwood.removal.numbers import numbers, wanted_numbers
+from sapwood.removal.widths import Expectation
 
 MAX_REPAIRS = 400
 

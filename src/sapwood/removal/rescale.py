@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 
-from sapwood.compaction.expect import Expectation
-from sapwood.compaction.follow import ScalarChange
 from sapwood.graph import Analysis
 from sapwood.models.plan import Rescale
 from sapwood.ops import Call, TensorRef
+from sapwood.removal.beside import ScalarChange
+from sapwood.removal.widths import Expectation
 
 
 def attention_changes(analysis: Analysis, expectation: Expectation) -> list[ScalarChange]:

@@ -11,20 +11,29 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from sapwood.compaction import Kept, Realised, compact_outputs, reference_outputs, relative_error, telling
-from sapwood.compaction.carriers import PaddedConstants, find_merges, padded_constants
 from sapwood.compaction.constants import Fold, add_shifts, find_folds
 from sapwood.compaction.contributions import Contribution, contributions
 from sapwood.compaction.dead import Dead, find_dead
 from sapwood.compaction.dependence import Step, follow_dependence
-from sapwood.compaction.kept import name_kept
+from sapwood.compaction.kept import Kept, name_kept
+from sapwood.compaction.padded_constants import PaddedConstants, find_merges, padded_constants
 from sapwood.errors import CheckFailedError
 from sapwood.graph import Analysis, Structure, build_groups, output_tensors, plain_kernels, run_model, with_values
 from sapwood.masks import remove_masks_
 from sapwood.models import Merge, Plan, apply_plan, copy_model, live_masks
 from sapwood.ops import Axis
-from sapwood.pipeline.constraints import Constraints
-from sapwood.pipeline.search import TOLERANCE, Dense, Verification, rounds
+from sapwood.removal import (
+    TOLERANCE,
+    Constraints,
+    Dense,
+    Realised,
+    Verification,
+    compact_outputs,
+    reference_outputs,
+    relative_error,
+    rounds,
+    telling,
+)
 from sapwood.types import ExampleInputs
 
 NOTHING = "no value that the masked model returns is finite; expected example inputs for which some are"
@@ -73,8 +82,8 @@ def compact(
         example_inputs: A tensor, a tuple of positional or a dict of keyword arguments. What is no tensor counts as
             fixed for good.
         exact: No bias can replace a constant that meets zero padding. True keeps one such channel in front of a
-            convolution, which takes on the constants of all others (see :mod:`sapwood.compaction.carriers`); False
-            folds the median over all positions and reports the error.
+            convolution, which takes on the constants of all others (:mod:`sapwood.compaction.padded_constants`);
+            False folds the median over all positions and reports the error.
         ignore: Tensors (``"name"``) or dimensions (``"name[0]"``) that must stay whole, with the reason.
 
     Returns:

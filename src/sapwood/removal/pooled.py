@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sapwood.compaction.expect import Expectation
 from sapwood.graph import Analysis
 from sapwood.ops import Call
+from sapwood.removal.widths import Expectation
 
 
 def pooled_norms(analysis: Analysis, expectation: Expectation) -> tuple[str, ...]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sapwood.cases import CaseRow, CompactRow
+from sapwood.compaction import compact
+from sapwood.comparing.candidates.base import CANDIDATES, Candidate, Make
+from sapwood.comparing.candidates.mask import mask_case, mask_notes, masked
 from sapwood.errors import ConfigError
-from sapwood.pipeline.candidates.base import CANDIDATES, Candidate, Make
-from sapwood.pipeline.candidates.mask import mask_case, mask_notes, masked
-from sapwood.pipeline.compacting import compact
-from sapwood.pipeline.targets import Calibration
+from sapwood.goals import Calibration
 from sapwood.types import ModelBundle
 
 

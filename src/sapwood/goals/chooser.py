@@ -23,10 +23,10 @@ from sapwood.allocation import (
     vector_step,
 )
 from sapwood.errors import ConfigError
+from sapwood.goals.targets import Limits
 from sapwood.graph import Analysis, ChannelGroup
 from sapwood.masks.select import lowest_units, num_kept
 from sapwood.ops import Axis
-from sapwood.pipeline.targets import Limits
 
 Score: TypeAlias = Callable[[Analysis], Sequence[Tensor]]
 """One score a channel for each group, larger is kept first; sums of them compare between groups."""

@@ -1,9 +1,9 @@
 """What each kind of row does to a model: one file a kind, registered under the word its rows carry."""
 
-from sapwood.pipeline.candidates import compact as compact
-from sapwood.pipeline.candidates import mask as mask
-from sapwood.pipeline.candidates import prune as prune
-from sapwood.pipeline.candidates.base import (
+from sapwood.comparing.candidates import compact as compact
+from sapwood.comparing.candidates import mask as mask
+from sapwood.comparing.candidates import prune as prune
+from sapwood.comparing.candidates.base import (
     CANDIDATES,
     Candidate,
     Make,

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from sapwood.calibration import Statistics, collect
 from sapwood.criteria import Criterion, ModelView, make_criterion, score_groups
 from sapwood.errors import ConfigError, CriterionError
+from sapwood.goals.targets import Calibration
 from sapwood.graph import Analysis
-from sapwood.pipeline.search import Planner
-from sapwood.pipeline.targets import Calibration
+from sapwood.removal import Planner
 from sapwood.types import ExampleInputs
 
 

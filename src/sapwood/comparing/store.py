@@ -10,11 +10,11 @@ from typing import Any
 
 import sapwood
 from sapwood.cases import CaseRow
+from sapwood.comparing.measuring import CompareSettings, case_head
 from sapwood.errors import DataError
 from sapwood.files import write_json
+from sapwood.fingerprints import file_fingerprint, key_of
 from sapwood.measure import machine
-from sapwood.pipeline.fingerprints import file_fingerprint, key_of
-from sapwood.pipeline.measuring import CompareSettings, case_head
 from sapwood.reading import read_json, reading
 from sapwood.report.record import SCHEMA, CaseResult
 

@@ -1,0 +1,38 @@
+"""What pruning is to reach: budgets, what each channel is worth to them, and milliseconds that are measured."""
+
+from sapwood.goals.chooser import Chooser, cuts, group_key, matching_groups
+from sapwood.goals.latency_of_widths import Attempt, LatencyOutcome, LatencyTarget, frozen_layers
+from sapwood.goals.latency_of_zeros import LayerSparsity, SparsityOutcome, mask_to_latency_
+from sapwood.goals.layer_samples import Bench, layer_samples, with_batch
+from sapwood.goals.scoring import Scorer, scorer, weight_scores
+from sapwood.goals.sensitivity import Sensitivity, SensitivityRow, compensation, sensitivity, sensitivity_measure
+from sapwood.goals.targets import Calibration, Deployment, Limits, Target
+
+__all__ = [
+    "Attempt",
+    "Bench",
+    "Calibration",
+    "Chooser",
+    "Deployment",
+    "LatencyOutcome",
+    "LatencyTarget",
+    "LayerSparsity",
+    "Limits",
+    "Scorer",
+    "Sensitivity",
+    "SensitivityRow",
+    "SparsityOutcome",
+    "Target",
+    "compensation",
+    "cuts",
+    "frozen_layers",
+    "group_key",
+    "layer_samples",
+    "mask_to_latency_",
+    "matching_groups",
+    "scorer",
+    "sensitivity",
+    "sensitivity_measure",
+    "weight_scores",
+    "with_batch",
+]

@@ -1,0 +1,76 @@
+"""Making the calls of a recorded run again: one dispatch mode, of which each use says what it does at a call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from sapwood.errors import CheckFailedError
+from sapwood.ops.call import Call, same_op
+from sapwood.ops.nested import leaves
+
+
+class OtherCallsError(CheckFailedError):
+    """A run made other calls than the one that was recorded."""
+
+
+class Replay(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Runs beside a recorded run, call by call.
+
+    While it is active, whatever a model calls is met with the recorded call of the same number. A use overrides
+    :meth:`make`, which makes the call, and :meth:`stray`, if another call than the recorded one is no error to it.
+
+    Args:
+        calls: Of the recorded run.
+        keeps_all: Whether every result is kept alive; by default those that are made of no tensor, and copies of a
+            shape. PyTorch detaches a fresh tensor that is held elsewhere, as the recorder holds it: without this the
+            calls would not be the same. All are kept where tensors are told apart by identity.
+    """
+
+    def __init__(self, calls: Sequence[Call], *, keeps_all: bool = False) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._calls = calls
+        self._keeps_all = keeps_all
+        self._kept_alive: list[Any] = []
+        self._next = 0
+        self.follows = True
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()  # type: ignore[no-untyped-call]
+
+    @property
+    def current(self) -> Call:
+        """The recorded call that comes next; the last one where none does."""
+        return self._calls[min(self._next, len(self._calls) - 1)]
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if self.follows and (self._next >= len(self._calls) or not same_op(self.current, func)):
+            self.follows = False
+            self.stray(self.current, func)
+        result = self.make(self.current, func, args, kwargs) if self.follows else func(*args, **kwargs)
+        if self._keeps_all or "_like" in str(func) or not _reads_tensors(args, kwargs):
+            self._kept_alive.append(result)
+        if self.follows:
+            self._next += 1
+        return result
+
+    def make(self, call: Call, func: Any, args: Any, kwargs: Any) -> Any:
+        """Makes the call ``call``, and returns what the model gets."""
+        del call
+        return func(*args, **kwargs)
+
+    def stray(self, call: Call, func: Any) -> None:
+        """Is told that the model called ``func`` where ``call`` was recorded; calls are made unwatched from then on.
+
+        Raises:
+            OtherCallsError: Unless a use takes it otherwise.
+        """
+        raise OtherCallsError(f"the model did {func} where it did {call} before; it does not repeat itself")
+
+
+def _reads_tensors(args: Any, kwargs: Any) -> bool:
+    return any(isinstance(leaf, Tensor) for leaf in leaves((args, kwargs)))

@@ -1,0 +1,37 @@
+"""From channels that go to a smaller model: what is cut, which numbers of the code follow, and the proof."""
+
+from sapwood.removal.build import Obstacle, Realised, realise
+from sapwood.removal.constraints import Constraints
+from sapwood.removal.cuts import make_cuts
+from sapwood.removal.dense import Dense, as_float64
+from sapwood.removal.difference import lively_, relative_error, telling
+from sapwood.removal.planner import Planner, Select, Solution, rounds
+from sapwood.removal.pooled import pooled_norms
+from sapwood.removal.proof import TOLERANCE, Verification, unproven, verify
+from sapwood.removal.silenced import compact_outputs, reference_outputs
+from sapwood.removal.widths import Expectation
+
+__all__ = [
+    "TOLERANCE",
+    "Constraints",
+    "Dense",
+    "Expectation",
+    "Obstacle",
+    "Planner",
+    "Realised",
+    "Select",
+    "Solution",
+    "Verification",
+    "as_float64",
+    "compact_outputs",
+    "lively_",
+    "make_cuts",
+    "pooled_norms",
+    "realise",
+    "reference_outputs",
+    "relative_error",
+    "rounds",
+    "telling",
+    "unproven",
+    "verify",
+]
