@@ -20,13 +20,9 @@ from sapwood.comparing.steps import Progress, Steps
 from sapwood.comparing.store import CaseStore
 from sapwood.comparing.timing import time_candidates, time_live_mask, time_on_engine
 from sapwood.errors import ConfigError
-<<<<<<< HEAD:src/sapwood/pipeline/comparison.py
 from sapwood.files import check_folder, write_json, write_text
-=======
-from sapwood.files import write_json, write_text
 from sapwood.fingerprints import data_fingerprint, model_fingerprint, pictures_fingerprint
 from sapwood.goals import Calibration
->>>>>>> replay:src/sapwood/comparing/comparison.py
 from sapwood.measure import machine
 from sapwood.report import dump_record, render_compare
 from sapwood.report.record import CaseResult, Comparison, DataInfo, LiveMask, ModelInfo
