@@ -72,6 +72,7 @@ def detect(
     paths = _pictures(images)
     for path in paths:
         picture_size(path)  # what is no picture is said before anything is written
+    read_image(paths[0])  # and what is only half of one, at least of the first
     names_drawn = _unique_names(paths)
     _check_pictures(out, names_drawn)
     with alone_in(out), progress_bar("detecting") as progress:
