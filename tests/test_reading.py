@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -164,3 +165,9 @@ def test_an_error_that_names_no_file_gets_its_name() -> None:
         raise DataError("step 1: unknown verb")
     with pytest.raises(DataError, match=r"^a\.yaml:3: unknown verb$"), naming("a.yaml"):
         raise DataError("a.yaml:3: unknown verb")
+
+
+def test_the_security_page_lists_every_limit() -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "security.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(SAPWOOD_MAX_\w+)` \| ([\d,]+) \| (.+) \|$", page, re.MULTILINE)
+    assert rows == [(variable(name), f"{limit.default:,}", limit.meaning) for name, limit in LIMITS.items()]

@@ -47,7 +47,7 @@ def test_every_verb_that_takes_a_model_takes_its_factory() -> None:
     commands: dict[str, Any] = typer.main.get_group(app).commands  # type: ignore[attr-defined]
     taking = {name for name, verb in commands.items() if {"model", "models"} & {one.name for one in verb.params}}
     with_option = {name for name, verb in commands.items() if any("--model-factory" in one.opts for one in verb.params)}
-    assert taking == with_option
+    assert taking | {"run"} == with_option  # a recipe names models, too
     assert {"prune", "bench", "train", "eval"} <= taking
 
 
@@ -103,10 +103,16 @@ def test_a_recipe_names_the_factory_of_what_its_steps_write(
 ) -> None:
     steps: list[dict[str, Any]] = [{"prune": {"sparsity": 0.5}}, {"eval": {}}]
     recipe = write_recipe(own_model / "recipe.yaml", model="ownnet:factory", steps=steps)
-    assert run("run", recipe, "-o", "out") == 0
+    assert run("run", recipe, "-o", "out") == 2
+    assert (
+        f"{recipe}: names code to run; expected it from you as well: sapwood run ... --model-factory ownnet:factory"
+    ) in capsys.readouterr().err
+    assert "ownnet" not in sys.modules
+    assert not (own_model / "out").exists()
+    assert run("run", recipe, "-o", "out", *OPTION) == 0
     another_process()
     write_recipe(recipe, model="ownnet:factory", steps=[*steps, {"name": "again", "prune": {"sparsity": 0.25}}])
-    assert run("run", recipe, "-o", "out") == 0
+    assert run("run", recipe, "-o", "out", *OPTION) == 0
     assert capsys.readouterr().out.count("done before") == 2
     another_process()
     assert run("inspect", "out/03-again") == 2
@@ -119,7 +125,7 @@ def test_a_recipe_that_starts_from_a_saved_model(
     steps: list[dict[str, Any]] = [{"prune": {"sparsity": 0.5}}, {"eval": {}}]
     recipe = small.parent / "recipe.yaml"
     write_recipe(recipe, model="small", steps=steps)
-    assert run("run", recipe, "-o", "out") == 2
+    assert run("run", recipe, "-o", "out", *OPTION) == 2
     assert "step 1 (prune): " in (err := capsys.readouterr().err)
     assert "--model-factory ownnet:factory" in err
     if in_step:
@@ -128,9 +134,9 @@ def test_a_recipe_that_starts_from_a_saved_model(
     else:
         write_recipe(recipe, model="small", model_factory="ownnet:factory", steps=steps)
     another_process()
-    assert run("run", recipe, "-o", "out") == 0
+    assert run("run", recipe, "-o", "out", *OPTION) == 0
     another_process()
-    assert run("run", recipe, "-o", "out") == 0
+    assert run("run", recipe, "-o", "out", *OPTION) == 0
 
 
 def test_a_teacher_has_a_factory_of_its_own(run: Run, small: Path, capsys: Capture) -> None:

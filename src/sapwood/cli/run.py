@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from sapwood.cli.common import JsonOption, make_console, print_json
-from sapwood.cli.runner import MISSED, RECORD, Runner
+from sapwood.cli.runner import MISSED, RECORD, Runner, allow_factories
 from sapwood.cli.steps import commands
 from sapwood.errors import CheckFailedError
 
@@ -20,6 +20,13 @@ def run(
     ],
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="Where everything goes; runs/NAME of the recipe if not given.")
+    ] = None,
+    model_factory: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A function of yours that the recipe names, package.module:factory; it is called only if you name it "
+            "here, too. Can be given several times."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -45,6 +52,7 @@ def run(
     processes = find_processes()
     with naming(recipe):
         steps = commands(asked, place, group)
+        allow_factories(asked, steps, model_factory or ())
     runner = Runner(asked, place, steps, group, processes, quiet=as_json or processes.index > 0)
     with alone_in(place) if processes.index == 0 else nullcontext():
         try:

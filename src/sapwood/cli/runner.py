@@ -7,6 +7,7 @@ import io
 import json
 import shlex
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -55,7 +56,6 @@ class Runner:
 
     def run_all(self) -> None:
         """Runs every step that is not done."""
-        _remember_factories(self.recipe, self.commands)
         self.before = before = self.processes.from_first(lambda: _read(self.out / RECORD))
         prints: dict[str, str] = {}
         for number, command in enumerate(self.commands, start=1):
@@ -179,16 +179,29 @@ class Runner:
             make_console().print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def _remember_factories(recipe: Recipe, commands: list[Command]) -> None:
-    """What the recipe names may make the models of directories that its steps wrote, in an earlier process, too."""
-    from sapwood.models import remember_factory
+def allow_factories(recipe: Recipe, commands: list[Command], allowed: Collection[str]) -> None:
+    """Lets a recipe's steps call functions that it names, if whoever started the run named them, too.
+
+    Args:
+        recipe: A file, which by itself may name what is called, and no more.
+        commands: Its steps.
+        allowed: What the command line named.
+
+    Raises:
+        ConfigError: If the recipe names another function; before anything is imported.
+    """
+    from sapwood.models import is_factory, remember_factory
 
     named = [recipe.model, recipe.model_factory]
     for command in commands:
         named += [*command.models, *(command.step.options.get(name) for name in FACTORIES)]
-    for spec in named:
-        if isinstance(spec, str):
-            remember_factory(spec)
+    asked = dict.fromkeys(spec for spec in named if isinstance(spec, str) and is_factory(spec))
+    missing = [spec for spec in asked if spec not in allowed]
+    if missing:
+        options = " ".join(f"--model-factory {spec}" for spec in missing)
+        raise ConfigError(f"names code to run; expected it from you as well: sapwood run ... {options}")
+    for spec in asked:
+        remember_factory(spec)
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

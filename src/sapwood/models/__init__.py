@@ -10,7 +10,7 @@ from sapwood.models import torchvision_loader as torchvision_loader
 from sapwood.models.apply_plan import apply_plan
 from sapwood.models.builtin_loader import builtin_file
 from sapwood.models.copying import copy_model
-from sapwood.models.factory_loader import find_factory, remember_factory
+from sapwood.models.factory_loader import find_factory, is_factory, remember_factory
 from sapwood.models.live_masks import live_masks
 from sapwood.models.plan import AttributeEdit, Cut, Merge, Plan, Rescale, Shift
 from sapwood.models.saved import load_saved, needs_factory, save_model
@@ -33,6 +33,7 @@ __all__ = [
     "check_target",
     "copy_model",
     "find_factory",
+    "is_factory",
     "live_masks",
     "load",
     "load_model",

@@ -42,6 +42,11 @@ def find_factory(spec: str) -> Callable[[], object]:
     return lambda: _called(factory, spec)
 
 
+def is_factory(spec: str) -> bool:
+    """Whether a specification is ``package.module:factory``, code to run."""
+    return _matches(spec)
+
+
 def remember_factory(spec: str) -> None:
     """Lets saved directories that name ``spec`` be built by it for the rest of this process.
 
