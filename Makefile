@@ -65,7 +65,7 @@ $(INSTALLED): pyproject.toml setup.py $(ENGINE)
 .venv-newest/.installed: WITH = $(NEWEST_PYTHON)
 .venv-%/.installed: requirements/%.txt pyproject.toml setup.py $(ENGINE)
 	$(WITH) -m venv $(@D) || ($(WITH) -m pip install --user virtualenv && $(WITH) -m virtualenv $(@D))
-	$(@D)/bin/python -m pip install --disable-pip-version-check -c $< setuptools
+	$(@D)/bin/python -m pip install --disable-pip-version-check -c $< setuptools packaging
 	$(@D)/bin/python -m pip install --disable-pip-version-check -c $< --no-build-isolation -e '.[dev,zoo]'
 	touch $@
 
