@@ -35,7 +35,8 @@ class Session(Protocol):
         Returns:
             Milliseconds a run by the module's path in the model (``"layers.4.conv"``; ``""`` is the model itself), what
             its children take not included; :data:`RUNTIME` and :data:`OVERHEAD` for what is no module's. What a runtime
-            fuses counts for the convolution or matrix product in it. None where the runtime cannot tell.
+            fuses counts for the convolution or matrix product in it. None where the runtime cannot tell, which its
+            ``tells_layers`` says before anything is loaded.
         """
 
 
@@ -45,6 +46,10 @@ class Runtime(Protocol):
     @property
     def name(self) -> str:
         """What it is called on the command line."""
+
+    @property
+    def tells_layers(self) -> bool:
+        """Whether its sessions tell what each layer takes (:meth:`Session.layer_times`)."""
 
     def version(self) -> str:
         """Returns the version of its package.
