@@ -22,6 +22,7 @@ STAGES = (
         "config",
         "cases",
         "recipe",
+        "layer_times",
     ),
     ("models",),
     ("data",),

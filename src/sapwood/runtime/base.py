@@ -7,14 +7,11 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from sapwood.layer_times import OVERHEAD, RUNTIME
 from sapwood.registry import Registry
 from sapwood.types import ExampleInputs
 
-RUNTIME = "(runtime)"
-"""Time of work that belongs to no module of the model: a runtime's own changes of memory layout."""
-
-OVERHEAD = "(overhead)"
-"""Time of a run that is in none of its nodes."""
+__all__ = ["OVERHEAD", "RUNTIME", "RUNTIMES", "WARMUP", "Runtime", "Session"]
 
 
 class Session(Protocol):
