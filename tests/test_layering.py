@@ -13,6 +13,7 @@ STAGES = (
     (
         "errors",
         "types",
+        "plugins",
         "registry",
         "limits",
         "caches",

@@ -69,7 +69,7 @@ class Runtime(Protocol):
         """
 
 
-RUNTIMES: Registry[Runtime] = Registry("runtime")
+RUNTIMES: Registry[Runtime] = Registry("runtime", entry_points="sapwood.runtimes")
 """The runtimes by name; a file of this folder registers each."""
 
 WARMUP = 2
