@@ -13,6 +13,7 @@ STAGES = (
     (
         "errors",
         "types",
+        "plugins",
         "registry",
         "limits",
         "caches",
@@ -22,6 +23,7 @@ STAGES = (
         "config",
         "cases",
         "recipe",
+        "layer_times",
     ),
     ("models",),
     ("data",),

@@ -43,6 +43,10 @@ class ConfigError(SapwoodError):
     """A recipe, a case or an option has a value outside what it may be."""
 
 
+class PluginError(SapwoodError):
+    """A package that adds to Sapwood by an entry point takes a name that is taken."""
+
+
 class CriterionError(SapwoodError):
     """A criterion cannot score a channel group or a weight: what it looks at is not there, or not finite."""
 

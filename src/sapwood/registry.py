@@ -1,4 +1,4 @@
-"""A named table of implementations: one entry a file, one line to add it."""
+"""A named table of implementations: one entry a file, one line to add it; other packages add theirs by entry points."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 from sapwood.errors import ConfigError
+from sapwood.plugins import Plugin, Plugins
 
 T = TypeVar("T")
 
@@ -15,6 +16,8 @@ class Registry(Generic[T]):
 
     Args:
         kind: What the entries are, in the singular, for messages (``"mask method"``).
+        entry_points: The group of entry points by which other packages add to it (``"sapwood.criteria"``); each names a
+            module, which is imported at the first look into the registry and registers as Sapwood's own files do.
 
     Examples:
         >>> greeters = Registry("greeter")
@@ -29,35 +32,71 @@ class Registry(Generic[T]):
         sapwood.errors.ConfigError: unknown greeter 'bye'; expected one of: hello
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, entry_points: str | None = None) -> None:
         self.kind = kind
+        self.entry_points = entry_points
         self._entries: dict[str, T] = {}
+        self._owners: dict[str, str] = {}
+        self._plugins = None if entry_points is None else Plugins(entry_points, self._load)
 
     def register(self, name: str) -> Callable[[T], T]:
         """Returns a decorator that adds its argument under ``name``.
 
         Raises:
             ValueError: If ``name`` is taken, which is a mistake in the program.
+            PluginError: If it is a plugin that takes the name again.
         """
 
         def add(entry: T) -> T:
+            plugin = None if self._plugins is None else self._plugins.current
+            owner = _module_of(entry) if plugin is None else plugin.title
             if name in self._entries:
-                raise ValueError(f"{self.kind} {name!r} is registered twice")
-            self._entries[name] = entry
+                twice = f"{self.kind} {name!r} is registered twice: by {self._owners[name]} and by {owner}"
+                if self._plugins is None or plugin is None:
+                    raise ValueError(twice)
+                raise self._plugins.clash(twice)
+            self._entries[name], self._owners[name] = entry, owner
             return entry
 
         return add
 
+    def load_plugins(self) -> None:
+        """Imports what other packages add, if that was not done; every look into the registry does it.
+
+        Raises:
+            PluginError: If one of them registers a name that is taken; it has to go, or to choose another name.
+        """
+        if self._plugins is not None:
+            self._plugins.load()
+
+    def _load(self, plugin: Plugin) -> None:
+        """Imports one plugin; what it had registered when it failed is taken back."""
+        before = dict(self._entries), dict(self._owners)
+        try:
+            plugin.load()
+        except BaseException:
+            self._entries, self._owners = before
+            raise
+
     def __getitem__(self, name: str) -> T:
+        self.load_plugins()
         if name not in self._entries:
             raise ConfigError(f"unknown {self.kind} {name!r}; expected one of: {', '.join(sorted(self._entries))}")
         return self._entries[name]
 
     def __contains__(self, name: object) -> bool:
+        self.load_plugins()
         return name in self._entries
 
     def __iter__(self) -> Iterator[str]:
+        self.load_plugins()
         return iter(sorted(self._entries))
 
     def __len__(self) -> int:
+        self.load_plugins()
         return len(self._entries)
+
+
+def _module_of(entry: object) -> str:
+    """The module that an entry was written in, or that of its class."""
+    return str(getattr(entry, "__module__", None) or type(entry).__module__)

@@ -22,7 +22,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAPWOOD_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("sapwood.pipeline.shrinking.INSPECT_ROUNDS", 2)
     monkeypatch.setattr("sapwood.goals.latency_of_widths.MAX_ATTEMPTS", 1)
-    monkeypatch.setattr("sapwood.goals.latency_of_widths.ROUNDS", 3)
+    monkeypatch.setattr("sapwood.goals.clock.ROUNDS", 3)
 
 
 def test_inspect_times_layers_and_measures_sensitivity(

@@ -62,16 +62,16 @@ class CountingBench:
 
 def counted(pair: Mapping[str, float], **options: Any) -> dict[str, LatencyRow]:
     del options
-    found = {}
-    for name, time in pair.items():
-        ratio = time / pair["dense"]
-        found[name] = SimpleNamespace(ratio=ratio, ratio_q1=ratio, ratio_q3=ratio, median_ms=time)
-    return found  # type: ignore[return-value]
+    ratios = {name: time / pair["dense"] for name, time in pair.items()}
+    return {
+        name: LatencyRow(name, time, time, time, time, ratios[name], ratios[name], ratios[name], 1.0 / ratios[name])
+        for name, time in pair.items()
+    }
 
 
 @pytest.fixture(autouse=True)
 def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(latency_of_zeros, "measure_latency", counted)
+    monkeypatch.setattr("sapwood.goals.clock.measure_latency", counted)
 
 
 def relative_error(dense: nn.Module) -> Callable[[nn.Module], float]:
@@ -97,7 +97,7 @@ def test_the_clock_agrees(target: float, slower: float, measured: bool) -> None:
     assert outcome.met
     assert record.notes == (GIVEN,)
     assert record.case.sparsity == pytest.approx(record.sparsity)
-    assert counted({"dense": bench.load(network()), "masked": bench.load(model)})["masked"].ratio == outcome.ratio
+    assert bench.load(model) / bench.load(network()) == pytest.approx(outcome.ratio, rel=1e-12)
     assert record.sparsity == pytest.approx(
         sum(layer.sparsity * layer.num_params for layer in outcome.layers) / 11608, abs=1e-3
     )
@@ -157,3 +157,23 @@ def test_bad_requests_are_named() -> None:
     with pytest.raises(MeasureError, match="of the untouched model is nan"):
         mask_to_latency_(model, CASE, 0.5, bench, measure=lambda one: float("nan"))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+class SteepBench(CountingBench):
+    """A runtime on which whole networks gain four times what their layers do: corrections by the ratio alone swing."""
+
+    def load(self, model: nn.Module) -> float:
+        dense = self.fixed + sum(
+            0.01 + each * count for each, count in zip(self.each.values(), (216, 1152, 10240), strict=True)
+        )
+        share = super().load(model) / dense
+        return dense if share > 1.0 - 1e-9 else dense * max(0.05, 0.25 + 4.0 * (share - 0.5))
+
+
+def test_a_clock_that_overshoots_is_met() -> None:
+    _, outcome = mask_to_latency_(network(), CASE, 0.5, SteepBench())  # type: ignore[arg-type]
+    assert outcome.met
+    assert outcome.attempts[0] == (0.5, pytest.approx(0.25, abs=0.02))
+    assert len(outcome.attempts) <= 4
+    measured = [ratio for _, ratio in outcome.attempts]
+    assert len(set(measured)) == len(measured)

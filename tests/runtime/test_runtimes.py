@@ -20,7 +20,8 @@ from sapwood.runtime import OVERHEAD, RUNTIME, RUNTIMES, check_session
 pytest.importorskip("onnxruntime")
 pytest.importorskip("openvino")
 
-LAYERED = ("torch", "onnxruntime", "openvino")
+CHECKED = ("torch", "onnxruntime", "openvino")
+"""Whose times are held against the modules one by one; the engine has tests of its own."""
 WORKING = (nn.Conv1d, nn.Conv2d, nn.Linear)
 
 
@@ -63,24 +64,32 @@ def check_layers(name: str, model: nn.Module, inputs: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", MODELS)
-@pytest.mark.parametrize("name", LAYERED)
+@pytest.mark.parametrize("name", CHECKED)
 def test_every_layer_has_a_time_under_its_name(name: str, kind: str) -> None:
     check_layers(name, *MODELS[kind]())
 
 
-@pytest.mark.parametrize("name", LAYERED)
+@pytest.mark.parametrize("name", CHECKED)
 def test_layers_of_a_darknet_network(name: str, detector_text: str) -> None:
     network = DarknetNetwork(parse_cfg(detector_text))
     check_layers(name, network, torch.rand(1, *network.input_shape))
 
 
-@pytest.mark.parametrize("name", LAYERED)
+@pytest.mark.parametrize("name", CHECKED)
 def test_a_wrong_conversion_is_found(name: str) -> None:
     model, inputs = nn.Sequential(nn.Linear(4, 3)), torch.rand(1, 4)
     session = RUNTIMES[name].load(model, inputs, threads=1)
     other = nn.Sequential(nn.Linear(4, 3))
     with pytest.raises(CheckFailedError, match="the loaded model differs from the PyTorch model"):
         check_session(session, other, inputs)
+
+
+@pytest.mark.parametrize("name", [name for name in RUNTIMES if RUNTIMES[name].tells_layers])
+def test_what_tells_layers_tells_them(name: str) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3))
+    times = RUNTIMES[name].load(model, torch.rand(1, 3, 8, 8), threads=1).layer_times(1)
+    assert times is not None
+    assert {"0", "2"} <= set(times)
 
 
 @pytest.mark.parametrize(("name", "package", "extra"), [
@@ -100,6 +109,7 @@ for width in (4, 7):
     model, inputs = nn.Sequential(nn.Linear(4, width), nn.ReLU()), torch.rand(1, 4)
     session = RUNTIMES["torch-compile"].load(model, inputs, threads=1)
     assert check_session(session, model, inputs) < 1e-6 and session.layer_times(3) is None
+    assert not RUNTIMES["torch-compile"].tells_layers
 print("equal")
 """
 

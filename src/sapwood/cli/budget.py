@@ -60,8 +60,9 @@ CriterionOption = Annotated[
     str,
     typer.Option(
         "--criterion",
-        help="What a channel is worth: `l1`, `l2`, `random`, `lamp`, `fpgm`, `bn_scale`; with `--data` also `obs`, "
-        "`taylor`, `taylor_activation`, `fisher`, `fisher_activation`, `activation_mean`, `apoz`, `wanda`, `movement`.",
+        help="What a channel is worth: `norm`, `l1`, `l2`, `random`, `lamp`, `fpgm`, `bn_scale`; with --data also "
+        "`obs`, `taylor`, `taylor_activation`, `fisher`, `fisher_activation`, `activation_mean`, `apoz`, `wanda`, "
+        "`movement`.",
     ),
 ]
 AllocatorOption = Annotated[

@@ -43,8 +43,8 @@ WeightCriterionOption = Annotated[
     str,
     typer.Option(
         "--criterion",
-        help="Of scored: `magnitude`, `lamp`, `random`; with --data also `obs`, `taylor`, `fisher`, `wanda`, "
-        "`movement`.",
+        help="Of scored: `magnitude`, `norm`, `l1`, `l2`, `lamp`, `random`; with --data also `obs`, `taylor`, "
+        "`fisher`, `wanda`, `movement`.",
     ),
 ]
 ReselectOption = Annotated[

@@ -22,8 +22,6 @@ UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 _OWN_FLAGS = {"--out", "--json", "--resume", "--help"}
 """Of which a run takes care itself."""
-EXTENSIONS = {"onnx": "onnx", "openvino": "xml", "torch-export": "pt2", "darknet": "cfg"}
-"""Of exported files, by format."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +132,7 @@ def _command(
         else:
             arguments += _option(verb, flag, value, where)
     if kind.writes:
-        arguments += ["-o", str(_output(step, directory))]
+        arguments += ["-o", str(_output(step, directory, where))]
     arguments.append("--json")
     _check(verb, arguments[1:], where)
     made = None if kind.model is None else str(directory / kind.model)
@@ -159,11 +157,21 @@ def _of_the_original(
     return {name: str(path) for name, path in wanted if path is not None and name in taken}
 
 
-def _output(step: Step, directory: Path) -> Path:
+def _output(step: Step, directory: Path, where: str) -> Path:
     if step.verb != "export":
         return directory
-    wanted = str(step.options.get("format"))
-    return directory / f"network.{EXTENSIONS.get(wanted, wanted)}"
+    return directory / f"network{_suffix(step.options.get('format'), where)}"
+
+
+def _suffix(wanted: Any, where: str) -> str:
+    """How files of a format end; nothing where none was named, which the command line's own parser refuses."""
+    if wanted is None:
+        return ""
+    from sapwood.export import EXPORTERS
+
+    if not isinstance(wanted, str) or wanted not in EXPORTERS:
+        raise ConfigError(f"{where}: unknown format {shown(wanted)}; expected one of {', '.join(EXPORTERS)}")
+    return EXPORTERS[wanted].suffix
 
 
 def _written(options: Mapping[str, Any], where: str) -> str:

@@ -46,7 +46,7 @@ class Criterion(Protocol):
         """
 
 
-CRITERIA: Registry[type[Criterion]] = Registry("criterion")
+CRITERIA: Registry[type[Criterion]] = Registry("criterion", entry_points="sapwood.criteria")
 """Every criterion, by name."""
 
 

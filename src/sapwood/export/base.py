@@ -77,7 +77,7 @@ class Exporter(Protocol):
         """Writes a model, reads it back, runs it and compares; see :func:`sapwood.export.export_onnx`."""
 
 
-EXPORTERS: Registry[Exporter] = Registry("format")
+EXPORTERS: Registry[Exporter] = Registry("format", entry_points="sapwood.exporters")
 """The exporters by name; a file of this folder registers each."""
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -13,7 +11,18 @@ from torch import nn
 
 from sapwood.allocation import Allocation, Work, held_groups, layer_work
 from sapwood.errors import BudgetError
+from sapwood.goals.approach import (
+    CLOSE_ENOUGH,
+    MAX_NUDGES,
+    MET_WITHIN,
+    Reached,
+    distance,
+    is_met,
+    next_fraction,
+    nudged,
+)
 from sapwood.goals.chooser import Chooser
+from sapwood.goals.clock import timed
 from sapwood.goals.layer_samples import Bench, layer_samples
 from sapwood.graph import Analysis
 from sapwood.measure import (
@@ -24,36 +33,14 @@ from sapwood.measure import (
     Sample,
     explain,
     fit_latency,
-    measure_latency,
     sample_work,
 )
 from sapwood.models import apply_plan
 from sapwood.ops import Axis
 from sapwood.removal import Planner, Solution, unproven
 
-TOLERANCE = 0.05
-"""How far the measured ratio may be from the target, as a fraction of it."""
-
-CLOSE_ENOUGH = 0.02
-"""When to stop trying: closer than this the clock's own spread decides."""
-
 MAX_ATTEMPTS = 8
-ROUNDS = 200
-SECONDS = 2.0
-"""Of measuring one attempt against the dense model, each time: so many rounds or so much time, whichever is less."""
-
-RATIOS = ("ratio", "ratio_q1", "ratio_q3")
-LOADS = 2
-"""How often both are loaded anew for that: where their memory lies shifts the ratio by a few percent."""
-
 ROUNDS_BY_LAYER = 12
-
-NUDGE = 1.01
-MAX_NUDGES = 12
-"""How much more is asked for, and how often, when the solver answers with a network that was measured already."""
-
-LOWEST = 1e-6
-"""A fraction of the cost that no network reaches."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +83,8 @@ class LatencyOutcome:
 
     @property
     def met(self) -> bool:
-        """Whether the measured ratio is within :data:`TOLERANCE` of the target."""
-        return self.target is None or abs(self.ratio / self.target - 1.0) <= TOLERANCE
+        """Whether the measured ratio is within :data:`sapwood.goals.approach.MET_WITHIN` of the target."""
+        return self.target is None or is_met(self.ratio, self.target)
 
 
 @dataclass
@@ -120,7 +107,7 @@ class _Try:
 
     def distance(self, target: float) -> float:
         """How far its measured ratio is from the target."""
-        return abs(math.log(self.ratio / target))
+        return distance(self.ratio, target)
 
 
 @dataclass
@@ -206,7 +193,7 @@ class LatencyTarget:
                     break
                 seen.add(found.allocation.kept)
                 self._measure(found)
-                if found.row is not None and found.row.ratio > target * (1.0 + TOLERANCE):
+                if found.row is not None and found.row.ratio > target * (1.0 + MET_WITHIN):
                     raise BudgetError(self._floor_text(found)) from None
                 tries.append(found)
                 self._learn(found)
@@ -217,7 +204,7 @@ class LatencyTarget:
                 if best.distance(target) <= CLOSE_ENOUGH:
                     break
                 if not self._finer():  # this one is known: ask for a little more, or less
-                    fraction = min(1.0, fraction * (NUDGE if best.ratio < target else 1.0 / NUDGE))
+                    fraction = nudged(fraction, best.ratio, target)
                     nudges += 1
                 if nudges > MAX_NUDGES:
                     break
@@ -271,20 +258,10 @@ class LatencyTarget:
     def _measure(self, found: _Try) -> None:
         """Times a network against the dense one, and its layers."""
         small = apply_plan(self.model, found.solution.realised.plan)
-        rows = []
-        for _ in range(LOADS):
-            dense, session = self.bench.load(self.model), self.bench.load(small)
-            found.table = measure_latency(
-                {"dense": dense, "pruned": session},
-                baseline="dense",
-                rounds=ROUNDS,
-                seconds=SECONDS,
-                threads=self.bench.deployment.num_threads,
-            )
-            rows.append(found.table["pruned"])
-        ratio, q1, q3 = (fmean(getattr(row, name) for row in rows) for name in RATIOS)
-        found.row = replace(rows[-1], ratio=ratio, ratio_q1=q1, ratio_q3=q3, speedup=1.0 / ratio)
-        times, dense_times = session.layer_times(ROUNDS_BY_LAYER), dense.layer_times(ROUNDS_BY_LAYER)
+        clocked = timed(self.bench, self.model, small)
+        found.row, found.table = clocked.row, clocked.table
+        times = clocked.session.layer_times(ROUNDS_BY_LAYER)
+        dense_times = clocked.dense.layer_times(ROUNDS_BY_LAYER)
         found.times = None if times is None else dict(times)
         found.dense_times = None if dense_times is None else dict(dense_times)
 
@@ -294,20 +271,8 @@ class LatencyTarget:
             self._samples.append(self._sample(found))
 
     def _next(self, tries: list[_Try], fit: LatencyModel, target: float) -> float:
-        """The fraction to ask the solver for next.
-
-        Between a network that was too slow and one that was too fast the way is a straight line; with all on one side,
-        the measured error of the last one is taken off.
-        """
-        slower = min((one for one in tries if one.ratio > target), key=lambda one: one.ratio, default=None)
-        faster = max((one for one in tries if one.ratio <= target), key=lambda one: one.ratio, default=None)
-        if slower is not None and faster is not None:
-            low, high = self._predicted(faster, fit), self._predicted(slower, fit)
-            if low < high:
-                wanted = low + (high - low) * (target - faster.ratio) / (slower.ratio - faster.ratio)
-                return max(LOWEST, min(1.0, wanted))
-        last = tries[-1]
-        return max(LOWEST, min(1.0, target * self._predicted(last, fit) / last.ratio))
+        """The fraction to ask the solver for next, by what the fitted times of now say of all that was measured."""
+        return next_fraction([Reached(self._predicted(one, fit), one.ratio) for one in tries], target)
 
     def _predicted(self, found: _Try, fit: LatencyModel) -> float:
         """What the fitted times of now say of a network that was measured."""

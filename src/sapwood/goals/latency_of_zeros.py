@@ -14,12 +14,22 @@ from torch import Tensor, nn
 
 from sapwood.allocation import solve_separable
 from sapwood.errors import BudgetError, ConfigError, MeasureError
-from sapwood.goals.latency_of_widths import CLOSE_ENOUGH, ROUNDS, SECONDS, TOLERANCE
+from sapwood.goals.approach import (
+    CLOSE_ENOUGH,
+    MAX_NUDGES,
+    MET_WITHIN,
+    Reached,
+    distance,
+    is_met,
+    next_fraction,
+    nudged,
+)
+from sapwood.goals.clock import timed
 from sapwood.goals.layer_samples import Bench
 from sapwood.goals.sensitivity import Sensitivity, SensitivityRow, bounded_harm, restored
 from sapwood.masks import MaskCase, MaskRecord, Slot, apply_masks_, remove_masks_, select_targets
 from sapwood.masks.select import keep_largest
-from sapwood.measure import LatencyRow, measure_latency
+from sapwood.measure import LatencyRow
 from sapwood.models import copy_model
 
 LEVELS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
@@ -88,8 +98,8 @@ class SparsityOutcome:
 
     @property
     def met(self) -> bool:
-        """Whether the measured ratio is within :data:`TOLERANCE` of the target."""
-        return abs(self.ratio / self.target - 1.0) <= TOLERANCE
+        """Whether the measured ratio is within :data:`sapwood.goals.approach.MET_WITHIN` of the target."""
+        return is_met(self.ratio, self.target)
 
 
 def mask_to_latency_(
@@ -132,10 +142,64 @@ def mask_to_latency_(
         raise ConfigError(
             f"a latency target with {case.method}, {case.blocks}; expected --method scored and single weights"
         )
-    return _Target(model, case, target, bench, scores=scores, progress=progress).reach(measure, figure)
+    return _MaskSearch(model, case, target, bench, scores=scores, progress=progress).reach(measure, figure)
 
 
-class _Target:
+@dataclass(frozen=True)
+class _Options:
+    """The sparsities that layers may get, and what each of them takes and harms.
+
+    Attributes:
+        kept: The fraction that stays, by option, shape (OPTIONS,).
+        costs: Milliseconds of each layer at each option.
+        losses: Its harm likewise.
+        rest: Milliseconds of everything else.
+    """
+
+    kept: np.ndarray
+    costs: Sequence[np.ndarray]
+    losses: Sequence[np.ndarray]
+    rest: float
+
+    @property
+    def fewest(self) -> tuple[int, ...]:
+        """The highest level everywhere."""
+        return (len(self.kept) - 1,) * len(self.costs)
+
+    def solved(self, fraction: float) -> tuple[int, ...] | None:
+        """The options of least harm that take this fraction of the dense time; None where none are that fast."""
+        choice = solve_separable(self.losses, self.costs, fraction * self._total((0,) * len(self.costs)) - self.rest)
+        return None if choice is None else tuple(choice.picks)
+
+    def predicted(self, picks: Sequence[int]) -> float:
+        """What the layers' times say of a choice, as a ratio to the dense network."""
+        return self._total(picks) / self._total((0,) * len(self.costs))
+
+    def kept_by(self, picks: Sequence[int]) -> list[float]:
+        """The fraction that stays in each layer."""
+        return [float(self.kept[pick]) for pick in picks]
+
+    def _total(self, picks: Sequence[int]) -> float:
+        return self.rest + sum(float(cost[pick]) for cost, pick in zip(self.costs, picks, strict=True))
+
+
+@dataclass(frozen=True)
+class _Masked:
+    """One network that was masked and measured."""
+
+    picks: tuple[int, ...]
+    asked: float
+    predicted: float
+    row: LatencyRow
+    dense_ms: float
+
+    @property
+    def ratio(self) -> float:
+        """Its measured ratio."""
+        return self.row.ratio
+
+
+class _MaskSearch:
     """One search."""
 
     def __init__(
@@ -158,55 +222,70 @@ class _Target:
         self._total = len(LEVELS) + len(self._slots) * len(TRIED) + MAX_ATTEMPTS
 
     def reach(self, measure: Callable[[nn.Module], float] | None, figure: str) -> tuple[MaskRecord, SparsityOutcome]:
+        options = self._options(measure, figure)
+        tries = self._attempts(options)
+        self._tell(self._total - self._done)
+        best = min(tries, key=lambda one: distance(one.ratio, self._target))
+        record = self._mask_(self._model, options.kept_by(best.picks))
+        return record, self._outcome(best, tries, options, figure)
+
+    def _options(self, measure: Callable[[nn.Module], float] | None, figure: str) -> _Options:
+        """What each layer may get, what that takes, and what it harms."""
         curves, rest = self._times()
         harms = self._harms(measure, figure)
         kept = np.exp(np.linspace(0.0, np.log(1.0 - LEVELS[-1]), OPTIONS))
         costs = [np.interp(1.0 - kept, *curves[slot.name]) for slot in self._slots]
         losses = [np.interp(kept, *harms[slot.name]) for slot in self._slots]
-        dense = rest + sum(float(own[0]) for own in costs)
-        tries: list[tuple[float, LatencyRow, tuple[int, ...], float]] = []
-        fraction = self._target
-        while len(tries) < MAX_ATTEMPTS:
-            choice = solve_separable(losses, costs, fraction * dense - rest)
-            picks = (OPTIONS - 1,) * len(costs) if choice is None else choice.picks
-            row, dense_ms = self._measured([float(kept[pick]) for pick in picks])
-            tries.append((fraction, row, picks, dense_ms))
-            if choice is None and row.ratio > self._target * (1.0 + TOLERANCE):
+        return _Options(kept, costs, losses, rest)
+
+    def _attempts(self, options: _Options) -> list[_Masked]:
+        """Masks and measures until one network is close enough; none is measured twice."""
+        tries: list[_Masked] = []
+        fraction, nudges = self._target, 0
+        while len(tries) < MAX_ATTEMPTS and nudges <= MAX_NUDGES:
+            picks = options.solved(fraction)
+            reachable = picks is not None
+            picks = picks or options.fewest
+            if any(one.picks == picks for one in tries):
+                best = min(tries, key=lambda one: distance(one.ratio, self._target))
+                fraction, nudges = nudged(fraction, best.ratio, self._target), nudges + 1
+                continue
+            found = _Masked(picks, fraction, options.predicted(picks), *self._measured(options.kept_by(picks)))
+            tries.append(found)
+            if not reachable and found.ratio > self._target * (1.0 + MET_WITHIN):
                 raise BudgetError(
                     f"latency {self._target:g} is out of reach: with {LEVELS[-1]:.0%} of every selected weight masked "
-                    f"it is {row.ratio:.3g} on {self._bench.deployment.runtime}; expected more than that"
+                    f"it is {found.ratio:.3g} on {self._bench.deployment.runtime}; expected more than that"
                 )
-            if abs(row.ratio / self._target - 1.0) <= CLOSE_ENOUGH:
+            if distance(found.ratio, self._target) <= CLOSE_ENOUGH:
                 break
-            fraction *= self._target / row.ratio
-        self._tell(self._total - self._done)
-        fraction, row, picks, dense_ms = min(tries, key=lambda one: abs(one[1].ratio / self._target - 1.0))
-        record = self._mask_(self._model, [float(kept[pick]) for pick in picks])
-        layers = tuple(
-            LayerSparsity(
-                slot.name,
-                slot.tensor.numel(),
-                1.0 - float(kept[pick]),
-                float(cost[0]),
-                float(cost[pick]),
-                float(loss[pick]),
-            )
-            for slot, pick, cost, loss in zip(self._slots, picks, costs, losses, strict=True)
-        )
+            fraction = next_fraction([Reached(one.predicted, one.ratio) for one in tries], self._target)
+        return tries
+
+    def _outcome(self, best: _Masked, tries: Sequence[_Masked], options: _Options, figure: str) -> SparsityOutcome:
         deployment = self._bench.deployment
-        outcome = SparsityOutcome(
+        return SparsityOutcome(
             self._target,
-            row.ratio,
-            row.ratio_q1,
-            row.ratio_q3,
-            dense_ms,
-            row.median_ms,
-            tuple((asked, found.ratio) for asked, found, _, _ in tries),
+            best.row.ratio,
+            best.row.ratio_q1,
+            best.row.ratio_q3,
+            best.dense_ms,
+            best.row.median_ms,
+            tuple((one.asked, one.ratio) for one in tries),
             figure,
-            layers,
+            tuple(
+                LayerSparsity(
+                    slot.name,
+                    slot.tensor.numel(),
+                    1.0 - float(options.kept[pick]),
+                    float(cost[0]),
+                    float(cost[pick]),
+                    float(loss[pick]),
+                )
+                for slot, pick, cost, loss in zip(self._slots, best.picks, options.costs, options.losses, strict=True)
+            ),
             {"runtime": deployment.runtime, "threads": deployment.num_threads, "batch": deployment.batch},
         )
-        return record, outcome
 
     def _selected(self, model: nn.Module) -> list[Slot]:
         return [one.slot for one in select_targets(model, self._case.layers, self._case.pattern).targets]
@@ -262,15 +341,9 @@ class _Target:
         twin = copy_model(self._model)
         self._mask_(twin, kept)
         remove_masks_(twin)
-        table = measure_latency(
-            {"dense": self._bench.load(self._model), "masked": self._bench.load(twin)},
-            baseline="dense",
-            rounds=ROUNDS,
-            seconds=SECONDS,
-            threads=self._bench.deployment.num_threads,
-        )
+        clocked = timed(self._bench, self._model, twin)
         self._tell(1)
-        return table["masked"], table["dense"].median_ms
+        return clocked.row, clocked.table["dense"].median_ms
 
     def _mask_(self, model: nn.Module, kept: Sequence[float]) -> MaskRecord:
         """Masks each layer so that a fraction of it stays."""

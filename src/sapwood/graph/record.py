@@ -18,6 +18,7 @@ from sapwood.graph.decisions import Decisions
 from sapwood.graph.skeleton import new_tensors_like
 from sapwood.models.copying import refresh_computed
 from sapwood.ops.call import Call, Graph, TensorRef
+from sapwood.ops.context import RULES
 from sapwood.ops.nested import leaves, mapped
 from sapwood.ops.shapes import ShapesOnly
 from sapwood.types import ExampleInputs
@@ -192,6 +193,7 @@ def record(
     model: nn.Module, example_inputs: ExampleInputs, decisions: Decisions | None = None
 ) -> tuple[Graph, list[Tensor]]:
     """Does what :func:`trace` does, keeps what the run chooses on values, and returns the model's outputs as well."""
+    RULES.load_plugins()  # facts of operators are asked for from here on
     recorder = _Recorder(decisions)
     parameters = _names(recorder, model.named_parameters(remove_duplicate=False))
     buffers = _names(recorder, model.named_buffers(remove_duplicate=False))

@@ -68,7 +68,7 @@ class MaskMethod:
         raise NotImplementedError(f"{type(self).__name__} masks nothing")
 
 
-METHODS: Registry[type[MaskMethod]] = Registry("mask method")
+METHODS: Registry[type[MaskMethod]] = Registry("mask method", entry_points="sapwood.mask_methods")
 """Every masking method by its name."""
 
 

@@ -5,21 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from sapwood.layer_times import NO_LAYER, TELLING_SHARE
 from sapwood.measure.layer_latency import LatencyModel, Sample
 
 AS_EXPECTED = 0.1
 """A layer whose time fell to within this of its work's ratio needs no explanation."""
 
-TELLING_SHARE = 0.01
-"""A layer with a smaller share of the time, before and after, needs none either."""
-
 PADDED = 1.1
 """Work counted in multiples of the step over the work itself, from which on widths are called a bad fit."""
-
-NO_LAYER = {
-    "(runtime)": "changes of memory layout between layers",
-    "(overhead)": "between the layers: the framework itself",
-}
 
 
 @dataclass(frozen=True)

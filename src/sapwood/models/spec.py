@@ -40,7 +40,7 @@ class Loader:
     load_by: Callable[[str, Path | None, Path | None, Factory], ModelBundle] | None = None
 
 
-LOADERS: Registry[Loader] = Registry("model kind")
+LOADERS: Registry[Loader] = Registry("model kind", entry_points="sapwood.loaders")
 """The loaders by kind; a file of this folder registers each."""
 
 

@@ -97,7 +97,7 @@ class Context:
 Rule: TypeAlias = Callable[[Context, Call], None]
 """Sets the axes of a call's outputs from those of its inputs, joining and freezing on the way."""
 
-RULES: Registry[Rule] = Registry("op rule")
+RULES: Registry[Rule] = Registry("op rule", entry_points="sapwood.operators")
 
 
 def rule(*names: str, **found: Any) -> Callable[[Rule], Rule]:

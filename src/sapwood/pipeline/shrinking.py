@@ -27,6 +27,7 @@ from sapwood.measure import (
 )
 from sapwood.models import copy_model
 from sapwood.models.darknet import DarknetNetwork, compact_cfg, producers
+from sapwood.runtime import RUNTIMES
 from sapwood.types import ExampleInputs, ModelBundle
 
 SCHEMA = "sapwood.prune/1"
@@ -36,8 +37,6 @@ INSPECT_SCHEMA = "sapwood.inspect/1"
 """Of the record of inspecting."""
 
 INSPECT_ROUNDS = 30
-LAYERED = ("torch", "onnxruntime", "openvino")
-"""Runtimes that tell layers apart."""
 
 _ONE_DIMENSION = re.compile(r"(.*)(\[\d+\])")
 
@@ -207,9 +206,10 @@ def _layer_latency(bundle: ModelBundle, analysis: Analysis, deployment: Deployme
     bench = Bench.of(bundle.example_inputs, deployment)
     if deployment.batch is not None:  # the work is that of the batch that is timed
         analysis = build_groups(trace(copy_model(bundle.model).eval(), bench.inputs))
-    times = bench.layer_times(bundle.model, INSPECT_ROUNDS)
+    able = [name for name in RUNTIMES if RUNTIMES[name].tells_layers]
+    times = bench.layer_times(bundle.model, INSPECT_ROUNDS) if deployment.runtime in able else None
     if times is None:
-        raise MeasureError(f"{deployment.runtime} cannot tell layers apart; expected one of {', '.join(LAYERED)}")
+        raise MeasureError(f"{deployment.runtime} cannot tell layers apart; expected one of {', '.join(able)}")
     sizes = [group.num_channels for group in analysis.groups]
     sample = Sample(times, sample_work(layer_work(analysis), sizes))
     conditions = {**machine(), "runtime": deployment.runtime, "threads": deployment.num_threads}

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
 
-from sapwood.masks import MaskingState, TensorState
 from sapwood.report import formats, view
 from sapwood.report.findings import Tone
 from sapwood.report.record import Comparison, read_record
-from sapwood.types import Evaluation
+
+if TYPE_CHECKING:
+    from sapwood.masks import MaskingState, TensorState
+    from sapwood.types import Evaluation
 
 MIN_WIDTH = 64
 """Columns of a small table, so that its caption stands on a line or two."""

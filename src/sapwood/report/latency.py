@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from sapwood.measure.explain import NO_LAYER, TELLING_SHARE
+from sapwood.layer_times import NO_LAYER, TELLING_SHARE
 from sapwood.report import formats
 
 MIN_WIDTH = 100

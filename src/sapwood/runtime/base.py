@@ -7,14 +7,11 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from sapwood.layer_times import OVERHEAD, RUNTIME
 from sapwood.registry import Registry
 from sapwood.types import ExampleInputs
 
-RUNTIME = "(runtime)"
-"""Time of work that belongs to no module of the model: a runtime's own changes of memory layout."""
-
-OVERHEAD = "(overhead)"
-"""Time of a run that is in none of its nodes."""
+__all__ = ["OVERHEAD", "RUNTIME", "RUNTIMES", "WARMUP", "Runtime", "Session"]
 
 
 class Session(Protocol):
@@ -35,7 +32,8 @@ class Session(Protocol):
         Returns:
             Milliseconds a run by the module's path in the model (``"layers.4.conv"``; ``""`` is the model itself), what
             its children take not included; :data:`RUNTIME` and :data:`OVERHEAD` for what is no module's. What a runtime
-            fuses counts for the convolution or matrix product in it. None where the runtime cannot tell.
+            fuses counts for the convolution or matrix product in it. None where the runtime cannot tell, which its
+            ``tells_layers`` says before anything is loaded.
         """
 
 
@@ -45,6 +43,10 @@ class Runtime(Protocol):
     @property
     def name(self) -> str:
         """What it is called on the command line."""
+
+    @property
+    def tells_layers(self) -> bool:
+        """Whether its sessions tell what each layer takes (:meth:`Session.layer_times`)."""
 
     def version(self) -> str:
         """Returns the version of its package.
@@ -67,7 +69,7 @@ class Runtime(Protocol):
         """
 
 
-RUNTIMES: Registry[Runtime] = Registry("runtime")
+RUNTIMES: Registry[Runtime] = Registry("runtime", entry_points="sapwood.runtimes")
 """The runtimes by name; a file of this folder registers each."""
 
 WARMUP = 2

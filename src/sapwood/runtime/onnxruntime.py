@@ -139,6 +139,7 @@ class OnnxRuntime:
     """ONNX Runtime."""
 
     name = "onnxruntime"
+    tells_layers = True
 
     def version(self) -> str:
         """Returns ONNX Runtime's version."""

@@ -125,6 +125,7 @@ class OpenVino:
     """OpenVINO."""
 
     name = "openvino"
+    tells_layers = True
 
     def version(self) -> str:
         """Returns OpenVINO's version."""

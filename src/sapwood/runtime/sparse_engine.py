@@ -49,6 +49,7 @@ class SparseEngine:
     """Sapwood's own engine."""
 
     name = "sapwood"
+    tells_layers = True
 
     def version(self) -> str:
         """Returns Sapwood's version."""

@@ -48,6 +48,7 @@ class TorchCompile:
     """PyTorch's compiler."""
 
     name = "torch-compile"
+    tells_layers = False
 
     def version(self) -> str:
         """Returns PyTorch's version."""

@@ -110,6 +110,7 @@ class TorchRuntime:
     """PyTorch, eager."""
 
     name = "torch"
+    tells_layers = True
 
     def version(self) -> str:
         """Returns PyTorch's version."""

@@ -1,0 +1,1 @@
+"""What Sapwood gets from here: a criterion and an operator."""
