@@ -99,7 +99,7 @@ def _check_latency(latency: dict[str, Any] | None) -> None:
 
 
 def _save(verb: str, bundle: ModelBundle, result: Any, record: dict[str, Any], out: Path) -> CheckFailedError | None:
-    """Writes the directory in one step: the model, its record and page, and the files that Darknet and OpenCV read.
+    """Writes the directory in one step: the model, its record and page, and the files that its framework reads.
 
     Returns what was wrong with those files, of which there are none then; everything else is there.
     """
@@ -117,24 +117,27 @@ def _save(verb: str, bundle: ModelBundle, result: Any, record: dict[str, Any], o
             unpruned=getattr(result, "unpruned", ()) or getattr(result, "kept", ()),
             record=steps,
         )
-        names, failed = _darknet(result.model, folder)
+        names, failed = _own_files(replace(bundle, model=result.model), folder)
         record["files"] |= {"saved": str(out), **{name: str(out / file) for name, file in names.items()}}
         _report(record, folder, out)
     return failed
 
 
-def _darknet(model: Any, folder: Path) -> tuple[dict[str, str], CheckFailedError | None]:
-    """Writes a network as Darknet does, if it is one; the names of the files, and what was wrong with them."""
-    from sapwood.export import export_darknet
-    from sapwood.models.darknet import DarknetNetwork
+def _own_files(bundle: ModelBundle, folder: Path) -> tuple[dict[str, str], CheckFailedError | None]:
+    """Writes a model as its framework does, if that has files of its own: their names, and what was wrong with them."""
+    from sapwood.export import EXPORTERS, ExportOptions
+    from sapwood.models import framework_of
 
-    if not isinstance(model, DarknetNetwork):
+    name = framework_of(bundle.model).exporter
+    if name is None:
         return {}, None
+    exporter = EXPORTERS[name]
     try:
-        written = export_darknet(model, folder / "model.cfg")
+        path = folder / f"model{exporter.suffix}"
+        written = exporter.export(bundle.model, bundle.example_inputs, path, ExportOptions())
     except CheckFailedError as error:
         return {}, CheckFailedError(str(error).replace(f"{folder}/", ""))
-    return {"cfg": written.cfg.name, "weights": written.weights.name}, None
+    return {file.suffix[1:]: file.name for file in written.files}, None
 
 
 def _report(record: dict[str, Any], folder: Path, out: Path) -> None:

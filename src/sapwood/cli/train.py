@@ -135,12 +135,12 @@ def train(
 def _settings(bundle: ModelBundle, config: Path | None, options: dict[str, Any]) -> TrainConfig:
     """The configuration: the file's fields, then the options that were given.
 
-    A Darknet detector takes the classes of the data unless the file says otherwise; what was trained keeps its own.
+    What the model's framework takes by itself comes first: a Darknet detector the classes of the data.
     """
     from sapwood.config import TrainConfig, parse_config, read_config
+    from sapwood.models import framework_of
 
-    is_darknet_detector = bundle.source.kind == "darknet" and bundle.task.kind == "detection"
-    base: dict[str, Any] = {"num_classes": "data"} if is_darknet_detector else {}
+    base: dict[str, Any] = dict(framework_of(bundle.model).defaults(bundle))
     if config is not None:
         base |= read_config(TrainConfig, config).model_dump(exclude_unset=True)
     return parse_config(TrainConfig, base | options, where="options" if config is None else f"{config} with options")

@@ -10,7 +10,9 @@ from sapwood.models import torchvision_loader as torchvision_loader
 from sapwood.models.apply_plan import apply_plan
 from sapwood.models.builtin_loader import builtin_file
 from sapwood.models.copying import copy_model
+from sapwood.models.darknet import framework as darknet_framework  # noqa: F401 - registers it
 from sapwood.models.factory_loader import find_factory, is_factory, remember_factory
+from sapwood.models.framework import FRAMEWORKS, Framework, framework_of
 from sapwood.models.live_masks import live_masks
 from sapwood.models.plan import AttributeEdit, Cut, Merge, Plan, Rescale, Shift
 from sapwood.models.saved import load_saved, needs_factory, save_model
@@ -19,10 +21,12 @@ from sapwood.models.session import Compact, load, save
 from sapwood.models.spec import LOADERS, Loader, load_model
 
 __all__ = [
+    "FRAMEWORKS",
     "LOADERS",
     "AttributeEdit",
     "Compact",
     "Cut",
+    "Framework",
     "Loader",
     "Merge",
     "Plan",
@@ -33,6 +37,7 @@ __all__ = [
     "check_target",
     "copy_model",
     "find_factory",
+    "framework_of",
     "is_factory",
     "live_masks",
     "load",

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sapwood.errors import ShapeError
 from sapwood.models.copying import copy_model
-from sapwood.models.darknet import DarknetNetwork, refit_
+from sapwood.models.framework import framework_of
 from sapwood.models.places import set_checked_
 from sapwood.models.plan import AttributeEdit, Cut, Merge, Plan, Rescale, Shift
 
@@ -53,8 +53,7 @@ def apply_plan(model: Model, plan: Plan) -> Model:
     set_attributes_(compact, plan.attributes)
     # Modules that cache tensors of the dense widths forget them on such a call.
     compact._apply(lambda tensor: tensor)  # type: ignore[no-untyped-call]
-    if isinstance(compact, DarknetNetwork):
-        refit_(compact)
+    framework_of(compact).refit_(compact)
     return compact
 
 

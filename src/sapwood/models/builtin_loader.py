@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
 from sapwood.errors import SpecError
-from sapwood.models.darknet import DarknetNetwork, parse_cfg, read_weights, write_cfg
-from sapwood.models.darknet_loader import CFG_NAME, darknet_bundle
-from sapwood.models.spec import LOADERS, Loader, State, read_names
+from sapwood.models.spec import LOADERS, Loader, State
 from sapwood.types import ModelBundle, ModelSource
 
 PREFIX = "builtin:"
@@ -30,12 +29,11 @@ def builtin_file(name: str, suffix: str) -> Path:
 
 def _load(spec: str, weights: Path | None, names: Path | None) -> ModelBundle:
     name = spec.removeprefix(PREFIX)
-    cfg = parse_cfg(builtin_file(name, ".cfg"))
-    network = DarknetNetwork(cfg, initialize=False)
-    read_weights(builtin_file(name, ".weights") if weights is None else weights, network)
-    class_names = NETWORKS[name][1] if names is None else read_names(names, len(NETWORKS[name][1]))
-    source = ModelSource(spec, "builtin", None if weights is None else str(weights), {CFG_NAME: write_cfg(cfg)})
-    return darknet_bundle(network, class_names, source)
+    cfg = str(builtin_file(name, ".cfg"))
+    bundle = LOADERS["darknet"].load(cfg, builtin_file(name, ".weights") if weights is None else weights, names)
+    class_names = NETWORKS[name][1] if names is None else bundle.task.class_names
+    source = replace(bundle.source, spec=spec, kind="builtin", weights=None if weights is None else str(weights))
+    return replace(bundle, task=replace(bundle.task, class_names=class_names), source=source)
 
 
 def _rebuild(source: ModelSource, state: State) -> ModelBundle:

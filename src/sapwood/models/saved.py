@@ -18,13 +18,13 @@ from sapwood.errors import SapwoodError, SavedModelError, ShapeError, SpecError,
 from sapwood.files import write_bytes, write_text
 from sapwood.models.apply_plan import apply_plan
 from sapwood.models.copying import copy_model
-from sapwood.models.darknet import DarknetNetwork, Header, compact_cfg, write_cfg
-from sapwood.models.darknet_loader import CFG_NAME
 from sapwood.models.factory_loader import bundle_of
+from sapwood.models.framework import framework_of
 from sapwood.models.live_masks import drop_masks_, live_masks, masked_names, restore_masks_
 from sapwood.models.plan import Plan
 from sapwood.models.plan_json import plan_to_dict
 from sapwood.models.saved_format import (
+    NO_NOTES,
     PLAN_NAME,
     SCHEMA_VERSION,
     WEIGHTS_NAME,
@@ -75,9 +75,7 @@ def save_model(
     if plan is not None:
         bundle = replace(bundle, source=replace(bundle.source, plans=(*bundle.source.plans, plan)))
     tensors, aliases = _stored(bundle.model)
-    files = dict(bundle.source.files)
-    if isinstance(bundle.model, DarknetNetwork):
-        files[CFG_NAME] = write_cfg(compact_cfg(bundle.model))
+    files = {**bundle.source.files, **framework_of(bundle.model).describe(bundle.model)}
     for name in files:
         check_name(name)
     content = _content(bundle, list(files), aliases)
@@ -125,7 +123,7 @@ def load_saved(directory: str | Path, *, factory: Factory | None = None) -> Mode
     source = ModelSource(saved.source.spec, saved.source.kind, saved.source.weights, files, plans)
     bundle = _rebuild(folder, source, state, factory)
     with reading(folder, f"a plan and tensors of what {source.spec} builds", SavedModelError):
-        if factory is not None or not isinstance(bundle.model, DarknetNetwork):  # a saved .cfg has the widths already
+        if factory is not None or not framework_of(bundle.model).describes:  # its files have the widths already
             _untie_(bundle.model, state)
             bundle = replace(bundle, model=_pruned(folder, bundle.model, source, state))
         model = bundle.model
@@ -151,8 +149,7 @@ def _fill_(
         raise SavedModelError(f"{error}; is it another model than the one that was saved?") from error
     for alias, stored in saved.aliases.items():
         _tie_(model, alias, stored)
-    if isinstance(model, DarknetNetwork) and saved.darknet_header is not None:
-        model.header = Header(*saved.darknet_header)
+    framework_of(model).take_notes_(model, saved.notes)
 
 
 def _content(bundle: ModelBundle, files: list[str], aliases: Mapping[str, str]) -> dict[str, Any]:
@@ -167,7 +164,8 @@ def _content(bundle: ModelBundle, files: list[str], aliases: Mapping[str, str]) 
         "unpruned": [],
         "masks": list(live_masks(model)),
         "aliases": dict(aliases),
-        "darknet_header": list(asdict(model.header).values()) if isinstance(model, DarknetNetwork) else None,
+        **NO_NOTES,
+        **framework_of(model).notes(model),
         "record": {},
     }
 

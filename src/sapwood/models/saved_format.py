@@ -15,6 +15,7 @@ import pydantic
 from sapwood.errors import SavedModelError
 from sapwood.files import check_directory, new_directory
 from sapwood.limits import check_limit
+from sapwood.models.framework import FRAMEWORKS
 from sapwood.models.plan import Plan
 from sapwood.models.plan_json import plan_from_dict
 from sapwood.reading import parse_json, read_bytes, reading
@@ -25,8 +26,11 @@ SCHEMA_VERSION = 2
 
 WEIGHTS_NAME = "model.safetensors"
 PLAN_NAME = "plan.json"
-OWN_NAMES = (PLAN_NAME, WEIGHTS_NAME, "model.cfg", "model.weights", "report.json", "report.html")
-"""Of all files that Sapwood writes beside a model; others there are the user's own."""
+OWN_NAMES = (PLAN_NAME, WEIGHTS_NAME, "report.json", "report.html")
+"""Of the files that Sapwood writes of any model, beside those of its framework; others there are the user's own."""
+
+NO_NOTES = {"darknet_header": None}
+"""The fields that hold what a framework notes of its models, of a model of which none is noted."""
 
 EXPECTED = "what sapwood.save or save_model wrote"
 
@@ -37,7 +41,8 @@ _FLAT_LIST = re.compile(r"\[\n\s+(-?\d[^\[\]{}\"]*?)\n\s+\]")
 
 def new_saved(directory: str | Path) -> AbstractContextManager[Path]:
     """An empty directory that takes the place of a saved model; see :func:`sapwood.files.new_directory`."""
-    return new_directory(directory, PLAN_NAME, OWN_NAMES)
+    of_frameworks = [name for framework in FRAMEWORKS for name in FRAMEWORKS[framework].own_files]
+    return new_directory(directory, PLAN_NAME, (*OWN_NAMES, *of_frameworks))
 
 
 def check_target(directory: str | Path) -> None:
@@ -89,6 +94,11 @@ class SavedPlan(pydantic.BaseModel):
     aliases: dict[str, str]
     darknet_header: tuple[_Version, _Version, _Version, Annotated[int, pydantic.Field(ge=0, lt=2**64)]] | None
     record: dict[str, Any]
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What the framework noted of the model, by field."""
+        return {name: getattr(self, name) for name in NO_NOTES}
 
 
 def read_plan(directory: str | Path) -> SavedPlan:

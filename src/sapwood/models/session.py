@@ -10,12 +10,11 @@ from typing import Any, Protocol
 from torch import nn
 
 from sapwood.errors import SpecError
-from sapwood.models.darknet import DarknetNetwork
-from sapwood.models.darknet_loader import darknet_source, darknet_task
+from sapwood.models.framework import framework_of
 from sapwood.models.plan import Plan
 from sapwood.models.saved import load_saved, save_model
 from sapwood.models.spec import Factory
-from sapwood.types import ModelBundle, ModelSource, TaskSpec
+from sapwood.types import ModelBundle
 
 
 class Compact(Protocol):
@@ -51,7 +50,8 @@ def save(pruned: Compact, directory: str | Path, source: ModelBundle | None = No
         SavedModelError: If the model's state holds anything but tensors.
         CfgError: If no ``.cfg`` describes a pruned Darknet network; the message names the layer.
     """
-    bundle = replace(source, model=pruned.model) if source is not None else _session_bundle(pruned.model)
+    model = pruned.model
+    bundle = replace(source, model=model) if source is not None else framework_of(model).bundle(model)
     unpruned: Iterable[object] = getattr(pruned, "unpruned", ()) or getattr(pruned, "kept", ())
     return save_model(bundle, directory, plan=pruned.plan, verification=pruned.verification, unpruned=unpruned)
 
@@ -74,10 +74,3 @@ def load(directory: str | Path, model: Factory | None = None) -> nn.Module:
     if model is not None and not callable(model):
         raise SpecError(f"model is a {type(model).__name__}; expected the dense model, or a function that makes it")
     return load_saved(directory, factory=model).model
-
-
-def _session_bundle(model: nn.Module) -> ModelBundle:
-    """A bundle for a model of which nothing else is known."""
-    if isinstance(model, DarknetNetwork):
-        return ModelBundle(model, (), darknet_task(model), darknet_source(model))
-    return ModelBundle(model, (), TaskSpec("none"), ModelSource(f"a {type(model).__name__} of a session", "session"))

@@ -25,8 +25,7 @@ from sapwood.goals import (
 )
 from sapwood.graph import Analysis, Unpruned
 from sapwood.measure import count_params
-from sapwood.models import Plan, apply_plan
-from sapwood.models.darknet import DarknetNetwork, grouped_routes
+from sapwood.models import Plan, apply_plan, framework_of
 from sapwood.ops import Axis
 from sapwood.recovery import Recovered
 from sapwood.removal import Planner, Solution, Verification
@@ -106,7 +105,7 @@ def prune(
         cost=_cost(target, count_params(model)),
         allocator=allocator or ("uniform" if target.kind == "sparsity" else "knapsack"),
         limits=limits,
-        routes=grouped_routes(model) if isinstance(model, DarknetNetwork) else {},
+        routes=framework_of(model).routes(model),
         curves=None if sensitivity is None else sensitivity.curves(),
         fine=target.kind != "latency",
     )

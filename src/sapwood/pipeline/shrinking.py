@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from sapwood.allocation import layer_work
-from sapwood.errors import CfgError, ConfigError, MeasureError
+from sapwood.errors import ConfigError, MeasureError, SapwoodError
 from sapwood.goals import Bench, Deployment, Sensitivity
 from sapwood.graph import Analysis, ChannelGroup, build_groups, trace
 from sapwood.measure import (
@@ -25,8 +25,7 @@ from sapwood.measure import (
     model_layers,
     sample_work,
 )
-from sapwood.models import copy_model
-from sapwood.models.darknet import DarknetNetwork, compact_cfg, producers
+from sapwood.models import copy_model, framework_of
 from sapwood.runtime import RUNTIMES
 from sapwood.types import ExampleInputs, ModelBundle
 
@@ -88,9 +87,10 @@ def matching_tensors(model: nn.Module, patterns: Iterable[str]) -> dict[str, str
 
 
 def shrink_describable(model: nn.Module, ignore: Mapping[str, str], shrink: Callable[[dict[str, str]], Any]) -> Any:
-    """Removes channels so that a Darknet network can be written as ``.cfg``.
+    """Removes channels so that the files of the model's framework can describe the result.
 
-    Where no ``.cfg`` describes the result, what the layer in question reads is kept whole, and it is done again.
+    Where none do (no ``.cfg`` of Darknet has words for some routes and shortcuts), what the layer in question reads is
+    kept whole, and it is done again.
 
     Args:
         model: What ``shrink`` works on.
@@ -101,22 +101,18 @@ def shrink_describable(model: nn.Module, ignore: Mapping[str, str], shrink: Call
         What ``shrink`` returned.
 
     Raises:
-        CfgError: If keeping more whole does not help.
+        SapwoodError: If keeping more whole does not help: what the framework says, of Darknet a CfgError.
     """
-    held = dict(ignore)
+    framework, held = framework_of(model), dict(ignore)
     while True:
         result = shrink(held)
-        if not isinstance(model, DarknetNetwork):
-            return result
         try:
-            compact_cfg(result.model)
-        except CfgError as error:
-            if error.layer is None:
+            framework.describe(result.model)
+        except SapwoodError as error:
+            more = {name: why for name, why in framework.keep_whole(model, error).items() if name not in held}
+            if not more:
                 raise
-            names = set(producers(model, error.layer)) - set(held)
-            if not names:
-                raise
-            held.update(dict.fromkeys(names, f"layer {error.layer} could not be written in a .cfg otherwise"))
+            held |= more
         else:
             return result
 

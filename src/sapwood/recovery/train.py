@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
+from torch import nn
 from torch.utils.data import default_collate
 
 from sapwood.config import TrainConfig
 from sapwood.errors import TrainingError
-from sapwood.files import write_text
-from sapwood.models import copy_model
-from sapwood.models.darknet import DarknetNetwork, write_cfg, write_weights
+from sapwood.models import copy_model, framework_of
 from sapwood.recovery.batches import BatchLoader, background_threads
 from sapwood.recovery.objectives import AnyLoss, AnyTaskLoss, Distilling, Objective, make_objective
 from sapwood.recovery.plugins import Plugin
@@ -169,8 +168,8 @@ class _Trainer:
         run, processes = self._run, self._processes
         best = _with_state(self._bundle, processes.from_first(run.best_state))
         files = {"metrics": run.directory / METRICS}
-        if isinstance(network := best.model, DarknetNetwork):
-            files |= processes.from_first(lambda: self._write_darknet(network))
+        files |= processes.from_first(lambda: self._write_own(best.model))
+        if "best" in files:
             best = replace(best, source=replace(best.source, weights=str(files["best"])))
         measure = self._measure
         evaluation = None if measure is None else processes.from_first(lambda: measure(best))
@@ -241,17 +240,15 @@ class _Trainer:
             averaged.model.to(self._processes.device)
         return self._processes.from_first(lambda: measure(averaged))
 
-    def _write_darknet(self, best: DarknetNetwork) -> dict[str, Path]:
+    def _write_own(self, best: nn.Module) -> dict[str, Path]:
+        """Writes the files of the model's framework."""
         run = self._run
-        last = _with_state(self._bundle, run.averaged()).model
-        files = {"cfg": run.directory / "model.cfg"}
-        write_text(files["cfg"], write_cfg(best.cfg))
-        for name, model in (("last", last), ("best", best)):
-            assert isinstance(model, DarknetNetwork)
-            seen = run.config.batch_size * run.average.num_updates
-            model.header = replace(model.header, seen=model.header.seen + seen)
-            files[name] = write_weights(run.directory / f"{name}.weights", model)
-        return files
+        return framework_of(best).write_trained(
+            best,
+            lambda: _with_state(self._bundle, run.averaged()).model,
+            run.directory,
+            num_pictures=run.config.batch_size * run.average.num_updates,
+        )
 
 
 def _measure(val_dataset: Dataset | None, measure: Measure | None, config: TrainConfig) -> Measure | None:

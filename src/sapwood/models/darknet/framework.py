@@ -1,0 +1,102 @@
+"""What Darknet networks need beside being modules: their ``.cfg`` follows them, and their own files are written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import nn
+
+from sapwood.config import TrainConfig
+from sapwood.errors import CfgError, SapwoodError
+from sapwood.files import write_text
+from sapwood.models.darknet.cfg import write_cfg
+from sapwood.models.darknet.fit import fitted
+from sapwood.models.darknet.header import Header
+from sapwood.models.darknet.network import DarknetNetwork
+from sapwood.models.darknet.weights import write_weights
+from sapwood.models.darknet.widths import compact_cfg, grouped_routes, producers, refit_
+from sapwood.models.darknet_loader import CFG_NAME, darknet_source, darknet_task
+from sapwood.models.framework import FRAMEWORKS, Anchors, Framework
+from sapwood.types import ClassificationDataset, DetectionDataset, ModelBundle
+
+NAME = "darknet"
+"""Of the framework, and of its kind of source and its exporter."""
+
+
+class Darknet(Framework[DarknetNetwork]):
+    """``.cfg`` and ``.weights``."""
+
+    title: ClassVar[str] = "Darknet"
+    fits_data: ClassVar[bool] = True
+    describes: ClassVar[bool] = True
+    exporter: ClassVar[str | None] = NAME
+    own_files: ClassVar[tuple[str, ...]] = (CFG_NAME, "model.weights")
+
+    def owns(self, model: nn.Module) -> bool:
+        """Whether it is a :class:`~sapwood.models.darknet.DarknetNetwork`."""
+        return isinstance(model, DarknetNetwork)
+
+    def bundle(self, model: DarknetNetwork) -> ModelBundle:
+        """Its ``.cfg`` says task and source."""
+        return ModelBundle(model, (), darknet_task(model), darknet_source(model))
+
+    def routes(self, model: DarknetNetwork) -> Mapping[str, int]:
+        """Each ``[route]`` with ``groups=``."""
+        return grouped_routes(model)
+
+    def describe(self, model: DarknetNetwork) -> Mapping[str, str]:
+        """The ``.cfg`` with the widths that the layers have now; see :func:`~sapwood.models.darknet.compact_cfg`."""
+        return {CFG_NAME: write_cfg(compact_cfg(model))}
+
+    def keep_whole(self, model: DarknetNetwork, error: SapwoodError) -> Mapping[str, str]:
+        """What the layer reads that no ``.cfg`` has words for."""
+        if not isinstance(error, CfgError) or error.layer is None:
+            return {}
+        reason = f"layer {error.layer} could not be written in a .cfg otherwise"
+        return dict.fromkeys(producers(model, error.layer), reason)
+
+    def refit_(self, model: DarknetNetwork) -> None:
+        """Makes its ``cfg`` follow; see :func:`~sapwood.models.darknet.refit_`."""
+        refit_(model)
+
+    def notes(self, model: DarknetNetwork) -> Mapping[str, Any]:
+        """The header of the ``.weights`` file that it was read from."""
+        return {"darknet_header": list(asdict(model.header).values())}
+
+    def take_notes_(self, model: DarknetNetwork, notes: Mapping[str, Any]) -> None:
+        """Gives it that header."""
+        if notes["darknet_header"] is not None:
+            model.header = Header(*notes["darknet_header"])
+
+    def defaults(self, bundle: ModelBundle) -> Mapping[str, Any]:
+        """A detector that its ``.cfg`` alone says takes the classes of the data."""
+        takes_classes = bundle.source.kind == NAME and bundle.task.kind == "detection"
+        return {"num_classes": "data"} if takes_classes else {}
+
+    def fit_to_data(
+        self,
+        bundle: ModelBundle,
+        dataset: DetectionDataset | ClassificationDataset,
+        config: TrainConfig,
+        anchors: Anchors,
+    ) -> ModelBundle:
+        """Changes the ``.cfg``; see :func:`~sapwood.models.darknet.fit.fitted`."""
+        return fitted(bundle, dataset, config, anchors)
+
+    def write_trained(
+        self, best: DarknetNetwork, last: Callable[[], nn.Module], directory: Path, *, num_pictures: int
+    ) -> dict[str, Path]:
+        """``model.cfg``, ``last.weights`` and ``best.weights``, whose headers count the pictures."""
+        files = {"cfg": directory / CFG_NAME}
+        write_text(files["cfg"], write_cfg(best.cfg))
+        for name, model in (("last", last()), ("best", best)):
+            assert isinstance(model, DarknetNetwork)
+            model.header = replace(model.header, seen=model.header.seen + num_pictures)
+            files[name] = write_weights(directory / f"{name}.weights", model)
+        return files
+
+
+FRAMEWORKS.register(NAME)(Darknet())

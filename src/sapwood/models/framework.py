@@ -1,0 +1,170 @@
+"""One door to what a framework's models need beside being a ``torch.nn.Module``.
+
+Every other package asks :func:`framework_of`, and names no framework. One is one file: a class with the answers that
+differ from those for any module, put into :data:`FRAMEWORKS`. How its models are loaded is its
+:class:`~sapwood.models.spec.Loader`, what they are trained and measured by its task, which files other programs read
+its exporter: each an entry of a registry as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
+
+from torch import nn
+
+from sapwood.config import TrainConfig
+from sapwood.errors import SapwoodError, TrainingError
+from sapwood.models.copying import copy_model
+from sapwood.registry import Registry
+from sapwood.types import ClassificationDataset, DetectionDataset, ModelBundle, ModelSource, TaskSpec
+
+Anchors: TypeAlias = "Callable[[TaskSpec, int], list[tuple[float, float]]]"
+"""So many anchors, ascending by area, that fit the boxes of the training data as a task shows them."""
+
+Model_contra = TypeVar("Model_contra", bound=nn.Module, contravariant=True)
+
+_NEUTRAL: Mapping[str, tuple[object, ...]] = {
+    "num_classes": ("cfg",),
+    "anchors": ("cfg",),
+    "input_size": (None,),
+    "init": ("auto", "keep"),
+}
+"""Fields of a training configuration that ask for another structure or fresh weights, with the values that do not."""
+
+
+class Framework(Protocol[Model_contra]):
+    """What is asked about a framework's models; what stands here answers for any module.
+
+    Attributes:
+        title: How messages call its networks.
+        fits_data: Whether :meth:`fit_to_data` can change structure and weights.
+        describes: Whether the files of :meth:`describe` build the model with the widths that it has now.
+        exporter: The name in :data:`sapwood.export.EXPORTERS` of what writes the framework's own files and checks them.
+        own_files: Names of the files that Sapwood writes beside a saved model of it.
+    """
+
+    title: ClassVar[str] = "PyTorch"
+    fits_data: ClassVar[bool] = False
+    describes: ClassVar[bool] = False
+    exporter: ClassVar[str | None] = None
+    own_files: ClassVar[tuple[str, ...]] = ()
+
+    def owns(self, model: nn.Module) -> bool:
+        """Whether a model is one of the framework's."""
+        raise NotImplementedError
+
+    def bundle(self, model: Model_contra) -> ModelBundle:
+        """What is known of a model that came alone, without example inputs."""
+        return ModelBundle(
+            model, (), TaskSpec("none"), ModelSource(f"a {type(model).__name__} of a session", "session")
+        )
+
+    def routes(self, model: Model_contra) -> Mapping[str, int]:
+        """The modules that take one of several equal parts of what they read, each with the number of parts.
+
+        Only where the framework's files have no words for parts that differ.
+        """
+        del model
+        return {}
+
+    def describe(self, model: Model_contra) -> Mapping[str, str]:
+        """The text files, by name, that describe a model as it is now; they are saved beside its tensors.
+
+        Raises:
+            SapwoodError: If none can.
+        """
+        del model
+        return {}
+
+    def keep_whole(self, model: Model_contra, error: SapwoodError) -> Mapping[str, str]:
+        """What must stay whole so that :meth:`describe` does not raise ``error`` again: dimension -> reason."""
+        del model, error
+        return {}
+
+    def refit_(self, model: Model_contra) -> None:
+        """Makes what a model says of its widths follow its tensors, which a plan has cut."""
+        del model
+
+    def notes(self, model: Model_contra) -> Mapping[str, Any]:
+        """What else a saved model keeps, by field of ``plan.json``."""
+        del model
+        return {}
+
+    def take_notes_(self, model: Model_contra, notes: Mapping[str, Any]) -> None:
+        """Gives a model that was loaded what :meth:`notes` kept of it; a field that nothing was kept in is None."""
+        del model, notes
+
+    def defaults(self, bundle: ModelBundle) -> Mapping[str, Any]:
+        """The fields of a training configuration that the command line takes where nobody says otherwise."""
+        del bundle
+        return {}
+
+    def fit_to_data(
+        self,
+        bundle: ModelBundle,
+        dataset: DetectionDataset | ClassificationDataset,
+        config: TrainConfig,
+        anchors: Anchors,
+    ) -> ModelBundle:
+        """A copy of ``bundle`` to train: other classes, input size or anchors, fresh weights, as ``config`` says.
+
+        Raises:
+            TrainingError: If ``config`` asks for what the framework cannot do.
+        """
+        del dataset, anchors
+        wanted = [name for name, neutral in _NEUTRAL.items() if getattr(config, name) not in neutral]
+        if wanted:
+            able = " or ".join(FRAMEWORKS[name].title for name in FRAMEWORKS if FRAMEWORKS[name].fits_data)
+            raise TrainingError(
+                f"{wanted[0]}: {getattr(config, wanted[0])} is for {able} networks; {bundle.source.spec} is none"
+            )
+        return replace(bundle, model=copy_model(bundle.model))
+
+    def write_trained(
+        self, best: Model_contra, last: Callable[[], nn.Module], directory: Path, *, num_pictures: int
+    ) -> dict[str, Path]:
+        """Writes the files of the framework that a finished run of training leaves.
+
+        Args:
+            best: The model with its best weights.
+            last: Makes the model with its last weights.
+            directory: Of the run.
+            num_pictures: How many were seen.
+
+        Returns:
+            What was written, by name; ``"best"`` are the weights that the source of the trained model names then.
+        """
+        del best, last, directory, num_pictures
+        return {}
+
+
+FRAMEWORKS: Registry[Framework[Any]] = Registry("framework")
+"""The frameworks by name; the folder or file of each registers it."""
+
+PLAIN = "torch"
+"""The framework of models that no other owns."""
+
+
+class PlainTorch(Framework[nn.Module]):
+    """Any module at all."""
+
+    def owns(self, model: nn.Module) -> bool:
+        """Whether it is a module."""
+        return isinstance(model, nn.Module)
+
+
+FRAMEWORKS.register(PLAIN)(PlainTorch())
+
+
+def framework_of(model: nn.Module) -> Framework[Any]:
+    """Returns the framework that a model is of; that of any module where none of the others owns it.
+
+    Examples:
+        >>> framework_of(nn.Linear(2, 2)).title
+        'PyTorch'
+    """
+    others = (FRAMEWORKS[name] for name in FRAMEWORKS if name != PLAIN)
+    return next((framework for framework in others if framework.owns(model)), FRAMEWORKS[PLAIN])
