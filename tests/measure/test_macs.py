@@ -196,6 +196,15 @@ def test_operators_without_a_formula_are_named() -> None:
     assert count.uncounted == ("aten::_trilinear (1 call): no formula",)
 
 
+def test_what_asks_for_gradients_is_counted_and_asks_again() -> None:
+    layer = nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3, bias=False))
+    layer.parametrizations["weight"].original0.requires_grad_(False)
+    inputs = torch.rand(1, 3, 8, 8, requires_grad=True)
+    assert count_macs(nn.Sequential(layer), inputs).total == 4 * 3 * 3 * 3 * 6 * 6
+    assert [parameter.requires_grad for parameter in layer.parameters()] == [False, True]
+    assert inputs.requires_grad
+
+
 def test_custom_operators_are_named() -> None:
     library = torch.library.Library("sapwood_test", "FRAGMENT")
     library.define("mix(Tensor x) -> Tensor")

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from sapwood.masks.slots import find_slots
@@ -69,6 +70,7 @@ def count_macs(model: nn.Module, example_inputs: ExampleInputs) -> MacCount:
         stack.enter_context(torch.random.fork_rng(devices=range(torch.cuda.device_count())))
         stack.enter_context(eval_mode(model.modules()))
         stack.enter_context(torch.no_grad())
+        stack.enter_context(_plain_leaves(model, example_inputs))
         stack.enter_context(watcher)
         stack.enter_context(counter)  # innermost: it takes operators apart before the watcher meets the pieces
         run(model, example_inputs)
@@ -177,6 +179,20 @@ def _plain_kernels(model: nn.Module) -> Iterator[None]:
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
         torch._C._set_mkldnn_enabled(onednn)
+
+
+@contextmanager
+def _plain_leaves(model: nn.Module, example_inputs: ExampleInputs) -> Iterator[None]:
+    """No parameter or input asks for gradients inside: PyTorch 2.4 cannot count a module that is called with one."""
+    leaves = [*model.parameters(), *(one for one in tree_leaves(example_inputs) if isinstance(one, Tensor))]
+    asking = [leaf for leaf in leaves if leaf.requires_grad and leaf.is_leaf]
+    try:
+        for leaf in asking:
+            leaf.requires_grad_(False)
+        yield
+    finally:
+        for leaf in asking:
+            leaf.requires_grad_()
 
 
 def _by_path(model: nn.Module, counts: Mapping[str, Mapping[Any, int]]) -> dict[str, int]:
