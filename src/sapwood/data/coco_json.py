@@ -269,7 +269,7 @@ def _recognise(root: Path) -> Opener | None:
     return partial(open_coco_folder, root) if annotation_files(root) else None
 
 
-def _read(file: Path) -> Opener:
+def _from_file(file: Path) -> Opener:
     return lambda split, class_names, on_bad: open_coco_json(file, class_names, on_bad)
 
 
@@ -278,6 +278,6 @@ FORMATS.register("coco")(
         title="COCO json",
         layout="annotations/instances_<split>.json and images/<split>/ (COCO)",
         folders=(FolderForm(20, _recognise),),
-        files=(FileForm("a .json", (".json",), _read, parted=False),),
+        files=(FileForm("a .json", (".json",), _from_file, parted=False),),
     )
 )
