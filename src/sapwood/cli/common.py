@@ -98,16 +98,16 @@ def load_bundle(
 
 def open_data(bundle: ModelBundle, data: str, split: str, on_bad: OnBad) -> DetectionDataset | ClassificationDataset:
     """Opens the data set that fits the model's task."""
-    from sapwood.data import open_classification, open_detection
+    from sapwood.tasks import TASKS
+    from sapwood.tasks.task import any_task
 
-    if bundle.task.kind == "detection":
-        return open_detection(data, split=split, class_names=bundle.task.class_names, on_bad=on_bad.value)
-    if bundle.task.kind == "classification":
-        return open_classification(data, split=split, class_names=bundle.task.class_names, on_bad=on_bad.value)
-    raise ConfigError(
-        f"{bundle.source.spec} has no task; expected a detector or a classifier to measure on {data}. A factory says "
-        "what its model is for by returning a ModelBundle (docs/models.md)"
-    )
+    task = bundle.task
+    if task.kind not in TASKS:
+        raise ConfigError(
+            f"{bundle.source.spec} has no task; expected {any_task()} to measure on {data}. A factory says what its "
+            "model is for by returning a ModelBundle (docs/models.md)"
+        )
+    return TASKS[task.kind].open_data(data, split=split, class_names=task.class_names, on_bad=on_bad.value)
 
 
 def open_pictures(

@@ -9,17 +9,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from sapwood.data import read_image, to_input
+from sapwood.data import read_image
 from sapwood.report.record import Found, PictureResult, ShownPicture
-from sapwood.tasks import detect
-from sapwood.tasks.classification import as_scores
-from sapwood.tasks.running import evaluating
-from sapwood.types import ClassificationDataset, DetectionDataset, Detections, ModelBundle, Picture
+from sapwood.tasks import TASKS, Sighting
+from sapwood.types import ClassificationDataset, DetectionDataset, ModelBundle, Picture
 
 LONGEST_SIDE = 960
 """Pixels of the longer side of a picture in the report; boxes are drawn over it in the picture's own pixels."""
 JPEG_QUALITY = 82
-TOP_CLASSES = 5
 DEFAULT_PICTURES = 3
 
 
@@ -62,38 +59,21 @@ def find_in(
     bundle: ModelBundle, pictures: Mapping[str, Picture], *, score_threshold: float, iou_threshold: float
 ) -> tuple[PictureResult, ...]:
     """Returns what a model finds in each picture: objects with boxes, or a classifier's best five classes."""
-    if bundle.task.kind == "classification":
-        return tuple(PictureResult(id=name, found=_classes(bundle, picture)) for name, picture in pictures.items())
-    found = detect(bundle, list(pictures.values()), score_threshold=score_threshold, iou_threshold=iou_threshold)
+    found = TASKS[bundle.task.kind].find(
+        bundle, list(pictures.values()), score_threshold=score_threshold, iou_threshold=iou_threshold
+    )
     return tuple(
-        PictureResult(id=name, found=_objects(detections, bundle.task.class_names))
-        for name, detections in zip(pictures, found, strict=True)
+        PictureResult(id=name, found=tuple(_found(one, bundle.task.class_names) for one in sightings))
+        for name, sightings in zip(pictures, found, strict=True)
     )
 
 
-def _objects(detections: Detections, class_names: tuple[str, ...]) -> tuple[Found, ...]:
-    rows = zip(detections.boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True)
-    return tuple(
-        Found(
-            class_name=class_name(class_names, label),
-            score=round(min(1.0, score), 4),
-            box=(round(x1, 1), round(y1, 1), round(x2, 1), round(y2, 1)),
-        )
-        for (x1, y1, x2, y2), score, label in rows
-    )
-
-
-def _classes(bundle: ModelBundle, picture: Picture) -> tuple[Found, ...]:
-    values, _ = to_input(picture, bundle.task)
-    with evaluating(bundle.model) as run:
-        scores = as_scores(run(values[None]), bundle.model, 1)[0]
-    if bundle.task.outputs == "logits":
-        scores = scores.softmax(0)
-    best, labels = scores.topk(min(TOP_CLASSES, len(scores)))
-    return tuple(
-        Found(class_name=class_name(bundle.task.class_names, label), score=round(min(1.0, max(0.0, score)), 4))
-        for score, label in zip(best.tolist(), labels.tolist(), strict=True)
-    )
+def _found(sighting: Sighting, class_names: tuple[str, ...]) -> Found:
+    name, score = class_name(class_names, sighting.label), round(min(1.0, max(0.0, sighting.score)), 4)
+    if sighting.box is None:
+        return Found(class_name=name, score=score)
+    x1, y1, x2, y2 = (round(edge, 1) for edge in sighting.box)
+    return Found(class_name=name, score=score, box=(x1, y1, x2, y2))
 
 
 def class_name(class_names: tuple[str, ...], label: int) -> str:

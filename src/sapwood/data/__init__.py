@@ -1,13 +1,22 @@
 """Pictures and their annotations: COCO json, YOLO txt, VOC xml, image folders, and the built-in digits."""
 
+from sapwood.data import coco_json as coco_json
+from sapwood.data import voc_xml as voc_xml
+from sapwood.data import yolo_txt as yolo_txt
 from sapwood.data.digits import digits_dataset
 from sapwood.data.drawing import class_color, draw_detections
+from sapwood.data.formats import BUILT_IN, FORMATS, FileForm, FolderForm, Format
 from sapwood.data.image_folder import open_classification
 from sapwood.data.images import Placement, picture_size, read_image, to_input
 from sapwood.data.open import open_detection
 from sapwood.data.unlabelled import open_unlabelled, picture_files
 
 __all__ = [
+    "BUILT_IN",
+    "FORMATS",
+    "FileForm",
+    "FolderForm",
+    "Format",
     "Placement",
     "class_color",
     "digits_dataset",

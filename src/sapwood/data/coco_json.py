@@ -24,6 +24,7 @@ from sapwood.data.checks import (
     unknown_class,
     whole,
 )
+from sapwood.data.formats import FORMATS, FileForm, FolderForm, Format, Opener
 from sapwood.data.images import read_image
 from sapwood.data.places import entries, is_dir, is_file, leads_out
 from sapwood.errors import DataError, ImageError
@@ -31,7 +32,6 @@ from sapwood.reading import read_json, shown
 from sapwood.types import DetectionDataset, DetectionSample, Picture
 
 _CROWD: Mapping[int | None, bool] = {0: False, 1: True}
-LAYOUT = "annotations/instances_<split>.json and images/<split>/ (COCO)"
 
 
 def annotation_files(root: Path) -> dict[str, Path]:
@@ -263,3 +263,21 @@ def _identifier(entry: Mapping[str, Any], name: str) -> int | str | None:
     """The id under ``name``, or None where there is none that could be one."""
     value = entry.get(name)
     return value if isinstance(value, str) else whole(value)
+
+
+def _recognise(root: Path) -> Opener | None:
+    return partial(open_coco_folder, root) if annotation_files(root) else None
+
+
+def _from_file(file: Path) -> Opener:
+    return lambda split, class_names, on_bad: open_coco_json(file, class_names, on_bad)
+
+
+FORMATS.register("coco")(
+    Format(
+        title="COCO json",
+        layout="annotations/instances_<split>.json and images/<split>/ (COCO)",
+        folders=(FolderForm(20, _recognise),),
+        files=(FileForm("a .json", (".json",), _from_file, parted=False),),
+    )
+)

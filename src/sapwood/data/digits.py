@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from PIL import Image, ImageDraw
 
+from sapwood.data.formats import BUILT_IN
 from sapwood.errors import ConfigError, DataError
 from sapwood.types import DetectionDataset, DetectionSample, Picture
 
@@ -249,3 +250,6 @@ def _crispness() -> _Bytes:
     steps = np.clip((np.arange(256) - 90) / 80, 0, 1)
     table: _Bytes = np.rint(255 * steps * steps * (3 - 2 * steps)).astype(np.uint8)
     return table
+
+
+BUILT_IN.register("digits")(digits_dataset)

@@ -22,6 +22,7 @@ from sapwood.data.checks import (
     read_text,
     unknown_class,
 )
+from sapwood.data.formats import FORMATS, FolderForm, Format, Opener
 from sapwood.data.images import picture_size, read_image
 from sapwood.data.places import entries, is_dir, is_file, leads_out
 from sapwood.errors import DataError, ImageError
@@ -29,7 +30,6 @@ from sapwood.reading import parse_number, reading, shown
 from sapwood.types import DetectionDataset, DetectionSample
 
 _DIFFICULT = {"": False, "0": False, "false": False, "1": True, "true": True}
-LAYOUT = "Annotations/*.xml, JPEGImages/ and ImageSets/[Main/]<split>.txt (Pascal VOC)"
 
 
 @dataclass(frozen=True)
@@ -209,3 +209,16 @@ def _picture(root: Path, stem: str) -> Path | None:
             if is_file(path):
                 return path
     return None
+
+
+def _recognise(root: Path) -> Opener | None:
+    return partial(open_voc, root) if is_dir(root / "Annotations") and is_dir(root / "JPEGImages") else None
+
+
+FORMATS.register("voc")(
+    Format(
+        title="VOC xml",
+        layout="Annotations/*.xml, JPEGImages/ and ImageSets/[Main/]<split>.txt (Pascal VOC)",
+        folders=(FolderForm(30, _recognise),),
+    )
+)

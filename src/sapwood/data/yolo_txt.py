@@ -27,14 +27,13 @@ from sapwood.data.checks import (
     unknown_class,
 )
 from sapwood.data.data_yaml import check_count, read_data_yaml
+from sapwood.data.formats import FORMATS, FileForm, FolderForm, Format, Opener
 from sapwood.data.images import picture_size, read_image
 from sapwood.data.places import entries, exists, is_dir, is_file, pictures_below
 from sapwood.errors import DataError, ImageError
 from sapwood.limits import check_limit, limit
 from sapwood.reading import MAX_DIGITS, parse_number, parse_whole, shown
 from sapwood.types import DetectionDataset, DetectionSample
-
-LAYOUT = "images/<split>/ and labels/<split>/, a data.yaml, or a Darknet .data file (YOLO)"
 
 _SPLIT_NAMES = {
     "val": ("val", "valid", "validation"),
@@ -275,3 +274,33 @@ def _listed_names(root: Path) -> tuple[str, ...]:
 def _names(file: Path) -> tuple[str, ...]:
     lines = read_text(file, "class names, one a line").split("\n")
     return tuple(line.strip() for line in lines if line.strip())
+
+
+def _from_yaml(file: Path) -> Opener:
+    return partial(open_yolo, yaml_source(file))
+
+
+def _from_darknet(file: Path) -> Opener:
+    return partial(open_yolo, darknet_source(file))
+
+
+def _with_yaml(root: Path) -> Opener | None:
+    return _from_yaml(root / "data.yaml") if is_file(root / "data.yaml") else None
+
+
+def _with_labels(root: Path) -> Opener | None:
+    source = folder_source(root)
+    return None if source is None else partial(open_yolo, source)
+
+
+FORMATS.register("yolo")(
+    Format(
+        title="YOLO txt",
+        layout="images/<split>/ and labels/<split>/, a data.yaml, or a Darknet .data file (YOLO)",
+        folders=(FolderForm(10, _with_yaml), FolderForm(40, _with_labels)),
+        files=(
+            FileForm("a data.yaml", (".yaml", ".yml"), _from_yaml),
+            FileForm("a .data file", (".data",), _from_darknet),
+        ),
+    )
+)

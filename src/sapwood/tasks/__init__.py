@@ -1,20 +1,27 @@
 """What accuracy and loss mean for a model: detection (decode, NMS, mAP, YOLO loss), classification (top-1, top-5)."""
 
+from sapwood.tasks import classifier as classifier
+from sapwood.tasks import detector as detector
 from sapwood.tasks.decode import decode
 from sapwood.tasks.detection import detect
 from sapwood.tasks.divergence import divergence, divergence_from
 from sapwood.tasks.evaluation import evaluate
 from sapwood.tasks.mean_ap import AveragePrecision, mean_average_precision
-from sapwood.tasks.objective import CalibrationBatches, Labels, calibration_batches, class_loss, task_loss
+from sapwood.tasks.objective import CalibrationBatches, calibration_batches, class_loss, task_loss
 from sapwood.tasks.postprocess import postprocess
 from sapwood.tasks.running import Progress
+from sapwood.tasks.task import TASKS, Labels, Measuring, Sighting, Task
 from sapwood.tasks.yolo_loss import YoloLoss
 
 __all__ = [
+    "TASKS",
     "AveragePrecision",
     "CalibrationBatches",
     "Labels",
+    "Measuring",
     "Progress",
+    "Sighting",
+    "Task",
     "YoloLoss",
     "calibration_batches",
     "class_loss",

@@ -14,6 +14,7 @@ from sapwood.tasks.classification import as_scores
 from sapwood.tasks.decode import decode
 from sapwood.tasks.detection import as_maps
 from sapwood.tasks.running import evaluating
+from sapwood.tasks.task import TASKS, any_task
 from sapwood.types import ModelBundle, TaskSpec
 
 EPSILON = 1e-6
@@ -45,25 +46,33 @@ def divergence(
         temperature: Of a classifier's probabilities. The higher, the more the classes count that are not the first.
 
     Raises:
-        ConfigError: If the task is neither classification nor detection.
+        ConfigError: If the task is none of :data:`sapwood.tasks.TASKS`.
 
     References:
         Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network, 2015, arXiv:1503.02531.
     """
-    if task.kind == "classification":
-        found, wanted = (_log_probabilities(task, one, model, temperature) for one in (outputs, reference))
-        return F.kl_div(found, wanted, log_target=True, reduction="batchmean") * temperature**2
-    if task.kind == "detection":
-        boxes, scores = decode(as_maps(outputs, model), task.heads, task.input_size)
-        true_boxes, true_scores = decode(as_maps(reference, model), task.heads, task.input_size)
-        apart = _bernoulli(true_scores, scores).sum()
-        best = true_scores.amax(dim=-1)
-        sure = best > WORTH_A_BOX
-        misplaced = best[sure] * (1.0 - _paired_iou(boxes[sure], true_boxes[sure]))
-        return (apart + misplaced.sum()) / len(scores)
-    raise ConfigError(
-        f"task {task.kind!r}: nothing says how far two outputs are apart; expected a classifier or detector"
-    )
+    if task.kind not in TASKS:
+        raise ConfigError(f"task {task.kind!r}: nothing says how far two outputs are apart; expected {any_task()}")
+    return TASKS[task.kind].divergence(task, outputs, reference, model, temperature=temperature)
+
+
+def class_divergence(
+    task: TaskSpec, outputs: Any, reference: Any, model: nn.Module, temperature: float
+) -> Tensor:  # shape: ()
+    """The divergence of a classifier's outputs; see :func:`divergence`."""
+    found, wanted = (_log_probabilities(task, one, model, temperature) for one in (outputs, reference))
+    return F.kl_div(found, wanted, log_target=True, reduction="batchmean") * temperature**2
+
+
+def box_divergence(task: TaskSpec, outputs: Any, reference: Any, model: nn.Module) -> Tensor:  # shape: ()
+    """The divergence of a detector's outputs; see :func:`divergence`."""
+    boxes, scores = decode(as_maps(outputs, model), task.heads, task.input_size)
+    true_boxes, true_scores = decode(as_maps(reference, model), task.heads, task.input_size)
+    apart = _bernoulli(true_scores, scores).sum()
+    best = true_scores.amax(dim=-1)
+    sure = best > WORTH_A_BOX
+    misplaced = best[sure] * (1.0 - _paired_iou(boxes[sure], true_boxes[sure]))
+    return (apart + misplaced.sum()) / len(scores)
 
 
 def divergence_from(bundle: ModelBundle, batches: Iterable[Any]) -> Callable[[nn.Module], float]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from sapwood.data.checks import OnBad
 from sapwood.errors import ConfigError
-from sapwood.tasks.classification import evaluate_classification
-from sapwood.tasks.detection import evaluate_detection
 from sapwood.tasks.running import Progress
+from sapwood.tasks.task import TASKS, Measuring, any_task, labels_of
 from sapwood.types import ClassificationDataset, DetectionDataset, Evaluation, ModelBundle
 
 
@@ -49,22 +48,14 @@ def evaluate(
         WeightsError: If the model returns NaN.
     """
     kind = bundle.task.kind
-    if kind == "detection" and isinstance(dataset, DetectionDataset):
-        return evaluate_detection(
-            bundle,
-            dataset,
-            batch_size=batch_size,
-            score_threshold=score_threshold,
-            iou_threshold=iou_threshold,
-            progress=progress,
-            on_bad=on_bad,
+    if kind not in TASKS:
+        raise ConfigError(
+            f"{bundle.source.spec} has no task, so nothing says what its accuracy is; expected {any_task()} "
+            "(set `task` of the ModelBundle)"
         )
-    if kind == "classification" and isinstance(dataset, ClassificationDataset):
-        return evaluate_classification(bundle, dataset, batch_size=batch_size, progress=progress, on_bad=on_bad)
-    if kind in ("detection", "classification"):
-        given = "boxes" if isinstance(dataset, DetectionDataset) else "classes"
-        raise ConfigError(f"{bundle.source.spec} is for {kind}, and {dataset.name} is a data set with {given}")
-    raise ConfigError(
-        f"{bundle.source.spec} has no task, so nothing says what its accuracy is; expected a detector or a classifier "
-        "(set `task` of the ModelBundle)"
-    )
+    if not isinstance(dataset, TASKS[kind].dataset):
+        raise ConfigError(
+            f"{bundle.source.spec} is for {kind}, and {dataset.name} is a data set with {labels_of(dataset)}"
+        )
+    how = Measuring(batch_size, score_threshold, iou_threshold, progress, on_bad)
+    return TASKS[kind].evaluate(bundle, dataset, how)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from sapwood.tasks.classification import as_scores
 from sapwood.tasks.detection import as_maps
 from sapwood.tasks.postprocess import postprocess
 from sapwood.tasks.running import Batch, evaluating, read_batches
+from sapwood.tasks.task import TASKS, Labels, TaskLoss
 from sapwood.tasks.yolo_assign import DetectionTargets
 from sapwood.tasks.yolo_loss import YoloLoss
 from sapwood.types import (
@@ -28,9 +29,6 @@ from sapwood.types import (
     ModelBundle,
     TaskSpec,
 )
-
-Labels = Literal["data", "own"]
-"""Whose labels a loss compares with: the data set's, or what the dense model itself predicts."""
 
 PictureBatch: TypeAlias = "Batch[DetectionSample] | Batch[ClassificationSample]"
 
@@ -97,7 +95,7 @@ def calibration_batches(
     return CalibrationBatches(samples, bundle.task, batch_size)
 
 
-def task_loss(bundle: ModelBundle, labels: Labels = "data") -> Callable[[nn.Module, PictureBatch], Tensor]:
+def task_loss(bundle: ModelBundle, labels: Labels = "data") -> TaskLoss:
     """Returns the mean loss of a model (``bundle``'s, or one made from it) on a batch of pictures.
 
     Classifiers are measured by cross-entropy, detectors by :class:`sapwood.tasks.YoloLoss`. With ``"own"`` the labels
@@ -109,14 +107,14 @@ def task_loss(bundle: ModelBundle, labels: Labels = "data") -> Callable[[nn.Modu
     """
     if labels not in ("data", "own"):
         raise ConfigError(f"labels are {labels!r}; expected 'data' or 'own'")
-    if bundle.task.kind == "classification":
-        return _ClassificationLoss(bundle, labels)
-    if bundle.task.kind == "detection" and bundle.task.heads:
-        return _DetectionLoss(bundle, labels)
-    raise ConfigError(
-        f"{bundle.source.spec} has no loss: its task is {bundle.task.kind!r} with {len(bundle.task.heads)} heads; "
-        "expected a classifier or a detector with YOLO heads"
-    )
+    task = bundle.task
+    loss = TASKS[task.kind].loss(bundle, labels) if task.kind in TASKS else None
+    if loss is None:
+        raise ConfigError(
+            f"{bundle.source.spec} has no loss: its task is {task.kind!r} with {len(task.heads)} heads; "
+            f"expected {' or '.join(TASKS[kind].trainable for kind in TASKS)}"
+        )
+    return loss
 
 
 def class_loss(
@@ -139,11 +137,14 @@ def class_loss(
     return F.cross_entropy(scores, labels, label_smoothing=label_smoothing)
 
 
-class _ClassificationLoss:
+class ClassificationLoss:
+    """The cross-entropy of a classifier; see :func:`task_loss`."""
+
     def __init__(self, bundle: ModelBundle, labels: Labels) -> None:
         self._bundle, self._labels = bundle, labels
 
     def __call__(self, model: nn.Module, batch: PictureBatch) -> Tensor:
+        """Returns the mean loss of a model on a batch."""
         outputs = model(_inputs(batch, model))
         return class_loss(getattr(outputs, "logits", outputs), self._targets(batch), self._bundle.task)
 
@@ -157,12 +158,15 @@ class _ClassificationLoss:
         return torch.tensor([sample.label for sample in batch.samples if isinstance(sample, ClassificationSample)])
 
 
-class _DetectionLoss:
+class DetectionLoss:
+    """The YOLO loss of a detector; see :func:`task_loss`."""
+
     def __init__(self, bundle: ModelBundle, labels: Labels) -> None:
         self._bundle, self._labels = bundle, labels
         self._loss = YoloLoss(bundle.task.heads, bundle.task.input_size)
 
     def __call__(self, model: nn.Module, batch: PictureBatch) -> Tensor:
+        """Returns the mean loss of a model on a batch."""
         maps = model(_inputs(batch, model))
         return self._loss((maps,) if isinstance(maps, Tensor) else maps, self._targets(batch))["total"]
 

@@ -21,11 +21,8 @@ from sapwood.recovery.kept_outputs import KeptOutputs
 from sapwood.recovery.precision import Precision, as_float32, mixed
 from sapwood.recovery.reconstruction.sites import find_sites
 from sapwood.recovery.views import augmented
-from sapwood.tasks import divergence
+from sapwood.tasks import TASKS, divergence
 from sapwood.types import TaskSpec
-
-RATES = {"classification": 1e-4, "detection": 3e-5}
-"""Learning rates by task."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class DistillConfig:
         steps: Steps of the descent, at least 1.
         batch_size: Pictures a step.
         lr: Highest learning rate of Adam; a warm-up leads there, a half cosine from there to 0. None takes
-            :data:`RATES`: more does harm to weights that were solved for.
+            that of the task, :attr:`sapwood.tasks.Task.distill_rate`: more does harm to weights that were solved for.
         feature_weight: Weight of the error of the layers' outputs beside that of the network's.
         augment: Show mirrored, scaled and shifted views of the pictures.
         held_out: Fraction of the pictures that tells when the network was at its best.
@@ -194,7 +191,7 @@ class _Run:
     def descend(self, progress: Callable[[int, int], None] | None) -> None:
         """Runs all steps, or until looks do not get better any more."""
         config = self._config
-        lr = config.lr or RATES[self._task.kind]
+        lr = config.lr or TASKS[self._task.kind].distill_rate
         optimizer = torch.optim.AdamW(self._parameters, lr=lr, weight_decay=0.0)
         every = max(1, config.steps // config.evaluations)
         scale = max(self.history[0].divergence, torch.finfo(torch.float32).tiny)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
 
 from torch import Tensor, nn
+
+from sapwood.config import TrainConfig
+from sapwood.registry import Registry
+from sapwood.types import TaskSpec
 
 
 class Objective(Protocol):
@@ -24,3 +28,10 @@ class Objective(Protocol):
 
     def losses(self, model: nn.Module, batch: Any) -> Mapping[str, Tensor]:
         """Runs the model on a batch; of the scalars ``"total"`` is minimised and the others are logged."""
+
+
+MakeObjective: TypeAlias = "Callable[[TaskSpec, Any, TrainConfig, Callable[[float], float]], Objective]"
+"""Of (task, data set of the task, config, mean of a number over the processes that share batches)."""
+
+OBJECTIVES: Registry[MakeObjective] = Registry("objective")
+"""What makes the objective of a task, by its kind in :data:`sapwood.tasks.TASKS`."""

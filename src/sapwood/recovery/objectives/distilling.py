@@ -15,7 +15,7 @@ from sapwood.models import copy_model
 from sapwood.recovery.attention import AttentionMatch
 from sapwood.recovery.objectives.base import Objective
 from sapwood.recovery.precision import as_float32, mixed
-from sapwood.tasks import divergence
+from sapwood.tasks import TASKS, divergence
 from sapwood.types import ModelBundle
 
 
@@ -39,7 +39,8 @@ class Distilling:
             own, other = getattr(task, name), getattr(teacher.task, name)
             if own != other:
                 raise TrainingError(f"the teacher's {name} is {other!r}; expected the model's, {own!r}")
-        if config.distill_temperature != 1 and task.kind != "classification":
+        softens = task.kind in TASKS and TASKS[task.kind].has_temperature
+        if config.distill_temperature != 1 and not softens:
             raise TrainingError(
                 f"distill_temperature: {config.distill_temperature} for a model whose task is {task.kind}; only a "
                 "classifier's logits have a temperature, expected 1"

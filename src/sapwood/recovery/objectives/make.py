@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from sapwood.config import TrainConfig
 from sapwood.errors import TrainingError
-from sapwood.recovery.objectives.base import Objective
-from sapwood.recovery.objectives.pictures import ClassificationObjective, DetectionObjective
+from sapwood.recovery.objectives.base import OBJECTIVES, Objective
+from sapwood.tasks import TASKS
+from sapwood.tasks.task import labels_of
 from sapwood.types import ClassificationDataset, DetectionDataset, ModelBundle
 
 
@@ -29,12 +30,11 @@ def make_objective(
     Raises:
         TrainingError: If the data are of another kind than the model's task, or there are none.
     """
-    if bundle.task.kind == "detection" and isinstance(dataset, DetectionDataset):
-        return DetectionObjective(bundle.task, dataset, config, mean=mean)
-    if bundle.task.kind == "classification" and isinstance(dataset, ClassificationDataset):
-        return ClassificationObjective(bundle.task, dataset, config)
-    kind = "boxes" if isinstance(dataset, DetectionDataset) else "classes"
+    task = bundle.task
+    if task.kind in OBJECTIVES and isinstance(dataset, TASKS[task.kind].dataset):
+        return OBJECTIVES[task.kind](task, dataset, config, mean)
+    fitting = sorted((f"{TASKS[kind].title} with {TASKS[kind].labels}" for kind in OBJECTIVES), reverse=True)
     raise TrainingError(
-        f"{bundle.source.spec} is for the task {bundle.task.kind!r} and {dataset.name} holds {kind}; "
-        "expected a detector with boxes or a classifier with classes"
+        f"{bundle.source.spec} is for the task {task.kind!r} and {dataset.name} holds {labels_of(dataset)}; "
+        f"expected {' or '.join(fitting)}"
     )

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from sapwood.config import TrainConfig
 from sapwood.data.augment import LabelledPicture, augment, example_generator
 from sapwood.errors import TrainingError
+from sapwood.recovery.objectives.base import OBJECTIVES, Objective
 from sapwood.recovery.pictures import PictureCache
 from sapwood.recovery.precision import as_float32, mixed
 from sapwood.tasks.objective import class_loss
@@ -164,3 +165,18 @@ def _read_picture(sample: ClassificationSample) -> LabelledPicture:
 def _stack(examples: Sequence[LabelledPicture]) -> Tensor:
     """A batch in the memory order of its pictures, channels last."""
     return torch.from_numpy(np.stack([example.picture for example in examples])).permute(0, 3, 1, 2)
+
+
+@OBJECTIVES.register("detection")
+def _detection(
+    task: TaskSpec, dataset: DetectionDataset, config: TrainConfig, mean: Callable[[float], float]
+) -> Objective:
+    return DetectionObjective(task, dataset, config, mean=mean)
+
+
+@OBJECTIVES.register("classification")
+def _classification(
+    task: TaskSpec, dataset: ClassificationDataset, config: TrainConfig, mean: Callable[[float], float]
+) -> Objective:
+    del mean  # a mean over the batch needs no number of the others
+    return ClassificationObjective(task, dataset, config)

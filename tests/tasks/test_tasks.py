@@ -1,0 +1,105 @@
+"""A task is one entry: whoever measures, trains, compares or shows asks it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sapwood.cli.common import OnBad, open_data
+from sapwood.comparing.pictures import find_in
+from sapwood.config import TrainConfig
+from sapwood.errors import ConfigError, TrainingError
+from sapwood.recovery.objectives import OBJECTIVES, AnyLoss, make_objective
+from sapwood.tasks import TASKS, Measuring, Sighting, divergence, evaluate, task_loss
+from sapwood.types import ClassificationDataset, Evaluation, ModelBundle, ModelSource, TaskSpec
+
+
+@dataclass(frozen=True)
+class Page:
+    """A data set of the new task."""
+
+    name: str = "page"
+
+
+class Reading:
+    """A new task, as another package would register it."""
+
+    title: ClassVar[str] = "a reader"
+    trainable: ClassVar[str] = "a reader"
+    labels: ClassVar[str] = "words"
+    dataset: ClassVar[type[Any]] = Page
+    has_temperature: ClassVar[bool] = False
+    distill_rate: ClassVar[float] = 0.5
+
+    def open_data(self, path: Any, **options: Any) -> Any:
+        return Page(f"{path} {options['split']} {options['on_bad']}")
+
+    def evaluate(self, bundle: ModelBundle, dataset: Any, how: Measuring) -> Evaluation:
+        return Evaluation("words", {"words": 0.5}, {}, how.batch_size, {})
+
+    def find(self, bundle: ModelBundle, pictures: Any, **options: Any) -> list[list[Sighting]]:
+        return [[Sighting(0, 0.25)] for _ in pictures]
+
+    def loss(self, bundle: ModelBundle, labels: Any) -> Any:
+        return lambda model, batch: torch.tensor(float(batch))
+
+    def divergence(
+        self, task: TaskSpec, outputs: Any, reference: Any, model: nn.Module, *, temperature: float
+    ) -> Tensor:
+        return torch.as_tensor(abs(outputs - reference) * temperature)
+
+
+@pytest.fixture
+def reader(monkeypatch: pytest.MonkeyPatch) -> ModelBundle:
+    monkeypatch.setattr(TASKS, "_entries", {**TASKS._entries, "reading": Reading()})
+    task = TaskSpec("reading", class_names=("word",))  # type: ignore[arg-type]
+    return ModelBundle(nn.Linear(1, 1), (), task, ModelSource("my:reader", "factory"))
+
+
+def test_a_task_that_was_registered_is_asked(reader: ModelBundle) -> None:
+    assert evaluate(reader, Page(), batch_size=3).num_images == 3  # type: ignore[arg-type]
+    assert task_loss(reader)(reader.model, 2) == 2
+    assert divergence(reader.task, 1, 3, reader.model, temperature=2.0) == 4
+    assert open_data(reader, "book", "val", OnBad.skip).name == "book val skip"
+    picture = np.zeros((2, 2, 3), np.uint8)
+    (shown,) = find_in(reader, {"a": picture}, score_threshold=0.5, iou_threshold=0.5)
+    assert [(found.class_name, found.score, found.box) for found in shown.found] == [("word", 0.25, None)]
+
+
+def test_its_data_are_of_its_own_class(reader: ModelBundle) -> None:
+    with pytest.raises(ConfigError, match="my:reader is for reading, and flags is a data set with classes"):
+        evaluate(reader, ClassificationDataset("flags", (), ()))
+
+
+@pytest.mark.usefixtures("reader")
+def test_messages_name_the_tasks_that_are_registered() -> None:
+    bare = ModelBundle(nn.Linear(1, 1), (), TaskSpec("none"), ModelSource("my:bare", "factory"))
+    tasks = "a reader or a detector or a classifier"
+    with pytest.raises(ConfigError, match=f"my:bare has no task, so nothing .*; expected {tasks}"):
+        evaluate(bare, ClassificationDataset("flags", (), ()))
+    with pytest.raises(ConfigError, match=f"task 'none': nothing says .*; expected {tasks}"):
+        divergence(bare.task, 1, 2, bare.model)
+    with pytest.raises(ConfigError, match="0 heads; expected a classifier or a detector with YOLO heads or a reader"):
+        task_loss(bare)
+    with pytest.raises(ConfigError, match=f"my:bare has no task; expected {tasks} to measure on book"):
+        open_data(bare, "book", "val", OnBad.error)
+
+
+def test_its_objective_is_an_entry_as_well(reader: ModelBundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = "'reading' and page holds words; expected a detector with boxes or a classifier with classes"
+    with pytest.raises(TrainingError, match=expected):
+        make_objective(reader, Page(), TrainConfig())  # type: ignore[arg-type]
+    made = AnyLoss([1], lambda model, batch: batch, TrainConfig(), list)
+    monkeypatch.setattr(OBJECTIVES, "_entries", {**OBJECTIVES._entries, "reading": lambda *given: made})
+    assert make_objective(reader, Page(), TrainConfig()) is made  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", list(TASKS))
+def test_every_task_can_be_trained(kind: str) -> None:
+    assert kind in OBJECTIVES
+    assert TASKS[kind].distill_rate > 0
