@@ -473,7 +473,7 @@ def stored_case(folder: Path) -> Prepared:
     (row,) = parse_cases("[{method: ln_structured, sparsity: 0.1}]", "cases.yaml")
     store = CaseStore(folder, {"settings": {}})
     file = store._path(row)
-    seeds = [json.dumps(case).encode() for case in _tests_of_pages("conftest").make_record()["cases"][:2]]
+    seeds = [json.dumps(case).encode() for case in _tests_of_pages("report/conftest").make_record()["cases"][:2]]
     return seeds, lambda data: (file.write_bytes(data), store.read(row))
 
 
@@ -525,9 +525,9 @@ def _run() -> bytes:
 
 
 def _tests_of_pages(name: str) -> Any:
-    """A module of ``tests/report``, which makes records."""
-    file = Path(__file__).resolve().parents[1] / "tests" / "report" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"records_{name}", file)
+    """A module of the tests which makes records."""
+    file = Path(__file__).resolve().parents[1] / "tests" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"records_{file.stem}", file)
     assert spec is not None
     assert spec.loader is not None
     loaded = importlib.util.module_from_spec(spec)
@@ -537,10 +537,10 @@ def _tests_of_pages(name: str) -> Any:
 
 def _records() -> dict[str, tuple[bytes, bytes]]:
     """Each kind of record that has a page: its file, a mark of its schema, and one from the tests of pages."""
-    compared = _tests_of_pages("conftest").make_record()
+    compared = _tests_of_pages("report/conftest").make_record()
     compared["cases"] = compared["cases"][:3]
     return {
-        "report.json": (b"sapwood.prune", json.dumps(_tests_of_pages("pruned").prune_record()).encode()),
+        "report.json": (b"sapwood.prune", json.dumps(_tests_of_pages("support/pruned").prune_record()).encode()),
         "compare.json": (b"sapwood.compare", json.dumps(compared).encode()),
         "run.json": (b"sapwood.run", _run()),
     }

@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,9 +12,15 @@ from scipy.optimize import LinearConstraint, milp
 
 from sapwood.allocation import ALLOCATORS, CostTable, Extent, Knapsack, Problem, Term, allowed_widths, solve_separable
 from sapwood.errors import BudgetError, ConfigError
-
-sys.path.insert(0, str(Path(__file__).parent))
-from problems import brute_force, budget_at, cost_range, make_problem, naive_cost, product_problem, separable_problem
+from support.problems import (
+    brute_force,
+    budget_at,
+    cost_range,
+    make_problem,
+    naive_cost,
+    product_problem,
+    separable_problem,
+)
 
 EXACT = 1e-12  # absolute and relative, for losses of order 1 to 100 in another order of summation
 

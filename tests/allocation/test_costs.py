@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,9 +7,7 @@ from hypothesis import strategies as st
 
 from sapwood.allocation import CostState, CostTable, Extent, Term
 from sapwood.errors import ConfigError
-
-sys.path.insert(0, str(Path(__file__).parent))
-from problems import naive_cost, product_problem, separable_problem
+from support.problems import naive_cost, product_problem, separable_problem
 
 ROUNDING = 1e-12  # relative; sums of a few dozen terms in another order
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +13,7 @@ from sapwood.goals import cuts
 from sapwood.graph import Analysis, build_groups, trace
 from sapwood.models.darknet import DarknetNetwork, compact_cfg, grouped_routes, parse_cfg
 from sapwood.pipeline import Target, prune
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "pipeline"))
-from probes import PROBES, conv, picture
+from support.probes import PROBES, conv, picture
 
 
 def analysed(model: nn.Module, inputs: Any) -> Analysis:

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,9 +8,7 @@ import pytest
 
 from sapwood.allocation import CostTable, Extent, Knapsack, Term, allowed_widths, losses_from_scores
 from sapwood.errors import ConfigError
-
-sys.path.insert(0, str(Path(__file__).parent))
-from problems import make_problem
+from support.problems import make_problem
 
 
 @pytest.mark.parametrize(

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils._pytree import tree_map
 
-from sapwood.compaction.dependence import Step, follow_dependence
+from sapwood.compaction.dependence import follow_dependence
 from sapwood.errors import CheckFailedError
 from sapwood.graph import trace
 from sapwood.models import copy_model
 from sapwood.removal import as_float64
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "pipeline"))
-from probes import PROBES
+from support.dependence import observed
+from support.probes import PROBES
 
 
 def depends(function: Callable[[Tensor], Any], x: Tensor) -> list[list[Any]]:
@@ -81,6 +78,12 @@ RULES: dict[str, tuple[Callable[[Tensor], Any], list[Any]]] = {
         [[True, True], [False, False]],
     ),
     "pooling": (lambda x: F.max_pool1d((x * HALF).view(1, 2, 2), 2)[0], [[True], [False]]),
+    "a map read where the input says": (
+        lambda x: F.grid_sample(torch.arange(4.0).view(1, 1, 2, 2), x.view(1, 1, 2, 2), align_corners=False)[0, 0],
+        [[True, True]],
+    ),
+    "other bytes": (lambda x: (x * HALF).view(torch.int32), [True, True, False, False]),
+    "halves of its bytes": (lambda x: (x * HALF).view(torch.int16), [True] * 8),
     "enlarging": (lambda x: F.interpolate((x * HALF).view(1, 2, 2), 3)[0], [[True] * 3, [False] * 3]),
     "batch norm": (
         lambda x: F.batch_norm(x.view(2, 2), torch.zeros(2), torch.ones(2), torch.tensor([1.0, 0.0]), torch.ones(2)),
@@ -105,18 +108,6 @@ def test_rule(name: str) -> None:
     function, wanted = RULES[name]
     torch.manual_seed(0)
     assert depends(function, torch.randn(4)) == [wanted]
-
-
-def observed(model: nn.Module, inputs: Any, graph: Any) -> list[tuple[Step, list[Tensor], list[Tensor]]]:
-    found = []
-
-    def observe(step: Step) -> None:
-        values, masks = (tree_flatten(part)[0] for part in (step.args, step.masks))
-        pairs = [(v.clone(), m.clone()) for v, m in zip(values, masks, strict=True) if isinstance(v, Tensor)]
-        found.append((step, [value for value, _ in pairs], [mask for _, mask in pairs]))
-
-    follow_dependence(copy_model(model), inputs, graph, observe)
-    return found
 
 
 @pytest.mark.parametrize("name", sorted(PROBES))

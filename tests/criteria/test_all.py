@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,9 +14,7 @@ from sapwood.criteria import CRITERIA, ModelView, make_criterion, parameters_of
 from sapwood.errors import ConfigError, CriterionError, ShapeError
 from sapwood.graph import build_groups, trace
 from sapwood.models import copy_model
-
-sys.path.insert(0, str(Path(__file__).parent))
-from nets import Net, batches, loss, net
+from support.nets import Net, batches, loss, net
 
 CLOSE = {"rtol": 1e-7, "atol": 1e-10}
 """float64, gradients through a network whose sums run in another order."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,9 +16,7 @@ from sapwood.criteria import ModelView, make_criterion, norm_scores, score_group
 from sapwood.criteria.reduce import reduced
 from sapwood.errors import ConfigError, CriterionError
 from sapwood.graph import ChannelGroup, build_groups, trace
-
-sys.path.insert(0, str(Path(__file__).parent))
-from nets import batches, loss, net
+from support.nets import batches, loss, net
 
 CLOSE = {"rtol": 1e-9, "atol": 1e-12}
 """Both sides are float64: sums of a few hundred terms in another order."""

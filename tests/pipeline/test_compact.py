@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,7 @@ from sapwood.graph import call_model, output_tensors
 from sapwood.models import apply_plan, copy_model, load_model
 from sapwood.pipeline import TOLERANCE, Compacted, compact
 from sapwood.removal import as_float64
-
-sys.path.insert(0, str(Path(__file__).parent))
-from probes import PROBES, Attention, Net, conv, head, picture
+from support.probes import PROBES, Attention, Net, conv, head, picture
 
 ROUNDING = 1e-12
 """Relative, in float64: sums of a few hundred terms in another order."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,9 +15,7 @@ from sapwood.errors import CheckFailedError
 from sapwood.models import Plan, apply_plan
 from sapwood.pipeline import Target, prune
 from sapwood.removal import proof
-
-sys.path.insert(0, str(Path(__file__).parent))
-from probes import PROBES, Net, conv, head, picture
+from support.probes import PROBES, Net, conv, head, picture
 
 EXACT = 1e-12
 """Relative, in float64: a handful of layers, summed in another order."""

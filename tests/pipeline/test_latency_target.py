@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,7 @@ from sapwood.goals.layer_samples import NUM_SAMPLES
 from sapwood.measure import LatencyRow, LatencyTable, count_macs
 from sapwood.pipeline import Deployment, Pruned, Target, prune
 from sapwood.runtime import RUNTIMES
-
-sys.path.insert(0, str(Path(__file__).parent))
-from probes import PROBES, conv
+from support.probes import PROBES, conv
 
 MS_PER_MAC = 1e-6
 LAYER_MS = 0.02

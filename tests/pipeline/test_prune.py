@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,9 +11,7 @@ from torch import nn
 from sapwood.errors import ConfigError
 from sapwood.graph import output_tensors
 from sapwood.pipeline import TOLERANCE, Target, prune
-
-sys.path.insert(0, str(Path(__file__).parent))
-from probes import PROBES
+from support.probes import PROBES
 
 REFUSED = {
     "cut_to_one_channel": "the halves of a half of four channels are one channel each",

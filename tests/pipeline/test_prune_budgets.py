@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -16,9 +13,7 @@ from sapwood.errors import BudgetError, ConfigError
 from sapwood.graph import build_groups, trace
 from sapwood.measure import count_macs, count_params
 from sapwood.pipeline import Calibration, Pruned, Target, prune
-
-sys.path.insert(0, str(Path(__file__).parent))
-from probes import PROBES, conv, picture
+from support.probes import PROBES, conv, picture
 
 ALL = sorted(CRITERIA)
 WITHOUT_DATA = [name for name in ALL if not make_criterion(name).needs]

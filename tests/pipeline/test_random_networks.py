@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from hypothesis import given, settings
@@ -15,9 +13,7 @@ from torch.nn import functional as F
 
 from sapwood.models import apply_plan
 from sapwood.pipeline import Pruned, Target, prune
-
-sys.path.insert(0, str(Path(__file__).parent))
-from random_networks import INPUT, Description, build, descriptions
+from support.random_networks import INPUT, Description, build, descriptions
 
 ROUNDING = 1e-9
 """Relative, in float64: two equal networks sum in other orders."""

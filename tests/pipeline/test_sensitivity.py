@@ -5,9 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-import sys
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,9 +25,7 @@ from sapwood.pipeline import (
     scorer,
     sensitivity,
 )
-
-sys.path.insert(0, str(Path(__file__).parent))
-from probes import PROBES, conv, picture
+from support.probes import PROBES, conv, picture
 
 FRACTIONS = (0.25, 0.5)
 ROUNDING = 1e-5  # relative, float32: sums of a few hundred products

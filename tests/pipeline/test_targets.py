@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +11,7 @@ from torch import nn
 
 from sapwood.errors import ConfigError
 from sapwood.pipeline import Deployment, Limits, Target, matching_tensors, prune
-
-sys.path.insert(0, str(Path(__file__).parent))
-from probes import PROBES, conv, picture
+from support.probes import PROBES, conv, picture
 
 NAN, INF = float("nan"), float("inf")
 FRACTION = "expected the fraction kept, a number in (0, 1]"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +12,8 @@ from torch import nn
 from sapwood.allocation import CostTable, channels_table, layer_work, params_table
 from sapwood.graph import build_groups, trace
 from sapwood.measure import count_macs, count_params
-
-sys.path.insert(0, str(Path(__file__).parent))
-from probes import PROBES, conv
-from widths import RandomlyPruned, prune_at_random
+from support.probes import PROBES, conv
+from support.widths import RandomlyPruned, prune_at_random
 
 EXACT = (
     1e-9  # relative: products of whole numbers below 2**53, through fractions (rows a channel) that may not be whole

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import pytest
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import nn
 
 from sapwood.errors import DataError
 from sapwood.masks import MaskCase, apply_masks_, masking_state, remove_masks_
 from sapwood.report import compare_table, evaluation_table, masking_table
 from sapwood.types import Evaluation
-
-
-def lines(table: Table) -> list[str]:
-    """The table's lines as a wide terminal without colours shows them, without borders."""
-    file = io.StringIO()
-    Console(file=file, width=200, color_system=None).print(table)
-    return [" ".join(line.replace("│", " ").replace("┃", " ").split()) for line in file.getvalue().splitlines()]
+from support.pages import lines
 
 
 def test_every_case_is_a_line_under_its_family(record: dict[str, Any]) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,11 +14,8 @@ from sapwood.errors import DataError
 from sapwood.report import inspect_latency_table, latency_table, render_inspect, render_prune, sensitivity_table
 from sapwood.report.plots import attempt_plot, sensitivity_plot, width_plot
 from sapwood.report.pruned_record import read_pruning
-
-sys.path.insert(0, str(Path(__file__).parent))
-from pruned import inspect_record, prune_record
-from test_console import lines
-from test_render import outline, words
+from support.pages import lines, outline, words
+from support.pruned import inspect_record, prune_record
 
 EVIL = '<script>alert("x")</script>\'"><img src=x>'
 PAGES: list[tuple[Callable[[], dict[str, Any]], Callable[[dict[str, Any]], str]]] = [

@@ -3,55 +3,13 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 
 from sapwood.errors import DataError
 from sapwood.report import dump_record, read_record, render_compare
-
-VOID = {"meta", "br", "link", "img", "hr", "input"}
-
-
-class Outline(HTMLParser):
-    """Collects tags and text, and refuses tags that are not closed in order."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.links: list[str] = []
-        self.text: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.links += [value or "" for name, value in attrs if name in {"href", "src", "xlink:href", "srcset", "data"}]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        self.handle_endtag(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if not self.open or self.open[-1] != "style":
-            self.text.append(data)
-
-
-def outline(page: str) -> Outline:
-    parser = Outline()
-    parser.feed(page)
-    parser.close()
-    assert parser.open == []
-    return parser
-
-
-def words(page: str) -> str:
-    return " ".join(" ".join(outline(page).text).split())
+from support.pages import outline, words
 
 
 def test_page_is_one_file_that_loads_nothing(record: dict[str, Any]) -> None:

@@ -76,6 +76,8 @@ class _Follower(Replay):
         return result
 
     def _views(self, step: Step) -> list[Tensor]:
+        if step.call.op is torch.ops.aten.view.dtype:
+            return [_reread(step)]
         result = step.call.op(*step.masks, **step.kwargs)
         return list(result) if isinstance(result, (list, tuple)) else [result]
 
@@ -98,6 +100,13 @@ def _fitted(mask: Tensor, tensor: Tensor) -> Tensor:
         return mask.expand(tensor.shape)
     except RuntimeError:
         return mask.any().expand(tensor.shape)
+
+
+def _reread(step: Step) -> Tensor:
+    """The bytes of a tensor as another type: element by element where both are as long, else all of them."""
+    mask = _same(step)
+    output = step.call.tensor_outputs()[0]
+    return mask if output.shape == mask.shape else mask.any().expand(output.shape)
 
 
 def _shaped(tensor: Tensor, mask: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from sapwood.graph.decisions import Decisions
 from sapwood.graph.skeleton import new_tensors_like
 from sapwood.models.copying import refresh_computed
-from sapwood.ops.call import Call, Graph, TensorRef
+from sapwood.ops.call import Call, Graph, TensorRef, hides_calls
 from sapwood.ops.context import RULES
 from sapwood.ops.nested import leaves, mapped
 from sapwood.ops.shapes import ShapesOnly
@@ -57,6 +57,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if hides_calls(func):
+            with self:
+                return func.decompose(*args, **kwargs)
         seen_args = mapped(self._seen, args)
         seen_kwargs = mapped(self._seen, kwargs)
         result = func(*args, **kwargs)

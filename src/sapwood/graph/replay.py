@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sapwood.errors import CheckFailedError
-from sapwood.ops.call import Call, same_op
+from sapwood.ops.call import Call, hides_calls, same_op
 from sapwood.ops.nested import leaves
 
 
@@ -48,6 +48,9 @@ class Replay(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if hides_calls(func):
+            with self:
+                return func.decompose(*args, **kwargs)
         if self.follows and (self._next >= len(self._calls) or not same_op(self.current, func)):
             self.follows = False
             self.stray(self.current, func)

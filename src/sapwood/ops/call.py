@@ -95,7 +95,7 @@ class Call:
         """Whether what the code does next, or the size of the result, follows from values."""
         if self.facts.reads_values:
             return True
-        indices = self.args[1] if self.name == "aten.index" else ()
+        indices = self.args[1] if self.name in {"aten.index", "aten._unsafe_index"} else ()
         return any(isinstance(index, TensorRef) and index.dtype is torch.bool for index in indices)
 
     def __str__(self) -> str:
@@ -109,6 +109,13 @@ WRAPS_A_NUMBER = frozenset({"aten.lift_fresh", "aten.scalar_tensor"})
 def same_op(call: Call, op: torch._ops.OpOverload) -> bool:
     """Whether another run makes ``call`` when it calls ``op``."""
     return call.op is op or {call.name, str(op.overloadpacket)} == WRAPS_A_NUMBER
+
+
+def hides_calls(op: torch._ops.OpOverload) -> bool:
+    """Whether ``op`` hides what it is made of: PyTorch takes such operators apart, except in inference mode."""
+    if not torch.is_inference_mode_enabled() or not isinstance(op, torch._ops.OpOverload):
+        return False
+    return op.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from sapwood.ops.context import Context, rule
 from sapwood.ops.facts import Sum
 
 
-@rule("mm", "bmm", "matmul", "mv", "dot", sum=Sum("product"))
+@rule("mm", "bmm", "mv", "dot", sum=Sum("product"))
 def _product(context: Context, call: Call) -> None:
     context.set(call.outputs[0], _multiplied(context, call, call.args[0], call.args[1]))
 
@@ -48,8 +48,6 @@ def _multiplied(context: Context, call: Call, first: TensorRef, second: TensorRe
     "_scaled_dot_product_flash_attention_for_cpu",
     "_scaled_dot_product_flash_attention",
     "_scaled_dot_product_efficient_attention",
-    "scaled_dot_product_attention",
-    "_scaled_dot_product_attention_math",
     "_scaled_dot_product_attention_math_for_mps",
     sum=Sum("attention"),
 )

@@ -10,17 +10,21 @@ from sapwood.ops.context import Context, rule
 from sapwood.ops.facts import note
 
 UNARY = """
-abs alias bernoulli bitwise_not cbrt ceil celu clamp clamp_max clamp_min clone contiguous cos cosh detach dropout
-elu empty_like erf exp expm1 fill floor full_like gelu hardshrink hardsigmoid hardswish hardtanh isinf isnan
-leaky_relu lift lift_fresh log log10 log1p log2 log_sigmoid log_sigmoid_forward logical_not mish nan_to_num
-native_dropout neg ones_like positive rand_like randn_like reciprocal relu relu6 round rsqrt selu sigmoid sign silu
-sin sinh softplus softshrink softsign sqrt square tan tanh threshold to _to_copy trunc zero zeros_like
+abs bernoulli bitwise_not ceil celu clamp clamp_max clamp_min cos cosh detach elu erf exp expm1 fill floor gelu
+hardsigmoid hardswish hardtanh leaky_relu log log10 log1p log2 logical_not mish nan_to_num neg reciprocal relu round
+rsqrt sigmoid sign silu sin sinh sqrt tan tanh threshold trunc zero
 """.split()
 
 BINARY = """
 add addcdiv addcmul atan2 bitwise_and bitwise_or bitwise_xor copy div eq floor_divide fmod ge gt le lerp logical_and
-logical_or logical_xor lt masked_fill maximum minimum mul ne pow remainder rsub sub where xlogy __and__ __or__
+logical_or logical_xor lt masked_fill mul ne pow remainder sub xlogy
 """.split()
+
+NEVER_IN_PLACE = """
+alias clone empty_like full_like hardshrink isinf isnan lift lift_fresh log_sigmoid_forward maximum minimum
+native_dropout ones_like rand_like randn_like rsub softplus softshrink where _to_copy zeros_like _prelu_kernel
+""".split()
+"""Operators that have no form that writes into its first argument."""
 
 
 _rule = partial(rule, spreads="each")
@@ -37,7 +41,7 @@ def _elementwise(context: Context, call: Call) -> None:
 
 for _name in (*UNARY, *BINARY):
     _rule(_name, f"{_name}_")(_elementwise)
-_rule("_prelu_kernel", "prelu")(_elementwise)
+_rule(*NEVER_IN_PLACE)(_elementwise)
 
 
 def _but_the_kept(call: Call) -> list[int]:
@@ -52,9 +56,9 @@ note("add", "add_", adds=True, in_place=True)
 note("mul", scales="times")
 note("div", scales="over")
 note("empty", "empty_like", "alias", "detach", "lift_fresh", makes_nothing=True)
-note("_to_copy", "clone", "detach", "alias", "contiguous", moves=True, in_place=True)
-note("gt", "lt", "ge", "le", "eq", "ne", "floor", "ceil", "round", "_to_copy", chooses=True)
-note("rand_like", "randn_like", "bernoulli", "bernoulli_", "native_dropout", "dropout", "dropout_", random=True)
+note("_to_copy", "clone", "detach", "alias", moves=True, in_place=True)
+note("gt", "lt", "ge", "le", "eq", "ne", "floor", "ceil", "round", "trunc", "sign", "_to_copy", chooses=True)
+note("rand_like", "randn_like", "bernoulli", "bernoulli_", "native_dropout", random=True)
 note("zero", "zero_", "empty_like", "zeros_like", "ones_like", "full_like", constant=True)
 note("copy", "copy_", "fill", "fill_", copies=True)
 
@@ -93,9 +97,9 @@ def _positional(context: Context, call: Call) -> None:
         context.set(output, context.fix(context.axes(call.args[0]), call))
 
 
-@_rule("_local_scalar_dense", "item", "equal", "_assert_async", "_assert_tensor_metadata", "sym_size")
+@_rule("_local_scalar_dense", "equal", "_assert_async", "_assert_tensor_metadata")
 def _read(context: Context, call: Call) -> None:
     """Reads values without making a tensor."""
 
 
-note("_local_scalar_dense", chooses=True, reads_values=True)
+note("_local_scalar_dense", "equal", chooses=True, reads_values=True)

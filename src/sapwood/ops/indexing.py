@@ -28,23 +28,19 @@ def _select(context: Context, call: Call) -> None:
     context.set(call.outputs[0], [axis for number, axis in enumerate(axes) if number != dim])
 
 
-@_rule("slice", "narrow")
+@_rule("slice")
 def _slice(context: Context, call: Call) -> None:
     values = bound(call)
     axes = context.axes(call.args[0])
     dim = int(values["dim"]) % len(axes)  # type: ignore[call-overload]
-    if call.name == "aten.narrow":
-        start, length, step = int(values["start"]), int(values["length"]), 1  # type: ignore[call-overload]
-        axes[dim] = axes[dim][start : start + length]
-    else:
-        start, end, step = values["start"], values["end"], int(values["step"])  # type: ignore[call-overload]
-        axes[dim] = axes[dim][start:end:step]
-        if step != 1:
-            axes[dim] = context.fix([axes[dim]], call)[0]
+    start, end, step = values["start"], values["end"], int(values["step"])  # type: ignore[call-overload]
+    axes[dim] = axes[dim][start:end:step]
+    if step != 1:
+        axes[dim] = context.fix([axes[dim]], call)[0]
     context.set(call.outputs[0], axes)
 
 
-@_rule("split", "split_with_sizes", "chunk", "unsafe_split", "unsafe_split_with_sizes", "unsafe_chunk", "tensor_split")
+@_rule("split", "split_with_sizes", "unsafe_split", "unsafe_split_with_sizes")
 def _split(context: Context, call: Call) -> None:
     values = bound(call)
     axes = context.axes(call.args[0])
@@ -70,7 +66,7 @@ def _unbind(context: Context, call: Call) -> None:
         context.set(output, rest)
 
 
-@_rule("cat", "concat")
+@_rule("cat")
 def _cat(context: Context, call: Call) -> None:
     tensors = [tensor for tensor in call.args[0] if tensor.shape != (0,)]
     if not tensors:
@@ -153,7 +149,7 @@ def _roll(context: Context, call: Call) -> None:
     context.set(call.outputs[0], axes)
 
 
-@_rule("constant_pad_nd", "pad")
+@_rule("constant_pad_nd")
 def _pad(context: Context, call: Call) -> None:
     """Padding adds indices that hold a constant; on a dimension of channels they are new atoms of their own."""
     axes = context.axes(call.args[0])
@@ -181,12 +177,9 @@ note(
     "split",
     "split_with_sizes",
     "slice",
-    "narrow",
-    "chunk",
     "unsafe_split",
-    "unsafe_chunk",
     moves=True,
 )
-note("cat", "concat", joins=True)
+note("cat", joins=True)
 note("slice", slices=True)
 note("constant_pad_nd", pads=True)

@@ -23,7 +23,6 @@ def _batch(call: Call) -> list[int]:
     "_batch_norm_with_update",
     "_batch_norm_no_update",
     "cudnn_batch_norm",
-    "batch_norm",
     norm=Norm("batch", 1),
     pools=_batch,
     on_kept=True,
@@ -44,10 +43,7 @@ def _last(call: Call) -> range:
     return range(-len(call.args[1]), 0)
 
 
-@rule(
-    "native_layer_norm", "layer_norm", "rms_norm", "_fused_rms_norm", norm=Norm("layer", 2), pools=_last, on_kept=True,
-    statistics=True,
-)  # fmt: skip
+@rule("native_layer_norm", "_fused_rms_norm", norm=Norm("layer", 2), pools=_last, on_kept=True, statistics=True)
 def _layer_norm(context: Context, call: Call) -> None:
     axes = context.axes(call.args[0])
     values = bound(call)
@@ -66,11 +62,10 @@ def _groups(call: Call) -> list[int]:
 
 def _num_groups(call: Call) -> int:
     values = bound(call)
-    return int(values.get("group", values.get("num_groups")))  # type: ignore[call-overload,no-any-return]
+    return int(values["group"])  # type: ignore[call-overload,no-any-return]
 
 
 @rule("native_group_norm", norm=Norm("group", 1), groups_at=6, pools=_groups, on_kept=True, statistics=True)
-@rule("group_norm", norm=Norm("group", 2), groups_at=1, pools=_groups, on_kept=True, statistics=True)
 def _group_norm(context: Context, call: Call) -> None:
     """Every norm group must keep the same number of channels: (norm group, position) are pruned rectangularly."""
     axes = context.axes(call.args[0])
@@ -93,8 +88,6 @@ def _softmaxed(call: Call) -> list[int]:
 @rule(
     "_softmax",
     "_log_softmax",
-    "softmax",
-    "log_softmax",
     "_safe_softmax",
     pools=_softmaxed,
     on_kept=True,
@@ -117,10 +110,13 @@ def _cumulative(context: Context, call: Call) -> None:
     _same_shape(context, call, axes)
 
 
+REDUCES = frozenset({"aten.kthvalue", "aten.mode"})
+"""Of operators that order, those that leave one index, or the dimension out."""
+
+
 @rule(
     "sort",
     "topk",
-    "argsort",
     "kthvalue",
     "mode",
     "unique_dim",
@@ -134,18 +130,20 @@ def _ordered(context: Context, call: Call) -> None:
     """Positions are part of the result, so those of the dimension that is ordered may not move."""
     axes = context.axes(call.args[0])
     values = bound(call)
-    dim = values.get("dim", -1 if call.name in {"aten.sort", "aten.topk", "aten.argsort", "aten.kthvalue"} else None)
+    dim = values.get("dim", -1 if call.name in {"aten.sort", "aten.topk", "aten.kthvalue"} else None)
     chosen = range(len(axes)) if dim is None or not axes else [int(dim) % len(axes)]  # type: ignore[call-overload]
     context.fix([axes[number] for number in chosen], call)
     for output in call.tensor_outputs():
         if dim is not None and len(output.shape) == len(axes):
             context.set(output, [fixed_axis(n) if k in chosen else axes[k] for k, n in enumerate(output.shape)])
+        elif dim is not None and call.name in REDUCES:
+            context.set(output, [axis for k, axis in enumerate(axes) if k not in chosen])
         else:
             context.set_fixed(output)
 
 
-note("sort", "topk", "argsort", "nonzero", "torchvision.nms", chooses=True)
-note("nonzero", "masked_select", "_unique2", "torchvision.nms", reads_values=True)
+note("sort", "topk", "nonzero", "kthvalue", "mode", "unique_dim", "torchvision.nms", chooses=True)
+note("nonzero", "masked_select", "_unique2", "unique_dim", "bincount", "torchvision.nms", reads_values=True)
 
 
 def _same_shape(context: Context, call: Call, axes: list[Axis]) -> None:

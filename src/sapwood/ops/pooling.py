@@ -8,16 +8,15 @@ from sapwood.ops.context import Context, Rule, rule
 
 SPATIAL_RANK = {
     1: """
-    avg_pool1d max_pool1d max_pool1d_with_indices adaptive_avg_pool1d adaptive_max_pool1d upsample_nearest1d
-    upsample_linear1d _upsample_nearest_exact1d reflection_pad1d replication_pad1d
+    upsample_nearest1d upsample_linear1d _upsample_nearest_exact1d reflection_pad1d replication_pad1d
     """,
     2: """
-    avg_pool2d max_pool2d max_pool2d_with_indices mkldnn_max_pool2d adaptive_avg_pool2d _adaptive_avg_pool2d
+    avg_pool2d max_pool2d max_pool2d_with_indices mkldnn_max_pool2d _adaptive_avg_pool2d
     adaptive_max_pool2d upsample_nearest2d upsample_bilinear2d upsample_bicubic2d _upsample_bilinear2d_aa
-    _upsample_nearest_exact2d reflection_pad2d replication_pad2d grid_sampler_2d
+    _upsample_nearest_exact2d reflection_pad2d replication_pad2d
     """,
     3: """
-    avg_pool3d max_pool3d max_pool3d_with_indices mkldnn_max_pool3d adaptive_avg_pool3d _adaptive_avg_pool3d
+    avg_pool3d max_pool3d_with_indices mkldnn_max_pool3d _adaptive_avg_pool3d
     upsample_nearest3d upsample_trilinear3d reflection_pad3d replication_pad3d
     """,
 }
@@ -40,17 +39,32 @@ for _rank, _names in SPATIAL_RANK.items():
     rule(*_names.split(), spreads="moved", windows=_rank)(_pool(_rank))
 
 
-@rule("torchvision.roi_align", "torchvision.ps_roi_align", "torchvision.roi_pool", spreads="moved")
+def _spatial(call: Call) -> range:
+    """Rows and columns of the map."""
+    return range(2, len(call.args[0].shape))
+
+
+@rule("grid_sampler_2d", pools=_spatial)
+def _grid_sampler(context: Context, call: Call) -> None:
+    """A map read at places that a grid (N, H, W, 2) names: its last dimension is x and y, the others are places."""
+    axes, grid = context.axes(call.args[0]), context.axes(call.args[1])
+    context.never_channels([*axes[2:], *grid[1:]])
+    context.join(axes[0], grid[0], call)
+    context.set(call.outputs[0], [*axes[:2], *(fixed_axis(size) for size in call.outputs[0].shape[2:])])
+
+
+@rule("torchvision.roi_align", "torchvision.ps_roi_align", "torchvision.roi_pool", pools=_spatial)
 def _roi_align(context: Context, call: Call) -> None:
     """Regions of a map: one output a region, channels pass. Position-sensitive pooling reads channels by position."""
     axes = context.axes(call.args[0])
-    context.never_channels(axes[2:])
-    output = call.outputs[0]
-    if len(axes[1]) != output.shape[1]:
-        context.fix([axes[1]], call)
-        context.set_fixed(output)
-        return
-    context.set(output, [context.axes(call.args[1])[0], axes[1], *(fixed_axis(size) for size in output.shape[2:])])
+    regions = context.axes(call.args[1])
+    context.never_channels([*axes[2:], regions[1]])
+    for output in call.tensor_outputs():
+        if len(axes[1]) != output.shape[1]:
+            context.fix([axes[1]], call)
+            context.set_fixed(output)
+        else:
+            context.set(output, [regions[0], axes[1], *(fixed_axis(size) for size in output.shape[2:])])
 
 
 @rule("pixel_shuffle", "pixel_unshuffle", spreads="moved")

@@ -56,5 +56,5 @@ note(
     "linalg_vector_norm", "logsumexp", "any", "all", on_kept=True,
 )  # fmt: skip
 note("mean", "var", "std", "var_mean", "std_mean", "norm", "linalg_vector_norm", statistics=True)
-note("argmax", "argmin", chooses=True)
+note("argmax", "argmin", "median", chooses=True)
 note("max", "min", positions=True)

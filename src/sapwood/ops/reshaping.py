@@ -14,7 +14,7 @@ from sapwood.ops.facts import note
 _rule = partial(rule, spreads="moved")
 
 
-@_rule("view", "_unsafe_view", "reshape", "_reshape_alias", "flatten", "unflatten")
+@_rule("view", "_unsafe_view", "_reshape_alias")
 def _view(context: Context, call: Call) -> None:
     """Finds the blocks of dimensions that are cut and merged among themselves, and refines each to common factors."""
     source, output = call.args[0], call.outputs[0]
@@ -97,7 +97,7 @@ def _span(factors: list[int], position: int, size: int) -> int:
     return count
 
 
-@_rule("t", "transpose", "permute", "transpose_", "t_", "numpy_T", "movedim", "swapaxes")
+@_rule("t", "transpose", "permute", "transpose_", "t_")
 def _permute(context: Context, call: Call) -> None:
     axes = context.axes(call.args[0])
     context.set(call.outputs[0], [axes[dim] for dim in order_of(call)])
@@ -107,7 +107,7 @@ def order_of(call: Call) -> list[int]:
     """For each dimension of what a permutation makes, the dimension of its source."""
     rank = len(call.args[0].shape)
     order = list(range(rank))
-    if call.name in {"aten.t", "aten.t_", "aten.numpy_T"}:
+    if call.name in {"aten.t", "aten.t_"}:
         return order[::-1]
     if call.name == "aten.permute":
         return [int(dim) % rank for dim in call.args[1]]
@@ -132,7 +132,7 @@ def _squeeze(context: Context, call: Call) -> None:
     context.set(call.outputs[0], [axis for dim, axis in enumerate(axes) if dim not in gone])
 
 
-@_rule("expand", "expand_as", "broadcast_to")
+@_rule("expand")
 def _expand(context: Context, call: Call) -> None:
     """A dimension of size 1 that is stretched holds copies: its indices are new atoms, for any number will do."""
     axes, output = context.axes(call.args[0]), call.outputs[0]
@@ -166,7 +166,6 @@ def _as_strided(context: Context, call: Call) -> None:
         context.set_fixed(output)
 
 
-note("view", "_unsafe_view", "reshape", moves=True, reshapes=True)
-note("flatten", "unflatten", "expand", "unsqueeze", "squeeze", moves=True)
+note("view", "_unsafe_view", moves=True, reshapes=True)
+note("expand", "unsqueeze", "squeeze", moves=True)
 note("t", "transpose", "permute", moves=True, turns=True)
-note("numpy_T", turns=True)

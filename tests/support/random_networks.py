@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-sys.path.insert(0, str(Path(__file__).parent))
-import random_tokens  # noqa: F401  (adds its blocks to the list)
-from random_blocks import BLOCKS, WIDEST, Choices, Shape, conv
+import support.random_tokens  # noqa: F401  (adds its blocks to the list)
+from support.random_blocks import BLOCKS, WIDEST, Choices, Shape, conv
 
 INPUT = Shape(3, 8)
 Read = tuple[int, ...]

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-sys.path.insert(0, str(Path(__file__).parent))
-from random_blocks import Choices, Made, Shape, block
+from support.random_blocks import Choices, Made, Shape, block
 
 
 class ConvNeXt(nn.Module):

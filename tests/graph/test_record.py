@@ -1,0 +1,54 @@
+"""What a recorded run shows."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import sapwood
+from sapwood.graph import Replay, trace
+
+
+class Inferring(nn.Module):
+    """A model that says itself that it needs no gradients, as deployed ones do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3), nn.Linear(8, 5)
+
+    @torch.inference_mode()
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(nn.functional.relu6(self.first(x)).mean((2, 3)))
+
+
+class Plain(Inferring):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(nn.functional.relu6(self.first(x)).mean((2, 3)))
+
+
+CALLS = ["aten.convolution", "aten.hardtanh", "aten.mean", "aten.t", "aten.addmm"]
+
+
+@pytest.mark.parametrize("model", [Plain(), Inferring()], ids=["plain", "inference mode"])
+def test_calls_are_taken_apart(model: nn.Module) -> None:
+    assert [call.name for call in trace(model, torch.zeros(1, 3, 5, 5)).calls] == CALLS
+
+
+def test_so_they_are_by_a_caller_in_inference_mode() -> None:
+    with torch.inference_mode():
+        assert [call.name for call in trace(Plain(), torch.zeros(1, 3, 5, 5)).calls] == CALLS
+
+
+def test_a_replay_meets_the_same_calls() -> None:
+    model, x = Inferring(), torch.zeros(1, 3, 5, 5)
+    replay = Replay(trace(model, x).calls)
+    with torch.no_grad(), replay:
+        model(x)
+    assert replay.follows
+
+
+def test_a_model_in_inference_mode_is_pruned() -> None:
+    pruned = sapwood.prune(Inferring(), torch.rand(2, 3, 5, 5), target=sapwood.Target(sparsity=0.5))
+    assert pruned.model.first.out_channels == 4
+    assert pruned.verification.passed

@@ -1,0 +1,283 @@
+"""How operators are called, by the function that is their rule: what an argument of which name gets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import torch
+from torch.nn import functional as F
+
+from support.scenes import (
+    CHANNELS,
+    Number,
+    Scene,
+    added,
+    below_one,
+    filled,
+    half,
+    halves,
+    made,
+    met,
+    numbers,
+    parameter,
+    positive,
+    read,
+    several,
+    shape,
+    short,
+    summed,
+    wide,
+)
+
+Arguments: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Family:
+    """How the operators of one rule are called.
+
+    Attributes:
+        arguments: Argument name -> what it gets; a function gets the scene.
+        cases: Arguments that differ, and whether the channels of the first layer can go then.
+        layout: What the layers before make, a key of :data:`SHAPES`.
+        own: Operator, with or without its overload -> arguments that differ.
+        layouts: Operator -> another layout.
+        reads: Operator, or "" for all -> what is done with the result.
+        goes: Operator -> whether channels go where it is called without the arguments in which cases differ.
+        own_cases: Operator -> other cases.
+    """
+
+    arguments: Arguments = field(default_factory=dict)
+    cases: tuple[tuple[Arguments, bool], ...] = (({}, True),)
+    layout: str = "map"
+    own: Mapping[str, Arguments] = field(default_factory=dict)
+    layouts: Mapping[str, str] = field(default_factory=dict)
+    reads: Mapping[str, Callable[[Scene, Any], Any]] = field(default_factory=dict)
+    goes: Mapping[str, bool] = field(default_factory=dict)
+    own_cases: Mapping[str, tuple[tuple[Arguments, bool], ...]] = field(default_factory=dict)
+
+
+ANYWHERE: Arguments = {
+    "self": made, "input": made, "other": made, "tensor": made, "dim": 1, "keepdim": True, "eps": 1e-5, "momentum": 0.1,
+    "training": False, "train": False, "p": 0.5, "half_to_float": False, "value": 0.5,
+    "dtype": torch.float64, "device": torch.device("cpu"), "stable": True,
+}  # fmt: skip
+"""What an argument of this name gets where no table says otherwise."""
+
+_BITS = {"self": positive, "other": positive}
+_WIDE: Arguments = {"bias": parameter("bias", CHANNELS), "weight": parameter("weight", CHANNELS)}
+_AT = (({"dim": 1}, False), ({"dim": 2}, True))
+"""Along channels, and along a spatial dimension."""
+
+FAMILIES: Mapping[str, Family] = {
+    "elementwise._elementwise": Family(
+        {
+            "min": 0.7, "max": 2.5, "exponent": made, "tensor1": made, "tensor2": made, "mask": positive, "end": made,
+            "condition": positive, "src": made, "fill_value": 0.5, "threshold": 1.5, "weight": made, "decimals": 1,
+            "rounding_mode": "floor",
+        },
+        own={
+            **{f"{name}{end}": _BITS for end in ("", "_") for name in (
+                "bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_not"
+            )},
+            **{f"{name}{end}": {"value": Number(0.5)} for end in ("", "_") for name in ("fill", "masked_fill")},
+            **{f"addc{name}{end}": {"value": 0.5} for end in ("", "_") for name in ("mul", "div")},
+            **{f"bernoulli{end}": {"self": below_one, "p": below_one} for end in ("", "_")},
+            "_prelu_kernel": {"weight": lambda scene: scene.parameter("slope", CHANNELS).view(1, -1, 1, 1)},
+            "_weight_norm_interface": {
+                "v": parameter("v", CHANNELS, 3, 1, 1), "g": parameter("g", CHANNELS, 1, 1, 1), "dim": 0,
+            },
+        },
+        reads={
+            "empty_like": filled,
+            **dict.fromkeys(("zero", "zero_", "zeros_like"), added),
+            **dict.fromkeys(("eq_", "logical_not_", "logical_xor_"), lambda scene, result: read(scene, result + 0.5)),
+            "_weight_norm_interface": lambda scene, result: read(scene, F.conv2d(scene.x, result[0])),
+        },
+    ),
+    "elementwise._glu": Family(cases=(({"dim": 1}, True), ({"dim": 2}, True))),
+    "elementwise._factory": Family(
+        {
+            "size": shape, "stride": lambda scene: list(scene.last.stride()), "end": 4, "start": 0, "step": 1, "n": 4,
+            "m": 4, "steps": 4, "fill_value": 0.5, "s": 0.5, "row": 4, "col": 4,
+        },
+        own={"linspace": {"start": Number(1.0), "end": Number(2.0)}},
+        reads={
+            "": met, **dict.fromkeys(("zeros", "new_zeros"), added),
+            **dict.fromkeys(("empty", "empty_strided", "new_empty"), filled),
+            **dict.fromkeys(("tril_indices", "triu_indices"), summed),
+        },
+    ),
+    "elementwise._positional": Family(cases=(({}, False),)),
+    "elementwise._read": Family(
+        {"a": made, "assert_msg": "no"},
+        own={
+            "_local_scalar_dense": {"self": lambda scene: made(scene).sum()},
+            "_assert_async": {"self": lambda scene: (made(scene) > -1e9).all()},
+        },
+    ),
+    "contraction._product": Family(
+        {"mat2": parameter("factor", CHANNELS, 5)},
+        layout="matrix",
+        own={
+            "bmm": {"mat2": parameter("factor", 2, CHANNELS, 5)},
+            "mv": {"self": parameter("factor", 5, CHANNELS), "vec": made},
+            "dot": {"tensor": parameter("factor", CHANNELS)},
+        },
+        layouts={"bmm": "rows", "mv": "vector", "dot": "vector"},
+        reads={"": lambda scene, result: result},
+    ),
+    "contraction._product_with_bias": Family(
+        {"self": parameter("bias", 5), "mat1": made, "mat2": parameter("factor", CHANNELS, 5)},
+        layout="matrix",
+        own={
+            "baddbmm": {
+                "self": parameter("bias", 2, 6, 5), "batch1": made, "batch2": parameter("factor", 2, CHANNELS, 5)
+            },
+            "addmv": {"mat": parameter("factor", 5, CHANNELS), "vec": made},
+        },
+        layouts={"baddbmm": "rows", "addmv": "vector"},
+        reads={"": lambda scene, result: result},
+    ),
+    "contraction._linear": Family(
+        {"weight": parameter("weight", 5, CHANNELS), "bias": parameter("bias", 5)},
+        layout="rows",
+        reads={"": lambda scene, result: result},
+    ),
+    "contraction._attention": Family(
+        {"query": made, "key": made, "value": made, "attn_bias": None, "compute_log_sumexp": False}, layout="heads"
+    ),
+    "convolution._convolution": Family(
+        {
+            "stride": [1, 1], "padding": [0, 0], "dilation": [1, 1], "output_padding": [0, 0], "benchmark": False,
+            "deterministic": False, "cudnn_enabled": False, "allow_tf32": False,
+        },
+        cases=tuple(
+            (
+                {
+                    "weight": parameter("w", *size), "bias": parameter("b", width), "groups": groups,
+                    "transposed": back,
+                },
+                True,
+            )
+            for size, width, groups, back in (
+                ((5, CHANNELS, 3, 3), 5, 1, False),
+                ((6, CHANNELS // 2, 1, 1), 6, 2, False),
+                ((CHANNELS, 1, 3, 3), CHANNELS, wide, False),
+                ((CHANNELS, 5, 2, 2), 5, 1, True),
+                ((CHANNELS, 3, 2, 2), 6, 2, True),
+            )
+        ),
+    ),
+    "indexing._embedding": Family(
+        {"weight": parameter("table", 11, CHANNELS), "indices": numbers([1, 2, 2], [4, 0, 10])}, layout="rows"
+    ),
+    "indexing._select": Family({"index": 1}, _AT),
+    "indexing._slice": Family(
+        {"start": 1, "end": 3, "step": 1},
+        (*_AT, ({"dim": 1, "step": 2, "end": 7}, False), ({"dim": 1, "start": 0, "end": half}, True)),
+    ),
+    "indexing._split": Family(
+        {
+            "self": lambda scene: torch.cat(several(scene), 1), "split_size": lambda scene: scene.last.shape[1],
+            "split_sizes": lambda scene: [scene.last.shape[1]] * 2, "dim": 1,
+        },
+        reads={"": halves},
+    ),
+    "indexing._unbind": Family(cases=_AT, reads={"": halves}),
+    "indexing._cat": Family({"tensors": several}, (({"dim": 0}, True), ({"dim": 1}, True), ({"dim": -1}, True))),
+    "indexing._stack": Family(
+        {"tensors": several}, (({"dim": 0}, True), ({"dim": -1}, True)),
+        reads={"": lambda scene, result: read(scene, result.sum(-1 if result.shape[-1] == 2 else 0))},
+    ),
+    "indexing._index": Family(
+        cases=(
+            ({"indices": lambda scene: [None, torch.tensor([3, 1, 2])]}, False),
+            ({"indices": lambda scene: [None, None, torch.tensor([3, 1, 2])]}, True),
+            ({"indices": lambda scene: [None, None, torch.tensor([3, 1]), torch.tensor([0, 0])]}, True),
+            ({"indices": lambda scene: [torch.tensor([1, 0]), None, torch.tensor([0, 0])]}, True),
+        )
+    ),
+    "indexing._index_put": Family(
+        {"values": lambda scene: made(scene)[:1], "indices": lambda scene: [torch.tensor([1])]},
+    ),
+    "indexing._index_select": Family({"index": numbers(3, 1, 2)}, _AT),
+    "indexing._roll": Family({"shifts": [1]}, (({"dims": [1]}, False), ({"dims": [2]}, True))),
+    "indexing._pad": Family(cases=(({"pad": [1, 1, 1, 0]}, True), ({"pad": [0, 0, 0, 0, 2, 2]}, False))),
+    "normalization._batch_norm": Family(
+        {
+            **_WIDE, "running_mean": parameter("mean", CHANNELS), "running_var": parameter("variance", CHANNELS),
+            "exponential_average_factor": 0.1, "epsilon": 1e-5,
+        },
+        cases=(({}, True), ({"training": True}, True)),
+        own={"_native_batch_norm_legit.no_stats": {"training": True}},
+    ),
+    "normalization._layer_norm": Family(
+        {**_WIDE, "normalized_shape": lambda scene: [scene.last.shape[-1]]}, layout="rows"
+    ),
+    "normalization._group_norm": Family(
+        {
+            **_WIDE, "N": 2, "C": lambda scene: scene.last.shape[1], "HxW": 16, "group": 2}
+    ),
+    "normalization._softmax": Family(cases=(({"dim": 1}, True), ({"dim": -1}, True))),
+    "normalization._cumulative": Family(cases=_AT),
+    "normalization._ordered": Family(
+        {"k": 3, "mask": positive}, _AT,
+        own={"bincount": {"self": lambda scene: made(scene).long().abs().flatten(), "minlength": 10}},
+        goes=dict.fromkeys(("_unique2", "unique_dim", "nonzero", "masked_select", "bincount"), False),
+        reads={
+            **dict.fromkeys(("_unique2", "unique_dim"), lambda scene, result: summed(scene, result[0])),
+            **dict.fromkeys(("nonzero", "masked_select", "bincount"), summed),
+        },
+    ),
+    "pooling._pool": Family(
+        {
+            "align_corners": False, "scale_factors": None,
+        },
+        own={f"{how}_pad{n}d": {"padding": [1] * 2 * n} for how in ("reflection", "replication") for n in (1, 2, 3)},
+    ),
+    "pooling._grid_sampler": Family(
+        {
+            "align_corners": False, "grid": lambda scene: scene.parameter("grid", 2, 3, 3, 2).tanh(),
+            "interpolation_mode": 0, "padding_mode": 0,
+        },
+        layout="map",
+    ),
+    "pooling._roi_align": Family(
+        {
+            "rois": lambda scene: torch.tensor([[0, 0, 0, 3, 3], [1, 1, 0, 3, 2]], dtype=scene.x.dtype),
+            "spatial_scale": 1.0, "pooled_height": 2, "pooled_width": 2, "sampling_ratio": 2, "aligned": False,
+        },
+        own_cases={"torchvision.ps_roi_align": (({}, False),)},
+    ),
+    "pooling._pixel_shuffle": Family({"upscale_factor": 2, "downscale_factor": 2}),
+    "reduction._reduce": Family(
+        {"dims": lambda scene: [1]},
+        (({"dim": 1}, True), ({"dim": 2, "keepdim": False}, True), ({"dim": -1}, True)),
+        goes={"argmax": False, "argmin": False, "median": False},
+        own_cases=dict.fromkeys(("argmax", "argmin", "median"), _AT),
+    ),
+    "reshaping._view": Family(
+        {"stride": lambda scene: [scene.last[0].numel(), 1], "dtype": torch.int64},
+        (({"size": lambda scene: [2, -1]}, True), ({"size": lambda scene: [2, half(scene), -1, 4, 4]}, True)),
+        own={
+            "_reshape_alias.default": {"size": lambda scene: [2, scene.last[0].numel()]},
+        },
+    ),
+    "reshaping._permute": Family(
+        {"dim0": 2, "dim1": 3, "dims": [0, 1, 3, 2]},
+        layouts=dict.fromkeys(("t", "t_"), "matrix"),
+        reads=dict.fromkeys(("t", "t_"), lambda scene, result: read(scene, made(scene) @ result)),
+    ),
+    "reshaping._unsqueeze": Family(cases=(({"dim": 2}, True), ({"dim": -1}, True))),
+    "reshaping._squeeze": Family({"self": short}, (({"dim": 2}, True), ({"dim": [2]}, True))),
+    "reshaping._expand": Family({"self": lambda scene: made(scene)[:1], "size": [2, -1, -1, -1]}),
+    "reshaping._repeat": Family(cases=(({"repeats": [1, 1, 2, 1]}, True), ({"repeats": [1, 2, 1, 1]}, True))),
+    "reshaping._as_strided": Family(
+        {"size": lambda scene: list(scene.last.shape), "stride": lambda scene: list(scene.last.stride())},
+        (({}, False),),
+    ),
+}  # fmt: skip
+"""By the file and the name of the function that is the rule."""
