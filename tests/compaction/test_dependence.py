@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._pytree import tree_flatten, tree_map
 
-from sapwood.compaction.dependence import Step, follow_dependence
+from sapwood.compaction.dependence import RecordedStep, follow_dependence
 from sapwood.errors import CheckFailedError
 from sapwood.graph import trace
 from sapwood.models import copy_model
@@ -107,10 +107,10 @@ def test_rule(name: str) -> None:
     assert depends(function, torch.randn(4)) == [wanted]
 
 
-def observed(model: nn.Module, inputs: Any, graph: Any) -> list[tuple[Step, list[Tensor], list[Tensor]]]:
+def observed(model: nn.Module, inputs: Any, graph: Any) -> list[tuple[RecordedStep, list[Tensor], list[Tensor]]]:
     found = []
 
-    def observe(step: Step) -> None:
+    def observe(step: RecordedStep) -> None:
         values, masks = (tree_flatten(part)[0] for part in (step.args, step.masks))
         pairs = [(v.clone(), m.clone()) for v, m in zip(values, masks, strict=True) if isinstance(v, Tensor)]
         found.append((step, [value for value, _ in pairs], [mask for _, mask in pairs]))

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map
 from sapwood.compaction.constants import Fold, add_shifts, find_folds
 from sapwood.compaction.contributions import Contribution, contributions
 from sapwood.compaction.dead import Dead, find_dead
-from sapwood.compaction.dependence import Step, follow_dependence
+from sapwood.compaction.dependence import RecordedStep, follow_dependence
 from sapwood.compaction.kept import Kept, name_kept
 from sapwood.compaction.padded_constants import PaddedConstants, find_merges, padded_constants
 from sapwood.errors import CheckFailedError
@@ -138,7 +138,7 @@ def _merges(structure: Structure) -> tuple[Merge, ...]:
     """Runs the masked model to learn which constants meet zero padding, and which channels carry them on."""
     found: list[PaddedConstants] = []
 
-    def observe(step: Step) -> None:
+    def observe(step: RecordedStep) -> None:
         site = padded_constants(step, structure.graph)
         if site is not None:
             found.append(site)
