@@ -17,7 +17,7 @@ from sapwood.errors import ConfigError, DataError, TrainingError
 from sapwood.tasks.classification import as_scores
 from sapwood.tasks.detection import as_maps
 from sapwood.tasks.postprocess import postprocess
-from sapwood.tasks.running import Batch, evaluating, read_batches
+from sapwood.tasks.running import evaluating, read_batches
 from sapwood.tasks.yolo_assign import DetectionTargets
 from sapwood.tasks.yolo_loss import YoloLoss
 from sapwood.types import (
