@@ -9,7 +9,7 @@ from sapwood.masks.patterns import Block, NOfM, Pattern, Unstructured, parse_pat
 from sapwood.masks.scored import Scored
 from sapwood.masks.slots import Slot, distinct_slots, find_slots
 from sapwood.masks.state import MaskingState, TensorState, masking_state
-from sapwood.masks.targets import Selection, Target, select_targets
+from sapwood.masks.targets import MaskTarget, Selection, select_targets
 
 __all__ = [
     "BUDGETS",
@@ -20,6 +20,7 @@ __all__ = [
     "MaskCase",
     "MaskMethod",
     "MaskRecord",
+    "MaskTarget",
     "MaskedParameter",
     "MaskingState",
     "NOfM",
@@ -29,7 +30,6 @@ __all__ = [
     "Scored",
     "Selection",
     "Slot",
-    "Target",
     "TensorState",
     "Unstructured",
     "apply_masks_",
