@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sapwood.masks import Pattern
-from sapwood.recovery.reconstruction.least_squares import Solved, Sums, System, intercept_of
+from sapwood.recovery.reconstruction.least_squares import NormalSums, Solved, System, intercept_of
 
 ITERATIONS = 60
 """Of the search for the weights that stay, at most."""
@@ -52,7 +52,7 @@ class Rule:
 
 
 def solve_by_rule(
-    fit: Sums, held: Sums, weight: Tensor, bias: Tensor, rule: Rule, *, intercept: bool
+    fit: NormalSums, held: NormalSums, weight: Tensor, bias: Tensor, rule: Rule, *, intercept: bool
 ) -> tuple[Solved, Tensor]:
     """Chooses weights as the rule says and solves for them; the ridge is chosen on ``held``, as for a dense layer.
 
