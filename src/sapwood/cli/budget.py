@@ -197,7 +197,7 @@ def make_calibration(
 
 
 @dataclass(frozen=True)
-class Recovery:
+class RecoveryOptions:
     """What the options say about recovery.
 
     Raises:

@@ -14,7 +14,7 @@ from sapwood.reading import reading
 from sapwood.runtime.engine import nodes
 from sapwood.runtime.engine.library import ACTIVATIONS
 from sapwood.runtime.engine.nodes import LINEAR, Network, Node, Outside, Read, Size
-from sapwood.runtime.engine.packing import Geometry
+from sapwood.runtime.engine.packing import PlaneGeometry
 
 EXPECTED = "what `sapwood compile` writes"
 
@@ -132,7 +132,7 @@ def _pool(network: Network, node: nodes.Pool) -> None:
     )
 
 
-def _last_start(geometry: Geometry, out: Size, side: int) -> int:
+def _last_start(geometry: PlaneGeometry, out: Size, side: int) -> int:
     """Where the last window begins."""
     return geometry.stride[side] * (out[1 + side] - 1) - geometry.padding[side]
 
