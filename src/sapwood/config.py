@@ -14,7 +14,7 @@ from sapwood.reading import read_yaml, reading, shown
 M = TypeVar("M", bound=BaseModel)
 
 _MOST_FAULTS = 20
-"""That one message names."""
+"""The most faults that one message names."""
 
 
 class Strict(BaseModel):

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from sapwood.recipe import Recipe, RecipeStep
 
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
-"""Of click, of which later versions of Typer carry a copy of their own."""
+"""The error of click for wrong usage; later versions of Typer carry a copy of click of their own."""
 
 _OWN_FLAGS = {"--out", "--json", "--resume", "--help"}
-"""Of which a run takes care itself."""
+"""Options of which a run takes care itself."""
 
 
 @dataclass(frozen=True)

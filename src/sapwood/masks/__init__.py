@@ -1,5 +1,8 @@
 """Masks on weights: the methods of ``torch.nn.utils.prune``, over a chosen set of layers and parameters."""
 
+import warnings
+from typing import Any
+
 from sapwood.masks.apply import MaskedParameter, MaskRecord, apply_masks_, remove_masks_
 from sapwood.masks.budgets import BUDGETS, lamp_scores
 from sapwood.masks.case import METHODS, MaskCase, MaskMethod
@@ -42,3 +45,11 @@ __all__ = [
     "remove_masks_",
     "select_targets",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Finds what was renamed, with a warning."""
+    if name != "Target":
+        raise AttributeError(f"module 'sapwood.masks' has no attribute {name!r}")
+    warnings.warn("sapwood.masks.Target is sapwood.masks.MaskTarget now", DeprecationWarning, stacklevel=2)
+    return MaskTarget

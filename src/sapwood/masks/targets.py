@@ -90,7 +90,7 @@ def _meant(slot: Slot, kinds: AbstractSet[str], pattern: str | None) -> bool:
 
 
 def _sort_out(slots: Sequence[Slot], meant: Sequence[Slot]) -> tuple[tuple[MaskTarget, ...], list[str]]:
-    """Of the slots that were meant: what can be masked, each parameter once, and why the rest cannot."""
+    """Tells of the slots that were meant what can be masked, each parameter once, and why the rest cannot."""
     holders: dict[int, list[Slot]] = {}
     for slot in slots:
         holders.setdefault(id(slot.tensor), []).append(slot)

@@ -26,7 +26,7 @@ SCHEMA_VERSION = 2
 WEIGHTS_NAME = "model.safetensors"
 PLAN_NAME = "plan.json"
 OWN_NAMES = (PLAN_NAME, WEIGHTS_NAME, "model.cfg", "model.weights", "report.json", "report.html")
-"""Of all files that Sapwood writes beside a model; others there are the user's own."""
+"""Names of all files that Sapwood writes beside a model; others there are the user's own."""
 
 EXPECTED = "what sapwood.save or save_model wrote"
 

@@ -22,7 +22,7 @@ MANY_LOOKS = 512
 """Fewer pictures are looked at several times by reconstruction: mirrored, moved, scaled."""
 
 MOST_VIEWS = 4
-"""Of one picture."""
+"""Views of one picture that are made, at most."""
 
 StageProgress = Callable[[str], Callable[[int, int], None] | None]
 """Given what comes next, returns what is told (done, total) of it."""

@@ -17,7 +17,7 @@ from sapwood.errors import ConfigError, DataError, TrainingError
 from sapwood.tasks.classification import as_scores
 from sapwood.tasks.detection import as_maps
 from sapwood.tasks.postprocess import postprocess
-from sapwood.tasks.running import evaluating, read_batches
+from sapwood.tasks.running import ReadyBatch, evaluating, read_batches
 from sapwood.tasks.yolo_assign import DetectionTargets
 from sapwood.tasks.yolo_loss import YoloLoss
 from sapwood.types import (
@@ -32,7 +32,7 @@ from sapwood.types import (
 Labels = Literal["data", "own"]
 """Whose labels a loss compares with: the data set's, or what the dense model itself predicts."""
 
-PictureBatch: TypeAlias = "Batch[DetectionSample] | Batch[ClassificationSample]"
+PictureBatch: TypeAlias = "ReadyBatch[DetectionSample] | ReadyBatch[ClassificationSample]"
 
 TINY = 1e-12
 """Probabilities are raised to this before their logarithm is taken."""

@@ -78,7 +78,7 @@ def _input(network: Network, node: nodes.Input, number: int, shapes: Sequence[tu
 
 
 def _size(network: Network, node: Node, number: int = 0) -> Size:
-    """Of what a node is made of."""
+    """The size of what a node is made of."""
     if number >= len(node.inputs) or node.inputs[number] not in network.sizes:
         raise EngineError("it is not made of maps")
     return network.sizes[node.inputs[number]]

@@ -25,7 +25,7 @@ from sapwood.runtime.engine.packing import Array, ConvSpec, PlaneGeometry, finit
 from sapwood.runtime.engine.trial import try_calls
 
 LARGEST = 2**31 - 1
-"""Of every size."""
+"""The largest value of every size in a file."""
 
 NODES: Mapping[str, type[Node]] = {
     one.__name__: one
@@ -49,7 +49,7 @@ CONSTANTS: Mapping[str, Any] = {
     "channels_last": torch.channels_last,
     "channels_last_3d": torch.channels_last_3d,
 }
-"""Of torch, by name."""
+"""Constants of torch that a network may hold, by name."""
 
 
 def decode(path: Path, version: int, content: Any, arrays: Mapping[str, Array]) -> Lowered:

@@ -53,7 +53,7 @@ def encode(source: Lowered) -> Encoded:
 
 
 def _name(one: Any) -> str:
-    """Of a type, layout or memory format."""
+    """The name of a type, layout or memory format."""
     return str(one).removeprefix("torch.")
 
 
