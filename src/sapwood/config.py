@@ -14,7 +14,7 @@ from sapwood.reading import read_yaml, reading, shown
 M = TypeVar("M", bound=BaseModel)
 
 _MOST_FAULTS = 20
-"""That one message names."""
+"""The most faults that one message names."""
 
 
 class Strict(BaseModel):
@@ -136,20 +136,20 @@ class LossConfig(Strict):
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
 
 
-class Part(Strict):
+class RunPart(Strict):
     """A part of a run, from ``start`` to ``end``: fractions of its steps."""
 
     start: float = Field(default=0.0, ge=0, lt=1)
     end: float = Field(default=1.0, gt=0, le=1)
 
     @model_validator(mode="after")
-    def _is_a_part(self) -> Part:
+    def _is_a_part(self) -> RunPart:
         if self.start >= self.end:
             raise ValueError(f"start {self.start:g} and end {self.end:g}; expected the start before the end")
         return self
 
 
-class SparseConfig(Part):
+class SparseConfig(RunPart):
     """Sparse training (see :mod:`sapwood.recovery.regularizers`).
 
     Attributes:
@@ -163,7 +163,7 @@ class SparseConfig(Part):
     options: dict[str, float] = Field(default_factory=dict)
 
 
-class GradualConfig(Part):
+class GradualConfig(RunPart):
     """Gradual pruning (see :class:`sapwood.recovery.gradual.Gradual`).
 
     Attributes:

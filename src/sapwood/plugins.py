@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Plugin:
+class InstalledPlugin:
     """One entry point of another package, which names a module."""
 
     entry: EntryPoint
@@ -33,7 +33,7 @@ class Plugin:
         self.entry.load()
 
 
-class Plugins:
+class InstalledPlugins:
     """The plugins of one group, imported at the first look.
 
     Args:
@@ -44,9 +44,9 @@ class Plugins:
         current: The one that is being imported.
     """
 
-    def __init__(self, group: str, load: Callable[[Plugin], None]) -> None:
+    def __init__(self, group: str, load: Callable[[InstalledPlugin], None]) -> None:
         self.group = group
-        self.current: Plugin | None = None
+        self.current: InstalledPlugin | None = None
         self._load_one = load
         self._state: str = "new"
         self._clash: PluginError | None = None
@@ -87,11 +87,11 @@ class Plugins:
         for fault in faults:
             warnings.warn(fault, RuntimeWarning, stacklevel=4)
 
-    def _found(self, faults: list[str]) -> list[Plugin]:
+    def _found(self, faults: list[str]) -> list[InstalledPlugin]:
         from importlib.metadata import entry_points
 
         try:
-            return [Plugin(entry) for entry in sorted(entry_points(group=self.group))]
+            return [InstalledPlugin(entry) for entry in sorted(entry_points(group=self.group))]
         except Exception as error:
             faults.append(f"entry points of {self.group} cannot be read: {type(error).__name__}: {error}")
             return []

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MAX_DIGITS = 18
-"""Of whole numbers in files; any more are no count of anything."""
+"""Digits of whole numbers in files, at most; any more are no count of anything."""
 
 _SHOWN = 200
 _SHORT = reprlib.Repr()

@@ -14,7 +14,7 @@ ORIGINAL = "original"
 """What a step calls the network that the recipe starts from."""
 
 
-class Step(Strict):
+class RecipeStep(Strict):
     """One verb with its options.
 
     In YAML a step is a mapping of the verb to its options, as the command line has them, beside ``name`` and ``model``:
@@ -68,7 +68,7 @@ class Recipe(Strict):
     model_factory: str | None = None
     data: str | None = None
     on_missed: Literal["stop", "go_on"] = "stop"
-    steps: tuple[Step, ...] = Field(min_length=1)
+    steps: tuple[RecipeStep, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Recipe:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 from sapwood.errors import ConfigError
-from sapwood.plugins import Plugin, Plugins
+from sapwood.plugins import InstalledPlugin, InstalledPlugins
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ class Registry(Generic[T]):
         self.entry_points = entry_points
         self._entries: dict[str, T] = {}
         self._owners: dict[str, str] = {}
-        self._plugins = None if entry_points is None else Plugins(entry_points, self._load)
+        self._plugins = None if entry_points is None else InstalledPlugins(entry_points, self._load)
 
     def register(self, name: str) -> Callable[[T], T]:
         """Returns a decorator that adds its argument under ``name``.
@@ -69,7 +69,7 @@ class Registry(Generic[T]):
         if self._plugins is not None:
             self._plugins.load()
 
-    def _load(self, plugin: Plugin) -> None:
+    def _load(self, plugin: InstalledPlugin) -> None:
         """Imports one plugin; what it had registered when it failed is taken back."""
         before = dict(self._entries), dict(self._owners)
         try:

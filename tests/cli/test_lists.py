@@ -114,7 +114,7 @@ def test_settings_name_what_the_registry_holds(model: Any, field: str, expected:
 
 
 def test_what_evaluates_is_a_runtime() -> None:
-    assert {one.value for one in evaluate.Runtime} <= set(RUNTIMES)
+    assert {one.value for one in evaluate.RuntimeChoice} <= set(RUNTIMES)
 
 
 def test_runtimes_that_tell_layers_are_asked_for_by_what_they_say() -> None:

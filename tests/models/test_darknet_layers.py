@@ -16,6 +16,7 @@ from sapwood.models.darknet.activations import ACTIVATIONS
 from sapwood.models.darknet.layers import (
     BinaryConv2d,
     Crop,
+    DarknetUpsample,
     MaxPool,
     PartialAdd,
     Reorg,
@@ -23,7 +24,6 @@ from sapwood.models.darknet.layers import (
     Scale,
     Shortcut,
     Softmax,
-    Upsample,
 )
 
 Array = npt.NDArray[np.float32]
@@ -162,8 +162,8 @@ def test_crop_takes_the_centre() -> None:
 def test_upsample_repeats_cells() -> None:
     x = random(1, 2, 2, 3)
     expected = np.repeat(np.repeat(x.numpy(), 2, axis=2), 2, axis=3)
-    np.testing.assert_array_equal(Upsample(2, 1.0)(x).numpy(), expected)
-    np.testing.assert_array_equal(Upsample(2, 0.5)(x).numpy(), expected * 0.5)
+    np.testing.assert_array_equal(DarknetUpsample(2, 1.0)(x).numpy(), expected)
+    np.testing.assert_array_equal(DarknetUpsample(2, 0.5)(x).numpy(), expected * 0.5)
 
 
 def test_softmax_of_groups() -> None:

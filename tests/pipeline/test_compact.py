@@ -19,7 +19,7 @@ from sapwood.compaction import compacting
 from sapwood.errors import CheckFailedError
 from sapwood.graph import call_model, output_tensors
 from sapwood.models import apply_plan, copy_model, load_model
-from sapwood.pipeline import TOLERANCE, Compacted, compact
+from sapwood.pipeline import PROOF_TOLERANCE, Compacted, compact
 from sapwood.removal import as_float64
 from support.probes import PROBES, Attention, Net, conv, head, picture
 
@@ -60,7 +60,7 @@ def checked(model: nn.Module, inputs: Any, **options: Any) -> Compacted:
     if options.get("exact", True):
         others = fresh(inputs)
         assert error(run(small.model, others), run(model, others)) <= ROUNDING
-        assert small.verification.max_abs_error <= TOLERANCE
+        assert small.verification.max_abs_error <= PROOF_TOLERANCE
     return small
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from sapwood.errors import ConfigError
 from sapwood.graph import output_tensors
-from sapwood.pipeline import TOLERANCE, Target, prune
+from sapwood.pipeline import PROOF_TOLERANCE, Target, prune
 from support.probes import PROBES
 
 REFUSED = {
@@ -42,7 +42,7 @@ def test_probe(name: str) -> None:
     before = {key: value.clone() for key, value in model.state_dict().items()}
     pruned = prune(model, inputs, target=Target(sparsity=0.5))
     assert pruned.verification.passed
-    assert pruned.verification.max_abs_error <= TOLERANCE
+    assert pruned.verification.max_abs_error <= PROOF_TOLERANCE
     share = num_params(pruned.model) / num_params(model)
     if name in REFUSED:
         assert any("in module" in entry.reason for entry in pruned.unpruned)

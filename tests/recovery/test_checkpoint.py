@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sapwood.config import TrainConfig
 from sapwood.errors import TrainingError
-from sapwood.recovery.run import BEST, CHECKPOINT, Run, start_run
+from sapwood.recovery.run import BEST, CHECKPOINT, TrainingRun, start_run
 
 ODD = (None, True, -1, 10**400, 1e999, "x", "", [], [1], {}, {"x": [None]}, [[]] * 3)
 
@@ -24,7 +24,7 @@ def config(*, resume: bool = False) -> TrainConfig:
     return TrainConfig(epochs=3, batch_size=2, optimizer="sgd", momentum=0.9, lr=0.1, resume=resume)
 
 
-def trained(directory: Path) -> Run:
+def trained(directory: Path) -> TrainingRun:
     """A run of one epoch."""
     torch.manual_seed(0)
     run = start_run(nn.Linear(3, 2), config(), directory)
@@ -36,7 +36,7 @@ def trained(directory: Path) -> Run:
     return run
 
 
-def resumed(directory: Path) -> Run:
+def resumed(directory: Path) -> TrainingRun:
     return start_run(nn.Linear(3, 2), config(resume=True), directory)
 
 

@@ -13,7 +13,7 @@ import sapwood
 from sapwood.errors import CheckFailedError, ConfigError
 from sapwood.models import Plan
 from sapwood.recovery import Reconstruction, reconstruct
-from sapwood.recovery.reconstruction.least_squares import Sums, solve
+from sapwood.recovery.reconstruction.least_squares import NormalSums, solve
 
 
 class Residual(nn.Module):
@@ -197,7 +197,7 @@ def test_least_squares_are_those_of_numpy(groups: int) -> None:
     x = torch.randn(200, groups, 5, dtype=torch.float64)
     truth, bias = torch.randn(groups, 5, 2, dtype=torch.float64), torch.randn(groups, 2, dtype=torch.float64)
     y = torch.einsum("rgn,gno->rgo", x, truth) + bias
-    fit, held = Sums.zeros(groups, 5, 2), Sums.zeros(groups, 5, 2)
+    fit, held = NormalSums.zeros(groups, 5, 2), NormalSums.zeros(groups, 5, 2)
     fit.add(x[:150], y[:150])
     held.add(x[150:], y[150:])
     found = solve(fit, held, torch.zeros_like(truth), torch.zeros_like(bias), intercept=True, dampings=(1e-12, 1.0))
@@ -211,7 +211,7 @@ def test_least_squares_are_those_of_numpy(groups: int) -> None:
 def test_rows_that_are_noise_leave_the_weights() -> None:
     torch.manual_seed(0)
     x, y = torch.randn(40, 1, 30, dtype=torch.float64), torch.randn(40, 1, 1, dtype=torch.float64)
-    fit, held = Sums.zeros(1, 30, 1), Sums.zeros(1, 30, 1)
+    fit, held = NormalSums.zeros(1, 30, 1), NormalSums.zeros(1, 30, 1)
     fit.add(x[:20], y[:20])
     held.add(x[20:], y[20:])
     weight, bias = torch.zeros(1, 30, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)

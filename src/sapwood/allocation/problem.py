@@ -167,7 +167,7 @@ def losses_from_scores(scores: FloatArray, widths: IntArray) -> FloatArray:
 
 
 @dataclass(frozen=True)
-class Decisions:
+class MergedProblem:
     """A problem in which groups that must keep equal numbers are one.
 
     Attributes:
@@ -184,7 +184,7 @@ class Decisions:
         return tuple(widths[group] for group in range(len(widths)))
 
 
-def decisions(problem: Problem, budget: float) -> Decisions:
+def decisions(problem: Problem, budget: float) -> MergedProblem:
     """Makes one decision of every set of groups that must keep equal numbers.
 
     Raises:
@@ -216,7 +216,7 @@ def decisions(problem: Problem, budget: float) -> Decisions:
             f"expected {least:g} to {most:g} {unit} ({least / dense:.4g} to {most / dense:.4g} "
             "of the dense cost)"
         )
-    return Decisions(merged, members)
+    return MergedProblem(merged, members)
 
 
 def allocation(problem: Problem, kept: Sequence[int], *, gap: float | None = None) -> Allocation:

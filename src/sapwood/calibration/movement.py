@@ -11,7 +11,7 @@ from sapwood.calibration.statistic import STATISTICS, Source
 
 
 @dataclass(frozen=True)
-class Movement:
+class MovementSum:
     r"""The sum over steps of training of :math:`-w_i \, g_i`: positive where the step takes the weight away from zero.
 
     References:
@@ -31,4 +31,4 @@ class Movement:
         return total
 
 
-STATISTICS.register("movement")(Movement())
+STATISTICS.register("movement")(MovementSum())

@@ -35,7 +35,7 @@ class Statistic(Protocol):
 
 @runtime_checkable
 class AddsInPlace(Protocol):
-    """Of a statistic whose terms are large: adds to the sum without making the term first."""
+    """A statistic whose terms are large: adds to the sum without making the term first."""
 
     def add_(self, total: Tensor, values: Tensor) -> float:
         """Adds what :meth:`Statistic.term` would give; the weight."""

@@ -102,7 +102,7 @@ RecoverPicturesOption = Annotated[
     int, typer.Option("--recover-pictures", min=1, help="Pictures for --recover, at most.")
 ]
 MOST_PICTURES = 1000
-"""That --recover looks at unless told otherwise."""
+"""Pictures that --recover looks at, at most, unless told otherwise."""
 MEASURED_ON = 32
 """Pictures, at most, on which each layer is masked alone."""
 RecoverStepsOption = Annotated[int, typer.Option("--recover-steps", min=1, help="Steps of --recover distill.")]
@@ -197,7 +197,7 @@ def make_calibration(
 
 
 @dataclass(frozen=True)
-class Recovery:
+class RecoveryOptions:
     """What the options say about recovery.
 
     Raises:

@@ -29,7 +29,7 @@ from sapwood.cli.common import (
 )
 
 
-class Runtime(str, Enum):
+class RuntimeChoice(str, Enum):
     """What runs the network."""
 
     torch = "torch"
@@ -54,8 +54,8 @@ def evaluate(
     on_bad: OnBadOption = OnBad.error,
     threads: ThreadsOption = None,
     runtime: Annotated[
-        Runtime, typer.Option("--runtime", help="`torch`, or `sapwood`: its sparse engine.")
-    ] = Runtime.torch,
+        RuntimeChoice, typer.Option("--runtime", help="`torch`, or `sapwood`: its sparse engine.")
+    ] = RuntimeChoice.torch,
     as_json: JsonOption = False,
 ) -> None:
     """Accuracy on a data set: mAP@0.5, mAP@[.5:.95] and AP a class, or top-1 and top-5.
@@ -68,7 +68,7 @@ def evaluate(
     set_threads(threads)
     bundle = load_bundle(model, weights, names, resize, factory=model_factory)
     dataset = open_data(bundle, data, split, on_bad)
-    if runtime is Runtime.sapwood:
+    if runtime is RuntimeChoice.sapwood:
         from sapwood.runtime import compile
 
         bundle = replace(bundle, model=compile(bundle.model, bundle.example_inputs, threads=threads))

@@ -147,7 +147,7 @@ def mask(
         budget=budget,
         blocks=blocks,
     )
-    recovery = budgets.Recovery(recover, data, split, recover_pictures, recover_steps, seed)
+    recovery = budgets.RecoveryOptions(recover, data, split, recover_pictures, recover_steps, seed)
     _check_options(
         has_latency=latency is not None,
         has_amounts=sparsity is not None or budget != "uniform",

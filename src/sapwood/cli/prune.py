@@ -74,7 +74,7 @@ def prune(
     limits = budget.make_limits(round_to, minimum, bounds, equal, whole_heads)
     deployment = budget.make_deployment(runtime, threads, batch, needed=target.kind == "latency")
     check_out(out)
-    recovery = budget.Recovery(recover, data, split, recover_pictures, recover_steps, seed)
+    recovery = budget.RecoveryOptions(recover, data, split, recover_pictures, recover_steps, seed)
     bundle = load_bundle(model, weights, names, factory=model_factory)
     pipeline.check_inputs(bundle)
     whole = pipeline.matching_tensors(bundle.model, ignore or ())

@@ -15,13 +15,13 @@ from sapwood.errors import ConfigError
 from sapwood.reading import reading, shown
 
 if TYPE_CHECKING:
-    from sapwood.recipe import Recipe, Step
+    from sapwood.recipe import Recipe, RecipeStep
 
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
-"""Of click, of which later versions of Typer carry a copy of their own."""
+"""The error of click for wrong usage; later versions of Typer carry a copy of click of their own."""
 
 _OWN_FLAGS = {"--out", "--json", "--resume", "--help"}
-"""Of which a run takes care itself."""
+"""Options of which a run takes care itself."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Command:
         files: Files to write before it runs, with their text.
     """
 
-    step: Step
+    step: RecipeStep
     arguments: tuple[str, ...]
     models: tuple[str, ...]
     directory: Path
@@ -108,7 +108,7 @@ def commands(recipe: Recipe, out: Path, group: TyperGroup) -> list[Command]:
 
 def _command(
     recipe: Recipe,
-    step: Step,
+    step: RecipeStep,
     models: tuple[str, ...],
     directory: Path,
     group: TyperGroup,
@@ -157,7 +157,7 @@ def _of_the_original(
     return {name: str(path) for name, path in wanted if path is not None and name in taken}
 
 
-def _output(step: Step, directory: Path, where: str) -> Path:
+def _output(step: RecipeStep, directory: Path, where: str) -> Path:
     if step.verb != "export":
         return directory
     return directory / f"network{_suffix(step.options.get('format'), where)}"

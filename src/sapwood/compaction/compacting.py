@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map
 from sapwood.compaction.constants import Fold, add_shifts, find_folds
 from sapwood.compaction.contributions import Contribution, contributions
 from sapwood.compaction.dead import Dead, find_dead
-from sapwood.compaction.dependence import Step, follow_dependence
+from sapwood.compaction.dependence import RecordedStep, follow_dependence
 from sapwood.compaction.kept import Kept, name_kept
 from sapwood.compaction.padded_constants import PaddedConstants, find_merges, padded_constants
 from sapwood.errors import CheckFailedError
@@ -23,7 +23,7 @@ from sapwood.masks import remove_masks_
 from sapwood.models import Merge, Plan, apply_plan, copy_model, live_masks
 from sapwood.ops import Axis
 from sapwood.removal import (
-    TOLERANCE,
+    PROOF_TOLERANCE,
     Constraints,
     Dense,
     Realised,
@@ -39,7 +39,7 @@ from sapwood.types import ExampleInputs
 NOTHING = "no value that the masked model returns is finite; expected example inputs for which some are"
 
 SEED = 0
-"""Of the inputs that the proof makes for itself."""
+"""The seed of the inputs that the proof makes for itself."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def compact(
         if error == 0.0 and not any(compared for _, compared in runs):
             raise CheckFailedError(f"nothing was compared: {NOTHING}. The model given is unchanged.")
         judged = error if exact else _error_of_cuts(dense, structure, analysis, realised)
-        return Verification(error, "float64", judged <= TOLERANCE)
+        return Verification(error, "float64", judged <= PROOF_TOLERANCE)
 
     solution = rounds(dense, structure, select, Constraints(ignore or {}), prove=prove)
     plan = replace(add_shifts(solution.realised.plan, folds, solution.realised.expectation), merges=merges)
@@ -138,7 +138,7 @@ def _merges(structure: Structure) -> tuple[Merge, ...]:
     """Runs the masked model to learn which constants meet zero padding, and which channels carry them on."""
     found: list[PaddedConstants] = []
 
-    def observe(step: Step) -> None:
+    def observe(step: RecordedStep) -> None:
         site = padded_constants(step, structure.graph)
         if site is not None:
             found.append(site)

@@ -22,7 +22,7 @@ AGREE = 1e-12
 
 
 @dataclass(frozen=True)
-class Place:
+class ConstantPlace:
     """A parameter or buffer that takes the constants of a sum.
 
     Attributes:
@@ -57,7 +57,7 @@ class Fold:
     """
 
     contribution: Contribution
-    place: Place | None
+    place: ConstantPlace | None
     needed: Bools
     reason: str
 
@@ -79,7 +79,7 @@ def find_folds(
         exact: Whether constants that differ over positions stay; else their median replaces them.
         carrying: Weights in front of which one channel carries the constants of others; for the reason.
     """
-    finder = _Places(graph, model)
+    finder = _ConstantPlaces(graph, model)
     places = [finder.find(one.call) for one in found]
     refused = _refusals(graph, found, places)
     folds = []
@@ -106,7 +106,7 @@ def _uneven_reason(graph: Graph, call: Call, carrying: Collection[str]) -> str:
     return "its constant is not the same at every position"
 
 
-class _Places:
+class _ConstantPlaces:
     """Finds where the constants of a sum can go."""
 
     def __init__(self, graph: Graph, model: nn.Module) -> None:
@@ -121,7 +121,7 @@ class _Places:
             if call.facts.turns and len(call.outputs[0].shape) == 2:
                 self._transposed[call.outputs[0].id] = call.args[0]
 
-    def find(self, call: Call) -> Place | str:
+    def find(self, call: Call) -> ConstantPlace | str:
         """The place, or why there is none."""
         found = call.facts.sum
         if found is None or found.kind == "attention":
@@ -134,15 +134,15 @@ class _Places:
             return self._existing(call, call.bias, weight)
         return self._only_norm(call, weight) or self._of_module(call, weight)
 
-    def _existing(self, call: Call, bias: TensorRef, weight: TensorRef) -> Place | str:
+    def _existing(self, call: Call, bias: TensorRef, weight: TensorRef) -> ConstantPlace | str:
         names = self._graph.parameters.get(bias.id)
         if names is None or (call.facts.is_product and bias.shape != call.outputs[0].shape[-1:]):
             return "the bias that its constant would go into is no parameter"
         if any(call.kwargs.get(key, 1) != 1 for key in ("alpha", "beta")):
             return "its sum is scaled"
-        return Place(names[0], 1.0, names[0], weight.id, bias.id)
+        return ConstantPlace(names[0], 1.0, names[0], weight.id, bias.id)
 
-    def _only_norm(self, call: Call, weight: TensorRef) -> Place | None:
+    def _only_norm(self, call: Call, weight: TensorRef) -> ConstantPlace | None:
         """The running mean of the batch norm that alone reads what the call makes."""
         output = call.outputs[0]
         readers = self._readers[output.id]
@@ -155,9 +155,9 @@ class _Places:
         mean = bound(readers[0]).get("running_mean")
         if not isinstance(mean, TensorRef) or mean.id not in self._graph.buffers:
             return None
-        return Place(self._graph.buffers[mean.id][0], -1.0, "", weight.id, mean.id)
+        return ConstantPlace(self._graph.buffers[mean.id][0], -1.0, "", weight.id, mean.id)
 
-    def _of_module(self, call: Call, weight: TensorRef) -> Place | str:
+    def _of_module(self, call: Call, weight: TensorRef) -> ConstantPlace | str:
         """The bias of the module that runs, if it is one whose own forward adds it."""
         module = self._model.get_submodule(call.module)
         name, tensor = (f"{call.module}.{leaf}".lstrip(".") for leaf in ("weight", "bias"))
@@ -166,22 +166,22 @@ class _Places:
             return "its weight belongs to no layer that could take a bias"
         for number, names in self._graph.parameters.items():
             if tensor in names:
-                return Place(names[0], 1.0, names[0], weight.id, number)
-        return Place(tensor, 1.0, name, weight.id)
+                return ConstantPlace(names[0], 1.0, names[0], weight.id, number)
+        return ConstantPlace(tensor, 1.0, name, weight.id)
 
 
-def _refusals(graph: Graph, found: Sequence[Contribution], places: Sequence[Place | str]) -> list[Bools]:
+def _refusals(graph: Graph, found: Sequence[Contribution], places: Sequence[ConstantPlace | str]) -> list[Bools]:
     """For every sum, which of its constant indices want what another reader of the same place does not."""
     refused = [np.zeros(len(one.indices), dtype=bool) for one in found]
     reads = Counter(ref.id for call in graph.calls for ref in call.tensor_inputs())
     sharing: dict[str, list[int]] = defaultdict(list)
     for number, place in enumerate(places):
-        if isinstance(place, Place):
+        if isinstance(place, ConstantPlace):
             sharing[place.tensor].append(number)
     for numbers in sharing.values():
-        place = cast(Place, places[numbers[0]])
+        place = cast(ConstantPlace, places[numbers[0]])
         own = [found[number] for number in numbers]
-        shared = {other.weight for other in places if isinstance(other, Place) and other.tensor == place.tensor}
+        shared = {other.weight for other in places if isinstance(other, ConstantPlace) and other.tensor == place.tensor}
         alone = len(shared) == 1 and (place.number is None or reads[place.number] == len(own))
         for number in numbers:
             for row, index in enumerate(found[number].indices.tolist()):
@@ -223,7 +223,7 @@ def add_shifts(plan: Plan, folds: Sequence[Fold], expectation: Expectation) -> P
     return replace(plan, cuts=tuple(cuts), shifts=(*plan.shifts, *shifts.values()))
 
 
-def _factors(plan: Plan, place: Place, size: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _factors(plan: Plan, place: ConstantPlace, size: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """What the plan multiplies each row of the sum by."""
     factors = np.ones(size)
     for rescale in plan.rescales:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sapwood.compaction.dependence import Step, alive, kernels_alive
+from sapwood.compaction.dependence import RecordedStep, alive, kernels_alive
 from sapwood.ops import Call, TensorRef
 
 UNIFORM = 1e-12
@@ -45,7 +45,7 @@ class Contribution:
     uneven: Bools
 
 
-def contributions(step: Step) -> list[Contribution]:
+def contributions(step: RecordedStep) -> list[Contribution]:
     """What the summed-over dimensions of a call add; empty for a call that sums over no channels."""
     found = step.call.facts.sum
     makers = {"convolution": _of_convolution, "product": _of_product, "attention": _of_attention}
@@ -64,7 +64,7 @@ class _Constants:
         return Contribution(*source, output_dim, live.numpy(), indices.numpy(), values.numpy(), uneven.numpy())
 
 
-def _of_convolution(step: Step) -> Contribution:
+def _of_convolution(step: RecordedStep) -> Contribution:
     x, weight = step.args[:2]
     x_mask, weight_mask = step.masks[:2]
     transposed, groups = bool(step.args[6]), int(step.args[8])
@@ -87,7 +87,7 @@ def _of_convolution(step: Step) -> Contribution:
     return found.of((step.call, step.call.args[0], channel), channel, live)
 
 
-def _convolved(step: Step, indices: Tensor, channel: int, num_outputs: int) -> _Constants:
+def _convolved(step: RecordedStep, indices: Tensor, channel: int, num_outputs: int) -> _Constants:
     """Convolves each of the channels ``indices`` alone."""
     x, weight = step.args[:2]
     transposed, groups = bool(step.args[6]), int(step.args[8])
@@ -114,7 +114,7 @@ def _level(values: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
     return middle, distance > UNIFORM * scale
 
 
-def _of_product(step: Step) -> Contribution:
+def _of_product(step: RecordedStep) -> Contribution:
     operands = step.call.facts.sum
     assert operands is not None
     place = operands.source
@@ -143,7 +143,7 @@ def _of_product(step: Step) -> Contribution:
     return found.of((step.call, step.call.args[place], left.dim() - 1), output_dim, live)
 
 
-def _of_attention(step: Step) -> Contribution:
+def _of_attention(step: RecordedStep) -> Contribution:
     """Queries times keys, summed over the width of a head; a constant there has no bias to go into."""
     (query, key), (query_mask, key_mask) = step.args[:2], step.masks[:2]
     query_alive = alive(query, query_mask).any(dim=list(range(query.dim() - 1)))

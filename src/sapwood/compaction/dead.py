@@ -40,9 +40,9 @@ def find_dead(analysis: Analysis, folds: Sequence[Fold]) -> Dead:
     """
     units = np.array(sorted(unit for group in analysis.groups for unit in group.units), dtype=np.int64)
     live = [_Need(analysis, fold, fold.contribution.live, f"is read by {fold.contribution.call}") for fold in folds]
-    search = _Search(analysis, units)
+    search = _DeadSearch(analysis, units)
     search.bring(live)
-    dead, search = search.removed, _Search(analysis, search.removed)
+    dead, search = search.removed, _DeadSearch(analysis, search.removed)
     mixed: dict[int, str] = {}
     for axis, reason in _mixed(analysis):
         mixed.update(dict.fromkeys(np.unique(analysis.context.atoms.resolve(axis)).tolist(), reason))
@@ -65,7 +65,7 @@ class _Need:
 
 
 @dataclass
-class _Search:
+class _DeadSearch:
     """Units that are taken for dead, fewer at every step."""
 
     analysis: Analysis

@@ -24,7 +24,7 @@ from sapwood.types import ExampleInputs
 
 
 @dataclass(frozen=True)
-class Step:
+class RecordedStep:
     """One call of the run, just before it is made.
 
     Attributes:
@@ -46,10 +46,10 @@ class Step:
         return bound(replace(self.call, args=self.args, kwargs=self.kwargs))
 
 
-Observer: TypeAlias = Callable[[Step], None]
+Observer: TypeAlias = Callable[[RecordedStep], None]
 
 
-class _Follower(Replay):
+class _MaskCarrier(Replay):
     """Makes the recorded calls and carries the masks along."""
 
     def __init__(self, graph: Graph, inputs: Sequence[Tensor], observe: Observer) -> None:
@@ -67,7 +67,7 @@ class _Follower(Replay):
     def make(self, call: Call, func: Any, args: Any, kwargs: Any) -> Any:
         """Makes the call, and the masks of what it returns."""
         masks = tree_map(lambda leaf: self.mask(leaf) if isinstance(leaf, Tensor) else leaf, args)
-        step = Step(call, args, kwargs, masks, tuple(map(self.mask, _tensors(kwargs))))
+        step = RecordedStep(call, args, kwargs, masks, tuple(map(self.mask, _tensors(kwargs))))
         self._observe(step)
         view = _is_view(func)
         found = self._views(step) if view else outputs_mask(step)
@@ -75,7 +75,7 @@ class _Follower(Replay):
         self._keep(result, found, view)
         return result
 
-    def _views(self, step: Step) -> list[Tensor]:
+    def _views(self, step: RecordedStep) -> list[Tensor]:
         if step.call.op is torch.ops.aten.view.dtype:
             return [_reread(step)]
         result = step.call.op(*step.masks, **step.kwargs)
@@ -102,7 +102,7 @@ def _fitted(mask: Tensor, tensor: Tensor) -> Tensor:
         return mask.any().expand(tensor.shape)
 
 
-def _reread(step: Step) -> Tensor:
+def _reread(step: RecordedStep) -> Tensor:
     """The bytes of a tensor as another type: element by element where both are as long, else all of them."""
     mask = _same(step)
     output = step.call.tensor_outputs()[0]
@@ -118,7 +118,7 @@ def _is_view(func: Any) -> bool:
     return any(a.alias_info is not None and not a.alias_info.is_write for a in func._schema.arguments[:1])
 
 
-def outputs_mask(step: Step) -> list[Tensor]:
+def outputs_mask(step: RecordedStep) -> list[Tensor]:
     """The masks of what a call returns (the last one stands for all that follow)."""
     rule = _rule_of(step.call)
     if any(bool(mask.any()) for mask in step.more_masks):
@@ -131,16 +131,16 @@ def _tensors(masks: Any) -> list[Tensor]:
     return [leaf for leaf in tree_flatten(masks)[0] if isinstance(leaf, Tensor)]
 
 
-def _any_of(step: Step) -> Tensor:
+def _any_of(step: RecordedStep) -> Tensor:
     return reduce(torch.logical_or, _tensors(step.masks), torch.zeros((), dtype=torch.bool))
 
 
-def _all_of(step: Step) -> Tensor:
+def _all_of(step: RecordedStep) -> Tensor:
     """Everything depends on the input as soon as anything does."""
     return torch.tensor(any(bool(mask.any()) for mask in _tensors(step.masks)))
 
 
-def _moved(step: Step) -> list[Tensor]:
+def _moved(step: RecordedStep) -> list[Tensor]:
     """The same move made on the masks; places that depend on the input make everything depend on it."""
     masks: list[Any] = list(step.masks)
     for number, argument in enumerate(step.call.op._schema.arguments[: len(masks)]):
@@ -157,13 +157,13 @@ def _moved(step: Step) -> list[Tensor]:
     return [part != 0 for part in (result if isinstance(result, (list, tuple)) else [result])]
 
 
-def _pooled(step: Step) -> Tensor:
+def _pooled(step: RecordedStep) -> Tensor:
     """Whole maps: one depends on the input as soon as a position does."""
     mask: Tensor = step.masks[0]
     return mask.any(dim=tuple(range(-step.call.facts.windows, 0)), keepdim=True)
 
 
-def _reduction(step: Step) -> Tensor:
+def _reduction(step: RecordedStep) -> Tensor:
     values = step.named()
     if "other" in values:
         return _any_of(step)
@@ -172,7 +172,7 @@ def _reduction(step: Step) -> Tensor:
     return mask.any(dim=dims, keepdim=bool(values.get("keepdim", False))) if dims else mask
 
 
-def _multiplied(step: Step) -> Tensor:
+def _multiplied(step: RecordedStep) -> Tensor:
     """A product depends on the input where a factor does and the other is not a constant zero."""
     first, second = step.masks[:2]
     if not isinstance(second, Tensor):
@@ -186,7 +186,7 @@ def alive(tensor: Tensor, mask: Tensor) -> Tensor:
     return mask | (tensor != 0)
 
 
-def _product(step: Step) -> Tensor:
+def _product(step: RecordedStep) -> Tensor:
     found = step.call.facts.sum
     assert found is not None
     place = found.source
@@ -209,7 +209,7 @@ def kernels_alive(weight: Tensor, groups: int, transposed: bool) -> Tensor:
     return grouped if transposed else grouped.transpose(1, 2)
 
 
-def _convolution(step: Step) -> Tensor:
+def _convolution(step: RecordedStep) -> Tensor:
     """Whole channels: one depends on the input where it reads any channel that does."""
     x, weight = step.args[:2]
     x_mask, weight_mask = step.masks[:2]
@@ -231,7 +231,7 @@ def _convolution(step: Step) -> Tensor:
     return result if x.dim() == weight.dim() else result[0]
 
 
-def _batch_norm(step: Step) -> Tensor:
+def _batch_norm(step: RecordedStep) -> Tensor:
     x_mask, weight = _same(step), step.args[1]
     rest = _tensors(step.masks[1:5])
     if any(bool(mask.any()) for mask in rest):
@@ -244,7 +244,7 @@ def _batch_norm(step: Step) -> Tensor:
     return x_mask
 
 
-def _layer_norm(step: Step) -> Tensor:
+def _layer_norm(step: RecordedStep) -> Tensor:
     values = step.named()
     weight = values.get("weight")
     mask = _same(step).any(dim=list(range(-len(step.args[1]), 0)), keepdim=True)
@@ -254,12 +254,12 @@ def _layer_norm(step: Step) -> Tensor:
     return torch.ones((), dtype=torch.bool) if any(bool(part.any()) for part in _tensors(extra)) else mask
 
 
-def _along(step: Step) -> Tensor:
+def _along(step: RecordedStep) -> Tensor:
     """One depends on the input as soon as another along the same dimensions does."""
     return _same(step).any(dim=step.call.facts.pooled_dims(step.call), keepdim=True)
 
 
-def _embedding(step: Step) -> Tensor:
+def _embedding(step: RecordedStep) -> Tensor:
     """A looked-up column is constant where all rows of the table hold the same."""
     table: Tensor = step.args[0]
     if step.masks[0].any():
@@ -268,7 +268,7 @@ def _embedding(step: Step) -> Tensor:
     return varies
 
 
-def _attention(step: Step) -> Tensor:
+def _attention(step: RecordedStep) -> Tensor:
     """Attention over (..., tokens, width): a width whose values are constant zeros stays zero, whatever the weights."""
     query, key, value = _tensors(step.masks[:3])
     if query.shape[:-2] != value.shape[:-2] or any(bool(mask.any()) for mask in _tensors(step.masks[3:])):
@@ -278,7 +278,7 @@ def _attention(step: Step) -> Tensor:
     return value.any(dim=-2, keepdim=True) | (weights & read)
 
 
-def _glu(step: Step) -> Tensor:
+def _glu(step: RecordedStep) -> Tensor:
     """A product of two halves: constant where one of them is a constant zero."""
     dim = int(step.args[1]) if len(step.args) > 1 else -1
     value, mask = step.args[0].chunk(2, dim)[0], _same(step)
@@ -286,25 +286,25 @@ def _glu(step: Step) -> Tensor:
     return (value_mask | gate_mask) & alive(value, value_mask)
 
 
-def _everything(step: Step) -> Tensor:
+def _everything(step: RecordedStep) -> Tensor:
     """All of it, as random numbers are other ones every time."""
     return torch.ones((), dtype=torch.bool)
 
 
-def _constant(step: Step) -> Tensor:
+def _constant(step: RecordedStep) -> Tensor:
     return torch.zeros((), dtype=torch.bool)
 
 
-def _copied(step: Step) -> Tensor:
+def _copied(step: RecordedStep) -> Tensor:
     return reduce(torch.logical_or, _tensors(step.masks[1:]), torch.zeros((), dtype=torch.bool))
 
 
-def _same(step: Step) -> Tensor:
+def _same(step: RecordedStep) -> Tensor:
     mask: Tensor = step.masks[0]
     return mask
 
 
-Rule: TypeAlias = Callable[[Step], "Tensor | list[Tensor]"]
+Rule: TypeAlias = Callable[[RecordedStep], "Tensor | list[Tensor]"]
 
 _OWN: dict[str, Rule] = {"aten.embedding": _embedding, "aten.glu": _glu}
 """For operators of which more is known than their facts say: where a factor is zero, what a table holds."""
@@ -351,7 +351,7 @@ def follow_dependence(model: nn.Module, inputs: ExampleInputs, graph: Graph, obs
     Raises:
         CheckFailedError: If the model makes other calls than before.
     """
-    follower = _Follower(graph, output_tensors(inputs), observe)
+    follower = _MaskCarrier(graph, output_tensors(inputs), observe)
     with plain_kernels(model), follower:
         outputs = output_tensors(run_model(model, inputs))
     return [follower.mask(output) for output in outputs]

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sapwood.compaction.contributions import UNIFORM
-from sapwood.compaction.dependence import Step, alive
+from sapwood.compaction.dependence import RecordedStep, alive
 from sapwood.graph import Analysis
 from sapwood.models.plan import Merge
 from sapwood.ops import ALWAYS, Call, Graph
@@ -39,7 +39,7 @@ class PaddedConstants:
     values: Mapping[int, float]
 
 
-def padded_constants(step: Step, graph: Graph) -> PaddedConstants | None:
+def padded_constants(step: RecordedStep, graph: Graph) -> PaddedConstants | None:
     """What a call reads of that kind, or None."""
     if not step.call.facts.is_convolution or int(step.args[8]) != 1 or not any(step.args[4]):
         return None

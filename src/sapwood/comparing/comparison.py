@@ -14,7 +14,7 @@ import torch
 import sapwood
 from sapwood.cases import BASELINE, CaseRow, named_rows
 from sapwood.comparing.candidates import Candidate, Make, baseline_candidate, looks_at_pictures, prepare
-from sapwood.comparing.measuring import CompareSettings, Subject, case_head, measure_case
+from sapwood.comparing.measuring import CompareSettings, MeasuringSetup, case_head, measure_case
 from sapwood.comparing.pictures import first_pictures, shown_picture
 from sapwood.comparing.steps import Progress, Steps
 from sapwood.comparing.store import CaseStore
@@ -74,8 +74,8 @@ def compare(
     out_dir = _checked_folder(out_dir)
     steps = Steps(progress, len(dataset.samples), len(rows) + 1, settings.latency_rounds)
     with _threads(settings.threads):
-        subject = Subject(dataset, first_pictures(dataset) if pictures is None else pictures, settings)
-        run = _Run(bundle, subject, steps, _open_store(bundle, subject, out_dir, steps), calibration)
+        subject = MeasuringSetup(dataset, first_pictures(dataset) if pictures is None else pictures, settings)
+        run = _ComparisonRun(bundle, subject, steps, _open_store(bundle, subject, out_dir, steps), calibration)
         run.measure(_baseline_row(), baseline_candidate, stop_on_error=True)
         for row, make in zip(rows, makes, strict=True):
             run.measure(row, make)
@@ -88,11 +88,11 @@ def compare(
 
 
 @dataclass
-class _Run:
+class _ComparisonRun:
     """A comparison under way: what was measured so far, and the candidates it was measured on."""
 
     dense: ModelBundle
-    subject: Subject
+    subject: MeasuringSetup
     steps: Steps
     store: CaseStore
     calibration: Callable[[], Calibration | None] | None
@@ -145,7 +145,9 @@ class _Run:
         return live_mask, {**conditions, "engine": where}
 
 
-def _comparison(run: _Run, live_mask: LiveMask | None, conditions: Mapping[str, Any], command: str) -> Comparison:
+def _comparison(
+    run: _ComparisonRun, live_mask: LiveMask | None, conditions: Mapping[str, Any], command: str
+) -> Comparison:
     bundle, dataset = run.dense, run.subject.dataset
     baseline = run.results[BASELINE]
     assert baseline.accuracy is not None
@@ -169,7 +171,7 @@ def _comparison(run: _Run, live_mask: LiveMask | None, conditions: Mapping[str, 
     )
 
 
-def _open_store(bundle: ModelBundle, subject: Subject, out_dir: Path, steps: Steps) -> CaseStore:
+def _open_store(bundle: ModelBundle, subject: MeasuringSetup, out_dir: Path, steps: Steps) -> CaseStore:
     """The store of finished cases for exactly this model, data and settings."""
     fingerprints = {
         "model": model_fingerprint(bundle),

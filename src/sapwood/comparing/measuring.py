@@ -43,7 +43,7 @@ class CompareSettings:
 
 
 @dataclass(frozen=True)
-class Subject:
+class MeasuringSetup:
     """What every candidate is measured on."""
 
     dataset: DetectionDataset | ClassificationDataset
@@ -52,7 +52,7 @@ class Subject:
 
 
 def measure_case(
-    row: CaseRow, candidate: Candidate, subject: Subject, progress: Callable[[int, int], None] | None = None
+    row: CaseRow, candidate: Candidate, subject: MeasuringSetup, progress: Callable[[int, int], None] | None = None
 ) -> CaseResult:
     """Measures a candidate: accuracy, finds in the chosen pictures, size, work, memory, zeros layer by layer.
 

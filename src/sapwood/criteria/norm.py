@@ -18,7 +18,7 @@ from sapwood.graph import ChannelGroup
 
 @CRITERIA.register("norm")
 @dataclass(frozen=True)
-class Norm(WeightCriterion):
+class NormCriterion(WeightCriterion):
     r"""Scores a channel by the norm of every weight that goes with it, a weight by its magnitude.
 
     .. math:: s_c = \Big(\sum_{i \in c} |w_i|^n\Big)^{1/n}
@@ -55,8 +55,8 @@ class Norm(WeightCriterion):
 
 @CRITERIA.register("l1")
 @dataclass(frozen=True)
-class L1(Norm):
-    """:class:`Norm` with n = 1."""
+class L1(NormCriterion):
+    """:class:`NormCriterion` with n = 1."""
 
     name: ClassVar[str] = "l1"
     n: float = 1.0
@@ -64,8 +64,8 @@ class L1(Norm):
 
 @CRITERIA.register("l2")
 @dataclass(frozen=True)
-class L2(Norm):
-    """:class:`Norm` with n = 2."""
+class L2(NormCriterion):
+    """:class:`NormCriterion` with n = 2."""
 
     name: ClassVar[str] = "l2"
 
@@ -77,7 +77,7 @@ def powers(weights: Tensor, n: float) -> Tensor:
 
 
 def norm_scores(group: ChannelGroup, parameters: Mapping[str, Tensor], *, n: float = 2.0) -> Tensor:
-    """Scores each channel of a group as :class:`Norm` does, from nothing but the values of parameters.
+    """Scores each channel of a group as :class:`NormCriterion` does, from nothing but the values of parameters.
 
     Args:
         group: The channels and their slices.

@@ -106,7 +106,7 @@ class BlockObs(Checked):
 
 
 @dataclass(frozen=True)
-class Problem:
+class WeightProblem:
     """The weights of one conv group of a module, and what they are multiplied with.
 
     Attributes:
@@ -126,7 +126,7 @@ class Problem:
     part: int
 
 
-def problems_of(module: str, places: Axis, group: ChannelGroup, view: ModelView) -> Iterator[Problem]:
+def problems_of(module: str, places: Axis, group: ChannelGroup, view: ModelView) -> Iterator[WeightProblem]:
     """The problems in which channels of a group are unknowns.
 
     Raises:
@@ -151,7 +151,9 @@ def problems_of(module: str, places: Axis, group: ChannelGroup, view: ModelView)
     columns = channels.repeat_interleave(groups * unknowns // len(channels)).reshape(groups, unknowns)
     for part in range(groups):
         if bool((columns[part] >= 0).any()):
-            yield Problem(gram[part], weight[part], importance.reshape(groups, -1)[part], columns[part], module, part)
+            yield WeightProblem(
+                gram[part], weight[part], importance.reshape(groups, -1)[part], columns[part], module, part
+            )
 
 
 def damped(gram: Tensor, damping: float) -> Tensor:
@@ -160,7 +162,7 @@ def damped(gram: Tensor, damping: float) -> Tensor:
     return gram + torch.eye(len(gram), dtype=gram.dtype) * (damping * scale if scale > 0 else 1.0)
 
 
-def compensated(problem: Problem, removed: Tensor, damping: float) -> Tensor:  # shape: (n, o)
+def compensated(problem: WeightProblem, removed: Tensor, damping: float) -> Tensor:  # shape: (n, o)
     """The weights that do best without some channels of the group: those that went are zero.
 
     Args:
@@ -182,7 +184,7 @@ def compensated(problem: Problem, removed: Tensor, damping: float) -> Tensor:  #
 class _Elimination:
     """One problem while channels go."""
 
-    def __init__(self, problem: Problem, damping: float) -> None:
+    def __init__(self, problem: WeightProblem, damping: float) -> None:
         factor = torch.linalg.cholesky(damped(problem.gram, damping))
         self._inverse = torch.cholesky_inverse(factor)
         self._weight = problem.weight * problem.importance.sqrt()

@@ -15,7 +15,7 @@ from sapwood.ops.reshaping import order_of
 
 
 @dataclass(frozen=True)
-class Reader:
+class ChannelReader:
     """A call that sums over channels.
 
     Attributes:
@@ -47,8 +47,8 @@ class Readers:
         functional: The sums that no such module makes.
     """
 
-    modules: Mapping[str, Reader]
-    functional: tuple[Reader, ...]
+    modules: Mapping[str, ChannelReader]
+    functional: tuple[ChannelReader, ...]
 
     def of(self, group: ChannelGroup) -> dict[str, Axis]:
         """The modules that read channels of ``group``, with the positions of each of their input channels."""
@@ -70,7 +70,7 @@ def find_readers(analysis: Analysis, modules: Collection[str]) -> Readers:
         analysis: The run and its units.
         modules: Names of the convolution and linear modules.
     """
-    found: dict[str, Reader] = {}
+    found: dict[str, ChannelReader] = {}
     functional = []
     for reader in _sums(analysis):
         if reader.call.module not in modules:
@@ -80,22 +80,22 @@ def find_readers(analysis: Analysis, modules: Collection[str]) -> Readers:
     return Readers(found, tuple(functional))
 
 
-def _sums(analysis: Analysis) -> Iterator[Reader]:
+def _sums(analysis: Analysis) -> Iterator[ChannelReader]:
     atoms, axes = analysis.context.atoms, analysis.context.axes
     for call in analysis.graph.calls:
         if call.facts.is_convolution:
             yield _convolution(analysis, call)
         elif call.facts.sum is not None:
-            yield Reader(call, atoms.resolve(axes(call.args[call.facts.sum.source])[-1]))
+            yield ChannelReader(call, atoms.resolve(axes(call.args[call.facts.sum.source])[-1]))
 
 
-def _convolution(analysis: Analysis, call: Call) -> Reader:
+def _convolution(analysis: Analysis, call: Call) -> ChannelReader:
     source, weight = call.args[:2]
     values: dict[str, Any] = bound(call)
     groups, transposed = int(values["groups"]), bool(values.get("transposed", False))
     channel = len(source.shape) - len(weight.shape) + 1
     units = analysis.context.atoms.resolve(analysis.context.axes(source)[channel])
-    reader = Reader(call, units, groups, transposed)
+    reader = ChannelReader(call, units, groups, transposed)
     if groups == 1:
         return reader
     return replace(reader, units=np.where(whole_groups(units, groups), ALWAYS, units))

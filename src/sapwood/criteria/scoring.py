@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from sapwood.criteria.criterion import CRITERIA, Criterion
-from sapwood.criteria.norm import Norm
+from sapwood.criteria.norm import NormCriterion
 from sapwood.criteria.view import ModelView
 from sapwood.errors import ConfigError, CriterionError
 from sapwood.graph import ChannelGroup
 
-FALLBACK = Norm()
+FALLBACK = NormCriterion()
 """Scores where another criterion does not apply: it applies everywhere."""
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sapwood.criteria.activations import ReaderCriterion
 from sapwood.criteria.criterion import CRITERIA, finite
-from sapwood.criteria.readers import Reader
+from sapwood.criteria.readers import ChannelReader
 from sapwood.criteria.view import ModelView
 from sapwood.errors import CriterionError
 
@@ -53,7 +53,7 @@ class Wanda(ReaderCriterion):
         return finite(scores, f"{name}: its scores by 'wanda'")
 
 
-def _as_weights(norms: Tensor, weights: Tensor, reader: Reader) -> Tensor:
+def _as_weights(norms: Tensor, weights: Tensor, reader: ChannelReader) -> Tensor:
     """The norm of the input that each weight is multiplied with, broadcasting over ``weights``."""
     kernel = [1] * (weights.dim() - 2)
     if reader.transposed:

@@ -34,7 +34,7 @@ _TURNS = {
 }
 _SIXTEEN_BIT_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
 _TILE_TAGS = (322, 323)
-"""Of TIFF: width and height of a tile."""
+"""Tags of TIFF with the width and the height of a tile."""
 FORMATS = tuple(dict.fromkeys(PICTURE_FORMATS.values()))
 """The formats of pictures, as Pillow names them."""
 _GREY = 0.5

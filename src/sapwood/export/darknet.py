@@ -24,7 +24,9 @@ from sapwood.models.darknet import (
 from sapwood.types import ExampleInputs
 
 ROUNDING = 1e-5
-"""Of the largest output, in float32. The files hold the network's own float32 values, so that only two things round:
+"""The largest difference, in float32, as a fraction of the largest output.
+
+The files hold the network's own float32 values, so that only two things round:
 a bias that joins a BatchNorm's mean, and values that were not float32."""
 
 

@@ -10,9 +10,12 @@ from torch import Tensor
 from sapwood.errors import CheckFailedError
 
 FLOAT32_TOLERANCE = 1e-4
-"""Of the largest output. Kernels sum in other orders and fold BatchNorm into weights, so that every layer rounds anew
-by some 2^-24 = 6e-8; a hundred layers, each with a few roundings that do not average out, stay below 1e-4, and a wrong
-weight, axis or padding does not."""
+"""The largest difference allowed, as a fraction of the largest output.
+
+Kernels sum in other orders and fold BatchNorm into weights, so that every layer rounds anew by some 2^-24 = 6e-8; a
+hundred layers, each with a few roundings that do not average out, stay below 1e-4, and a wrong weight, axis or
+padding does not.
+"""
 
 
 def relative_error(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:

@@ -17,7 +17,7 @@ HAS_EXPORT = torch.__version__ >= "2.5"  # compared as versions are: it is no pl
 """Whether PyTorch has the exporter on :mod:`torch.export`, in the form in which it is called here."""
 
 MAX_BYTES = (1 << 31) - 1
-"""Of one protobuf message, and so of a file that holds its weights."""
+"""The largest size of one protobuf message, and so of a file that holds its weights."""
 
 
 def by_export(

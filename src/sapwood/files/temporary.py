@@ -27,7 +27,7 @@ NEW = "new"
 PREVIOUS = "previous"
 """What stood in the place, for the moment before the new one stands there."""
 MOVING = "moving"
-"""Of several files that belong together: says that all are whole, and which file the first of them is."""
+"""Stands beside several files that belong together: says that all are whole, and which file the first of them is."""
 _NAME = re.compile(r"\.(.+)\.sapwood-[a-z0-9_]{8}", re.DOTALL)
 _LONGEST = 200
 """Bytes of a place's name that go into the folder's; file systems allow 255 in all."""

@@ -13,7 +13,7 @@ from sapwood.runtime import Session
 
 ROUNDS = 200
 SECONDS = 2.0
-"""Of measuring one attempt against the dense model, each time: so many rounds or so much time, whichever is less."""
+"""How long one attempt is measured against the dense model, each time: rounds or seconds, whichever is less."""
 
 LOADS = 2
 """How often both are loaded anew for that: where their memory lies shifts the ratio by a few percent."""

@@ -146,7 +146,7 @@ def mask_to_latency_(
 
 
 @dataclass(frozen=True)
-class _Options:
+class _LayerOptions:
     """The sparsities that layers may get, and what each of them takes and harms.
 
     Attributes:
@@ -229,16 +229,16 @@ class _MaskSearch:
         record = self._mask_(self._model, options.kept_by(best.picks))
         return record, self._outcome(best, tries, options, figure)
 
-    def _options(self, measure: Callable[[nn.Module], float] | None, figure: str) -> _Options:
+    def _options(self, measure: Callable[[nn.Module], float] | None, figure: str) -> _LayerOptions:
         """What each layer may get, what that takes, and what it harms."""
         curves, rest = self._times()
         harms = self._harms(measure, figure)
         kept = np.exp(np.linspace(0.0, np.log(1.0 - LEVELS[-1]), OPTIONS))
         costs = [np.interp(1.0 - kept, *curves[slot.name]) for slot in self._slots]
         losses = [np.interp(kept, *harms[slot.name]) for slot in self._slots]
-        return _Options(kept, costs, losses, rest)
+        return _LayerOptions(kept, costs, losses, rest)
 
-    def _attempts(self, options: _Options) -> list[_Masked]:
+    def _attempts(self, options: _LayerOptions) -> list[_Masked]:
         """Masks and measures until one network is close enough; none is measured twice."""
         tries: list[_Masked] = []
         fraction, nudges = self._target, 0
@@ -262,7 +262,7 @@ class _MaskSearch:
             fraction = next_fraction([Reached(one.predicted, one.ratio) for one in tries], self._target)
         return tries
 
-    def _outcome(self, best: _Masked, tries: Sequence[_Masked], options: _Options, figure: str) -> SparsityOutcome:
+    def _outcome(self, best: _Masked, tries: Sequence[_Masked], options: _LayerOptions, figure: str) -> SparsityOutcome:
         deployment = self._bench.deployment
         return SparsityOutcome(
             self._target,

@@ -33,7 +33,7 @@ from sapwood.runtime import RUNTIMES, Session
 from sapwood.types import ExampleInputs
 
 FORMAT = 1
-"""Of the cache; another one is measured anew."""
+"""The version of the cache; samples of another one are measured anew."""
 
 NUM_SAMPLES = 12
 ROUNDS = 12

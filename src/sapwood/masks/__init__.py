@@ -1,5 +1,8 @@
 """Masks on weights: the methods of ``torch.nn.utils.prune``, over a chosen set of layers and parameters."""
 
+import warnings
+from typing import Any
+
 from sapwood.masks.apply import MaskedParameter, MaskRecord, apply_masks_, remove_masks_
 from sapwood.masks.budgets import BUDGETS, lamp_scores
 from sapwood.masks.case import METHODS, MaskCase, MaskMethod
@@ -9,7 +12,7 @@ from sapwood.masks.patterns import Block, NOfM, Pattern, Unstructured, parse_pat
 from sapwood.masks.scored import Scored
 from sapwood.masks.slots import Slot, distinct_slots, find_slots
 from sapwood.masks.state import MaskingState, TensorState, masking_state
-from sapwood.masks.targets import Selection, Target, select_targets
+from sapwood.masks.targets import MaskTarget, Selection, select_targets
 
 __all__ = [
     "BUDGETS",
@@ -20,6 +23,7 @@ __all__ = [
     "MaskCase",
     "MaskMethod",
     "MaskRecord",
+    "MaskTarget",
     "MaskedParameter",
     "MaskingState",
     "NOfM",
@@ -29,7 +33,6 @@ __all__ = [
     "Scored",
     "Selection",
     "Slot",
-    "Target",
     "TensorState",
     "Unstructured",
     "apply_masks_",
@@ -42,3 +45,11 @@ __all__ = [
     "remove_masks_",
     "select_targets",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Finds what was renamed, with a warning."""
+    if name != "Target":
+        raise AttributeError(f"module 'sapwood.masks' has no attribute {name!r}")
+    warnings.warn("sapwood.masks.Target is sapwood.masks.MaskTarget now", DeprecationWarning, stacklevel=2)
+    return MaskTarget

@@ -16,7 +16,7 @@ from sapwood.errors import ConfigError, MaskError
 from sapwood.masks.case import METHODS, MaskCase, MaskMethod
 from sapwood.masks.slots import Slot, find_slots, live_hooks
 from sapwood.masks.state import fraction
-from sapwood.masks.targets import Selection, Target, check_finite, select_targets
+from sapwood.masks.targets import MaskTarget, Selection, check_finite, select_targets
 from sapwood.models.copying import refresh_masked
 from sapwood.models.live_masks import drop_masks_
 
@@ -160,7 +160,7 @@ def _check_device(slots: Sequence[Slot]) -> None:
         raise MaskError(f"scope 'global': the parameters are on {', '.join(devices)}; expected all on one device")
 
 
-def _mask_twins(targets: Sequence[Target]) -> None:
+def _mask_twins(targets: Sequence[MaskTarget]) -> None:
     """Gives the other holders of a shared parameter the mask that its first holder got."""
     for target in targets:
         mask = getattr(target.slot.module, f"{target.slot.parameter}_mask")

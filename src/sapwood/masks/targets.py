@@ -20,7 +20,7 @@ from sapwood.masks.slots import KIND_MODULES, KIND_PARAMETERS, Slot, find_slots,
 
 
 @dataclass(frozen=True)
-class Target:
+class MaskTarget:
     """One parameter to mask.
 
     Attributes:
@@ -42,7 +42,7 @@ class Selection:
         skipped: Parameters that were meant too and cannot be masked: the name and the reason.
     """
 
-    targets: tuple[Target, ...]
+    targets: tuple[MaskTarget, ...]
     skipped: tuple[str, ...]
 
 
@@ -89,12 +89,12 @@ def _meant(slot: Slot, kinds: AbstractSet[str], pattern: str | None) -> bool:
     return (not kinds or slot.kind in kinds) and _fits(slot.name, pattern)
 
 
-def _sort_out(slots: Sequence[Slot], meant: Sequence[Slot]) -> tuple[tuple[Target, ...], list[str]]:
-    """Of the slots that were meant: what can be masked, each parameter once, and why the rest cannot."""
+def _sort_out(slots: Sequence[Slot], meant: Sequence[Slot]) -> tuple[tuple[MaskTarget, ...], list[str]]:
+    """Tells of the slots that were meant what can be masked, each parameter once, and why the rest cannot."""
     holders: dict[int, list[Slot]] = {}
     for slot in slots:
         holders.setdefault(id(slot.tensor), []).append(slot)
-    targets: dict[int, Target] = {}
+    targets: dict[int, MaskTarget] = {}
     skipped = []
     for slot in meant:
         if id(slot.tensor) in targets:
@@ -102,7 +102,7 @@ def _sort_out(slots: Sequence[Slot], meant: Sequence[Slot]) -> tuple[tuple[Targe
         twins = tuple(twin for twin in holders[id(slot.tensor)] if twin is not slot)
         reason = next(_refusals(slot, twins), None)
         if reason is None:
-            targets[id(slot.tensor)] = Target(slot, twins)
+            targets[id(slot.tensor)] = MaskTarget(slot, twins)
         else:
             skipped.append(f"{slot.name}: {reason}")
     return tuple(targets.values()), skipped

@@ -20,7 +20,7 @@ PLAIN = "a number, a bool, None, a text, or a tuple of such"
 
 
 @dataclass(frozen=True, order=True)
-class Place:
+class AttributePlace:
     """An attribute of a module, or an element of it.
 
     Attributes:
@@ -34,7 +34,7 @@ class Place:
     position: int = -1
 
     @staticmethod
-    def of(edit: AttributeEdit) -> Place:
+    def of(edit: AttributeEdit) -> AttributePlace:
         """The place that an edit names.
 
         Raises:
@@ -43,7 +43,7 @@ class Place:
         attribute, bracket, rest = edit.attribute.partition("[")
         if bracket and not (rest[-1:] == "]" and rest[:-1].isascii() and rest[:-1].isdigit()):
             raise ShapeError(f"the plan sets {edit.attribute!r} of {edit.module!r}; expected a name, or name[index]")
-        return Place(edit.module, attribute, int(rest[:-1]) if bracket else -1)
+        return AttributePlace(edit.module, attribute, int(rest[:-1]) if bracket else -1)
 
     @property
     def text(self) -> str:
@@ -82,7 +82,7 @@ def set_checked_(model: nn.Module, edit: AttributeEdit) -> None:
     Raises:
         ShapeError: If there is no such data, it is not plain, or is not the edit's ``before``.
     """
-    place = Place.of(edit)
+    place = AttributePlace.of(edit)
     found = _data(model, place)
     if not is_plain(edit.after):
         raise ShapeError(f"{_sets(edit)} to a {type(edit.after).__name__}; expected {PLAIN}")
@@ -91,7 +91,7 @@ def set_checked_(model: nn.Module, edit: AttributeEdit) -> None:
     place.set(model, edit.after)
 
 
-def _data(model: nn.Module, place: Place) -> Any:
+def _data(model: nn.Module, place: AttributePlace) -> Any:
     """The plain value at a place."""
     where = f"{place.text} of {place.module!r}"
     try:
@@ -122,14 +122,14 @@ def _same(one: Any, other: Any) -> bool:
     return isinstance(one, bool) is isinstance(other, bool) and bool(one == other)
 
 
-def integers(name: str, module: nn.Module) -> Iterator[tuple[Place, int]]:
+def integers(name: str, module: nn.Module) -> Iterator[tuple[AttributePlace, int]]:
     """Every integer attribute of a module, lists and tuples of integers included."""
     for attribute, value in vars(module).items():
         if attribute.startswith("_") or attribute == "training":
             continue
         if type(value) is int:
-            yield Place(name, attribute), value
+            yield AttributePlace(name, attribute), value
         elif type(value) in {list, tuple}:
             for position, item in enumerate(value):
                 if type(item) is int:
-                    yield Place(name, attribute, position), item
+                    yield AttributePlace(name, attribute, position), item

@@ -144,7 +144,7 @@ class Facts:
 
 
 UNKNOWN = Facts()
-"""Of an operator without a rule: whatever it reads may be anywhere in what it makes."""
+"""The facts of an operator without a rule: whatever it reads may be anywhere in what it makes."""
 
 FACTS: dict[str, Facts] = {}
 """The facts of every operator that has a rule, by its name without the overload."""

@@ -31,10 +31,10 @@ from sapwood.pipeline.pruning import Pruned, prune
 from sapwood.pipeline.recovering import recover, recover_masked_
 from sapwood.pipeline.shrinking import check_inputs, inspect_model, matching_tensors, shrink_describable, shrink_record
 from sapwood.pipeline.training import regularizer, training_plugins
-from sapwood.removal import TOLERANCE, Verification
+from sapwood.removal import PROOF_TOLERANCE, Verification
 
 __all__ = [
-    "TOLERANCE",
+    "PROOF_TOLERANCE",
     "Attempt",
     "Bench",
     "Calibration",
@@ -76,7 +76,12 @@ MOVED = {"CANDIDATES", "Candidate", "CompareSettings", "compare", "first_picture
 
 
 def __getattr__(name: str) -> Any:
-    """Finds what moved, with a warning."""
+    """Finds what moved or was renamed, with a warning."""
+    if name == "TOLERANCE":
+        warnings.warn(
+            "sapwood.pipeline.TOLERANCE is sapwood.pipeline.PROOF_TOLERANCE now", DeprecationWarning, stacklevel=2
+        )
+        return PROOF_TOLERANCE
     if name not in MOVED:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     warnings.warn(f"sapwood.pipeline.{name} is sapwood.comparing.{name} now", DeprecationWarning, stacklevel=2)

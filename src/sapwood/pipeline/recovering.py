@@ -22,7 +22,7 @@ MANY_LOOKS = 512
 """Fewer pictures are looked at several times by reconstruction: mirrored, moved, scaled."""
 
 MOST_VIEWS = 4
-"""Of one picture."""
+"""Views of one picture that are made, at most."""
 
 StageProgress = Callable[[str], Callable[[int, int], None] | None]
 """Given what comes next, returns what is told (done, total) of it."""
@@ -70,7 +70,7 @@ def recover(
     Raises:
         ConfigError: If there is no such method, or no picture.
     """
-    work = _Recovery(method, bundle.task, config, seed, progress)
+    work = _RecoveryRequest(method, bundle.task, config, seed, progress)
     if method == "none":
         return pruned
     model, found, _ = work.run(bundle.model, pruned.model, pruned.plan, list(batches), {})
@@ -104,7 +104,7 @@ def recover_masked_(
     Raises:
         ConfigError: If there is no such method, no picture, or no live mask.
     """
-    work = _Recovery(method, bundle.task, config, seed, progress)
+    work = _RecoveryRequest(method, bundle.task, config, seed, progress)
     if method == "none":
         return None
     slots = [slot for slot in distinct_slots(bundle.model) if slot.mask is not None]
@@ -151,7 +151,7 @@ def _fitting(pattern: Pattern | None, slot: Slot) -> Pattern | None:
 
 
 @dataclass(frozen=True)
-class _Recovery:
+class _RecoveryRequest:
     """What was asked for."""
 
     method: RecoverMethod

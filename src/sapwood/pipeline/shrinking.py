@@ -30,10 +30,10 @@ from sapwood.runtime import RUNTIMES
 from sapwood.types import ExampleInputs, ModelBundle
 
 SCHEMA = "sapwood.prune/1"
-"""Of the record of pruning and compacting."""
+"""The name of the form that the record of pruning and compacting has."""
 
 INSPECT_SCHEMA = "sapwood.inspect/1"
-"""Of the record of inspecting."""
+"""The name of the form that the record of inspecting has."""
 
 INSPECT_ROUNDS = 30
 

@@ -17,7 +17,7 @@ from sapwood.masks.select import keep_largest, num_kept
 from sapwood.recovery.regularizers import Coupled
 
 CHANNELS = "channels"
-"""Of ``GradualConfig.blocks``: whole channels, with everything that goes with them."""
+"""The value of ``GradualConfig.blocks`` that means whole channels, with everything that goes with them."""
 
 
 def cubic_sparsity(progress: float, final: float) -> float:

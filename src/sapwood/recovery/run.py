@@ -42,7 +42,7 @@ _MAY_DIFFER = frozenset({"resume", "loader_threads", "cache_mb"})
 
 
 @dataclass
-class Run:
+class TrainingRun:
     """A training run between two steps.
 
     Attributes:
@@ -174,7 +174,7 @@ def start_run(
     directory: Path,
     plugins: Sequence[Plugin] = (),
     processes: Processes | None = None,
-) -> Run:
+) -> TrainingRun:
     """Returns a run that is ready for its next step: a new one, or with ``config.resume`` the one in ``directory``.
 
     Raises:
@@ -191,7 +191,9 @@ def start_run(
     if config.channels_last:
         model.to(memory_format=torch.channels_last)
     model.train()
-    run = Run(model, make_optimizer(model, config), WeightAverage(model, decay=config.ema_decay), config, directory)
+    run = TrainingRun(
+        model, make_optimizer(model, config), WeightAverage(model, decay=config.ema_decay), config, directory
+    )
     run.plugins, run.processes = plugins, processes
     if begun:
         run.resume()

@@ -22,7 +22,7 @@ from sapwood.recovery.objectives import AnyLoss, AnyTaskLoss, Distilling, Object
 from sapwood.recovery.plugins import Plugin
 from sapwood.recovery.preparation import prepare
 from sapwood.recovery.processes import check_batch, find_processes, share_of
-from sapwood.recovery.run import METRICS, Run, start_run
+from sapwood.recovery.run import METRICS, TrainingRun, start_run
 from sapwood.recovery.schedule import learning_rate
 from sapwood.tasks import Progress, evaluate
 from sapwood.types import ClassificationDataset, DetectionDataset, Evaluation, ModelBundle
@@ -123,7 +123,7 @@ class _Trainer:
         bundle: ModelBundle,
         objective: Objective,
         measure: Measure | None,
-        run: Run,
+        run: TrainingRun,
         progress: Progress | None,
     ) -> None:
         self._bundle = bundle

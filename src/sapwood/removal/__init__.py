@@ -1,5 +1,8 @@
 """From channels that go to a smaller model: what is cut, which numbers of the code follow, and the proof."""
 
+import warnings
+from typing import Any
+
 from sapwood.removal.build import Obstacle, Realised, realise
 from sapwood.removal.constraints import Constraints
 from sapwood.removal.cuts import make_cuts
@@ -7,12 +10,12 @@ from sapwood.removal.dense import Dense, as_float64
 from sapwood.removal.difference import lively_, relative_error, telling
 from sapwood.removal.planner import Planner, Select, Solution, rounds
 from sapwood.removal.pooled import pooled_norms
-from sapwood.removal.proof import TOLERANCE, Verification, unproven, verify
+from sapwood.removal.proof import PROOF_TOLERANCE, Verification, unproven, verify
 from sapwood.removal.silenced import compact_outputs, reference_outputs
 from sapwood.removal.widths import Expectation
 
 __all__ = [
-    "TOLERANCE",
+    "PROOF_TOLERANCE",
     "Constraints",
     "Dense",
     "Expectation",
@@ -35,3 +38,11 @@ __all__ = [
     "unproven",
     "verify",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Finds what was renamed, with a warning."""
+    if name != "TOLERANCE":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn("sapwood.removal.TOLERANCE is sapwood.removal.PROOF_TOLERANCE now", DeprecationWarning, stacklevel=2)
+    return PROOF_TOLERANCE

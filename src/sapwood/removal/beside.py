@@ -69,7 +69,7 @@ class _DivergedError(Exception):
         self.divergence = divergence
 
 
-class _Follower(Replay):
+class _TwinFollower(Replay):
     """Compares call by call; stops comparing where the compact model takes another way through its code."""
 
     def __init__(self, analysis: Analysis, expectation: Expectation, decisions: Decisions) -> None:
@@ -114,7 +114,7 @@ class _Follower(Replay):
 
 def follow(model: nn.Module, structure: Structure, analysis: Analysis, expectation: Expectation) -> Followed:
     """Runs the compact ``model`` and compares it with the recorded run, call by call."""
-    follower = _Follower(analysis, expectation, structure.decisions)
+    follower = _TwinFollower(analysis, expectation, structure.decisions)
     divergence = None
     try:
         with leaving_no_trace(model), plain_kernels(model), follower:

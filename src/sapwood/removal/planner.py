@@ -18,7 +18,7 @@ from sapwood.removal.build import Obstacle, Realised, realise
 from sapwood.removal.constraints import Constraints
 from sapwood.removal.cuts import make_cuts
 from sapwood.removal.dense import Dense
-from sapwood.removal.proof import TOLERANCE, Verification, verify
+from sapwood.removal.proof import PROOF_TOLERANCE, Verification, verify
 from sapwood.types import ExampleInputs
 
 MAX_ROUNDS = 40
@@ -114,7 +114,7 @@ def rounds(
         if outcome.doubt is None:
             raise CheckFailedError(
                 f"the compact model differs from the masked one by {verification.max_abs_error:.1e} of the largest "
-                f"output; expected at most {TOLERANCE:.0e}. The model given is unchanged."
+                f"output; expected at most {PROOF_TOLERANCE:.0e}. The model given is unchanged."
             )
         constraints.add(structure.graph, outcome.doubt)
     raise CheckFailedError(f"no compact model after {MAX_ROUNDS} rounds; the last obstacle: {constraints.last}")

@@ -16,7 +16,7 @@ from sapwood.removal.difference import lively_, relative_error, telling
 from sapwood.removal.pooled import pooled_norms
 from sapwood.removal.silenced import compact_outputs, reference_outputs
 
-TOLERANCE = 1e-9
+PROOF_TOLERANCE = 1e-9
 """Relative, in float64: rounding of sums over a few thousand terms in another order stays below it."""
 
 
@@ -27,7 +27,7 @@ class Verification:
     Attributes:
         max_abs_error: The largest difference over the largest output, both in float64.
         dtype: The type both were run in.
-        passed: Whether the error is within :data:`TOLERANCE`.
+        passed: Whether the error is within :data:`PROOF_TOLERANCE`.
         pooled_norms: The modules whose norms pool over channels of which some went: their statistics, and so what is
             kept, differ from the dense model's. Both sides of the comparison take them over the kept channels.
         distance_from_dense: How far the compact model is from the untouched one on the example inputs: the largest
@@ -67,7 +67,7 @@ def verify(dense: Dense, structure: Structure, analysis: Analysis, realised: Rea
         )
         far = measured if math.isfinite(measured) else None
     norms = pooled_norms(analysis, realised.expectation)
-    return Verification(error, "float64", error <= TOLERANCE, norms, far)
+    return Verification(error, "float64", error <= PROOF_TOLERANCE, norms, far)
 
 
 def _compare(

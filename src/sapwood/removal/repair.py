@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from sapwood.graph import Analysis, Structure
-from sapwood.models.places import Place, integers
+from sapwood.models.places import AttributePlace, integers
 from sapwood.models.plan import AttributeEdit
 from sapwood.ops import Call
 from sapwood.removal.beside import Divergence, Followed, follow
@@ -63,13 +63,13 @@ def _advance(
         if after.first is None or after.first.call.index > call.index:
             return edits, after
         for edit in reversed(edits):
-            Place.of(edit).set(model, edit.before)
+            AttributePlace.of(edit).set(model, edit.before)
     return None
 
 
 def _candidates(
     model: nn.Module, analysis: Analysis, call: Call, expectation: Expectation
-) -> Iterator[dict[Place, int]]:
+) -> Iterator[dict[AttributePlace, int]]:
     """Attributes of the running modules, innermost first, that hold a size this call is about to lose.
 
     One by one first, then all of a module together, then attributes of which the size is a multiple.
@@ -113,7 +113,7 @@ def _places(call: Call, expectation: Expectation) -> Iterator[tuple[int, int]]:
 
 
 def _set_everywhere(
-    model: nn.Module, analysis: Analysis, expectation: Expectation, call: Call, change: dict[Place, int]
+    model: nn.Module, analysis: Analysis, expectation: Expectation, call: Call, change: dict[AttributePlace, int]
 ) -> list[AttributeEdit]:
     """Sets attributes, and their like on every module that makes the same call from the same line."""
     edits = []
@@ -133,7 +133,7 @@ def _set_everywhere(
         if type(model.get_submodule(name)) is not own_class:
             continue
         sizes = {old // factor: new // factor for old, new in _changes(analysis, other, expectation)}
-        peers = {Place(name, place.attribute, place.position) for place in change}
+        peers = {AttributePlace(name, place.attribute, place.position) for place in change}
         if all(peer.get(model) in sizes for peer in peers):
             done.add(name)
             for peer in sorted(peers):

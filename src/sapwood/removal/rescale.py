@@ -61,7 +61,7 @@ def producers(analysis: Analysis, change: ScalarChange) -> tuple[Rescale, ...] |
     own, dim = found
     path = [step for step in path if not step[0].facts.is_product]
     rows = _rows(call, dim, path[::-1])
-    whole = [Part(name, 0, int(rows[-1]) + 1) for name in biases] if rows else []
+    whole = [ParameterPart(name, 0, int(rows[-1]) + 1) for name in biases] if rows else []
     rescales = []
     for part in own + whole:
         inside = tuple(row - part.start for row in rows if part.start <= row < part.stop)
@@ -71,7 +71,7 @@ def producers(analysis: Analysis, change: ScalarChange) -> tuple[Rescale, ...] |
 
 
 @dataclass(frozen=True)
-class Part:
+class ParameterPart:
     """A parameter, and where its rows stand in what it was concatenated to (a fused bias), or all of it."""
 
     name: str
@@ -112,7 +112,7 @@ def _turned_back(call: Call, names: Mapping[int, str], makers: _Makers) -> Tenso
     return maker.args[0] if turned and maker is not None else weight
 
 
-def _parameters_of(names: Mapping[int, str], call: Call, makers: _Makers) -> tuple[list[Part], int] | None:
+def _parameters_of(names: Mapping[int, str], call: Call, makers: _Makers) -> tuple[list[ParameterPart], int] | None:
     """The parameters whose dimension 0 is a dimension of the call's output, and that dimension."""
     last, norm = len(call.outputs[0].shape) - 1, call.facts.norm
     tensors: list[TensorRef | None]
@@ -122,7 +122,7 @@ def _parameters_of(names: Mapping[int, str], call: Call, makers: _Makers) -> tup
         tensors, dim = list(call.args[norm.weight : norm.weight + 2]), last if norm.kind == "layer" else 1
     else:
         return None
-    parts: list[Part] = []
+    parts: list[ParameterPart] = []
     for tensor in tensors:
         if isinstance(tensor, TensorRef):
             found = _parts(names, tensor, call, makers)
@@ -132,10 +132,10 @@ def _parameters_of(names: Mapping[int, str], call: Call, makers: _Makers) -> tup
     return (parts, dim) if parts else None
 
 
-def _parts(names: Mapping[int, str], tensor: TensorRef, call: Call, makers: _Makers) -> list[Part] | None:
+def _parts(names: Mapping[int, str], tensor: TensorRef, call: Call, makers: _Makers) -> list[ParameterPart] | None:
     """The parameters that ``tensor`` is, or is concatenated from along dimension 0."""
     if tensor.id in names:
-        return [Part(names[tensor.id], 0, tensor.shape[0])]
+        return [ParameterPart(names[tensor.id], 0, tensor.shape[0])]
     maker = makers.of(tensor, call.index)
     if maker is None or not maker.facts.joins or (len(maker.args) > 1 and maker.args[1] != 0):
         return None
@@ -143,7 +143,7 @@ def _parts(names: Mapping[int, str], tensor: TensorRef, call: Call, makers: _Mak
     for piece in maker.args[0]:
         if piece.id not in names:
             return None
-        parts.append(Part(names[piece.id], start, start + piece.shape[0]))
+        parts.append(ParameterPart(names[piece.id], start, start + piece.shape[0]))
         start += piece.shape[0]
     return parts
 

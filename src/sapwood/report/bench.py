@@ -61,7 +61,7 @@ class BenchRecord:
 
 
 TITLES = ("runtime", "model", "median", "half of the rounds", "ratio", "speed-up", "ratio on this runtime")
-"""Of the columns that :func:`bench_cells` fills."""
+"""Titles of the columns that :func:`bench_cells` fills."""
 
 
 def bench_cells(row: BenchRow) -> tuple[str, ...]:

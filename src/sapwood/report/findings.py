@@ -200,7 +200,7 @@ def _live_mask_finding(comparison: Comparison) -> Finding | None:
 
 
 def _noise_finding(comparison: Comparison) -> Finding | None:
-    """That the machine was not quiet, where the rounds of a typical case say so."""
+    """Says that the machine was not quiet, where the rounds of a typical case say so."""
     spreads = [case.latency.ratio_q75 - case.latency.ratio_q25 for case in comparison.candidates if case.latency]
     if not spreads or median(spreads) <= NOISY:
         return None

@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 from pydantic import Field, FiniteFloat, model_validator
 
-from sapwood.report.reading import Amount, Count, Part, validate
+from sapwood.report.reading import Amount, Count, RecordPart, validate
 
 PRUNE_SCHEMA = "sapwood.prune/1"
 INSPECT_SCHEMA = "sapwood.inspect/1"
 
 
-class Size(Part):
+class Size(RecordPart):
     """A model's size: parameters, multiply-accumulates, bytes, and the operators that have no formula."""
 
     params: Count
@@ -22,14 +22,14 @@ class Size(Part):
     uncounted: tuple[str, ...] = ()
 
 
-class LayerState(Part):
+class LayerState(RecordPart):
     """A layer's weight and work."""
 
     shape: tuple[Count, ...]
     macs: Count
 
 
-class LayerWidths(Part):
+class LayerWidths(RecordPart):
     """A layer before and after."""
 
     name: str
@@ -44,8 +44,8 @@ class LayerWidths(Part):
         return (self.before.shape or (0,))[dim], (self.after.shape or (0,))[dim]
 
 
-class Verification(Part):
-    """The fields of :class:`sapwood.pipeline.Verification`."""
+class VerificationRecord(RecordPart):
+    """The fields of :class:`sapwood.pipeline.VerificationRecord`."""
 
     max_abs_error: FiniteFloat
     dtype: str
@@ -54,7 +54,7 @@ class Verification(Part):
     distance_from_dense: FiniteFloat | None = None
 
 
-class Whole(Part):
+class Whole(RecordPart):
     """A dimension that stays whole, and why."""
 
     tensor: str
@@ -62,14 +62,14 @@ class Whole(Part):
     reason: str
 
 
-class Attempt(Part):
+class AttemptRecord(RecordPart):
     """A network that was made and measured."""
 
     predicted: Amount
     measured: Amount
 
 
-class LayerTime(Part):
+class LayerTime(RecordPart):
     """The fields of :class:`sapwood.measure.LayerChange`."""
 
     layer: str
@@ -80,7 +80,7 @@ class LayerTime(Part):
     reason: str = ""
 
 
-class TargetLatency(Part):
+class TargetLatency(RecordPart):
     """The fields of :class:`sapwood.pipeline.LatencyOutcome`, and whether the target, if there was one, was met."""
 
     target: Amount | None
@@ -91,13 +91,13 @@ class TargetLatency(Part):
     predicted: Amount
     dense_ms: Amount
     pruned_ms: Amount
-    attempts: tuple[Attempt, ...]
+    attempts: tuple[AttemptRecord, ...]
     fit_error: Amount
     layers: tuple[LayerTime, ...]
     conditions: dict[str, Any]
 
 
-class LayerLatency(Part):
+class LayerLatency(RecordPart):
     """What each layer of one network takes."""
 
     total_ms: Amount
@@ -105,7 +105,7 @@ class LayerLatency(Part):
     conditions: dict[str, Any]
 
 
-class GroupLosses(Part):
+class GroupLosses(RecordPart):
     """The fields of :class:`sapwood.pipeline.SensitivityRow`."""
 
     group: str
@@ -122,7 +122,7 @@ class GroupLosses(Part):
         return self
 
 
-class Losses(Part):
+class Losses(RecordPart):
     """The fields of :class:`sapwood.pipeline.Sensitivity`."""
 
     figure: str
@@ -131,7 +131,7 @@ class Losses(Part):
     worst: FiniteFloat | None = None
 
 
-class LayerErrors(Part):
+class LayerErrors(RecordPart):
     """The fields of :class:`sapwood.recovery.LayerReconstruction` that are shown."""
 
     layer: str
@@ -139,14 +139,14 @@ class LayerErrors(Part):
     error_after: Amount
 
 
-class Check(Part):
+class Check(RecordPart):
     """The fields of :class:`sapwood.recovery.DistillCheck`."""
 
     step: Count
     divergence: Amount
 
 
-class Recovery(Part):
+class RecoveryRecord(RecordPart):
     """The fields of :class:`sapwood.recovery.Recovered`."""
 
     method: str
@@ -158,7 +158,7 @@ class Recovery(Part):
     norms: tuple[str, ...] = ()
 
 
-class Pruning(Part):
+class Pruning(RecordPart):
     """What removing channels did to a model.
 
     Attributes:
@@ -178,15 +178,15 @@ class Pruning(Part):
     before: Size
     after: Size
     layers: tuple[LayerWidths, ...]
-    verification: Verification
+    verification: VerificationRecord
     unpruned: tuple[Whole, ...] = ()
     latency: TargetLatency | None = None
     sensitivity: Losses | None = None
-    recovery: Recovery | None = None
+    recovery: RecoveryRecord | None = None
     files: dict[str, str] = Field(default_factory=dict)
 
 
-class InspectedLayer(Part):
+class InspectedLayer(RecordPart):
     """A layer of a model: the fields of :class:`sapwood.measure.ModelLayer`."""
 
     name: str
@@ -196,7 +196,7 @@ class InspectedLayer(Part):
     macs: Count
 
 
-class Group(Part):
+class Group(RecordPart):
     """Dimensions that lose the same channels."""
 
     name: str
@@ -204,7 +204,7 @@ class Group(Part):
     members: tuple[str, ...]
 
 
-class Inspection(Part):
+class Inspection(RecordPart):
     """What a model consists of."""
 
     model: str

@@ -14,13 +14,13 @@ Count = Annotated[int, Field(ge=0)]
 Amount = Annotated[FiniteFloat, Field(ge=0.0)]
 
 
-class Part(BaseModel):
+class RecordPart(BaseModel):
     """A part of a record: frozen; fields it does not know are left out."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-Kind = TypeVar("Kind", bound=Part)
+Kind = TypeVar("Kind", bound=RecordPart)
 
 
 def validate(record: Mapping[str, Any], schema: str, kind: type[Kind]) -> Kind:

@@ -7,14 +7,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, FiniteFloat
 
-from sapwood.report.reading import Count, Fraction, Part, validate
+from sapwood.report.reading import Count, Fraction, RecordPart, validate
 
 SCHEMA = "sapwood.compare/1"
 
 JpegUri = Annotated[str, Field(pattern=r"^data:image/jpeg;base64,[A-Za-z0-9+/=]+$")]
 
 
-class Found(Part):
+class Found(RecordPart):
     """One object found in a picture, or one class given to it.
 
     Attributes:
@@ -28,14 +28,14 @@ class Found(Part):
     box: tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat] | None = None
 
 
-class PictureResult(Part):
+class PictureResult(RecordPart):
     """What one case found in one of the chosen pictures, best score first."""
 
     id: str
     found: tuple[Found, ...]
 
 
-class ShownPicture(Part):
+class ShownPicture(RecordPart):
     """A chosen picture: its size in pixels, and a (possibly smaller) JPEG of it as a data URI."""
 
     id: str
@@ -44,7 +44,7 @@ class ShownPicture(Part):
     jpeg: JpegUri
 
 
-class Accuracy(Part):
+class Accuracy(RecordPart):
     """The fields of :class:`sapwood.types.Evaluation`."""
 
     primary: str
@@ -60,7 +60,7 @@ class Accuracy(Part):
         return self.metrics[self.primary]
 
 
-class Layer(Part):
+class Layer(RecordPart):
     """One parameter: how many numbers it has, and how many of them are zero."""
 
     name: str
@@ -74,7 +74,7 @@ class Layer(Part):
         return self.zeros / self.numel if self.numel else 0.0
 
 
-class Macs(Part):
+class Macs(RecordPart):
     """Multiply-accumulates of one forward pass.
 
     Attributes:
@@ -88,7 +88,7 @@ class Macs(Part):
     uncounted: tuple[str, ...] = ()
 
 
-class Latency(Part):
+class Latency(RecordPart):
     """Time of one forward pass, in milliseconds, and its ratio to the baseline's, formed in the same round."""
 
     median_ms: FiniteFloat
@@ -100,7 +100,7 @@ class Latency(Part):
     ratio_q75: FiniteFloat
 
 
-class CaseResult(Part):
+class CaseResult(RecordPart):
     """One row of the comparison.
 
     Attributes:
@@ -157,7 +157,7 @@ class CaseResult(Part):
         return None if self.accuracy is None else self.accuracy.value
 
 
-class ModelInfo(Part):
+class ModelInfo(RecordPart):
     """Which model was compared."""
 
     spec: str
@@ -176,7 +176,7 @@ class ModelInfo(Part):
         )
 
 
-class DataInfo(Part):
+class DataInfo(RecordPart):
     """Which pictures it was measured on."""
 
     name: str
@@ -184,7 +184,7 @@ class DataInfo(Part):
     skipped: tuple[str, ...] = ()
 
 
-class Comparison(Part):
+class Comparison(RecordPart):
     """A whole comparison; the first case is the unpruned network.
 
     Attributes:
@@ -233,7 +233,7 @@ class Comparison(Part):
         return found
 
 
-class LiveMask(Part):
+class LiveMask(RecordPart):
     """What a live mask costs: the case measured, and its time with the mask over its time with the mask removed."""
 
     case: str

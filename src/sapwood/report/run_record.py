@@ -8,12 +8,12 @@ from typing import Any, Literal
 from pydantic import model_validator
 
 from sapwood.report.bench import BenchRow
-from sapwood.report.reading import Amount, Count, Part, validate
+from sapwood.report.reading import Amount, Count, RecordPart, validate
 
 RUN_SCHEMA = "sapwood.run/1"
 
 
-class NetworkSize(Part):
+class NetworkSize(RecordPart):
     """The size of a network that a step made."""
 
     params: Count
@@ -22,7 +22,7 @@ class NetworkSize(Part):
     nonzero_macs: Count
 
 
-class RunStep(Part):
+class RunStep(RecordPart):
     """A step of a run: the command, how it ended, what it printed as JSON, and the times among that."""
 
     name: str
@@ -44,7 +44,7 @@ class RunStep(Part):
         return values
 
 
-class RunRecord(Part):
+class RunRecord(RecordPart):
     """A run of a recipe."""
 
     model: str

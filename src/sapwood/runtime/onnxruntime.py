@@ -73,7 +73,7 @@ class OnnxRuntimeSession:
         return events
 
 
-class Run:
+class ProfiledRun:
     """One run in a profile, in microseconds.
 
     Attributes:
@@ -88,9 +88,9 @@ class Run:
         self.operators: dict[str, str] = {}
 
 
-def runs_of(events: list[dict[str, Any]]) -> list[Run]:
+def runs_of(events: list[dict[str, Any]]) -> list[ProfiledRun]:
     """Splits the events of a profile into runs: the nodes of one come before its ``model_run``."""
-    runs, current = [], Run()
+    runs, current = [], ProfiledRun()
     for event in events:
         if event["cat"] == "Node" and event["name"].endswith("_kernel_time"):
             name = event["name"].removesuffix("_kernel_time")
@@ -99,7 +99,7 @@ def runs_of(events: list[dict[str, Any]]) -> list[Run]:
         elif event["name"] == "model_run":
             current.total = event["dur"]
             runs.append(current)
-            current = Run()
+            current = ProfiledRun()
     return runs
 
 

@@ -17,7 +17,7 @@ from sapwood.errors import ConfigError, DataError, TrainingError
 from sapwood.tasks.classification import as_scores
 from sapwood.tasks.detection import as_maps
 from sapwood.tasks.postprocess import postprocess
-from sapwood.tasks.running import Batch, evaluating, read_batches
+from sapwood.tasks.running import ReadyBatch, evaluating, read_batches
 from sapwood.tasks.task import TASKS, Labels, TaskLoss
 from sapwood.tasks.yolo_assign import DetectionTargets
 from sapwood.tasks.yolo_loss import YoloLoss
@@ -30,7 +30,7 @@ from sapwood.types import (
     TaskSpec,
 )
 
-PictureBatch: TypeAlias = "Batch[DetectionSample] | Batch[ClassificationSample]"
+PictureBatch: TypeAlias = "ReadyBatch[DetectionSample] | ReadyBatch[ClassificationSample]"
 
 TINY = 1e-12
 """Probabilities are raised to this before their logarithm is taken."""

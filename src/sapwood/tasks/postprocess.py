@@ -56,7 +56,7 @@ def postprocess(
         ShapeError: If maps, heads and placements do not fit.
         ConfigError: If a threshold is outside [0, 1] or ``max_detections`` below 1.
     """
-    limits = _Limits(score_threshold, iou_threshold, max_detections)
+    limits = _DetectionLimits(score_threshold, iou_threshold, max_detections)
     check_maps(maps, task.heads)
     if any(len(raw) != len(placements) for raw in maps):
         raise ShapeError(f"maps of {[len(raw) for raw in maps]} pictures; expected {len(placements)}, one a placement")
@@ -68,7 +68,7 @@ def postprocess(
 
 
 @dataclass(frozen=True)
-class _Limits:
+class _DetectionLimits:
     score_threshold: float
     iou_threshold: float
     max_detections: int
@@ -104,7 +104,7 @@ def _best(
     boxes: Tensor,  # shape: (M, 4)
     scores: Tensor,  # shape: (M, classes)
     placement: Placement,
-    limits: _Limits,
+    limits: _DetectionLimits,
 ) -> Detections:
     place, label = torch.nonzero(scores > limits.score_threshold, as_tuple=True)
     score = scores[place, label]
@@ -115,7 +115,7 @@ def _best(
     return Detections(placement.to_picture(boxes[place[kept]]), score[kept], label[kept])
 
 
-def _suppress(boxes: Tensor, scores: Tensor, labels: Tensor, limits: _Limits) -> Tensor:  # shape: (kept,)
+def _suppress(boxes: Tensor, scores: Tensor, labels: Tensor, limits: _DetectionLimits) -> Tensor:  # shape: (kept,)
     """Indices of the best boxes that remain; the arguments come best first.
 
     What a box does depends on better ones only, so a few are tried first, and all only where too few of those remain.

@@ -53,7 +53,7 @@ class Stopwatch:
 
 
 @dataclass(frozen=True)
-class Batch(Generic[S]):
+class ReadyBatch(Generic[S]):
     """Pictures ready for the network, shape of ``inputs``: (B, 3, H, W)."""
 
     samples: tuple[S, ...]
@@ -63,7 +63,7 @@ class Batch(Generic[S]):
 
 def read_batches(
     samples: Sequence[S], task: TaskSpec, batch_size: int, findings: Findings, progress: Progress | None
-) -> Iterator[Batch[S]]:
+) -> Iterator[ReadyBatch[S]]:
     """Reads pictures and brings them to the network's input.
 
     A picture that cannot be read is reported to ``findings``. ``progress`` is told when the caller is through with a
@@ -85,7 +85,7 @@ def read_batches(
         if rows:
             readable += len(rows)
             kept, inputs, placements = zip(*rows, strict=True)
-            yield Batch(kept, torch.stack(inputs), placements)
+            yield ReadyBatch(kept, torch.stack(inputs), placements)
         if progress is not None:
             progress(min(start + batch_size, len(samples)), len(samples))
     if not readable:
@@ -101,7 +101,7 @@ def _load(sample: S, task: TaskSpec, findings: Findings) -> tuple[S, Tensor, Pla
     return sample, values, placement
 
 
-def timed(batches: Iterator[Batch[S]], watch: Stopwatch) -> Iterator[Batch[S]]:
+def timed(batches: Iterator[ReadyBatch[S]], watch: Stopwatch) -> Iterator[ReadyBatch[S]]:
     """Passes batches on and counts the time of making them to the part ``"read"``."""
     while True:
         with watch.part("read"):

@@ -373,7 +373,7 @@ def test_a_limit_is_of_files_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_long_chains_are_not_quadratic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Concatenations inside of each other: what each stands in is looked up once."""
     from sapwood.runtime.engine import nodes
-    from sapwood.runtime.engine.planning import _Planner
+    from sapwood.runtime.engine.planning import _ProgramPlanner
 
     asked = []
 
@@ -388,7 +388,7 @@ def test_long_chains_are_not_quadratic(tmp_path: Path, monkeypatch: pytest.Monke
     for number in range(2, count):
         chain.append(nodes.Concat(number, (number - 1,), ""))
         sizes[number] = (1, 4, 4)
-    planner = _Planner(nodes.Network(chain, sizes, [(count - 1, (1, 1, 4, 4))]))
+    planner = _ProgramPlanner(nodes.Network(chain, sizes, [(count - 1, (1, 1, 4, 4))]))
     planner._homes = Counting(planner._find_homes())
     assert [planner._root(value) for value in range(1, count)] == [(count - 1, 0)] * (count - 1)
     assert len(asked) < 4 * count

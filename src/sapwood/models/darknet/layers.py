@@ -99,7 +99,7 @@ class MaxPool(nn.Sequential):
         super().__init__(*parts)
 
 
-class Upsample(nn.Upsample):
+class DarknetUpsample(nn.Upsample):
     """``[upsample]``: each cell ``stride`` times in both directions, times ``gain`` (the section's ``scale``)."""
 
     def __init__(self, stride: int, gain: float) -> None:

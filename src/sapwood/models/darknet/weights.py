@@ -22,7 +22,7 @@ _FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True)
-class Block:
+class WeightsBlock:
     """A run of float32 values in a weights file.
 
     Attributes:
@@ -74,30 +74,30 @@ class ReadResult:
     complete: bool
 
 
-def weight_blocks(network: DarknetNetwork) -> tuple[Block, ...]:
+def weight_blocks(network: DarknetNetwork) -> tuple[WeightsBlock, ...]:
     """Returns the blocks of a weights file of ``network``, in the order of the file."""
     return tuple(_blocks(network))
 
 
-def _blocks(network: DarknetNetwork) -> Iterator[Block]:
+def _blocks(network: DarknetNetwork) -> Iterator[WeightsBlock]:
     for index, layer in enumerate(network.layers):
         if isinstance(layer, ConvolutionalLayer):
             yield from _norm_blocks(index, layer, layer.conv, with_bias=True)
-            yield Block(index, layer.conv, "weight", "weights")
+            yield WeightsBlock(index, layer.conv, "weight", "weights")
         elif isinstance(layer, ConnectedLayer):
-            yield Block(index, getattr(layer, "bn", layer.linear), "bias", "biases")
-            yield Block(index, layer.linear, "weight", "weights", matrix=True)
+            yield WeightsBlock(index, getattr(layer, "bn", layer.linear), "bias", "biases")
+            yield WeightsBlock(index, layer.linear, "weight", "weights", matrix=True)
             yield from _norm_blocks(index, layer, layer.linear, with_bias=False)
 
 
-def _norm_blocks(index: int, layer: nn.Module, linear: nn.Module, *, with_bias: bool) -> Iterator[Block]:
+def _norm_blocks(index: int, layer: nn.Module, linear: nn.Module, *, with_bias: bool) -> Iterator[WeightsBlock]:
     bn = getattr(layer, "bn", None)
     if with_bias:
-        yield Block(index, linear if bn is None else bn, "bias", "biases")
+        yield WeightsBlock(index, linear if bn is None else bn, "bias", "biases")
     if bn is not None:
-        yield Block(index, bn, "weight", "scales")
-        yield Block(index, bn, "running_mean", "rolling mean", bias=linear)
-        yield Block(index, bn, "running_var", "rolling variance")
+        yield WeightsBlock(index, bn, "weight", "scales")
+        yield WeightsBlock(index, bn, "running_mean", "rolling mean", bias=linear)
+        yield WeightsBlock(index, bn, "running_var", "rolling variance")
 
 
 def read_weights(path: str | Path, network: DarknetNetwork, *, partial: bool = False) -> ReadResult:
@@ -168,7 +168,9 @@ def _read_header(path: Path) -> Header:
     return header
 
 
-def _num_blocks_in(path: Path, blocks: tuple[Block, ...], found: int, network: DarknetNetwork, partial: bool) -> int:
+def _num_blocks_in(
+    path: Path, blocks: tuple[WeightsBlock, ...], found: int, network: DarknetNetwork, partial: bool
+) -> int:
     """How many blocks the file holds, which must be all of them, or, if ``partial``, all up to the end of a layer."""
     wanted = sum(block.num_bytes for block in blocks)
     totals = f"{network.cfg.path} wants {wanted} bytes of weights, the file holds {found}"
@@ -188,12 +190,14 @@ def _num_blocks_in(path: Path, blocks: tuple[Block, ...], found: int, network: D
     return len(blocks)
 
 
-def _where(network: DarknetNetwork, block: Block) -> str:
+def _where(network: DarknetNetwork, block: WeightsBlock) -> str:
     section = network.cfg.layers[block.layer]
     return f"layer {block.layer} [{section.written_name}] (line {section.line}) {block.role}"
 
 
-def _fill(path: Path, network: DarknetNetwork, block: Block, values: npt.NDArray[np.float32], header: Header) -> None:
+def _fill(
+    path: Path, network: DarknetNetwork, block: WeightsBlock, values: npt.NDArray[np.float32], header: Header
+) -> None:
     bad = values.size - int(np.count_nonzero(np.isfinite(values)))
     if bad:
         raise WeightsError(

@@ -138,12 +138,12 @@ def distill(
     if len(pictures) < 2:
         raise ConfigError(f"{len(pictures)} pictures to distill on; expected at least 2")
     with torch.random.fork_rng(devices=[]):
-        run = _Run(dense, pruned, plan, pictures, task=task, masks=masks or {}, config=config)
+        run = _Descent(dense, pruned, plan, pictures, task=task, masks=masks or {}, config=config)
         run.descend(progress)
     return Distilled(run.best(), tuple(run.history), run.best_step, len(pictures), time.perf_counter() - start)
 
 
-class _Run:
+class _Descent:
     """One descent."""
 
     def __init__(

@@ -13,7 +13,7 @@ DAMPINGS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
 
 @dataclass
-class Sums:
+class NormalSums:
     """Sums over rows of inputs x (groups g, unknowns n) and targets y (g, outputs o), in float64.
 
     Attributes:
@@ -33,11 +33,11 @@ class Sums:
     yy: Tensor
 
     @staticmethod
-    def zeros(groups: int, unknowns: int, outputs: int) -> Sums:
+    def zeros(groups: int, unknowns: int, outputs: int) -> NormalSums:
         """Sums of nothing."""
         shapes = ((groups, unknowns), (groups, outputs), (groups, unknowns, unknowns), (groups, unknowns, outputs))
         made = [torch.zeros(shape, dtype=torch.float64) for shape in (*shapes, (groups, outputs))]
-        return Sums(0, *made)
+        return NormalSums(0, *made)
 
     def add(self, inputs: Tensor, targets: Tensor) -> None:
         """Adds rows: inputs (rows, g, n), targets (rows, g, o)."""
@@ -51,9 +51,9 @@ class Sums:
         self.xy.baddbmm_(x.transpose(1, 2), y)
         self.yy += y.square().sum(dim=1)
 
-    def joined(self, other: Sums) -> Sums:
+    def joined(self, other: NormalSums) -> NormalSums:
         """The sums over the rows of both."""
-        return Sums(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(Sums)))
+        return NormalSums(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(NormalSums)))
 
     def error(self, weight: Tensor, bias: Tensor) -> float:
         """The sum of squared differences between targets and ``x @ weight + bias``: (g, n, o) and (g, o)."""
@@ -87,8 +87,8 @@ class Solved:
 
 
 def solve(
-    fit: Sums,
-    held: Sums,
+    fit: NormalSums,
+    held: NormalSums,
     weight: Tensor,
     bias: Tensor,
     *,
@@ -143,7 +143,7 @@ class System:
         intercept: Whether the bias moves with them.
     """
 
-    def __init__(self, sums: Sums, weight: Tensor, intercept: bool) -> None:
+    def __init__(self, sums: NormalSums, weight: Tensor, intercept: bool) -> None:
         self._weight = weight
         self._xx, xy = sums.xx, sums.xy
         if intercept:
@@ -173,6 +173,6 @@ class System:
         return matrix
 
 
-def intercept_of(sums: Sums, weight: Tensor) -> Tensor:
+def intercept_of(sums: NormalSums, weight: Tensor) -> Tensor:
     """The bias that makes the mean of the outputs that of the targets."""
     return (sums.y - (sums.x[:, None] @ weight)[:, 0]) / sums.count

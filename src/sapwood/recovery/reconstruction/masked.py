@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 
 from sapwood.masks import Pattern
-from sapwood.recovery.reconstruction.least_squares import Solved, Sums, System, intercept_of
+from sapwood.recovery.reconstruction.least_squares import NormalSums, Solved, System, intercept_of
 
 ITERATIONS = 60
-"""Of the search for the weights that stay, at most."""
+"""Iterations of the search for the weights that stay, at most."""
 
 PENALTY = 0.03
-"""Of the first iterations, in a system whose diagonal is 1."""
+"""The penalty of the first iterations, in a system whose diagonal is 1."""
 
 GROWTH = 1.3
-"""Of the penalty, every :data:`HOLD` iterations."""
+"""The factor by which the penalty grows every :data:`HOLD` iterations."""
 
 HOLD = 3
 
@@ -32,7 +32,7 @@ DAMPINGS = (1.0, 1e-1, 1e-2, 1e-3)
 """Ridges that are tried for the weights that stay."""
 
 DESCENTS = 100
-"""Of conjugate gradients, at most; where an output keeps so many weights that factors cost more."""
+"""Steps of conjugate gradients, at most; where an output keeps so many weights that factors cost more."""
 
 CLOSE = 1e-8
 """Conjugate gradients end when every output's residual has fallen to this fraction."""
@@ -52,7 +52,7 @@ class Rule:
 
 
 def solve_by_rule(
-    fit: Sums, held: Sums, weight: Tensor, bias: Tensor, rule: Rule, *, intercept: bool
+    fit: NormalSums, held: NormalSums, weight: Tensor, bias: Tensor, rule: Rule, *, intercept: bool
 ) -> tuple[Solved, Tensor]:
     """Chooses weights as the rule says and solves for them; the ridge is chosen on ``held``, as for a dense layer.
 

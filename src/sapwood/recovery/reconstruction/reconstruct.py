@@ -15,10 +15,10 @@ from sapwood.graph import output_tensors, trace
 from sapwood.models import Plan, copy_model
 from sapwood.ops import Call, Graph
 from sapwood.recovery.kept_outputs import KeptOutputs
-from sapwood.recovery.reconstruction.least_squares import Solved, Sums, solve
+from sapwood.recovery.reconstruction.least_squares import NormalSums, Solved, solve
 from sapwood.recovery.reconstruction.masked import Rule, solve_by_rule
-from sapwood.recovery.reconstruction.sampling import Places, take
-from sapwood.recovery.reconstruction.sites import Norm, Site, find_sites
+from sapwood.recovery.reconstruction.sampling import SamplePlaces, take
+from sapwood.recovery.reconstruction.sites import FollowingNorm, Site, find_sites
 from sapwood.recovery.reconstruction.waves import waves
 from sapwood.recovery.views import looked_at_again
 from sapwood.types import ExampleInputs
@@ -145,7 +145,7 @@ def reconstruct(
     sizes = [len(output_tensors(batch)[0]) for batch in kept]
     offsets = [sum(sizes[:number]) for number in range(len(sizes))]
     kept, offsets = _with_views(kept, views, seed), offsets * views
-    work = _Work(
+    work = _TwoNetworks(
         copy_model(dense).eval(), model, plan, kept, offsets=offsets, rules=checked, num_patches=num_patches, seed=seed
     )
     rows = work.run(progress)
@@ -154,7 +154,7 @@ def reconstruct(
     return Reconstruction(work.model, rows, work.left_alone, sum(sizes), seconds, work.masks)
 
 
-class _Work:
+class _TwoNetworks:
     """Both networks, and what is known of them."""
 
     def __init__(
@@ -236,8 +236,8 @@ class _Work:
     def _num_rows(self) -> int:
         return self._per_picture * sum(self.sizes)
 
-    def _places(self, number: int) -> Places:
-        return Places(self._per_picture, self.sizes[number], (self._seed, number))
+    def _places(self, number: int) -> SamplePlaces:
+        return SamplePlaces(self._per_picture, self.sizes[number], (self._seed, number))
 
     def _dense_samples(self, sites: Sequence[Site]) -> list[dict[int, tuple[Tensor, Tensor | None]]]:
         """For each batch, by the call that uses a weight: the dense network's output and what is added, float32."""
@@ -263,11 +263,14 @@ class _Work:
 
     def _collect(
         self, wave: Sequence[Site], wanted: Sequence[Mapping[int, tuple[Tensor, Tensor | None]]]
-    ) -> dict[str, tuple[Sums, Sums]]:
+    ) -> dict[str, tuple[NormalSums, NormalSums]]:
         """The sums of some layers over all batches: those to fit and those held out."""
         uses = [(site, use) for site in wave for use in site.uses]
         shapes = self._shapes
-        sums = {site.weight: (Sums.zeros(*shapes[site.weight]), Sums.zeros(*shapes[site.weight])) for site in wave}
+        sums = {
+            site.weight: (NormalSums.zeros(*shapes[site.weight]), NormalSums.zeros(*shapes[site.weight]))
+            for site in wave
+        }
         by_picture = sum(self.sizes) >= FEW_PICTURES
         for number, (batch, before) in enumerate(zip(self._batches, self._offsets, strict=True)):
             places = self._places(number)
@@ -287,10 +290,10 @@ class _Work:
 
 
 def _solve(
-    site: Site, fit: Sums, held: Sums, tensors: Mapping[str, Tensor], rule: Rule | None
+    site: Site, fit: NormalSums, held: NormalSums, tensors: Mapping[str, Tensor], rule: Rule | None
 ) -> tuple[LayerReconstruction | None, Tensor | None]:
     """Solves one layer and writes its weights: what became of it, None where it is as it was; and its mask."""
-    layer = _Layer(site, tensors)
+    layer = _SolvedLayer(site, tensors)
     weight, bias = layer.folded()
     mask = None
     if rule is None:
@@ -312,7 +315,7 @@ def _solve(
     return row, mask
 
 
-class _Layer:
+class _SolvedLayer:
     """The tensors of one layer, with its BatchNorm folded in and taken apart again."""
 
     def __init__(self, site: Site, tensors: Mapping[str, Tensor]) -> None:
@@ -340,7 +343,7 @@ class _Layer:
         scale, shift = self._norm_scale(self._norm)
         return scale, shift + scale * bias
 
-    def _norm_scale(self, norm: Norm) -> tuple[Tensor, Tensor]:
+    def _norm_scale(self, norm: FollowingNorm) -> tuple[Tensor, Tensor]:
         weight, beta, mean, var = (
             self._tensors[name].double() for name in (norm.weight, norm.bias, norm.mean, norm.var)
         )
@@ -359,7 +362,7 @@ class _Layer:
             rows = self._through_norm(self._norm, rows, wanted)
         self._weight.copy_(rows.reshape(self._weight.shape))
 
-    def _through_norm(self, norm: Norm, rows: Tensor, wanted: Tensor) -> Tensor:
+    def _through_norm(self, norm: FollowingNorm, rows: Tensor, wanted: Tensor) -> Tensor:
         scale, _ = self._norm_scale(norm)
         small = scale.abs() <= SMALL_SCALE * scale.abs().max()
         gamma, var = self._tensors[norm.weight], self._tensors[norm.var]

@@ -19,7 +19,7 @@ from sapwood.types import ExampleInputs
 
 
 @dataclass
-class Sample:
+class LayerSample:
     """What one use of a layer saw and gave on one batch, at the same places.
 
     Attributes:
@@ -40,11 +40,11 @@ class _DoneError(Exception):
 class _Sampler(Replay):
     """Takes samples on the way and stops behind the last."""
 
-    def __init__(self, calls: Sequence[Call], uses: Sequence[Use], places: Places, *, patches: bool) -> None:
+    def __init__(self, calls: Sequence[Call], uses: Sequence[Use], places: SamplePlaces, *, patches: bool) -> None:
         super().__init__(calls)
         self._uses, self._places, self._patches = uses, places, patches
         self._last = max(use.last for use in uses)
-        self.samples = [Sample() for _ in uses]
+        self.samples = [LayerSample() for _ in uses]
 
     def make(self, call: Call, func: Any, args: Any, kwargs: Any) -> Any:
         """Makes the call, and takes what is wanted of its arguments and results."""
@@ -71,7 +71,7 @@ class _Sampler(Replay):
         )
 
 
-class Places:
+class SamplePlaces:
     """Where samples are taken on one batch: the same in the dense and in the pruned network, and in every run.
 
     Args:
@@ -125,10 +125,10 @@ def take(
     inputs: ExampleInputs,
     calls: Sequence[Call],
     uses: Sequence[Use],
-    places: Places,
+    places: SamplePlaces,
     *,
     patches: bool,
-) -> list[Sample]:
+) -> list[LayerSample]:
     """Runs a model as far as needed and returns one sample a use.
 
     Raises:

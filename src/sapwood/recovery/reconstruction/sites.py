@@ -11,7 +11,7 @@ from sapwood.ops import Call, Graph, TensorRef
 
 
 @dataclass(frozen=True)
-class Norm:
+class FollowingNorm:
     """A BatchNorm in evaluation mode right behind a layer: names of its tensors."""
 
     weight: str
@@ -59,7 +59,7 @@ class Site:
     layer: str
     weight: str
     bias: str | None
-    norm: Norm | None
+    norm: FollowingNorm | None
     uses: tuple[Use, ...]
     groups: int
 
@@ -181,7 +181,7 @@ def _site(name: str, calls: Sequence[Call], graph: Graph, readers: Mapping[int, 
     )
 
 
-def _followed(call: Call, graph: Graph, readers: Mapping[int, Sequence[Call]]) -> tuple[Norm | None, Use]:
+def _followed(call: Call, graph: Graph, readers: Mapping[int, Sequence[Call]]) -> tuple[FollowingNorm | None, Use]:
     """The BatchNorm behind a contraction and the addition behind that, where nothing else reads in between."""
     outputs = {ref.id for ref in graph.outputs}
     place, branch, norm = call.outputs[0], call.index, None
@@ -226,7 +226,7 @@ def _made_at(ref: TensorRef, graph: Graph, before: int) -> int:
     return max(made, default=-1)
 
 
-def _norm(call: Call, graph: Graph, readers: Mapping[int, Sequence[Call]]) -> Norm | None:
+def _norm(call: Call, graph: Graph, readers: Mapping[int, Sequence[Call]]) -> FollowingNorm | None:
     """The names of a BatchNorm's tensors, where it uses its running statistics and is called once."""
     tensors = call.args[1:5]
     if len(tensors) < 4 or call.facts.pooled_dims(call):
@@ -238,7 +238,7 @@ def _norm(call: Call, graph: Graph, readers: Mapping[int, Sequence[Call]]) -> No
         return None
     if mean.id not in graph.buffers or var.id not in graph.buffers:
         return None
-    return Norm(
+    return FollowingNorm(
         graph.parameters[weight.id][0],
         graph.parameters[bias.id][0],
         graph.buffers[mean.id][0],

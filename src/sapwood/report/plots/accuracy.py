@@ -34,7 +34,7 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class Line:
+class FamilyLine:
     """A family's line: its place in the palette, its points from left to right, and the pieces that join them."""
 
     family: str
@@ -60,7 +60,7 @@ class AccuracyPlot:
     x_ticks: tuple[tuple[float, str], ...]
     y_ticks: tuple[tuple[float, str], ...]
     baseline: tuple[float, str]
-    lines: tuple[Line, ...]
+    lines: tuple[FamilyLine, ...]
     summary: str
 
 
@@ -101,7 +101,7 @@ def _level(case: CaseResult) -> float:
 
 def _line(
     family: str, color: int, cases: Sequence[CaseResult], axes: tuple[Axis, Axis], comparison: Comparison
-) -> Line:
+) -> FamilyLine:
     """A family's line, which starts at the unpruned network."""
     x_axis, y_axis = axes
     dense = comparison.baseline.value or 0.0
@@ -117,7 +117,7 @@ def _line(
     segments = tuple(
         Segment(first.x, first.y, second.x, second.y) for first, second in itertools.pairwise((start, *points))
     )
-    return Line(family, color, points, segments)
+    return FamilyLine(family, color, points, segments)
 
 
 def _summary(families: dict[str, list[CaseResult]], comparison: Comparison) -> str:

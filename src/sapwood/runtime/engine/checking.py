@@ -14,7 +14,7 @@ from sapwood.reading import reading
 from sapwood.runtime.engine import nodes
 from sapwood.runtime.engine.library import ACTIVATIONS
 from sapwood.runtime.engine.nodes import LINEAR, Network, Node, Outside, Read, Size
-from sapwood.runtime.engine.packing import Geometry
+from sapwood.runtime.engine.packing import PlaneGeometry
 
 EXPECTED = "what `sapwood compile` writes"
 
@@ -78,7 +78,7 @@ def _input(network: Network, node: nodes.Input, number: int, shapes: Sequence[tu
 
 
 def _size(network: Network, node: Node, number: int = 0) -> Size:
-    """Of what a node is made of."""
+    """The size of what a node is made of."""
     if number >= len(node.inputs) or node.inputs[number] not in network.sizes:
         raise EngineError("it is not made of maps")
     return network.sizes[node.inputs[number]]
@@ -132,7 +132,7 @@ def _pool(network: Network, node: nodes.Pool) -> None:
     )
 
 
-def _last_start(geometry: Geometry, out: Size, side: int) -> int:
+def _last_start(geometry: PlaneGeometry, out: Size, side: int) -> int:
     """Where the last window begins."""
     return geometry.stride[side] * (out[1 + side] - 1) - geometry.padding[side]
 

@@ -36,8 +36,8 @@ Timed: TypeAlias = list[tuple[Step, float]]
 
 MOST_THREADS = 1024
 
-TOLERANCE = 1e-3
-"""Of the results of a new program against the model's, as a fraction of the largest."""
+ENGINE_TOLERANCE = 1e-3
+"""How far the results of a new program may be from the model's, as a fraction of the largest."""
 
 
 class CompiledModel(nn.Module):
@@ -352,8 +352,10 @@ def _check(found: Sequence[Any], wanted: Sequence[Any]) -> None:
         if not other.is_floating_point() or not other.numel():
             continue
         largest = float(other[other.isfinite()].abs().max()) if bool(other.isfinite().any()) else 1.0
-        if not torch.allclose(one.double(), other.double(), rtol=TOLERANCE, atol=TOLERANCE * largest, equal_nan=True):
+        if not torch.allclose(
+            one.double(), other.double(), rtol=ENGINE_TOLERANCE, atol=ENGINE_TOLERANCE * largest, equal_nan=True
+        ):
             raise EngineError(
                 f"the compiled network is {float((one - other).abs().max()):.3g} away from the model on the example "
-                f"inputs, whose results reach {largest:.3g}; expected at most {TOLERANCE:g} of that"
+                f"inputs, whose results reach {largest:.3g}; expected at most {ENGINE_TOLERANCE:g} of that"
             )

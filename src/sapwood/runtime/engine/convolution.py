@@ -11,10 +11,10 @@ from sapwood.runtime.engine.packing import ConvSpec, pack, tile_rows
 from sapwood.runtime.engine.program import Builder
 
 CHUNK_FLOATS = 6_500
-"""Of a chunk: 26 of the 32 KB that the smallest fastest caches of today have."""
+"""Floats in a chunk: 26 KB of the 32 KB that the smallest fastest caches of today have."""
 
 WANTED_VECTORS = 20
-"""Of a tile; the rest of the registers holds what is loaded."""
+"""Vector registers that the sums of a tile take; the rest of the registers holds what is loaded."""
 
 
 @dataclass(frozen=True)

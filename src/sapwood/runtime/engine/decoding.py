@@ -21,11 +21,11 @@ from sapwood.runtime.engine.inputs import InputSpec
 from sapwood.runtime.engine.lowered import Lowered
 from sapwood.runtime.engine.nodes import Activation, Network, Node, Read, Size, Value
 from sapwood.runtime.engine.operators import operator
-from sapwood.runtime.engine.packing import Array, ConvSpec, Geometry, finite
+from sapwood.runtime.engine.packing import Array, ConvSpec, PlaneGeometry, finite
 from sapwood.runtime.engine.trial import try_calls
 
 LARGEST = 2**31 - 1
-"""Of every size."""
+"""The largest value of every size in a file."""
 
 NODES: Mapping[str, type[Node]] = {
     one.__name__: one
@@ -49,7 +49,7 @@ CONSTANTS: Mapping[str, Any] = {
     "channels_last": torch.channels_last,
     "channels_last_3d": torch.channels_last_3d,
 }
-"""Of torch, by name."""
+"""Constants of torch that a network may hold, by name."""
 
 
 def decode(path: Path, version: int, content: Any, arrays: Mapping[str, Array]) -> Lowered:
@@ -76,7 +76,7 @@ def decode(path: Path, version: int, content: Any, arrays: Mapping[str, Array]) 
             raise EngineError(f"{len(outputs)} outputs and {len(pairs)} constants for {form.num_leaves} places")
         if any(place >= form.num_leaves for place in constants):
             raise EngineError(f"a constant that is returned in none of {form.num_leaves} places")
-    reader = _Reader(path, arrays)
+    reader = _NodeReader(path, arrays)
     for number, stored in enumerate(content["nodes"]):
         with placed(path, f"node {number}"):
             network.nodes.append(reader.node(stored))
@@ -185,12 +185,12 @@ def _activation(stored: Any) -> Activation:
     return Activation(_text(stored["name"]), float(stored["slope"]))
 
 
-def _geometry(stored: Any) -> Geometry:
+def _geometry(stored: Any) -> PlaneGeometry:
     kernel, stride, dilation = (_pair(stored[name]) for name in ("kernel", "stride", "dilation"))
-    return Geometry(kernel, stride, _pair(stored["padding"], 0), dilation)
+    return PlaneGeometry(kernel, stride, _pair(stored["padding"], 0), dilation)
 
 
-class _Reader:
+class _NodeReader:
     """Reads nodes; counts what their weights take.
 
     Args:

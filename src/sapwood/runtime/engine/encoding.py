@@ -15,7 +15,7 @@ from torch.utils._pytree import TreeSpec
 from sapwood.runtime.engine import nodes
 from sapwood.runtime.engine.lowered import Lowered
 from sapwood.runtime.engine.nodes import Read
-from sapwood.runtime.engine.packing import Array, ConvSpec, Geometry
+from sapwood.runtime.engine.packing import Array, ConvSpec, PlaneGeometry
 
 PACKED_BELOW = 0.9
 """A weight with a larger fraction of non-zeros is stored as it is."""
@@ -53,7 +53,7 @@ def encode(source: Lowered) -> Encoded:
 
 
 def _name(one: Any) -> str:
-    """Of a type, layout or memory format."""
+    """The name of a type, layout or memory format."""
     return str(one).removeprefix("torch.")
 
 
@@ -70,7 +70,7 @@ class _Writer:
         writers: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
             (Read, lambda read: {"read": read.value, "shape": list(read.shape)}),
             (ConvSpec, self._spec),
-            (Geometry | nodes.Activation, self.fields_of),
+            (PlaneGeometry | nodes.Activation, self.fields_of),
             (Tensor, self._tensor),
             (torch._ops.OpOverload, str),
             (torch.dtype | torch.layout | torch.memory_format, lambda one: {"torch": _name(one)}),

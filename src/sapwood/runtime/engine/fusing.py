@@ -9,7 +9,7 @@ import numpy as np
 
 from sapwood.runtime.engine import nodes
 from sapwood.runtime.engine.nodes import Network, Node, Value
-from sapwood.runtime.engine.packing import Geometry, finite
+from sapwood.runtime.engine.packing import PlaneGeometry, finite
 
 
 def fused(network: Network) -> Network:
@@ -67,7 +67,9 @@ def _sum_joined(
 def is_scale(node: nodes.Conv) -> bool:
     """Whether it is a factor and a shift for each channel."""
     spec = node.spec
-    return spec.weight.shape == (spec.groups, 1, 1, 1) and spec.geometry == Geometry((1, 1)) and len(node.inputs) == 1
+    return (
+        spec.weight.shape == (spec.groups, 1, 1, 1) and spec.geometry == PlaneGeometry((1, 1)) and len(node.inputs) == 1
+    )
 
 
 def _scaled(before: nodes.Conv, scale: nodes.Conv) -> nodes.Conv:

@@ -15,7 +15,7 @@ PAGE = 1024
 """Floats of 4,096 bytes: planes that are a multiple of that apart fight for the same places in the cache."""
 
 LARGEST = 2**28
-"""Of the sizes of a map."""
+"""The largest size that a map may have."""
 
 GAP = 64
 """Floats of zeros in front of each map: what lies left of its first row."""

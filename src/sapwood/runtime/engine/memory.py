@@ -16,7 +16,7 @@ Layout: TypeAlias = tuple[int, int, int, int, int]
 
 
 @dataclass(frozen=True)
-class Block:
+class ArenaBlock:
     """A map as it was asked for, in an arena without end.
 
     Attributes:
@@ -34,7 +34,7 @@ class Block:
         return one.height, one.width, one.margin, one.pitch, one.stride
 
 
-def relocated(ops: Sequence[OpStruct], blocks: Sequence[Block]) -> tuple[list[OpStruct], int]:
+def relocated(ops: Sequence[OpStruct], blocks: Sequence[ArenaBlock]) -> tuple[list[OpStruct], int]:
     """Moves each map to a place that another one of the same layout has left, or to a new one.
 
     Padding is never written, so that it stays zero from map to map.

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 
-from sapwood.runtime.engine.packing import ConvSpec, Geometry
+from sapwood.runtime.engine.packing import ConvSpec, PlaneGeometry
 
 Value: TypeAlias = int
 """A feature map or another tensor of the network, by number."""
@@ -64,7 +64,7 @@ class Pool(Node):
     """Max or average pooling."""
 
     kind: Literal["max", "average"]
-    geometry: Geometry
+    geometry: PlaneGeometry
     all_places: bool = True
 
 

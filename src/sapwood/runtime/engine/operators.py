@@ -49,7 +49,7 @@ NAMES = frozenset(
         "_upsample_bicubic2d_aa _upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d "
     ).split()
 )
-"""Of ATen, each as it is and with ``_``, which changes its first argument."""
+"""Operators of ATen, each as it is and with ``_``, which changes its first argument."""
 
 TEXTS: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("gelu", "approximate"): ("none", "tanh"),

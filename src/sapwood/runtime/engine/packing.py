@@ -30,7 +30,7 @@ def finite(array: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class Geometry:
+class PlaneGeometry:
     """How a convolution moves: (rows, columns) each."""
 
     kernel: tuple[int, int]
@@ -42,7 +42,7 @@ class Geometry:
         """Rows and columns of the output.
 
         Examples:
-            >>> Geometry((3, 3), (2, 2), (1, 1)).output_size(8, 8)
+            >>> PlaneGeometry((3, 3), (2, 2), (1, 1)).output_size(8, 8)
             (4, 4)
         """
         return self._outputs(0, height), self._outputs(1, width)
@@ -55,7 +55,7 @@ class Geometry:
         """For each tap of a dimension, the phase of the input that it reads, and how far from its own place.
 
         Examples:
-            >>> Geometry((3, 3), (2, 2), (1, 1)).taps(0)
+            >>> PlaneGeometry((3, 3), (2, 2), (1, 1)).taps(0)
             [(1, -1), (0, 0), (1, 0)]
         """
         places = [tap * self.dilation[dim] - self.padding[dim] for tap in range(self.kernel[dim])]
@@ -89,7 +89,7 @@ class ConvSpec:
 
     weight: Array
     bias: Array
-    geometry: Geometry
+    geometry: PlaneGeometry
     groups: int = 1
 
 
@@ -116,7 +116,7 @@ def pack(
     weight: Array,  # shape: (O, I / groups, rows, columns)
     source: Map,
     width: int,
-    geometry: Geometry,
+    geometry: PlaneGeometry,
     *,
     groups: int,
     lanes: int,

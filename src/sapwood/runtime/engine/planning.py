@@ -56,7 +56,7 @@ def plan(network: Network, tuner: Tuner | None = None, file: str | None = None) 
         tuner: Says how convolutions go through their maps; a fixed rule does where None.
         file: Where the network was read: it may not ask for more memory than the limit on files.
     """
-    return _Planner(network, tuner, Builder(file)).run()
+    return _ProgramPlanner(network, tuner, Builder(file)).run()
 
 
 @dataclass
@@ -68,7 +68,7 @@ class _Needs:
 
 
 @dataclass
-class _Planner:
+class _ProgramPlanner:
     network: Network
     tuner: Tuner | None = None
     builder: Builder = field(default_factory=Builder)

@@ -16,7 +16,7 @@ from sapwood.errors import EngineError
 from sapwood.limits import check_limit
 from sapwood.runtime.engine import library as lib
 from sapwood.runtime.engine.maps import GAP, Map, plane_stride
-from sapwood.runtime.engine.memory import Block, relocated
+from sapwood.runtime.engine.memory import ArenaBlock, relocated
 from sapwood.runtime.engine.packing import Packed
 from sapwood.runtime.engine.pictures import picture
 
@@ -42,7 +42,7 @@ class Builder:
     lanes: int = field(default_factory=lambda: int(lib.library().sw_lanes()))
     most_vectors: int = field(default_factory=lambda: int(lib.library().sw_most_vectors()))
     arena: int = 0
-    _blocks: list[Block] = field(default_factory=list)
+    _blocks: list[ArenaBlock] = field(default_factory=list)
     _ops: list[lib.OpStruct] = field(default_factory=list)
     _kept: list[Any] = field(default_factory=list)
 
@@ -60,7 +60,7 @@ class Builder:
         stride = plane_stride(height, margin, pitch)
         found = Map(channels, height, width, margin, pitch, self.arena + GAP, stride)
         self.arena += GAP + channels * stride
-        self._blocks.append(Block(found, overwritten))
+        self._blocks.append(ArenaBlock(found, overwritten))
         return found
 
     def add(

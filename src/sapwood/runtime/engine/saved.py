@@ -24,7 +24,7 @@ from sapwood.runtime.engine.packing import Array
 
 FORMAT = "sapwood-engine"
 VERSION = 2
-"""Of what is written. Version 1 had the form of outputs as text of PyTorch's, and no types of inputs."""
+"""The version that is written. Version 1 had the form of outputs as text of PyTorch's, and no types of inputs."""
 
 READ = (1, 2)
 NETWORK_NAME = "network.json"

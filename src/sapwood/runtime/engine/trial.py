@@ -47,11 +47,11 @@ def try_calls(network: Network, inputs: Sequence[InputSpec], path: Path) -> tupl
         if any(spec.dtype is not torch.float32 for spec, is_map in zip(known, maps, strict=True) if is_map):
             raise EngineError("a map that is an input of another type; expected float32")
     try:
-        _Trial(network, _typed(known, GUESSES[0]), path).run()
+        _EngineTrial(network, _typed(known, GUESSES[0]), path).run()
     except EngineError:
         if all(spec.dtype is not None for spec in known):
             raise
-        _Trial(network, _typed(known, GUESSES[1]), path).run()
+        _EngineTrial(network, _typed(known, GUESSES[1]), path).run()
     return known
 
 
@@ -60,7 +60,7 @@ def _typed(inputs: Sequence[InputSpec], guess: torch.dtype) -> list[InputSpec]:
 
 
 @dataclass
-class _Trial:
+class _EngineTrial:
     """One run.
 
     Attributes:

@@ -18,13 +18,13 @@ from sapwood.runtime.engine.library import instruction_set
 from sapwood.runtime.engine.program import Builder, Program
 
 VERSION = 2
-"""Of what is remembered: changes with the kernels."""
+"""The version of what is remembered; it changes with the kernels."""
 
 VECTORS = (28, 20, 14, 10, 7, 4)
 CHUNKS = (CHUNK_FLOATS // 2, CHUNK_FLOATS, 3 * CHUNK_FLOATS // 2, 2 * CHUNK_FLOATS, 6 * CHUNK_FLOATS, 1 << 30)
 
 RUNS = 3
-"""Of each candidate, the fastest counts."""
+"""Runs of each candidate; the fastest counts."""
 
 
 class Tuner:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from sapwood.models.darknet.build import BUILDERS, Built, Place
-from sapwood.models.darknet.layers import Crop, MaxPool, Reorg, Upsample
+from sapwood.models.darknet.layers import Crop, DarknetUpsample, MaxPool, Reorg
 
 
 @BUILDERS.register("maxpool")
@@ -33,7 +33,7 @@ def _avgpool(place: Place) -> Built:
 def _upsample(place: Place) -> Built:
     channels, height, width = place.map_before()
     stride = place.section.integer("stride", 2, minimum=1)
-    module = Upsample(stride, place.section.number("scale", 1.0))
+    module = DarknetUpsample(stride, place.section.number("scale", 1.0))
     return Built(module, (place.index - 1,), (channels, height * stride, width * stride))
 
 

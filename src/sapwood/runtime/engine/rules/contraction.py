@@ -9,7 +9,7 @@ from torch import Tensor
 from sapwood.ops import Call, TensorRef
 from sapwood.runtime.engine.lowering import Lowering, UnsupportedError, lowers, pair
 from sapwood.runtime.engine.nodes import Conv, Outside, Read, Value
-from sapwood.runtime.engine.packing import ConvSpec, Geometry, finite
+from sapwood.runtime.engine.packing import ConvSpec, PlaneGeometry, finite
 
 DENSE = 0.5
 """A linear layer with a larger fraction of its weights is read faster by PyTorch."""
@@ -25,7 +25,7 @@ def _convolution(state: Lowering, call: Call) -> None:
     if transposed or kernel is None or kernel.dim() != 4:
         raise UnsupportedError("only convolutions over rows and columns that are not transposed")
     sizes = [pair(part) for part in (kernel.shape[2:], stride, padding, dilation)]
-    _add(state, call, state.value(source), _spec(kernel, state.tensor(bias), Geometry(*sizes), groups))
+    _add(state, call, state.value(source), _spec(kernel, state.tensor(bias), PlaneGeometry(*sizes), groups))
 
 
 @lowers("aten.addmm", "aten.mm", "aten.linear")
@@ -40,7 +40,7 @@ def _linear(state: Lowering, call: Call) -> None:
     if matrix is None or len(source.shape) != 2:
         raise UnsupportedError("only linear layers on (batch, features)")
     matrix = matrix if call.name == "aten.linear" else matrix.T
-    spec = _spec(matrix[:, :, None, None], state.tensor(bias), Geometry((1, 1)), 1)
+    spec = _spec(matrix[:, :, None, None], state.tensor(bias), PlaneGeometry((1, 1)), 1)
     many = source.shape[0] > 1
     if (many or matrix.numel() > LARGE) and int((spec.weight != 0).sum()) > DENSE * matrix.numel():
         raise UnsupportedError(f"a linear layer with more than {DENSE:.0%} of its weights")
@@ -74,7 +74,7 @@ def _transposed(state: Lowering, call: Call, value: Value, shape: tuple[int, ...
     return out
 
 
-def _spec(weight: Tensor, bias: Tensor | None, geometry: Geometry, groups: int) -> ConvSpec:
+def _spec(weight: Tensor, bias: Tensor | None, geometry: PlaneGeometry, groups: int) -> ConvSpec:
     array = finite(np.ascontiguousarray(weight.cpu().float().numpy()))
     offset = np.zeros(len(array), np.float32) if bias is None else finite(bias.cpu().float().numpy())
     return ConvSpec(array, offset, geometry, groups)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from sapwood.ops import Call
 from sapwood.runtime.engine.lowering import Lowering, UnsupportedError, lowers
 from sapwood.runtime.engine.nodes import Conv
-from sapwood.runtime.engine.packing import ConvSpec, Geometry, finite
+from sapwood.runtime.engine.packing import ConvSpec, PlaneGeometry, finite
 
 
 @lowers("aten.native_batch_norm", "aten._native_batch_norm_legit_no_training", "aten.cudnn_batch_norm")
@@ -23,5 +23,5 @@ def _batch_norm(state: Lowering, call: Call) -> None:
     factor = factor if gain is None else factor * gain.double()
     constant = -shift.double() * factor + (0.0 if offset is None else offset.double())
     kernel = finite(factor.cpu().float().numpy())[:, None, None, None]
-    spec = ConvSpec(kernel, finite(constant.cpu().float().numpy()), Geometry((1, 1)), len(kernel))
+    spec = ConvSpec(kernel, finite(constant.cpu().float().numpy()), PlaneGeometry((1, 1)), len(kernel))
     state.put(call, Conv(state.new(state.size(value)), (value,), call.module, spec))

@@ -7,7 +7,7 @@ import math
 from sapwood.ops import Call
 from sapwood.runtime.engine.lowering import Lowering, UnsupportedError, lowers, pair
 from sapwood.runtime.engine.nodes import Pool, Upsample
-from sapwood.runtime.engine.packing import Geometry
+from sapwood.runtime.engine.packing import PlaneGeometry
 
 
 @lowers("aten.constant_pad_nd")
@@ -32,7 +32,7 @@ def _max_pool(state: Lowering, call: Call) -> None:
         top, left = top + down[0], left + right[0]
     else:
         value = state.value(source)
-    geometry = Geometry(pair(kernel), stride, (top, left))
+    geometry = PlaneGeometry(pair(kernel), stride, (top, left))
     channels, height, width = state.size(value)
     rows, columns = (int(side) for side in call.tensor_outputs()[0].shape[2:])
     size = (channels, rows, columns)
@@ -49,7 +49,7 @@ def _average_pool(state: Lowering, call: Call) -> None:
     padding = pair(rest[1]) if len(rest) > 1 else (0, 0)
     if len(rest) > 4 and rest[4] is not None:
         raise UnsupportedError("only averages without a divisor of their own")
-    _average(state, call, Geometry(pair(kernel), stride, padding), all_places=len(rest) < 4 or bool(rest[3]))
+    _average(state, call, PlaneGeometry(pair(kernel), stride, padding), all_places=len(rest) < 4 or bool(rest[3]))
 
 
 @lowers("aten.mean")
@@ -57,7 +57,7 @@ def _mean(state: Lowering, call: Call) -> None:
     source, dims, *_ = (*call.args, None)
     if len(source.shape) != 4 or dims is None or sorted(dim % 4 for dim in dims) != [2, 3]:
         raise UnsupportedError("only means over all rows and columns")
-    _average(state, call, Geometry((int(source.shape[2]), int(source.shape[3]))), all_places=True)
+    _average(state, call, PlaneGeometry((int(source.shape[2]), int(source.shape[3]))), all_places=True)
 
 
 @lowers("aten._adaptive_avg_pool2d", "aten.adaptive_avg_pool2d")
@@ -65,10 +65,10 @@ def _adaptive(state: Lowering, call: Call) -> None:
     source, size = call.args[:2]
     if set(size) != {1}:
         raise UnsupportedError("only pooling to one place")
-    _average(state, call, Geometry((int(source.shape[2]), int(source.shape[3]))), all_places=True)
+    _average(state, call, PlaneGeometry((int(source.shape[2]), int(source.shape[3]))), all_places=True)
 
 
-def _average(state: Lowering, call: Call, geometry: Geometry, *, all_places: bool) -> None:
+def _average(state: Lowering, call: Call, geometry: PlaneGeometry, *, all_places: bool) -> None:
     source = state.value(call.args[0])
     channels, height, width = state.size(source)
     recorded = call.tensor_outputs()[0].shape
