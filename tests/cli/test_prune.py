@@ -156,7 +156,7 @@ def test_bad_input_is_named_and_exits_with_2(
 def test_a_result_that_is_not_proven_exits_with_1(
     run: Run, cfg: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    monkeypatch.setattr("sapwood.removal.planner.PROOF_TOLERANCE", -1.0)
+    monkeypatch.setattr("sapwood.removal.proof.PROOF_TOLERANCE", -1.0)
     assert run("prune", cfg, "--sparsity", 0.5) == 1
     assert "the compact model differs from the masked one" in capsys.readouterr().err
 
