@@ -120,7 +120,7 @@ def test_own_files_beside_a_model_stay(run: Callable[..., int], cfg: Path, tmp_p
     assert (tmp_path / "disk" / "notes.txt").read_text() == "mine"
 
 
-@pytest.mark.parametrize("fails", ["sapwood.export.export_darknet", "sapwood.report.render_prune"])
+@pytest.mark.parametrize("fails", ["sapwood.export.darknet.export_darknet", "sapwood.report.render_prune"])
 def test_a_pruned_model_is_there_with_all_its_files_or_not_at_all(
     fails: str, run: Callable[..., int], cfg: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,7 +40,7 @@ def make_criterion(name: str, **parameters: Any) -> Criterion:
 
     Examples:
         >>> make_criterion("norm", n=1, normalize="mean")
-        Norm(reduction='sum', normalize='mean', members='all', n=1)
+        NormCriterion(reduction='sum', normalize='mean', members='all', n=1)
         >>> make_criterion("random", n=1)
         Traceback (most recent call last):
         ...

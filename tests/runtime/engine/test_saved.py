@@ -81,8 +81,10 @@ def test_saving_takes_the_place_of_what_was_there(tmp_path: Path) -> None:
     compiled = compile_model(nn.ReLU(), torch.zeros(1, 2, 4, 4))
     folder = compiled.save(tmp_path / "saved")
     (folder / "more").write_text("more")
+    (folder / WEIGHTS_NAME).write_bytes(b"earlier")
     compiled.save(folder)
-    assert sorted(path.name for path in folder.iterdir()) == [NETWORK_NAME, WEIGHTS_NAME]
+    assert sorted(path.name for path in folder.iterdir()) == ["more", NETWORK_NAME, WEIGHTS_NAME]  # the user's stays
+    load(folder)
 
 
 def test_saving_takes_no_other_place(tmp_path: Path) -> None:
