@@ -33,12 +33,12 @@ from torch import nn
 import sapwood
 from sapwood.config import AugmentConfig, TrainConfig
 from sapwood.pipeline import Calibration, compensation, scorer, sensitivity, sensitivity_measure
-from sapwood.recovery import train
-from sapwood.recovery.batches import BatchLoader
-from sapwood.recovery.objectives import make_objective
-from sapwood.recovery.run import make_optimizer
-from sapwood.recovery.schedule import learning_rate
 from sapwood.tasks import calibration_batches, evaluate, task_loss
+from sapwood.training import train
+from sapwood.training.batches import BatchLoader
+from sapwood.training.objectives import make_objective
+from sapwood.training.run import make_optimizer
+from sapwood.training.schedule import learning_rate
 from sapwood.types import ModelBundle
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))

@@ -22,10 +22,10 @@ from torch import nn
 import sapwood
 from sapwood.config import TrainConfig
 from sapwood.data import open_detection
-from sapwood.recovery import train
-from sapwood.recovery.precision import as_float32, mixed
-from sapwood.recovery.preparation import prepare
-from sapwood.recovery.run import make_optimizer
+from sapwood.training import train
+from sapwood.training.precision import as_float32, mixed
+from sapwood.training.preparation import prepare
+from sapwood.training.run import make_optimizer
 
 
 def main() -> None:

@@ -437,7 +437,7 @@ def masks_safetensors(folder: Path) -> Prepared:
 
 @target(of_safetensors)
 def checkpoint(folder: Path) -> Prepared:
-    from sapwood.recovery.checkpoint import (
+    from sapwood.training.checkpoint import (
         Checkpoint,
         optimizer_tensors,
         prefixed,

@@ -20,7 +20,7 @@ from sapwood.export import EXPORTERS, Exported, ExportOptions
 from sapwood.models import FRAMEWORKS, Framework, apply_plan, framework_of, load_model, load_saved, save_model
 from sapwood.models.darknet import DarknetNetwork
 from sapwood.pipeline import shrink_describable
-from sapwood.recovery.preparation import prepare
+from sapwood.training.preparation import prepare
 from sapwood.types import ClassificationDataset, ExampleInputs, ModelBundle, ModelSource, TaskSpec
 
 PACKAGE = Path(sapwood.__file__).parent

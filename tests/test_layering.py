@@ -36,6 +36,7 @@ STAGES = (
     ("masks",),
     ("removal",),
     ("compaction",),
+    ("training",),
     ("recovery",),
     ("export",),
     ("runtime",),

@@ -15,9 +15,9 @@ from sapwood.errors import ConfigError
 from sapwood.export import EXPORTERS
 from sapwood.graph import build_groups, trace
 from sapwood.models.spec import LOADERS
-from sapwood.recovery.regularizers import REGULARIZERS, Regularizer, make_regularizer
 from sapwood.registry import Registry
 from sapwood.runtime import RUNTIMES
+from sapwood.training.regularizers import REGULARIZERS, Regularizer, make_regularizer
 from support.nets import batches, loss, net
 
 REGISTRIES: list[Registry[object]] = [

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from sapwood.measure import count_macs, count_nonzeros, count_params, measure_latency
     from sapwood.models import apply_plan, copy_model, load, load_model, load_plans, load_saved, save, save_model
     from sapwood.pipeline import Target, compact, prune
-    from sapwood.recovery import carry_optimizer_, distill, reconstruct
+    from sapwood.recovery import distill, reconstruct
     from sapwood.tasks import detect, evaluate
+    from sapwood.training import carry_optimizer_
 
 __version__ = "0.1.0"
 
@@ -43,7 +44,7 @@ _HOMES = {
     "build_groups": "graph",
     "Target": "pipeline",
     "prune": "pipeline",
-    "carry_optimizer_": "recovery",
+    "carry_optimizer_": "training",
     "distill": "recovery",
     "reconstruct": "recovery",
     "export_darknet": "export",

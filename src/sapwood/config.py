@@ -150,7 +150,7 @@ class RunPart(Strict):
 
 
 class SparseConfig(RunPart):
-    """Sparse training (see :mod:`sapwood.recovery.regularizers`).
+    """Sparse training (see :mod:`sapwood.training.regularizers`).
 
     Attributes:
         method: ``"slimming"``, ``"group_lasso"``, ``"group_norm"`` or ``"growing"``.
@@ -164,7 +164,7 @@ class SparseConfig(RunPart):
 
 
 class GradualConfig(RunPart):
-    """Gradual pruning (see :class:`sapwood.recovery.gradual.Gradual`).
+    """Gradual pruning (see :class:`sapwood.training.gradual.Gradual`).
 
     Attributes:
         sparsity: The fraction that has gone at the ``end``; of n:m patterns it is theirs.

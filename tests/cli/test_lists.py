@@ -24,9 +24,9 @@ from sapwood.masks import BUDGETS, METHODS, parse_pattern
 from sapwood.masks.case import LAYER_KINDS, Scope
 from sapwood.models import LOADERS, load_model
 from sapwood.pipeline import inspect_model
-from sapwood.recovery.regularizers import REGULARIZERS
 from sapwood.runtime import RUNTIMES
 from sapwood.tasks.objective import Labels
+from sapwood.training.regularizers import REGULARIZERS
 from sapwood.types import RecoverMethod
 
 COMMANDS: Any = typer.main.get_command(app)

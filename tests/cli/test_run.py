@@ -163,9 +163,9 @@ def test_a_run_that_was_stopped_while_it_trained_goes_on(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from sapwood import recovery
+    from sapwood import training
 
-    real = recovery.train
+    real = training.train
 
     def stopped(*arguments: Any, **options: Any) -> Any:
         def progress(done: int, total: int) -> None:
@@ -175,11 +175,11 @@ def test_a_run_that_was_stopped_while_it_trained_goes_on(
         return real(*arguments, **{**options, "progress": progress})
 
     out = tmp_path / "stopped"
-    monkeypatch.setattr(recovery, "train", stopped)
+    monkeypatch.setattr(training, "train", stopped)
     assert ran(STEPS, out=out) == 130
     assert [step["state"] for step in record_of(out)["steps"]] == ["begun"]
     assert "0 of 6 steps are done" in (out / "report.html").read_text()
-    monkeypatch.setattr(recovery, "train", real)
+    monkeypatch.setattr(training, "train", real)
     assert ran(STEPS, out=out) == 0
     ends = [load_model(str(place / "03-tuned" / "model")).model.state_dict() for place in (out, finished)]
     assert all(bool((ends[0][name] == ends[1][name]).all()) for name in ends[0])

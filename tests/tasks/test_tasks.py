@@ -14,8 +14,8 @@ from sapwood.cli.common import OnBad, open_data
 from sapwood.comparing.pictures import find_in
 from sapwood.config import TrainConfig
 from sapwood.errors import ConfigError, TrainingError
-from sapwood.recovery.objectives import OBJECTIVES, AnyLoss, make_objective
 from sapwood.tasks import TASKS, Measuring, Sighting, divergence, evaluate, task_loss
+from sapwood.training.objectives import OBJECTIVES, AnyLoss, make_objective
 from sapwood.types import ClassificationDataset, Evaluation, ModelBundle, ModelSource, TaskSpec
 
 

@@ -42,8 +42,8 @@ def run(
     from sapwood.files import alone_in, check_folder, write_text
     from sapwood.reading import naming
     from sapwood.recipe import read_recipe
-    from sapwood.recovery import find_processes
     from sapwood.report import read_run, render_run, run_tables
+    from sapwood.training import find_processes
 
     asked = read_recipe(recipe)
     place = out or Path("runs") / recipe.stem

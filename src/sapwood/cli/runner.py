@@ -20,7 +20,7 @@ from sapwood.reading import read_json, reading
 
 if TYPE_CHECKING:
     from sapwood.recipe import Recipe
-    from sapwood.recovery import Processes
+    from sapwood.training import Processes
 
 RECORD = "run.json"
 INTERRUPTED = 130

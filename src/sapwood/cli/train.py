@@ -28,7 +28,7 @@ from sapwood.cli.common import (
 
 if TYPE_CHECKING:
     from sapwood.config import TrainConfig
-    from sapwood.recovery import TrainResult
+    from sapwood.training import TrainResult
     from sapwood.types import ModelBundle
 
 
@@ -92,7 +92,7 @@ def train(
 
     Example: `sapwood train yolov4-tiny.cfg --data bccd --epochs 60 --input-size 320 -o runs/bccd`
     """
-    from sapwood import recovery
+    from sapwood import training
     from sapwood.errors import ConfigError
     from sapwood.files import alone_in, check_folder
     from sapwood.models import check_target, save_model
@@ -113,10 +113,10 @@ def train(
     settings = _settings(bundle, config, {name: value for name, value in options.items() if value is not None})
     pictures = open_data(bundle, data, train_split, on_bad)
     measured = None if val_split == "none" else open_data(bundle, data, val_split, on_bad)
-    processes = recovery.find_processes()
+    processes = training.find_processes()
     alone = alone_in(out) if processes.index == 0 else nullcontext()
     with alone, progress_bar("training", quiet=processes.index > 0) as progress:
-        result = recovery.train(
+        result = training.train(
             bundle,
             pictures,
             config=settings,

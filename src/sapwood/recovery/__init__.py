@@ -1,28 +1,32 @@
-"""Accuracy back after pruning, and training that gives it in the first place."""
+"""Accuracy back after pruning, from pictures without labels: reconstruction, distillation, BatchNorm statistics."""
 
+import warnings
+from typing import Any
+
+from sapwood import training
 from sapwood.recovery.batchnorm import Reestimated, reestimate_batchnorm
 from sapwood.recovery.distillation import DistillCheck, DistillConfig, Distilled, distill
-from sapwood.recovery.optimizer import carry_optimizer_
-from sapwood.recovery.processes import Processes, find_processes
 from sapwood.recovery.reconstruction import LayerReconstruction, Reconstruction, Rule, reconstruct
 from sapwood.recovery.recovered import Recovered
-from sapwood.recovery.train import TrainResult, train
 
 __all__ = [
     "DistillCheck",
     "DistillConfig",
     "Distilled",
     "LayerReconstruction",
-    "Processes",
     "Reconstruction",
     "Recovered",
     "Reestimated",
     "Rule",
-    "TrainResult",
-    "carry_optimizer_",
     "distill",
-    "find_processes",
     "reconstruct",
     "reestimate_batchnorm",
-    "train",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Names that moved to ``sapwood.training``, with a warning."""
+    if name not in training.__all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(f"sapwood.recovery.{name} is sapwood.training.{name} now", DeprecationWarning, stacklevel=2)
+    return getattr(training, name)

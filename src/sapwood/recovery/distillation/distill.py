@@ -16,12 +16,12 @@ from sapwood.errors import ConfigError, TrainingError
 from sapwood.graph import trace
 from sapwood.models import Plan, copy_model
 from sapwood.recovery.distillation.features import FeatureMatch
-from sapwood.recovery.ema import WeightAverage
 from sapwood.recovery.kept_outputs import KeptOutputs
-from sapwood.recovery.precision import Precision, as_float32, mixed
 from sapwood.recovery.reconstruction.sites import find_sites
 from sapwood.recovery.views import augmented
 from sapwood.tasks import TASKS, divergence
+from sapwood.training.ema import WeightAverage
+from sapwood.training.precision import Precision, as_float32, mixed
 from sapwood.types import TaskSpec
 
 

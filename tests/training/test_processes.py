@@ -16,8 +16,8 @@ from torch import nn
 
 from sapwood.config import TrainConfig
 from sapwood.errors import TrainingError
-from sapwood.recovery import train
-from sapwood.recovery.processes import Alone, check_batch, find_processes, share_of
+from sapwood.training import train
+from sapwood.training.processes import Alone, check_batch, find_processes, share_of
 from sapwood.types import ClassificationDataset, ModelBundle
 
 pytest.importorskip("accelerate", reason="accelerate is not installed (the distributed extra)")

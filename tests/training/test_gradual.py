@@ -13,8 +13,8 @@ import sapwood
 from sapwood.config import GradualConfig, SparseConfig, TrainConfig, parse_config
 from sapwood.errors import ConfigError, TrainingError
 from sapwood.pipeline import training_plugins
-from sapwood.recovery import train
-from sapwood.recovery.gradual import Gradual
+from sapwood.training import train
+from sapwood.training.gradual import Gradual
 from sapwood.types import DetectionDataset, ModelBundle
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sapwood.config import TrainConfig
 from sapwood.errors import TrainingError
-from sapwood.recovery.run import BEST, CHECKPOINT, TrainingRun, start_run
+from sapwood.training.run import BEST, CHECKPOINT, TrainingRun, start_run
 
 ODD = (None, True, -1, 10**400, 1e999, "x", "", [], [1], {}, {"x": [None]}, [[]] * 3)
 

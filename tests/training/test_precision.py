@@ -10,8 +10,8 @@ from torch import nn
 
 from sapwood.config import AugmentConfig, TrainConfig
 from sapwood.errors import TrainingError
-from sapwood.recovery import precision, train
-from sapwood.recovery.precision import as_float32, mixed
+from sapwood.training import precision, train
+from sapwood.training.precision import as_float32, mixed
 from sapwood.types import ClassificationDataset, ModelBundle
 
 

@@ -14,8 +14,8 @@ from sapwood.errors import TrainingError
 from sapwood.models import load_model
 from sapwood.models.darknet import DarknetNetwork, parse_cfg
 from sapwood.models.darknet_loader import CFG_NAME
-from sapwood.recovery.preparation import prepare
 from sapwood.tasks import decode
+from sapwood.training.preparation import prepare
 from sapwood.types import DetectionDataset, ModelBundle
 
 

@@ -14,7 +14,7 @@ from sapwood.errors import ConfigError, TrainingError
 from sapwood.graph import Analysis
 from sapwood.masks import BUDGETS, NOfM, Pattern, Slot, parse_pattern, select_targets
 from sapwood.masks.select import keep_largest, num_kept
-from sapwood.recovery.regularizers import Coupled
+from sapwood.training.regularizers import Coupled
 
 CHANNELS = "channels"
 """The value of ``GradualConfig.blocks`` that means whole channels, with everything that goes with them."""

@@ -15,8 +15,8 @@ from torch import nn
 from sapwood.config import TrainConfig
 from sapwood.data.augment import LabelledPicture
 from sapwood.errors import ImageError, TrainingError
-from sapwood.recovery.batches import BatchLoader, background_threads
-from sapwood.recovery.checkpoint import (
+from sapwood.training.batches import BatchLoader, background_threads
+from sapwood.training.checkpoint import (
     Checkpoint,
     optimizer_tensors,
     prefixed,
@@ -25,11 +25,11 @@ from sapwood.recovery.checkpoint import (
     restore_optimizer,
     write_checkpoint,
 )
-from sapwood.recovery.ema import WeightAverage
-from sapwood.recovery.pictures import PictureCache
-from sapwood.recovery.run import make_optimizer
-from sapwood.recovery.saving import Saver
-from sapwood.recovery.schedule import learning_rate
+from sapwood.training.ema import WeightAverage
+from sapwood.training.pictures import PictureCache
+from sapwood.training.run import make_optimizer
+from sapwood.training.saving import Saver
+from sapwood.training.schedule import learning_rate
 
 
 def rates(steps: int, **fields: object) -> list[float]:

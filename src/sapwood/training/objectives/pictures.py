@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from sapwood.config import TrainConfig
 from sapwood.data.augment import LabelledPicture, augment, example_generator
 from sapwood.errors import TrainingError
-from sapwood.recovery.objectives.base import OBJECTIVES, Objective
-from sapwood.recovery.pictures import PictureCache
-from sapwood.recovery.precision import as_float32, mixed
 from sapwood.tasks.objective import class_loss
 from sapwood.tasks.yolo_loss import YoloLoss
+from sapwood.training.objectives.base import OBJECTIVES, Objective
+from sapwood.training.pictures import PictureCache
+from sapwood.training.precision import as_float32, mixed
 from sapwood.types import (
     ClassificationDataset,
     ClassificationSample,

@@ -19,8 +19,8 @@ from torch.nn.utils import prune
 from sapwood.config import AugmentConfig, TrainConfig
 from sapwood.errors import ConfigError, ImageError, TrainingError
 from sapwood.models import load_model
-from sapwood.recovery import train
 from sapwood.tasks import evaluate
+from sapwood.training import train
 from sapwood.types import ClassificationDataset, DetectionDataset, DetectionSample, ModelBundle, Picture
 
 STILL = AugmentConfig(horizontal_flip=0, scale=0, aspect=0, translate=0, hue=0, saturation=0, brightness=0, mosaic=0)
@@ -137,7 +137,7 @@ import os, sys
 from sapwood.config import TrainConfig
 from sapwood.data import digits_dataset
 from sapwood.models import load_model
-from sapwood.recovery import train
+from sapwood.training import train
 
 replace, seen = os.replace, []
 

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from sapwood.errors import TrainingError
 from sapwood.graph import Analysis
-from sapwood.recovery.regularizers.base import REGULARIZERS, Regularizer
+from sapwood.training.regularizers.base import REGULARIZERS, Regularizer
 
 
 @REGULARIZERS.register("slimming")

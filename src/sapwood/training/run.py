@@ -16,7 +16,7 @@ from sapwood.config import TrainConfig
 from sapwood.errors import TrainingError
 from sapwood.files import check_folder, remove_unfinished, write_text
 from sapwood.reading import reading
-from sapwood.recovery.checkpoint import (
+from sapwood.training.checkpoint import (
     EXPECTED,
     Checkpoint,
     check_fits,
@@ -28,10 +28,10 @@ from sapwood.recovery.checkpoint import (
     restore_optimizer,
     write_checkpoint,
 )
-from sapwood.recovery.ema import WeightAverage
-from sapwood.recovery.plugins import Plugin
-from sapwood.recovery.processes import Alone, Processes
-from sapwood.recovery.saving import Saver
+from sapwood.training.ema import WeightAverage
+from sapwood.training.plugins import Plugin
+from sapwood.training.processes import Alone, Processes
+from sapwood.training.saving import Saver
 
 CHECKPOINT = "checkpoint.safetensors"
 BEST = "best.safetensors"

@@ -8,7 +8,7 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from sapwood.config import SparseConfig
-from sapwood.recovery.regularizers import Regularizer
+from sapwood.training.regularizers import Regularizer
 
 
 class Plugin(Protocol):

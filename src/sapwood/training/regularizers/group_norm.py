@@ -7,7 +7,7 @@ from torch import nn
 
 from sapwood.errors import ConfigError
 from sapwood.graph import Analysis
-from sapwood.recovery.regularizers.base import REGULARIZERS, Regularizer
+from sapwood.training.regularizers.base import REGULARIZERS, Regularizer
 
 
 @REGULARIZERS.register("group_norm")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sapwood.config import TrainConfig
 from sapwood.errors import TrainingError
-from sapwood.recovery.precision import mixed
+from sapwood.training.precision import mixed
 
 AnyTaskLoss: TypeAlias = "Callable[[nn.Module, Any], Tensor | Mapping[str, Tensor]]"
 

@@ -15,8 +15,8 @@ from sapwood.config import AugmentConfig, TrainConfig
 from sapwood.data import digits_dataset
 from sapwood.errors import TrainingError
 from sapwood.models import copy_model, load_model
-from sapwood.recovery import TrainResult, find_processes, train
-from sapwood.recovery.processes import Alone, Processes
+from sapwood.training import TrainResult, find_processes, train
+from sapwood.training.processes import Alone, Processes
 
 
 def main(place: Path, cfg: Path) -> None:
@@ -76,7 +76,7 @@ def detector(processes: Processes, cfg: Path) -> dict[str, Any]:
         broken = trained("broken", resume=True)
     if processes.index:
         return {}
-    sys.modules["sapwood.recovery.train"].find_processes = Alone  # type: ignore[attr-defined]
+    sys.modules["sapwood.training.train"].find_processes = Alone  # type: ignore[attr-defined]
     alone = trained("alone")
     states = [result.bundle.model.state_dict() for result in (together, alone, broken)]
     return {

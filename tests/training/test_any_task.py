@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sapwood.config import GradualConfig, TrainConfig
 from sapwood.errors import TrainingError
 from sapwood.pipeline import training_plugins
-from sapwood.recovery import train
+from sapwood.training import train
 from sapwood.types import Evaluation, ModelBundle, ModelSource, TaskSpec
 
 CONFIG = TrainConfig(epochs=40, batch_size=8, lr=0.05, eval_every=20, precision="float32")

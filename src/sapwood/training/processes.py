@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from sapwood.errors import MissingDependencyError, SapwoodError, TrainingError
-from sapwood.recovery.shared_batchnorm import share_batchnorms
+from sapwood.training.shared_batchnorm import share_batchnorms
 
 T = TypeVar("T")
 

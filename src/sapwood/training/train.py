@@ -17,14 +17,14 @@ from torch.utils.data import default_collate
 from sapwood.config import TrainConfig
 from sapwood.errors import TrainingError
 from sapwood.models import copy_model, framework_of
-from sapwood.recovery.batches import BatchLoader, background_threads
-from sapwood.recovery.objectives import AnyLoss, AnyTaskLoss, Distilling, Objective, make_objective
-from sapwood.recovery.plugins import Plugin
-from sapwood.recovery.preparation import prepare
-from sapwood.recovery.processes import check_batch, find_processes, share_of
-from sapwood.recovery.run import METRICS, TrainingRun, start_run
-from sapwood.recovery.schedule import learning_rate
 from sapwood.tasks import Progress, evaluate
+from sapwood.training.batches import BatchLoader, background_threads
+from sapwood.training.objectives import AnyLoss, AnyTaskLoss, Distilling, Objective, make_objective
+from sapwood.training.plugins import Plugin
+from sapwood.training.preparation import prepare
+from sapwood.training.processes import check_batch, find_processes, share_of
+from sapwood.training.run import METRICS, TrainingRun, start_run
+from sapwood.training.schedule import learning_rate
 from sapwood.types import ClassificationDataset, DetectionDataset, Evaluation, ModelBundle
 
 Dataset: TypeAlias = "DetectionDataset | ClassificationDataset"

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from sapwood.graph import Analysis
-from sapwood.recovery.regularizers.base import REGULARIZERS, Regularizer
+from sapwood.training.regularizers.base import REGULARIZERS, Regularizer
 
 
 @REGULARIZERS.register("group_lasso")

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 import sapwood
 from sapwood.config import TrainConfig
 from sapwood.errors import TrainingError
-from sapwood.recovery import train
-from sapwood.recovery.attention import AttentionMatch
+from sapwood.training import train
+from sapwood.training.attention import AttentionMatch
 from sapwood.types import DetectionDataset, ModelBundle
 
 

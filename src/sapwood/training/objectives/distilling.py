@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from sapwood.config import TrainConfig
 from sapwood.errors import TrainingError
 from sapwood.models import copy_model
-from sapwood.recovery.attention import AttentionMatch
-from sapwood.recovery.objectives.base import Objective
-from sapwood.recovery.precision import as_float32, mixed
 from sapwood.tasks import TASKS, divergence
+from sapwood.training.attention import AttentionMatch
+from sapwood.training.objectives.base import Objective
+from sapwood.training.precision import as_float32, mixed
 from sapwood.types import ModelBundle
 
 
