@@ -11,8 +11,7 @@ import numpy as np
 
 from sapwood.allocation.costs import CostTable, Extent, Term
 from sapwood.graph import Analysis
-from sapwood.ops import ALWAYS, Axis, Call, TensorRef
-from sapwood.ops.context import bound
+from sapwood.ops import ALWAYS, Axis, Call, TensorRef, bound
 
 KINDS = ("macs", "reads", "writes")
 """What work consists of: multiply-accumulates, numbers read from maps, numbers written to maps."""

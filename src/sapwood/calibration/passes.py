@@ -14,8 +14,7 @@ from sapwood.calibration.statistic import Source
 from sapwood.calibration.sums import Sums
 from sapwood.calibration.watch import as_samples, watching, watching_weights
 from sapwood.errors import ConfigError
-from sapwood.models import copy_model, live_masks
-from sapwood.models.live_masks import drop_masks_
+from sapwood.models import copy_model, drop_masks_, live_masks
 
 Loss: TypeAlias = Callable[[nn.Module, Any], Tensor]
 """Given a model and a batch, returns the mean loss over the batch's samples, a scalar."""

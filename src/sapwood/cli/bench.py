@@ -45,7 +45,7 @@ def bench(
     Example: `sapwood bench big small --runtime torch,onnxruntime`
     """
     from sapwood import pipeline
-    from sapwood.report.bench import bench_table, reasons
+    from sapwood.report import bench_table, reasons
 
     bundles = _bundles(models, weights or [], model_factory)
     runtimes = list(dict.fromkeys(name.strip() for name in runtime.split(",") if name.strip()))

@@ -98,8 +98,7 @@ def load_bundle(
 
 def open_data(bundle: ModelBundle, data: str, split: str, on_bad: OnBad) -> DetectionDataset | ClassificationDataset:
     """Opens the data set that fits the model's task."""
-    from sapwood.tasks import TASKS
-    from sapwood.tasks.task import any_task
+    from sapwood.tasks import TASKS, any_task
 
     task = bundle.task
     if task.kind not in TASKS:

@@ -108,7 +108,7 @@ def run_compare(
     """Compares, then prints the table or the record; ``sapwood demo`` does it, too."""
     from sapwood import comparing
     from sapwood.files import alone_in
-    from sapwood.report.console import compare_table
+    from sapwood.report import compare_table
 
     command = shlex.join(["sapwood", *sys.argv[1:]])
     with alone_in(out), progress_bar("comparing") as progress:

@@ -48,8 +48,8 @@ def compile(
 
     Example: `sapwood compile masked -o fast`
     """
-    from sapwood.export.flat import tensors_of
-    from sapwood.report.formats import megabytes
+    from sapwood.export import tensors_of
+    from sapwood.report import megabytes
     from sapwood.runtime import compile as compile_model
     from sapwood.runtime.engine.saved import NETWORK_NAME, WEIGHTS_NAME, check_target
 

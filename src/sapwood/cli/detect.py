@@ -96,7 +96,7 @@ def detect(
 
 
 def _pictures(arguments: list[Path]) -> list[Path]:
-    from sapwood.data.checks import PICTURE_SUFFIXES
+    from sapwood.data import PICTURE_SUFFIXES
     from sapwood.data.places import entries, is_dir
 
     found: list[Path] = []

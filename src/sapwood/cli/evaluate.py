@@ -63,7 +63,7 @@ def evaluate(
     Example: `sapwood eval yolov3-tiny.cfg --weights yolov3-tiny.weights --data coco`
     """
     from sapwood import tasks
-    from sapwood.report.console import evaluation_table
+    from sapwood.report import evaluation_table
 
     set_threads(threads)
     bundle = load_bundle(model, weights, names, resize, factory=model_factory)

@@ -41,10 +41,9 @@ def export(
 
     Example: `sapwood export small --format onnx -o small.onnx`
     """
-    from sapwood.export import EXPORTERS, ExportOptions
-    from sapwood.export.base import checked_path
+    from sapwood.export import EXPORTERS, ExportOptions, checked_path
     from sapwood.pipeline import with_batch
-    from sapwood.report.formats import megabytes
+    from sapwood.report import megabytes
 
     exporter = EXPORTERS[file_format]
     if not exporter.has_batch and (batch is not None or dynamic_batch):

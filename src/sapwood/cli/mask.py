@@ -204,8 +204,7 @@ def _show(
     permanent: bool,
 ) -> None:
     """Prints the tables and the remarks."""
-    from sapwood.report import recovery_table, sparsity_table
-    from sapwood.report.console import masking_table
+    from sapwood.report import masking_table, recovery_table, sparsity_table
 
     console = make_console()
     console.print(masking_table(*states))

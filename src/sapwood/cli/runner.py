@@ -78,7 +78,7 @@ class Runner:
     def record(self) -> dict[str, Any]:
         """What was done, as run.json has it; ``earlier`` is what steps had done that were not looked at again."""
         import sapwood
-        from sapwood.report.run_record import RUN_SCHEMA
+        from sapwood.report import RUN_SCHEMA
 
         seen = {entry["directory"] for entry in self.entries}
         return {

@@ -147,7 +147,7 @@ def _settings(bundle: ModelBundle, config: Path | None, options: dict[str, Any])
 
 
 def _show(result: TrainResult, saved: Path, *, as_json: bool) -> None:
-    from sapwood.report.console import evaluation_table
+    from sapwood.report import evaluation_table
 
     files = {**{name: str(path) for name, path in result.files.items()}, "model": str(saved)}
     if as_json:

@@ -12,9 +12,8 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from sapwood.compaction.contributions import Bools, Contribution
-from sapwood.models.plan import Cut, Plan, Shift
-from sapwood.ops import Call, Graph, TensorRef
-from sapwood.ops.context import bound
+from sapwood.models import Cut, Plan, Shift
+from sapwood.ops import Call, Graph, TensorRef, bound
 from sapwood.removal import Expectation
 
 AGREE = 1e-12

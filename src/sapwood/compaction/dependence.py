@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map
 
 from sapwood.graph import Replay, output_tensors, plain_kernels, run_model
-from sapwood.ops import Call, Graph
-from sapwood.ops.context import bound
+from sapwood.ops import Call, Graph, bound
 from sapwood.types import ExampleInputs
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from sapwood.compaction.contributions import UNIFORM
 from sapwood.compaction.dependence import RecordedStep, alive
 from sapwood.graph import Analysis
-from sapwood.models.plan import Merge
+from sapwood.models import Merge
 from sapwood.ops import ALWAYS, Call, Graph
 
 

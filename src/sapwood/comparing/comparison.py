@@ -24,8 +24,7 @@ from sapwood.files import check_folder, write_json, write_text
 from sapwood.fingerprints import data_fingerprint, model_fingerprint, pictures_fingerprint
 from sapwood.goals import Calibration
 from sapwood.measure import machine
-from sapwood.report import dump_record, render_compare
-from sapwood.report.record import CaseResult, Comparison, DataInfo, LiveMask, ModelInfo
+from sapwood.report import CaseResult, Comparison, DataInfo, LiveMask, ModelInfo, dump_record, render_compare
 from sapwood.types import ClassificationDataset, DetectionDataset, ModelBundle, Picture
 
 

@@ -9,11 +9,11 @@ from typing import Any
 from sapwood.cases import CaseRow
 from sapwood.comparing.candidates import Candidate
 from sapwood.comparing.pictures import find_in
-from sapwood.data.checks import OnBad
+from sapwood.data import OnBad
 from sapwood.errors import MeasureError
 from sapwood.masks import masking_state
 from sapwood.measure import count_macs, count_nonzeros, count_params, file_size_bytes, peak_memory
-from sapwood.report.record import Accuracy, CaseResult, Layer, Macs
+from sapwood.report import Accuracy, CaseResult, Layer, Macs
 from sapwood.runtime import model_call
 from sapwood.tasks import evaluate
 from sapwood.types import ClassificationDataset, DetectionDataset, Evaluation, ModelBundle, Picture

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from sapwood.data import read_image
-from sapwood.report.record import Found, PictureResult, ShownPicture
+from sapwood.report import Found, PictureResult, ShownPicture
 from sapwood.tasks import TASKS, Sighting
 from sapwood.types import ClassificationDataset, DetectionDataset, ModelBundle, Picture
 

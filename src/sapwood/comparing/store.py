@@ -16,7 +16,7 @@ from sapwood.files import write_json
 from sapwood.fingerprints import file_fingerprint, key_of
 from sapwood.measure import machine
 from sapwood.reading import read_json, reading
-from sapwood.report.record import SCHEMA, CaseResult
+from sapwood.report import SCHEMA, CaseResult
 
 UNMEASURED = ("latency_rounds",)
 """Settings that a stored result does not depend on."""

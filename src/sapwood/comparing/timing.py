@@ -9,11 +9,9 @@ from sapwood.cases import BASELINE
 from sapwood.comparing.candidates import Candidate
 from sapwood.errors import MissingDependencyError, SapwoodError
 from sapwood.goals import Bench, Deployment
-from sapwood.measure import LatencyRow, measure_latency
-from sapwood.measure.latency import SPIN_DOWN
-from sapwood.report.record import Latency, LiveMask
-from sapwood.runtime import model_call
-from sapwood.runtime.engine import instruction_set
+from sapwood.measure import SPIN_DOWN, LatencyRow, measure_latency
+from sapwood.report import Latency, LiveMask
+from sapwood.runtime import instruction_set, model_call
 from sapwood.types import ModelBundle
 
 Progress = Callable[[int, int], None]

@@ -19,7 +19,7 @@ from sapwood.criteria import (
 from sapwood.criteria.criterion import CRITERIA, Criterion, parameters_of
 from sapwood.criteria.norm import norm_scores
 from sapwood.criteria.obs import BlockObs, compensated, problems_of
-from sapwood.criteria.reduce import Normalize, Reduction
+from sapwood.criteria.reduce import Normalize, Reduction, slice_sums
 from sapwood.criteria.scoring import GroupScores, make_criterion, score_groups
 from sapwood.criteria.view import Members, ModelView
 
@@ -49,6 +49,7 @@ __all__ = [
     "problems_of",
     "random",
     "score_groups",
+    "slice_sums",
     "taylor",
     "taylor_activation",
     "wanda",

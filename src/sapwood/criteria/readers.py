@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 
 from sapwood.graph import Analysis, ChannelGroup
-from sapwood.ops import ALWAYS, Axis, Call, TensorRef
-from sapwood.ops.context import bound
-from sapwood.ops.reshaping import order_of
+from sapwood.ops import ALWAYS, Axis, Call, TensorRef, bound, order_of
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from sapwood.calibration import Statistics, consumers
 from sapwood.criteria.readers import Readers, find_readers, summed_dims, whole_groups
 from sapwood.errors import ConfigError, CriterionError, ShapeError
 from sapwood.graph import Analysis, ChannelGroup, Member
-from sapwood.models.live_masks import used_parts
+from sapwood.models import used_parts
 from sapwood.ops import TensorRef
 
 Members = Literal["all", "producers", "consumers"]

@@ -3,6 +3,9 @@
 from sapwood.data import coco_json as coco_json
 from sapwood.data import voc_xml as voc_xml
 from sapwood.data import yolo_txt as yolo_txt
+from sapwood.data.anchors import box_sizes, fit_anchors
+from sapwood.data.augment import LabelledPicture, augment, example_generator, shrink
+from sapwood.data.checks import PICTURE_SUFFIXES, Findings, OnBad
 from sapwood.data.digits import digits_dataset
 from sapwood.data.drawing import class_color, draw_detections
 from sapwood.data.formats import BUILT_IN, FORMATS, FileForm, FolderForm, Format
@@ -14,18 +17,27 @@ from sapwood.data.unlabelled import open_unlabelled, picture_files
 __all__ = [
     "BUILT_IN",
     "FORMATS",
+    "PICTURE_SUFFIXES",
     "FileForm",
+    "Findings",
     "FolderForm",
     "Format",
+    "LabelledPicture",
+    "OnBad",
     "Placement",
+    "augment",
+    "box_sizes",
     "class_color",
     "digits_dataset",
     "draw_detections",
+    "example_generator",
+    "fit_anchors",
     "open_classification",
     "open_detection",
     "open_unlabelled",
     "picture_files",
     "picture_size",
     "read_image",
+    "shrink",
     "to_input",
 ]

@@ -12,15 +12,7 @@ from sapwood.errors import CheckFailedError, SpecError
 from sapwood.export.base import EXPORTERS, Exported, ExportOptions, checked_path
 from sapwood.export.numeric import check_compared
 from sapwood.files import check_pair, new_files, write_text
-from sapwood.models import copy_model
-from sapwood.models.darknet import (
-    DarknetNetwork,
-    compact_cfg,
-    parse_cfg,
-    read_weights,
-    write_cfg,
-    write_weights,
-)
+from sapwood.models import DarknetNetwork, compact_cfg, copy_model, parse_cfg, read_weights, write_cfg, write_weights
 from sapwood.types import ExampleInputs
 
 ROUNDING = 1e-5

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sapwood.errors import ConfigError
-from sapwood.graph.record import call_model, output_tensors
+from sapwood.graph import call_model, output_tensors
 from sapwood.masks import remove_masks_
 from sapwood.models import copy_model
 from sapwood.types import ExampleInputs

@@ -13,9 +13,8 @@ from torch.utils._pytree import tree_map
 from sapwood.errors import ConfigError
 from sapwood.export.flat import FlatModel, mapped_tensors, plain_copy, plain_tensors, run_flat, tensors_of
 from sapwood.export.numeric import FLOAT32_TOLERANCE, check_close, check_compared
-from sapwood.graph.record import call_model
-from sapwood.models import copy_model
-from sapwood.models.copying import refresh_masked
+from sapwood.graph import call_model
+from sapwood.models import copy_model, refresh_masked
 from sapwood.types import ExampleInputs
 
 OTHER_BATCHES = (1, 3)

@@ -14,7 +14,7 @@ from sapwood.export.numeric import FLOAT32_TOLERANCE
 from sapwood.export.onnx import quiet_exporter
 from sapwood.export.subject import Subject
 from sapwood.files import new_files, write_bytes
-from sapwood.graph.record import call_model, output_tensors
+from sapwood.graph import call_model, output_tensors
 from sapwood.types import ExampleInputs
 
 

@@ -25,7 +25,7 @@ from sapwood.allocation import (
 from sapwood.errors import ConfigError
 from sapwood.goals.targets import Limits
 from sapwood.graph import Analysis, ChannelGroup
-from sapwood.masks.select import lowest_units, num_kept
+from sapwood.masks import lowest_units, num_kept
 from sapwood.ops import Axis
 
 Score: TypeAlias = Callable[[Analysis], Sequence[Tensor]]

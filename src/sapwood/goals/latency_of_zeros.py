@@ -27,8 +27,7 @@ from sapwood.goals.approach import (
 from sapwood.goals.clock import timed
 from sapwood.goals.layer_samples import Bench
 from sapwood.goals.sensitivity import Sensitivity, SensitivityRow, bounded_harm, restored
-from sapwood.masks import MaskCase, MaskRecord, Slot, apply_masks_, remove_masks_, select_targets
-from sapwood.masks.select import keep_largest
+from sapwood.masks import MaskCase, MaskRecord, Slot, apply_masks_, keep_largest, remove_masks_, select_targets
 from sapwood.measure import LatencyRow
 from sapwood.models import copy_model
 

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from sapwood.allocation import equal_sets, held_groups, layer_work, vector_step
-from sapwood.allocation.work import KINDS
+from sapwood.allocation import KINDS, equal_sets, held_groups, layer_work, vector_step
 from sapwood.caches import cache_folder
 from sapwood.errors import MeasureError
 from sapwood.files import keep_json
@@ -22,9 +21,8 @@ from sapwood.fingerprints import key_of
 from sapwood.goals.chooser import cuts
 from sapwood.goals.targets import Deployment
 from sapwood.graph import Analysis
-from sapwood.masks.select import lowest_units
-from sapwood.measure import Sample, machine, sample_work, width_samples
-from sapwood.measure.layer_latency import STEPS
+from sapwood.masks import lowest_units
+from sapwood.measure import STEPS, Sample, machine, sample_work, width_samples
 from sapwood.models import apply_plan
 from sapwood.ops import Axis
 from sapwood.reading import read_json, reading

@@ -20,7 +20,7 @@ from sapwood.goals.chooser import Curve, GroupKey, Score, group_key
 from sapwood.goals.scoring import Scorer
 from sapwood.goals.targets import Calibration
 from sapwood.graph import Analysis
-from sapwood.masks.select import lowest_units
+from sapwood.masks import lowest_units
 from sapwood.models import copy_model
 from sapwood.removal import Planner, make_cuts
 from sapwood.tasks import divergence_from, evaluate

@@ -12,8 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sapwood.ops.facts import FACTS, UNKNOWN
-from sapwood.ops.nested import leaves, mapped
+from sapwood.ops import FACTS, UNKNOWN, leaves, mapped
 
 CLOSE = 1e-9
 """How far apart the values of two equal models are at most, relative to the largest, in float64."""

@@ -16,11 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sapwood.graph.decisions import Decisions
 from sapwood.graph.skeleton import new_tensors_like
-from sapwood.models.copying import refresh_computed
-from sapwood.ops.call import Call, Graph, TensorRef, hides_calls
-from sapwood.ops.context import RULES
-from sapwood.ops.nested import leaves, mapped
-from sapwood.ops.shapes import ShapesOnly
+from sapwood.models import refresh_computed
+from sapwood.ops import RULES, Call, Graph, ShapesOnly, TensorRef, hides_calls, leaves, mapped
 from sapwood.types import ExampleInputs
 
 SHORTER = frozenset({torch.float32, torch.float16, torch.bfloat16})

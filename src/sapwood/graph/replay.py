@@ -9,8 +9,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sapwood.errors import CheckFailedError
-from sapwood.ops.call import Call, hides_calls, same_op
-from sapwood.ops.nested import leaves
+from sapwood.ops import Call, hides_calls, leaves, same_op
 
 
 class OtherCallsError(CheckFailedError):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map
 
-from sapwood.models.copying import deep_copy
+from sapwood.models import deep_copy
 from sapwood.types import ExampleInputs
 
 

@@ -10,7 +10,8 @@ from sapwood.masks.custom import read_masks
 from sapwood.masks.methods import L1Unstructured, LnStructured, RandomStructured, RandomUnstructured
 from sapwood.masks.patterns import Block, NOfM, Pattern, Unstructured, parse_pattern
 from sapwood.masks.scored import Scored
-from sapwood.masks.slots import Slot, distinct_slots, find_slots
+from sapwood.masks.select import keep_largest, lowest_units, num_kept
+from sapwood.masks.slots import Slot, distinct_slots, find_slots, live_hooks, own_name
 from sapwood.masks.state import MaskingState, TensorState, masking_state
 from sapwood.masks.targets import MaskTarget, Selection, select_targets
 
@@ -38,8 +39,13 @@ __all__ = [
     "apply_masks_",
     "distinct_slots",
     "find_slots",
+    "keep_largest",
     "lamp_scores",
+    "live_hooks",
+    "lowest_units",
     "masking_state",
+    "num_kept",
+    "own_name",
     "parse_pattern",
     "read_masks",
     "remove_masks_",

@@ -17,8 +17,7 @@ from sapwood.masks.case import METHODS, MaskCase, MaskMethod
 from sapwood.masks.slots import Slot, find_slots, live_hooks
 from sapwood.masks.state import fraction
 from sapwood.masks.targets import MaskTarget, Selection, check_finite, select_targets
-from sapwood.models.copying import refresh_masked
-from sapwood.models.live_masks import drop_masks_
+from sapwood.models import drop_masks_, refresh_masked
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 from sapwood.measure.explain import LayerChange, dense_layers, explain
 from sapwood.measure.hardware import machine
-from sapwood.measure.latency import LatencyRow, LatencyTable, measure_latency, summarise, time_rounds
-from sapwood.measure.layer_latency import LatencyModel, LayerFit, Sample, fit_latency, sample_work
+from sapwood.measure.latency import SPIN_DOWN, LatencyRow, LatencyTable, measure_latency, summarise, time_rounds
+from sapwood.measure.layer_latency import STEPS, LatencyModel, LayerFit, Sample, fit_latency, sample_work
 from sapwood.measure.layers import ModelLayer, model_layers
 from sapwood.measure.macs import MacCount, count_macs
 from sapwood.measure.memory import peak_memory
@@ -11,6 +11,8 @@ from sapwood.measure.size import count_buffers, count_nonzeros, count_params, fi
 from sapwood.measure.width_samples import width_samples
 
 __all__ = [
+    "SPIN_DOWN",
+    "STEPS",
     "LatencyModel",
     "LatencyRow",
     "LatencyTable",

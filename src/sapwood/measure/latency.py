@@ -15,7 +15,7 @@ import torch
 
 from sapwood.errors import ConfigError, MeasureError
 from sapwood.measure.hardware import machine
-from sapwood.runtime.allocator import kept_memory
+from sapwood.runtime import kept_memory
 
 Candidate = Callable[[], object]
 

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import nnls
 
-from sapwood.allocation.costs import CostTable, Term
-from sapwood.allocation.work import KINDS, Work
+from sapwood.allocation import KINDS, CostTable, Term, Work
 from sapwood.errors import MeasureError
 
 STEPS = (1, 8, 16)

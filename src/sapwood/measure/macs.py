@@ -19,9 +19,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from sapwood.masks.slots import find_slots
-from sapwood.ops.free import is_free
-from sapwood.runtime.calling import eval_mode, run
+from sapwood.masks import find_slots
+from sapwood.ops import is_free
+from sapwood.runtime import eval_mode, run
 from sapwood.types import ExampleInputs
 
 aten = torch.ops.aten

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sapwood.errors import ConfigError, MeasureError
-from sapwood.runtime.allocator import give_back
+from sapwood.runtime import give_back
 from sapwood.types import Measurement
 
 PROC_SELF = Path("/proc/self")

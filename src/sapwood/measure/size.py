@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from sapwood.masks.slots import distinct_slots, live_hooks, own_name
+from sapwood.masks import distinct_slots, live_hooks, own_name
 from sapwood.types import ModelBundle
 
 

@@ -9,11 +9,12 @@ from sapwood.models import timm_loader as timm_loader
 from sapwood.models import torchvision_loader as torchvision_loader
 from sapwood.models.apply_plan import apply_plan
 from sapwood.models.builtin_loader import builtin_file
-from sapwood.models.copying import copy_model
+from sapwood.models.copying import copy_model, deep_copy, refresh_computed, refresh_masked
+from sapwood.models.darknet import DarknetNetwork, compact_cfg, parse_cfg, read_weights, write_cfg, write_weights
 from sapwood.models.darknet import framework as darknet_framework  # noqa: F401 - registers it
 from sapwood.models.factory_loader import find_factory, is_factory, remember_factory
 from sapwood.models.framework import FRAMEWORKS, Framework, framework_of
-from sapwood.models.live_masks import live_masks
+from sapwood.models.live_masks import drop_masks_, live_masks, used_parts
 from sapwood.models.plan import AttributeEdit, Cut, Merge, Plan, Rescale, Shift
 from sapwood.models.saved import load_saved, needs_factory, save_model
 from sapwood.models.saved_format import check_target, load_plans, new_saved
@@ -26,6 +27,7 @@ __all__ = [
     "AttributeEdit",
     "Compact",
     "Cut",
+    "DarknetNetwork",
     "Framework",
     "Loader",
     "Merge",
@@ -35,7 +37,10 @@ __all__ = [
     "apply_plan",
     "builtin_file",
     "check_target",
+    "compact_cfg",
     "copy_model",
+    "deep_copy",
+    "drop_masks_",
     "find_factory",
     "framework_of",
     "is_factory",
@@ -46,7 +51,14 @@ __all__ = [
     "load_saved",
     "needs_factory",
     "new_saved",
+    "parse_cfg",
+    "read_weights",
+    "refresh_computed",
+    "refresh_masked",
     "remember_factory",
     "save",
     "save_model",
+    "used_parts",
+    "write_cfg",
+    "write_weights",
 ]

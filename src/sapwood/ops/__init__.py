@@ -2,13 +2,20 @@
 
 from sapwood.ops import contraction, convolution, elementwise, indexing, normalization, pooling, reduction, reshaping
 from sapwood.ops.atoms import ALWAYS, Atoms, Axis, fixed_axis
-from sapwood.ops.call import Call, Graph, TensorRef, same_op
-from sapwood.ops.context import NEVER_CHANNELS, RULES, Context, EqualParts, Rule, apply_rule, rule
+from sapwood.ops.call import Call, Graph, TensorRef, hides_calls, same_op
+from sapwood.ops.context import NEVER_CHANNELS, RULES, Context, EqualParts, Rule, apply_rule, bound, rule
+from sapwood.ops.facts import FACTS, UNKNOWN
+from sapwood.ops.free import is_free
+from sapwood.ops.nested import leaves, mapped
+from sapwood.ops.reshaping import order_of
+from sapwood.ops.shapes import ShapesOnly
 
 __all__ = [
     "ALWAYS",
+    "FACTS",
     "NEVER_CHANNELS",
     "RULES",
+    "UNKNOWN",
     "Atoms",
     "Axis",
     "Call",
@@ -16,14 +23,21 @@ __all__ = [
     "EqualParts",
     "Graph",
     "Rule",
+    "ShapesOnly",
     "TensorRef",
     "apply_rule",
+    "bound",
     "contraction",
     "convolution",
     "elementwise",
     "fixed_axis",
+    "hides_calls",
     "indexing",
+    "is_free",
+    "leaves",
+    "mapped",
     "normalization",
+    "order_of",
     "pooling",
     "reduction",
     "reshaping",

@@ -7,9 +7,8 @@ from dataclasses import replace
 
 from sapwood.errors import CheckFailedError, ConfigError, MeasureError, MissingDependencyError
 from sapwood.goals import Deployment, with_batch
-from sapwood.measure import summarise, time_rounds
-from sapwood.measure.latency import SPIN_DOWN
-from sapwood.report.bench import BenchRecord, BenchRow
+from sapwood.measure import SPIN_DOWN, summarise, time_rounds
+from sapwood.report import BenchRecord, BenchRow
 from sapwood.runtime import RUNTIMES, Session, check_session
 from sapwood.types import ModelBundle
 

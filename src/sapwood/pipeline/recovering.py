@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from sapwood.errors import ConfigError
 from sapwood.masks import Pattern, Slot, distinct_slots, find_slots, remove_masks_
-from sapwood.models import Plan, copy_model
-from sapwood.models.copying import refresh_masked
+from sapwood.models import Plan, copy_model, refresh_masked
 from sapwood.pipeline.pruning import Pruned
 from sapwood.recovery import DistillConfig, Recovered, Rule, distill, reconstruct, reestimate_batchnorm
 from sapwood.runtime import kept_memory

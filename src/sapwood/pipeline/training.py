@@ -10,9 +10,7 @@ from sapwood.config import TrainConfig
 from sapwood.graph import Analysis
 from sapwood.models import copy_model
 from sapwood.removal import Planner
-from sapwood.training.gradual import CHANNELS, Gradual
-from sapwood.training.plugins import Plugin, SparseTraining
-from sapwood.training.regularizers import Regularizer, make_regularizer
+from sapwood.training import CHANNELS, Gradual, Plugin, Regularizer, SparseTraining, make_regularizer
 from sapwood.types import ExampleInputs, ModelBundle
 
 

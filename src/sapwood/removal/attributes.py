@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from sapwood.models.plan import AttributeEdit, Cut
+from sapwood.models import AttributeEdit, Cut
 
 
 def _attention_values(module: nn.MultiheadAttention) -> dict[str, Any]:

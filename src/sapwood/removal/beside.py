@@ -8,8 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from sapwood.graph import Analysis, Decisions, Replay, Structure, leaving_no_trace, plain_kernels, run_model
-from sapwood.ops import Call, TensorRef
-from sapwood.ops.nested import leaves
+from sapwood.ops import Call, TensorRef, leaves
 from sapwood.removal.numbers import numbers, wanted_numbers
 from sapwood.removal.widths import Expectation
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from sapwood.graph import Analysis, Structure
-from sapwood.models.apply_plan import apply_plan
-from sapwood.models.plan import Plan, Rescale
+from sapwood.models import Plan, Rescale, apply_plan
 from sapwood.ops import Axis, Call
 from sapwood.removal.attributes import fix_known_attributes_
 from sapwood.removal.beside import Divergence

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sapwood.graph import Analysis, alive_rows, flags
-from sapwood.models.plan import Cut
+from sapwood.models import Cut
 from sapwood.ops import Axis
 
 

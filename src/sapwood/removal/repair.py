@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from sapwood.graph import Analysis, Structure
+from sapwood.models import AttributeEdit
 from sapwood.models.places import AttributePlace, integers
-from sapwood.models.plan import AttributeEdit
 from sapwood.ops import Call
 from sapwood.removal.beside import Divergence, Followed, follow
 from sapwood.removal.numbers import numbers, wanted_numbers

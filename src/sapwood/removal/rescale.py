@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from sapwood.graph import Analysis
-from sapwood.models.plan import Rescale
+from sapwood.models import Rescale
 from sapwood.ops import Call, TensorRef
 from sapwood.removal.beside import ScalarChange
 from sapwood.removal.widths import Expectation

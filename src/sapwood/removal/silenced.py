@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sapwood.graph import Analysis, Decisions, Replay, leaving_no_trace, output_tensors, plain_kernels, run_model
-from sapwood.ops import Call, Graph, TensorRef
-from sapwood.ops.nested import leaves, mapped
+from sapwood.ops import Call, Graph, TensorRef, leaves, mapped
 from sapwood.removal.widths import Expectation
 from sapwood.types import ExampleInputs
 

@@ -7,10 +7,10 @@ from sapwood.runtime import torch_compile as torch_compile
 from sapwood.runtime import torch_eager as torch_eager
 from sapwood.runtime.allocator import give_back, kept_memory
 from sapwood.runtime.base import OVERHEAD, RUNTIME, RUNTIMES, Runtime, Session
-from sapwood.runtime.calling import model_call
+from sapwood.runtime.calling import eval_mode, model_call, run
 from sapwood.runtime.check import check_session
 from sapwood.runtime.cores import available_cores
-from sapwood.runtime.engine import CompiledModel, SparseConv2d, compile, load
+from sapwood.runtime.engine import CompiledModel, SparseConv2d, compile, instruction_set, load
 
 __all__ = [
     "OVERHEAD",
@@ -23,8 +23,11 @@ __all__ = [
     "available_cores",
     "check_session",
     "compile",
+    "eval_mode",
     "give_back",
+    "instruction_set",
     "kept_memory",
     "load",
     "model_call",
+    "run",
 ]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from sapwood.export.flat import run_flat
-from sapwood.export.numeric import FLOAT32_TOLERANCE, check_equal
+from sapwood.export import FLOAT32_TOLERANCE, check_equal, run_flat
 from sapwood.runtime.base import Session
 from sapwood.types import ExampleInputs
 

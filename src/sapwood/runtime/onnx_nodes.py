@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sapwood.export.onnx_quick import QuickOnnx
+from sapwood.export import QuickOnnx
 from sapwood.runtime.base import RUNTIME
 
 CONTRACTIONS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "LSTM", "GRU", "RNN"})

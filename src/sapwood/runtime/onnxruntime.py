@@ -14,9 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sapwood.errors import MeasureError
-from sapwood.export.flat import plain_tensors, tensors_of
-from sapwood.export.onnx_quick import QuickOnnx, quick_onnx
-from sapwood.export.packages import require
+from sapwood.export import QuickOnnx, plain_tensors, quick_onnx, require, tensors_of
 from sapwood.runtime.base import OVERHEAD, RUNTIMES, WARMUP, Session
 from sapwood.runtime.onnx_nodes import NodeHomes, Ran, summed
 from sapwood.types import ExampleInputs

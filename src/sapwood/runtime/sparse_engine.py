@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 import sapwood
 from sapwood.errors import EngineError, EngineMissingError, MeasureError, MissingDependencyError
-from sapwood.export.flat import tensors_of
-from sapwood.graph.record import output_tensors
+from sapwood.export import tensors_of
+from sapwood.graph import output_tensors
 from sapwood.runtime.base import RUNTIME, RUNTIMES, WARMUP, Session
 from sapwood.runtime.engine import compile as compile_model
 from sapwood.types import ExampleInputs

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from sapwood.errors import MeasureError, MissingDependencyError, SapwoodError
-from sapwood.export.flat import plain_copy, plain_tensors
-from sapwood.graph.record import call_model, output_tensors
+from sapwood.export import plain_copy, plain_tensors
+from sapwood.graph import call_model, output_tensors
 from sapwood.runtime.base import RUNTIMES, Session
 from sapwood.runtime.torch_eager import torch_threads
 from sapwood.types import ExampleInputs

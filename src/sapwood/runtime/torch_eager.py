@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sapwood.export.flat import plain_tensors
-from sapwood.graph.record import output_tensors
+from sapwood.export import plain_tensors
+from sapwood.graph import output_tensors
 from sapwood.runtime.allocator import kept_memory
 from sapwood.runtime.base import RUNTIMES, WARMUP, Session
 from sapwood.runtime.calling import model_call

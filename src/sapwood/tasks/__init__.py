@@ -10,7 +10,7 @@ from sapwood.tasks.mean_ap import AveragePrecision, mean_average_precision
 from sapwood.tasks.objective import CalibrationBatches, calibration_batches, class_loss, task_loss
 from sapwood.tasks.postprocess import postprocess
 from sapwood.tasks.running import Progress
-from sapwood.tasks.task import TASKS, Labels, Measuring, Sighting, Task
+from sapwood.tasks.task import TASKS, Labels, Measuring, Sighting, Task, any_task, labels_of
 from sapwood.tasks.yolo_loss import YoloLoss
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Sighting",
     "Task",
     "YoloLoss",
+    "any_task",
     "calibration_batches",
     "class_loss",
     "decode",
@@ -30,6 +31,7 @@ __all__ = [
     "divergence",
     "divergence_from",
     "evaluate",
+    "labels_of",
     "mean_average_precision",
     "postprocess",
     "task_loss",

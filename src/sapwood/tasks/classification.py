@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sapwood.data.checks import Findings, OnBad
+from sapwood.data import Findings, OnBad
 from sapwood.errors import DataError, ShapeError
 from sapwood.tasks.mean_ap import distinct_names
 from sapwood.tasks.running import Progress, Stopwatch, check_finite, evaluating, read_batches, timed

@@ -8,8 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from sapwood.data import open_classification, to_input
-from sapwood.data.checks import OnBad
+from sapwood.data import OnBad, open_classification, to_input
 from sapwood.tasks.classification import as_scores, evaluate_classification
 from sapwood.tasks.divergence import class_divergence
 from sapwood.tasks.objective import ClassificationLoss

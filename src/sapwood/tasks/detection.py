@@ -8,8 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from sapwood.data import to_input
-from sapwood.data.checks import Findings, OnBad
+from sapwood.data import Findings, OnBad, to_input
 from sapwood.errors import ConfigError, DataError, ShapeError
 from sapwood.tasks.mean_ap import mean_average_precision
 from sapwood.tasks.postprocess import postprocess

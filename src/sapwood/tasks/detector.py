@@ -8,8 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from sapwood.data import open_detection
-from sapwood.data.checks import OnBad
+from sapwood.data import OnBad, open_detection
 from sapwood.tasks.detection import detect, evaluate_detection
 from sapwood.tasks.divergence import box_divergence
 from sapwood.tasks.objective import DetectionLoss

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sapwood.data.checks import OnBad
+from sapwood.data import OnBad
 from sapwood.errors import ConfigError
 from sapwood.tasks.running import Progress
 from sapwood.tasks.task import TASKS, Measuring, any_task, labels_of

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sapwood.data import Placement
-from sapwood.data.checks import Findings
+from sapwood.data import Findings, Placement
 from sapwood.errors import ConfigError, DataError, TrainingError
 from sapwood.tasks.classification import as_scores
 from sapwood.tasks.detection import as_maps

@@ -12,8 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from sapwood.data import Placement, to_input
-from sapwood.data.checks import Findings
+from sapwood.data import Findings, Placement, to_input
 from sapwood.errors import ConfigError, DataError, ImageError, WeightsError
 from sapwood.types import Picture, TaskSpec
 

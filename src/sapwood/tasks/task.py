@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 from torch import Tensor, nn
 
-from sapwood.data.checks import OnBad
+from sapwood.data import OnBad
 from sapwood.registry import Registry
 from sapwood.tasks.running import Progress
 from sapwood.types import ClassificationDataset, DetectionDataset, Evaluation, ModelBundle, Picture, TaskSpec

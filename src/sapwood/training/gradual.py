@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from sapwood.config import GradualConfig
 from sapwood.errors import ConfigError, TrainingError
 from sapwood.graph import Analysis
-from sapwood.masks import BUDGETS, NOfM, Pattern, Slot, parse_pattern, select_targets
-from sapwood.masks.select import keep_largest, num_kept
+from sapwood.masks import BUDGETS, NOfM, Pattern, Slot, keep_largest, num_kept, parse_pattern, select_targets
 from sapwood.training.regularizers import Coupled
 
 CHANNELS = "channels"

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from sapwood.data.augment import LabelledPicture, shrink
+from sapwood.data import LabelledPicture, shrink
 from sapwood.errors import ImageError, TrainingError
 
 

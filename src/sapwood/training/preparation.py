@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sapwood.config import TrainConfig
-from sapwood.data.anchors import box_sizes, fit_anchors
+from sapwood.data import box_sizes, fit_anchors
 from sapwood.errors import TrainingError
 from sapwood.models import framework_of
 from sapwood.types import ClassificationDataset, DetectionDataset, ModelBundle, TaskSpec

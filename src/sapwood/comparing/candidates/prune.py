@@ -8,8 +8,7 @@ from sapwood.cases import CaseRow, PruneRow
 from sapwood.comparing.candidates.base import CANDIDATES, Candidate, Make
 from sapwood.errors import ConfigError
 from sapwood.goals import Calibration, Deployment, Limits, Target
-from sapwood.pipeline.pruning import prune
-from sapwood.pipeline.recovering import recover
+from sapwood.pipeline import prune, recover
 from sapwood.recovery import Recovered
 from sapwood.types import ModelBundle
 

@@ -20,8 +20,7 @@ from sapwood.recovery.kept_outputs import KeptOutputs
 from sapwood.recovery.reconstruction.sites import find_sites
 from sapwood.recovery.views import augmented
 from sapwood.tasks import TASKS, divergence
-from sapwood.training.ema import WeightAverage
-from sapwood.training.precision import Precision, as_float32, mixed
+from sapwood.training import Precision, WeightAverage, as_float32, mixed
 from sapwood.types import TaskSpec
 
 

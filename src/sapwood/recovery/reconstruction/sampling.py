@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sapwood.calibration.patches import Geometry, convolution_patches, each_dimension
+from sapwood.calibration import Geometry, convolution_patches, each_dimension
 from sapwood.errors import CheckFailedError
 from sapwood.graph import Replay, plain_kernels, run_model
 from sapwood.ops import Call

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from sapwood.errors import EngineError
-from sapwood.ops.nested import mapped
+from sapwood.ops import mapped
 from sapwood.reading import reading
 from sapwood.runtime.engine import nodes
 from sapwood.runtime.engine.library import ACTIVATIONS

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from sapwood.errors import EngineError
-from sapwood.export.flat import plain_copy
-from sapwood.ops.nested import mapped
+from sapwood.export import plain_copy
+from sapwood.ops import mapped
 from sapwood.runtime.allocator import give_back
 from sapwood.runtime.cores import available_cores
 from sapwood.runtime.engine import library, saved

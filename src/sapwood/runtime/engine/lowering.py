@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from sapwood.errors import EngineError
 from sapwood.graph import trace
-from sapwood.ops import Call, Graph, TensorRef
-from sapwood.ops.nested import mapped
+from sapwood.ops import Call, Graph, TensorRef, mapped
 from sapwood.registry import Registry
 from sapwood.runtime.engine import nodes
 from sapwood.runtime.engine.fusing import fused, without_unused

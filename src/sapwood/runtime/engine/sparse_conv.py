@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sapwood.errors import EngineError
-from sapwood.export.flat import plain_copy
+from sapwood.export import plain_copy
 from sapwood.runtime.engine.compiled import CompiledModel, compile
 from sapwood.runtime.engine.inputs import PIXELS, refuse_tracing
 

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 from sapwood.errors import EngineError
 from sapwood.limits import check_limit
-from sapwood.ops.nested import mapped
+from sapwood.ops import mapped
 from sapwood.runtime.engine import nodes
 from sapwood.runtime.engine.checking import placed
 from sapwood.runtime.engine.inputs import InputSpec

@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 from sapwood.config import TrainConfig
 from sapwood.errors import TrainingError
-from sapwood.tasks import TASKS
-from sapwood.tasks.task import labels_of
+from sapwood.tasks import TASKS, labels_of
 from sapwood.training.objectives.base import OBJECTIVES, Objective
 from sapwood.types import ClassificationDataset, DetectionDataset, ModelBundle
 

@@ -12,10 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from sapwood.config import TrainConfig
-from sapwood.data.augment import LabelledPicture, augment, example_generator
+from sapwood.data import LabelledPicture, augment, example_generator
 from sapwood.errors import TrainingError
-from sapwood.tasks.objective import class_loss
-from sapwood.tasks.yolo_loss import YoloLoss
+from sapwood.tasks import YoloLoss, class_loss
 from sapwood.training.objectives.base import OBJECTIVES, Objective
 from sapwood.training.pictures import PictureCache
 from sapwood.training.precision import as_float32, mixed

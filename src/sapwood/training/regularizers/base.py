@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from sapwood.criteria.reduce import slice_sums
+from sapwood.criteria import slice_sums
 from sapwood.errors import ConfigError, TrainingError
 from sapwood.graph import Analysis, ChannelGroup, Member
 from sapwood.registry import Registry
