@@ -18,7 +18,7 @@ from sapwood.compaction.dependence import RecordedStep, follow_dependence
 from sapwood.compaction.kept import Kept, name_kept
 from sapwood.compaction.padded_constants import PaddedConstants, find_merges, padded_constants
 from sapwood.errors import CheckFailedError
-from sapwood.graph import Analysis, Structure, build_groups, output_tensors, plain_kernels, run_model, with_values
+from sapwood.graph import ALL, Analysis, Structure, build_groups, output_tensors, plain_kernels, run_model, with_values
 from sapwood.masks import remove_masks_
 from sapwood.models import Merge, Plan, apply_plan, copy_model, live_masks
 from sapwood.ops import Axis
@@ -103,12 +103,12 @@ def compact(
     """
     plain = copy_model(model)
     remove_masks_(plain)
-    dense = Dense(plain, example_inputs)
-    structure = with_values(dense.model, dense.inputs)
+    dense = Dense(plain, example_inputs, ALL)
+    structure = with_values(dense.model, dense.inputs, ALL)
     merges = _merges(structure) if exact else ()
     if merges:
-        masked, dense = dense.model, Dense(apply_plan(dense.model, Plan(merges=merges)), example_inputs)
-        structure = with_values(dense.model, dense.inputs)
+        masked, dense = dense.model, Dense(apply_plan(dense.model, Plan(merges=merges)), example_inputs, ALL)
+        structure = with_values(dense.model, dense.inputs, ALL)
     else:
         masked = dense.model
     live = copy_model(model).eval().to(torch.float64) if live_masks(model) else masked
@@ -162,7 +162,7 @@ def _error(live: nn.Module, masked: nn.Module, plan: Plan, inputs: ExampleInputs
     """
     with plain_kernels(live):
         wanted = output_tensors(run_model(copy_model(live), inputs))
-    structure = with_values(masked, inputs)
+    structure = with_values(masked, inputs, ALL)
     found = compact_outputs(apply_plan(masked, plan), inputs, structure.graph, structure.decisions)
     return _difference(found, wanted), any(bool(tensor.isfinite().any()) for tensor in wanted)
 

@@ -121,8 +121,10 @@ def build_groups(
             tensors = [*call.tensor_outputs(), *(call.tensor_inputs() if inputs_too else [])]
             context.freeze([axis for tensor in tensors for axis in context.axes(tensor)], reason)
     _freeze_used_positions(graph, context)
-    for reference in graph.outputs:
-        context.freeze(context.axes(reference), "is an output of the model")
+    for name, reference in zip(graph.output_names, graph.outputs, strict=True):
+        if reference.id not in graph.resizable:
+            reason = f"is an output of the model: {name}" if len(graph.outputs) > 1 else "is an output of the model"
+            context.freeze(context.axes(reference), reason)
     for cut in context.equal_parts:
         if cut.call.index in tied:
             for part in cut.parts[1:]:

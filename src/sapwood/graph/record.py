@@ -15,6 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sapwood.graph.decisions import Decisions
+from sapwood.graph.outputs import Outputs, counting, named_outputs, output_tensors
 from sapwood.graph.skeleton import new_tensors_like
 from sapwood.models import refresh_computed
 from sapwood.ops import RULES, Call, Graph, ShapesOnly, TensorRef, hides_calls, leaves, mapped
@@ -120,19 +121,6 @@ def run_model(model: nn.Module, example_inputs: ExampleInputs) -> Any:
     return call_model(model, example_inputs)
 
 
-def output_tensors(value: Any) -> list[Tensor]:
-    """All tensors in a model's output, through lists, tuples, dicts and dataclass-like containers."""
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, Mapping):
-        return [tensor for item in value.values() for tensor in output_tensors(item)]
-    if isinstance(value, (tuple, list)):
-        return [tensor for item in value for tensor in output_tensors(item)]
-    if hasattr(value, "__dict__") and not isinstance(value, (nn.Module, type)):
-        return [tensor for item in vars(value).values() for tensor in output_tensors(item)]
-    return []
-
-
 @contextmanager
 def plain_kernels(model: nn.Module) -> Iterator[None]:
     """Runs without gradients and without the fused kernels that hide a layer's inside (attention, recurrent layers).
@@ -168,7 +156,7 @@ class _KeepDouble(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **kwargs)
 
 
-def trace(model: nn.Module, example_inputs: ExampleInputs) -> Graph:
+def trace(model: nn.Module, example_inputs: ExampleInputs, *, outputs: Outputs | None = None) -> Graph:
     """Runs ``model`` once and records every ATen call.
 
     The model runs as it is (put it into eval mode and pass a copy where that matters); parameters are found by
@@ -177,20 +165,28 @@ def trace(model: nn.Module, example_inputs: ExampleInputs) -> Graph:
     Args:
         model: Any module.
         example_inputs: A tensor, a tuple of positional or a dict of keyword arguments.
+        outputs: What of the model's outputs counts, and so keeps its sizes; see :func:`sapwood.graph.counting`.
 
     Returns:
         The recorded run.
+
+    Raises:
+        ConfigError: If ``outputs`` names nothing that the model returns.
 
     Examples:
         >>> graph = trace(nn.Linear(3, 2), torch.zeros(1, 3))
         >>> [call.name for call in graph.calls]
         ['aten.t', 'aten.addmm']
     """
-    return record(model, example_inputs)[0]
+    return record(model, example_inputs, outputs=outputs)[0]
 
 
 def record(
-    model: nn.Module, example_inputs: ExampleInputs, decisions: Decisions | None = None
+    model: nn.Module,
+    example_inputs: ExampleInputs,
+    decisions: Decisions | None = None,
+    *,
+    outputs: Outputs | None = None,
 ) -> tuple[Graph, list[Tensor]]:
     """Does what :func:`trace` does, keeps what the run chooses on values, and returns the model's outputs as well."""
     RULES.load_plugins()  # facts of operators are asked for from here on
@@ -200,10 +196,20 @@ def record(
     inputs = tuple(recorder.ref(tensor) for tensor in output_tensors(example_inputs))
     with plain_kernels(model), _module_scopes(model, recorder.module_stack), recorder:
         result = run_model(model, example_inputs)
-    tensors = output_tensors(result)
-    outputs = tuple(recorder.ref(tensor) for tensor in tensors)
-    graph = Graph(tuple(recorder.calls), inputs, outputs, parameters, buffers, recorder.constants)
-    return graph, tensors
+    named = named_outputs(result)
+    returned = tuple(recorder.ref(tensor) for _, tensor in named)
+    counted = {ref.id for ref, counts in zip(returned, counting(result, outputs), strict=True) if counts}
+    graph = Graph(
+        tuple(recorder.calls),
+        inputs,
+        returned,
+        parameters,
+        buffers,
+        recorder.constants,
+        tuple(name for name, _ in named),
+        frozenset(ref.id for ref in returned) - counted,
+    )
+    return graph, [tensor for _, tensor in named]
 
 
 def _names(recorder: _Recorder, named: Any) -> dict[int, tuple[str, ...]]:

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from sapwood.errors import ConfigError
 from sapwood.graph.decisions import Decisions
+from sapwood.graph.outputs import Outputs
 from sapwood.graph.record import record, trace
 from sapwood.graph.skeleton import leaving_no_trace, shapes_of, skeleton
 from sapwood.ops import Graph
@@ -34,21 +36,23 @@ class Structure:
     outputs: tuple[Tensor, ...] = ()
 
 
-def without_values(model: nn.Module, inputs: ExampleInputs) -> Structure | None:
+def without_values(model: nn.Module, inputs: ExampleInputs, outputs: Outputs | None = None) -> Structure | None:
     """Records a run on shapes alone, or returns None where the model's code needs values."""
     bones = skeleton(model).eval().to(torch.float64)
     shapes = shapes_of(inputs)
     try:
         with leaving_no_trace(bones):
-            graph = trace(bones, shapes)
+            graph = trace(bones, shapes, outputs=outputs)
+    except ConfigError:
+        raise
     except Exception:  # the model's own code may fail in any way on tensors without values
         return None
     return Structure(bones, shapes, graph)
 
 
-def with_values(model: nn.Module, inputs: ExampleInputs) -> Structure:
+def with_values(model: nn.Module, inputs: ExampleInputs, outputs: Outputs | None = None) -> Structure:
     """Records a real run of ``model``, which is in float64 already."""
     decisions = Decisions()
     with leaving_no_trace(model):
-        graph, outputs = record(model, inputs, decisions)
-    return Structure(model, inputs, graph, decisions, tuple(outputs))
+        graph, returned = record(model, inputs, decisions, outputs=outputs)
+    return Structure(model, inputs, graph, decisions, tuple(returned))

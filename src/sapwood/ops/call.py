@@ -126,6 +126,8 @@ class Graph:
         calls: Every ATen call, in order.
         inputs: The tensors of the example inputs.
         outputs: The tensors that the model returned.
+        output_names: What each is called in what the model returned; empty for a single tensor.
+        resizable: Numbers of the outputs that may change their sizes: nobody counts on them.
         parameters: Number of a tensor -> the parameter names it goes by (more than one where it is shared).
         buffers: Number of a tensor -> the buffer names it goes by.
         constants: Number of a tensor that neither a call made nor the model owns (numbers, closures, attributes that
@@ -138,6 +140,8 @@ class Graph:
     parameters: Mapping[int, tuple[str, ...]]
     buffers: Mapping[int, tuple[str, ...]]
     constants: Mapping[int, torch.Tensor]
+    output_names: tuple[str, ...] = ()
+    resizable: frozenset[int] = frozenset()
 
     @property
     def reads_values(self) -> bool:

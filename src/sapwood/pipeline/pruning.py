@@ -23,12 +23,12 @@ from sapwood.goals import (
     Target,
     scorer,
 )
-from sapwood.graph import Analysis, Unpruned
+from sapwood.graph import Analysis, Outputs, Unpruned
 from sapwood.measure import count_params
 from sapwood.models import Plan, apply_plan, framework_of
 from sapwood.ops import Axis
 from sapwood.recovery import Recovered
-from sapwood.removal import Planner, Solution, Verification
+from sapwood.removal import Planner, Solution, Verification, resized_outputs
 from sapwood.types import ExampleInputs
 
 Progress = Callable[[int, int], None]
@@ -46,6 +46,7 @@ class Pruned:
         allocation: How many channels each group keeps, and what that costs by the allocator's reckoning.
         latency: What was measured; None where neither a latency was asked for nor a deployment given.
         recovery: What :func:`sapwood.pipeline.recover` did to the weights; None where nothing.
+        resized_outputs: Names of outputs whose sizes followed the widths, as ``outputs`` lets them.
     """
 
     model: nn.Module
@@ -55,6 +56,7 @@ class Pruned:
     allocation: Allocation | None = None
     latency: LatencyOutcome | None = None
     recovery: Recovered | None = None
+    resized_outputs: tuple[str, ...] = ()
 
 
 def prune(
@@ -68,6 +70,7 @@ def prune(
     sensitivity: Sensitivity | None = None,
     ignore: Mapping[str, str] | None = None,
     limits: Limits | None = None,
+    outputs: Outputs | None = None,
     deployment: Deployment | None = None,
     progress: Progress | None = None,
 ) -> Pruned:
@@ -86,6 +89,10 @@ def prune(
         sensitivity: The measured loss of each group pruned alone; the knapsack's values instead of the criterion's.
         ignore: Tensors (``"name"``) or dimensions (``"name[0]"``) that must stay whole, with the reason.
         limits: What widths may be.
+        outputs: Which of the model's outputs count, and so keep their sizes: names, globs or positions
+            (``"logits"``, ``"maps.*"``, ``0``), or a function that picks them out of what the model returns. All where
+            None, but for the caches, hidden states and attentions of a transformers output object; the others follow
+            the widths, and are compared where they are kept.
         deployment: The runtime, threads and batch that latency is measured with. Given with another target, the result
             is timed there, and explained.
         progress: Called with (done, total) steps of what takes longest.
@@ -109,7 +116,7 @@ def prune(
         curves=None if sensitivity is None else sensitivity.curves(),
         fine=target.kind != "latency",
     )
-    planner = Planner(model, example_inputs, ignore or {})
+    planner = Planner(model, example_inputs, ignore or {}, outputs)
     clock = None
     if target.kind == "latency" or deployment is not None:
         bench = Bench.of(example_inputs, deployment or Deployment())
@@ -147,4 +154,12 @@ def _pruned(
     plan = solution.realised.plan
     with torch.no_grad():
         small = apply_plan(model, plan)
-    return Pruned(small, plan, solution.verification, solution.analysis.unpruned, allocation, outcome)
+    return Pruned(
+        small,
+        plan,
+        solution.verification,
+        solution.analysis.unpruned,
+        allocation,
+        outcome,
+        resized_outputs=resized_outputs(solution),
+    )

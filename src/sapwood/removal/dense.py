@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from sapwood.graph import Structure, with_values, without_values
+from sapwood.graph import Outputs, Structure, with_values, without_values
 from sapwood.models import copy_model
 from sapwood.removal.difference import lively_, telling
 from sapwood.types import ExampleInputs
@@ -18,8 +18,9 @@ from sapwood.types import ExampleInputs
 class Dense:
     """The model to prune, in float64 and evaluation mode; copied when values are needed for the first time."""
 
-    def __init__(self, model: nn.Module, inputs: ExampleInputs) -> None:
+    def __init__(self, model: nn.Module, inputs: ExampleInputs, outputs: Outputs | None = None) -> None:
         self._model = model
+        self.counted = outputs
         self.inputs = as_float64(inputs)
 
     @cached_property
@@ -29,13 +30,13 @@ class Dense:
 
     def structure(self, *, values: bool) -> Structure:
         """A recorded run, on shapes alone where the code allows it and ``values`` does not ask for more."""
-        found = None if values else without_values(self._model, self.inputs)
+        found = None if values else without_values(self._model, self.inputs, self.counted)
         if found is not None:
             return found
-        structure = with_values(self.model, self.inputs)
+        structure = with_values(self.model, self.inputs, self.counted)
         if structure.graph.reads_values and not telling(list(structure.outputs)):
             lively_(self.model)
-            structure = with_values(self.model, self.inputs)
+            structure = with_values(self.model, self.inputs, self.counted)
         return structure
 
 

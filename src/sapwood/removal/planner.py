@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from sapwood.errors import CheckFailedError
-from sapwood.graph import Analysis, OtherCallsError, Structure, with_values
+from sapwood.graph import Analysis, OtherCallsError, Outputs, Structure, with_values
 from sapwood.models import Cut, copy_model
 from sapwood.ops import Axis
 from sapwood.removal.build import Obstacle, Realised, realise
@@ -39,6 +39,13 @@ class Solution:
     verification: Verification
 
 
+def resized_outputs(solution: Solution) -> tuple[str, ...]:
+    """Names of the model's outputs that lost indices with the channels, since nobody counts on their sizes."""
+    graph, expectation = solution.analysis.graph, solution.realised.expectation
+    named = zip(graph.output_names, graph.outputs, strict=True)
+    return tuple(name for name, ref in named if ref.id in graph.resizable and expectation.changed(ref))
+
+
 class Planner:
     """Plans for one model, one after the other; what its code does not let change is learned once.
 
@@ -46,10 +53,17 @@ class Planner:
         model: The model; not touched.
         inputs: Its example inputs.
         frozen: Tensors (``"name"``) or dimensions (``"name[0]"``) that must stay whole, with the reason.
+        outputs: Which of the model's outputs count; see :func:`sapwood.graph.counting`.
     """
 
-    def __init__(self, model: nn.Module, inputs: ExampleInputs, frozen: Mapping[str, str]) -> None:
-        self._dense = Dense(model, inputs)
+    def __init__(
+        self,
+        model: nn.Module,
+        inputs: ExampleInputs,
+        frozen: Mapping[str, str],
+        outputs: Outputs | None = None,
+    ) -> None:
+        self._dense = Dense(model, inputs, outputs)
         self._structure = self._dense.structure(values=False)
         self._constraints = Constraints(frozen)
 
@@ -130,7 +144,7 @@ def _as_if_removed(
     cuts = make_cuts(analysis, removed)
     silenced = copy_model(dense.model)
     silence_(silenced, cuts)
-    structure = with_values(silenced, dense.inputs)
+    structure = with_values(silenced, dense.inputs, dense.counted)
     again = constraints.analyse(structure.graph)
     gone = {(cut.tensor, cut.dim): np.isin(np.arange(cut.width), cut.kept, invert=True) for cut in cuts}
     units = [
