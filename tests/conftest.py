@@ -33,7 +33,10 @@ def data_dir() -> Path:
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
-    torch.manual_seed(0)
+    """The same random numbers in every test; ``torch.manual_seed`` reads the stack for devices that are not there."""
+    torch.default_generator.manual_seed(0)
+    if torch.cuda.is_available():
+        torch.cuda.manual_seed_all(0)
 
 
 @pytest.fixture
