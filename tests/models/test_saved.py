@@ -79,6 +79,7 @@ def test_live_masks_come_back_live(detector: ModelBundle, tmp_path: Path) -> Non
 def test_saving_again_what_was_loaded_gives_the_same(detector: ModelBundle, tmp_path: Path) -> None:
     first = save_model(detector, tmp_path / "first")
     second = save_model(load_saved(first), tmp_path / "second")
+    assert {path.name for path in first.iterdir()} >= {"model.safetensors", "plan.json", "model.cfg"}
     for path in first.iterdir():
         assert (second / path.name).read_bytes() == path.read_bytes(), path.name
 

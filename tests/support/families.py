@@ -141,6 +141,11 @@ FAMILIES: Mapping[str, Family] = {
         layouts={"baddbmm": "rows", "addmv": "vector"},
         reads={"": lambda scene, result: result},
     ),
+    "contraction._sum_of_products": Family(
+        {"self": parameter("bias", 6, 5), "batch1": made, "batch2": parameter("factor", 2, CHANNELS, 5)},
+        layout="rows",
+        reads={"": lambda scene, result: result},
+    ),
     "contraction._linear": Family(
         {"weight": parameter("weight", 5, CHANNELS), "bias": parameter("bias", 5)},
         layout="rows",

@@ -75,7 +75,7 @@ class _MaskCarrier(Replay):
         return result
 
     def _views(self, step: RecordedStep) -> list[Tensor]:
-        if step.call.op is torch.ops.aten.view.dtype:
+        if any(isinstance(argument, torch.dtype) for argument in step.args):  # the same bytes as another type
             return [_reread(step)]
         result = step.call.op(*step.masks, **step.kwargs)
         return list(result) if isinstance(result, (list, tuple)) else [result]
@@ -305,9 +305,6 @@ def _same(step: RecordedStep) -> Tensor:
 
 Rule: TypeAlias = Callable[[RecordedStep], "Tensor | list[Tensor]"]
 
-_OWN: dict[str, Rule] = {"aten.embedding": _embedding, "aten.glu": _glu}
-"""For operators of which more is known than their facts say: where a factor is zero, what a table holds."""
-
 _SUMS: dict[str, Rule] = {"convolution": _convolution, "product": _product, "attention": _attention}
 _NORMS: dict[str, Rule] = {"batch": _batch_norm, "layer": _layer_norm, "group": _all_of}
 _SPREADS: dict[str, Rule] = {
@@ -319,6 +316,8 @@ def _rule_of(call: Call) -> Rule:
     """How masks go through a call."""
     facts = call.facts
     own: tuple[tuple[object, Rule], ...] = (
+        (facts.looks_up, _embedding),
+        (facts.gates, _glu),
         (facts.scales == "times", _multiplied),
         (facts.random, _everything),
         (facts.constant, _constant),
@@ -326,8 +325,6 @@ def _rule_of(call: Call) -> Rule:
         (facts.windows, _pooled),
         (facts.moves and facts.in_place, _same),
     )
-    if call.name in _OWN:
-        return _OWN[call.name]
     if facts.sum is not None:
         return _SUMS[facts.sum.kind]
     if facts.norm is not None:

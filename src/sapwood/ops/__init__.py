@@ -9,6 +9,7 @@ from sapwood.ops.free import is_free
 from sapwood.ops.nested import leaves, mapped
 from sapwood.ops.reshaping import order_of
 from sapwood.ops.shapes import ShapesOnly
+from sapwood.ops.work import flop_formulas
 
 __all__ = [
     "ALWAYS",
@@ -31,6 +32,7 @@ __all__ = [
     "convolution",
     "elementwise",
     "fixed_axis",
+    "flop_formulas",
     "hides_calls",
     "indexing",
     "is_free",

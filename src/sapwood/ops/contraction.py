@@ -20,6 +20,14 @@ def _product_with_bias(context: Context, call: Call) -> None:
     context.broadcast([call.outputs[0], call.args[0]], call)
 
 
+@rule("addbmm", sum=Sum("product", 1, 2, bias=0))
+def _sum_of_products(context: Context, call: Call) -> None:
+    """The products of a batch, added up."""
+    rows, columns = _multiplied(context, call, call.args[1], call.args[2])[1:]
+    context.set(call.outputs[0], [rows, columns])
+    context.broadcast([call.outputs[0], call.args[0]], call)
+
+
 @rule("linear", sum=Sum("product", bias=2, turned=True))
 def _linear(context: Context, call: Call) -> None:
     source, weight = context.axes(call.args[0]), context.axes(call.args[1])

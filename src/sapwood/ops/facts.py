@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from sapwood.ops.call import Call
@@ -17,6 +17,9 @@ Dims: TypeAlias = "Callable[[Call], Sequence[int]]"
 
 Spread: TypeAlias = Literal["each", "moved", "along", "reduced", "all"]
 """How dependence on an index spreads; see :class:`Facts`."""
+
+Size = TypeVar("Size")
+"""A number, or an expression in widths."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,24 @@ class Sum:
     def silenced(self) -> tuple[int, ...]:
         """The operands in which zeros at removed indices take these out of the sum."""
         return (0, 1, 2) if self.kind == "attention" else (self.source,)
+
+    def products(self, shapes: Sequence[Sequence[Size]]) -> list[tuple[Size, ...]]:
+        """The work of a matrix product or of attention, as sizes to multiply: a multiply-accumulate each.
+
+        Args:
+            shapes: The sizes of each argument; those of arguments that are no factors may be anything.
+
+        Examples:
+            >>> Sum("product", source=1, weight=2).products([(), (7, 3), (3, 5)])
+            [(7, 3, 5)]
+            >>> Sum("attention").products([(2, 6, 3), (2, 4, 3), (2, 4, 8)])
+            [(2, 6, 3, 4), (2, 6, 4, 8)]
+        """
+        first, second = tuple(shapes[self.source]), tuple(shapes[self.weight])
+        if self.kind == "attention":
+            return [(*first, second[-2]), (*first[:-1], second[-2], shapes[2][-1])]
+        outputs = second[:1] if self.turned else second[-1:]
+        return [(*first, *outputs) if len(second) > 1 else first]
 
 
 @dataclass(frozen=True)
@@ -86,6 +107,8 @@ class Facts:
         joins: Whether it puts tensors together along a dimension.
         slices: Whether it takes the indices of a dimension from one to another.
         pads: Whether it adds indices that hold a constant.
+        gates: Whether it multiplies the halves of its input, one of them squashed.
+        looks_up: Whether its result is rows of its first argument, a table, at the places that the second one says.
         positions: Whether its second result, where it has one, tells where its first was.
         makes_nothing: Whether no number is computed: memory is taken, or looked at.
     """
@@ -112,6 +135,8 @@ class Facts:
     joins: bool = False
     slices: bool = False
     pads: bool = False
+    gates: bool = False
+    looks_up: bool = False
     positions: bool = False
     makes_nothing: bool = False
 

@@ -12,7 +12,7 @@ from sapwood.ops.facts import note
 _rule = partial(rule, spreads="moved")
 
 
-@_rule("embedding")
+@_rule("embedding", looks_up=True)
 def _embedding(context: Context, call: Call) -> None:
     table, index = context.axes(call.args[0]), context.axes(call.args[1])
     context.freeze([table[0]], f"is looked up by value in {call}")

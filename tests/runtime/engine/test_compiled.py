@@ -304,12 +304,18 @@ class Strided(nn.Module):
         return x.as_strided((1, 3, 4, 4), (192, 64, 8, 2))
 
 
+class Scattered(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.as_strided_scatter(x, 2.0 * x[:, :1], (1, 1, 8, 8), (192, 64, 8, 1))
+
+
 @pytest.mark.parametrize(("model", "message"), [
     (Renamed(), r"aten.relu_ .*: it changes a map in place that has another name, too"),
     (Filled(), r"aten.copy_ .*: it changes a map in place that has another name, too"),
     (Deciding(), "what follows depends on the values that it reads"),
     (Random(), "away from the model on the example inputs"),
     (Strided(), "it depends on where values stand in memory"),
+    (Scattered(), "aten.as_strided_scatter .*: it depends on where values stand in memory"),
 ], ids=lambda one: type(one).__name__ if isinstance(one, nn.Module) else "")  # fmt: skip
 def test_what_cannot_be_compiled_is_named(model: nn.Module, message: str) -> None:
     with pytest.raises(EngineError, match=message):
