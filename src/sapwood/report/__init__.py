@@ -1,32 +1,51 @@
-"""JSON records -> one self-contained HTML page, and tables for the console; never sees a model."""
+"""Typed records -> one self-contained HTML page, and tables for the console; never sees a model."""
 
-from sapwood.report.bench import BenchRecord, BenchRow, bench_table, reasons
-from sapwood.report.console import compare_table, evaluation_table, masking_table
+from sapwood.report.bench import bench_table, reasons
+from sapwood.report.console import compare_table, evaluation_table, mask_tables, masking_table
 from sapwood.report.formats import megabytes
 from sapwood.report.latency import inspect_latency_table, latency_table
-from sapwood.report.record import (
+from sapwood.report.records import (
+    RUN_SCHEMA,
     SCHEMA,
     Accuracy,
+    BenchRecord,
+    BenchRow,
     CaseResult,
     Comparison,
     DataInfo,
     Found,
+    Group,
+    InspectedLayer,
+    Inspection,
     Latency,
     Layer,
+    LayerLatency,
+    LayerState,
+    LayerTime,
+    LayerWidths,
     LiveMask,
+    Losses,
     Macs,
+    Masking,
     ModelInfo,
     PictureResult,
+    Pruning,
     ShownPicture,
+    Size,
+    TargetLatency,
+    Whole,
     dump_record,
+    make_part,
     read_record,
+    read_run,
 )
 from sapwood.report.recovery import recovery_table
 from sapwood.report.render import render_compare, render_inspect, render_prune, render_run
-from sapwood.report.run_record import RUN_SCHEMA, read_run
 from sapwood.report.run_view import run_tables
 from sapwood.report.sensitivity import sensitivity_table
+from sapwood.report.shrinking import inspect_tables, prune_tables
 from sapwood.report.sparsity import sparsity_table
+from sapwood.report.table import TextTable
 
 __all__ = [
     "RUN_SCHEMA",
@@ -38,21 +57,39 @@ __all__ = [
     "Comparison",
     "DataInfo",
     "Found",
+    "Group",
+    "InspectedLayer",
+    "Inspection",
     "Latency",
     "Layer",
+    "LayerLatency",
+    "LayerState",
+    "LayerTime",
+    "LayerWidths",
     "LiveMask",
+    "Losses",
     "Macs",
+    "Masking",
     "ModelInfo",
     "PictureResult",
+    "Pruning",
     "ShownPicture",
+    "Size",
+    "TargetLatency",
+    "TextTable",
+    "Whole",
     "bench_table",
     "compare_table",
     "dump_record",
     "evaluation_table",
     "inspect_latency_table",
+    "inspect_tables",
     "latency_table",
+    "make_part",
+    "mask_tables",
     "masking_table",
     "megabytes",
+    "prune_tables",
     "read_record",
     "read_run",
     "reasons",

@@ -9,7 +9,7 @@ from typing import Any
 from sapwood.report import formats
 from sapwood.report.findings import KEEPS, LOSES, Tone, retained, speed
 from sapwood.report.plots.layers import touched_layers
-from sapwood.report.record import CaseResult, Comparison
+from sapwood.report.records import CaseResult, Comparison
 
 
 @dataclass(frozen=True)
@@ -236,6 +236,20 @@ def condition(name: str, value: Any) -> tuple[str, str]:
     if name.endswith("_bytes") and isinstance(value, int):
         return _words(name.removesuffix("_bytes")), f"{formats.count(value)}B"
     return _words(name), _text(value)
+
+
+def condition_rows(*parts: Mapping[str, Any], files: Mapping[str, str] | None = None) -> tuple[tuple[str, str], ...]:
+    """Returns what the figures hold under, name and text each; later parts win. Files stand below, by themselves.
+
+    Example:
+        >>> condition_rows({"weights": "dense.weights"}, files={"weights": "small/model.weights"})
+        (('Weights', 'dense.weights'), ('Written: weights', 'small/model.weights'))
+    """
+    merged: dict[str, Any] = {}
+    for part in parts:
+        merged.update({name: value for name, value in part.items() if value not in (None, [], {}, "")})
+    merged.update({f"written: {name}": path for name, path in (files or {}).items()})
+    return tuple((name, text) for name, text in (condition(*item) for item in merged.items()) if text)
 
 
 def _text(value: Any) -> str:

@@ -1,0 +1,61 @@
+"""The record of `sapwood run`: what `run.json` holds, and its page is built from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import model_validator
+
+from sapwood.report.records.bench import BenchRow
+from sapwood.report.records.parts import Amount, Count, RecordPart, VerbRecord, read_part
+
+RUN_SCHEMA = "sapwood.run/1"
+
+
+class NetworkSize(RecordPart):
+    """The size of a network that a step made."""
+
+    params: Count
+    nonzeros: Count
+    macs: Count
+    nonzero_macs: Count
+
+
+class RunStep(RecordPart):
+    """A step of a run: the command, how it ended, what it printed as JSON, and the times among that."""
+
+    name: str
+    verb: str
+    command: str
+    directory: str
+    state: Literal["begun", "done", "missed"]
+    seconds: Amount | None = None
+    missed: str | None = None
+    size: NetworkSize | None = None
+    result: Any = None
+    timed: tuple[BenchRow, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _what_a_bench_timed(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and values.get("verb") == "bench" and isinstance(values.get("result"), Mapping):
+            return {**values, "timed": values["result"].get("rows", ())}
+        return values
+
+
+class RunRecord(VerbRecord):
+    """A run of a recipe."""
+
+    model: str
+    num_steps: Count
+    steps: tuple[RunStep, ...]
+
+
+def read_run(record: Mapping[str, Any] | RunRecord) -> RunRecord:
+    """Reads the record of a run.
+
+    Raises:
+        DataError: If it is none.
+    """
+    return read_part(record, RUN_SCHEMA, RunRecord)
