@@ -12,7 +12,7 @@ from sapwood.cli.common import make_console, print_json
 from sapwood.errors import CheckFailedError
 
 if TYPE_CHECKING:
-    from sapwood.report import Pruning, TargetLatency
+    from sapwood.report import Pruning, records
     from sapwood.types import ModelBundle
 
 IgnoreOption = Annotated[
@@ -72,7 +72,7 @@ def finish(
     _check_latency(record.latency)
 
 
-def _check_latency(latency: TargetLatency | None) -> None:
+def _check_latency(latency: records.TargetLatency | None) -> None:
     """Refuses a latency that was measured too far from the target."""
     if latency is not None and not latency.met:
         raise CheckFailedError(

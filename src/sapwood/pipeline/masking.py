@@ -9,7 +9,7 @@ from pathlib import Path
 from sapwood.goals import SparsityOutcome
 from sapwood.masks import MaskCase, MaskingState
 from sapwood.recovery import Recovered
-from sapwood.report import Masking, make_part
+from sapwood.report import Masking, records
 
 
 def masking_record(
@@ -30,7 +30,7 @@ def masking_record(
         saved: The directory that the model is in.
     """
     before, masked, after_remove = states
-    return make_part(
+    return records.make_part(
         Masking,
         {
             "case": asdict(case),

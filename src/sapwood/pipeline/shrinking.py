@@ -27,18 +27,7 @@ from sapwood.measure import (
     sample_work,
 )
 from sapwood.models import copy_model, framework_of
-from sapwood.report import (
-    Group,
-    InspectedLayer,
-    Inspection,
-    LayerLatency,
-    LayerState,
-    LayerTime,
-    LayerWidths,
-    Pruning,
-    Size,
-    make_part,
-)
+from sapwood.report import Inspection, Pruning, records
 from sapwood.runtime import RUNTIMES
 from sapwood.types import ExampleInputs, ModelBundle
 
@@ -145,12 +134,12 @@ def inspect_model(
     check_inputs(bundle)
     size, layers = _measured(bundle.model, bundle.example_inputs)
     analysis = build_groups(trace(copy_model(bundle.model).eval(), bundle.example_inputs))
-    return make_part(
+    return records.make_part(
         Inspection,
         {
             **dict(size),
             "model": bundle.source.spec,
-            "layers": [make_part(InspectedLayer, layer) for layer in layers],
+            "layers": layers,
             "groups": [_group(group) for group in analysis.groups],
             "unpruned": analysis.unpruned,
             "latency": None if deployment is None else _layer_latency(bundle, analysis, deployment),
@@ -181,7 +170,7 @@ def shrink_record(
     before, dense_layers = _measured(bundle.model, bundle.example_inputs)
     after, layers = _measured(result.model, bundle.example_inputs)
     now = {layer.name: layer for layer in layers}
-    return make_part(
+    return records.make_part(
         Pruning,
         {
             "verb": verb,
@@ -201,7 +190,7 @@ def shrink_record(
     )
 
 
-def _layer_latency(bundle: ModelBundle, analysis: Analysis, deployment: Deployment) -> LayerLatency:
+def _layer_latency(bundle: ModelBundle, analysis: Analysis, deployment: Deployment) -> records.LayerLatency:
     """What each layer of a model takes on the runtime it will run on."""
     bench = Bench.of(bundle.example_inputs, deployment)
     if deployment.batch is not None:  # the work is that of the batch that is timed
@@ -215,13 +204,13 @@ def _layer_latency(bundle: ModelBundle, analysis: Analysis, deployment: Deployme
     conditions = {**machine(), "runtime": deployment.runtime, "threads": deployment.num_threads}
     if deployment.batch is not None:
         conditions["batch"] = deployment.batch
-    layers = tuple(make_part(LayerTime, layer) for layer in dense_layers(sample))
-    return LayerLatency(total_ms=sample.total_ms, layers=layers, conditions=conditions)
+    timed = {"total_ms": sample.total_ms, "layers": dense_layers(sample), "conditions": conditions}
+    return records.make_part(records.LayerLatency, timed)
 
 
-def _measured(model: nn.Module, inputs: ExampleInputs) -> tuple[Size, tuple[ModelLayer, ...]]:
+def _measured(model: nn.Module, inputs: ExampleInputs) -> tuple[records.Size, tuple[ModelLayer, ...]]:
     macs = count_macs(model, inputs)
-    size = Size(
+    size = records.Size(
         params=count_params(model),
         macs=macs.total,
         file_bytes=file_size_bytes(model),
@@ -230,14 +219,14 @@ def _measured(model: nn.Module, inputs: ExampleInputs) -> tuple[Size, tuple[Mode
     return size, model_layers(model, macs)
 
 
-def _widths(before: ModelLayer, after: ModelLayer) -> LayerWidths:
-    states = [LayerState(shape=layer.shape, macs=layer.macs) for layer in (before, after)]
-    return LayerWidths(name=before.name, kind=before.kind, before=states[0], after=states[1])
+def _widths(before: ModelLayer, after: ModelLayer) -> records.LayerWidths:
+    states = [records.LayerState(shape=layer.shape, macs=layer.macs) for layer in (before, after)]
+    return records.LayerWidths(name=before.name, kind=before.kind, before=states[0], after=states[1])
 
 
-def _group(group: ChannelGroup) -> Group:
+def _group(group: ChannelGroup) -> records.Group:
     members = dict.fromkeys(f"{member.tensor}[{member.dim}]" for member in group.members)
-    return Group(name=group.name, channels=group.num_channels, members=tuple(members))
+    return records.Group(name=group.name, channels=group.num_channels, members=tuple(members))
 
 
 def _of_type(model: nn.Module, pattern: str, names: Iterable[str]) -> list[str]:

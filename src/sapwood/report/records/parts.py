@@ -50,6 +50,10 @@ class VerbRecord(RecordPart):
         """Returns what the JSON has under a name: records were dictionaries once."""
         return self.plain()[name]
 
+    def __contains__(self, name: object) -> bool:
+        """Whether the JSON has something under a name."""
+        return name in self.plain()
+
 
 Kind = TypeVar("Kind", bound=RecordPart)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import model_validator
+from pydantic import AliasChoices, Field, model_validator
 
 from sapwood.report.records.bench import BenchRow
 from sapwood.report.records.parts import Amount, Count, RecordPart, VerbRecord, read_part
@@ -23,18 +23,22 @@ class NetworkSize(RecordPart):
 
 
 class RunStep(RecordPart):
-    """A step of a run: the command, how it ended, what it printed as JSON, and the times among that."""
+    """A step of a run: the command, how it ended, what it printed as JSON, and the times among that.
+
+    ``fingerprint`` is a hash of all that the step depends on.
+    """
 
     name: str
     verb: str
     command: str
     directory: str
+    fingerprint: str = ""
     state: Literal["begun", "done", "missed"]
     seconds: Amount | None = None
     missed: str | None = None
     size: NetworkSize | None = None
     result: Any = None
-    timed: tuple[BenchRow, ...] = ()
+    timed: tuple[BenchRow, ...] = Field(default=(), exclude=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -45,11 +49,16 @@ class RunStep(RecordPart):
 
 
 class RunRecord(VerbRecord):
-    """A run of a recipe."""
+    """A run of a recipe; ``earlier`` is what steps had done that were not looked at again."""
 
+    schema_id: Literal["sapwood.run/1"] = Field(
+        default="sapwood.run/1", validation_alias=AliasChoices("schema", "schema_id"), serialization_alias="schema"
+    )
+    sapwood: str = ""
     model: str
     num_steps: Count
     steps: tuple[RunStep, ...]
+    earlier: tuple[RunStep, ...] = ()
 
 
 def read_run(record: Mapping[str, Any] | RunRecord) -> RunRecord:
