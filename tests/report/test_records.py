@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -115,6 +116,21 @@ def test_a_value_that_is_not_known_is_null_and_not_left_out() -> None:
     plain = records.read_pruning(record).plain()
     assert plain["latency"]["target"] is None
     assert plain["verification"]["distance_from_dense"] is None
+
+
+def test_an_error_without_end_is_told_and_comes_back_from_json() -> None:
+    """What `compact --inexact` makes of a model may differ by more than any number."""
+    record = prune_record()
+    record["verification"] |= {"max_abs_error": math.inf, "passed": False}
+    told = records.read_pruning(record)
+    plain = json.loads(json.dumps(told.plain(), allow_nan=False))
+    assert plain["verification"]["max_abs_error"] is None
+    assert records.read_pruning(plain) == told
+    assert "differs from the masked one by inf of the largest output" in words(render_prune(plain))
+    for wrong in (math.nan, -1.0):
+        record["verification"]["max_abs_error"] = wrong
+        with pytest.raises(DataError, match=r"^record: verification\.max_abs_error: got (nan|-1\.0)"):
+            records.read_pruning(record)
 
 
 def test_indices_that_stay_are_told_where_there_are_some() -> None:

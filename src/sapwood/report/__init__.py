@@ -5,30 +5,7 @@ from sapwood.report.bench import bench_table, reasons
 from sapwood.report.console import compare_table, evaluation_table, mask_tables, masking_table
 from sapwood.report.formats import megabytes
 from sapwood.report.latency import inspect_latency_table, latency_table
-from sapwood.report.records import (
-    RUN_SCHEMA,
-    SCHEMA,
-    Accuracy,
-    BenchRecord,
-    BenchRow,
-    CaseResult,
-    Comparison,
-    DataInfo,
-    Found,
-    Inspection,
-    Latency,
-    Layer,
-    LiveMask,
-    Macs,
-    Masking,
-    ModelInfo,
-    PictureResult,
-    Pruning,
-    ShownPicture,
-    dump_record,
-    read_record,
-    read_run,
-)
+from sapwood.report.records import *  # noqa: F403 - the records are part of the face
 from sapwood.report.recovery import recovery_table
 from sapwood.report.render import render_compare, render_inspect, render_prune, render_run
 from sapwood.report.run_view import run_tables
@@ -38,29 +15,9 @@ from sapwood.report.sparsity import sparsity_table
 from sapwood.report.table import TextTable
 
 __all__ = [
-    "RUN_SCHEMA",
-    "SCHEMA",
-    "Accuracy",
-    "BenchRecord",
-    "BenchRow",
-    "CaseResult",
-    "Comparison",
-    "DataInfo",
-    "Found",
-    "Inspection",
-    "Latency",
-    "Layer",
-    "LiveMask",
-    "Macs",
-    "Masking",
-    "ModelInfo",
-    "PictureResult",
-    "Pruning",
-    "ShownPicture",
     "TextTable",
     "bench_table",
     "compare_table",
-    "dump_record",
     "evaluation_table",
     "inspect_latency_table",
     "inspect_tables",
@@ -69,8 +26,6 @@ __all__ = [
     "masking_table",
     "megabytes",
     "prune_tables",
-    "read_record",
-    "read_run",
     "reasons",
     "records",
     "recovery_table",
@@ -82,3 +37,4 @@ __all__ = [
     "sensitivity_table",
     "sparsity_table",
 ]
+__all__ += records.__all__

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AliasChoices, Field, FiniteFloat
+from pydantic import AliasChoices, BeforeValidator, Field, FiniteFloat, PlainSerializer
 
 from sapwood.report.records.inspect import Size, Whole
 from sapwood.report.records.latency import TargetLatency
@@ -14,6 +15,14 @@ from sapwood.report.records.recovery import RecoveryRecord
 from sapwood.report.records.sensitivity import Losses
 
 PRUNE_SCHEMA = "sapwood.prune/1"
+
+Error = Annotated[
+    float,
+    BeforeValidator(lambda error: math.inf if error is None else error),
+    Field(ge=0.0),
+    PlainSerializer(lambda error: error if math.isfinite(error) else None),
+]
+"""How far two results are apart; JSON, which has no infinity, has null for it."""
 
 
 class LayerState(RecordPart):
@@ -41,7 +50,7 @@ class LayerWidths(RecordPart):
 class VerificationRecord(RecordPart):
     """How far the compact model is from the masked one: the fields of :class:`sapwood.pipeline.Verification`."""
 
-    max_abs_error: FiniteFloat
+    max_abs_error: Error
     dtype: str
     passed: bool
     pooled_norms: tuple[str, ...] = ()

@@ -11,8 +11,8 @@ class LayerErrors(RecordPart):
     """A layer that was solved: the error of its outputs before and after, and how it was solved."""
 
     layer: str
-    error_before: Amount
-    error_after: Amount
+    error_before: FiniteFloat
+    error_after: FiniteFloat
     damping: FiniteFloat | None = None
     num_rows: Count = 0
     num_unknowns: Count = 0
@@ -22,7 +22,7 @@ class CheckRecord(RecordPart):
     """A look at held-out pictures while the network was distilled."""
 
     step: Count
-    divergence: Amount
+    divergence: FiniteFloat
 
 
 class RecoveryRecord(RecordPart):
