@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from rich.console import Console
 
 from sapwood.errors import DataError
 from sapwood.report import (
@@ -243,6 +246,17 @@ def test_every_cell_of_the_console_stands_on_the_page(tables: Any, render: Any, 
     for one in shown:
         for row in one.rows:
             assert " ".join(" ".join(row).split()) in page
+
+
+def test_a_narrow_terminal_folds_and_leaves_nothing_out() -> None:
+    file = io.StringIO()
+    record = records.read_pruning(prune_record())
+    Console(file=file, width=72).print(*prune_tables(record, layers=True))
+    shown = re.sub(r"[^\w.]", "", file.getvalue())
+    assert "…" not in file.getvalue()
+    for cell in ("a", "7.00", "0.43", "38", "runti"):  # of a table that is wider than that
+        assert cell in shown
+    assert file.getvalue().count("0.0600") == 2
 
 
 def test_the_tables_of_masking() -> None:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Cells = tuple[str, ...]
-Look = Literal["", "bold", "bold red", "dim", "green", "red", "yellow"]
+Look = Literal["", "bold", "bold red", "dim", "green", "italic", "red", "yellow"]
 
 MIN_WIDTH = 64
 """Columns of a small table of the console, so that its notes stand on a line or two."""
@@ -53,7 +53,7 @@ class TextTable:
     rows: tuple[Cells, ...]
     heading: str = ""
     notes: tuple[str, ...] = ()
-    heading_look: Look = ""
+    heading_look: Look = "italic"
     notes_look: Look = ""
     looks: Mapping[int | tuple[int, int], Look] = field(default_factory=dict)
     rules: Collection[int] = ()
