@@ -29,24 +29,27 @@ THE_MODEL = "(the model)"
 
 def prune_tables(pruning: Pruning, *, layers: bool) -> list[TextTable]:
     """Returns what the console shows of pruning, with the layers if they are wanted."""
-    tables = [size_table(pruning), *([width_table(pruning)] if layers else [])]
-    if pruning.sensitivity is not None:
-        tables.append(sensitivity_table(pruning.sensitivity))
-    if pruning.latency is not None:
-        tables.append(latency_table(pruning.latency))
-    if pruning.recovery is not None:
-        tables.append(recovery_table(pruning.recovery))
-    return [*tables, unpruned_table(pruning.unpruned)] if pruning.unpruned else tables
+    shown = [
+        size_table(pruning),
+        width_table(pruning) if layers else None,
+        sensitivity_table(pruning.sensitivity) if pruning.sensitivity else None,
+        latency_table(pruning.latency) if pruning.latency else None,
+        recovery_table(pruning.recovery) if pruning.recovery else None,
+        unpruned_table(pruning.unpruned) if pruning.unpruned else None,
+    ]
+    return [table for table in shown if table is not None]
 
 
 def inspect_tables(inspection: Inspection) -> list[TextTable]:
     """Returns what the console shows of a model."""
-    tables = [layer_table(inspection), group_table(inspection)]
-    if inspection.unpruned:
-        tables.append(unpruned_table(inspection.unpruned))
-    if inspection.sensitivity is not None:
-        tables.append(sensitivity_table(inspection.sensitivity))
-    return [*tables, inspect_latency_table(inspection.latency)] if inspection.latency is not None else tables
+    shown = [
+        layer_table(inspection),
+        group_table(inspection),
+        unpruned_table(inspection.unpruned) if inspection.unpruned else None,
+        sensitivity_table(inspection.sensitivity) if inspection.sensitivity else None,
+        inspect_latency_table(inspection.latency) if inspection.latency else None,
+    ]
+    return [table for table in shown if table is not None]
 
 
 def size_table(record: Pruning | Mapping[str, Any]) -> TextTable:
