@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +18,9 @@ from sapwood.cli.common import (
     make_console,
     print_json,
 )
+
+if TYPE_CHECKING:
+    from sapwood.report import Inspection
 
 LatencyOption = Annotated[bool, typer.Option("--latency", help="Time every layer on --runtime.")]
 PageOption = Annotated[Path | None, typer.Option("-o", "--out", metavar="FILE.html", help="A page with plots.")]
@@ -68,30 +70,21 @@ def inspect(
             {},
             whole_heads=False,
         )
-    record = pipeline.inspect_model(bundle, deployment)
-    if curves is not None:
-        record["sensitivity"] = asdict(curves)
-    _show(record, out, as_json=as_json)
+    _show(pipeline.inspect_model(bundle, deployment, curves), out, as_json=as_json)
 
 
-def _show(record: dict[str, Any], out: Path | None, *, as_json: bool) -> None:
+def _show(record: Inspection, out: Path | None, *, as_json: bool) -> None:
     """Writes the page, where one is wanted, and prints the record or its tables."""
     from sapwood.files import write_text
-    from sapwood.report import inspect_latency_table, render_inspect, sensitivity_table, shrinking
+    from sapwood.report import inspect_tables, render_inspect
 
     if out is not None:
         write_text(out, render_inspect(record))
     if as_json:
-        print_json(record)
+        print_json(record.plain())
         return
     console = make_console()
-    for table in (shrinking.layer_table(record), shrinking.group_table(record)):
+    for table in inspect_tables(record):
         console.print(table)
-    if record["unpruned"]:
-        console.print(shrinking.unpruned_table(record["unpruned"]))
-    if "sensitivity" in record:
-        console.print(sensitivity_table(record["sensitivity"]))
-    if "latency" in record:
-        console.print(inspect_latency_table(record["latency"]))
     if out is not None:
         console.print(f"report: {out}", highlight=False)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -27,8 +26,9 @@ from sapwood.errors import ConfigError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sapwood.masks import MaskCase, MaskingState, MaskRecord
+    from sapwood.masks import MaskCase, MaskRecord
     from sapwood.pipeline import Calibration, Deployment, SparsityOutcome
+    from sapwood.report import Masking
     from sapwood.types import ModelBundle
 
 
@@ -131,7 +131,7 @@ def mask(
     """
     from sapwood.masks import MaskCase, masking_state, remove_masks_
     from sapwood.models import copy_model, save_model
-    from sapwood.pipeline import Deployment
+    from sapwood.pipeline import Deployment, masking_record
 
     case = MaskCase(
         method=method,
@@ -170,16 +170,15 @@ def mask(
     states = (before, masked, masking_state(removed_model))
     if permanent:
         remove_masks_(bundle.model)
-    recovered = {} if done is None else {"recovery": asdict(done)}
-    timed = {} if outcome is None else {"mask_latency": {**asdict(outcome), "met": outcome.met}}
+    told = masking_record(record.case, states, latency=outcome, recovery=done, saved=out)
     if out is not None:
-        save_model(bundle, out, record={"mask": asdict(record), **timed, **recovered})
+        plain = told.plain()
+        more = {name: plain[name] for name in told.sections if name in plain}
+        save_model(bundle, out, record={"mask": asdict(record), **more})
     if as_json:
-        named = zip(("before", "masked", "after_remove"), map(asdict, states), strict=True)
-        saved = None if out is None else str(out)
-        print_json({"case": asdict(record.case), **dict(named), **timed, **recovered, "saved": saved})
+        print_json(told.plain())
     else:
-        _show(states, timed, recovered, record, out, permanent=permanent)
+        _show(told, record, out, permanent=permanent)
     if outcome is not None and not outcome.met:
         raise typer.Exit(1)
 
@@ -194,23 +193,13 @@ def _check_options(*, has_latency: bool, has_amounts: bool, reselects: bool, sol
         )
 
 
-def _show(
-    states: tuple[MaskingState, MaskingState, MaskingState],
-    timed: Mapping[str, Any],
-    recovered: Mapping[str, Any],
-    record: MaskRecord,
-    out: Path | None,
-    *,
-    permanent: bool,
-) -> None:
+def _show(told: Masking, record: MaskRecord, out: Path | None, *, permanent: bool) -> None:
     """Prints the tables and the remarks."""
-    from sapwood.report import masking_table, recovery_table, sparsity_table
+    from sapwood.report import mask_tables
 
     console = make_console()
-    console.print(masking_table(*states))
-    for table, found in ((sparsity_table, timed), (recovery_table, recovered)):
-        for part in found.values():
-            console.print(table(part))
+    for table in mask_tables(told):
+        console.print(table)
     _print_remarks(console, record, out, permanent=permanent)
 
 

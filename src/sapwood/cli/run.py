@@ -42,7 +42,7 @@ def run(
     from sapwood.files import alone_in, check_folder, write_text
     from sapwood.reading import naming
     from sapwood.recipe import read_recipe
-    from sapwood.report import read_run, render_run, run_tables
+    from sapwood.report import render_run, run_tables
     from sapwood.training import find_processes
 
     asked = read_recipe(recipe)
@@ -62,9 +62,9 @@ def run(
                 write_text(place / "report.html", render_run(runner.record()))
     if processes.index == 0:
         if as_json:
-            print_json(runner.record())
+            print_json(runner.record().plain())
         else:
-            make_console().print(*run_tables(read_run(runner.record())))
+            make_console().print(*run_tables(runner.record()))
             make_console().print(f"report: {place / 'report.html'}   record: {place / RECORD}", highlight=False)
-    if any(entry["state"] == MISSED for entry in runner.entries):
+    if any(entry.state == MISSED for entry in runner.entries):
         raise CheckFailedError("a step missed its target; see above")

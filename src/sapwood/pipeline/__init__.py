@@ -27,6 +27,7 @@ from sapwood.goals import (
     with_batch,
 )
 from sapwood.pipeline.benching import bench
+from sapwood.pipeline.masking import masking_record
 from sapwood.pipeline.pruning import Pruned, prune
 from sapwood.pipeline.recovering import recover, recover_masked_
 from sapwood.pipeline.shrinking import check_inputs, inspect_model, matching_tensors, shrink_describable, shrink_record
@@ -56,6 +57,7 @@ __all__ = [
     "compensation",
     "inspect_model",
     "mask_to_latency_",
+    "masking_record",
     "matching_tensors",
     "prune",
     "recover",

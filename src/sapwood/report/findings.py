@@ -8,7 +8,7 @@ from statistics import median
 from typing import Literal
 
 from sapwood.report import formats
-from sapwood.report.record import CaseResult, Comparison, Latency, LiveMask
+from sapwood.report.records import CaseResult, Comparison, Latency, LiveMask
 
 Tone = Literal["good", "mixed", "bad", "plain"]
 
