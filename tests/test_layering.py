@@ -21,7 +21,6 @@ STAGES = (
         "reading",
         "fingerprints",
         "config",
-        "cases",
         "recipe",
         "layer_times",
     ),
@@ -44,6 +43,7 @@ STAGES = (
     ("goals",),
     ("report",),
     ("pipeline",),
+    ("cases",),
     ("comparing",),
     ("cli",),
 )
