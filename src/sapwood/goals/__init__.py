@@ -1,6 +1,6 @@
 """What pruning is to reach: budgets, what each channel is worth to them, and milliseconds that are measured."""
 
-from sapwood.goals.chooser import Chooser, cuts, group_key, matching_groups
+from sapwood.goals.chooser import Chooser, Chosen, cost_of, cuts, group_key, matching_groups
 from sapwood.goals.latency_of_widths import Attempt, LatencyOutcome, LatencyTarget, frozen_layers
 from sapwood.goals.latency_of_zeros import LayerSparsity, SparsityOutcome, mask_to_latency_
 from sapwood.goals.layer_samples import Bench, layer_samples, with_batch
@@ -13,6 +13,7 @@ __all__ = [
     "Bench",
     "Calibration",
     "Chooser",
+    "Chosen",
     "Deployment",
     "LatencyOutcome",
     "LatencyTarget",
@@ -24,6 +25,7 @@ __all__ = [
     "SparsityOutcome",
     "Target",
     "compensation",
+    "cost_of",
     "cuts",
     "frozen_layers",
     "group_key",
