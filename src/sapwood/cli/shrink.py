@@ -114,7 +114,7 @@ def _save(verb: str, bundle: ModelBundle, result: Any, record: dict[str, Any], o
             folder,
             plan=result.plan,
             verification=result.verification,
-            unpruned=getattr(result, "unpruned", ()) or getattr(result, "kept", ()),
+            unpruned=result.unpruned,
             record=steps,
         )
         names, failed = _own_files(replace(bundle, model=result.model), folder)

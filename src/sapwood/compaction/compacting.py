@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -52,13 +53,19 @@ class Compacted:
         verification: Compact against masked, in float64, on the example inputs and on random ones. With ``exact=False``
             the error is reported and not judged: ``passed`` is then about the cuts alone, the compact model without its
             folds against the masked model with the removed channels silenced.
-        kept: Zeroed filters and dead channels that could not go, each with its reason.
+        unpruned: Zeroed filters and dead channels that could not go, each with its reason.
     """
 
     model: nn.Module
     plan: Plan
     verification: Verification
-    kept: tuple[Kept, ...]
+    unpruned: tuple[Kept, ...]
+
+    @property
+    def kept(self) -> tuple[Kept, ...]:
+        """What :attr:`unpruned` was called, with a warning."""
+        warnings.warn("Compacted.kept is Compacted.unpruned now, as of Pruned", DeprecationWarning, stacklevel=2)
+        return self.unpruned
 
 
 def compact(

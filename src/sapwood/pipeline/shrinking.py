@@ -169,7 +169,6 @@ def shrink_record(
     before, dense_layers = _figures(bundle.model, bundle.example_inputs)
     after, layers = _figures(result.model, bundle.example_inputs)
     now = {layer.name: layer for layer in layers}
-    unpruned = getattr(result, "unpruned", ()) or getattr(result, "kept", ())
     outcome = getattr(result, "latency", None)
     extra: dict[str, Any] = {} if outcome is None else {"latency": {**asdict(outcome), "met": outcome.met}}
     recovery = getattr(result, "recovery", None)
@@ -193,7 +192,7 @@ def shrink_record(
             for layer in dense_layers
         ],
         "verification": asdict(result.verification),
-        "unpruned": [asdict(entry) for entry in unpruned],
+        "unpruned": [asdict(entry) for entry in result.unpruned],
     }
 
 
