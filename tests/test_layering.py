@@ -15,6 +15,7 @@ STAGES = (
         "types",
         "plugins",
         "registry",
+        "task_kinds",
         "limits",
         "caches",
         "files",

@@ -61,11 +61,19 @@ def test_help_does_not_wait_for_torch() -> None:
     assert printed.stdout.strip() == "False"
 
 
-@pytest.mark.parametrize("module", ["report", "config", "recipe", "files", "reading", "registry", "layer_times"])
+@pytest.mark.parametrize(
+    "module", ["report", "config", "recipe", "files", "reading", "registry", "layer_times", "task_kinds"]
+)
 def test_what_never_sees_a_model_does_not_load_torch(module: str) -> None:
     code = f"import sys, sapwood.{module}; print(sorted({{'torch', 'scipy', 'numpy'}} & set(sys.modules)))"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert printed.stdout.strip() == "[]"
+
+
+def test_knowing_that_there_is_a_task_does_not_load_it() -> None:
+    code = "import sys; from sapwood.task_kinds import *; print(is_task('detection'), *TASKS, 'torch' in sys.modules)"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert printed.stdout.strip() == "True classification detection False"
 
 
 def test_the_report_loads_its_own_modules_and_few_others() -> None:
