@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sapwood.cli import budget
-from sapwood.cli.common import (
-    JsonOption,
-    ModelArgument,
-    ModelFactoryOption,
-    NamesOption,
-    WeightsOption,
-    load_bundle,
-    make_console,
-    print_json,
-)
+from sapwood.cli.common import JsonOption, LoadOptions, ModelArgument, make_console, print_json
+from sapwood.cli.groups import grouped
 
 if TYPE_CHECKING:
     from sapwood.report import Inspection
@@ -26,20 +19,22 @@ LatencyOption = Annotated[bool, typer.Option("--latency", help="Time every layer
 PageOption = Annotated[Path | None, typer.Option("-o", "--out", metavar="FILE.html", help="A page with plots.")]
 
 
+@dataclass(frozen=True)
+class TorchOptions(budget.DeploymentOptions):
+    """What the model runs on; PyTorch unless told otherwise."""
+
+    runtime: budget.RuntimeOption = "torch"
+
+
+@grouped
 def inspect(
+    *,
     model: ModelArgument,
-    weights: WeightsOption = None,
-    names: NamesOption = None,
-    model_factory: ModelFactoryOption = None,
+    files: LoadOptions,
     latency: LatencyOption = False,
-    runtime: budget.RuntimeOption = "torch",
-    threads: budget.RuntimeThreadsOption = None,
-    batch: budget.BatchOption = None,
+    where: TorchOptions,
     sensitivity: budget.SensitivityOption = None,
-    data: budget.CalibrationDataOption = None,
-    split: budget.CalibrationSplitOption = "train",
-    num_pictures: budget.NumPicturesOption = 128,
-    labels: budget.LabelsOption = budget.Labels.data,
+    pictures: budget.PictureOptions,
     criterion: budget.CriterionOption = "l2",
     out: PageOption = None,
     as_json: JsonOption = False,
@@ -56,20 +51,14 @@ def inspect(
 
     if out is not None:
         check_file(out)
-    deployment = budget.make_deployment(runtime, threads, batch) if latency else None
-    bundle = load_bundle(model, weights, names, factory=model_factory)
+    deployment = where.deployment() if latency else None
+    bundle = files.load(model)
     pipeline.check_inputs(bundle)
     curves = None
     if sensitivity is not None:
-        calibration = budget.make_calibration(bundle, data, split, num_pictures, labels)
-        curves = budget.measure_sensitivity(
-            bundle,
-            sensitivity,
-            calibration,
-            pipeline.scorer(bundle.model, criterion, calibration),
-            {},
-            whole_heads=False,
-        )
+        calibration = pictures.calibration(bundle)
+        score = pipeline.scorer(bundle.model, criterion, calibration)
+        curves = budget.measure_sensitivity(bundle, sensitivity, calibration, score)
     _show(pipeline.inspect_model(bundle, deployment, curves), out, as_json=as_json)
 
 

@@ -99,7 +99,7 @@ def _save(bundle: ModelBundle, result: Any, record: Pruning, out: Path) -> tuple
             folder,
             plan=result.plan,
             verification=result.verification,
-            unpruned=getattr(result, "unpruned", ()) or getattr(result, "kept", ()),
+            unpruned=result.unpruned,
             record=steps,
         )
         names, failed = _own_files(replace(bundle, model=result.model), folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,7 +22,6 @@ from sapwood.errors import CheckFailedError
 from sapwood.graph import ALL, Analysis, Structure, build_groups, output_tensors, plain_kernels, run_model, with_values
 from sapwood.masks import remove_masks_
 from sapwood.models import Merge, Plan, apply_plan, copy_model, live_masks
-from sapwood.ops import Axis
 from sapwood.removal import (
     PROOF_TOLERANCE,
     Constraints,
@@ -53,13 +53,19 @@ class Compacted:
         verification: Compact against masked, in float64, on the example inputs and on random ones. With ``exact=False``
             the error is reported and not judged: ``passed`` is then about the cuts alone, the compact model without its
             folds against the masked model with the removed channels silenced.
-        kept: Zeroed filters and dead channels that could not go, each with its reason.
+        unpruned: Zeroed filters and dead channels that could not go, each with its reason.
     """
 
     model: nn.Module
     plan: Plan
     verification: Verification
-    kept: tuple[Kept, ...]
+    unpruned: tuple[Kept, ...]
+
+    @property
+    def kept(self) -> tuple[Kept, ...]:
+        """What :attr:`unpruned` was called, with a warning."""
+        warnings.warn("Compacted.kept is Compacted.unpruned now, as of Pruned", DeprecationWarning, stacklevel=2)
+        return self.unpruned
 
 
 def compact(
@@ -113,11 +119,9 @@ def compact(
         masked = dense.model
     live = copy_model(model).eval().to(torch.float64) if live_masks(model) else masked
     folds = _folds(structure, exact, merges)
-    found: list[Dead] = []
 
-    def select(analysis: Analysis) -> Axis:
-        found.append(find_dead(analysis, folds))
-        return found[-1].removed
+    def select(analysis: Analysis) -> Dead:
+        return find_dead(analysis, folds)
 
     def prove(dense: Dense, structure: Structure, analysis: Analysis, realised: Realised) -> Verification:
         plan = replace(add_shifts(realised.plan, folds, realised.expectation), merges=merges)
@@ -130,7 +134,7 @@ def compact(
 
     solution = rounds(dense, structure, select, Constraints(ignore or {}), prove=prove)
     plan = replace(add_shifts(solution.realised.plan, folds, solution.realised.expectation), merges=merges)
-    kept = name_kept(solution.analysis, found[-1], dict(dense.model.named_parameters()))
+    kept = name_kept(solution.analysis, solution.chosen, dict(dense.model.named_parameters()))
     return Compacted(apply_plan(plain, plan), plan, solution.verification, kept)
 
 

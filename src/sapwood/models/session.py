@@ -52,7 +52,7 @@ def save(pruned: Compact, directory: str | Path, source: ModelBundle | None = No
     """
     model = pruned.model
     bundle = replace(source, model=model) if source is not None else framework_of(model).bundle(model)
-    unpruned: Iterable[object] = getattr(pruned, "unpruned", ()) or getattr(pruned, "kept", ())
+    unpruned: Iterable[object] = getattr(pruned, "unpruned", ())
     return save_model(bundle, directory, plan=pruned.plan, verification=pruned.verification, unpruned=unpruned)
 
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from sapwood.allocation import Allocation, CostTable, channels_table, layer_work, params_table
+from sapwood.allocation import Allocation
 from sapwood.criteria import Criterion
 from sapwood.goals import (
     Bench,
     Calibration,
     Chooser,
+    Chosen,
     Deployment,
     LatencyOutcome,
     LatencyTarget,
@@ -21,12 +22,12 @@ from sapwood.goals import (
     Scorer,
     Sensitivity,
     Target,
+    cost_of,
     scorer,
 )
-from sapwood.graph import Analysis, Outputs, Unpruned
+from sapwood.graph import Outputs, Unpruned
 from sapwood.measure import count_params
 from sapwood.models import Plan, apply_plan, framework_of
-from sapwood.ops import Axis
 from sapwood.recovery import Recovered
 from sapwood.removal import Planner, Solution, Verification, resized_outputs
 from sapwood.types import ExampleInputs
@@ -106,51 +107,38 @@ def prune(
         BudgetError: If no widths reach the target; the text says what can be reached.
         ConfigError: If the criterion needs data and there is none, or an option names nothing.
     """
-    limits = limits or Limits()
-    chooser = Chooser(
-        score=criterion if isinstance(criterion, Scorer) else scorer(model, criterion, calibration),
-        cost=_cost(target, count_params(model)),
+    score = criterion if isinstance(criterion, Scorer) else scorer(model, criterion, calibration)
+    chooser = _chooser(model, target, score, allocator=allocator, sensitivity=sensitivity, limits=limits or Limits())
+    planner = Planner(model, example_inputs, ignore or {}, outputs)
+    if target.kind != "latency" and deployment is None:
+        return _pruned(model, planner.solve(chooser.towards(target)))
+    bench = Bench.of(example_inputs, deployment or Deployment())
+    return _pruned(model, *LatencyTarget(planner, model, bench, chooser, target, progress).solve())
+
+
+def _chooser(
+    model: nn.Module,
+    target: Target,
+    score: Scorer,
+    *,
+    allocator: str | None,
+    sensitivity: Sensitivity | None,
+    limits: Limits,
+) -> Chooser:
+    """What chooses widths and channels for a target."""
+    return Chooser(
+        score=score,
+        cost=cost_of(target, count_params(model)),
         allocator=allocator or ("uniform" if target.kind == "sparsity" else "knapsack"),
         limits=limits,
         routes=framework_of(model).routes(model),
         curves=None if sensitivity is None else sensitivity.curves(),
         fine=target.kind != "latency",
     )
-    planner = Planner(model, example_inputs, ignore or {}, outputs)
-    clock = None
-    if target.kind == "latency" or deployment is not None:
-        bench = Bench.of(example_inputs, deployment or Deployment())
-        clock = LatencyTarget(planner, model, bench, chooser, target.latency, progress)
-    if clock is not None and target.kind == "latency":
-        return _pruned(model, *clock.reach())
-    found: list[Allocation] = []
-
-    def select(analysis: Analysis) -> Axis:
-        if target.kind == "sparsity" and chooser.allocator == "uniform":
-            removed, allocation = chooser.choose_sparsity(analysis, target.value)
-        else:
-            fraction = 1.0 - target.value if target.kind == "sparsity" else target.value
-            removed, allocation = chooser.choose(analysis, fraction)
-        found.append(allocation)
-        return removed
-
-    solution = planner.solve(select)
-    outcome = None if clock is None else clock.observe(solution, found[-1])
-    return _pruned(model, solution, found[-1], outcome)
 
 
-def _cost(target: Target, num_params: int) -> Callable[[Analysis, Mapping[int, str]], CostTable]:
-    """What a target budgets; latency is put in its place once it is measured."""
-    if target.kind == "params":
-        return lambda analysis, held: params_table(analysis, num_params, held)
-    if target.kind == "macs":
-        return lambda analysis, held: layer_work(analysis, held).table("macs", "MACs")
-    return channels_table
-
-
-def _pruned(
-    model: nn.Module, solution: Solution, allocation: Allocation | None, outcome: LatencyOutcome | None
-) -> Pruned:
+def _pruned(model: nn.Module, solution: Solution[Chosen], outcome: LatencyOutcome | None = None) -> Pruned:
+    """The model that a solution describes, in the type of its weights."""
     plan = solution.realised.plan
     with torch.no_grad():
         small = apply_plan(model, plan)
@@ -159,7 +147,7 @@ def _pruned(
         plan,
         solution.verification,
         solution.analysis.unpruned,
-        allocation,
+        solution.chosen.allocation,
         outcome,
         resized_outputs=resized_outputs(solution),
     )

@@ -182,7 +182,7 @@ def shrink_record(
             "after": after,
             "layers": [_widths(layer, now[layer.name]) for layer in dense_layers],
             "verification": result.verification,
-            "unpruned": getattr(result, "unpruned", ()) or getattr(result, "kept", ()),
+            "unpruned": result.unpruned,
             "latency": getattr(result, "latency", None),
             "sensitivity": sensitivity,
             "recovery": getattr(result, "recovery", None),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -23,23 +23,43 @@ from sapwood.types import ExampleInputs
 
 MAX_ROUNDS = 40
 
-Select: TypeAlias = Callable[[Analysis], Axis]
-"""Which units go."""
+
+class Picked(Protocol):
+    """What goes, and whatever else its maker wants to find again in the solution."""
+
+    @property
+    def removed(self) -> Axis:
+        """The units that go, sorted."""
+        ...
+
+
+PickedT = TypeVar("PickedT", bound=Picked)
+
+Select: TypeAlias = Callable[[Analysis], PickedT]
+"""Chooses what goes."""
 
 Prove: TypeAlias = "Callable[[Dense, Structure, Analysis, Realised], Verification]"
 """Whether what a plan makes is right."""
 
 
 @dataclass(frozen=True)
-class Solution:
-    """A plan that works, with the analysis it was made on."""
+class Solution(Generic[PickedT]):
+    """A plan that works.
+
+    Attributes:
+        analysis: What it was made on.
+        realised: The plan, and what it makes.
+        verification: The proof.
+        chosen: What ``select`` chose in the round that worked.
+    """
 
     analysis: Analysis
     realised: Realised
     verification: Verification
+    chosen: PickedT
 
 
-def resized_outputs(solution: Solution) -> tuple[str, ...]:
+def resized_outputs(solution: Solution[Any]) -> tuple[str, ...]:
     """Names of the model's outputs that lost indices with the channels, since nobody counts on their sizes."""
     graph, expectation = solution.analysis.graph, solution.realised.expectation
     named = zip(graph.output_names, graph.outputs, strict=True)
@@ -71,11 +91,11 @@ class Planner:
         """The channel groups under what is known so far."""
         return self._constraints.analyse(self._structure.graph)
 
-    def solve(self, select: Select, *, prove: Prove | None = None) -> Solution:
+    def solve(self, select: Select[PickedT], *, prove: Prove | None = None) -> Solution[PickedT]:
         """Finds a plan whose compact model runs and equals the masked one.
 
         Args:
-            select: Picks the units that go, given the groups.
+            select: Chooses the units that go, given the groups.
             prove: As for :func:`rounds`; :func:`unproven` finds a plan that runs and asks no more.
 
         Raises:
@@ -93,14 +113,19 @@ class _OnlyWithValuesError(Exception):
 
 
 def rounds(
-    dense: Dense, structure: Structure, select: Select, constraints: Constraints, *, prove: Prove | None = None
-) -> Solution:
+    dense: Dense,
+    structure: Structure,
+    select: Select[PickedT],
+    constraints: Constraints,
+    *,
+    prove: Prove | None = None,
+) -> Solution[PickedT]:
     """Selects and realises until nothing is in the way any more.
 
     Args:
         dense: The model.
         structure: Its recorded run.
-        select: Picks the units that go, given the groups.
+        select: Chooses the units that go, given the groups.
         constraints: What must stay whole; obstacles that are met are added to it.
         prove: Judges a plan that runs. By default against the dense model with the removed channels silenced, recorded
             again with them at zero where its code reads values; another ``prove`` compares with the model as it is.
@@ -110,7 +135,8 @@ def rounds(
     """
     for _ in range(MAX_ROUNDS):
         analysis = constraints.analyse(structure.graph)
-        removed = select(analysis)
+        chosen = select(analysis)
+        removed = chosen.removed
         if prove is None and structure.graph.reads_values and len(removed):
             structure, analysis, removed = _as_if_removed(dense, constraints, analysis, removed)
         outcome = realise(structure, analysis, removed)
@@ -124,7 +150,7 @@ def rounds(
                 raise
             raise _OnlyWithValuesError from error
         if verification.passed:
-            return Solution(analysis, outcome, verification)
+            return Solution(analysis, outcome, verification, chosen)
         if outcome.doubt is None:
             raise CheckFailedError(
                 f"the compact model differs from the masked one by {verification.max_abs_error:.1e} of the largest "
