@@ -14,6 +14,7 @@ NEWEST_PYTHON ?= $(call found,python3.13)
 UV ?= uv
 
 ENGINE := $(wildcard csrc/*.* csrc/kernels/*.*)
+CPP := $(ENGINE) $(wildcard fuzz/engine/*.* tests/runtime/engine/native/*.*)
 
 .PHONY: demo test slow check oldest newest pins fuzz faults format clean
 
@@ -55,6 +56,7 @@ endef
 format: $(INSTALLED)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	$(BIN)/clang-format -i $(CPP)
 
 $(INSTALLED): pyproject.toml setup.py $(ENGINE)
 	$(PYTHON) -m venv $(VENV) || ($(PYTHON) -m pip install --user virtualenv && $(PYTHON) -m virtualenv $(VENV))

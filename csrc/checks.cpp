@@ -49,18 +49,14 @@ class Check {
         index();
         if (op.phased) phases(op.channels, op.height, op.width);
         break;
-      case SW_UNPACK:
-        index();
-        break;
+      case SW_UNPACK: index(); break;
       case SW_CONV:
         result();
         tile();
         lists();
         entries();
         break;
-      case SW_PHASES:
-        phases(op.in.channels, op.in.height, op.in.width);
-        break;
+      case SW_PHASES: phases(op.in.channels, op.in.height, op.in.width); break;
       case SW_MAXPOOL:
       case SW_AVGPOOL:
         windows();
@@ -72,8 +68,7 @@ class Check {
         if (op.out.height != int64_t{op.in.height} * op.step[0] || op.out.width != int64_t{op.in.width} * op.step[1])
           refuse("the output must be the input times the step");
         break;
-      default:
-        operands();
+      default: operands();
     }
   }
 

@@ -11,8 +11,8 @@ float* row_of(const sw_map& map, float* arena, int channel, int row) {
   return arena + map.offset + channel * map.stride + static_cast<int64_t>(row + map.margin) * map.pitch;
 }
 
-// Row `row` of channel `channel` of `channels`, `width` values, goes to its places in the phases; a null row is zero. What
-// lies beyond the input is zero, too: the last columns of some phases, the last row of others.
+// Row `row` of channel `channel` of `channels`, `width` values, goes to its places in the phases; a null row is zero.
+// What lies beyond the input is zero, too: the last columns of some phases, the last row of others.
 void to_phases(const Kernels& kernels, const sw_op& op, float* arena, int channels, int channel, int row,
                const float* from, int width) {
   const int down = op.step[0], right = op.step[1];
@@ -126,35 +126,25 @@ void combine(const sw_op& op, float* arena, int channel) {
 void run_channel(const Kernels& kernels, const sw_op& op, float* arena, int channel, const sw_picture* inputs,
                  const sw_picture* outputs) {
   switch (op.kind) {
-    case SW_PACK:
-      pack(kernels, op, arena, channel, inputs[op.index].values);
-      break;
+    case SW_PACK: pack(kernels, op, arena, channel, inputs[op.index].values); break;
     case SW_UNPACK: {
       float* into = outputs[op.index].values + static_cast<int64_t>(channel) * op.in.height * op.in.width;
       for (int row = 0; row < op.in.height; ++row, into += op.in.width)
         std::memcpy(into, row_of(op.in, arena, channel, row), sizeof(float) * op.in.width);
       break;
     }
-    case SW_PHASES:
-      phases(kernels, op, arena, channel);
-      break;
+    case SW_PHASES: phases(kernels, op, arena, channel); break;
     case SW_MAXPOOL:
-    case SW_AVGPOOL:
-      pool(kernels, op, arena, channel);
-      break;
-    case SW_UPSAMPLE:
-      upsample(op, arena, channel);
-      break;
+    case SW_AVGPOOL: pool(kernels, op, arena, channel); break;
+    case SW_UPSAMPLE: upsample(op, arena, channel); break;
     case SW_ADD:
-    case SW_MUL:
-      combine(op, arena, channel);
-      break;
+    case SW_MUL: combine(op, arena, channel); break;
     case SW_COPY:
       for (int row = 0; row < op.in.height; ++row)
-        std::memcpy(row_of(op.out, arena, channel, row), row_of(op.in, arena, channel, row), sizeof(float) * op.in.width);
+        std::memcpy(row_of(op.out, arena, channel, row), row_of(op.in, arena, channel, row),
+                    sizeof(float) * op.in.width);
       break;
-    default:
-      break;
+    default: break;
   }
 }
 

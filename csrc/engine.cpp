@@ -261,9 +261,8 @@ sw_program* sw_create(const sw_op* ops, int32_t count, int64_t arena, char* erro
       op.entries = convolution.entries.data();
       op.bias = convolution.bias.data();
       if (op.num_chunks > 1)
-        program->scratch_of_thread =
-            std::max(program->scratch_of_thread,
-                     static_cast<int64_t>(op.channels) * op.rows * op.columns * program->kernels->lanes);
+        program->scratch_of_thread = std::max(program->scratch_of_thread, static_cast<int64_t>(op.channels) * op.rows *
+                                                                              op.columns * program->kernels->lanes);
     }
     allocate(*program, arena + 2 * kGuard);
   } catch (const std::exception& problem) {
@@ -305,10 +304,8 @@ int32_t sw_run(sw_program* program, const sw_picture* inputs, int32_t num_inputs
   auto before = std::chrono::steady_clock::now();
   for (size_t number = 0; number < program->ops.size(); ++number) {
     const sw_op& op = program->ops[number];
-    if (op.kind == SW_CONV)
-      convolve(*program, op, *program->convolutions[number], threads);
-    else
-      run_dense(*program, op, inputs, outputs, threads);
+    if (op.kind == SW_CONV) convolve(*program, op, *program->convolutions[number], threads);
+    else run_dense(*program, op, inputs, outputs, threads);
     if (nanoseconds) {
       auto now = std::chrono::steady_clock::now();
       nanoseconds[number] = std::chrono::duration_cast<std::chrono::nanoseconds>(now - before).count();

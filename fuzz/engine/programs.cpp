@@ -59,7 +59,8 @@ class Builder {
     return map;
   }
 
-  void add(sw_op op, std::vector<int64_t> starts = {}, std::vector<sw_entry> entries = {}, std::vector<float> bias = {}) {
+  void add(sw_op op, std::vector<int64_t> starts = {}, std::vector<sw_entry> entries = {},
+           std::vector<float> bias = {}) {
     program_.ops.push_back(op);
     program_.starts.push_back(std::move(starts));
     program_.entries.push_back(std::move(entries));
@@ -87,7 +88,8 @@ class Builder {
 
   void phases_of(sw_op& op, int64_t channels, int64_t height, int64_t width) {
     op.step[0] = number(1, 3), op.step[1] = number(1, 3);
-    op.out = map(channels * op.step[0] * op.step[1], up(height, op.step[0]) / op.step[0], up(width, op.step[1]) / op.step[1]);
+    op.out = map(channels * op.step[0] * op.step[1], up(height, op.step[0]) / op.step[0],
+                 up(width, op.step[1]) / op.step[1]);
   }
 
   void step() {
@@ -95,9 +97,7 @@ class Builder {
     op.in = any();
     const sw_map& in = op.in;
     switch (op.kind) {
-      case SW_CONV:
-        convolve(op);
-        return;
+      case SW_CONV: convolve(op); return;
       case SW_PHASES:
         activate(op);
         phases_of(op, in.channels, in.height, in.width);
@@ -112,9 +112,7 @@ class Builder {
         op.step[0] = number(1, 3), op.step[1] = number(1, 3);
         op.out = map(in.channels, in.height * op.step[0], in.width * op.step[1]);
         break;
-      default:
-        activate(op);
-        combine(op);
+      default: activate(op); combine(op);
     }
     add(op);
   }
@@ -184,24 +182,34 @@ class Builder {
 };
 
 // Sums that wrap around.
-int64_t plus(int64_t one, int64_t other) { return static_cast<int64_t>(static_cast<uint64_t>(one) + static_cast<uint64_t>(other)); }
+int64_t plus(int64_t one, int64_t other) {
+  return static_cast<int64_t>(static_cast<uint64_t>(one) + static_cast<uint64_t>(other));
+}
 
 int64_t strange(Random& random, int64_t before) {
-  static const int64_t known[] = {0, 1, -1, 2, 16, 1 << 16, 1 << 28, (1 << 28) + 1, INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN,
-                                  int64_t{1} << 31, int64_t{1} << 32, (int64_t{1} << 32) + 1, int64_t{1} << 62};
+  static const int64_t known[] = {0,
+                                  1,
+                                  -1,
+                                  2,
+                                  16,
+                                  1 << 16,
+                                  1 << 28,
+                                  (1 << 28) + 1,
+                                  INT32_MAX,
+                                  INT32_MIN,
+                                  INT64_MAX,
+                                  INT64_MIN,
+                                  int64_t{1} << 31,
+                                  int64_t{1} << 32,
+                                  (int64_t{1} << 32) + 1,
+                                  int64_t{1} << 62};
   switch (random.between(0, 5)) {
-    case 0:
-      return plus(before, random.between(-2, 2));
-    case 1:
-      return plus(before, before);
-    case 2:
-      return plus(before, 16 * random.between(-4, 4));
-    case 3:
-      return static_cast<int64_t>(random.next());
-    case 4:
-      return random.between(-40, 40);
-    default:
-      return known[random.next() % (sizeof(known) / sizeof(known[0]))];
+    case 0: return plus(before, random.between(-2, 2));
+    case 1: return plus(before, before);
+    case 2: return plus(before, 16 * random.between(-4, 4));
+    case 3: return static_cast<int64_t>(random.next());
+    case 4: return random.between(-40, 40);
+    default: return known[random.next() % (sizeof(known) / sizeof(known[0]))];
   }
 }
 
@@ -230,7 +238,8 @@ void mutate_arrays(Program& program, size_t number, Random& random) {
       if (!entries.empty()) set(entries[random.next() % entries.size()].offset, random);
       break;
     case 2:
-      if (!entries.empty()) entries[random.next() % entries.size()].offset = static_cast<int32_t>(4 * random.between(-4096, 4096));
+      if (!entries.empty())
+        entries[random.next() % entries.size()].offset = static_cast<int32_t>(4 * random.between(-4096, 4096));
       break;
     case 3:
       if (!entries.empty()) entries.pop_back();
@@ -241,15 +250,14 @@ void mutate_arrays(Program& program, size_t number, Random& random) {
     case 5:
       if (!bias.empty()) bias.pop_back();
       break;
-    default:
-      std::swap(starts, program.starts[random.next() % program.starts.size()]);
+    default: std::swap(starts, program.starts[random.next() % program.starts.size()]);
   }
 }
 
 void mutate_op(sw_op& op, Random& random) {
-  int32_t* const fields[] = {&op.kind, &op.activation, &op.index, &op.kernel[0], &op.kernel[1], &op.step[0], &op.step[1],
-                             &op.pad[0], &op.pad[1], &op.all_places, &op.phased, &op.channels, &op.height, &op.width,
-                             &op.rows, &op.columns, &op.num_chunks};
+  int32_t* const fields[] = {&op.kind,    &op.activation, &op.index,  &op.kernel[0],  &op.kernel[1], &op.step[0],
+                             &op.step[1], &op.pad[0],     &op.pad[1], &op.all_places, &op.phased,    &op.channels,
+                             &op.height,  &op.width,      &op.rows,   &op.columns,    &op.num_chunks};
   constexpr int64_t count = sizeof(fields) / sizeof(fields[0]);
   const int64_t which = random.between(0, count + 8);
   if (which < count) set(*fields[which], random);
@@ -287,13 +295,15 @@ void mutate(Program& program, Random& random) {
   for (int64_t left = random.between(1, 4); left > 0; --left) {
     const size_t number = random.next() % program.ops.size();
     const int64_t which = random.between(0, 19);
-    if (which == 0) program.arena = random.one_in(2) ? plus(program.arena, -random.between(0, 500)) : strange(random, 1 << 16);
+    if (which == 0)
+      program.arena = random.one_in(2) ? plus(program.arena, -random.between(0, 500)) : strange(random, 1 << 16);
     else if (which == 1) program.ops[number] = program.ops[random.next() % program.ops.size()];
     else if (which == 2) std::swap(program.ops[number].in, program.ops[random.next() % program.ops.size()].out);
     else if (which < 7) mutate_arrays(program, number, random);
     else mutate_op(program.ops[number], random);
   }
-  if (program.arena > (1 << 20) && program.arena <= (int64_t{1} << 44)) program.arena = 1 << 20;  // memory to spare for all
+  if (program.arena > (1 << 20) && program.arena <= (int64_t{1} << 44))
+    program.arena = 1 << 20;  // memory to spare for all
   program.point();
 }
 

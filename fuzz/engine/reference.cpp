@@ -91,16 +91,12 @@ class Slow {
     switch (op.kind) {
       case SW_PACK:
         return inputs_[op.index][(static_cast<int64_t>(channel) * op.out.height + row) * op.out.width + column];
-      case SW_UPSAMPLE:
-        return at(op.in, channel, row / op.step[0], column / op.step[1]);
-      case SW_ADD:
-        return at(op.in, channel, row, column) + at(op.other, channel, row, column);
+      case SW_UPSAMPLE: return at(op.in, channel, row / op.step[0], column / op.step[1]);
+      case SW_ADD: return at(op.in, channel, row, column) + at(op.other, channel, row, column);
       case SW_MUL:
         return at(op.in, channel, row, column) * at(op.other, channel, single ? 0 : row, single ? 0 : column);
-      case SW_COPY:
-        return at(op.in, channel, row, column);
-      default:
-        return window(op, channel, row, column);
+      case SW_COPY: return at(op.in, channel, row, column);
+      default: return window(op, channel, row, column);
     }
   }
 
