@@ -45,7 +45,7 @@ bool ask(const Program& program, Pictures& inputs, Pictures& outputs, Random& ra
   bool agree = true;
   for (const sw_op& op : program.ops) {
     if (op.kind != SW_PACK && op.kind != SW_UNPACK) continue;
-    auto& picture = (op.kind == SW_PACK ? inputs : outputs)[op.index];
+    auto& picture = op.kind == SW_PACK ? inputs[op.pack.index] : outputs[op.unpack.index];
     const size_t floats = static_cast<size_t>(floats_of(op));
     agree = agree && (picture.empty() || picture.size() == floats);
     picture.resize(floats);
