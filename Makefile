@@ -31,6 +31,7 @@ check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(CPP)
 	$(BIN)/python -m pytest -m "not slow"
 
 fuzz: $(INSTALLED)
