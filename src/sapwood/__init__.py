@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sapwood.tasks import detect, evaluate
     from sapwood.training import carry_optimizer_
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "load_model": "models",

@@ -22,6 +22,7 @@ from sapwood.runtime import RUNTIME, RUNTIMES, check_session
 from sapwood.runtime.engine import compile as compile_model
 from sapwood.runtime.engine import instruction_set, set_instruction_set
 from sapwood.runtime.engine import library as engine_library
+from sapwood.runtime.engine.interface import OpKind
 from sapwood.runtime.engine.maps import Map
 from sapwood.runtime.engine.program import Builder
 
@@ -425,7 +426,7 @@ def broken(**values: Any) -> str:
     }
     given = {"num_starts": 7, "num_entries": 1, "num_bias": 2} | given
     changed = given.pop("map", {})
-    builder.add(engine_library.CONV, Map(**(source.__dict__ | changed)), out, **given)
+    builder.add(OpKind.CONV, Map(**(source.__dict__ | changed)), out, **given)
     with pytest.raises(EngineError) as caught:
         builder.build()
     return str(caught.value)
