@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sapwood.ops import RULES
 from sapwood.runtime.engine import compile as compile_model
-from sapwood.runtime.engine.library import ACTIVATIONS
+from sapwood.runtime.engine.interface import ACTIVATIONS
 from sapwood.runtime.engine.lowering import LOWERINGS
 from sapwood.runtime.engine.nodes import Outside
 from sapwood.runtime.engine.rules import lower

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from sapwood.ops import Call
-from sapwood.runtime.engine.library import ACTIVATIONS
+from sapwood.runtime.engine.interface import ACTIVATIONS
 from sapwood.runtime.engine.lowering import Lowering, UnsupportedError, lowers
 from sapwood.runtime.engine.nodes import Activation, Combine, Pointwise
 
@@ -29,7 +29,7 @@ OWN_NAME: Mapping[str, Callable[[Sequence[float]], Activation]] = {
 """What ATen calls another name than the engine does, from the numbers among the arguments."""
 
 SAME_NAME = sorted(set(ACTIVATIONS) - {"linear", "leaky", "relu6"})
-"""The others are called as in :data:`~sapwood.runtime.engine.library.ACTIVATIONS`, and take no numbers."""
+"""The others are called as in :data:`~sapwood.runtime.engine.interface.ACTIVATIONS`, and take no numbers."""
 
 
 @lowers(*(f"aten.{name}{end}" for end in ("", "_") for name in (*OWN_NAME, *SAME_NAME)))
