@@ -21,6 +21,7 @@ from sapwood.ops import RULES, Call, Graph, ShapesOnly, TensorRef, hides_calls, 
 from sapwood.types import ExampleInputs
 
 SHORTER = frozenset({torch.float32, torch.float16, torch.bfloat16})
+SHORTER_COMPLEX = frozenset({torch.complex64, torch.complex32})
 
 _OWN_FOLDER = str(Path(__file__).resolve().parents[1])
 _TORCH_FOLDER = str(Path(torch.__file__).resolve().parent)
@@ -153,7 +154,7 @@ def plain_kernels(model: nn.Module) -> Iterator[None]:
         stack.enter_context(torch.no_grad())
         if any(parameter.is_meta for parameter in model.parameters()):
             stack.enter_context(ShapesOnly())  # type: ignore[no-untyped-call]
-        if any(parameter.dtype == torch.float64 for parameter in model.parameters()):
+        if any(parameter.dtype in {torch.float64, torch.complex128} for parameter in model.parameters()):
             stack.enter_context(_KeepDouble())  # type: ignore[no-untyped-call]
         yield
 
@@ -165,6 +166,8 @@ class _KeepDouble(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         if kwargs.get("dtype") in SHORTER:
             kwargs = {**kwargs, "dtype": torch.float64}
+        elif kwargs.get("dtype") in SHORTER_COMPLEX:
+            kwargs = {**kwargs, "dtype": torch.complex128}
         return func(*args, **kwargs)
 
 

@@ -9,7 +9,9 @@ from sapwood.models import timm_loader as timm_loader
 from sapwood.models import torchvision_loader as torchvision_loader
 from sapwood.models.apply_plan import apply_plan
 from sapwood.models.builtin_loader import builtin_file
-from sapwood.models.copying import copy_model, deep_copy, refresh_computed, refresh_masked
+from sapwood.models.computed import refresh_computed, refresh_masked
+from sapwood.models.containers import attributes, held, map_tensors
+from sapwood.models.copying import copy_model, deep_copy, shared_things
 from sapwood.models.darknet import DarknetNetwork, compact_cfg, parse_cfg, read_weights, write_cfg, write_weights
 from sapwood.models.darknet import framework as darknet_framework  # noqa: F401 - registers it
 from sapwood.models.factory_loader import find_factory, is_factory, remember_factory
@@ -20,6 +22,7 @@ from sapwood.models.saved import load_saved, needs_factory, save_model
 from sapwood.models.saved_format import check_target, load_plans, new_saved
 from sapwood.models.session import Compact, load, save
 from sapwood.models.spec import LOADERS, Loader, load_model
+from sapwood.models.widening import widen_, widened
 
 __all__ = [
     "FRAMEWORKS",
@@ -35,6 +38,7 @@ __all__ = [
     "Rescale",
     "Shift",
     "apply_plan",
+    "attributes",
     "builtin_file",
     "check_target",
     "compact_cfg",
@@ -43,12 +47,14 @@ __all__ = [
     "drop_masks_",
     "find_factory",
     "framework_of",
+    "held",
     "is_factory",
     "live_masks",
     "load",
     "load_model",
     "load_plans",
     "load_saved",
+    "map_tensors",
     "needs_factory",
     "new_saved",
     "parse_cfg",
@@ -58,7 +64,10 @@ __all__ = [
     "remember_factory",
     "save",
     "save_model",
+    "shared_things",
     "used_parts",
+    "widen_",
+    "widened",
     "write_cfg",
     "write_weights",
 ]

@@ -12,11 +12,11 @@ from typing import Any
 import safetensors.torch
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
 from sapwood.errors import SapwoodError, SavedModelError, ShapeError, SpecError, WeightsError
 from sapwood.files import write_bytes, write_text
 from sapwood.models.apply_plan import apply_plan
+from sapwood.models.containers import map_tensors
 from sapwood.models.copying import copy_model
 from sapwood.models.factory_loader import bundle_of
 from sapwood.models.framework import framework_of
@@ -206,8 +206,8 @@ def _check_numbers(name: str, tensor: Tensor) -> None:
     bad = int(tensor.isnan().sum()) if tensor.is_floating_point() or tensor.is_complex() else 0
     if bad:
         raise SavedModelError(
-            f"{name}: {bad} of {tensor.numel()} values are NaN; expected a model that computes (did training diverge?); "
-            "nothing is written"
+            f"{name}: {bad} of {tensor.numel()} values are NaN; expected a model that computes (did training "
+            "diverge?); nothing is written"
         )
 
 
@@ -287,10 +287,10 @@ def _inputs_for(model: nn.Module, inputs: ExampleInputs) -> ExampleInputs:
         return inputs
     (dtype,) = types
 
-    def convert(leaf: Any) -> Any:
-        return leaf.to(dtype) if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
+    def convert(tensor: Tensor) -> Tensor:
+        return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
-    return tree_map(convert, inputs)  # type: ignore[no-any-return]
+    return map_tensors(convert, inputs)  # type: ignore[no-any-return]
 
 
 def _read_state(folder: Path, plan: SavedPlan) -> tuple[dict[str, Tensor], dict[str, str]]:

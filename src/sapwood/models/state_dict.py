@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from sapwood.errors import WeightsError
-from sapwood.models.copying import refresh_masked
+from sapwood.models.computed import refresh_masked
 from sapwood.models.live_masks import masked_names, restore_masks_
 from sapwood.reading import read_pickled, read_safetensors, reading
 
@@ -109,8 +108,8 @@ def _load_(
         tensor, wanted = state[name], tuple(own[name].shape)
         if tuple(tensor.shape) != wanted:
             raise WeightsError(f"{origin}: {name} has shape {tuple(tensor.shape)}; expected {wanted}")
-        known = None if infinite is None else infinite.get(name, 0)
-        bad = _damaged(tensor, own[name], known) if _has_fractions(tensor) else 0
+        count = None if infinite is None else infinite.get(name, 0)
+        bad = _damaged(tensor, own[name], count) if _has_fractions(tensor) else 0
         if bad:
             raise WeightsError(f"{origin}: {name}: {bad} of {tensor.numel()} values are NaN or infinite")
     whole = OrderedDict(state)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch import nn
 
 from sapwood.graph import Structure, with_values, without_values
-from sapwood.models import copy_model
+from sapwood.models import copy_model, widen_, widened
 from sapwood.removal.difference import lively_, telling
 from sapwood.types import ExampleInputs
 
@@ -25,7 +22,7 @@ class Dense:
     @cached_property
     def model(self) -> nn.Module:
         """The copy; read only."""
-        return copy_model(self._model).eval().to(torch.float64)
+        return widen_(copy_model(self._model).eval())
 
     def structure(self, *, values: bool) -> Structure:
         """A recorded run, on shapes alone where the code allows it and ``values`` does not ask for more."""
@@ -41,8 +38,4 @@ class Dense:
 
 def as_float64(inputs: ExampleInputs) -> ExampleInputs:
     """Example inputs with floating types widened."""
-
-    def convert(leaf: Any) -> Any:
-        return leaf.to(torch.float64) if isinstance(leaf, Tensor) and leaf.dtype.is_floating_point else leaf
-
-    return tree_map(convert, inputs)  # type: ignore[no-any-return]
+    return widened(inputs)  # type: ignore[no-any-return]
