@@ -18,7 +18,7 @@ from sapwood.compaction.padded_constants import PaddedConstants, find_merges, pa
 from sapwood.errors import CheckFailedError
 from sapwood.graph import Analysis, Structure, build_groups, output_tensors, plain_kernels, run_model, with_values
 from sapwood.masks import remove_masks_
-from sapwood.models import Merge, Plan, apply_plan, copy_model, live_masks, map_tensors, widen_
+from sapwood.models import Merge, Plan, apply_plan, copy_model, live_masks, map_tensors, wide_copy
 from sapwood.ops import Axis
 from sapwood.removal import (
     PROOF_TOLERANCE,
@@ -109,7 +109,7 @@ def compact(
         structure = with_values(dense.model, dense.inputs)
     else:
         masked = dense.model
-    live = widen_(copy_model(model).eval()) if live_masks(model) else masked
+    live = wide_copy(model).eval() if live_masks(model) else masked
     folds = _folds(structure, exact, merges)
     found: list[Dead] = []
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sapwood.graph.decisions import Decisions
@@ -93,6 +94,8 @@ def _module_scopes(model: nn.Module, stack: list[str]) -> Iterator[None]:
         stack.pop()
 
     for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):  # takes no hooks; its calls are those of the module around it
+            continue
         handles.append(module.register_forward_pre_hook(enter(name)))
         handles.append(module.register_forward_hook(leave, always_call=True))
     try:
@@ -144,6 +147,7 @@ def plain_kernels(model: nn.Module) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         stack.enter_context(new_tensors_like(model))
+        stack.enter_context(_alone(model))
         fastpath = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)
         stack.callback(torch.backends.mha.set_fastpath_enabled, fastpath)
@@ -157,6 +161,20 @@ def plain_kernels(model: nn.Module) -> Iterator[None]:
         if any(parameter.dtype in {torch.float64, torch.complex128} for parameter in model.parameters()):
             stack.enter_context(_KeepDouble())  # type: ignore[no-untyped-call]
         yield
+
+
+@contextmanager
+def _alone(model: nn.Module) -> Iterator[None]:
+    """Within it, wrappers for several processes send no buffers around: only one process may be pruning."""
+    wrappers = [module for module in model.modules() if isinstance(module, DistributedDataParallel)]
+    before = [(wrapper, wrapper.require_forward_param_sync) for wrapper in wrappers]
+    for wrapper in wrappers:
+        wrapper.require_forward_param_sync = False
+    try:
+        yield
+    finally:
+        for wrapper, sync in before:
+            wrapper.require_forward_param_sync = sync
 
 
 class _KeepDouble(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -13,14 +13,18 @@ from sapwood.models import deep_copy, held, map_tensors
 from sapwood.types import ExampleInputs
 
 
-def skeleton(model: nn.Module) -> nn.Module:
+def skeleton(model: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
     """A deep copy of ``model`` whose tensors have shapes and types but no values; tensors that are shared stay shared.
+
+    Args:
+        model: Any module.
+        memo: Is told what was copied: the identity of each thing, and its copy.
 
     Examples:
         >>> skeleton(nn.Linear(3, 2)).weight.device
         device(type='meta')
     """
-    memo: dict[int, Any] = {}
+    memo = {} if memo is None else memo
     for module in model.modules():
         for tensor in _tensors(module):
             if id(tensor) not in memo:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor, nn
 
 from sapwood.graph.decisions import Decisions
 from sapwood.graph.record import record, trace
 from sapwood.graph.skeleton import leaving_no_trace, shapes_of, skeleton
-from sapwood.models import widen_
+from sapwood.models import quieten_, widen_
 from sapwood.ops import Graph
 from sapwood.types import ExampleInputs
 
@@ -36,7 +37,8 @@ class Structure:
 
 def without_values(model: nn.Module, inputs: ExampleInputs) -> Structure | None:
     """Records a run on shapes alone, or returns None where the model's code needs values."""
-    bones = widen_(skeleton(model).eval())
+    memo: dict[int, Any] = {}
+    bones = quieten_(widen_(skeleton(model, memo), memo).eval())
     shapes = shapes_of(inputs)
     try:
         with leaving_no_trace(bones):

@@ -18,11 +18,13 @@ from sapwood.models.factory_loader import find_factory, is_factory, remember_fac
 from sapwood.models.framework import FRAMEWORKS, Framework, framework_of
 from sapwood.models.live_masks import drop_masks_, live_masks, used_parts
 from sapwood.models.plan import AttributeEdit, Cut, Merge, Plan, Rescale, Shift
+from sapwood.models.quantisers import quieten_
 from sapwood.models.saved import load_saved, needs_factory, save_model
 from sapwood.models.saved_format import check_target, load_plans, new_saved
 from sapwood.models.session import Compact, load, save
 from sapwood.models.spec import LOADERS, Loader, load_model
-from sapwood.models.widening import widen_, widened
+from sapwood.models.unsuited import check_suited, whole_parts
+from sapwood.models.widening import wide_copy, widen_, widened
 
 __all__ = [
     "FRAMEWORKS",
@@ -40,6 +42,7 @@ __all__ = [
     "apply_plan",
     "attributes",
     "builtin_file",
+    "check_suited",
     "check_target",
     "compact_cfg",
     "copy_model",
@@ -58,6 +61,7 @@ __all__ = [
     "needs_factory",
     "new_saved",
     "parse_cfg",
+    "quieten_",
     "read_weights",
     "refresh_computed",
     "refresh_masked",
@@ -66,6 +70,8 @@ __all__ = [
     "save_model",
     "shared_things",
     "used_parts",
+    "whole_parts",
+    "wide_copy",
     "widen_",
     "widened",
     "write_cfg",

@@ -42,11 +42,16 @@ def copy_model(model: Model, replaced: Mapping[int, Tensor] | None = None) -> Mo
         >>> bool((twin.weight == masked.weight).all()), twin.weight_mask is masked.weight_mask
         (True, False)
     """
-    memo: dict[int, Any] = dict(replaced or {})
+    twin = copy_into(dict(replaced or {}), model)
+    refresh_computed(twin) if replaced else refresh_masked(twin)
+    return twin
+
+
+def copy_into(memo: dict[int, Any], model: Model) -> Model:
+    """A copy as :func:`copy_model` makes it, of which ``memo`` tells what each thing of ``model`` became."""
     remember_computed_tensors(model, memo)
     twin = deep_copy(model, memo)
     _same_modes_(model, twin)
-    refresh_computed(twin) if replaced else refresh_masked(twin)
     return twin
 
 
@@ -89,7 +94,7 @@ class _Copying:
         kind = type(module)
         own = {name for base in kind.__mro__[:-1] for name in vars(base)}
         if own & {"__deepcopy__", "__reduce__", "__reduce_ex__", "__slots__"}:
-            return copy.deepcopy(module, self.memo)
+            return _copy_by_itself(module, self.memo)
         twin = kind.__new__(kind)
         self.memo[id(module)] = twin
         if _copies_as_usual(kind):
@@ -173,6 +178,16 @@ class _Copying:
         return value
 
 
+def _copy_by_itself(module: Model, memo: dict[int, Any]) -> Model:
+    """A copy by the class's own way; what TorchScript copies under gradients would be no parameters any more."""
+    with torch.set_grad_enabled(torch.is_grad_enabled() and not isinstance(module, torch.jit.ScriptModule)):
+        twin = copy.deepcopy(module, memo)
+    if isinstance(module, torch.jit.ScriptModule):
+        for old, new in zip(module.parameters(), twin.parameters(), strict=True):
+            new.requires_grad_(old.requires_grad)
+    return twin
+
+
 CONTAINERS = frozenset({dict, OrderedDict, list, tuple})
 ATOMS = frozenset({bool, int, float, complex, str, bytes, type, torch.dtype, torch.device, torch.Size})
 """What is never changed, so that copies may share it."""
@@ -187,7 +202,7 @@ def _copies_as_usual(kind: type) -> bool:
 FILLS_IN_DEFAULTS = frozenset(
     f"torch.nn.modules.{name}" for name in ("module", "conv", "activation", "upsampling", "transformer", "batchnorm")
 )
-"""Files of PyTorch whose ``__setstate__`` only adds what old pickles lack, and ``__getstate__`` takes off what is made."""
+"""Files of PyTorch whose ``__setstate__`` only adds what old pickles lack."""
 
 
 def _state_of(module: Any) -> Any:

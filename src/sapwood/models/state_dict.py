@@ -59,6 +59,7 @@ def infinities(state: Mapping[str, Tensor]) -> dict[str, int]:
     """How many values of each tensor are infinite, where any is: a causal mask of -inf, the bounds of a clamp.
 
     Examples:
+        >>> import torch
         >>> infinities({"mask": torch.full((2, 2), float("-inf")).triu(1), "weight": torch.ones(2)})
         {'mask': 1}
     """

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from sapwood.models.containers import held, map_tensors
+from sapwood.models.computed import refresh_masked
+from sapwood.models.containers import map_tensors
+from sapwood.models.copying import copy_into
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -22,43 +25,45 @@ def widened(value: Any) -> Any:
     return map_tensors(_wider, value)
 
 
-def widen_(model: Model) -> Model:
+def wide_copy(model: Model) -> Model:
+    """A copy of ``model`` in float64, as :func:`widen_` makes it.
+
+    Examples:
+        >>> layer = nn.Linear(2, 2)
+        >>> layer.hidden = [nn.Linear(2, 2)]
+        >>> wide_copy(layer).hidden[0].weight.dtype, layer.hidden[0].weight.dtype
+        (torch.float64, torch.float32)
+    """
+    memo: dict[int, Any] = {}
+    twin = copy_into(memo, model)
+    refresh_masked(twin)
+    return widen_(twin, memo)
+
+
+def widen_(model: Model, memo: Mapping[int, Any]) -> Model:
     """Makes all that a run of ``model`` reads float64, or complex128.
 
     That is what its modules register, and what they keep otherwise: tensors that are plain attributes, layers in plain
     lists or behind a function. ``Module.to(torch.float64)`` reaches the first only, and takes the imaginary part off.
 
     Args:
-        model: A copy that belongs to nobody else: see :func:`sapwood.models.copy_model`.
+        model: A copy.
+        memo: What was copied, from the identity of each thing to its copy. What is no copy is somebody else's, and
+            stays as it is: a copy may still refer to it, as the configuration of quantisers does to their modules.
 
     Returns:
         ``model``.
-
-    Examples:
-        >>> layer = nn.Linear(2, 2)
-        >>> layer.hidden = [nn.Linear(2, 2)]
-        >>> widen_(layer).hidden[0].weight.dtype
-        torch.float64
     """
-    done: set[int] = set()
-    waiting: list[nn.Module] = [model]
-    while waiting:
-        root = waiting.pop()
-        if id(root) in done:
-            continue
-        root._apply(_wider)  # type: ignore[no-untyped-call]
-        for module in root.modules():
-            done.add(id(module))
-            for value in held({name: one for name, one in vars(module).items() if name not in REGISTERED}):
-                if isinstance(value, nn.Module):
-                    waiting.append(value)
-                elif isinstance(value, Tensor):
-                    _widen_tensor_(value)
+    model._apply(_wider)  # type: ignore[no-untyped-call]
+    own = [value for number, value in memo.items() if id(value) != number]
+    registered = {id(module) for module in model.modules()}
+    for value in own:
+        if isinstance(value, nn.Module) and id(value) not in registered:
+            value._apply(_wider)  # type: ignore[no-untyped-call]
+    for value in own:
+        if isinstance(value, Tensor):
+            _widen_tensor_(value)
     return model
-
-
-REGISTERED = frozenset({"_parameters", "_buffers", "_modules", "_c"})
-"""Where a module keeps what ``Module._apply`` reaches."""
 
 
 def _widen_tensor_(tensor: Tensor) -> None:

@@ -25,7 +25,7 @@ from sapwood.goals import (
 )
 from sapwood.graph import Analysis, Unpruned
 from sapwood.measure import count_params
-from sapwood.models import Plan, apply_plan, framework_of
+from sapwood.models import Plan, apply_plan, check_suited, framework_of
 from sapwood.ops import Axis
 from sapwood.recovery import Recovered
 from sapwood.removal import Planner, Solution, Verification
@@ -97,8 +97,10 @@ def prune(
     Raises:
         CheckFailedError: If no compact model could be made that equals the masked one; nothing is returned then.
         BudgetError: If no widths reach the target; the text says what can be reached.
-        ConfigError: If the criterion needs data and there is none, or an option names nothing.
+        ConfigError: If the criterion needs data and there is none, an option names nothing, or the model is of a kind
+            that cannot be pruned: quantised, compiled by TorchScript, sharded, or lazy and never run.
     """
+    check_suited(model)
     limits = limits or Limits()
     chooser = Chooser(
         score=criterion if isinstance(criterion, Scorer) else scorer(model, criterion, calibration),

@@ -7,7 +7,7 @@ from functools import cached_property
 from torch import nn
 
 from sapwood.graph import Structure, with_values, without_values
-from sapwood.models import copy_model, widen_, widened
+from sapwood.models import check_suited, quieten_, wide_copy, widened
 from sapwood.removal.difference import lively_, telling
 from sapwood.types import ExampleInputs
 
@@ -16,13 +16,14 @@ class Dense:
     """The model to prune, in float64 and evaluation mode; copied when values are needed for the first time."""
 
     def __init__(self, model: nn.Module, inputs: ExampleInputs) -> None:
+        check_suited(model)
         self._model = model
         self.inputs = as_float64(inputs)
 
     @cached_property
     def model(self) -> nn.Module:
         """The copy; read only."""
-        return widen_(copy_model(self._model).eval())
+        return quieten_(wide_copy(self._model).eval())
 
     def structure(self, *, values: bool) -> Structure:
         """A recorded run, on shapes alone where the code allows it and ``values`` does not ask for more."""
