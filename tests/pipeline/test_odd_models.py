@@ -391,3 +391,46 @@ def test_a_graph_for_each_mode_is_copied_in_the_mode_it_has() -> None:
     assert pruned.model.get_submodule("0").out_channels == 8
     assert not any(module.training for module in pruned.model.modules())
     assert pruned.model.train().graph is pruned.model.train_graph
+
+
+class Positions(nn.Module):
+    """Attention to positions, of which a table is kept for the next call: made anew where it does not fit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.near, self.out = nn.Linear(8, 16), nn.Linear(3, 4), nn.Linear(16, 5)
+        self.register_buffer("table", torch.zeros(1, 1, 1, 3), persistent=False)
+        self.register_buffer("turns", torch.rand(16), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        count = x.shape[1]
+        if self.table.shape[1] != count:
+            step = torch.arange(count)[None] - torch.arange(count)[:, None]
+            self.table = torch.stack([step, step.abs(), step**2], -1)[None].to(x.dtype)
+        weights = self.near(self.table.to(x.dtype)).mean(-1).softmax(-1)
+        return self.out(weights @ (torch.relu(self.a(x)) * self.turns))
+
+
+@pytest.mark.parametrize("ran", [False, True])
+def test_a_table_that_is_made_anew_has_no_channels_of_its_own(tmp_path: Path, *, ran: bool) -> None:
+    torch.manual_seed(0)
+    model, x = Positions().eval(), torch.randn(2, 6, 8)
+    if ran:
+        model(x)
+    pruned = sapwood.prune(model, x, target=HALF)
+    assert (pruned.model.a.out_features, len(pruned.model.turns)) == (8, 8)  # what follows a layer goes with it
+    assert pruned.model.near.in_features == 3
+    if ran:
+        reason = "is what table holds, which the model does not save but makes anew"
+        assert {one.reason for one in pruned.unpruned if (one.tensor, one.dim) == ("near.weight", 1)} == {reason}
+    sapwood.save(pruned, tmp_path / "small")
+
+    def fresh() -> nn.Module:
+        again = Positions()
+        again.turns = model.turns.clone()
+        return again
+
+    loaded = sapwood.load(tmp_path / "small", model=fresh)
+    torch.testing.assert_close(loaded(x), pruned.model(x))
+    other = torch.randn(1, 9, 8)
+    torch.testing.assert_close(loaded(other), pruned.model(other))

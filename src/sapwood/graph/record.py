@@ -218,13 +218,20 @@ def record(
     recorder = _Recorder(decisions)
     parameters = _names(recorder, model.named_parameters(remove_duplicate=False))
     buffers = _names(recorder, model.named_buffers(remove_duplicate=False))
+    unsaved = frozenset(recorder.ref(buffer).id for module in model.modules() for buffer in _unsaved(module))
     inputs = tuple(recorder.ref(tensor) for tensor in output_tensors(example_inputs))
     with plain_kernels(model), _module_scopes(model, recorder.module_stack), recorder:
         result = run_model(model, example_inputs)
     tensors = output_tensors(result)
     outputs = tuple(recorder.ref(tensor) for tensor in tensors)
-    graph = Graph(tuple(recorder.calls), inputs, outputs, parameters, buffers, recorder.constants)
+    graph = Graph(tuple(recorder.calls), inputs, outputs, parameters, buffers, recorder.constants, unsaved)
     return graph, tensors
+
+
+def _unsaved(module: nn.Module) -> list[Tensor]:
+    """The buffers of a module that are not saved with it."""
+    known = getattr(module, "_non_persistent_buffers_set", ())
+    return [buffer for name, buffer in module._buffers.items() if name in known and buffer is not None]
 
 
 def _names(recorder: _Recorder, named: Any) -> dict[int, tuple[str, ...]]:
