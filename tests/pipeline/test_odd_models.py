@@ -166,6 +166,11 @@ def test_what_a_module_holds_is_no_obstacle(kind: type[nn.Module]) -> None:
     check(kind, torch.randn(2, 3, 8, 8))
 
 
+def test_what_the_pruned_model_shares_is_said() -> None:
+    pruned = check(Lock, torch.randn(1, 3, 8, 8))
+    assert pruned.notes == ("lock is shared with the model given: no lock is copied",)
+
+
 def test_functions_of_the_copy_call_its_own_layers() -> None:
     pruned = check(Lambda, torch.randn(1, 3, 8, 8))
     assert pruned.model.step.__closure__[0].cell_contents is pruned.model

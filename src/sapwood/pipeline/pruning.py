@@ -25,7 +25,7 @@ from sapwood.goals import (
 )
 from sapwood.graph import Analysis, Unpruned
 from sapwood.measure import count_params
-from sapwood.models import Plan, apply_plan, check_suited, framework_of
+from sapwood.models import Plan, apply_plan, check_suited, framework_of, shared_things
 from sapwood.ops import Axis
 from sapwood.recovery import Recovered
 from sapwood.removal import Planner, Solution, Verification
@@ -46,6 +46,8 @@ class Pruned:
         allocation: How many channels each group keeps, and what that costs by the allocator's reckoning.
         latency: What was measured; None where neither a latency was asked for nor a deployment given.
         recovery: What :func:`sapwood.pipeline.recover` did to the weights; None where nothing.
+        notes: What else to know of the smaller model, a sentence each: what it shares with the model given, as it
+            cannot be copied, and numbers among its attributes that may be widths and were left.
     """
 
     model: nn.Module
@@ -55,6 +57,7 @@ class Pruned:
     allocation: Allocation | None = None
     latency: LatencyOutcome | None = None
     recovery: Recovered | None = None
+    notes: tuple[str, ...] = ()
 
 
 def prune(
@@ -149,4 +152,8 @@ def _pruned(
     plan = solution.realised.plan
     with torch.no_grad():
         small = apply_plan(model, plan)
-    return Pruned(small, plan, solution.verification, solution.analysis.unpruned, allocation, outcome)
+    shared = [
+        f"{name} is shared with the model given: no {kind} is copied" for name, kind in shared_things(model).items()
+    ]
+    notes = (*shared, *solution.realised.unset)
+    return Pruned(small, plan, solution.verification, solution.analysis.unpruned, allocation, outcome, notes=notes)
