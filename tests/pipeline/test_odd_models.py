@@ -439,3 +439,42 @@ def test_a_table_that_is_made_anew_has_no_channels_of_its_own(tmp_path: Path, *,
     torch.testing.assert_close(loaded(x), pruned.model(x))
     other = torch.randn(1, 9, 8)
     torch.testing.assert_close(loaded(other), pruned.model(other))
+
+
+ELSEWHERE = nn.Conv2d(16, 16, 1)
+
+
+class NarrowOnly(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        assert x.dtype is torch.bfloat16, "made for bfloat16"
+        return super().forward(x)
+
+
+class CallsElsewhere(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c(F.relu(ELSEWHERE(self.b(F.relu(self.a(x))))))
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype", "message"),
+    [
+        (NarrowOnly, torch.bfloat16, r"AssertionError at test_odd_models.py:\d+: made for bfloat16"),
+        (CallsElsewhere, torch.float32, r"RuntimeError at test_odd_models.py:\d+: "),
+    ],
+    ids=["bfloat16", "a layer of nobody"],
+)
+def test_a_model_without_float64_is_told_so(kind: type[nn.Module], dtype: torch.dtype, message: str) -> None:
+    model, x = kind().to(dtype).eval(), torch.randn(1, 3, 8, 8).to(dtype)
+    with pytest.raises(ConfigError, match=f"the model runs as it is, but not in float64, .* proven: {message}"):
+        sapwood.prune(model, x, target=HALF)
+
+
+def test_a_model_that_does_not_run_raises_its_own_error() -> None:
+    with pytest.raises(RuntimeError, match="expected input"):
+        sapwood.prune(Base().eval(), torch.randn(1, 5, 8, 8), target=HALF)
+
+
+def test_a_bfloat16_model_is_pruned_as_others() -> None:
+    model = Base().to(torch.bfloat16).eval()
+    pruned = sapwood.prune(model, torch.randn(1, 3, 8, 8).bfloat16(), target=HALF)
+    assert (pruned.model.a.out_channels, pruned.model.a.weight.dtype) == (8, torch.bfloat16)
