@@ -478,3 +478,25 @@ def test_a_bfloat16_model_is_pruned_as_others() -> None:
     model = Base().to(torch.bfloat16).eval()
     pruned = sapwood.prune(model, torch.randn(1, 3, 8, 8).bfloat16(), target=HALF)
     assert (pruned.model.a.out_channels, pruned.model.a.weight.dtype) == (8, torch.bfloat16)
+
+
+class Complex(nn.Module):
+    """Convolutions and linear layers of complex numbers, as signals and MRI pictures have them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 16, 3, dtype=torch.cfloat), nn.Conv2d(16, 12, 1, dtype=torch.cfloat)
+        self.c, self.d = nn.Linear(12, 8, dtype=torch.cfloat), nn.Linear(8, 4, dtype=torch.cfloat)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.part(self.b(self.part(self.a(x)))).mean((2, 3))
+        return torch.view_as_real(self.d(self.part(self.c(x))))
+
+    def part(self, x: Tensor) -> Tensor:
+        return torch.complex(F.relu(x.real), F.relu(x.imag))
+
+
+def test_complex_convolutions_and_linears_lose_channels() -> None:
+    pruned = check(Complex, torch.randn(2, 3, 6, 6, dtype=torch.cfloat))
+    assert (pruned.model.b.out_channels, pruned.model.c.out_features, pruned.model.d.in_features) == (6, 4, 4)
+    assert pruned.model.a.weight.dtype is torch.complex64

@@ -87,6 +87,7 @@ class Facts:
         slices: Whether it takes the indices of a dimension from one to another.
         pads: Whether it adds indices that hold a constant.
         positions: Whether its second result, where it has one, tells where its first was.
+        recasts: Whether it looks at the same memory as at numbers of another kind: complex ones, or their two parts.
         makes_nothing: Whether no number is computed: memory is taken, or looked at.
     """
 
@@ -113,6 +114,7 @@ class Facts:
     slices: bool = False
     pads: bool = False
     positions: bool = False
+    recasts: bool = False
     makes_nothing: bool = False
 
     @property
