@@ -71,7 +71,22 @@ _WIDE: Arguments = {"bias": parameter("bias", CHANNELS), "weight": parameter("we
 _AT = (({"dim": 1}, False), ({"dim": 2}, True))
 """Along channels, and along a spatial dimension."""
 
+
+def both(scene: Scene) -> torch.Tensor:
+    """Complex numbers of which both parts come from the layer before."""
+    return torch.complex(made(scene), made(scene))
+
+
 FAMILIES: Mapping[str, Family] = {
+    "complex._apart": Family({"self": both}, reads={"": lambda scene, x: read(scene, x.prod(-1))}),
+    "complex._together": Family(
+        {"self": lambda scene: torch.view_as_real(both(scene)).clone()},
+        reads={"": lambda scene, x: read(scene, x.real * x.imag)},
+    ),
+    "complex._of_two": Family(
+        {"real": made, "imag": made}, reads={"": lambda scene, x: read(scene, x.real * x.imag)}
+    ),
+    "complex._each": Family({"self": both}, reads={"": lambda scene, x: read(scene, x.abs())}),
     "elementwise._elementwise": Family(
         {
             "min": 0.7, "max": 2.5, "exponent": made, "tensor1": made, "tensor2": made, "mask": positive, "end": made,

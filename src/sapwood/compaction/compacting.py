@@ -6,11 +6,9 @@ import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
 from sapwood.compaction.constants import Fold, add_shifts, find_folds
 from sapwood.compaction.contributions import Contribution, contributions
@@ -21,7 +19,7 @@ from sapwood.compaction.padded_constants import PaddedConstants, find_merges, pa
 from sapwood.errors import CheckFailedError
 from sapwood.graph import ALL, Analysis, Structure, build_groups, output_tensors, plain_kernels, run_model, with_values
 from sapwood.masks import remove_masks_
-from sapwood.models import Merge, Plan, apply_plan, copy_model, live_masks
+from sapwood.models import Merge, Plan, apply_plan, copy_model, live_masks, map_tensors, wide_copy
 from sapwood.removal import (
     PROOF_TOLERANCE,
     Constraints,
@@ -117,7 +115,7 @@ def compact(
         structure = with_values(dense.model, dense.inputs, ALL)
     else:
         masked = dense.model
-    live = copy_model(model).eval().to(torch.float64) if live_masks(model) else masked
+    live = wide_copy(model).eval() if live_masks(model) else masked
     folds = _folds(structure, exact, merges)
 
     def select(analysis: Analysis) -> Dead:
@@ -196,9 +194,7 @@ def other_inputs(inputs: ExampleInputs) -> ExampleInputs:
     """Random inputs of the same shapes and spread; whole numbers are shuffled, so that they stay in range."""
     generator = torch.Generator().manual_seed(SEED)
 
-    def other(leaf: Any) -> Any:
-        if not isinstance(leaf, Tensor):
-            return leaf
+    def other(leaf: Tensor) -> Tensor:
         leaf = leaf.detach()
         if leaf.dtype.is_floating_point and bool(torch.isfinite(leaf).all()):
             spread = float(leaf.std()) if leaf.numel() > 1 else 0.0
@@ -207,4 +203,4 @@ def other_inputs(inputs: ExampleInputs) -> ExampleInputs:
         order = torch.randperm(leaf.numel(), generator=generator).to(leaf.device)
         return leaf.flatten()[order].reshape(leaf.shape)
 
-    return tree_map(other, inputs)  # type: ignore[no-any-return]
+    return map_tensors(other, inputs)  # type: ignore[no-any-return]

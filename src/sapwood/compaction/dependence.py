@@ -68,7 +68,7 @@ class _MaskCarrier(Replay):
         masks = tree_map(lambda leaf: self.mask(leaf) if isinstance(leaf, Tensor) else leaf, args)
         step = RecordedStep(call, args, kwargs, masks, tuple(map(self.mask, _tensors(kwargs))))
         self._observe(step)
-        view = _is_view(func)
+        view = _is_view(func) and not call.facts.recasts
         found = self._views(step) if view else outputs_mask(step)
         result = func(*args, **kwargs)
         self._keep(result, found, view)

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
 from sapwood.allocation import KINDS, equal_sets, held_groups, layer_work, vector_step
 from sapwood.caches import cache_folder
@@ -23,7 +22,7 @@ from sapwood.goals.targets import Deployment
 from sapwood.graph import Analysis
 from sapwood.masks import lowest_units
 from sapwood.measure import STEPS, Sample, machine, sample_work, width_samples
-from sapwood.models import apply_plan
+from sapwood.models import apply_plan, map_tensors
 from sapwood.ops import Axis
 from sapwood.reading import read_json, reading
 from sapwood.removal import Planner, Select, unproven
@@ -70,12 +69,10 @@ def with_batch(inputs: ExampleInputs, batch: int | None) -> ExampleInputs:
     if batch is None:
         return inputs
 
-    def repeated(leaf: Any) -> Any:
-        if not isinstance(leaf, Tensor) or not leaf.dim():
-            return leaf
-        return leaf[:1].expand(batch, *leaf.shape[1:]).contiguous()
+    def repeated(leaf: Tensor) -> Tensor:
+        return leaf if not leaf.dim() else leaf[:1].expand(batch, *leaf.shape[1:]).contiguous()
 
-    return tree_map(repeated, inputs)  # type: ignore[no-any-return]
+    return map_tensors(repeated, inputs)  # type: ignore[no-any-return]
 
 
 def layer_samples(

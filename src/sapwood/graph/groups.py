@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from sapwood.graph.caches import freeze_unmade
 from sapwood.ops import ALWAYS, NEVER_CHANNELS, Atoms, Axis, Call, Context, EqualParts, Graph, TensorRef, apply_rule
 
 Flags: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
@@ -121,6 +122,7 @@ def build_groups(
             tensors = [*call.tensor_outputs(), *(call.tensor_inputs() if inputs_too else [])]
             context.freeze([axis for tensor in tensors for axis in context.axes(tensor)], reason)
     _freeze_used_positions(graph, context)
+    freeze_unmade(graph, context)
     for name, reference in zip(graph.output_names, graph.outputs, strict=True):
         if reference.id not in graph.resizable:
             reason = f"is an output of the model: {name}" if len(graph.outputs) > 1 else "is an output of the model"

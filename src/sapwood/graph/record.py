@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sapwood.graph.decisions import Decisions
@@ -22,6 +23,7 @@ from sapwood.ops import RULES, Call, Graph, ShapesOnly, TensorRef, hides_calls, 
 from sapwood.types import ExampleInputs
 
 SHORTER = frozenset({torch.float32, torch.float16, torch.bfloat16})
+SHORTER_COMPLEX = frozenset({torch.complex64, torch.complex32})
 
 _OWN_FOLDER = str(Path(__file__).resolve().parents[1])
 _TORCH_FOLDER = str(Path(torch.__file__).resolve().parent)
@@ -93,6 +95,8 @@ def _module_scopes(model: nn.Module, stack: list[str]) -> Iterator[None]:
         stack.pop()
 
     for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):  # takes no hooks; its calls are those of the module around it
+            continue
         handles.append(module.register_forward_pre_hook(enter(name)))
         handles.append(module.register_forward_hook(leave, always_call=True))
     try:
@@ -131,6 +135,7 @@ def plain_kernels(model: nn.Module) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         stack.enter_context(new_tensors_like(model))
+        stack.enter_context(_alone(model))
         fastpath = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)
         stack.callback(torch.backends.mha.set_fastpath_enabled, fastpath)
@@ -141,9 +146,23 @@ def plain_kernels(model: nn.Module) -> Iterator[None]:
         stack.enter_context(torch.no_grad())
         if any(parameter.is_meta for parameter in model.parameters()):
             stack.enter_context(ShapesOnly())  # type: ignore[no-untyped-call]
-        if any(parameter.dtype == torch.float64 for parameter in model.parameters()):
+        if any(parameter.dtype in {torch.float64, torch.complex128} for parameter in model.parameters()):
             stack.enter_context(_KeepDouble())  # type: ignore[no-untyped-call]
         yield
+
+
+@contextmanager
+def _alone(model: nn.Module) -> Iterator[None]:
+    """Within it, wrappers for several processes send no buffers around: only one process may be pruning."""
+    wrappers = [module for module in model.modules() if isinstance(module, DistributedDataParallel)]
+    before = [(wrapper, wrapper.require_forward_param_sync) for wrapper in wrappers]
+    for wrapper in wrappers:
+        wrapper.require_forward_param_sync = False
+    try:
+        yield
+    finally:
+        for wrapper, sync in before:
+            wrapper.require_forward_param_sync = sync
 
 
 class _KeepDouble(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -153,6 +172,8 @@ class _KeepDouble(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         if kwargs.get("dtype") in SHORTER:
             kwargs = {**kwargs, "dtype": torch.float64}
+        elif kwargs.get("dtype") in SHORTER_COMPLEX:
+            kwargs = {**kwargs, "dtype": torch.complex128}
         return func(*args, **kwargs)
 
 
@@ -193,6 +214,7 @@ def record(
     recorder = _Recorder(decisions)
     parameters = _names(recorder, model.named_parameters(remove_duplicate=False))
     buffers = _names(recorder, model.named_buffers(remove_duplicate=False))
+    unsaved = frozenset(recorder.ref(buffer).id for module in model.modules() for buffer in _unsaved(module))
     inputs = tuple(recorder.ref(tensor) for tensor in output_tensors(example_inputs))
     with plain_kernels(model), _module_scopes(model, recorder.module_stack), recorder:
         result = run_model(model, example_inputs)
@@ -206,10 +228,17 @@ def record(
         parameters,
         buffers,
         recorder.constants,
-        tuple(name for name, _ in named),
-        frozenset(ref.id for ref in returned) - counted,
+        unsaved,
+        output_names=tuple(name for name, _ in named),
+        resizable=frozenset(ref.id for ref in returned) - counted,
     )
     return graph, [tensor for _, tensor in named]
+
+
+def _unsaved(module: nn.Module) -> list[Tensor]:
+    """The buffers of a module that are not saved with it."""
+    known = getattr(module, "_non_persistent_buffers_set", ())
+    return [buffer for name, buffer in module._buffers.items() if name in known and buffer is not None]
 
 
 def _names(recorder: _Recorder, named: Any) -> dict[int, tuple[str, ...]]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from sapwood.errors import ConfigError
@@ -12,6 +12,7 @@ from sapwood.graph.decisions import Decisions
 from sapwood.graph.outputs import Outputs
 from sapwood.graph.record import record, trace
 from sapwood.graph.skeleton import leaving_no_trace, shapes_of, skeleton
+from sapwood.models import quieten_, widen_
 from sapwood.ops import Graph
 from sapwood.types import ExampleInputs
 
@@ -38,7 +39,8 @@ class Structure:
 
 def without_values(model: nn.Module, inputs: ExampleInputs, outputs: Outputs | None = None) -> Structure | None:
     """Records a run on shapes alone, or returns None where the model's code needs values."""
-    bones = skeleton(model).eval().to(torch.float64)
+    memo: dict[int, Any] = {}
+    bones = quieten_(widen_(skeleton(model, memo), memo).eval())
     shapes = shapes_of(inputs)
     try:
         with leaving_no_trace(bones):

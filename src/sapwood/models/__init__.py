@@ -9,17 +9,22 @@ from sapwood.models import timm_loader as timm_loader
 from sapwood.models import torchvision_loader as torchvision_loader
 from sapwood.models.apply_plan import apply_plan
 from sapwood.models.builtin_loader import builtin_file
-from sapwood.models.copying import copy_model, deep_copy, refresh_computed, refresh_masked
+from sapwood.models.computed import refresh_computed, refresh_masked
+from sapwood.models.containers import attributes, held, map_tensors
+from sapwood.models.copying import copy_model, deep_copy, shared_things
 from sapwood.models.darknet import DarknetNetwork, compact_cfg, parse_cfg, read_weights, write_cfg, write_weights
 from sapwood.models.darknet import framework as darknet_framework  # noqa: F401 - registers it
 from sapwood.models.factory_loader import find_factory, is_factory, remember_factory
 from sapwood.models.framework import FRAMEWORKS, Framework, framework_of
 from sapwood.models.live_masks import drop_masks_, live_masks, used_parts
 from sapwood.models.plan import AttributeEdit, Cut, Merge, Plan, Rescale, Shift
+from sapwood.models.quantisers import quieten_
 from sapwood.models.saved import load_saved, needs_factory, save_model
 from sapwood.models.saved_format import check_target, load_plans, new_saved
 from sapwood.models.session import Compact, load, save
 from sapwood.models.spec import LOADERS, Loader, load_model
+from sapwood.models.unsuited import check_suited, whole_parts
+from sapwood.models.widening import wide_copy, widen_, widened
 
 __all__ = [
     "FRAMEWORKS",
@@ -35,7 +40,9 @@ __all__ = [
     "Rescale",
     "Shift",
     "apply_plan",
+    "attributes",
     "builtin_file",
+    "check_suited",
     "check_target",
     "compact_cfg",
     "copy_model",
@@ -43,22 +50,30 @@ __all__ = [
     "drop_masks_",
     "find_factory",
     "framework_of",
+    "held",
     "is_factory",
     "live_masks",
     "load",
     "load_model",
     "load_plans",
     "load_saved",
+    "map_tensors",
     "needs_factory",
     "new_saved",
     "parse_cfg",
+    "quieten_",
     "read_weights",
     "refresh_computed",
     "refresh_masked",
     "remember_factory",
     "save",
     "save_model",
+    "shared_things",
     "used_parts",
+    "whole_parts",
+    "wide_copy",
+    "widen_",
+    "widened",
     "write_cfg",
     "write_weights",
 ]

@@ -47,7 +47,7 @@ def save(pruned: Compact, directory: str | Path, source: ModelBundle | None = No
         ``directory``.
 
     Raises:
-        SavedModelError: If the model's state holds anything but tensors.
+        SavedModelError: If the model's state holds anything but tensors, or NaN.
         CfgError: If no ``.cfg`` describes a pruned Darknet network; the message names the layer.
     """
     model = pruned.model

@@ -1,6 +1,16 @@
 """How each family of operators ties the indices of its inputs and outputs; one file a family."""
 
-from sapwood.ops import contraction, convolution, elementwise, indexing, normalization, pooling, reduction, reshaping
+from sapwood.ops import (
+    complex,
+    contraction,
+    convolution,
+    elementwise,
+    indexing,
+    normalization,
+    pooling,
+    reduction,
+    reshaping,
+)
 from sapwood.ops.atoms import ALWAYS, Atoms, Axis, fixed_axis
 from sapwood.ops.call import Call, Graph, TensorRef, hides_calls, same_op
 from sapwood.ops.context import NEVER_CHANNELS, RULES, Context, EqualParts, Rule, apply_rule, bound, rule
@@ -28,6 +38,7 @@ __all__ = [
     "TensorRef",
     "apply_rule",
     "bound",
+    "complex",
     "contraction",
     "convolution",
     "elementwise",

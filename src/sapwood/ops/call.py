@@ -132,6 +132,7 @@ class Graph:
         buffers: Number of a tensor -> the buffer names it goes by.
         constants: Number of a tensor that neither a call made nor the model owns (numbers, closures, attributes that
             are no buffers) -> a copy of what it was when a call first read it.
+        unsaved: Numbers of buffers that are not saved with the model, which makes them anew, as a cache.
     """
 
     calls: tuple[Call, ...]
@@ -140,6 +141,7 @@ class Graph:
     parameters: Mapping[int, tuple[str, ...]]
     buffers: Mapping[int, tuple[str, ...]]
     constants: Mapping[int, torch.Tensor]
+    unsaved: frozenset[int] = frozenset()
     output_names: tuple[str, ...] = ()
     resizable: frozenset[int] = frozenset()
 

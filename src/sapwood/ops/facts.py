@@ -110,6 +110,7 @@ class Facts:
         gates: Whether it multiplies the halves of its input, one of them squashed.
         looks_up: Whether its result is rows of its first argument, a table, at the places that the second one says.
         positions: Whether its second result, where it has one, tells where its first was.
+        recasts: Whether it looks at the same memory as at numbers of another kind: complex ones, or their two parts.
         makes_nothing: Whether no number is computed: memory is taken, or looked at.
     """
 
@@ -138,6 +139,7 @@ class Facts:
     gates: bool = False
     looks_up: bool = False
     positions: bool = False
+    recasts: bool = False
     makes_nothing: bool = False
 
     @property

@@ -27,7 +27,7 @@ from sapwood.goals import (
 )
 from sapwood.graph import Outputs, Unpruned
 from sapwood.measure import count_params
-from sapwood.models import Plan, apply_plan, framework_of
+from sapwood.models import Plan, apply_plan, check_suited, framework_of, shared_things
 from sapwood.recovery import Recovered
 from sapwood.removal import Planner, Solution, Verification, resized_outputs
 from sapwood.types import ExampleInputs
@@ -48,6 +48,8 @@ class Pruned:
         latency: What was measured; None where neither a latency was asked for nor a deployment given.
         recovery: What :func:`sapwood.pipeline.recover` did to the weights; None where nothing.
         resized_outputs: Names of outputs whose sizes followed the widths, as ``outputs`` lets them.
+        notes: What else to know of the smaller model, a sentence each: what it shares with the model given, as it
+            cannot be copied, and numbers among its attributes that may be widths and were left.
     """
 
     model: nn.Module
@@ -58,6 +60,7 @@ class Pruned:
     latency: LatencyOutcome | None = None
     recovery: Recovered | None = None
     resized_outputs: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def prune(
@@ -105,8 +108,10 @@ def prune(
     Raises:
         CheckFailedError: If no compact model could be made that equals the masked one; nothing is returned then.
         BudgetError: If no widths reach the target; the text says what can be reached.
-        ConfigError: If the criterion needs data and there is none, or an option names nothing.
+        ConfigError: If the criterion needs data and there is none, an option names nothing, or the model is of a kind
+            that cannot be pruned: quantised, compiled by TorchScript, sharded, or lazy and never run.
     """
+    check_suited(model)
     score = criterion if isinstance(criterion, Scorer) else scorer(model, criterion, calibration)
     chooser = _chooser(model, target, score, allocator=allocator, sensitivity=sensitivity, limits=limits or Limits())
     planner = Planner(model, example_inputs, ignore or {}, outputs)
@@ -142,6 +147,9 @@ def _pruned(model: nn.Module, solution: Solution[Chosen], outcome: LatencyOutcom
     plan = solution.realised.plan
     with torch.no_grad():
         small = apply_plan(model, plan)
+    shared = [
+        f"{name} is shared with the model given: no {kind} is copied" for name, kind in shared_things(model).items()
+    ]
     return Pruned(
         small,
         plan,
@@ -150,4 +158,5 @@ def _pruned(model: nn.Module, solution: Solution[Chosen], outcome: LatencyOutcom
         solution.chosen.allocation,
         outcome,
         resized_outputs=resized_outputs(solution),
+        notes=(*shared, *solution.realised.unset),
     )

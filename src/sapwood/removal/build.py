@@ -11,8 +11,9 @@ from sapwood.removal.attributes import fix_known_attributes_
 from sapwood.removal.beside import Divergence
 from sapwood.removal.cuts import make_cuts
 from sapwood.removal.numbers import numbers, wanted_numbers
-from sapwood.removal.repair import repair_
+from sapwood.removal.repair import Repaired, repair_
 from sapwood.removal.rescale import attention_changes, producers
+from sapwood.removal.unread import set_unread_
 from sapwood.removal.widths import Expectation
 
 
@@ -39,11 +40,13 @@ class Realised:
         plan: The plan.
         expectation: What it makes of every tensor.
         doubt: Where the compact model took another way through its code than the dense one, should the proof fail.
+        unset: Attributes that no run reads and that may be widths, of which it cannot be told what they should be.
     """
 
     plan: Plan
     expectation: Expectation
     doubt: Obstacle | None
+    unset: tuple[str, ...] = ()
 
 
 def realise(structure: Structure, analysis: Analysis, removed: Axis) -> Realised | Obstacle:
@@ -74,9 +77,12 @@ def realise(structure: Structure, analysis: Analysis, removed: Axis) -> Realised
             return Obstacle(change.call, False, f"its scale follows a width that is pruned, in {change.call}")
         rescales += found
     edits += repaired.edits
+    done = Repaired(tuple(edits), repaired.followed)
+    unread, unset = set_unread_(compact, structure, analysis, expectation, done)
+    edits += unread
     plan = replace(plan, attributes=tuple(edits), rescales=tuple(rescales))
     strayed = repaired.followed.strayed
-    return Realised(plan, expectation, None if strayed is None else _obstacle(strayed))
+    return Realised(plan, expectation, None if strayed is None else _obstacle(strayed), unset)
 
 
 def _uneven_cut(analysis: Analysis, expectation: Expectation) -> Obstacle | None:

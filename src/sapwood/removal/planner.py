@@ -12,7 +12,7 @@ from torch import nn
 
 from sapwood.errors import CheckFailedError
 from sapwood.graph import Analysis, OtherCallsError, Outputs, Structure, with_values
-from sapwood.models import Cut, copy_model
+from sapwood.models import Cut, copy_model, whole_parts
 from sapwood.ops import Axis
 from sapwood.removal.build import Obstacle, Realised, realise
 from sapwood.removal.constraints import Constraints
@@ -85,7 +85,7 @@ class Planner:
     ) -> None:
         self._dense = Dense(model, inputs, outputs)
         self._structure = self._dense.structure(values=False)
-        self._constraints = Constraints(frozen)
+        self._constraints = Constraints({**whole_parts(model), **frozen})
 
     def analysis(self) -> Analysis:
         """The channel groups under what is known so far."""
