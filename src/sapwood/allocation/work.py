@@ -133,7 +133,7 @@ def _macs(call: Call, extents: Extents) -> Iterable[tuple[float, tuple[Extent, .
     if found is None:
         return []
     first, second = (extents.of_tensor(call.args[place]) for place in (found.source, found.weight))
-    if found.kind == "convolution":
+    if found.kind in {"convolution", "deformed"}:
         over = call.args[found.source] if bound(call).get("transposed") else call.outputs[0]
         return [(1.0, (*extents.of_tensor(over), *second[1:]))]
     if found.kind == "attention":

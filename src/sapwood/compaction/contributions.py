@@ -49,7 +49,7 @@ def contributions(step: RecordedStep) -> list[Contribution]:
     """What the summed-over dimensions of a call add; empty for a call that sums over no channels."""
     found = step.call.facts.sum
     makers = {"convolution": _of_convolution, "product": _of_product, "attention": _of_attention}
-    return [] if found is None else [makers[found.kind](step)]
+    return [makers[found.kind](step)] if found is not None and found.kind in makers else []
 
 
 @dataclass(frozen=True)

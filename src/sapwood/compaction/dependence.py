@@ -66,7 +66,7 @@ class _MaskCarrier(Replay):
     def make(self, call: Call, func: Any, args: Any, kwargs: Any) -> Any:
         """Makes the call, and the masks of what it returns."""
         masks = tree_map(lambda leaf: self.mask(leaf) if isinstance(leaf, Tensor) else leaf, args)
-        step = RecordedStep(call, args, kwargs, masks, tuple(map(self.mask, _tensors(kwargs))))
+        step = RecordedStep(call, _dense(args), kwargs, masks, tuple(map(self.mask, _tensors(kwargs))))
         self._observe(step)
         view = _is_view(func)
         found = self._views(step) if view else outputs_mask(step)
@@ -93,6 +93,13 @@ class _MaskCarrier(Replay):
                 self._masks[id(leaf)] = (leaf, _shaped(leaf, _fitted(mask, leaf)))
 
 
+def _dense(args: Any) -> Any:
+    """Arguments with sparse tensors written out, as their masks are."""
+    return tree_map(
+        lambda leaf: leaf.to_dense() if isinstance(leaf, Tensor) and leaf.layout is not torch.strided else leaf, args
+    )
+
+
 def _fitted(mask: Tensor, tensor: Tensor) -> Tensor:
     """The mask for an output of another shape than the first: all of it as soon as anything depends."""
     try:
@@ -110,6 +117,8 @@ def _reread(step: RecordedStep) -> Tensor:
 
 def _shaped(tensor: Tensor, mask: Tensor) -> Tensor:
     """A mask of its own that lies in memory as ``tensor`` does, so that views of the one are views of the other."""
+    if tensor.layout is not torch.strided:
+        return mask.expand(tensor.shape).clone()
     return torch.empty_like(tensor, dtype=torch.bool, memory_format=torch.preserve_format).copy_(mask)
 
 
@@ -308,7 +317,12 @@ Rule: TypeAlias = Callable[[RecordedStep], "Tensor | list[Tensor]"]
 _OWN: dict[str, Rule] = {"aten.embedding": _embedding, "aten.glu": _glu}
 """For operators of which more is known than their facts say: where a factor is zero, what a table holds."""
 
-_SUMS: dict[str, Rule] = {"convolution": _convolution, "product": _product, "attention": _attention}
+_SUMS: dict[str, Rule] = {
+    "convolution": _convolution,
+    "deformed": _all_of,
+    "product": _product,
+    "attention": _attention,
+}
 _NORMS: dict[str, Rule] = {"batch": _batch_norm, "layer": _layer_norm, "group": _all_of}
 _SPREADS: dict[str, Rule] = {
     "each": _any_of, "moved": _moved, "along": _along, "reduced": _reduction, "all": _all_of,

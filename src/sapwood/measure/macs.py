@@ -63,7 +63,7 @@ def count_macs(model: nn.Module, example_inputs: ExampleInputs) -> MacCount:
         >>> count_macs(conv, torch.zeros(1, 3, 10, 10)).total == 8 * 3 * 3 * 3 * 10 * 10
         True
     """
-    counter = FlopCounterMode(display=False, custom_mapping=_FORMULAS)
+    counter = FlopCounterMode(display=False, custom_mapping={**_FORMULAS, **_formulas_elsewhere()})
     watcher = _Watcher(model, counter.flop_registry)
     with ExitStack() as stack:
         stack.enter_context(_plain_kernels(model))
@@ -104,9 +104,21 @@ _FORMULAS: dict[Any, Callable[..., int]] = {
     aten.vdot: _mv_flop,
     aten.addmv: _second_operand_flop,
     aten.addbmm: _addbmm_flop,
+    aten._sparse_addmm: _addbmm_flop,
     aten._scaled_dot_product_flash_attention_for_cpu: _attention_flop,
 }
 """What PyTorch's counter has no formulas for (attention on the CPU only in some releases); FLOPs of the shapes."""
+
+
+def _deformed_flop(source: tuple[int, ...], weight: tuple[int, ...], *args: Any, out_shape: Any, **kwargs: Any) -> int:
+    return 2 * prod(out_shape) * prod(weight[1:])
+
+
+def _formulas_elsewhere() -> dict[Any, Callable[..., int]]:
+    """For operators of other libraries, where these are loaded."""
+    deformed = getattr(torch.ops.torchvision, "deform_conv2d", None)
+    return {} if deformed is None else {deformed: _deformed_flop}
+
 
 _CONVOLUTIONS = {aten.convolution, aten._convolution, aten.cudnn_convolution, aten._slow_conv2d_forward}
 
@@ -149,7 +161,7 @@ class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _is_weight(self, value: object) -> bool:
         """Whether an operand is a parameter of the model, a masked one, or a view of such."""
-        if not isinstance(value, Tensor) or value.ndim < 2:
+        if not isinstance(value, Tensor) or value.ndim < 2 or value.layout is not torch.strided:
             return False
         address = _address(value)
         return address in self._parameters or any(address == _address(getattr(*masked)) for masked in self._masked)

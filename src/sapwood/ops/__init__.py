@@ -1,9 +1,19 @@
 """How each family of operators ties the indices of its inputs and outputs; one file a family."""
 
-from sapwood.ops import contraction, convolution, elementwise, indexing, normalization, pooling, reduction, reshaping
+from sapwood.ops import (
+    contraction,
+    convolution,
+    elementwise,
+    indexing,
+    normalization,
+    pooling,
+    reduction,
+    reshaping,
+    scattering,
+)
 from sapwood.ops.atoms import ALWAYS, Atoms, Axis, fixed_axis
 from sapwood.ops.call import Call, Graph, TensorRef, hides_calls, same_op
-from sapwood.ops.context import NEVER_CHANNELS, RULES, Context, EqualParts, Rule, apply_rule, bound, rule
+from sapwood.ops.context import NEVER_CHANNELS, RULES, Context, EqualParts, Rule, apply_rule, bound, is_expected, rule
 from sapwood.ops.facts import FACTS, UNKNOWN
 from sapwood.ops.free import is_free
 from sapwood.ops.nested import leaves, mapped
@@ -29,10 +39,12 @@ __all__ = [
     "bound",
     "contraction",
     "convolution",
+    "distance",
     "elementwise",
     "fixed_axis",
     "hides_calls",
     "indexing",
+    "is_expected",
     "is_free",
     "leaves",
     "mapped",
@@ -43,4 +55,6 @@ __all__ = [
     "reshaping",
     "rule",
     "same_op",
+    "scattering",
+    "unfolding",
 ]

@@ -24,15 +24,15 @@ class Sum:
     """A weighted sum over channels, and where its operands stand among the arguments.
 
     Attributes:
-        kind: A convolution, a matrix product, or attention, which sums over the width of queries and keys and then
-            over the tokens of values.
+        kind: A convolution, one whose kernels are deformed by other tensors, a matrix product, or attention, which sums
+            over the width of queries and keys and then over the tokens of values.
         source: The first factor; its last dimension, or that of its channels, is summed over.
         weight: The second factor.
         bias: What is added, where the operator can add something.
         turned: Whether the second factor is (outputs, inputs), as a linear layer's weight is.
     """
 
-    kind: Literal["convolution", "product", "attention"]
+    kind: Literal["convolution", "deformed", "product", "attention"]
     source: int = 0
     weight: int = 1
     bias: int | None = None
@@ -119,6 +119,11 @@ class Facts:
     def is_convolution(self) -> bool:
         """Whether it is a convolution, transposed or not."""
         return self.sum is not None and self.sum.kind == "convolution"
+
+    @property
+    def is_deformed(self) -> bool:
+        """Whether it is a convolution that follows offsets."""
+        return self.sum is not None and self.sum.kind == "deformed"
 
     @property
     def is_product(self) -> bool:
