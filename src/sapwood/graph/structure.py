@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sapwood.graph.decisions import Decisions
-from sapwood.graph.record import record, trace
+from sapwood.graph.record import output_tensors, record, trace
 from sapwood.graph.skeleton import leaving_no_trace, shapes_of, skeleton
 from sapwood.ops import Graph
 from sapwood.types import ExampleInputs
@@ -35,7 +35,9 @@ class Structure:
 
 
 def without_values(model: nn.Module, inputs: ExampleInputs) -> Structure | None:
-    """Records a run on shapes alone, or returns None where the model's code needs values."""
+    """Records a run on shapes alone, or returns None where the model's code needs values, as sparse matrices do."""
+    if any(leaf.layout is not torch.strided for leaf in (*model.buffers(), *output_tensors(inputs))):
+        return None
     bones = skeleton(model).eval().to(torch.float64)
     shapes = shapes_of(inputs)
     try:

@@ -3,6 +3,7 @@
 from sapwood.ops import (
     contraction,
     convolution,
+    distance,
     elementwise,
     indexing,
     normalization,
@@ -10,6 +11,7 @@ from sapwood.ops import (
     reduction,
     reshaping,
     scattering,
+    unfolding,
 )
 from sapwood.ops.atoms import ALWAYS, Atoms, Axis, fixed_axis
 from sapwood.ops.call import Call, Graph, TensorRef, hides_calls, same_op
