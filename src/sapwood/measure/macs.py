@@ -110,7 +110,9 @@ _FORMULAS: dict[Any, Callable[..., int]] = {
 """What PyTorch's counter has no formulas for (attention on the CPU only in some releases); FLOPs of the shapes."""
 
 
-def _deformed_flop(source: tuple[int, ...], weight: tuple[int, ...], *args: Any, out_shape: Any, **kwargs: Any) -> int:
+def _deformed_flop(
+    source: tuple[int, ...], weight: tuple[int, ...], *args: Any, out_shape: tuple[int, ...], **kwargs: Any
+) -> int:
     return 2 * prod(out_shape) * prod(weight[1:])
 
 

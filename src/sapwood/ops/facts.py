@@ -67,9 +67,10 @@ class Facts:
             (``"along"``), what is left without these (``"reduced"``), or everything (``"all"``).
         sum: The weighted sum over channels that it is.
         norm: The normalisation that it is.
+        gain: Where the gain stands of a weight that is divided by its norm; the weight comes first.
         pools: The dimensions along which it combines indices other than by a weighted sum.
         on_kept: Whether a reference for a pruned model runs it on the kept indices only, as it pools values.
-        statistics: Whether it is what norms are made of, so that it changes when channels go, whatever they held.
+        statistics: Whether zeros count along what it pools, as in norms, so that it changes when channels go.
         groups_at: Where the number of groups stands into which it cuts channels.
         windows: Spatial dimensions, the last ones, that it reads by position.
         moves: Whether it only moves values.
@@ -93,6 +94,7 @@ class Facts:
     spreads: Spread = "all"
     sum: Sum | None = None
     norm: Norm | None = None
+    gain: int | None = None
     pools: Dims | None = None
     on_kept: bool = False
     statistics: bool = False
