@@ -387,6 +387,7 @@ FAMILIES: Mapping[str, Family] = {
         layouts=dict.fromkeys(("t", "t_"), "matrix"),
         reads=dict.fromkeys(("t", "t_"), lambda scene, result: read(scene, made(scene) @ result)),
     ),
+    "reshaping._channel_shuffle": Family({"groups": 2}),
     "reshaping._unsqueeze": Family(cases=(({"dim": 2}, True), ({"dim": -1}, True))),
     "reshaping._squeeze": Family({"self": short}, (({"dim": 2}, True), ({"dim": [2]}, True))),
     "reshaping._expand": Family({"self": lambda scene: made(scene)[:1], "size": [2, -1, -1, -1]}),

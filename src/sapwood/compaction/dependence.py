@@ -150,7 +150,10 @@ def _all_of(step: RecordedStep) -> Tensor:
 
 def _moved(step: RecordedStep) -> list[Tensor]:
     """The same move made on the masks; places that depend on the input make everything depend on it."""
-    masks: list[Any] = list(step.masks)
+    masks: list[Any] = tree_map(
+        lambda leaf: leaf.to(torch.uint8) if isinstance(leaf, Tensor) and leaf.dtype == torch.bool else leaf,
+        list(step.masks),
+    )
     for number, argument in enumerate(step.call.op._schema.arguments[: len(masks)]):
         if argument.name in {"index", "indices"}:
             if any(bool(mask.any()) for mask in _tensors(masks[number])):
@@ -158,10 +161,7 @@ def _moved(step: RecordedStep) -> list[Tensor]:
             masks[number] = step.args[number]
     if step.call.facts.pads:
         masks[2:] = [0]
-    as_bytes = tree_map(
-        lambda leaf: leaf.to(torch.uint8) if isinstance(leaf, Tensor) and leaf.dtype == torch.bool else leaf, masks
-    )
-    result = step.call.op(*as_bytes, **step.kwargs)
+    result = step.call.op(*masks, **step.kwargs)
     return [part != 0 for part in (result if isinstance(result, (list, tuple)) else [result])]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from sapwood.allocation import Allocation, CostTable, channels_table, layer_work, params_table
+from sapwood.allocation import Allocation, CostTable, channels_table, held_dims, held_groups, layer_work, params_table
 from sapwood.criteria import Criterion
 from sapwood.goals import (
     Bench,
@@ -115,7 +115,7 @@ def prune(
         bench = Bench.of(example_inputs, deployment or Deployment())
         clock = LatencyTarget(planner, model, bench, chooser, target.latency, progress)
     if clock is not None and target.kind == "latency":
-        return _pruned(model, *clock.reach())
+        return _pruned(model, limits, *clock.reach())
     found: list[Allocation] = []
 
     def select(analysis: Analysis) -> Axis:
@@ -129,7 +129,7 @@ def prune(
 
     solution = planner.solve(select)
     outcome = None if clock is None else clock.observe(solution, found[-1])
-    return _pruned(model, solution, found[-1], outcome)
+    return _pruned(model, limits, solution, found[-1], outcome)
 
 
 def _cost(target: Target, num_params: int) -> Callable[[Analysis, Mapping[int, str]], CostTable]:
@@ -142,9 +142,11 @@ def _cost(target: Target, num_params: int) -> Callable[[Analysis, Mapping[int, s
 
 
 def _pruned(
-    model: nn.Module, solution: Solution, allocation: Allocation | None, outcome: LatencyOutcome | None
+    model: nn.Module, limits: Limits, solution: Solution, allocation: Allocation | None, outcome: LatencyOutcome | None
 ) -> Pruned:
     plan = solution.realised.plan
     with torch.no_grad():
         small = apply_plan(model, plan)
-    return Pruned(small, plan, solution.verification, solution.analysis.unpruned, allocation, outcome)
+    analysis = solution.analysis
+    held = held_dims(analysis, held_groups(analysis, whole_heads=limits.whole_heads))
+    return Pruned(small, plan, solution.verification, (*analysis.unpruned, *held), allocation, outcome)
