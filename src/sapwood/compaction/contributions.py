@@ -133,7 +133,7 @@ def _of_product(step: RecordedStep) -> Contribution:
     depends, there = row_masks.any(dim=0), alive(rows, row_masks).any(dim=0)
     live = (depends[:, None] & read) | (there[:, None] & changing)
     indices = (there & ~depends & read.any(dim=1)).nonzero()[:, 0]
-    constants = rows[:, indices].t()
+    constants = rows[:, indices].t() if len(rows) else rows.new_zeros(len(indices), 1)
     middle, differs = _level(constants, constants.abs().amax(dim=1))
     if batch:
         values, uneven = torch.ones_like(read[indices], dtype=left.dtype), read[indices]
