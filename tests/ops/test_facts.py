@@ -40,6 +40,8 @@ def test_places_of_operands_are_those_of_the_schema(name: str) -> None:
         assert names[facts.groups_at] in {"groups", "group", "num_groups"}
     if facts.scales is not None:
         assert names[1] == "other"
+    if facts.gain is not None:
+        assert names[facts.gain] == "g"
 
 
 @pytest.mark.parametrize("name", sorted(RULES))

@@ -132,7 +132,7 @@ def _macs(call: Call, extents: Extents) -> Iterable[tuple[float, tuple[Extent, .
     found = call.facts.sum
     if found is None:
         return []
-    if found.kind == "convolution":
+    if found.kind in {"convolution", "deformed"}:
         over = call.args[found.source] if bound(call).get("transposed") else call.outputs[0]
         return [(1.0, (*extents.of_tensor(over), *extents.of_tensor(call.args[found.weight])[1:]))]
     shapes = [extents.of_tensor(one) if isinstance(one, TensorRef) else () for one in call.args]

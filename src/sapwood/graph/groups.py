@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from sapwood.graph.caches import freeze_unmade
-from sapwood.ops import ALWAYS, NEVER_CHANNELS, Atoms, Axis, Call, Context, EqualParts, Graph, TensorRef, apply_rule
+from sapwood.ops import ALWAYS, Atoms, Axis, Call, Context, EqualParts, Graph, TensorRef, apply_rule, is_expected
 
 Flags: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
 
@@ -189,7 +189,7 @@ def _collect(
                     places.append((name, dim, number))
                     found.append(own)
             reason = None if len(free) else atoms.frozen_reason(int(roots[0]))
-            if reason is not None and reason != NEVER_CHANNELS and name in parameters:
+            if reason is not None and not is_expected(reason, dim) and name in parameters:
                 unpruned.append(Unpruned(name, dim, reason))
     groups = _groups_by_signature(axes, places, found, parameters)
     unpruned += _all_or_none(groups, parameters)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from sapwood.errors import ConfigError
 from sapwood.graph.decisions import Decisions
-from sapwood.graph.outputs import Outputs
+from sapwood.graph.outputs import Outputs, output_tensors
 from sapwood.graph.record import record, trace
 from sapwood.graph.skeleton import leaving_no_trace, shapes_of, skeleton
 from sapwood.models import quieten_, widen_
@@ -38,7 +39,9 @@ class Structure:
 
 
 def without_values(model: nn.Module, inputs: ExampleInputs, outputs: Outputs | None = None) -> Structure | None:
-    """Records a run on shapes alone, or returns None where the model's code needs values."""
+    """Records a run on shapes alone, or returns None where the model's code needs values, as sparse matrices do."""
+    if any(leaf.layout is not torch.strided for leaf in (*model.buffers(), *output_tensors(inputs))):
+        return None
     memo: dict[int, Any] = {}
     bones = quieten_(widen_(skeleton(model, memo), memo).eval())
     shapes = shapes_of(inputs)

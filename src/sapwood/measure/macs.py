@@ -113,7 +113,7 @@ class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _is_weight(self, value: object) -> bool:
         """Whether an operand is a parameter of the model, a masked one, or a view of such."""
-        if not isinstance(value, Tensor) or value.ndim < 2:
+        if not isinstance(value, Tensor) or value.ndim < 2 or value.layout is not torch.strided:
             return False
         address = _address(value)
         return address in self._parameters or any(address == _address(getattr(*masked)) for masked in self._masked)

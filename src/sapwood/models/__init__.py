@@ -17,7 +17,7 @@ from sapwood.models.darknet import framework as darknet_framework  # noqa: F401 
 from sapwood.models.factory_loader import find_factory, is_factory, remember_factory
 from sapwood.models.framework import FRAMEWORKS, Framework, framework_of
 from sapwood.models.live_masks import drop_masks_, live_masks, used_parts
-from sapwood.models.plan import AttributeEdit, Cut, Merge, Plan, Rescale, Shift
+from sapwood.models.plan import AttributeEdit, Cut, Gain, Merge, Plan, Rescale, Shift
 from sapwood.models.quantisers import quieten_
 from sapwood.models.saved import load_saved, needs_factory, save_model
 from sapwood.models.saved_format import check_target, load_plans, new_saved
@@ -34,6 +34,7 @@ __all__ = [
     "Cut",
     "DarknetNetwork",
     "Framework",
+    "Gain",
     "Loader",
     "Merge",
     "Plan",

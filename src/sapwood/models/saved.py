@@ -189,6 +189,11 @@ def _stored(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
     for name, tensor in model.state_dict().items():
         if not isinstance(tensor, Tensor):
             raise SavedModelError(f"the state of {name} is a {type(tensor).__name__}; expected tensors only")
+        if tensor.layout is not torch.strided:
+            raise SavedModelError(
+                f"{name} is a sparse tensor; expected dense ones, or a buffer that is made anew: "
+                "register_buffer(..., persistent=False)"
+            )
         place = (tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride())
         if tensor.numel() and place in places:
             aliases[name] = places[place]

@@ -4,16 +4,19 @@ from sapwood.ops import (
     complex,
     contraction,
     convolution,
+    distance,
     elementwise,
     indexing,
     normalization,
     pooling,
     reduction,
     reshaping,
+    scattering,
+    unfolding,
 )
 from sapwood.ops.atoms import ALWAYS, Atoms, Axis, fixed_axis
 from sapwood.ops.call import Call, Graph, TensorRef, hides_calls, same_op
-from sapwood.ops.context import NEVER_CHANNELS, RULES, Context, EqualParts, Rule, apply_rule, bound, rule
+from sapwood.ops.context import NEVER_CHANNELS, RULES, Context, EqualParts, Rule, apply_rule, bound, is_expected, rule
 from sapwood.ops.facts import FACTS, UNKNOWN
 from sapwood.ops.free import is_free
 from sapwood.ops.nested import leaves, mapped
@@ -41,11 +44,13 @@ __all__ = [
     "complex",
     "contraction",
     "convolution",
+    "distance",
     "elementwise",
     "fixed_axis",
     "flop_formulas",
     "hides_calls",
     "indexing",
+    "is_expected",
     "is_free",
     "leaves",
     "mapped",
@@ -56,4 +61,6 @@ __all__ = [
     "reshaping",
     "rule",
     "same_op",
+    "scattering",
+    "unfolding",
 ]

@@ -150,6 +150,19 @@ class Graph:
         """Whether another run on other values could make other calls."""
         return any(call.reads_values for call in self.calls)
 
+    @cached_property
+    def unread(self) -> frozenset[int]:
+        """Indices of calls whose results nothing reads, that the model returns or that is written into."""
+        wanted = {tensor.id for tensor in self.outputs}
+        found = set()
+        for call in reversed(self.calls):
+            made = {tensor.id for tensor in call.tensor_outputs()}
+            if call.op._schema.is_mutable or call.facts.reads_values or not made or made & wanted:
+                wanted |= {tensor.id for tensor in call.tensor_inputs()}
+            else:
+                found.add(call.index)
+        return frozenset(found)
+
     def sites(self) -> dict[tuple[str, str, str, int], Call]:
         """The calls by where they are made: module, line of code, operator, and how often that came before.
 

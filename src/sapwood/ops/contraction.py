@@ -8,12 +8,12 @@ from sapwood.ops.context import Context, rule
 from sapwood.ops.facts import Sum
 
 
-@rule("mm", "bmm", "mv", "dot", sum=Sum("product"))
+@rule("mm", "bmm", "mv", "dot", "vdot", sum=Sum("product"))
 def _product(context: Context, call: Call) -> None:
     context.set(call.outputs[0], _multiplied(context, call, call.args[0], call.args[1]))
 
 
-@rule("addmm", "baddbmm", "addmv", sum=Sum("product", 1, 2, bias=0))
+@rule("addmm", "_sparse_addmm", "baddbmm", "addmv", sum=Sum("product", 1, 2, bias=0))
 def _product_with_bias(context: Context, call: Call) -> None:
     produced = _multiplied(context, call, call.args[1], call.args[2])
     context.set(call.outputs[0], produced)

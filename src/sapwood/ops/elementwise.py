@@ -50,7 +50,7 @@ def _but_the_kept(call: Call) -> list[int]:
     return [dim for dim in range(len(call.args[0].shape)) if dim != kept]
 
 
-rule("_weight_norm_interface", pools=_but_the_kept)(_elementwise)
+rule("_weight_norm_interface", pools=_but_the_kept, gain=1)(_elementwise)
 
 note("add", "add_", adds=True, in_place=True)
 note("mul", scales="times")

@@ -27,15 +27,15 @@ class Sum:
     """A weighted sum over channels, and where its operands stand among the arguments.
 
     Attributes:
-        kind: A convolution, a matrix product, or attention, which sums over the width of queries and keys and then
-            over the tokens of values.
+        kind: A convolution, one whose kernels are deformed by other tensors, a matrix product, or attention, which sums
+            over the width of queries and keys and then over the tokens of values.
         source: The first factor; its last dimension, or that of its channels, is summed over.
         weight: The second factor.
         bias: What is added, where the operator can add something.
         turned: Whether the second factor is (outputs, inputs), as a linear layer's weight is.
     """
 
-    kind: Literal["convolution", "product", "attention"]
+    kind: Literal["convolution", "deformed", "product", "attention"]
     source: int = 0
     weight: int = 1
     bias: int | None = None
@@ -88,9 +88,10 @@ class Facts:
             (``"along"``), what is left without these (``"reduced"``), or everything (``"all"``).
         sum: The weighted sum over channels that it is.
         norm: The normalisation that it is.
+        gain: Where the gain stands of a weight that is divided by its norm; the weight comes first.
         pools: The dimensions along which it combines indices other than by a weighted sum.
         on_kept: Whether a reference for a pruned model runs it on the kept indices only, as it pools values.
-        statistics: Whether it is what norms are made of, so that it changes when channels go, whatever they held.
+        statistics: Whether zeros count along what it pools, as in norms, so that it changes when channels go.
         groups_at: Where the number of groups stands into which it cuts channels.
         windows: Spatial dimensions, the last ones, that it reads by position.
         moves: Whether it only moves values.
@@ -117,6 +118,7 @@ class Facts:
     spreads: Spread = "all"
     sum: Sum | None = None
     norm: Norm | None = None
+    gain: int | None = None
     pools: Dims | None = None
     on_kept: bool = False
     statistics: bool = False
@@ -146,6 +148,11 @@ class Facts:
     def is_convolution(self) -> bool:
         """Whether it is a convolution, transposed or not."""
         return self.sum is not None and self.sum.kind == "convolution"
+
+    @property
+    def is_deformed(self) -> bool:
+        """Whether it is a convolution that follows offsets."""
+        return self.sum is not None and self.sum.kind == "deformed"
 
     @property
     def is_product(self) -> bool:

@@ -1,4 +1,4 @@
-"""The work of products, for PyTorch's counter, which knows few of them: from their facts, or named here."""
+"""The work of products, for PyTorch's counter, which knows few of them: from their facts."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ from typing import Any
 
 import torch
 
-from sapwood.ops.facts import FACTS, Sum, full_name
-
-WITHOUT_RULE = {"vdot": Sum("product")}
-"""Products that no rule knows."""
+from sapwood.ops.facts import FACTS, Sum
 
 
 def flop_formulas() -> dict[Any, Callable[..., int]]:
@@ -26,8 +23,7 @@ def flop_formulas() -> dict[Any, Callable[..., int]]:
         >>> flop_formulas()[torch.ops.aten.mm]((2, 3), (3, 5))
         60
     """
-    sums = {full_name(name): found for name, found in WITHOUT_RULE.items()}
-    sums |= {name: facts.sum for name, facts in FACTS.items() if facts.sum and not facts.is_convolution}
+    sums = {name: facts.sum for name, facts in FACTS.items() if facts.sum and not facts.is_convolution}
     packets = {name: _packet(name) for name in sums}
     return {packets[name]: _formula(found) for name, found in sums.items() if packets[name] is not None}
 
@@ -42,4 +38,7 @@ def _formula(found: Sum) -> Callable[..., int]:
     def flops(*shapes: Sequence[int], **_: Any) -> int:
         return 2 * sum(map(prod, found.products(shapes)))
 
-    return flops
+    def deformed(*shapes: Sequence[int], out_shape: Sequence[int], **_: Any) -> int:
+        return 2 * prod(out_shape) * prod(shapes[found.weight][1:])
+
+    return deformed if found.kind == "deformed" else flops

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from sapwood.allocation import Allocation
+from sapwood.allocation import Allocation, held_dims, held_groups
 from sapwood.criteria import Criterion
 from sapwood.goals import (
     Bench,
@@ -113,12 +113,13 @@ def prune(
     """
     check_suited(model)
     score = criterion if isinstance(criterion, Scorer) else scorer(model, criterion, calibration)
-    chooser = _chooser(model, target, score, allocator=allocator, sensitivity=sensitivity, limits=limits or Limits())
+    limits = limits or Limits()
+    chooser = _chooser(model, target, score, allocator=allocator, sensitivity=sensitivity, limits=limits)
     planner = Planner(model, example_inputs, ignore or {}, outputs)
     if target.kind != "latency" and deployment is None:
-        return _pruned(model, planner.solve(chooser.towards(target)))
+        return _pruned(model, limits, planner.solve(chooser.towards(target)))
     bench = Bench.of(example_inputs, deployment or Deployment())
-    return _pruned(model, *LatencyTarget(planner, model, bench, chooser, target, progress).solve())
+    return _pruned(model, limits, *LatencyTarget(planner, model, bench, chooser, target, progress).solve())
 
 
 def _chooser(
@@ -142,11 +143,15 @@ def _chooser(
     )
 
 
-def _pruned(model: nn.Module, solution: Solution[Chosen], outcome: LatencyOutcome | None = None) -> Pruned:
+def _pruned(
+    model: nn.Module, limits: Limits, solution: Solution[Chosen], outcome: LatencyOutcome | None = None
+) -> Pruned:
     """The model that a solution describes, in the type of its weights."""
     plan = solution.realised.plan
     with torch.no_grad():
         small = apply_plan(model, plan)
+    analysis = solution.analysis
+    held = held_dims(analysis, held_groups(analysis, whole_heads=limits.whole_heads))
     shared = [
         f"{name} is shared with the model given: no {kind} is copied" for name, kind in shared_things(model).items()
     ]
@@ -154,7 +159,7 @@ def _pruned(model: nn.Module, solution: Solution[Chosen], outcome: LatencyOutcom
         small,
         plan,
         solution.verification,
-        solution.analysis.unpruned,
+        (*analysis.unpruned, *held),
         solution.chosen.allocation,
         outcome,
         resized_outputs=resized_outputs(solution),

@@ -65,5 +65,6 @@ def lively_(model: nn.Module) -> None:
             else:
                 values.normal_(0.0, max(parameter[0].numel(), 1) ** -0.5, generator=generator)
         for buffer in model.buffers():
-            if buffer.dtype.is_floating_point and not bool(buffer.isfinite().all()):
+            dense = buffer.layout is torch.strided and buffer.dtype.is_floating_point
+            if dense and not bool(buffer.isfinite().all()):
                 buffer.uniform_(0.5, 1.5, generator=generator)
