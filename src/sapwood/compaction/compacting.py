@@ -160,8 +160,9 @@ def _error(live: nn.Module, masked: nn.Module, plan: Plan, inputs: ExampleInputs
 
     Choices between equal values are those of the ``masked`` one, whose masks are permanent.
     """
-    with plain_kernels(live):
-        wanted = output_tensors(run_model(copy_model(live), inputs))
+    given = copy_model(live)
+    with plain_kernels(given):
+        wanted = output_tensors(run_model(given, inputs))
     structure = with_values(masked, inputs)
     found = compact_outputs(apply_plan(masked, plan), inputs, structure.graph, structure.decisions)
     return _difference(found, wanted), any(bool(tensor.isfinite().any()) for tensor in wanted)
@@ -170,9 +171,13 @@ def _error(live: nn.Module, masked: nn.Module, plan: Plan, inputs: ExampleInputs
 def _error_of_cuts(dense: Dense, structure: Structure, analysis: Analysis, realised: Realised) -> float:
     """The proof that ``prune`` makes: no folds, against the masked model with the removed channels silenced."""
     masked, inputs, decisions = copy_model(dense.model), dense.inputs, structure.decisions
-    wanted = reference_outputs(masked, inputs, analysis, realised.expectation, decisions)
+    wanted, draws = reference_outputs(
+        masked, inputs, analysis, realised.expectation, decisions, followed=realised.followed
+    )
     return _difference(
-        compact_outputs(apply_plan(masked, realised.plan), inputs, analysis.graph, decisions, realised.expectation),
+        compact_outputs(
+            apply_plan(masked, realised.plan), inputs, analysis.graph, decisions, realised.expectation, draws=draws
+        ),
         wanted,
     )
 

@@ -1,6 +1,7 @@
 """A model's graph: recorded by running it once, and read for what hangs on what."""
 
 from sapwood.graph.decisions import Decisions
+from sapwood.graph.draws import Draws, put_
 from sapwood.graph.groups import Analysis, ChannelGroup, Member, Unpruned, alive_rows, build_groups, flags
 from sapwood.graph.record import call_model, output_tensors, plain_kernels, run_model, trace
 from sapwood.graph.replay import OtherCallsError, Replay
@@ -11,6 +12,7 @@ __all__ = [
     "Analysis",
     "ChannelGroup",
     "Decisions",
+    "Draws",
     "Member",
     "OtherCallsError",
     "Replay",
@@ -23,6 +25,7 @@ __all__ = [
     "leaving_no_trace",
     "output_tensors",
     "plain_kernels",
+    "put_",
     "run_model",
     "trace",
     "with_values",

@@ -144,6 +144,26 @@ class Graph:
         """Whether another run on other values could make other calls."""
         return any(call.reads_values for call in self.calls)
 
+    @cached_property
+    def draws(self) -> bool:
+        """Whether random numbers were drawn."""
+        return any(call.facts.random for call in self.calls)
+
+    @cached_property
+    def of_numbers(self) -> frozenset[int]:
+        """Indices of the calls that read numbers of the code alone: no parameter, buffer, input, or random number."""
+        owned = {*self.parameters, *self.buffers, *(reference.id for reference in self.inputs)}
+        known, found = set(self.constants) - owned, set()
+        for call in self.calls:
+            outputs = [reference.id for reference in call.tensor_outputs()]
+            alone = all(reference.id in known for reference in call.tensor_inputs())
+            if alone and (outputs or call.tensor_inputs()) and not call.facts.random:
+                found.add(call.index)
+                known.update(outputs)
+            else:
+                known.difference_update(outputs)
+        return frozenset(found)
+
     def sites(self) -> dict[tuple[str, str, str, int], Call]:
         """The calls by where they are made: module, line of code, operator, and how often that came before.
 

@@ -58,3 +58,5 @@ note(
 note("mean", "var", "std", "var_mean", "std_mean", "norm", "linalg_vector_norm", statistics=True)
 note("argmax", "argmin", "median", chooses=True)
 note("max", "min", positions=True)
+note("mean", "sum", "amax", "amin", "std", "norm", "linalg_vector_norm", homogeneous="first")
+note("sum", "nansum", adds_up=True)

@@ -14,6 +14,7 @@ from sapwood.errors import CheckFailedError
 from sapwood.graph import Analysis, OtherCallsError, Structure, with_values
 from sapwood.models import Cut, copy_model
 from sapwood.ops import Axis
+from sapwood.removal.blame import blame
 from sapwood.removal.build import Obstacle, Realised, realise
 from sapwood.removal.constraints import Constraints
 from sapwood.removal.cuts import make_cuts
@@ -22,6 +23,9 @@ from sapwood.removal.proof import PROOF_TOLERANCE, Verification, verify
 from sapwood.types import ExampleInputs
 
 MAX_ROUNDS = 40
+
+MAX_BLAMED = 12
+"""How often a part is kept whole because the model without it is not right; each time takes two runs more."""
 
 Select: TypeAlias = Callable[[Analysis], Axis]
 """Which units go."""
@@ -94,6 +98,7 @@ def rounds(
     Raises:
         CheckFailedError: If no plan runs, or what one makes is wrong.
     """
+    blamed = 0
     for _ in range(MAX_ROUNDS):
         analysis = constraints.analyse(structure.graph)
         removed = select(analysis)
@@ -111,13 +116,23 @@ def rounds(
             raise _OnlyWithValuesError from error
         if verification.passed:
             return Solution(analysis, outcome, verification)
-        if outcome.doubt is None:
+        obstacle = outcome.doubt
+        if obstacle is None and prove is None and blamed < MAX_BLAMED:
+            blamed += 1
+            obstacle = blame(dense, structure, analysis, outcome)
+        if obstacle is None:
             raise CheckFailedError(
                 f"the compact model differs from the masked one by {verification.max_abs_error:.1e} of the largest "
-                f"output; expected at most {PROOF_TOLERANCE:.0e}. The model given is unchanged."
+                f"output; expected at most {PROOF_TOLERANCE:.0e}.{_last(blamed, constraints)} The model given is "
+                "unchanged."
             )
-        constraints.add(structure.graph, outcome.doubt)
+        constraints.add(structure.graph, obstacle)
     raise CheckFailedError(f"no compact model after {MAX_ROUNDS} rounds; the last obstacle: {constraints.last}")
+
+
+def _last(blamed: int, constraints: Constraints) -> str:
+    """What was kept whole in vain."""
+    return f" {blamed} calls were kept whole before, the last as {constraints.last}." if blamed else ""
 
 
 def _as_if_removed(

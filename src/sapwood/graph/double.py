@@ -1,0 +1,52 @@
+"""Everything in float64: a check in float64 stays one whatever type the model's code makes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from sapwood.ops import in_double, leaves, mapped
+
+SHORTER = frozenset({torch.float32, torch.float16, torch.bfloat16})
+
+
+class KeepDouble(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Makes float64 of every other floating type that code asks for or makes.
+
+    A type that is named is replaced. What is made without one is widened, and so is what is read: constants that the
+    code keeps. Nothing is changed for other threads, as the default type would be.
+    """
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if kwargs.get("dtype") in SHORTER:
+            kwargs = {**kwargs, "dtype": torch.float64}
+        if any(map(_is_short, leaves((args, kwargs)))):
+            written = {id(leaf) for leaf in _written(func, args, kwargs)}
+            args, kwargs = mapped(lambda leaf: leaf if id(leaf) in written else _widened(leaf), (args, kwargs))
+        result = (in_double(func) or func)(*args, **kwargs)
+        if func._schema.is_mutable or not any(map(_is_short, leaves(result))):
+            return result
+        return mapped(_widened, result)
+
+
+def _written(func: Any, args: Any, kwargs: Any) -> list[Any]:
+    """The arguments that a call writes to: they stay what they are."""
+    if not func._schema.is_mutable:
+        return []
+    found = []
+    for number, argument in enumerate(func._schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            found.append(args[number] if number < len(args) else kwargs.get(argument.name))
+    return list(leaves(found))
+
+
+def _is_short(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and leaf.dtype in SHORTER
+
+
+def _widened(leaf: Any) -> Any:
+    return leaf.to(torch.float64) if _is_short(leaf) else leaf
