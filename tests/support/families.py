@@ -84,6 +84,7 @@ FAMILIES: Mapping[str, Family] = {
             )},
             **{f"{name}{end}": {"value": Number(0.5)} for end in ("", "_") for name in ("fill", "masked_fill")},
             **{f"addc{name}{end}": {"value": 0.5} for end in ("", "_") for name in ("mul", "div")},
+            "random_": {"from": 1, "to": 5},
             **{f"bernoulli{end}": {"self": below_one, "p": below_one} for end in ("", "_")},
             "_prelu_kernel": {"weight": lambda scene: scene.parameter("slope", CHANNELS).view(1, -1, 1, 1)},
             "_weight_norm_interface": {
@@ -101,14 +102,18 @@ FAMILIES: Mapping[str, Family] = {
     "elementwise._factory": Family(
         {
             "size": shape, "stride": lambda scene: list(scene.last.stride()), "end": 4, "start": 0, "step": 1, "n": 4,
-            "m": 4, "steps": 4, "fill_value": 0.5, "s": 0.5, "row": 4, "col": 4,
+            "m": 4, "fill_value": 0.5, "s": 0.5, "row": 4, "col": 4, "high": 5, "low": 1,
         },
-        own={"linspace": {"start": Number(1.0), "end": Number(2.0)}},
         reads={
             "": met, **dict.fromkeys(("zeros", "new_zeros"), added),
             **dict.fromkeys(("empty", "empty_strided", "new_empty"), filled),
             **dict.fromkeys(("tril_indices", "triu_indices"), summed),
         },
+    ),
+    "elementwise._positions": Family(
+        {"end": 4, "start": 0, "step": 1, "steps": 4},
+        own={"linspace": {"start": Number(1.0), "end": Number(2.0)}},
+        reads={"": met},
     ),
     "elementwise._positional": Family(cases=(({}, False),)),
     "elementwise._read": Family(
