@@ -1,6 +1,7 @@
 """A model's graph: recorded by running it once, and read for what hangs on what."""
 
 from sapwood.graph.decisions import Decisions
+from sapwood.graph.double import KeepDouble
 from sapwood.graph.draws import Draws, put_
 from sapwood.graph.groups import Analysis, ChannelGroup, Member, Unpruned, alive_rows, build_groups, flags
 from sapwood.graph.record import call_model, output_tensors, plain_kernels, run_model, trace
@@ -13,6 +14,7 @@ __all__ = [
     "ChannelGroup",
     "Decisions",
     "Draws",
+    "KeepDouble",
     "Member",
     "OtherCallsError",
     "Replay",

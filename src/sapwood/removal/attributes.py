@@ -27,7 +27,7 @@ def _first(*values: Any) -> int:
     raise ValueError("no width")
 
 
-def _recurrent_values(module: nn.RNNBase) -> dict[str, Any]:
+def _recurrent_values(module: Any) -> dict[str, Any]:
     first = module.weight_ih_l0
     projected = {"proj_size": module.weight_hr_l0.shape[0]} if module.proj_size else {}
     return {"input_size": first.shape[1], "hidden_size": first.shape[0] // GATES[module.mode], **projected}
@@ -37,7 +37,7 @@ GATES = {"LSTM": 4, "GRU": 3, "RNN_TANH": 1, "RNN_RELU": 1}
 """How many rows of a recurrent layer's weight make one of its units."""
 
 
-def _cell_values(module: nn.RNNCellBase) -> dict[str, Any]:
+def _cell_values(module: Any) -> dict[str, Any]:
     return {"input_size": module.weight_ih.shape[1], "hidden_size": module.weight_hh.shape[1]}
 
 

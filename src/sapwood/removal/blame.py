@@ -14,6 +14,7 @@ from sapwood.ops import Call, leaves
 from sapwood.removal.build import Obstacle, Realised, number_obstacle
 from sapwood.removal.code_numbers import NumberChange
 from sapwood.removal.dense import Dense
+from sapwood.removal.rescale import Producers
 from sapwood.removal.silenced import MaskedReference, SameDecisions
 from sapwood.removal.widths import Expectation
 from sapwood.removal.widths_behind import Width, widths_behind
@@ -42,10 +43,24 @@ def blame(dense: Dense, structure: Structure, analysis: Analysis, realised: Real
         return None
     read = {ref.id for ref in watch.found.tensor_inputs()}
     for change, own in realised.undone:
-        if any(ref.id in read for number in own.passed for ref in analysis.graph.calls[number].tensor_outputs()):
+        if read & _scaled(analysis, own)[1]:
             return number_obstacle(analysis, realised.expectation, change)
     reason = f"its values change with a width that is pruned, in {watch.found}"
     return Obstacle(watch.found, False, reason, _widths(analysis, realised.expectation, watch.found, watch.number))
+
+
+def _scaled(analysis: Analysis, own: Producers) -> tuple[set[int], set[int]]:
+    """The calls whose results are scaled, as they should be, and the numbers of all tensors that are."""
+    graph = analysis.graph
+    named = {**graph.buffers, **graph.parameters}
+    tensors = {number for number, names in named.items() if names[0] in own.rows}
+    calls = set(own.passed)
+    for call in graph.calls:
+        if call.facts.moves and any(ref.id in tensors for ref in call.tensor_inputs()):
+            calls.add(call.index)
+        if call.index in calls:
+            tensors.update(ref.id for ref in call.tensor_outputs())
+    return calls, tensors
 
 
 def _widths(analysis: Analysis, expectation: Expectation, call: Call, number: NumberChange | None) -> tuple[Width, ...]:
@@ -92,7 +107,7 @@ class _Comparing(SameDecisions):
         self.found: Call | None = None
         self.number: NumberChange | None = None
         self._due = realised.expectation
-        self._scaled = {number for _, own in realised.undone for number in own.passed}
+        self._scaled = {number for _, own in realised.undone for number in _scaled(analysis, own)[0]}
         self._reference = reference
 
     def make(self, call: Call, func: Any, args: Any, kwargs: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from sapwood.graph import Analysis
+from sapwood.graph import Analysis, KeepDouble
 from sapwood.ops import Call, TensorRef, leaves, mapped
 from sapwood.removal.widths import Expectation
 
@@ -112,8 +112,9 @@ class CodeNumbers:
         self._expectation = expectation
         graph = analysis.graph
         constants = {number: value for number, value in graph.constants.items() if not value.is_meta}
-        self._dense = _worked_out([Made(one.call, one.call.args, one.call.kwargs) for one in made], constants)
-        self._compact = _worked_out(made, {})
+        with KeepDouble():  # type: ignore[no-untyped-call]
+            self._dense = _worked_out([Made(one.call, one.call.args, one.call.kwargs) for one in made], constants)
+            self._compact = _worked_out(made, {})
 
     def changes(self, calls: Sequence[Call]) -> Iterator[NumberChange]:
         """Where a call reads such a value that is not what the plan expects."""

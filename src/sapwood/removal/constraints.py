@@ -29,23 +29,24 @@ class Constraints:
         self._held: dict[tuple[Site, int, int], str] = {}
         self.last = ""
 
-    def add(self, graph: Graph, obstacle: Obstacle) -> None:
-        """Remembers an obstacle that stood in the way of a run like ``graph``."""
+    def add(self, graph: Graph, obstacle: Obstacle) -> bool:
+        """Remembers an obstacle that stood in the way of a run like ``graph``; returns whether more stays by it."""
         sites = {call.index: site for site, call in graph.sites().items()}
         site = sites[obstacle.call.index]
         self.last = obstacle.reason
         if obstacle.tie and site not in self._tied:
             self._tied.add(site)
-            return
+            return True
         widths = {(sites[one.call.index], one.number, one.dim): obstacle.reason for one in obstacle.widths}
         if widths.keys() - self._held.keys():
             self._held.update(widths)
-            return
+            return True
         self._met[site] += 1
         self._fixed[site] = (obstacle.reason, self._met[site] > 1)
         if self._met[site] > 2:
             same = [sites[other.index] for other in graph.calls if obstacle.call.module in other.modules]
             self._fixed.update(dict.fromkeys(same, (obstacle.reason, True)))
+        return self._met[site] <= len(("outputs", "inputs", "module"))
 
     def analyse(self, graph: Graph) -> Analysis:
         """Groups the recorded run under what is known so far."""

@@ -116,23 +116,22 @@ def rounds(
             raise _OnlyWithValuesError from error
         if verification.passed:
             return Solution(analysis, outcome, verification)
-        obstacle = outcome.doubt
-        if obstacle is None and prove is None and blamed < MAX_BLAMED:
-            blamed += 1
-            obstacle = blame(dense, structure, analysis, outcome)
-        if obstacle is None:
-            raise CheckFailedError(
-                f"the compact model differs from the masked one by {verification.max_abs_error:.1e} of the largest "
-                f"output; expected at most {PROOF_TOLERANCE:.0e}.{_last(blamed, constraints)} The model given is "
-                "unchanged."
-            )
-        constraints.add(structure.graph, obstacle)
+        if outcome.doubt is not None and constraints.add(structure.graph, outcome.doubt):
+            continue
+        blamed += 1
+        obstacle = None if prove or blamed > MAX_BLAMED else blame(dense, structure, analysis, outcome)
+        if obstacle is None or not constraints.add(structure.graph, obstacle):
+            raise _differs(verification, constraints)
     raise CheckFailedError(f"no compact model after {MAX_ROUNDS} rounds; the last obstacle: {constraints.last}")
 
 
-def _last(blamed: int, constraints: Constraints) -> str:
-    """What was kept whole in vain."""
-    return f" {blamed} calls were kept whole before, the last as {constraints.last}." if blamed else ""
+def _differs(verification: Verification, constraints: Constraints) -> CheckFailedError:
+    """That keeping parts whole was in vain."""
+    last = f" The last obstacle: {constraints.last}." if constraints.last else ""
+    return CheckFailedError(
+        f"the compact model differs from the masked one by {verification.max_abs_error:.1e} of the largest output; "
+        f"expected at most {PROOF_TOLERANCE:.0e}.{last} The model given is unchanged."
+    )
 
 
 def _as_if_removed(

@@ -128,6 +128,8 @@ def _set_everywhere(
     for place, new in change.items():
         place.set(model, new)
     (module,) = {place.module for place in change}
+    if call.modules and module not in call.modules:
+        return edits  # a module inside one that runs: its like are met in their turn
     depth = call.modules.index(module) - len(call.modules) if call.modules else -1
     own_class = type(model.get_submodule(module))
     done = {module}

@@ -45,10 +45,12 @@ class Producers:
     Attributes:
         rows: The rows of parameters.
         passed: The indices of the calls between them and the value.
+        factor: What they are multiplied by.
     """
 
     rows: Mapping[str, Tensor]
     passed: frozenset[int]
+    factor: float
 
 
 def producers(analysis: Analysis, change: NumberChange) -> Producers | None:
@@ -60,10 +62,10 @@ def producers(analysis: Analysis, change: NumberChange) -> Producers | None:
     if change.factor is None or change.factor <= 0.0:
         return None
     for tensor in change.factors:
-        search = _Search(analysis)
+        search = _RowSearch(analysis)
         rows = search.rows(tensor, torch.ones(tensor.shape, dtype=torch.bool), change.call.index)
         if rows:
-            return Producers(rows, frozenset(search.passed))
+            return Producers(rows, frozenset(search.passed), change.factor ** (1.0 / search.degree))
     return None
 
 
@@ -75,7 +77,7 @@ def rescales(found: Iterable[tuple[NumberChange, Producers]]) -> tuple[Rescale, 
         beside = [
             other.rows
             for known, other in done
-            if known.factor == change.factor
+            if other.factor == own.factor
             and known.call.index not in own.passed
             and change.call.index not in other.passed
         ]
@@ -85,7 +87,7 @@ def rescales(found: Iterable[tuple[NumberChange, Producers]]) -> tuple[Rescale, 
                 rows &= ~other.get(name, torch.zeros_like(rows))
             if bool(rows.any()):
                 indices = tuple(rows.nonzero().flatten().tolist())
-                scaled.append(Rescale(name, indices, float(change.factor or 1.0)))
+                scaled.append(Rescale(name, indices, own.factor))
         done.append((change, own))
     return tuple(scaled)
 
@@ -112,7 +114,7 @@ class _Makers:
         return next((call for call in reversed(self._writes.get(tensor.id, [])) if call.index < before), None)
 
 
-class _Search:
+class _RowSearch:
     """Walks from a value back to the parameters that scale it; ``wanted`` says of each element whether it is to be."""
 
     def __init__(self, analysis: Analysis) -> None:
@@ -121,6 +123,7 @@ class _Search:
         self._buffers = analysis.graph.buffers
         self._makers = _Makers(analysis.graph.calls)
         self.passed: set[int] = set()
+        self.degree = 1
         self._steps = 0
 
     def rows(self, tensor: TensorRef, wanted: Tensor, before: int) -> Rows | None:
@@ -149,6 +152,11 @@ class _Search:
             return self._all(call, tensors, tensor, wanted)
         if kind == "either":
             tensors.sort(key=lambda one: 2 if one.id in self._buffers else one.id not in self._names)
+        if kind == "either" and len(tensors) == 2 and not any(one.id in self._names for one in tensors):
+            both = [self.rows(source, _wanted_of(call, source, tensor, wanted), call.index) for source in tensors]
+            if both[0] and both[1] and _same_rows(both[0], both[1]):  # a product with itself
+                self.degree *= 2
+            return both[0] if both[0] is not None else both[1]
         for source in tensors if kind == "either" else tensors[:1] if kind == "first" else ():
             found = self.rows(source, _wanted_of(call, source, tensor, wanted), call.index)
             if found is not None:
@@ -207,6 +215,10 @@ def _unbroadcast(wanted: Tensor, shape: Sequence[int]) -> Tensor:
         if size == 1 and wanted.shape[dim] != 1:
             wanted = wanted.any(dim, keepdim=True)
     return wanted
+
+
+def _same_rows(one: Rows, other: Rows) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(rows, other[name]) for name, rows in one.items())
 
 
 def _of_parts(parts: Sequence[ParameterPart], wanted: Tensor) -> Rows:
