@@ -30,7 +30,24 @@ class KeepDouble(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = (in_double(func) or func)(*args, **kwargs)
         if func._schema.is_mutable or not any(map(_is_short, leaves(result))):
             return result
-        return mapped(_widened, result)
+        exact = _exactly(func, args, kwargs)
+        return mapped(_widened, result if exact is None else exact)
+
+
+def _exactly(func: Any, args: Any, kwargs: Any) -> Any:
+    """What a call makes in float64 where it takes the type from nowhere: of numbers, or of integers."""
+    tensors = [leaf for leaf in leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+    if not tensors and any(argument.name == "dtype" for argument in func._schema.arguments):
+        return func(*args, **{**kwargs, "dtype": torch.float64})
+    if tensors and not any(leaf.is_floating_point() or leaf.is_complex() for leaf in tensors):
+        args, kwargs = mapped(_as_double, (args, kwargs))
+        return func(*args, **kwargs)
+    return None
+
+
+def _as_double(leaf: Any) -> Any:
+    whole = isinstance(leaf, Tensor) and leaf.dtype is not torch.bool
+    return leaf.to(torch.float64) if whole else leaf
 
 
 def _written(func: Any, args: Any, kwargs: Any) -> list[Any]:

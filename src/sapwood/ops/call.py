@@ -69,6 +69,12 @@ class Call:
         return found if isinstance(found, TensorRef) else None
 
     @property
+    def holds_anything(self) -> bool:
+        """Whether its result is memory as it was found."""
+        facts = self.facts
+        return facts.makes_nothing and (facts.constant or not self.tensor_inputs())
+
+    @property
     def module(self) -> str:
         """The innermost module that was running."""
         return self.modules[-1] if self.modules else ""
@@ -157,7 +163,7 @@ class Graph:
         for call in self.calls:
             outputs = [reference.id for reference in call.tensor_outputs()]
             alone = all(reference.id in known for reference in call.tensor_inputs())
-            if alone and (outputs or call.tensor_inputs()) and not call.facts.random:
+            if alone and (outputs or call.tensor_inputs()) and not call.facts.random and not call.holds_anything:
                 found.add(call.index)
                 known.update(outputs)
             else:

@@ -93,6 +93,8 @@ def _factory(context: Context, call: Call) -> None:
 
 
 note("zeros", "new_zeros", zeros=True)
+note("empty_strided", "new_empty", makes_nothing=True)
+note("new_empty", constant=True)
 
 
 _rule("rand", "randn", "randint", "randperm", random=True)(_factory)
