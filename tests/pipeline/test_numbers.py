@@ -178,7 +178,7 @@ KEEPERS: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "added": (lambda x: x + 1 / x.shape[-1], "a number follows a width that is pruned, in aten.add"),
     "arange": (lambda x: x + torch.arange(x.shape[-1]), "meets values that count positions, in aten.arange"),
     "steps": (lambda x: x * torch.arange(0, 1, 1 / x.shape[-1]), "meets values that count positions, in aten.arange"),
-    "linspace": (lambda x: x * torch.linspace(0, 1, x.shape[-1]), "meets values that count positions, in aten.linspace"),
+    "linspace": (lambda x: x * torch.linspace(0, 1, x.shape[-1]), "meets values that count positions, in aten.lin"),
     "scaled, then added": (lambda x: x + x.sin() / torch.tensor(x.shape[-1]), "its scale follows a width"),
     "scaled beside": (lambda x: torch.sigmoid(x / x.shape[-1]) + x, "its scale follows a width"),
 }  # fmt: skip
@@ -327,10 +327,14 @@ def test_a_size_of_a_module_inside_is_set_for_the_code_around_it() -> None:
     assert (pruned.model.inner.width, pruned.model.inner.layer.out_features) == (8, 8)
 
 
+def grid() -> Tensor:
+    return torch.stack(torch.meshgrid(torch.linspace(-1, 1, 3), torch.linspace(-1, 1, 2), indexing="ij"))
+
+
 CONSTANTS: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "a number": lambda m, x: m.o(m.a(x)) * torch.tensor(0.5),
     "a list": lambda m, x: m.o(m.a(x)) @ torch.tensor([[1.0], [2.0], [3.0]]),
-    "a grid": lambda m, x: m.o(m.a(torch.stack(torch.meshgrid(torch.linspace(-1, 1, 3), torch.linspace(-1, 1, 2), indexing="ij")).view(2, 6))[:1] + m.a(x)),
+    "a grid": lambda m, x: m.o(m.a(grid().view(2, 6))[:1] + m.a(x)),
     "kept beside": lambda m, x: m.o(m.a(x)) @ m.kept[0],
     "written to": lambda m, x: torch.zeros(len(x), 3).copy_(m.o(m.a(x))) @ torch.ones(3, 1),
 }  # fmt: skip
