@@ -359,6 +359,18 @@ def test_a_width_that_is_read_back_may_follow() -> None:
     assert distance(model, pruned.plan, x) <= EXACT
 
 
+def test_what_nothing_reads_is_in_nobodys_way() -> None:
+    def run(m, x):
+        x = m.a(x)
+        spare = torch.zeros(2, x.size(1)) + 1 / x.size(1)
+        return m.o(x) * float(spare.dim() // 2)
+
+    model, x = Net(run, a=nn.Linear(6, 16), o=nn.Linear(16, 3)), torch.randn(4, 6)
+    pruned = sapwood.prune(model, x, target=HALF)
+    assert pruned.model.a.out_features == 8
+    assert distance(model, pruned.plan, x) <= EXACT
+
+
 @pytest.mark.parametrize("wrap", [parametrizations.weight_norm, nn.utils.weight_norm])
 @pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning")
 def test_one_obstacle_keeps_one_part_whole_and_is_named(wrap: Callable[[nn.Module], nn.Module]) -> None:

@@ -151,6 +151,19 @@ class Graph:
         return any(call.reads_values for call in self.calls)
 
     @cached_property
+    def unused(self) -> frozenset[int]:
+        """Indices of the calls that write to nothing and whose results nothing reads that is used itself."""
+        read = {reference.id for reference in self.outputs}
+        found = set()
+        for call in reversed(self.calls):
+            made = call.tensor_outputs()
+            if made and not call.op._schema.is_mutable and not any(reference.id in read for reference in made):
+                found.add(call.index)
+            else:
+                read.update(reference.id for reference in call.tensor_inputs())
+        return frozenset(found)
+
+    @cached_property
     def draws(self) -> bool:
         """Whether random numbers were drawn."""
         return any(call.facts.random for call in self.calls)
