@@ -259,6 +259,10 @@ DRAWS: dict[str, Callable[[Tensor], Tensor]] = {
     "in place": lambda x: x + torch.empty_like(x).uniform_(),
     "compared": lambda x: torch.where(torch.rand_like(x) < 0.5, x, -x),
     "whole numbers": lambda x: x * torch.randint(1, 5, (x.shape[0], 1, 1, 1)),
+    "a normal distribution": lambda x: torch.distributions.Normal(x, x.square() + 0.1).rsample(),
+    "torch.normal": lambda x: torch.normal(x, torch.ones_like(x)),
+    "gumbel softmax": lambda x: F.gumbel_softmax(x, dim=2),
+    "positions": lambda x: x * torch.multinomial(torch.ones(8), 6)[None, None, None, :],
     "a way through the code": lambda x: x if bool(torch.rand(()) < 0.5) else x * 2.0,
 }
 
@@ -356,6 +360,22 @@ def test_a_width_that_is_read_back_may_follow() -> None:
     model, x = Net(run, hidden=16, c=nn.Conv1d(4, 32, 3), o=nn.Conv1d(16, 4, 1)), torch.randn(2, 4, 9)
     pruned = sapwood.prune(model, x, target=HALF)
     assert (pruned.model.hidden, pruned.model.c.out_channels) == (8, 16)
+    assert distance(model, pruned.plan, x) <= EXACT
+
+
+def test_an_identity_loses_both_of_its_indices() -> None:
+    """PointNet: a matrix of its own for every input, added to the identity."""
+
+    def run(m, x):
+        x = m.a(x)
+        turn = m.t(x).view(-1, m.k, m.k) + torch.eye(m.k)
+        return m.o((x[:, None] @ turn)[:, 0])
+
+    torch.manual_seed(0)
+    model = Net(run, k=16, a=nn.Linear(6, 16), t=nn.Linear(16, 256), o=nn.Linear(16, 3))
+    x = torch.randn(4, 6)
+    pruned = sapwood.prune(model, x, target=HALF)
+    assert (pruned.model.k, pruned.model.t.weight.shape) == (8, (64, 8))
     assert distance(model, pruned.plan, x) <= EXACT
 
 

@@ -22,6 +22,8 @@ class KeepDouble(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if not isinstance(func, torch._ops.OpOverload):
+            return func(*args, **kwargs)
         if kwargs.get("dtype") in SHORTER:
             kwargs = {**kwargs, "dtype": torch.float64}
         if any(map(_is_short, leaves((args, kwargs)))):

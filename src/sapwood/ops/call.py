@@ -175,7 +175,7 @@ class Graph:
         known, found = set(self.constants) - owned, set()
         for call in self.calls:
             outputs = [reference.id for reference in call.tensor_outputs()]
-            alone = all(reference.id in known for reference in call.tensor_inputs())
+            alone = call.facts is not UNKNOWN and all(reference.id in known for reference in call.tensor_inputs())
             if alone and (outputs or call.tensor_inputs()) and not call.facts.random and not call.holds_anything:
                 found.add(call.index)
                 known.update(outputs)

@@ -82,7 +82,7 @@ def _glu(context: Context, call: Call) -> None:
 
 @_rule(
     "empty", "empty_strided", "full", "new_empty", "new_full", "new_ones", "new_zeros", "ones",
-    "scalar_tensor", "zeros", "eye", "tril_indices", "triu_indices",
+    "scalar_tensor", "zeros", "tril_indices", "triu_indices",
 )  # fmt: skip
 def _factory(context: Context, call: Call) -> None:
     """A tensor made on the fly: its sizes follow those of the tensors that it meets."""
@@ -97,6 +97,24 @@ note("empty_strided", "new_empty", makes_nothing=True)
 note("new_empty", constant=True)
 
 
+@_rule("eye")
+def _identity(context: Context, call: Call) -> None:
+    """Ones where both indices are the same: they go together."""
+    _factory(context, call)
+    first, second = context.axes(call.outputs[0])
+    if len(first) == len(second):
+        context.join(first, second, call)
+    else:
+        context.fix([first, second], call)
+
+
+@_rule("normal", random=True)
+def _normal(context: Context, call: Call) -> None:
+    """Drawn around means, with deviations, or of a size."""
+    (_elementwise if call.tensor_inputs() else _factory)(context, call)
+
+
+_rule("poisson", random=True)(_elementwise)
 _rule("rand", "randn", "randint", "randperm", random=True)(_factory)
 _rule(
     "normal_", "uniform_", "exponential_", "log_normal_", "cauchy_", "geometric_", "random_",

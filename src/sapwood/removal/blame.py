@@ -93,6 +93,8 @@ class _Remembering(MaskedReference):
         """Makes the call."""
         result = super().make(call, func, args, kwargs)
         made = [leaf for leaf in leaves(result) if isinstance(leaf, Tensor)]
+        if not all(map(_comparable, made)):
+            return result
         kept = [self._expectation.kept(leaf, ref) for leaf, ref in zip(made, call.tensor_outputs(), strict=True)]
         self.seen[call.index] = [sample(tensor) for tensor in kept]
         self.scale[call.index] = max(map(_largest, leaves((args, kwargs, result))), default=0.0)
@@ -134,8 +136,13 @@ class _Comparing(SameDecisions):
             return
 
 
+def _comparable(tensor: Tensor) -> bool:
+    """Whether the values of a tensor lie in memory one by one."""
+    return tensor.layout is torch.strided and not tensor.is_complex()
+
+
 def _largest(leaf: Any) -> float:
-    if not isinstance(leaf, Tensor) or not leaf.is_floating_point() or not leaf.numel():
+    if not isinstance(leaf, Tensor) or not _comparable(leaf) or not leaf.is_floating_point() or not leaf.numel():
         return 0.0
     return float(torch.nan_to_num(leaf, 0.0, 0.0, 0.0).abs().max())
 

@@ -129,8 +129,11 @@ class CodeNumbers:
         return self._expectation.kept(self._dense[ref.id], ref)
 
     def _differs(self, ref: TensorRef) -> bool:
-        if ref.id not in self._dense or ref.id not in self._compact or self._dense[ref.id].shape != ref.shape:
+        dense, compact = self._dense.get(ref.id), self._compact.get(ref.id)
+        if dense is None or compact is None or dense.shape != ref.shape:
             return False
+        if any(value.layout is not torch.strided or value.is_complex() for value in (dense, compact)):
+            return False  # for the proof to find
         due, found = self._due(ref), self._compact[ref.id]
         return due.shape == found.shape and not _equal(due, found)
 
