@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, prune
 
 import sapwood
 from sapwood.models import apply_plan
@@ -281,6 +281,15 @@ def test_random_numbers_are_the_same_in_both_runs(kind: str) -> None:
     torch.set_rng_state(before)
     sapwood.prune(model, torch.rand(3, 3, 8, 8), target=HALF)
     assert torch.equal(torch.rand(1), expected), "the caller's generator goes on where it was"
+
+
+def test_a_masked_model_that_draws_is_compacted() -> None:
+    torch.manual_seed(0)
+    parts = {"a": nn.Linear(8, 16), "b": nn.Linear(16, 3)}
+    model = Net(lambda m, x: m.b(F.dropout(F.relu(m.a(x)), 0.2, training=True)), **parts)
+    prune.ln_structured(model.a, "weight", 0.5, n=2, dim=0)
+    prune.custom_from_mask(model.a, "bias", model.a.weight_mask[:, 0])
+    assert sapwood.compact(model, torch.randn(2, 8)).model.a.out_features == 8
 
 
 def state(m: Any, x: Tensor) -> Tensor:

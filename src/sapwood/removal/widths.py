@@ -52,3 +52,12 @@ def kept_draws(draws: Draws, call: Call, expectation: Expectation | None) -> lis
     """What stays of the random numbers that a call drew in the dense model."""
     drawn = zip(call.tensor_outputs(), draws.of(call.index), strict=False)
     return [value if expectation is None else expectation.kept(value, ref) for ref, value in drawn]
+
+
+def all_kept_draws(draws: Draws, analysis: Analysis, expectation: Expectation) -> Draws:
+    """What stays of all random numbers that a run like the recorded one drew."""
+    kept = Draws()
+    for call in analysis.graph.calls:
+        if call.facts.random:
+            kept.keep(call.index, kept_draws(draws, call, expectation))
+    return kept
