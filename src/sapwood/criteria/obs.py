@@ -58,13 +58,13 @@ class BlockObs(Checked):
     def group_scores(self, group: ChannelGroup, view: ModelView) -> Tensor:
         """Scores the channels of a group; see :class:`sapwood.criteria.Criterion`."""
         readers = readers_of(group, view, sums=True)
-        if not view.statistic("output_grad_squared").keys() & readers.keys():
-            raise CriterionError(f"{group.name}: the loss hangs on no module that reads it")
         problems = [
             _Elimination(problem, self.damping)
             for module, places in readers.items()
             for problem in problems_of(module, places, group, view)
         ]
+        if not view.statistic("output_grad_squared").keys() & readers.keys():
+            raise CriterionError(f"{group.name}: the loss hangs on no module that reads it")
         count = group.num_channels
         scores = torch.zeros(count, dtype=torch.float64)
         left = torch.ones(count, dtype=torch.bool)
