@@ -158,3 +158,36 @@ def test_weights_of_a_transposed_convolution_count_each_tap_by_itself(pictures: 
 def test_weights_of_what_is_no_convolution_have_no_score(pictures: Tensor) -> None:
     with pytest.raises(CriterionError, match="'obs' scores weights of convolution and linear modules that ran"):
         BlockObs().weight_scores("first.bias", view_of(Two().double(), pictures))
+
+
+class TwoHeads(Two):
+    """Two modules read the channels; a loss may hang on the first alone, or on none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.other = nn.ConvTranspose2d(6, 4, 2, groups=2)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = torch.relu(self.first(x))
+        return self.second(x), self.other(x)
+
+
+def scores_of(model: nn.Module, pictures: Tensor, loss) -> Tensor:
+    analysis = build_groups(trace(model, pictures[:1]))
+    view = ModelView.of(model, analysis, collect(model, [pictures], loss, BlockObs.needs))
+    return BlockObs().group_scores(analysis.groups[0], view)
+
+
+def test_a_head_that_the_loss_does_not_read_comes_to_no_harm(pictures: Tensor) -> None:
+    model = TwoHeads().double()
+    alone = scores_of(model, pictures, lambda model, x: model(x)[0].square().mean())
+    both = scores_of(model, pictures, lambda model, x: model(x)[0].square().mean() + 0.0 * model(x)[1].square().mean())
+    torch.testing.assert_close(alone, both)
+    assert (alone > 0).all()
+
+
+def test_a_group_that_no_loss_hangs_on_is_none_of_its_business(pictures: Tensor) -> None:
+    model = TwoHeads().double()
+    model.apart = nn.Conv2d(3, 2, 1).double()
+    with pytest.raises(CriterionError, match=r"first\.weight\[0\]: the loss hangs on no module that reads it"):
+        scores_of(model, pictures, lambda model, x: [model(x), model.apart(x).square().mean()][1])

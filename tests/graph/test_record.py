@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torchvision
 from torch import Tensor, nn
 
 import sapwood
@@ -52,3 +53,11 @@ def test_a_model_in_inference_mode_is_pruned() -> None:
     pruned = sapwood.prune(Inferring(), torch.rand(2, 3, 5, 5), target=sapwood.Target(sparsity=0.5))
     assert pruned.model.first.out_channels == 4
     assert pruned.verification.passed
+
+
+def test_lines_of_packages_whose_names_begin_with_torch_are_named() -> None:
+    graph = trace(
+        nn.Sequential(torchvision.ops.SqueezeExcitation(4, 2), torchvision.ops.Permute([0, 2, 3, 1])),
+        torch.rand(1, 4, 3, 3),
+    )
+    assert {call.location.partition(":")[0] for call in graph.calls if call.name == "aten.mul"} == {"misc.py"}

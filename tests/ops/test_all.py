@@ -15,7 +15,6 @@ from torch import Tensor
 
 import sapwood
 from sapwood.allocation import layer_work
-from sapwood.errors import CheckFailedError
 from sapwood.graph import Analysis, build_groups, output_tensors, trace
 from sapwood.measure import count_macs
 from sapwood.models import copy_model
@@ -110,10 +109,6 @@ def test_pruned_and_proven(name: str) -> None:
     """Half of the channels go where they can, and what stays computes what the dense model does without them."""
     for example, scene, x, analysis in models(name):
         seen = {key: value.clone() for key, value in scene.state_dict().items()}
-        if FACTS[name].random and name not in PASS_IN_EVAL:
-            with pytest.raises(CheckFailedError, match="the compact model differs from the masked one by"):
-                sapwood.prune(scene, x, target=HALF)
-            continue
         pruned = sapwood.prune(scene, x, target=HALF)
         assert pruned.verification.passed
         assert all(torch.equal(value, seen[key]) for key, value in scene.state_dict().items())
@@ -126,9 +121,6 @@ def test_pruned_and_proven(name: str) -> None:
 
 
 HALF = sapwood.Target(sparsity=0.5)
-
-PASS_IN_EVAL = {"aten.native_dropout"}
-"""Random operators that draw nothing from models in eval mode; of others, fewer channels draw other numbers."""
 
 SOURCES = (("before.0.weight", 0), ("own.table", 1), ("own.v", 0))
 """The dimension that is asked about: of the first layer before the operator, or of the parameter it reads instead."""

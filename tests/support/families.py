@@ -100,6 +100,11 @@ _YES_OR_NO: tuple[tuple[Arguments, bool], ...] = (
     ({"indices": lambda scene: [torch.tensor([1, 0]), None, torch.arange(4) < 2]}, True),
 )
 
+
+def _square(scene: Scene) -> Any:
+    return made(scene).square()
+
+
 FAMILIES: Mapping[str, Family] = {
     "complex._apart": Family({"self": both}, reads={"": lambda scene, x: read(scene, x.prod(-1))}),
     "complex._together": Family(
@@ -122,6 +127,8 @@ FAMILIES: Mapping[str, Family] = {
             )},
             **{f"{name}{end}": {"value": Number(0.5)} for end in ("", "_") for name in ("fill", "masked_fill")},
             **{f"addc{name}{end}": {"value": 0.5} for end in ("", "_") for name in ("mul", "div")},
+            "random_": {"from": 1, "to": 5},
+            "poisson": {"self": _square},
             **{f"bernoulli{end}": {"self": below_one, "p": below_one} for end in ("", "_")},
             "_prelu_kernel": {"weight": lambda scene: scene.parameter("slope", CHANNELS).view(1, -1, 1, 1)},
             "_weight_norm_interface": {
@@ -139,14 +146,28 @@ FAMILIES: Mapping[str, Family] = {
     "elementwise._factory": Family(
         {
             "size": shape, "stride": lambda scene: list(scene.last.stride()), "end": 4, "start": 0, "step": 1, "n": 4,
-            "m": 4, "steps": 4, "fill_value": 0.5, "s": 0.5, "row": 4, "col": 4,
+            "m": 4, "fill_value": 0.5, "s": 0.5, "row": 4, "col": 4, "high": 5, "low": 1,
         },
-        own={"linspace": {"start": Number(1.0), "end": Number(2.0)}},
         reads={
             "": met, **dict.fromkeys(("zeros", "new_zeros"), added),
             **dict.fromkeys(("empty", "empty_strided", "new_empty"), filled),
             **dict.fromkeys(("tril_indices", "triu_indices"), summed),
         },
+    ),
+    "elementwise._identity": Family({"n": 4, "m": 4}, reads={"": met}),
+    "elementwise._normal": Family(
+        {"mean": 0.5, "std": 0.5, "size": shape},
+        own={
+            "normal.Tensor_float": {"mean": made},
+            "normal.float_Tensor": {"std": _square},
+            "normal.Tensor_Tensor": {"mean": made, "std": _square},
+        },
+        reads={"": lambda scene, result: read(scene, result.to(scene.x.dtype))},
+    ),
+    "elementwise._positions": Family(
+        {"end": 4, "start": 0, "step": 1, "steps": 4},
+        own={"linspace": {"start": Number(1.0), "end": Number(2.0)}},
+        reads={"": met},
     ),
     "elementwise._positional": Family(cases=(({}, False),)),
     "elementwise._read": Family(
@@ -391,6 +412,8 @@ FAMILIES: Mapping[str, Family] = {
     "reduction._reduce": Family(
         {"dims": lambda scene: [1]},
         (({"dim": 1}, True), ({"dim": 2, "keepdim": False}, True), ({"dim": -1}, True)),
+        own={f"_is_{which}_true": {"self": lambda scene: _square(scene) > -1.0} for which in ("all", "any")},
+        reads=dict.fromkeys(("_is_all_true", "_is_any_true"), lambda scene, result: read(scene, scene.last * result)),
         goes={"argmax": False, "argmin": False, "median": False},
         own_cases=dict.fromkeys(("argmax", "argmin", "median"), _AT),
     ),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,17 @@ from sapwood.compaction.dependence import RecordedStep, follow_dependence
 from sapwood.compaction.kept import Kept, name_kept
 from sapwood.compaction.padded_constants import PaddedConstants, find_merges, padded_constants
 from sapwood.errors import CheckFailedError
-from sapwood.graph import ALL, Analysis, Structure, build_groups, output_tensors, plain_kernels, run_model, with_values
+from sapwood.graph import (
+    ALL,
+    Analysis,
+    Draws,
+    Structure,
+    build_groups,
+    output_tensors,
+    plain_kernels,
+    run_model,
+    with_values,
+)
 from sapwood.masks import remove_masks_
 from sapwood.models import Merge, Plan, apply_plan, copy_model, live_masks, map_tensors, wide_copy
 from sapwood.removal import (
@@ -26,6 +37,7 @@ from sapwood.removal import (
     Dense,
     Realised,
     Verification,
+    all_kept_draws,
     compact_outputs,
     reference_outputs,
     relative_error,
@@ -123,7 +135,8 @@ def compact(
 
     def prove(dense: Dense, structure: Structure, analysis: Analysis, realised: Realised) -> Verification:
         plan = replace(add_shifts(realised.plan, folds, realised.expectation), merges=merges)
-        runs = [_error(live, masked, plan, one) for one in (dense.inputs, other_inputs(dense.inputs))]
+        drawn = partial(all_kept_draws, analysis=analysis, expectation=realised.expectation)
+        runs = [_error(live, masked, plan, one, drawn) for one in (dense.inputs, other_inputs(dense.inputs))]
         error = max(error for error, _ in runs)
         if error == 0.0 and not any(compared for _, compared in runs):
             raise CheckFailedError(f"nothing was compared: {NOTHING}. The model given is unchanged.")
@@ -157,24 +170,33 @@ def _folds(structure: Structure, exact: bool, merges: tuple[Merge, ...]) -> list
     return find_folds(graph, model, found, exact=exact, carrying={merge.tensor for merge in merges})
 
 
-def _error(live: nn.Module, masked: nn.Module, plan: Plan, inputs: ExampleInputs) -> tuple[float, bool]:
+def _error(
+    live: nn.Module, masked: nn.Module, plan: Plan, inputs: ExampleInputs, kept: Callable[[Draws], Draws]
+) -> tuple[float, bool]:
     """How far the compact model is from the one that was given with its masks ``live``; whether any value is finite.
 
-    Choices between equal values are those of the ``masked`` one, whose masks are permanent.
+    Choices between equal values are those of the ``masked`` one, whose masks are permanent; of its random numbers the
+    compact one gets what is ``kept``.
     """
-    with plain_kernels(live):
-        wanted = output_tensors(run_model(copy_model(live), inputs))
+    given = copy_model(live)
+    with plain_kernels(given):
+        wanted = output_tensors(run_model(given, inputs))
     structure = with_values(masked, inputs, ALL)
-    found = compact_outputs(apply_plan(masked, plan), inputs, structure.graph, structure.decisions)
+    draws = kept(structure.decisions.draws)
+    found = compact_outputs(apply_plan(masked, plan), inputs, structure.graph, structure.decisions, draws=draws)
     return _difference(found, wanted), any(bool(tensor.isfinite().any()) for tensor in wanted)
 
 
 def _error_of_cuts(dense: Dense, structure: Structure, analysis: Analysis, realised: Realised) -> float:
     """The proof that ``prune`` makes: no folds, against the masked model with the removed channels silenced."""
     masked, inputs, decisions = copy_model(dense.model), dense.inputs, structure.decisions
-    wanted = reference_outputs(masked, inputs, analysis, realised.expectation, decisions)
+    wanted, draws = reference_outputs(
+        masked, inputs, analysis, realised.expectation, decisions, followed=realised.followed
+    )
     return _difference(
-        compact_outputs(apply_plan(masked, realised.plan), inputs, analysis.graph, decisions, realised.expectation),
+        compact_outputs(
+            apply_plan(masked, realised.plan), inputs, analysis.graph, decisions, realised.expectation, draws=draws
+        ),
         wanted,
     )
 

@@ -57,11 +57,14 @@ class BlockObs(Checked):
 
     def group_scores(self, group: ChannelGroup, view: ModelView) -> Tensor:
         """Scores the channels of a group; see :class:`sapwood.criteria.Criterion`."""
+        readers = readers_of(group, view, sums=True)
         problems = [
             _Elimination(problem, self.damping)
-            for module, places in readers_of(group, view, sums=True).items()
+            for module, places in readers.items()
             for problem in problems_of(module, places, group, view)
         ]
+        if not view.statistic("output_grad_squared").keys() & readers.keys():
+            raise CriterionError(f"{group.name}: the loss hangs on no module that reads it")
         count = group.num_channels
         scores = torch.zeros(count, dtype=torch.float64)
         left = torch.ones(count, dtype=torch.bool)
@@ -88,7 +91,9 @@ class BlockObs(Checked):
         if name != f"{module}.weight".lstrip(".") or module not in grams:
             raise CriterionError(f"{name}: 'obs' scores weights of convolution and linear modules that ran")
         weight = view.parameter(name).detach().double()
-        importance = 0.5 * view.statistic("output_grad_squared")[module]
+        transposed = view.readers.modules[module].transposed
+        outputs = weight.shape[1] * view.readers.modules[module].groups if transposed else len(weight)
+        importance = _importance(module, outputs, view)
         inverses = torch.stack(
             [
                 torch.cholesky_inverse(torch.linalg.cholesky(damped(gram, self.damping))).diagonal()
@@ -96,7 +101,7 @@ class BlockObs(Checked):
             ]
         )  # (g, n)
         groups, unknowns = inverses.shape
-        if view.readers.modules[module].transposed:  # (g, n, outputs, taps): each tap has outputs of its own
+        if transposed:  # (g, n, outputs, taps): each tap has outputs of its own
             squares = weight.square().reshape(groups, unknowns, -1, weight[0, 0].numel())
             parts = squares * importance.reshape(groups, 1, -1, 1) / inverses[:, :, None, None]
         else:
@@ -140,10 +145,11 @@ def problems_of(module: str, places: Axis, group: ChannelGroup, view: ModelView)
     channels = torch.from_numpy(np.asarray(places.max(axis=1)))
     gram = grams[module]
     weight = view.parameter(f"{module}.weight".lstrip(".")).double()
-    importance = 0.5 * view.statistic("output_grad_squared")[module]
     groups, unknowns = len(gram), gram.shape[1]
-    if view.readers.modules[module].transposed:
-        taps = weight[0, 0].numel()
+    transposed = view.readers.modules[module].transposed
+    taps = weight[0, 0].numel() if transposed else 1
+    importance = _importance(module, weight.numel() // (unknowns * taps), view)
+    if transposed:
         weight = weight.reshape(groups, unknowns, -1)
         importance = importance.repeat_interleave(taps)
     else:
@@ -154,6 +160,12 @@ def problems_of(module: str, places: Axis, group: ChannelGroup, view: ModelView)
             yield WeightProblem(
                 gram[part], weight[part], importance.reshape(groups, -1)[part], columns[part], module, part
             )
+
+
+def _importance(module: str, outputs: int, view: ModelView) -> Tensor:
+    """What a squared error of each output costs: nothing where the loss does not hang on the module."""
+    squared = view.statistic("output_grad_squared").get(module)
+    return torch.zeros(outputs, dtype=torch.float64) if squared is None else 0.5 * squared
 
 
 def damped(gram: Tensor, damping: float) -> Tensor:

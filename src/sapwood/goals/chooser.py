@@ -274,7 +274,7 @@ def cuts(analysis: Analysis, routes: Mapping[str, int]) -> Iterator[Sequence[Axi
     for call in analysis.graph.calls:
         if call.facts.slices:
             parts = next((count for name, count in routes.items() if call.module.startswith(f"{name}.")), 0)
-            axis = analysis.context.axes(call.args[0])[int(call.args[1])]
+            axis = analysis.context.axes(call.args[0])[int(call.args[1]) if len(call.args) > 1 else 0]
             if parts and len(axis) % parts == 0:
                 yield equal_slices(axis, parts)
 

@@ -1,6 +1,8 @@
 """A model's graph: recorded by running it once, and read for what hangs on what."""
 
 from sapwood.graph.decisions import Decisions
+from sapwood.graph.double import KeepDouble
+from sapwood.graph.draws import Draws, put_
 from sapwood.graph.groups import Analysis, ChannelGroup, Member, Unpruned, alive_rows, build_groups, flags
 from sapwood.graph.outputs import ALL, Outputs, counting, output_tensors
 from sapwood.graph.record import call_model, plain_kernels, run_model, trace
@@ -13,6 +15,8 @@ __all__ = [
     "Analysis",
     "ChannelGroup",
     "Decisions",
+    "Draws",
+    "KeepDouble",
     "Member",
     "OtherCallsError",
     "Outputs",
@@ -27,6 +31,7 @@ __all__ = [
     "leaving_no_trace",
     "output_tensors",
     "plain_kernels",
+    "put_",
     "run_model",
     "trace",
     "with_values",

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sapwood.graph.draws import Draws
 from sapwood.ops import FACTS, UNKNOWN, leaves, mapped
 
 CLOSE = 1e-9
@@ -19,13 +20,16 @@ CLOSE = 1e-9
 
 
 class Decisions:
-    """What was chosen in one run, by the index of the call."""
+    """What was chosen in one run, by the index of the call, and what was drawn at random (``draws``)."""
 
     def __init__(self) -> None:
+        self.draws = Draws()
         self._taken: dict[int, tuple[list[Tensor], Any]] = {}
 
     def keep(self, index: int, name: str, inputs: Any, result: Any) -> None:
-        """Remembers a call, if it is a choice."""
+        """Remembers a call, if it is a choice or a draw."""
+        if FACTS.get(name, UNKNOWN).random:
+            self.draws.keep(index, result)
         converted = isinstance(result, Tensor) and result.is_floating_point() and FACTS.get(name, UNKNOWN).in_place
         if FACTS.get(name, UNKNOWN).chooses and not converted:
             copies = [leaf.detach().clone() for leaf in leaves(inputs) if isinstance(leaf, Tensor)]

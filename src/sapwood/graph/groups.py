@@ -95,6 +95,7 @@ def build_groups(
     frozen: Mapping[str, str] | None = None,
     tied: Collection[int] = (),
     fixed: Mapping[int, tuple[str, bool]] | None = None,
+    held: Mapping[tuple[int, int, int], str] | None = None,
 ) -> Analysis:
     """Finds the channel groups of a recorded run.
 
@@ -103,6 +104,8 @@ def build_groups(
         frozen: Tensors (``"name"``) or dimensions (``"name[dim]"``) that must stay whole, with the reason.
         tied: Indices of calls that cut at equal distances and whose parts must lose the same positions.
         fixed: Indices of calls whose outputs must keep their sizes: the reason, and whether the inputs must, too.
+        held: Dimensions that must stay whole, with the reason: index of a call, number of a tensor of those that it
+            reads and then makes, dimension.
 
     Returns:
         The groups, and for each dimension that is in none, why.
@@ -121,6 +124,9 @@ def build_groups(
             reason, inputs_too = fixed[call.index]
             tensors = [*call.tensor_outputs(), *(call.tensor_inputs() if inputs_too else [])]
             context.freeze([axis for tensor in tensors for axis in context.axes(tensor)], reason)
+    for (index, number, dim), reason in (held or {}).items():
+        tensors = [*graph.calls[index].tensor_inputs(), *graph.calls[index].tensor_outputs()]
+        context.freeze([context.axes(tensors[number])[dim]], reason)
     _freeze_used_positions(graph, context)
     freeze_unmade(graph, context)
     for name, reference in zip(graph.output_names, graph.outputs, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -16,17 +17,16 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sapwood.graph.decisions import Decisions
+from sapwood.graph.double import KeepDouble
+from sapwood.graph.draws import one_seed
 from sapwood.graph.outputs import Outputs, counting, named_outputs, output_tensors
 from sapwood.graph.skeleton import new_tensors_like
 from sapwood.models import refresh_computed
 from sapwood.ops import RULES, Call, Graph, ShapesOnly, TensorRef, hides_calls, leaves, mapped
 from sapwood.types import ExampleInputs
 
-SHORTER = frozenset({torch.float32, torch.float16, torch.bfloat16})
-SHORTER_COMPLEX = frozenset({torch.complex64, torch.complex32})
-
-_OWN_FOLDER = str(Path(__file__).resolve().parents[1])
-_TORCH_FOLDER = str(Path(torch.__file__).resolve().parent)
+_OWN_FOLDER = str(Path(__file__).resolve().parents[1]) + os.sep
+_TORCH_FOLDER = str(Path(torch.__file__).resolve().parent) + os.sep
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -76,7 +76,7 @@ def _caller() -> str:
     frame = sys._getframe(1)
     while frame is not None:
         name = frame.f_code.co_filename
-        own_model = name.startswith(_OWN_FOLDER + "/models")
+        own_model = name.startswith(_OWN_FOLDER + "models" + os.sep)
         if own_model or not name.startswith((_OWN_FOLDER, _TORCH_FOLDER, "<")):
             return f"{Path(name).name}:{frame.f_lineno}"
         frame = frame.f_back  # type: ignore[assignment]
@@ -129,13 +129,14 @@ def run_model(model: nn.Module, example_inputs: ExampleInputs) -> Any:
 def plain_kernels(model: nn.Module) -> Iterator[None]:
     """Runs without gradients and without the fused kernels that hide a layer's inside (attention, recurrent layers).
 
-    Tensors that the code makes are made where the parameters are. In a float64 model casts to float32 or less are not
-    made.
+    Tensors that the code makes are made where the parameters are. Random numbers come from one seed. In a float64 model
+    all floating tensors are float64.
     """
     with ExitStack() as stack:
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         stack.enter_context(new_tensors_like(model))
         stack.enter_context(_alone(model))
+        stack.enter_context(one_seed(model))
         fastpath = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)
         stack.callback(torch.backends.mha.set_fastpath_enabled, fastpath)
@@ -147,7 +148,7 @@ def plain_kernels(model: nn.Module) -> Iterator[None]:
         if any(parameter.is_meta for parameter in model.parameters()):
             stack.enter_context(ShapesOnly())  # type: ignore[no-untyped-call]
         if any(parameter.dtype in {torch.float64, torch.complex128} for parameter in model.parameters()):
-            stack.enter_context(_KeepDouble())  # type: ignore[no-untyped-call]
+            stack.enter_context(KeepDouble())  # type: ignore[no-untyped-call]
         yield
 
 
@@ -163,18 +164,6 @@ def _alone(model: nn.Module) -> Iterator[None]:
     finally:
         for wrapper, sync in before:
             wrapper.require_forward_param_sync = sync
-
-
-class _KeepDouble(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Makes float64 of every other floating type that code asks for, so that a check in float64 stays one."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if kwargs.get("dtype") in SHORTER:
-            kwargs = {**kwargs, "dtype": torch.float64}
-        elif kwargs.get("dtype") in SHORTER_COMPLEX:
-            kwargs = {**kwargs, "dtype": torch.complex128}
-        return func(*args, **kwargs)
 
 
 def trace(model: nn.Module, example_inputs: ExampleInputs, *, outputs: Outputs | None = None) -> Graph:

@@ -17,10 +17,11 @@ from sapwood.ops import (
 from sapwood.ops.atoms import ALWAYS, Atoms, Axis, fixed_axis
 from sapwood.ops.call import Call, Graph, TensorRef, hides_calls, same_op
 from sapwood.ops.context import NEVER_CHANNELS, RULES, Context, EqualParts, Rule, apply_rule, bound, is_expected, rule
+from sapwood.ops.doubles import in_double
 from sapwood.ops.facts import FACTS, UNKNOWN
 from sapwood.ops.free import is_free
 from sapwood.ops.nested import leaves, mapped
-from sapwood.ops.reshaping import order_of
+from sapwood.ops.reshaping import moved, order_of
 from sapwood.ops.shapes import ShapesOnly
 from sapwood.ops.work import flop_formulas
 
@@ -49,11 +50,13 @@ __all__ = [
     "fixed_axis",
     "flop_formulas",
     "hides_calls",
+    "in_double",
     "indexing",
     "is_expected",
     "is_free",
     "leaves",
     "mapped",
+    "moved",
     "normalization",
     "order_of",
     "pooling",

@@ -69,6 +69,12 @@ class Call:
         return found if isinstance(found, TensorRef) else None
 
     @property
+    def holds_anything(self) -> bool:
+        """Whether its result is memory as it was found."""
+        facts = self.facts
+        return facts.makes_nothing and (facts.constant or not self.tensor_inputs())
+
+    @property
     def module(self) -> str:
         """The innermost module that was running."""
         return self.modules[-1] if self.modules else ""
@@ -161,6 +167,26 @@ class Graph:
                 wanted |= {tensor.id for tensor in call.tensor_inputs()}
             else:
                 found.add(call.index)
+        return frozenset(found)
+
+    @cached_property
+    def draws(self) -> bool:
+        """Whether random numbers were drawn."""
+        return any(call.facts.random for call in self.calls)
+
+    @cached_property
+    def of_numbers(self) -> frozenset[int]:
+        """Indices of the calls that read numbers of the code alone: no parameter, buffer, input, or random number."""
+        owned = {*self.parameters, *self.buffers, *(reference.id for reference in self.inputs)}
+        known, found = set(self.constants) - owned, set()
+        for call in self.calls:
+            outputs = [reference.id for reference in call.tensor_outputs()]
+            alone = call.facts is not UNKNOWN and all(reference.id in known for reference in call.tensor_inputs())
+            if alone and (outputs or call.tensor_inputs()) and not call.facts.random and not call.holds_anything:
+                found.add(call.index)
+                known.update(outputs)
+            else:
+                known.difference_update(outputs)
         return frozenset(found)
 
     def sites(self) -> dict[tuple[str, str, str, int], Call]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from sapwood.ops.atoms import Axis
 from sapwood.ops.call import Call, TensorRef
 from sapwood.ops.context import Context, rule
-from sapwood.ops.facts import Sum
+from sapwood.ops.facts import Sum, note
 
 
 @rule("mm", "bmm", "mv", "dot", "vdot", sum=Sum("product"))
 def _product(context: Context, call: Call) -> None:
     context.set(call.outputs[0], _multiplied(context, call, call.args[0], call.args[1]))
+
+
+note("mm", "bmm", "mv", "dot", "vdot", homogeneous="either")
 
 
 @rule("addmm", "_sparse_addmm", "baddbmm", "addmv", sum=Sum("product", 1, 2, bias=0))

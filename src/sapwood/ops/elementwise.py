@@ -55,11 +55,16 @@ rule("_weight_norm_interface", pools=_but_the_kept, gain=1)(_elementwise)
 note("add", "add_", adds=True, in_place=True)
 note("mul", scales="times")
 note("div", scales="over")
+note("mul", "mul_", homogeneous="either")
+note("div", "div_", "neg", "neg_", "abs", "relu", "relu_", "leaky_relu", "_prelu_kernel", homogeneous="first")
+note("clone", "detach", "alias", "_to_copy", homogeneous="first")
+note("add", "add_", "sub", "sub_", "maximum", "minimum", homogeneous="all")
 note("empty", "empty_like", "alias", "detach", "lift_fresh", makes_nothing=True)
 note("_to_copy", "clone", "detach", "alias", moves=True, in_place=True)
 note("gt", "lt", "ge", "le", "eq", "ne", "floor", "ceil", "round", "trunc", "sign", "_to_copy", chooses=True)
 note("rand_like", "randn_like", "bernoulli", "bernoulli_", "native_dropout", random=True)
 note("zero", "zero_", "empty_like", "zeros_like", "ones_like", "full_like", constant=True)
+note("zero", "zero_", "zeros_like", zeros=True)
 note("copy", "copy_", "fill", "fill_", copies=True)
 
 
@@ -76,8 +81,8 @@ def _glu(context: Context, call: Call) -> None:
 
 
 @_rule(
-    "arange", "empty", "empty_strided", "full", "linspace", "new_empty", "new_full", "new_ones", "new_zeros", "ones",
-    "rand", "randn", "scalar_tensor", "zeros", "eye", "tril_indices", "triu_indices",
+    "empty", "empty_strided", "full", "new_empty", "new_full", "new_ones", "new_zeros", "ones",
+    "scalar_tensor", "zeros", "tril_indices", "triu_indices",
 )  # fmt: skip
 def _factory(context: Context, call: Call) -> None:
     """A tensor made on the fly: its sizes follow those of the tensors that it meets."""
@@ -87,8 +92,42 @@ def _factory(context: Context, call: Call) -> None:
         context.set_fresh(output)
 
 
-note("rand", "randn", random=True)
+note("zeros", "new_zeros", zeros=True)
+note("empty_strided", "new_empty", makes_nothing=True)
 note("new_empty", "new_full", "new_ones", "new_zeros", constant=True)
+
+
+@_rule("eye")
+def _identity(context: Context, call: Call) -> None:
+    """Ones where both indices are the same: they go together."""
+    _factory(context, call)
+    first, second = context.axes(call.outputs[0])
+    if len(first) == len(second):
+        context.join(first, second, call)
+    else:
+        context.fix([first, second], call)
+
+
+@_rule("normal", random=True)
+def _normal(context: Context, call: Call) -> None:
+    """Drawn around means, with deviations, or of a size."""
+    (_elementwise if call.tensor_inputs() else _factory)(context, call)
+
+
+_rule("poisson", random=True)(_elementwise)
+_rule("rand", "randn", "randint", "randperm", random=True)(_factory)
+_rule(
+    "normal_", "uniform_", "exponential_", "log_normal_", "cauchy_", "geometric_", "random_",
+    random=True,
+)(_elementwise)  # fmt: skip
+
+
+@_rule("arange", "linspace")
+def _positions(context: Context, call: Call) -> None:
+    """Numbers that count: fewer of them would be other numbers, so what they meet may not lose any."""
+    for output in call.tensor_outputs():
+        context.set_fresh(output)
+        context.freeze(context.axes(output), f"meets values that count positions, in {call}")
 
 
 @_rule("tril", "triu")

@@ -91,6 +91,7 @@ class Facts:
         gain: Where the gain stands of a weight that is divided by its norm; the weight comes first.
         pools: The dimensions along which it combines indices other than by a weighted sum.
         on_kept: Whether a reference for a pruned model runs it on the kept indices only, as it pools values.
+        adds_up: Whether what it makes of the indices that it pools is their sum.
         statistics: Whether zeros count along what it pools, as in norms, so that it changes when channels go.
         groups_at: Where the number of groups stands into which it cuts channels.
         windows: Spatial dimensions, the last ones, that it reads by position.
@@ -100,6 +101,9 @@ class Facts:
         reshapes: Whether it only cuts and merges dimensions.
         scales: Whether it multiplies by its second argument, or divides by it.
         adds: Whether it adds two tensors.
+        homogeneous: What has to be scaled for its result to be scaled by the same (positive) factor: its first tensor,
+            either of its two factors, or all of its tensors.
+        zeros: Whether it makes zeros.
         chooses: Whether its result jumps where its input moves a little.
         reads_values: Whether the size of its result, or what the code does next, follows from values.
         random: Whether it draws random numbers.
@@ -121,6 +125,7 @@ class Facts:
     gain: int | None = None
     pools: Dims | None = None
     on_kept: bool = False
+    adds_up: bool = False
     statistics: bool = False
     groups_at: int | None = None
     windows: int = 0
@@ -130,6 +135,8 @@ class Facts:
     reshapes: bool = False
     scales: Literal["times", "over"] | None = None
     adds: bool = False
+    homogeneous: Literal["first", "either", "all"] | None = None
+    zeros: bool = False
     chooses: bool = False
     reads_values: bool = False
     random: bool = False

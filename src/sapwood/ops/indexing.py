@@ -211,6 +211,9 @@ note(
     "unsafe_split",
     moves=True,
 )
+note("select", "unbind", "split", "split_with_sizes", "slice", "unsafe_split", homogeneous="first")
+note("index", "index_select", "roll", "flip", homogeneous="first")
+note("cat", "stack", homogeneous="all")
 note("cat", joins=True)
 note("slice", slices=True)
 note("constant_pad_nd", pads=True)

@@ -26,6 +26,7 @@ def _reduced(call: Call) -> list[int]:
 @rule(
     "mean", "sum", "amax", "amin", "max", "min", "prod", "var", "std", "var_mean", "std_mean", "norm",
     "linalg_vector_norm", "logsumexp", "any", "all", "argmax", "argmin", "median", "nansum",
+    "_is_all_true", "_is_any_true",
     spreads="reduced", pools=_reduced,
 )  # fmt: skip
 def _reduce(context: Context, call: Call) -> None:
@@ -53,7 +54,8 @@ def _normalised(dims: Any, rank: int) -> list[int]:
 
 note(
     "mean", "sum", "nansum", "amax", "amin", "max", "min", "prod", "var", "std", "var_mean", "std_mean", "norm",
-    "linalg_vector_norm", "logsumexp", "any", "all", on_kept=True,
+    "linalg_vector_norm", "logsumexp", "any", "all", "_is_all_true",
+    "_is_any_true", on_kept=True,
 )  # fmt: skip
 note(
     "mean", "var", "std", "var_mean", "std_mean", "norm", "linalg_vector_norm", "logsumexp", "amax", "amin", "max",
@@ -61,3 +63,5 @@ note(
 )  # fmt: skip
 note("argmax", "argmin", "median", chooses=True)
 note("max", "min", positions=True)
+note("mean", "sum", "amax", "amin", "std", "norm", "linalg_vector_norm", homogeneous="first")
+note("sum", "nansum", adds_up=True)

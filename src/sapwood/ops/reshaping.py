@@ -6,6 +6,8 @@ import itertools
 from functools import partial
 from typing import Any
 
+from torch import Tensor
+
 from sapwood.ops.atoms import Axis, fixed_axis, merge
 from sapwood.ops.call import Call
 from sapwood.ops.context import Context, bound, rule
@@ -178,3 +180,23 @@ def _as_strided(context: Context, call: Call) -> None:
 note("view", "_unsafe_view", moves=True, reshapes=True)
 note("expand", "unsqueeze", "squeeze", moves=True)
 note("t", "transpose", "permute", moves=True, turns=True)
+note(
+    "view",
+    "_unsafe_view",
+    "_reshape_alias",
+    "expand",
+    "unsqueeze",
+    "squeeze",
+    "t",
+    "transpose",
+    "permute",
+    homogeneous="first",
+)
+note("repeat", "as_strided", homogeneous="first")
+
+
+def moved(call: Call, value: Tensor) -> Any:
+    """What ``call``, which moves values, makes of ``value``, which may lie in memory in another order than its own."""
+    if call.facts.reshapes:
+        return value.reshape(call.args[1])
+    return call.op(value, *call.args[1:], **dict(call.kwargs))

@@ -12,7 +12,7 @@ from sapwood.removal.planner import Picked, Planner, Select, Solution, resized_o
 from sapwood.removal.pooled import pooled_norms
 from sapwood.removal.proof import PROOF_TOLERANCE, Verification, unproven, verify
 from sapwood.removal.silenced import compact_outputs, reference_outputs
-from sapwood.removal.widths import Expectation
+from sapwood.removal.widths import Expectation, all_kept_draws
 
 __all__ = [
     "PROOF_TOLERANCE",
@@ -26,6 +26,7 @@ __all__ = [
     "Select",
     "Solution",
     "Verification",
+    "all_kept_draws",
     "as_float64",
     "compact_outputs",
     "lively_",

@@ -27,6 +27,20 @@ def _first(*values: Any) -> int:
     raise ValueError("no width")
 
 
+def _recurrent_values(module: Any) -> dict[str, Any]:
+    first = module.weight_ih_l0
+    projected = {"proj_size": module.weight_hr_l0.shape[0]} if module.proj_size else {}
+    return {"input_size": first.shape[1], "hidden_size": first.shape[0] // GATES[module.mode], **projected}
+
+
+GATES = {"LSTM": 4, "GRU": 3, "RNN_TANH": 1, "RNN_RELU": 1}
+"""How many rows of a recurrent layer's weight make one of its units."""
+
+
+def _cell_values(module: Any) -> dict[str, Any]:
+    return {"input_size": module.weight_ih.shape[1], "hidden_size": module.weight_hh.shape[1]}
+
+
 RULES: tuple[tuple[type, Callable[[Any], dict[str, Any]]], ...] = (
     (nn.Linear, lambda m: {"in_features": m.weight.shape[1], "out_features": m.weight.shape[0]}),
     (_NormBase, lambda m: {"num_features": _first(m.weight, m.running_mean, m.num_features)}),
@@ -34,6 +48,8 @@ RULES: tuple[tuple[type, Callable[[Any], dict[str, Any]]], ...] = (
     (nn.GroupNorm, lambda m: {"num_channels": _first(m.weight, m.num_channels)}),
     (nn.Embedding, lambda m: {"embedding_dim": m.weight.shape[1]}),
     (nn.MultiheadAttention, _attention_values),
+    (nn.RNNBase, _recurrent_values),
+    (nn.RNNCellBase, _cell_values),
     (nn.PReLU, lambda m: {"num_parameters": m.weight.shape[0]}),
 )
 

@@ -7,10 +7,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from sapwood.graph import Analysis, Decisions, Replay, Structure, leaving_no_trace, plain_kernels, run_model
-from sapwood.ops import Call, TensorRef, leaves
+from sapwood.graph import Analysis, Decisions, Replay, Structure, leaving_no_trace, plain_kernels, put_, run_model
+from sapwood.ops import Call, TensorRef, leaves, mapped
+from sapwood.removal.code_numbers import LARGEST, Made, NumberChange, change_of_numbers
 from sapwood.removal.numbers import numbers, wanted_numbers
-from sapwood.removal.widths import Expectation
+from sapwood.removal.widths import Expectation, kept_draws
 
 
 @dataclass(frozen=True)
@@ -29,19 +30,6 @@ class Divergence:
 
 
 @dataclass(frozen=True)
-class ScalarChange:
-    """A number in the code that follows a pruned width, as attention's ``1 / sqrt(width)`` does.
-
-    Attributes:
-        call: The call that reads it.
-        factor: What the call's first tensor has to be multiplied by to undo the change.
-    """
-
-    call: Call
-    factor: float
-
-
-@dataclass(frozen=True)
 class Followed:
     """How a compact model ran.
 
@@ -49,11 +37,13 @@ class Followed:
         divergence: Where its sizes first differ from the plan, or None.
         strayed: Where it first made another call than the dense model, or None: a sign that a number in the code does
             not fit, or harmless.
-        scalars: Numbers in its code that differ from the dense model's.
+        changes: Numbers in its calls that differ from the dense model's.
+        made: Its calls that read numbers alone.
     """
 
     divergence: Divergence | None
-    scalars: tuple[ScalarChange, ...]
+    changes: tuple[NumberChange, ...]
+    made: tuple[Made, ...]
     strayed: Divergence | None
 
     @property
@@ -77,16 +67,20 @@ class _TwinFollower(Replay):
         self._decisions = decisions
         self._expectation = expectation
         self.strayed: Divergence | None = None
-        self.scalars: list[ScalarChange] = []
+        self.changes: list[NumberChange] = []
+        self.made: list[Made] = []
+        self._of_numbers = analysis.graph.of_numbers
 
     def make(self, call: Call, func: Any, args: Any, kwargs: Any) -> Any:
         """Makes the call, and raises where its numbers or sizes are not those that are due."""
         if call.index in self._unread:
             return func(*args, **kwargs)
         self._compare_numbers(call, args)
-        self._compare_scalars(call, args, kwargs)
+        self._compare_values(call, args, kwargs)
         chosen = self._decisions.again(call.index, (args, kwargs))
         result = func(*args, **kwargs) if chosen is None else chosen
+        if call.facts.random:
+            put_(result, kept_draws(self._decisions.draws, call, self._expectation))
         self._compare_shapes(call, result)
         return result
 
@@ -100,18 +94,24 @@ class _TwinFollower(Replay):
             shapes = [self._expectation.shape(ref) for ref in call.tensor_outputs()]
             raise _DivergedError(Divergence(call, shapes, f"{found} where {wanted} is due"))
 
-    def _compare_scalars(self, call: Call, args: Any, kwargs: Any) -> None:
-        wanted = call.floats
-        found = tuple(leaf for leaf in leaves((args, kwargs)) if type(leaf) is float) if wanted else ()
-        if wanted != found and len(wanted) == len(found) == 1 and 0.0 not in (wanted[0], found[0]):
-            factor = wanted[0] / found[0] if call.facts.scales != "over" else found[0] / wanted[0]
-            self.scalars.append(ScalarChange(call, factor))
+    def _compare_values(self, call: Call, args: Any, kwargs: Any) -> None:
+        if call.index in self._of_numbers:
+            self.made.append(Made(call, *mapped(_kept, (args, kwargs))))
+            return
+        change = change_of_numbers(call, args, kwargs)
+        if change is not None:
+            self.changes.append(change)
 
     def _compare_shapes(self, call: Call, result: Any) -> None:
         found = [tuple(leaf.shape) for leaf in leaves(result) if isinstance(leaf, Tensor)]
         wanted = [self._expectation.shape(ref) for ref in call.outputs if isinstance(ref, TensorRef)]
         if found != wanted:
             raise _DivergedError(Divergence(call, wanted, found))
+
+
+def _kept(leaf: Any) -> Any:
+    """A number as it is now: what reads nothing of the model may be written to later."""
+    return leaf.detach().clone() if isinstance(leaf, Tensor) and leaf.numel() <= LARGEST else leaf
 
 
 def follow(model: nn.Module, structure: Structure, analysis: Analysis, expectation: Expectation) -> Followed:
@@ -127,4 +127,4 @@ def follow(model: nn.Module, structure: Structure, analysis: Analysis, expectati
         call = follower.current
         wanted = [expectation.shape(ref) for ref in call.tensor_outputs()]
         divergence = Divergence(call, wanted, f"{type(error).__name__}: {error}")
-    return Followed(divergence, tuple(follower.scalars), follower.strayed)
+    return Followed(divergence, tuple(follower.changes), tuple(follower.made), follower.strayed)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 from sapwood.graph import Analysis, Structure
-from sapwood.models import Gain, Plan, Rescale, apply_plan
+from sapwood.models import Gain, Plan, apply_plan
 from sapwood.ops import Axis, Call
 from sapwood.removal.attributes import fix_known_attributes_
-from sapwood.removal.beside import Divergence
+from sapwood.removal.beside import Divergence, Followed
+from sapwood.removal.code_numbers import CodeNumbers, NumberChange
 from sapwood.removal.cuts import make_cuts
 from sapwood.removal.gains import changed_norms
 from sapwood.removal.numbers import numbers, wanted_numbers
 from sapwood.removal.repair import Repaired, repair_
-from sapwood.removal.rescale import attention_changes, producers
+from sapwood.removal.rescale import Producers, attention_changes, producers, rescales
 from sapwood.removal.unread import set_unread_
 from sapwood.removal.widths import Expectation
+from sapwood.removal.widths_behind import Width, counts_what_is_summed, widths_behind
 
 
 @dataclass(frozen=True)
@@ -26,11 +30,13 @@ class Obstacle:
         call: The call.
         tie: The call cuts into equal parts, which could lose the same positions instead of staying whole.
         reason: What is in the way, for the user.
+        widths: Dimensions that are in the way, where they are known: of the tensors that a call reads and makes.
     """
 
     call: Call
     tie: bool
     reason: str
+    widths: tuple[Width, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,12 +48,16 @@ class Realised:
         expectation: What it makes of every tensor.
         doubt: Where the compact model took another way through its code than the dense one, should the proof fail.
         unset: Attributes that no run reads and that may be widths, of which it cannot be told what they should be.
+        undone: Numbers of the code that follow a width, and what is scaled to undo it.
+        followed: Numbers of the code that are right to follow a width: the index of the call, and the number.
     """
 
     plan: Plan
     expectation: Expectation
     doubt: Obstacle | None
     unset: tuple[str, ...] = ()
+    undone: tuple[tuple[NumberChange, Producers], ...] = ()
+    followed: Mapping[int, float] = field(default_factory=dict)
 
 
 def realise(structure: Structure, analysis: Analysis, removed: Axis) -> Realised | Obstacle:
@@ -71,12 +81,10 @@ def realise(structure: Structure, analysis: Analysis, removed: Axis) -> Realised
     repaired = repair_(compact, structure, analysis, expectation)
     if repaired.followed.divergence is not None:
         return _obstacle(repaired.followed.first or repaired.followed.divergence)
-    rescales: list[Rescale] = []
-    for change in [*repaired.followed.scalars, *attention_changes(analysis, expectation)]:
-        found = producers(analysis, change)
-        if found is None:
-            return Obstacle(change.call, False, f"its scale follows a width that is pruned, in {change.call}")
-        rescales += found
+    numbers_due = _numbers(analysis, expectation, repaired.followed)
+    if isinstance(numbers_due, Obstacle):
+        return numbers_due
+    undone, followed = numbers_due
     gains = _gains(analysis, expectation)
     if isinstance(gains, Obstacle):
         return gains
@@ -84,9 +92,9 @@ def realise(structure: Structure, analysis: Analysis, removed: Axis) -> Realised
     done = Repaired(tuple(edits), repaired.followed)
     unread, unset = set_unread_(compact, structure, analysis, expectation, done)
     edits += unread
-    plan = replace(plan, attributes=tuple(edits), rescales=tuple(rescales), gains=gains)
+    plan = replace(plan, attributes=tuple(edits), rescales=rescales(undone), gains=gains)
     strayed = repaired.followed.strayed
-    return Realised(plan, expectation, None if strayed is None else _obstacle(strayed), unset)
+    return Realised(plan, expectation, None if strayed is None else _obstacle(strayed), unset, undone, followed)
 
 
 def _gains(analysis: Analysis, expectation: Expectation) -> tuple[Gain, ...] | Obstacle:
@@ -97,6 +105,31 @@ def _gains(analysis: Analysis, expectation: Expectation) -> tuple[Gain, ...] | O
             return Obstacle(call, False, f"its norm is taken over a width that is pruned, in {call}")
         found[gain] = None
     return tuple(found)
+
+
+Numbers: TypeAlias = tuple[tuple[tuple[NumberChange, Producers], ...], dict[int, float]]
+"""Numbers that are undone by scaling, and those that are right to follow."""
+
+
+def _numbers(analysis: Analysis, expectation: Expectation, run: Followed) -> Numbers | Obstacle:
+    """What becomes of the numbers of the code that follow widths, or the first of which nothing can be made."""
+    of_numbers = CodeNumbers(analysis, expectation, run.made)
+    changes = [*run.changes, *of_numbers.changes(analysis.graph.calls), *attention_changes(analysis, expectation)]
+    undone, followed = [], {}
+    for change in changes:
+        if counts_what_is_summed(analysis, expectation, change):
+            followed[change.call.index] = change.after
+            continue
+        own = producers(analysis, change)
+        if own is None:
+            return number_obstacle(analysis, expectation, change)
+        undone.append((change, own))
+    return tuple(undone), followed
+
+
+def number_obstacle(analysis: Analysis, expectation: Expectation, change: NumberChange) -> Obstacle:
+    """A number that follows a width, which then has to stay."""
+    return Obstacle(change.call, False, str(change), widths_behind(analysis, expectation, change))
 
 
 def _uneven_cut(analysis: Analysis, expectation: Expectation) -> Obstacle | None:

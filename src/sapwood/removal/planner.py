@@ -14,6 +14,7 @@ from sapwood.errors import CheckFailedError
 from sapwood.graph import Analysis, OtherCallsError, Outputs, Structure, with_values
 from sapwood.models import Cut, copy_model, whole_parts
 from sapwood.ops import Axis
+from sapwood.removal.blame import blame
 from sapwood.removal.build import Obstacle, Realised, realise
 from sapwood.removal.constraints import Constraints
 from sapwood.removal.cuts import make_cuts
@@ -22,6 +23,9 @@ from sapwood.removal.proof import PROOF_TOLERANCE, Verification, verify
 from sapwood.types import ExampleInputs
 
 MAX_ROUNDS = 40
+
+MAX_BLAMED = 12
+"""How often a part is kept whole because the model without it is not right; each time takes two runs more."""
 
 
 class Picked(Protocol):
@@ -133,6 +137,7 @@ def rounds(
     Raises:
         CheckFailedError: If no plan runs, or what one makes is wrong.
     """
+    blamed = 0
     for _ in range(MAX_ROUNDS):
         analysis = constraints.analyse(structure.graph)
         chosen = select(analysis)
@@ -151,13 +156,22 @@ def rounds(
             raise _OnlyWithValuesError from error
         if verification.passed:
             return Solution(analysis, outcome, verification, chosen)
-        if outcome.doubt is None:
-            raise CheckFailedError(
-                f"the compact model differs from the masked one by {verification.max_abs_error:.1e} of the largest "
-                f"output; expected at most {PROOF_TOLERANCE:.0e}. The model given is unchanged."
-            )
-        constraints.add(structure.graph, outcome.doubt)
+        if outcome.doubt is not None and constraints.add(structure.graph, outcome.doubt):
+            continue
+        blamed += 1
+        obstacle = None if prove or blamed > MAX_BLAMED else blame(dense, structure, analysis, outcome)
+        if obstacle is None or not constraints.add(structure.graph, obstacle):
+            raise _differs(verification, constraints)
     raise CheckFailedError(f"no compact model after {MAX_ROUNDS} rounds; the last obstacle: {constraints.last}")
+
+
+def _differs(verification: Verification, constraints: Constraints) -> CheckFailedError:
+    """That keeping parts whole was in vain."""
+    last = f" The last obstacle: {constraints.last}." if constraints.last else ""
+    return CheckFailedError(
+        f"the compact model differs from the masked one by {verification.max_abs_error:.1e} of the largest output; "
+        f"expected at most {PROOF_TOLERANCE:.0e}.{last} The model given is unchanged."
+    )
 
 
 def _as_if_removed(

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from sapwood.graph import Analysis
 from sapwood.ops import Call
 from sapwood.removal.widths import Expectation
 
 
-def pooled_norms(analysis: Analysis, expectation: Expectation) -> tuple[str, ...]:
+def pooled_norms(analysis: Analysis, expectation: Expectation, followed: Collection[int] = ()) -> tuple[str, ...]:
     """Names of the modules that take statistics over channels of which some go, in the order they run.
 
     A weight that is divided by a product of weights, as spectral normalisation does it, is one of them: its module.
+
+    Args:
+        analysis: What hangs on what.
+        expectation: What a plan makes of every tensor.
+        followed: Indices of the calls that divide by how many channels there are, as a norm written by hand does.
     """
-    changed = [(call.index, call.module) for call in analysis.graph.calls if _changes(call, expectation)]
+    changed = [
+        (call.index, call.module)
+        for call in analysis.graph.calls
+        if call.index in followed or _changes(call, expectation)
+    ]
     return tuple(dict.fromkeys(name for _, name in sorted([*changed, *_divided_weights(analysis, expectation)])))
 
 

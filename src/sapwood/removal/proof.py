@@ -9,7 +9,7 @@ from itertools import compress
 from torch import Tensor, nn
 
 from sapwood.errors import CheckFailedError
-from sapwood.graph import Analysis, Structure
+from sapwood.graph import Analysis, Draws, Structure
 from sapwood.models import apply_plan, copy_model
 from sapwood.removal.build import Realised
 from sapwood.removal.dense import Dense
@@ -49,11 +49,11 @@ def verify(dense: Dense, structure: Structure, analysis: Analysis, realised: Rea
     Where that tells nothing (outputs of zeros, or equal to the last bit as those of a model whose outputs do not follow
     its inputs are), both are run once more with other values in the parameters: the cuts are the same.
     """
-    found, error, told = _compare(dense.model, dense, structure, analysis, realised)
+    found, error, told, draws = _compare(dense.model, dense, structure, analysis, realised)
     if not analysis.graph.reads_values and (not told or (error == 0.0 and realised.plan.cuts)):
         lively = copy_model(dense.model)
         lively_(lively)
-        _, again, told_again = _compare(lively, dense, structure, analysis, realised)
+        _, again, told_again, _ = _compare(lively, dense, structure, analysis, realised)
         error = again if told_again or not told else error
         told = told or told_again
     if not told:
@@ -63,22 +63,23 @@ def verify(dense: Dense, structure: Structure, analysis: Analysis, realised: Rea
         )
     far = None
     if not analysis.graph.reads_values:
-        dense_outputs = compact_outputs(dense.model, dense.inputs, analysis.graph, structure.decisions)
+        whole = compact_outputs(dense.model, dense.inputs, analysis.graph, structure.decisions, draws=draws)
         counted = [ref.id not in analysis.graph.resizable for ref in analysis.graph.outputs]
-        measured = relative_error(list(compress(found, counted)), list(compress(dense_outputs, counted)))
+        measured = relative_error(list(compress(found, counted)), list(compress(whole, counted)))
         far = measured if math.isfinite(measured) else None
-    norms = pooled_norms(analysis, realised.expectation)
+    norms = pooled_norms(analysis, realised.expectation, realised.followed)
     return Verification(error, "float64", error <= PROOF_TOLERANCE, norms, far)
 
 
 def _compare(
     model: nn.Module, dense: Dense, structure: Structure, analysis: Analysis, realised: Realised
-) -> tuple[list[Tensor], float, bool]:
-    """What the compact ``model`` returns, how far that is from the masked one, and whether comparing them can tell."""
+) -> tuple[list[Tensor], float, bool, Draws]:
+    """What the compact ``model`` returns, how far that is from the masked one, whether that can tell, and the draws."""
     inputs, decisions, expectation = dense.inputs, structure.decisions, realised.expectation
-    wanted = reference_outputs(model, inputs, analysis, expectation, decisions)
-    found = compact_outputs(apply_plan(model, realised.plan), inputs, analysis.graph, decisions, expectation)
-    return found, relative_error(found, wanted), telling(wanted)
+    wanted, draws = reference_outputs(model, inputs, analysis, expectation, decisions, followed=realised.followed)
+    compact = apply_plan(model, realised.plan)
+    found = compact_outputs(compact, inputs, analysis.graph, decisions, expectation, draws=draws)
+    return found, relative_error(found, wanted), telling(wanted), draws
 
 
 def unproven(dense: Dense, structure: Structure, analysis: Analysis, realised: Realised) -> Verification:

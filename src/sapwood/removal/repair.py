@@ -72,12 +72,17 @@ def _candidates(
 ) -> Iterator[dict[AttributePlace, int]]:
     """Attributes of the running modules, innermost first, that hold a size this call is about to lose.
 
-    One by one first, then all of a module together, then attributes of which the size is a multiple.
+    One by one first, then all of a module together, then attributes of which the size is a multiple. At last the
+    modules inside those that run, whose attributes the code around them may read.
     """
     sizes = _changes(analysis, call, expectation)
-    for factor in (1, 2, 3, 4):
+    running = list(reversed(call.modules or ("",)))
+    inside = [
+        f"{name}.{child}".lstrip(".") for name in running for child, _ in model.get_submodule(name).named_children()
+    ]
+    for names, factor in itertools.product((running, inside), (1, 2, 3, 4)):
         wanted = {old // factor: new // factor for old, new in sizes if old % factor == 0 and new % factor == 0}
-        for name in reversed(call.modules or ("",)):
+        for name in names:
             places = {
                 place: wanted[value] for place, value in integers(name, model.get_submodule(name)) if value in wanted
             }
@@ -123,6 +128,8 @@ def _set_everywhere(
     for place, new in change.items():
         place.set(model, new)
     (module,) = {place.module for place in change}
+    if call.modules and module not in call.modules:
+        return edits  # a module inside one that runs: its like are met in their turn
     depth = call.modules.index(module) - len(call.modules) if call.modules else -1
     own_class = type(model.get_submodule(module))
     done = {module}

@@ -7,67 +7,89 @@ temperature would change when head widths shrink; scaling the query's rows undoe
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
+from torch import Tensor
 
 from sapwood.graph import Analysis
 from sapwood.models import Rescale
-from sapwood.ops import Call, TensorRef
-from sapwood.removal.beside import ScalarChange
+from sapwood.ops import Call, TensorRef, moved
+from sapwood.removal.code_numbers import NumberChange
 from sapwood.removal.widths import Expectation
 
+MAX_STEPS = 300
+"""How many calls are looked at on the way from a value to its parameters."""
 
-def attention_changes(analysis: Analysis, expectation: Expectation) -> list[ScalarChange]:
+Rows: TypeAlias = dict[str, Tensor]
+"""Name of a parameter -> for each of its rows, whether it is scaled."""
+
+
+def attention_changes(analysis: Analysis, expectation: Expectation) -> list[NumberChange]:
     """Fused attention that takes its scale from the head width, where that width shrinks."""
     changes = []
     for call in analysis.graph.calls:
         if call.facts.is_attention and call.kwargs.get("scale") is None:
             before, after = call.args[0].shape[-1], expectation.shape(call.args[0])[-1]
             if before != after:
-                changes.append(ScalarChange(call, math.sqrt(after / before)))
+                changes.append(NumberChange(call, before, after, call.args[:2], math.sqrt(after / before)))
     return changes
 
 
-def producers(analysis: Analysis, change: ScalarChange) -> tuple[Rescale, ...] | None:
-    """Finds the parameter rows whose scaling scales the first tensor of ``change.call`` by ``change.factor``.
+@dataclass(frozen=True)
+class Producers:
+    """What scales a value.
+
+    Attributes:
+        rows: The rows of parameters.
+        passed: The indices of the calls between them and the value.
+        factor: What they are multiplied by.
+    """
+
+    rows: Mapping[str, Tensor]
+    passed: frozenset[int]
+    factor: float
+
+
+def producers(analysis: Analysis, change: NumberChange) -> Producers | None:
+    """Finds the rows of parameters whose scaling scales what ``change.call`` makes by ``change.factor``.
 
     Returns:
-        The rows, or None where the tensor does not come from one linear layer or norm by moving values alone.
+        The rows, or None where no parameters scale a factor of it as a whole.
     """
-    owned = {**analysis.graph.buffers, **analysis.graph.parameters}
-    names = {number: own[0] for number, own in owned.items()}
-    makers = _Makers(analysis.graph.calls)
-    path: list[tuple[Call, TensorRef]] = []
-    biases: list[str] = []
-    tensor: TensorRef = change.call.args[0]
-    call = makers.of(tensor, change.call.index)
-    while call is not None:
-        if call.facts.adds and isinstance(call.args[1], TensorRef) and call.args[1].id in names:
-            biases.append(names[call.args[1].id])
-        elif _is_product_of_values(call, names, makers):
-            path.clear()
-            biases.clear()
-        elif not call.facts.moves and not (call.facts.scales and _is_scalar(call.args[1])):
-            break
-        path.append((call, tensor))
-        tensor = call.args[0]
-        call = makers.of(tensor, call.index)
-    found = _parameters_of(names, call, makers) if call is not None else None
-    if call is None or found is None:
+    if change.factor is None or change.factor <= 0.0:
         return None
-    own, dim = found
-    path = [step for step in path if not step[0].facts.is_product]
-    rows = _rows(call, dim, path[::-1])
-    whole = [ParameterPart(name, 0, int(rows[-1]) + 1) for name in biases] if rows else []
-    rescales = []
-    for part in own + whole:
-        inside = tuple(row - part.start for row in rows if part.start <= row < part.stop)
-        if inside:
-            rescales.append(Rescale(part.name, inside, change.factor))
-    return tuple(rescales)
+    for tensor in change.factors:
+        search = _RowSearch(analysis)
+        rows = search.rows(tensor, torch.ones(tensor.shape, dtype=torch.bool), change.call.index)
+        if rows:
+            return Producers(rows, frozenset(search.passed), change.factor ** (1.0 / search.degree))
+    return None
+
+
+def rescales(found: Iterable[tuple[NumberChange, Producers]]) -> tuple[Rescale, ...]:
+    """What is scaled for all changes: once for those that stand side by side (a layer that runs twice)."""
+    done: list[tuple[NumberChange, Producers]] = []
+    scaled: list[Rescale] = []
+    for change, own in found:
+        beside = [
+            other.rows
+            for known, other in done
+            if other.factor == own.factor
+            and known.call.index not in own.passed
+            and change.call.index not in other.passed
+        ]
+        for name, wanted in own.rows.items():
+            rows = wanted.clone()
+            for other in beside:
+                rows &= ~other.get(name, torch.zeros_like(rows))
+            if bool(rows.any()):
+                indices = tuple(rows.nonzero().flatten().tolist())
+                scaled.append(Rescale(name, indices, own.factor))
+        done.append((change, own))
+    return tuple(scaled)
 
 
 @dataclass(frozen=True)
@@ -92,15 +114,120 @@ class _Makers:
         return next((call for call in reversed(self._writes.get(tensor.id, [])) if call.index < before), None)
 
 
-def _is_scalar(value: Any) -> bool:
-    return isinstance(value, (int, float))
+class _RowSearch:
+    """Walks from a value back to the parameters that scale it; ``wanted`` says of each element whether it is to be."""
+
+    def __init__(self, analysis: Analysis) -> None:
+        owned = {**analysis.graph.buffers, **analysis.graph.parameters}
+        self._names = {number: own[0] for number, own in owned.items()}
+        self._buffers = analysis.graph.buffers
+        self._makers = _Makers(analysis.graph.calls)
+        self.passed: set[int] = set()
+        self.degree = 1
+        self._steps = 0
+
+    def rows(self, tensor: TensorRef, wanted: Tensor, before: int) -> Rows | None:
+        """The rows that scale the elements ``wanted`` of ``tensor`` as it is before a call; None where none do."""
+        self._steps += 1
+        if not bool(wanted.any()):
+            return {}
+        if tensor.id in self._names:
+            return {self._names[tensor.id]: wanted.reshape(len(wanted), -1).any(1)} if wanted.dim() else None
+        call = self._makers.of(tensor, before)
+        if call is None or self._steps > MAX_STEPS:
+            return None
+        self.passed.add(call.index)
+        if call.facts.zeros:
+            return {}
+        found = _parameters_of(self._names, call, self._makers)
+        if found is not None:
+            parts, dim = found
+            return _of_parts(parts, wanted.movedim(dim, 0).reshape(wanted.shape[dim], -1).any(1))
+        return self._through(call, tensor, wanted)
+
+    def _through(self, call: Call, tensor: TensorRef, wanted: Tensor) -> Rows | None:
+        """Asks for what ``call`` reads to be scaled instead."""
+        tensors, kind = call.tensor_inputs(), call.facts.homogeneous
+        if kind == "all":
+            return self._all(call, tensors, tensor, wanted)
+        if kind == "either":
+            tensors.sort(key=lambda one: 2 if one.id in self._buffers else one.id not in self._names)
+        if kind == "either" and len(tensors) == 2 and not any(one.id in self._names for one in tensors):
+            both = [self.rows(source, _wanted_of(call, source, tensor, wanted), call.index) for source in tensors]
+            if both[0] and both[1] and _same_rows(both[0], both[1]):  # a product with itself
+                self.degree *= 2
+            return both[0] if both[0] is not None else both[1]
+        for source in tensors if kind == "either" else tensors[:1] if kind == "first" else ():
+            found = self.rows(source, _wanted_of(call, source, tensor, wanted), call.index)
+            if found is not None:
+                return found
+        return None
+
+    def _all(self, call: Call, tensors: Sequence[TensorRef], tensor: TensorRef, wanted: Tensor) -> Rows | None:
+        if call.facts.adds and len(tensors) < 2:
+            return None  # a number is added
+        merged: Rows = {}
+        for source in tensors:
+            found = self.rows(source, _wanted_of(call, source, tensor, wanted), call.index)
+            if found is None:
+                return None
+            for name, rows in found.items():
+                merged[name] = rows | merged.get(name, rows)
+        return merged
 
 
-def _is_product_of_values(call: Call, names: Mapping[int, str], makers: _Makers) -> bool:
-    """Whether a call multiplies two values of the run, so that its result scales with the first."""
-    if not call.facts.is_product or call.bias is not None:
-        return False
-    return _turned_back(call, names, makers).id not in names
+def _wanted_of(call: Call, source: TensorRef, made: TensorRef, wanted: Tensor) -> Tensor:
+    """Which elements of ``source`` arrive at the elements ``wanted`` of what ``call`` makes of it; all if in doubt."""
+    if call.facts.spreads == "each":
+        return _unbroadcast(wanted, source.shape)
+    labels = torch.arange(1, math.prod(source.shape) + 1).reshape(source.shape)
+    try:
+        results = _labelled(call, source, labels)
+        arrived = next(
+            value
+            for ref, value in zip(
+                call.outputs, results if isinstance(results, (list, tuple)) else [results], strict=True
+            )
+            if ref == made
+        )[wanted]
+    except Exception:  # it reads more than that tensor, as an index does
+        return torch.ones(source.shape, dtype=torch.bool)
+    found = torch.zeros(labels.numel() + 1, dtype=torch.bool)
+    found[arrived] = True
+    return found[1:].reshape(source.shape)
+
+
+def _labelled(call: Call, source: TensorRef, labels: Tensor) -> Any:
+    """What a move makes of labels in the place of ``source``, and of zeros in that of other tensors."""
+    if isinstance(call.args[0], (list, tuple)):
+        pieces = [labels if one == source else labels.new_zeros(one.shape) for one in call.args[0]]
+        return call.op(pieces, *call.args[1:], **dict(call.kwargs))
+    if not (call.facts.moves or call.facts.spreads == "moved"):
+        raise ValueError(f"{call} moves nothing")
+    return moved(call, labels)
+
+
+def _unbroadcast(wanted: Tensor, shape: Sequence[int]) -> Tensor:
+    """The elements of a tensor of ``shape`` that stand over those ``wanted`` when it is broadcast."""
+    while wanted.dim() > len(shape):
+        wanted = wanted.any(0)
+    for dim, size in enumerate(shape):
+        if size == 1 and wanted.shape[dim] != 1:
+            wanted = wanted.any(dim, keepdim=True)
+    return wanted
+
+
+def _same_rows(one: Rows, other: Rows) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(rows, other[name]) for name, rows in one.items())
+
+
+def _of_parts(parts: Sequence[ParameterPart], wanted: Tensor) -> Rows:
+    rows: Rows = {}
+    for part in parts:
+        own = wanted[part.start : part.stop]
+        if bool(own.any()):
+            rows[part.name] = own | rows.get(part.name, own)
+    return rows
 
 
 def _turned_back(call: Call, names: Mapping[int, str], makers: _Makers) -> TensorRef:
@@ -114,7 +241,7 @@ def _turned_back(call: Call, names: Mapping[int, str], makers: _Makers) -> Tenso
 
 def _parameters_of(names: Mapping[int, str], call: Call, makers: _Makers) -> tuple[list[ParameterPart], int] | None:
     """The parameters whose dimension 0 is a dimension of the call's output, and that dimension."""
-    last, norm = len(call.outputs[0].shape) - 1, call.facts.norm
+    last, norm = len(call.outputs[0].shape) - 1 if call.tensor_outputs() else 0, call.facts.norm
     tensors: list[TensorRef | None]
     if call.facts.is_product or call.facts.is_convolution:
         tensors, dim = [_turned_back(call, names, makers), call.bias], 1 if call.facts.is_convolution else last
@@ -146,19 +273,3 @@ def _parts(names: Mapping[int, str], tensor: TensorRef, call: Call, makers: _Mak
         parts.append(ParameterPart(names[piece.id], start, start + piece.shape[0]))
         start += piece.shape[0]
     return parts
-
-
-def _rows(start: Call, dim: int, path: list[tuple[Call, TensorRef]]) -> tuple[int, ...]:
-    """Which indices of dimension ``dim`` of ``start``'s output arrive at the end of ``path``."""
-    output = start.outputs[0]
-    shape = [1] * len(output.shape)
-    shape[dim] = output.shape[dim]
-    labels = torch.arange(output.shape[dim]).reshape(shape).expand(output.shape)
-    for call, reached in path:
-        if call.facts.scales or call.facts.in_place:
-            continue
-        op = torch.ops.aten.reshape.default if call.facts.reshapes else call.op
-        results = op(labels, *call.args[1:], **dict(call.kwargs))
-        results = results if isinstance(results, (list, tuple)) else [results]
-        labels = next(value for ref, value in zip(call.outputs, results, strict=True) if ref == reached)
-    return tuple(torch.unique(labels).tolist())

@@ -2,33 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sapwood.graph import Analysis, Decisions, Replay, leaving_no_trace, output_tensors, plain_kernels, run_model
+from sapwood.graph import (
+    Analysis,
+    Decisions,
+    Draws,
+    Replay,
+    leaving_no_trace,
+    output_tensors,
+    plain_kernels,
+    put_,
+    run_model,
+)
 from sapwood.ops import Call, Graph, TensorRef, leaves, mapped
-from sapwood.removal.widths import Expectation
+from sapwood.removal.widths import Expectation, kept_draws
 from sapwood.types import ExampleInputs
 
 
 class MaskedReference(Replay):
-    """Runs the dense model with the removed channels silenced wherever they are read."""
+    """Runs the dense model with the removed channels silenced wherever they are read; what it draws is in ``draws``."""
 
-    def __init__(self, analysis: Analysis, expectation: Expectation, decisions: Decisions) -> None:
+    def __init__(
+        self,
+        analysis: Analysis,
+        expectation: Expectation,
+        decisions: Decisions,
+        followed: Mapping[int, float] | None = None,
+    ) -> None:
         super().__init__(analysis.graph.calls)
+        self._followed = followed or {}
+        self._of_numbers = analysis.graph.of_numbers
+        self.draws = Draws()
         self._decisions = decisions
         self._expectation = expectation
         self.chosen_from: list[Tensor] = []
 
     def make(self, call: Call, func: Any, args: Any, kwargs: Any) -> Any:
         """Makes the call on silenced operands, or on the kept indices alone where it pools them."""
-        self.chosen_from += _choice(self._expectation, call, (args, kwargs))
+        result = self._made(call, func, args, kwargs)
+        if call.facts.random:
+            self.draws.keep(call.index, result)
+        return result
+
+    def _made(self, call: Call, func: Any, args: Any, kwargs: Any) -> Any:
+        if call.index not in self._of_numbers:
+            self.chosen_from += _choice(self._expectation, call, (args, kwargs))
         chosen = self._decisions.again(call.index, (args, kwargs))
         if chosen is not None:
             return chosen
+        if call.index in self._followed:
+            args = (args[0], _number_like(args[1], self._followed[call.index]), *args[2:])
         if call.facts.sum is not None:
             args = list(args)
             for position in call.facts.sum.silenced:
@@ -57,7 +86,11 @@ class MaskedReference(Replay):
 
         def kept(leaf: Any) -> Any:
             ref = next(refs)
-            return self.kept(leaf, ref) if isinstance(leaf, Tensor) and isinstance(ref, TensorRef) else leaf
+            return (
+                self._expectation.kept(leaf, ref).contiguous()
+                if isinstance(leaf, Tensor) and isinstance(ref, TensorRef)
+                else leaf
+            )
 
         whole = func(*args, **kwargs)
         args, kwargs = mapped(kept, (args, kwargs))
@@ -75,13 +108,6 @@ class MaskedReference(Replay):
             args[4], args[6] = args[0].shape[1], int(channels.any(axis=1).sum())
         return args
 
-    def kept(self, tensor: Tensor, ref: TensorRef) -> Tensor:
-        """The part of ``tensor`` that the compact model has as well."""
-        for dim, rows in enumerate(self._expectation.rows(ref)):
-            if not rows.all():
-                tensor = tensor.index_select(dim, torch.from_numpy(np.flatnonzero(rows)))
-        return tensor.contiguous()
-
     def _scatter(self, tensor: Tensor, ref: Any, whole: Tensor) -> Tensor:
         """What was made of the kept indices among zeros, laid out in memory as ``whole`` is: views depend on that."""
         full = torch.zeros_like(whole)
@@ -94,24 +120,36 @@ class MaskedReference(Replay):
         return full
 
 
-class _SameDecisions(Replay):
-    """Takes the choices of another run, for as long as the same calls are made."""
+class SameDecisions(Replay):
+    """Takes the choices of another run and what stays of its draws, for as long as the same calls are made."""
 
-    def __init__(self, graph: Graph, decisions: Decisions, expectation: Expectation | None) -> None:
+    def __init__(self, graph: Graph, decisions: Decisions, draws: Draws, expectation: Expectation | None) -> None:
         super().__init__(graph.calls, keeps_all=True)
         self.chosen_from: list[Tensor] = []
         self._expectation = expectation
         self._decisions = decisions
+        self._draws = draws
+        self._of_numbers = graph.of_numbers
 
     def make(self, call: Call, func: Any, args: Any, kwargs: Any) -> Any:
-        """Takes what was chosen, or makes the call."""
-        if self._expectation is not None:
+        """Takes what was chosen or drawn, or makes the call."""
+        if self._expectation is not None and call.index not in self._of_numbers:
             self.chosen_from += _choice(self._expectation, call, (args, kwargs))
         chosen = self._decisions.again(call.index, (args, kwargs))
-        return func(*args, **kwargs) if chosen is None else chosen
+        if chosen is not None:
+            return chosen
+        result = func(*args, **kwargs)
+        if call.facts.random:
+            put_(result, kept_draws(self._draws, call, self._expectation))
+        return result
 
     def stray(self, call: Call, func: Any) -> None:
         """Another way through the code has choices of its own."""
+
+
+def _number_like(value: Any, number: float) -> Any:
+    """``number`` as the kind of thing that ``value`` is."""
+    return torch.full_like(value, number) if isinstance(value, Tensor) else type(value)(number)
 
 
 def _choice(expectation: Expectation, call: Call, inputs: Any) -> list[Tensor]:
@@ -122,17 +160,27 @@ def _choice(expectation: Expectation, call: Call, inputs: Any) -> list[Tensor]:
 
 
 def reference_outputs(
-    model: nn.Module, inputs: ExampleInputs, analysis: Analysis, expectation: Expectation, decisions: Decisions
-) -> list[Tensor]:
+    model: nn.Module,
+    inputs: ExampleInputs,
+    analysis: Analysis,
+    expectation: Expectation,
+    decisions: Decisions,
+    *,
+    followed: Mapping[int, float] | None = None,
+) -> tuple[list[Tensor], Draws]:
     """What the dense ``model`` returns with the removed channels silenced, and what it chooses from on the way.
 
-    Of outputs that may change their sizes, the kept part.
+    Of outputs that may change their sizes, the kept part. Numbers that divide a sum over channels by how many there are
+    (``followed``) are those of the compact model.
+
+    Returns:
+        The values, and the random numbers that were drawn.
     """
-    reference = MaskedReference(analysis, expectation, decisions)
+    reference = MaskedReference(analysis, expectation, decisions, followed)
     with leaving_no_trace(model), plain_kernels(model), reference:
         outputs = output_tensors(run_model(model, inputs))
-    outputs = [reference.kept(tensor, ref) for tensor, ref in zip(outputs, analysis.graph.outputs, strict=True)]
-    return [*outputs, *(reference.chosen_from if analysis.graph.reads_values else [])]
+    outputs = [expectation.kept(tensor, ref) for tensor, ref in zip(outputs, analysis.graph.outputs, strict=True)]
+    return [*outputs, *(reference.chosen_from if analysis.graph.reads_values else [])], reference.draws
 
 
 def compact_outputs(
@@ -141,15 +189,18 @@ def compact_outputs(
     graph: Graph,
     decisions: Decisions,
     expectation: Expectation | None = None,
+    *,
+    draws: Draws | None = None,
 ) -> list[Tensor]:
     """What the compact ``model`` returns and, under an ``expectation``, what it chooses from on the way.
 
-    Where it chooses between the same values as the recorded run did, it chooses the same.
+    Where it chooses between the same values as the recorded run did, it chooses the same; where that drew random
+    numbers (``draws``), it gets what stays of them.
     """
-    if not graph.reads_values:
+    if not graph.reads_values and not graph.draws:
         with plain_kernels(model):
             return output_tensors(run_model(model, inputs))
-    same = _SameDecisions(graph, decisions, expectation)
+    same = SameDecisions(graph, decisions, draws or decisions.draws, expectation)
     with plain_kernels(model), same:
         outputs = output_tensors(run_model(model, inputs))
-    return [*outputs, *same.chosen_from]
+    return [*outputs, *(same.chosen_from if graph.reads_values else [])]

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from sapwood.graph import Analysis, alive_rows, flags
-from sapwood.ops import Axis, TensorRef
+from sapwood.graph import Analysis, Draws, alive_rows, flags
+from sapwood.ops import Axis, Call, TensorRef
 
 
 class Expectation:
@@ -30,6 +32,13 @@ class Expectation:
         """For each dimension of ``tensor``, which indices stay."""
         return [self.alive(axis) for axis in self._context.axes(tensor)]
 
+    def kept(self, tensor: Tensor, ref: TensorRef) -> Tensor:
+        """What stays of the value of ``ref`` in the dense model."""
+        for dim, rows in enumerate(self.rows(ref)):
+            if not rows.all():
+                tensor = tensor.index_select(dim, torch.from_numpy(np.flatnonzero(rows)).to(tensor.device))
+        return tensor
+
     def shape(self, tensor: TensorRef) -> tuple[int, ...]:
         """The tensor's sizes in the compact model."""
         return tuple(int(rows.sum()) for rows in self.rows(tensor))
@@ -37,3 +46,18 @@ class Expectation:
     def changed(self, tensor: TensorRef) -> bool:
         """Whether the tensor loses anything."""
         return self.shape(tensor) != tensor.shape
+
+
+def kept_draws(draws: Draws, call: Call, expectation: Expectation | None) -> list[Tensor]:
+    """What stays of the random numbers that a call drew in the dense model."""
+    drawn = zip(call.tensor_outputs(), draws.of(call.index), strict=False)
+    return [value if expectation is None else expectation.kept(value, ref) for ref, value in drawn]
+
+
+def all_kept_draws(draws: Draws, analysis: Analysis, expectation: Expectation) -> Draws:
+    """What stays of all random numbers that a run like the recorded one drew."""
+    kept = Draws()
+    for call in analysis.graph.calls:
+        if call.facts.random:
+            kept.keep(call.index, kept_draws(draws, call, expectation))
+    return kept

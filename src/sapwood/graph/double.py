@@ -1,0 +1,75 @@
+"""Everything in float64: a check in float64 stays one whatever type the model's code makes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from sapwood.ops import in_double, leaves, mapped
+
+WIDER = {
+    **dict.fromkeys((torch.float32, torch.float16, torch.bfloat16), torch.float64),
+    **dict.fromkeys((torch.complex64, torch.complex32), torch.complex128),
+}
+"""What the proof makes of the floating and complex types that are shorter than its own."""
+
+
+class KeepDouble(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Makes float64 of every other floating type that code asks for or makes.
+
+    A type that is named is replaced. What is made without one is widened, and so is what is read: constants that the
+    code keeps. Nothing is changed for other threads, as the default type would be.
+    """
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if not isinstance(func, torch._ops.OpOverload):
+            return func(*args, **kwargs)
+        if kwargs.get("dtype") in WIDER:
+            kwargs = {**kwargs, "dtype": WIDER[kwargs["dtype"]]}
+        if any(map(_is_short, leaves((args, kwargs)))):
+            written = {id(leaf) for leaf in _written(func, args, kwargs)}
+            args, kwargs = mapped(lambda leaf: leaf if id(leaf) in written else _widened(leaf), (args, kwargs))
+        result = (in_double(func) or func)(*args, **kwargs)
+        if func._schema.is_mutable or not any(map(_is_short, leaves(result))):
+            return result
+        exact = _exactly(func, args, kwargs)
+        return mapped(_widened, result if exact is None else exact)
+
+
+def _exactly(func: Any, args: Any, kwargs: Any) -> Any:
+    """What a call makes in float64 where it takes the type from nowhere: of numbers, or of integers."""
+    tensors = [leaf for leaf in leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+    if not tensors and any(argument.name == "dtype" for argument in func._schema.arguments):
+        return func(*args, **{**kwargs, "dtype": torch.float64})
+    if tensors and not any(leaf.is_floating_point() or leaf.is_complex() for leaf in tensors):
+        args, kwargs = mapped(_as_double, (args, kwargs))
+        return func(*args, **kwargs)
+    return None
+
+
+def _as_double(leaf: Any) -> Any:
+    whole = isinstance(leaf, Tensor) and leaf.dtype is not torch.bool
+    return leaf.to(torch.float64) if whole else leaf
+
+
+def _written(func: Any, args: Any, kwargs: Any) -> list[Any]:
+    """The arguments that a call writes to: they stay what they are."""
+    if not func._schema.is_mutable:
+        return []
+    found = []
+    for number, argument in enumerate(func._schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            found.append(args[number] if number < len(args) else kwargs.get(argument.name))
+    return list(leaves(found))
+
+
+def _is_short(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and leaf.dtype in WIDER
+
+
+def _widened(leaf: Any) -> Any:
+    return leaf.to(WIDER[leaf.dtype]) if _is_short(leaf) else leaf
