@@ -129,7 +129,8 @@ def _numbers(analysis: Analysis, expectation: Expectation, run: Followed) -> Num
 
 def number_obstacle(analysis: Analysis, expectation: Expectation, change: NumberChange) -> Obstacle:
     """A number that follows a width, which then has to stay."""
-    return Obstacle(change.call, False, str(change), widths_behind(analysis, expectation, change))
+    reason = f"{change.kind} follows a width that is pruned, in {change.call}"
+    return Obstacle(change.call, False, reason, widths_behind(analysis, expectation, change))
 
 
 def _uneven_cut(analysis: Analysis, expectation: Expectation) -> Obstacle | None:

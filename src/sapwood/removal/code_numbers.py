@@ -54,9 +54,10 @@ class NumberChange:
     factors: tuple[TensorRef, ...] = ()
     factor: float | None = None
 
-    def __str__(self) -> str:
-        what = "its scale" if self.factors else "a number"
-        return f"{what} follows a width that is pruned, in {self.call}"
+    @property
+    def kind(self) -> str:
+        """What the number is to its call, for a reason."""
+        return "its scale" if self.factors else "a number"
 
 
 def value_numbers(call: Call, args: Any, kwargs: Mapping[str, Any]) -> tuple[float, ...]:
