@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import CodeType, FunctionType
 from typing import Any
 
 import torch
@@ -22,10 +23,15 @@ from sapwood.types import (
 
 
 def model_fingerprint(bundle: ModelBundle) -> str:
-    """Hashes a model's structure, its weights, its task and its example inputs' shapes."""
+    """Hashes a model for the store of finished cases: structure, code, weights, task, files, shapes of its inputs.
+
+    The code is that of its modules' classes, without PyTorch's own.
+    """
     digest = hashlib.sha256()
     digest.update(repr((bundle.model, bundle.task, sorted(bundle.source.files.items()))).encode())
     digest.update(repr(_shapes(bundle.example_inputs)).encode())
+    for kind in dict.fromkeys(type(module) for module in bundle.model.modules()):
+        digest.update(_code_of(kind).encode())
     for name, tensor in bundle.model.state_dict().items():
         if not isinstance(tensor, torch.Tensor):  # a module's extra state
             digest.update(f"{name} {tensor!r}".encode())
@@ -33,6 +39,24 @@ def model_fingerprint(bundle: ModelBundle) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _code_of(kind: type) -> str:
+    """What the methods of a class and of those that it comes from do, as text that is the same in every process."""
+    own = [base for base in kind.__mro__ if base is not object and not base.__module__.startswith("torch.")]
+    functions = [(name, value) for base in own for name, value in vars(base).items() if isinstance(value, FunctionType)]
+    return repr([(name, _plain(function.__code__)) for name, function in functions])
+
+
+def _plain(code: CodeType) -> Any:
+    """Instructions, names and constants; no addresses, and no places in files."""
+    return code.co_code.hex(), code.co_names, code.co_varnames, [_constant(one) for one in code.co_consts]
+
+
+def _constant(value: Any) -> Any:
+    if isinstance(value, CodeType):
+        return _plain(value)
+    return sorted(map(repr, value)) if isinstance(value, frozenset) else repr(value)  # sets have no order
 
 
 def data_fingerprint(

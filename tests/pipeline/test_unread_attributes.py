@@ -89,3 +89,23 @@ def test_a_number_that_may_be_either_of_two_widths_is_left_and_named() -> None:
     pruned = sapwood.prune(Two().eval(), torch.randn(2, 3), target=HALF)
     assert (pruned.model.a.out_features, pruned.model.width) == (8, 16)
     assert pruned.notes == ("width is 16 still, which was a width: it cannot be told which one",)
+
+
+def test_a_run_on_numbers_made_in_forward_is_repeated() -> None:
+    """Attributes are set, and the run compared with the one before, where code makes tensors of its own."""
+
+    class Shifted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.width = 16
+            self.a, self.b = nn.Conv2d(3, 16, 3), nn.Conv2d(16, 4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.b(self.a(x) * torch.tensor([0.5, 2.0]).sum() + torch.linspace(0, 1, 6))
+
+        def widths(self) -> int:
+            return self.width
+
+    pruned = sapwood.prune(Shifted(), torch.randn(1, 3, 8, 8), target=sapwood.Target(sparsity=0.5))
+    assert (pruned.model.width, pruned.model.a.out_channels) == (8, 8)
+    assert pruned.verification.passed

@@ -26,8 +26,8 @@ class Problem:
             the same for all groups; shape (W_g,).
         cost: The cost of all groups together.
         equal: Sets of groups that must keep equal numbers.
-        scores: For each group one score a channel, comparable between groups, larger = keep; shape (C_g,). Only the
-            global threshold reads them.
+        scores: For each group one score a channel, comparable between groups, larger = keep; shape (C_g,). Read
+            by the global threshold, and by the knapsack as one of its starts where costs are not separable.
 
     Raises:
         ConfigError: If the fields do not fit each other; names the group.
@@ -263,6 +263,9 @@ def _common_widths(problem: Problem, members: Sequence[int]) -> IntArray:
 
 
 def _mean_scores(scores: Sequence[FloatArray]) -> FloatArray:
-    """The scores of channels that go together: the best of each group, the second best, and so on."""
+    """The mean scores of channels that go together: the best of each group, the second best, and so on.
+
+    A set of one group keeps its own, sorted; of more, as many as the narrowest has.
+    """
     length = min(len(own) for own in scores)
     return np.asarray(np.mean([np.sort(own)[::-1][:length] for own in scores], axis=0), dtype=np.float64)

@@ -115,7 +115,10 @@ def open_data(bundle: ModelBundle, data: str, split: str, on_bad: OnBad) -> Dete
 
 
 def set_threads(threads: int | None) -> None:
-    """Limits PyTorch to ``threads``, where given."""
+    """Limits PyTorch to ``threads``, where given, until the process ends; a recipe puts it back after each step.
+
+    For verbs that run the model themselves; those that time it hand the number on.
+    """
     if threads is not None:
         import torch
 

@@ -287,7 +287,10 @@ def _attention(step: RecordedStep) -> Tensor:
 
 
 def _glu(step: RecordedStep) -> Tensor:
-    """A product of two halves: constant where one of them is a constant zero."""
+    """The first half times the sigmoid of the second: constant where the first is a constant zero.
+
+    A gate of zero lets half of it through, so it makes nothing constant.
+    """
     dim = int(step.args[1]) if len(step.args) > 1 else -1
     value, mask = step.args[0].chunk(2, dim)[0], _same(step)
     value_mask, gate_mask = mask.chunk(2, dim)

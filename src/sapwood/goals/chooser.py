@@ -240,7 +240,7 @@ def _chosen(analysis: Analysis, scores: Sequence[Tensor], problem: Problem, kept
 
 
 def matching_groups(analysis: Analysis, pattern: str, what: str) -> tuple[int, ...]:
-    """The groups of the output channels that a pattern names.
+    """The numbers of the groups that a pattern names: by any dimension, or by a layer for its output channels.
 
     Args:
         analysis: The groups.

@@ -1,6 +1,6 @@
 """Size, work, latency and memory of a model, each figure with the conditions it holds under."""
 
-from sapwood.measure.explain import LayerChange, dense_layers, explain
+from sapwood.measure.explain import LayerChange, explain, layers_alone
 from sapwood.measure.hardware import machine
 from sapwood.measure.latency import SPIN_DOWN, LatencyRow, LatencyTable, measure_latency, summarise, time_rounds
 from sapwood.measure.layer_latency import STEPS, LatencyModel, LayerFit, Sample, fit_latency, sample_work
@@ -25,10 +25,10 @@ __all__ = [
     "count_macs",
     "count_nonzeros",
     "count_params",
-    "dense_layers",
     "explain",
     "file_size_bytes",
     "fit_latency",
+    "layers_alone",
     "machine",
     "measure_latency",
     "model_layers",

@@ -67,10 +67,11 @@ def explain(
     return tuple(sorted((row for row in rows if row.before_ms or row.after_ms), key=lambda row: -row.before_ms))
 
 
-def dense_layers(dense: Sample) -> tuple[LayerChange, ...]:
+def layers_alone(sample: Sample) -> tuple[LayerChange, ...]:
     """The layers of one network alone, the slowest first."""
     rows = [
-        LayerChange(name, time, None, dense.work[1].get(name, (0.0,))[0], None) for name, time in dense.layer_ms.items()
+        LayerChange(name, time, None, sample.work[1].get(name, (0.0,))[0], None)
+        for name, time in sample.layer_ms.items()
     ]
     return tuple(sorted((row for row in rows if row.before_ms), key=lambda row: -row.before_ms))
 

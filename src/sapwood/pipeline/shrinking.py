@@ -20,8 +20,8 @@ from sapwood.measure import (
     Sample,
     count_macs,
     count_params,
-    dense_layers,
     file_size_bytes,
+    layers_alone,
     machine,
     model_layers,
     sample_work,
@@ -167,7 +167,7 @@ def shrink_record(
     Returns:
         Sizes and layers before and after, the proof, what stays whole, and what was measured on the way.
     """
-    before, dense_layers = _measured(bundle.model, bundle.example_inputs)
+    before, layers_before = _measured(bundle.model, bundle.example_inputs)
     after, layers = _measured(result.model, bundle.example_inputs)
     now = {layer.name: layer for layer in layers}
     return records.make_part(
@@ -180,7 +180,7 @@ def shrink_record(
             "options": options,
             "before": before,
             "after": after,
-            "layers": [_widths(layer, now[layer.name]) for layer in dense_layers],
+            "layers": [_widths(layer, now[layer.name]) for layer in layers_before],
             "verification": result.verification,
             "unpruned": result.unpruned,
             "latency": getattr(result, "latency", None),
@@ -204,7 +204,7 @@ def _layer_latency(bundle: ModelBundle, analysis: Analysis, deployment: Deployme
     conditions = {**machine(), "runtime": deployment.runtime, "threads": deployment.num_threads}
     if deployment.batch is not None:
         conditions["batch"] = deployment.batch
-    timed = {"total_ms": sample.total_ms, "layers": dense_layers(sample), "conditions": conditions}
+    timed = {"total_ms": sample.total_ms, "layers": layers_alone(sample), "conditions": conditions}
     return records.make_part(records.LayerLatency, timed)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from sapwood.graph import Analysis, Decisions, Replay, Structure, leaving_no_trace, plain_kernels, put_, run_model
@@ -50,6 +51,12 @@ class Followed:
     def first(self) -> Divergence | None:
         """The earliest sign of trouble."""
         return self.strayed or self.divergence
+
+    def repeats(self, other: Followed) -> bool:
+        """Whether two runs made the same calls with the same numbers."""
+        mine, theirs = ((run.divergence, run.strayed, run.changes) for run in (self, other))
+        same = len(self.made) == len(other.made) and all(map(_same_call, self.made, other.made))
+        return mine == theirs and same
 
 
 class _DivergedError(Exception):
@@ -107,6 +114,18 @@ class _TwinFollower(Replay):
         wanted = [self._expectation.shape(ref) for ref in call.outputs if isinstance(ref, TensorRef)]
         if found != wanted:
             raise _DivergedError(Divergence(call, wanted, found))
+
+
+def _same_call(one: Made, other: Made) -> bool:
+    pairs = list(zip(leaves((one.args, one.kwargs)), leaves((other.args, other.kwargs)), strict=False))
+    return one.call is other.call and all(_same_value(mine, theirs) for mine, theirs in pairs)
+
+
+def _same_value(one: Any, other: Any) -> bool:
+    """Whether two arguments are the same; tensors without values by their sizes."""
+    if not isinstance(one, Tensor) or not isinstance(other, Tensor):
+        return bool(one == other)
+    return one.shape == other.shape and (one.is_meta or torch.equal(one, other))
 
 
 def _kept(leaf: Any) -> Any:
