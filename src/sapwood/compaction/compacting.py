@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +19,7 @@ from sapwood.compaction.padded_constants import PaddedConstants, find_merges, pa
 from sapwood.errors import CheckFailedError
 from sapwood.graph import Analysis, Structure, build_groups, output_tensors, plain_kernels, run_model, with_values
 from sapwood.masks import remove_masks_
-from sapwood.models import Merge, Plan, apply_plan, copy_model, live_masks
+from sapwood.models import Ignored, Merge, Plan, apply_plan, copy_model, live_masks, whole_tensors
 from sapwood.ops import Axis
 from sapwood.removal import (
     PROOF_TOLERANCE,
@@ -67,7 +66,7 @@ def compact(
     example_inputs: ExampleInputs,
     *,
     exact: bool = True,
-    ignore: Mapping[str, str] | None = None,
+    ignore: Ignored = None,
 ) -> Compacted:
     """Removes the channels of ``model`` that carry nothing, as masks leave them; ``model`` itself is not touched.
 
@@ -84,7 +83,8 @@ def compact(
         exact: No bias can replace a constant that meets zero padding. True keeps one such channel in front of a
             convolution, which takes on the constants of all others (:mod:`sapwood.compaction.padded_constants`);
             False folds the median over all positions and reports the error.
-        ignore: Tensors (``"name"``) or dimensions (``"name[0]"``) that must stay whole, with the reason.
+        ignore: What must stay whole: names of tensors, dimensions (``"name[0]"``) or modules, with ``*`` and ``?`` as
+            in a shell, or ``type:Linear`` for all of a class; each with the reason, as a dict, or alone.
 
     Returns:
         The smaller model with its plan, its proof, and what was kept though it is dead.
@@ -101,6 +101,7 @@ def compact(
         >>> small.model[0].weight.shape[0], small.model[2].in_channels, small.verification.passed
         (4, 4, True)
     """
+    whole = whole_tensors(model, ignore)
     plain = copy_model(model)
     remove_masks_(plain)
     dense = Dense(plain, example_inputs)
@@ -128,7 +129,7 @@ def compact(
         judged = error if exact else _error_of_cuts(dense, structure, analysis, realised)
         return Verification(error, "float64", judged <= PROOF_TOLERANCE)
 
-    solution = rounds(dense, structure, select, Constraints(ignore or {}), prove=prove)
+    solution = rounds(dense, structure, select, Constraints(whole), prove=prove)
     plan = replace(add_shifts(solution.realised.plan, folds, solution.realised.expectation), merges=merges)
     kept = name_kept(solution.analysis, found[-1], dict(dense.model.named_parameters()))
     return Compacted(apply_plan(plain, plan), plan, solution.verification, kept)

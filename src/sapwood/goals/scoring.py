@@ -78,9 +78,7 @@ def weight_scores(
         ConfigError: If the criterion scores channels only, or needs data and there is none.
     """
     made = _checked(criterion, calibration)
-    view = ModelView.of(
-        model, Planner(model, example_inputs, {}).analysis(), Scorer(model, made, calibration).statistics()
-    )
+    view = ModelView.of(model, Planner(model, example_inputs).analysis(), Scorer(model, made, calibration).statistics())
     found = {}
     for name, _ in model.named_parameters():
         with suppress(CriterionError):

@@ -21,7 +21,7 @@ from sapwood.goals.scoring import Scorer
 from sapwood.goals.targets import Calibration
 from sapwood.graph import Analysis
 from sapwood.masks import lowest_units
-from sapwood.models import copy_model
+from sapwood.models import Ignored, copy_model
 from sapwood.removal import Planner, make_cuts
 from sapwood.tasks import divergence_from, evaluate
 from sapwood.types import ExampleInputs, ModelBundle
@@ -114,7 +114,7 @@ def sensitivity(
     figure: str = "loss",
     more_is_better: bool = False,
     fractions: Sequence[float] = FRACTIONS,
-    ignore: Mapping[str, str] | None = None,
+    ignore: Ignored = None,
     whole_heads: bool = False,
     compensate: Compensate | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -132,7 +132,7 @@ def sensitivity(
         figure: What ``measure`` returns, for the record.
         more_is_better: Whether it is a figure like accuracy.
         fractions: Fractions of a group that stay, each in (0, 1).
-        ignore: Tensors or dimensions that stay whole, with the reason.
+        ignore: What must stay whole, as for :func:`sapwood.models.whole_tensors`.
         whole_heads: Whether attention loses whole heads.
         compensate: Gives the weights that make up for the channels that went, from :func:`compensation`, so that the
             harm is what reconstruction will not undo.
@@ -145,7 +145,7 @@ def sensitivity(
     if not fractions or any(not 0.0 < fraction < 1.0 for fraction in fractions):
         raise ConfigError(f"fractions {tuple(fractions)}; expected numbers in (0, 1), the fractions kept")
     twin = copy_model(model).eval()
-    analysis = Planner(model, example_inputs, ignore or {}).analysis()
+    analysis = Planner(model, example_inputs, ignore).analysis()
     scores = score(analysis)
     held = held_groups(analysis, whole_heads=whole_heads)
     dense = float(measure(twin))

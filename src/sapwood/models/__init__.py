@@ -20,6 +20,7 @@ from sapwood.models.saved import load_saved, needs_factory, save_model
 from sapwood.models.saved_format import check_target, load_plans, new_saved
 from sapwood.models.session import Compact, load, save
 from sapwood.models.spec import LOADERS, Loader, load_model
+from sapwood.models.whole import Ignored, whole_tensors
 
 __all__ = [
     "FRAMEWORKS",
@@ -29,6 +30,7 @@ __all__ = [
     "Cut",
     "DarknetNetwork",
     "Framework",
+    "Ignored",
     "Loader",
     "Merge",
     "Plan",
@@ -59,6 +61,7 @@ __all__ = [
     "save",
     "save_model",
     "used_parts",
+    "whole_tensors",
     "write_cfg",
     "write_weights",
 ]

@@ -25,7 +25,7 @@ from sapwood.goals import (
 )
 from sapwood.graph import Analysis, Unpruned
 from sapwood.measure import count_params
-from sapwood.models import Plan, apply_plan, framework_of
+from sapwood.models import Ignored, Plan, apply_plan, framework_of
 from sapwood.ops import Axis
 from sapwood.recovery import Recovered
 from sapwood.removal import Planner, Solution, Verification
@@ -66,7 +66,7 @@ def prune(
     allocator: str | None = None,
     calibration: Calibration | None = None,
     sensitivity: Sensitivity | None = None,
-    ignore: Mapping[str, str] | None = None,
+    ignore: Ignored = None,
     limits: Limits | None = None,
     deployment: Deployment | None = None,
     progress: Progress | None = None,
@@ -84,7 +84,8 @@ def prune(
             target, where None.
         calibration: Batches and a loss, for criteria that look at data.
         sensitivity: The measured loss of each group pruned alone; the knapsack's values instead of the criterion's.
-        ignore: Tensors (``"name"``) or dimensions (``"name[0]"``) that must stay whole, with the reason.
+        ignore: What must stay whole: names of tensors, dimensions (``"name[0]"``) or modules, with ``*`` and ``?`` as
+            in a shell, or ``type:Linear`` for all of a class; each with the reason, as a dict, or alone.
         limits: What widths may be.
         deployment: The runtime, threads and batch that latency is measured with. Given with another target, the result
             is timed there, and explained.
@@ -109,7 +110,7 @@ def prune(
         curves=None if sensitivity is None else sensitivity.curves(),
         fine=target.kind != "latency",
     )
-    planner = Planner(model, example_inputs, ignore or {})
+    planner = Planner(model, example_inputs, ignore)
     clock = None
     if target.kind == "latency" or deployment is not None:
         bench = Bench.of(example_inputs, deployment or Deployment())

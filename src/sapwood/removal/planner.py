@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -12,7 +12,7 @@ from torch import nn
 
 from sapwood.errors import CheckFailedError
 from sapwood.graph import Analysis, OtherCallsError, Structure, with_values
-from sapwood.models import Cut, copy_model
+from sapwood.models import Cut, Ignored, copy_model, whole_tensors
 from sapwood.ops import Axis
 from sapwood.removal.build import Obstacle, Realised, realise
 from sapwood.removal.constraints import Constraints
@@ -45,13 +45,13 @@ class Planner:
     Args:
         model: The model; not touched.
         inputs: Its example inputs.
-        frozen: Tensors (``"name"``) or dimensions (``"name[0]"``) that must stay whole, with the reason.
+        ignore: What must stay whole, as for :func:`sapwood.models.whole_tensors`.
     """
 
-    def __init__(self, model: nn.Module, inputs: ExampleInputs, frozen: Mapping[str, str]) -> None:
+    def __init__(self, model: nn.Module, inputs: ExampleInputs, ignore: Ignored = None) -> None:
+        self._constraints = Constraints(whole_tensors(model, ignore))
         self._dense = Dense(model, inputs)
         self._structure = self._dense.structure(values=False)
-        self._constraints = Constraints(frozen)
 
     def analysis(self) -> Analysis:
         """The channel groups under what is known so far."""
