@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from sapwood.arguments import check_example_inputs, check_model, check_yes_or_no
 from sapwood.compaction.constants import Fold, add_shifts, find_folds
 from sapwood.compaction.contributions import Contribution, contributions
 from sapwood.compaction.dead import Dead, find_dead
@@ -17,7 +18,16 @@ from sapwood.compaction.dependence import RecordedStep, follow_dependence
 from sapwood.compaction.kept import Kept, name_kept
 from sapwood.compaction.padded_constants import PaddedConstants, find_merges, padded_constants
 from sapwood.errors import CheckFailedError
-from sapwood.graph import Analysis, Structure, build_groups, output_tensors, plain_kernels, run_model, with_values
+from sapwood.graph import (
+    Analysis,
+    Structure,
+    build_groups,
+    explaining_inputs,
+    output_tensors,
+    plain_kernels,
+    run_model,
+    with_values,
+)
 from sapwood.masks import remove_masks_
 from sapwood.models import Ignored, Merge, Plan, apply_plan, copy_model, live_masks, whole_tensors
 from sapwood.ops import Axis
@@ -101,11 +111,15 @@ def compact(
         >>> small.model[0].weight.shape[0], small.model[2].in_channels, small.verification.passed
         (4, 4, True)
     """
+    check_model(model)
+    check_example_inputs(example_inputs)
+    check_yes_or_no("exact", exact)
     whole = whole_tensors(model, ignore)
     plain = copy_model(model)
     remove_masks_(plain)
     dense = Dense(plain, example_inputs)
-    structure = with_values(dense.model, dense.inputs)
+    with explaining_inputs(plain, example_inputs):
+        structure = with_values(dense.model, dense.inputs)
     merges = _merges(structure) if exact else ()
     if merges:
         masked, dense = dense.model, Dense(apply_plan(dense.model, Plan(merges=merges)), example_inputs)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from sapwood.arguments import check_kind, check_yes_or_no
 from sapwood.errors import ConfigError
-from sapwood.runtime import available_cores
+from sapwood.runtime import RUNTIMES, available_cores
 from sapwood.types import ClassificationDataset, DetectionDataset
 
 TargetKind = Literal["sparsity", "params", "macs", "latency"]
@@ -50,6 +52,9 @@ params=, macs=, latency=
             raise ConfigError(
                 f"Target({shown}) names {count}; expected exactly one of {', '.join(f'{name}=' for name in KINDS)}"
             )
+        given_value = getattr(self, self.kind)
+        if isinstance(given_value, bool) or not isinstance(given_value, Real | Tensor):
+            raise ConfigError(f"{self.kind} {given_value!r}; expected a number")
         if self.kind == "sparsity" and not 0.0 <= self.value < 1.0:
             raise ConfigError(f"sparsity {self.value}; expected a number in [0, 1)")
         if self.kind != "sparsity" and not 0.0 < self.value <= 1.0:
@@ -90,12 +95,30 @@ class Limits:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ConfigError(f"{name}: got {value!r}; expected a whole number of at least 1")
-        for name, (low, high) in self.bounds.items():
+        check_kind("bounds", self.bounds, Mapping, "a dict of layers and (smallest, largest) fractions kept")
+        check_yes_or_no("whole_heads", self.whole_heads)
+        _check_sets(self.equal)
+        for name, fractions in self.bounds.items():
+            low, high = _two_numbers(name, fractions)
             if not (math.isfinite(low) and math.isfinite(high) and 0.0 <= low <= high <= 1.0 and high > 0.0):
                 raise ConfigError(
                     f"bounds of {name!r}: got ({low}, {high}); expected two fractions kept, 0 <= smallest <= largest "
                     "<= 1"
                 )
+
+
+def _two_numbers(name: str, fractions: object) -> tuple[float, float]:
+    pair = tuple(fractions) if isinstance(fractions, Sequence) and not isinstance(fractions, str) else ()
+    if len(pair) != 2 or not all(isinstance(number, Real) and not isinstance(number, bool) for number in pair):
+        raise ConfigError(f"bounds of {name!r}: got {fractions!r}; expected two fractions kept, as (0.5, 1.0)")
+    return float(pair[0]), float(pair[1])
+
+
+def _check_sets(equal: object) -> None:
+    check_kind("equal", equal, (tuple, list), "sets of layers, as (('0', '2'),)")
+    for names in equal:  # type: ignore[attr-defined]
+        if isinstance(names, str) or not isinstance(names, Collection) or not all(isinstance(n, str) for n in names):
+            raise ConfigError(f"equal: got {names!r}; expected a set of layers that keep equal numbers, as ('0', '2')")
 
 
 @dataclass(frozen=True)
@@ -113,6 +136,7 @@ class Deployment:
     batch: int | None = None
 
     def __post_init__(self) -> None:
+        RUNTIMES[self.runtime]
         for name in ("threads", "batch"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):

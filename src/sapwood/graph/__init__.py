@@ -2,7 +2,7 @@
 
 from sapwood.graph.decisions import Decisions
 from sapwood.graph.groups import Analysis, ChannelGroup, Member, Unpruned, alive_rows, build_groups, flags
-from sapwood.graph.record import call_model, output_tensors, plain_kernels, run_model, trace
+from sapwood.graph.record import call_model, explaining_inputs, output_tensors, plain_kernels, run_model, trace
 from sapwood.graph.replay import OtherCallsError, Replay
 from sapwood.graph.skeleton import leaving_no_trace
 from sapwood.graph.structure import Structure, with_values, without_values
@@ -19,6 +19,7 @@ __all__ = [
     "alive_rows",
     "build_groups",
     "call_model",
+    "explaining_inputs",
     "flags",
     "leaving_no_trace",
     "output_tensors",

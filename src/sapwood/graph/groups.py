@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from sapwood.arguments import check_kind
 from sapwood.ops import ALWAYS, NEVER_CHANNELS, Atoms, Axis, Call, Context, EqualParts, Graph, TensorRef, apply_rule
 
 Flags: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
@@ -106,6 +107,8 @@ def build_groups(
     Returns:
         The groups, and for each dimension that is in none, why.
     """
+    check_kind("graph", graph, Graph, "what sapwood.trace returned")
+    check_kind("frozen", frozen or {}, Mapping, "a dict of tensors or dimensions and reasons")
     context = Context()
     owned = {**graph.buffers, **graph.parameters}
     references = _owned_references(graph, owned)

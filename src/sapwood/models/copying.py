@@ -13,6 +13,8 @@ from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
+from sapwood.arguments import check_model
+
 Model = TypeVar("Model", bound=nn.Module)
 
 
@@ -38,6 +40,7 @@ def copy_model(model: Model, replaced: Mapping[int, Tensor] | None = None) -> Mo
         >>> bool((twin.weight == masked.weight).all()), twin.weight_mask is masked.weight_mask
         (True, False)
     """
+    check_model(model)
     memo: dict[int, Any] = dict(replaced or {})
     remember_computed_tensors(model, memo)
     twin = deep_copy(model, memo)

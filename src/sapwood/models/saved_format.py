@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import pydantic
 
+from sapwood.arguments import check_path
 from sapwood.errors import SavedModelError
 from sapwood.files import check_directory, new_directory
 from sapwood.limits import check_limit
@@ -154,6 +155,7 @@ def load_plans(directory: str | Path) -> tuple[Plan, ...]:
     Raises:
         SavedModelError: If ``plan.json`` is missing or damaged; the message names the place.
     """
+    check_path(directory, "directory")
     return decode_plans(Path(directory), read_plan(directory))
 
 

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from torch import Tensor, nn
 
+from sapwood.arguments import check_path
 from sapwood.errors import SpecError
 from sapwood.reading import is_plain, read_text, shown
 from sapwood.registry import Registry
@@ -73,6 +74,10 @@ def load_model(
         SavedModelError: If a saved directory is damaged.
         MissingDependencyError: If the model's library is not installed.
     """
+    check_path(spec, "spec")
+    for name, path in (("weights", weights), ("names", names)):
+        if path is not None:
+            check_path(path, name)
     spec = str(spec)
     files = None if weights is None else Path(weights), None if names is None else Path(names)
     for kind in LOADERS:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from sapwood.allocation import Allocation, CostTable, channels_table, layer_work, params_table
+from sapwood.arguments import check_example_inputs, check_kind, check_model
 from sapwood.criteria import Criterion
 from sapwood.goals import (
     Bench,
@@ -68,7 +69,7 @@ def prune(
     sensitivity: Sensitivity | None = None,
     ignore: Ignored = None,
     limits: Limits | None = None,
-    deployment: Deployment | None = None,
+    deployment: Deployment | str | None = None,
     progress: Progress | None = None,
 ) -> Pruned:
     """Removes channels of ``model``, with everything that hangs on them; ``model`` itself is not touched.
@@ -87,8 +88,8 @@ def prune(
         ignore: What must stay whole: names of tensors, dimensions (``"name[0]"``) or modules, with ``*`` and ``?`` as
             in a shell, or ``type:Linear`` for all of a class; each with the reason, as a dict, or alone.
         limits: What widths may be.
-        deployment: The runtime, threads and batch that latency is measured with. Given with another target, the result
-            is timed there, and explained.
+        deployment: The runtime, threads and batch that latency is measured with, or the name of a runtime. Given with
+            another target, the result is timed there, and explained.
         progress: Called with (done, total) steps of what takes longest.
 
     Returns:
@@ -100,7 +101,15 @@ def prune(
         BudgetError: If no widths reach the target; the text says what can be reached.
         ConfigError: If the criterion needs data and there is none, or an option names nothing.
     """
+    check_model(model)
+    check_example_inputs(example_inputs)
+    example_inputs = tuple(example_inputs) if isinstance(example_inputs, list) else example_inputs
+    check_kind("target", target, Target, "what to reach, as sapwood.Target(sparsity=0.5)")
+    _check_options(calibration, sensitivity, limits)
     limits = limits or Limits()
+    deployment = Deployment(deployment) if isinstance(deployment, str) else deployment
+    if deployment is not None:
+        check_kind("deployment", deployment, Deployment, "the name of a runtime, or a sapwood.pipeline.Deployment")
     chooser = Chooser(
         score=criterion if isinstance(criterion, Scorer) else scorer(model, criterion, calibration),
         cost=_cost(target, count_params(model)),
@@ -131,6 +140,16 @@ def prune(
     solution = planner.solve(select)
     outcome = None if clock is None else clock.observe(solution, found[-1])
     return _pruned(model, solution, found[-1], outcome)
+
+
+def _check_options(calibration: object, sensitivity: object, limits: object) -> None:
+    for name, value, kind in (
+        ("calibration", calibration, Calibration),
+        ("sensitivity", sensitivity, Sensitivity),
+        ("limits", limits, Limits),
+    ):
+        if value is not None:
+            check_kind(name, value, kind, f"a {kind.__module__.split('.')[0]}.pipeline.{kind.__name__}, or None")
 
 
 def _cost(target: Target, num_params: int) -> Callable[[Analysis, Mapping[int, str]], CostTable]:

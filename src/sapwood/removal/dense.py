@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from sapwood.graph import Structure, with_values, without_values
+from sapwood.graph import Structure, explaining_inputs, with_values, without_values
 from sapwood.models import copy_model
 from sapwood.removal.difference import lively_, telling
 from sapwood.types import ExampleInputs
@@ -19,7 +19,7 @@ class Dense:
     """The model to prune, in float64 and evaluation mode; copied when values are needed for the first time."""
 
     def __init__(self, model: nn.Module, inputs: ExampleInputs) -> None:
-        self._model = model
+        self._model, self._given = model, inputs
         self.inputs = as_float64(inputs)
 
     @cached_property
@@ -32,7 +32,8 @@ class Dense:
         found = None if values else without_values(self._model, self.inputs)
         if found is not None:
             return found
-        structure = with_values(self.model, self.inputs)
+        with explaining_inputs(self._model, self._given):
+            structure = with_values(self.model, self.inputs)
         if structure.graph.reads_values and not telling(list(structure.outputs)):
             lively_(self.model)
             structure = with_values(self.model, self.inputs)

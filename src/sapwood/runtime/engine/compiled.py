@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from sapwood.arguments import described
 from sapwood.errors import EngineError
 from sapwood.export import plain_copy
 from sapwood.ops import mapped
@@ -316,6 +317,8 @@ def load(directory: str | Path, *, threads: int | None = None, tune: bool = True
 
 
 def _num_threads(threads: int | None) -> int:
+    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int)):
+        raise EngineError(f"threads is {described(threads)}; expected a whole number")
     if threads is not None and not 1 <= threads <= MOST_THREADS:
         raise EngineError(f"threads {threads}; expected at least 1, at most {MOST_THREADS}")
     return threads or available_cores()
