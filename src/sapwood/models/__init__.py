@@ -10,7 +10,16 @@ from sapwood.models import torchvision_loader as torchvision_loader
 from sapwood.models.apply_plan import apply_plan
 from sapwood.models.builtin_loader import builtin_file
 from sapwood.models.copying import copy_model, deep_copy, refresh_computed, refresh_masked
-from sapwood.models.darknet import DarknetNetwork, compact_cfg, parse_cfg, read_weights, write_cfg, write_weights
+from sapwood.models.darknet import (
+    DarknetNetwork,
+    cfg_bytes,
+    compact_cfg,
+    opencv_misreads,
+    parse_cfg,
+    read_weights,
+    write_cfg,
+    write_weights,
+)
 from sapwood.models.darknet import framework as darknet_framework  # noqa: F401 - registers it
 from sapwood.models.factory_loader import find_factory, is_factory, remember_factory
 from sapwood.models.framework import FRAMEWORKS, Framework, framework_of
@@ -38,6 +47,7 @@ __all__ = [
     "Shift",
     "apply_plan",
     "builtin_file",
+    "cfg_bytes",
     "check_target",
     "compact_cfg",
     "copy_model",
@@ -53,6 +63,7 @@ __all__ = [
     "load_saved",
     "needs_factory",
     "new_saved",
+    "opencv_misreads",
     "parse_cfg",
     "read_weights",
     "refresh_computed",

@@ -200,9 +200,13 @@ def read_text(path: Path) -> str:
     Raises:
         SavedModelError: If it is missing or no UTF-8 text.
     """
+    return _read(path, "strict")
+
+
+def _read(path: Path, errors: str) -> str:
     data = read_bytes(path, "a saved model", SavedModelError, limited_by="text_bytes")
     with reading(path, "a saved model", SavedModelError):
-        return data.decode("utf-8")
+        return data.decode("utf-8", errors)
 
 
 def read_beside(directory: Path, name: str) -> str:
@@ -216,7 +220,7 @@ def read_beside(directory: Path, name: str) -> str:
         home, target = os.path.realpath(directory), os.path.realpath(path)
     if os.path.dirname(target) != home:
         raise SavedModelError(f"{path}: leads to {target}; expected a file of the directory itself")
-    return read_text(path)
+    return _read(path, "surrogateescape")  # comments of a .cfg may be of any encoding
 
 
 def check_name(name: str) -> str:
