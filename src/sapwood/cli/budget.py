@@ -137,15 +137,22 @@ WholeHeadsOption = Annotated[
     bool, typer.Option("--whole-heads", help="Attention loses whole heads instead of narrowing each.")
 ]
 RoundToOption = Annotated[
-    int,
+    int | None,
     typer.Option(
-        "--round-to", min=1, help="Multiple that each width should be of; 1 lets a latency target choose by itself."
+        "--round-to",
+        min=1,
+        help="Multiple that each width should be of; 1 is any. Without: multiples of 8 where that meets the target.",
     ),
 ]
+ToleranceOption = Annotated[
+    float | None,
+    typer.Option("--tolerance", help="How far the measured latency may be from --latency, as a fraction; 0.05."),
+]
+AtMostOption = Annotated[bool, typer.Option("--at-most", help="Any network faster than --latency will do.")]
 MinimumOption = Annotated[int, typer.Option("--minimum", min=1, help="The fewest channels that stay in a group.")]
 
 
-def make_target(**goals: float | None) -> Target:
+def make_target(*, tolerance: float | None = None, at_most: bool = False, **goals: float | None) -> Target:
     """What the pruned model should be.
 
     Raises:
@@ -157,11 +164,19 @@ def make_target(**goals: float | None) -> Target:
     if len(given) != 1:
         expected = ", ".join(f"--{name}" for name in goals)
         raise ConfigError(f"got {' and '.join(given) or 'no goal'}; expected exactly one of {expected}")
-    return Target(**goals)
+    if goals.get("latency") is None:
+        for name, given_one in (("--tolerance", tolerance is not None), ("--at-most", at_most)):
+            if given_one:
+                raise ConfigError(f"{name} is of --latency; the goal is {given[0]}")
+        return Target(sparsity=goals.get("sparsity"), params=goals.get("params"), macs=goals.get("macs"))
+    latency = goals["latency"]
+    if tolerance is None:
+        return Target(latency=latency, at_most=at_most)
+    return Target(latency=latency, tolerance=tolerance, at_most=at_most)
 
 
 def make_limits(
-    round_to: int, minimum: int, bounds: list[str] | None, equal: list[str] | None, whole_heads: bool
+    round_to: int | None, minimum: int, bounds: list[str] | None, equal: list[str] | None, whole_heads: bool
 ) -> Limits:
     """What the options say about widths."""
     from sapwood.pipeline import Limits

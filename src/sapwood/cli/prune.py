@@ -29,6 +29,8 @@ def prune(
     latency: Annotated[
         float | None, typer.Option("--latency", help="Measured latency kept, as a fraction of the dense model's.")
     ] = None,
+    tolerance: budget.ToleranceOption = None,
+    at_most: budget.AtMostOption = False,
     criterion: budget.CriterionOption = "l2",
     allocator: budget.AllocatorOption = None,
     data: budget.CalibrationDataOption = None,
@@ -44,7 +46,7 @@ def prune(
     threads: budget.RuntimeThreadsOption = None,
     batch: budget.BatchOption = None,
     ignore: IgnoreOption = None,
-    round_to: budget.RoundToOption = 1,
+    round_to: budget.RoundToOption = None,
     minimum: budget.MinimumOption = 1,
     bounds: budget.BoundsOption = None,
     equal: budget.EqualOption = None,
@@ -59,8 +61,8 @@ def prune(
     """Removes channels, and everything that hangs on them; the result is proven equal to the masked network.
 
     Give one goal: --sparsity, --params, --macs or --latency. A latency is measured on --runtime, and the network is
-    corrected until the clock agrees within 5 %; exit code 1 if it does not. Outputs stay as they are. `-o` also gets
-    `report.html` and, of a Darknet network, `model.cfg` and `model.weights`.
+    corrected until the clock agrees within --tolerance, or its quartiles hold the target; exit code 1 if it does not.
+    Outputs stay as they are. `-o` also gets `report.html` and, of a Darknet network, `model.cfg` and `model.weights`.
 
     Example: `sapwood prune yolov4-tiny.cfg --weights yolov4-tiny.weights --latency 0.5 --runtime onnxruntime -o small`
     """
@@ -70,7 +72,9 @@ def prune(
         name: value for name, value in locals().items() if name not in {"pipeline", "model", "out", "layers", "as_json"}
     }
     asked = budget.as_options(asked)
-    target = budget.make_target(sparsity=sparsity, params=params, macs=macs, latency=latency)
+    target = budget.make_target(
+        tolerance=tolerance, at_most=at_most, sparsity=sparsity, params=params, macs=macs, latency=latency
+    )
     limits = budget.make_limits(round_to, minimum, bounds, equal, whole_heads)
     deployment = budget.make_deployment(runtime, threads, batch, needed=target.kind == "latency")
     check_out(out)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sapwood.arguments import check_kind, check_yes_or_no
 from sapwood.errors import ConfigError
+from sapwood.goals.approach import MET_WITHIN
 from sapwood.runtime import RUNTIMES, available_cores
 from sapwood.types import ClassificationDataset, DetectionDataset
 
@@ -21,13 +22,17 @@ KINDS: tuple[TargetKind, ...] = ("sparsity", "params", "macs", "latency")
 
 @dataclass(frozen=True)
 class Target:
-    """What the pruned model should be: exactly one of the fields.
+    """What the pruned model should be: exactly one of the goals.
 
     Attributes:
         sparsity: Fraction of the channels removed, in [0, 1).
         params: Parameters kept, as a fraction of the dense model's, in (0, 1].
         macs: Multiply-accumulates kept, as a fraction of the dense model's, in (0, 1].
         latency: Measured latency, as a fraction of the dense model's on the same runtime, in (0, 1].
+
+        tolerance: Of a latency: how far the measured ratio may be from it, as a fraction of it. A target between the
+            quartiles of the measurement is met in any case.
+        at_most: Of a latency: any faster network will do.
 
     Examples:
         >>> Target(latency=0.5).kind
@@ -43,6 +48,8 @@ params=, macs=, latency=
     params: float | None = None
     macs: float | None = None
     latency: float | None = None
+    tolerance: float = MET_WITHIN
+    at_most: bool = False
 
     def __post_init__(self) -> None:
         given = [name for name in KINDS if getattr(self, name) is not None]
@@ -55,6 +62,11 @@ params=, macs=, latency=
         given_value = getattr(self, self.kind)
         if isinstance(given_value, bool) or not isinstance(given_value, Real | Tensor):
             raise ConfigError(f"{self.kind} {given_value!r}; expected a number")
+        check_yes_or_no("at_most", self.at_most)
+        if not (isinstance(self.tolerance, Real) and 0.0 <= self.tolerance < 1.0):
+            raise ConfigError(f"tolerance {self.tolerance!r}; expected a number in [0, 1)")
+        if self.kind != "latency" and (self.at_most or self.tolerance != MET_WITHIN):
+            raise ConfigError(f"tolerance= and at_most= are of a latency; the target is {self.kind}={self.value:g}")
         if self.kind == "sparsity" and not 0.0 <= self.value < 1.0:
             raise ConfigError(f"sparsity {self.value}; expected a number in [0, 1)")
         if self.kind != "sparsity" and not 0.0 < self.value <= 1.0:
@@ -76,7 +88,8 @@ class Limits:
     """What widths may be.
 
     Attributes:
-        round_to: Multiple that each width should be of; a group that is not wider stays whole.
+        round_to: Multiple that each width should be of; a group that is not wider stays whole. None: multiples of 8
+            where a group is wide enough and the target is met as well with them, within 2 % of the whole; 1: any.
         minimum: The fewest channels that stay in a group.
         bounds: Layer, parameter or dimension (``"layers.3"``, ``"conv.weight[0]"``, ``*`` and ``?`` as in a shell) ->
             the smallest and the largest fraction of its output channels that stay.
@@ -84,7 +97,7 @@ class Limits:
         whole_heads: Attention loses whole heads instead of narrowing each.
     """
 
-    round_to: int = 1
+    round_to: int | None = None
     minimum: int = 1
     bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     equal: tuple[tuple[str, ...], ...] = ()
@@ -93,6 +106,8 @@ class Limits:
     def __post_init__(self) -> None:
         for name in ("round_to", "minimum"):
             value = getattr(self, name)
+            if name == "round_to" and value is None:
+                continue
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ConfigError(f"{name}: got {value!r}; expected a whole number of at least 1")
         check_kind("bounds", self.bounds, Mapping, "a dict of layers and (smallest, largest) fractions kept")

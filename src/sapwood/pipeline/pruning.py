@@ -123,7 +123,9 @@ def prune(
     clock = None
     if target.kind == "latency" or deployment is not None:
         bench = Bench.of(example_inputs, deployment or Deployment())
-        clock = LatencyTarget(planner, model, bench, chooser, target.latency, progress)
+        clock = LatencyTarget(
+            planner, model, bench, chooser, target.latency, progress, target.tolerance, target.at_most
+        )
     if clock is not None and target.kind == "latency":
         return _pruned(model, *clock.reach())
     found: list[Allocation] = []
