@@ -11,6 +11,7 @@ from rich.text import Text
 
 from sapwood.layer_times import NO_LAYER, TELLING_SHARE
 from sapwood.report import formats
+from sapwood.report.noise import noise_text
 
 MIN_WIDTH = 100
 """Columns of a table whose caption is a few sentences."""
@@ -147,7 +148,8 @@ def target_text(latency: Record) -> str:
         f"{goal}: {latency['ratio']:.3f}× measured on "
         f"{deployment_text(latency['conditions'])} (half of the rounds {latency['ratio_q1']:.3f} to "
         f"{latency['ratio_q3']:.3f}), {formats.milliseconds(latency['dense_ms'])} before, "
-        f"{formats.milliseconds(latency['pruned_ms'])} after"
+        f"{formats.milliseconds(latency['pruned_ms'])} after; the ratio is the median of those of the rounds"
+        + noise_text(latency["ratio_q3"] - latency["ratio_q1"])
     )
 
 
