@@ -67,6 +67,7 @@ class CompiledModel(nn.Module):
         super().__init__()
         self.eval()
         self.threads = _num_threads(threads)
+        self._whole: dict[int, Tensor] = {}
         self._form, self._constants, self._specs = source.form, source.constants, source.inputs
         self._inputs = [node.out for node in source.network.nodes if isinstance(node, Input)]
         self._outputs = source.network.outputs
@@ -113,14 +114,29 @@ class CompiledModel(nn.Module):
         self._run([tensor[:1] for tensor in self._checked(inputs)], times)
         return times
 
-    def explain(self) -> str:
+    def explain(self, *inputs: Tensor) -> str:
         """Every operation in order: module, what is done, the fraction of its weights that is zero, milliseconds.
 
-        Times are of one run on a picture of zeros. What PyTorch runs is named below, with the reason.
+        What PyTorch runs is named below, with the reason.
+
+        Args:
+            inputs: What is run for the times, as for :meth:`forward`. Without, pictures of zeros; for whole numbers,
+                which may be places in a table, those that the model was compiled with.
+
+        Raises:
+            EngineError: If the model fails on them.
         """
-        picture = [torch.zeros(1, *spec.shape, dtype=spec.dtype) for spec in self._specs]
+        picture = inputs or tuple(
+            self._whole.get(number, torch.zeros(1, *spec.shape, dtype=spec.dtype))
+            for number, spec in enumerate(self._specs)
+        )
+        try:
+            steps = self.timed(*picture)
+        except (RuntimeError, IndexError) as error:
+            given = "these inputs" if inputs else "zeros, which is what explain() runs it on; expected inputs for it"
+            raise EngineError(f"the model fails on {given}: {error}") from error
         lines = [f"{'module':40}{'operation':28}{'zeros':>8}{'ms':>10}"]
-        for step, milliseconds in self.timed(*picture):
+        for step, milliseconds in steps:
             zeros = f"{1.0 - step.nonzeros / step.weights:.1%}" if step.weights else ""
             lines.append(f"{step.label or '(engine)':40}{step.kind:28}{zeros:>8}{milliseconds:10.3f}")
         lines += [
@@ -287,6 +303,7 @@ def compile(
     source = Lowered(network, tuple(map(InputSpec.of, one)), form, constants)
     stored = encode(source)
     compiled = CompiledModel(source, lambda: stored, threads=threads, tune=tune)
+    compiled._whole = {number: tensor.clone() for number, tensor in enumerate(one) if not tensor.is_floating_point()}
     del source, network
     _check(tree_flatten(compiled(*one))[0], leaves)
     give_back()
