@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+import sapwood
 from sapwood.export import export_darknet
 from sapwood.models import opencv_misreads
 from sapwood.models.darknet import DarknetNetwork, parse_cfg, write_cfg, write_weights
@@ -132,3 +133,9 @@ def test_comments_and_unknown_keys_are_written_as_they_were(tmp_path: Path) -> N
         made = DarknetNetwork(parse_cfg(tmp_path / "net.cfg")).eval()
     export_darknet(made, tmp_path / "again.cfg")
     assert (tmp_path / "again.cfg").read_bytes() == data
+    with pytest.warns(UserWarning, match="max_epochs=3"):
+        bundle = sapwood.load_model(str(tmp_path / "net.cfg"))
+    sapwood.save_model(bundle, tmp_path / "saved")
+    assert (tmp_path / "saved" / "model.cfg").read_bytes() == data
+    again = sapwood.load_saved(tmp_path / "saved").model
+    assert write_cfg(again.cfg) == write_cfg(made.cfg)

@@ -19,7 +19,6 @@ from sapwood.errors import SapwoodError, SavedModelError, ShapeError, SpecError,
 from sapwood.files import write_bytes, write_text
 from sapwood.models.apply_plan import apply_plan
 from sapwood.models.copying import copy_model
-from sapwood.models.darknet.encoding import cfg_bytes
 from sapwood.models.factory_loader import bundle_of
 from sapwood.models.framework import framework_of
 from sapwood.models.live_masks import drop_masks_, live_masks, masked_names, restore_masks_
@@ -96,7 +95,7 @@ def save_model(
         data = safetensors.torch.save(tensors, metadata=_metadata(bundle.model))
         write_bytes(folder / WEIGHTS_NAME, _in_order(data))
         for name, file_text in files.items():
-            write_bytes(folder / name, cfg_bytes(file_text))
+            write_bytes(folder / name, file_text.encode("utf-8", "surrogateescape"))  # as read_beside reads it
         write_text(folder / PLAN_NAME, text)
     return Path(directory)
 
