@@ -14,6 +14,7 @@ NEWEST_PYTHON ?= $(call found,python3.13)
 UV ?= uv
 
 ENGINE := $(wildcard csrc/*.* csrc/kernels/*.*)
+CPP := $(ENGINE) $(wildcard fuzz/engine/*.* tests/runtime/engine/native/*.*)
 
 .PHONY: demo test slow check oldest newest pins fuzz faults format clean
 
@@ -30,6 +31,7 @@ check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(CPP)
 	$(BIN)/python -m pytest -m "not slow"
 
 fuzz: $(INSTALLED)
@@ -55,6 +57,7 @@ endef
 format: $(INSTALLED)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	$(BIN)/clang-format -i $(CPP)
 
 $(INSTALLED): pyproject.toml setup.py $(ENGINE)
 	$(PYTHON) -m venv $(VENV) || ($(PYTHON) -m pip install --user virtualenv && $(PYTHON) -m virtualenv $(VENV))

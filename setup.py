@@ -15,7 +15,18 @@ from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
 SOURCES = Path("csrc")
-COMMON = ("engine.cpp", "checks.cpp", "pool.cpp", "fork.cpp", "dense.cpp", "kernels/scalar.cpp")
+COMMON = (
+    "interface.cpp",
+    "facts.cpp",
+    "dispatch.cpp",
+    "checks.cpp",
+    "program.cpp",
+    "run.cpp",
+    "dense.cpp",
+    "pool.cpp",
+    "fork.cpp",
+    "kernels/scalar.cpp",
+)
 X86 = {"kernels/avx2.cpp": ["-mavx2", "-mfma"], "kernels/avx512.cpp": ["-mavx512f", "-mavx512dq"]}
 ALL = (*COMMON, *X86, "kernels/neon.cpp")
 FLAGS = [

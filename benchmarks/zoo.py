@@ -1,6 +1,7 @@
-"""The zoo: 69 models pruned by Sapwood and by Torch-Pruning in one run, each in a process of its own.
+"""The zoo: models pruned by Sapwood and by Torch-Pruning in one run, each in a process of its own.
 
-    python benchmarks/zoo.py ../shared/zoo_torch_pruning.json --out zoo.json
+    python benchmarks/zoo.py ../shared/zoo_torch_pruning.json --out zoo.json  # 69 models
+    pip install -r benchmarks/frameworks.txt && python benchmarks/zoo.py frameworks --out frameworks.json  # 49 more
 
 Random weights, norms randomised, sparsity 0.5 in every group, L2, the plain call of each library and no help per model;
 the final predictor's outputs stay (Torch-Pruning is told which layers those are).
@@ -16,6 +17,7 @@ cut; the proof, which Sapwood has alone, is apart.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import resource
 import statistics
@@ -27,34 +29,52 @@ from pathlib import Path
 from typing import Any
 
 ENOUGH = 0.95
+FRAMEWORKS = "frameworks"
 SECONDS = 100
 """After which a worker is stopped; models that both libraries finish take a third of that at most."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("zoo", help="zoo_torch_pruning.json: models and the fraction of MACs expected to be left")
+    parser.add_argument(
+        "zoo", help="zoo_torch_pruning.json: models and the fraction of MACs expected to be left; or: frameworks"
+    )
     parser.add_argument("--out", default="zoo.json")
     parser.add_argument("--only", nargs="*", help="Names of models")
     parser.add_argument("--worker", choices=["sapwood", "torch_pruning", "reload"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        print(json.dumps(WORKERS[options.worker](*options.only)))
+        print(json.dumps(WORKERS[options.worker](zoo_of(options.zoo), *options.only)))
         return
-    table = json.loads(Path(options.zoo).read_text())["models"]
     rows = []
-    for entry in table:
-        if options.only and entry["model"] not in options.only:
+    for name, expected in table(options.zoo).items():
+        if options.only and name not in options.only:
             continue
-        row = {"model": entry["model"], "expected": entry["expected_leaf_ratio"]}
+        row: dict[str, Any] = {"model": name, "expected": expected}
         for tool in ("sapwood", "torch_pruning"):
-            row[tool] = run(options.zoo, tool, entry["model"])
-        if "expected" in row["sapwood"]:
-            row["expected"] = row["sapwood"]["expected"]
+            row[tool] = run(options.zoo, tool, name)
+            row["expected"] = row[tool].get("expected", row["expected"])
         rows.append(row)
         print(line(row), flush=True)
         Path(options.out).write_text(json.dumps(rows, indent=1))
     print(summary(rows))
+
+
+def table(zoo: str) -> dict[str, float]:
+    """The models of a list, with the fraction of the MACs expected to be left; 1 where a worker works it out."""
+    if zoo == FRAMEWORKS:
+        return dict.fromkeys(zoo_of(zoo).ENTRIES, 1.0)
+    return {entry["model"]: entry["expected_leaf_ratio"] for entry in json.loads(Path(zoo).read_text())["models"]}
+
+
+def zoo_of(zoo: str) -> Any:
+    """The module that makes the models of a list."""
+    return importlib.import_module("zoo_frameworks" if zoo == FRAMEWORKS else "zoo_models")
+
+
+def list_of(zoo: Any) -> str:
+    """How a worker is told which module makes the models."""
+    return FRAMEWORKS if zoo.__name__ == "zoo_frameworks" else "-"
 
 
 def run(zoo: str, tool: str, *arguments: str) -> dict[str, Any]:
@@ -115,7 +135,7 @@ def summary(rows: list[dict[str, Any]]) -> str:
     )
 
 
-def prune_with_sapwood(name: str) -> dict[str, Any]:
+def prune_with_sapwood(zoo: Any, name: str) -> dict[str, Any]:
     import torch
     import zoo_models
     from torch import nn
@@ -126,12 +146,13 @@ def prune_with_sapwood(name: str) -> dict[str, Any]:
 
     torch.set_num_threads(1)
     sapwood.trace(nn.Linear(1, 1), torch.zeros(1, 1))  # the first dispatch mode of a process imports for seconds
-    model, inputs = zoo_models.make(name)
+    model, inputs = zoo.make(name)
     times = zoo_models.positions(model, inputs)
     proof = Stopwatch(planner.verify)
     planner.verify = proof
     began = time.perf_counter()
-    pruned = sapwood.prune(model, inputs, target=sapwood.Target(sparsity=0.5))
+    options = zoo.ENTRIES[name].options if list_of(zoo) == FRAMEWORKS else {}
+    pruned = sapwood.prune(model, inputs, target=sapwood.Target(sparsity=0.5), **options)
     seconds = time.perf_counter() - began
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     found = {
@@ -143,16 +164,26 @@ def prune_with_sapwood(name: str) -> dict[str, Any]:
         "error_relative": pruned.verification.max_abs_error,
         "reasons": sorted({entry.reason for entry in pruned.unpruned}),
     }
-    if name.startswith("hf:"):
-        found["expected"] = zoo_models.expected_transformer(model, times)
+    found |= expected_of(zoo, name, model, times)
     with tempfile.TemporaryDirectory() as folder:
         sapwood.save(pruned, Path(folder) / "small")
         with torch.no_grad():
             outputs = output_tensors(call_model(pruned.model, inputs))
         torch.save(outputs, Path(folder) / "outputs.pt")
-        found["reloads"] = run("-", "reload", name, folder).get("equal", False)
+        found["reloads"] = run(FRAMEWORKS if zoo.__name__ == "zoo_frameworks" else "-", "reload", name, folder).get(
+            "equal", False
+        )
     found["trains"] = takes_a_step(pruned.model, inputs)
     return found
+
+
+def expected_of(zoo: Any, name: str, model: Any, times: dict[str, float]) -> dict[str, float]:
+    """The fraction of the MACs that is expected to be left, where the zoo's table does not say it."""
+    import zoo_models
+
+    if list_of(zoo) == FRAMEWORKS:
+        return {"expected": zoo.expected(zoo.ENTRIES[name], zoo_models.weights_of(model), times)}
+    return {"expected": zoo_models.expected_transformer(model, times)} if name.startswith("hf:") else {}
 
 
 def takes_a_step(model: Any, inputs: Any) -> bool:
@@ -184,17 +215,16 @@ def trains_as_detector(model: Any, inputs: Any) -> bool:
     return bool(torch.isfinite(total))  # type: ignore[arg-type]
 
 
-def reload(name: str, folder: str) -> dict[str, Any]:
+def reload(zoo: Any, name: str, folder: str) -> dict[str, Any]:
     """In a fresh process: loads what was saved and compares outputs to the last bit."""
     import torch
-    import zoo_models
 
     import sapwood
     from sapwood.graph import call_model, output_tensors
 
     torch.set_num_threads(1)
-    _, inputs = zoo_models.make(name)
-    model = sapwood.load(Path(folder) / "small", model=lambda: zoo_models.make(name)[0])
+    _, inputs = zoo.make(name)
+    model = sapwood.load(Path(folder) / "small", model=lambda: zoo.make(name)[0])
     with torch.no_grad():
         outputs = output_tensors(call_model(model, inputs))
     known = torch.load(Path(folder) / "outputs.pt", weights_only=True)
@@ -217,7 +247,7 @@ class Stopwatch:
             self.seconds += time.perf_counter() - began
 
 
-def prune_with_torch_pruning(name: str) -> dict[str, Any]:
+def prune_with_torch_pruning(zoo: Any, name: str) -> dict[str, Any]:
     import torch
     import torch_pruning as tp
     import zoo_models
@@ -226,9 +256,9 @@ def prune_with_torch_pruning(name: str) -> dict[str, Any]:
     from sapwood.graph import call_model
 
     torch.set_num_threads(1)
-    model, inputs = zoo_models.make(name)
+    model, inputs = zoo.make(name)
     times = zoo_models.positions(model, inputs)
-    groups = sapwood.build_groups(sapwood.trace(zoo_models.make(name)[0], inputs))
+    groups = sapwood.build_groups(sapwood.trace(zoo.make(name)[0], inputs))
     heads = {entry.tensor.rpartition(".")[0] for entry in groups.unpruned if "output of the model" in entry.reason}
     ignored = [module for key, module in model.named_modules() if key in heads]
     began = time.perf_counter()
@@ -244,7 +274,9 @@ def prune_with_torch_pruning(name: str) -> dict[str, Any]:
     found: dict[str, Any] = {"seconds": seconds, "ignored": len(ignored)}
     with torch.no_grad():
         call_model(model, inputs)
-    return found | {"ratio": zoo_models.macs(model, times) / zoo_models.macs(zoo_models.make(name)[0], times)}
+    dense = zoo.make(name)[0]
+    found |= expected_of(zoo, name, dense, times)
+    return found | {"ratio": zoo_models.macs(model, times) / zoo_models.macs(dense, times)}
 
 
 WORKERS = {"sapwood": prune_with_sapwood, "torch_pruning": prune_with_torch_pruning, "reload": reload}

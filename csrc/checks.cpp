@@ -8,7 +8,8 @@ namespace sapwood {
 namespace {
 
 // Of every size: products of two of them, and of those with a few more, stay far below 2^63.
-constexpr int64_t kMost = int64_t{1} << 28;
+constexpr int64_t kMost = SW_LARGEST;
+constexpr int64_t kLine = SW_ALIGN / sizeof(float);
 constexpr int64_t kMostTaps = 1 << 16;  // of a window's side, its step and its padding
 constexpr int64_t kMostTiles = 1 << 30;
 
@@ -38,7 +39,14 @@ bool has_other(const sw_op& op) {
 class Check {
  public:
   Check(const sw_op& op, int number, int count, int64_t arena, const Kernels& kernels)
-      : op(op), number(number), count(count), arena(arena), kernels(kernels) {}
+      : op(op),
+        pack(op.pack),
+        pool(op.pool),
+        conv(op.conv),
+        number(number),
+        count(count),
+        arena(arena),
+        kernels(kernels) {}
 
   void all() const {
     if (op.kind < 0 || op.kind >= SW_NUM_KINDS) refuse("kind " + std::to_string(op.kind) + " is not known");
@@ -46,39 +54,33 @@ class Check {
     maps();
     switch (op.kind) {
       case SW_PACK:
-        index();
-        if (op.phased) phases(op.channels, op.height, op.width);
+        index(pack.index);
+        if (pack.phased) phases(pack.step, pack.channels, pack.height, pack.width);
         break;
-      case SW_UNPACK:
-        index();
-        break;
+      case SW_UNPACK: index(op.unpack.index); break;
       case SW_CONV:
         result();
         tile();
         lists();
         entries();
         break;
-      case SW_PHASES:
-        phases(op.in.channels, op.in.height, op.in.width);
-        break;
+      case SW_PHASES: phases(op.phases.step, op.in.channels, op.in.height, op.in.width); break;
       case SW_MAXPOOL:
       case SW_AVGPOOL:
         windows();
         last_window(0, op.in.height, op.out.height);
         last_window(1, op.in.width, op.out.width);
         break;
-      case SW_UPSAMPLE:
-        windows();
-        if (op.out.height != int64_t{op.in.height} * op.step[0] || op.out.width != int64_t{op.in.width} * op.step[1])
-          refuse("the output must be the input times the step");
-        break;
-      default:
-        operands();
+      case SW_UPSAMPLE: factors(); break;
+      default: operands();
     }
   }
 
  private:
   const sw_op& op;
+  const sw_pack& pack;
+  const sw_pool& pool;
+  const sw_conv& conv;
   const int number, count;
   const int64_t arena;
   const Kernels& kernels;
@@ -107,7 +109,7 @@ class Check {
       bad("sizes must be positive, and at most 2^28");
     if (map.pitch > kMost || map.pitch < map.width || map.pitch % kernels.lanes)
       bad("the pitch must be a multiple of the lanes, at least the width");
-    if (map.offset < 0 || map.offset % 16 || map.stride % 16) bad("planes must start on cache lines");
+    if (map.offset < 0 || map.offset % kLine || map.stride % kLine) bad("planes must start on cache lines");
     const int64_t plane = plane_of(map);
     if (map.channels > 1 && map.stride < plane) bad("planes overlap");
     if (plane > arena || map.offset > arena - plane ||
@@ -115,8 +117,8 @@ class Check {
       bad("it does not fit into the arena");
   }
 
-  void index() const {
-    if (op.index < 0 || op.index >= count) refuse("picture " + std::to_string(op.index) + " is not there");
+  void index(int32_t index) const {
+    if (index < 0 || index >= count) refuse("picture " + std::to_string(index) + " is not there");
   }
 
   void operands() const {
@@ -126,8 +128,8 @@ class Check {
     if (has_other(op) && !same_size(op.other, op.out) && !factor) refuse("the operands' sizes differ");
   }
 
-  void phases(int64_t channels, int64_t height, int64_t width) const {
-    const int64_t down = op.step[0], right = op.step[1];
+  void phases(const int32_t (&step)[2], int64_t channels, int64_t height, int64_t width) const {
+    const int64_t down = step[0], right = step[1];
     if (!is_size(channels) || !is_size(height) || !is_size(width) || down < 1 || right < 1 || down > kMostTaps ||
         right > kMostTaps || op.out.channels / (down * right) != channels || op.out.channels % (down * right) ||
         op.out.height != divided(height, down) || op.out.width != divided(width, right))
@@ -137,61 +139,70 @@ class Check {
   void windows() const {
     if (op.in.channels != op.out.channels) refuse("input and output must have the same channels");
     for (int side = 0; side < 2; ++side)
-      if (op.kernel[side] < 1 || op.step[side] < 1 || op.pad[side] < 0 || op.pad[side] >= op.kernel[side] ||
-          op.kernel[side] > kMostTaps || op.step[side] > kMostTaps)
+      if (pool.kernel[side] < 1 || pool.step[side] < 1 || pool.pad[side] < 0 || pool.pad[side] >= pool.kernel[side] ||
+          pool.kernel[side] > kMostTaps || pool.step[side] > kMostTaps)
         refuse("kernel, step and padding do not fit");
   }
 
   void last_window(int side, int64_t from, int64_t into) const {
-    if (op.step[side] * (into - 1) - op.pad[side] >= from) refuse("the last window is outside of the input");
+    if (pool.step[side] * (into - 1) - pool.pad[side] >= from) refuse("the last window is outside of the input");
+  }
+
+  void factors() const {
+    if (op.in.channels != op.out.channels) refuse("input and output must have the same channels");
+    const int64_t down = op.upsample.step[0], right = op.upsample.step[1];
+    if (down < 1 || right < 1 || down > kMostTaps || right > kMostTaps) refuse("the step does not fit");
+    if (op.out.height != op.in.height * down || op.out.width != op.in.width * right)
+      refuse("the output must be the input times the step");
   }
 
   void result() const {
-    const bool sizes = is_size(op.channels) && is_size(op.height) && is_size(op.width);
-    const bool whole = op.out.channels == op.channels && op.out.height == op.height && op.out.width == op.width;
-    const bool halves = op.out.channels == 4 * int64_t{op.channels} && op.out.height == divided(op.height, 2) &&
-                        op.out.width == divided(op.width, 2);
-    if (!sizes || !(op.phased ? halves : whole)) refuse("the output does not have the result's size");
-    if (!op.phased && op.in.pitch != op.out.pitch) refuse("input and output must have the same pitch");
-    if (op.in.pitch < op.width) refuse("the result is wider than the input's rows");
-    if (op.other.channels && (op.other.channels != op.channels || op.other.height != op.height ||
-                              op.other.width != op.width || op.other.pitch != op.in.pitch))
+    const bool sizes = is_size(conv.channels) && is_size(conv.height) && is_size(conv.width);
+    const bool whole = op.out.channels == conv.channels && op.out.height == conv.height && op.out.width == conv.width;
+    const bool halves = op.out.channels == 4 * int64_t{conv.channels} && op.out.height == divided(conv.height, 2) &&
+                        op.out.width == divided(conv.width, 2);
+    if (!sizes || !(conv.phased ? halves : whole)) refuse("the output does not have the result's size");
+    if (!conv.phased && op.in.pitch != op.out.pitch) refuse("input and output must have the same pitch");
+    if (op.in.pitch < conv.width) refuse("the result is wider than the input's rows");
+    if (op.other.channels && (op.other.channels != conv.channels || op.other.height != conv.height ||
+                              op.other.width != conv.width || op.other.pitch != op.in.pitch))
       refuse("what is added must have the result's size and the input's pitch");
   }
 
   void tile() const {
-    const int64_t vectors = op.in.pitch / kernels.lanes, rows = op.rows, columns = op.columns;
+    const int64_t vectors = op.in.pitch / kernels.lanes, rows = conv.rows, columns = conv.columns;
     if (rows < 1 || columns < 1 || columns > vectors || rows > kernels.most_vectors ||
         rows * columns > kernels.most_vectors)
       refuse("a tile must have between 1 and " + std::to_string(kernels.most_vectors) + " vectors");
-    if (rows > op.height) refuse("a tile must not be higher than the result");
-    if (columns < vectors && op.phased) refuse("phases are only made of whole rows");
+    if (rows > conv.height) refuse("a tile must not be higher than the result");
+    if (columns < vectors && conv.phased) refuse("phases are only made of whole rows");
     if (columns < vectors && rows != 1) refuse("a tile of several rows must have whole rows");
-    if (divided(op.height, rows) * divided(vectors, columns) > kMostTiles) refuse("there are more than 2^30 tiles");
+    if (divided(conv.height, rows) * divided(vectors, columns) > kMostTiles) refuse("there are more than 2^30 tiles");
   }
 
-  int64_t num_lists() const { return int64_t{op.num_chunks} * op.channels * 3; }
+  int64_t num_lists() const { return int64_t{conv.num_chunks} * conv.channels * 3; }
 
   void lists() const {
-    if (!op.starts || !op.bias || !is_size(op.num_chunks)) refuse("starts and bias are missing");
-    if (op.num_starts != num_lists() + 1) refuse("starts must be one more than lists");
-    if (op.num_bias != op.channels) refuse("there must be a bias for each channel");
-    if (op.starts[0] != 0) refuse("the first list must start at 0");
-    const bool sides = op.columns == op.in.pitch / kernels.lanes && op.in.pitch > op.width;
+    if (!conv.starts || !conv.bias || !is_size(conv.num_chunks)) refuse("starts and bias are missing");
+    if (conv.num_starts != num_lists() + 1) refuse("starts must be one more than lists");
+    if (conv.num_bias != conv.channels) refuse("there must be a bias for each channel");
+    if (conv.starts[0] != 0) refuse("the first list must start at 0");
+    const bool sides = conv.columns == op.in.pitch / kernels.lanes && op.in.pitch > conv.width;
     for (int64_t list = 0; list < num_lists(); ++list) {
-      if (op.starts[list + 1] < op.starts[list]) refuse("lists must be in order");
-      if (list % 3 != 2 && op.starts[list + 1] > op.starts[list] && !sides)
+      if (conv.starts[list + 1] < conv.starts[list]) refuse("lists must be in order");
+      if (list % 3 != 2 && conv.starts[list + 1] > conv.starts[list] && !sides)
         refuse("sums can only be moved where tiles have whole rows, and rows end in padding");
     }
-    if (op.starts[num_lists()] != op.num_entries || (op.num_entries && !op.entries)) refuse("entries are missing");
+    if (conv.starts[num_lists()] != conv.num_entries || (conv.num_entries && !conv.entries))
+      refuse("entries are missing");
   }
 
   // What an offset reaches, over all output rows, must be inside the arena and its guards.
   void entries() const {
     const int64_t origin = op.in.offset + int64_t{op.in.margin} * op.in.pitch;
-    const int64_t reach = int64_t{op.height} * op.in.pitch;
-    for (int64_t at = 0; at < op.num_entries; ++at) {
-      const int64_t offset = op.entries[at].offset;
+    const int64_t reach = int64_t{conv.height} * op.in.pitch;
+    for (int64_t at = 0; at < conv.num_entries; ++at) {
+      const int64_t offset = conv.entries[at].offset;
       const int64_t first = origin + offset / 4;
       if (offset % 4 || first < -kGuard || first + reach > arena + kGuard)
         refuse("entry " + std::to_string(at) + " reads outside of the arena");
@@ -206,15 +217,16 @@ void check(const sw_op& op, int number, int count, int64_t arena, const Kernels&
 }
 
 int64_t picture_floats(const sw_op& op) {
-  if (op.kind == SW_PACK && op.phased) return int64_t{op.channels} * op.height * op.width;
+  if (op.kind == SW_PACK && op.pack.phased) return int64_t{op.pack.channels} * op.pack.height * op.pack.width;
   const sw_map& map = op.kind == SW_PACK ? op.out : op.in;
   return int64_t{map.channels} * map.height * map.width;
 }
 
 bool reads_own_output(const sw_op& op) {
+  const sw_conv& conv = op.conv;
   const int64_t origin = op.in.offset + int64_t{op.in.margin} * op.in.pitch;
-  const int64_t reach = int64_t{op.height} * op.in.pitch;
-  return std::any_of(op.entries, op.entries + op.num_entries, [&](const sw_entry& entry) {
+  const int64_t reach = int64_t{conv.height} * op.in.pitch;
+  return std::any_of(conv.entries, conv.entries + conv.num_entries, [&](const sw_entry& entry) {
     const int64_t first = origin + entry.offset / 4;
     return first < end_of(op.out) && op.out.offset < first + reach;
   });

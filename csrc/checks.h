@@ -1,4 +1,5 @@
-// Whether an operation may run: after these checks no field of it leads outside of the arena, its guards and its arrays.
+// Whether an operation may run: after these checks no field of it leads outside of the arena, its guards and its
+// arrays.
 #pragma once
 
 #include <cstdint>
@@ -8,16 +9,19 @@
 
 namespace sapwood {
 
-constexpr int64_t kGuard = 4096;  // floats of zeros before and after the arena: what the first and last rows' padding reads
+constexpr int64_t kGuard =
+    4096;  // floats of zeros before and after the arena: what the first and last rows' padding reads
 constexpr int64_t kLargestArena = int64_t{1} << 44;
 
-// Of an operation among `count` in an arena of `arena` floats; throws std::invalid_argument with its number and the reason.
+// Of an operation among `count` in an arena of `arena` floats; throws std::invalid_argument with its number and the
+// reason.
 void check(const sw_op& op, int number, int count, int64_t arena, const Kernels& kernels);
 
 // Floats of the dense picture that a PACK reads or an UNPACK writes.
 int64_t picture_floats(const sw_op& op);
 
-// Whether a convolution that was checked reads where it writes: lanes that the mask drops, or a program that makes no sense.
+// Whether a convolution that was checked reads where it writes: lanes that the mask drops, or a program that makes no
+// sense.
 bool reads_own_output(const sw_op& op);
 
 }  // namespace sapwood

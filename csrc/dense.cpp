@@ -11,11 +11,11 @@ float* row_of(const sw_map& map, float* arena, int channel, int row) {
   return arena + map.offset + channel * map.stride + static_cast<int64_t>(row + map.margin) * map.pitch;
 }
 
-// Row `row` of channel `channel` of `channels`, `width` values, goes to its places in the phases; a null row is zero. What
-// lies beyond the input is zero, too: the last columns of some phases, the last row of others.
-void to_phases(const Kernels& kernels, const sw_op& op, float* arena, int channels, int channel, int row,
-               const float* from, int width) {
-  const int down = op.step[0], right = op.step[1];
+// Row `row` of channel `channel` of `channels`, `width` values, goes to its places in the phases; a null row is zero.
+// What lies beyond the input is zero, too: the last columns of some phases, the last row of others.
+void to_phases(const Kernels& kernels, const sw_op& op, const int32_t (&step)[2], float* arena, int channels,
+               int channel, int row, const float* from, int width) {
+  const int down = step[0], right = step[1];
   const auto into = [&](int phase) {
     return row_of(op.out, arena, (row % down * right + phase) * channels + channel, row / down);
   };
@@ -31,31 +31,35 @@ void to_phases(const Kernels& kernels, const sw_op& op, float* arena, int channe
 }
 
 void phases(const Kernels& kernels, const sw_op& op, float* arena, int channel) {
-  for (int row = 0; row < op.out.height * op.step[0]; ++row)
-    to_phases(kernels, op, arena, op.in.channels, channel, row,
+  for (int row = 0; row < op.out.height * op.phases.step[0]; ++row)
+    to_phases(kernels, op, op.phases.step, arena, op.in.channels, channel, row,
               row < op.in.height ? row_of(op.in, arena, channel, row) : nullptr, op.in.width);
 }
 
 void pack(const Kernels& kernels, const sw_op& op, float* arena, int channel, const float* input) {
-  if (!op.phased) {
+  const sw_pack& whole = op.pack;
+  if (!whole.phased) {
     const float* from = input + static_cast<int64_t>(channel) * op.out.height * op.out.width;
     for (int row = 0; row < op.out.height; ++row, from += op.out.width)
       std::memcpy(row_of(op.out, arena, channel, row), from, sizeof(float) * op.out.width);
     return;
   }
-  const float* from = input + static_cast<int64_t>(channel) * op.height * op.width;
-  for (int row = 0; row < op.out.height * op.step[0]; ++row)
-    to_phases(kernels, op, arena, op.channels, channel, row,
-              row < op.height ? from + static_cast<int64_t>(row) * op.width : nullptr, op.width);
+  const float* from = input + static_cast<int64_t>(channel) * whole.height * whole.width;
+  for (int row = 0; row < op.out.height * whole.step[0]; ++row)
+    to_phases(kernels, op, whole.step, arena, whole.channels, channel, row,
+              row < whole.height ? from + static_cast<int64_t>(row) * whole.width : nullptr, whole.width);
 }
 
 // The commonest: windows of 2 x 2 side by side, none of them cut off.
 bool is_halving(const sw_op& op) {
-  return op.kind == SW_MAXPOOL && op.kernel[0] == 2 && op.kernel[1] == 2 && op.step[0] == 2 && op.step[1] == 2 &&
-         op.pad[0] == 0 && op.pad[1] == 0 && 2 * op.out.height <= op.in.height && 2 * op.out.width <= op.in.width;
+  const sw_pool& window = op.pool;
+  return op.kind == SW_MAXPOOL && window.kernel[0] == 2 && window.kernel[1] == 2 && window.step[0] == 2 &&
+         window.step[1] == 2 && window.pad[0] == 0 && window.pad[1] == 0 && 2 * op.out.height <= op.in.height &&
+         2 * op.out.width <= op.in.width;
 }
 
 void pool(const Kernels& kernels, const sw_op& op, float* arena, int channel) {
+  const sw_pool& window = op.pool;
   if (is_halving(op)) {
     for (int row = 0; row < op.out.height; ++row)
       kernels.pool_pairs(row_of(op.in, arena, channel, 2 * row), row_of(op.in, arena, channel, 2 * row + 1),
@@ -65,15 +69,15 @@ void pool(const Kernels& kernels, const sw_op& op, float* arena, int channel) {
   const bool largest = op.kind == SW_MAXPOOL;
   for (int row = 0; row < op.out.height; ++row) {
     float* into = row_of(op.out, arena, channel, row);
-    const int top = row * op.step[0] - op.pad[0];
-    const int first_row = std::max(0, top), last_row = std::min(op.in.height, top + op.kernel[0]);
+    const int top = row * window.step[0] - window.pad[0];
+    const int first_row = std::max(0, top), last_row = std::min(op.in.height, top + window.kernel[0]);
     std::fill(into, into + op.out.width, largest ? -std::numeric_limits<float>::infinity() : 0.0f);
     for (int from_row = first_row; from_row < last_row; ++from_row) {
       const float* from = row_of(op.in, arena, channel, from_row);
       // taps that are inside of the map in some window, and for each the columns whose windows have it there
-      const int last_tap = std::min(op.kernel[1], op.pad[1] + op.in.width);
+      const int last_tap = std::min(window.kernel[1], window.pad[1] + op.in.width);
       for (int tap = 0; tap < last_tap; ++tap) {
-        const int shift = tap - op.pad[1], step = op.step[1];
+        const int shift = tap - window.pad[1], step = window.step[1];
         const int first = shift >= 0 ? 0 : (-shift + step - 1) / step;
         const int last = std::min(op.out.width, (op.in.width - 1 - shift) / step + 1);
         const float* source = from + shift;
@@ -87,22 +91,23 @@ void pool(const Kernels& kernels, const sw_op& op, float* arena, int channel) {
     }
     if (largest) continue;
     for (int at = 0; at < op.out.width; ++at) {
-      const int left = at * op.step[1] - op.pad[1];
-      const int columns = std::min(op.in.width, left + op.kernel[1]) - std::max(0, left);
+      const int left = at * window.step[1] - window.pad[1];
+      const int columns = std::min(op.in.width, left + window.kernel[1]) - std::max(0, left);
       const int64_t inside = int64_t{last_row - first_row} * columns;
-      into[at] /= static_cast<float>(op.all_places ? int64_t{op.kernel[0]} * op.kernel[1] : inside);
+      into[at] /= static_cast<float>(window.all_places ? int64_t{window.kernel[0]} * window.kernel[1] : inside);
     }
   }
 }
 
 void upsample(const sw_op& op, float* arena, int channel) {
+  const int32_t (&step)[2] = op.upsample.step;
   for (int row = 0; row < op.in.height; ++row) {
     const float* from = row_of(op.in, arena, channel, row);
-    float* first = row_of(op.out, arena, channel, row * op.step[0]);
+    float* first = row_of(op.out, arena, channel, row * step[0]);
     for (int at = 0; at < op.in.width; ++at)
-      for (int copy = 0; copy < op.step[1]; ++copy) first[at * op.step[1] + copy] = from[at];
-    for (int copy = 1; copy < op.step[0]; ++copy)
-      std::memcpy(row_of(op.out, arena, channel, row * op.step[0] + copy), first, sizeof(float) * op.out.width);
+      for (int copy = 0; copy < step[1]; ++copy) first[at * step[1] + copy] = from[at];
+    for (int copy = 1; copy < step[0]; ++copy)
+      std::memcpy(row_of(op.out, arena, channel, row * step[0] + copy), first, sizeof(float) * op.out.width);
   }
 }
 
@@ -126,35 +131,25 @@ void combine(const sw_op& op, float* arena, int channel) {
 void run_channel(const Kernels& kernels, const sw_op& op, float* arena, int channel, const sw_picture* inputs,
                  const sw_picture* outputs) {
   switch (op.kind) {
-    case SW_PACK:
-      pack(kernels, op, arena, channel, inputs[op.index].values);
-      break;
+    case SW_PACK: pack(kernels, op, arena, channel, inputs[op.pack.index].values); break;
     case SW_UNPACK: {
-      float* into = outputs[op.index].values + static_cast<int64_t>(channel) * op.in.height * op.in.width;
+      float* into = outputs[op.unpack.index].values + static_cast<int64_t>(channel) * op.in.height * op.in.width;
       for (int row = 0; row < op.in.height; ++row, into += op.in.width)
         std::memcpy(into, row_of(op.in, arena, channel, row), sizeof(float) * op.in.width);
       break;
     }
-    case SW_PHASES:
-      phases(kernels, op, arena, channel);
-      break;
+    case SW_PHASES: phases(kernels, op, arena, channel); break;
     case SW_MAXPOOL:
-    case SW_AVGPOOL:
-      pool(kernels, op, arena, channel);
-      break;
-    case SW_UPSAMPLE:
-      upsample(op, arena, channel);
-      break;
+    case SW_AVGPOOL: pool(kernels, op, arena, channel); break;
+    case SW_UPSAMPLE: upsample(op, arena, channel); break;
     case SW_ADD:
-    case SW_MUL:
-      combine(op, arena, channel);
-      break;
+    case SW_MUL: combine(op, arena, channel); break;
     case SW_COPY:
       for (int row = 0; row < op.in.height; ++row)
-        std::memcpy(row_of(op.out, arena, channel, row), row_of(op.in, arena, channel, row), sizeof(float) * op.in.width);
+        std::memcpy(row_of(op.out, arena, channel, row), row_of(op.in, arena, channel, row),
+                    sizeof(float) * op.in.width);
       break;
-    default:
-      break;
+    default: break;
   }
 }
 

@@ -44,8 +44,8 @@ void Crew::grow(int count) {
   }
 }
 
-// A thread that is woken is often put on its waker's processor, where it waits for a tick of the scheduler while another
-// processor is idle. So before they are woken, workers are told to run anywhere but here.
+// A thread that is woken is often put on its waker's processor, where it waits for a tick of the scheduler while
+// another processor is idle. So before they are woken, workers are told to run anywhere but here.
 void Crew::place_workers() {
 #if defined(__linux__)
   const int here = sched_getcpu();

@@ -28,8 +28,8 @@ class Crew {
   void take_tasks(int thread);
   void place_workers();
 
-  // Which run it is, and the next number of it, in one: what a thread takes belongs to the run that it saw, however late it
-  // wakes. Nobody waits for threads that sleep, only for numbers that were taken.
+  // Which run it is, and the next number of it, in one: what a thread takes belongs to the run that it saw, however
+  // late it wakes. Nobody waits for threads that sleep, only for numbers that were taken.
   static constexpr uint64_t kClosed = 0xffffffffu;
   static uint64_t ticket(uint64_t turn, uint64_t number) { return turn << 32 | number; }
 

@@ -4,8 +4,8 @@
  *
  *     arena[offset + c * stride + (row + margin) * pitch + column]
  *
- * The `margin` rows above and below, and the columns from `width` to `pitch`, are zero: they are the padding of whatever
- * reads the map, and the last columns of a row are the left padding of the next. Nothing ever writes there.
+ * The `margin` rows above and below, and the columns from `width` to `pitch`, are zero: they are the padding of
+ * whatever reads the map, and the last columns of a row are the left padding of the next. Nothing ever writes there.
  */
 #ifndef SAPWOOD_ENGINE_H
 #define SAPWOOD_ENGINE_H
@@ -22,29 +22,35 @@
 extern "C" {
 #endif
 
-/* Changes whenever a struct or a function below does. */
-#define SW_ABI 4
+/* Changes whenever a function below does, or the meaning of a field. Structs and values: sw_facts. */
+#define SW_ABI 5
+
+/* Bytes of a cache line: where planes start. */
+#define SW_ALIGN 64
+
+/* The largest size that a map may have. */
+#define SW_LARGEST (1 << 28)
 
 typedef struct sw_map {
-  int64_t offset;   /* of channel 0, in floats, a multiple of SW_ALIGN / 4 */
-  int64_t stride;   /* floats from a channel to the next */
+  int64_t offset; /* of channel 0, in floats, a multiple of SW_ALIGN / 4 */
+  int64_t stride; /* floats from a channel to the next */
   int32_t channels;
   int32_t height;
   int32_t width;
-  int32_t margin;   /* rows of zeros above and below */
-  int32_t pitch;    /* floats from a row to the next, a multiple of the lanes */
+  int32_t margin; /* rows of zeros above and below */
+  int32_t pitch;  /* floats from a row to the next, a multiple of the lanes */
   int32_t reserved;
 } sw_map;
 
 /* One weight that is not zero. */
 typedef struct sw_entry {
-  int32_t offset;   /* bytes from value (0, 0) of channel 0 of the input to what output (0, 0) multiplies it with */
+  int32_t offset; /* bytes from value (0, 0) of channel 0 of the input to what output (0, 0) multiplies it with */
   float value;
 } sw_entry;
 
 enum sw_activation {
   SW_LINEAR = 0,
-  SW_LEAKY = 1,     /* max(x, slope x) with slope in [0, 1]; ReLU has slope 0 */
+  SW_LEAKY = 1, /* max(x, slope x) with slope in [0, 1]; ReLU has slope 0 */
   SW_SILU = 2,
   SW_MISH = 3,
   SW_HARDSWISH = 4,
@@ -56,48 +62,86 @@ enum sw_activation {
 };
 
 enum sw_kind {
-  SW_PACK = 0,      /* dense NCHW of one picture, inputs[index] -> out; if `phased`, as PHASES would make them of it */
-  SW_UNPACK = 1,    /* in -> dense, outputs[index] */
-  SW_CONV = 2,      /* in -> out */
-  SW_PHASES = 3,    /* in -> out: channel (i step[1] + j) C + c holds rows step[0] r + i, columns step[1] x + j of channel c */
+  SW_PACK = 0,   /* a dense NCHW picture -> out */
+  SW_UNPACK = 1, /* in -> a dense NCHW picture */
+  SW_CONV = 2,   /* in -> out */
+  SW_PHASES = 3, /* in -> out */
   SW_MAXPOOL = 4,
-  SW_AVGPOOL = 5,   /* divides by the number of places inside the map, or by all if `all_places` */
-  SW_UPSAMPLE = 6,  /* nearest, by whole factors */
-  SW_ADD = 7,       /* in + other -> out, channel by channel */
-  SW_MUL = 8,       /* in * other -> out; `other` may be 1 x 1 */
-  SW_COPY = 9,      /* in -> out */
+  SW_AVGPOOL = 5,
+  SW_UPSAMPLE = 6, /* nearest, by whole factors */
+  SW_ADD = 7,      /* in + other -> out, channel by channel */
+  SW_MUL = 8,      /* in * other -> out; `other` may be 1 x 1 */
+  SW_COPY = 9,     /* in -> out */
   SW_NUM_KINDS = 10
 };
 
+/* What each kind has to itself: SW_ADD, SW_MUL and SW_COPY nothing. */
+
+typedef struct sw_pack {
+  int32_t index;  /* of the input */
+  int32_t phased; /* 1: `out` holds the phases of a picture of the size below, as PHASES would make them of it */
+  int32_t step[2];
+  int32_t channels;
+  int32_t height;
+  int32_t width;
+} sw_pack;
+
+typedef struct sw_unpack {
+  int32_t index; /* of the output */
+} sw_unpack;
+
+/* Channel (i step[1] + j) C + c of the output holds rows step[0] r + i, columns step[1] x + j of channel c of C. */
+typedef struct sw_phases {
+  int32_t step[2];
+} sw_phases;
+
+/* Of SW_MAXPOOL and SW_AVGPOOL. */
+typedef struct sw_pool {
+  int32_t kernel[2];
+  int32_t step[2];
+  int32_t pad[2];
+  int32_t all_places; /* an average divides by all places of the window, or else by those inside the map */
+} sw_pool;
+
+typedef struct sw_upsample {
+  int32_t step[2];
+} sw_upsample;
+
+typedef struct sw_conv {
+  int32_t phased;     /* 1: `out` holds the phases of the result, as PHASES of step 2 would make them of it */
+  int32_t channels;   /* of the result; */
+  int32_t height;     /* its rows */
+  int32_t width;      /* and columns. Its pitch is the input's */
+  int32_t rows;       /* of a tile */
+  int32_t columns;    /* vectors of a tile's row: all; or fewer where `rows` is 1 and only the third lists are filled */
+  int32_t num_chunks; /* parts of the input channels, one after the other */
+  int32_t reserved;
+  /* num_chunks * channels * 3 + 1: where the entries of each list begin. The three lists of an output in a chunk are
+   * for columns x - 1, x + 1 and x. Offsets of the first two are those of x, and the sums are moved; those of the third
+   * may reach any column. */
+  const int64_t* starts;
+  const sw_entry* entries;
+  const float* bias;  /* channels */
+  int64_t num_starts; /* how many there are of each */
+  int64_t num_entries;
+  int64_t num_bias;
+} sw_conv;
+
+/* Only the block of its kind is looked at. */
 typedef struct sw_op {
   int32_t kind;
   int32_t activation;
   float slope;
-  int32_t index;          /* of the input or output of a PACK or UNPACK */
+  int32_t reserved;
   sw_map in;
-  sw_map other;           /* second operand of ADD and MUL; of CONV what its sums start from, if channels > 0 */
+  sw_map other; /* second operand of ADD and MUL; of CONV what its sums start from, if channels > 0 */
   sw_map out;
-  /* pooling and upsampling */
-  int32_t kernel[2];
-  int32_t step[2];
-  int32_t pad[2];
-  int32_t all_places;
-  /* convolution, and PACK into phases */
-  int32_t phased;         /* 1: `out` holds the phases of the result, as PHASES would make them of it; of CONV with step 2 */
-  int32_t channels;       /* of the result; */
-  int32_t height;         /* its rows */
-  int32_t width;          /* and columns. Its pitch is the input's */
-  int32_t rows;           /* of a tile */
-  int32_t columns;        /* vectors of a tile's row: all of them, or fewer where `rows` is 1 and only the third lists are filled */
-  int32_t num_chunks;     /* parts of the input channels, one after the other */
-  const int64_t* starts;  /* num_chunks * channels * 3 + 1: where the entries of each list begin. The three lists of an
-                             output in a chunk are for columns x - 1, x + 1 and x. Offsets of the first two are those of x,
-                             and the sums are moved; those of the third may reach any column. */
-  const sw_entry* entries;
-  const float* bias;      /* channels */
-  int64_t num_starts;     /* how many there are of each */
-  int64_t num_entries;
-  int64_t num_bias;
+  sw_pack pack;
+  sw_unpack unpack;
+  sw_phases phases;
+  sw_pool pool;
+  sw_upsample upsample;
+  sw_conv conv;
 } sw_op;
 
 /* A dense NCHW picture that is read or written. */
@@ -106,9 +150,26 @@ typedef struct sw_picture {
   int64_t floats;
 } sw_picture;
 
+/* What sw_run says. */
+enum sw_result {
+  SW_DONE = 0,
+  SW_NO_THREADS = -1,    /* a thread could not be started, or there is no memory for it */
+  SW_WRONG_PICTURES = -2 /* one is missing, or of another size than its PACK or UNPACK */
+};
+
+/* A number that this library was compiled with. */
+typedef struct sw_fact {
+  const char* name; /* "sizeof sw_op", "offsetof sw_op.kind", "SW_CONV" */
+  int64_t value;
+} sw_fact;
+
 typedef struct sw_program sw_program;
 
 SW_API int32_t sw_abi(void);
+
+/* The size of each struct above, the place of each field, and the value of each name: what a caller in another language
+ * compares with its own. The last one has no name. */
+SW_API const sw_fact* sw_facts(void);
 
 /* The instruction set in use: "avx512", "avx2", "neon" or "scalar". SAPWOOD_ISA forces one. */
 SW_API const char* sw_isa(void);
@@ -123,9 +184,9 @@ SW_API int32_t sw_set_isa(const char* isa);
 SW_API int32_t sw_lanes(void);
 SW_API int32_t sw_most_vectors(void);
 
-/* Copies the operations and all that they point to. NULL if one of them is not valid; `error` (of `size` bytes) says which
- * and why. `arena` is in floats. Whatever the fields of the operations are, nothing outside of the arena and of their arrays
- * is read or written, here and in sw_run. */
+/* Copies the operations and all that they point to. NULL if one of them is not valid; `error` (of `size` bytes) says
+ * which and why. `arena` is in floats. Whatever the fields of the operations are, nothing outside of the arena and of
+ * their arrays is read or written, here and in sw_run. */
 SW_API sw_program* sw_create(const sw_op* ops, int32_t count, int64_t arena, char* error, int32_t size);
 
 /* The same operations over an arena of their own, which may run at the same time; NULL where there is no memory. */
@@ -133,9 +194,9 @@ SW_API sw_program* sw_copy(const sw_program* program);
 
 SW_API void sw_free(sw_program* program);
 
-/* Runs one picture; inputs are only read. Programs may run at the same time from several threads only if they are different
- * ones. `nanoseconds`, if not NULL, gets the time of each operation. 0, -1 where a thread could not be started, or -2 if a
- * picture is missing or of another size than its PACK or UNPACK. A child of `fork` may run and free programs of its parent. */
+/* Runs one picture; inputs are only read. Programs may run at the same time from several threads only if they are
+ * different ones. `nanoseconds`, if not NULL, gets the time of each operation. An sw_result. A child of `fork` may run
+ * and free programs of its parent. */
 SW_API int32_t sw_run(sw_program* program, const sw_picture* inputs, int32_t num_inputs, const sw_picture* outputs,
                       int32_t num_outputs, int32_t threads, int64_t* nanoseconds);
 

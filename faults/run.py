@@ -18,6 +18,7 @@ from collections import Counter
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))  # small networks are in its `support`
 
 import children
 from cases import FAULTS, NEED_MOUNTS, Case, Subject

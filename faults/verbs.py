@@ -10,39 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-CFG = """[net]
-width=64
-height=64
-channels=3
+from support.cfgs import plain_detector
 
-[convolutional]
-batch_normalize=1
-filters=32
-size=3
-stride=2
-pad=1
-activation=leaky
-
-[convolutional]
-batch_normalize=1
-filters=64
-size=3
-stride=4
-pad=1
-activation=leaky
-
-[convolutional]
-filters=14
-size=1
-stride=1
-activation=linear
-
-[yolo]
-mask=0,1
-anchors=10,10, 30,30
-classes=2
-num=2
-"""
 CASES = """- {kind: mask, method: l1_unstructured, sparsity: 0.5}
 - {kind: mask, method: ln_structured, sparsity: 0.5}
 """
@@ -85,7 +54,7 @@ class Verb:
 def make_inputs(folder: Path) -> dict[str, Path]:
     """Draws pictures with labels, and writes a network, a table of cases and a recipe."""
     cfg, cases, recipe, data = (folder / name for name in ("small.cfg", "cases.yaml", "recipe.yaml", "data"))
-    cfg.write_text(CFG)
+    cfg.write_text(plain_detector(32, 64))
     cases.write_text(CASES)
     generator = np.random.default_rng(0)
     for split in ("train", "val"):

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from sapwood import pipeline
-from sapwood.cases import ROW_KINDS, CaseRow, MaskRow, parse_cases
-from sapwood.comparing import CANDIDATES, CompareSettings, compare, measuring, read_pictures
+from sapwood.cases import CaseRow, MaskRow, parse_cases
+from sapwood.comparing import CompareSettings, compare, measuring, read_pictures
 from sapwood.comparing import comparison as comparison_module
-from sapwood.comparing.candidates import baseline_candidate, prepare
+from sapwood.comparing.prepared import baseline_candidate, prepare
 from sapwood.data import digits_dataset
 from sapwood.errors import ConfigError, ImageError, MaskError, WeightsError
 from sapwood.fingerprints import data_fingerprint, model_fingerprint
@@ -334,10 +334,6 @@ def test_masks_of_the_given_model_are_made_permanent_in_the_baseline() -> None:
     assert candidate.notes == ("2 live masks of the given model were made permanent",)
     assert "head.weight" in candidate.bundle.model.state_dict()
     assert "head.weight_orig" in bundle.model.state_dict()
-
-
-def test_every_kind_of_row_has_its_candidate_and_the_other_way_round() -> None:
-    assert set(CANDIDATES) == set(ROW_KINDS)
 
 
 def test_candidates_share_nothing_with_the_dense_model() -> None:

@@ -265,20 +265,21 @@ from sapwood.masks import METHODS
 from sapwood.models import LOADERS
 from sapwood.ops import RULES
 from sapwood.runtime import RUNTIMES
-found = {one.entry_points: one for one in (CRITERIA, EXPORTERS, METHODS, LOADERS, RULES, RUNTIMES)}
+from sapwood.tasks import TASKS
+found = {one.entry_points: one for one in (CRITERIA, EXPORTERS, METHODS, LOADERS, RULES, RUNTIMES, TASKS)}
 """
 
 
 def test_every_kind_has_a_group_that_is_asked_and_documented(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "plugins.md").read_text()
     groups = re.findall(r"^\| `(sapwood\.\w+)` \|", page, re.MULTILINE)
-    assert len(groups) == 6
-    (tmp_path / "six_kinds.py").write_text(
-        ALL_KINDS + "for group, registry in found.items():\n    registry.register('mylib.six')(group)\n"
+    assert len(groups) == 7
+    (tmp_path / "all_kinds.py").write_text(
+        ALL_KINDS + "for group, registry in found.items():\n    registry.register('mylib.mine')(group)\n"
     )
-    write_metadata(tmp_path, "six-kinds", {group: {"mine": "six_kinds"} for group in groups})
-    done = python(ALL_KINDS + "print(*(one['mylib.six'] for one in found.values()))", tmp_path)
+    write_metadata(tmp_path, "all-kinds", {group: {"mine": "all_kinds"} for group in groups})
+    done = python(ALL_KINDS + "print(*(one['mylib.mine'] for one in found.values()))", tmp_path)
     assert sorted(done.stdout.split()) == sorted(groups), done.stderr
     paths = re.findall(r"\| `(\w+/\w+\.py)` \|$", page, re.MULTILINE)
-    assert len(paths) == 6
+    assert len(paths) == 7
     assert [path for path in paths if not (ROOT / "src" / "sapwood" / path).is_file()] == []

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import re
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from sapwood.calibration import STATISTICS, collect
-from sapwood.cases.rows import ROW_KINDS
-from sapwood.comparing.candidates.base import CANDIDATES
+from sapwood.cases import ROW_KINDS, CaseRow
 from sapwood.errors import ConfigError
 from sapwood.export import EXPORTERS
 from sapwood.graph import build_groups, trace
 from sapwood.models.spec import LOADERS
 from sapwood.registry import Registry
 from sapwood.runtime import RUNTIMES
+from sapwood.tasks import TASKS
 from sapwood.training.regularizers import REGULARIZERS, Regularizer, make_regularizer
 from support.nets import batches, loss, net
 
 REGISTRIES: list[Registry[object]] = [
-    CANDIDATES, EXPORTERS, LOADERS, REGULARIZERS, ROW_KINDS, RUNTIMES, STATISTICS,
+    EXPORTERS, LOADERS, REGULARIZERS, ROW_KINDS, RUNTIMES, STATISTICS, TASKS,
 ]  # fmt: skip
 
 
@@ -126,7 +128,30 @@ def test_a_loader_says_what_it_reads(kind: str) -> None:
 
 
 def test_every_row_of_a_cases_file_can_be_made() -> None:
-    assert list(CANDIDATES) == list(ROW_KINDS)
     for kind in ROW_KINDS:
+        assert ROW_KINDS[kind].prepare is not CaseRow.prepare
         assert ROW_KINDS[kind].model_fields["kind"].default == kind
         assert ROW_KINDS[kind].sweep in ROW_KINDS[kind].model_fields
+        assert set(ROW_KINDS[kind].file_fields) <= set(ROW_KINDS[kind].model_fields)
+
+
+def test_the_tasks_that_are_known_before_they_are_loaded_are_those_there_are() -> None:
+    assert set(TASKS._lazy) == set(TASKS._entries)
+    assert all(module == TASKS[kind].__module__.rpartition(".")[0] for kind, module in TASKS._lazy.items())
+
+
+def test_a_lazy_entry_is_there_before_its_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry: Registry[str] = Registry("stone", lazy={"agate": "lazy_stones", "beryl": "no_such_stones"})
+    (tmp_path / "lazy_stones.py").write_text("STONES.register('agate')('banded')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("builtins.STONES", registry, raising=False)
+    monkeypatch.delitem(sys.modules, "lazy_stones", raising=False)
+    assert ("agate" in registry, "topaz" in registry, list(registry), len(registry)) == (
+        True, False, ["agate", "beryl"], 2,
+    )  # fmt: skip
+    assert "lazy_stones" not in sys.modules
+    assert registry["agate"] == "banded"
+    with pytest.raises(ModuleNotFoundError, match="no_such_stones"):
+        registry["beryl"]
+    with pytest.raises(ConfigError, match=r"^unknown stone 'topaz'; expected one of: agate, beryl$"):
+        registry["topaz"]

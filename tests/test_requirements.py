@@ -59,10 +59,13 @@ def test_the_oldest_environment_has_the_lower_bound(requirement: Requirement) ->
     assert pinned == lower_bound(requirement), "mend the bound, or run `make pins`"
 
 
-@pytest.mark.parametrize("requirement", REQUIREMENTS, ids=str)
+@pytest.mark.parametrize(
+    "requirement",
+    [one for one in REQUIREMENTS if one.marker is None or one.marker.evaluate({"python_version": "3.13"})],
+    ids=str,
+)
 def test_the_newest_environment_is_allowed(requirement: Requirement) -> None:
-    if requirement.marker is None or requirement.marker.evaluate({"python_version": "3.13"}):
-        assert pins("newest")[canonicalize_name(requirement.name)] in requirement.specifier
+    assert pins("newest")[canonicalize_name(requirement.name)] in requirement.specifier
 
 
 def test_all_extras_are_in_both_environments() -> None:

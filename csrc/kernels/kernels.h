@@ -9,11 +9,11 @@ namespace sapwood {
 
 // A tile of a convolution: `vectors` vectors side by side, from output row `row` on.
 struct Tile {
-  const char* in;         // value (row, 0) of the input's channel 0
-  const float* mask;      // of one row: all bits set where the map has values, none elsewhere
-  int row_vectors;        // vectors of a row
-  int vectors;            // of the tile
-  int row;                // the first one
+  const char* in;     // value (row, 0) of the input's channel 0
+  const float* mask;  // of one row: all bits set where the map has values, none elsewhere
+  int row_vectors;    // vectors of a row
+  int vectors;        // of the tile
+  int row;            // the first one
 };
 
 struct Kernels {
@@ -22,7 +22,8 @@ struct Kernels {
   int most_vectors;
   // One chunk of the input channels for the outputs first..last of a tile.
   //   partial: [outputs][vectors * lanes], sums between chunks
-  //   out: where the tile's first value of channel 0 goes (of phases: value (0, 0)); other: what is added, at the same place of its map, or NULL
+  //   out: where the tile's first value of channel 0 goes (of phases: value (0, 0)); other: what is added, at the same
+  //   place of its map, or NULL
   void (*conv)(const Tile& tile, const sw_op& op, int chunk, int first, int last, float* partial, float* out,
                const float* other);
   void (*activate)(float* values, int64_t count, int32_t activation, float slope);
@@ -32,7 +33,7 @@ struct Kernels {
 };
 
 const Kernels* scalar_kernels();
-const Kernels* avx2_kernels();    // nullptr where it was not compiled
+const Kernels* avx2_kernels();  // nullptr where it was not compiled
 const Kernels* avx512_kernels();
 const Kernels* neon_kernels();
 

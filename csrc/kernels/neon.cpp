@@ -31,7 +31,9 @@ inline V scale_by_power_of_two(V x, V n) {
 }
 
 template <int N>
-inline void shift_right_in_place(V& x, V before) { x = vextq_f32(before, x, 4 - N); }
+inline void shift_right_in_place(V& x, V before) {
+  x = vextq_f32(before, x, 4 - N);
+}
 inline void shift_left_in_place(V& x, V after) { x = vextq_f32(x, after, 1); }
 inline V even_of(V a, V b) { return vuzp1q_f32(a, b); }
 inline V odd_of(V a, V b) { return vuzp2q_f32(a, b); }

@@ -20,6 +20,7 @@ inline V each(F f) {
   return result;
 }
 
+// clang-format off: a table, one line an instruction
 inline V set1(float x) { return each([&](int) { return x; }); }
 inline V zero() { return set1(0.0f); }
 inline V load_any(const float* p) { return each([&](int i) { return p[i]; }); }
@@ -33,6 +34,7 @@ inline V mul(V a, V b) { return each([&](int i) { return a.at[i] * b.at[i]; }); 
 inline V divide(V a, V b) { return each([&](int i) { return a.at[i] / b.at[i]; }); }
 inline V max_of(V a, V b) { return each([&](int i) { return a.at[i] > b.at[i] ? a.at[i] : b.at[i]; }); }
 inline V min_of(V a, V b) { return each([&](int i) { return a.at[i] < b.at[i] ? a.at[i] : b.at[i]; }); }
+// clang-format on
 inline V both(V a, V b) {
   return each([&](int i) {
     uint32_t one, other;
@@ -44,7 +46,9 @@ inline V both(V a, V b) {
     return result;
   });
 }
-inline V round_of(V x) { return each([&](int i) { return std::nearbyint(x.at[i]); }); }
+inline V round_of(V x) {
+  return each([&](int i) { return std::nearbyint(x.at[i]); });
+}
 inline V scale_by_power_of_two(V x, V n) {
   return each([&](int i) { return std::ldexp(x.at[i], static_cast<int>(n.at[i])); });
 }

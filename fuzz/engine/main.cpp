@@ -1,5 +1,5 @@
-// Throws random programs, sensible and changed ones, at the engine's C interface. Each must be refused with a reason, or run:
-// the same numbers on one thread and on several, and for sensible ones those of the slow reference.
+// Throws random programs, sensible and changed ones, at the engine's C interface. Each must be refused with a reason,
+// or run: the same numbers on one thread and on several, and for sensible ones those of the slow reference.
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -45,7 +45,7 @@ bool ask(const Program& program, Pictures& inputs, Pictures& outputs, Random& ra
   bool agree = true;
   for (const sw_op& op : program.ops) {
     if (op.kind != SW_PACK && op.kind != SW_UNPACK) continue;
-    auto& picture = (op.kind == SW_PACK ? inputs : outputs)[op.index];
+    auto& picture = op.kind == SW_PACK ? inputs[op.pack.index] : outputs[op.unpack.index];
     const size_t floats = static_cast<size_t>(floats_of(op));
     agree = agree && (picture.empty() || picture.size() == floats);
     picture.resize(floats);
@@ -63,8 +63,8 @@ std::vector<sw_picture> pointed(Pictures& pictures) {
 
 int32_t call(sw_program* program, Pictures& inputs, Pictures& outputs, int threads, int64_t* times) {
   auto given = pointed(inputs), wanted = pointed(outputs);
-  return sw_run(program, given.data(), static_cast<int32_t>(given.size()), wanted.data(), static_cast<int32_t>(wanted.size()),
-                threads, times);
+  return sw_run(program, given.data(), static_cast<int32_t>(given.size()), wanted.data(),
+                static_cast<int32_t>(wanted.size()), threads, times);
 }
 
 bool same(const Pictures& one, const Pictures& other) {
@@ -112,7 +112,8 @@ void call_in_child(sw_program* program, const Pictures& inputs, const Pictures& 
 }
 #endif
 
-void run(sw_program* made, const Program& program, bool is_sensible, Random& random, const Options& options, Counts& counts) {
+void run(sw_program* made, const Program& program, bool is_sensible, Random& random, const Options& options,
+         Counts& counts) {
   Pictures inputs, outputs;
   const bool agree = ask(program, inputs, outputs, random);
   Pictures more = outputs;
@@ -138,7 +139,8 @@ void run(sw_program* made, const Program& program, bool is_sensible, Random& ran
   if (is_sensible && random.one_in(64)) {
     ++counts.forked;
     call_in_child(copy, inputs, more, options.child_threads, random);
-    demand(call(copy, inputs, outputs, 3, nullptr) == 0 && same(outputs, more), "the parent finds something else after fork");
+    demand(call(copy, inputs, outputs, 3, nullptr) == 0 && same(outputs, more),
+           "the parent finds something else after fork");
   }
 #endif
   sw_free(copy);
@@ -150,7 +152,8 @@ void try_one(Random random, const Options& options, Counts& counts) {
   if (!is_sensible) mutate(program, random);
   char error[256] = "";
   const int32_t size = random.one_in(16) ? static_cast<int32_t>(random.between(0, 8)) : 256;
-  sw_program* made = sw_create(program.ops.data(), static_cast<int32_t>(program.ops.size()), program.arena, error, size);
+  sw_program* made =
+      sw_create(program.ops.data(), static_cast<int32_t>(program.ops.size()), program.arena, error, size);
   if (!made) {
     ++counts.refused;
     demand(!is_sensible, error);
@@ -200,9 +203,10 @@ int main(int count, char** words) {
     try_one(Random(options.seed * 0x9e3779b97f4a7c15u + current), options, counts);
   }
   const double seconds = now() - start;
-  std::printf("engine C interface: %llu inputs, %llu refused, %llu run, %llu compared with the reference, %llu forks, "
-              "%.0f inputs per second\n",
-              static_cast<unsigned long long>(tried), static_cast<unsigned long long>(counts.refused),
-              static_cast<unsigned long long>(counts.accepted), static_cast<unsigned long long>(counts.compared),
-              static_cast<unsigned long long>(counts.forked), static_cast<double>(tried) / seconds);
+  std::printf(
+      "engine C interface: %llu inputs, %llu refused, %llu run, %llu compared with the reference, %llu forks, "
+      "%.0f inputs per second\n",
+      static_cast<unsigned long long>(tried), static_cast<unsigned long long>(counts.refused),
+      static_cast<unsigned long long>(counts.accepted), static_cast<unsigned long long>(counts.compared),
+      static_cast<unsigned long long>(counts.forked), static_cast<double>(tried) / seconds);
 }

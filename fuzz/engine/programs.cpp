@@ -18,7 +18,7 @@ class Builder {
     const int64_t outputs = random_.between(1, 2);
     for (int64_t index = 0; index < outputs; ++index) {
       sw_op op = blank(SW_UNPACK);
-      op.index = static_cast<int32_t>(index);
+      op.unpack.index = static_cast<int32_t>(index);
       op.in = any();
       add(op);
     }
@@ -59,7 +59,8 @@ class Builder {
     return map;
   }
 
-  void add(sw_op op, std::vector<int64_t> starts = {}, std::vector<sw_entry> entries = {}, std::vector<float> bias = {}) {
+  void add(sw_op op, std::vector<int64_t> starts = {}, std::vector<sw_entry> entries = {},
+           std::vector<float> bias = {}) {
     program_.ops.push_back(op);
     program_.starts.push_back(std::move(starts));
     program_.entries.push_back(std::move(entries));
@@ -76,18 +77,18 @@ class Builder {
     sw_op op = blank(SW_PACK);
     const int32_t channels = number(1, 5), height = number(1, 9), width = number(1, 40);
     if (random_.one_in(4)) {
-      op.phased = 1;
-      phases_of(op, channels, height, width);
-      op.channels = channels, op.height = height, op.width = width;
+      op.pack.phased = 1;
+      op.pack.channels = channels, op.pack.height = height, op.pack.width = width;
+      op.out = phases_of(op.pack.step, channels, height, width);
     } else {
       op.out = map(channels, height, width);
     }
     add(op);
   }
 
-  void phases_of(sw_op& op, int64_t channels, int64_t height, int64_t width) {
-    op.step[0] = number(1, 3), op.step[1] = number(1, 3);
-    op.out = map(channels * op.step[0] * op.step[1], up(height, op.step[0]) / op.step[0], up(width, op.step[1]) / op.step[1]);
+  sw_map phases_of(int32_t (&step)[2], int64_t channels, int64_t height, int64_t width) {
+    step[0] = number(1, 3), step[1] = number(1, 3);
+    return map(channels * step[0] * step[1], up(height, step[0]) / step[0], up(width, step[1]) / step[1]);
   }
 
   void step() {
@@ -95,12 +96,10 @@ class Builder {
     op.in = any();
     const sw_map& in = op.in;
     switch (op.kind) {
-      case SW_CONV:
-        convolve(op);
-        return;
+      case SW_CONV: convolve(op); return;
       case SW_PHASES:
         activate(op);
-        phases_of(op, in.channels, in.height, in.width);
+        op.out = phases_of(op.phases.step, in.channels, in.height, in.width);
         break;
       case SW_MAXPOOL:
       case SW_AVGPOOL:
@@ -108,27 +107,25 @@ class Builder {
         pool(op);
         break;
       case SW_UPSAMPLE:
-        op.kernel[0] = op.kernel[1] = 1;
-        op.step[0] = number(1, 3), op.step[1] = number(1, 3);
-        op.out = map(in.channels, in.height * op.step[0], in.width * op.step[1]);
+        op.upsample.step[0] = number(1, 3), op.upsample.step[1] = number(1, 3);
+        op.out = map(in.channels, in.height * op.upsample.step[0], in.width * op.upsample.step[1]);
         break;
-      default:
-        activate(op);
-        combine(op);
+      default: activate(op); combine(op);
     }
     add(op);
   }
 
   void pool(sw_op& op) {
+    sw_pool& window = op.pool;
     int32_t sizes[2];
     const int32_t from[2] = {op.in.height, op.in.width};
     for (int side = 0; side < 2; ++side) {
-      op.kernel[side] = number(1, 4);
-      op.step[side] = number(1, 3);
-      op.pad[side] = number(0, op.kernel[side] - 1);
-      sizes[side] = number(1, (from[side] - 1 + op.pad[side]) / op.step[side] + 1);
+      window.kernel[side] = number(1, 4);
+      window.step[side] = number(1, 3);
+      window.pad[side] = number(0, window.kernel[side] - 1);
+      sizes[side] = number(1, (from[side] - 1 + window.pad[side]) / window.step[side] + 1);
     }
-    op.all_places = number(0, 1);
+    window.all_places = number(0, 1);
     op.out = map(op.in.channels, sizes[0], sizes[1]);
   }
 
@@ -144,33 +141,35 @@ class Builder {
   }
 
   void convolve(sw_op op) {
+    sw_conv& conv = op.conv;
     const sw_map in = op.in;
     const int vectors = in.pitch / lanes_;
     activate(op);
-    op.channels = number(1, 5);
-    op.height = number(1, in.height), op.width = number(1, in.width);
+    conv.channels = number(1, 5);
+    conv.height = number(1, in.height), conv.width = number(1, in.width);
     const bool whole = vectors <= most_;
-    op.columns = whole ? vectors : number(1, most_);
-    op.rows = whole ? number(1, std::min<int64_t>(op.height, most_ / vectors)) : 1;
-    op.num_chunks = number(1, in.channels);
-    op.phased = whole && random_.one_in(4);
-    op.out = op.phased ? map(4 * op.channels, (op.height + 1) / 2, (op.width + 1) / 2)
-                       : map(op.channels, op.height, op.width, in.pitch);
+    conv.columns = whole ? vectors : number(1, most_);
+    conv.rows = whole ? number(1, std::min<int64_t>(conv.height, most_ / vectors)) : 1;
+    conv.num_chunks = number(1, in.channels);
+    conv.phased = whole && random_.one_in(4);
+    op.out = conv.phased ? map(4 * conv.channels, (conv.height + 1) / 2, (conv.width + 1) / 2)
+                         : map(conv.channels, conv.height, conv.width, in.pitch);
     for (const sw_map& one : maps_)
-      if (one.channels == op.channels && one.height == op.height && one.width == op.width && one.pitch == in.pitch)
+      if (one.channels == conv.channels && one.height == conv.height && one.width == conv.width &&
+          one.pitch == in.pitch)
         op.other = one;
     std::vector<int64_t> starts{0};
     std::vector<sw_entry> entries;
-    const bool sideways = in.pitch > in.width && in.width == op.width;
-    for (int chunk = 0; chunk < op.num_chunks; ++chunk)
-      for (int list = 0; list < 3 * op.channels; ++list) {
+    const bool sideways = in.pitch > in.width && in.width == conv.width;
+    for (int chunk = 0; chunk < conv.num_chunks; ++chunk)
+      for (int list = 0; list < 3 * conv.channels; ++list) {
         const bool moved = list % 3 != 2;
         if (!moved || (sideways && whole))
           for (int64_t left = random_.between(0, 4); left > 0; --left)
-            entries.push_back(entry(in, chunk, op.num_chunks, !moved && sideways && in.margin > 0));
+            entries.push_back(entry(in, chunk, conv.num_chunks, !moved && sideways && in.margin > 0));
         starts.push_back(static_cast<int64_t>(entries.size()));
       }
-    std::vector<float> bias(op.channels);
+    std::vector<float> bias(conv.channels);
     for (float& value : bias) value = random_.value();
     add(op, std::move(starts), std::move(entries), std::move(bias));
   }
@@ -184,24 +183,34 @@ class Builder {
 };
 
 // Sums that wrap around.
-int64_t plus(int64_t one, int64_t other) { return static_cast<int64_t>(static_cast<uint64_t>(one) + static_cast<uint64_t>(other)); }
+int64_t plus(int64_t one, int64_t other) {
+  return static_cast<int64_t>(static_cast<uint64_t>(one) + static_cast<uint64_t>(other));
+}
 
 int64_t strange(Random& random, int64_t before) {
-  static const int64_t known[] = {0, 1, -1, 2, 16, 1 << 16, 1 << 28, (1 << 28) + 1, INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN,
-                                  int64_t{1} << 31, int64_t{1} << 32, (int64_t{1} << 32) + 1, int64_t{1} << 62};
+  static const int64_t known[] = {0,
+                                  1,
+                                  -1,
+                                  2,
+                                  16,
+                                  1 << 16,
+                                  1 << 28,
+                                  (1 << 28) + 1,
+                                  INT32_MAX,
+                                  INT32_MIN,
+                                  INT64_MAX,
+                                  INT64_MIN,
+                                  int64_t{1} << 31,
+                                  int64_t{1} << 32,
+                                  (int64_t{1} << 32) + 1,
+                                  int64_t{1} << 62};
   switch (random.between(0, 5)) {
-    case 0:
-      return plus(before, random.between(-2, 2));
-    case 1:
-      return plus(before, before);
-    case 2:
-      return plus(before, 16 * random.between(-4, 4));
-    case 3:
-      return static_cast<int64_t>(random.next());
-    case 4:
-      return random.between(-40, 40);
-    default:
-      return known[random.next() % (sizeof(known) / sizeof(known[0]))];
+    case 0: return plus(before, random.between(-2, 2));
+    case 1: return plus(before, before);
+    case 2: return plus(before, 16 * random.between(-4, 4));
+    case 3: return static_cast<int64_t>(random.next());
+    case 4: return random.between(-40, 40);
+    default: return known[random.next() % (sizeof(known) / sizeof(known[0]))];
   }
 }
 
@@ -230,7 +239,8 @@ void mutate_arrays(Program& program, size_t number, Random& random) {
       if (!entries.empty()) set(entries[random.next() % entries.size()].offset, random);
       break;
     case 2:
-      if (!entries.empty()) entries[random.next() % entries.size()].offset = static_cast<int32_t>(4 * random.between(-4096, 4096));
+      if (!entries.empty())
+        entries[random.next() % entries.size()].offset = static_cast<int32_t>(4 * random.between(-4096, 4096));
       break;
     case 3:
       if (!entries.empty()) entries.pop_back();
@@ -241,21 +251,41 @@ void mutate_arrays(Program& program, size_t number, Random& random) {
     case 5:
       if (!bias.empty()) bias.pop_back();
       break;
-    default:
-      std::swap(starts, program.starts[random.next() % program.starts.size()]);
+    default: std::swap(starts, program.starts[random.next() % program.starts.size()]);
+  }
+}
+
+// Numbers of what its kind looks at.
+std::vector<int32_t*> fields_of(sw_op& op) {
+  sw_pack& pack = op.pack;
+  sw_pool& pool = op.pool;
+  sw_conv& conv = op.conv;
+  switch (op.kind) {
+    case SW_PACK:
+      return {&pack.index, &pack.phased, &pack.step[0], &pack.step[1], &pack.channels, &pack.height, &pack.width};
+    case SW_UNPACK: return {&op.unpack.index};
+    case SW_PHASES: return {&op.phases.step[0], &op.phases.step[1]};
+    case SW_MAXPOOL:
+    case SW_AVGPOOL:
+      return {&pool.kernel[0], &pool.kernel[1], &pool.step[0],   &pool.step[1],
+              &pool.pad[0],    &pool.pad[1],    &pool.all_places};
+    case SW_UPSAMPLE: return {&op.upsample.step[0], &op.upsample.step[1]};
+    case SW_CONV:
+      return {&conv.phased, &conv.channels, &conv.height, &conv.width, &conv.rows, &conv.columns, &conv.num_chunks};
+    default: return {&op.reserved};
   }
 }
 
 void mutate_op(sw_op& op, Random& random) {
-  int32_t* const fields[] = {&op.kind, &op.activation, &op.index, &op.kernel[0], &op.kernel[1], &op.step[0], &op.step[1],
-                             &op.pad[0], &op.pad[1], &op.all_places, &op.phased, &op.channels, &op.height, &op.width,
-                             &op.rows, &op.columns, &op.num_chunks};
-  constexpr int64_t count = sizeof(fields) / sizeof(fields[0]);
-  const int64_t which = random.between(0, count + 8);
-  if (which < count) set(*fields[which], random);
-  else if (which < count + 3) mutate_map(op.in, random);
-  else if (which < count + 5) mutate_map(op.other, random);
-  else if (which < count + 8) mutate_map(op.out, random);
+  const int64_t which = random.between(0, 19);
+  if (which < 9) {
+    const auto fields = fields_of(op);
+    set(*fields[random.next() % fields.size()], random);
+  } else if (which == 9) set(op.kind, random);
+  else if (which == 10) set(op.activation, random);
+  else if (which < 14) mutate_map(op.in, random);
+  else if (which < 16) mutate_map(op.other, random);
+  else if (which < 19) mutate_map(op.out, random);
   else op.slope = random.one_in(2) ? static_cast<float>(random.value() * 1e30) : 0.0f / (op.slope - op.slope + 0.0f);
 }
 
@@ -270,14 +300,14 @@ uint64_t Random::next() {  // splitmix64
 
 void Program::point() {
   for (size_t number = 0; number < ops.size(); ++number) {
-    sw_op& op = ops[number];
+    sw_conv& conv = ops[number].conv;
     starts[number].shrink_to_fit(), entries[number].shrink_to_fit(), bias[number].shrink_to_fit();
-    op.starts = starts[number].empty() ? nullptr : starts[number].data();
-    op.entries = entries[number].empty() ? nullptr : entries[number].data();
-    op.bias = bias[number].empty() ? nullptr : bias[number].data();
-    op.num_starts = static_cast<int64_t>(starts[number].size());
-    op.num_entries = static_cast<int64_t>(entries[number].size());
-    op.num_bias = static_cast<int64_t>(bias[number].size());
+    conv.starts = starts[number].empty() ? nullptr : starts[number].data();
+    conv.entries = entries[number].empty() ? nullptr : entries[number].data();
+    conv.bias = bias[number].empty() ? nullptr : bias[number].data();
+    conv.num_starts = static_cast<int64_t>(starts[number].size());
+    conv.num_entries = static_cast<int64_t>(entries[number].size());
+    conv.num_bias = static_cast<int64_t>(bias[number].size());
   }
 }
 
@@ -287,18 +317,20 @@ void mutate(Program& program, Random& random) {
   for (int64_t left = random.between(1, 4); left > 0; --left) {
     const size_t number = random.next() % program.ops.size();
     const int64_t which = random.between(0, 19);
-    if (which == 0) program.arena = random.one_in(2) ? plus(program.arena, -random.between(0, 500)) : strange(random, 1 << 16);
+    if (which == 0)
+      program.arena = random.one_in(2) ? plus(program.arena, -random.between(0, 500)) : strange(random, 1 << 16);
     else if (which == 1) program.ops[number] = program.ops[random.next() % program.ops.size()];
     else if (which == 2) std::swap(program.ops[number].in, program.ops[random.next() % program.ops.size()].out);
     else if (which < 7) mutate_arrays(program, number, random);
     else mutate_op(program.ops[number], random);
   }
-  if (program.arena > (1 << 20) && program.arena <= (int64_t{1} << 44)) program.arena = 1 << 20;  // memory to spare for all
+  if (program.arena > (1 << 20) && program.arena <= (int64_t{1} << 44))
+    program.arena = 1 << 20;  // memory to spare for all
   program.point();
 }
 
 int64_t floats_of(const sw_op& op) {
-  if (op.kind == SW_PACK && op.phased) return int64_t{op.channels} * op.height * op.width;
+  if (op.kind == SW_PACK && op.pack.phased) return int64_t{op.pack.channels} * op.pack.height * op.pack.width;
   const sw_map& map = op.kind == SW_PACK ? op.out : op.in;
   return int64_t{map.channels} * map.height * map.width;
 }

@@ -32,8 +32,9 @@ class Slow {
       const sw_op& op = program_.ops[number];
       if (op.kind == SW_UNPACK) unpack(op, outputs);
       else if (op.kind == SW_CONV) convolve(op);
-      else if (op.kind == SW_PACK && op.phased) phases(op, op.channels, op.height, op.width);
-      else if (op.kind == SW_PHASES) phases(op, op.in.channels, op.in.height, op.in.width);
+      else if (op.kind == SW_PACK && op.pack.phased)
+        phases(op, op.pack.step, op.pack.channels, op.pack.height, op.pack.width);
+      else if (op.kind == SW_PHASES) phases(op, op.phases.step, op.in.channels, op.in.height, op.in.width);
       else each(op);
     }
   }
@@ -55,7 +56,7 @@ class Slow {
   }
 
   void unpack(const sw_op& op, std::vector<std::vector<float>>& outputs) {
-    auto& into = outputs[op.index];
+    auto& into = outputs[op.unpack.index];
     into.clear();
     for (int channel = 0; channel < op.in.channels; ++channel)
       for (int row = 0; row < op.in.height; ++row)
@@ -63,15 +64,15 @@ class Slow {
           into.push_back(static_cast<float>(at(op.in, channel, row, column)));
   }
 
-  void phases(const sw_op& op, int64_t channels, int64_t height, int64_t width) {
+  void phases(const sw_op& op, const int32_t (&step)[2], int64_t channels, int64_t height, int64_t width) {
     for (int64_t plane = 0; plane < op.out.channels; ++plane)
       for (int64_t row = 0; row < op.out.height; ++row)
         for (int64_t column = 0; column < op.out.width; ++column) {
           const int64_t channel = plane % channels, phase = plane / channels;
-          const int64_t y = row * op.step[0] + phase / op.step[1], x = column * op.step[1] + phase % op.step[1];
+          const int64_t y = row * step[0] + phase / step[1], x = column * step[1] + phase % step[1];
           const bool inside = y < height && x < width;
           double value = 0.0;
-          if (inside && op.kind == SW_PACK) value = inputs_[op.index][(channel * height + y) * width + x];
+          if (inside && op.kind == SW_PACK) value = inputs_[op.pack.index][(channel * height + y) * width + x];
           if (inside && op.kind == SW_PHASES) value = at(op.in, channel, y, x);
           put(op, plane, row, column, op.kind == SW_PACK ? value : activated(value, op));
         }
@@ -90,52 +91,50 @@ class Slow {
     const bool single = op.other.height == 1 && op.other.width == 1;
     switch (op.kind) {
       case SW_PACK:
-        return inputs_[op.index][(static_cast<int64_t>(channel) * op.out.height + row) * op.out.width + column];
-      case SW_UPSAMPLE:
-        return at(op.in, channel, row / op.step[0], column / op.step[1]);
-      case SW_ADD:
-        return at(op.in, channel, row, column) + at(op.other, channel, row, column);
+        return inputs_[op.pack.index][(static_cast<int64_t>(channel) * op.out.height + row) * op.out.width + column];
+      case SW_UPSAMPLE: return at(op.in, channel, row / op.upsample.step[0], column / op.upsample.step[1]);
+      case SW_ADD: return at(op.in, channel, row, column) + at(op.other, channel, row, column);
       case SW_MUL:
         return at(op.in, channel, row, column) * at(op.other, channel, single ? 0 : row, single ? 0 : column);
-      case SW_COPY:
-        return at(op.in, channel, row, column);
-      default:
-        return window(op, channel, row, column);
+      case SW_COPY: return at(op.in, channel, row, column);
+      default: return window(op, channel, row, column);
     }
   }
 
   double window(const sw_op& op, int channel, int row, int column) {
+    const sw_pool& pool = op.pool;
     double sum = 0.0, most = -INFINITY;
     int count = 0;
-    for (int down = 0; down < op.kernel[0]; ++down)
-      for (int right = 0; right < op.kernel[1]; ++right) {
-        const int y = row * op.step[0] - op.pad[0] + down, x = column * op.step[1] - op.pad[1] + right;
+    for (int down = 0; down < pool.kernel[0]; ++down)
+      for (int right = 0; right < pool.kernel[1]; ++right) {
+        const int y = row * pool.step[0] - pool.pad[0] + down, x = column * pool.step[1] - pool.pad[1] + right;
         if (y < 0 || x < 0 || y >= op.in.height || x >= op.in.width) continue;
         sum += at(op.in, channel, y, x);
         most = std::max(most, at(op.in, channel, y, x));
         ++count;
       }
     if (op.kind == SW_MAXPOOL) return most;
-    return sum / (op.all_places ? op.kernel[0] * op.kernel[1] : count);
+    return sum / (pool.all_places ? pool.kernel[0] * pool.kernel[1] : count);
   }
 
   void convolve(const sw_op& op) {
-    for (int channel = 0; channel < op.channels; ++channel)
-      for (int row = 0; row < op.height; ++row)
-        for (int column = 0; column < op.width; ++column) {
-          double sum = op.bias[channel] + (op.other.channels ? at(op.other, channel, row, column) : 0.0);
-          for (int chunk = 0; chunk < op.num_chunks; ++chunk)
+    const sw_conv& conv = op.conv;
+    for (int channel = 0; channel < conv.channels; ++channel)
+      for (int row = 0; row < conv.height; ++row)
+        for (int column = 0; column < conv.width; ++column) {
+          double sum = conv.bias[channel] + (op.other.channels ? at(op.other, channel, row, column) : 0.0);
+          for (int chunk = 0; chunk < conv.num_chunks; ++chunk)
             for (int list = 0; list < 3; ++list) {
-              const int64_t place = (int64_t{chunk} * op.channels + channel) * 3 + list;
+              const int64_t place = (int64_t{chunk} * conv.channels + channel) * 3 + list;
               const int64_t moved = list == 0 ? -1 : list == 1 ? 1 : 0;
               if (column + moved < 0) continue;
-              for (int64_t number = op.starts[place]; number < op.starts[place + 1]; ++number) {
+              for (int64_t number = conv.starts[place]; number < conv.starts[place + 1]; ++number) {
                 const int64_t from = 4096 + op.in.offset + (row + int64_t{op.in.margin}) * op.in.pitch + column + moved;
-                sum += op.entries[number].value * arena_[from + op.entries[number].offset / 4];
+                sum += conv.entries[number].value * arena_[from + conv.entries[number].offset / 4];
               }
             }
-          const int64_t plane = op.phased ? (row % 2 * 2 + column % 2) * op.channels + channel : channel;
-          put(op, plane, op.phased ? row / 2 : row, op.phased ? column / 2 : column, activated(sum, op));
+          const int64_t plane = conv.phased ? (row % 2 * 2 + column % 2) * conv.channels + channel : channel;
+          put(op, plane, conv.phased ? row / 2 : row, conv.phased ? column / 2 : column, activated(sum, op));
         }
   }
 };

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sapwood.export import export_darknet, export_onnx, export_openvino, export_torch
+    from sapwood.goals import Calibration, Deployment, Limits, Target
     from sapwood.graph import build_groups, trace
     from sapwood.masks import MaskCase, apply_masks_, masking_state, remove_masks_
     from sapwood.measure import count_macs, count_nonzeros, count_params, measure_latency
     from sapwood.models import apply_plan, copy_model, load, load_model, load_plans, load_saved, save, save_model
-    from sapwood.pipeline import Target, compact, prune
+    from sapwood.pipeline import compact, prune
     from sapwood.recovery import distill, reconstruct
     from sapwood.tasks import detect, evaluate
     from sapwood.training import carry_optimizer_
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "load_model": "models",
@@ -42,7 +43,10 @@ _HOMES = {
     "measure_latency": "measure",
     "trace": "graph",
     "build_groups": "graph",
-    "Target": "pipeline",
+    "Calibration": "goals",
+    "Deployment": "goals",
+    "Limits": "goals",
+    "Target": "goals",
     "prune": "pipeline",
     "carry_optimizer_": "training",
     "distill": "recovery",
@@ -55,6 +59,9 @@ _HOMES = {
 }
 
 __all__ = [
+    "Calibration",
+    "Deployment",
+    "Limits",
     "MaskCase",
     "Target",
     "apply_masks_",

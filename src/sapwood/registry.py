@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import importlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Generic, TypeVar
 
 from sapwood.errors import ConfigError
@@ -18,6 +19,7 @@ class Registry(Generic[T]):
         kind: What the entries are, in the singular, for messages (``"mask method"``).
         entry_points: The group of entry points by which other packages add to it (``"sapwood.criteria"``); each names a
             module, which is imported at the first look into the registry and registers as Sapwood's own files do.
+        lazy: Names of entries that are known to be there before their module, which is imported when one is asked for.
 
     Examples:
         >>> greeters = Registry("greeter")
@@ -32,11 +34,12 @@ class Registry(Generic[T]):
         sapwood.errors.ConfigError: unknown greeter 'bye'; expected one of: hello
     """
 
-    def __init__(self, kind: str, entry_points: str | None = None) -> None:
+    def __init__(self, kind: str, entry_points: str | None = None, *, lazy: Mapping[str, str] | None = None) -> None:
         self.kind = kind
         self.entry_points = entry_points
         self._entries: dict[str, T] = {}
         self._owners: dict[str, str] = {}
+        self._lazy = dict(lazy or {})
         self._plugins = None if entry_points is None else InstalledPlugins(entry_points, self._load)
 
     def register(self, name: str) -> Callable[[T], T]:
@@ -50,8 +53,9 @@ class Registry(Generic[T]):
         def add(entry: T) -> T:
             plugin = None if self._plugins is None else self._plugins.current
             owner = _module_of(entry) if plugin is None else plugin.title
-            if name in self._entries:
-                twice = f"{self.kind} {name!r} is registered twice: by {self._owners[name]} and by {owner}"
+            if name in self._entries or (plugin is not None and name in self._lazy):
+                first = self._owners.get(name) or self._lazy[name]
+                twice = f"{self.kind} {name!r} is registered twice: by {first} and by {owner}"
                 if self._plugins is None or plugin is None:
                     raise ValueError(twice)
                 raise self._plugins.clash(twice)
@@ -80,21 +84,25 @@ class Registry(Generic[T]):
 
     def __getitem__(self, name: str) -> T:
         self.load_plugins()
+        if name in self._lazy and name not in self._entries:
+            importlib.import_module(self._lazy[name])
         if name not in self._entries:
-            raise ConfigError(f"unknown {self.kind} {name!r}; expected one of: {', '.join(sorted(self._entries))}")
+            raise ConfigError(f"unknown {self.kind} {name!r}; expected one of: {', '.join(self)}")
         return self._entries[name]
 
     def __contains__(self, name: object) -> bool:
+        if name in self._lazy:
+            return True
         self.load_plugins()
         return name in self._entries
 
     def __iter__(self) -> Iterator[str]:
         self.load_plugins()
-        return iter(sorted(self._entries))
+        return iter(sorted({*self._entries, *self._lazy}))
 
     def __len__(self) -> int:
         self.load_plugins()
-        return len(self._entries)
+        return len({*self._entries, *self._lazy})
 
 
 def _module_of(entry: object) -> str:

@@ -16,7 +16,10 @@ ExampleInputs: TypeAlias = "Tensor | tuple[Any, ...] | dict[str, Any]"
 Picture: TypeAlias = "np.ndarray[Any, np.dtype[np.uint8]]"
 """A picture in memory: uint8, RGB, shape (height, width, 3)."""
 
-TaskKind = Literal["detection", "classification", "none"]
+TaskKind: TypeAlias = str
+"""A name in :data:`sapwood.tasks.TASKS` (``"detection"``, ``"classification"``, or what another package registered), or
+``"none"``."""
+
 RecoverMethod = Literal["none", "batchnorm", "reconstruct", "distill"]
 Resize = Literal["stretch", "letterbox", "center_crop"]
 
@@ -47,7 +50,7 @@ class TaskSpec:
     """What a model is for and how pictures are brought to it.
 
     Attributes:
-        kind: Which task adapter of :mod:`sapwood.tasks` measures the model.
+        kind: Which of :data:`sapwood.tasks.TASKS` measures the model; ``"none"`` where nobody said what it is for.
         input_size: (height, width) in pixels.
         class_names: One name a class, in the order of the model's outputs; empty when unknown.
         resize: How a picture becomes ``input_size``. Darknet stretches unless the cfg says ``letter_box=1``.

@@ -11,46 +11,13 @@ import pytest
 from PIL import Image
 
 from sapwood.cli import main
-
-SMALL_CFG = """[net]
-width=64
-height=64
-channels=3
-
-[convolutional]
-batch_normalize=1
-filters=8
-size=3
-stride=2
-pad=1
-activation=leaky
-
-[convolutional]
-batch_normalize=1
-filters=8
-size=3
-stride=4
-pad=1
-activation=leaky
-
-[convolutional]
-filters=14
-size=1
-stride=1
-activation=linear
-
-[yolo]
-mask=0,1
-anchors=10,10, 30,30
-classes=2
-num=2
-"""
+from support.cfgs import plain_detector
 
 
 @pytest.fixture
 def cfg(tmp_path: Path) -> Path:
     path = tmp_path / "small.cfg"
-    path.write_text(SMALL_CFG)
+    path.write_text(plain_detector(8, 8))
     return path
 
 

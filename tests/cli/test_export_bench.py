@@ -13,13 +13,11 @@ import pytest
 import torch
 
 import sapwood
-from sapwood.cli import budget
 from sapwood.errors import EngineMissingError
 from sapwood.masks import MaskCase, apply_masks_
 from sapwood.pipeline import LayerSparsity, SparsityOutcome
 from sapwood.runtime import load
 from sapwood.runtime.engine import instruction_set
-from sapwood.types import ModelBundle
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("openvino")
@@ -115,10 +113,10 @@ def test_a_latency_for_masks_that_is_missed_is_told(
         0.5, ratio, ratio - 0.01, ratio + 0.01, 2.0, 1.0, ((0.5, ratio),), "harm", (layer,), where
     )
 
-    def masked(bundle: ModelBundle, case: MaskCase, *args: object, **options: object) -> object:
-        return apply_masks_(bundle.model, replace(case, sparsity=0.25)), outcome
+    def masked(model: torch.nn.Module, case: MaskCase, *args: object, **options: object) -> object:
+        return apply_masks_(model, replace(case, sparsity=0.25)), outcome
 
-    monkeypatch.setattr(budget, "mask_to_latency_", masked)
+    monkeypatch.setattr("sapwood.pipeline.masking.mask_to_latency_", masked)
     arguments = ("mask", "builtin:digits", "--method", "scored", "--latency", 0.5)
     assert run(*arguments) == code
     verdict = ("met", "missed")[code]

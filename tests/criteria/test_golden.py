@@ -164,6 +164,7 @@ the head. The depthwise convolution passes its channels on."""
 
 
 def test_who_reads_what(view: ModelView) -> None:
+    assert {group.name for group in view.analysis.groups} == set(READ_BY)
     for group in view.analysis.groups:
         found = view.readers.of(group)
         assert set(found) == set(READ_BY[group.name])
@@ -298,6 +299,7 @@ def test_gates_and_weights_agree_on_grouped_convolutions(kind: Any, groups: int)
     analysis = build_groups(trace(model.double(), x))
     loss = lambda model, x: model(x).square().mean()  # noqa: E731
     view = ModelView.of(model, analysis, collect(model, [x], loss, {"grad", "gate_grad"}))
+    assert len(analysis.groups) >= 2
     for group in analysis.groups:
         weights = make_criterion("taylor", variant="squared_sum", members="consumers").group_scores(group, view)
         gates = make_criterion("taylor_activation").group_scores(group, view)

@@ -19,7 +19,8 @@ def val() -> DetectionDataset:
 
 def test_same_arguments_same_pictures(val: DetectionDataset) -> None:
     again = digits_dataset("val", num_images=3)
-    for first, second in zip(val.samples, again.samples, strict=False):
+    assert len(again.samples) == 3
+    for first, second in zip(val.samples[:3], again.samples, strict=True):
         np.testing.assert_array_equal(first.boxes, second.boxes)
         np.testing.assert_array_equal(first.load(), second.load())
         np.testing.assert_array_equal(first.load(), first.load())
@@ -49,7 +50,9 @@ def test_splits_share_no_handwritten_digit() -> None:
 
 def test_boxes_are_tight_around_the_ink() -> None:
     """Every edge of a digit's box touches its ink."""
-    for sample in digits_dataset("train", num_images=10).samples:
+    samples = digits_dataset("train", num_images=10).samples
+    assert sum(len(sample.boxes) for sample in samples) >= 10
+    for sample in samples:
         for box, placed in zip(sample.boxes, sample.load.args[1], strict=True):  # type: ignore[attr-defined]
             ink = digits._ink(placed.glyph, placed.turn) >= 128
             assert tuple(box) == placed.box
@@ -57,6 +60,7 @@ def test_boxes_are_tight_around_the_ink() -> None:
 
 
 def test_boxes_lie_inside_and_hardly_overlap(val: DetectionDataset) -> None:
+    assert len(val.samples) == 60
     for sample in val.samples:
         boxes = sample.boxes
         assert len(boxes) >= 1

@@ -159,19 +159,19 @@ def test_damaged_masks_are_named(suffix: str, tmp_path: Path) -> None:
         np.savez_compressed(file, **masks)
     else:
         safetensors.numpy.save_file(masks, file)
-    whole = file.read_bytes()
+    whole, messages = file.read_bytes(), []
     for number in range(200):
         chance = random.Random(number)
         data = bytearray(whole[: chance.randrange(len(whole))] if number % 4 == 0 else whole)
         for _ in range(chance.randrange(1, 5) if data else 0):
             data[chance.randrange(len(data))] = chance.randrange(256)
         file.write_bytes(data)
-        message = str(file)
         try:
             read_masks(file)
         except MaskError as error:
-            message = str(error)
-        assert str(file) in message
+            messages.append(str(error))
+    assert len(messages) > 150, "most damage is seen"
+    assert all(str(file) in message for message in messages)
 
 
 @pytest.mark.parametrize("dtype", [torch.float8_e5m2, torch.bfloat16, torch.complex64, torch.bool])

@@ -342,8 +342,8 @@ def test_what_pruning_kept_is_what_the_masks_left() -> None:
 
 def test_every_criterion_reads_shared_parameters_under_masks() -> None:
     model, inputs = masked("head", ("second",))
-    for name, criterion in ((name, CRITERIA[name]) for name in CRITERIA):
-        if not criterion.needs:
-            assert sapwood.prune(
-                model, inputs, target=sapwood.Target(sparsity=0.25), criterion=name
-            ).verification.passed
+    names = [name for name in CRITERIA if not CRITERIA[name].needs]
+    assert "l2" in names
+    for name in names:
+        pruned = sapwood.prune(model, inputs, target=sapwood.Target(sparsity=0.25), criterion=name)
+        assert pruned.verification.passed, name

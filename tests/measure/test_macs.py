@@ -17,6 +17,7 @@ from torch.nn.utils import prune
 
 from sapwood.masks import MaskCase, apply_masks_
 from sapwood.measure import count_macs
+from sapwood.ops.facts import FACTS, Sum, note
 from sapwood.ops.free import is_free
 from sapwood.types import ExampleInputs
 
@@ -212,6 +213,20 @@ def test_custom_operators_are_named() -> None:
     count = count_macs(Run(lambda x: torch.ops.sapwood_test.mix(torch.ops.sapwood_test.mix(x))), torch.eye(3))
     assert count.uncounted == ("sapwood_test::mix (2 calls): no formula",)
     library._destroy()
+
+
+def test_the_work_of_a_product_that_only_a_rule_declares() -> None:
+    library = torch.library.Library("sapwood_test", "DEF")
+    library.define("scaled_linear(Tensor scale, Tensor x, Tensor weight) -> Tensor")
+    library.impl("scaled_linear", lambda scale, x, weight: scale * (x @ weight.t()), "CPU")
+    note("sapwood_test.scaled_linear", sum=Sum("product", 1, 2, turned=True))
+    try:
+        run = Run(torch.ops.sapwood_test.scaled_linear)
+        count = count_macs(run, (torch.ones(()), torch.randn(7, 3), torch.randn(5, 3)))
+        assert (count.total, count.uncounted) == (7 * 3 * 5, ())
+    finally:
+        del FACTS["sapwood_test.scaled_linear"]
+        library._destroy()
 
 
 @pytest.mark.parametrize(

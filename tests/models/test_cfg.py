@@ -222,4 +222,5 @@ def test_misspelt_keys_that_change_the_network_are_refused(key: str, meant: str)
 
 
 def test_keys_of_opencv_are_known() -> None:
-    parse_cfg("[net]\n[yolo]\nthresh=0.3\nnms_threshold=0.4\n[region]\nthresh=0.3\nnms_threshold=0.4\n")
+    text = "[net]\n[yolo]\nthresh=0.3\nnms_threshold=0.4\n[region]\nthresh=0.3\nnms_threshold=0.4\n"
+    assert write_cfg(parse_cfg(text)) == text  # without a warning, which would be an error

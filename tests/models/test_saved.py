@@ -79,6 +79,7 @@ def test_live_masks_come_back_live(detector: ModelBundle, tmp_path: Path) -> Non
 def test_saving_again_what_was_loaded_gives_the_same(detector: ModelBundle, tmp_path: Path) -> None:
     first = save_model(detector, tmp_path / "first")
     second = save_model(load_saved(first), tmp_path / "second")
+    assert {path.name for path in first.iterdir()} >= {"model.safetensors", "plan.json", "model.cfg"}
     for path in first.iterdir():
         assert (second / path.name).read_bytes() == path.read_bytes(), path.name
 
@@ -187,7 +188,18 @@ DAMAGES = {
         r"plan.json: has no schema_version; expected what sapwood.save",
     ),
     "newer": (lambda d: edit_plan(d, schema_version=3), r"plan.json: schema version 3; expected 2 or 1"),
-    "bad task": (lambda d: edit_plan(d, task={"kind": "poetry"}), r"plan.json: task.kind: Input should be 'detection'"),
+    "bad task": (
+        lambda d: edit_plan(d, task={"kind": "poetry"}),
+        r"plan.json: task.kind: unknown task 'poetry'; expected none or one of: classification, detection\. A package",
+    ),
+    "task that is no text": (
+        lambda d: edit_plan(d, task={"kind": 5}),
+        r"plan.json: task.kind: Input should be a valid string",
+    ),
+    "task of many letters": (
+        lambda d: edit_plan(d, task={"kind": "x" * 9000}),
+        r"plan.json: task.kind: unknown task 'x+\.\.\.",
+    ),
     "unknown key": (lambda d: edit_plan(d, extra=1), r"plan.json: extra: Extra inputs are not permitted"),
     "unknown mask": (
         lambda d: edit_plan(d, masks=["layers.0.conv.weight"]),

@@ -308,3 +308,27 @@ def test_modules_are_told_the_version_of_their_state(tmp_path: Path) -> None:
     sapwood.save(pruned, tmp_path / "small")
     again = sapwood.load(tmp_path / "small", model=lambda: nn.Sequential(Versioned(4, 8), nn.ReLU(), Versioned(8, 2)))
     assert torch.equal(again(x), pruned.model(x))
+
+
+class OnAGraph(nn.Module):
+    """Sums over the neighbours of each of seven nodes."""
+
+    def __init__(self, persistent: bool) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(5, 16), nn.Linear(16, 3)
+        near = torch.eye(7) + torch.eye(7).roll(1, 0)
+        self.register_buffer("near", near.to_sparse(), persistent=persistent)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.b(torch.sparse.mm(self.near, self.a(x).relu()))
+        return result
+
+
+def test_a_sparse_matrix_is_made_anew_or_refused(tmp_path: Path) -> None:
+    x = torch.randn(7, 5)
+    pruned = sapwood.prune(OnAGraph(persistent=False).eval(), x, target=HALF)
+    sapwood.save(pruned, tmp_path / "small")
+    again = sapwood.load(tmp_path / "small", model=lambda: OnAGraph(persistent=False))
+    assert torch.equal(again(x), pruned.model(x))
+    with pytest.raises(SavedModelError, match="near is a sparse tensor; expected dense ones, or a buffer that is made"):
+        sapwood.save(sapwood.prune(OnAGraph(persistent=True).eval(), x, target=HALF), tmp_path / "other")

@@ -40,18 +40,17 @@ def test_places_of_operands_are_those_of_the_schema(name: str) -> None:
         assert names[facts.groups_at] in {"groups", "group", "num_groups"}
     if facts.scales is not None:
         assert names[1] == "other"
+    if facts.gain is not None:
+        assert names[facts.gain] == "g"
 
 
 @pytest.mark.parametrize("name", sorted(RULES))
 def test_a_channel_passes_or_is_combined_in_a_way_that_is_known(name: str) -> None:
     facts = FACTS[name]
-    if facts.on_kept:
-        assert facts.pools is not None, "what runs on kept indices has to say which dimensions it pools"
-    if facts.sum is not None:
-        assert facts.spreads == "all"
-        assert facts.pools is None
-    if facts.moves or facts.in_place:
-        assert facts.passes
+    says = facts.pools is not None
+    assert says or not facts.on_kept, "what runs on kept indices has to say which dimensions it pools"
+    assert facts.sum is None or (facts.spreads == "all" and not says), "a sum is not pooled as well"
+    assert facts.passes or not (facts.moves or facts.in_place), "what is moved keeps to itself"
 
 
 def test_facts_add_up() -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
-from sapwood.cases import CaseRow, CompactRow, MaskRow, PruneRow
-from sapwood.comparing import CANDIDATES, Candidate
+import sapwood.comparing
+from sapwood.cases import ROW_KINDS, Candidate, CaseRow, CompactRow, MaskRow, PruneRow
 from sapwood.errors import ConfigError
 from sapwood.measure import count_params
 from sapwood.types import ModelBundle, ModelSource, TaskSpec
@@ -21,7 +27,7 @@ def dense() -> ModelBundle:
 
 
 def made(row: CaseRow, dense: ModelBundle) -> Candidate:
-    return CANDIDATES[row.kind](row)(dense)
+    return row.prepare()(dense)
 
 
 def test_a_compacted_mask_is_the_masked_network_and_smaller(dense: ModelBundle) -> None:
@@ -42,7 +48,82 @@ def test_pruned_channels_are_gone(dense: ModelBundle) -> None:
     assert dense.model[0].out_channels == 8
 
 
-@pytest.mark.parametrize("kind", ["mask", "compact", "prune"])
-def test_a_row_of_another_kind_is_refused(kind: str) -> None:
-    with pytest.raises(ConfigError, match=r"kind .*: got a CaseRow; expected a"):
-        CANDIDATES[kind](CaseRow(kind=kind))
+@pytest.mark.parametrize("kind", ROW_KINDS)
+def test_a_row_without_the_fields_of_its_kind_is_refused(kind: str) -> None:
+    message = (
+        rf"^kind {kind}: got a CaseRow, which makes nothing; expected a row of one of the kinds compact, mask, prune$"
+    )
+    with pytest.raises(ConfigError, match=message):
+        CaseRow(kind=kind).prepare()
+
+
+def test_what_made_candidates_before_goes_on_working_with_a_warning(dense: ModelBundle) -> None:
+    with pytest.warns(DeprecationWarning, match=r"CANDIDATES\[kind\]\(row\) is row\.prepare\(\) now"):
+        makers = sapwood.comparing.CANDIDATES
+    assert list(makers) == list(ROW_KINDS)
+    assert makers["prune"](PruneRow(sparsity=0.5))(dense).bundle.model[0].out_channels == 4
+    with pytest.raises(AttributeError, match=r"module 'sapwood\.comparing' has no attribute 'nothing'"):
+        _ = sapwood.comparing.nothing
+
+
+@pytest.mark.parametrize(
+    ("row", "looks"),
+    [
+        (MaskRow(method="l1_unstructured"), False),
+        (PruneRow(sparsity=0.5), False),
+        (PruneRow(sparsity=0.5, criterion="taylor"), True),
+        (PruneRow(sparsity=0.5, criterion="nothing"), False),
+        (PruneRow(sparsity=0.5, recover="batchnorm"), True),
+    ],
+)
+def test_a_row_says_whether_it_looks_at_pictures(row: CaseRow, looks: bool) -> None:
+    assert row.looks_at_pictures() is looks
+
+
+def test_a_new_kind_of_row_is_one_file(tmp_path: Path) -> None:
+    package = tmp_path / "sapwood"
+    shutil.copytree(Path(sapwood.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    (package / "cases" / "rows" / "dense.py").write_text(DENSE_ROWS)
+    code = """
+import warnings
+from pathlib import Path
+from sapwood.cases import parse_cases
+(row,) = parse_cases("[{kind: dense, note: one, listing: names.txt}]", "cases.yaml", folder=Path("beside"))
+print(row.name, row.files(), row.prepare()("the bundle").notes)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    assert done.stdout.strip() == f"dense one {{'listing': '{Path('beside') / 'names.txt'}'}} ('one',)"
+
+
+def test_reading_cases_loads_no_stage() -> None:
+    code = "import sys, sapwood.cases; print(*(name for name in sys.modules if name.startswith('sapwood.')))"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    rooms = {name.split(".")[1] for name in printed.stdout.split()}
+    assert rooms == {"cases", "errors", "limits", "plugins", "reading", "registry", "types"}
+
+
+DENSE_ROWS = """
+from typing import ClassVar, Literal
+
+from sapwood.cases.rows.base import ROW_KINDS, Candidate, CaseRow
+
+
+@ROW_KINDS.register("dense")
+class DenseRow(CaseRow):
+    file_fields: ClassVar[tuple[str, ...]] = ("listing",)
+    kind: Literal["dense"] = "dense"
+    note: str
+    listing: str
+
+    def default_family(self):
+        return f"dense {self.note}"
+
+    def prepare(self):
+        return lambda dense, calibration=None: Candidate(dense, (self.note,))
+"""

@@ -8,7 +8,7 @@ import sapwood.comparing
 import sapwood.pipeline
 
 
-@pytest.mark.parametrize("name", sorted(sapwood.pipeline.MOVED))
+@pytest.mark.parametrize("name", sorted(sapwood.pipeline.MOVED - {"CANDIDATES"}))
 def test_what_moved_is_found_with_a_warning(name: str) -> None:
     with pytest.warns(DeprecationWarning, match=rf"sapwood\.pipeline\.{name} is sapwood\.comparing\.{name} now"):
         found = getattr(sapwood.pipeline, name)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from support.scenes import (
@@ -71,7 +72,44 @@ _WIDE: Arguments = {"bias": parameter("bias", CHANNELS), "weight": parameter("we
 _AT = (({"dim": 1}, False), ({"dim": 2}, True))
 """Along channels, and along a spatial dimension."""
 
+
+def both(scene: Scene) -> torch.Tensor:
+    """Complex numbers of which both parts come from the layer before."""
+    return torch.complex(made(scene), made(scene))
+
+
+def _everywhere(scene: Scene, *places: int) -> Tensor:
+    """The same places along dimension 1 in every row and channel of what a layer makes, as far as they go."""
+    return torch.tensor(places)[:, None].expand_as(made(scene)[:, : len(places)])
+
+
+_SPARSE = (torch.eye(6, dtype=torch.float64) + torch.eye(6).roll(1, 0)).to_sparse()
+"""Rows that are added to others."""
+
+_PLACES: tuple[tuple[Arguments, bool], ...] = (
+    ({"indices": lambda scene: [None, torch.tensor([3, 1, 2])]}, False),
+    ({"indices": lambda scene: [None, None, torch.tensor([3, 1, 2])]}, True),
+    ({"indices": lambda scene: [None, None, torch.tensor([3, 1]), torch.tensor([0, 0])]}, True),
+    ({"indices": lambda scene: [torch.tensor([1, 0]), None, torch.tensor([0, 0])]}, True),
+)
+_YES_OR_NO: tuple[tuple[Arguments, bool], ...] = (
+    ({"indices": lambda scene: [torch.tensor([True, False])]}, True),
+    ({"indices": lambda scene: [None, None, torch.eye(4) > 0.5]}, True),
+    ({"indices": lambda scene: [None, torch.arange(CHANNELS) % 2 == 0]}, False),
+    ({"indices": lambda scene: [made(scene)[..., 0, 0].mean(1) > 0]}, True),
+    ({"indices": lambda scene: [torch.tensor([1, 0]), None, torch.arange(4) < 2]}, True),
+)
+
 FAMILIES: Mapping[str, Family] = {
+    "complex._apart": Family({"self": both}, reads={"": lambda scene, x: read(scene, x.prod(-1))}),
+    "complex._together": Family(
+        {"self": lambda scene: torch.view_as_real(both(scene)).clone()},
+        reads={"": lambda scene, x: read(scene, x.real * x.imag)},
+    ),
+    "complex._of_two": Family(
+        {"real": made, "imag": made}, reads={"": lambda scene, x: read(scene, x.real * x.imag)}
+    ),
+    "complex._each": Family({"self": both}, reads={"": lambda scene, x: read(scene, x.abs())}),
     "elementwise._elementwise": Family(
         {
             "min": 0.7, "max": 2.5, "exponent": made, "tensor1": made, "tensor2": made, "mask": positive, "end": made,
@@ -125,8 +163,9 @@ FAMILIES: Mapping[str, Family] = {
             "bmm": {"mat2": parameter("factor", 2, CHANNELS, 5)},
             "mv": {"self": parameter("factor", 5, CHANNELS), "vec": made},
             "dot": {"tensor": parameter("factor", CHANNELS)},
+            "vdot": {"other": parameter("factor", CHANNELS)},
         },
-        layouts={"bmm": "rows", "mv": "vector", "dot": "vector"},
+        layouts={"bmm": "rows", "mv": "vector", "dot": "vector", "vdot": "vector"},
         reads={"": lambda scene, result: result},
     ),
     "contraction._product_with_bias": Family(
@@ -137,8 +176,16 @@ FAMILIES: Mapping[str, Family] = {
                 "self": parameter("bias", 2, 6, 5), "batch1": made, "batch2": parameter("factor", 2, CHANNELS, 5)
             },
             "addmv": {"mat": parameter("factor", 5, CHANNELS), "vec": made},
+            "_sparse_addmm": {
+                "self": parameter("bias", 6, CHANNELS), "mat1": lambda scene: _SPARSE, "mat2": made,
+            },
         },
         layouts={"baddbmm": "rows", "addmv": "vector"},
+        reads={"": lambda scene, result: result, "_sparse_addmm": read},
+    ),
+    "contraction._sum_of_products": Family(
+        {"self": parameter("bias", 6, 5), "batch1": made, "batch2": parameter("factor", 2, CHANNELS, 5)},
+        layout="rows",
         reads={"": lambda scene, result: result},
     ),
     "contraction._linear": Family(
@@ -171,10 +218,53 @@ FAMILIES: Mapping[str, Family] = {
             )
         ),
     ),
+    "convolution._deformed": Family(
+        {
+            "weight": parameter("w", 5, CHANNELS, 3, 3), "bias": parameter("b", 5), "use_mask": True,
+            **{f"{name}_{side}": 1 for name in ("stride", "dilation", "pad") for side in "hw"},
+        },
+        cases=tuple(
+            (
+                {
+                    "weight": parameter("w", 4, CHANNELS // groups, 3, 3), "bias": parameter("b", 4), "groups": groups,
+                    "offset": parameter("offset", 2, 18 * offsets, 4, 4), "offset_groups": offsets,
+                    "mask": parameter("mask", 2, 9 * offsets, 4, 4),
+                },
+                True,
+            )
+            for groups, offsets in ((1, 1), (2, 1), (1, 2), (2, 2), (2, 4))
+        ),
+    ),
+    "distance._distances": Family(
+        {
+            "x1": made, "x2": parameter("prototypes", 5, CHANNELS), "p": 2.0, "compute_mode": None,
+        },
+        layout="rows", layouts={"_euclidean_dist": "matrix"}, reads={"": lambda scene, result: result},
+    ),
+    "unfolding._unfold": Family(
+        {"kernel_size": [3, 2], "dilation": [1, 1], "padding": [1, 1], "stride": [1, 1]},
+    ),
+    "unfolding._fold": Family(
+        {
+            "self": lambda scene: made(scene).view(2, -1, 4), "output_size": [4, 4], "kernel_size": [2, 2],
+            "dilation": [1, 1], "padding": [0, 0], "stride": [2, 2],
+        },
+    ),
+    "unfolding._unpool": Family(
+        {
+            "self": lambda scene: F.max_pool2d(made(scene), 2), "output_size": [4, 4], "stride": [2, 2, 2],
+            "indices": lambda scene: F.max_pool2d(made(scene), 2, return_indices=True)[1], "padding": [0, 0, 0],
+        },
+        layouts={"max_unpool3d": "volume"},
+        own={"max_unpool3d": {
+            "self": lambda scene: F.max_pool3d(made(scene), 2), "output_size": [4, 4, 4],
+            "indices": lambda scene: F.max_pool3d(made(scene), 2, return_indices=True)[1],
+        }},
+    ),
     "indexing._embedding": Family(
         {"weight": parameter("table", 11, CHANNELS), "indices": numbers([1, 2, 2], [4, 0, 10])}, layout="rows"
     ),
-    "indexing._select": Family({"index": 1}, _AT),
+    "indexing._select": Family({"index": 1}, (*_AT, ({"dim": 1, "index": 0}, True), ({"dim": 1, "index": -1}, True))),
     "indexing._slice": Family(
         {"start": 1, "end": 3, "step": 1},
         (*_AT, ({"dim": 1, "step": 2, "end": 7}, False), ({"dim": 1, "start": 0, "end": half}, True)),
@@ -192,20 +282,65 @@ FAMILIES: Mapping[str, Family] = {
         {"tensors": several}, (({"dim": 0}, True), ({"dim": -1}, True)),
         reads={"": lambda scene, result: read(scene, result.sum(-1 if result.shape[-1] == 2 else 0))},
     ),
-    "indexing._index": Family(
-        cases=(
-            ({"indices": lambda scene: [None, torch.tensor([3, 1, 2])]}, False),
-            ({"indices": lambda scene: [None, None, torch.tensor([3, 1, 2])]}, True),
-            ({"indices": lambda scene: [None, None, torch.tensor([3, 1]), torch.tensor([0, 0])]}, True),
-            ({"indices": lambda scene: [torch.tensor([1, 0]), None, torch.tensor([0, 0])]}, True),
-        )
-    ),
+    "indexing._index": Family(cases=(*_PLACES, *_YES_OR_NO), own_cases={"_unsafe_index": _PLACES}),
     "indexing._index_put": Family(
         {"values": lambda scene: made(scene)[:1], "indices": lambda scene: [torch.tensor([1])]},
+        (
+            ({}, True),
+            (
+                {
+                    "indices": lambda scene: [None, None, torch.tensor([1, 3]), torch.tensor([2, 0])],
+                    "values": lambda scene: made(scene)[:, :, 0, :2],
+                },
+                True,
+            ),
+            (
+                {
+                    "indices": lambda scene: [torch.tensor([0, 1]), None, torch.tensor([2, 0])],
+                    "values": lambda scene: made(scene)[:, :, 0],
+                },
+                True,
+            ),
+            ({"indices": lambda scene: [torch.tensor([True, False])]}, True),
+            ({"indices": lambda scene: [None, torch.tensor([1])], "values": lambda scene: made(scene)[:, :1]}, False),
+        ),
     ),
     "indexing._index_select": Family({"index": numbers(3, 1, 2)}, _AT),
     "indexing._roll": Family({"shifts": [1]}, (({"dims": [1]}, False), ({"dims": [2]}, True))),
     "indexing._pad": Family(cases=(({"pad": [1, 1, 1, 0]}, True), ({"pad": [0, 0, 0, 0, 2, 2]}, False))),
+    "scattering._gather": Family(
+        {"index": lambda scene: _everywhere(scene, 3, 0, 1)}, layout="rows",
+        cases=(({"dim": 1}, True), ({"dim": 2, "index": numbers([[1, 0]], [[3, 3]])}, False)),
+    ),
+    "scattering._scatter": Family(
+        {
+            "index": lambda scene: _everywhere(scene, 3, 0, 1, 1, 0, 5), "src": lambda scene: 0.5 * made(scene),
+            "reduce": "multiply",
+        },
+        layout="rows",
+        own={name: {"reduce": "amax"} for name in ("scatter_reduce", "scatter_reduce_")},
+    ),
+    "scattering._at_rows": Family(
+        {
+            "index": numbers(3, 0, 1, 1, 0, 5), "source": lambda scene: 0.5 * made(scene), "reduce": "amax",
+            "value": Number(0.5),
+        },
+        (({"dim": 1}, True), ({"dim": 2, "index": numbers(3, 0, 1, 1, 0, 5, 2, 7)}, False)), layout="rows",
+        own={name: {"index": numbers(3, 0, 1, 5, 4, 2)} for name in ("index_copy", "index_copy_")},
+        own_cases=dict.fromkeys(("index_copy", "index_copy_"), (({"dim": 1}, True),)),
+    ),
+    "scattering._segment_reduce": Family(
+        {"data": made, "reduce": "sum", "lengths": numbers(2, 4), "axis": 0}, layout="matrix"
+    ),
+    "scattering._packed": Family(
+        {"lengths": numbers(6, 3), "batch_first": True}, layout="rows",
+    ),
+    "scattering._embedding_bag": Family(
+        {
+            "weight": parameter("table", 11, CHANNELS), "indices": numbers(1, 2, 2, 4, 0, 10), "offsets": numbers(0, 2),
+        },
+        tuple(({"mode": mode}, True) for mode in range(3)), layout="rows",
+    ),
     "normalization._batch_norm": Family(
         {
             **_WIDE, "running_mean": parameter("mean", CHANNELS), "running_var": parameter("variance", CHANNELS),
@@ -271,6 +406,7 @@ FAMILIES: Mapping[str, Family] = {
         layouts=dict.fromkeys(("t", "t_"), "matrix"),
         reads=dict.fromkeys(("t", "t_"), lambda scene, result: read(scene, made(scene) @ result)),
     ),
+    "reshaping._channel_shuffle": Family({"groups": 2}),
     "reshaping._unsqueeze": Family(cases=(({"dim": 2}, True), ({"dim": -1}, True))),
     "reshaping._squeeze": Family({"self": short}, (({"dim": 2}, True), ({"dim": [2]}, True))),
     "reshaping._expand": Family({"self": lambda scene: made(scene)[:1], "size": [2, -1, -1, -1]}),

@@ -67,6 +67,10 @@ class Example:
     goes: bool
     family: Family
 
+    def __deepcopy__(self, _: Any) -> Example:
+        """Itself: copies of a model that calls it need no copies of the tables."""
+        return self
+
     def scene(self) -> tuple[Scene, Tensor]:
         """The model, in float64, and its input."""
         plain = self.name.removeprefix("aten.")

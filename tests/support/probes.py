@@ -575,6 +575,164 @@ def weight_norm():
 
 
 @probe
+def weight_norms_in_a_chain():  # HiFi-GAN and other vocoders
+    norm = nn.utils.parametrizations.weight_norm
+    up = norm(nn.ConvTranspose1d(16, 12, 4, 2))
+    layers = [norm(nn.Conv1d(4, 16, 3)), nn.LeakyReLU(), up, nn.LeakyReLU(), norm(nn.Conv1d(12, 3, 3))]
+    return nn.Sequential(*layers), torch.randn(2, 4, 9)
+
+
+@probe
+def spectral_norms():  # discriminators
+    norm = nn.utils.parametrizations.spectral_norm
+    return nn.Sequential(norm(conv(3, 16)), nn.LeakyReLU(), norm(conv(16, 12)), nn.LeakyReLU(), head(12)), picture()
+
+
+def _edges() -> Tensor:
+    return torch.tensor([[0, 1, 2, 3, 4, 5, 0, 2], [1, 2, 3, 4, 5, 0, 3, 5]])
+
+
+@probe
+def messages_by_index_add():  # graph convolutions, as in public threads on pruning GNNs
+    def run(m, x, edges):
+        h = m.a(x)
+        h = h.new_zeros(x.shape[0], h.shape[1]).index_add(0, edges[1], h[edges[0]])
+        return m.head(F.relu(m.b(F.relu(h))))
+
+    return Net(run, a=nn.Linear(5, 16), b=nn.Linear(16, 12), head=nn.Linear(12, 3)), (torch.randn(6, 5), _edges())
+
+
+@probe
+def messages_by_scatter():  # graph attention: a maximum and a sum over the edges of a node
+    def run(m, x, edges):
+        h = F.relu(m.a(x))
+        to = edges[1].view(-1, 1).expand(-1, h.shape[1])
+        top = h.new_full(h.shape, -1e9).scatter_reduce(0, to, h[edges[0]], "amax")
+        return m.head(top + torch.zeros_like(h).scatter_add_(0, to, h[edges[0]]))
+
+    return Net(run, a=nn.Linear(5, 16), head=nn.Linear(16, 3)), (torch.randn(6, 5), _edges())
+
+
+@probe
+def messages_by_a_sparse_matrix():
+    def run(m, x):
+        return m.head(torch.sparse.mm(m.near, F.relu(m.b(m.near @ F.relu(m.a(x))))))
+
+    near = (torch.eye(6) + torch.eye(6).roll(1, 0)).to_sparse()
+    model = Net(run, a=nn.Linear(5, 16), b=nn.Linear(16, 12), head=nn.Linear(12, 3))
+    model.register_buffer("near", near, persistent=False)
+    return model, torch.randn(6, 5)
+
+
+@probe
+def segments_pooled():
+    def run(m, x, lengths):
+        return m.head(torch.segment_reduce(F.relu(m.a(x)), "max", lengths=lengths, axis=0))
+
+    return Net(run, a=nn.Linear(5, 16), head=nn.Linear(16, 3)), (torch.randn(6, 5), torch.tensor([2, 4]))
+
+
+@probe
+def pillars_on_a_canvas():  # PointPillars: features are written behind a slice, of rows that a mask chooses
+    def run(m, x, cells):
+        x = F.relu(m.a(x))[cells >= 0]
+        canvas = torch.zeros(x.shape[1], 16, dtype=x.dtype)
+        canvas[:, cells[cells >= 0]] = x.t()
+        return m.head(canvas.view(1, -1, 4, 4))
+
+    return Net(run, a=nn.Linear(5, 16), head=head(16)), (torch.randn(4, 5), torch.tensor([3, -1, 9, 0]))
+
+
+@probe
+def rows_by_their_first_channel():
+    def run(m, x):
+        x = m.a(x)
+        return m.head(F.relu(x[x[:, 0] < 9.0]))
+
+    return Net(run, a=nn.Linear(5, 16), head=nn.Linear(16, 3)), torch.randn(12, 5)
+
+
+@probe
+def best_rows_gathered():  # queries of two-stage detectors
+    def run(m, x):
+        h = F.relu(m.a(x))
+        top = m.score(h).squeeze(-1).topk(3, dim=1)[1]
+        return m.head(torch.gather(h, 1, top.unsqueeze(-1).expand(-1, -1, h.shape[-1])))
+
+    return Net(run, a=nn.Linear(5, 16), score=nn.Linear(16, 1), head=nn.Linear(16, 3)), torch.randn(2, 7, 5)
+
+
+@probe
+def deformable_convolution():  # torchvision.ops.DeformConv2d, with offsets and a mask
+    from torchvision.ops import DeformConv2d
+
+    def run(m, x):
+        x = F.relu(m.stem(x))
+        one, two, mask = m.offset(x).chunk(3, dim=1)
+        return m.head(F.relu(m.d(x, torch.cat([one, two], 1), mask.sigmoid())))
+
+    parts = {"stem": conv(3, 16), "offset": conv(16, 27), "d": DeformConv2d(16, 12, 3, padding=1), "head": head(12)}
+    return Net(run, **parts), picture()
+
+
+@probe
+def unfold_and_fold():  # outlook attention
+    def run(m, x):
+        x = F.unfold(m.a(x), 3, padding=1)
+        return m.head(F.fold(x * x.sigmoid(), (8, 8), 3, padding=1))
+
+    return Net(run, a=conv(3, 16), head=head(16)), picture()
+
+
+@probe
+def pool_and_unpool():  # segmenters that go up by the positions of the way down
+    def run(m, x):
+        x, where = F.max_pool2d(m.a(x), 2, return_indices=True)
+        return m.head(F.max_unpool2d(m.b(F.relu(x)), where, 2))
+
+    return Net(run, a=conv(3, 16), b=conv(16, 16), head=head(16)), picture()
+
+
+@probe
+def bags_of_words():
+    model = nn.Sequential(nn.EmbeddingBag(20, 16), nn.ReLU(), nn.Linear(16, 12), nn.ReLU(), nn.Linear(12, 3))
+    return model, torch.randint(0, 20, (3, 5))
+
+
+@probe
+def distances_to_prototypes():
+    return Net(
+        lambda m, x: torch.cdist(m.a(x), m.prototypes), a=nn.Linear(5, 16), prototypes=nn.Parameter(torch.randn(4, 16))
+    ), torch.randn(6, 5)
+
+
+@probe
+def packed_sequences():
+    def run(m, tokens):
+        packed = nn.utils.rnn.pack_padded_sequence(m.table(tokens), torch.tensor([5, 3]), batch_first=True)
+        x, _ = nn.utils.rnn.pad_packed_sequence(m.rnn(packed)[0], batch_first=True)
+        return m.head(x)
+
+    parts = {"table": nn.Embedding(20, 12), "rnn": nn.GRU(12, 16, batch_first=True), "head": nn.Linear(16, 3)}
+    return Net(run, **parts), torch.randint(0, 20, (2, 5))
+
+
+@probe
+def shuffled_by_a_module():
+    return nn.Sequential(conv(3, 16), nn.ReLU(), nn.ChannelShuffle(2), conv(16, 16, groups=2), head(16)), picture()
+
+
+@probe
+def tensor_made_for_nothing():
+    def run(m, x):
+        x = m.a(x)
+        torch.zeros(2, x.shape[1])
+        return m.head(F.relu(x))
+
+    return Net(run, a=conv(3, 16), head=head(16)), picture()
+
+
+@probe
 def index_select_permutation():
     def run(m, x):
         return m.head(m.a(x)[:, m.order])

@@ -29,13 +29,18 @@ class RandomlyPruned:
     kept: np.ndarray
 
 
+@dataclass(frozen=True)
+class RandomWidths:
+    removed: Axis
+    kept: list[int]
+
+
 def prune_at_random(model: nn.Module, inputs: Any, seed: int) -> RandomlyPruned:
     """Every group that may lose channels keeps a fraction drawn for it; groups that must stay equal share one."""
     rng = np.random.default_rng(seed)
     fractions: dict[str, float] = {}
-    tried: list[list[int]] = []
 
-    def select(analysis: Analysis) -> Axis:
+    def select(analysis: Analysis) -> RandomWidths:
         held = held_groups(analysis)
         leader = {number: numbers[0] for numbers in equal_sets(analysis, cuts(analysis, {})) for number in numbers}
         kept = []
@@ -43,10 +48,9 @@ def prune_at_random(model: nn.Module, inputs: Any, seed: int) -> RandomlyPruned:
             name = analysis.groups[leader.get(number, number)].name
             fraction = fractions.setdefault(name, rng.uniform(NARROWEST, 1.0))
             kept.append(group.num_channels if number in held else max(1, round(fraction * group.num_channels)))
-        tried.append(kept)
         scores = [torch.arange(group.num_channels, 0, -1.0) for group in analysis.groups]
-        return lowest_units([group.units for group in analysis.groups], scores, kept)
+        return RandomWidths(lowest_units([group.units for group in analysis.groups], scores, kept), kept)
 
     solution = Planner(model, inputs).solve(select, prove=unproven)
     small = apply_plan(model, solution.realised.plan).eval()
-    return RandomlyPruned(small, solution.analysis, held_groups(solution.analysis), np.array(tried[-1]))
+    return RandomlyPruned(small, solution.analysis, held_groups(solution.analysis), np.array(solution.chosen.kept))

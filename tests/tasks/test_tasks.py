@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from sapwood.cli.common import OnBad, open_data
 from sapwood.comparing.pictures import find_in
 from sapwood.config import TrainConfig
-from sapwood.errors import ConfigError, TrainingError
-from sapwood.tasks import TASKS, Measuring, Sighting, divergence, evaluate, task_loss
+from sapwood.data import open_unlabelled
+from sapwood.errors import ConfigError, NoDataSetError, SavedModelError, TrainingError
+from sapwood.models import load_saved, save_model
+from sapwood.tasks import TASKS, Measuring, Sighting, divergence, evaluate, open_pictures, task_loss
 from sapwood.training.objectives import OBJECTIVES, AnyLoss, make_objective
-from sapwood.types import ClassificationDataset, Evaluation, ModelBundle, ModelSource, TaskSpec
+from sapwood.types import ClassificationDataset, DetectionDataset, Evaluation, ModelBundle, ModelSource, TaskSpec
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class Reading:
 @pytest.fixture
 def reader(monkeypatch: pytest.MonkeyPatch) -> ModelBundle:
     monkeypatch.setattr(TASKS, "_entries", {**TASKS._entries, "reading": Reading()})
-    task = TaskSpec("reading", class_names=("word",))  # type: ignore[arg-type]
+    task = TaskSpec("reading", class_names=("word",))
     return ModelBundle(nn.Linear(1, 1), (), task, ModelSource("my:reader", "factory"))
 
 
@@ -103,3 +107,49 @@ def test_its_objective_is_an_entry_as_well(reader: ModelBundle, monkeypatch: pyt
 def test_every_task_can_be_trained(kind: str) -> None:
     assert kind in OBJECTIVES
     assert TASKS[kind].distill_rate > 0
+
+
+def test_a_saved_model_for_it_loads(reader: ModelBundle, tmp_path: Path) -> None:
+    bundle = replace(reader, example_inputs=torch.zeros(1, 1))
+    save_model(bundle, tmp_path / "saved")
+    again = load_saved(tmp_path / "saved", factory=lambda: nn.Linear(1, 1))
+    assert again.task == bundle.task
+    assert evaluate(again, Page(), batch_size=2).metrics == {"words": 0.5}  # type: ignore[arg-type]
+
+
+def test_a_saved_model_for_what_nobody_registered_names_what_there_is(
+    reader: ModelBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_model(replace(reader, example_inputs=torch.zeros(1, 1)), tmp_path / "saved")
+    monkeypatch.undo()
+    message = r"task\.kind: unknown task 'reading'; expected none or one of: classification, detection\. A package"
+    with pytest.raises(SavedModelError, match=message):
+        load_saved(tmp_path / "saved", factory=lambda: nn.Linear(1, 1))
+
+
+class Flags(ClassificationDataset):
+    """The data sets of a task that has classes, too."""
+
+
+@pytest.mark.parametrize(("holds", "expected"), [(Flags, ClassificationDataset), (Page, DetectionDataset)])
+def test_pictures_without_labels_are_what_its_data_sets_hold(
+    holds: type, expected: type, reader: ModelBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TASKS["reading"], "dataset", holds)
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    opened = open_unlabelled(tmp_path, reader.task.kind)
+    assert type(opened) is expected
+    assert [sample.image_id for sample in opened.samples] == ["a"]
+
+
+def test_pictures_are_opened_where_a_task_finds_no_data_set(
+    reader: ModelBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_there(*given: Any, **options: Any) -> Any:
+        raise NoDataSetError("no book")
+
+    monkeypatch.setattr(TASKS["reading"], "open_data", none_there)
+    with pytest.raises(NoDataSetError, match="no book"):
+        open_pictures(reader, tmp_path)
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    assert len(open_pictures(reader, tmp_path).samples) == 1

@@ -208,3 +208,19 @@ def test_state_of_another_shape_is_refused() -> None:
     known.state[model[0].weight]["secret"] = torch.zeros_like(model[0].weight)  # type: ignore[index]
     with pytest.raises(TrainingError, match=r"multiplies rows of 0.weight, and how the optimizer's 'secret' follows"):
         sapwood.carry_optimizer_(known, model, Result(apply_plan(model, plan), plan))
+
+
+def test_lbfgs_begins_anew_and_is_told_which_optimizers_do_not() -> None:
+    model, x = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), torch.randn(3, 4)
+    optimizer = torch.optim.LBFGS(model.parameters())
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = model(x).square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    pruned = sapwood.prune(model, x, target=sapwood.Target(sparsity=0.5))
+    with pytest.raises(TrainingError, match=r"number, as SGD, Adam, .* have; another one has to begin anew"):
+        sapwood.carry_optimizer_(optimizer, model, pruned)

@@ -2,7 +2,7 @@
 
 from sapwood.allocation.costs import CostState, CostTable, Extent, Term
 from sapwood.allocation.equal import equal_sets, equal_slices
-from sapwood.allocation.factors import held_groups
+from sapwood.allocation.factors import held_dims, held_groups
 from sapwood.allocation.global_threshold import GlobalThreshold
 from sapwood.allocation.granularity import vector_step
 from sapwood.allocation.knapsack import Knapsack
@@ -37,6 +37,7 @@ __all__ = [
     "channels_table",
     "equal_sets",
     "equal_slices",
+    "held_dims",
     "held_groups",
     "layer_work",
     "losses_from_scores",

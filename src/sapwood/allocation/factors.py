@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from sapwood.graph import Analysis
+from sapwood.graph import Analysis, Unpruned
 from sapwood.ops import Axis
 
 
@@ -14,7 +14,8 @@ def held_groups(analysis: Analysis, *, whole_heads: bool = False) -> Mapping[int
     """Groups that stay whole because another factor of the same dimension is pruned instead.
 
     Of the factors of a dimension the one with more channels is pruned, for its steps are finer; of equals the inner.
-    Wide dimensions choose first, and a factor that one of them holds is no choice for the next.
+    Wide dimensions choose first: what one of them holds is no choice for the next, and what one chose the next one
+    chooses again, or nothing of the first would go.
 
     Args:
         analysis: The groups.
@@ -26,6 +27,7 @@ def held_groups(analysis: Analysis, *, whole_heads: bool = False) -> Mapping[int
     """
     owner = {unit: number for number, group in enumerate(analysis.groups) for unit in group.units}
     held: dict[int, str] = {}
+    settled: set[int] = set()
     several = [
         (axis, whole_heads and len(axes) <= 2) for axes in analysis.axes.values() for axis in axes if axis.shape[1] > 1
     ]
@@ -37,10 +39,30 @@ def held_groups(analysis: Analysis, *, whole_heads: bool = False) -> Mapping[int
         inner = max(
             reversed(present), key=lambda numbers: sum(analysis.groups[number].num_channels for number in numbers)
         )
-        chosen = present[0] if outer else inner
+        again = [numbers for numbers in present if numbers & settled]
+        chosen = again[0] if again else present[0] if outer else inner
+        settled |= chosen
         for numbers in present:
             held.update((number, analysis.groups[min(chosen)].name) for number in numbers - chosen)
     return held
+
+
+def held_dims(analysis: Analysis, held: Mapping[int, str]) -> tuple[Unpruned, ...]:
+    """Dimensions of parameters that stay whole because all their groups are held, with the group that goes instead."""
+    parameters = {names[0] for names in analysis.graph.parameters.values()}
+    found: dict[tuple[str, int], str] = {}
+    goes: set[tuple[str, int]] = set()
+    for number, group in enumerate(analysis.groups):
+        places = [(member.tensor, member.dim) for member in group.members if member.tensor in parameters]
+        if number in held:
+            found.update(dict.fromkeys(places, held[number]))
+        else:
+            goes.update(places)
+    return tuple(
+        Unpruned(*place, f"stays whole, for {name} goes instead: both make up one dimension")
+        for place, name in found.items()
+        if place not in goes
+    )
 
 
 def _owners(column: Axis, owner: Mapping[int, int]) -> frozenset[int]:

@@ -132,15 +132,11 @@ def _macs(call: Call, extents: Extents) -> Iterable[tuple[float, tuple[Extent, .
     found = call.facts.sum
     if found is None:
         return []
-    first, second = (extents.of_tensor(call.args[place]) for place in (found.source, found.weight))
-    if found.kind == "convolution":
+    if found.kind in {"convolution", "deformed"}:
         over = call.args[found.source] if bound(call).get("transposed") else call.outputs[0]
-        return [(1.0, (*extents.of_tensor(over), *second[1:]))]
-    if found.kind == "attention":
-        value = extents.of_tensor(call.args[2])
-        return [(1.0, (*first, second[-2])), (1.0, (*first[:-1], second[-2], value[-1]))]
-    outputs = second[:1] if found.turned else second[-1:]
-    return [(1.0, (*first, *outputs) if len(second) > 1 else first)]
+        return [(1.0, (*extents.of_tensor(over), *extents.of_tensor(call.args[found.weight])[1:]))]
+    shapes = [extents.of_tensor(one) if isinstance(one, TensorRef) else () for one in call.args]
+    return [(1.0, sizes) for sizes in found.products(shapes)]
 
 
 def _term(layer: str, factor: float, extents: Iterable[Extent]) -> Term:

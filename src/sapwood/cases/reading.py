@@ -139,11 +139,10 @@ def _named(row: CaseRow) -> CaseRow:
 
 
 def _beside(row: CaseRow, folder: Path | None) -> CaseRow:
-    """The row with its mask file, where it has one, looked for in ``folder``."""
-    mask_file = getattr(row, "mask_file", None)
-    if mask_file is None or folder is None:
+    """The row with the files that it names looked for in ``folder``."""
+    if folder is None:
         return row
-    return row.model_copy(update={"mask_file": str(folder / mask_file)})
+    return row.model_copy(update={field: str(folder / path) for field, path in row.files().items()})
 
 
 def _check_names(rows: Sequence[CaseRow]) -> None:

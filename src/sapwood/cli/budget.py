@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sapwood.cli.common import OnBad, open_data, open_pictures, progress_bar
+from sapwood.cli.common import progress_bar
 from sapwood.errors import ConfigError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
-    from sapwood.masks import MaskCase, MaskRecord, Pattern
-    from sapwood.pipeline import (
-        Calibration,
-        Deployment,
-        Limits,
-        Pruned,
-        Scorer,
-        Sensitivity,
-        SparsityOutcome,
-        Target,
-    )
+    from sapwood.masks import Pattern
+    from sapwood.pipeline import Calibration, Deployment, Limits, Pruned, Scorer, Sensitivity, Target
     from sapwood.recovery import Recovered
     from sapwood.types import ModelBundle
 
@@ -103,8 +94,6 @@ RecoverPicturesOption = Annotated[
 ]
 MOST_PICTURES = 1000
 """Pictures that --recover looks at, at most, unless told otherwise."""
-MEASURED_ON = 32
-"""Pictures, at most, on which each layer is masked alone."""
 RecoverStepsOption = Annotated[int, typer.Option("--recover-steps", min=1, help="Steps of --recover distill.")]
 SeedOption = Annotated[
     int, typer.Option("--seed", help="Chooses the pictures, the places looked at, and the order of --recover.")
@@ -150,96 +139,166 @@ ToleranceOption = Annotated[
 ]
 AtMostOption = Annotated[bool, typer.Option("--at-most", help="Any network faster than --latency will do.")]
 MinimumOption = Annotated[int, typer.Option("--minimum", min=1, help="The fewest channels that stay in a group.")]
+SparsityOption = Annotated[
+    float | None, typer.Option("--sparsity", help="Fraction of the channels removed, in [0, 1).")
+]
+ParamsOption = Annotated[float | None, typer.Option("--params", help="Fraction of the parameters kept.")]
+MacsOption = Annotated[float | None, typer.Option("--macs", help="Fraction of the multiply-accumulates kept.")]
+LatencyOption = Annotated[
+    float | None, typer.Option("--latency", help="Measured latency kept, as a fraction of the dense model's.")
+]
 
 
-def make_target(*, tolerance: float | None = None, at_most: bool = False, **goals: float | None) -> Target:
-    """What the pruned model should be.
+@dataclass(frozen=True)
+class GoalOptions:
+    """What the pruned model should be."""
 
-    Raises:
-        ConfigError: If there is not exactly one goal; names the options.
-    """
-    from sapwood.pipeline import Target
+    sparsity: SparsityOption = None
+    params: ParamsOption = None
+    macs: MacsOption = None
+    latency: LatencyOption = None
+    tolerance: ToleranceOption = None
+    at_most: AtMostOption = False
 
-    given = [f"--{name} {value:g}" for name, value in goals.items() if value is not None]
-    if len(given) != 1:
-        expected = ", ".join(f"--{name}" for name in goals)
-        raise ConfigError(f"got {' and '.join(given) or 'no goal'}; expected exactly one of {expected}")
-    if goals.get("latency") is None:
-        for name, given_one in (("--tolerance", tolerance is not None), ("--at-most", at_most)):
-            if given_one:
-                raise ConfigError(f"{name} is of --latency; the goal is {given[0]}")
-        return Target(sparsity=goals.get("sparsity"), params=goals.get("params"), macs=goals.get("macs"))
-    latency = goals["latency"]
-    if tolerance is None:
-        return Target(latency=latency, at_most=at_most)
-    return Target(latency=latency, tolerance=tolerance, at_most=at_most)
+    def target(self) -> Target:
+        """The one goal that was given, and how near it a latency must be.
+
+        Raises:
+            ConfigError: If there is not exactly one, or what is of a latency stands beside another; names the options.
+        """
+        from sapwood.pipeline import Target
+
+        goals: dict[str, Any] = {
+            "sparsity": self.sparsity,
+            "params": self.params,
+            "macs": self.macs,
+            "latency": self.latency,
+        }
+        given = [f"--{name} {value:g}" for name, value in goals.items() if value is not None]
+        if len(given) != 1:
+            expected = ", ".join(f"--{name}" for name in goals)
+            raise ConfigError(f"got {' and '.join(given) or 'no goal'}; expected exactly one of {expected}")
+        if self.latency is None:
+            self._check_no_latency(given[0])
+        near = {} if self.tolerance is None else {"tolerance": self.tolerance}
+        return Target(**goals, **near, at_most=self.at_most)
+
+    def _check_no_latency(self, goal: str) -> None:
+        for name, is_given in (("--tolerance", self.tolerance is not None), ("--at-most", self.at_most)):
+            if is_given:
+                raise ConfigError(f"{name} is of --latency; the goal is {goal}")
 
 
-def make_limits(
-    round_to: int | None, minimum: int, bounds: list[str] | None, equal: list[str] | None, whole_heads: bool
-) -> Limits:
-    """What the options say about widths."""
-    from sapwood.pipeline import Limits
+@dataclass(frozen=True)
+class WidthOptions:
+    """What widths may be."""
 
-    found = dict(_bound(text) for text in bounds or ())
-    sets = tuple(tuple(part.strip() for part in text.split(",")) for text in equal or ())
-    for names, text in zip(sets, equal or (), strict=True):
-        if len(names) < 2 or not all(names):
-            raise ConfigError(f"--equal {text!r}; expected two or more layers with commas between them")
-    return Limits(round_to=round_to, minimum=minimum, bounds=found, equal=sets, whole_heads=whole_heads)
+    round_to: RoundToOption = None
+    minimum: MinimumOption = 1
+    bounds: BoundsOption = None
+    equal: EqualOption = None
+    whole_heads: WholeHeadsOption = False
+
+    def limits(self) -> Limits:
+        """What the options say, read.
+
+        Raises:
+            ConfigError: If one of them cannot be read.
+        """
+        from sapwood.pipeline import Limits
+
+        found = dict(_bound(text) for text in self.bounds or ())
+        sets = tuple(_layers(text) for text in self.equal or ())
+        return Limits(self.round_to, self.minimum, found, sets, self.whole_heads)
 
 
-def make_calibration(
-    bundle: ModelBundle,
-    data: Path | None,
-    split: str,
-    num_pictures: int,
-    labels: Labels,
-    *,
-    seed: int = 0,
-    on_bad: OnBad = OnBad.error,
-) -> Calibration | None:
-    """Reads the pictures that criteria look at; None without ``--data``."""
-    if data is None:
-        return None
-    from sapwood.pipeline import Calibration
-    from sapwood.tasks import calibration_batches, task_loss
+@dataclass(frozen=True)
+class PictureOptions:
+    """The pictures that criteria look at."""
 
-    opened = open_pictures if labels is Labels.own else open_data
-    dataset = opened(bundle, str(data), split, on_bad)
-    batches = calibration_batches(bundle, dataset, num_pictures=num_pictures, seed=seed)
-    return Calibration(list(batches), task_loss(bundle, labels.value), dataset)
+    data: CalibrationDataOption = None
+    split: CalibrationSplitOption = "train"
+    num_pictures: NumPicturesOption = 128
+    labels: LabelsOption = Labels.data
+
+    def calibration(self, bundle: ModelBundle, *, seed: int = 0) -> Calibration | None:
+        """Reads them; None without ``--data``."""
+        if self.data is None:
+            return None
+        from sapwood.goals import calibrate
+
+        return calibrate(
+            bundle,
+            str(self.data),
+            split=self.split,
+            num_pictures=self.num_pictures,
+            labels=self.labels.value,
+            seed=seed,
+        )
+
+
+@dataclass(frozen=True)
+class DeploymentOptions:
+    """What the model will run on."""
+
+    runtime: RuntimeOption = None
+    threads: RuntimeThreadsOption = None
+    batch: BatchOption = None
+
+    def deployment(self, *, needed: bool = True) -> Deployment | None:
+        """Where the model will run: eager PyTorch if that is ``needed`` and not said, else None.
+
+        Raises:
+            ConfigError: If there is no such runtime.
+            MissingDependencyError: If its package is not installed.
+        """
+        from sapwood.pipeline import Deployment
+        from sapwood.runtime import RUNTIMES
+
+        if self.runtime is None and not needed:
+            return None
+        name = self.runtime or "torch"
+        RUNTIMES[name].version()
+        return Deployment(name, self.threads, self.batch)
 
 
 @dataclass(frozen=True)
 class RecoveryOptions:
-    """What the options say about recovery.
+    """How accuracy comes back."""
 
-    Raises:
-        ConfigError: If it needs pictures and there are none.
-    """
-
-    method: Recover
-    data: Path | None
-    split: str
-    num_pictures: int
-    steps: int
-    seed: int
-
-    def __post_init__(self) -> None:
-        if self.wanted and self.data is None:
-            raise ConfigError(
-                f"--recover {self.method.value} looks at pictures (labels are not needed); expected --data"
-            )
+    recover: RecoverOption = Recover.none
+    recover_pictures: RecoverPicturesOption = MOST_PICTURES
+    recover_steps: RecoverStepsOption = 1000
 
     @property
     def wanted(self) -> bool:
         """Whether anything is recovered."""
-        return self.method is not Recover.none
+        return self.recover is not Recover.none
+
+    def from_pictures(self, pictures: PictureOptions, seed: int) -> Recovery:
+        """What recovers from these pictures.
+
+        Raises:
+            ConfigError: If it needs pictures and there are none.
+        """
+        if self.wanted and pictures.data is None:
+            raise ConfigError(
+                f"--recover {self.recover.value} looks at pictures (labels are not needed); expected --data"
+            )
+        return Recovery(self, pictures, seed)
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """Recovers models as the options say, with a bar a stage."""
+
+    how: RecoveryOptions
+    pictures: PictureOptions
+    seed: int
 
     def pruned(self, bundle: ModelBundle, result: Pruned) -> Pruned:
         """Recovers what was pruned of ``bundle``."""
-        if not self.wanted:
+        if not self.how.wanted:
             return result
         from sapwood.pipeline import recover
 
@@ -248,7 +307,7 @@ class RecoveryOptions:
 
     def masked_(self, bundle: ModelBundle, dense: nn.Module, pattern: Pattern | None) -> Recovered | None:
         """Recovers a masked model in place; with ``pattern`` it is also chosen anew which weights stay."""
-        if not self.wanted:
+        if not self.how.wanted:
             return None
         from sapwood.pipeline import recover_masked_
 
@@ -257,113 +316,50 @@ class RecoveryOptions:
 
     @contextmanager
     def _options(self, bundle: ModelBundle) -> Iterator[dict[str, Any]]:
-        """The pictures, whose labels are not looked at, and the rest, with a bar a stage."""
+        """The pictures, whose labels are not looked at, and the rest."""
+        from sapwood.goals import pictures_without_labels
         from sapwood.recovery import DistillConfig
-        from sapwood.tasks import calibration_batches
 
-        dataset = open_pictures(bundle, str(self.data), self.split, OnBad.error)
-        batches = calibration_batches(bundle, dataset, num_pictures=self.num_pictures, seed=self.seed)
+        batches = pictures_without_labels(
+            bundle,
+            str(self.pictures.data),
+            split=self.pictures.split,
+            num_pictures=self.how.recover_pictures,
+            seed=self.seed,
+        )
         with ExitStack() as bars:
             yield {
-                "batches": [batch.inputs for batch in batches],
-                "method": self.method.value,
-                "config": DistillConfig(steps=self.steps, seed=self.seed),
+                "batches": batches,
+                "method": self.how.recover.value,
+                "config": DistillConfig(steps=self.how.recover_steps, seed=self.seed),
                 "seed": self.seed,
                 "progress": lambda stage: bars.enter_context(progress_bar(stage)),
             }
 
 
 def measure_sensitivity(
-    bundle: ModelBundle,
-    figure: Figure,
-    calibration: Calibration | None,
-    score: Scorer,
-    kept_whole: dict[str, str],
-    *,
-    whole_heads: bool,
-    recovered: bool = False,
-) -> Sensitivity:
-    """Prunes every group alone and measures what that does on the calibration pictures.
-
-    Where the network will be ``recovered``, the layers that read the group are solved anew first.
-    """
-    from sapwood import pipeline
-
-    if calibration is None:
-        raise ConfigError("--sensitivity measures the model with each group pruned alone; expected --data")
-    measure, name = pipeline.sensitivity_measure(bundle, figure.value, calibration)
-    with progress_bar("sensitivity") as progress:
-        return pipeline.sensitivity(
-            bundle.model,
-            bundle.example_inputs,
-            measure,
-            score=score,
-            figure=name,
-            more_is_better=figure is Figure.accuracy,
-            ignore=kept_whole,
-            whole_heads=whole_heads,
-            compensate=pipeline.compensation(bundle.model, calibration, score) if recovered else None,
-            progress=progress,
-        )
-
-
-def make_deployment(
-    runtime: str | None, threads: int | None, batch: int | None, *, needed: bool = True
-) -> Deployment | None:
-    """Where the model will run: eager PyTorch if that is ``needed`` and not said, else None.
+    bundle: ModelBundle, figure: Figure | None, calibration: Calibration | None, score: Scorer, **options: Any
+) -> Sensitivity | None:
+    """Measures what pruning every group alone does, if that was asked for; see :func:`sapwood.goals.sensitivity_of`.
 
     Raises:
-        ConfigError: If there is no such runtime.
-        MissingDependencyError: If its package is not installed.
+        ConfigError: If there are no pictures for it.
     """
-    from sapwood.pipeline import Deployment
-    from sapwood.runtime import RUNTIMES
+    from sapwood.goals import sensitivity_of
 
-    if runtime is None and not needed:
+    if figure is None:
         return None
-    name = runtime or "torch"
-    RUNTIMES[name].version()
-    return Deployment(name, threads, batch)
+    if calibration is None:
+        raise ConfigError("--sensitivity measures the model with each group pruned alone; expected --data")
+    with progress_bar("sensitivity") as progress:
+        return sensitivity_of(bundle, figure.value, calibration, score, **options, progress=progress)
 
 
-def mask_to_latency_(
-    bundle: ModelBundle,
-    case: MaskCase,
-    latency: float,
-    deployment: Deployment,
-    *,
-    scores: Mapping[str, Tensor] | None,
-    calibration: Calibration | None,
-) -> tuple[MaskRecord, SparsityOutcome]:
-    """Masks a model in place to a latency; harm is the outputs' divergence where there are pictures."""
-    from sapwood import pipeline
-
-    measure, figure = None, "share of the squared scores that goes"
-    if calibration is not None:
-        batches = list(calibration.batches)
-        few = batches[: max(1, MEASURED_ON // max(1, len(batches[0].inputs)))]
-        measure, figure = pipeline.sensitivity_measure(bundle, "divergence", replace(calibration, batches=few))
-    bench = pipeline.Bench.of(bundle.example_inputs, deployment)
-    with progress_bar("masking") as progress:
-        return pipeline.mask_to_latency_(
-            bundle.model,
-            case,
-            latency,
-            bench,
-            scores=scores,
-            measure=measure,
-            figure=figure,
-            progress=progress,
-        )
-
-
-def as_options(values: dict[str, Any]) -> dict[str, Any]:
-    """Options for a record: plain values, those that were not given left out."""
-    return {
-        name: value.value if isinstance(value, Enum) else str(value) if isinstance(value, Path) else value
-        for name, value in values.items()
-        if value is not None
-    }
+def _layers(text: str) -> tuple[str, ...]:
+    names = tuple(part.strip() for part in text.split(","))
+    if len(names) < 2 or not all(names):
+        raise ConfigError(f"--equal {text!r}; expected two or more layers with commas between them")
+    return names
 
 
 def _bound(text: str) -> tuple[str, tuple[float, float]]:

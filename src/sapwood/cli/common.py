@@ -6,14 +6,12 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-
-from sapwood.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -76,6 +74,19 @@ ResizeOption = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class LoadOptions:
+    """What a model needs besides its name."""
+
+    weights: WeightsOption = None
+    names: NamesOption = None
+    model_factory: ModelFactoryOption = None
+
+    def load(self, model: str, resize: ResizeChoice | None = None) -> ModelBundle:
+        """Loads it."""
+        return load_bundle(model, self.weights, self.names, resize, factory=self.model_factory)
+
+
 def load_bundle(
     spec: str,
     weights: Path | None,
@@ -98,30 +109,9 @@ def load_bundle(
 
 def open_data(bundle: ModelBundle, data: str, split: str, on_bad: OnBad) -> DetectionDataset | ClassificationDataset:
     """Opens the data set that fits the model's task."""
-    from sapwood.tasks import TASKS, any_task
+    from sapwood import tasks
 
-    task = bundle.task
-    if task.kind not in TASKS:
-        raise ConfigError(
-            f"{bundle.source.spec} has no task; expected {any_task()} to measure on {data}. A factory says what its "
-            "model is for by returning a ModelBundle (docs/models.md)"
-        )
-    return TASKS[task.kind].open_data(data, split=split, class_names=task.class_names, on_bad=on_bad.value)
-
-
-def open_pictures(
-    bundle: ModelBundle, data: str, split: str, on_bad: OnBad
-) -> DetectionDataset | ClassificationDataset:
-    """Opens pictures whose labels nobody will look at: a data set, or a folder of pictures that is none."""
-    from sapwood.data import open_unlabelled, picture_files
-    from sapwood.errors import NoDataSetError
-
-    try:
-        return open_data(bundle, data, split, on_bad)
-    except NoDataSetError:
-        if not picture_files(data):
-            raise
-    return open_unlabelled(data, bundle.task.kind, split=split)
+    return tasks.open_data(bundle, data, split=split, on_bad=on_bad.value)
 
 
 def set_threads(threads: int | None) -> None:

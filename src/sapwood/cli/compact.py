@@ -6,11 +6,14 @@ from typing import Annotated
 
 import typer
 
-from sapwood.cli.common import JsonOption, ModelArgument, ModelFactoryOption, NamesOption, WeightsOption, load_bundle
+from sapwood.cli.common import JsonOption, LoadOptions, ModelArgument
+from sapwood.cli.groups import grouped
 from sapwood.cli.shrink import IgnoreOption, LayersOption, OutOption, check_out, finish
 
 
+@grouped
 def compact(
+    *,
     model: ModelArgument,
     exact: Annotated[
         bool,
@@ -20,9 +23,7 @@ def compact(
         ),
     ] = True,
     ignore: IgnoreOption = None,
-    weights: WeightsOption = None,
-    names: NamesOption = None,
-    model_factory: ModelFactoryOption = None,
+    files: LoadOptions,
     out: OutOption = None,
     layers: LayersOption = False,
     as_json: JsonOption = False,
@@ -34,7 +35,7 @@ def compact(
     from sapwood import pipeline
 
     check_out(out)
-    bundle = load_bundle(model, weights, names, factory=model_factory)
+    bundle = files.load(model)
     pipeline.check_inputs(bundle)
     kept = pipeline.matching_tensors(bundle.model, ignore or ())
     result = pipeline.shrink_describable(

@@ -10,25 +10,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sapwood.cli.budget import Labels, make_calibration
 from sapwood.cli.common import (
     DataOption,
     JsonOption,
+    LoadOptions,
     ModelArgument,
-    ModelFactoryOption,
-    NamesOption,
     OnBad,
     OnBadOption,
     ResizeOption,
     SplitOption,
     ThreadsOption,
-    WeightsOption,
-    load_bundle,
     make_console,
     open_data,
     print_json,
     progress_bar,
 )
+from sapwood.cli.groups import grouped
 
 if TYPE_CHECKING:
     from sapwood.cases import CaseRow
@@ -41,12 +38,12 @@ NUM_CALIBRATION = 256
 """Pictures that rows look at that recover."""
 
 
+@grouped
 def compare(
+    *,
     model: ModelArgument,
     data: DataOption,
-    weights: WeightsOption = None,
-    names: NamesOption = None,
-    model_factory: ModelFactoryOption = None,
+    files: LoadOptions,
     split: SplitOption = "val",
     train_split: Annotated[
         str, typer.Option("--train-split", help="Pictures that rows look at that recover; their labels are not used.")
@@ -73,10 +70,11 @@ def compare(
     from sapwood.cases import default_cases, read_cases
     from sapwood.comparing import CompareSettings, read_pictures
     from sapwood.files import check_folder
+    from sapwood.goals import calibrate
 
     check_folder(out)
     rows = default_cases() if cases is None else read_cases(cases)
-    bundle = load_bundle(model, weights, names, resize, factory=model_factory)
+    bundle = files.load(model, resize)
     dataset = open_data(bundle, data, split, on_bad)
     chosen = read_pictures(pictures) if pictures else None
     settings = CompareSettings(latency_rounds=rounds, threads=threads, on_bad=on_bad.value)
@@ -87,8 +85,8 @@ def compare(
         chosen,
         out,
         settings,
-        calibration=lambda: make_calibration(
-            bundle, Path(data), train_split, NUM_CALIBRATION, Labels.own, on_bad=on_bad
+        calibration=lambda: calibrate(
+            bundle, data, split=train_split, num_pictures=NUM_CALIBRATION, labels="own", on_bad=on_bad.value
         ),
         as_json=as_json,
     )

@@ -11,26 +11,24 @@ import typer
 
 from sapwood.cli.common import (
     JsonOption,
+    LoadOptions,
     ModelArgument,
-    ModelFactoryOption,
-    NamesOption,
-    WeightsOption,
-    load_bundle,
     print_json,
 )
+from sapwood.cli.groups import grouped
 
 RUNS = 20
 """Timed, after some that are not."""
 
 
+@grouped
 def compile(
+    *,
     model: ModelArgument,
     out: Annotated[
         Path, typer.Option("-o", "--out", help="Directory; a compiled network there is replaced.", show_default=False)
     ],
-    weights: WeightsOption = None,
-    names: NamesOption = None,
-    model_factory: ModelFactoryOption = None,
+    files: LoadOptions,
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, help="Threads to tune and time for; all cores if not given.")
     ] = None,
@@ -54,7 +52,7 @@ def compile(
     from sapwood.runtime.engine.saved import NETWORK_NAME, WEIGHTS_NAME, check_target
 
     check_target(out)
-    bundle = load_bundle(model, weights, names, factory=model_factory)
+    bundle = files.load(model)
     start = time.perf_counter()
     inputs = tuple(one[:1] for one in tensors_of(bundle.example_inputs))
     compiled = compile_model(bundle.model, inputs, threads=threads, tune=tune)

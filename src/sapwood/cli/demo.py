@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 
-from sapwood.cli.budget import Labels, make_calibration
 from sapwood.cli.common import JsonOption, ThreadsOption, load_bundle
 from sapwood.cli.compare import run_compare
 
@@ -34,6 +33,7 @@ def demo(
     from sapwood.comparing import CompareSettings, first_pictures
     from sapwood.data import digits_dataset
     from sapwood.files import check_folder
+    from sapwood.goals import calibrate
 
     check_folder(out)
     bundle = load_bundle("builtin:digits", None)
@@ -46,7 +46,7 @@ def demo(
         first_pictures(dataset, NUM_SHOWN),
         out,
         settings,
-        calibration=lambda: make_calibration(bundle, Path("digits"), "train", NUM_CALIBRATION, Labels.own),
+        calibration=lambda: calibrate(bundle, "digits", num_pictures=NUM_CALIBRATION, labels="own"),
         as_json=as_json,
     )
     if open_report and _someone_is_watching():

@@ -12,17 +12,15 @@ import typer
 
 from sapwood.cli.common import (
     JsonOption,
+    LoadOptions,
     ModelArgument,
-    ModelFactoryOption,
-    NamesOption,
     ResizeOption,
     ThreadsOption,
-    WeightsOption,
-    load_bundle,
     print_json,
     progress_bar,
     set_threads,
 )
+from sapwood.cli.groups import grouped
 from sapwood.errors import ConfigError, ImageError
 
 if TYPE_CHECKING:
@@ -36,12 +34,12 @@ COMMENT = b"drawn by sapwood detect"
 """In each picture, so that another run knows that it may replace it."""
 
 
+@grouped
 def detect(
+    *,
     model: ModelArgument,
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures, or folders of them.")],
-    weights: WeightsOption = None,
-    names: NamesOption = None,
-    model_factory: ModelFactoryOption = None,
+    files: LoadOptions,
     out: Annotated[Path, typer.Option("-o", "--out", help="Where the pictures and detections.json go.")] = Path(
         "detections"
     ),
@@ -65,7 +63,7 @@ def detect(
 
     check_folder(out)
     set_threads(threads)
-    bundle = load_bundle(model, weights, names, resize, factory=model_factory)
+    bundle = files.load(model, resize)
     if bundle.task.kind != "detection":
         raise ConfigError(f"{model} is not a detector (its task is {bundle.task.kind}); expected a model with boxes")
     records = []

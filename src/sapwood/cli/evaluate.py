@@ -11,22 +11,20 @@ import typer
 from sapwood.cli.common import (
     DataOption,
     JsonOption,
+    LoadOptions,
     ModelArgument,
-    ModelFactoryOption,
-    NamesOption,
     OnBad,
     OnBadOption,
     ResizeOption,
     SplitOption,
     ThreadsOption,
-    WeightsOption,
-    load_bundle,
     make_console,
     open_data,
     print_json,
     progress_bar,
     set_threads,
 )
+from sapwood.cli.groups import grouped
 
 
 class RuntimeChoice(str, Enum):
@@ -36,12 +34,12 @@ class RuntimeChoice(str, Enum):
     sapwood = "sapwood"
 
 
+@grouped
 def evaluate(
+    *,
     model: ModelArgument,
     data: DataOption,
-    weights: WeightsOption = None,
-    names: NamesOption = None,
-    model_factory: ModelFactoryOption = None,
+    files: LoadOptions,
     split: SplitOption = "val",
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Pictures a forward pass.")] = 8,
     score_threshold: Annotated[
@@ -66,7 +64,7 @@ def evaluate(
     from sapwood.report import evaluation_table
 
     set_threads(threads)
-    bundle = load_bundle(model, weights, names, resize, factory=model_factory)
+    bundle = files.load(model, resize)
     dataset = open_data(bundle, data, split, on_bad)
     if runtime is RuntimeChoice.sapwood:
         from sapwood.runtime import compile

@@ -9,17 +9,17 @@ import typer
 
 from sapwood.cli.common import (
     JsonOption,
+    LoadOptions,
     ModelArgument,
-    ModelFactoryOption,
-    NamesOption,
-    WeightsOption,
-    load_bundle,
     print_json,
 )
+from sapwood.cli.groups import grouped
 from sapwood.errors import ConfigError
 
 
+@grouped
 def export(
+    *,
     model: ModelArgument,
     file_format: Annotated[
         str, typer.Option("--format", help="`onnx`, `openvino`, `torch-export` or `darknet`.", show_default=False)
@@ -28,9 +28,7 @@ def export(
         Path,
         typer.Option("-o", "--out", help="File: `.onnx`, `.xml` (and `.bin`), `.pt2`, `.cfg`.", show_default=False),
     ],
-    weights: WeightsOption = None,
-    names: NamesOption = None,
-    model_factory: ModelFactoryOption = None,
+    files: LoadOptions,
     batch: Annotated[int | None, typer.Option("--batch", min=1, help="Examples a run.")] = None,
     dynamic_batch: Annotated[bool, typer.Option("--dynamic-batch", help="Any number of examples a run.")] = False,
     as_json: JsonOption = False,
@@ -49,7 +47,7 @@ def export(
     if not exporter.has_batch and (batch is not None or dynamic_batch):
         raise ConfigError(f"{file_format} files run with any batch; expected neither --batch nor --dynamic-batch")
     checked_path(out, exporter.suffix)
-    bundle = load_bundle(model, weights, names, factory=model_factory)
+    bundle = files.load(model)
     inputs = with_batch(bundle.example_inputs, batch)
     exported = exporter.export(bundle.model, inputs, out, ExportOptions(dynamic_batch=dynamic_batch))
     if as_json:

@@ -2,42 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sapwood.cli import budget
-from sapwood.cli.common import (
-    JsonOption,
-    ModelArgument,
-    ModelFactoryOption,
-    NamesOption,
-    WeightsOption,
-    load_bundle,
-    make_console,
-    print_json,
-)
+from sapwood.cli.common import JsonOption, LoadOptions, ModelArgument, make_console, print_json
+from sapwood.cli.groups import grouped
+
+if TYPE_CHECKING:
+    from sapwood.report import Inspection
 
 LatencyOption = Annotated[bool, typer.Option("--latency", help="Time every layer on --runtime.")]
 PageOption = Annotated[Path | None, typer.Option("-o", "--out", metavar="FILE.html", help="A page with plots.")]
 
 
+@dataclass(frozen=True)
+class TorchOptions(budget.DeploymentOptions):
+    """What the model runs on; PyTorch unless told otherwise."""
+
+    runtime: budget.RuntimeOption = "torch"
+
+
+@grouped
 def inspect(
+    *,
     model: ModelArgument,
-    weights: WeightsOption = None,
-    names: NamesOption = None,
-    model_factory: ModelFactoryOption = None,
+    files: LoadOptions,
     latency: LatencyOption = False,
-    runtime: budget.RuntimeOption = "torch",
-    threads: budget.RuntimeThreadsOption = None,
-    batch: budget.BatchOption = None,
+    where: TorchOptions,
     sensitivity: budget.SensitivityOption = None,
-    data: budget.CalibrationDataOption = None,
-    split: budget.CalibrationSplitOption = "train",
-    num_pictures: budget.NumPicturesOption = 128,
-    labels: budget.LabelsOption = budget.Labels.data,
+    pictures: budget.PictureOptions,
     criterion: budget.CriterionOption = "l2",
     out: PageOption = None,
     as_json: JsonOption = False,
@@ -54,44 +51,29 @@ def inspect(
 
     if out is not None:
         check_file(out)
-    deployment = budget.make_deployment(runtime, threads, batch) if latency else None
-    bundle = load_bundle(model, weights, names, factory=model_factory)
+    deployment = where.deployment() if latency else None
+    bundle = files.load(model)
     pipeline.check_inputs(bundle)
     curves = None
     if sensitivity is not None:
-        calibration = budget.make_calibration(bundle, data, split, num_pictures, labels)
-        curves = budget.measure_sensitivity(
-            bundle,
-            sensitivity,
-            calibration,
-            pipeline.scorer(bundle.model, criterion, calibration),
-            {},
-            whole_heads=False,
-        )
-    record = pipeline.inspect_model(bundle, deployment)
-    if curves is not None:
-        record["sensitivity"] = asdict(curves)
-    _show(record, out, as_json=as_json)
+        calibration = pictures.calibration(bundle)
+        score = pipeline.scorer(bundle.model, criterion, calibration)
+        curves = budget.measure_sensitivity(bundle, sensitivity, calibration, score)
+    _show(pipeline.inspect_model(bundle, deployment, curves), out, as_json=as_json)
 
 
-def _show(record: dict[str, Any], out: Path | None, *, as_json: bool) -> None:
+def _show(record: Inspection, out: Path | None, *, as_json: bool) -> None:
     """Writes the page, where one is wanted, and prints the record or its tables."""
     from sapwood.files import write_text
-    from sapwood.report import inspect_latency_table, render_inspect, sensitivity_table, shrinking
+    from sapwood.report import inspect_tables, render_inspect
 
     if out is not None:
         write_text(out, render_inspect(record))
     if as_json:
-        print_json(record)
+        print_json(record.plain())
         return
     console = make_console()
-    for table in (shrinking.layer_table(record), shrinking.group_table(record)):
+    for table in inspect_tables(record):
         console.print(table)
-    if record["unpruned"]:
-        console.print(shrinking.unpruned_table(record["unpruned"]))
-    if "sensitivity" in record:
-        console.print(sensitivity_table(record["sensitivity"]))
-    if "latency" in record:
-        console.print(inspect_latency_table(record["latency"]))
     if out is not None:
         console.print(f"report: {out}", highlight=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -13,8 +13,12 @@ from sapwood.cli.runner import MISSED, RECORD, Runner, allow_factories
 from sapwood.cli.steps import commands
 from sapwood.errors import CheckFailedError
 
+if TYPE_CHECKING:
+    from typer.core import TyperGroup
+
 
 def run(
+    context: typer.Context,
     recipe: Annotated[
         Path, typer.Argument(metavar="RECIPE", help="A YAML file (docs/recipes.md).", show_default=False)
     ],
@@ -38,17 +42,16 @@ def run(
 
     Example: `sapwood run recipes/yolov4-tiny-bccd.yaml`
     """
-    from sapwood.cli.app import app
     from sapwood.files import alone_in, check_folder, write_text
     from sapwood.reading import naming
     from sapwood.recipe import read_recipe
-    from sapwood.report import read_run, render_run, run_tables
+    from sapwood.report import render_run, run_tables
     from sapwood.training import find_processes
 
     asked = read_recipe(recipe)
     place = out or Path("runs") / recipe.stem
     check_folder(place)
-    group = typer.main.get_group(app)
+    group = cast("TyperGroup", context.find_root().command)
     processes = find_processes()
     with naming(recipe):
         steps = commands(asked, place, group)
@@ -62,9 +65,9 @@ def run(
                 write_text(place / "report.html", render_run(runner.record()))
     if processes.index == 0:
         if as_json:
-            print_json(runner.record())
+            print_json(runner.record().plain())
         else:
-            make_console().print(*run_tables(read_run(runner.record())))
+            make_console().print(*run_tables(runner.record()))
             make_console().print(f"report: {place / 'report.html'}   record: {place / RECORD}", highlight=False)
-    if any(entry["state"] == MISSED for entry in runner.entries):
+    if any(entry.state == MISSED for entry in runner.entries):
         raise CheckFailedError("a step missed its target; see above")

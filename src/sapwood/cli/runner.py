@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sapwood.cli.common import make_console
 from sapwood.cli.steps import Command
@@ -20,6 +20,7 @@ from sapwood.reading import read_json, reading
 
 if TYPE_CHECKING:
     from sapwood.recipe import Recipe
+    from sapwood.report import records
     from sapwood.training import Processes
 
 RECORD = "run.json"
@@ -27,7 +28,9 @@ INTERRUPTED = 130
 FACTORIES = "teacher", "model_factory", "teacher_factory"
 """Options of steps that may name one."""
 
-BEGUN, DONE, MISSED = "begun", "done", "missed"
+BEGUN: Final = "begun"
+DONE: Final = "done"
+MISSED: Final = "missed"
 
 
 @dataclass
@@ -51,8 +54,8 @@ class Runner:
     group: Any
     processes: Processes
     quiet: bool
-    entries: list[dict[str, Any]] = field(default_factory=list)
-    before: list[dict[str, Any]] = field(default_factory=list)
+    entries: list[records.RunStep] = field(default_factory=list)
+    before: list[records.RunStep] = field(default_factory=list)
 
     def run_all(self) -> None:
         """Runs every step that is not done."""
@@ -63,8 +66,8 @@ class Runner:
             for place in (command.made, str(command.directory)):
                 if place is not None:
                     prints[place] = own
-            old = next((entry for entry in before if entry["directory"] == command.directory.name), None)
-            same = old is not None and old["fingerprint"] == own
+            old = next((entry for entry in before if entry.directory == command.directory.name), None)
+            same = old is not None and old.fingerprint == own
             self._say(f"[{number}/{len(self.commands)}] sapwood {shlex.join(command.arguments)}")
             if same and old is not None and self._is_done(old, command):
                 self.entries.append(old)
@@ -75,35 +78,32 @@ class Runner:
             self._run_step(number, command, own, resume=same)
         self.processes.from_first(self._write)
 
-    def record(self) -> dict[str, Any]:
-        """What was done, as run.json has it; ``earlier`` is what steps had done that were not looked at again."""
+    def record(self) -> records.RunRecord:
+        """What was done, as run.json has it."""
         import sapwood
-        from sapwood.report import RUN_SCHEMA
+        from sapwood.report import records
 
-        seen = {entry["directory"] for entry in self.entries}
-        return {
-            "schema": RUN_SCHEMA,
-            "sapwood": sapwood.__version__,
-            "model": self.recipe.model,
-            "num_steps": len(self.commands),
-            "steps": self.entries,
-            "earlier": [entry for entry in self.before if entry["directory"] not in seen],
-        }
+        seen = {entry.directory for entry in self.entries}
+        return records.RunRecord(
+            sapwood=sapwood.__version__,
+            model=self.recipe.model,
+            num_steps=len(self.commands),
+            steps=tuple(self.entries),
+            earlier=tuple(entry for entry in self.before if entry.directory not in seen),
+        )
 
     def _run_step(self, number: int, command: Command, fingerprint: str, *, resume: bool) -> None:
-        entry: dict[str, Any] = {
-            "name": command.step.name,
-            "verb": command.step.verb,
-            "command": shlex.join(["sapwood", *command.arguments]),
-            "directory": command.directory.name,
-            "fingerprint": fingerprint,
-            "state": BEGUN,
-            "seconds": None,
-            "missed": None,
-            "size": None,
-            "result": None,
-        }
-        self.entries.append(entry)
+        from sapwood.report import records
+
+        begun = records.RunStep(
+            name=command.step.name,
+            verb=command.step.verb,
+            command=shlex.join(["sapwood", *command.arguments]),
+            directory=command.directory.name,
+            fingerprint=fingerprint,
+            state=BEGUN,
+        )
+        self.entries.append(begun)
         self.processes.from_first(lambda: self._begin(command))
         start = time.perf_counter()
         try:
@@ -111,14 +111,15 @@ class Runner:
         except SapwoodError as error:
             error.args = (f"step {number} ({command.step.name}): {error}",)
             raise
-        entry |= {
-            "state": DONE if missed is None else MISSED,
-            "missed": None if missed is None else str(missed),
-            "seconds": time.perf_counter() - start,
-            "result": json.loads(text) if text else None,
-        }
-        entry |= {"size": self.processes.from_first(lambda: self._finish(entry, command))}
-        self._say(f"    {entry['seconds']:.0f} s{'' if missed is None else f'; missed: {missed}'}")
+        seconds = time.perf_counter() - start
+        self._told(
+            state=DONE if missed is None else MISSED,
+            missed=None if missed is None else str(missed),
+            seconds=seconds,
+            result=json.loads(text) if text else None,
+        )
+        self._told(size=self.processes.from_first(lambda: self._finish(command)))
+        self._say(f"    {seconds:.0f} s{'' if missed is None else f'; missed: {missed}'}")
         if missed is not None and self.recipe.on_missed == "stop":
             raise missed
 
@@ -156,20 +157,26 @@ class Runner:
             write_text(path, text)
         self._write()
 
-    def _finish(self, entry: dict[str, Any], command: Command) -> dict[str, int] | None:
-        entry["size"] = None if command.made is None else _size(command.made)
+    def _finish(self, command: Command) -> dict[str, int] | None:
+        size = None if command.made is None else _size(command.made)
+        self._told(size=size)
         self._write()
-        return entry["size"]  # type: ignore[no-any-return]
+        return size
+
+    def _told(self, **more: Any) -> None:
+        """Adds to what is known of the step under way."""
+        step = self.entries[-1]
+        self.entries[-1] = type(step).model_validate({**step.model_dump(), **more})
 
     def _write(self) -> None:
         from sapwood.files import write_json
 
         self.out.mkdir(parents=True, exist_ok=True)
-        write_json(self.out / RECORD, self.record())
+        write_json(self.out / RECORD, self.record().plain())
 
-    def _is_done(self, entry: dict[str, Any], command: Command) -> bool:
+    def _is_done(self, entry: records.RunStep, command: Command) -> bool:
         """Whether a step need not be done again; a missed target is tried again unless the recipe goes on."""
-        if entry["state"] == BEGUN or (entry["state"] == MISSED and self.recipe.on_missed == "stop"):
+        if entry.state == BEGUN or (entry.state == MISSED and self.recipe.on_missed == "stop"):
             return False
         made = command.made
         return self.processes.from_first(lambda: made is None or Path(made).exists())
@@ -204,7 +211,7 @@ def allow_factories(recipe: Recipe, commands: list[Command], allowed: Collection
         remember_factory(spec)
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
+def _read(path: Path) -> list[records.RunStep]:
     """The steps of the run that stands in a directory, if one does."""
     from sapwood.report import read_run
 
@@ -213,14 +220,13 @@ def _read(path: Path) -> list[dict[str, Any]]:
     expected = "the record of a run, as `sapwood run` writes it"
     record = read_json(path, expected, ConfigError)
     with reading(path, expected, ConfigError):
-        steps: list[dict[str, Any]] = [*record["steps"], *record["earlier"]]
+        if not all(isinstance(step["fingerprint"], str) for step in [*record["steps"], *record["earlier"]]):
+            raise ConfigError(f"{path}: a step's fingerprint is no text; expected {expected}")
         try:
-            read_run({**record, "steps": steps})
+            run = read_run(record)
         except DataError as error:
             raise ConfigError(f"{path}: {error}; expected {expected}") from None
-        if not all(isinstance(one["fingerprint"], str) for one in steps):
-            raise ConfigError(f"{path}: a step's fingerprint is no text; expected {expected}")
-    return steps
+    return [*run.steps, *run.earlier]
 
 
 def _fingerprint(command: Command, prints: dict[str, str]) -> str:

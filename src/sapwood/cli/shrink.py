@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -11,6 +12,7 @@ from sapwood.cli.common import make_console, print_json
 from sapwood.errors import CheckFailedError
 
 if TYPE_CHECKING:
+    from sapwood.report import Pruning, records
     from sapwood.types import ModelBundle
 
 IgnoreOption = Annotated[
@@ -34,7 +36,7 @@ def check_out(out: Path | None) -> None:
 
 
 def finish(
-    verb: str,
+    verb: Literal["prune", "compact"],
     bundle: ModelBundle,
     result: Any,
     options: dict[str, Any],
@@ -46,27 +48,19 @@ def finish(
 ) -> None:
     """Saves what a verb made of ``bundle``, and prints it."""
     from sapwood.pipeline import shrink_record
-    from sapwood.report import latency_table, recovery_table, sensitivity_table, shrinking
+    from sapwood.report import prune_tables
 
-    record = {"verb": verb, **_origin(), **shrink_record(bundle, result, options, sensitivity)}
-    record["files"] = {}
-    failed = None if out is None else _save(verb, bundle, result, record, out)
+    record = shrink_record(bundle, result, options, sensitivity, verb)
+    failed = None
+    if out is not None:
+        record, failed = _save(bundle, result, record, out)
     if as_json:
-        print_json(record)
+        print_json(record.plain())
     else:
         console = make_console()
-        console.print(shrinking.size_table(record))
-        if layers:
-            console.print(shrinking.width_table(record))
-        if "sensitivity" in record:
-            console.print(sensitivity_table(record["sensitivity"]))
-        if "latency" in record:
-            console.print(latency_table(record["latency"]))
-        if "recovery" in record:
-            console.print(recovery_table(record["recovery"]))
-        if record["unpruned"]:
-            console.print(shrinking.unpruned_table(record["unpruned"]))
-        for name, path in record["files"].items():
+        for table in prune_tables(record, layers=layers):
+            console.print(table)
+        for name, path in record.files.items():
             console.print(f"{name}: {path}", highlight=False)
     if not result.verification.passed:
         raise CheckFailedError(
@@ -75,52 +69,44 @@ def finish(
         )
     if failed is not None:
         raise failed
-    _check_latency(record.get("latency"))
+    _check_latency(record.latency)
 
 
-def _origin() -> dict[str, str]:
-    """Which version wrote a record, and when."""
-    from datetime import datetime
-
-    import sapwood
-
-    return {"sapwood": sapwood.__version__, "date": datetime.now().astimezone().isoformat(timespec="seconds")}
-
-
-def _check_latency(latency: dict[str, Any] | None) -> None:
+def _check_latency(latency: records.TargetLatency | None) -> None:
     """Refuses a latency that was measured too far from the target."""
-    if latency is not None and not latency["met"]:
+    if latency is not None and not latency.met:
         raise CheckFailedError(
-            f"latency target {latency['target']:g} missed: measured {latency['ratio']:.3f} of the dense network's "
-            f"(half of the rounds {latency['ratio_q1']:.3f} to {latency['ratio_q3']:.3f}) on "
-            f"{latency['conditions']['runtime']}; this is the closest of {len(latency['attempts'])} networks that were "
+            f"latency target {latency.target:g} missed: measured {latency.ratio:.3f} of the dense network's "
+            f"(half of the rounds {latency.ratio_q1:.3f} to {latency.ratio_q3:.3f}) on "
+            f"{latency.conditions['runtime']}; this is the closest of {len(latency.attempts)} networks that were "
             "made and measured"
         )
 
 
-def _save(verb: str, bundle: ModelBundle, result: Any, record: dict[str, Any], out: Path) -> CheckFailedError | None:
+def _save(bundle: ModelBundle, result: Any, record: Pruning, out: Path) -> tuple[Pruning, CheckFailedError | None]:
     """Writes the directory in one step: the model, its record and page, and the files that its framework reads.
 
-    Returns what was wrong with those files, of which there are none then; everything else is there.
+    Returns the record with the files, and what was wrong with those of the framework, of which there are none then;
+    everything else is there.
     """
-    from dataclasses import replace
-
     from sapwood.models import new_saved, save_model
 
-    steps = {verb: {key: record[key] for key in ("options", "before", "after")}}
+    plain = record.plain()
+    steps: dict[str, Any] = {record.verb: {key: plain[key] for key in ("options", "before", "after")}}
     with new_saved(out) as folder:
         save_model(
             replace(bundle, model=result.model),
             folder,
             plan=result.plan,
             verification=result.verification,
-            unpruned=getattr(result, "unpruned", ()) or getattr(result, "kept", ()),
+            unpruned=result.unpruned,
             record=steps,
         )
         names, failed = _own_files(replace(bundle, model=result.model), folder)
-        record["files"] |= {"saved": str(out), **{name: str(out / file) for name, file in names.items()}}
-        _report(record, folder, out)
-    return failed
+        files = {"saved": str(out), **{name: str(out / file) for name, file in names.items()}}
+        record = record.model_copy(update={"files": {**files, "report": str(out / "report.html")}})
+        _report(record, folder)
+    return record, failed
 
 
 def _own_files(bundle: ModelBundle, folder: Path) -> tuple[dict[str, str], CheckFailedError | None]:
@@ -140,11 +126,10 @@ def _own_files(bundle: ModelBundle, folder: Path) -> tuple[dict[str, str], Check
     return {file.suffix[1:]: file.name for file in written.files}, None
 
 
-def _report(record: dict[str, Any], folder: Path, out: Path) -> None:
+def _report(record: Pruning, folder: Path) -> None:
     """Writes the record and its page beside the model; `sapwood report` makes the page again."""
     from sapwood.files import write_json, write_text
     from sapwood.report import render_prune
 
-    record["files"]["report"] = str(out / "report.html")
-    write_json(folder / "report.json", record)
+    write_json(folder / "report.json", record.plain())
     write_text(folder / "report.html", render_prune(record))

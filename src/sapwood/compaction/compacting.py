@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
 from sapwood.arguments import check_example_inputs, check_model, check_yes_or_no
 from sapwood.compaction.constants import Fold, add_shifts, find_folds
@@ -19,6 +18,7 @@ from sapwood.compaction.kept import Kept, name_kept
 from sapwood.compaction.padded_constants import PaddedConstants, find_merges, padded_constants
 from sapwood.errors import CheckFailedError
 from sapwood.graph import (
+    ALL,
     Analysis,
     Structure,
     build_groups,
@@ -29,8 +29,17 @@ from sapwood.graph import (
     with_values,
 )
 from sapwood.masks import remove_masks_
-from sapwood.models import Ignored, Merge, Plan, apply_plan, copy_model, live_masks, whole_tensors
-from sapwood.ops import Axis
+from sapwood.models import (
+    Ignored,
+    Merge,
+    Plan,
+    apply_plan,
+    copy_model,
+    live_masks,
+    map_tensors,
+    whole_tensors,
+    wide_copy,
+)
 from sapwood.removal import (
     PROOF_TOLERANCE,
     Constraints,
@@ -62,13 +71,19 @@ class Compacted:
         verification: Compact against masked, in float64, on the example inputs and on random ones. With ``exact=False``
             the error is reported and not judged: ``passed`` is then about the cuts alone, the compact model without its
             folds against the masked model with the removed channels silenced.
-        kept: Zeroed filters and dead channels that could not go, each with its reason.
+        unpruned: Zeroed filters and dead channels that could not go, each with its reason.
     """
 
     model: nn.Module
     plan: Plan
     verification: Verification
-    kept: tuple[Kept, ...]
+    unpruned: tuple[Kept, ...]
+
+    @property
+    def kept(self) -> tuple[Kept, ...]:
+        """What :attr:`unpruned` was called, with a warning."""
+        warnings.warn("Compacted.kept is Compacted.unpruned now, as of Pruned", DeprecationWarning, stacklevel=2)
+        return self.unpruned
 
 
 def compact(
@@ -117,22 +132,20 @@ def compact(
     whole = whole_tensors(model, ignore)
     plain = copy_model(model)
     remove_masks_(plain)
-    dense = Dense(plain, example_inputs)
+    dense = Dense(plain, example_inputs, ALL)
     with explaining_inputs(plain, example_inputs):
-        structure = with_values(dense.model, dense.inputs)
+        structure = with_values(dense.model, dense.inputs, ALL)
     merges = _merges(structure) if exact else ()
     if merges:
-        masked, dense = dense.model, Dense(apply_plan(dense.model, Plan(merges=merges)), example_inputs)
-        structure = with_values(dense.model, dense.inputs)
+        masked, dense = dense.model, Dense(apply_plan(dense.model, Plan(merges=merges)), example_inputs, ALL)
+        structure = with_values(dense.model, dense.inputs, ALL)
     else:
         masked = dense.model
-    live = copy_model(model).eval().to(torch.float64) if live_masks(model) else masked
+    live = wide_copy(model).eval() if live_masks(model) else masked
     folds = _folds(structure, exact, merges)
-    found: list[Dead] = []
 
-    def select(analysis: Analysis) -> Axis:
-        found.append(find_dead(analysis, folds))
-        return found[-1].removed
+    def select(analysis: Analysis) -> Dead:
+        return find_dead(analysis, folds)
 
     def prove(dense: Dense, structure: Structure, analysis: Analysis, realised: Realised) -> Verification:
         plan = replace(add_shifts(realised.plan, folds, realised.expectation), merges=merges)
@@ -145,7 +158,7 @@ def compact(
 
     solution = rounds(dense, structure, select, Constraints(whole), prove=prove)
     plan = replace(add_shifts(solution.realised.plan, folds, solution.realised.expectation), merges=merges)
-    kept = name_kept(solution.analysis, found[-1], dict(dense.model.named_parameters()))
+    kept = name_kept(solution.analysis, solution.chosen, dict(dense.model.named_parameters()))
     return Compacted(apply_plan(plain, plan), plan, solution.verification, kept)
 
 
@@ -177,7 +190,7 @@ def _error(live: nn.Module, masked: nn.Module, plan: Plan, inputs: ExampleInputs
     """
     with plain_kernels(live):
         wanted = output_tensors(run_model(copy_model(live), inputs))
-    structure = with_values(masked, inputs)
+    structure = with_values(masked, inputs, ALL)
     found = compact_outputs(apply_plan(masked, plan), inputs, structure.graph, structure.decisions)
     return _difference(found, wanted), any(bool(tensor.isfinite().any()) for tensor in wanted)
 
@@ -207,9 +220,7 @@ def other_inputs(inputs: ExampleInputs) -> ExampleInputs:
     """Random inputs of the same shapes and spread; whole numbers are shuffled, so that they stay in range."""
     generator = torch.Generator().manual_seed(SEED)
 
-    def other(leaf: Any) -> Any:
-        if not isinstance(leaf, Tensor):
-            return leaf
+    def other(leaf: Tensor) -> Tensor:
         leaf = leaf.detach()
         if leaf.dtype.is_floating_point and bool(torch.isfinite(leaf).all()):
             spread = float(leaf.std()) if leaf.numel() > 1 else 0.0
@@ -218,4 +229,4 @@ def other_inputs(inputs: ExampleInputs) -> ExampleInputs:
         order = torch.randperm(leaf.numel(), generator=generator).to(leaf.device)
         return leaf.flatten()[order].reshape(leaf.shape)
 
-    return tree_map(other, inputs)  # type: ignore[no-any-return]
+    return map_tensors(other, inputs)  # type: ignore[no-any-return]

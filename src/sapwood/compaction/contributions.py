@@ -49,7 +49,7 @@ def contributions(step: RecordedStep) -> list[Contribution]:
     """What the summed-over dimensions of a call add; empty for a call that sums over no channels."""
     found = step.call.facts.sum
     makers = {"convolution": _of_convolution, "product": _of_product, "attention": _of_attention}
-    return [] if found is None else [makers[found.kind](step)]
+    return [makers[found.kind](step)] if found is not None and found.kind in makers else []
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def _of_product(step: RecordedStep) -> Contribution:
     depends, there = row_masks.any(dim=0), alive(rows, row_masks).any(dim=0)
     live = (depends[:, None] & read) | (there[:, None] & changing)
     indices = (there & ~depends & read.any(dim=1)).nonzero()[:, 0]
-    constants = rows[:, indices].t()
+    constants = rows[:, indices].t() if len(rows) else rows.new_zeros(len(indices), 1)
     middle, differs = _level(constants, constants.abs().amax(dim=1))
     if batch:
         values, uneven = torch.ones_like(read[indices], dtype=left.dtype), read[indices]

@@ -135,7 +135,7 @@ def _mixed_axes(analysis: Analysis, call: Call) -> list[Axis]:
     facts, tensors = call.facts, call.tensor_inputs()
     if facts.is_attention:
         return [analysis.context.axes(call.args[1])[-2]]
-    if not tensors or facts.sum is not None or facts.passes:
+    if not tensors or (facts.sum is not None and not facts.is_deformed) or facts.passes:
         return []
     if facts.pools is not None:
         axes = analysis.context.axes(tensors[0])

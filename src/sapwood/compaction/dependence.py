@@ -66,16 +66,16 @@ class _MaskCarrier(Replay):
     def make(self, call: Call, func: Any, args: Any, kwargs: Any) -> Any:
         """Makes the call, and the masks of what it returns."""
         masks = tree_map(lambda leaf: self.mask(leaf) if isinstance(leaf, Tensor) else leaf, args)
-        step = RecordedStep(call, args, kwargs, masks, tuple(map(self.mask, _tensors(kwargs))))
+        step = RecordedStep(call, _dense(args), kwargs, masks, tuple(map(self.mask, _tensors(kwargs))))
         self._observe(step)
-        view = _is_view(func)
+        view = _is_view(func) and not call.facts.recasts
         found = self._views(step) if view else outputs_mask(step)
         result = func(*args, **kwargs)
         self._keep(result, found, view)
         return result
 
     def _views(self, step: RecordedStep) -> list[Tensor]:
-        if step.call.op is torch.ops.aten.view.dtype:
+        if any(isinstance(argument, torch.dtype) for argument in step.args):  # the same bytes as another type
             return [_reread(step)]
         result = step.call.op(*step.masks, **step.kwargs)
         return list(result) if isinstance(result, (list, tuple)) else [result]
@@ -91,6 +91,13 @@ class _MaskCarrier(Replay):
                 self._masks[id(leaf)] = (leaf, mask)
             else:
                 self._masks[id(leaf)] = (leaf, _shaped(leaf, _fitted(mask, leaf)))
+
+
+def _dense(args: Any) -> Any:
+    """Arguments with sparse tensors written out, as their masks are."""
+    return tree_map(
+        lambda leaf: leaf.to_dense() if isinstance(leaf, Tensor) and leaf.layout is not torch.strided else leaf, args
+    )
 
 
 def _fitted(mask: Tensor, tensor: Tensor) -> Tensor:
@@ -110,6 +117,8 @@ def _reread(step: RecordedStep) -> Tensor:
 
 def _shaped(tensor: Tensor, mask: Tensor) -> Tensor:
     """A mask of its own that lies in memory as ``tensor`` does, so that views of the one are views of the other."""
+    if tensor.layout is not torch.strided:
+        return mask.expand(tensor.shape).clone()
     return torch.empty_like(tensor, dtype=torch.bool, memory_format=torch.preserve_format).copy_(mask)
 
 
@@ -141,7 +150,10 @@ def _all_of(step: RecordedStep) -> Tensor:
 
 def _moved(step: RecordedStep) -> list[Tensor]:
     """The same move made on the masks; places that depend on the input make everything depend on it."""
-    masks: list[Any] = list(step.masks)
+    masks: list[Any] = tree_map(
+        lambda leaf: leaf.to(torch.uint8) if isinstance(leaf, Tensor) and leaf.dtype == torch.bool else leaf,
+        list(step.masks),
+    )
     for number, argument in enumerate(step.call.op._schema.arguments[: len(masks)]):
         if argument.name in {"index", "indices"}:
             if any(bool(mask.any()) for mask in _tensors(masks[number])):
@@ -149,10 +161,7 @@ def _moved(step: RecordedStep) -> list[Tensor]:
             masks[number] = step.args[number]
     if step.call.facts.pads:
         masks[2:] = [0]
-    as_bytes = tree_map(
-        lambda leaf: leaf.to(torch.uint8) if isinstance(leaf, Tensor) and leaf.dtype == torch.bool else leaf, masks
-    )
-    result = step.call.op(*as_bytes, **step.kwargs)
+    result = step.call.op(*masks, **step.kwargs)
     return [part != 0 for part in (result if isinstance(result, (list, tuple)) else [result])]
 
 
@@ -305,10 +314,12 @@ def _same(step: RecordedStep) -> Tensor:
 
 Rule: TypeAlias = Callable[[RecordedStep], "Tensor | list[Tensor]"]
 
-_OWN: dict[str, Rule] = {"aten.embedding": _embedding, "aten.glu": _glu}
-"""For operators of which more is known than their facts say: where a factor is zero, what a table holds."""
-
-_SUMS: dict[str, Rule] = {"convolution": _convolution, "product": _product, "attention": _attention}
+_SUMS: dict[str, Rule] = {
+    "convolution": _convolution,
+    "deformed": _all_of,
+    "product": _product,
+    "attention": _attention,
+}
 _NORMS: dict[str, Rule] = {"batch": _batch_norm, "layer": _layer_norm, "group": _all_of}
 _SPREADS: dict[str, Rule] = {
     "each": _any_of, "moved": _moved, "along": _along, "reduced": _reduction, "all": _all_of,
@@ -319,6 +330,8 @@ def _rule_of(call: Call) -> Rule:
     """How masks go through a call."""
     facts = call.facts
     own: tuple[tuple[object, Rule], ...] = (
+        (facts.looks_up, _embedding),
+        (facts.gates, _glu),
         (facts.scales == "times", _multiplied),
         (facts.random, _everything),
         (facts.constant, _constant),
@@ -326,8 +339,6 @@ def _rule_of(call: Call) -> Rule:
         (facts.windows, _pooled),
         (facts.moves and facts.in_place, _same),
     )
-    if call.name in _OWN:
-        return _OWN[call.name]
     if facts.sum is not None:
         return _SUMS[facts.sum.kind]
     if facts.norm is not None:

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 
 import sapwood
-from sapwood.cases import BASELINE, CaseRow, named_rows
-from sapwood.comparing.candidates import Candidate, Make, baseline_candidate, looks_at_pictures, prepare
+from sapwood.cases import BASELINE, Candidate, CaseRow, Make, named_rows
 from sapwood.comparing.measuring import CompareSettings, MeasuringSetup, case_head, measure_case
 from sapwood.comparing.pictures import first_pictures, shown_picture
+from sapwood.comparing.prepared import baseline_candidate, prepare
 from sapwood.comparing.steps import Progress, Steps
 from sapwood.comparing.store import CaseStore
 from sapwood.comparing.timing import time_candidates, time_live_mask, time_on_engine
@@ -120,7 +120,7 @@ class _ComparisonRun:
 
     def _calibrated(self, row: CaseRow) -> Calibration | None:
         """The pictures that a row may look at, read when the first row asks for them."""
-        if self.calibration is None or not looks_at_pictures(row):
+        if self.calibration is None or not row.looks_at_pictures():
             return None
         if self._pictures is None:
             self._pictures = self.calibration()

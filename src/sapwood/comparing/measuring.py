@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sapwood.cases import CaseRow
-from sapwood.comparing.candidates import Candidate
+from sapwood.cases import Candidate, CaseRow
 from sapwood.comparing.pictures import find_in
 from sapwood.data import OnBad
 from sapwood.errors import MeasureError

@@ -61,7 +61,5 @@ class CaseStore:
 
     def _path(self, row: CaseRow) -> Path:
         parts = {"row": row.model_dump(mode="json", exclude={"name", "family"}), **self.conditions}
-        mask_file = getattr(row, "mask_file", None)
-        if mask_file is not None:
-            parts["mask_file"] = file_fingerprint(mask_file)
+        parts |= {field: file_fingerprint(path) for field, path in row.files().items()}
         return self.folder / f"{key_of(parts)}.json"

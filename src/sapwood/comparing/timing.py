@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sapwood.cases import BASELINE
-from sapwood.comparing.candidates import Candidate
+from sapwood.cases import BASELINE, Candidate
 from sapwood.errors import MissingDependencyError, SapwoodError
 from sapwood.goals import Bench, Deployment
 from sapwood.measure import SPIN_DOWN, LatencyRow, measure_latency

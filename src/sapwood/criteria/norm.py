@@ -72,7 +72,7 @@ class L2(NormCriterion):
 
 def powers(weights: Tensor, n: float) -> Tensor:
     """|w|^n in float64."""
-    sizes = weights.detach().to(torch.float64).abs()
+    sizes = weights.detach().abs().to(torch.float64) if weights.is_complex() else weights.detach().double().abs()
     return sizes.square() if n == 2 else sizes.pow(n)
 
 

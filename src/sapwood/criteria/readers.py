@@ -83,7 +83,7 @@ def _sums(analysis: Analysis) -> Iterator[ChannelReader]:
     for call in analysis.graph.calls:
         if call.facts.is_convolution:
             yield _convolution(analysis, call)
-        elif call.facts.sum is not None:
+        elif call.facts.sum is not None and not call.facts.is_deformed:
             yield ChannelReader(call, atoms.resolve(axes(call.args[call.facts.sum.source])[-1]))
 
 

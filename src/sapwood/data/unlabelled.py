@@ -11,6 +11,7 @@ from sapwood.data.checks import image_ids
 from sapwood.data.images import read_image
 from sapwood.data.places import exists, is_dir, is_file, pictures_below
 from sapwood.errors import DataError
+from sapwood.task_kinds import TASKS
 from sapwood.types import ClassificationDataset, ClassificationSample, DetectionDataset, DetectionSample, TaskKind
 
 NO_LABEL = -1
@@ -28,8 +29,8 @@ def open_unlabelled(path: str | Path, kind: TaskKind, *, split: str = "") -> Det
 
     Args:
         path: The folder.
-        kind: What the pictures are for: samples without boxes for detection, of class :data:`NO_LABEL` for
-            classification.
+        kind: The task that the pictures are for: samples of class :data:`NO_LABEL` where its data sets hold classes,
+            without boxes for any other.
         split: A folder in it, whose pictures alone are opened where it is there.
 
     Raises:
@@ -45,7 +46,7 @@ def open_unlabelled(path: str | Path, kind: TaskKind, *, split: str = "") -> Det
     ids = image_ids([file.relative_to(root) for file in files])
     loads = [(image_id, partial(read_image, file)) for image_id, file in zip(ids, files, strict=True)]
     name = f"{root.name} (no labels)"
-    if kind == "classification":
+    if kind in TASKS and issubclass(TASKS[kind].dataset, ClassificationDataset):
         return ClassificationDataset(name, tuple(ClassificationSample(one, NO_LABEL, load) for one, load in loads), ())
     boxes, labels = np.zeros((0, 4), dtype=np.float32), np.zeros(0, dtype=np.int64)
     difficult = np.zeros(0, dtype=np.bool_)

@@ -1,11 +1,20 @@
 """What pruning is to reach: budgets, what each channel is worth to them, and milliseconds that are measured."""
 
-from sapwood.goals.chooser import Chooser, cuts, group_key, matching_groups
+from sapwood.goals.calibrating import calibrate, pictures_without_labels
+from sapwood.goals.chooser import Chooser, Chosen, cost_of, cuts, group_key, matching_groups
 from sapwood.goals.latency_of_widths import Attempt, LatencyOutcome, LatencyTarget, frozen_layers
 from sapwood.goals.latency_of_zeros import LayerSparsity, SparsityOutcome, mask_to_latency_
 from sapwood.goals.layer_samples import Bench, layer_samples, with_batch
 from sapwood.goals.scoring import Scorer, scorer, weight_scores
-from sapwood.goals.sensitivity import Sensitivity, SensitivityRow, compensation, sensitivity, sensitivity_measure
+from sapwood.goals.sensitivity import (
+    Sensitivity,
+    SensitivityRow,
+    compensation,
+    masking_harm,
+    sensitivity,
+    sensitivity_measure,
+    sensitivity_of,
+)
 from sapwood.goals.targets import Calibration, Deployment, Limits, Target
 
 __all__ = [
@@ -13,6 +22,7 @@ __all__ = [
     "Bench",
     "Calibration",
     "Chooser",
+    "Chosen",
     "Deployment",
     "LatencyOutcome",
     "LatencyTarget",
@@ -23,16 +33,21 @@ __all__ = [
     "SensitivityRow",
     "SparsityOutcome",
     "Target",
+    "calibrate",
     "compensation",
+    "cost_of",
     "cuts",
     "frozen_layers",
     "group_key",
     "layer_samples",
     "mask_to_latency_",
+    "masking_harm",
     "matching_groups",
+    "pictures_without_labels",
     "scorer",
     "sensitivity",
     "sensitivity_measure",
+    "sensitivity_of",
     "weight_scores",
     "with_batch",
 ]

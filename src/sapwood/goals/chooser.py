@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TypeAlias
 
@@ -17,15 +17,18 @@ from sapwood.allocation import (
     CostTable,
     Problem,
     allowed_widths,
+    channels_table,
     equal_sets,
     equal_slices,
     held_groups,
+    layer_work,
     losses_from_scores,
+    params_table,
     vector_step,
 )
 from sapwood.errors import BudgetError, ConfigError
 from sapwood.goals.even_widths import SLACK, even_kept, even_problem
-from sapwood.goals.targets import Limits
+from sapwood.goals.targets import Limits, Target
 from sapwood.graph import Analysis, ChannelGroup
 from sapwood.masks import lowest_units, num_kept
 from sapwood.ops import Axis
@@ -43,10 +46,39 @@ GroupKey: TypeAlias = tuple[str, int]
 """What a group is known by in every analysis of a model; see :func:`group_key`."""
 
 
+def cost_of(target: Target, num_params: int) -> Cost:
+    """What a target budgets, of a model with so many parameters; latency is put in its place once it is measured."""
+    if target.kind == "params":
+        return lambda analysis, held: params_table(analysis, num_params, held)
+    if target.kind == "macs":
+        return lambda analysis, held: layer_work(analysis, held).table("macs", "MACs")
+    return channels_table
+
+
 def group_key(group: ChannelGroup) -> GroupKey:
     """The group's name and the first index of that dimension that is its own: parts of one map have one name."""
     column = next(member.column for member in group.members if f"{member.tensor}[{member.dim}]" == group.name)
     return group.name, int(np.flatnonzero(column >= 0)[0])
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """How many channels each group keeps, and which.
+
+    Attributes:
+        removed: The units that go, sorted.
+        allocation: What each group keeps, and what that costs.
+        dense_cost: What all channels cost, in the same unit.
+    """
+
+    removed: Axis
+    allocation: Allocation
+    dense_cost: float
+
+    @property
+    def share(self) -> float:
+        """What is left of the dense model's cost, as a fraction."""
+        return self.allocation.cost / self.dense_cost
 
 
 @dataclass(frozen=True)
@@ -73,8 +105,25 @@ class Chooser:
     curves: Mapping[GroupKey, Curve] | None = None
     fine: bool = True
 
-    def choose(self, analysis: Analysis, fraction: float) -> tuple[Axis, Allocation]:
-        """Picks the units that go.
+    def towards(self, target: Target) -> Callable[[Analysis], Chosen]:
+        """Returns what chooses for a target that is reckoned, not timed.
+
+        Examples:
+            >>> chooser = Chooser(lambda analysis: (), channels_table, "uniform", Limits(), {})
+            >>> chooser.towards(Target(latency=0.5))
+            Traceback (most recent call last):
+            ...
+            sapwood.errors.ConfigError: latency is reached by measuring; expected sparsity, params or macs
+        """
+        if target.kind == "latency":
+            raise ConfigError("latency is reached by measuring; expected sparsity, params or macs")
+        if target.kind == "sparsity" and self.allocator == "uniform":
+            return lambda analysis: self.choose_sparsity(analysis, target.value)
+        fraction = 1.0 - target.value if target.kind == "sparsity" else target.value
+        return lambda analysis: self.choose(analysis, fraction)
+
+    def choose(self, analysis: Analysis, fraction: float) -> Chosen:
+        """Chooses the widths that cost least accuracy.
 
         Args:
             analysis: The groups.
@@ -85,12 +134,13 @@ class Chooser:
         """
         scores = self.score(analysis)
         problem = self.problem(analysis, scores)
-        budget = fraction * problem.dense_cost
+        dense = problem.dense_cost
+        budget = fraction * dense
         allocation = self._even(problem, budget) or ALLOCATORS[self.allocator]()(problem, budget)
-        return self.removed(analysis, scores, allocation.kept), allocation
+        return Chosen(_lowest(analysis, scores, allocation.kept), allocation, dense)
 
-    def choose_sparsity(self, analysis: Analysis, sparsity: float) -> tuple[Axis, Allocation]:
-        """Picks the units that go where every group loses the same fraction of its channels."""
+    def choose_sparsity(self, analysis: Analysis, sparsity: float) -> Chosen:
+        """Chooses the same fraction of every group's channels."""
         scores = self.score(analysis)
         problem = self.problem(analysis, scores)
         kept = []
@@ -98,12 +148,22 @@ class Chooser:
             wanted = num_kept(count, sparsity, round_to=self.limits.round_to or 1, minimum=self.limits.minimum)
             kept.append(int(np.clip(wanted, widths[0], widths[-1])))
         kept = (even_kept(problem, kept) if self.limits.round_to is None else None) or kept
-        loss = sum(
-            float(np.interp(wanted, widths, losses))
-            for wanted, widths, losses in zip(kept, problem.widths, problem.losses, strict=True)
+        return _chosen(analysis, scores, problem, kept)
+
+    def choose_narrowest(self, analysis: Analysis) -> Chosen:
+        """Chooses the fewest channels that every group may keep."""
+        scores = self.score(analysis)
+        problem = self.problem(analysis, scores)
+        return _chosen(analysis, scores, problem, [int(widths[0]) for widths in problem.widths])
+
+    def choose_again(self, analysis: Analysis, before: Analysis, chosen: Chosen) -> Chosen:
+        """Chooses the widths of ``before``; a group that was not there, as when more must stay whole, loses nothing."""
+        widths = dict(zip(map(group_key, before.groups), chosen.allocation.kept, strict=True))
+        kept = tuple(
+            min(widths.get(group_key(group), group.num_channels), group.num_channels) for group in analysis.groups
         )
-        cost = problem.cost.total(np.asarray(kept, dtype=np.int64))
-        return self.removed(analysis, scores, kept), Allocation(tuple(kept), loss, cost, 0.0)
+        removed = _lowest(analysis, self.score(analysis), kept)
+        return replace(chosen, removed=removed, allocation=replace(chosen.allocation, kept=kept))
 
     def _even(self, problem: Problem, budget: float) -> Allocation | None:
         """Even widths, where they are free to be and the budget is used up with them."""
@@ -114,10 +174,6 @@ class Chooser:
             if found.cost >= budget - SLACK * problem.dense_cost:
                 return found
         return None
-
-    def removed(self, analysis: Analysis, scores: Sequence[Tensor], kept: Sequence[int]) -> Axis:
-        """The units with the lowest scores, where each group keeps so many."""
-        return lowest_units([group.units for group in analysis.groups], scores, kept)
 
     def problem(self, analysis: Analysis, scores: Sequence[Tensor]) -> Problem:
         """What the allocator gets."""
@@ -177,6 +233,21 @@ class Chooser:
         for patterns in self.limits.equal:
             numbers = [number for pattern in patterns for number in matching_groups(analysis, pattern, "equal")]
             yield tuple(sorted(set(numbers)))
+
+
+def _lowest(analysis: Analysis, scores: Sequence[Tensor], kept: Sequence[int]) -> Axis:
+    """The units with the lowest scores, where each group keeps so many."""
+    return lowest_units([group.units for group in analysis.groups], scores, kept)
+
+
+def _chosen(analysis: Analysis, scores: Sequence[Tensor], problem: Problem, kept: Sequence[int]) -> Chosen:
+    """These widths, with the loss and the cost that they have in the problem."""
+    loss = sum(
+        float(np.interp(wanted, widths, losses))
+        for wanted, widths, losses in zip(kept, problem.widths, problem.losses, strict=True)
+    )
+    cost = problem.cost.total(np.asarray(kept, dtype=np.int64))
+    return Chosen(_lowest(analysis, scores, kept), Allocation(tuple(kept), loss, cost, 0.0), problem.dense_cost)
 
 
 def matching_groups(analysis: Analysis, pattern: str, what: str) -> tuple[int, ...]:

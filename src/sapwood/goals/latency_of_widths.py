@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from sapwood.allocation import Allocation, Work, held_groups, layer_work
+from sapwood.allocation import Work, held_groups, layer_work
 from sapwood.errors import BudgetError
 from sapwood.goals.approach import (
     CLOSE_ENOUGH,
@@ -22,9 +22,10 @@ from sapwood.goals.approach import (
     next_fraction,
     nudged,
 )
-from sapwood.goals.chooser import Chooser
+from sapwood.goals.chooser import Chooser, Chosen
 from sapwood.goals.clock import timed
 from sapwood.goals.layer_samples import Bench, layer_samples
+from sapwood.goals.targets import Target
 from sapwood.graph import Analysis
 from sapwood.measure import (
     LatencyModel,
@@ -37,7 +38,6 @@ from sapwood.measure import (
     sample_work,
 )
 from sapwood.models import apply_plan
-from sapwood.ops import Axis
 from sapwood.removal import Planner, Solution, unproven
 
 MAX_ATTEMPTS = 8
@@ -105,13 +105,17 @@ class LatencyOutcome:
 class _Try:
     """One network under way: how it was chosen, and what became of it."""
 
-    solution: Solution
-    allocation: Allocation
+    solution: Solution[Chosen]
     predicted: float
     row: LatencyRow | None = None
     table: LatencyTable | None = None
     times: dict[str, float] | None = None
     dense_times: dict[str, float] | None = None
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """How many channels each group keeps."""
+        return self.solution.chosen.allocation.kept
 
     @property
     def ratio(self) -> float:
@@ -131,17 +135,15 @@ class _Try:
 
 @dataclass
 class LatencyTarget:
-    """Prunes a model to a measured latency.
+    """Prunes a model to a measured latency, or to another target, and times what that gave.
 
     Attributes:
         planner: Of the model.
         model: The dense model, float32.
         bench: Where it runs.
         chooser: How widths and channels are chosen; its cost is replaced by the fitted times.
-        target: Fraction of the dense latency; None to time what was pruned to another target.
+        target: What to reach.
         progress: Called with (done, total) steps.
-        tolerance: How far the ratio may be from the target, as a fraction of it.
-        at_most: Whether any faster network will do.
         seconds: When no other network is tried; the first one always is.
     """
 
@@ -149,46 +151,43 @@ class LatencyTarget:
     model: nn.Module
     bench: Bench
     chooser: Chooser
-    target: float | None
+    target: Target
     progress: Callable[[int, int], None] | None = None
-    tolerance: float = MET_WITHIN
-    at_most: bool = False
     seconds: float = SECONDS_IN_ALL
     _samples: list[Sample] = field(default_factory=list)
 
-    def reach(self) -> tuple[Solution, Allocation, LatencyOutcome]:
-        """Finds the network.
+    def solve(self) -> tuple[Solution[Chosen], LatencyOutcome]:
+        """Finds the network and times it.
 
         Returns:
-            The proven solution, the widths, and the outcome; ``outcome.met`` tells whether the target was met.
+            The proven solution, and the outcome; ``outcome.met`` tells whether a latency was met.
 
         Raises:
             BudgetError: If no widths are fast enough: the narrowest network was measured, and the text says what its
                 time goes into.
         """
-        assert self.target is not None
-        target = self.target
+        if self.target.kind == "latency":
+            return self._reach(self.target.value)
+        return self._observe(self.planner.solve(self.chooser.towards(self.target)))
+
+    def _reach(self, target: float) -> tuple[Solution[Chosen], LatencyOutcome]:
+        """Finds the network whose measured ratio is the target, and proves it."""
         self._samples = self._measured_samples()
         tries = self._attempts(target)
         best = min(tries, key=lambda one: one.distance(target))
-        kept = best.allocation.kept
+        before = best.solution
+        solution = self.planner.solve(
+            lambda analysis: self.chooser.choose_again(analysis, before.analysis, before.chosen)
+        )
+        return solution, self._outcome(best, tries, solution)
 
-        def again(analysis: Analysis) -> Axis:
-            scores = self.chooser.score(analysis)
-            return self.chooser.removed(analysis, scores, kept)
-
-        solution = self.planner.solve(again)
-        return solution, best.allocation, self._outcome(best, tries, solution)
-
-    def observe(self, solution: Solution, allocation: Allocation) -> LatencyOutcome:
+    def _observe(self, solution: Solution[Chosen]) -> tuple[Solution[Chosen], LatencyOutcome]:
         """Times a network that was pruned to another target, and explains where its time goes."""
         self._samples = self._measured_samples()
-        table = fit_latency(self._samples).table(self._work(solution.analysis))
-        full = np.array([group.num_channels for group in solution.analysis.groups], dtype=np.int64)
-        predicted = table.total(np.asarray(allocation.kept, dtype=np.int64)) / table.total(full)
-        seen = _Try(solution, allocation, predicted)
+        seen = _Try(solution, 0.0)
+        seen.predicted = self._predicted(seen, fit_latency(self._samples))
         self._measure(seen)
-        return self._outcome(seen, [seen], solution)
+        return solution, self._outcome(seen, [seen], solution)
 
     def _measured_samples(self) -> list[Sample]:
         return layer_samples(
@@ -215,17 +214,17 @@ class LatencyTarget:
                 if self._finer():
                     continue
                 found = self._floor(fit)
-                if found.allocation.kept in seen:
+                if found.kept in seen:
                     break
-                seen.add(found.allocation.kept)
+                seen.add(found.kept)
                 self._measure(found)
-                if found.row is not None and found.row.ratio > target * (1.0 + self.tolerance):
+                if found.row is not None and found.row.ratio > target * (1.0 + self.target.tolerance):
                     raise BudgetError(self._floor_text(found)) from None
                 tries.append(found)
                 self._learn(found)
                 fraction = self._next(tries, fit_latency(self._samples), target)
                 continue
-            if found.allocation.kept in seen:
+            if found.kept in seen:
                 best = min(tries, key=lambda one: one.distance(target))
                 if best.distance(target) <= CLOSE_ENOUGH:
                     break
@@ -235,7 +234,7 @@ class LatencyTarget:
                 if nudges > MAX_NUDGES:
                     break
                 continue
-            seen.add(found.allocation.kept)
+            seen.add(found.kept)
             self._measure(found)
             tries.append(found)
             if found.is_hit(target):
@@ -252,34 +251,18 @@ class LatencyTarget:
 
     def _solve(self, fit: LatencyModel, fraction: float) -> _Try:
         """The best network that the fitted times call fast enough."""
-        chosen: list[tuple[Allocation, float]] = []
-        chooser = replace(self.chooser, cost=lambda analysis, held: fit.table(layer_work(analysis, held)))
-
-        def select(analysis: Analysis) -> Axis:
-            removed, allocation = chooser.choose(analysis, fraction)
-            full = np.array([group.num_channels for group in analysis.groups], dtype=np.int64)
-            held = held_groups(analysis, whole_heads=self.chooser.limits.whole_heads)
-            chosen.append((allocation, chooser.cost(analysis, held).total(full)))
-            return removed
-
-        solution = self.planner.solve(select, prove=unproven)
-        allocation, dense = chosen[-1]
-        return _Try(solution, allocation, allocation.cost / dense)
+        chooser = self._by_fit(fit)
+        solution = self.planner.solve(lambda analysis: chooser.choose(analysis, fraction), prove=unproven)
+        return _Try(solution, solution.chosen.share)
 
     def _floor(self, fit: LatencyModel) -> _Try:
         """The narrowest network there is."""
-        analysis = self.planner.analysis()
-        problem = self.chooser.problem(analysis, self.chooser.score(analysis))
-        kept = tuple(int(widths[0]) for widths in problem.widths)
+        solution = self.planner.solve(self._by_fit(fit).choose_narrowest, prove=unproven)
+        return _Try(solution, solution.chosen.share)
 
-        def select(now: Analysis) -> Axis:
-            return self.chooser.removed(now, self.chooser.score(now), kept)
-
-        solution = self.planner.solve(select, prove=unproven)
-        table = fit.table(self._work(solution.analysis))
-        cost = table.total(np.asarray(kept, dtype=np.int64))
-        dense = table.total(np.asarray(problem.num_channels, dtype=np.int64))
-        return _Try(solution, Allocation(kept, 0.0, cost, 0.0), cost / dense)
+    def _by_fit(self, fit: LatencyModel) -> Chooser:
+        """The chooser with the fitted times for its cost."""
+        return replace(self.chooser, cost=lambda analysis, held: fit.table(layer_work(analysis, held)))
 
     def _measure(self, found: _Try) -> None:
         """Times a network against the dense one, and its layers."""
@@ -305,7 +288,7 @@ class LatencyTarget:
         table = fit.table(self._work(found.solution.analysis))
         sizes = [group.num_channels for group in found.solution.analysis.groups]
         dense = table.total(np.asarray(sizes, dtype=np.int64))
-        return table.total(np.asarray(found.allocation.kept, dtype=np.int64)) / dense
+        return table.total(np.asarray(found.kept, dtype=np.int64)) / dense
 
     def _work(self, analysis: Analysis) -> Work:
         return layer_work(analysis, held_groups(analysis, whole_heads=self.chooser.limits.whole_heads))
@@ -313,9 +296,9 @@ class LatencyTarget:
     def _sample(self, found: _Try) -> Sample:
         assert found.times is not None
         work = self._work(found.solution.analysis)
-        return Sample(found.times, sample_work(work, found.allocation.kept))
+        return Sample(found.times, sample_work(work, found.kept))
 
-    def _outcome(self, best: _Try, tries: list[_Try], solution: Solution) -> LatencyOutcome:
+    def _outcome(self, best: _Try, tries: list[_Try], solution: Solution[Chosen]) -> LatencyOutcome:
         assert best.row is not None
         assert best.table is not None
         fit = fit_latency(self._samples)
@@ -331,7 +314,7 @@ class LatencyTarget:
             "threads": self.bench.deployment.num_threads,
         }
         return LatencyOutcome(
-            target=self.target,
+            target=self.target.latency,
             ratio=best.row.ratio,
             ratio_q1=best.row.ratio_q1,
             ratio_q3=best.row.ratio_q3,
@@ -342,16 +325,16 @@ class LatencyTarget:
             fit_error=fit.error,
             layers=layers,
             conditions=conditions,
-            tolerance=self.tolerance,
-            at_most=self.at_most,
+            tolerance=self.target.tolerance,
+            at_most=self.target.at_most,
         )
 
     def _floor_text(self, found: _Try) -> str:
         """Why no width reaches the target."""
         assert found.row is not None
         text = (
-            f"latency {self.target:g} on {self.bench.deployment.runtime}: no widths reach it; the narrowest network "
-            f"measures {found.row.ratio:.3f} of the dense one"
+            f"latency {self.target.value:g} on {self.bench.deployment.runtime}: no widths reach it; the narrowest "
+            f"network measures {found.row.ratio:.3f} of the dense one"
         )
         if found.times is None:
             return text

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
 from sapwood.allocation import KINDS, equal_sets, held_groups, layer_work, vector_step
 from sapwood.caches import cache_folder
@@ -23,10 +22,10 @@ from sapwood.goals.targets import Deployment
 from sapwood.graph import Analysis
 from sapwood.masks import lowest_units
 from sapwood.measure import STEPS, Sample, machine, sample_work, width_samples
-from sapwood.models import apply_plan
+from sapwood.models import apply_plan, map_tensors
 from sapwood.ops import Axis
 from sapwood.reading import read_json, reading
-from sapwood.removal import Planner, unproven
+from sapwood.removal import Planner, Select, unproven
 from sapwood.runtime import RUNTIMES, Session
 from sapwood.types import ExampleInputs
 
@@ -70,12 +69,10 @@ def with_batch(inputs: ExampleInputs, batch: int | None) -> ExampleInputs:
     if batch is None:
         return inputs
 
-    def repeated(leaf: Any) -> Any:
-        if not isinstance(leaf, Tensor) or not leaf.dim():
-            return leaf
-        return leaf[:1].expand(batch, *leaf.shape[1:]).contiguous()
+    def repeated(leaf: Tensor) -> Tensor:
+        return leaf if not leaf.dim() else leaf[:1].expand(batch, *leaf.shape[1:]).contiguous()
 
-    return tree_map(repeated, inputs)  # type: ignore[no-any-return]
+    return map_tensors(repeated, inputs)  # type: ignore[no-any-return]
 
 
 def layer_samples(
@@ -108,43 +105,42 @@ def layer_samples(
         return known
     samples: list[Sample] = []
     for number in range(NUM_SAMPLES):
-        widths = _Widths(number, whole_heads, routes or {})
-        solution = planner.solve(widths.select, prove=unproven)
+        solution = planner.solve(_select_sample(number, whole_heads, routes or {}), prove=unproven)
         small = apply_plan(model, solution.realised.plan)
         times = bench.layer_times(small)
         if times is None:
             times = Bench(bench.inputs, Deployment("torch", bench.deployment.threads)).layer_times(small)
         assert times is not None
         work = layer_work(solution.analysis, held_groups(solution.analysis, whole_heads=whole_heads))
-        samples.append(Sample(times, sample_work(work, widths.kept)))
+        samples.append(Sample(times, sample_work(work, solution.chosen.kept)))
         if progress is not None:
             progress(number + 1, NUM_SAMPLES)
     keep_json(path, [asdict(sample) for sample in samples])
     return samples
 
 
-class _Widths:
-    """Picks the units of one sample; remembers what each group kept the last time it was asked."""
+@dataclass(frozen=True)
+class _SampleWidths:
+    """How many channels each group keeps in one sample, and the units that go."""
 
-    def __init__(self, number: int, whole_heads: bool, routes: dict[str, int]) -> None:
-        self._number, self._whole_heads, self._routes = number, whole_heads, routes
-        self.kept: Sequence[int] = ()
+    removed: Axis
+    kept: Sequence[int]
 
-    def select(self, analysis: Analysis) -> Axis:
-        """The units that go: the last ones of each group, for which ones go is all the same to the clock."""
+
+def _select_sample(number: int, whole_heads: bool, routes: dict[str, int]) -> Select[_SampleWidths]:
+    """Chooses the last units of each group, for which ones go is all the same to the clock."""
+
+    def select(analysis: Analysis) -> _SampleWidths:
         sizes = [group.num_channels for group in analysis.groups]
-        equal = equal_sets(analysis, cuts(analysis, self._routes))
+        equal = equal_sets(analysis, cuts(analysis, routes))
         steps = [vector_step(size) for size in sizes]
-        wanted = width_samples(sizes, NUM_SAMPLES, steps=steps, equal=equal)[self._number]
-        held = held_groups(analysis, whole_heads=self._whole_heads)
-        self.kept = [
-            size if number in held else kept for number, (size, kept) in enumerate(zip(sizes, wanted, strict=True))
-        ]
-        return lowest_units(
-            [group.units for group in analysis.groups],
-            [_by_position(size) for size in sizes],
-            self.kept,
-        )
+        wanted = width_samples(sizes, NUM_SAMPLES, steps=steps, equal=equal)[number]
+        held = held_groups(analysis, whole_heads=whole_heads)
+        kept = [size if own in held else width for own, (size, width) in enumerate(zip(sizes, wanted, strict=True))]
+        scores = [_by_position(size) for size in sizes]
+        return _SampleWidths(lowest_units([group.units for group in analysis.groups], scores, kept), kept)
+
+    return select
 
 
 def _by_position(size: int) -> Tensor:

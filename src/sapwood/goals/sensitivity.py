@@ -32,6 +32,8 @@ Compensate: TypeAlias = "Callable[[Analysis, int, np.ndarray], Mapping[str, Tens
 FRACTIONS = (0.125, 0.25, 0.5, 0.75)
 """Fractions kept at which each group is tried."""
 
+MEASURED_ON = 32
+"""Pictures, at most, on which each layer is masked alone."""
 
 RUINED = 0.98
 """The fraction of the worst harm that counts as all of it; the logarithm of nothing left is not finite."""
@@ -241,6 +243,63 @@ def sensitivity_measure(
     dataset = calibration.dataset
     primary = evaluate(bundle, dataset).primary
     return lambda model: evaluate(replace(bundle, model=model), dataset).value, primary
+
+
+def sensitivity_of(
+    bundle: ModelBundle,
+    figure: str,
+    calibration: Calibration,
+    score: Scorer,
+    *,
+    ignore: Ignored = None,
+    whole_heads: bool = False,
+    recovered: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Sensitivity:
+    """Prunes every group alone and measures what that does on the calibration pictures.
+
+    Args:
+        bundle: The dense model.
+        figure: As for :func:`sensitivity_measure`.
+        calibration: The pictures.
+        score: Of the same model.
+        ignore: What must stay whole, as for :func:`sapwood.models.whole_tensors`.
+        whole_heads: Whether attention loses whole heads.
+        recovered: Whether the network will be recovered: the layers that read a group are solved anew first.
+        progress: Called with (done, total) trials.
+
+    Raises:
+        ConfigError: If there is no such figure, or no data set to measure accuracy on.
+    """
+    measure, name = sensitivity_measure(bundle, figure, calibration)
+    return sensitivity(
+        bundle.model,
+        bundle.example_inputs,
+        measure,
+        score=score,
+        figure=name,
+        more_is_better=figure == "accuracy",
+        ignore=ignore,
+        whole_heads=whole_heads,
+        compensate=compensation(bundle.model, calibration, score) if recovered else None,
+        progress=progress,
+    )
+
+
+def masking_harm(
+    bundle: ModelBundle, calibration: Calibration | None
+) -> tuple[Callable[[nn.Module], float] | None, str]:
+    """Returns what a layer that is masked alone is judged by, and what that is called.
+
+    Args:
+        bundle: The dense model.
+        calibration: Pictures, of which the first :data:`MEASURED_ON` are used; without any, scores have to do.
+    """
+    if calibration is None:
+        return None, "share of the squared scores that goes"
+    batches = list(calibration.batches)
+    few = batches[: max(1, MEASURED_ON // max(1, len(batches[0].inputs)))]
+    return sensitivity_measure(bundle, "divergence", replace(calibration, batches=few))
 
 
 def bounded_harm(harm: float) -> float:

@@ -2,23 +2,27 @@
 
 from sapwood.graph.decisions import Decisions
 from sapwood.graph.groups import Analysis, ChannelGroup, Member, Unpruned, alive_rows, build_groups, flags
-from sapwood.graph.record import call_model, explaining_inputs, output_tensors, plain_kernels, run_model, trace
+from sapwood.graph.outputs import ALL, Outputs, counting, output_tensors
+from sapwood.graph.record import call_model, explaining_inputs, plain_kernels, run_model, trace
 from sapwood.graph.replay import OtherCallsError, Replay
 from sapwood.graph.skeleton import leaving_no_trace
 from sapwood.graph.structure import Structure, with_values, without_values
 
 __all__ = [
+    "ALL",
     "Analysis",
     "ChannelGroup",
     "Decisions",
     "Member",
     "OtherCallsError",
+    "Outputs",
     "Replay",
     "Structure",
     "Unpruned",
     "alive_rows",
     "build_groups",
     "call_model",
+    "counting",
     "explaining_inputs",
     "flags",
     "leaving_no_trace",

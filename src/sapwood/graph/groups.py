@@ -9,7 +9,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from sapwood.arguments import check_kind
-from sapwood.ops import ALWAYS, NEVER_CHANNELS, Atoms, Axis, Call, Context, EqualParts, Graph, TensorRef, apply_rule
+from sapwood.graph.caches import freeze_unmade
+from sapwood.ops import ALWAYS, Atoms, Axis, Call, Context, EqualParts, Graph, TensorRef, apply_rule, is_expected
 
 Flags: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
 
@@ -124,8 +125,11 @@ def build_groups(
             tensors = [*call.tensor_outputs(), *(call.tensor_inputs() if inputs_too else [])]
             context.freeze([axis for tensor in tensors for axis in context.axes(tensor)], reason)
     _freeze_used_positions(graph, context)
-    for reference in graph.outputs:
-        context.freeze(context.axes(reference), "is an output of the model")
+    freeze_unmade(graph, context)
+    for name, reference in zip(graph.output_names, graph.outputs, strict=True):
+        if reference.id not in graph.resizable:
+            reason = f"is an output of the model: {name}" if len(graph.outputs) > 1 else "is an output of the model"
+            context.freeze(context.axes(reference), reason)
     for cut in context.equal_parts:
         if cut.call.index in tied:
             for part in cut.parts[1:]:
@@ -188,7 +192,7 @@ def _collect(
                     places.append((name, dim, number))
                     found.append(own)
             reason = None if len(free) else atoms.frozen_reason(int(roots[0]))
-            if reason is not None and reason != NEVER_CHANNELS and name in parameters:
+            if reason is not None and not is_expected(reason, dim) and name in parameters:
                 unpruned.append(Unpruned(name, dim, reason))
     groups = _groups_by_signature(axes, places, found, parameters)
     unpruned += _all_or_none(groups, parameters)

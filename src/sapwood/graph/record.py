@@ -12,17 +12,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sapwood.arguments import check_example_inputs, check_model
 from sapwood.errors import ConfigError, SapwoodError
 from sapwood.graph.decisions import Decisions
+from sapwood.graph.outputs import Outputs, counting, named_outputs, output_tensors
 from sapwood.graph.skeleton import new_tensors_like
 from sapwood.models import copy_model, refresh_computed
 from sapwood.ops import RULES, Call, Graph, ShapesOnly, TensorRef, hides_calls, leaves, mapped
 from sapwood.types import ExampleInputs
 
 SHORTER = frozenset({torch.float32, torch.float16, torch.bfloat16})
+SHORTER_COMPLEX = frozenset({torch.complex64, torch.complex32})
 
 _OWN_FOLDER = str(Path(__file__).resolve().parents[1])
 _TORCH_FOLDER = str(Path(torch.__file__).resolve().parent)
@@ -94,6 +97,8 @@ def _module_scopes(model: nn.Module, stack: list[str]) -> Iterator[None]:
         stack.pop()
 
     for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):  # takes no hooks; its calls are those of the module around it
+            continue
         handles.append(module.register_forward_pre_hook(enter(name)))
         handles.append(module.register_forward_hook(leave, always_call=True))
     try:
@@ -146,19 +151,6 @@ def run_model(model: nn.Module, example_inputs: ExampleInputs) -> Any:
     return call_model(model, example_inputs)
 
 
-def output_tensors(value: Any) -> list[Tensor]:
-    """All tensors in a model's output, through lists, tuples, dicts and dataclass-like containers."""
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, Mapping):
-        return [tensor for item in value.values() for tensor in output_tensors(item)]
-    if isinstance(value, (tuple, list)):
-        return [tensor for item in value for tensor in output_tensors(item)]
-    if hasattr(value, "__dict__") and not isinstance(value, (nn.Module, type)):
-        return [tensor for item in vars(value).values() for tensor in output_tensors(item)]
-    return []
-
-
 @contextmanager
 def plain_kernels(model: nn.Module) -> Iterator[None]:
     """Runs without gradients and without the fused kernels that hide a layer's inside (attention, recurrent layers).
@@ -169,6 +161,7 @@ def plain_kernels(model: nn.Module) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         stack.enter_context(new_tensors_like(model))
+        stack.enter_context(_alone(model))
         fastpath = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)
         stack.callback(torch.backends.mha.set_fastpath_enabled, fastpath)
@@ -179,9 +172,23 @@ def plain_kernels(model: nn.Module) -> Iterator[None]:
         stack.enter_context(torch.no_grad())
         if any(parameter.is_meta for parameter in model.parameters()):
             stack.enter_context(ShapesOnly())  # type: ignore[no-untyped-call]
-        if any(parameter.dtype == torch.float64 for parameter in model.parameters()):
+        if any(parameter.dtype in {torch.float64, torch.complex128} for parameter in model.parameters()):
             stack.enter_context(_KeepDouble())  # type: ignore[no-untyped-call]
         yield
+
+
+@contextmanager
+def _alone(model: nn.Module) -> Iterator[None]:
+    """Within it, wrappers for several processes send no buffers around: only one process may be pruning."""
+    wrappers = [module for module in model.modules() if isinstance(module, DistributedDataParallel)]
+    before = [(wrapper, wrapper.require_forward_param_sync) for wrapper in wrappers]
+    for wrapper in wrappers:
+        wrapper.require_forward_param_sync = False
+    try:
+        yield
+    finally:
+        for wrapper, sync in before:
+            wrapper.require_forward_param_sync = sync
 
 
 class _KeepDouble(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -191,10 +198,12 @@ class _KeepDouble(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         if kwargs.get("dtype") in SHORTER:
             kwargs = {**kwargs, "dtype": torch.float64}
+        elif kwargs.get("dtype") in SHORTER_COMPLEX:
+            kwargs = {**kwargs, "dtype": torch.complex128}
         return func(*args, **kwargs)
 
 
-def trace(model: nn.Module, example_inputs: ExampleInputs) -> Graph:
+def trace(model: nn.Module, example_inputs: ExampleInputs, *, outputs: Outputs | None = None) -> Graph:
     """Runs ``model`` once and records every ATen call.
 
     The model runs as it is (put it into eval mode and pass a copy where that matters); parameters are found by
@@ -203,20 +212,28 @@ def trace(model: nn.Module, example_inputs: ExampleInputs) -> Graph:
     Args:
         model: Any module.
         example_inputs: A tensor, a tuple of positional or a dict of keyword arguments.
+        outputs: What of the model's outputs counts, and so keeps its sizes; see :func:`sapwood.graph.counting`.
 
     Returns:
         The recorded run.
+
+    Raises:
+        ConfigError: If ``outputs`` names nothing that the model returns.
 
     Examples:
         >>> graph = trace(nn.Linear(3, 2), torch.zeros(1, 3))
         >>> [call.name for call in graph.calls]
         ['aten.t', 'aten.addmm']
     """
-    return record(model, example_inputs)[0]
+    return record(model, example_inputs, outputs=outputs)[0]
 
 
 def record(
-    model: nn.Module, example_inputs: ExampleInputs, decisions: Decisions | None = None
+    model: nn.Module,
+    example_inputs: ExampleInputs,
+    decisions: Decisions | None = None,
+    *,
+    outputs: Outputs | None = None,
 ) -> tuple[Graph, list[Tensor]]:
     """Does what :func:`trace` does, keeps what the run chooses on values, and returns the model's outputs as well."""
     check_model(model)
@@ -225,13 +242,31 @@ def record(
     recorder = _Recorder(decisions)
     parameters = _names(recorder, model.named_parameters(remove_duplicate=False))
     buffers = _names(recorder, model.named_buffers(remove_duplicate=False))
+    unsaved = frozenset(recorder.ref(buffer).id for module in model.modules() for buffer in _unsaved(module))
     inputs = tuple(recorder.ref(tensor) for tensor in output_tensors(example_inputs))
     with plain_kernels(model), _module_scopes(model, recorder.module_stack), recorder:
         result = run_model(model, example_inputs)
-    tensors = output_tensors(result)
-    outputs = tuple(recorder.ref(tensor) for tensor in tensors)
-    graph = Graph(tuple(recorder.calls), inputs, outputs, parameters, buffers, recorder.constants)
-    return graph, tensors
+    named = named_outputs(result)
+    returned = tuple(recorder.ref(tensor) for _, tensor in named)
+    counted = {ref.id for ref, counts in zip(returned, counting(result, outputs), strict=True) if counts}
+    graph = Graph(
+        tuple(recorder.calls),
+        inputs,
+        returned,
+        parameters,
+        buffers,
+        recorder.constants,
+        unsaved,
+        output_names=tuple(name for name, _ in named),
+        resizable=frozenset(ref.id for ref in returned) - counted,
+    )
+    return graph, [tensor for _, tensor in named]
+
+
+def _unsaved(module: nn.Module) -> list[Tensor]:
+    """The buffers of a module that are not saved with it."""
+    known = getattr(module, "_non_persistent_buffers_set", ())
+    return [buffer for name, buffer in module._buffers.items() if name in known and buffer is not None]
 
 
 def _names(recorder: _Recorder, named: Any) -> dict[int, tuple[str, ...]]:

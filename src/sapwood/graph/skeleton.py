@@ -8,24 +8,26 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_map
 
-from sapwood.models import deep_copy
+from sapwood.models import deep_copy, held, map_tensors
 from sapwood.types import ExampleInputs
 
 
-def skeleton(model: nn.Module) -> nn.Module:
+def skeleton(model: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
     """A deep copy of ``model`` whose tensors have shapes and types but no values; tensors that are shared stay shared.
+
+    Args:
+        model: Any module.
+        memo: Is told what was copied: the identity of each thing, and its copy.
 
     Examples:
         >>> skeleton(nn.Linear(3, 2)).weight.device
         device(type='meta')
     """
-    memo: dict[int, Any] = {}
+    memo = {} if memo is None else memo
     for module in model.modules():
-        held = [*module._parameters.values(), *module._buffers.values(), *_tensor_attributes(module)]
-        for tensor in held:
-            if tensor is not None and id(tensor) not in memo:
+        for tensor in _tensors(module):
+            if id(tensor) not in memo:
                 memo[id(tensor)] = _without_values(tensor)
     return deep_copy(model, memo)
 
@@ -64,9 +66,7 @@ def leaving_no_trace(model: nn.Module) -> Iterator[None]:
 
 def shapes_of(inputs: ExampleInputs) -> ExampleInputs:
     """Example inputs without values."""
-    return tree_map(  # type: ignore[no-any-return]
-        lambda leaf: _without_values(leaf) if isinstance(leaf, Tensor) else leaf, inputs
-    )
+    return map_tensors(_without_values, inputs)  # type: ignore[no-any-return]
 
 
 @contextmanager
@@ -80,10 +80,14 @@ def new_tensors_like(model: nn.Module) -> Iterator[None]:
         yield
 
 
-def _tensor_attributes(module: nn.Module) -> list[Tensor]:
-    """Tensors that a module keeps as plain attributes, in lists and dicts, too."""
-    plain = {name: value for name, value in vars(module).items() if name not in {"_parameters", "_buffers", "_modules"}}
-    return [leaf for leaf in tree_flatten(plain)[0] if isinstance(leaf, Tensor)]
+def _tensors(module: nn.Module) -> Iterator[Tensor]:
+    """Tensors of a module and of what it keeps as plain attributes, in any container; layers among them, too."""
+    for value in held(vars(module)):
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, nn.Module) and all(value is not child for child in module._modules.values()):
+            for inner in value.modules():
+                yield from (one for one in held(vars(inner)) if isinstance(one, Tensor))
 
 
 def _without_values(tensor: Tensor) -> Tensor:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from sapwood.errors import ConfigError
 from sapwood.graph.decisions import Decisions
+from sapwood.graph.outputs import Outputs, output_tensors
 from sapwood.graph.record import record, trace
 from sapwood.graph.skeleton import leaving_no_trace, shapes_of, skeleton
+from sapwood.models import quieten_, widen_
 from sapwood.ops import Graph
 from sapwood.types import ExampleInputs
 
@@ -34,21 +38,26 @@ class Structure:
     outputs: tuple[Tensor, ...] = ()
 
 
-def without_values(model: nn.Module, inputs: ExampleInputs) -> Structure | None:
-    """Records a run on shapes alone, or returns None where the model's code needs values."""
-    bones = skeleton(model).eval().to(torch.float64)
+def without_values(model: nn.Module, inputs: ExampleInputs, outputs: Outputs | None = None) -> Structure | None:
+    """Records a run on shapes alone, or returns None where the model's code needs values, as sparse matrices do."""
+    if any(leaf.layout is not torch.strided for leaf in (*model.buffers(), *output_tensors(inputs))):
+        return None
+    memo: dict[int, Any] = {}
+    bones = quieten_(widen_(skeleton(model, memo), memo).eval())
     shapes = shapes_of(inputs)
     try:
         with leaving_no_trace(bones):
-            graph = trace(bones, shapes)
+            graph = trace(bones, shapes, outputs=outputs)
+    except ConfigError:
+        raise
     except Exception:  # the model's own code may fail in any way on tensors without values
         return None
     return Structure(bones, shapes, graph)
 
 
-def with_values(model: nn.Module, inputs: ExampleInputs) -> Structure:
+def with_values(model: nn.Module, inputs: ExampleInputs, outputs: Outputs | None = None) -> Structure:
     """Records a real run of ``model``, which is in float64 already."""
     decisions = Decisions()
     with leaving_no_trace(model):
-        graph, outputs = record(model, inputs, decisions)
-    return Structure(model, inputs, graph, decisions, tuple(outputs))
+        graph, returned = record(model, inputs, decisions, outputs=outputs)
+    return Structure(model, inputs, graph, decisions, tuple(returned))

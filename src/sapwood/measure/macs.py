@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import torch
@@ -21,11 +20,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sapwood.arguments import check_example_inputs, check_model
 from sapwood.masks import find_slots
-from sapwood.ops import is_free
+from sapwood.ops import flop_formulas, is_free
 from sapwood.runtime import eval_mode, run
 from sapwood.types import ExampleInputs
-
-aten = torch.ops.aten
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,7 @@ def count_macs(model: nn.Module, example_inputs: ExampleInputs) -> MacCount:
     """
     check_model(model)
     check_example_inputs(example_inputs)
-    counter = FlopCounterMode(display=False, custom_mapping=_FORMULAS)
+    counter = FlopCounterMode(display=False, custom_mapping=flop_formulas())
     watcher = _Watcher(model, counter.flop_registry)
     with ExitStack() as stack:
         stack.enter_context(_plain_kernels(model))
@@ -79,39 +76,6 @@ def count_macs(model: nn.Module, example_inputs: ExampleInputs) -> MacCount:
         run(model, example_inputs)
     per_module = _by_path(model, counter.get_flop_counts())
     return MacCount(watcher.total, watcher.nonzero, per_module, watcher.uncounted())
-
-
-def _mv_flop(matrix: tuple[int, ...], *args: Any, **kwargs: Any) -> int:
-    return 2 * prod(matrix)
-
-
-def _second_operand_flop(added: tuple[int, ...], matrix: tuple[int, ...], *args: Any, **kwargs: Any) -> int:
-    return 2 * prod(matrix)
-
-
-def _addbmm_flop(
-    added: tuple[int, ...], left: tuple[int, ...], right: tuple[int, ...], *args: Any, **kwargs: Any
-) -> int:
-    return 2 * prod(left) * right[-1]
-
-
-def _attention_flop(
-    query: tuple[int, ...], key: tuple[int, ...], value: tuple[int, ...], *args: Any, **kwargs: Any
-) -> int:
-    return 2 * prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
-
-
-_FORMULAS: dict[Any, Callable[..., int]] = {
-    aten.mv: _mv_flop,
-    aten.dot: _mv_flop,
-    aten.vdot: _mv_flop,
-    aten.addmv: _second_operand_flop,
-    aten.addbmm: _addbmm_flop,
-    aten._scaled_dot_product_flash_attention_for_cpu: _attention_flop,
-}
-"""What PyTorch's counter has no formulas for (attention on the CPU only in some releases); FLOPs of the shapes."""
-
-_CONVOLUTIONS = {aten.convolution, aten._convolution, aten.cudnn_convolution, aten._slow_conv2d_forward}
 
 
 class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -140,7 +104,7 @@ class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return output
         macs = formula(*args, **kwargs, out_val=output) // 2
         self.total += macs
-        weights = [args[1]] if packet in _CONVOLUTIONS else [arg for arg in args if self._is_weight(arg)]
+        weights = [args[1]] if _is_convolution(func) else [arg for arg in args if self._is_weight(arg)]
         self.nonzero += min((_share_of_nonzero(macs, weight) for weight in weights), default=macs)
         return output
 
@@ -152,10 +116,17 @@ class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _is_weight(self, value: object) -> bool:
         """Whether an operand is a parameter of the model, a masked one, or a view of such."""
-        if not isinstance(value, Tensor) or value.ndim < 2:
+        if not isinstance(value, Tensor) or value.ndim < 2 or value.layout is not torch.strided:
             return False
         address = _address(value)
         return address in self._parameters or any(address == _address(getattr(*masked)) for masked in self._masked)
+
+
+def _is_convolution(func: Any) -> bool:
+    """Whether an operator moves its second argument, the filter, over a padded map; each device has its own."""
+    schema = getattr(func, "_schema", None)  # an operator of operators has none
+    names = [] if schema is None else [argument.name for argument in schema.arguments]
+    return names[1:2] == ["weight"] and "padding" in names
 
 
 def _address(tensor: Tensor) -> int:

@@ -9,7 +9,9 @@ from sapwood.models import timm_loader as timm_loader
 from sapwood.models import torchvision_loader as torchvision_loader
 from sapwood.models.apply_plan import apply_plan
 from sapwood.models.builtin_loader import builtin_file
-from sapwood.models.copying import copy_model, deep_copy, refresh_computed, refresh_masked
+from sapwood.models.computed import refresh_computed, refresh_masked
+from sapwood.models.containers import attributes, held, map_tensors
+from sapwood.models.copying import copy_model, deep_copy, shared_things
 from sapwood.models.darknet import (
     DarknetNetwork,
     cfg_bytes,
@@ -24,12 +26,15 @@ from sapwood.models.darknet import framework as darknet_framework  # noqa: F401 
 from sapwood.models.factory_loader import find_factory, is_factory, remember_factory
 from sapwood.models.framework import FRAMEWORKS, Framework, framework_of
 from sapwood.models.live_masks import drop_masks_, live_masks, used_parts
-from sapwood.models.plan import AttributeEdit, Cut, Merge, Plan, Rescale, Shift
+from sapwood.models.plan import AttributeEdit, Cut, Gain, Merge, Plan, Rescale, Shift
+from sapwood.models.quantisers import quieten_
 from sapwood.models.saved import load_saved, needs_factory, save_model
 from sapwood.models.saved_format import check_target, load_plans, new_saved
 from sapwood.models.session import Compact, load, save
 from sapwood.models.spec import LOADERS, Loader, load_model
+from sapwood.models.unsuited import check_suited, whole_parts
 from sapwood.models.whole import Ignored, whole_tensors
+from sapwood.models.widening import wide_copy, widen_, widened
 
 __all__ = [
     "FRAMEWORKS",
@@ -39,6 +44,7 @@ __all__ = [
     "Cut",
     "DarknetNetwork",
     "Framework",
+    "Gain",
     "Ignored",
     "Loader",
     "Merge",
@@ -46,8 +52,10 @@ __all__ = [
     "Rescale",
     "Shift",
     "apply_plan",
+    "attributes",
     "builtin_file",
     "cfg_bytes",
+    "check_suited",
     "check_target",
     "compact_cfg",
     "copy_model",
@@ -55,24 +63,32 @@ __all__ = [
     "drop_masks_",
     "find_factory",
     "framework_of",
+    "held",
     "is_factory",
     "live_masks",
     "load",
     "load_model",
     "load_plans",
     "load_saved",
+    "map_tensors",
     "needs_factory",
     "new_saved",
     "opencv_misreads",
     "parse_cfg",
+    "quieten_",
     "read_weights",
     "refresh_computed",
     "refresh_masked",
     "remember_factory",
     "save",
     "save_model",
+    "shared_things",
     "used_parts",
+    "whole_parts",
     "whole_tensors",
+    "wide_copy",
+    "widen_",
+    "widened",
     "write_cfg",
     "write_weights",
 ]

@@ -15,8 +15,9 @@ from sapwood.arguments import check_kind, check_model
 from sapwood.errors import ShapeError
 from sapwood.models.copying import copy_model
 from sapwood.models.framework import framework_of
+from sapwood.models.gains import gain_factors
 from sapwood.models.places import set_checked_
-from sapwood.models.plan import AttributeEdit, Cut, Merge, Plan, Rescale, Shift
+from sapwood.models.plan import AttributeEdit, Cut, Gain, Merge, Plan, Rescale, Shift
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -46,6 +47,8 @@ def apply_plan(model: Model, plan: Plan) -> Model:
     for name, edits in _by_tensor(plan).items():
         if _tensor(model, name) is None:
             made[name] = _made(model, name, edits)
+        if edits.gain is not None:
+            edits.factors = _factors(model, plan, edits.gain)
         for old in _holders(model, plan, name):
             _check_alone(edited.setdefault(id(old), (name, edits)), name, edits)
             new = edits.of(name, old.detach())
@@ -67,14 +70,16 @@ class _Edits:
 
     merges: list[Merge] = field(default_factory=list)
     rescales: list[Rescale] = field(default_factory=list)
+    gain: Gain | None = None
+    factors: Tensor | None = None
     shift: Shift | None = None
     cuts: list[Cut] = field(default_factory=list)
 
     @property
     def nameless(self) -> tuple[Any, ...]:
         """What is done, to be compared."""
-        shifts = () if self.shift is None else (self.shift,)
-        return tuple(replace(one, tensor="") for one in (*self.merges, *self.rescales, *shifts, *self.cuts))
+        single = tuple(one for one in (self.gain, self.shift) if one is not None)
+        return tuple(replace(one, tensor="") for one in (*self.merges, *self.rescales, *single, *self.cuts))
 
     @property
     def size(self) -> int:
@@ -89,6 +94,8 @@ class _Edits:
             factors = value.new_ones(len(value))
             factors[list(rescale.rows)] = rescale.factor
             value = value * factors.reshape(-1, *[1] * (value.dim() - 1))
+        if self.factors is not None:
+            value = value * self.factors.to(value.dtype)
         if self.shift is not None:
             value = value + torch.tensor(self.shift.values, dtype=value.dtype, device=value.device)
         return _cut(name, value, self.cuts)
@@ -102,9 +109,25 @@ def _by_tensor(plan: Plan) -> dict[str, _Edits]:
         found[merge.tensor].merges.append(merge)
     for rescale in plan.rescales:
         found[rescale.tensor].rescales.append(rescale)
+    for gain in plan.gains:
+        found[gain.tensor].gain = gain
     for shift in plan.shifts:
         found[shift.tensor].shift = shift
     return found
+
+
+def _factors(model: nn.Module, plan: Plan, gain: Gain) -> Tensor:
+    """What a gain is multiplied by, in its own shape."""
+    gains, direction = _tensor(model, gain.tensor), _tensor(model, gain.of)
+    if gains is None or direction is None or gain.dim >= direction.dim():
+        raise ShapeError(f"the plan lets {gain.tensor} follow the norm of {gain.of}; the model has no such norm")
+    factors = gain_factors(direction.detach(), gain.dim, [cut for cut in plan.cuts if cut.tensor == gain.of])
+    if gains.shape != factors.shape:
+        raise ShapeError(
+            f"the plan lets {gain.tensor} follow the norm of {gain.of}; expected shape {tuple(factors.shape)}, came "
+            f"{tuple(gains.shape)}"
+        )
+    return factors
 
 
 def _check_rows(model: nn.Module, plan: Plan) -> None:

@@ -5,26 +5,29 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import partial
+from types import CellType, FunctionType, MethodType
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.prune import BasePruningMethod
-from torch.nn.utils.spectral_norm import SpectralNorm
-from torch.nn.utils.weight_norm import WeightNorm
 
 from sapwood.arguments import check_model
+from sapwood.models.computed import refresh_computed, refresh_masked
+from sapwood.models.containers import brings_layers, held
 
 Model = TypeVar("Model", bound=nn.Module)
 
 
 def copy_model(model: Model, replaced: Mapping[int, Tensor] | None = None) -> Model:
-    """Returns a deep copy of ``model`` that shares nothing with it.
+    """Returns a deep copy of ``model`` that shares nothing with it, but for what cannot be copied.
 
     ``copy.deepcopy`` alone fails for a model that :mod:`torch.nn.utils.prune` masked: its ``weight`` is computed from
     ``weight_orig`` and ``weight_mask``, and torch copies no computed tensor
-    (https://github.com/pytorch/pytorch/issues/37322). Here such tensors are copied by value, and those that belong to a
-    mask are computed again from the copy's own parameters.
+    (https://github.com/pytorch/pytorch/issues/37322). Here such tensors are copied by value, wherever a module keeps
+    them, and those that belong to a mask are computed again from the copy's own parameters. Functions that close over
+    modules of ``model`` close over those of the copy. What cannot be copied (a lock, an open file, a function that
+    TorchScript compiled) is shared; :func:`shared_things` names it.
 
     Args:
         model: Any module. It is not changed.
@@ -41,90 +44,206 @@ def copy_model(model: Model, replaced: Mapping[int, Tensor] | None = None) -> Mo
         (True, False)
     """
     check_model(model)
-    memo: dict[int, Any] = dict(replaced or {})
+    twin = copy_into(dict(replaced or {}), model)
+    refresh_computed(twin) if replaced else refresh_masked(twin)
+    return twin
+
+
+def copy_into(memo: dict[int, Any], model: Model) -> Model:
+    """A copy as :func:`copy_model` makes it, of which ``memo`` tells what each thing of ``model`` became."""
     remember_computed_tensors(model, memo)
     twin = deep_copy(model, memo)
-    refresh_computed(twin) if replaced else refresh_masked(twin)
+    _same_modes_(model, twin)
     return twin
 
 
 def deep_copy(module: Model, memo: dict[int, Any]) -> Model:
     """What ``copy.deepcopy(module, memo)`` returns, ten times sooner for modules that have no copying of their own."""
-    if id(module) in memo:
-        return memo[id(module)]  # type: ignore[no-any-return]
-    kind = type(module)
-    if not _copies_as_usual(kind):
-        return copy.deepcopy(module, memo)
-    twin = kind.__new__(kind)
-    memo[id(module)] = twin
-    vars(twin).update((name, _value(value, memo)) for name, value in vars(module).items())
+    return _Copying(memo).module(module)
+
+
+def shared_things(model: nn.Module) -> dict[str, str]:
+    """What a copy of ``model`` shares with it, as it cannot be copied: names, and the classes of what they name.
+
+    Examples:
+        >>> import threading
+        >>> layer = nn.Linear(2, 1)
+        >>> layer.lock = threading.Lock()
+        >>> shared_things(nn.Sequential(layer))
+        {'0.lock': 'lock'}
+    """
+    tensors = [one for module in model.modules() for one in held(vars(module)) if isinstance(one, Tensor)]
+    copying = _Copying({id(tensor): tensor for tensor in tensors})
+    copying.module(model)
+    names = {
+        id(value): f"{name}.{attribute}".lstrip(".")
+        for name, module in model.named_modules()
+        for attribute, value in vars(module).items()
+    }
+    return {names.get(id(one), type(one).__name__): type(one).__name__ for one in copying.shared}
+
+
+class _Copying:
+    """One copy of a model: what was copied so far, and what could not be."""
+
+    def __init__(self, memo: dict[int, Any]) -> None:
+        self.memo = memo
+        self.shared: list[Any] = []
+
+    def module(self, module: Model) -> Model:
+        if id(module) in self.memo:
+            return self.memo[id(module)]  # type: ignore[no-any-return]
+        kind = type(module)
+        own = {name for base in kind.__mro__[:-1] for name in vars(base)}
+        if own & {"__deepcopy__", "__reduce__", "__reduce_ex__", "__slots__"}:
+            return _copy_by_itself(module, self.memo)
+        twin = kind.__new__(kind)
+        self.memo[id(module)] = twin
+        if _copies_as_usual(kind):
+            vars(twin).update((name, self.value(value)) for name, value in vars(module).items())
+        else:  # a wrapper for several processes leaves out what belongs to this one, and makes it anew
+            state = _state_of(module)
+            self.memo.setdefault(id(self.memo), []).append(state)  # as deepcopy: an identity is used again otherwise
+            _restore_(twin, self.value(state))
+        return twin
+
+    def value(self, value: Any) -> Any:
+        if value is None or type(value) in ATOMS:
+            return value
+        if id(value) in self.memo:
+            return self.memo[id(value)]
+        if isinstance(value, nn.Module):
+            return self.module(value)
+        return self._container(value) if type(value) in CONTAINERS else self._other(value)
+
+    def _container(self, value: Any) -> Any:
+        if type(value) is tuple:
+            return tuple(self.value(item) for item in value)
+        self.memo[id(value)] = twin = type(value)()
+        if isinstance(value, dict):
+            twin.update((key, self.value(item)) for key, item in value.items())
+        else:
+            twin += [self.value(item) for item in value]
+        return twin
+
+    def _other(self, value: Any) -> Any:
+        if isinstance(value, FunctionType):
+            return self._function(value) if brings_layers(value) else value
+        if isinstance(value, MethodType):
+            return MethodType(value.__func__, self.value(value.__self__))
+        if type(value) is partial:
+            return partial(self.value(value.func), *self.value(value.args), **self.value(value.keywords))
+        self.memo[id(value)] = twin = self._leaf(value)
+        return twin
+
+    def _leaf(self, value: Any) -> Any:
+        if isinstance(value, torch.Generator):
+            return torch.Generator(value.device).set_state(value.get_state())
+        if isinstance(value, Tensor) and not value.is_leaf:
+            return value.detach().clone()
+        return self._object(value)
+
+    def _function(self, function: FunctionType) -> FunctionType:
+        """The function, bound to the copies of the layers that it is bound to."""
+        cells = tuple(CellType() if _brings_layers(cell) else cell for cell in function.__closure__ or ())
+        twin = FunctionType(function.__code__, function.__globals__, function.__name__, None, cells)
+        self.memo[id(function)] = twin
+        vars(twin).update(vars(function))
+        twin.__qualname__, twin.__doc__ = function.__qualname__, function.__doc__
+        twin.__module__, twin.__annotations__ = function.__module__, function.__annotations__
+        twin.__defaults__ = self.value(function.__defaults__)
+        twin.__kwdefaults__ = self.value(function.__kwdefaults__)
+        for old, new in zip(function.__closure__ or (), cells, strict=True):
+            if new is not old:
+                new.cell_contents = self.value(old.cell_contents)
+        return twin
+
+    def _object(self, value: Any) -> Any:
+        """A copy of anything else; where Python makes none, of what it holds of the model, or the thing itself."""
+        trial = dict(self.memo)
+        try:
+            twin = copy.deepcopy(value, trial)
+        except Exception:  # whatever a class says that is not to be copied
+            holds = any(isinstance(one, (Tensor, nn.Module)) for one in held(value))
+            return self._by_attributes(value) if holds and _is_plain_class(type(value)) else self._share(value)
+        self.memo.setdefault(id(self.memo), []).extend(trial.pop(id(trial), ()))  # what deepcopy keeps alive
+        self.memo.update({key: one for key, one in trial.items() if key not in self.memo})
+        return twin
+
+    def _by_attributes(self, value: Any) -> Any:
+        self.memo[id(value)] = twin = object.__new__(type(value))
+        vars(twin).update((name, self.value(item)) for name, item in vars(value).items())
+        return twin
+
+    def _share(self, value: Any) -> Any:
+        self.shared.append(value)
+        return value
+
+
+def _copy_by_itself(module: Model, memo: dict[int, Any]) -> Model:
+    """A copy by the class's own way; what TorchScript copies under gradients would be no parameters any more."""
+    with torch.set_grad_enabled(torch.is_grad_enabled() and not isinstance(module, torch.jit.ScriptModule)):
+        twin = copy.deepcopy(module, memo)
+    if isinstance(module, torch.jit.ScriptModule):
+        for old, new in zip(module.parameters(), twin.parameters(), strict=True):
+            new.requires_grad_(old.requires_grad)
     return twin
+
+
+CONTAINERS = frozenset({dict, OrderedDict, list, tuple})
+ATOMS = frozenset({bool, int, float, complex, str, bytes, type, torch.dtype, torch.device, torch.Size})
+"""What is never changed, so that copies may share it."""
 
 
 def _copies_as_usual(kind: type) -> bool:
     """Whether copying a module of this class copies its attributes and does nothing else that matters to a copy."""
-    own = {name for base in kind.__mro__[:-1] for name in vars(base)}
-    if own & {"__deepcopy__", "__getstate__", "__reduce__", "__reduce_ex__", "__slots__"}:
-        return False
-    return all(base.__module__ in FILLS_IN_DEFAULTS for base in kind.__mro__[:-1] if "__setstate__" in vars(base))
+    special = [base for base in kind.__mro__[:-1] if vars(base).keys() & {"__getstate__", "__setstate__"}]
+    return all(base.__module__ in FILLS_IN_DEFAULTS for base in special)
 
 
 FILLS_IN_DEFAULTS = frozenset(
     f"torch.nn.modules.{name}" for name in ("module", "conv", "activation", "upsampling", "transformer", "batchnorm")
 )
-"""Files of PyTorch whose ``__setstate__`` only adds attributes that old pickles lack."""
+"""Files of PyTorch whose ``__setstate__`` only adds what old pickles lack."""
 
 
-def _value(value: Any, memo: dict[int, Any]) -> Any:
-    if value is None or type(value) in {bool, int, float, str}:
-        return value
-    if id(value) in memo:
-        return memo[id(value)]
-    if isinstance(value, nn.Module):
-        return deep_copy(value, memo)
-    if type(value) in {dict, OrderedDict}:
-        memo[id(value)] = twin = type(value)()
-        twin.update((key, _value(item, memo)) for key, item in value.items())
-        return twin
-    if type(value) is list:
-        memo[id(value)] = items = []
-        items += [_value(item, memo) for item in value]
-        return items
-    return copy.deepcopy(value, memo)
+def _state_of(module: Any) -> Any:
+    return module.__getstate__()
+
+
+def _restore_(module: Any, state: Any) -> None:
+    module.__setstate__(state)
+
+
+def _is_plain_class(kind: type) -> bool:
+    """Whether an object of the class is its attributes, and nothing that Python code cannot see."""
+    return all(base.__flags__ & (1 << 9) for base in kind.__mro__[:-1]) and not any(
+        "__slots__" in vars(base) for base in kind.__mro__
+    )
+
+
+def _brings_layers(cell: CellType) -> bool:
+    try:
+        return brings_layers(cell.cell_contents)
+    except ValueError:  # empty
+        return False
 
 
 def remember_computed_tensors(model: nn.Module, memo: dict[int, Any]) -> None:
     """Puts a copy by value of each computed tensor that a module of ``model`` holds into ``memo`` of a deep copy."""
     for module in model.modules():
-        for value in vars(module).values():
+        for value in held(vars(module)):
             if isinstance(value, Tensor) and not value.is_leaf:
                 memo.setdefault(id(value), value.detach().clone())
 
 
-def refresh_masked(model: nn.Module) -> None:
-    """Computes each masked tensor again from its parameter and its mask, as the next forward would."""
-    for module, hook in _hooks(model):
-        if isinstance(hook, BasePruningMethod):
-            with torch.no_grad():  # a computed tensor without history can be deep-copied by torch itself
-                masked: Tensor = hook.apply_mask(module)  # type: ignore[no-untyped-call]
-                setattr(module, hook._tensor_name, masked)
-
-
-def refresh_computed(model: nn.Module) -> None:
-    """Computes each tensor again that a hook makes of parameters before a module's own forward.
-
-    Those are masked ones, and those of the old ``weight_norm`` and ``spectral_norm``, which may be made of masked ones.
-    A model may read them without calling the module, as attention does: they are then what they were last made of,
-    in the type and the widths that the parameters had.
-    """
-    refresh_masked(model)
-    for module, hook in _hooks(model):
-        with torch.no_grad():
-            if isinstance(hook, WeightNorm):
-                setattr(module, hook.name, hook.compute_weight(module))
-            elif isinstance(hook, SpectralNorm):
-                setattr(module, hook.name, hook.compute_weight(module, do_power_iteration=False))
-
-
-def _hooks(model: nn.Module) -> list[tuple[nn.Module, Any]]:
-    return [(module, hook) for module in model.modules() for hook in module._forward_pre_hooks.values()]
+def _same_modes_(model: nn.Module, twin: nn.Module) -> None:
+    """Puts modules into training or evaluation as in ``model``, where a class of its own way of copying did not."""
+    if all(one.training is other.training for one, other in zip(model.modules(), twin.modules(), strict=False)):
+        return
+    modes = {name: module.training for name, module in model.named_modules()}
+    for name, module in twin.named_modules():
+        if type(module).train is not nn.Module.train:  # some have a graph for each mode
+            module.train(modes.get(name, module.training))
+    for name, module in twin.named_modules():
+        module.training = modes.get(name, module.training)

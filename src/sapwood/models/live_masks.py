@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-from sapwood.models.copying import refresh_masked
+from sapwood.models.computed import refresh_masked
 
 
 def live_masks(model: nn.Module) -> tuple[str, ...]:

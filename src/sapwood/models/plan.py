@@ -57,6 +57,24 @@ class Rescale:
 
 
 @dataclass(frozen=True)
+class Gain:
+    """A gain that makes up for what the norm of another parameter loses with its cuts, as weight normalisation needs.
+
+    Every index of the gain is multiplied by the norm of what is kept over the norm of what was there, so that gain
+    times direction over norm stays what it was. The factors follow from the values when the plan is applied.
+
+    Attributes:
+        tensor: Name of the gain.
+        of: Name of the parameter whose norm it multiplies.
+        dim: The dimension that the norm is not taken over; the gain has one index there for each.
+    """
+
+    tensor: str
+    of: str
+    dim: int
+
+
+@dataclass(frozen=True)
 class Shift:
     """Values added to a parameter or buffer of one dimension, in the dense model's rows, before anything is cut.
 
@@ -99,4 +117,5 @@ class Plan:
     rescales: tuple[Rescale, ...] = ()
     shifts: tuple[Shift, ...] = ()
     merges: tuple[Merge, ...] = ()
+    gains: tuple[Gain, ...] = ()
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -11,7 +11,7 @@ import pydantic
 import torch
 
 from sapwood.errors import SavedModelError
-from sapwood.models.plan import AttributeEdit, Cut, Merge, Plan, Rescale, Shift
+from sapwood.models.plan import AttributeEdit, Cut, Gain, Merge, Plan, Rescale, Shift
 
 _Index = Annotated[pydantic.StrictInt, pydantic.Field(ge=0)]
 _STRICT = pydantic.ConfigDict(extra="forbid")
@@ -65,6 +65,13 @@ class _Merge(pydantic.BaseModel):
     factors: tuple[pydantic.FiniteFloat, ...]
 
 
+class _Gain(pydantic.BaseModel):
+    model_config = _STRICT
+    tensor: str
+    of: str
+    dim: _Index
+
+
 class _Plan(pydantic.BaseModel):
     model_config = _STRICT
     cuts: tuple[_Cut, ...]
@@ -72,6 +79,7 @@ class _Plan(pydantic.BaseModel):
     rescales: tuple[_Rescale, ...]
     shifts: tuple[_Shift, ...]
     merges: tuple[_Merge, ...] = ()
+    gains: tuple[_Gain, ...] = ()
     aliases: dict[str, tuple[str, ...]]
 
 
@@ -104,6 +112,7 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
         "merges": [
             asdict(merge) | {"sources": list(merge.sources), "factors": list(merge.factors)} for merge in plan.merges
         ],
+        "gains": [asdict(gain) for gain in plan.gains],
         "aliases": {name: list(names) for name, names in plan.aliases.items() if list(names) != [name]},
     }
 
@@ -128,6 +137,7 @@ def plan_from_dict(data: Mapping[str, Any]) -> Plan:
         rescales=tuple(Rescale(rescale.tensor, rescale.rows, rescale.factor) for rescale in read.rescales),
         shifts=tuple(Shift(shift.tensor, shift.values) for shift in read.shifts),
         merges=tuple(Merge(one.tensor, one.dim, one.into, one.sources, one.factors) for one in read.merges),
+        gains=tuple(Gain(gain.tensor, gain.of, gain.dim) for gain in read.gains),
         aliases=read.aliases,
     )
 

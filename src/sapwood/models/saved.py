@@ -12,12 +12,12 @@ from typing import Any
 import safetensors.torch
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
 from sapwood.arguments import check_kind, check_path
 from sapwood.errors import SapwoodError, SavedModelError, ShapeError, SpecError, WeightsError
 from sapwood.files import write_bytes, write_text
 from sapwood.models.apply_plan import apply_plan
+from sapwood.models.containers import map_tensors
 from sapwood.models.copying import copy_model
 from sapwood.models.factory_loader import bundle_of
 from sapwood.models.framework import framework_of
@@ -38,7 +38,7 @@ from sapwood.models.saved_format import (
     read_plan,
 )
 from sapwood.models.spec import LOADERS, Factory, Loader, State, read_names
-from sapwood.models.state_dict import load_state_, module_versions
+from sapwood.models.state_dict import infinities, load_state_, module_versions
 from sapwood.reading import parse_json, read_safetensors, reading
 from sapwood.types import ExampleInputs, ModelBundle, ModelSource
 
@@ -68,7 +68,7 @@ def save_model(
         ``directory``.
 
     Raises:
-        SavedModelError: If the model's state holds anything but tensors, or ``record`` is no JSON.
+        SavedModelError: If the model's state holds anything but tensors, or NaN, or ``record`` is no JSON.
         CfgError: If no ``.cfg`` describes a pruned Darknet network; the message names the layer.
         ConfigError: If ``directory`` holds files, and no saved model.
         WriteError: If a file cannot be written; what stood there is there still.
@@ -122,7 +122,7 @@ def load_saved(directory: str | Path, *, factory: Factory | None = None) -> Mode
     folder = Path(directory)
     saved = read_plan(folder)
     plans = decode_plans(folder, saved)
-    state, versions = _read_state(folder, saved)
+    state, kept = _read_state(folder, saved)
     files = {name: read_beside(folder, name) for name in saved.source.files}
     source = ModelSource(saved.source.spec, saved.source.kind, saved.source.weights, files, plans)
     bundle = _rebuild(folder, source, state, factory)
@@ -132,7 +132,7 @@ def load_saved(directory: str | Path, *, factory: Factory | None = None) -> Mode
             bundle = replace(bundle, model=_pruned(folder, bundle.model, source, state))
         model = bundle.model
         _make_biases_(model, plans, state)
-        _fill_(folder, model, saved, state, versions)
+        _fill_(folder, model, saved, state, kept)
         inputs = _inputs_for(model, bundle.example_inputs)
     return replace(bundle, example_inputs=inputs, task=saved.task, source=source)
 
@@ -142,13 +142,16 @@ def _fill_(
     model: nn.Module,
     saved: SavedPlan,
     state: State,
-    versions: Mapping[str, int] | None,
+    kept: Mapping[str, str],
 ) -> None:
     """Gives a model of the right widths all that was saved of it."""
     _set_types_(model, state)
+    path = folder / WEIGHTS_NAME
+    versions = _numbers(path, kept.get("module_versions"), "its module versions")
     known = module_versions(model) if versions is None else versions  # files of before they were kept
+    infinite = _numbers(path, kept.get("infinities"), "its counts of infinities")
     try:
-        load_state_(model, state, str(folder / WEIGHTS_NAME), versions=known)
+        load_state_(model, state, str(path), versions=known, infinite=infinite)
     except WeightsError as error:
         raise SavedModelError(f"{error}; is it another model than the one that was saved?") from error
     for alias, stored in saved.aliases.items():
@@ -190,15 +193,31 @@ def _stored(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
     for name, tensor in model.state_dict().items():
         if not isinstance(tensor, Tensor):
             raise SavedModelError(f"the state of {name} is a {type(tensor).__name__}; expected tensors only")
+        if tensor.layout is not torch.strided:
+            raise SavedModelError(
+                f"{name} is a sparse tensor; expected dense ones, or a buffer that is made anew: "
+                "register_buffer(..., persistent=False)"
+            )
         place = (tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride())
         if tensor.numel() and place in places:
             aliases[name] = places[place]
         else:
             places[place] = name
             stored = tensor.detach().cpu().contiguous()
+            _check_numbers(name, stored)
             is_part = stored.untyped_storage().nbytes() != stored.nbytes
             tensors[name] = stored.clone() if is_part else stored
     return tensors, aliases
+
+
+def _check_numbers(name: str, tensor: Tensor) -> None:
+    """Refuses NaN while the model is still there; infinities may be meant, as those of a causal mask are."""
+    bad = int(tensor.isnan().sum()) if tensor.is_floating_point() or tensor.is_complex() else 0
+    if bad:
+        raise SavedModelError(
+            f"{name}: {bad} of {tensor.numel()} values are NaN; expected a model that computes (did training "
+            "diverge?); nothing is written"
+        )
 
 
 def _rebuild(folder: Path, source: ModelSource, state: State, factory: Factory | None) -> ModelBundle:
@@ -277,14 +296,14 @@ def _inputs_for(model: nn.Module, inputs: ExampleInputs) -> ExampleInputs:
         return inputs
     (dtype,) = types
 
-    def convert(leaf: Any) -> Any:
-        return leaf.to(dtype) if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
+    def convert(tensor: Tensor) -> Tensor:
+        return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
-    return tree_map(convert, inputs)  # type: ignore[no-any-return]
+    return map_tensors(convert, inputs)  # type: ignore[no-any-return]
 
 
-def _read_state(folder: Path, plan: SavedPlan) -> tuple[dict[str, Tensor], dict[str, int] | None]:
-    """The tensors of a saved model, and the versions of its modules' state, if they were kept."""
+def _read_state(folder: Path, plan: SavedPlan) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a saved model, and what is kept beside them."""
     path = folder / WEIGHTS_NAME
     state, metadata = read_safetensors(path, "the weights", SavedModelError)
     for alias, stored in plan.aliases.items():
@@ -294,12 +313,14 @@ def _read_state(folder: Path, plan: SavedPlan) -> tuple[dict[str, Tensor], dict[
     for name in plan.masks:
         if f"{name}_mask" not in state:
             raise SavedModelError(f"{path}: lacks {name}_mask, which {PLAN_NAME} names as a live mask")
-    return state, _versions(path, metadata.get("module_versions"))
+    return state, metadata
 
 
 def _metadata(model: nn.Module) -> dict[str, str]:
     """What is kept in the weights file beside the weights."""
-    return {"format": "pt", "module_versions": json.dumps(module_versions(model))}
+    counts = infinities(model.state_dict())
+    known = {"infinities": json.dumps(counts)} if counts else {}
+    return {"format": "pt", "module_versions": json.dumps(module_versions(model)), **known}
 
 
 def _in_order(data: bytes) -> bytes:
@@ -311,13 +332,13 @@ def _in_order(data: bytes) -> bytes:
     return data[:8] + text.ljust(end - 8) + data[end:] if len(text) <= end - 8 else data
 
 
-def _versions(path: Path, kept: str | None) -> dict[str, int] | None:
-    """The versions of the modules' state; None of a file of before they were kept."""
+def _numbers(path: Path, kept: str | None, what: str) -> dict[str, int] | None:
+    """Whole numbers by name that are kept beside the weights; None of a file that has none."""
     if kept is None:
         return None
-    found = parse_json(kept, path, "module versions, by name", SavedModelError)
-    if not isinstance(found, dict) or not all(type(version) is int for version in found.values()):
-        raise SavedModelError(f"{path}: damaged: its module versions are {kept[:80]!r}; expected whole numbers by name")
+    found = parse_json(kept, path, "whole numbers, by name", SavedModelError)
+    if not isinstance(found, dict) or not all(type(number) is int for number in found.values()):
+        raise SavedModelError(f"{path}: damaged: {what} are {kept[:80]!r}; expected whole numbers by name")
     return found
 
 

@@ -19,7 +19,8 @@ from sapwood.limits import check_limit
 from sapwood.models.framework import FRAMEWORKS
 from sapwood.models.plan import Plan
 from sapwood.models.plan_json import plan_from_dict
-from sapwood.reading import parse_json, read_bytes, reading
+from sapwood.reading import parse_json, read_bytes, reading, shown
+from sapwood.task_kinds import NO_TASK, TASKS, is_task
 from sapwood.types import TaskSpec
 
 SCHEMA_VERSION = 2
@@ -132,7 +133,12 @@ def place_of(error: pydantic.ValidationError) -> str:
 
 
 def _check_task(path: Path, task: TaskSpec) -> None:
-    """Checks the numbers that pictures and outputs are brought into shape by."""
+    """Checks that the task is known, and the numbers that pictures and outputs are brought into shape by."""
+    if not is_task(task.kind):
+        raise SavedModelError(
+            f"{path}: task.kind: unknown task {shown(task.kind)}; expected {NO_TASK} or one of: {', '.join(TASKS)}. A "
+            "package that adds a task registers it (docs/plugins.md)"
+        )
     height, width = task.input_size
     if height < 0 or width < 0:
         raise SavedModelError(f"{path}: task.input_size: {height} x {width}; expected no negative size")

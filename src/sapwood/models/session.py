@@ -48,7 +48,7 @@ def save(pruned: Compact, directory: str | Path, source: ModelBundle | None = No
         ``directory``.
 
     Raises:
-        SavedModelError: If the model's state holds anything but tensors.
+        SavedModelError: If the model's state holds anything but tensors, or NaN.
         CfgError: If no ``.cfg`` describes a pruned Darknet network; the message names the layer.
     """
     if not all(hasattr(pruned, name) for name in ("model", "plan", "verification")):
@@ -61,7 +61,7 @@ def save(pruned: Compact, directory: str | Path, source: ModelBundle | None = No
         check_kind("source", source, ModelBundle, "what sapwood.load_model returned, or None")
     model = pruned.model
     bundle = replace(source, model=model) if source is not None else framework_of(model).bundle(model)
-    unpruned: Iterable[object] = getattr(pruned, "unpruned", ()) or getattr(pruned, "kept", ())
+    unpruned: Iterable[object] = getattr(pruned, "unpruned", ())
     return save_model(bundle, directory, plan=pruned.plan, verification=pruned.verification, unpruned=unpruned)
 
 

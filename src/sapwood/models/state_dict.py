@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from sapwood.errors import WeightsError
-from sapwood.models.copying import refresh_masked
+from sapwood.models.computed import refresh_masked
 from sapwood.models.live_masks import masked_names, restore_masks_
 from sapwood.reading import read_pickled, read_safetensors, reading
 
@@ -56,8 +55,25 @@ def module_versions(model: nn.Module) -> dict[str, int]:
     return {name: own["version"] for name, own in metadata.items() if own.get("version", 1) != 1}
 
 
+def infinities(state: Mapping[str, Tensor]) -> dict[str, int]:
+    """How many values of each tensor are infinite, where any is: a causal mask of -inf, the bounds of a clamp.
+
+    Examples:
+        >>> import torch
+        >>> infinities({"mask": torch.full((2, 2), float("-inf")).triu(1), "weight": torch.ones(2)})
+        {'mask': 1}
+    """
+    counts = {name: int(tensor.isinf().sum()) for name, tensor in state.items() if _has_fractions(tensor)}
+    return {name: count for name, count in counts.items() if count}
+
+
 def load_state_(
-    model: nn.Module, state: Mapping[str, Tensor], origin: str, *, versions: Mapping[str, int] | None = None
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    origin: str,
+    *,
+    versions: Mapping[str, int] | None = None,
+    infinite: Mapping[str, int] | None = None,
 ) -> None:
     """Fills ``model`` from ``state``; masks that ``state`` holds are live in ``model`` afterwards.
 
@@ -66,15 +82,23 @@ def load_state_(
         state: Every parameter and buffer of ``model`` and nothing else. Counters of batches may be missing.
         origin: Where ``state`` came from, for messages.
         versions: From :func:`module_versions` of the model that had the state; unknown if None.
+        infinite: From :func:`infinities` of the state as it was written. Where None, what is infinite in ``model`` may
+            be infinite in ``state``.
 
     Raises:
-        WeightsError: If names or shapes differ, or values are not finite.
+        WeightsError: If names or shapes differ, or values are not finite that were.
     """
     with reading(origin, "the tensors of the model", WeightsError):
-        _load_(model, state, origin, versions)
+        _load_(model, state, origin, versions, infinite)
 
 
-def _load_(model: nn.Module, state: Mapping[str, Tensor], origin: str, versions: Mapping[str, int] | None) -> None:
+def _load_(
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    origin: str,
+    versions: Mapping[str, int] | None,
+    infinite: Mapping[str, int] | None,
+) -> None:
     try:
         restore_masks_(model, masked_names(state))
     except AttributeError as error:
@@ -85,7 +109,8 @@ def _load_(model: nn.Module, state: Mapping[str, Tensor], origin: str, versions:
         tensor, wanted = state[name], tuple(own[name].shape)
         if tuple(tensor.shape) != wanted:
             raise WeightsError(f"{origin}: {name} has shape {tuple(tensor.shape)}; expected {wanted}")
-        bad = int((~torch.isfinite(tensor)).sum()) if tensor.is_floating_point() else 0
+        count = None if infinite is None else infinite.get(name, 0)
+        bad = _damaged(tensor, own[name], count) if _has_fractions(tensor) else 0
         if bad:
             raise WeightsError(f"{origin}: {name}: {bad} of {tensor.numel()} values are NaN or infinite")
     whole = OrderedDict(state)
@@ -94,6 +119,27 @@ def _load_(model: nn.Module, state: Mapping[str, Tensor], origin: str, versions:
         whole._metadata = known  # type: ignore[attr-defined]
     model.load_state_dict(whole, strict=False)
     refresh_masked(model)
+
+
+def _has_fractions(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() or tensor.is_complex()
+
+
+def _damaged(tensor: Tensor, own: Tensor, known: int | None) -> int:
+    """How many values are not finite though they were.
+
+    Args:
+        tensor: What came.
+        own: What stands there in the model.
+        known: How many infinities it was written with, where that is known.
+    """
+    bad = ~tensor.isfinite()
+    if not bool(bad.any()):
+        return 0
+    if known is None:
+        return int((bad & ~(own.isinf().to(tensor.device) & (tensor == own.to(tensor.device)))).sum())
+    number = int(tensor.isinf().sum())
+    return int(tensor.isnan().sum()) + (0 if number == known else number)
 
 
 def _load(path: Path) -> Any:

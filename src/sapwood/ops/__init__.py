@@ -1,14 +1,28 @@
 """How each family of operators ties the indices of its inputs and outputs; one file a family."""
 
-from sapwood.ops import contraction, convolution, elementwise, indexing, normalization, pooling, reduction, reshaping
+from sapwood.ops import (
+    complex,
+    contraction,
+    convolution,
+    distance,
+    elementwise,
+    indexing,
+    normalization,
+    pooling,
+    reduction,
+    reshaping,
+    scattering,
+    unfolding,
+)
 from sapwood.ops.atoms import ALWAYS, Atoms, Axis, fixed_axis
 from sapwood.ops.call import Call, Graph, TensorRef, hides_calls, same_op
-from sapwood.ops.context import NEVER_CHANNELS, RULES, Context, EqualParts, Rule, apply_rule, bound, rule
+from sapwood.ops.context import NEVER_CHANNELS, RULES, Context, EqualParts, Rule, apply_rule, bound, is_expected, rule
 from sapwood.ops.facts import FACTS, UNKNOWN
 from sapwood.ops.free import is_free
 from sapwood.ops.nested import leaves, mapped
 from sapwood.ops.reshaping import order_of
 from sapwood.ops.shapes import ShapesOnly
+from sapwood.ops.work import flop_formulas
 
 __all__ = [
     "ALWAYS",
@@ -27,12 +41,16 @@ __all__ = [
     "TensorRef",
     "apply_rule",
     "bound",
+    "complex",
     "contraction",
     "convolution",
+    "distance",
     "elementwise",
     "fixed_axis",
+    "flop_formulas",
     "hides_calls",
     "indexing",
+    "is_expected",
     "is_free",
     "leaves",
     "mapped",
@@ -43,4 +61,6 @@ __all__ = [
     "reshaping",
     "rule",
     "same_op",
+    "scattering",
+    "unfolding",
 ]

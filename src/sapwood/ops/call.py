@@ -126,10 +126,13 @@ class Graph:
         calls: Every ATen call, in order.
         inputs: The tensors of the example inputs.
         outputs: The tensors that the model returned.
+        output_names: What each is called in what the model returned; empty for a single tensor.
+        resizable: Numbers of the outputs that may change their sizes: nobody counts on them.
         parameters: Number of a tensor -> the parameter names it goes by (more than one where it is shared).
         buffers: Number of a tensor -> the buffer names it goes by.
         constants: Number of a tensor that neither a call made nor the model owns (numbers, closures, attributes that
             are no buffers) -> a copy of what it was when a call first read it.
+        unsaved: Numbers of buffers that are not saved with the model, which makes them anew, as a cache.
     """
 
     calls: tuple[Call, ...]
@@ -138,11 +141,27 @@ class Graph:
     parameters: Mapping[int, tuple[str, ...]]
     buffers: Mapping[int, tuple[str, ...]]
     constants: Mapping[int, torch.Tensor]
+    unsaved: frozenset[int] = frozenset()
+    output_names: tuple[str, ...] = ()
+    resizable: frozenset[int] = frozenset()
 
     @property
     def reads_values(self) -> bool:
         """Whether another run on other values could make other calls."""
         return any(call.reads_values for call in self.calls)
+
+    @cached_property
+    def unread(self) -> frozenset[int]:
+        """Indices of calls whose results nothing reads, that the model returns or that is written into."""
+        wanted = {tensor.id for tensor in self.outputs}
+        found = set()
+        for call in reversed(self.calls):
+            made = {tensor.id for tensor in call.tensor_outputs()}
+            if call.op._schema.is_mutable or call.facts.reads_values or not made or made & wanted:
+                wanted |= {tensor.id for tensor in call.tensor_inputs()}
+            else:
+                found.add(call.index)
+        return frozenset(found)
 
     def sites(self) -> dict[tuple[str, str, str, int], Call]:
         """The calls by where they are made: module, line of code, operator, and how often that came before.

@@ -12,6 +12,7 @@ from sapwood.ops.facts import full_name, note
 from sapwood.registry import Registry
 
 NEVER_CHANNELS = "is a kernel or spatial dimension"
+POSITION = "is a position of"
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,10 @@ class Context:
         """Freezes kernel and spatial dimensions, which nobody expects to be pruned."""
         self.freeze(axes, NEVER_CHANNELS)
 
+    def positions(self, axes: Iterable[Axis], call: Call) -> None:
+        """Freezes dimensions along which ``call`` slides: mostly spatial, but a model may put its channels there."""
+        self.freeze(axes, f"{POSITION} {call}")
+
     def fix(self, axes: Sequence[Axis], call: Call) -> list[Axis]:
         """Freezes axes because ``call`` reads their indices by position, and returns fixed ones in their place."""
         self.freeze(axes, f"read by position in {call}")
@@ -96,6 +101,12 @@ class Context:
 
 Rule: TypeAlias = Callable[[Context, Call], None]
 """Sets the axes of a call's outputs from those of its inputs, joining and freezing on the way."""
+
+
+def is_expected(reason: str, dim: int) -> bool:
+    """Whether nobody wonders why dimension ``dim`` of a parameter stays whole: kernels, and maps behind channels."""
+    return reason == NEVER_CHANNELS or (dim > 1 and reason.startswith(POSITION))
+
 
 RULES: Registry[Rule] = Registry("op rule", entry_points="sapwood.operators")
 

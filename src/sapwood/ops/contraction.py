@@ -8,15 +8,23 @@ from sapwood.ops.context import Context, rule
 from sapwood.ops.facts import Sum
 
 
-@rule("mm", "bmm", "mv", "dot", sum=Sum("product"))
+@rule("mm", "bmm", "mv", "dot", "vdot", sum=Sum("product"))
 def _product(context: Context, call: Call) -> None:
     context.set(call.outputs[0], _multiplied(context, call, call.args[0], call.args[1]))
 
 
-@rule("addmm", "baddbmm", "addmv", sum=Sum("product", 1, 2, bias=0))
+@rule("addmm", "_sparse_addmm", "baddbmm", "addmv", sum=Sum("product", 1, 2, bias=0))
 def _product_with_bias(context: Context, call: Call) -> None:
     produced = _multiplied(context, call, call.args[1], call.args[2])
     context.set(call.outputs[0], produced)
+    context.broadcast([call.outputs[0], call.args[0]], call)
+
+
+@rule("addbmm", sum=Sum("product", 1, 2, bias=0))
+def _sum_of_products(context: Context, call: Call) -> None:
+    """The products of a batch, added up."""
+    rows, columns = _multiplied(context, call, call.args[1], call.args[2])[1:]
+    context.set(call.outputs[0], [rows, columns])
     context.broadcast([call.outputs[0], call.args[0]], call)
 
 

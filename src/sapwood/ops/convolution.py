@@ -20,7 +20,7 @@ def _convolution(context: Context, call: Call) -> None:
     groups, transposed = int(values["groups"]), bool(values.get("transposed", False))  # type: ignore[call-overload]
     source_axes, weight_axes = context.axes(source), context.axes(weight)
     channel = len(source.shape) - len(weight.shape) + 1
-    context.never_channels(source_axes[channel + 1 :])
+    context.positions(source_axes[channel + 1 :], call)
     context.never_channels(weight_axes[2:])
     if transposed:
         produced = _transposed(context, call, source_axes[channel], weight_axes, groups)
@@ -52,3 +52,25 @@ def _transposed(context: Context, call: Call, channels: Axis, weight: list[Axis]
         return weight[1]
     outer, _ = context.atoms.split(weight[0], (groups, len(weight[0]) // groups))
     return merge([outer, weight[1]])
+
+
+@rule("torchvision.deform_conv2d", sum=Sum("deformed", bias=4), groups_at=11)
+def _deformed(context: Context, call: Call) -> None:
+    """A convolution that reads its first argument at places the offsets name, and weighs what it reads by the mask.
+
+    Offset groups cut the channels as convolution groups do; all of them stay, for offsets and masks belong to them.
+    """
+    source, weight, offset, mask, bias = (context.axes(tensor) for tensor in call.args[:5])
+    offset_groups = int(call.args[12])
+    context.positions(source[2:], call)
+    context.never_channels([*weight[2:], *offset[2:], *mask[2:]])
+    context.fix([offset[1], mask[1]], call)
+    for extra in (offset[0], mask[0]):
+        if len(extra) == len(source[0]):
+            context.join(source[0], extra, call)
+    if offset_groups > 1:
+        outer, _ = context.atoms.split(source[1], (offset_groups, len(source[1]) // offset_groups))
+        context.fix([outer], call)
+    produced = _forward(context, call, source[1], weight, int(call.args[11]))
+    context.join(produced, bias[0], call)
+    context.set(call.outputs[0], [source[0], produced, *(fixed_axis(size) for size in call.outputs[0].shape[2:])])

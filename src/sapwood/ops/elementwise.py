@@ -50,7 +50,7 @@ def _but_the_kept(call: Call) -> list[int]:
     return [dim for dim in range(len(call.args[0].shape)) if dim != kept]
 
 
-rule("_weight_norm_interface", pools=_but_the_kept)(_elementwise)
+rule("_weight_norm_interface", pools=_but_the_kept, gain=1)(_elementwise)
 
 note("add", "add_", adds=True, in_place=True)
 note("mul", scales="times")
@@ -63,7 +63,7 @@ note("zero", "zero_", "empty_like", "zeros_like", "ones_like", "full_like", cons
 note("copy", "copy_", "fill", "fill_", copies=True)
 
 
-@_rule("glu")
+@_rule("glu", gates=True)
 def _glu(context: Context, call: Call) -> None:
     """Gated linear unit: the two halves are multiplied, so they lose the same indices."""
     source = call.args[0]
@@ -88,6 +88,7 @@ def _factory(context: Context, call: Call) -> None:
 
 
 note("rand", "randn", random=True)
+note("new_empty", "new_full", "new_ones", "new_zeros", constant=True)
 
 
 @_rule("tril", "triu")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from sapwood.ops.call import Call
@@ -18,21 +18,24 @@ Dims: TypeAlias = "Callable[[Call], Sequence[int]]"
 Spread: TypeAlias = Literal["each", "moved", "along", "reduced", "all"]
 """How dependence on an index spreads; see :class:`Facts`."""
 
+Size = TypeVar("Size")
+"""A number, or an expression in widths."""
+
 
 @dataclass(frozen=True)
 class Sum:
     """A weighted sum over channels, and where its operands stand among the arguments.
 
     Attributes:
-        kind: A convolution, a matrix product, or attention, which sums over the width of queries and keys and then
-            over the tokens of values.
+        kind: A convolution, one whose kernels are deformed by other tensors, a matrix product, or attention, which sums
+            over the width of queries and keys and then over the tokens of values.
         source: The first factor; its last dimension, or that of its channels, is summed over.
         weight: The second factor.
         bias: What is added, where the operator can add something.
         turned: Whether the second factor is (outputs, inputs), as a linear layer's weight is.
     """
 
-    kind: Literal["convolution", "product", "attention"]
+    kind: Literal["convolution", "deformed", "product", "attention"]
     source: int = 0
     weight: int = 1
     bias: int | None = None
@@ -42,6 +45,24 @@ class Sum:
     def silenced(self) -> tuple[int, ...]:
         """The operands in which zeros at removed indices take these out of the sum."""
         return (0, 1, 2) if self.kind == "attention" else (self.source,)
+
+    def products(self, shapes: Sequence[Sequence[Size]]) -> list[tuple[Size, ...]]:
+        """The work of a matrix product or of attention, as sizes to multiply: a multiply-accumulate each.
+
+        Args:
+            shapes: The sizes of each argument; those of arguments that are no factors may be anything.
+
+        Examples:
+            >>> Sum("product", source=1, weight=2).products([(), (7, 3), (3, 5)])
+            [(7, 3, 5)]
+            >>> Sum("attention").products([(2, 6, 3), (2, 4, 3), (2, 4, 8)])
+            [(2, 6, 3, 4), (2, 6, 4, 8)]
+        """
+        first, second = tuple(shapes[self.source]), tuple(shapes[self.weight])
+        if self.kind == "attention":
+            return [(*first, second[-2]), (*first[:-1], second[-2], shapes[2][-1])]
+        outputs = second[:1] if self.turned else second[-1:]
+        return [(*first, *outputs) if len(second) > 1 else first]
 
 
 @dataclass(frozen=True)
@@ -67,9 +88,10 @@ class Facts:
             (``"along"``), what is left without these (``"reduced"``), or everything (``"all"``).
         sum: The weighted sum over channels that it is.
         norm: The normalisation that it is.
+        gain: Where the gain stands of a weight that is divided by its norm; the weight comes first.
         pools: The dimensions along which it combines indices other than by a weighted sum.
         on_kept: Whether a reference for a pruned model runs it on the kept indices only, as it pools values.
-        statistics: Whether it is what norms are made of, so that it changes when channels go, whatever they held.
+        statistics: Whether zeros count along what it pools, as in norms, so that it changes when channels go.
         groups_at: Where the number of groups stands into which it cuts channels.
         windows: Spatial dimensions, the last ones, that it reads by position.
         moves: Whether it only moves values.
@@ -86,13 +108,17 @@ class Facts:
         joins: Whether it puts tensors together along a dimension.
         slices: Whether it takes the indices of a dimension from one to another.
         pads: Whether it adds indices that hold a constant.
+        gates: Whether it multiplies the halves of its input, one of them squashed.
+        looks_up: Whether its result is rows of its first argument, a table, at the places that the second one says.
         positions: Whether its second result, where it has one, tells where its first was.
+        recasts: Whether it looks at the same memory as at numbers of another kind: complex ones, or their two parts.
         makes_nothing: Whether no number is computed: memory is taken, or looked at.
     """
 
     spreads: Spread = "all"
     sum: Sum | None = None
     norm: Norm | None = None
+    gain: int | None = None
     pools: Dims | None = None
     on_kept: bool = False
     statistics: bool = False
@@ -112,13 +138,21 @@ class Facts:
     joins: bool = False
     slices: bool = False
     pads: bool = False
+    gates: bool = False
+    looks_up: bool = False
     positions: bool = False
+    recasts: bool = False
     makes_nothing: bool = False
 
     @property
     def is_convolution(self) -> bool:
         """Whether it is a convolution, transposed or not."""
         return self.sum is not None and self.sum.kind == "convolution"
+
+    @property
+    def is_deformed(self) -> bool:
+        """Whether it is a convolution that follows offsets."""
+        return self.sum is not None and self.sum.kind == "deformed"
 
     @property
     def is_product(self) -> bool:

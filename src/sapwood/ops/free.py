@@ -15,9 +15,8 @@ _MAKING = """
 logspace new_empty_strided exponential multinomial normal randint randint_like randperm uniform
 """
 _MOVING = """
-_embedding_bag _embedding_bag_forward_only _index_put_impl _unsafe_index_put _unsafe_masked_index bucketize col2im
-gather im2col index_add index_copy index_fill masked_scatter native_channel_shuffle nonzero_static repeat_interleave
-resize scatter scatter_add scatter_reduce searchsorted set split_with_sizes_copy take
+_index_put_impl _unsafe_index_put _unsafe_masked_index bucketize masked_scatter native_channel_shuffle nonzero_static
+repeat_interleave resize searchsorted set split_with_sizes_copy take
 """
 _REDUCING = """
 _cummax_helper _cummin_helper aminmax argsort count_nonzero histc nanmedian unique_consecutive
@@ -27,7 +26,7 @@ _masked_softmax batch_norm_with_update miopen_batch_norm rrelu_with_noise
 """
 _POOLING = """
 _upsample_bicubic2d_aa _upsample_nearest_exact3d adaptive_max_pool3d avg_pool1d fractional_max_pool2d
-fractional_max_pool3d grid_sampler_3d max_unpool2d max_unpool3d
+fractional_max_pool3d grid_sampler_3d
 """
 _ACTIVATING = """
 rad2deg relu6 rrelu selu

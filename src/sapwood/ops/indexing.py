@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
-from sapwood.ops.atoms import concatenate, fixed_axis
+import torch
+
+from sapwood.ops.atoms import Axis, concatenate, fixed_axis
 from sapwood.ops.call import Call, TensorRef
 from sapwood.ops.context import Context, EqualParts, bound, rule
 from sapwood.ops.facts import note
@@ -12,7 +15,7 @@ from sapwood.ops.facts import note
 _rule = partial(rule, spreads="moved")
 
 
-@_rule("embedding")
+@_rule("embedding", looks_up=True)
 def _embedding(context: Context, call: Call) -> None:
     table, index = context.axes(call.args[0]), context.axes(call.args[1])
     context.freeze([table[0]], f"is looked up by value in {call}")
@@ -21,10 +24,11 @@ def _embedding(context: Context, call: Call) -> None:
 
 @_rule("select")
 def _select(context: Context, call: Call) -> None:
-    """One index of a dimension is read by position, so the dimension is fixed."""
+    """One index of a dimension is read by position, so the dimension is fixed; the first and the last are so anyhow."""
     axes = context.axes(call.args[0])
-    dim = int(call.args[1]) % len(axes)
-    context.fix([axes[dim]], call)
+    dim, index = int(call.args[1]) % len(axes), int(call.args[2])
+    end = {0: slice(1), -1: slice(-1, None)}.get(index, slice(None))
+    context.fix([axes[dim][end]], call)
     context.set(call.outputs[0], [axis for number, axis in enumerate(axes) if number != dim])
 
 
@@ -95,22 +99,11 @@ def _stack(context: Context, call: Call) -> None:
 @_rule("index", "_unsafe_index")
 def _index(context: Context, call: Call) -> None:
     """Indexing by tensors: the indexed dimensions are read by position, the others pass."""
-    axes = context.axes(call.args[0])
-    indices = list(call.args[1])
-    indexed = [dim for dim, index in enumerate(indices) if index is not None]
-    context.fix([axes[dim] for dim in indexed], call)
-    chosen = [index for index in indices if isinstance(index, TensorRef)]
+    chosen = _indexed(context, call, context.axes(call.args[0]), call.args[1])
     output = call.outputs[0]
-    if any(str(index.dtype) in {"torch.bool", "torch.uint8"} for index in chosen):
-        rest = [axis for dim, axis in enumerate(axes) if dim not in indexed]
-        context.fix(rest, call)
-        context.set_fixed(output)
-        return
-    placed = context.broadcast(chosen, call)
-    adjacent = indexed == list(range(indexed[0], indexed[-1] + 1))
-    before = [axis for dim, axis in enumerate(axes) if dim not in indexed and dim < indexed[0] and adjacent]
-    after = [axis for dim, axis in enumerate(axes) if dim not in indexed and not (dim < indexed[0] and adjacent)]
-    context.set(output, [*before, *placed, *after])
+    context.set(
+        output, [axis if len(axis) == n else fixed_axis(n) for axis, n in zip(chosen, output.shape, strict=True)]
+    )
 
 
 @_rule("index_put", "index_put_", "_index_put_impl_")
@@ -118,17 +111,55 @@ def _index_put(context: Context, call: Call) -> None:
     """Writes at positions: the indexed dimensions are fixed, the others are those of what is written."""
     target, indices, values = call.args[:3]
     axes = context.axes(target)
-    indexed = [dim for dim, index in enumerate(indices) if index is not None]
-    context.fix([axes[dim] for dim in indexed], call)
-    rest = [axis for dim, axis in enumerate(axes) if dim not in indexed]
-    written = context.axes(values)
-    if indexed and indexed == list(range(len(indexed))):
-        for axis, other in zip(reversed(rest), reversed(written), strict=False):
-            if len(axis) == len(other):
-                context.join(axis, other, call)
-    else:
-        context.fix([*rest, *written], call)
+    chosen = _indexed(context, call, axes, indices)
+    for axis, other in zip(reversed(chosen), reversed(context.axes(values)), strict=False):
+        if len(axis) == len(other):
+            context.join(axis, other, call)
+        elif len(other) > 1:
+            context.fix([axis, other], call)
     context.set(call.outputs[0], axes)
+
+
+def _indexed(context: Context, call: Call, axes: list[Axis], indices: Sequence[TensorRef | None]) -> list[Axis]:
+    """The axes of what indices choose, in place of the indexed dimensions: in front, unless these lie side by side."""
+    passed: list[tuple[int, Axis]] = []
+    spans: list[int] = []
+    dim = 0
+    for index in indices:
+        span = len(index.shape) if index is not None and index.dtype in MASKS else 1
+        if index is None:
+            passed.append((dim, axes[dim]))
+        else:
+            spans += range(dim, dim + span)
+        dim += span
+    passed += enumerate(axes[dim:], dim)
+    context.fix([axes[place] for place in spans], call)
+    placed = _placed(context, call, [index for index in indices if index is not None])
+    numbers = [number for number, index in enumerate(indices) if index is not None]
+    first = spans[0] if spans and numbers == list(range(numbers[0], numbers[-1] + 1)) else 0
+    return [
+        *(axis for place, axis in passed if place < first),
+        *placed,
+        *(axis for place, axis in passed if place >= first),
+    ]
+
+
+MASKS = frozenset({torch.bool, torch.uint8})
+"""Types of an index that says yes or no, and not where; it stands over as many dimensions as it has."""
+
+
+def _placed(context: Context, call: Call, indices: list[TensorRef]) -> list[Axis]:
+    """The axes of indices that are broadcast; how many positions a mask chooses is known when it runs only."""
+    masks = [index for index in indices if index.dtype in MASKS]
+    if not masks:
+        return context.broadcast(indices, call)
+    context.fix([axis for index in indices for axis in context.axes(index)], call)
+    rank = max([1, *(len(index.shape) for index in indices if index.dtype not in MASKS)])
+    return [CHOSEN] * rank
+
+
+CHOSEN = fixed_axis(0)
+"""Stands for as many positions as a mask chooses."""
 
 
 @_rule("index_select")

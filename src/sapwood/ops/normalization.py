@@ -91,6 +91,7 @@ def _softmaxed(call: Call) -> list[int]:
     "_safe_softmax",
     pools=_softmaxed,
     on_kept=True,
+    statistics=True,
     spreads="along",
 )
 def _softmax(context: Context, call: Call) -> None:

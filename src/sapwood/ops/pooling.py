@@ -28,7 +28,7 @@ def _pool(rank: int) -> Rule:
 
     def apply(context: Context, call: Call) -> None:
         axes = context.axes(call.args[0])
-        context.never_channels(axes[-rank:])
+        context.positions(axes[-rank:], call)
         for output in call.tensor_outputs():
             context.set(output, [*axes[:-rank], *(fixed_axis(size) for size in output.shape[-rank:])])
 
@@ -48,7 +48,8 @@ def _spatial(call: Call) -> range:
 def _grid_sampler(context: Context, call: Call) -> None:
     """A map read at places that a grid (N, H, W, 2) names: its last dimension is x and y, the others are places."""
     axes, grid = context.axes(call.args[0]), context.axes(call.args[1])
-    context.never_channels([*axes[2:], *grid[1:]])
+    context.positions(axes[2:], call)
+    context.never_channels(grid[1:])
     context.join(axes[0], grid[0], call)
     context.set(call.outputs[0], [*axes[:2], *(fixed_axis(size) for size in call.outputs[0].shape[2:])])
 
@@ -58,7 +59,8 @@ def _roi_align(context: Context, call: Call) -> None:
     """Regions of a map: one output a region, channels pass. Position-sensitive pooling reads channels by position."""
     axes = context.axes(call.args[0])
     regions = context.axes(call.args[1])
-    context.never_channels([*axes[2:], regions[1]])
+    context.positions(axes[2:], call)
+    context.never_channels([regions[1]])
     for output in call.tensor_outputs():
         if len(axes[1]) != output.shape[1]:
             context.fix([axes[1]], call)
@@ -75,7 +77,7 @@ def _pixel_shuffle(context: Context, call: Call) -> None:
     *batch, channels, _, _ = axes
     output = call.outputs[0]
     spatial = [fixed_axis(size) for size in output.shape[-2:]]
-    context.never_channels(axes[-2:])
+    context.positions(axes[-2:], call)
     if call.name == "aten.pixel_shuffle":
         outer, rows, columns = context.atoms.split(channels, (len(channels) // factor**2, factor, factor))
         context.freeze([rows, columns], f"is a position inside a pixel block of {call}")

@@ -55,6 +55,9 @@ note(
     "mean", "sum", "nansum", "amax", "amin", "max", "min", "prod", "var", "std", "var_mean", "std_mean", "norm",
     "linalg_vector_norm", "logsumexp", "any", "all", on_kept=True,
 )  # fmt: skip
-note("mean", "var", "std", "var_mean", "std_mean", "norm", "linalg_vector_norm", statistics=True)
+note(
+    "mean", "var", "std", "var_mean", "std_mean", "norm", "linalg_vector_norm", "logsumexp", "amax", "amin", "max",
+    "min", "prod", "all", statistics=True,
+)  # fmt: skip
 note("argmax", "argmin", "median", chooses=True)
 note("max", "min", positions=True)

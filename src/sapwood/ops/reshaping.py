@@ -116,6 +116,15 @@ def order_of(call: Call) -> list[int]:
     return order
 
 
+@_rule("channel_shuffle")
+def _channel_shuffle(context: Context, call: Call) -> None:
+    """Channels (group, position) become (position, group); every group stays and loses the same positions."""
+    axes, groups = context.axes(call.args[0]), int(call.args[1])
+    outer, inner = context.atoms.split(axes[1], (groups, len(axes[1]) // groups))
+    context.freeze([outer], f"is a group of {call}")
+    context.set(call.outputs[0], [axes[0], merge([inner, fixed_axis(groups)]), *axes[2:]])
+
+
 @_rule("unsqueeze", "unsqueeze_")
 def _unsqueeze(context: Context, call: Call) -> None:
     axes = context.axes(call.args[0])

@@ -27,6 +27,7 @@ from sapwood.goals import (
     with_batch,
 )
 from sapwood.pipeline.benching import bench
+from sapwood.pipeline.masking import MaskingOutcome, mask_, masking_record, masks_by_pictures
 from sapwood.pipeline.pruning import Pruned, prune
 from sapwood.pipeline.recovering import recover, recover_masked_
 from sapwood.pipeline.shrinking import check_inputs, inspect_model, matching_tensors, shrink_describable, shrink_record
@@ -43,6 +44,7 @@ __all__ = [
     "LatencyOutcome",
     "LayerSparsity",
     "Limits",
+    "MaskingOutcome",
     "Pruned",
     "Scorer",
     "Sensitivity",
@@ -55,7 +57,10 @@ __all__ = [
     "compact",
     "compensation",
     "inspect_model",
+    "mask_",
     "mask_to_latency_",
+    "masking_record",
+    "masks_by_pictures",
     "matching_tensors",
     "prune",
     "recover",

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from sapwood.allocation import Allocation, CostTable, channels_table, layer_work, params_table
+from sapwood.allocation import Allocation, held_dims, held_groups
 from sapwood.arguments import check_example_inputs, check_kind, check_model
 from sapwood.criteria import Criterion
 from sapwood.goals import (
     Bench,
     Calibration,
     Chooser,
+    Chosen,
     Deployment,
     LatencyOutcome,
     LatencyTarget,
@@ -22,14 +23,14 @@ from sapwood.goals import (
     Scorer,
     Sensitivity,
     Target,
+    cost_of,
     scorer,
 )
-from sapwood.graph import Analysis, Unpruned
+from sapwood.graph import Outputs, Unpruned
 from sapwood.measure import count_params
-from sapwood.models import Ignored, Plan, apply_plan, framework_of
-from sapwood.ops import Axis
+from sapwood.models import Ignored, Plan, apply_plan, check_suited, framework_of, shared_things
 from sapwood.recovery import Recovered
-from sapwood.removal import Planner, Solution, Verification
+from sapwood.removal import Planner, Solution, Verification, resized_outputs
 from sapwood.types import ExampleInputs
 
 Progress = Callable[[int, int], None]
@@ -47,6 +48,9 @@ class Pruned:
         allocation: How many channels each group keeps, and what that costs by the allocator's reckoning.
         latency: What was measured; None where neither a latency was asked for nor a deployment given.
         recovery: What :func:`sapwood.pipeline.recover` did to the weights; None where nothing.
+        resized_outputs: Names of outputs whose sizes followed the widths, as ``outputs`` lets them.
+        notes: What else to know of the smaller model, a sentence each: what it shares with the model given, as it
+            cannot be copied, and numbers among its attributes that may be widths and were left.
     """
 
     model: nn.Module
@@ -56,6 +60,8 @@ class Pruned:
     allocation: Allocation | None = None
     latency: LatencyOutcome | None = None
     recovery: Recovered | None = None
+    resized_outputs: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def prune(
@@ -69,6 +75,7 @@ def prune(
     sensitivity: Sensitivity | None = None,
     ignore: Ignored = None,
     limits: Limits | None = None,
+    outputs: Outputs | None = None,
     deployment: Deployment | str | None = None,
     progress: Progress | None = None,
 ) -> Pruned:
@@ -88,6 +95,10 @@ def prune(
         ignore: What must stay whole: names of tensors, dimensions (``"name[0]"``) or modules, with ``*`` and ``?`` as
             in a shell, or ``type:Linear`` for all of a class; each with the reason, as a dict, or alone.
         limits: What widths may be.
+        outputs: Which of the model's outputs count, and so keep their sizes: names, globs or positions
+            (``"logits"``, ``"maps.*"``, ``0``), or a function that picks them out of what the model returns. All where
+            None, but for the caches, hidden states and attentions of a transformers output object; the others follow
+            the widths, and are compared where they are kept.
         deployment: The runtime, threads and batch that latency is measured with, or the name of a runtime. Given with
             another target, the result is timed there, and explained.
         progress: Called with (done, total) steps of what takes longest.
@@ -99,52 +110,27 @@ def prune(
     Raises:
         CheckFailedError: If no compact model could be made that equals the masked one; nothing is returned then.
         BudgetError: If no widths reach the target; the text says what can be reached.
-        ConfigError: If the criterion needs data and there is none, or an option names nothing.
+        ConfigError: If the criterion needs data and there is none, an option names nothing, or the model is of a kind
+            that cannot be pruned: quantised, compiled by TorchScript, sharded, or lazy and never run.
     """
     check_model(model)
     check_example_inputs(example_inputs)
     example_inputs = tuple(example_inputs) if isinstance(example_inputs, list) else example_inputs
-    check_kind("target", target, Target, "what to reach, as sapwood.Target(sparsity=0.5)")
-    _check_options(calibration, sensitivity, limits)
+    _check_options(target, calibration, sensitivity, limits)
+    where = _deployment(deployment)
+    check_suited(model)
+    score = criterion if isinstance(criterion, Scorer) else scorer(model, criterion, calibration)
     limits = limits or Limits()
-    deployment = Deployment(deployment) if isinstance(deployment, str) else deployment
-    if deployment is not None:
-        check_kind("deployment", deployment, Deployment, "the name of a runtime, or a sapwood.pipeline.Deployment")
-    chooser = Chooser(
-        score=criterion if isinstance(criterion, Scorer) else scorer(model, criterion, calibration),
-        cost=_cost(target, count_params(model)),
-        allocator=allocator or ("uniform" if target.kind == "sparsity" else "knapsack"),
-        limits=limits,
-        routes=framework_of(model).routes(model),
-        curves=None if sensitivity is None else sensitivity.curves(),
-        fine=target.kind != "latency",
-    )
-    planner = Planner(model, example_inputs, ignore)
-    clock = None
-    if target.kind == "latency" or deployment is not None:
-        bench = Bench.of(example_inputs, deployment or Deployment())
-        clock = LatencyTarget(
-            planner, model, bench, chooser, target.latency, progress, target.tolerance, target.at_most
-        )
-    if clock is not None and target.kind == "latency":
-        return _pruned(model, *clock.reach())
-    found: list[Allocation] = []
-
-    def select(analysis: Analysis) -> Axis:
-        if target.kind == "sparsity" and chooser.allocator == "uniform":
-            removed, allocation = chooser.choose_sparsity(analysis, target.value)
-        else:
-            fraction = 1.0 - target.value if target.kind == "sparsity" else target.value
-            removed, allocation = chooser.choose(analysis, fraction)
-        found.append(allocation)
-        return removed
-
-    solution = planner.solve(select)
-    outcome = None if clock is None else clock.observe(solution, found[-1])
-    return _pruned(model, solution, found[-1], outcome)
+    chooser = _chooser(model, target, score, allocator=allocator, sensitivity=sensitivity, limits=limits)
+    planner = Planner(model, example_inputs, ignore, outputs)
+    if target.kind != "latency" and where is None:
+        return _pruned(model, limits, planner.solve(chooser.towards(target)))
+    bench = Bench.of(example_inputs, where or Deployment())
+    return _pruned(model, limits, *LatencyTarget(planner, model, bench, chooser, target, progress).solve())
 
 
-def _check_options(calibration: object, sensitivity: object, limits: object) -> None:
+def _check_options(target: object, calibration: object, sensitivity: object, limits: object) -> None:
+    check_kind("target", target, Target, "what to reach, as sapwood.Target(sparsity=0.5)")
     for name, value, kind in (
         ("calibration", calibration, Calibration),
         ("sensitivity", sensitivity, Sensitivity),
@@ -154,19 +140,55 @@ def _check_options(calibration: object, sensitivity: object, limits: object) -> 
             check_kind(name, value, kind, f"a {kind.__module__.split('.')[0]}.pipeline.{kind.__name__}, or None")
 
 
-def _cost(target: Target, num_params: int) -> Callable[[Analysis, Mapping[int, str]], CostTable]:
-    """What a target budgets; latency is put in its place once it is measured."""
-    if target.kind == "params":
-        return lambda analysis, held: params_table(analysis, num_params, held)
-    if target.kind == "macs":
-        return lambda analysis, held: layer_work(analysis, held).table("macs", "MACs")
-    return channels_table
+def _deployment(given: Deployment | str | None) -> Deployment | None:
+    """A runtime may be named alone."""
+    if isinstance(given, str):
+        return Deployment(given)
+    if given is not None:
+        check_kind("deployment", given, Deployment, "the name of a runtime, or a sapwood.pipeline.Deployment")
+    return given
+
+
+def _chooser(
+    model: nn.Module,
+    target: Target,
+    score: Scorer,
+    *,
+    allocator: str | None,
+    sensitivity: Sensitivity | None,
+    limits: Limits,
+) -> Chooser:
+    """What chooses widths and channels for a target."""
+    return Chooser(
+        score=score,
+        cost=cost_of(target, count_params(model)),
+        allocator=allocator or ("uniform" if target.kind == "sparsity" else "knapsack"),
+        limits=limits,
+        routes=framework_of(model).routes(model),
+        curves=None if sensitivity is None else sensitivity.curves(),
+        fine=target.kind != "latency",
+    )
 
 
 def _pruned(
-    model: nn.Module, solution: Solution, allocation: Allocation | None, outcome: LatencyOutcome | None
+    model: nn.Module, limits: Limits, solution: Solution[Chosen], outcome: LatencyOutcome | None = None
 ) -> Pruned:
+    """The model that a solution describes, in the type of its weights."""
     plan = solution.realised.plan
     with torch.no_grad():
         small = apply_plan(model, plan)
-    return Pruned(small, plan, solution.verification, solution.analysis.unpruned, allocation, outcome)
+    analysis = solution.analysis
+    held = held_dims(analysis, held_groups(analysis, whole_heads=limits.whole_heads))
+    shared = [
+        f"{name} is shared with the model given: no {kind} is copied" for name, kind in shared_things(model).items()
+    ]
+    return Pruned(
+        small,
+        plan,
+        solution.verification,
+        (*analysis.unpruned, *held),
+        solution.chosen.allocation,
+        outcome,
+        resized_outputs=resized_outputs(solution),
+        notes=(*shared, *solution.realised.unset),
+    )

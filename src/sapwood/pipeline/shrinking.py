@@ -1,13 +1,14 @@
-"""What ``sapwood inspect``, ``prune`` and ``compact`` tell of a model: records that JSON can hold."""
+"""What ``sapwood inspect``, ``prune`` and ``compact`` tell of a model: their records."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
-from typing import Any
+from datetime import datetime
+from typing import Any, Literal
 
 from torch import nn
 
+import sapwood
 from sapwood.allocation import layer_work
 from sapwood.errors import ConfigError, MeasureError, SapwoodError
 from sapwood.goals import Bench, Deployment, Sensitivity
@@ -24,14 +25,9 @@ from sapwood.measure import (
     sample_work,
 )
 from sapwood.models import copy_model, framework_of, whole_tensors
+from sapwood.report import Inspection, Pruning, records
 from sapwood.runtime import RUNTIMES
 from sapwood.types import ExampleInputs, ModelBundle
-
-SCHEMA = "sapwood.prune/1"
-"""The name of the form that the record of pruning and compacting has."""
-
-INSPECT_SCHEMA = "sapwood.inspect/1"
-"""The name of the form that the record of inspecting has."""
 
 INSPECT_ROUNDS = 30
 
@@ -101,41 +97,48 @@ def shrink_describable(model: nn.Module, ignore: Mapping[str, str], shrink: Call
             return result
 
 
-def inspect_model(bundle: ModelBundle, deployment: Deployment | None = None) -> dict[str, Any]:
+def inspect_model(
+    bundle: ModelBundle, deployment: Deployment | None = None, sensitivity: Sensitivity | None = None
+) -> Inspection:
     """Tells what a model consists of, which channels hang together, and what cannot be pruned.
 
     Args:
         bundle: The model.
         deployment: Where it is timed, layer by layer; nothing is timed if None.
+        sensitivity: What pruning each group alone does, if that was measured.
 
     Returns:
-        ``schema``, ``model``, ``params``, ``macs``, ``file_bytes``, ``uncounted`` (operators without a formula), and
-        three lists: ``layers``, ``groups`` (each with its members, the dimensions that go together) and ``unpruned``.
-        What only the model's own code stands in the way of is found by pruning. With a deployment also ``latency``:
-        ``total_ms``, ``layers`` (each with ``layer``, ``before_ms`` and ``macs_before``, the slowest first) and
-        ``conditions``.
+        Its sizes, its layers, its groups (each with its members, the dimensions that go together) and what stays whole.
+        What only the model's own code stands in the way of is found by pruning.
 
     Raises:
         ConfigError: If the model came without example inputs.
         MeasureError: If the runtime cannot tell layers apart.
     """
     check_inputs(bundle)
-    figures, layers = _figures(bundle.model, bundle.example_inputs)
+    size, layers = _measured(bundle.model, bundle.example_inputs)
     analysis = build_groups(trace(copy_model(bundle.model).eval(), bundle.example_inputs))
-    timed = {} if deployment is None else {"latency": _layer_latency(bundle, analysis, deployment)}
-    return timed | {
-        "schema": INSPECT_SCHEMA,
-        "model": bundle.source.spec,
-        **figures,
-        "layers": [asdict(layer) for layer in layers],
-        "groups": [_group(group) for group in analysis.groups],
-        "unpruned": [asdict(entry) for entry in analysis.unpruned],
-    }
+    return records.make_part(
+        Inspection,
+        {
+            **dict(size),
+            "model": bundle.source.spec,
+            "layers": layers,
+            "groups": [_group(group) for group in analysis.groups],
+            "unpruned": analysis.unpruned,
+            "latency": None if deployment is None else _layer_latency(bundle, analysis, deployment),
+            "sensitivity": sensitivity,
+        },
+    )
 
 
 def shrink_record(
-    bundle: ModelBundle, result: Any, options: dict[str, Any], sensitivity: Sensitivity | None = None
-) -> dict[str, Any]:
+    bundle: ModelBundle,
+    result: Any,
+    options: dict[str, Any],
+    sensitivity: Sensitivity | None = None,
+    verb: Literal["prune", "compact"] = "prune",
+) -> Pruning:
     """Tells what removing channels did to a model.
 
     Args:
@@ -143,45 +146,35 @@ def shrink_record(
         result: What :func:`sapwood.prune` or :func:`sapwood.compact` returned for it.
         options: What was asked for.
         sensitivity: What the widths were chosen by, if that was measured.
+        verb: What was done.
 
     Returns:
-        ``schema``, ``model``, ``options``, ``before`` and ``after`` (``params``, ``macs``, ``file_bytes``), ``layers``
-        (name, kind, shapes and work before and after), ``verification`` and ``unpruned``; of a latency target also
-        ``latency``, the fields of :class:`sapwood.pipeline.LatencyOutcome`; ``sensitivity``, where it was measured;
-        ``recovery``, the fields of :class:`sapwood.recovery.Recovered`, where there was any.
+        Sizes and layers before and after, the proof, what stays whole, and what was measured on the way.
     """
-    before, dense_layers = _figures(bundle.model, bundle.example_inputs)
-    after, layers = _figures(result.model, bundle.example_inputs)
+    before, dense_layers = _measured(bundle.model, bundle.example_inputs)
+    after, layers = _measured(result.model, bundle.example_inputs)
     now = {layer.name: layer for layer in layers}
-    unpruned = getattr(result, "unpruned", ()) or getattr(result, "kept", ())
-    outcome = getattr(result, "latency", None)
-    extra: dict[str, Any] = {} if outcome is None else {"latency": {**asdict(outcome), "met": outcome.met}}
-    recovery = getattr(result, "recovery", None)
-    if recovery is not None:
-        extra["recovery"] = asdict(recovery)
-    if sensitivity is not None:
-        extra["sensitivity"] = asdict(sensitivity)
-    return extra | {
-        "schema": SCHEMA,
-        "model": bundle.source.spec,
-        "options": options,
-        "before": before,
-        "after": after,
-        "layers": [
-            {
-                "name": layer.name,
-                "kind": layer.kind,
-                "before": {"shape": layer.shape, "macs": layer.macs},
-                "after": {"shape": now[layer.name].shape, "macs": now[layer.name].macs},
-            }
-            for layer in dense_layers
-        ],
-        "verification": asdict(result.verification),
-        "unpruned": [asdict(entry) for entry in unpruned],
-    }
+    return records.make_part(
+        Pruning,
+        {
+            "verb": verb,
+            "sapwood": sapwood.__version__,
+            "date": datetime.now().astimezone().isoformat(timespec="seconds"),
+            "model": bundle.source.spec,
+            "options": options,
+            "before": before,
+            "after": after,
+            "layers": [_widths(layer, now[layer.name]) for layer in dense_layers],
+            "verification": result.verification,
+            "unpruned": result.unpruned,
+            "latency": getattr(result, "latency", None),
+            "sensitivity": sensitivity,
+            "recovery": getattr(result, "recovery", None),
+        },
+    )
 
 
-def _layer_latency(bundle: ModelBundle, analysis: Analysis, deployment: Deployment) -> dict[str, Any]:
+def _layer_latency(bundle: ModelBundle, analysis: Analysis, deployment: Deployment) -> records.LayerLatency:
     """What each layer of a model takes on the runtime it will run on."""
     bench = Bench.of(bundle.example_inputs, deployment)
     if deployment.batch is not None:  # the work is that of the batch that is timed
@@ -195,24 +188,26 @@ def _layer_latency(bundle: ModelBundle, analysis: Analysis, deployment: Deployme
     conditions = {**machine(), "runtime": deployment.runtime, "threads": deployment.num_threads}
     if deployment.batch is not None:
         conditions["batch"] = deployment.batch
-    return {
-        "total_ms": sample.total_ms,
-        "layers": [asdict(layer) for layer in dense_layers(sample)],
-        "conditions": conditions,
-    }
+    timed = {"total_ms": sample.total_ms, "layers": dense_layers(sample), "conditions": conditions}
+    return records.make_part(records.LayerLatency, timed)
 
 
-def _figures(model: nn.Module, inputs: ExampleInputs) -> tuple[dict[str, Any], tuple[ModelLayer, ...]]:
+def _measured(model: nn.Module, inputs: ExampleInputs) -> tuple[records.Size, tuple[ModelLayer, ...]]:
     macs = count_macs(model, inputs)
-    figures = {
-        "params": count_params(model),
-        "macs": macs.total,
-        "file_bytes": file_size_bytes(model),
-        "uncounted": list(macs.uncounted),
-    }
-    return figures, model_layers(model, macs)
+    size = records.Size(
+        params=count_params(model),
+        macs=macs.total,
+        file_bytes=file_size_bytes(model),
+        uncounted=tuple(macs.uncounted),
+    )
+    return size, model_layers(model, macs)
 
 
-def _group(group: ChannelGroup) -> dict[str, Any]:
-    members = list(dict.fromkeys(f"{member.tensor}[{member.dim}]" for member in group.members))
-    return {"name": group.name, "channels": group.num_channels, "members": members}
+def _widths(before: ModelLayer, after: ModelLayer) -> records.LayerWidths:
+    states = [records.LayerState(shape=layer.shape, macs=layer.macs) for layer in (before, after)]
+    return records.LayerWidths(name=before.name, kind=before.kind, before=states[0], after=states[1])
+
+
+def _group(group: ChannelGroup) -> records.Group:
+    members = dict.fromkeys(f"{member.tensor}[{member.dim}]" for member in group.members)
+    return records.Group(name=group.name, channels=group.num_channels, members=tuple(members))

@@ -8,7 +8,7 @@ from sapwood.removal.constraints import Constraints
 from sapwood.removal.cuts import make_cuts
 from sapwood.removal.dense import Dense, as_float64
 from sapwood.removal.difference import lively_, relative_error, telling
-from sapwood.removal.planner import Planner, Select, Solution, rounds
+from sapwood.removal.planner import Picked, Planner, Select, Solution, resized_outputs, rounds
 from sapwood.removal.pooled import pooled_norms
 from sapwood.removal.proof import PROOF_TOLERANCE, Verification, unproven, verify
 from sapwood.removal.silenced import compact_outputs, reference_outputs
@@ -20,6 +20,7 @@ __all__ = [
     "Dense",
     "Expectation",
     "Obstacle",
+    "Picked",
     "Planner",
     "Realised",
     "Select",
@@ -33,6 +34,7 @@ __all__ = [
     "realise",
     "reference_outputs",
     "relative_error",
+    "resized_outputs",
     "rounds",
     "telling",
     "unproven",

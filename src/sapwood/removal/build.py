@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from sapwood.graph import Analysis, Structure
-from sapwood.models import Plan, Rescale, apply_plan
+from sapwood.models import Gain, Plan, Rescale, apply_plan
 from sapwood.ops import Axis, Call
 from sapwood.removal.attributes import fix_known_attributes_
 from sapwood.removal.beside import Divergence
 from sapwood.removal.cuts import make_cuts
+from sapwood.removal.gains import changed_norms
 from sapwood.removal.numbers import numbers, wanted_numbers
-from sapwood.removal.repair import repair_
+from sapwood.removal.repair import Repaired, repair_
 from sapwood.removal.rescale import attention_changes, producers
+from sapwood.removal.unread import set_unread_
 from sapwood.removal.widths import Expectation
 
 
@@ -39,11 +41,13 @@ class Realised:
         plan: The plan.
         expectation: What it makes of every tensor.
         doubt: Where the compact model took another way through its code than the dense one, should the proof fail.
+        unset: Attributes that no run reads and that may be widths, of which it cannot be told what they should be.
     """
 
     plan: Plan
     expectation: Expectation
     doubt: Obstacle | None
+    unset: tuple[str, ...] = ()
 
 
 def realise(structure: Structure, analysis: Analysis, removed: Axis) -> Realised | Obstacle:
@@ -73,10 +77,26 @@ def realise(structure: Structure, analysis: Analysis, removed: Axis) -> Realised
         if found is None:
             return Obstacle(change.call, False, f"its scale follows a width that is pruned, in {change.call}")
         rescales += found
+    gains = _gains(analysis, expectation)
+    if isinstance(gains, Obstacle):
+        return gains
     edits += repaired.edits
-    plan = replace(plan, attributes=tuple(edits), rescales=tuple(rescales))
+    done = Repaired(tuple(edits), repaired.followed)
+    unread, unset = set_unread_(compact, structure, analysis, expectation, done)
+    edits += unread
+    plan = replace(plan, attributes=tuple(edits), rescales=tuple(rescales), gains=gains)
     strayed = repaired.followed.strayed
-    return Realised(plan, expectation, None if strayed is None else _obstacle(strayed))
+    return Realised(plan, expectation, None if strayed is None else _obstacle(strayed), unset)
+
+
+def _gains(analysis: Analysis, expectation: Expectation) -> tuple[Gain, ...] | Obstacle:
+    """The gains that make up for what norms of weights lose, or a norm that has none."""
+    found: dict[Gain, None] = {}
+    for call, gain in changed_norms(analysis, expectation):
+        if gain is None:
+            return Obstacle(call, False, f"its norm is taken over a width that is pruned, in {call}")
+        found[gain] = None
+    return tuple(found)
 
 
 def _uneven_cut(analysis: Analysis, expectation: Expectation) -> Obstacle | None:

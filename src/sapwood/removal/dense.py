@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import traceback
 from functools import cached_property
-from typing import Any
+from pathlib import Path
 
 import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch import nn
 
-from sapwood.graph import Structure, explaining_inputs, with_values, without_values
-from sapwood.models import copy_model
+from sapwood.errors import ConfigError
+from sapwood.graph import Outputs, Structure, explaining_inputs, run_model, with_values, without_values
+from sapwood.models import check_suited, copy_model, quieten_, wide_copy, widened
 from sapwood.removal.difference import lively_, telling
 from sapwood.types import ExampleInputs
 
@@ -18,32 +20,63 @@ from sapwood.types import ExampleInputs
 class Dense:
     """The model to prune, in float64 and evaluation mode; copied when values are needed for the first time."""
 
-    def __init__(self, model: nn.Module, inputs: ExampleInputs) -> None:
-        self._model, self._given = model, inputs
+    def __init__(self, model: nn.Module, inputs: ExampleInputs, outputs: Outputs | None = None) -> None:
+        check_suited(model)
+        self._model = model
+        self._given = inputs
+        self.counted = outputs
         self.inputs = as_float64(inputs)
 
     @cached_property
     def model(self) -> nn.Module:
         """The copy; read only."""
-        return copy_model(self._model).eval().to(torch.float64)
+        return quieten_(wide_copy(self._model).eval())
 
     def structure(self, *, values: bool) -> Structure:
         """A recorded run, on shapes alone where the code allows it and ``values`` does not ask for more."""
-        found = None if values else without_values(self._model, self.inputs)
+        found = None if values else without_values(self._model, self.inputs, self.counted)
         if found is not None:
             return found
         with explaining_inputs(self._model, self._given):
-            structure = with_values(self.model, self.inputs)
+            structure = self._recorded()
         if structure.graph.reads_values and not telling(list(structure.outputs)):
             lively_(self.model)
-            structure = with_values(self.model, self.inputs)
+            structure = with_values(self.model, self.inputs, self.counted)
         return structure
+
+    def _recorded(self) -> Structure:
+        """A run on values, or what to do where the model has none in float64."""
+        try:
+            return with_values(self.model, self.inputs, self.counted)
+        except ConfigError:
+            raise
+        except Exception as error:  # the model's own code may fail in any way
+            if not self._runs_as_it_is():
+                raise
+            raise ConfigError(
+                "the model runs as it is, but not in float64, in which the result is proven: "
+                f"{type(error).__name__} at {_place(error)}: {error}; expected code that takes the type of what it is "
+                "given (x.dtype) and the layers of the model itself"
+            ) from error
+
+    def _runs_as_it_is(self) -> bool:
+        model = copy_model(self._model).eval()
+        try:
+            with torch.no_grad():
+                run_model(model, self._given)
+        except Exception:  # then the first error tells more
+            return False
+        return True
+
+
+def _place(error: Exception) -> str:
+    """``file:line`` of the user's code, or of whoever's the error is."""
+    own = (str(Path(torch.__file__).parent) + os.sep, str(Path(__file__).parents[1]) + os.sep)
+    frames = traceback.extract_tb(error.__traceback__)
+    outside = [frame for frame in frames if not frame.filename.startswith(own)] or list(frames)
+    return f"{Path(outside[-1].filename).name}:{outside[-1].lineno}"
 
 
 def as_float64(inputs: ExampleInputs) -> ExampleInputs:
     """Example inputs with floating types widened."""
-
-    def convert(leaf: Any) -> Any:
-        return leaf.to(torch.float64) if isinstance(leaf, Tensor) and leaf.dtype.is_floating_point else leaf
-
-    return tree_map(convert, inputs)  # type: ignore[no-any-return]
+    return widened(inputs)  # type: ignore[no-any-return]

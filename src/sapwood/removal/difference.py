@@ -17,6 +17,7 @@ def relative_error(found: list[Tensor], wanted: list[Tensor]) -> float:
     Infinite where shapes or whole numbers differ, where a value is NaN, or where there is nothing to compare
     (see :func:`telling`).
     """
+    found, wanted = [_real(tensor) for tensor in found], [_real(tensor) for tensor in wanted]
     if len(found) != len(wanted) or not telling(wanted):
         return math.inf
     largest = max((_scale(tensor) for tensor in wanted if tensor.is_floating_point()), default=0.0)
@@ -27,6 +28,11 @@ def telling(outputs: list[Tensor]) -> bool:
     """Whether comparing with ``outputs`` can tell anything: they hold no NaN and are not all zero."""
     broken = any(bool(tensor.isnan().any()) for tensor in outputs)
     return not broken and any(bool((tensor.isfinite() & (tensor != 0)).any()) for tensor in outputs)
+
+
+def _real(tensor: Tensor) -> Tensor:
+    """Real and imaginary part of a complex tensor, in a dimension of their own."""
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 
 
 def _scale(tensor: Tensor) -> float:
@@ -51,12 +57,14 @@ def lively_(model: nn.Module) -> None:
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in model.parameters():
-            if not parameter.dtype.is_floating_point:
+            if not parameter.is_floating_point() and not parameter.is_complex():
                 continue
+            values = _real(parameter)
             if parameter.dim() < 2:
-                parameter.uniform_(0.5, 1.5, generator=generator)
+                values.uniform_(0.5, 1.5, generator=generator)
             else:
-                parameter.normal_(0.0, max(parameter[0].numel(), 1) ** -0.5, generator=generator)
+                values.normal_(0.0, max(parameter[0].numel(), 1) ** -0.5, generator=generator)
         for buffer in model.buffers():
-            if buffer.dtype.is_floating_point and not bool(buffer.isfinite().all()):
+            dense = buffer.layout is torch.strided and buffer.dtype.is_floating_point
+            if dense and not bool(buffer.isfinite().all()):
                 buffer.uniform_(0.5, 1.5, generator=generator)

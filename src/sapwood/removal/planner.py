@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 
 from sapwood.errors import CheckFailedError
-from sapwood.graph import Analysis, OtherCallsError, Structure, with_values
-from sapwood.models import Cut, Ignored, copy_model, whole_tensors
+from sapwood.graph import Analysis, OtherCallsError, Outputs, Structure, with_values
+from sapwood.models import Cut, Ignored, copy_model, whole_parts, whole_tensors
 from sapwood.ops import Axis
 from sapwood.removal.build import Obstacle, Realised, realise
 from sapwood.removal.constraints import Constraints
@@ -23,20 +23,47 @@ from sapwood.types import ExampleInputs
 
 MAX_ROUNDS = 40
 
-Select: TypeAlias = Callable[[Analysis], Axis]
-"""Which units go."""
+
+class Picked(Protocol):
+    """What goes, and whatever else its maker wants to find again in the solution."""
+
+    @property
+    def removed(self) -> Axis:
+        """The units that go, sorted."""
+        ...
+
+
+PickedT = TypeVar("PickedT", bound=Picked)
+
+Select: TypeAlias = Callable[[Analysis], PickedT]
+"""Chooses what goes."""
 
 Prove: TypeAlias = "Callable[[Dense, Structure, Analysis, Realised], Verification]"
 """Whether what a plan makes is right."""
 
 
 @dataclass(frozen=True)
-class Solution:
-    """A plan that works, with the analysis it was made on."""
+class Solution(Generic[PickedT]):
+    """A plan that works.
+
+    Attributes:
+        analysis: What it was made on.
+        realised: The plan, and what it makes.
+        verification: The proof.
+        chosen: What ``select`` chose in the round that worked.
+    """
 
     analysis: Analysis
     realised: Realised
     verification: Verification
+    chosen: PickedT
+
+
+def resized_outputs(solution: Solution[Any]) -> tuple[str, ...]:
+    """Names of the model's outputs that lost indices with the channels, since nobody counts on their sizes."""
+    graph, expectation = solution.analysis.graph, solution.realised.expectation
+    named = zip(graph.output_names, graph.outputs, strict=True)
+    return tuple(name for name, ref in named if ref.id in graph.resizable and expectation.changed(ref))
 
 
 class Planner:
@@ -46,22 +73,29 @@ class Planner:
         model: The model; not touched.
         inputs: Its example inputs.
         ignore: What must stay whole, as for :func:`sapwood.models.whole_tensors`.
+        outputs: Which of the model's outputs count; see :func:`sapwood.graph.counting`.
     """
 
-    def __init__(self, model: nn.Module, inputs: ExampleInputs, ignore: Ignored = None) -> None:
-        self._constraints = Constraints(whole_tensors(model, ignore))
-        self._dense = Dense(model, inputs)
+    def __init__(
+        self,
+        model: nn.Module,
+        inputs: ExampleInputs,
+        ignore: Ignored = None,
+        outputs: Outputs | None = None,
+    ) -> None:
+        self._dense = Dense(model, inputs, outputs)
+        self._constraints = Constraints({**whole_parts(model), **whole_tensors(model, ignore)})
         self._structure = self._dense.structure(values=False)
 
     def analysis(self) -> Analysis:
         """The channel groups under what is known so far."""
         return self._constraints.analyse(self._structure.graph)
 
-    def solve(self, select: Select, *, prove: Prove | None = None) -> Solution:
+    def solve(self, select: Select[PickedT], *, prove: Prove | None = None) -> Solution[PickedT]:
         """Finds a plan whose compact model runs and equals the masked one.
 
         Args:
-            select: Picks the units that go, given the groups.
+            select: Chooses the units that go, given the groups.
             prove: As for :func:`rounds`; :func:`unproven` finds a plan that runs and asks no more.
 
         Raises:
@@ -79,14 +113,19 @@ class _OnlyWithValuesError(Exception):
 
 
 def rounds(
-    dense: Dense, structure: Structure, select: Select, constraints: Constraints, *, prove: Prove | None = None
-) -> Solution:
+    dense: Dense,
+    structure: Structure,
+    select: Select[PickedT],
+    constraints: Constraints,
+    *,
+    prove: Prove | None = None,
+) -> Solution[PickedT]:
     """Selects and realises until nothing is in the way any more.
 
     Args:
         dense: The model.
         structure: Its recorded run.
-        select: Picks the units that go, given the groups.
+        select: Chooses the units that go, given the groups.
         constraints: What must stay whole; obstacles that are met are added to it.
         prove: Judges a plan that runs. By default against the dense model with the removed channels silenced, recorded
             again with them at zero where its code reads values; another ``prove`` compares with the model as it is.
@@ -96,7 +135,8 @@ def rounds(
     """
     for _ in range(MAX_ROUNDS):
         analysis = constraints.analyse(structure.graph)
-        removed = select(analysis)
+        chosen = select(analysis)
+        removed = chosen.removed
         if prove is None and structure.graph.reads_values and len(removed):
             structure, analysis, removed = _as_if_removed(dense, constraints, analysis, removed)
         outcome = realise(structure, analysis, removed)
@@ -110,7 +150,7 @@ def rounds(
                 raise
             raise _OnlyWithValuesError from error
         if verification.passed:
-            return Solution(analysis, outcome, verification)
+            return Solution(analysis, outcome, verification, chosen)
         if outcome.doubt is None:
             raise CheckFailedError(
                 f"the compact model differs from the masked one by {verification.max_abs_error:.1e} of the largest "
@@ -130,7 +170,7 @@ def _as_if_removed(
     cuts = make_cuts(analysis, removed)
     silenced = copy_model(dense.model)
     silence_(silenced, cuts)
-    structure = with_values(silenced, dense.inputs)
+    structure = with_values(silenced, dense.inputs, dense.counted)
     again = constraints.analyse(structure.graph)
     gone = {(cut.tensor, cut.dim): np.isin(np.arange(cut.width), cut.kept, invert=True) for cut in cuts}
     units = [

@@ -57,7 +57,7 @@ class MaskedReference(Replay):
 
         def kept(leaf: Any) -> Any:
             ref = next(refs)
-            return self._gather(leaf, ref) if isinstance(leaf, Tensor) and isinstance(ref, TensorRef) else leaf
+            return self.kept(leaf, ref) if isinstance(leaf, Tensor) and isinstance(ref, TensorRef) else leaf
 
         whole = func(*args, **kwargs)
         args, kwargs = mapped(kept, (args, kwargs))
@@ -75,7 +75,8 @@ class MaskedReference(Replay):
             args[4], args[6] = args[0].shape[1], int(channels.any(axis=1).sum())
         return args
 
-    def _gather(self, tensor: Tensor, ref: TensorRef) -> Tensor:
+    def kept(self, tensor: Tensor, ref: TensorRef) -> Tensor:
+        """The part of ``tensor`` that the compact model has as well."""
         for dim, rows in enumerate(self._expectation.rows(ref)):
             if not rows.all():
                 tensor = tensor.index_select(dim, torch.from_numpy(np.flatnonzero(rows)))
@@ -123,10 +124,14 @@ def _choice(expectation: Expectation, call: Call, inputs: Any) -> list[Tensor]:
 def reference_outputs(
     model: nn.Module, inputs: ExampleInputs, analysis: Analysis, expectation: Expectation, decisions: Decisions
 ) -> list[Tensor]:
-    """What the dense ``model`` returns with the removed channels silenced, and what it chooses from on the way."""
+    """What the dense ``model`` returns with the removed channels silenced, and what it chooses from on the way.
+
+    Of outputs that may change their sizes, the kept part.
+    """
     reference = MaskedReference(analysis, expectation, decisions)
     with leaving_no_trace(model), plain_kernels(model), reference:
         outputs = output_tensors(run_model(model, inputs))
+    outputs = [reference.kept(tensor, ref) for tensor, ref in zip(outputs, analysis.graph.outputs, strict=True)]
     return [*outputs, *(reference.chosen_from if analysis.graph.reads_values else [])]
 
 

@@ -1,61 +1,33 @@
-"""JSON records -> one self-contained HTML page, and tables for the console; never sees a model."""
+"""Typed records -> one self-contained HTML page, and tables for the console; never sees a model."""
 
-from sapwood.report.bench import BenchRecord, BenchRow, bench_table, reasons
-from sapwood.report.console import compare_table, evaluation_table, masking_table
+from sapwood.report import records
+from sapwood.report.bench import bench_table, reasons
+from sapwood.report.console import compare_table, evaluation_table, mask_tables, masking_table
 from sapwood.report.formats import megabytes
 from sapwood.report.latency import inspect_latency_table, latency_table
-from sapwood.report.record import (
-    SCHEMA,
-    Accuracy,
-    CaseResult,
-    Comparison,
-    DataInfo,
-    Found,
-    Latency,
-    Layer,
-    LiveMask,
-    Macs,
-    ModelInfo,
-    PictureResult,
-    ShownPicture,
-    dump_record,
-    read_record,
-)
+from sapwood.report.records import *  # noqa: F403 - the records are part of the face
 from sapwood.report.recovery import recovery_table
 from sapwood.report.render import render_compare, render_inspect, render_prune, render_run
-from sapwood.report.run_record import RUN_SCHEMA, read_run
 from sapwood.report.run_view import run_tables
 from sapwood.report.sensitivity import sensitivity_table
+from sapwood.report.shrinking import inspect_tables, prune_tables
 from sapwood.report.sparsity import sparsity_table
+from sapwood.report.table import TextTable
 
 __all__ = [
-    "RUN_SCHEMA",
-    "SCHEMA",
-    "Accuracy",
-    "BenchRecord",
-    "BenchRow",
-    "CaseResult",
-    "Comparison",
-    "DataInfo",
-    "Found",
-    "Latency",
-    "Layer",
-    "LiveMask",
-    "Macs",
-    "ModelInfo",
-    "PictureResult",
-    "ShownPicture",
+    "TextTable",
     "bench_table",
     "compare_table",
-    "dump_record",
     "evaluation_table",
     "inspect_latency_table",
+    "inspect_tables",
     "latency_table",
+    "mask_tables",
     "masking_table",
     "megabytes",
-    "read_record",
-    "read_run",
+    "prune_tables",
     "reasons",
+    "records",
     "recovery_table",
     "render_compare",
     "render_inspect",
@@ -65,3 +37,4 @@ __all__ = [
     "sensitivity_table",
     "sparsity_table",
 ]
+__all__ += records.__all__

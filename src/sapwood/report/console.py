@@ -1,28 +1,25 @@
-"""Tables for the console."""
+"""Tables that only the console has: those of comparing, of evaluating and of masking."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-from rich.text import Text
-
 from sapwood.report import formats, view
 from sapwood.report.findings import Tone
-from sapwood.report.record import Comparison, read_record
+from sapwood.report.records import Accuracy, Comparison, Masking, ModelZeros, TensorZeros, make_part, read_record
+from sapwood.report.recovery import recovery_table
+from sapwood.report.sparsity import sparsity_table
+from sapwood.report.table import Cells, Look, TextTable, columns
 
 if TYPE_CHECKING:
-    from sapwood.masks import MaskingState, TensorState
+    from sapwood.masks import MaskingState
     from sapwood.types import Evaluation
 
-MIN_WIDTH = 64
-"""Columns of a small table, so that its caption stands on a line or two."""
-
-STYLES: Mapping[Tone, str] = {"good": "green", "mixed": "yellow", "bad": "red", "plain": ""}
+LOOKS: Mapping[Tone, Look] = {"good": "green", "mixed": "yellow", "bad": "red", "plain": ""}
 
 
-def compare_table(record: Mapping[str, Any]) -> Table:
+def compare_table(record: Comparison | Mapping[str, Any]) -> TextTable:
     """Returns a comparison as a table: a row a case, families apart.
 
     Args:
@@ -33,106 +30,125 @@ def compare_table(record: Mapping[str, Any]) -> Table:
     """
     comparison = read_record(record)
     primary, *others = view.metric_names(comparison)
-    table = Table(title=f"{comparison.model.title} on {comparison.data.name}, {comparison.data.num_images} pictures")
-    table.add_column("case", overflow="fold")
-    for title in ("zeros", primary, "", *others, "params", "file", "MACs", "non-zero", "time", "half of the rounds"):
-        table.add_column(title, justify="right", no_wrap=True)
+    titles = ("zeros", primary, "", *others, "params", "file", "MACs", "non-zero", "time", "half of the rounds")
     engine = view.has_engine(comparison)
-    if engine:
-        table.add_column("engine", justify="right", no_wrap=True)
+    rows: list[Cells] = []
+    looks: dict[int | tuple[int, int], Look] = {}
+    rules = []
     for group in view.row_groups(comparison):
+        rules.append(len(rows))
         if group.family is not None:
-            table.add_row(Text(group.family, style="bold"))
+            looks[len(rows)] = "bold"
+            rows.append((group.family,))
         for row in group.rows:
-            table.add_row(*_cells(row, len(others), indent=group.family is not None), *([row.engine] if engine else []))
-        table.add_section()
-    table.caption = _caption(comparison)
-    return table
+            cells = _cells(row, len(others), indent=group.family is not None)
+            looks |= _looks(row, len(rows), len(cells))
+            rows.append((*cells, row.engine) if engine else cells)
+    return TextTable(
+        "Every case",
+        columns("case", *titles, *(["engine"] if engine else [])),
+        tuple(rows),
+        heading=f"{comparison.model.title} on {comparison.data.name}, {comparison.data.num_images} pictures",
+        notes=_notes(comparison),
+        looks=looks,
+        rules=rules[1:],
+    )
 
 
-def evaluation_table(evaluation: Evaluation) -> Table:
+def evaluation_table(evaluation: Evaluation | Accuracy) -> TextTable:
     """Returns the accuracy of one model: its figures, then the primary one class by class."""
-    table = Table(caption=_evaluation_caption(evaluation), min_width=MIN_WIDTH)
-    table.add_column("")
-    table.add_column(f"{evaluation.num_images} pictures", justify="right")
-    for name, value in evaluation.metrics.items():
-        table.add_row(Text(name, style="bold" if name == evaluation.primary else ""), formats.score(value))
-    table.add_section()
-    for name, value in evaluation.per_class.items():
-        table.add_row(Text(name), formats.score(value))
-    return table
+    return TextTable(
+        "Accuracy",
+        columns("", f"{evaluation.num_images} pictures"),
+        tuple(
+            (name, formats.score(value))
+            for figures in (evaluation.metrics, evaluation.per_class)
+            for name, value in figures.items()
+        ),
+        notes=_evaluation_notes(evaluation),
+        looks={(place, 0): "bold" for place, name in enumerate(evaluation.metrics) if name == evaluation.primary},
+        rules=[len(evaluation.metrics)],
+    )
 
 
-def masking_table(before: MaskingState, with_mask: MaskingState, after: MaskingState) -> Table:
+def masking_table(
+    before: MaskingState | ModelZeros, with_mask: MaskingState | ModelZeros, after: MaskingState | ModelZeros
+) -> TextTable:
     """Returns a model's tensors before a mask, with it, and after `remove`: their keys and their zeros.
 
     Parameters that no state has a mask on are left out, except in the line of totals.
     """
-    table = Table(title="keys and zeros of each masked parameter")
-    for title in ("parameter", "numbers", "before", "with the mask", "after remove"):
-        table.add_column(title, justify="left" if title == "parameter" else "right", overflow="fold")
-    first, last = _by_name(before), _by_name(after)
-    for tensor in with_mask.tensors:
-        if tensor.live:
-            states = (first.get(tensor.name), tensor, last.get(tensor.name))
-            table.add_row(
-                Text(tensor.name), formats.count(tensor.num_params), *(_tensor_cell(state) for state in states)
-            )
-    table.add_section()
-    totals = (before, with_mask, after)
-    table.add_row(
-        Text("whole model", style="bold"),
-        formats.count(with_mask.num_params),
-        *(formats.percent(state.sparsity) for state in totals),
+    states = [make_part(ModelZeros, state) for state in (before, with_mask, after)]
+    masked = [tensor for tensor in states[1].tensors if tensor.live]
+    first, last = ({tensor.name: tensor for tensor in state.tensors} for state in (states[0], states[2]))
+    rows: list[Cells] = [
+        (
+            tensor.name,
+            formats.count(tensor.num_params),
+            *map(_tensor_cell, (first.get(tensor.name), tensor, last.get(tensor.name))),
+        )
+        for tensor in masked
+    ]
+    total = formats.count(states[1].num_params)
+    rows.append(("whole model", total, *(formats.percent(state.sparsity) for state in states)))
+    rows.append(("live masks", "", *(str(state.num_live) for state in states)))
+    return TextTable(
+        "Zeros",
+        columns("parameter", "numbers", "before", "with the mask", "after remove"),
+        tuple(rows),
+        heading="keys and zeros of each masked parameter",
+        looks={(len(masked), 0): "bold"},
+        rules=[len(masked)],
     )
-    table.add_row("live masks", "", *(str(state.num_live) for state in totals))
-    return table
 
 
-def _cells(row: view.Row, num_others: int, *, indent: bool) -> list[Text]:
-    name = Text(("  " if indent else "") + row.name)
+def mask_tables(record: Masking) -> list[TextTable]:
+    """Returns what the console shows of masking."""
+    tables = [masking_table(record.before, record.masked, record.after_remove)]
+    if record.mask_latency is not None:
+        tables.append(sparsity_table(record.mask_latency))
+    return [*tables, recovery_table(record.recovery)] if record.recovery is not None else tables
+
+
+def _cells(row: view.Row, num_others: int, *, indent: bool) -> Cells:
+    name = ("  " if indent else "") + row.name
     if row.error is not None:
-        name.append(f"\n  failed: {row.error}", style="red")
-        return [name]
+        return (f"{name}\n  failed: {row.error}",)
     (value, change), *others = row.metrics or (("", ""),)
-    cells = [row.sparsity, value, change, *(other for other, _ in others)]
-    cells += [formats.MISSING] * (num_others - len(others))
-    cells += [row.params, row.file_size, row.macs, row.macs_nonzero, row.time, row.time_spread]
-    texts = [name, *(Text(cell) for cell in cells)]
-    texts[2].stylize(STYLES[row.tone])
-    texts[-2].stylize(STYLES[row.time_tone])
-    return texts
+    missing = [formats.MISSING] * (num_others - len(others))
+    work = (row.params, row.file_size, row.macs, row.macs_nonzero, row.time, row.time_spread)
+    return (name, row.sparsity, value, change, *(other for other, _ in others), *missing, *work)
 
 
-def _caption(comparison: Comparison) -> Text:
+def _looks(row: view.Row, number: int, num_cells: int) -> dict[int | tuple[int, int], Look]:
+    """How the accuracy and the time of a case look, or its error."""
+    if row.error is not None:
+        return {number: "red"}
+    return {(number, 2): LOOKS[row.tone], (number, num_cells - 2): LOOKS[row.time_tone]}
+
+
+def _notes(comparison: Comparison) -> Cells:
     dense = comparison.baseline
     if not dense.latency:
-        return Text("")
+        return ()
     engine = "; engine: the same on Sapwood's sparse engine" if view.has_engine(comparison) else ""
-    return Text(
-        f"time: ratio to the baseline's {formats.milliseconds(dense.latency.median_ms)}, round by round{engine}"
-    )
+    time = formats.milliseconds(dense.latency.median_ms)
+    return (f"time: ratio to the baseline's {time}, round by round{engine}",)
 
 
-def _evaluation_caption(evaluation: Evaluation) -> Text:
+def _evaluation_notes(evaluation: Evaluation | Accuracy) -> Cells:
     total = sum(evaluation.seconds.values())
     parts = [
         f"{view.PART_LABELS.get(part, part)} {formats.percent(value / total)}"
         for part, value in evaluation.seconds.items()
         if total > 0
     ]
-    caption = Text(f"{formats.seconds(total)}: " + ", ".join(parts) if parts else "")
-    for reason in evaluation.skipped:
-        caption.append(f"\nskipped: {reason}")
-    return caption
+    took = [f"{formats.seconds(total)}: " + ", ".join(parts)] if parts else []
+    return (*took, *(f"skipped: {reason}" for reason in evaluation.skipped))
 
 
-def _by_name(state: MaskingState) -> dict[str, TensorState]:
-    return {tensor.name: tensor for tensor in state.tensors}
-
-
-def _tensor_cell(state: TensorState | None) -> Text:
+def _tensor_cell(state: TensorZeros | None) -> str:
     if state is None:
-        return Text(formats.MISSING)
+        return formats.MISSING
     keys = " + ".join(key.rpartition(".")[2] for key in state.keys)
-    return Text(f"{formats.percent(state.sparsity)}  {keys}")
+    return f"{formats.percent(state.sparsity)}  {keys}"

@@ -9,7 +9,7 @@ from typing import Literal
 
 from sapwood.report import formats
 from sapwood.report.noise import NOISY
-from sapwood.report.record import CaseResult, Comparison, Latency, LiveMask
+from sapwood.report.records import CaseResult, Comparison, Latency, LiveMask
 
 Tone = Literal["good", "mixed", "bad", "plain"]
 

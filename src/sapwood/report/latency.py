@@ -1,25 +1,19 @@
-"""Where the time goes, layer by layer: console tables, and the rows that the page shows, too."""
+"""Where the time goes, layer by layer: the tables, and the rows that they and the plots show."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from rich.table import Table
-from rich.text import Text
 
 from sapwood.layer_times import NO_LAYER, TELLING_SHARE
 from sapwood.report import formats
 from sapwood.report.noise import noise_text
-
-MIN_WIDTH = 100
-"""Columns of a table whose caption is a few sentences."""
+from sapwood.report.records import LayerLatency, LayerTime, TargetLatency, TimedTarget, make_part
+from sapwood.report.table import TextTable, columns
 
 THE_MODEL = "(the model itself)"
 """Stands for the empty path: work that is in no module of the model."""
-
-Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -59,73 +53,85 @@ class TimeRow:
         return None if self.macs_after is None or not self.macs_before else self.macs_after / self.macs_before
 
 
-def time_rows(layers: Sequence[Record]) -> tuple[TimeRow, ...]:
+def time_rows(layers: Sequence[LayerTime]) -> tuple[TimeRow, ...]:
     """Returns the layers that matter, slowest first, and one row for all that take less than 1 % before and after.
 
-    Args:
-        layers: As dictionaries with the fields of :class:`sapwood.measure.LayerChange`.
-
     Examples:
-        >>> tiny = {"before_ms": 0.001, "after_ms": 0.001, "macs_before": 0, "macs_after": 0}
-        >>> big = {"layer": "conv", "before_ms": 2.0, "after_ms": 1.0, "macs_before": 8, "macs_after": 4}
-        >>> rows = time_rows([{"layer": "a", **tiny}, {"layer": "b", **tiny}, big])
-        >>> [(row.name, row.ratio, row.macs_ratio) for row in rows]
+        >>> small = {"before_ms": 0.001, "after_ms": 0.001, "macs_before": 0, "macs_after": 0}
+        >>> tiny = [LayerTime(layer=name, **small) for name in ("a", "b")]
+        >>> big = LayerTime(layer="conv", before_ms=2.0, after_ms=1.0, macs_before=8, macs_after=4)
+        >>> [(row.name, row.ratio, row.macs_ratio) for row in time_rows([*tiny, big])]
         [('conv', 0.5, 0.5), ('2 others', 1.0, None)]
     """
-    before = sum(layer["before_ms"] for layer in layers)
-    after = sum(layer["after_ms"] or 0.0 for layer in layers)
-    shown: list[Record] = []
-    small: list[Record] = []
-    for layer in sorted(layers, key=lambda layer: -layer["before_ms"]):
-        shares = (_share(layer["before_ms"], before), _share(layer["after_ms"] or 0.0, after))
-        tiny = max(shares) < TELLING_SHARE and layer["layer"] not in NO_LAYER
+    before = sum(layer.before_ms for layer in layers)
+    after = sum(layer.after_ms or 0.0 for layer in layers)
+    shown: list[LayerTime] = []
+    small: list[LayerTime] = []
+    for layer in sorted(layers, key=lambda layer: -layer.before_ms):
+        shares = (_share(layer.before_ms, before), _share(layer.after_ms or 0.0, after))
+        tiny = max(shares) < TELLING_SHARE and layer.layer not in NO_LAYER
         (small if tiny else shown).append(layer)
     rows = [_row([layer], before, after) for layer in shown]
     return tuple([*rows, _row(small, before, after)] if small else rows)
 
 
-def latency_table(latency: Record) -> Table:
+def latency_table(latency: TargetLatency | Mapping[str, Any]) -> TextTable:
     """Returns how a latency target was met, and where the time went before and after.
 
     Args:
         latency: The ``latency`` of a record of ``sapwood prune``.
     """
-    rows = time_rows(latency["layers"])
-    table = Table(title=Text(target_text(latency)), caption=Text(_caption(latency, rows)), min_width=MIN_WIDTH)
-    table.title_style = "bold" if latency["met"] else "bold red"
-    table.add_column("layer", overflow="fold")
-    for title in ("before", "after", "time kept", "MACs kept", "share before", "after"):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("why it did not fall further", overflow="fold")
-    for row in rows:
-        cells = [row.name, formats.milliseconds(row.before_ms), formats.milliseconds(row.after_ms)]
-        cells += [formats.times(row.ratio), formats.times(row.macs_ratio)]
-        cells += [formats.percent(row.share_before), formats.percent(row.share_after), row.reason]
-        table.add_row(*map(Text, cells))
-    return table
+    timed = make_part(TargetLatency, latency)
+    titles = ("layer", "before", "after", "time kept", "MACs kept", "share before", "after", "why not less")
+    rows = time_rows(timed.layers)
+    return TextTable(
+        "Time of the layers",
+        columns(*titles, words=["why not less"]),
+        tuple(
+            (
+                row.name,
+                formats.milliseconds(row.before_ms),
+                formats.milliseconds(row.after_ms),
+                formats.times(row.ratio),
+                formats.times(row.macs_ratio),
+                formats.percent(row.share_before),
+                formats.percent(row.share_after),
+                row.reason,
+            )
+            for row in rows
+        ),
+        heading=target_text(timed),
+        heading_look="bold" if timed.met else "bold red",
+        notes=_notes(timed, tells_layers=bool(rows)),
+        min_width=100,
+    )
 
 
-def inspect_latency_table(latency: Record) -> Table:
+def inspect_latency_table(latency: LayerLatency | Mapping[str, Any]) -> TextTable:
     """Returns where the time of a model goes, slowest layer first.
 
     Args:
         latency: The ``latency`` of a record of ``sapwood inspect --latency``.
     """
-    rows = time_rows(latency["layers"])
-    title = (
-        f"time of the layers on {deployment_text(latency['conditions'])}: {formats.milliseconds(latency['total_ms'])}"
+    timed = make_part(LayerLatency, latency)
+    where = f"time of the layers on {deployment_text(timed.conditions)}: {formats.milliseconds(timed.total_ms)}"
+    return TextTable(
+        "Time of the layers",
+        columns("layer", "time", "share", "MACs", "GMAC/s", "what it is", words=["what it is"]),
+        tuple(
+            (
+                row.name,
+                formats.milliseconds(row.before_ms),
+                formats.percent(row.share_before),
+                formats.count(row.macs_before or None),
+                speed_text(row),
+                row.reason,
+            )
+            for row in time_rows(timed.layers)
+        ),
+        heading=where,
+        notes=(f"CPU: {timed.conditions.get('cpu') or 'unknown'}",),
     )
-    caption = f"CPU: {latency['conditions'].get('cpu') or 'unknown'}"
-    table = Table(title=Text(title), caption=Text(caption), min_width=64)
-    table.add_column("layer", overflow="fold")
-    for column in ("time", "share", "MACs", "GMAC/s"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("what it is", overflow="fold")
-    for row in rows:
-        cells = [row.name, formats.milliseconds(row.before_ms), formats.percent(row.share_before)]
-        cells += [formats.count(row.macs_before or None), speed_text(row), row.reason]
-        table.add_row(*map(Text, cells))
-    return table
 
 
 def speed_text(row: TimeRow) -> str:
@@ -140,20 +146,19 @@ def speed_text(row: TimeRow) -> str:
     return formats.three(row.macs_before / row.before_ms / 1e6)
 
 
-def target_text(latency: Record) -> str:
+def target_text(latency: TimedTarget) -> str:
     """Says what was asked for, what was measured, and whether that is near enough."""
-    verdict = "met" if latency["met"] else "missed"
-    goal = "latency" if latency["target"] is None else f"latency target {latency['target']:g}× {verdict}"
+    verdict = "met" if latency.met else "missed"
+    goal = "latency" if latency.target is None else f"latency target {latency.target:g}× {verdict}"
     return (
-        f"{goal}: {latency['ratio']:.3f}× measured on "
-        f"{deployment_text(latency['conditions'])} (half of the rounds {latency['ratio_q1']:.3f} to "
-        f"{latency['ratio_q3']:.3f}), {formats.milliseconds(latency['dense_ms'])} before, "
-        f"{formats.milliseconds(latency['pruned_ms'])} after; the ratio is the median of those of the rounds"
-        + noise_text(latency["ratio_q3"] - latency["ratio_q1"])
+        f"{goal}: {latency.ratio:.3f}× measured on {deployment_text(latency.conditions)} (half of the rounds "
+        f"{latency.ratio_q1:.3f} to {latency.ratio_q3:.3f}), {formats.milliseconds(latency.dense_ms)} before, "
+        f"{formats.milliseconds(latency.pruned_ms)} after; the ratio is the median of those of the rounds"
+        + noise_text(latency.ratio_q3 - latency.ratio_q1)
     )
 
 
-def deployment_text(conditions: Record) -> str:
+def deployment_text(conditions: Mapping[str, Any]) -> str:
     """Names a runtime and its threads.
 
     Examples:
@@ -170,34 +175,38 @@ def deployment_text(conditions: Record) -> str:
     return ", ".join(parts)
 
 
-def _caption(latency: Record, rows: Sequence[TimeRow]) -> str:
-    tried = ", ".join(f"{one['predicted']:.3f} -> {one['measured']:.3f}" for one in latency["attempts"])
-    count = len(latency["attempts"])
-    text = f"{count} attempt{'' if count == 1 else 's'}, predicted -> measured: {tried}; the best one was taken"
-    text += f"\nfitted layer times are off by {formats.percent(latency['fit_error'])} (median over whole networks)"
-    if rows:
-        return text + "\nlayers are timed in runs of their own, whose sum can differ from the time of the whole network"
-    return text + "\nthis runtime does not tell layers apart"
+def _notes(latency: TargetLatency, *, tells_layers: bool) -> tuple[str, ...]:
+    tried = ", ".join(f"{one.predicted:.3f} -> {one.measured:.3f}" for one in latency.attempts)
+    count = len(latency.attempts)
+    whole = "layers are timed in runs of their own, whose sum can differ from the time of the whole network"
+    return (
+        f"{count} attempt{'' if count == 1 else 's'}, predicted -> measured: {tried}; the best one was taken",
+        f"fitted layer times are off by {formats.percent(latency.fit_error)} (median over whole networks)",
+        whole if tells_layers else "this runtime does not tell layers apart",
+    )
 
 
-def _row(layers: Sequence[Record], before: float, after: float) -> TimeRow:
-    before_ms = sum(layer["before_ms"] for layer in layers)
-    timed = all(layer["after_ms"] is not None for layer in layers)
-    after_ms = sum(layer["after_ms"] for layer in layers) if timed else None
-    counted = all(layer["macs_after"] is not None for layer in layers)
-    first = layers[0]["layer"]
-    single = len(layers) == 1
+def _row(layers: Sequence[LayerTime], before: float, after: float) -> TimeRow:
+    before_ms = sum(layer.before_ms for layer in layers)
+    after_ms = _sum_if_all(layer.after_ms for layer in layers)
+    first, single = layers[0], len(layers) == 1
     return TimeRow(
-        name=(first or THE_MODEL) if single else f"{len(layers)} others",
+        name=(first.layer or THE_MODEL) if single else f"{len(layers)} others",
         before_ms=before_ms,
         after_ms=after_ms,
         share_before=_share(before_ms, before),
         share_after=None if after_ms is None else _share(after_ms, after),
-        macs_before=sum(layer["macs_before"] for layer in layers),
-        macs_after=sum(layer["macs_after"] for layer in layers) if counted else None,
-        reason=(layers[0].get("reason") or NO_LAYER.get(first, "")) if single else "",
+        macs_before=sum(layer.macs_before for layer in layers),
+        macs_after=_sum_if_all(layer.macs_after for layer in layers),
+        reason=(first.reason or NO_LAYER.get(first.layer, "")) if single else "",
         num_layers=len(layers),
     )
+
+
+def _sum_if_all(parts: Iterable[float | None]) -> float | None:
+    """The sum of parts that are all known."""
+    known = list(parts)
+    return None if None in known else sum(part for part in known if part is not None)
 
 
 def _share(part: float, whole: float) -> float:

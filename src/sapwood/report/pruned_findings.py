@@ -5,8 +5,9 @@ from __future__ import annotations
 from sapwood.report import formats
 from sapwood.report.findings import Finding, Tone
 from sapwood.report.latency import deployment_text, time_rows
-from sapwood.report.pruned_record import LayerLatency, Losses, Pruning, TargetLatency
+from sapwood.report.records import Inspection, Losses, Pruning, TargetLatency
 from sapwood.report.sensitivity import trial_columns
+from sapwood.report.shrinking import is_proven
 
 SIDE = 3
 """Layers or groups that a sentence names."""
@@ -39,10 +40,11 @@ def pruned_findings(pruning: Pruning) -> tuple[Finding, ...]:
     return (*found, _proof(pruning))
 
 
-def inspect_headline(latency: LayerLatency | None, losses: Losses | None, params: int, macs: int) -> Finding:
+def inspect_headline(inspection: Inspection) -> Finding:
     """Returns what inspecting found first: where the time goes, else what hurts most, else the size."""
+    latency, losses = inspection.latency, inspection.sensitivity
     if latency is not None and latency.layers:
-        rows = time_rows(latency.model_dump()["layers"])
+        rows = time_rows(latency.layers)
         top = [row for row in rows if row.num_layers == 1][:SIDE]
         share = formats.percent(sum(row.share_before for row in top))
         names = ", ".join(row.name for row in top)
@@ -50,12 +52,13 @@ def inspect_headline(latency: LayerLatency | None, losses: Losses | None, params
         return Finding("Time", f"{share} of {formats.milliseconds(latency.total_ms)} on {where} goes into {names}.")
     if losses is not None and losses.rows:
         return Finding("Sensitivity", sensitivity_findings(losses)[0].text)
-    return Finding("Size", f"{formats.count(params)} parameters, {formats.count(macs)} multiply-accumulates.")
+    sizes = formats.count(inspection.params), formats.count(inspection.macs)
+    return Finding("Size", "{} parameters, {} multiply-accumulates.".format(*sizes))
 
 
 def sensitivity_findings(losses: Losses) -> list[Finding]:
     """Returns which groups suffer most and least when pruned alone."""
-    columns, groups = trial_columns(losses.model_dump())
+    columns, groups = trial_columns(losses)
     if not columns:
         return []
     order = sorted(groups, key=lambda group: -group.worst)
@@ -78,7 +81,7 @@ def _target(latency: TargetLatency) -> list[Finding]:
 
 def _where(latency: TargetLatency) -> list[Finding]:
     """The layers that hold most of the time that is left, and those that are slower than their work."""
-    rows = time_rows(latency.model_dump()["layers"])
+    rows = time_rows(latency.layers)
     if not rows:
         return [Finding("Layers", f"{deployment_text(latency.conditions)} does not tell layers apart.")]
     single = sorted((row for row in rows if row.num_layers == 1), key=lambda row: -(row.after_ms or 0.0))
@@ -116,7 +119,7 @@ def _proof(pruning: Pruning) -> Finding:
     proof = pruning.verification
     found = f"{proof.max_abs_error:.1e} of the largest output in {proof.dtype}"
     tone: Tone = "good"
-    if proof.passed and pruning.options.get("exact", True):
+    if is_proven(pruning):
         text = f"The compact model equals the masked one within {found}{_before_recovery(pruning)}."
     else:
         text, tone = f"The compact model differs from the masked one by {found}{_before_recovery(pruning)}.", "mixed"

@@ -9,16 +9,25 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from sapwood.report import findings, formats, plots, pruned_findings, pruned_view, run_view, view
-from sapwood.report.latency import TimeRow, time_rows
+from sapwood.report import findings, formats, plots, pruned_findings, run_view, shrinking, view
+from sapwood.report.latency import inspect_latency_table, latency_table, time_rows
 from sapwood.report.plots.layers import used_kinds
-from sapwood.report.pruned_record import LayerTime, Losses, read_inspection, read_pruning
-from sapwood.report.record import read_record
-from sapwood.report.run_record import read_run
-from sapwood.report.sensitivity import trial_columns
+from sapwood.report.records import (
+    Comparison,
+    Inspection,
+    Losses,
+    Pruning,
+    RunRecord,
+    read_inspection,
+    read_pruning,
+    read_record,
+    read_run,
+)
+from sapwood.report.recovery import recovery_table
+from sapwood.report.sensitivity import sensitivity_table
 
 
-def render_compare(record: Mapping[str, Any]) -> str:
+def render_compare(record: Comparison | Mapping[str, Any]) -> str:
     """Builds the page of a comparison from its JSON record alone.
 
     Args:
@@ -52,7 +61,7 @@ def render_compare(record: Mapping[str, Any]) -> str:
     )
 
 
-def render_prune(record: Mapping[str, Any]) -> str:
+def render_prune(record: Pruning | Mapping[str, Any]) -> str:
     """Builds the page of a pruned or compacted model from its JSON record alone.
 
     Args:
@@ -66,27 +75,25 @@ def render_prune(record: Mapping[str, Any]) -> str:
     """
     pruning = read_pruning(record)
     latency = pruning.latency
-    rows = _time_rows(latency.layers if latency else ())
     return _render(
         "prune.html.j2",
         pruning=pruning,
         headline=pruned_findings.pruned_headline(pruning),
         findings=pruned_findings.pruned_findings(pruning),
-        sizes=pruned_view.size_rows(pruning),
+        sizes=shrinking.size_table(pruning),
         widths=plots.width_plot(pruning),
-        width_table=pruned_view.width_rows(pruning),
-        times=plots.layer_time_plot(rows),
-        time_table=pruned_view.time_table(rows),
+        width_table=shrinking.width_table(pruning),
+        times=plots.layer_time_plot(time_rows(latency.layers)) if latency else None,
+        time_table=latency_table(latency) if latency else None,
         attempts=plots.attempt_plot(latency) if latency else None,
-        whole=pruned_view.whole_rows(pruning.unpruned),
-        conditions=pruned_view.condition_rows(
-            pruning.options, latency.conditions if latency else {}, files=pruning.files
-        ),
+        recovery_table=recovery_table(pruning.recovery) if pruning.recovery else None,
+        whole=shrinking.unpruned_table(pruning.unpruned),
+        conditions=view.condition_rows(pruning.options, latency.conditions if latency else {}, files=pruning.files),
         **_heat(pruning.sensitivity),
     )
 
 
-def render_inspect(record: Mapping[str, Any]) -> str:
+def render_inspect(record: Inspection | Mapping[str, Any]) -> str:
     """Builds the page of an inspected model from its JSON record alone.
 
     Args:
@@ -99,8 +106,7 @@ def render_inspect(record: Mapping[str, Any]) -> str:
         DataError: If ``record`` is not such a record.
     """
     inspection = read_inspection(record)
-    latency, losses = inspection.latency, inspection.sensitivity
-    rows = _time_rows(latency.layers if latency else ())
+    latency = inspection.latency
     facts = (
         ("parameters", formats.count(inspection.params)),
         ("MACs", formats.count(inspection.macs)),
@@ -110,19 +116,19 @@ def render_inspect(record: Mapping[str, Any]) -> str:
     return _render(
         "inspect.html.j2",
         inspection=inspection,
-        headline=pruned_findings.inspect_headline(latency, losses, inspection.params, inspection.macs),
+        headline=pruned_findings.inspect_headline(inspection),
         facts=facts,
-        times=plots.layer_time_plot(rows),
-        time_table=pruned_view.time_table(rows),
-        layers=pruned_view.layer_rows(inspection),
-        groups=pruned_view.group_rows(inspection),
-        whole=pruned_view.whole_rows(inspection.unpruned),
-        conditions=pruned_view.condition_rows(latency.conditions if latency else {}),
-        **_heat(losses),
+        times=plots.layer_time_plot(time_rows(latency.layers)) if latency else None,
+        time_table=inspect_latency_table(latency) if latency else None,
+        layers=shrinking.layer_table(inspection),
+        groups=shrinking.group_table(inspection),
+        whole=shrinking.unpruned_table(inspection.unpruned),
+        conditions=view.condition_rows(latency.conditions if latency else {}),
+        **_heat(inspection.sensitivity),
     )
 
 
-def render_run(record: Mapping[str, Any]) -> str:
+def render_run(record: RunRecord | Mapping[str, Any]) -> str:
     """Builds the page of a run from its JSON record alone.
 
     Args:
@@ -145,18 +151,13 @@ def render_run(record: Mapping[str, Any]) -> str:
     )
 
 
-def _time_rows(layers: tuple[LayerTime, ...]) -> tuple[TimeRow, ...]:
-    return time_rows([layer.model_dump() for layer in layers])
-
-
 def _heat(losses: Losses | None) -> dict[str, Any]:
     """What the section on sensitivity shows; ``heat`` is None where there is none."""
     if losses is None:
         return {"heat": None, "heat_table": None, "dense_loss": ""}
-    columns, groups = trial_columns(losses.model_dump())
     return {
         "heat": plots.sensitivity_plot(losses),
-        "heat_table": pruned_view.loss_rows(columns, groups),
+        "heat_table": sensitivity_table(losses),
         "dense_loss": formats.loss(losses.dense),
     }
 

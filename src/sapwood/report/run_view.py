@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rich.table import Table
-
 from sapwood.report import formats
 from sapwood.report.bench import TITLES as TIMES
-from sapwood.report.bench import BenchRow, bench_cells
-from sapwood.report.pruned_view import Cells, TextTable
-from sapwood.report.run_record import RunRecord, RunStep
+from sapwood.report.bench import bench_cells
+from sapwood.report.records import BenchRow, RunRecord, RunStep
+from sapwood.report.table import Cells, TextTable, columns
 
 TITLES: Cells = ("step", "verb", "parameters", "of them not 0", "MACs", "accuracy", "latency", "took", "")
 
@@ -25,36 +23,24 @@ def run_headline(run: RunRecord) -> str:
 
 def step_rows(run: RunRecord) -> TextTable:
     """Returns a row a step."""
-    figures = (False, False, True, True, True, True, True, True, False)
-    return TextTable("Steps", TITLES, figures, tuple(_cells(step) for step in run.steps))
+    return TextTable("Steps", columns(*TITLES, words=["verb", ""]), tuple(_cells(step) for step in run.steps))
 
 
 def command_rows(run: RunRecord) -> TextTable:
     """Returns the command of each step and where its files are."""
     rows = tuple((step.name, step.directory, step.command) for step in run.steps)
-    return TextTable("Commands", ("step", "directory", "command"), (False, False, False), rows)
+    return TextTable("Commands", columns("step", "directory", "command", words=["directory", "command"]), rows)
 
 
 def time_rows(run: RunRecord) -> TextTable | None:
     """Returns a row for each network on each runtime that a step timed; None if none did."""
     rows = tuple(_time_cells(step, row) for step in run.steps for row in step.timed)
-    figures = (False, False, False, *[True] * (len(TIMES) - 2))
-    return TextTable("Times", ("step", *TIMES), figures, rows) if rows else None
+    return TextTable("Times", columns("step", *TIMES, words=["runtime", "model"]), rows) if rows else None
 
 
-def run_tables(record: RunRecord) -> list[Table]:
+def run_tables(record: RunRecord) -> list[TextTable]:
     """The steps and the times for a console."""
-    found = (step_rows(record), time_rows(record))
-    return [_console_table(rows) for rows in found if rows is not None]
-
-
-def _console_table(rows: TextTable) -> Table:
-    table = Table()
-    for title, figure in zip(rows.titles, rows.figures, strict=True):
-        table.add_column(title, justify="right" if figure else "left")
-    for row in rows.rows:
-        table.add_row(*row)
-    return table
+    return [table for table in (step_rows(record), time_rows(record)) if table is not None]
 
 
 def _cells(step: RunStep) -> Cells:

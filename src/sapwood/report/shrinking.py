@@ -1,105 +1,150 @@
-"""Console tables of `sapwood inspect`, `prune` and `compact`, from the records they print with `--json`."""
+"""The tables of `sapwood inspect`, `prune` and `compact`: what stands in each cell, on the console and on the page."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.table import Table
-from rich.text import Text
-
 from sapwood.report import formats
-
-MIN_WIDTH = 64
-"""Columns of a small table, so that its caption stands on a line or two."""
+from sapwood.report.latency import inspect_latency_table, latency_table
+from sapwood.report.records import (
+    Inspection,
+    LayerWidths,
+    Pruning,
+    Whole,
+    make_part,
+    read_inspection,
+    read_pruning,
+)
+from sapwood.report.recovery import recovery_table
+from sapwood.report.sensitivity import sensitivity_table
+from sapwood.report.table import Cells, TextTable, columns
 
 SHOWN = 3
 """Names in a row that lists more."""
 
-Record = Mapping[str, Any]
+THE_MODEL = "(the model)"
+"""Stands for the empty path."""
 
 
-def size_table(record: Record) -> Table:
-    """Returns a model's size before and after; ``record`` is of :func:`sapwood.pipeline.shrink_record`."""
-    before, after = record["before"], record["after"]
-    table = Table(
-        title=f"{record['model']}", caption=_proof(record["verification"], record["options"]), min_width=MIN_WIDTH
+def prune_tables(pruning: Pruning, *, layers: bool) -> list[TextTable]:
+    """Returns what the console shows of pruning, with the layers if they are wanted."""
+    shown = [
+        size_table(pruning),
+        width_table(pruning) if layers else None,
+        sensitivity_table(pruning.sensitivity) if pruning.sensitivity else None,
+        latency_table(pruning.latency) if pruning.latency else None,
+        recovery_table(pruning.recovery) if pruning.recovery else None,
+        unpruned_table(pruning.unpruned) if pruning.unpruned else None,
+    ]
+    return [table for table in shown if table is not None]
+
+
+def inspect_tables(inspection: Inspection) -> list[TextTable]:
+    """Returns what the console shows of a model."""
+    shown = [
+        layer_table(inspection),
+        group_table(inspection),
+        unpruned_table(inspection.unpruned) if inspection.unpruned else None,
+        sensitivity_table(inspection.sensitivity) if inspection.sensitivity else None,
+        inspect_latency_table(inspection.latency) if inspection.latency else None,
+    ]
+    return [table for table in shown if table is not None]
+
+
+def size_table(record: Pruning | Mapping[str, Any]) -> TextTable:
+    """Returns parameters, MACs, bytes and, where it was timed, the time of a model before and after."""
+    pruning = read_pruning(record)
+    before, after, times = pruning.before, pruning.after, pruning.latency
+    rows: list[Cells] = [
+        ("parameters", formats.count(before.params), formats.count(after.params), _kept(before.params, after.params)),
+        ("MACs", formats.count(before.macs), formats.count(after.macs), _kept(before.macs, after.macs)),
+    ]
+    sizes = before.file_bytes, after.file_bytes
+    rows.append(("file", *map(formats.megabytes, sizes), _kept(*sizes)))
+    if times is not None:
+        took = formats.milliseconds(times.dense_ms), formats.milliseconds(times.pruned_ms)
+        rows.append(("time", *took, formats.percent(times.ratio)))
+    return TextTable(
+        "Size before and after",
+        columns("", "before", "after", "kept"),
+        tuple(rows),
+        heading=pruning.model,
+        notes=(proof_text(pruning),),
+        notes_look="green" if is_proven(pruning) else "yellow",
     )
-    for title in ("", "before", "after", "kept"):
-        table.add_column(title, justify="right" if title else "left")
-    for name, key, write in (
-        ("parameters", "params", formats.count),
-        ("MACs", "macs", formats.count),
-        ("file", "file_bytes", formats.megabytes),
-    ):
-        share = after[key] / before[key] if before[key] else None
-        table.add_row(name, write(before[key]), write(after[key]), formats.percent(share))
-    return table
 
 
-def width_table(record: Record) -> Table:
-    """Returns the layers that do work, with the shapes of their weights before and after."""
-    table = Table(title="layers")
-    for title in ("layer", "kind", "weight before", "after", "MACs before", "after"):
-        table.add_column(title, justify="left" if title in {"layer", "kind"} else "right", overflow="fold")
-    for row in record["layers"]:
-        before, after = row["before"], row["after"]
-        if before["macs"]:
-            style = "" if tuple(before["shape"]) != tuple(after["shape"]) else "dim"
-            cells = [row["name"], row["kind"], shape_text(before["shape"]), shape_text(after["shape"])]
-            cells += [formats.count(before["macs"]), formats.count(after["macs"])]
-            table.add_row(*(Text(cell, style=style) for cell in cells))
-    return table
+def width_table(record: Pruning | Mapping[str, Any]) -> TextTable:
+    """Returns every layer with work: its weight and its MACs before and after."""
+    layers = [layer for layer in read_pruning(record).layers if layer.before.macs]
+    titles = ("layer", "kind", "weight before", "after", "channels kept", "MACs before", "after", "kept")
+    return TextTable(
+        "Layers",
+        columns(*titles, words=["kind"], page_only=["channels kept", "kept"]),
+        tuple(_width_cells(layer) for layer in layers),
+        heading="layers",
+        looks={place: "dim" for place, layer in enumerate(layers) if layer.before.shape == layer.after.shape},
+    )
 
 
-def unpruned_table(unpruned: Sequence[Record]) -> Table:
-    """Returns what stayed whole, one row a reason."""
+def unpruned_table(unpruned: Sequence[Whole | Mapping[str, Any]]) -> TextTable:
+    """Returns what stayed whole, a row a reason."""
     by_reason: dict[str, list[str]] = {}
-    for entry in unpruned:
-        reason, _, _ = entry["reason"].partition(" in module ")
-        by_reason.setdefault(reason, []).append(f"{entry['tensor']}[{entry['dim']}]")
-    table = Table(title="dimensions that stay whole")
-    for title in ("reason", "how many", "as"):
-        table.add_column(title, justify="right" if title == "how many" else "left", overflow="fold")
-    for reason, names in sorted(by_reason.items(), key=lambda item: -len(item[1])):
-        table.add_row(Text(reason), str(len(names)), Text(few(names)))
-    return table
+    for entry in (make_part(Whole, one) for one in unpruned):
+        by_reason.setdefault(entry.reason.partition(" in module ")[0], []).append(f"{entry.tensor}[{entry.dim}]")
+    found = sorted(by_reason.items(), key=lambda item: -len(item[1]))
+    rows = tuple((reason, str(len(names)), few(names)) for reason, names in found)
+    titles = columns("reason", "how many", "as", words=["as"])
+    return TextTable("What stays whole", titles, rows, heading="dimensions that stay whole")
 
 
-def layer_table(record: Record) -> Table:
-    """Returns the layers of a model; ``record`` is of :func:`sapwood.pipeline.inspect_model`."""
-    table = Table(
-        title=f"{record['model']}: {formats.count(record['params'])} parameters, {formats.count(record['macs'])} MACs, "
-        f"{formats.megabytes(record['file_bytes'])}",
-        caption=Text("; ".join(f"not counted: {entry}" for entry in record["uncounted"])),
+def layer_table(record: Inspection | Mapping[str, Any]) -> TextTable:
+    """Returns the layers of a model."""
+    inspection = read_inspection(record)
+    rows = tuple(
+        (
+            layer.name or THE_MODEL,
+            layer.kind,
+            shape_text(layer.shape),
+            formats.count(layer.num_params),
+            formats.count(layer.macs or None),
+            formats.percent(layer.macs / inspection.macs if inspection.macs and layer.macs else None),
+        )
+        for layer in inspection.layers
     )
-    for title in ("layer", "kind", "weight", "parameters", "MACs", "of all"):
-        table.add_column(title, justify="left" if title in {"layer", "kind"} else "right", overflow="fold")
-    for row in record["layers"]:
-        share = row["macs"] / record["macs"] if record["macs"] and row["macs"] else None
-        cells = [row["name"] or "(the model)", row["kind"], shape_text(row["shape"]), formats.count(row["num_params"])]
-        cells += [formats.count(row["macs"]) if row["macs"] else formats.MISSING, formats.percent(share)]
-        table.add_row(*map(Text, cells))
-    return table
+    return TextTable(
+        "Layers",
+        columns("layer", "kind", "weight", "parameters", "MACs", "of all", words=["kind"]),
+        rows,
+        heading=f"{inspection.model}: {formats.count(inspection.params)} parameters, "
+        f"{formats.count(inspection.macs)} MACs, {formats.megabytes(inspection.file_bytes)}",
+        notes=tuple(f"not counted: {entry}" for entry in inspection.uncounted),
+    )
 
 
-def group_table(record: Record) -> Table:
+def group_table(record: Inspection | Mapping[str, Any]) -> TextTable:
     """Returns the channel groups of a model."""
-    table = Table(title="channel groups: dimensions that lose the same channels")
-    for title in ("group", "channels", "members", "as"):
-        table.add_column(title, justify="left" if title in {"group", "as"} else "right", overflow="fold")
-    for group in record["groups"]:
-        others = [name for name in group["members"] if name != group["name"]]
-        cells = [group["name"], str(group["channels"]), str(len(group["members"])), few(others)]
-        table.add_row(*map(Text, cells))
-    return table
+    rows = tuple(
+        (group.name, str(group.channels), str(len(group.members)), few([n for n in group.members if n != group.name]))
+        for group in read_inspection(record).groups
+    )
+    titles = columns("group", "channels", "members", "as", words=["as"])
+    return TextTable("Channel groups", titles, rows, heading="channel groups: dimensions that lose the same channels")
 
 
-def _proof(verification: Record, options: Record) -> Text:
-    found = f"{verification['max_abs_error']:.1e} of the largest output in {verification['dtype']}"
-    if verification["passed"] and options.get("exact", True):
-        return Text(f"verified: the compact model equals the masked one within {found}", style="green")
-    return Text(f"differs from the masked model by {found}", style="yellow")
+def is_proven(pruning: Pruning) -> bool:
+    """Whether the compact model was found to equal the masked one, and was meant to."""
+    return pruning.verification.passed and bool(pruning.options.get("exact", True))
+
+
+def proof_text(pruning: Pruning) -> str:
+    """Says how far the compact model is from the masked one."""
+    proof = pruning.verification
+    found = f"{proof.max_abs_error:.1e} of the largest output in {proof.dtype}"
+    if is_proven(pruning):
+        return f"verified: the compact model equals the masked one within {found}"
+    return f"differs from the masked model by {found}"
 
 
 def shape_text(shape: Sequence[int]) -> str:
@@ -121,3 +166,21 @@ def few(names: Sequence[str]) -> str:
     """
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
+
+
+def _width_cells(layer: LayerWidths) -> Cells:
+    before, after = layer.before, layer.after
+    return (
+        layer.name or THE_MODEL,
+        layer.kind,
+        shape_text(before.shape),
+        shape_text(after.shape),
+        f"{layer.channels[1]} of {layer.channels[0]}",
+        formats.count(before.macs),
+        formats.count(after.macs),
+        _kept(before.macs, after.macs),
+    )
+
+
+def _kept(before: float, after: float) -> str:
+    return formats.percent(after / before if before else None)

@@ -9,7 +9,8 @@ from typing import Any
 from sapwood.report import formats
 from sapwood.report.findings import KEEPS, LOSES, Tone, retained, speed
 from sapwood.report.plots.layers import touched_layers
-from sapwood.report.record import CaseResult, Comparison
+from sapwood.report.records import CaseResult, Comparison
+from sapwood.report.table import TextTable, columns
 
 
 @dataclass(frozen=True)
@@ -73,30 +74,26 @@ def has_engine(comparison: Comparison) -> bool:
     return any(case.engine is not None for case in comparison.cases)
 
 
-def per_class_table(comparison: Comparison) -> tuple[tuple[str, ...], tuple[tuple[str, tuple[str, ...]], ...]]:
-    """Returns the names of the cases with figures, and for each class its name and its figure in each of them."""
-    done = [case for case in comparison.cases if case.accuracy is not None]
-    classes: dict[str, None] = {}
-    for case in done:
-        classes |= dict.fromkeys(case.accuracy.per_class if case.accuracy else ())
-    rows = tuple(
-        (name, tuple(formats.score(case.accuracy.per_class.get(name)) if case.accuracy else "" for case in done))
-        for name in classes
-    )
-    return tuple(case.name for case in done), rows
+def per_class_table(comparison: Comparison) -> TextTable:
+    """Returns a row a class: its figure in each of the cases that have figures."""
+    found = {case.name: case.accuracy.per_class for case in comparison.cases if case.accuracy is not None}
+    classes = dict.fromkeys(name for figures in found.values() for name in figures)
+    rows = tuple((name, *(formats.score(figures.get(name)) for figures in found.values())) for name in classes)
+    return TextTable(f"{comparison.primary} class by class", columns("Class", *found), rows)
 
 
-def layer_table(comparison: Comparison) -> tuple[tuple[str, ...], tuple[tuple[str, str, tuple[str, ...]], ...]]:
-    """Returns the names of the cases, and for each parameter with zeros its name, size and sparsity in each case."""
+def layer_table(comparison: Comparison) -> TextTable:
+    """Returns a row for each parameter with zeros: its size, and its sparsity in each case."""
     done = [case for case in comparison.candidates if case.done and case.layers]
     by_case = [{layer.name: layer for layer in case.layers} for case in done]
     rows = []
     for name in touched_layers(comparison):
         found = [layers.get(name) for layers in by_case]
         numel = max((layer.numel for layer in found if layer is not None), default=0)
-        cells = tuple(formats.percent(None if layer is None else layer.sparsity) for layer in found)
-        rows.append((name, formats.count(numel), cells))
-    return tuple(case.name for case in done), tuple(rows)
+        cells = (formats.percent(None if layer is None else layer.sparsity) for layer in found)
+        rows.append((name, formats.count(numel), *cells))
+    titles = columns("Parameter", "Numbers", *(case.name for case in done))
+    return TextTable("Sparsity of each parameter in each case", titles, tuple(rows))
 
 
 @dataclass(frozen=True)
@@ -236,6 +233,20 @@ def condition(name: str, value: Any) -> tuple[str, str]:
     if name.endswith("_bytes") and isinstance(value, int):
         return _words(name.removesuffix("_bytes")), f"{formats.count(value)}B"
     return _words(name), _text(value)
+
+
+def condition_rows(*parts: Mapping[str, Any], files: Mapping[str, str] | None = None) -> tuple[tuple[str, str], ...]:
+    """Returns what the figures hold under, name and text each; later parts win. Files stand below, by themselves.
+
+    Example:
+        >>> condition_rows({"weights": "dense.weights"}, files={"weights": "small/model.weights"})
+        (('Weights', 'dense.weights'), ('Written: weights', 'small/model.weights'))
+    """
+    merged: dict[str, Any] = {}
+    for part in parts:
+        merged.update({name: value for name, value in part.items() if value not in (None, [], {}, "")})
+    merged.update({f"written: {name}": path for name, path in (files or {}).items()})
+    return tuple((name, text) for name, text in (condition(*item) for item in merged.items()) if text)
 
 
 def _text(value: Any) -> str:

@@ -8,6 +8,7 @@ from sapwood.tasks.divergence import divergence, divergence_from
 from sapwood.tasks.evaluation import evaluate
 from sapwood.tasks.mean_ap import AveragePrecision, mean_average_precision
 from sapwood.tasks.objective import CalibrationBatches, calibration_batches, class_loss, task_loss
+from sapwood.tasks.opening import open_data, open_pictures
 from sapwood.tasks.postprocess import postprocess
 from sapwood.tasks.running import Progress
 from sapwood.tasks.task import TASKS, Labels, Measuring, Sighting, Task, any_task, labels_of
@@ -33,6 +34,8 @@ __all__ = [
     "evaluate",
     "labels_of",
     "mean_average_precision",
+    "open_data",
+    "open_pictures",
     "postprocess",
     "task_loss",
 ]

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 from torch import Tensor, nn
 
+from sapwood import task_kinds
 from sapwood.data import OnBad
 from sapwood.registry import Registry
 from sapwood.tasks.running import Progress
@@ -82,7 +83,7 @@ class Task(Protocol):
         """How far outputs are from a reference's; see :func:`sapwood.tasks.divergence`."""
 
 
-TASKS: Registry[Task] = Registry("task")
+TASKS: Registry[Task] = task_kinds.TASKS
 """The tasks by the ``kind`` of a :class:`~sapwood.types.TaskSpec`."""
 
 

@@ -13,6 +13,9 @@ from sapwood.arguments import check_kind, check_model, described
 from sapwood.errors import ConfigError, TrainingError
 from sapwood.models import Compact, Plan
 
+CARRIED = "SGD, Adam, AdamW, NAdam, RAdam, Adamax, Adadelta, Adagrad, RMSprop, Rprop and ASGD"
+"""PyTorch's optimizers whose state is one for each parameter."""
+
 AnyOptimizer = TypeVar("AnyOptimizer", bound=Optimizer)
 
 POWERS: Mapping[str, int] = {
@@ -41,8 +44,9 @@ def carry_optimizer_(optimizer: AnyOptimizer, model_before: nn.Module, pruned: C
 
     .. math:: m \leftarrow m / f, \qquad v \leftarrow v / f^2
 
-    Options, the order of the groups and learning rate schedulers stay as they are. A bias that the plan made joins the
-    group of its weight, without state.
+    That is so of SGD, Adam, AdamW, NAdam, RAdam, Adamax, Adadelta, Adagrad, RMSprop, Rprop and ASGD, and of others
+    whose state is one tensor, or number, a parameter. Options, the order of the groups and learning rate schedulers
+    stay as they are. A bias that the plan made joins the group of its weight, without state.
 
     Args:
         optimizer: Of ``model_before``. Changed in place; on an error it is as before.
@@ -119,7 +123,8 @@ def _carried_state(names: list[str], parameter: Tensor, state: Mapping[str, Any]
             found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
             raise TrainingError(
                 f"the optimizer's {key} of {names[0]} is of {found}; expected the parameter's shape "
-                f"{tuple(parameter.shape)} or a single number"
+                f"{tuple(parameter.shape)} or a single number, as {CARRIED} have; another one has to begin anew on the "
+                "compact model"
             )
         else:
             carried[key] = value

@@ -22,6 +22,7 @@ from sapwood.runtime import RUNTIME, RUNTIMES, check_session
 from sapwood.runtime.engine import compile as compile_model
 from sapwood.runtime.engine import instruction_set, set_instruction_set
 from sapwood.runtime.engine import library as engine_library
+from sapwood.runtime.engine.interface import OpKind
 from sapwood.runtime.engine.maps import Map
 from sapwood.runtime.engine.program import Builder
 
@@ -304,12 +305,18 @@ class Strided(nn.Module):
         return x.as_strided((1, 3, 4, 4), (192, 64, 8, 2))
 
 
+class Scattered(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.as_strided_scatter(x, 2.0 * x[:, :1], (1, 1, 8, 8), (192, 64, 8, 1))
+
+
 @pytest.mark.parametrize(("model", "message"), [
     (Renamed(), r"aten.relu_ .*: it changes a map in place that has another name, too"),
     (Filled(), r"aten.copy_ .*: it changes a map in place that has another name, too"),
     (Deciding(), "what follows depends on the values that it reads"),
     (Random(), "away from the model on the example inputs"),
     (Strided(), "it depends on where values stand in memory"),
+    (Scattered(), "aten.as_strided_scatter .*: it depends on where values stand in memory"),
 ], ids=lambda one: type(one).__name__ if isinstance(one, nn.Module) else "")  # fmt: skip
 def test_what_cannot_be_compiled_is_named(model: nn.Module, message: str) -> None:
     with pytest.raises(EngineError, match=message):
@@ -419,7 +426,7 @@ def broken(**values: Any) -> str:
     }
     given = {"num_starts": 7, "num_entries": 1, "num_bias": 2} | given
     changed = given.pop("map", {})
-    builder.add(engine_library.CONV, Map(**(source.__dict__ | changed)), out, **given)
+    builder.add(OpKind.CONV, Map(**(source.__dict__ | changed)), out, **given)
     with pytest.raises(EngineError) as caught:
         builder.build()
     return str(caught.value)

@@ -147,6 +147,7 @@ def test_operators_that_no_file_may_name(name: Any, written: Path, tmp_path: Pat
 
 def test_no_operator_of_the_list_takes_a_path() -> None:
     """Text is taken where PyTorch has names for ways to compute, and those are listed."""
+    seen = set()
     for name in sorted(NAMES):
         packet = getattr(torch.ops.aten, name)
         for overload in packet.overloads():
@@ -154,12 +155,14 @@ def test_no_operator_of_the_list_takes_a_path() -> None:
                 op = operator(f"aten.{name}.{overload}")
             except EngineError:
                 continue
+            seen.add(name)
             kinds = [str(one.type) for one in op._schema.arguments]
             assert not any(kind in text for kind in ("Storage", "Stream", "Any") for text in kinds), op
             for one, kind in zip(op._schema.arguments, kinds, strict=True):
                 if "str" in kind:
                     with pytest.raises(EngineError, match="is given 'a/path'"):
                         _check_leaf(op, name, one.name, "a/path")
+    assert seen == NAMES
 
 
 @pytest.mark.parametrize(("argument", "message"), [

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sapwood.report import formats
 from sapwood.report.plots.axis import Axis, axis_from_zero
-from sapwood.report.record import CaseResult, Comparison
+from sapwood.report.records import CaseResult, Comparison
 
 NUM_COLORS = 8
 """How many families get a colour and a marker of their own before they repeat."""

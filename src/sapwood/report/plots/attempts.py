@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sapwood.report import formats
 from sapwood.report.plots.axis import axis_from_zero
-from sapwood.report.pruned_record import TargetLatency
+from sapwood.report.records import TargetLatency
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sapwood.report import formats
 from sapwood.report.findings import speed
 from sapwood.report.plots.axis import axis_from_zero
-from sapwood.report.record import Comparison
+from sapwood.report.records import Comparison
 
 LEAST_HIGH = 1.2
 """The axis reaches at least this far, so that the line at 1.0 is never its edge."""

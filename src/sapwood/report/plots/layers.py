@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sapwood.report import formats
-from sapwood.report.record import CaseResult, Comparison
+from sapwood.report.records import CaseResult, Comparison
 
 KIND_LABELS = {"conv": "convolution", "bn": "BatchNorm", "linear": "linear", "other": "other"}
 

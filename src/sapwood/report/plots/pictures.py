@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sapwood.report.findings import Tone
-from sapwood.report.record import CaseResult, Comparison, Found, PictureResult, ShownPicture
+from sapwood.report.records import CaseResult, Comparison, Found, PictureResult, ShownPicture
 
 SAME_OBJECT_IOU = 0.5
 """Boxes of one class that overlap at least this much are the same object."""

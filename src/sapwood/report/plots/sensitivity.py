@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sapwood.report import formats
-from sapwood.report.pruned_record import Losses
+from sapwood.report.records import Losses
 from sapwood.report.sensitivity import GroupTrials, Trial, trial_columns
 
 
@@ -45,7 +45,7 @@ def sensitivity_plot(losses: Losses) -> SensitivityPlot | None:
     The strength is the square root of the loss over the largest one: losses grow steeply as a group narrows, and with a
     straight scale all but one column would look alike.
     """
-    columns, groups = trial_columns(losses.model_dump())
+    columns, groups = trial_columns(losses)
     if not columns:
         return None
     worst = max(group.worst for group in groups)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sapwood.report import formats
-from sapwood.report.pruned_record import LayerWidths, Pruning
+from sapwood.report.records import LayerWidths, Pruning
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from sapwood.errors import EngineError
 from sapwood.ops import mapped
 from sapwood.reading import reading
 from sapwood.runtime.engine import nodes
-from sapwood.runtime.engine.library import ACTIVATIONS
+from sapwood.runtime.engine.interface import ACTIVATIONS
 from sapwood.runtime.engine.nodes import LINEAR, Network, Node, Outside, Read, Size
 from sapwood.runtime.engine.packing import PlaneGeometry
 

@@ -6,82 +6,16 @@ import ctypes
 import os
 import sys
 from functools import cache
+from itertools import count, takewhile
 from pathlib import Path
 
 from sapwood.errors import EngineError, EngineMissingError
-
-ABI = 4
-"""What this Python code expects of the library."""
+from sapwood.runtime.engine.interface import ABI, FactStruct, OpStruct, PictureStruct, disagreements
 
 LIBRARY = {"win32": "sapwood_engine.dll", "darwin": "libsapwood_engine.dylib"}.get(sys.platform, "libsapwood_engine.so")
 
-PACK, UNPACK, CONV, PHASES, MAXPOOL, AVGPOOL, UPSAMPLE, ADD, MUL, COPY = range(10)
-"""Kinds of operations."""
-
-ACTIVATIONS = {
-    "linear": 0,
-    "leaky": 1,
-    "silu": 2,
-    "mish": 3,
-    "hardswish": 4,
-    "sigmoid": 5,
-    "tanh": 6,
-    "relu6": 7,
-    "hardsigmoid": 8,
-}
-"""Activations by name; ReLU is ``leaky`` of slope 0."""
-
-
-class MapStruct(ctypes.Structure):
-    """``sw_map``."""
-
-    _fields_ = (
-        ("offset", ctypes.c_int64),
-        ("stride", ctypes.c_int64),
-        ("channels", ctypes.c_int32),
-        ("height", ctypes.c_int32),
-        ("width", ctypes.c_int32),
-        ("margin", ctypes.c_int32),
-        ("pitch", ctypes.c_int32),
-        ("reserved", ctypes.c_int32),
-    )
-
-
-class OpStruct(ctypes.Structure):
-    """``sw_op``."""
-
-    _fields_ = (
-        ("kind", ctypes.c_int32),
-        ("activation", ctypes.c_int32),
-        ("slope", ctypes.c_float),
-        ("index", ctypes.c_int32),
-        ("in_", MapStruct),
-        ("other", MapStruct),
-        ("out", MapStruct),
-        ("kernel", ctypes.c_int32 * 2),
-        ("step", ctypes.c_int32 * 2),
-        ("pad", ctypes.c_int32 * 2),
-        ("all_places", ctypes.c_int32),
-        ("phased", ctypes.c_int32),
-        ("channels", ctypes.c_int32),
-        ("height", ctypes.c_int32),
-        ("width", ctypes.c_int32),
-        ("rows", ctypes.c_int32),
-        ("columns", ctypes.c_int32),
-        ("num_chunks", ctypes.c_int32),
-        ("starts", ctypes.c_void_p),
-        ("entries", ctypes.c_void_p),
-        ("bias", ctypes.c_void_p),
-        ("num_starts", ctypes.c_int64),
-        ("num_entries", ctypes.c_int64),
-        ("num_bias", ctypes.c_int64),
-    )
-
-
-class PictureStruct(ctypes.Structure):
-    """``sw_picture``."""
-
-    _fields_ = (("values", ctypes.c_void_p), ("floats", ctypes.c_int64))
+SHOWN = 3
+"""Disagreements that a message names."""
 
 
 def places() -> list[Path]:
@@ -95,7 +29,8 @@ def library() -> ctypes.CDLL:
     """The loaded library.
 
     Raises:
-        EngineMissingError: If it was not built, cannot be loaded, or is another version's.
+        EngineMissingError: If it was not built, cannot be loaded, is another version's, or was compiled with other
+            structs or values than Python takes for granted.
     """
     found = next((place for place in places() if place.is_file()), None)
     if found is None:
@@ -108,9 +43,33 @@ def library() -> ctypes.CDLL:
         loaded = ctypes.CDLL(str(found))
     except OSError as error:
         raise EngineMissingError(f"{found} cannot be loaded: {error}") from None
+    _check(loaded, found)
+    _declare(loaded)
+    return loaded
+
+
+def _check(loaded: ctypes.CDLL, file: Path) -> None:
+    """Looks at all that both sides must agree on, before anything else is called."""
     loaded.sw_abi.restype = ctypes.c_int32
     if loaded.sw_abi() != ABI:
-        raise EngineMissingError(f"{found} has interface {loaded.sw_abi()}; expected {ABI}: install Sapwood again")
+        raise EngineMissingError(f"{file} has interface {loaded.sw_abi()}; expected {ABI}: install Sapwood again")
+    if wrong := disagreements(_facts(loaded)):
+        more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+        raise EngineMissingError(
+            f"{file} was compiled with another interface: {'; '.join(wrong[:SHOWN])}{more}: install Sapwood again"
+        )
+
+
+def _facts(loaded: ctypes.CDLL) -> dict[str, int]:
+    """Sizes, places and values that the library was compiled with."""
+    loaded.sw_facts.restype = ctypes.POINTER(FactStruct)
+    facts = loaded.sw_facts()
+    named = takewhile(lambda fact: fact.name is not None, (facts[number] for number in count()))
+    return {fact.name.decode(): fact.value for fact in named}
+
+
+def _declare(loaded: ctypes.CDLL) -> None:
+    """What its functions take and return."""
     loaded.sw_isa.restype = ctypes.c_char_p
     for name in ("sw_has_isa", "sw_set_isa"):
         function = getattr(loaded, name)
@@ -129,7 +88,6 @@ def library() -> ctypes.CDLL:
         ctypes.c_int32, ctypes.POINTER(ctypes.c_int64),
     ]  # fmt: skip
     loaded.sw_bytes.restype, loaded.sw_bytes.argtypes = ctypes.c_int64, [ctypes.c_void_p]
-    return loaded
 
 
 def instruction_set() -> str:

@@ -11,27 +11,16 @@ from torch import Tensor, nn
 
 from sapwood.errors import EngineError
 from sapwood.graph import trace
-from sapwood.ops import Call, Graph, TensorRef, mapped
+from sapwood.ops import Call, Graph, TensorRef, bound, mapped
 from sapwood.registry import Registry
 from sapwood.runtime.engine import nodes
 from sapwood.runtime.engine.fusing import fused, without_unused
-from sapwood.runtime.engine.nodes import Activation, Network, Node, Value
+from sapwood.runtime.engine.nodes import Network, Node, Value
 from sapwood.types import ExampleInputs
 
 
 class UnsupportedError(EngineError):
     """The engine has no such operation: PyTorch runs it."""
-
-
-CONTRACTIONS = frozenset({"aten.convolution", "aten._convolution", "aten.addmm", "aten.mm", "aten.linear"})
-"""What is worth bringing a tensor of PyTorch's into the engine for."""
-
-
-MADE_FROM_A_SHAPE = frozenset(
-    f"aten.{name}"
-    for name in ("new_zeros", "new_ones", "new_full", "new_empty", "zeros_like", "ones_like", "full_like", "empty_like")
-)
-"""Calls whose result does not depend on the values of what they are given."""
 
 
 @dataclass
@@ -164,7 +153,7 @@ def lower(model: nn.Module, example_inputs: ExampleInputs) -> Network:
 
 def _lower_call(state: Lowering, call: Call) -> None:
     depends = any(ref.id in state.values or ref.id in state.padded for ref in call.tensor_inputs())
-    if not depends or call.name in MADE_FROM_A_SHAPE:
+    if not depends or _made_from_a_shape(call):
         _evaluate(state, call)
         return
     try:
@@ -173,13 +162,23 @@ def _lower_call(state: Lowering, call: Call) -> None:
                 raise EngineError("it changes a map in place that has another name, too")
             if call.name not in LOWERINGS:
                 raise UnsupportedError("there is no such operation in it")
-            if call.name not in CONTRACTIONS and _is_outside(state, call):
+            if not _worth_bringing_in(call) and _is_outside(state, call):
                 raise UnsupportedError("what it reads is PyTorch's")
             LOWERINGS[call.name](state, call)
         except UnsupportedError as error:
             _run_outside(state, call, str(error))
     except EngineError as error:
         raise EngineError(f"the engine cannot run {call}: {error}") from None
+
+
+def _made_from_a_shape(call: Call) -> bool:
+    """Whether the result does not depend on the values of what the call is given."""
+    return call.facts.constant and not _written(call)
+
+
+def _worth_bringing_in(call: Call) -> bool:
+    """Whether a tensor of PyTorch's is brought into the engine for it."""
+    return call.facts.is_convolution or call.facts.is_product
 
 
 def _is_outside(state: Lowering, call: Call) -> bool:
@@ -205,7 +204,7 @@ def _run_outside(state: Lowering, call: Call, reason: str) -> None:
     written = _written(call)
     if written and (len(written) > 1 or written[0] is not call.args[0]):
         raise EngineError("it changes other tensors than its first argument in place")
-    if call.name.startswith("aten.as_strided") and not _keeps_order(call):
+    if not _keeps_order(call):
         raise EngineError("it depends on where values stand in memory")
     if call.reads_values:
         raise EngineError("what follows depends on the values that it reads, and would be those of the example inputs")
@@ -236,17 +235,21 @@ def _run_outside(state: Lowering, call: Call, reason: str) -> None:
 
 
 def _keeps_order(call: Call) -> bool:
-    """Whether an ``as_strided`` only gives other strides to sides of one element."""
-    source, size, strides = call.args[:3]
-    sides = [(one, stride) for one, stride in zip(size, strides, strict=True) if one > 1]
-    return tuple(size) == tuple(source.shape) and (not sides or (len(sides) == 1 and sides[0][1] == 1))
+    """Whether a call says nothing of where values stand in memory, or only of sides of one element."""
+    values: dict[str, Any] = bound(call)
+    if "storage_offset" not in values:
+        return True
+    sides = [(one, stride) for one, stride in zip(values["size"], values["stride"], strict=True) if one > 1]
+    same = tuple(values["size"]) == tuple(call.args[0].shape)
+    return same and (not sides or (len(sides) == 1 and sides[0][1] == 1))
 
 
 def _evaluate(state: Lowering, call: Call) -> None:
     """Runs a call on weights alone; what cannot be run is left out, and missed where it is used."""
+    made_from_a_shape = _made_from_a_shape(call)
 
     def argument(given: Any) -> Any:
-        if isinstance(given, TensorRef) and call.name in MADE_FROM_A_SHAPE:
+        if isinstance(given, TensorRef) and made_from_a_shape:
             return torch.empty(given.shape, dtype=given.dtype)
         return state.tensor(given) if isinstance(given, TensorRef) else given
 
@@ -293,19 +296,3 @@ def pair(values: Any) -> tuple[int, int]:
     """
     first, second = (values, values) if isinstance(values, int) else (*values, *values)[:2]
     return int(first), int(second)
-
-
-def activation_of(call: Call) -> Activation | None:
-    """The activation that a call is; None if it is another one than the engine has."""
-    name = call.name.removeprefix("aten.").removesuffix("_")
-    arguments = [argument for argument in call.args[1:] if isinstance(argument, int | float)]
-    if name == "relu":
-        return Activation("leaky", 0.0)
-    if name == "leaky_relu":
-        slope = float(arguments[0]) if arguments else 0.01
-        return Activation("leaky", slope) if 0.0 <= slope <= 1.0 else None
-    if name == "hardtanh":
-        return Activation("relu6") if tuple(arguments) == (0, 6) else None
-    return (
-        Activation(name) if name in {"silu", "mish", "hardswish", "sigmoid", "tanh", "relu6", "hardsigmoid"} else None
-    )

@@ -6,16 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sapwood.errors import EngineError
-from sapwood.runtime.engine.library import MapStruct
+from sapwood.runtime.engine.interface import ALIGN, LARGEST, MapStruct
 
-LINE = 16
+LINE = ALIGN // 4
 """Floats of a cache line: planes start on one."""
 
 PAGE = 1024
 """Floats of 4,096 bytes: planes that are a multiple of that apart fight for the same places in the cache."""
-
-LARGEST = 2**28
-"""The largest size that a map may have."""
 
 GAP = 64
 """Floats of zeros in front of each map: what lies left of its first row."""

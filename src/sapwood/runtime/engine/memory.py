@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from sapwood.runtime.engine.library import MapStruct, OpStruct
+from sapwood.runtime.engine.interface import MapStruct, OpStruct
 from sapwood.runtime.engine.maps import GAP, Map
 
 Layout: TypeAlias = tuple[int, int, int, int, int]

@@ -10,10 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sapwood.errors import EngineError
+from sapwood.runtime.engine.interface import ENTRY
 from sapwood.runtime.engine.maps import Map
-
-ENTRY = np.dtype([("offset", np.int32), ("value", np.float32)])
-"""``sw_entry``."""
 
 Array = npt.NDArray[Any]
 

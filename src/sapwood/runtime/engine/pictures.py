@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sapwood.errors import EngineError
-from sapwood.runtime.engine.library import PictureStruct
+from sapwood.runtime.engine.interface import PictureStruct
 
 
 def picture(tensor: Tensor) -> PictureStruct:

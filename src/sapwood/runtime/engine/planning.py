@@ -6,9 +6,9 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from sapwood.runtime.engine import library as lib
 from sapwood.runtime.engine import nodes
 from sapwood.runtime.engine.convolution import Convolution
+from sapwood.runtime.engine.interface import OpKind
 from sapwood.runtime.engine.maps import Map, row_pitch
 from sapwood.runtime.engine.nodes import Activation, Network, Node, Value
 from sapwood.runtime.engine.program import Builder, Program
@@ -84,7 +84,7 @@ class _ProgramPlanner:
         for node in self.network.nodes:
             self._add(node)
         for index, (value, _) in enumerate(self.network.outputs):
-            self._step("", "unpack", lib.UNPACK, self._map(value), None, index=index)
+            self._step("", "unpack", OpKind.UNPACK, self._map(value), None, index=index)
         return Planned(self.builder.build(), self.steps)
 
     # --- layout ---------------------------------------------------------------------------------------------------
@@ -195,7 +195,7 @@ class _ProgramPlanner:
     def _source(self, value: Value, stride: tuple[int, int]) -> Map:
         """What a convolution reads; phases are made once for all that read the value with this stride."""
         if stride != WHOLE and (value, stride) not in self.maps:
-            self._step("", "phases", lib.PHASES, self._map(value), self._map(value, stride), step=stride)
+            self._step("", "phases", OpKind.PHASES, self._map(value), self._map(value, stride), step=stride)
         return self._map(value, stride)
 
     # --- operations -----------------------------------------------------------------------------------------------
@@ -214,7 +214,7 @@ class _ProgramPlanner:
         self.builder.add(
             number, source, out, activation=activation.name, slope=activation.slope, **values
         )  # fmt: skip
-        self.steps.append(Step(label, kind, own=number in (lib.PACK, lib.UNPACK, lib.PHASES)))
+        self.steps.append(Step(label, kind, own=number in (OpKind.PACK, OpKind.UNPACK, OpKind.PHASES)))
 
     def _add(self, node: Node) -> None:
         if isinstance(node, nodes.Channels):
@@ -230,7 +230,7 @@ class _ProgramPlanner:
             return
         out = self._map(node.out)
         if isinstance(node, nodes.Pool):
-            kind = lib.MAXPOOL if node.kind == "max" else lib.AVGPOOL
+            kind = OpKind.MAXPOOL if node.kind == "max" else OpKind.AVGPOOL
             geometry, source = node.geometry, self._map(node.inputs[0])
             self._step(
                 node.label,
@@ -244,26 +244,27 @@ class _ProgramPlanner:
                 all_places=int(node.all_places),
             )
         elif isinstance(node, nodes.Upsample):
-            values: dict[str, Any] = {"kernel": WHOLE, "step": node.factors}
-            self._step(node.label, "upsample", lib.UPSAMPLE, self._map(node.inputs[0]), out, **values)
+            self._step(node.label, "upsample", OpKind.UPSAMPLE, self._map(node.inputs[0]), out, step=node.factors)
         elif isinstance(node, nodes.Combine):
             one, other = map(self._map, node.inputs)
-            kind = lib.ADD if node.kind == "add" else lib.MUL
+            kind = OpKind.ADD if node.kind == "add" else OpKind.MUL
             self._step(node.label, node.kind, kind, one, out, activation=node.activation, other=other)
         elif isinstance(node, nodes.Pointwise):
-            self._step(node.label, "activation", lib.COPY, self._map(node.inputs[0]), out, activation=node.activation)
+            self._step(
+                node.label, "activation", OpKind.COPY, self._map(node.inputs[0]), out, activation=node.activation
+            )
         else:
             raise TypeError(type(node))
 
     def _pack(self, node: nodes.Input) -> None:
         if node.out not in self._phased:
-            self._step("", "pack", lib.PACK, None, self._map(node.out), index=node.index)
+            self._step("", "pack", OpKind.PACK, None, self._map(node.out), index=node.index)
             return
         channels, height, width = self.network.sizes[node.out]
         self._step(
             "",
             "pack",
-            lib.PACK,
+            OpKind.PACK,
             None,
             self._map(node.out, HALVES),
             index=node.index,
@@ -280,7 +281,7 @@ class _ProgramPlanner:
         for part in node.inputs:
             count = self.network.sizes[part][0]
             if self._homes.get(part) != (node.out, first):
-                self._step(node.label, "copy", lib.COPY, self._map(part), whole.channel_range(first, count))
+                self._step(node.label, "copy", OpKind.COPY, self._map(part), whole.channel_range(first, count))
             first += count
 
     def _convolve(self, node: nodes.Conv) -> None:

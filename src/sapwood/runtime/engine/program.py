@@ -15,13 +15,11 @@ from torch import Tensor
 from sapwood.errors import EngineError
 from sapwood.limits import check_limit
 from sapwood.runtime.engine import library as lib
+from sapwood.runtime.engine.interface import ACTIVATIONS, BLOCKS, OpKind, OpStruct, PictureStruct, RunResult
 from sapwood.runtime.engine.maps import GAP, Map, plane_stride
 from sapwood.runtime.engine.memory import ArenaBlock, relocated
 from sapwood.runtime.engine.packing import Packed
 from sapwood.runtime.engine.pictures import picture
-
-WRONG_PICTURES = -2
-"""What the library says of pictures that are missing or of another size."""
 
 LARGEST = 2**31 - 1
 """Number that a field of an operation holds."""
@@ -43,7 +41,7 @@ class Builder:
     most_vectors: int = field(default_factory=lambda: int(lib.library().sw_most_vectors()))
     arena: int = 0
     _blocks: list[ArenaBlock] = field(default_factory=list)
-    _ops: list[lib.OpStruct] = field(default_factory=list)
+    _ops: list[OpStruct] = field(default_factory=list)
     _kept: list[Any] = field(default_factory=list)
 
     def map(self, channels: int, height: int, width: int, *, margin: int, pitch: int, overwritten: bool = True) -> Map:
@@ -74,13 +72,14 @@ class Builder:
         slope: float = 0.0,
         **values: Any,
     ) -> None:
-        """Adds an operation; ``values`` are fields of ``sw_op``."""
-        op = lib.OpStruct(kind=kind, activation=lib.ACTIVATIONS[activation], slope=slope)
+        """Adds an operation; ``values`` are the fields that its kind has to itself (:data:`BLOCKS`)."""
+        op = OpStruct(kind=kind, activation=ACTIVATIONS[activation], slope=slope)
         for name, given in (("in_", source), ("out", out), ("other", other)):
             if given is not None:
                 setattr(op, name, given.struct())
         for name, value in values.items():
-            setattr(op, name, _checked(getattr(op, name), name, value))
+            block = getattr(op, BLOCKS[kind])
+            setattr(block, name, _checked(getattr(block, name), name, value))
         self._ops.append(op)
 
     def convolution(
@@ -95,11 +94,11 @@ class Builder:
         slope: float = 0.0,
         **sizes: int,
     ) -> None:
-        """Adds a convolution; ``sizes`` are the fields of ``sw_op`` about its result."""
+        """Adds a convolution; ``sizes`` are the fields of ``sw_conv`` about its result."""
         arrays = (packed.starts, packed.entries, np.ascontiguousarray(bias, np.float32))
         self._kept.append(arrays)
         self.add(
-            lib.CONV,
+            OpKind.CONV,
             source,
             out,
             other=other,
@@ -126,7 +125,7 @@ class Builder:
         placed, arena = relocated(self._ops, self._blocks)
         if self.file is not None:
             check_limit("network_bytes", 4 * arena, self.file, EngineError)
-        ops = (lib.OpStruct * len(placed))(*placed)
+        ops = (OpStruct * len(placed))(*placed)
         message = ctypes.create_string_buffer(512)
         handle = lib.library().sw_create(ops, len(placed), max(1, arena), message, len(message))
         if not handle:
@@ -175,10 +174,10 @@ class Program:
         return int(lib.library().sw_bytes(self._handle))
 
     def _call(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], threads: int, times: Any) -> None:
-        given, wanted = ((lib.PictureStruct * max(1, len(one)))(*map(picture, one)) for one in (inputs, outputs))
+        given, wanted = ((PictureStruct * max(1, len(one)))(*map(picture, one)) for one in (inputs, outputs))
         with self._own_lock():  # one arena: calls from several threads wait for each other
             failed = lib.library().sw_run(self._handle, given, len(inputs), wanted, len(outputs), threads, times)
-        if failed == WRONG_PICTURES:
+        if failed == RunResult.WRONG_PICTURES:
             sizes = [tensor.numel() for tensor in (*inputs, *outputs)]
             raise EngineError(f"pictures of {sizes} numbers; expected those that the program was made for")
         if failed:

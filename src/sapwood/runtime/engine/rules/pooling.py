@@ -60,7 +60,7 @@ def _mean(state: Lowering, call: Call) -> None:
     _average(state, call, PlaneGeometry((int(source.shape[2]), int(source.shape[3]))), all_places=True)
 
 
-@lowers("aten._adaptive_avg_pool2d", "aten.adaptive_avg_pool2d")
+@lowers("aten._adaptive_avg_pool2d")
 def _adaptive(state: Lowering, call: Call) -> None:
     source, size = call.args[:2]
     if set(size) != {1}:

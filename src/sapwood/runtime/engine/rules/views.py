@@ -33,7 +33,7 @@ def _slice(state: Lowering, call: Call) -> None:
     state.alias(call, out)
 
 
-@lowers("aten.split", "aten.split_with_sizes", "aten.chunk")
+@lowers("aten.split", "aten.split_with_sizes")
 def _split(state: Lowering, call: Call) -> None:
     source = state.value(call.args[0])
     dim = call.args[2] if len(call.args) > 2 else 0
@@ -47,7 +47,7 @@ def _split(state: Lowering, call: Call) -> None:
         first += int(part.shape[1])
 
 
-@lowers("aten.view", "aten._unsafe_view", "aten.reshape", "aten.flatten", "aten.squeeze", "aten.unsqueeze")
+@lowers("aten.view", "aten._unsafe_view", "aten.squeeze", "aten.unsqueeze")
 def _view(state: Lowering, call: Call) -> None:
     source = state.value(call.args[0])
     channels, *places = state.size(source)
@@ -60,9 +60,7 @@ def _view(state: Lowering, call: Call) -> None:
     state.alias(call, source)
 
 
-@lowers(
-    "aten.detach", "aten.alias", "aten.clone", "aten.contiguous", "aten.dropout", "aten.lift_fresh", "aten._to_copy"
-)
+@lowers("aten.detach", "aten.alias", "aten.clone", "aten.lift_fresh", "aten._to_copy")
 def _unchanged(state: Lowering, call: Call) -> None:
     if call.tensor_outputs()[0].dtype != call.args[0].dtype:
         raise UnsupportedError(f"only maps of one type, here {call.args[0].dtype} and {call.tensor_outputs()[0].dtype}")

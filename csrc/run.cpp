@@ -1,0 +1,125 @@
+#include "run.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "checks.h"
+#include "dense.h"
+
+namespace sapwood {
+namespace {
+
+struct ConvRun {
+  sw_program* program;
+  const sw_op* op;
+  const Convolution* convolution;
+  int tiles;
+  int across;  // tiles of a row
+  int parts;   // of the output channels
+};
+
+void conv_task(void* context, int number, int thread) {
+  const ConvRun& run = *static_cast<ConvRun*>(context);
+  const sw_op& op = *run.op;
+  const sw_conv& conv = op.conv;
+  const int place = number / run.parts, part = number % run.parts;
+  const int row = place / run.across * conv.rows, rows = std::min(conv.rows, conv.height - row);
+  const int lanes = run.program->kernels->lanes, row_vectors = op.in.pitch / lanes;
+  const int from = place % run.across * conv.columns, columns = std::min(conv.columns, row_vectors - from);
+  const int first = static_cast<int>(static_cast<int64_t>(conv.channels) * part / run.parts);
+  const int last = static_cast<int>(static_cast<int64_t>(conv.channels) * (part + 1) / run.parts);
+  Tile tile;
+  tile.in = reinterpret_cast<const char*>(run.program->row(op.in, 0, row) + from * lanes);
+  tile.mask = run.convolution->mask->get() + from * lanes;
+  tile.row_vectors = columns;
+  tile.vectors = rows * columns;
+  tile.row = row;
+  float* partial = run.program->scratch->get() + thread * run.program->scratch_of_thread;
+  float* out = run.program->row(op.out, 0, conv.phased ? 0 : row) + from * lanes;
+  const float* other = op.other.channels ? run.program->row(op.other, 0, row) + from * lanes : nullptr;
+  for (int chunk = 0; chunk < conv.num_chunks; ++chunk)
+    run.program->kernels->conv(tile, op, chunk, first, last, partial, out, other);
+}
+
+void convolve(sw_program& program, const sw_op& op, const Convolution& convolution, int threads) {
+  const sw_conv& conv = op.conv;
+  const int row_vectors = op.in.pitch / program.kernels->lanes;
+  const int across = (row_vectors + conv.columns - 1) / conv.columns;
+  ConvRun run{&program, &op, &convolution, (conv.height + conv.rows - 1) / conv.rows * across, across, 1};
+  if (threads > 1) {  // few tiles leave threads without work: split the outputs as well
+    while (run.tiles * run.parts < 4 * threads && run.parts * 8 <= conv.channels) run.parts *= 2;
+  }
+  program.pool.run(&conv_task, &run, run.tiles * run.parts, convolution.alone ? 1 : threads);
+}
+
+struct DenseRun {
+  sw_program* program;
+  const sw_op* op;
+  const Pictures* pictures;
+};
+
+// Over whole rows, and padding is zero again.
+void activate_plane(const Kernels& kernels, const sw_op& op, float* values) {
+  kernels.activate(values, static_cast<int64_t>(op.out.height) * op.out.pitch, op.activation, op.slope);
+  for (int row = 0; row < op.out.height; ++row)
+    std::fill(values + static_cast<int64_t>(row) * op.out.pitch + op.out.width,
+              values + static_cast<int64_t>(row + 1) * op.out.pitch, 0.0f);
+}
+
+void dense_task(void* context, int channel, int) {
+  const DenseRun& run = *static_cast<DenseRun*>(context);
+  const sw_op& op = *run.op;
+  const Kernels& kernels = *run.program->kernels;
+  run_channel(kernels, op, run.program->arena, channel, run.pictures->inputs, run.pictures->outputs);
+  if (op.activation == SW_LINEAR || op.kind == SW_UNPACK || op.kind == SW_PACK) return;
+  const int planes = op.kind == SW_PHASES ? op.phases.step[0] * op.phases.step[1] : 1;
+  for (int plane = 0; plane < planes; ++plane)
+    activate_plane(kernels, op, run.program->row(op.out, channel + plane * op.in.channels, 0));
+}
+
+void run_dense(sw_program& program, const sw_op& op, const Pictures& pictures, int threads) {
+  DenseRun run{&program, &op, &pictures};
+  const sw_map& map = op.kind == SW_PACK ? op.out : op.in;
+  const int64_t work = static_cast<int64_t>(map.channels) * map.height * map.pitch;
+  const int channels = op.kind == SW_PACK && op.pack.phased ? op.pack.channels : map.channels;
+  program.pool.run(&dense_task, &run, channels, work < 16384 ? 1 : threads);
+}
+
+// In a child of `fork`, what another thread was writing at that moment must not be taken for padding.
+void forget_parent(sw_program& program) {
+  if (program.forks == num_forks()) return;
+  program.memory->clear();
+  program.forks = num_forks();
+}
+
+bool fits(const sw_op& op, const sw_picture* pictures, int32_t count, int32_t index) {
+  if (!pictures || index >= count) return false;
+  return pictures[index].values && pictures[index].floats == picture_floats(op);
+}
+
+}  // namespace
+
+bool fit(const sw_program& program, const Pictures& pictures) {
+  return std::all_of(program.ops.begin(), program.ops.end(), [&](const sw_op& op) {
+    if (op.kind == SW_PACK) return fits(op, pictures.inputs, pictures.num_inputs, op.pack.index);
+    if (op.kind == SW_UNPACK) return fits(op, pictures.outputs, pictures.num_outputs, op.unpack.index);
+    return true;
+  });
+}
+
+void run(sw_program& program, const Pictures& pictures, int threads, int64_t* nanoseconds) {
+  forget_parent(program);
+  auto before = std::chrono::steady_clock::now();
+  for (size_t number = 0; number < program.ops.size(); ++number) {
+    const sw_op& op = program.ops[number];
+    if (op.kind == SW_CONV) convolve(program, op, *program.convolutions[number], threads);
+    else run_dense(program, op, pictures, threads);
+    if (nanoseconds) {
+      auto now = std::chrono::steady_clock::now();
+      nanoseconds[number] = std::chrono::duration_cast<std::chrono::nanoseconds>(now - before).count();
+      before = now;
+    }
+  }
+}
+
+}  // namespace sapwood

@@ -1,0 +1,124 @@
+"""Rows of kind ``prune``: channels removed with all that hangs on them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from sapwood.cases.rows.base import ROW_KINDS, Candidate, CaseRow, Kept, Make, Sparsity, Whole
+from sapwood.errors import ConfigError
+from sapwood.types import RecoverMethod
+
+if TYPE_CHECKING:
+    from sapwood.goals import Calibration, Target
+    from sapwood.pipeline import Pruned
+    from sapwood.types import ModelBundle
+
+
+@ROW_KINDS.register("prune")
+class PruneRow(CaseRow):
+    """Channels removed by :func:`sapwood.prune`, with all that hangs on them.
+
+    Attributes:
+        sparsity: The same fraction of every group goes; or else, as fractions kept,
+        params: of the parameters,
+        macs: of the multiply-accumulates,
+        latency: of the latency measured on ``runtime``.
+        criterion: What a channel is worth.
+        recover: How accuracy comes back: ``none``, ``batchnorm``, ``reconstruct`` or ``distill``. This, and criteria
+            that look at data, see pictures of the train split, without their labels.
+        allocator: How the budget is shared out, where not as :func:`sapwood.prune` does by itself.
+
+    Examples:
+        >>> PruneRow(sparsity=0.5).default_family()
+        'channels removed · L2'
+        >>> PruneRow(latency=0.5, runtime="onnxruntime").default_family()
+        'channels removed · L2 · latency on onnxruntime'
+        >>> PruneRow(macs=0.5, criterion="obs", recover="reconstruct").default_family()
+        'channels removed · obs · share of MACs · reconstruct'
+    """
+
+    kind: Literal["prune"] = "prune"
+    sparsity: Sparsity | None = None
+    params: Kept | None = None
+    macs: Kept | None = None
+    latency: Kept | None = None
+    runtime: str = "torch"
+    criterion: str = "l2"
+    allocator: str | None = None
+    recover: RecoverMethod = "none"
+    round_to: Annotated[Whole, Field(ge=1)] = 1
+    minimum: Annotated[Whole, Field(ge=1)] = 1
+
+    def default_family(self) -> str:
+        """By what the channels are chosen, how many, and to which multiple their number is rounded."""
+        parts = ["channels removed", self.criterion.upper() if self.criterion in {"l1", "l2"} else self.criterion]
+        if self.latency is not None:
+            parts.append(f"latency on {self.runtime}")
+        elif self.params is not None or self.macs is not None:
+            parts.append("share of parameters" if self.macs is None else "share of MACs")
+        if self.allocator is not None:
+            parts.append(self.allocator)
+        if self.round_to > 1:
+            parts.append(f"multiples of {self.round_to}")
+        if self.recover != "none":
+            parts.append(self.recover)
+        return " · ".join(parts)
+
+    def level(self) -> float | None:
+        """The fraction that goes."""
+        kept = next((value for value in (self.latency, self.macs, self.params) if value is not None), None)
+        return self.sparsity if kept is None else 1.0 - kept
+
+    def looks_at_pictures(self) -> bool:
+        """Where it recovers, or its criterion looks at data."""
+        from sapwood.criteria import CRITERIA
+
+        return self.recover != "none" or bool(self.criterion in CRITERIA and CRITERIA[self.criterion].needs)
+
+    def prepare(self) -> Make:
+        """Returns what removes channels of a copy of a model."""
+        from sapwood.goals import Target
+
+        target = Target(sparsity=self.sparsity, params=self.params, macs=self.macs, latency=self.latency)
+
+        def make(dense: ModelBundle, calibration: Calibration | None = None, /) -> Candidate:
+            if self.recover != "none" and calibration is None:
+                raise ConfigError(f"recover: {self.recover} looks at pictures; expected a data set with a train split")
+            pruned = self._pruned(dense, target, calibration)
+            return Candidate(replace(dense, model=pruned.model), tuple(self._notes(pruned)))
+
+        return make
+
+    def _pruned(self, dense: ModelBundle, target: Target, calibration: Calibration | None) -> Pruned:
+        """The model without its channels, with its accuracy back as far as the row says."""
+        from sapwood.goals import Deployment, Limits
+        from sapwood.pipeline import prune, recover
+
+        pruned = prune(
+            dense.model,
+            dense.example_inputs,
+            target=target,
+            criterion=self.criterion,
+            allocator=self.allocator,
+            calibration=calibration,
+            limits=Limits(round_to=self.round_to, minimum=self.minimum),
+            deployment=None if self.latency is None else Deployment(self.runtime),
+        )
+        if calibration is None or self.recover == "none":
+            return pruned
+        return recover(dense, pruned, [batch.inputs for batch in calibration.batches], self.recover)
+
+    def _notes(self, pruned: Pruned) -> list[str]:
+        error = pruned.verification.max_abs_error
+        notes = [f"equals the network with these channels silenced to {error:.0e} of the largest output, in float64"]
+        if pruned.latency is not None:
+            notes.append(f"measured {pruned.latency.ratio:.3f} of the dense network's time on {self.runtime}")
+        if pruned.recovery is not None:
+            notes.append(
+                f"recovered by {pruned.recovery.method} from {pruned.recovery.num_pictures} pictures without labels in "
+                f"{pruned.recovery.seconds:.0f} s"
+            )
+        return notes

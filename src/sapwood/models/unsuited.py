@@ -1,0 +1,94 @@
+"""Models that cannot be changed or proven, each with what to do instead; and parts that have to stay whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from sapwood.errors import ConfigError
+
+
+def check_suited(model: nn.Module) -> None:
+    """Checks that a model can be run in float64 and cut.
+
+    Raises:
+        ConfigError: If it is compiled by TorchScript, sharded, holds modules whose weights are whole numbers, or lazy
+            ones that never ran; the message names the modules, and what was expected.
+
+    Examples:
+        >>> check_suited(nn.Linear(3, 2))
+    """
+    for found, text in UNSUITED:
+        names = [f"{name or '(the model)'} ({type(module).__name__})" for name, module in _those(model, found)]
+        if names:
+            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+            raise ConfigError(text.format(", ".join(names[:SHOWN]) + more))
+
+
+SHOWN = 3
+
+
+def _those(model: nn.Module, found: Callable[[nn.Module], bool]) -> list[tuple[str, nn.Module]]:
+    if found is _is_script:  # parts are left whole
+        return [("", model)] if found(model) else []
+    return [(name, module) for name, module in model.named_modules() if found(module)]
+
+
+def _is_script(module: nn.Module) -> bool:
+    return isinstance(module, torch.jit.ScriptModule)
+
+
+def _is_lazy(module: nn.Module) -> bool:
+    held = [*module._parameters.values(), *module._buffers.values()]
+    return any(torch.nn.parameter.is_lazy(tensor) for tensor in held if tensor is not None)
+
+
+def _is_sharded(module: nn.Module) -> bool:
+    return type(module).__name__ == "FullyShardedDataParallel"
+
+
+def _is_quantised(module: nn.Module) -> bool:
+    if _is_script(module):
+        return False
+    tensors = [value for value in vars(module).values() if isinstance(value, torch.Tensor)]
+    tensors += [one for one in (*module._parameters.values(), *module._buffers.values()) if one is not None]
+    packed = "quantized" in type(module).__module__ and hasattr(module, "_packed_params")
+    return packed or any(tensor.is_quantized for tensor in tensors)
+
+
+UNSUITED: tuple[tuple[Callable[[nn.Module], bool], str], ...] = (
+    (
+        _is_script,
+        "{} is compiled by TorchScript, and its code cannot follow smaller widths; "
+        "expected the module before torch.jit.script or torch.jit.trace",
+    ),
+    (
+        _is_lazy,
+        "{} have no widths yet; expected a model that ran once: call it on the example inputs, then prune it",
+    ),
+    (_is_sharded, "{} keep parts of their parameters in other processes; expected the module before it was sharded"),
+    (
+        _is_quantised,
+        "{} hold whole numbers for weights, and cannot be run in float64, in which the result is proven; "
+        "expected the model before it was quantised: prune first, then quantise what is left",
+    ),
+)
+"""Kinds of modules that are in the way of everything, and what is said of them."""
+
+
+def whole_parts(model: nn.Module) -> dict[str, str]:
+    """Parameters and buffers that have to stay as they are, each with the reason: those of TorchScript modules.
+
+    Examples:
+        >>> whole_parts(nn.Linear(1, 1))
+        {}
+    """
+    reason = "belongs to a TorchScript module, whose code cannot follow"
+    return {
+        f"{name}.{own}".lstrip("."): reason
+        for name, module in model.named_modules()
+        if isinstance(module, torch.jit.ScriptModule)
+        for own, _ in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
+    }

@@ -1,0 +1,78 @@
+"""Models and batches in float64, in which results are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from sapwood.models.computed import refresh_masked
+from sapwood.models.containers import map_tensors
+from sapwood.models.copying import copy_into
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def widened(value: Any) -> Any:
+    """``value`` with floating tensors in float64 and complex ones in complex128, in any container.
+
+    Examples:
+        >>> [one.dtype for one in widened([torch.ones(1), torch.ones(1, dtype=torch.complex64), torch.ones(1).int()])]
+        [torch.float64, torch.complex128, torch.int32]
+    """
+    return map_tensors(_wider, value)
+
+
+def wide_copy(model: Model) -> Model:
+    """A copy of ``model`` in float64, as :func:`widen_` makes it.
+
+    Examples:
+        >>> layer = nn.Linear(2, 2)
+        >>> layer.hidden = [nn.Linear(2, 2)]
+        >>> wide_copy(layer).hidden[0].weight.dtype, layer.hidden[0].weight.dtype
+        (torch.float64, torch.float32)
+    """
+    memo: dict[int, Any] = {}
+    twin = copy_into(memo, model)
+    refresh_masked(twin)
+    return widen_(twin, memo)
+
+
+def widen_(model: Model, memo: Mapping[int, Any]) -> Model:
+    """Makes all that a run of ``model`` reads float64, or complex128.
+
+    That is what its modules register, and what they keep otherwise: tensors that are plain attributes, layers in plain
+    lists or behind a function. ``Module.to(torch.float64)`` reaches the first only, and takes the imaginary part off.
+
+    Args:
+        model: A copy.
+        memo: What was copied, from the identity of each thing to its copy. What is no copy is somebody else's, and
+            stays as it is: a copy may still refer to it, as the configuration of quantisers does to their modules.
+
+    Returns:
+        ``model``.
+    """
+    model._apply(_wider)  # type: ignore[no-untyped-call]
+    own = [value for number, value in memo.items() if id(value) != number]
+    registered = {id(module) for module in model.modules()}
+    for value in own:
+        if isinstance(value, nn.Module) and id(value) not in registered:
+            value._apply(_wider)  # type: ignore[no-untyped-call]
+    for value in own:
+        if isinstance(value, Tensor):
+            _widen_tensor_(value)
+    return model
+
+
+def _widen_tensor_(tensor: Tensor) -> None:
+    wide = _wider(tensor.detach())
+    if wide.dtype is not tensor.dtype:
+        tensor.data = wide
+
+
+def _wider(tensor: Tensor) -> Tensor:
+    if tensor.is_complex():
+        return tensor.to(torch.complex128)
+    return tensor.to(torch.float64) if tensor.is_floating_point() else tensor

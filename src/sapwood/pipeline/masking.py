@@ -1,0 +1,130 @@
+"""``sapwood mask``: masks go on, the weights that stay take over, and what that did is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from torch import nn
+
+from sapwood.goals import (
+    Bench,
+    Calibration,
+    Deployment,
+    SparsityOutcome,
+    mask_to_latency_,
+    masking_harm,
+    weight_scores,
+)
+from sapwood.masks import MaskCase, MaskingState, MaskRecord, apply_masks_, masking_state, remove_masks_
+from sapwood.models import copy_model
+from sapwood.recovery import Recovered
+from sapwood.report import Masking, records
+from sapwood.types import ModelBundle
+
+RecoverMasked: TypeAlias = Callable[[ModelBundle, nn.Module], Recovered | None]
+"""Given the masked model and the dense one, recovers the masked one in place."""
+
+Progress: TypeAlias = Callable[[int, int], None]
+
+Bar: TypeAlias = Callable[[str], AbstractContextManager[Progress]]
+"""Given what comes next, yields what is told (done, total) of it."""
+
+
+@dataclass(frozen=True)
+class MaskingOutcome:
+    """What masking did to a model.
+
+    Attributes:
+        record: What was masked and what was not, and why.
+        latency: What was measured; None where no latency was asked for.
+        recovery: What was done to the weights that stay; None where nothing.
+        before: The model's tensors before,
+        masked: with the masks,
+        after_remove: and after ``remove``.
+    """
+
+    record: MaskRecord
+    latency: SparsityOutcome | None
+    recovery: Recovered | None
+    before: MaskingState
+    masked: MaskingState
+    after_remove: MaskingState
+
+
+def masks_by_pictures(case: MaskCase, *, has_latency: bool) -> bool:
+    """Whether a mask is chosen by more than the weights, so that pictures help.
+
+    Examples:
+        >>> masks_by_pictures(MaskCase("scored", 0.5, layers=("conv",), criterion="obs"), has_latency=False)
+        True
+        >>> masks_by_pictures(MaskCase("l1_unstructured", 0.5, layers=("conv",)), has_latency=False)
+        False
+    """
+    return case.method == "scored" and (case.criterion != "magnitude" or has_latency)
+
+
+def mask_(
+    bundle: ModelBundle,
+    case: MaskCase,
+    *,
+    latency: float | None = None,
+    deployment: Deployment | None = None,
+    calibration: Calibration | None = None,
+    recover: RecoverMasked | None = None,
+    bar: Bar | None = None,
+) -> MaskingOutcome:
+    """Masks a model in place.
+
+    Args:
+        bundle: The model; its masks stay live.
+        case: What is masked.
+        latency: The fraction of the dense latency to reach, instead of the sparsity of ``case``.
+        deployment: Where that is measured: the sparse engine with one example where None.
+        calibration: For criteria that look at data; for a latency, harm is how far outputs move.
+        recover: Gives the weights that stay the work of those that went.
+        bar: Asked for a callback on the way to a latency.
+
+    Raises:
+        ConfigError: If options do not go together.
+        MaskError: If nothing can be masked.
+        BudgetError: If no sparsity reaches the latency.
+    """
+    dense, before = copy_model(bundle.model), masking_state(bundle.model)
+    scores = None
+    if case.method == "scored" and case.criterion != "magnitude":
+        scores = weight_scores(bundle.model, bundle.example_inputs, case.criterion, calibration)
+    outcome = None
+    if latency is None:
+        record = apply_masks_(bundle.model, case, scores=scores)
+    else:
+        bench = Bench.of(bundle.example_inputs, deployment or Deployment("sapwood", batch=1))
+        measure, figure = masking_harm(bundle, calibration)
+        with nullcontext() if bar is None else bar("masking") as progress:
+            record, outcome = mask_to_latency_(
+                bundle.model, case, latency, bench, scores=scores, measure=measure, figure=figure, progress=progress
+            )
+    recovery = None if recover is None else recover(bundle, dense)
+    removed = copy_model(bundle.model)
+    remove_masks_(removed)
+    states = before, masking_state(bundle.model), masking_state(removed)
+    return MaskingOutcome(record, outcome, recovery, *states)
+
+
+def masking_record(done: MaskingOutcome, *, saved: Path | None = None) -> Masking:
+    """Tells what masking did to a model, and the directory that it is in."""
+    return records.make_part(
+        Masking,
+        {
+            "case": asdict(done.record.case),
+            "before": done.before,
+            "masked": done.masked,
+            "after_remove": done.after_remove,
+            "mask_latency": done.latency,
+            "recovery": done.recovery,
+            "saved": None if saved is None else str(saved),
+        },
+    )

@@ -1,0 +1,108 @@
+"""Integer attributes that no forward reads and other methods do, as those that merge branches after training."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
+
+from torch import nn
+
+from sapwood.graph import Analysis, Structure
+from sapwood.models import AttributeEdit
+from sapwood.models.places import AttributePlace, integers
+from sapwood.removal.beside import follow
+from sapwood.removal.repair import Repaired
+from sapwood.removal.widths import Expectation
+
+NO_WIDTH = re.compile(
+    "head|layer|block|depth|kernel|stride|pad|dilat|window|patch|image|img|class|step|epoch|seed|level|scale|iter|repeat|"
+    "token|length|position|expert|anchor|point|version|^n[calm]?$|^k$|^ks$|^reg_max$|^num$",
+    re.IGNORECASE,
+)
+"""Names of numbers that are no widths, though they may be equal to one."""
+
+Widths = dict[str, dict[int, set[int]]]
+"""Module -> a size of its tensors -> what became of it."""
+
+
+def set_unread_(
+    compact: nn.Module, structure: Structure, analysis: Analysis, expectation: Expectation, done: Repaired
+) -> tuple[list[AttributeEdit], tuple[str, ...]]:
+    """Sets integer attributes that are a width of their module's own layers, where all of that width became the same.
+
+    Args:
+        compact: The compact model, which runs.
+        structure: The dense model's recorded run.
+        analysis: Its groups.
+        expectation: What becomes of every tensor.
+        done: What is set already, and how ``compact`` ran; what is set here may change nothing of that.
+
+    Returns:
+        What was set, and the names of attributes of which it cannot be told what they should be.
+    """
+    known = {AttributePlace.of(edit) for edit in done.edits}
+    wanted, doubtful = _wanted(compact, _widths(analysis, expectation), known)
+    edits: list[AttributeEdit] = []
+    by_name = itertools.groupby(sorted(wanted, key=lambda edit: edit.attribute), key=lambda edit: edit.attribute)
+    for _, group in by_name:
+        own = list(group)
+        for edit in own:
+            AttributePlace.of(edit).set(compact, edit.after)
+        if follow(compact, structure, analysis, expectation) == done.followed:
+            edits += own
+            continue
+        for edit in own:
+            AttributePlace.of(edit).set(compact, edit.before)
+        doubtful += [_text(edit.module, edit.attribute, edit.before) for edit in own]
+    return edits, tuple(doubtful)
+
+
+def _wanted(
+    model: nn.Module, widths: Widths, known: Collection[AttributePlace]
+) -> tuple[list[AttributeEdit], list[str]]:
+    edits, doubtful = [], []
+    for place, value, sizes in _candidates(model, widths, known):
+        if len(sizes) == 1:
+            edits.append(AttributeEdit(place.module, place.text, value, *sizes))
+        else:
+            doubtful.append(_text(place.module, place.text, value))
+    return edits, doubtful
+
+
+def _candidates(
+    model: nn.Module, widths: Widths, known: Collection[AttributePlace]
+) -> Iterator[tuple[AttributePlace, int, set[int]]]:
+    """Attributes of users' own modules that are equal to a width that changed, and what that became."""
+    for name, module in model.named_modules():
+        if name not in widths or type(module).__module__.startswith("torch."):
+            continue
+        for place, value in integers(name, module):
+            sizes = widths[name].get(value, set())
+            if sizes - {value} and value > 1 and place not in known and not NO_WIDTH.search(place.attribute):
+                yield place, value, sizes
+
+
+def _text(module: str, attribute: str, value: int) -> str:
+    return f"{module}.{attribute}".lstrip(".") + f" is {value} still, which was a width: it cannot be told which one"
+
+
+def _widths(analysis: Analysis, expectation: Expectation) -> Widths:
+    found: Widths = defaultdict(lambda: defaultdict(set))
+    for name, old, new in _sizes(analysis, expectation):
+        path = name.rpartition(".")[0]
+        while True:
+            found[path][old].add(new)
+            if not path:
+                break
+            path = path.rpartition(".")[0]
+    return found
+
+
+def _sizes(analysis: Analysis, expectation: Expectation) -> Iterator[tuple[str, int, int]]:
+    """The channel dimensions of every tensor, before and after."""
+    shapes: Mapping[str, tuple[int, ...]] = analysis.shapes
+    for name, shape in shapes.items():
+        for old, axis in list(zip(shape, analysis.axes[name], strict=True))[:2]:
+            yield name, old, int(expectation.alive(axis).sum())

@@ -1,0 +1,84 @@
+"""One typed record a verb: made where the figures are, read by the console and by the page; none holds a model."""
+
+from sapwood.report.records.bench import BenchRecord, BenchRow
+from sapwood.report.records.compare import (
+    SCHEMA,
+    Accuracy,
+    CaseResult,
+    Comparison,
+    DataInfo,
+    Found,
+    Latency,
+    Layer,
+    LiveMask,
+    Macs,
+    ModelInfo,
+    PictureResult,
+    ShownPicture,
+    dump_record,
+    read_record,
+)
+from sapwood.report.records.inspect import (
+    INSPECT_SCHEMA,
+    Group,
+    InspectedLayer,
+    Inspection,
+    Size,
+    Whole,
+    read_inspection,
+)
+from sapwood.report.records.latency import LayerLatency, LayerTime, TargetLatency, TimedTarget, ZerosLatency
+from sapwood.report.records.mask import Masking, ModelZeros, TensorZeros
+from sapwood.report.records.parts import make_part
+from sapwood.report.records.prune import PRUNE_SCHEMA, LayerState, LayerWidths, Pruning, read_pruning
+from sapwood.report.records.recovery import RecoveryRecord
+from sapwood.report.records.run import RUN_SCHEMA, RunRecord, RunStep, read_run
+from sapwood.report.records.sensitivity import GroupLosses, Losses
+
+__all__ = [
+    "INSPECT_SCHEMA",
+    "PRUNE_SCHEMA",
+    "RUN_SCHEMA",
+    "SCHEMA",
+    "Accuracy",
+    "BenchRecord",
+    "BenchRow",
+    "CaseResult",
+    "Comparison",
+    "DataInfo",
+    "Found",
+    "Group",
+    "GroupLosses",
+    "InspectedLayer",
+    "Inspection",
+    "Latency",
+    "Layer",
+    "LayerLatency",
+    "LayerState",
+    "LayerTime",
+    "LayerWidths",
+    "LiveMask",
+    "Losses",
+    "Macs",
+    "Masking",
+    "ModelInfo",
+    "ModelZeros",
+    "PictureResult",
+    "Pruning",
+    "RecoveryRecord",
+    "RunRecord",
+    "RunStep",
+    "ShownPicture",
+    "Size",
+    "TargetLatency",
+    "TensorZeros",
+    "TimedTarget",
+    "Whole",
+    "ZerosLatency",
+    "dump_record",
+    "make_part",
+    "read_inspection",
+    "read_pruning",
+    "read_record",
+    "read_run",
+]

@@ -1,0 +1,51 @@
+"""Opens the data that fits a model's task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sapwood.data import OnBad, open_unlabelled, picture_files
+from sapwood.errors import ConfigError, NoDataSetError
+from sapwood.tasks.task import TASKS, any_task
+from sapwood.types import ClassificationDataset, DetectionDataset, ModelBundle
+
+
+def open_data(
+    bundle: ModelBundle, data: str | Path, *, split: str = "val", on_bad: OnBad = "error"
+) -> DetectionDataset | ClassificationDataset:
+    """Opens the data set that fits a model's task.
+
+    Args:
+        bundle: The model.
+        data: Where the data set is, in a format that its task reads; or ``"digits"``.
+        split: Which part.
+        on_bad: ``"error"`` stops at a picture or label that is broken, ``"skip"`` leaves it out and lists it.
+
+    Raises:
+        ConfigError: If the model has no task.
+        DataError: If there is no such data set.
+    """
+    task = bundle.task
+    if task.kind not in TASKS:
+        raise ConfigError(
+            f"{bundle.source.spec} has no task; expected {any_task()} to measure on {data}. A factory says what its "
+            "model is for by returning a ModelBundle (docs/models.md)"
+        )
+    return TASKS[task.kind].open_data(data, split=split, class_names=task.class_names, on_bad=on_bad)
+
+
+def open_pictures(
+    bundle: ModelBundle, data: str | Path, *, split: str = "val", on_bad: OnBad = "error"
+) -> DetectionDataset | ClassificationDataset:
+    """Opens pictures whose labels nobody will look at: a data set, or a folder of pictures that is none.
+
+    Raises:
+        ConfigError: If the model has no task.
+        DataError: If there is neither.
+    """
+    try:
+        return open_data(bundle, data, split=split, on_bad=on_bad)
+    except NoDataSetError:
+        if not picture_files(data):
+            raise
+    return open_unlabelled(data, bundle.task.kind, split=split)

@@ -1,0 +1,88 @@
+"""Operators that carry rows along: against the dense model with what the plan cuts at zero, from the plan alone."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sapwood.errors import CheckFailedError
+from sapwood.graph import output_tensors
+from sapwood.models import Plan, apply_plan
+from sapwood.pipeline import Target, compact, prune
+from support.probes import PROBES, Net
+
+EXACT = 1e-12
+"""Relative, in float64: a handful of layers, summed in another order."""
+
+WIDTHS = {
+    "bags_of_words": {"0.weight": (20, 8), "2.weight": (6, 8)},
+    "best_rows_gathered": {"a.weight": (8, 5), "head.weight": (3, 8)},
+    "deformable_convolution": {"stem.weight": (8, 3, 3, 3), "d.weight": (6, 8, 3, 3), "offset.weight": (27, 8, 3, 3)},
+    "distances_to_prototypes": {"a.weight": (8, 5), "prototypes": (4, 8)},
+    "messages_by_a_sparse_matrix": {"a.weight": (8, 5), "b.weight": (6, 8)},
+    "messages_by_index_add": {"a.weight": (8, 5), "b.weight": (6, 8)},
+    "messages_by_scatter": {"a.weight": (8, 5), "head.weight": (3, 8)},
+    "packed_sequences": {"table.weight": (20, 6), "rnn.weight_ih_l0": (24, 6), "head.weight": (3, 8)},
+    "pillars_on_a_canvas": {"a.weight": (8, 5), "head.weight": (5, 8, 1, 1)},
+    "pool_and_unpool": {"a.weight": (8, 3, 3, 3), "b.weight": (8, 8, 3, 3)},
+    "rows_by_their_first_channel": {"a.weight": (8, 5), "head.weight": (3, 8)},
+    "segments_pooled": {"a.weight": (8, 5), "head.weight": (3, 8)},
+    "shuffled_by_a_module": {"0.weight": (8, 3, 3, 3)},
+    "unfold_and_fold": {"a.weight": (8, 3, 3, 3), "head.weight": (5, 8, 1, 1)},
+}
+"""Shapes at half the channels."""
+
+
+def double(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(double, value))
+    return value.double() if isinstance(value, Tensor) and value.is_floating_point() else value
+
+
+@torch.no_grad()
+def outputs(model: nn.Module, inputs: Any) -> list[Tensor]:
+    inputs = double(inputs)
+    return output_tensors(model.double().eval()(*inputs if isinstance(inputs, tuple) else (inputs,)))
+
+
+def silenced(model: nn.Module, plan: Plan) -> nn.Module:
+    model = copy.deepcopy(model)
+    with torch.no_grad():
+        for cut in plan.cuts:
+            gone = torch.tensor([index for index in range(cut.width) if index not in cut.kept])
+            model.get_parameter(cut.tensor).index_fill_(cut.dim, gone, 0.0)
+    return model
+
+
+@pytest.mark.parametrize("name", sorted(WIDTHS))
+def test_half_goes_and_the_rest_is_what_it_was(name: str) -> None:
+    model, inputs = PROBES[name]()
+    pruned = prune(model.eval(), inputs, target=Target(sparsity=0.5), criterion="random")
+    assert {key: tuple(pruned.model.get_parameter(key).shape) for key in WIDTHS[name]} == WIDTHS[name]
+    wanted = outputs(silenced(model, pruned.plan), inputs)
+    found = outputs(apply_plan(model, pruned.plan), inputs)
+    assert all(
+        float((one - two).abs().max()) <= EXACT * float(two.abs().max()) for one, two in zip(found, wanted, strict=True)
+    )
+
+
+@pytest.mark.parametrize("name", sorted(WIDTHS))
+def test_it_trains_a_step(name: str) -> None:
+    model, inputs = PROBES[name]()
+    small = prune(model.eval(), inputs, target=Target(sparsity=0.5)).model.train()
+    before = {key: parameter.detach().clone() for key, parameter in small.named_parameters()}
+    optimizer = torch.optim.SGD(small.parameters(), lr=0.1)
+    made = output_tensors(small(*inputs if isinstance(inputs, tuple) else (inputs,)))
+    sum(output.square().sum() for output in made).backward()
+    optimizer.step()
+    assert any(not torch.equal(before[key], parameter) for key, parameter in small.named_parameters())
+
+
+def test_a_mask_that_leaves_no_row_proves_nothing() -> None:
+    model = Net(lambda m, x: m.head(x[x[:, 0] > 0]), head=nn.Linear(4, 3))
+    with pytest.raises(CheckFailedError, match="nothing was compared"):
+        compact(model, -torch.rand(6, 4))

@@ -1,0 +1,229 @@
+// Every instruction set's kernels beside the plain way to say the same.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "dispatch.h"
+#include "expect.h"
+#include "floats.h"
+
+namespace tests {
+namespace {
+
+using sapwood::Floats;
+using sapwood::Kernels;
+
+constexpr float kUntouched = -77.0f;
+
+void for_each_isa(void (*test)(const Kernels&)) {
+  int tested = 0;
+  for (const char* isa : {"avx512", "avx2", "neon", "scalar"})
+    if (const Kernels* kernels = sapwood::kernels_of(isa)) {
+      EXPECT(kernels->name == std::string(isa));
+      test(*kernels);
+      ++tested;
+    }
+  EXPECT(tested >= 1);
+}
+
+float number(int seed) { return static_cast<float>((seed * 7919 + 13) % 2001 - 1000) / 250.0f; }
+
+double plain(double x, int activation, double slope) {
+  const auto clamp = [](double value) { return std::min(std::max(value, 0.0), 6.0); };
+  switch (activation) {
+    case SW_LINEAR: return x;
+    case SW_LEAKY: return std::max(x, x * slope);
+    case SW_SILU: return x / (1.0 + std::exp(-x));
+    case SW_MISH: return x * std::tanh(std::log1p(std::exp(x)));
+    case SW_HARDSWISH: return x * clamp(x + 3.0) / 6.0;
+    case SW_SIGMOID: return 1.0 / (1.0 + std::exp(-x));
+    case SW_TANH: return std::tanh(x);
+    case SW_RELU6: return clamp(x);
+    case SW_HARDSIGMOID: return clamp(x + 3.0) / 6.0;
+  }
+  EXPECT(!"an activation without a plain way");
+  return 0.0;
+}
+
+void check_activations(const Kernels& kernels) {
+  const float edges[] = {0.0f, -0.0f, 1e-6f, -1e-6f, 3.0f, -3.0f, 6.0f, 20.0f, -20.0f, 60.0f, -60.0f, 80.0f, -80.0f};
+  const int count = 16 * 8;
+  Floats values(count + 16);
+  for (int activation = 0; activation < SW_NUM_ACTIVATIONS; ++activation) {
+    const float slope = activation == SW_LEAKY ? 0.1f : 0.0f;
+    std::vector<float> given(count);
+    for (int at = 0; at < count; ++at) given[at] = at < 13 ? edges[at] : number(at);
+    std::copy(given.begin(), given.end(), values.get());
+    std::fill(values.get() + count, values.get() + count + 16, kUntouched);
+    kernels.activate(values.get(), count, activation, slope);
+    for (int at = 0; at < count; ++at) {
+      const double wanted = plain(given[at], activation, slope);
+      // Cephes' expf is wrong by 2e-7 of its value, and there are a few roundings; others subtract from 1, or from x.
+      const bool relative = activation == SW_SIGMOID || activation == SW_SILU;
+      EXPECT(std::fabs(values.get()[at] - wanted) <= 1e-6 * std::max(relative ? 0.0 : 1.0, std::fabs(wanted)));
+    }
+    EXPECT(values.get()[count] == kUntouched);
+  }
+}
+
+// Rows of every length, at places that are on no cache line; nothing behind their end is written.
+void check_rows(const Kernels& kernels) {
+  for (int count = 0; count <= 4 * kernels.lanes + 3; ++count) {
+    std::vector<float> upper(2 * count + 1), lower(2 * count + 1), into(count + 2, kUntouched);
+    for (int at = 0; at <= 2 * count; ++at) upper[at] = number(at), lower[at] = number(at + 5000);
+    kernels.pool_pairs(upper.data() + 1, lower.data() + 1, into.data() + 1, count);
+    for (int at = 0; at < count; ++at)
+      EXPECT(into[at + 1] == std::max({upper[2 * at + 1], upper[2 * at + 2], lower[2 * at + 1], lower[2 * at + 2]}));
+    EXPECT(into[0] == kUntouched && into[count + 1] == kUntouched);
+
+    std::vector<float> row(count + 1), even(count / 2 + 3, kUntouched), odd(count / 2 + 3, kUntouched);
+    for (int at = 0; at <= count; ++at) row[at] = number(at);
+    kernels.split_pairs(row.data() + 1, even.data() + 1, odd.data() + 1, count);
+    for (int at = 0; at < count; ++at) EXPECT((at % 2 ? odd : even)[at / 2 + 1] == row[at + 1]);
+    EXPECT(even[0] == kUntouched && even[(count + 1) / 2 + 1] == kUntouched);
+    EXPECT(odd[0] == kUntouched && odd[count / 2 + 1] == kUntouched);
+  }
+}
+
+// A tile over all rows of a map of `rows` x `vectors` vectors, the last `pad` columns of which are padding.
+struct Case {
+  int rows, vectors, pad, chunks, activation;
+  bool phased, with_other, sideways;
+};
+
+class Convolved {
+ public:
+  Convolved(const Kernels& kernels, const Case& one)
+      : kernels_(kernels),
+        one_(one),
+        pitch_(one.vectors * kernels.lanes),
+        width_(pitch_ - one.pad),
+        in_(kInputs * plane(one.rows + 2) + 32),
+        other_(kOutputs * plane(one.rows)),
+        out_(4 * kOutputs * plane(one.rows) + 16),
+        mask_(pitch_),
+        partial_(kOutputs * plane(one.rows)) {
+    std::memset(&op_, 0, sizeof(op_));
+    fill(in_.get() + 16, kInputs, one.rows + 2, 1);
+    fill(other_.get(), kOutputs, one.rows, 0);
+    std::fill(out_.get(), out_.get() + out_.count(), kUntouched);
+    std::memset(mask_.get(), 0xff, sizeof(float) * width_);
+    lists();
+    describe();
+  }
+
+  void check() {
+    const sapwood::Tile tile{reinterpret_cast<const char*>(in_.get() + 16 + pitch_), mask_.get(), one_.vectors,
+                             one_.rows * one_.vectors, 0};
+    for (int chunk = 0; chunk < one_.chunks; ++chunk)
+      kernels_.conv(tile, op_, chunk, 1, kOutputs, partial_.get(), out_.get(),
+                    one_.with_other ? other_.get() : nullptr);
+    EXPECT(out_.get()[0] == kUntouched);  // channel 0 was not asked for
+    for (int channel = 1; channel < kOutputs; ++channel)
+      for (int row = 0; row < one_.rows; ++row)
+        for (int column = 0; column < width_; ++column) {
+          const double sum = wanted(channel, row, column);
+          const double found = out_.get()[place(channel, row, column)];
+          EXPECT(std::fabs(found - plain(sum, one_.activation, 0.25)) <= 1e-5 * std::max(1.0, std::fabs(sum)));
+        }
+    if (one_.phased) return;
+    for (int channel = 1; channel < kOutputs; ++channel)
+      for (int row = 0; row < one_.rows; ++row)
+        for (int column = width_; column < pitch_; ++column) EXPECT(out_.get()[place(channel, row, column)] == 0.0f);
+    EXPECT(out_.get()[kOutputs * plane(one_.rows)] == kUntouched);
+  }
+
+ private:
+  static constexpr int kInputs = 3, kOutputs = 4;
+  const Kernels& kernels_;
+  const Case one_;
+  const int pitch_, width_;
+  Floats in_, other_, out_, mask_, partial_;
+  std::vector<int64_t> starts_{0};
+  std::vector<sw_entry> entries_;
+  std::vector<float> bias_;
+  sw_op op_;
+
+  int64_t plane(int rows) const { return (static_cast<int64_t>(rows) * pitch_ + 15) / 16 * 16; }
+  int half() const { return (one_.vectors + 1) / 2 * kernels_.lanes; }  // pitch of a phase
+
+  void fill(float* values, int channels, int rows, int margin) {
+    for (int channel = 0; channel < channels; ++channel)
+      for (int row = margin; row < rows - margin; ++row)
+        for (int column = 0; column < width_; ++column)
+          values[channel * plane(rows) + row * pitch_ + column] = number(channel * 977 + row * 31 + column);
+  }
+
+  // Of each output in each chunk: what reads x - 1, x + 1 and x.
+  void lists() {
+    for (int chunk = 0; chunk < one_.chunks; ++chunk)
+      for (int list = 0; list < 3 * kOutputs; ++list) {
+        if (list % 3 == 2 || one_.sideways)
+          for (int input = 0; input < kInputs; ++input)
+            if ((input + list + chunk) % 3) entries_.push_back(entry(input, (list + input) % 3 - 1, list + chunk));
+        starts_.push_back(static_cast<int64_t>(entries_.size()));
+      }
+    for (int channel = 0; channel < kOutputs; ++channel) bias_.push_back(number(channel + 40));
+  }
+
+  sw_entry entry(int input, int row, int seed) const {
+    return {static_cast<int32_t>(sizeof(float) * (input * plane(one_.rows + 2) + row * pitch_)), number(seed * 3)};
+  }
+
+  void describe() {
+    op_.kind = SW_CONV;
+    op_.activation = one_.activation;
+    op_.slope = 0.25f;
+    op_.in.pitch = pitch_;
+    op_.other.stride = plane(one_.rows);
+    op_.out.pitch = one_.phased ? half() : pitch_;
+    op_.out.stride = plane(one_.rows);
+    sw_conv& conv = op_.conv;
+    conv.phased = one_.phased;
+    conv.channels = kOutputs, conv.height = one_.rows, conv.width = width_;
+    conv.rows = one_.rows, conv.columns = one_.vectors, conv.num_chunks = one_.chunks;
+    conv.starts = starts_.data(), conv.entries = entries_.data(), conv.bias = bias_.data();
+  }
+
+  double wanted(int channel, int row, int column) const {
+    double sum = bias_[channel];
+    if (one_.with_other) sum += other_.get()[channel * plane(one_.rows) + row * pitch_ + column];
+    for (int chunk = 0; chunk < one_.chunks; ++chunk)
+      for (int list = 0; list < 3; ++list) {
+        const int from = column + (list == 0 ? -1 : list == 1 ? 1 : 0);
+        const int64_t at = (chunk * kOutputs + channel) * 3 + list;
+        for (int64_t number = starts_[at]; number < starts_[at + 1]; ++number)
+          if (from >= 0 && from < pitch_)
+            sum += static_cast<double>(entries_[number].value) *
+                   in_.get()[16 + pitch_ + row * pitch_ + from + entries_[number].offset / 4];
+      }
+    return sum;
+  }
+
+  int64_t place(int channel, int row, int column) const {
+    if (!one_.phased) return channel * plane(one_.rows) + row * pitch_ + column;
+    const int phase = row % 2 * 2 + column % 2;
+    return (phase * kOutputs + channel) * plane(one_.rows) + row / 2 * half() + column / 2;
+  }
+};
+
+void check_convolutions(const Kernels& kernels) {
+  for (int vectors = 1; vectors <= kernels.most_vectors; ++vectors)  // each size of a tile is code of its own
+    for (int rows : {1, 2, 3}) {
+      if (rows * vectors > kernels.most_vectors) continue;
+      const int activation = (vectors + 3 * rows) % SW_NUM_ACTIVATIONS;
+      Convolved(kernels, {rows, vectors, 0, 1, activation, false, false, false}).check();
+      Convolved(kernels, {rows, vectors, 1, 2, activation, false, true, true}).check();
+      Convolved(kernels, {rows, vectors, 3, 3, SW_LEAKY, true, rows == 2, true}).check();
+    }
+}
+
+}  // namespace
+
+void activations() { for_each_isa(&check_activations); }
+void row_kernels() { for_each_isa(&check_rows); }
+void convolutions() { for_each_isa(&check_convolutions); }
+
+}  // namespace tests
