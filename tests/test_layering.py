@@ -13,6 +13,7 @@ STAGES = (
     (
         "errors",
         "types",
+        "arguments",
         "plugins",
         "registry",
         "task_kinds",

@@ -15,6 +15,8 @@ from sapwood.export import ROUNDING, export_darknet
 from sapwood.models import AttributeEdit, Cut, Plan, Shift, apply_plan
 from sapwood.models.darknet import DarknetNetwork, Header, compact_cfg, parse_cfg, read_weights
 
+pytestmark = pytest.mark.filterwarnings("ignore:OpenCV would make another network")
+
 EXACT = 1e-6
 """The files hold the network's own float32 values."""
 

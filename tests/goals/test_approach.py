@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from sapwood.errors import ConfigError
+from sapwood.goals import LatencyOutcome, Target
 from sapwood.goals.approach import (
     CLOSE_ENOUGH,
     LOWEST,
@@ -89,3 +92,33 @@ def test_a_nudge_goes_towards_the_target() -> None:
     assert nudged(0.5, 0.6, 0.5) == pytest.approx(0.5 / NUDGE)
     assert nudged(1.0, 0.4, 0.5) == 1.0
     assert nudged(LOWEST, 0.6, 0.5) == LOWEST
+
+
+def outcome(ratio: float, q1: float, q3: float, **options: Any) -> LatencyOutcome:
+    return LatencyOutcome(0.5, ratio, q1, q3, 0.5, 193.0, 61.2, (), 0.1, (), {}, **options)
+
+
+@pytest.mark.parametrize(
+    ("given", "met"),
+    [
+        (outcome(0.532, 0.499, 0.570), True),  # the clock cannot tell that it is missed
+        (outcome(0.532, 0.501, 0.570), False),
+        (outcome(0.443, 0.440, 0.446), False),
+        (outcome(0.443, 0.440, 0.446, at_most=True), True),
+        (outcome(0.532, 0.530, 0.540, at_most=True), False),
+        (outcome(0.532, 0.530, 0.540, tolerance=0.1), True),
+        (outcome(0.501, 0.5005, 0.502, tolerance=0.0), False),
+    ],
+)
+def test_when_a_latency_is_met(given: LatencyOutcome, met: bool) -> None:
+    assert given.met is met
+
+
+def test_bounds_of_a_latency_are_for_a_latency() -> None:
+    assert Target(latency=0.5, tolerance=0.1, at_most=True).kind == "latency"
+    with pytest.raises(ConfigError, match=r"^tolerance= and at_most= are of a latency; the target is macs=0.5"):
+        Target(macs=0.5, at_most=True)
+    with pytest.raises(ConfigError, match=r"^tolerance 1.5; expected a number in \[0, 1\)"):
+        Target(latency=0.5, tolerance=1.5)
+    with pytest.raises(ConfigError, match=r"^at_most is a str; expected True or False"):
+        Target(latency=0.5, at_most="yes")

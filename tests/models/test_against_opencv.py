@@ -18,7 +18,7 @@ cv2: Any = pytest.importorskip("cv2", reason="no OpenCV to compare with")
 if not hasattr(cv2.dnn, "readNetFromDarknet"):
     pytest.skip("this OpenCV reads no Darknet files; opencv-python-headless<5 does", allow_module_level=True)
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:OpenCV would make another network")]
 
 OPENCV_EPS = 1e-6
 """What OpenCV adds to a variance; set in the network as well, so that nothing but rounding differs."""

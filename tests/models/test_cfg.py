@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sapwood.errors import CfgError
-from sapwood.models.darknet import parse_cfg, write_cfg
+from sapwood.models.darknet import cfg_bytes, parse_cfg, write_cfg
 from sapwood.models.darknet.keys import KNOWN_KEYS
 
 NUM_PUBLISHED = 43
@@ -145,7 +145,7 @@ def test_a_missing_or_small_value_is_refused() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"[net]\n# caf\xe9\n", r"net.cfg:2: byte 0xe9 is not UTF-8 text; expected a Darknet .cfg file"),
+        (b"[net]\n# caf\xe9\nwidth=\xe9\n", r"net.cfg:3: byte 0xe9 is not UTF-8 text; expected a Darknet .cfg file"),
         ("[net]\nwidth=3\n".encode("utf-16-le"), r"net.cfg:1: byte 0x00 is not UTF-8 text"),
         (b"\x89PNG\r\n", r"net.cfg:1: byte 0x89 is not UTF-8 text"),
         (b"", r"net.cfg: holds no section"),
@@ -163,3 +163,64 @@ def test_absent_files_and_directories_are_refused(tmp_path: Path) -> None:
         parse_cfg(str(tmp_path / "none.cfg"))
     with pytest.raises(CfgError, match=r"is a directory; expected a Darknet .cfg file"):
         parse_cfg(tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "latin-1", "utf-8", "big5", "cp1251"])
+def test_comments_of_any_encoding_stay_as_they_are(tmp_path: Path, encoding: str) -> None:
+    words = {"gbk": "改成自己的类别", "latin-1": "Größe für café", "big5": "類別", "cp1251": "классы"}.get(
+        encoding, "改é"
+    )
+    data = f"# {words}\n[net]\nwidth=8 ; {words}\n\n;{words}\n[conv]\nfilters=3#{words}".encode(encoding)
+    (tmp_path / "net.cfg").write_bytes(data)
+    cfg = parse_cfg(tmp_path / "net.cfg")
+    assert (cfg.net.integer("width"), cfg.layers[0].integer("filters")) == (8, 3)
+    assert cfg_bytes(write_cfg(cfg)) == data
+    changed = cfg_bytes(write_cfg(cfg.with_option(0, "filters", 2)))
+    assert changed == data.replace(b"filters=3#", b"filters=2#")
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        ("net", "max_epochs=300"),
+        ("yolo", "uc_normalizer=0.07"),
+        ("conv", "my_note=1"),
+        ("region", "loss_weight=1"),
+        ("maxpool", "dilation_of_gradient=2"),
+        ("softmax", "label_smooth=0.1"),
+    ],
+)
+def test_keys_of_forks_are_kept_with_a_warning(section: str, key: str) -> None:
+    text = f"[net]\n{key}\n" if section == "net" else f"[net]\n[{section}]\n{key}\n"
+    line = text.count("\n")
+    with pytest.warns(
+        UserWarning, match=rf"<text>:{line}: \[{section}\] {key}: unknown key, not used, as Darknet does"
+    ):
+        cfg = parse_cfg(text)
+    assert write_cfg(cfg) == text
+    assert parse_cfg(text, warn=False) == cfg
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("filter=3", "filters"),
+        ("Filters=3", "filters"),
+        ("strides=2", "stride"),
+        ("pading=1", "padding"),
+        ("batch_norm=1", "batch_normalize"),
+        ("batchnormalize=1", "batch_normalize"),
+        ("activations=leaky", "activation"),
+        ("dilatation=2", "dilation"),
+        ("stridex=2", "stride_x"),
+    ],
+)
+def test_misspelt_keys_that_change_the_network_are_refused(key: str, meant: str) -> None:
+    message = rf"<text>:3: \[conv\] {key}: unknown key \(did you mean {meant}\?\); expected one that Darknet knows"
+    with pytest.raises(CfgError, match=message):
+        parse_cfg(f"[net]\n[conv]\n{key}\n")
+
+
+def test_keys_of_opencv_are_known() -> None:
+    text = "[net]\n[yolo]\nthresh=0.3\nnms_threshold=0.4\n[region]\nthresh=0.3\nnms_threshold=0.4\n"
+    assert write_cfg(parse_cfg(text)) == text  # without a warning, which would be an error

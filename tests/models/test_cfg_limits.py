@@ -160,7 +160,7 @@ def test_twice_the_sections_take_twice_the_steps() -> None:
     assert num_steps(800) < 2.2 * num_steps(400)
 
 
-@pytest.mark.parametrize("data", [b"\0", b"[net]\n\xff", b"[net]\nwidth=\0\n"])
+@pytest.mark.parametrize("data", [b"\0", b"[net]\n\xff=1", b"[net]\nwidth=\0\n"])
 def test_damaged_files_are_named(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "net.cfg").write_bytes(data)
     with pytest.raises(CfgError, match=r"net\.cfg:\d: byte 0x(00|ff) is not UTF-8 text; expected a Darknet \.cfg file"):

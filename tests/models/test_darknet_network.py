@@ -262,3 +262,30 @@ def test_heads_must_agree_and_end_their_branch(detector_text: str) -> None:
     other = "[route]\nlayers=4\n[yolo]\nmask=0\nanchors=1,1\nclasses=9\nnum=1\n"
     with pytest.raises(CfgError, match=r"\[yolo\]: heads of 2 and 9 classes; expected equal ones"):
         DarknetNetwork(parse_cfg(detector_text + other))
+
+
+def yolo_network(rest: str) -> DarknetNetwork:
+    text = f"[net]\nchannels=3\nheight=8\nwidth=8\n[conv]\nfilters=21\nactivation=linear\n[yolo]\nclasses=2\n{rest}\n"
+    return DarknetNetwork(parse_cfg(text))
+
+
+@pytest.mark.parametrize(
+    "rest",
+    ["mask=0,1,2\nnum=6\nanchors=9,27, 31,16, 35,32", "mask=0,1,2\nnum=3\nanchors=9,27, 31,16, 35,32, 1,2, 3,4, 5,6"],
+)
+def test_a_mask_needs_the_anchors_that_it_uses(rest: str) -> None:
+    assert yolo_network(rest).heads[0].anchors == ((9, 27), (31, 16), (35, 32))
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "mask=3,4,5\nnum=6\nanchors=9,27, 31,16, 35,32",
+        "num=3\nanchors=9,27, 31,16",
+        "mask=0,1,2\nnum=6\nanchors=9,27, 31,16, 35,32, 4",
+        "mask=0,1,2\nnum=50000000\nanchors=1,2",
+    ],
+)
+def test_anchors_that_a_head_uses_must_be_there(rest: str) -> None:
+    with pytest.raises(CfgError, match=r"anchors=.*: \d numbers; expected \d+, a pair for each of num="):
+        yolo_network(rest)

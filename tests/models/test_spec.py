@@ -115,9 +115,16 @@ def test_class_names_come_from_a_fitting_file(cfg_path: Path, tmp_path: Path) ->
         load_model(str(cfg_path), names=tmp_path / "a.names")
     with pytest.raises(SpecError, match=r"none: no such file; expected a file of class"):
         load_model(str(cfg_path), names=tmp_path / "none")
-    (tmp_path / "latin").write_bytes(b"\xe9\n")
-    with pytest.raises(SpecError, match=r"latin: is not UTF-8 text"):
-        load_model(str(cfg_path), names=tmp_path / "latin")
+
+
+def test_class_names_of_another_encoding_keep_their_bytes(cfg_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "gbk").write_bytes("人\r\ncar\r\n".encode("gbk"))
+    with pytest.warns(UserWarning, match=r"gbk: is not UTF-8 text; its other bytes are written as \\xc4"):
+        bundle = load_model(str(cfg_path), names=tmp_path / "gbk")
+    assert bundle.task.class_names == (r"\xc8\xcb", "car")
+    (tmp_path / "wide").write_bytes("ash\noak\n".encode("utf-16"))
+    with pytest.warns(UserWarning, match="wide"), pytest.raises(SpecError, match="3 class names; expected 2"):
+        load_model(str(cfg_path), names=tmp_path / "wide")
 
 
 def test_a_published_detector_sees_the_dog(data_dir: Path) -> None:

@@ -180,3 +180,28 @@ def test_absent_files_and_directories_are_named(detector_text: str, tmp_path: Pa
         read_weights(tmp_path / "none.weights", network)
     with pytest.raises(WeightsError, match=r"is a directory; expected a Darknet .weights file"):
         read_weights(tmp_path, network)
+
+
+@pytest.mark.parametrize("version", [(0, 0, 0), (0, 1, 0)])
+@pytest.mark.parametrize("seen", [0, 6400, 2**40])
+def test_a_header_of_five_words_is_told_by_the_size(
+    version: tuple[int, ...], seen: int, detector_text: str, tmp_path: Path
+) -> None:
+    network = DarknetNetwork(parse_cfg(detector_text))
+    data = write_weights(tmp_path / "a.weights", network).read_bytes()
+    (tmp_path / "port.weights").write_bytes(struct.pack("<3iQ", *version, seen) + data[20:])
+    twin = DarknetNetwork(parse_cfg(detector_text))
+    assert read_weights(tmp_path / "port.weights", twin).complete
+    assert twin.header == Header(0, 2, 5, seen)
+    own, other = network.state_dict(), twin.state_dict()
+    assert all(torch.equal(own[name], other[name]) for name in own)
+    assert write_weights(tmp_path / "b.weights", twin).read_bytes() == struct.pack("<3iQ", 0, 2, 5, seen) + data[20:]
+
+
+def test_four_bytes_too_many_behind_a_long_header_stay_an_error(detector_text: str, tmp_path: Path) -> None:
+    network = DarknetNetwork(parse_cfg(detector_text))
+    data = write_weights(tmp_path / "a.weights", network).read_bytes()
+    for header in (struct.pack("<3iQ", 0, 2, 5, 0), struct.pack("<3iQ", 0, 0, 0, 0) + b"1234"):
+        (tmp_path / "long.weights").write_bytes(header + b"1234" * (len(header) == 20) + data[20:])
+        with pytest.raises(WeightsError, match=r"too long: [48] bytes are left behind"):
+            read_weights(tmp_path / "long.weights", network)

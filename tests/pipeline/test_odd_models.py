@@ -469,9 +469,11 @@ def test_a_model_without_float64_is_told_so(kind: type[nn.Module], dtype: torch.
         sapwood.prune(model, x, target=HALF)
 
 
-def test_a_model_that_does_not_run_raises_its_own_error() -> None:
-    with pytest.raises(RuntimeError, match="expected input"):
+def test_a_model_that_does_not_run_is_told_with_its_own_error() -> None:
+    message = "^Base does not run on the example inputs: RuntimeError: .* expected input"
+    with pytest.raises(ConfigError, match=message) as raised:
         sapwood.prune(Base().eval(), torch.randn(1, 5, 8, 8), target=HALF)
+    assert isinstance(raised.value.__cause__, RuntimeError)
 
 
 def test_a_bfloat16_model_is_pruned_as_others() -> None:

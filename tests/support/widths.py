@@ -51,6 +51,6 @@ def prune_at_random(model: nn.Module, inputs: Any, seed: int) -> RandomlyPruned:
         scores = [torch.arange(group.num_channels, 0, -1.0) for group in analysis.groups]
         return RandomWidths(lowest_units([group.units for group in analysis.groups], scores, kept), kept)
 
-    solution = Planner(model, inputs, {}).solve(select, prove=unproven)
+    solution = Planner(model, inputs).solve(select, prove=unproven)
     small = apply_plan(model, solution.realised.plan).eval()
     return RandomlyPruned(small, solution.analysis, held_groups(solution.analysis), np.array(solution.chosen.kept))

@@ -126,11 +126,18 @@ WholeHeadsOption = Annotated[
     bool, typer.Option("--whole-heads", help="Attention loses whole heads instead of narrowing each.")
 ]
 RoundToOption = Annotated[
-    int,
+    int | None,
     typer.Option(
-        "--round-to", min=1, help="Multiple that each width should be of; 1 lets a latency target choose by itself."
+        "--round-to",
+        min=1,
+        help="Multiple that each width should be of; 1 is any. Without: multiples of 8 where that meets the target.",
     ),
 ]
+ToleranceOption = Annotated[
+    float | None,
+    typer.Option("--tolerance", help="How far the measured latency may be from --latency, as a fraction; 0.05."),
+]
+AtMostOption = Annotated[bool, typer.Option("--at-most", help="Any network faster than --latency will do.")]
 MinimumOption = Annotated[int, typer.Option("--minimum", min=1, help="The fewest channels that stay in a group.")]
 SparsityOption = Annotated[
     float | None, typer.Option("--sparsity", help="Fraction of the channels removed, in [0, 1).")
@@ -150,28 +157,43 @@ class GoalOptions:
     params: ParamsOption = None
     macs: MacsOption = None
     latency: LatencyOption = None
+    tolerance: ToleranceOption = None
+    at_most: AtMostOption = False
 
     def target(self) -> Target:
-        """The one goal that was given.
+        """The one goal that was given, and how near it a latency must be.
 
         Raises:
-            ConfigError: If there is not exactly one; names the options.
+            ConfigError: If there is not exactly one, or what is of a latency stands beside another; names the options.
         """
         from sapwood.pipeline import Target
 
-        goals = vars(self)
+        goals: dict[str, Any] = {
+            "sparsity": self.sparsity,
+            "params": self.params,
+            "macs": self.macs,
+            "latency": self.latency,
+        }
         given = [f"--{name} {value:g}" for name, value in goals.items() if value is not None]
         if len(given) != 1:
             expected = ", ".join(f"--{name}" for name in goals)
             raise ConfigError(f"got {' and '.join(given) or 'no goal'}; expected exactly one of {expected}")
-        return Target(**goals)
+        if self.latency is None:
+            self._check_no_latency(given[0])
+        near = {} if self.tolerance is None else {"tolerance": self.tolerance}
+        return Target(**goals, **near, at_most=self.at_most)
+
+    def _check_no_latency(self, goal: str) -> None:
+        for name, is_given in (("--tolerance", self.tolerance is not None), ("--at-most", self.at_most)):
+            if is_given:
+                raise ConfigError(f"{name} is of --latency; the goal is {goal}")
 
 
 @dataclass(frozen=True)
 class WidthOptions:
     """What widths may be."""
 
-    round_to: RoundToOption = 1
+    round_to: RoundToOption = None
     minimum: MinimumOption = 1
     bounds: BoundsOption = None
     equal: EqualOption = None

@@ -30,8 +30,8 @@ def prune(
     """Removes channels, and everything that hangs on them; the result is proven equal to the masked network.
 
     Give one goal: --sparsity, --params, --macs or --latency. A latency is measured on --runtime, and the network is
-    corrected until the clock agrees within 5 %; exit code 1 if it does not. Outputs stay as they are. `-o` also gets
-    `report.html` and, of a Darknet network, `model.cfg` and `model.weights`.
+    corrected until the clock agrees within --tolerance, or its quartiles hold the target; exit code 1 if it does not.
+    Outputs stay as they are. `-o` also gets `report.html` and, of a Darknet network, `model.cfg` and `model.weights`.
 
     Example: `sapwood prune yolov4-tiny.cfg --weights yolov4-tiny.weights --latency 0.5 --runtime onnxruntime -o small`
     """

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from sapwood.arguments import check_example_inputs, check_model, check_yes_or_no
 from sapwood.compaction.constants import Fold, add_shifts, find_folds
 from sapwood.compaction.contributions import Contribution, contributions
 from sapwood.compaction.dead import Dead, find_dead
@@ -24,13 +25,24 @@ from sapwood.graph import (
     Draws,
     Structure,
     build_groups,
+    explaining_inputs,
     output_tensors,
     plain_kernels,
     run_model,
     with_values,
 )
 from sapwood.masks import remove_masks_
-from sapwood.models import Merge, Plan, apply_plan, copy_model, live_masks, map_tensors, wide_copy
+from sapwood.models import (
+    Ignored,
+    Merge,
+    Plan,
+    apply_plan,
+    copy_model,
+    live_masks,
+    map_tensors,
+    whole_tensors,
+    wide_copy,
+)
 from sapwood.removal import (
     PROOF_TOLERANCE,
     Constraints,
@@ -83,7 +95,7 @@ def compact(
     example_inputs: ExampleInputs,
     *,
     exact: bool = True,
-    ignore: Mapping[str, str] | None = None,
+    ignore: Ignored = None,
 ) -> Compacted:
     """Removes the channels of ``model`` that carry nothing, as masks leave them; ``model`` itself is not touched.
 
@@ -100,7 +112,8 @@ def compact(
         exact: No bias can replace a constant that meets zero padding. True keeps one such channel in front of a
             convolution, which takes on the constants of all others (:mod:`sapwood.compaction.padded_constants`);
             False folds the median over all positions and reports the error.
-        ignore: Tensors (``"name"``) or dimensions (``"name[0]"``) that must stay whole, with the reason.
+        ignore: What must stay whole: names of tensors, dimensions (``"name[0]"``) or modules, with ``*`` and ``?`` as
+            in a shell, or ``type:Linear`` for all of a class; each with the reason, as a dict, or alone.
 
     Returns:
         The smaller model with its plan, its proof, and what was kept though it is dead.
@@ -117,10 +130,15 @@ def compact(
         >>> small.model[0].weight.shape[0], small.model[2].in_channels, small.verification.passed
         (4, 4, True)
     """
+    check_model(model)
+    check_example_inputs(example_inputs)
+    check_yes_or_no("exact", exact)
+    whole = whole_tensors(model, ignore)
     plain = copy_model(model)
     remove_masks_(plain)
     dense = Dense(plain, example_inputs, ALL)
-    structure = with_values(dense.model, dense.inputs, ALL)
+    with explaining_inputs(plain, example_inputs):
+        structure = with_values(dense.model, dense.inputs, ALL)
     merges = _merges(structure) if exact else ()
     if merges:
         masked, dense = dense.model, Dense(apply_plan(dense.model, Plan(merges=merges)), example_inputs, ALL)
@@ -143,7 +161,7 @@ def compact(
         judged = error if exact else _error_of_cuts(dense, structure, analysis, realised)
         return Verification(error, "float64", judged <= PROOF_TOLERANCE)
 
-    solution = rounds(dense, structure, select, Constraints(ignore or {}), prove=prove)
+    solution = rounds(dense, structure, select, Constraints(whole), prove=prove)
     plan = replace(add_shifts(solution.realised.plan, folds, solution.realised.expectation), merges=merges)
     kept = name_kept(solution.analysis, solution.chosen, dict(dense.model.named_parameters()))
     return Compacted(apply_plan(plain, plan), plan, solution.verification, kept)

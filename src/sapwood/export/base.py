@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
+from sapwood.arguments import check_path
 from sapwood.errors import ConfigError, ExportError, SapwoodError
 from sapwood.files import check_file
 from sapwood.registry import Registry
@@ -96,6 +97,7 @@ def checked_path(path: str | Path, suffix: str) -> Path:
         ...
         sapwood.errors.ConfigError: cannot write net.pt; expected a name that ends in .onnx
     """
+    check_path(path)
     path = Path(path)
     if path.suffix != suffix:
         raise ConfigError(f"cannot write {path}; expected a name that ends in {suffix}")

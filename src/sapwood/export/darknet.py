@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +12,18 @@ from torch import Tensor, nn
 from sapwood.errors import CheckFailedError, SpecError
 from sapwood.export.base import EXPORTERS, Exported, ExportOptions, checked_path
 from sapwood.export.numeric import check_compared
-from sapwood.files import check_pair, new_files, write_text
-from sapwood.models import DarknetNetwork, compact_cfg, copy_model, parse_cfg, read_weights, write_cfg, write_weights
+from sapwood.files import check_pair, new_files, write_bytes
+from sapwood.models import (
+    DarknetNetwork,
+    cfg_bytes,
+    compact_cfg,
+    copy_model,
+    opencv_misreads,
+    parse_cfg,
+    read_weights,
+    write_cfg,
+    write_weights,
+)
 from sapwood.types import ExampleInputs
 
 ROUNDING = 1e-5
@@ -42,7 +53,8 @@ def export_darknet(model: nn.Module, cfg: str | Path, weights: str | Path | None
 
     The ``.cfg`` is the network's own, comments and order included, with ``filters=``, ``groups=`` and ``output=`` as
     they are now. Weights under a live mask are written with their zeros; a bias that folding gave to a convolution
-    in front of a BatchNorm goes into the rolling mean of that norm.
+    in front of a BatchNorm goes into the rolling mean of that norm. Warns where OpenCV's reader of such files knows a
+    key otherwise than Darknet does (docs/models.md has them all).
 
     Args:
         model: A :class:`~sapwood.models.darknet.DarknetNetwork`. Read only.
@@ -69,11 +81,14 @@ def export_darknet(model: nn.Module, cfg: str | Path, weights: str | Path | None
     if not isinstance(model, DarknetNetwork):
         raise SpecError(f"a {type(model).__name__} cannot be written as .cfg and .weights; expected a Darknet network")
     text = write_cfg(compact_cfg(model))
+    misread = [*opencv_misreads(model)]
+    if misread:
+        warnings.warn(f"OpenCV would make another network of these files: {'; '.join(misread)}", stacklevel=2)
     cfg = Path(cfg)
     weights = cfg.with_suffix(".weights") if weights is None else Path(weights)
     check_pair(cfg, weights)
     with new_files(weights, cfg) as (new_weights, new_cfg):
-        write_text(new_cfg, text)
+        write_bytes(new_cfg, cfg_bytes(text))
         write_weights(new_weights, model)
         error = _error_of_files(new_cfg, new_weights, model)
         if not error <= ROUNDING:
@@ -85,7 +100,7 @@ def export_darknet(model: nn.Module, cfg: str | Path, weights: str | Path | None
 
 
 def _error_of_files(cfg: Path, weights: Path, model: DarknetNetwork) -> float:
-    again = DarknetNetwork(parse_cfg(cfg), initialize=False).eval()
+    again = DarknetNetwork(parse_cfg(cfg, warn=False), initialize=False).eval()
     read_weights(weights, again)
     own = copy_model(model).eval().cpu().float()
     picture = torch.rand(1, *model.input_shape, generator=torch.Generator().manual_seed(0))

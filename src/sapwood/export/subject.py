@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from sapwood.arguments import check_example_inputs
 from sapwood.errors import ConfigError
 from sapwood.export.flat import FlatModel, mapped_tensors, plain_copy, plain_tensors, run_flat, tensors_of
 from sapwood.export.numeric import FLOAT32_TOLERANCE, check_close, check_compared
@@ -43,6 +44,7 @@ class Subject:
     @classmethod
     def of(cls, model: nn.Module, example_inputs: ExampleInputs, *, dynamic: bool) -> Subject:
         """Copies the model and runs it once for the names of its outputs; ``model`` is not touched."""
+        check_example_inputs(example_inputs)
         original = copy_model(model).cpu().float()
         refresh_masked(original)  # in the type that the parameters have now, for those who read them directly
         inputs = mapped_tensors(example_inputs, _plain)

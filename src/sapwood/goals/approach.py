@@ -28,14 +28,33 @@ class Reached:
     measured: float
 
 
-def is_met(ratio: float, target: float) -> bool:
-    """Whether a measured ratio is within :data:`MET_WITHIN` of the target.
+def is_met(
+    ratio: float,
+    target: float,
+    *,
+    quartiles: tuple[float, float] | None = None,
+    tolerance: float = MET_WITHIN,
+    at_most: bool = False,
+) -> bool:
+    """Whether a measured ratio reaches the target.
+
+    Args:
+        ratio: What was measured.
+        target: What was asked for.
+        quartiles: Of the measurement: a target between them is met, for the clock cannot tell that it is missed.
+        tolerance: How far the ratio may be from the target, as a fraction of it.
+        at_most: Whether any faster network will do.
 
     Examples:
-        >>> is_met(0.52, 0.5), is_met(0.53, 0.5)
-        (True, False)
+        >>> is_met(0.52, 0.5), is_met(0.53, 0.5), is_met(0.53, 0.5, quartiles=(0.499, 0.57))
+        (True, False, True)
+        >>> is_met(0.44, 0.5), is_met(0.44, 0.5, at_most=True), is_met(0.44, 0.5, tolerance=0.15)
+        (False, True, True)
     """
-    return abs(ratio / target - 1.0) <= MET_WITHIN
+    if quartiles is not None and quartiles[0] <= target <= quartiles[1]:
+        return True
+    off = ratio / target - 1.0
+    return off <= tolerance if at_most else abs(off) <= tolerance
 
 
 def distance(ratio: float, target: float) -> float:

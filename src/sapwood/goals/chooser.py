@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TypeAlias
@@ -25,7 +26,8 @@ from sapwood.allocation import (
     params_table,
     vector_step,
 )
-from sapwood.errors import ConfigError
+from sapwood.errors import BudgetError, ConfigError
+from sapwood.goals.even_widths import SLACK, even_kept, even_problem
 from sapwood.goals.targets import Limits, Target
 from sapwood.graph import Analysis, ChannelGroup
 from sapwood.masks import lowest_units, num_kept
@@ -90,8 +92,9 @@ class Chooser:
         limits: What widths may be.
         routes: Names of the Darknet routes that take one of several equal parts, each with the number of parts.
         curves: Measured loss by :func:`group_key`, used instead of scores where there.
-        fine: Any number of channels will do; otherwise, unless the limits say what widths are multiples of, only
-            numbers that vector kernels like (:func:`sapwood.allocation.vector_step`).
+        fine: Any number of channels will do, though :mod:`sapwood.goals.even_widths` are taken where they do as well.
+            Otherwise, unless the limits say what widths are multiples of, only numbers that vector kernels like
+            (:func:`sapwood.allocation.vector_step`).
     """
 
     score: Score
@@ -131,8 +134,9 @@ class Chooser:
         """
         scores = self.score(analysis)
         problem = self.problem(analysis, scores)
-        dense = _dense_cost(problem)
-        allocation = ALLOCATORS[self.allocator]()(problem, fraction * dense)
+        dense = problem.dense_cost
+        budget = fraction * dense
+        allocation = self._even(problem, budget) or ALLOCATORS[self.allocator]()(problem, budget)
         return Chosen(_lowest(analysis, scores, allocation.kept), allocation, dense)
 
     def choose_sparsity(self, analysis: Analysis, sparsity: float) -> Chosen:
@@ -141,8 +145,9 @@ class Chooser:
         problem = self.problem(analysis, scores)
         kept = []
         for count, widths in zip(problem.num_channels, problem.widths, strict=True):
-            wanted = num_kept(count, sparsity, round_to=self.limits.round_to, minimum=self.limits.minimum)
+            wanted = num_kept(count, sparsity, round_to=self.limits.round_to or 1, minimum=self.limits.minimum)
             kept.append(int(np.clip(wanted, widths[0], widths[-1])))
+        kept = (even_kept(problem, kept) if self.limits.round_to is None else None) or kept
         return _chosen(analysis, scores, problem, kept)
 
     def choose_narrowest(self, analysis: Analysis) -> Chosen:
@@ -159,6 +164,16 @@ class Chooser:
         )
         removed = _lowest(analysis, self.score(analysis), kept)
         return replace(chosen, removed=removed, allocation=replace(chosen.allocation, kept=kept))
+
+    def _even(self, problem: Problem, budget: float) -> Allocation | None:
+        """Even widths, where they are free to be and the budget is used up with them."""
+        if not self.fine or self.limits.round_to is not None:
+            return None
+        with suppress(BudgetError):
+            found = ALLOCATORS[self.allocator]()(even_problem(problem), budget)
+            if found.cost >= budget - SLACK * problem.dense_cost:
+                return found
+        return None
 
     def problem(self, analysis: Analysis, scores: Sequence[Tensor]) -> Problem:
         """What the allocator gets."""
@@ -187,7 +202,7 @@ class Chooser:
         return np.interp(widths / group.num_channels, *curve)
 
     def _widths(self, analysis: Analysis, held: Mapping[int, str]) -> list[np.ndarray]:
-        bounds = self._bounds(analysis)
+        bounds, round_to = self._bounds(analysis), self.limits.round_to or 1
         found = []
         for number, group in enumerate(analysis.groups):
             count = group.num_channels
@@ -198,7 +213,7 @@ class Chooser:
             found.append(
                 allowed_widths(
                     count,
-                    round_to=self.limits.round_to if self.fine or self.limits.round_to > 1 else vector_step(count),
+                    round_to=round_to if self.fine or round_to > 1 else vector_step(count),
                     minimum=self.limits.minimum,
                     lower=max(1, int(np.ceil(low * count))),
                     upper=max(1, int(high * count)),
@@ -225,10 +240,6 @@ def _lowest(analysis: Analysis, scores: Sequence[Tensor], kept: Sequence[int]) -
     return lowest_units([group.units for group in analysis.groups], scores, kept)
 
 
-def _dense_cost(problem: Problem) -> float:
-    return problem.cost.total(np.asarray(problem.num_channels, dtype=np.int64))
-
-
 def _chosen(analysis: Analysis, scores: Sequence[Tensor], problem: Problem, kept: Sequence[int]) -> Chosen:
     """These widths, with the loss and the cost that they have in the problem."""
     loss = sum(
@@ -236,7 +247,7 @@ def _chosen(analysis: Analysis, scores: Sequence[Tensor], problem: Problem, kept
         for wanted, widths, losses in zip(kept, problem.widths, problem.losses, strict=True)
     )
     cost = problem.cost.total(np.asarray(kept, dtype=np.int64))
-    return Chosen(_lowest(analysis, scores, kept), Allocation(tuple(kept), loss, cost, 0.0), _dense_cost(problem))
+    return Chosen(_lowest(analysis, scores, kept), Allocation(tuple(kept), loss, cost, 0.0), problem.dense_cost)
 
 
 def matching_groups(analysis: Analysis, pattern: str, what: str) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -40,6 +41,9 @@ from sapwood.models import apply_plan
 from sapwood.removal import Planner, Solution, unproven
 
 MAX_ATTEMPTS = 8
+SECONDS_IN_ALL = 40.0
+"""After this no other network is tried: making and measuring one takes seconds, and most targets are met by then."""
+
 ROUNDS_BY_LAYER = 12
 
 
@@ -67,6 +71,8 @@ class LatencyOutcome:
         fit_error: Median error of the fitted times on whole networks of other widths.
         layers: Where the time went, before and after, and why; empty where the runtime cannot tell.
         conditions: Runtime, threads, batch, machine.
+        tolerance: How far the ratio may be from the target, as a fraction of it.
+        at_most: Whether any faster network will do.
     """
 
     target: float | None
@@ -80,11 +86,19 @@ class LatencyOutcome:
     fit_error: float
     layers: tuple[LayerChange, ...]
     conditions: Mapping[str, Any]
+    tolerance: float = MET_WITHIN
+    at_most: bool = False
 
     @property
     def met(self) -> bool:
-        """Whether the measured ratio is within :data:`sapwood.goals.approach.MET_WITHIN` of the target."""
-        return self.target is None or is_met(self.ratio, self.target)
+        """Whether the target is reached, as far as the clock can tell; see :func:`sapwood.goals.approach.is_met`."""
+        return self.target is None or is_met(
+            self.ratio,
+            self.target,
+            quartiles=(self.ratio_q1, self.ratio_q3),
+            tolerance=self.tolerance,
+            at_most=self.at_most,
+        )
 
 
 @dataclass
@@ -109,6 +123,11 @@ class _Try:
         assert self.row is not None
         return self.row.ratio
 
+    def is_hit(self, target: float) -> bool:
+        """Whether trying on can hardly do better: the clock's own spread decides."""
+        assert self.row is not None
+        return self.distance(target) <= CLOSE_ENOUGH or self.row.ratio_q1 <= target <= self.row.ratio_q3
+
     def distance(self, target: float) -> float:
         """How far its measured ratio is from the target."""
         return distance(self.ratio, target)
@@ -125,6 +144,7 @@ class LatencyTarget:
         chooser: How widths and channels are chosen; its cost is replaced by the fitted times.
         target: What to reach.
         progress: Called with (done, total) steps.
+        seconds: When no other network is tried; the first one always is.
     """
 
     planner: Planner
@@ -133,6 +153,7 @@ class LatencyTarget:
     chooser: Chooser
     target: Target
     progress: Callable[[int, int], None] | None = None
+    seconds: float = SECONDS_IN_ALL
     _samples: list[Sample] = field(default_factory=list)
 
     def solve(self) -> tuple[Solution[Chosen], LatencyOutcome]:
@@ -184,7 +205,8 @@ class LatencyTarget:
         fraction = target
         seen: set[tuple[int, ...]] = set()
         nudges = 0
-        while len(tries) < MAX_ATTEMPTS:
+        over = time.monotonic() + self.seconds
+        while len(tries) < MAX_ATTEMPTS and not (tries and time.monotonic() > over):
             fit = fit_latency(self._samples)
             try:
                 found = self._solve(fit, fraction)
@@ -196,7 +218,7 @@ class LatencyTarget:
                     break
                 seen.add(found.kept)
                 self._measure(found)
-                if found.row is not None and found.row.ratio > target * (1.0 + MET_WITHIN):
+                if found.row is not None and found.row.ratio > target * (1.0 + self.target.tolerance):
                     raise BudgetError(self._floor_text(found)) from None
                 tries.append(found)
                 self._learn(found)
@@ -215,7 +237,7 @@ class LatencyTarget:
             seen.add(found.kept)
             self._measure(found)
             tries.append(found)
-            if found.distance(target) <= CLOSE_ENOUGH:
+            if found.is_hit(target):
                 break
             self._learn(found)
             fraction = self._next(tries, fit_latency(self._samples), target)
@@ -303,6 +325,8 @@ class LatencyTarget:
             fit_error=fit.error,
             layers=layers,
             conditions=conditions,
+            tolerance=self.target.tolerance,
+            at_most=self.target.at_most,
         )
 
     def _floor_text(self, found: _Try) -> str:

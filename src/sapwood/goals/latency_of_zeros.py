@@ -97,8 +97,8 @@ class SparsityOutcome:
 
     @property
     def met(self) -> bool:
-        """Whether the measured ratio is within :data:`sapwood.goals.approach.MET_WITHIN` of the target."""
-        return is_met(self.ratio, self.target)
+        """Whether the target is reached, as far as the clock can tell; see :func:`sapwood.goals.approach.is_met`."""
+        return is_met(self.ratio, self.target, quartiles=(self.ratio_q1, self.ratio_q3))
 
 
 def mask_to_latency_(

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from torch import Tensor, nn
 
+from sapwood.arguments import check_kind, described
 from sapwood.calibration import Statistics, collect
 from sapwood.criteria import Criterion, ModelView, make_criterion, score_groups
 from sapwood.errors import ConfigError, CriterionError
@@ -78,9 +79,7 @@ def weight_scores(
         ConfigError: If the criterion scores channels only, or needs data and there is none.
     """
     made = _checked(criterion, calibration)
-    view = ModelView.of(
-        model, Planner(model, example_inputs, {}).analysis(), Scorer(model, made, calibration).statistics()
-    )
+    view = ModelView.of(model, Planner(model, example_inputs).analysis(), Scorer(model, made, calibration).statistics())
     found = {}
     for name, _ in model.named_parameters():
         with suppress(CriterionError):
@@ -106,6 +105,10 @@ def comparable(criterion: Criterion, scores: Tensor) -> Tensor:  # shape: (C,)
 
 def _checked(criterion: str | Criterion, calibration: Calibration | None) -> Criterion:
     made = make_criterion(criterion) if isinstance(criterion, str) else criterion
+    if isinstance(made, type) or not hasattr(made, "needs"):
+        raise ConfigError(f"criterion is {described(made)}; expected a name, or what make_criterion returns")
+    if calibration is not None:
+        check_kind("calibration", calibration, Calibration, "batches and a loss, a sapwood.pipeline.Calibration")
     if made.needs and calibration is None:
         raise ConfigError(
             f"criterion {made.name!r} needs {', '.join(sorted(made.needs))}; expected data to collect that on (--data, "

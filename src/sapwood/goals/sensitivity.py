@@ -21,7 +21,7 @@ from sapwood.goals.scoring import Scorer
 from sapwood.goals.targets import Calibration
 from sapwood.graph import Analysis
 from sapwood.masks import lowest_units
-from sapwood.models import copy_model
+from sapwood.models import Ignored, copy_model
 from sapwood.removal import Planner, make_cuts
 from sapwood.tasks import divergence_from, evaluate
 from sapwood.types import ExampleInputs, ModelBundle
@@ -116,7 +116,7 @@ def sensitivity(
     figure: str = "loss",
     more_is_better: bool = False,
     fractions: Sequence[float] = FRACTIONS,
-    ignore: Mapping[str, str] | None = None,
+    ignore: Ignored = None,
     whole_heads: bool = False,
     compensate: Compensate | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -134,7 +134,7 @@ def sensitivity(
         figure: What ``measure`` returns, for the record.
         more_is_better: Whether it is a figure like accuracy.
         fractions: Fractions of a group that stay, each in (0, 1).
-        ignore: Tensors or dimensions that stay whole, with the reason.
+        ignore: What must stay whole, as for :func:`sapwood.models.whole_tensors`.
         whole_heads: Whether attention loses whole heads.
         compensate: Gives the weights that make up for the channels that went, from :func:`compensation`, so that the
             harm is what reconstruction will not undo.
@@ -147,7 +147,7 @@ def sensitivity(
     if not fractions or any(not 0.0 < fraction < 1.0 for fraction in fractions):
         raise ConfigError(f"fractions {tuple(fractions)}; expected numbers in (0, 1), the fractions kept")
     twin = copy_model(model).eval()
-    analysis = Planner(model, example_inputs, ignore or {}).analysis()
+    analysis = Planner(model, example_inputs, ignore).analysis()
     scores = score(analysis)
     held = held_groups(analysis, whole_heads=whole_heads)
     dense = float(measure(twin))
@@ -251,7 +251,7 @@ def sensitivity_of(
     calibration: Calibration,
     score: Scorer,
     *,
-    ignore: Mapping[str, str] | None = None,
+    ignore: Ignored = None,
     whole_heads: bool = False,
     recovered: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -263,7 +263,7 @@ def sensitivity_of(
         figure: As for :func:`sensitivity_measure`.
         calibration: The pictures.
         score: Of the same model.
-        ignore: Tensors or dimensions that stay whole, with the reason.
+        ignore: What must stay whole, as for :func:`sapwood.models.whole_tensors`.
         whole_heads: Whether attention loses whole heads.
         recovered: Whether the network will be recovered: the layers that read a group are solved anew first.
         progress: Called with (done, total) trials.

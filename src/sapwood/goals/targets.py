@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from sapwood.arguments import check_kind, check_yes_or_no
 from sapwood.errors import ConfigError
-from sapwood.runtime import available_cores
+from sapwood.goals.approach import MET_WITHIN
+from sapwood.runtime import RUNTIMES, available_cores
 from sapwood.types import ClassificationDataset, DetectionDataset
 
 TargetKind = Literal["sparsity", "params", "macs", "latency"]
@@ -19,13 +22,17 @@ KINDS: tuple[TargetKind, ...] = ("sparsity", "params", "macs", "latency")
 
 @dataclass(frozen=True)
 class Target:
-    """What the pruned model should be: exactly one of the fields.
+    """What the pruned model should be: exactly one of the goals.
 
     Attributes:
         sparsity: Fraction of the channels removed, in [0, 1).
         params: Parameters kept, as a fraction of the dense model's, in (0, 1].
         macs: Multiply-accumulates kept, as a fraction of the dense model's, in (0, 1].
         latency: Measured latency, as a fraction of the dense model's on the same runtime, in (0, 1].
+
+        tolerance: Of a latency: how far the measured ratio may be from it, as a fraction of it. A target between the
+            quartiles of the measurement is met in any case.
+        at_most: Of a latency: any faster network will do.
 
     Examples:
         >>> Target(latency=0.5).kind
@@ -41,6 +48,8 @@ params=, macs=, latency=
     params: float | None = None
     macs: float | None = None
     latency: float | None = None
+    tolerance: float = MET_WITHIN
+    at_most: bool = False
 
     def __post_init__(self) -> None:
         given = [name for name in KINDS if getattr(self, name) is not None]
@@ -50,6 +59,14 @@ params=, macs=, latency=
             raise ConfigError(
                 f"Target({shown}) names {count}; expected exactly one of {', '.join(f'{name}=' for name in KINDS)}"
             )
+        given_value = getattr(self, self.kind)
+        if isinstance(given_value, bool) or not isinstance(given_value, Real | Tensor):
+            raise ConfigError(f"{self.kind} {given_value!r}; expected a number")
+        check_yes_or_no("at_most", self.at_most)
+        if not (isinstance(self.tolerance, Real) and 0.0 <= self.tolerance < 1.0):
+            raise ConfigError(f"tolerance {self.tolerance!r}; expected a number in [0, 1)")
+        if self.kind != "latency" and (self.at_most or self.tolerance != MET_WITHIN):
+            raise ConfigError(f"tolerance= and at_most= are of a latency; the target is {self.kind}={self.value:g}")
         if self.kind == "sparsity" and not 0.0 <= self.value < 1.0:
             raise ConfigError(f"sparsity {self.value}; expected a number in [0, 1)")
         if self.kind != "sparsity" and not 0.0 < self.value <= 1.0:
@@ -71,7 +88,8 @@ class Limits:
     """What widths may be.
 
     Attributes:
-        round_to: Multiple that each width should be of; a group that is not wider stays whole.
+        round_to: Multiple that each width should be of; a group that is not wider stays whole. None: multiples of 8
+            where a group is wide enough and the target is met as well with them, within 2 % of the whole; 1: any.
         minimum: The fewest channels that stay in a group.
         bounds: Layer, parameter or dimension (``"layers.3"``, ``"conv.weight[0]"``, ``*`` and ``?`` as in a shell) ->
             the smallest and the largest fraction of its output channels that stay.
@@ -79,7 +97,7 @@ class Limits:
         whole_heads: Attention loses whole heads instead of narrowing each.
     """
 
-    round_to: int = 1
+    round_to: int | None = None
     minimum: int = 1
     bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     equal: tuple[tuple[str, ...], ...] = ()
@@ -88,14 +106,34 @@ class Limits:
     def __post_init__(self) -> None:
         for name in ("round_to", "minimum"):
             value = getattr(self, name)
+            if name == "round_to" and value is None:
+                continue
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ConfigError(f"{name}: got {value!r}; expected a whole number of at least 1")
-        for name, (low, high) in self.bounds.items():
+        check_kind("bounds", self.bounds, Mapping, "a dict of layers and (smallest, largest) fractions kept")
+        check_yes_or_no("whole_heads", self.whole_heads)
+        _check_sets(self.equal)
+        for name, fractions in self.bounds.items():
+            low, high = _two_numbers(name, fractions)
             if not (math.isfinite(low) and math.isfinite(high) and 0.0 <= low <= high <= 1.0 and high > 0.0):
                 raise ConfigError(
                     f"bounds of {name!r}: got ({low}, {high}); expected two fractions kept, 0 <= smallest <= largest "
                     "<= 1"
                 )
+
+
+def _two_numbers(name: str, fractions: object) -> tuple[float, float]:
+    pair = tuple(fractions) if isinstance(fractions, Sequence) and not isinstance(fractions, str) else ()
+    if len(pair) != 2 or not all(isinstance(number, Real) and not isinstance(number, bool) for number in pair):
+        raise ConfigError(f"bounds of {name!r}: got {fractions!r}; expected two fractions kept, as (0.5, 1.0)")
+    return float(pair[0]), float(pair[1])
+
+
+def _check_sets(equal: object) -> None:
+    check_kind("equal", equal, (tuple, list), "sets of layers, as (('0', '2'),)")
+    for names in equal:  # type: ignore[attr-defined]
+        if isinstance(names, str) or not isinstance(names, Collection) or not all(isinstance(n, str) for n in names):
+            raise ConfigError(f"equal: got {names!r}; expected a set of layers that keep equal numbers, as ('0', '2')")
 
 
 @dataclass(frozen=True)
@@ -113,6 +151,7 @@ class Deployment:
     batch: int | None = None
 
     def __post_init__(self) -> None:
+        RUNTIMES[self.runtime]
         for name in ("threads", "batch"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):

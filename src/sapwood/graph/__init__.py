@@ -5,7 +5,7 @@ from sapwood.graph.double import KeepDouble
 from sapwood.graph.draws import Draws, put_
 from sapwood.graph.groups import Analysis, ChannelGroup, Member, Unpruned, alive_rows, build_groups, flags
 from sapwood.graph.outputs import ALL, Outputs, counting, output_tensors
-from sapwood.graph.record import call_model, plain_kernels, run_model, trace
+from sapwood.graph.record import call_model, explaining_inputs, plain_kernels, run_model, trace
 from sapwood.graph.replay import OtherCallsError, Replay
 from sapwood.graph.skeleton import leaving_no_trace
 from sapwood.graph.structure import Structure, with_values, without_values
@@ -27,6 +27,7 @@ __all__ = [
     "build_groups",
     "call_model",
     "counting",
+    "explaining_inputs",
     "flags",
     "leaving_no_trace",
     "output_tensors",

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from sapwood.arguments import check_kind
 from sapwood.graph.caches import freeze_unmade
 from sapwood.ops import ALWAYS, Atoms, Axis, Call, Context, EqualParts, Graph, TensorRef, apply_rule, is_expected
 
@@ -110,6 +111,8 @@ def build_groups(
     Returns:
         The groups, and for each dimension that is in none, why.
     """
+    check_kind("graph", graph, Graph, "what sapwood.trace returned")
+    check_kind("frozen", frozen or {}, Mapping, "a dict of tensors or dimensions and reasons")
     context = Context()
     owned = {**graph.buffers, **graph.parameters}
     references = _owned_references(graph, owned)

@@ -16,12 +16,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from sapwood.arguments import check_example_inputs, check_model
+from sapwood.errors import ConfigError, SapwoodError
 from sapwood.graph.decisions import Decisions
 from sapwood.graph.double import KeepDouble
 from sapwood.graph.draws import one_seed
 from sapwood.graph.outputs import Outputs, counting, named_outputs, output_tensors
 from sapwood.graph.skeleton import new_tensors_like
-from sapwood.models import refresh_computed
+from sapwood.models import copy_model, refresh_computed
 from sapwood.ops import RULES, Call, Graph, ShapesOnly, TensorRef, hides_calls, leaves, mapped
 from sapwood.types import ExampleInputs
 
@@ -115,6 +117,30 @@ def call_model(model: nn.Module, example_inputs: ExampleInputs) -> Any:
     return model(example_inputs)
 
 
+@contextmanager
+def explaining_inputs(model: nn.Module, example_inputs: ExampleInputs) -> Iterator[None]:
+    """Tells apart, of what fails inside, a model that does not run on its example inputs at all.
+
+    Raises:
+        ConfigError: If it does not: with what the model says.
+    """
+    try:
+        yield
+    except SapwoodError:
+        raise
+    except Exception as error:
+        try:
+            with torch.random.fork_rng(devices=[]), torch.no_grad():
+                call_model(copy_model(model).eval(), example_inputs)
+        except Exception as fault:
+            text = " ".join(str(fault).split())
+            raise ConfigError(
+                f"{type(model).__name__} does not run on the example inputs: {type(fault).__name__}: {text}; expected "
+                "a tensor, a tuple of positional or a dict of keyword arguments that it takes"
+            ) from fault
+        raise error
+
+
 def run_model(model: nn.Module, example_inputs: ExampleInputs) -> Any:
     """Does what :func:`call_model` does, with what hooks make of parameters made first, as a part of the run.
 
@@ -199,6 +225,8 @@ def record(
     outputs: Outputs | None = None,
 ) -> tuple[Graph, list[Tensor]]:
     """Does what :func:`trace` does, keeps what the run chooses on values, and returns the model's outputs as well."""
+    check_model(model)
+    check_example_inputs(example_inputs)
     RULES.load_plugins()  # facts of operators are asked for from here on
     recorder = _Recorder(decisions)
     parameters = _names(recorder, model.named_parameters(remove_duplicate=False))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 from torch.nn.utils.prune import PruningContainer
 
+from sapwood.arguments import check_kind, check_model
 from sapwood.errors import ConfigError, MaskError
 from sapwood.masks.case import METHODS, MaskCase, MaskMethod
 from sapwood.masks.slots import Slot, find_slots, live_hooks
@@ -95,7 +96,11 @@ def apply_masks_(
         >>> list(model.state_dict())
         ['0.weight_orig', '0.weight_mask', '1.weight_orig', '1.weight_mask']
     """
+    check_model(model)
+    check_kind("case", case, MaskCase, "a sapwood.MaskCase")
     for name, given in (("scores", scores), ("kept", kept)):
+        if given is not None:
+            check_kind(name, given, Mapping, "a dict by the names of parameters")
         if given is not None and not METHODS[case.method].takes_scores:
             raise ConfigError(f"{name}: given to {case.method}, which chooses for itself; expected method 'scored'")
     method = METHODS[case.method](case, scores, kept)
@@ -131,6 +136,7 @@ def remove_masks_(model: nn.Module) -> tuple[str, ...]:
         >>> remove_masks_(model), list(model.state_dict()), int((model.weight == 0).sum())
         (('weight',), ['weight'], 4)
     """
+    check_model(model)
     live = [slot for slot in find_slots(model) if slot.hook is not None]
     names = tuple(slot.name for slot in live)
     drop_masks_(model, names)

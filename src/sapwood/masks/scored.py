@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn.utils import prune
 
+from sapwood.arguments import check_kind
 from sapwood.errors import MaskError
 from sapwood.masks.budgets import BUDGETS
 from sapwood.masks.case import METHODS, MaskMethod
@@ -62,9 +64,10 @@ class Scored(MaskMethod):
     def _given(self, slots: Sequence[Slot], units: Sequence[Tensor], kept: Mapping[str, int]) -> tuple[int, ...]:
         """How many stay, as the caller says."""
         for slot, own in zip(slots, units, strict=True):
-            if not 1 <= kept.get(slot.name, 0) <= len(own):
+            count = kept.get(slot.name, 0)
+            if isinstance(count, bool) or not isinstance(count, Integral) or not 1 <= count <= len(own):
                 raise MaskError(
-                    f"{slot.name}: kept is {kept.get(slot.name)}; expected a number from 1 to its {len(own)} units"
+                    f"{slot.name}: kept is {kept.get(slot.name)!r}; expected a number from 1 to its {len(own)} units"
                 )
         return tuple(kept[slot.name] for slot in slots)
 
@@ -84,6 +87,7 @@ def _given(scores: Mapping[str, Tensor], slot: Slot) -> Tensor:
     """The scores that the caller has for a parameter."""
     if slot.name not in scores:
         raise MaskError(f"{slot.name}: no scores were given for it; expected a tensor for every selected parameter")
+    check_kind(f"{slot.name}: its scores", scores[slot.name], Tensor, "a tensor")
     own, wanted = scores[slot.name].detach(), tuple(slot.tensor.shape)
     if tuple(own.shape) != wanted:
         raise MaskError(f"{slot.name}: its scores have the shape {tuple(own.shape)}; expected {wanted}")

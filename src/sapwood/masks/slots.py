@@ -12,6 +12,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.prune import BasePruningMethod
 
+from sapwood.arguments import check_model
+
 Kind = Literal["conv", "bn", "linear", "other"]
 
 KIND_MODULES: Mapping[Kind, type[nn.Module]] = {"conv": _ConvNd, "bn": _BatchNorm, "linear": nn.Linear}
@@ -72,6 +74,7 @@ def find_slots(model: nn.Module) -> tuple[Slot, ...]:
         >>> [(slot.name, slot.kind, slot.mask is not None) for slot in find_slots(model)]
         [('0.weight', 'linear', True), ('0.bias', 'other', False), ('1.weight', 'bn', False), ('1.bias', 'bn', False)]
     """
+    check_model(model)
     return tuple(slot for path, module in model.named_modules() for slot in _slots_of(path, module))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sapwood.arguments import check_kind
 from sapwood.errors import ConfigError, MeasureError
 from sapwood.measure.hardware import machine
 from sapwood.runtime import kept_memory
@@ -129,6 +130,7 @@ def measure_latency(
         >>> table["dense"].ratio, table.conditions["rounds"]
         (1.0, 30)
     """
+    check_kind("candidates", candidates, Mapping, "a dict of names and what to call")
     if baseline not in candidates:
         raise ConfigError(
             f"baseline: got {baseline!r}; expected one of the candidates: {', '.join(candidates) or 'none'}"

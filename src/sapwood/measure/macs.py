@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from sapwood.arguments import check_example_inputs, check_model
 from sapwood.masks import find_slots
 from sapwood.ops import flop_formulas, is_free
 from sapwood.runtime import eval_mode, run
@@ -60,6 +61,8 @@ def count_macs(model: nn.Module, example_inputs: ExampleInputs) -> MacCount:
         >>> count_macs(conv, torch.zeros(1, 3, 10, 10)).total == 8 * 3 * 3 * 3 * 10 * 10
         True
     """
+    check_model(model)
+    check_example_inputs(example_inputs)
     counter = FlopCounterMode(display=False, custom_mapping=flop_formulas())
     watcher = _Watcher(model, counter.flop_registry)
     with ExitStack() as stack:

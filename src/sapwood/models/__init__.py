@@ -12,7 +12,16 @@ from sapwood.models.builtin_loader import builtin_file
 from sapwood.models.computed import refresh_computed, refresh_masked
 from sapwood.models.containers import attributes, held, map_tensors
 from sapwood.models.copying import copy_model, deep_copy, shared_things
-from sapwood.models.darknet import DarknetNetwork, compact_cfg, parse_cfg, read_weights, write_cfg, write_weights
+from sapwood.models.darknet import (
+    DarknetNetwork,
+    cfg_bytes,
+    compact_cfg,
+    opencv_misreads,
+    parse_cfg,
+    read_weights,
+    write_cfg,
+    write_weights,
+)
 from sapwood.models.darknet import framework as darknet_framework  # noqa: F401 - registers it
 from sapwood.models.factory_loader import find_factory, is_factory, remember_factory
 from sapwood.models.framework import FRAMEWORKS, Framework, framework_of
@@ -24,6 +33,7 @@ from sapwood.models.saved_format import check_target, load_plans, new_saved
 from sapwood.models.session import Compact, load, save
 from sapwood.models.spec import LOADERS, Loader, load_model
 from sapwood.models.unsuited import check_suited, whole_parts
+from sapwood.models.whole import Ignored, whole_tensors
 from sapwood.models.widening import wide_copy, widen_, widened
 
 __all__ = [
@@ -35,6 +45,7 @@ __all__ = [
     "DarknetNetwork",
     "Framework",
     "Gain",
+    "Ignored",
     "Loader",
     "Merge",
     "Plan",
@@ -43,6 +54,7 @@ __all__ = [
     "apply_plan",
     "attributes",
     "builtin_file",
+    "cfg_bytes",
     "check_suited",
     "check_target",
     "compact_cfg",
@@ -61,6 +73,7 @@ __all__ = [
     "map_tensors",
     "needs_factory",
     "new_saved",
+    "opencv_misreads",
     "parse_cfg",
     "quieten_",
     "read_weights",
@@ -72,6 +85,7 @@ __all__ = [
     "shared_things",
     "used_parts",
     "whole_parts",
+    "whole_tensors",
     "wide_copy",
     "widen_",
     "widened",

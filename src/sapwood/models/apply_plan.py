@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from sapwood.arguments import check_kind, check_model
 from sapwood.errors import ShapeError
 from sapwood.models.copying import copy_model
 from sapwood.models.framework import framework_of
@@ -36,6 +37,9 @@ def apply_plan(model: Model, plan: Plan) -> Model:
         ShapeError: If a tensor of the plan is missing or has another width, or an attribute is not plain data with the
             value that the plan says; the message names it.
     """
+    check_model(model)
+    own = "; its .plan is one" if isinstance(getattr(plan, "plan", None), Plan) else ""
+    check_kind("plan", plan, Plan, f"a sapwood.models.Plan{own}")
     _check_rows(model, plan)
     replaced: dict[int, Tensor] = {}
     made: dict[str, Tensor] = {}

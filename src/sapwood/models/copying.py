@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from sapwood.arguments import check_model
 from sapwood.models.computed import refresh_computed, refresh_masked
 from sapwood.models.containers import brings_layers, held
 
@@ -42,6 +43,7 @@ def copy_model(model: Model, replaced: Mapping[int, Tensor] | None = None) -> Mo
         >>> bool((twin.weight == masked.weight).all()), twin.weight_mask is masked.weight_mask
         (True, False)
     """
+    check_model(model)
     twin = copy_into(dict(replaced or {}), model)
     refresh_computed(twin) if replaced else refresh_masked(twin)
     return twin

@@ -30,7 +30,7 @@ def _load(spec: str, weights: Path | None, names: Path | None) -> ModelBundle:
 def _rebuild(source: ModelSource, state: State) -> ModelBundle:
     if CFG_NAME not in source.files:
         raise SpecError(f"{source.spec}: the source holds no {CFG_NAME}; expected the text of the .cfg")
-    network = DarknetNetwork(parse_cfg(source.files[CFG_NAME]), initialize=False)
+    network = DarknetNetwork(parse_cfg(source.files[CFG_NAME], warn=False), initialize=False)
     return darknet_bundle(network, _numbered(network), source)
 
 

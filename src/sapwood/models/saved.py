@@ -13,6 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from sapwood.arguments import check_kind, check_path
 from sapwood.errors import SapwoodError, SavedModelError, ShapeError, SpecError, WeightsError
 from sapwood.files import write_bytes, write_text
 from sapwood.models.apply_plan import apply_plan
@@ -72,6 +73,8 @@ def save_model(
         ConfigError: If ``directory`` holds files, and no saved model.
         WriteError: If a file cannot be written; what stood there is there still.
     """
+    check_kind("bundle", bundle, ModelBundle, "a model with its task, as sapwood.load_model returns it")
+    check_path(directory, "directory")
     if plan is not None:
         bundle = replace(bundle, source=replace(bundle.source, plans=(*bundle.source.plans, plan)))
     tensors, aliases = _stored(bundle.model)
@@ -92,7 +95,7 @@ def save_model(
         data = safetensors.torch.save(tensors, metadata=_metadata(bundle.model))
         write_bytes(folder / WEIGHTS_NAME, _in_order(data))
         for name, file_text in files.items():
-            write_text(folder / name, file_text)
+            write_bytes(folder / name, file_text.encode("utf-8", "surrogateescape"))  # as read_beside reads it
         write_text(folder / PLAN_NAME, text)
     return Path(directory)
 
@@ -115,6 +118,7 @@ def load_saved(directory: str | Path, *, factory: Factory | None = None) -> Mode
         SavedModelError: If the directory is incomplete, damaged or of an unknown schema version, or does not fit what
             its source or ``factory`` builds.
     """
+    check_path(directory, "directory")
     folder = Path(directory)
     saved = read_plan(folder)
     plans = decode_plans(folder, saved)

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import pydantic
 
+from sapwood.arguments import check_path
 from sapwood.errors import SavedModelError
 from sapwood.files import check_directory, new_directory
 from sapwood.limits import check_limit
@@ -160,6 +161,7 @@ def load_plans(directory: str | Path) -> tuple[Plan, ...]:
     Raises:
         SavedModelError: If ``plan.json`` is missing or damaged; the message names the place.
     """
+    check_path(directory, "directory")
     return decode_plans(Path(directory), read_plan(directory))
 
 
@@ -204,9 +206,13 @@ def read_text(path: Path) -> str:
     Raises:
         SavedModelError: If it is missing or no UTF-8 text.
     """
+    return _read(path, "strict")
+
+
+def _read(path: Path, errors: str) -> str:
     data = read_bytes(path, "a saved model", SavedModelError, limited_by="text_bytes")
     with reading(path, "a saved model", SavedModelError):
-        return data.decode("utf-8")
+        return data.decode("utf-8", errors)
 
 
 def read_beside(directory: Path, name: str) -> str:
@@ -220,7 +226,7 @@ def read_beside(directory: Path, name: str) -> str:
         home, target = os.path.realpath(directory), os.path.realpath(path)
     if os.path.dirname(target) != home:
         raise SavedModelError(f"{path}: leads to {target}; expected a file of the directory itself")
-    return read_text(path)
+    return _read(path, "surrogateescape")  # comments of a .cfg may be of any encoding
 
 
 def check_name(name: str) -> str:

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from sapwood.errors import SpecError
+from sapwood.arguments import check_kind, check_path, described
+from sapwood.errors import ConfigError, SpecError
 from sapwood.models.framework import framework_of
 from sapwood.models.plan import Plan
 from sapwood.models.saved import load_saved, save_model
@@ -50,6 +51,14 @@ def save(pruned: Compact, directory: str | Path, source: ModelBundle | None = No
         SavedModelError: If the model's state holds anything but tensors, or NaN.
         CfgError: If no ``.cfg`` describes a pruned Darknet network; the message names the layer.
     """
+    if not all(hasattr(pruned, name) for name in ("model", "plan", "verification")):
+        own = "; sapwood.save_model writes a ModelBundle" if isinstance(pruned, nn.Module | ModelBundle) else ""
+        raise ConfigError(
+            f"pruned is {described(pruned)}; expected what sapwood.prune or sapwood.compact returned{own}"
+        )
+    check_path(directory, "directory")
+    if source is not None:
+        check_kind("source", source, ModelBundle, "what sapwood.load_model returned, or None")
     model = pruned.model
     bundle = replace(source, model=model) if source is not None else framework_of(model).bundle(model)
     unpruned: Iterable[object] = getattr(pruned, "unpruned", ())

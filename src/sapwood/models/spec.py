@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +11,9 @@ from typing import TypeAlias
 
 from torch import Tensor, nn
 
+from sapwood.arguments import check_path
 from sapwood.errors import SpecError
-from sapwood.reading import is_plain, read_text, shown
+from sapwood.reading import is_plain, read_bytes, shown
 from sapwood.registry import Registry
 from sapwood.types import ModelBundle, ModelSource
 
@@ -73,6 +76,10 @@ def load_model(
         SavedModelError: If a saved directory is damaged.
         MissingDependencyError: If the model's library is not installed.
     """
+    check_path(spec, "spec")
+    for name, path in (("weights", weights), ("names", names)):
+        if path is not None:
+            check_path(path, name)
     spec = str(spec)
     files = None if weights is None else Path(weights), None if names is None else Path(names)
     for kind in LOADERS:
@@ -90,6 +97,15 @@ def _load(loader: Loader, spec: str, weights: Path | None, names: Path | None, f
     return loader.load_by(spec, weights, names, factory)
 
 
+def _decoded(path: Path) -> str:
+    """The text of a file; bytes that are not UTF-8, of other encodings, are written out."""
+    data = read_bytes(path, "a file of class names", SpecError, limited_by="text_bytes")
+    text = data.decode("utf-8-sig", "backslashreplace")
+    if text.encode() != data.removeprefix(codecs.BOM_UTF8):
+        warnings.warn(f"{path}: is not UTF-8 text; its other bytes are written as \\xc4", stacklevel=4)
+    return text
+
+
 def read_names(path: Path, count: int | None = None) -> tuple[str, ...]:
     """Reads class names, one a line; empty lines do not count.
 
@@ -100,7 +116,7 @@ def read_names(path: Path, count: int | None = None) -> tuple[str, ...]:
     Raises:
         SpecError: If the file cannot be read, names another number of classes, or a name is no text that can be shown.
     """
-    lines = read_text(path, "a file of class names", SpecError).splitlines()
+    lines = _decoded(path).splitlines()
     names = tuple(line.strip() for line in lines if line.strip())
     if count is not None and len(names) != count:
         raise SpecError(f"{path}: {len(names)} class names; expected {count}, one a class of the model")

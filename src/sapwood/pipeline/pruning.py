@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from sapwood.allocation import Allocation, held_dims, held_groups
+from sapwood.arguments import check_example_inputs, check_kind, check_model
 from sapwood.criteria import Criterion
 from sapwood.goals import (
     Bench,
@@ -27,7 +28,7 @@ from sapwood.goals import (
 )
 from sapwood.graph import Outputs, Unpruned
 from sapwood.measure import count_params
-from sapwood.models import Plan, apply_plan, check_suited, framework_of, shared_things
+from sapwood.models import Ignored, Plan, apply_plan, check_suited, framework_of, shared_things
 from sapwood.recovery import Recovered
 from sapwood.removal import Planner, Solution, Verification, resized_outputs
 from sapwood.types import ExampleInputs
@@ -72,10 +73,10 @@ def prune(
     allocator: str | None = None,
     calibration: Calibration | None = None,
     sensitivity: Sensitivity | None = None,
-    ignore: Mapping[str, str] | None = None,
+    ignore: Ignored = None,
     limits: Limits | None = None,
     outputs: Outputs | None = None,
-    deployment: Deployment | None = None,
+    deployment: Deployment | str | None = None,
     progress: Progress | None = None,
 ) -> Pruned:
     """Removes channels of ``model``, with everything that hangs on them; ``model`` itself is not touched.
@@ -91,14 +92,15 @@ def prune(
             target, where None.
         calibration: Batches and a loss, for criteria that look at data.
         sensitivity: The measured loss of each group pruned alone; the knapsack's values instead of the criterion's.
-        ignore: Tensors (``"name"``) or dimensions (``"name[0]"``) that must stay whole, with the reason.
+        ignore: What must stay whole: names of tensors, dimensions (``"name[0]"``) or modules, with ``*`` and ``?`` as
+            in a shell, or ``type:Linear`` for all of a class; each with the reason, as a dict, or alone.
         limits: What widths may be.
         outputs: Which of the model's outputs count, and so keep their sizes: names, globs or positions
             (``"logits"``, ``"maps.*"``, ``0``), or a function that picks them out of what the model returns. All where
             None, but for the caches, hidden states and attentions of a transformers output object; the others follow
             the widths, and are compared where they are kept.
-        deployment: The runtime, threads and batch that latency is measured with. Given with another target, the result
-            is timed there, and explained.
+        deployment: The runtime, threads and batch that latency is measured with, or the name of a runtime. Given with
+            another target, the result is timed there, and explained.
         progress: Called with (done, total) steps of what takes longest.
 
     Returns:
@@ -111,15 +113,40 @@ def prune(
         ConfigError: If the criterion needs data and there is none, an option names nothing, or the model is of a kind
             that cannot be pruned: quantised, compiled by TorchScript, sharded, or lazy and never run.
     """
+    check_model(model)
+    check_example_inputs(example_inputs)
+    example_inputs = tuple(example_inputs) if isinstance(example_inputs, list) else example_inputs
+    _check_options(target, calibration, sensitivity, limits)
+    where = _deployment(deployment)
     check_suited(model)
     score = criterion if isinstance(criterion, Scorer) else scorer(model, criterion, calibration)
     limits = limits or Limits()
     chooser = _chooser(model, target, score, allocator=allocator, sensitivity=sensitivity, limits=limits)
-    planner = Planner(model, example_inputs, ignore or {}, outputs)
-    if target.kind != "latency" and deployment is None:
+    planner = Planner(model, example_inputs, ignore, outputs)
+    if target.kind != "latency" and where is None:
         return _pruned(model, limits, planner.solve(chooser.towards(target)))
-    bench = Bench.of(example_inputs, deployment or Deployment())
+    bench = Bench.of(example_inputs, where or Deployment())
     return _pruned(model, limits, *LatencyTarget(planner, model, bench, chooser, target, progress).solve())
+
+
+def _check_options(target: object, calibration: object, sensitivity: object, limits: object) -> None:
+    check_kind("target", target, Target, "what to reach, as sapwood.Target(sparsity=0.5)")
+    for name, value, kind in (
+        ("calibration", calibration, Calibration),
+        ("sensitivity", sensitivity, Sensitivity),
+        ("limits", limits, Limits),
+    ):
+        if value is not None:
+            check_kind(name, value, kind, f"a {kind.__module__.split('.')[0]}.pipeline.{kind.__name__}, or None")
+
+
+def _deployment(given: Deployment | str | None) -> Deployment | None:
+    """A runtime may be named alone."""
+    if isinstance(given, str):
+        return Deployment(given)
+    if given is not None:
+        check_kind("deployment", given, Deployment, "the name of a runtime, or a sapwood.pipeline.Deployment")
+    return given
 
 
 def _chooser(

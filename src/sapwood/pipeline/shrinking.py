@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from torch import nn
@@ -26,14 +24,12 @@ from sapwood.measure import (
     model_layers,
     sample_work,
 )
-from sapwood.models import copy_model, framework_of
+from sapwood.models import copy_model, framework_of, whole_tensors
 from sapwood.report import Inspection, Pruning, records
 from sapwood.runtime import RUNTIMES
 from sapwood.types import ExampleInputs, ModelBundle
 
 INSPECT_ROUNDS = 30
-
-_ONE_DIMENSION = re.compile(r"(.*)(\[\d+\])")
 
 
 def check_inputs(bundle: ModelBundle) -> None:
@@ -67,19 +63,7 @@ def matching_tensors(model: nn.Module, patterns: Iterable[str]) -> dict[str, str
         >>> matching_tensors(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), ["0.w*[1]"])
         {'0.weight[1]': 'ignored, as asked: 0.w*[1]'}
     """
-    found: dict[str, str] = {}
-    names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
-    for pattern in patterns:
-        split = _ONE_DIMENSION.fullmatch(pattern)
-        whole, dimension = (split[1], split[2]) if split else (pattern, "")
-        own = [name for name in names if any(fnmatchcase(part, whole) for part in _paths(name))]
-        if whole.startswith("type:"):
-            own = _of_type(model, whole.removeprefix("type:"), names)
-        if not own:
-            raise ConfigError(f"--ignore {pattern!r} names nothing; expected a parameter or a module, as {names[0]!r}")
-        own += [name.removesuffix("_orig") for name in own if name.endswith("_orig")]  # once its mask is permanent
-        found.update((f"{name}{dimension}", f"ignored, as asked: {pattern}") for name in own)
-    return found
+    return whole_tensors(model, patterns, option="--ignore")
 
 
 def shrink_describable(model: nn.Module, ignore: Mapping[str, str], shrink: Callable[[dict[str, str]], Any]) -> Any:
@@ -227,16 +211,3 @@ def _widths(before: ModelLayer, after: ModelLayer) -> records.LayerWidths:
 def _group(group: ChannelGroup) -> records.Group:
     members = dict.fromkeys(f"{member.tensor}[{member.dim}]" for member in group.members)
     return records.Group(name=group.name, channels=group.num_channels, members=tuple(members))
-
-
-def _of_type(model: nn.Module, pattern: str, names: Iterable[str]) -> list[str]:
-    """The parameters that belong to modules of a class."""
-    modules = {name for name, module in model.named_modules() if fnmatchcase(type(module).__name__, pattern)}
-    return [name for name in names if name.rpartition(".")[0] in modules]
-
-
-def _paths(name: str) -> list[str]:
-    """A parameter's names, with and without what a mask adds to it, and the modules it is in."""
-    parts = name.split(".")
-    modules = [".".join(parts[:end]) for end in range(1, len(parts))]
-    return [name, name.removesuffix("_orig"), *modules]

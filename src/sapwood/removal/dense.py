@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from sapwood.errors import ConfigError
-from sapwood.graph import Outputs, Structure, run_model, with_values, without_values
+from sapwood.graph import Outputs, Structure, explaining_inputs, run_model, with_values, without_values
 from sapwood.models import check_suited, copy_model, quieten_, wide_copy, widened
 from sapwood.removal.difference import lively_, telling
 from sapwood.types import ExampleInputs
@@ -37,7 +37,8 @@ class Dense:
         found = None if values else without_values(self._model, self.inputs, self.counted)
         if found is not None:
             return found
-        structure = self._recorded()
+        with explaining_inputs(self._model, self._given):
+            structure = self._recorded()
         if structure.graph.reads_values and not telling(list(structure.outputs)):
             lively_(self.model)
             structure = with_values(self.model, self.inputs, self.counted)

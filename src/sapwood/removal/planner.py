@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
@@ -12,7 +12,7 @@ from torch import nn
 
 from sapwood.errors import CheckFailedError
 from sapwood.graph import Analysis, OtherCallsError, Outputs, Structure, with_values
-from sapwood.models import Cut, copy_model, whole_parts
+from sapwood.models import Cut, Ignored, copy_model, whole_parts, whole_tensors
 from sapwood.ops import Axis
 from sapwood.removal.blame import blame
 from sapwood.removal.build import Obstacle, Realised, realise
@@ -76,7 +76,7 @@ class Planner:
     Args:
         model: The model; not touched.
         inputs: Its example inputs.
-        frozen: Tensors (``"name"``) or dimensions (``"name[0]"``) that must stay whole, with the reason.
+        ignore: What must stay whole, as for :func:`sapwood.models.whole_tensors`.
         outputs: Which of the model's outputs count; see :func:`sapwood.graph.counting`.
     """
 
@@ -84,12 +84,12 @@ class Planner:
         self,
         model: nn.Module,
         inputs: ExampleInputs,
-        frozen: Mapping[str, str],
+        ignore: Ignored = None,
         outputs: Outputs | None = None,
     ) -> None:
         self._dense = Dense(model, inputs, outputs)
+        self._constraints = Constraints({**whole_parts(model), **whole_tensors(model, ignore)})
         self._structure = self._dense.structure(values=False)
-        self._constraints = Constraints({**whole_parts(model), **frozen})
 
     def analysis(self) -> Analysis:
         """The channel groups under what is known so far."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from statistics import median
+
 from sapwood.report import formats
+from sapwood.report.noise import noise_text
 from sapwood.report.records import BenchRecord, BenchRow
 from sapwood.report.table import Cells, TextTable, columns
 
@@ -48,8 +51,11 @@ def _notes(record: BenchRecord) -> Cells:
     if record.baseline is None:
         return ()
     given = record.conditions
+    rows = [(row.q1_ms, row.median_ms, row.q3_ms) for row in record.rows]
+    spreads = [(q3 - q1) / middle for q1, middle, q3 in rows if q1 is not None and q3 is not None and middle]
     versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
     return (
         f"ratio to {record.baseline[0]} on {record.baseline[1]}, round by round; {given['cpu']}, threads "
-        f"{given['threads']}, batch {given['batch'] or 'of the example inputs'}, {given['rounds']} rounds; {versions}",
+        f"{given['threads']}, batch {given['batch'] or 'of the example inputs'}, {given['rounds']} rounds; {versions}"
+        + noise_text(median(spreads) if spreads else 0.0),
     )

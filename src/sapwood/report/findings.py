@@ -8,6 +8,7 @@ from statistics import median
 from typing import Literal
 
 from sapwood.report import formats
+from sapwood.report.noise import NOISY
 from sapwood.report.records import CaseResult, Comparison, Latency, LiveMask
 
 Tone = Literal["good", "mixed", "bad", "plain"]
@@ -20,8 +21,6 @@ CLEARLY = 0.05
 """Times nearer than this to the baseline's, or nearer than their own spread, count as the same time."""
 FEW_ZEROS = 0.01
 """A case with so many more zeros than the baseline has some to speak of."""
-NOISY = 0.1
-"""Where the typical spread of the rounds is wider than this share of the baseline's time, the page says so."""
 
 
 @dataclass(frozen=True)

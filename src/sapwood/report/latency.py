@@ -8,6 +8,7 @@ from typing import Any
 
 from sapwood.layer_times import NO_LAYER, TELLING_SHARE
 from sapwood.report import formats
+from sapwood.report.noise import noise_text
 from sapwood.report.records import LayerLatency, LayerTime, TargetLatency, TimedTarget, make_part
 from sapwood.report.table import TextTable, columns
 
@@ -152,7 +153,8 @@ def target_text(latency: TimedTarget) -> str:
     return (
         f"{goal}: {latency.ratio:.3f}× measured on {deployment_text(latency.conditions)} (half of the rounds "
         f"{latency.ratio_q1:.3f} to {latency.ratio_q3:.3f}), {formats.milliseconds(latency.dense_ms)} before, "
-        f"{formats.milliseconds(latency.pruned_ms)} after"
+        f"{formats.milliseconds(latency.pruned_ms)} after; the ratio is the median of those of the rounds"
+        + noise_text(latency.ratio_q3 - latency.ratio_q1)
     )
 
 

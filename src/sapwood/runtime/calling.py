@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +14,7 @@ from sapwood.types import ExampleInputs
 
 def run(model: nn.Module, example_inputs: ExampleInputs) -> Any:
     """Calls ``model`` with a tensor, a tuple of positional arguments or a dict of keyword arguments."""
-    if isinstance(example_inputs, dict):
+    if isinstance(example_inputs, Mapping):
         return model(**example_inputs)
     if isinstance(example_inputs, tuple):
         return model(*example_inputs)

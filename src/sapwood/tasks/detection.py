@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from sapwood.arguments import check_kind
 from sapwood.data import Findings, OnBad, to_input
 from sapwood.errors import ConfigError, DataError, ShapeError
 from sapwood.tasks.mean_ap import mean_average_precision
@@ -42,6 +43,8 @@ def detect(
         ShapeError: If the model's maps do not fit its heads.
         WeightsError: If the model returns NaN.
     """
+    check_kind("bundle", bundle, ModelBundle, "a model with its task, as sapwood.load_model returns it")
+    check_kind("pictures", pictures, (tuple, list), "a list of pictures")
     if bundle.task.kind != "detection":
         raise ConfigError(f"{bundle.source.spec} is no detector: its task is {bundle.task.kind!r}")
     found = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sapwood.arguments import check_kind
 from sapwood.data import OnBad
 from sapwood.errors import ConfigError
 from sapwood.tasks.running import Progress
@@ -47,6 +48,7 @@ def evaluate(
         ShapeError: If the model returns something else than its task says.
         WeightsError: If the model returns NaN.
     """
+    check_kind("bundle", bundle, ModelBundle, "a model with its task, as sapwood.load_model returns it")
     kind = bundle.task.kind
     if kind not in TASKS:
         raise ConfigError(

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from sapwood.errors import TrainingError
+from sapwood.arguments import check_kind, check_model, described
+from sapwood.errors import ConfigError, TrainingError
 from sapwood.models import Compact, Plan
 
 CARRIED = "SGD, Adam, AdamW, NAdam, RAdam, Adamax, Adadelta, Adagrad, RMSprop, Rprop and ASGD"
@@ -68,6 +69,10 @@ def carry_optimizer_(optimizer: AnyOptimizer, model_before: nn.Module, pruned: C
         >>> [tuple(p.shape) for p in carry_optimizer_(optimizer, model, pruned).param_groups[0]["params"]]
         [(4, 4), (4,), (2, 4), (2,)]
     """
+    check_kind("optimizer", optimizer, Optimizer, "that of model_before")
+    check_model(model_before, "model_before")
+    if not hasattr(pruned, "plan"):
+        raise ConfigError(f"pruned is {described(pruned)}; expected what sapwood.prune returned for model_before")
     names = _names(model_before)
     carried: dict[Tensor, tuple[str, nn.Parameter]] = {}
     states: dict[Tensor, dict[str, Any]] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -12,8 +11,10 @@ from pathlib import Path
 
 from sapwood.errors import CfgError
 from sapwood.limits import check_limit
+from sapwood.models.darknet.encoding import read_cfg_text
 from sapwood.models.darknet.keys import ALIASES, KNOWN_KEYS, UNSUPPORTED
-from sapwood.reading import parse_number, read_bytes
+from sapwood.models.darknet.spelling import check_keys, suggestion
+from sapwood.reading import parse_number
 
 _DIGITS = 18
 _BEYOND = 1 << 31
@@ -136,7 +137,7 @@ class Section:
         """
         value, choices = self.text(key, default), sorted(choices)
         if value not in choices:
-            raise self.error(f"expected one of: {', '.join(choices)}{_suggestion(value, choices)}", key)
+            raise self.error(f"expected one of: {', '.join(choices)}{suggestion(value, choices)}", key)
         return value
 
     def integer(self, key: str, default: int | None = None, *, minimum: int | None = None) -> int:
@@ -263,22 +264,24 @@ class Cfg:
         return self.with_layer(index, self.sections[index + 1].with_option(key, value))
 
 
-def parse_cfg(text_or_path: str | Path) -> Cfg:
+def parse_cfg(text_or_path: str | Path, *, warn: bool = True) -> Cfg:
     """Reads a ``.cfg``.
 
     Args:
         text_or_path: A path, or the text itself: a string with a line end or a bracket in front.
+        warn: Warn of keys that Darknet does not know. Forks train with some; they are not used, and kept.
 
     Returns:
         The file, complete: ``write_cfg(parse_cfg(text)) == text``.
 
     Raises:
-        CfgError: If the file cannot be read, is not UTF-8, does not begin with ``[net]``, or holds a section or a key
-            that Darknet does not know; the message gives file, line, section and what was expected.
+        CfgError: If the file cannot be read, is not UTF-8 outside its comments, does not begin with ``[net]``, or
+            holds a section that Darknet does not know or a key that is misspelt; the message gives file, line, section
+            and what was expected.
     """
     if isinstance(text_or_path, str) and ("\n" in text_or_path or text_or_path.lstrip().startswith("[")):
-        return _parse(text_or_path, "<text>")
-    return _parse(_read(Path(text_or_path)), str(text_or_path))
+        return _parse(text_or_path, "<text>", warn)
+    return _parse(read_cfg_text(Path(text_or_path)), str(text_or_path), warn)
 
 
 def write_cfg(cfg: Cfg) -> str:
@@ -289,19 +292,7 @@ def write_cfg(cfg: Cfg) -> str:
     return "".join(line.text for line in lines)
 
 
-def _read(path: Path) -> str:
-    data = read_bytes(path, "a Darknet .cfg file", CfgError, limited_by="text_bytes")
-    try:
-        if b"\0" in data:
-            raise UnicodeDecodeError("utf-8", data, data.index(b"\0"), data.index(b"\0") + 1, "a NUL byte")
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        found = data[error.start]
-        raise CfgError(f"{path}:{line}: byte 0x{found:02x} is not UTF-8 text; expected a Darknet .cfg file") from error
-
-
-def _parse(text: str, path: str) -> Cfg:
+def _parse(text: str, path: str, warn: bool) -> Cfg:
     lines = [Line(part, number) for number, part in enumerate(re.findall(r"[^\n]*\n|[^\n]+", text), start=1)]
     starts = [index for index, line in enumerate(lines) if line.bare.lstrip("\ufeff").startswith("[")]
     check_limit("sections", len(starts), path, CfgError)
@@ -316,7 +307,7 @@ def _parse(text: str, path: str) -> Cfg:
         for start, stop in zip(starts, [*starts[1:], len(lines)], strict=True)
     )
     for section in sections:
-        _check_section(section)
+        _check_section(section, warn)
     _check_order(sections)
     return Cfg(sections, preamble, path)
 
@@ -329,26 +320,18 @@ def _check_order(sections: Sequence[Section]) -> None:
             raise section.error(f"a second [net]; the first stands at line {sections[0].line}")
 
 
-def _check_section(section: Section) -> None:
+def _check_section(section: Section, warn: bool) -> None:
     header = section.header.bare.lstrip("\ufeff")
     if not header.endswith("]"):
         raise CfgError(f"{section.path}:{section.line}: {header!r}: expected ] at the end of a section's name")
     if section.name not in KNOWN_KEYS and section.name not in UNSUPPORTED:
         names = [*KNOWN_KEYS, *UNSUPPORTED, *ALIASES]
-        raise section.error(f"unknown section{_suggestion(section.name, names)}; expected one that Darknet knows")
+        raise section.error(f"unknown section{suggestion(section.name, names)}; expected one that Darknet knows")
     for line in section.body:
         if line.option is not None and "=" not in line.bare:
             place = f"{section.path}:{line.number}: [{section.written_name}]"
             raise CfgError(f"{place}: {line.bare!r}: expected key=value, a comment or a section")
-    for key in section.keys:
-        known = KNOWN_KEYS.get(section.name)
-        if known is not None and key not in known:
-            raise section.error(f"unknown key{_suggestion(key, known)}; expected one that Darknet knows", key)
-
-
-def _suggestion(word: str, words: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, sorted(words), n=1, cutoff=0.6)
-    return f" (did you mean {close[0]}?)" if close else ""
+    check_keys(section, warn=warn)
 
 
 def _pieces(value: str) -> list[str]:

@@ -11,8 +11,9 @@ from torch import nn
 
 from sapwood.config import TrainConfig
 from sapwood.errors import CfgError, SapwoodError
-from sapwood.files import write_text
+from sapwood.files import write_bytes
 from sapwood.models.darknet.cfg import write_cfg
+from sapwood.models.darknet.encoding import cfg_bytes
 from sapwood.models.darknet.fit import fitted
 from sapwood.models.darknet.header import Header
 from sapwood.models.darknet.network import DarknetNetwork
@@ -91,7 +92,7 @@ class Darknet(Framework[DarknetNetwork]):
     ) -> dict[str, Path]:
         """``model.cfg``, ``last.weights`` and ``best.weights``, whose headers count the pictures."""
         files = {"cfg": directory / CFG_NAME}
-        write_text(files["cfg"], write_cfg(best.cfg))
+        write_bytes(files["cfg"], cfg_bytes(write_cfg(best.cfg)))
         for name, model in (("last", last()), ("best", best)):
             assert isinstance(model, DarknetNetwork)
             model.header = replace(model.header, seen=model.header.seen + num_pictures)

@@ -55,6 +55,15 @@ class Header:
         return struct.pack(self.layout, self.major, self.minor, self.revision, self.seen)
 
     @staticmethod
+    def of_ports(data: bytes) -> Header:
+        """The header of five 32-bit numbers that tools in Python write, whatever the version they give; as 0.2.5.
+
+        They read what they wrote, 20 bytes; Darknet reads 16 of them where the version is below 0.2, and every weight
+        in a wrong place. A header that says 0.2.5 has 20 bytes for all.
+        """
+        return Header(seen=struct.unpack_from("<Q", data, 12)[0])
+
+    @staticmethod
     def from_bytes(data: bytes) -> Header | None:
         """Returns the header at the front of ``data``, or None where that is too short."""
         if len(data) < 12:

@@ -1,4 +1,4 @@
-"""Which sections and keys a Darknet ``.cfg`` may hold: those Darknet itself reads, and those its published files name.
+"""Which sections and keys a Darknet ``.cfg`` may hold: those that Darknet, its published files or OpenCV's reader know.
 
 Source: ``src/parser.c`` of https://github.com/AlexeyAB/darknet, and the 43 ``.cfg`` files of that repository.
 """
@@ -44,7 +44,7 @@ _YOLO_LOSS = _words(
 
 _REGION_LOSS = _words(
     "max log sqrt focal_loss jitter resize rescore thresh classfix absolute random coord_scale object_scale "
-    "noobject_scale mask_scale class_scale bias_match map"
+    "noobject_scale nms_threshold mask_scale class_scale bias_match map"
 )
 
 KNOWN_KEYS: Mapping[str, frozenset[str]] = {
@@ -81,6 +81,14 @@ KNOWN_KEYS: Mapping[str, frozenset[str]] = {
     "reorg3d": _EVERY_LAYER | _words("stride reverse"),
     "empty": _EVERY_LAYER,
     "region": _EVERY_LAYER | _REGION_LOSS | _words("anchors classes coords num softmax tree"),
-    "yolo": _EVERY_LAYER | _YOLO_LOSS | _words("mask anchors classes num scale_x_y new_coords"),
+    "yolo": _EVERY_LAYER | _YOLO_LOSS | _words("mask anchors classes num scale_x_y new_coords thresh nms_threshold"),
 }
 """The keys of each section that Sapwood can build, by the section's full name."""
+
+NETWORK_KEYS = _words(
+    "height width channels inputs letter_box filters groups group_id size stride stride_x stride_y dilation "
+    "antialiasing pad padding activation batch_normalize binary xnor flipped share_index output maxpool_depth "
+    "out_channels scale layers from weights_type weights_normalization scale_wh temperature tree spatial crop_height "
+    "crop_width noadjust reverse anchors classes coords num softmax mask scale_x_y new_coords"
+)
+"""The keys that say what a network computes: a misspelt one makes another network."""

@@ -19,6 +19,8 @@ from sapwood.models.darknet.network import DarknetNetwork
 from sapwood.reading import opened
 
 _FLOAT_BYTES = 4
+_HEADER = 20
+"""Bytes of the longest header."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,8 @@ def read_weights(path: str | Path, network: DarknetNetwork, *, partial: bool = F
         partial: Accept a file that ends behind an earlier layer, as pre-trained beginnings (``yolov4-tiny.conv.29``).
 
     Returns:
-        How far the file reached.
+        How far the file reached. A header of 20 bytes with a version below 0.2, as tools in Python write it, is told by
+        the size of the file, and becomes 0.2.5.
 
     Raises:
         WeightsError: If the file is missing, a directory, empty, no weights file, shorter or longer than the network
@@ -118,7 +121,11 @@ def read_weights(path: str | Path, network: DarknetNetwork, *, partial: bool = F
     path = Path(path)
     header = _read_header(path)
     blocks = weight_blocks(network)
-    found = path.stat().st_size - header.size
+    num_bytes = path.stat().st_size
+    if num_bytes - header.size - _FLOAT_BYTES == sum(block.num_bytes for block in blocks) and header.size < _HEADER:
+        with opened(path, "a Darknet .weights file", WeightsError) as file:
+            header = Header.of_ports(file.read(_HEADER))
+    found = num_bytes - header.size
     count = _num_blocks_in(path, blocks, found, network, partial)
     data = np.fromfile(path, dtype="<f4", offset=header.size)
     offset = 0
@@ -156,7 +163,7 @@ def write_weights(path: str | Path, network: DarknetNetwork) -> Path:
 
 def _read_header(path: Path) -> Header:
     with opened(path, "a Darknet .weights file", WeightsError) as file:
-        data = file.read(20)
+        data = file.read(_HEADER)
     header = Header.from_bytes(data)
     if header is None:
         raise WeightsError(f"{path}: {len(data)} bytes found; expected a header of 16 or 20 bytes and the weights")

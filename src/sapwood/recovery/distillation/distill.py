@@ -12,6 +12,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
+from sapwood.arguments import check_batches, check_kind, check_model
 from sapwood.errors import ConfigError, TrainingError
 from sapwood.graph import trace
 from sapwood.models import Plan, copy_model
@@ -131,7 +132,13 @@ def distill(
         ConfigError: If there are fewer than two pictures.
         TrainingError: If the loss is no longer finite.
     """
+    for name, network in (("dense", dense), ("pruned", pruned)):
+        check_model(network, name)
+    check_kind("plan", plan, Plan, "the plan that made pruned of dense")
+    check_kind("task", task, TaskSpec, "a sapwood.types.TaskSpec: what the outputs are")
+    check_batches(batches)
     config = config or DistillConfig()
+    check_kind("config", config, DistillConfig, "a DistillConfig")
     start = time.perf_counter()
     pictures = torch.cat(list(batches))
     if len(pictures) < 2:

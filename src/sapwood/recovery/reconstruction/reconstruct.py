@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sapwood.arguments import check_batches, check_kind, check_model
 from sapwood.errors import CheckFailedError, ConfigError
 from sapwood.graph import output_tensors, trace
 from sapwood.models import Plan, copy_model
@@ -134,6 +135,10 @@ def reconstruct(
 
     Source: He, Zhang, Sun, "Channel Pruning for Accelerating Very Deep Neural Networks", ICCV 2017, for one layer.
     """
+    for name, network in (("dense", dense), ("pruned", pruned)):
+        check_model(network, name)
+    check_kind("plan", plan, Plan, "the plan that made pruned of dense")
+    check_batches(batches)
     start = time.perf_counter()
     kept = list(batches)
     if not kept:

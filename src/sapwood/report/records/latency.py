@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import FiniteFloat
 
@@ -41,12 +41,21 @@ class TimedTarget(RecordPart):
 
 
 class TargetLatency(TimedTarget):
-    """How a latency target was met by removing channels; ``target`` is None where another one was, and it was timed."""
+    """How a latency target was met by removing channels; ``target`` is None where another one was, and it was timed.
+
+    Attributes:
+        tolerance: How far the ratio might be from the target, as a fraction of it; not told by 0.1.
+        at_most: Whether any faster network would do; not told by 0.1.
+    """
+
+    sections: ClassVar[tuple[str, ...]] = ("tolerance", "at_most")
 
     predicted: Amount
     attempts: tuple[AttemptRecord, ...]
     fit_error: Amount
     layers: tuple[LayerTime, ...]
+    tolerance: Amount | None = None
+    at_most: bool | None = None
 
 
 class LayerLatency(RecordPart):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from sapwood.arguments import described
 from sapwood.errors import EngineError
 from sapwood.export import plain_copy
 from sapwood.ops import mapped
@@ -66,6 +67,7 @@ class CompiledModel(nn.Module):
         super().__init__()
         self.eval()
         self.threads = _num_threads(threads)
+        self._whole: dict[int, Tensor] = {}
         self._form, self._constants, self._specs = source.form, source.constants, source.inputs
         self._inputs = [node.out for node in source.network.nodes if isinstance(node, Input)]
         self._outputs = source.network.outputs
@@ -112,14 +114,29 @@ class CompiledModel(nn.Module):
         self._run([tensor[:1] for tensor in self._checked(inputs)], times)
         return times
 
-    def explain(self) -> str:
+    def explain(self, *inputs: Tensor) -> str:
         """Every operation in order: module, what is done, the fraction of its weights that is zero, milliseconds.
 
-        Times are of one run on a picture of zeros. What PyTorch runs is named below, with the reason.
+        What PyTorch runs is named below, with the reason.
+
+        Args:
+            inputs: What is run for the times, as for :meth:`forward`. Without, pictures of zeros; for whole numbers,
+                which may be places in a table, those that the model was compiled with.
+
+        Raises:
+            EngineError: If the model fails on them.
         """
-        picture = [torch.zeros(1, *spec.shape, dtype=spec.dtype) for spec in self._specs]
+        picture = inputs or tuple(
+            self._whole.get(number, torch.zeros(1, *spec.shape, dtype=spec.dtype))
+            for number, spec in enumerate(self._specs)
+        )
+        try:
+            steps = self.timed(*picture)
+        except (RuntimeError, IndexError) as error:
+            given = "these inputs" if inputs else "zeros, which is what explain() runs it on; expected inputs for it"
+            raise EngineError(f"the model fails on {given}: {error}") from error
         lines = [f"{'module':40}{'operation':28}{'zeros':>8}{'ms':>10}"]
-        for step, milliseconds in self.timed(*picture):
+        for step, milliseconds in steps:
             zeros = f"{1.0 - step.nonzeros / step.weights:.1%}" if step.weights else ""
             lines.append(f"{step.label or '(engine)':40}{step.kind:28}{zeros:>8}{milliseconds:10.3f}")
         lines += [
@@ -286,6 +303,7 @@ def compile(
     source = Lowered(network, tuple(map(InputSpec.of, one)), form, constants)
     stored = encode(source)
     compiled = CompiledModel(source, lambda: stored, threads=threads, tune=tune)
+    compiled._whole = {number: tensor.clone() for number, tensor in enumerate(one) if not tensor.is_floating_point()}
     del source, network
     _check(tree_flatten(compiled(*one))[0], leaves)
     give_back()
@@ -316,6 +334,8 @@ def load(directory: str | Path, *, threads: int | None = None, tune: bool = True
 
 
 def _num_threads(threads: int | None) -> int:
+    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int)):
+        raise EngineError(f"threads is {described(threads)}; expected a whole number")
     if threads is not None and not 1 <= threads <= MOST_THREADS:
         raise EngineError(f"threads {threads}; expected at least 1, at most {MOST_THREADS}")
     return threads or available_cores()

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sapwood.arguments import described
 from sapwood.errors import EngineError
 from sapwood.export import plain_copy
 from sapwood.runtime.engine.compiled import CompiledModel, compile
@@ -31,12 +32,17 @@ class SparseConv2d(nn.Module):
         conv: Read once; masks of ``torch.nn.utils.prune`` count.
         threads: Of a call; all cores unless given.
         tune: As for :func:`sapwood.runtime.compile`.
+
+    Raises:
+        EngineError: If ``conv`` is no convolution of maps.
     """
 
     def __init__(self, conv: nn.Conv2d, *, threads: int | None = None, tune: bool = False) -> None:
         super().__init__()
         self._threads, self._tune = threads, tune
-        self._conv = (plain_copy(conv),)  # in a tuple: no submodule, nothing to train
+        if not isinstance(conv, nn.Conv2d | nn.ConvTranspose2d):
+            raise EngineError(f"conv is {described(conv)}; expected a torch.nn.Conv2d")
+        self._conv = (plain_copy(conv).cpu().float(),)  # in a tuple: no submodule, nothing to train
         self._channels = conv.in_channels
         self._compiled: dict[tuple[int, ...], CompiledModel] = {}
         self._number = next(_NUMBERS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 
 from torch import nn
 
@@ -30,8 +31,9 @@ def _softmax(place: Place) -> Built:
 def _yolo(place: Place) -> Built:
     section = place.section
     total = section.integer("num", 1, minimum=1)
-    anchors = _anchors(section, total)
-    mask = section.integers("mask") if "mask" in section else tuple(range(total))
+    mask = section.integers("mask") if "mask" in section else None
+    anchors = _anchors(section, total, mask)
+    mask = tuple(range(total)) if mask is None else mask
     if not all(0 <= index < total for index in mask):
         raise section.error(f"expected numbers from 0 to num - 1 = {total - 1}", "mask")
     head = YoloHead(
@@ -69,16 +71,17 @@ def _head(place: Place, head: YoloHead) -> Built:
     return Built(nn.Identity(), (place.index - 1,), (channels, height, width), head)
 
 
-def _anchors(section: Section, total: int) -> tuple[tuple[float, float], ...]:
+def _anchors(section: Section, total: int, mask: Sequence[int] | None = None) -> tuple[tuple[float, float], ...]:
     """The pairs of ``anchors=``.
 
     Darknet drops white space before it reads numbers, so "45   61" with a forgotten comma is 4561 there, and the last
     numbers, which are then missing, are 0.5. Weights were trained that way, so that is how it is read here, with a
-    warning.
+    warning. Where a ``mask`` uses none that is missing, ``num=`` was left over from another network.
     """
     values = section.numbers("anchors")
     missing = 2 * total - len(values)
-    if missing != 0:
+    pairs = len(values) // 2
+    if missing != 0 and not (mask and len(values) % 2 == 0 and all(0 <= index < min(pairs, total) for index in mask)):
         as_written = next(line.option[1] for line in section.body if line.option and line.option[0] == "anchors")
         forgotten = sum(len(piece.split()) - 1 for piece in as_written.split(","))
         if missing < 0 or missing != forgotten:

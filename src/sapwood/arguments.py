@@ -1,0 +1,100 @@
+"""What callers hand over, looked at before the work begins: a wrong kind is an error that says what was expected."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sapwood.errors import ConfigError
+
+_NO_INPUTS = (type(None), str, bytes, bool, int, float, complex, np.ndarray, np.generic, torch.Size, nn.Module)
+"""What no model is called with: a tuple, a dict or a tensor was meant."""
+
+
+def described(value: object) -> str:
+    """A value's kind in words.
+
+    Examples:
+        >>> described(0.5), described(None), described(nn.ReLU), described(nn.ReLU())
+        ('a float', 'None', 'the class ReLU', 'a ReLU')
+    """
+    if value is None:
+        return "None"
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    name = type(value).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+
+
+def check_kind(name: str, value: object, kinds: type | tuple[type, ...], expected: str) -> None:
+    """Checks the class of an argument.
+
+    Raises:
+        ConfigError: If it is another one.
+
+    Examples:
+        >>> check_kind("plan", 3, dict, "a plan")
+        Traceback (most recent call last):
+        ...
+        sapwood.errors.ConfigError: plan is an int; expected a plan
+    """
+    if not isinstance(value, kinds):
+        raise ConfigError(f"{name} is {described(value)}; expected {expected}")
+
+
+def check_model(model: object, name: str = "model") -> None:
+    """Checks that a model is one.
+
+    Raises:
+        ConfigError: If it is something else; the message says where a model is to be found in it.
+    """
+    inside = "; its .model is one" if isinstance(getattr(model, "model", None), nn.Module) else ""
+    check_kind(name, model, nn.Module, f"a torch.nn.Module{inside}")
+
+
+def check_example_inputs(inputs: object) -> None:
+    """Checks that a model can be called with them at all.
+
+    Raises:
+        ConfigError: If they are a number, a text, an array or a size.
+    """
+    if isinstance(inputs, _NO_INPUTS):
+        hint = {np.ndarray: " (torch.from_numpy makes one)", torch.Size: " (torch.randn makes one of a size)"}
+        raise ConfigError(
+            f"example_inputs is {described(inputs)}; expected a tensor{hint.get(type(inputs), '')}, a tuple of "
+            "positional or a dict of keyword arguments"
+        )
+
+
+def check_path(path: Any, name: str = "path") -> None:
+    """Checks that something names a file or a directory.
+
+    Raises:
+        ConfigError: If it is neither a text nor a path.
+    """
+    check_kind(name, path, (str, os.PathLike), "a path")
+
+
+def check_yes_or_no(name: str, value: object) -> None:
+    """Checks that an argument is True or False.
+
+    Raises:
+        ConfigError: If it is anything else.
+    """
+    check_kind(name, value, bool, "True or False")
+
+
+def check_batches(batches: object) -> None:
+    """Checks that there are batches: one tensor is a batch, and not many.
+
+    Raises:
+        ConfigError: If it is one tensor, or nothing that can be gone through.
+    """
+    if isinstance(batches, Tensor | str | Mapping):
+        raise ConfigError(f"batches is {described(batches)}; expected a list of batches, as [pictures]")
+    check_kind("batches", batches, Iterable, "a list of batches, as [pictures]")

@@ -1,0 +1,81 @@
+"""Widths that vector kernels like, where a goal is reached as well with them.
+
+ONNX Runtime leaves its blocked layout for a number of channels that is no multiple of 4, and OpenVINO pays for what
+lies between multiples of 8: a layer of 63 channels takes longer than one of 64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from sapwood.allocation import Problem
+
+SLACK = 0.02
+"""Of the whole, the most that goes beyond what was asked for; where multiples cost more, any width will do."""
+
+WIDE = 4
+"""Multiples that a group holds at least: rounding moves it by an eighth then, at most."""
+
+
+def even_step(num_channels: int) -> int:
+    """The multiple that widths of a group should be of.
+
+    Examples:
+        >>> [even_step(count) for count in (512, 32, 24, 16, 8, 6)]
+        [8, 8, 4, 4, 2, 1]
+    """
+    return next((step for step in (8, 4, 2) if num_channels >= WIDE * step), 1)
+
+
+def even_problem(problem: Problem) -> Problem:
+    """The problem with even widths only; a group that has none keeps those that it has."""
+    chosen = [_even(count, widths) for count, widths in zip(problem.num_channels, problem.widths, strict=True)]
+    return replace(
+        problem,
+        widths=tuple(widths[keep] for widths, keep in zip(problem.widths, chosen, strict=True)),
+        losses=tuple(losses[keep] for losses, keep in zip(problem.losses, chosen, strict=True)),
+    )
+
+
+def even_kept(problem: Problem, kept: Sequence[int]) -> list[int] | None:
+    """Rounds what groups keep to even widths, so that at most as many channels stay in all.
+
+    Groups of one size that keep as many stay alike. The nearest width is taken; where too much would stay, groups take
+    the next lower one, those first that lose the smallest part.
+
+    Args:
+        problem: The groups, and what they may keep.
+        kept: What they keep where any width will do.
+
+    Returns:
+        One number a group; None where that takes more than :data:`SLACK` of all channels beyond what was asked for.
+    """
+    even = even_problem(problem).widths
+    kinds: dict[tuple[int, int, tuple[int, ...]], list[int]] = {}
+    for number, (count, wanted) in enumerate(zip(problem.num_channels, kept, strict=True)):
+        if wanted < count:
+            kinds.setdefault((count, wanted, tuple(even[number].tolist())), []).append(number)
+    found = list(kept)
+    lower: list[tuple[float, int, list[int]]] = []
+    for (count, wanted, widths), numbers in kinds.items():
+        width = min(widths, key=lambda width: (abs(width - wanted), width))
+        _set(found, numbers, width)
+        lower += [((width - below) / count, below, numbers) for below in [w for w in widths if w < width][-1:]]
+    for _, below, numbers in sorted(lower):
+        if sum(found) > sum(kept):
+            _set(found, numbers, below)
+    beyond = sum(kept) - sum(found)
+    return found if 0 <= beyond <= SLACK * sum(problem.num_channels) else None
+
+
+def _set(found: list[int], numbers: Sequence[int], width: int) -> None:
+    for number in numbers:
+        found[number] = width
+
+
+def _even(count: int, widths: np.ndarray) -> np.ndarray:
+    keep = (widths % even_step(count) == 0) | (widths == count)
+    return keep if keep.any() else np.ones(len(widths), dtype=bool)

@@ -1,0 +1,22 @@
+"""Whether a machine was quiet enough for its clock to be believed."""
+
+from __future__ import annotations
+
+from sapwood.report import formats
+
+NOISY = 0.1
+"""Span of the middle half of the rounds, as a fraction of the time, above which a measurement is called noisy."""
+
+
+def noise_text(spread: float) -> str:
+    """Says that the machine was not quiet, where the middle half of the rounds spans more than :data:`NOISY`.
+
+    Examples:
+        >>> noise_text(0.02), noise_text(0.2)
+        ('', '; the machine was busy: differences below 20 % mean nothing, time again on a quiet one')
+    """
+    if spread <= NOISY:
+        return ""
+    return (
+        f"; the machine was busy: differences below {formats.percent(spread)} mean nothing, time again on a quiet one"
+    )
