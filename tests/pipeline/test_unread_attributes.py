@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -109,3 +110,36 @@ def test_a_run_on_numbers_made_in_forward_is_repeated() -> None:
     pruned = sapwood.prune(Shifted(), torch.randn(1, 3, 8, 8), target=sapwood.Target(sparsity=0.5))
     assert (pruned.model.width, pruned.model.a.out_channels) == (8, 8)
     assert pruned.verification.passed
+
+
+@pytest.mark.parametrize(
+    ("attribute", "became", "is_named"),
+    [
+        ("in_channels", 8, False),
+        ("hidden_size", 8, False),
+        ("hidden_dim", 8, False),
+        ("groups", 8, False),
+        ("c", 8, False),
+        ("image_size", 16, False),
+        ("input_shape", 16, False),
+        ("num_classes", 16, False),
+        ("budget", 16, True),
+        ("size", 16, True),
+        ("patch_dim", 16, True),
+    ],
+)
+def test_a_number_is_set_where_its_name_says_that_it_is_a_width(attribute: str, became: int, is_named: bool) -> None:
+    """Of a number that is equal to a width by chance nothing else could tell."""
+
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv2d(3, 16, 3), nn.Conv2d(16, 4, 3)
+            setattr(self, attribute, 16)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.b(self.a(x))
+
+    pruned = sapwood.prune(Named(), torch.randn(1, 3, 8, 8), target=sapwood.Target(sparsity=0.5))
+    assert getattr(pruned.model, attribute) == became
+    assert any(attribute in note for note in pruned.notes) == is_named

@@ -16,12 +16,19 @@ from sapwood.removal.beside import follow
 from sapwood.removal.repair import Repaired
 from sapwood.removal.widths import Expectation
 
-NO_WIDTH = re.compile(
-    "head|layer|block|depth|kernel|stride|pad|dilat|window|patch|image|img|class|step|epoch|seed|level|scale|iter|repeat|"
-    "token|length|position|expert|anchor|point|version|^n[calm]?$|^k$|^ks$|^reg_max$|^num$",
+WIDTH = re.compile(
+    "chan|chs|dim|width|feature|plane|hidden|filter|embed|inner|units|^groups$|^c[0-9_]*$|^(in|out|mid)(_?c)?$|^d_|_c$|^inp$|"
+    "^oup$",
     re.IGNORECASE,
 )
-"""Names of numbers that are no widths, though they may be equal to one."""
+"""Names of numbers that are widths, or numbers of groups of channels."""
+
+NO_WIDTH = re.compile(
+    "head|layer|block|depth|kernel|stride|pad|dilat|window|patch|image|img|class|step|epoch|seed|level|scale|iter|repeat|"
+    "token|length|position|expert|anchor|point|version|shape|resolution|input|^n[calm]?$|^k$|^ks$|^reg_max$|^num$",
+    re.IGNORECASE,
+)
+"""Names of numbers that are no widths, though they may be equal to one; a name of both kinds or none is told to the user."""
 
 Widths = dict[str, dict[int, set[int]]]
 """Module -> a size of its tensors -> what became of it."""
@@ -64,7 +71,7 @@ def _wanted(
 ) -> tuple[list[AttributeEdit], list[str]]:
     edits, doubtful = [], []
     for place, value, sizes in _candidates(model, widths, known):
-        if len(sizes) == 1:
+        if len(sizes) == 1 and WIDTH.search(place.attribute) and not NO_WIDTH.search(place.attribute):
             edits.append(AttributeEdit(place.module, place.text, value, *sizes))
         else:
             doubtful.append(_text(place.module, place.text, value))
@@ -80,7 +87,8 @@ def _candidates(
             continue
         for place, value in integers(name, module):
             sizes = widths[name].get(value, set())
-            if sizes - {value} and value > 1 and place not in known and not NO_WIDTH.search(place.attribute):
+            plain = NO_WIDTH.search(place.attribute) and not WIDTH.search(place.attribute)
+            if sizes - {value} and value > 1 and place not in known and not plain:
                 yield place, value, sizes
 
 
