@@ -28,7 +28,7 @@ NO_WIDTH = re.compile(
     "token|length|position|expert|anchor|point|version|shape|resolution|input|^n[calm]?$|^k$|^ks$|^reg_max$|^num$",
     re.IGNORECASE,
 )
-"""Names of numbers that are no widths, though they may be equal to one; a name of both kinds or none is told to the user."""
+"""Names of numbers that are no widths, though they may be equal to one; a name of both kinds or none is told."""
 
 Widths = dict[str, dict[int, set[int]]]
 """Module -> a size of its tensors -> what became of it."""
