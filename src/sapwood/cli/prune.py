@@ -5,7 +5,7 @@ from __future__ import annotations
 from sapwood.cli import budget
 from sapwood.cli.common import JsonOption, LoadOptions, ModelArgument, progress_bar
 from sapwood.cli.groups import as_options, grouped
-from sapwood.cli.shrink import IgnoreOption, LayersOption, OutOption, check_out, finish
+from sapwood.cli.shrink import IgnoreOption, LayersOption, OutOption, OutputsOption, check_out, finish
 
 
 @grouped
@@ -21,6 +21,7 @@ def prune(
     seed: budget.SeedOption = 0,
     where: budget.DeploymentOptions,
     ignore: IgnoreOption = None,
+    outputs: OutputsOption = None,
     widths: budget.WidthOptions,
     files: LoadOptions,
     out: OutOption = None,
@@ -31,7 +32,8 @@ def prune(
 
     Give one goal: --sparsity, --params, --macs or --latency. A latency is measured on --runtime, and the network is
     corrected until the clock agrees within --tolerance, or its quartiles hold the target; exit code 1 if it does not.
-    Outputs stay as they are. `-o` also gets `report.html` and, of a Darknet network, `model.cfg` and `model.weights`.
+    Outputs stay as they are, or those that --outputs names. `-o` also gets `report.html` and, of a Darknet network,
+    `model.cfg` and `model.weights`.
 
     Example: `sapwood prune yolov4-tiny.cfg --weights yolov4-tiny.weights --latency 0.5 --runtime onnxruntime -o small`
     """
@@ -40,7 +42,16 @@ def prune(
     chosen = {"criterion": criterion, "allocator": allocator}
     measured = {"sensitivity": sensitivity}
     asked = as_options(
-        goals, chosen, pictures, measured, recovery, {"seed": seed}, where, {"ignore": ignore}, widths, files
+        goals,
+        chosen,
+        pictures,
+        measured,
+        recovery,
+        {"seed": seed},
+        where,
+        {"ignore": ignore, "outputs": outputs},
+        widths,
+        files,
     )
     target, limits = goals.target(), widths.limits()
     deployment = where.deployment(needed=target.kind == "latency")
@@ -74,6 +85,7 @@ def prune(
                 sensitivity=curves,
                 ignore=held,
                 limits=limits,
+                outputs=outputs,
                 deployment=deployment,
                 progress=progress,
             ),

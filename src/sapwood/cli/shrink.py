@@ -23,6 +23,15 @@ IgnoreOption = Annotated[
         help="A parameter, module or dimension that stays whole, as `layers.3` or `*.weight[0]`; may be repeated.",
     ),
 ]
+OutputsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--outputs",
+        metavar="NAME",
+        help="An output that counts and keeps its sizes, as `logits`, `0` or `maps.*`; the others follow the widths. "
+        "May be repeated.",
+    ),
+]
 OutOption = Annotated[Path | None, typer.Option("-o", "--out", help="Directory the smaller model is saved in.")]
 LayersOption = Annotated[bool, typer.Option("--layers", help="Show every layer with its shapes before and after.")]
 

@@ -77,8 +77,12 @@ def counting(value: Any, outputs: Outputs | None) -> list[bool]:
         return _meant_to_be_read(value, [name for name, _ in named])
     if callable(outputs):
         return _picked(value, outputs)
-    patterns = [outputs] if isinstance(outputs, (str, int)) else list(outputs)
-    if not patterns or not all(isinstance(one, (str, int)) and not isinstance(one, bool) for one in patterns):
+    patterns = [outputs] if isinstance(outputs, (str, int)) else outputs
+    if (
+        not isinstance(patterns, (list, tuple))
+        or not patterns
+        or not all(isinstance(one, (str, int)) and not isinstance(one, bool) for one in patterns)
+    ):
         raise ConfigError(f"outputs={outputs!r}: expected names or positions of what the model returns, or a function")
     positions = {key: str(position) for position, (key, _) in enumerate(_parts(value))}
     names = [_spellings(name, positions) for name, _ in named]
@@ -90,7 +94,11 @@ def counting(value: Any, outputs: Outputs | None) -> list[bool]:
 
 
 def _picked(value: Any, pick: Callable[[Any], Any]) -> list[bool]:
-    picked = {id(tensor) for tensor in output_tensors(pick(value))}
+    try:
+        chosen = pick(value)
+    except Exception as error:  # a user's function may fail in any way
+        raise ConfigError(f"outputs: the function fails on what the model returns: {error!r}") from error
+    picked = {id(tensor) for tensor in output_tensors(chosen)}
     found = [id(tensor) in picked for tensor in output_tensors(value)]
     if not picked or sum(found) < len(picked):
         raise ConfigError(

@@ -167,11 +167,19 @@ def shrink_record(
             "layers": [_widths(layer, now[layer.name]) for layer in layers_before],
             "verification": result.verification,
             "unpruned": result.unpruned,
+            "notes": _notes(result),
             "latency": getattr(result, "latency", None),
             "sensitivity": sensitivity,
             "recovery": getattr(result, "recovery", None),
         },
     )
+
+
+def _notes(result: Any) -> tuple[str, ...]:
+    """What else to know of a smaller model, a sentence each; ``compact`` leaves outputs and attributes alone."""
+    resized = getattr(result, "resized_outputs", ())
+    told = (f"outputs that follow the widths, as nobody counts on them: {', '.join(resized)}",) if resized else ()
+    return (*told, *getattr(result, "notes", ()))
 
 
 def _layer_latency(bundle: ModelBundle, analysis: Analysis, deployment: Deployment) -> records.LayerLatency:

@@ -88,6 +88,7 @@ def render_prune(record: Pruning | Mapping[str, Any]) -> str:
         attempts=plots.attempt_plot(latency) if latency else None,
         recovery_table=recovery_table(pruning.recovery) if pruning.recovery else None,
         whole=shrinking.unpruned_table(pruning.unpruned),
+        notes=pruning.notes,
         conditions=view.condition_rows(pruning.options, latency.conditions if latency else {}, files=pruning.files),
         **_heat(pruning.sensitivity),
     )

@@ -36,6 +36,7 @@ def prune_tables(pruning: Pruning, *, layers: bool) -> list[TextTable]:
         latency_table(pruning.latency) if pruning.latency else None,
         recovery_table(pruning.recovery) if pruning.recovery else None,
         unpruned_table(pruning.unpruned) if pruning.unpruned else None,
+        note_table(pruning.notes) if pruning.notes else None,
     ]
     return [table for table in shown if table is not None]
 
@@ -97,6 +98,11 @@ def unpruned_table(unpruned: Sequence[Whole | Mapping[str, Any]]) -> TextTable:
     rows = tuple((reason, str(len(names)), few(names)) for reason, names in found)
     titles = columns("reason", "how many", "as", words=["as"])
     return TextTable("What stays whole", titles, rows, heading="dimensions that stay whole")
+
+
+def note_table(notes: Sequence[str]) -> TextTable:
+    """Returns what else to know of a smaller model, a row a sentence."""
+    return TextTable("Notes", columns("note", words=["note"]), tuple((note,) for note in notes))
 
 
 def layer_table(record: Inspection | Mapping[str, Any]) -> TextTable:

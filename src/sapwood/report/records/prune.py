@@ -65,6 +65,7 @@ class Pruning(VerbRecord):
         sapwood: Version that wrote it.
         date: ISO 8601, with the offset from UTC.
         options: What was asked for.
+        notes: What else to know of the smaller model, a sentence each.
         latency: Of a latency target, or where the result was timed.
         sensitivity: Where it was measured.
         recovery: Where weights were solved anew.
@@ -86,6 +87,7 @@ class Pruning(VerbRecord):
     layers: tuple[LayerWidths, ...]
     verification: VerificationRecord
     unpruned: tuple[Whole, ...] = ()
+    notes: tuple[str, ...] = ()
     latency: TargetLatency | None = None
     sensitivity: Losses | None = None
     recovery: RecoveryRecord | None = None
