@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils import prune
+from torch.nn.utils import parametrizations, parametrize, prune
 
 from sapwood.models import copy_model, live_masks
 from sapwood.models.darknet import DarknetNetwork, parse_cfg
@@ -75,3 +75,14 @@ def test_a_masked_darknet_network_can_be_deep_copied_after_training_steps(detect
     assert torch.equal(twin(x)[0], network(x)[0])
     with pytest.raises(RuntimeError, match="deepcopy"):  # what torch itself cannot do, and copy_model is for
         copy.deepcopy(network.layers)
+
+
+def test_a_parametrization_taken_off_a_copy_stays_on_the_model() -> None:
+    """PyTorch keeps the property in a class that a copy shares (findings/torch-parametrizations-of-copies.sh)."""
+    model = nn.Sequential(parametrizations.weight_norm(nn.Linear(3, 4)), nn.Linear(4, 2))
+    x = torch.randn(2, 3)
+    before, twin = model(x), copy_model(model)
+    parametrize.remove_parametrizations(twin[0], "weight")
+    assert torch.equal(model(x), before)
+    assert torch.allclose(twin(x), before)
+    assert isinstance(model[0], type(nn.Linear(1, 1)))

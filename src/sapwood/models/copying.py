@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from sapwood.arguments import check_model
 from sapwood.models.computed import refresh_computed, refresh_masked
@@ -54,7 +55,21 @@ def copy_into(memo: dict[int, Any], model: Model) -> Model:
     remember_computed_tensors(model, memo)
     twin = deep_copy(model, memo)
     _same_modes_(model, twin)
+    _own_classes_(twin)
     return twin
+
+
+def _own_classes_(twin: nn.Module) -> None:
+    """Gives parametrized modules of a copy classes of their own.
+
+    PyTorch makes a class for each such module, which a copy shares; taking the parametrization off the one would delete
+    the parameter's property from the other.
+    """
+    for module in twin.modules():
+        if parametrize.is_parametrized(module):
+            kind = type(module)
+            own = {name: value for name, value in vars(kind).items() if name not in {"__dict__", "__weakref__"}}
+            module.__class__ = type(kind.__name__, kind.__bases__, own)
 
 
 def deep_copy(module: Model, memo: dict[int, Any]) -> Model:
