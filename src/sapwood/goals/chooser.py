@@ -22,7 +22,10 @@ from sapwood.allocation import (
     held_groups,
     layer_work,
     losses_from_scores,
+    merged,
     params_table,
+    settled,
+    together_sets,
     vector_step,
 )
 from sapwood.errors import ConfigError
@@ -139,17 +142,25 @@ class Chooser:
         """Chooses the same fraction of every group's channels."""
         scores = self.score(analysis)
         problem = self.problem(analysis, scores)
-        kept = []
-        for count, widths in zip(problem.num_channels, problem.widths, strict=True):
-            wanted = num_kept(count, sparsity, round_to=self.limits.round_to, minimum=self.limits.minimum)
-            kept.append(int(np.clip(wanted, widths[0], widths[-1])))
-        return _chosen(analysis, scores, problem, kept)
+        tied = merged(problem)
+        kept = [
+            self._at_sparsity(sparsity, count, widths)
+            if all(unit == 1 for _, unit in own)
+            else _nearest(widths, count * (1.0 - sparsity))
+            for count, widths, own in zip(tied.problem.num_channels, tied.problem.widths, tied.members, strict=True)
+        ]
+        return _chosen(analysis, scores, problem, tied.expanded(kept))
+
+    def _at_sparsity(self, sparsity: float, count: int, widths: np.ndarray) -> int:
+        wanted = num_kept(count, sparsity, round_to=self.limits.round_to, minimum=self.limits.minimum)
+        return int(np.clip(wanted, widths[0], widths[-1]))
 
     def choose_narrowest(self, analysis: Analysis) -> Chosen:
         """Chooses the fewest channels that every group may keep."""
         scores = self.score(analysis)
         problem = self.problem(analysis, scores)
-        return _chosen(analysis, scores, problem, [int(widths[0]) for widths in problem.widths])
+        tied = merged(problem)
+        return _chosen(analysis, scores, problem, tied.expanded([int(widths[0]) for widths in tied.problem.widths]))
 
     def choose_again(self, analysis: Analysis, before: Analysis, chosen: Chosen) -> Chosen:
         """Chooses the widths of ``before``; a group that was not there, as when more must stay whole, loses nothing."""
@@ -157,6 +168,9 @@ class Chooser:
         kept = tuple(
             min(widths.get(group_key(group), group.num_channels), group.num_channels) for group in analysis.groups
         )
+        held = held_groups(analysis, whole_heads=self.limits.whole_heads)
+        sizes = [group.num_channels for group in analysis.groups]
+        kept = settled(kept, sizes, together_sets(analysis, held))
         removed = _lowest(analysis, self.score(analysis), kept)
         return replace(chosen, removed=removed, allocation=replace(chosen.allocation, kept=kept))
 
@@ -178,6 +192,7 @@ class Chooser:
             cost=self.cost(analysis, held),
             equal=_disjoint(equal),
             scores=tuple(values),
+            together=together_sets(analysis, held),
         )
 
     def _losses(self, group: ChannelGroup, scores: np.ndarray, widths: np.ndarray) -> np.ndarray:
@@ -223,6 +238,11 @@ class Chooser:
 def _lowest(analysis: Analysis, scores: Sequence[Tensor], kept: Sequence[int]) -> Axis:
     """The units with the lowest scores, where each group keeps so many."""
     return lowest_units([group.units for group in analysis.groups], scores, kept)
+
+
+def _nearest(widths: np.ndarray, wanted: float) -> int:
+    """The width that is nearest to what is wanted; of two equally near ones the larger."""
+    return int(max(widths.tolist(), key=lambda width: (-abs(width - wanted), width)))
 
 
 def _dense_cost(problem: Problem) -> float:
