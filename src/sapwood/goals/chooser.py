@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import TypeAlias
 
@@ -70,11 +70,13 @@ class Chosen:
         removed: The units that go, sorted.
         allocation: What each group keeps, and what that costs.
         dense_cost: What all channels cost, in the same unit.
+        stuck: Groups that have no smaller width in common with what must keep the same share, and its name.
     """
 
     removed: Axis
     allocation: Allocation
     dense_cost: float
+    stuck: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def share(self) -> float:
@@ -136,7 +138,7 @@ class Chooser:
         problem = self.problem(analysis, scores)
         dense = _dense_cost(problem)
         allocation = ALLOCATORS[self.allocator]()(problem, fraction * dense)
-        return Chosen(_lowest(analysis, scores, allocation.kept), allocation, dense)
+        return Chosen(_lowest(analysis, scores, allocation.kept), allocation, dense, _stuck(problem))
 
     def choose_sparsity(self, analysis: Analysis, sparsity: float) -> Chosen:
         """Chooses the same fraction of every group's channels."""
@@ -256,7 +258,19 @@ def _chosen(analysis: Analysis, scores: Sequence[Tensor], problem: Problem, kept
         for wanted, widths, losses in zip(kept, problem.widths, problem.losses, strict=True)
     )
     cost = problem.cost.total(np.asarray(kept, dtype=np.int64))
-    return Chosen(_lowest(analysis, scores, kept), Allocation(tuple(kept), loss, cost, 0.0), _dense_cost(problem))
+    allocation = Allocation(tuple(kept), loss, cost, 0.0)
+    return Chosen(_lowest(analysis, scores, kept), allocation, _dense_cost(problem), _stuck(problem))
+
+
+def _stuck(problem: Problem) -> dict[int, str]:
+    """Groups that could be narrower but for those that keep the same share, each with the name of one of these."""
+    found = {}
+    whole = merged(problem)
+    for tied, widths in zip(whole.members, whole.problem.widths, strict=True):
+        for number, _ in tied if len(widths) == 1 else ():
+            if len(problem.widths[number]) > 1:
+                found[number] = next(problem.names[other] for other, _ in tied if other != number)
+    return found
 
 
 def matching_groups(analysis: Analysis, pattern: str, what: str) -> tuple[int, ...]:

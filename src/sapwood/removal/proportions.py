@@ -104,7 +104,7 @@ class _Clusters:
 def _around(analysis: Analysis, call: Call) -> tuple[list[Call], list[Call]]:
     """The call with those before it in its module, the nearest first, and those behind it."""
     inside = [one for one in analysis.graph.calls if one.modules[: len(call.modules)] == call.modules]
-    place = inside.index(call)
+    place = [one.index for one in inside].index(call.index)
     return inside[: place + 1][::-1][:MAX_CALLS], inside[place + 1 :][:MAX_CALLS]
 
 
@@ -130,9 +130,8 @@ def _differing(
             for dim, axis in enumerate(analysis.context.axes(ref)):
                 cluster = clusters.of(axis) if len(axis) > 1 else None
                 alive = expectation.alive(axis)
-                if cluster is None or (
-                    other is not calls[0] and mentioned is not None and alive.sum() not in mentioned
-                ):
+                unlikely = mentioned is not None and other is not calls[0] and alive.sum() not in mentioned
+                if cluster is None or unlikely:
                     continue
                 if cluster not in found or alive.mean() < found[cluster][1]:
                     found[cluster] = (Width(other, number, dim), float(alive.mean()))
