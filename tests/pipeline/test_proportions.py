@@ -208,16 +208,18 @@ def test_what_has_no_smaller_width_in_common_is_named() -> None:
     assert pruned.model.qkv.weight.shape == (3 * WIDTH, WIDTH)
 
 
-def test_a_width_that_is_written_down_is_still_held_alone() -> None:
-    """Where the same share does not help, nothing is tied for it."""
+@pytest.mark.parametrize("width", [24, 25, 32])
+def test_a_width_that_is_written_down_is_still_held_alone(width: int) -> None:
+    """Where the same share does not help, or would be all, nothing is tied for it."""
 
     def run(m: Any, x: Tensor) -> Tensor:
-        return m.head(m.b(m.a(m.i(x)).view(-1, 5, 24)).relu())
+        return m.head(m.b(m.a(m.i(x)).view(-1, 5, width)).relu())
 
     torch.manual_seed(0)
-    parts = {"a": nn.Linear(WIDTH, 24), "b": nn.Linear(24, WIDTH)}
+    parts = {"a": nn.Linear(WIDTH, width), "b": nn.Linear(width, WIDTH)}
     model = Net(run, i=nn.Linear(6, WIDTH), head=nn.Linear(WIDTH, 3), **parts).eval()
     pruned = prune(model, inputs(), target=Target(macs=0.6))
-    assert pruned.model.a.weight.shape[0] == 24
-    assert pruned.model.b.weight.shape[0] != pruned.model.i.weight.shape[0]
+    assert pruned.model.a.weight.shape[0] == width
+    assert pruned.model.i.weight.shape[0] < WIDTH
+    assert pruned.model.b.weight.shape[0] < WIDTH
     assert any("no attribute explains" in entry.reason for entry in pruned.unpruned)

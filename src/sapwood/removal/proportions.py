@@ -6,6 +6,7 @@ the rows of each head lose as large a share as the input. No attribute says so; 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
@@ -125,14 +126,16 @@ def _differing(
         mentioned: Sizes of which dimensions of all calls but the first have one, as those that an error names.
     """
     found: dict[int, tuple[Width, float]] = {}
+    size = 0
     for other in calls:
         for number, ref in enumerate((*other.tensor_inputs(), *other.tensor_outputs())):
             for dim, axis in enumerate(analysis.context.axes(ref)):
                 cluster = clusters.of(axis) if len(axis) > 1 else None
                 alive = expectation.alive(axis)
                 unlikely = mentioned is not None and other is not calls[0] and alive.sum() not in mentioned
-                if cluster is None or unlikely:
+                if cluster is None or unlikely or math.gcd(size, len(axis)) == 1:  # no share but all suits both
                     continue
+                size = size or len(axis)
                 if cluster not in found or alive.mean() < found[cluster][1]:
                     found[cluster] = (Width(other, number, dim), float(alive.mean()))
         if len({share for _, share in found.values()}) > 1:
