@@ -55,6 +55,33 @@ def test_constraints_hold(name: str, seed: int, fraction: float, round_to: int) 
 
 
 @names
+@given(seed=st.integers(0, 10_000), fraction=st.floats(0.0, 1.0))
+def test_groups_of_a_set_keep_one_share(name: str, seed: int, fraction: float) -> None:
+    problem = product_problem(seed, num_groups=4)
+    both = np.random.default_rng(seed).integers(2, 5, 2) * 2
+    problem = wider(problem, {0: 2 * int(both[0]), 2: int(both[0])})
+    problem = replace(problem, together=((0, 2),))
+    budget = budget_at(problem, fraction)
+    best = brute_force(problem, budget)
+    try:
+        result = ALLOCATORS[name]()(problem, budget)
+    except BudgetError:
+        assert best == math.inf
+        return
+    assert result.kept[0] == 2 * result.kept[2]
+    assert result.cost <= budget
+    assert result.loss >= best - EXACT * abs(best)
+    assert result.loss == pytest.approx(problem.loss(result.kept), rel=EXACT)
+
+
+def wider(problem: Problem, channels: dict[int, int]) -> Problem:
+    """The problem with other numbers of channels in some groups."""
+    sizes = tuple(channels.get(number, size) for number, size in enumerate(problem.num_channels))
+    scores = tuple(np.random.default_rng(size).gamma(0.7, 1.0, size) for size in sizes)
+    return make_problem(sizes, scores, problem.cost)
+
+
+@names
 @makers
 def test_a_budget_of_the_dense_cost_or_more_removes_nothing(name: str, make: object) -> None:
     problem = make(1)  # type: ignore[operator]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sapwood.allocation import CostTable, Extent, Knapsack, Term, allowed_widths, losses_from_scores
+from sapwood.allocation import CostTable, Extent, Knapsack, Term, allowed_widths, losses_from_scores, merged
 from sapwood.errors import ConfigError
 from support.problems import make_problem
 
@@ -83,3 +83,32 @@ def test_sets_that_overlap_are_one() -> None:
     problem = make_problem((4,) * 4, tuple(np.arange(4.0) + g for g in range(4)), cost, equal=((0, 2), (3, 2)))
     kept = Knapsack()(problem, 9.0).kept
     assert kept[0] == kept[2] == kept[3]
+
+
+def test_groups_of_one_share_are_decided_on_in_units() -> None:
+    cost = CostTable("parameters", (Term("a", 1.0, (Extent(0, {0: 1.0}), Extent(0, {1: 1.0, 2: 3.0}))),))
+    scores = (np.arange(12.0), np.arange(3.0), np.arange(5.0))
+    problem = replace(make_problem((12, 3, 5), scores, cost), together=((0, 1),))
+    whole = merged(problem)
+    assert whole.members == (((0, 4), (1, 1)), ((2, 1),))
+    assert whole.problem.widths[0].tolist() == [1, 2, 3]
+    assert whole.problem.losses[0].tolist() == [28.0 + 1.0, 6.0 + 0.0, 0.0]
+    assert whole.problem.cost.total(np.array([2, 5])) == cost.total(np.array([8, 2, 5]))
+    assert whole.problem.scores is not None
+    assert whole.problem.scores[0].tolist() == [(9.5 + 2) / 2, (5.5 + 1) / 2, (1.5 + 0) / 2]
+    assert whole.expanded([2, 4]) == (8, 2, 4)
+
+
+def test_equal_numbers_and_one_share_do_not_go_together() -> None:
+    cost = CostTable("parameters", (Term("a", 1.0, (Extent(0, {0: 1.0, 1: 1.0}),)),))
+    problem = make_problem((8, 4), (np.ones(8), np.ones(4)), cost, equal=((0, 1),))
+    with pytest.raises(ConfigError, match=r"g0, g1 must keep equal numbers and the same share, but differ in size"):
+        merged(replace(problem, together=((0, 1),)))
+
+
+def test_a_share_that_no_widths_have_is_an_error() -> None:
+    cost = CostTable("parameters", (Term("a", 1.0, (Extent(0, {0: 1.0, 1: 1.0}),)),))
+    problem = replace(make_problem((8, 4), (np.ones(8), np.ones(4)), cost), together=((0, 1),))
+    narrow = replace(problem, widths=(np.array([3]), np.array([1, 4])), losses=(np.zeros(1), np.zeros(2)))
+    with pytest.raises(ConfigError, match=r"g0, g1 must keep the same share and have no allowed width in common"):
+        merged(narrow)

@@ -16,14 +16,10 @@ from support.probes import PROBES
 REFUSED = {
     "cut_to_one_channel": "the halves of a half of four channels are one channel each",
     "group_norm_across_halves": "three norm groups and two halves cut six channels in ways that do not match",
-    "cross_attention": "nn.MultiheadAttention's own checks ask for equal widths of query and inside",
     "index_select_permutation": "an index given by a tensor is read by position",
     "temporal_shift": "the places of the cuts are computed from the width",
 }
 """Probes of which the tied part stays whole, with a reason in ``unpruned``; all others must shrink."""
-
-WIDTHS_MUST_MATCH = {"multihead_attention"}
-"""Probes whose code asks for equal numbers in two groups, which another sparsity may round apart: they stay whole."""
 
 
 def num_params(model: nn.Module) -> int:
@@ -59,7 +55,7 @@ def test_probe_with_any_choice_of_channels(name: str, sparsity: float) -> None:
     model, inputs = PROBES[name]()
     pruned = prune(model.eval(), inputs, target=Target(sparsity=sparsity), criterion="random")
     assert pruned.verification.passed
-    assert num_params(pruned.model) < num_params(model) or name in {*REFUSED, *WIDTHS_MUST_MATCH}
+    assert num_params(pruned.model) < num_params(model) or name in REFUSED
 
 
 @pytest.mark.parametrize("name", ["residual", "grouped_conv", "attention_fused", "lstm", "frozen_parameters"])

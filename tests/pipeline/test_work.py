@@ -19,8 +19,7 @@ EXACT = (
     1e-9  # relative: products of whole numbers below 2**53, through fractions (rows a channel) that may not be whole
 )
 
-STAY_WHOLE = {"cross_attention", "cut_to_one_channel", "group_norm_across_halves", "index_select_permutation"}
-STAY_WHOLE |= {"temporal_shift", "multihead_attention"}
+STAY_WHOLE = {"cut_to_one_channel", "group_norm_across_halves", "index_select_permutation", "temporal_shift"}
 """Probes whose code lets go of nothing at these widths (tests/pipeline/test_prune.py says why); costs agree anyway."""
 
 

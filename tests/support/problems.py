@@ -68,11 +68,22 @@ def naive_cost(table: CostTable, kept: tuple[int, ...]) -> float:
     return total
 
 
+def one_share(problem: Problem, kept: tuple[int, ...]) -> bool:
+    """Whether the groups of each set keep the same share of their channels."""
+    return all(
+        kept[one] * problem.num_channels[other] == kept[other] * problem.num_channels[one]
+        for numbers in problem.together
+        for one, other in itertools.combinations(numbers, 2)
+    )
+
+
 def brute_force(problem: Problem, budget: float) -> float:
     """The least loss of all allocations that fit."""
     best = math.inf
     for kept in itertools.product(*(own.tolist() for own in problem.widths)):
         if any(len({kept[number] for number in numbers}) > 1 for numbers in problem.equal):
+            continue
+        if not one_share(problem, kept):
             continue
         if naive_cost(problem.cost, kept) <= budget:
             best = min(best, problem.loss(kept))

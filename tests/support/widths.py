@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sapwood.allocation import equal_sets, held_groups
+from sapwood.allocation import equal_sets, held_groups, settled, together_sets
 from sapwood.goals import cuts
 from sapwood.graph import Analysis
 from sapwood.masks.select import lowest_units
@@ -48,6 +48,8 @@ def prune_at_random(model: nn.Module, inputs: Any, seed: int) -> RandomlyPruned:
             name = analysis.groups[leader.get(number, number)].name
             fraction = fractions.setdefault(name, rng.uniform(NARROWEST, 1.0))
             kept.append(group.num_channels if number in held else max(1, round(fraction * group.num_channels)))
+        sizes = [group.num_channels for group in analysis.groups]
+        kept = [*settled(kept, sizes, together_sets(analysis, held))]
         scores = [torch.arange(group.num_channels, 0, -1.0) for group in analysis.groups]
         return RandomWidths(lowest_units([group.units for group in analysis.groups], scores, kept), kept)
 

@@ -1,7 +1,7 @@
 """Allocation: how many channels each group keeps."""
 
 from sapwood.allocation.costs import CostState, CostTable, Extent, Term
-from sapwood.allocation.equal import equal_sets, equal_slices
+from sapwood.allocation.equal import equal_sets, equal_slices, settled, together_sets
 from sapwood.allocation.factors import held_dims, held_groups
 from sapwood.allocation.global_threshold import GlobalThreshold
 from sapwood.allocation.granularity import vector_step
@@ -13,6 +13,7 @@ from sapwood.allocation.problem import (
     Problem,
     allowed_widths,
     losses_from_scores,
+    merged,
 )
 from sapwood.allocation.separable import Choice, solve_separable
 from sapwood.allocation.uniform import Uniform, uniform
@@ -41,8 +42,11 @@ __all__ = [
     "held_groups",
     "layer_work",
     "losses_from_scores",
+    "merged",
     "params_table",
+    "settled",
     "solve_separable",
+    "together_sets",
     "uniform",
     "vector_step",
 ]

@@ -123,18 +123,19 @@ class CostTable:
         """Whether every term depends on one group only, so that the cost is a sum over groups."""
         return all(len(term.groups) < 2 for term in self.terms)
 
-    def merged(self, members: Sequence[Sequence[int]]) -> CostTable:
-        """The same cost over sets of groups with equal widths.
+    def merged(self, members: Sequence[Sequence[int]], units: Mapping[int, int] | None = None) -> CostTable:
+        """The same cost over sets of groups that are decided on together.
 
         Args:
             members: For each new group the old ones it stands for; each old group in exactly one.
+            units: Old group -> how many of its channels one of the new group's stands for, where it is more than one.
         """
         new = {old: number for number, olds in enumerate(members) for old in olds}
 
         def moved(extent: Extent) -> Extent:
             per_channel: dict[int, float] = {}
             for old, by in extent.per_channel.items():
-                per_channel[new[old]] = per_channel.get(new[old], 0.0) + by
+                per_channel[new[old]] = per_channel.get(new[old], 0.0) + by * (units or {}).get(old, 1)
             return Extent(extent.fixed, per_channel, extent.step)
 
         terms = tuple(Term(term.layer, term.factor, tuple(map(moved, term.extents))) for term in self.terms)

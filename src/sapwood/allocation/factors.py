@@ -47,22 +47,31 @@ def held_groups(analysis: Analysis, *, whole_heads: bool = False) -> Mapping[int
     return held
 
 
-def held_dims(analysis: Analysis, held: Mapping[int, str]) -> tuple[Unpruned, ...]:
-    """Dimensions of parameters that stay whole because all their groups are held, with the group that goes instead."""
+def held_dims(
+    analysis: Analysis, held: Mapping[int, str], stuck: Mapping[int, str] | None = None
+) -> tuple[Unpruned, ...]:
+    """Dimensions of parameters that stay whole because all their groups do, with the reason.
+
+    Args:
+        analysis: The groups.
+        held: Groups that are held; see :func:`held_groups`.
+        stuck: Groups that have no smaller width in common with what must keep the same share, and its name.
+    """
     parameters = {names[0] for names in analysis.graph.parameters.values()}
+    reasons = {
+        number: f"stays whole, for {name} goes instead: both make up one dimension" for number, name in held.items()
+    }
+    for number, name in (stuck or {}).items():
+        reasons[number] = f"stays whole: the code asks for the same share of {name}, and no smaller width suits both"
     found: dict[tuple[str, int], str] = {}
     goes: set[tuple[str, int]] = set()
     for number, group in enumerate(analysis.groups):
         places = [(member.tensor, member.dim) for member in group.members if member.tensor in parameters]
-        if number in held:
-            found.update(dict.fromkeys(places, held[number]))
+        if number in reasons:
+            found.update(dict.fromkeys(places, reasons[number]))
         else:
             goes.update(places)
-    return tuple(
-        Unpruned(*place, f"stays whole, for {name} goes instead: both make up one dimension")
-        for place, name in found.items()
-        if place not in goes
-    )
+    return tuple(Unpruned(*place, reason) for place, reason in found.items() if place not in goes)
 
 
 def _owners(column: Axis, owner: Mapping[int, int]) -> frozenset[int]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
+from itertools import chain
 from typing import Protocol
 
 import numpy as np
 
 from sapwood.allocation.costs import CostTable, FloatArray, IntArray
+from sapwood.allocation.equal import Tied, tied_sets
 from sapwood.errors import BudgetError, ConfigError
 from sapwood.registry import Registry
 
@@ -28,6 +30,7 @@ class Problem:
         equal: Sets of groups that must keep equal numbers.
         scores: For each group one score a channel, comparable between groups, larger = keep; shape (C_g,). Read
             by the global threshold, and by the knapsack as one of its starts where costs are not separable.
+        together: Sets of groups that must keep the same share of their channels.
 
     Raises:
         ConfigError: If the fields do not fit each other; names the group.
@@ -40,6 +43,7 @@ class Problem:
     cost: CostTable
     equal: tuple[tuple[int, ...], ...] = ()
     scores: tuple[FloatArray, ...] | None = None
+    together: tuple[tuple[int, ...], ...] = ()
 
     def __post_init__(self) -> None:
         lengths = {"num_channels": self.num_channels, "widths": self.widths, "losses": self.losses}
@@ -168,55 +172,71 @@ def losses_from_scores(scores: FloatArray, widths: IntArray) -> FloatArray:
 
 @dataclass(frozen=True)
 class MergedProblem:
-    """A problem in which groups that must keep equal numbers are one.
+    """A problem in which groups that are decided on together are one, whose channels are their units.
 
     Attributes:
-        problem: With ``equal`` empty.
-        members: For each group of ``problem`` the groups of the original it stands for.
+        problem: With ``equal`` and ``together`` empty.
+        members: For each group of ``problem`` the groups of the original it stands for, and their units.
     """
 
     problem: Problem
-    members: tuple[tuple[int, ...], ...]
+    members: tuple[Tied, ...]
 
     def expanded(self, kept: Sequence[int]) -> tuple[int, ...]:
         """The original groups' widths."""
-        widths = {group: int(width) for width, groups in zip(kept, self.members, strict=True) for group in groups}
+        widths = {
+            group: int(width) * unit for width, tied in zip(kept, self.members, strict=True) for group, unit in tied
+        }
         return tuple(widths[group] for group in range(len(widths)))
 
 
+def merged(problem: Problem) -> MergedProblem:
+    """Makes one group of every set of groups that must keep equal numbers or the same share.
+
+    Raises:
+        ConfigError: If the groups of a set have no allowed width in common.
+    """
+    members = tied_sets(problem.names, problem.num_channels, problem.equal, problem.together)
+    widths = tuple(_common_widths(problem, tied) for tied in members)
+    one = Problem(
+        names=tuple(problem.names[tied[0][0]] for tied in members),
+        num_channels=tuple(min(problem.num_channels[number] // unit for number, unit in tied) for tied in members),
+        widths=widths,
+        losses=tuple(
+            np.sum(
+                [
+                    problem.losses[number][np.searchsorted(problem.widths[number], common * unit)]
+                    for number, unit in tied
+                ],
+                axis=0,
+            )
+            for tied, common in zip(members, widths, strict=True)
+        ),
+        cost=problem.cost.merged([[number for number, _ in tied] for tied in members], dict(chain(*members))),
+        scores=None if problem.scores is None else tuple(_mean_scores(problem.scores, tied) for tied in members),
+    )
+    return MergedProblem(one, members)
+
+
 def decisions(problem: Problem, budget: float) -> MergedProblem:
-    """Makes one decision of every set of groups that must keep equal numbers.
+    """Makes one decision of every set of groups that must keep equal numbers or the same share.
 
     Raises:
         ConfigError: If the groups of a set have no allowed width in common.
         BudgetError: If even the smallest widths cost more than ``budget``; gives the range that can be reached.
     """
-    members = _joined(len(problem.names), problem.equal)
-    scores = (
-        None if problem.scores is None else tuple(_mean_scores([problem.scores[i] for i in own]) for own in members)
-    )
-    widths = tuple(_common_widths(problem, own) for own in members)
-    merged = Problem(
-        names=tuple(problem.names[own[0]] for own in members),
-        num_channels=tuple(min(problem.num_channels[i] for i in own) for own in members),
-        widths=widths,
-        losses=tuple(
-            np.sum([problem.losses[i][np.searchsorted(problem.widths[i], common)] for i in own], axis=0)
-            for own, common in zip(members, widths, strict=True)
-        ),
-        cost=problem.cost.merged(members),
-        scores=scores,
-    )
-    least = merged.cost.total(np.array([own[0] for own in widths], dtype=np.int64))
+    whole = merged(problem)
+    widths, cost = whole.problem.widths, whole.problem.cost
+    least = cost.total(np.array([own[0] for own in widths], dtype=np.int64))
     if not least <= budget:
-        most = merged.cost.total(np.array([own[-1] for own in widths], dtype=np.int64))
+        most = cost.total(np.array([own[-1] for own in widths], dtype=np.int64))
         dense, unit = problem.dense_cost, problem.cost.unit
         raise BudgetError(
             f"budget {budget:g} {unit} ({budget / dense:.4g} of the dense cost): no allowed widths cost so little; "
             f"expected {least:g} to {most:g} {unit} ({least / dense:.4g} to {most / dense:.4g} "
             "of the dense cost)"
         )
-    return MergedProblem(merged, members)
+    return whole
 
 
 def allocation(problem: Problem, kept: Sequence[int], *, gap: float | None = None) -> Allocation:
@@ -244,28 +264,24 @@ def _check_options(name: str, channels: int, widths: IntArray, losses: FloatArra
         raise ConfigError(f"{name}: a loss rises with the width or is not finite; expected the same or less")
 
 
-def _joined(num_groups: int, equal: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:
-    """The groups in sets of equals, in the order of their first members; sets that overlap are one."""
-    first = list(range(num_groups))
-    for numbers in equal:
-        smallest = min(first[number] for number in numbers)
-        others = {first[number] for number in numbers}
-        first = [smallest if number in others else number for number in first]
-    return tuple(tuple(i for i in range(num_groups) if first[i] == head) for head in sorted(set(first)))
-
-
-def _common_widths(problem: Problem, members: Sequence[int]) -> IntArray:
-    common = reduce(np.intersect1d, [problem.widths[i] for i in members])
+def _common_widths(problem: Problem, tied: Tied) -> IntArray:
+    """The numbers of units that every group may keep."""
+    common = reduce(
+        np.intersect1d,
+        [own[own % unit == 0] // unit for own, unit in ((problem.widths[number], unit) for number, unit in tied)],
+    )
     if not len(common):
-        names = ", ".join(problem.names[i] for i in members)
-        raise ConfigError(f"{names} must keep equal numbers and have no allowed width in common")
+        names = ", ".join(problem.names[number] for number, _ in tied)
+        kept = "equal numbers" if len({unit for _, unit in tied}) == 1 else "the same share"
+        raise ConfigError(f"{names} must keep {kept} and have no allowed width in common")
     return np.asarray(common, dtype=np.int64)
 
 
-def _mean_scores(scores: Sequence[FloatArray]) -> FloatArray:
-    """The mean scores of channels that go together: the best of each group, the second best, and so on.
+def _mean_scores(scores: Sequence[FloatArray], tied: Tied) -> FloatArray:
+    """The mean scores of channels that go together: the best of each group, the next best, and so on, a unit at a time.
 
-    A set of one group keeps its own, sorted; of more, as many as the narrowest has.
+    A set of one group keeps its own, sorted; of more, as many units as the narrowest has.
     """
-    length = min(len(own) for own in scores)
-    return np.asarray(np.mean([np.sort(own)[::-1][:length] for own in scores], axis=0), dtype=np.float64)
+    length = min(len(scores[number]) // unit for number, unit in tied)
+    ordered = [np.sort(scores[number])[::-1][: length * unit].reshape(length, unit).mean(1) for number, unit in tied]
+    return np.asarray(np.mean(ordered, axis=0), dtype=np.float64)

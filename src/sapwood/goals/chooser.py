@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import TypeAlias
 
@@ -23,7 +23,10 @@ from sapwood.allocation import (
     held_groups,
     layer_work,
     losses_from_scores,
+    merged,
     params_table,
+    settled,
+    together_sets,
     vector_step,
 )
 from sapwood.errors import BudgetError, ConfigError
@@ -69,11 +72,13 @@ class Chosen:
         removed: The units that go, sorted.
         allocation: What each group keeps, and what that costs.
         dense_cost: What all channels cost, in the same unit.
+        stuck: Groups that have no smaller width in common with what must keep the same share, and its name.
     """
 
     removed: Axis
     allocation: Allocation
     dense_cost: float
+    stuck: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def share(self) -> float:
@@ -137,24 +142,34 @@ class Chooser:
         dense = problem.dense_cost
         budget = fraction * dense
         allocation = self._even(problem, budget) or ALLOCATORS[self.allocator]()(problem, budget)
-        return Chosen(_lowest(analysis, scores, allocation.kept), allocation, dense)
+        return Chosen(_lowest(analysis, scores, allocation.kept), allocation, dense, _stuck(problem))
 
     def choose_sparsity(self, analysis: Analysis, sparsity: float) -> Chosen:
         """Chooses the same fraction of every group's channels."""
         scores = self.score(analysis)
         problem = self.problem(analysis, scores)
-        kept = []
-        for count, widths in zip(problem.num_channels, problem.widths, strict=True):
-            wanted = num_kept(count, sparsity, round_to=self.limits.round_to or 1, minimum=self.limits.minimum)
-            kept.append(int(np.clip(wanted, widths[0], widths[-1])))
+        tied = merged(problem)
+        kept: Sequence[int] = tied.expanded(
+            [
+                self._at_sparsity(sparsity, count, widths)
+                if all(unit == 1 for _, unit in own)
+                else _nearest(widths, count * (1.0 - sparsity))
+                for count, widths, own in zip(tied.problem.num_channels, tied.problem.widths, tied.members, strict=True)
+            ]
+        )
         kept = (even_kept(problem, kept) if self.limits.round_to is None else None) or kept
         return _chosen(analysis, scores, problem, kept)
+
+    def _at_sparsity(self, sparsity: float, count: int, widths: np.ndarray) -> int:
+        wanted = num_kept(count, sparsity, round_to=self.limits.round_to or 1, minimum=self.limits.minimum)
+        return int(np.clip(wanted, widths[0], widths[-1]))
 
     def choose_narrowest(self, analysis: Analysis) -> Chosen:
         """Chooses the fewest channels that every group may keep."""
         scores = self.score(analysis)
         problem = self.problem(analysis, scores)
-        return _chosen(analysis, scores, problem, [int(widths[0]) for widths in problem.widths])
+        tied = merged(problem)
+        return _chosen(analysis, scores, problem, tied.expanded([int(widths[0]) for widths in tied.problem.widths]))
 
     def choose_again(self, analysis: Analysis, before: Analysis, chosen: Chosen) -> Chosen:
         """Chooses the widths of ``before``; a group that was not there, as when more must stay whole, loses nothing."""
@@ -162,6 +177,9 @@ class Chooser:
         kept = tuple(
             min(widths.get(group_key(group), group.num_channels), group.num_channels) for group in analysis.groups
         )
+        held = held_groups(analysis, whole_heads=self.limits.whole_heads)
+        sizes = [group.num_channels for group in analysis.groups]
+        kept = settled(kept, sizes, together_sets(analysis, held))
         removed = _lowest(analysis, self.score(analysis), kept)
         return replace(chosen, removed=removed, allocation=replace(chosen.allocation, kept=kept))
 
@@ -193,6 +211,7 @@ class Chooser:
             cost=self.cost(analysis, held),
             equal=_disjoint(equal),
             scores=tuple(values),
+            together=together_sets(analysis, held),
         )
 
     def _losses(self, group: ChannelGroup, scores: np.ndarray, widths: np.ndarray) -> np.ndarray:
@@ -240,6 +259,11 @@ def _lowest(analysis: Analysis, scores: Sequence[Tensor], kept: Sequence[int]) -
     return lowest_units([group.units for group in analysis.groups], scores, kept)
 
 
+def _nearest(widths: np.ndarray, wanted: float) -> int:
+    """The width that is nearest to what is wanted; of two equally near ones the larger."""
+    return int(max(widths.tolist(), key=lambda width: (-abs(width - wanted), width)))
+
+
 def _chosen(analysis: Analysis, scores: Sequence[Tensor], problem: Problem, kept: Sequence[int]) -> Chosen:
     """These widths, with the loss and the cost that they have in the problem."""
     loss = sum(
@@ -247,7 +271,19 @@ def _chosen(analysis: Analysis, scores: Sequence[Tensor], problem: Problem, kept
         for wanted, widths, losses in zip(kept, problem.widths, problem.losses, strict=True)
     )
     cost = problem.cost.total(np.asarray(kept, dtype=np.int64))
-    return Chosen(_lowest(analysis, scores, kept), Allocation(tuple(kept), loss, cost, 0.0), problem.dense_cost)
+    allocation = Allocation(tuple(kept), loss, cost, 0.0)
+    return Chosen(_lowest(analysis, scores, kept), allocation, problem.dense_cost, _stuck(problem))
+
+
+def _stuck(problem: Problem) -> dict[int, str]:
+    """Groups that could be narrower but for those that keep the same share, each with the name of one of these."""
+    found = {}
+    whole = merged(problem)
+    for tied, widths in zip(whole.members, whole.problem.widths, strict=True):
+        for number, _ in tied if len(widths) == 1 else ():
+            if len(problem.widths[number]) > 1:
+                found[number] = next(problem.names[other] for other, _ in tied if other != number)
+    return found
 
 
 def matching_groups(analysis: Analysis, pattern: str, what: str) -> tuple[int, ...]:

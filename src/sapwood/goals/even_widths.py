@@ -31,8 +31,15 @@ def even_step(num_channels: int) -> int:
 
 
 def even_problem(problem: Problem) -> Problem:
-    """The problem with even widths only; a group that has none keeps those that it has."""
-    chosen = [_even(count, widths) for count, widths in zip(problem.num_channels, problem.widths, strict=True)]
+    """The problem with even widths only; a group that has none keeps those that it has.
+
+    So does one that must keep the same share as groups of other sizes: their even widths need not agree.
+    """
+    shared = {number for numbers in problem.together for number in numbers}
+    chosen = [
+        np.ones(len(widths), dtype=bool) if number in shared else _even(count, widths)
+        for number, (count, widths) in enumerate(zip(problem.num_channels, problem.widths, strict=True))
+    ]
     return replace(
         problem,
         widths=tuple(widths[keep] for widths, keep in zip(problem.widths, chosen, strict=True)),
@@ -54,9 +61,10 @@ def even_kept(problem: Problem, kept: Sequence[int]) -> list[int] | None:
         One number a group; None where that takes more than :data:`SLACK` of all channels beyond what was asked for.
     """
     even = even_problem(problem).widths
+    shared = {number for numbers in problem.together for number in numbers}
     kinds: dict[tuple[int, int, tuple[int, ...]], list[int]] = {}
     for number, (count, wanted) in enumerate(zip(problem.num_channels, kept, strict=True)):
-        if wanted < count:
+        if wanted < count and number not in shared:
             kinds.setdefault((count, wanted, tuple(even[number].tolist())), []).append(number)
     found = list(kept)
     lower: list[tuple[float, int, list[int]]] = []

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sapwood.allocation import KINDS, equal_sets, held_groups, layer_work, vector_step
+from sapwood.allocation import KINDS, equal_sets, held_groups, layer_work, settled, together_sets, vector_step
 from sapwood.caches import cache_folder
 from sapwood.errors import MeasureError
 from sapwood.files import keep_json
@@ -134,8 +134,10 @@ def _select_sample(number: int, whole_heads: bool, routes: dict[str, int]) -> Se
         sizes = [group.num_channels for group in analysis.groups]
         equal = equal_sets(analysis, cuts(analysis, routes))
         steps = [vector_step(size) for size in sizes]
-        wanted = width_samples(sizes, NUM_SAMPLES, steps=steps, equal=equal)[number]
         held = held_groups(analysis, whole_heads=whole_heads)
+        together = together_sets(analysis, held)
+        wanted = width_samples(sizes, NUM_SAMPLES, steps=steps, equal=[*equal, *together])[number]
+        wanted = settled(wanted, sizes, together)
         kept = [size if own in held else width for own, (size, width) in enumerate(zip(sizes, wanted, strict=True))]
         scores = [_by_position(size) for size in sizes]
         return _SampleWidths(lowest_units([group.units for group in analysis.groups], scores, kept), kept)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,6 +17,9 @@ Flags: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
 
 Place: TypeAlias = tuple[str, int, int]
 """A column of a dimension of a parameter or buffer: its name, the dimension, which column of the dimension's axis."""
+
+Dimension: TypeAlias = tuple[int, int, int]
+"""A dimension of a tensor of a call: index of the call, number of the tensor of those it reads and makes, dimension."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ class Analysis:
         unpruned: Dimensions of parameters that cannot lose indices.
         barriers: Calls without a rule that something prunable reached.
         equal_parts: Cuts whose parts must keep equal numbers.
+        together: Sets of dimensions that must keep the same share of their indices.
     """
 
     graph: Graph
@@ -88,6 +92,7 @@ class Analysis:
     unpruned: tuple[Unpruned, ...]
     barriers: tuple[Call, ...] = ()
     equal_parts: tuple[EqualParts, ...] = field(default=())
+    together: tuple[tuple[Axis, ...], ...] = ()
 
 
 def build_groups(
@@ -96,7 +101,8 @@ def build_groups(
     frozen: Mapping[str, str] | None = None,
     tied: Collection[int] = (),
     fixed: Mapping[int, tuple[str, bool]] | None = None,
-    held: Mapping[tuple[int, int, int], str] | None = None,
+    held: Mapping[Dimension, str] | None = None,
+    together: Collection[Collection[Dimension]] = (),
 ) -> Analysis:
     """Finds the channel groups of a recorded run.
 
@@ -107,6 +113,7 @@ def build_groups(
         fixed: Indices of calls whose outputs must keep their sizes: the reason, and whether the inputs must, too.
         held: Dimensions that must stay whole, with the reason: index of a call, number of a tensor of those that it
             reads and then makes, dimension.
+        together: Sets of such dimensions that must keep the same share of their indices.
 
     Returns:
         The groups, and for each dimension that is in none, why.
@@ -127,9 +134,8 @@ def build_groups(
             reason, inputs_too = fixed[call.index]
             tensors = [*call.tensor_outputs(), *(call.tensor_inputs() if inputs_too else [])]
             context.freeze([axis for tensor in tensors for axis in context.axes(tensor)], reason)
-    for (index, number, dim), reason in (held or {}).items():
-        tensors = [*graph.calls[index].tensor_inputs(), *graph.calls[index].tensor_outputs()]
-        context.freeze([context.axes(tensors[number])[dim]], reason)
+    for place, reason in (held or {}).items():
+        context.freeze([_axis_at(graph, context, place)], reason)
     _freeze_used_positions(graph, context)
     freeze_unmade(graph, context)
     for name, reference in zip(graph.output_names, graph.outputs, strict=True):
@@ -140,7 +146,16 @@ def build_groups(
         if cut.call.index in tied:
             for part in cut.parts[1:]:
                 context.join(cut.parts[0], part, cut.call)
-    return _collect(graph, context, owned, references)
+    analysis = _collect(graph, context, owned, references)
+    return replace(
+        analysis, together=tuple(tuple(_axis_at(graph, context, place) for place in places) for places in together)
+    )
+
+
+def _axis_at(graph: Graph, context: Context, place: Dimension) -> Axis:
+    index, number, dim = place
+    call = graph.calls[index]
+    return context.axes([*call.tensor_inputs(), *call.tensor_outputs()][number])[dim]
 
 
 def _owned_references(graph: Graph, owned: Mapping[int, tuple[str, ...]]) -> dict[int, TensorRef]:

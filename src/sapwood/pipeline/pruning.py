@@ -178,7 +178,7 @@ def _pruned(
     with torch.no_grad():
         small = apply_plan(model, plan)
     analysis = solution.analysis
-    held = held_dims(analysis, held_groups(analysis, whole_heads=limits.whole_heads))
+    held = held_dims(analysis, held_groups(analysis, whole_heads=limits.whole_heads), solution.chosen.stuck)
     shared = [
         f"{name} is shared with the model given: no {kind} is copied" for name, kind in shared_things(model).items()
     ]

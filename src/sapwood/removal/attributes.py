@@ -13,7 +13,8 @@ from sapwood.models import AttributeEdit, Cut
 
 
 def _attention_values(module: nn.MultiheadAttention) -> dict[str, Any]:
-    embed_dim = module.out_proj.weight.shape[0]
+    rows = module.q_proj_weight if module.in_proj_weight is None else module.in_proj_weight
+    embed_dim = rows.shape[1]
     values = {"embed_dim": embed_dim, "head_dim": embed_dim // module.num_heads}
     if module.k_proj_weight is None:
         return {**values, "kdim": embed_dim, "vdim": embed_dim}

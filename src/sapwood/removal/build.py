@@ -15,6 +15,7 @@ from sapwood.removal.code_numbers import CodeNumbers, NumberChange
 from sapwood.removal.cuts import make_cuts
 from sapwood.removal.gains import changed_norms
 from sapwood.removal.numbers import numbers, wanted_numbers
+from sapwood.removal.proportions import proportions
 from sapwood.removal.repair import Repaired, repair_
 from sapwood.removal.rescale import Producers, attention_changes, producers, rescales
 from sapwood.removal.unread import set_unread_
@@ -31,12 +32,14 @@ class Obstacle:
         tie: The call cuts into equal parts, which could lose the same positions instead of staying whole.
         reason: What is in the way, for the user.
         widths: Dimensions that are in the way, where they are known: of the tensors that a call reads and makes.
+        together: Sets of dimensions that could lose the same share instead of staying whole.
     """
 
     call: Call
     tie: bool
     reason: str
     widths: tuple[Width, ...] = ()
+    together: tuple[tuple[Width, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ def realise(structure: Structure, analysis: Analysis, removed: Axis) -> Realised
     edits = fix_known_attributes_(compact, plan.cuts, _kept_groups(analysis, expectation))
     repaired = repair_(compact, structure, analysis, expectation)
     if repaired.followed.divergence is not None:
-        return _obstacle(repaired.followed.first or repaired.followed.divergence)
+        first = repaired.followed.first or repaired.followed.divergence
+        return replace(_obstacle(first), together=proportions(structure, analysis, expectation, first))
     numbers_due = _numbers(analysis, expectation, repaired.followed)
     if isinstance(numbers_due, Obstacle):
         return numbers_due

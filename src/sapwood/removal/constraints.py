@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import TypeAlias
 
@@ -13,12 +13,19 @@ from sapwood.removal.build import Obstacle
 Site: TypeAlias = tuple[str, str, str, int]
 """Where a call is made; see :meth:`sapwood.ops.Graph.sites`."""
 
+Place: TypeAlias = tuple[Site, int, int]
+"""A dimension of a tensor of a call: where the call is made, number of the tensor, dimension."""
+
+MAX_PROPORTIONS = 3
+"""How often widths are tried that lose the same share, before a call is fixed."""
+
 
 class Constraints:
     """Calls whose sizes must stay.
 
     A call that is in the way is fixed in steps: first what it makes, then also what it reads, then all that its module
-    works on. Where it is known which widths are in the way, these alone are fixed before.
+    works on. Where it is known which widths are in the way, these alone are fixed before. Where widths near it could
+    lose the same share, this is tried first, and dropped if it does not help.
     """
 
     def __init__(self, frozen: Mapping[str, str]) -> None:
@@ -26,7 +33,9 @@ class Constraints:
         self._tied: set[Site] = set()
         self._met: Counter[Site] = Counter()
         self._fixed: dict[Site, tuple[str, bool]] = {}
-        self._held: dict[tuple[Site, int, int], str] = {}
+        self._held: dict[Place, str] = {}
+        self._together: dict[Site, list[frozenset[Place]]] = defaultdict(list)
+        self._proportions: Counter[Site] = Counter()
         self.last = ""
 
     def add(self, graph: Graph, obstacle: Obstacle) -> bool:
@@ -37,6 +46,14 @@ class Constraints:
         if obstacle.tie and site not in self._tied:
             self._tied.add(site)
             return True
+        if obstacle.together and self._proportions[site] < MAX_PROPORTIONS:
+            self._proportions[site] += 1
+            self._together[site] += [
+                frozenset((sites[one.call.index], one.number, one.dim) for one in widths)
+                for widths in obstacle.together
+            ]
+            return True
+        self._together.pop(site, None)
         widths = {(sites[one.call.index], one.number, one.dim): obstacle.reason for one in obstacle.widths}
         if widths.keys() - self._held.keys():
             self._held.update(widths)
@@ -56,4 +73,10 @@ class Constraints:
         held = {
             (sites[site].index, number, dim): why for (site, number, dim), why in self._held.items() if site in sites
         }
-        return build_groups(graph, frozen=self._frozen, tied=tied, fixed=fixed, held=held)
+        together = [
+            sorted((sites[site].index, number, dim) for site, number, dim in places)
+            for own in self._together.values()
+            for places in own
+            if all(site in sites for site, _, _ in places)
+        ]
+        return build_groups(graph, frozen=self._frozen, tied=tied, fixed=fixed, held=held, together=together)

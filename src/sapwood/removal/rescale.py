@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import torch
@@ -94,11 +94,18 @@ def rescales(found: Iterable[tuple[NumberChange, Producers]]) -> tuple[Rescale, 
 
 @dataclass(frozen=True)
 class ParameterPart:
-    """A parameter, and where its rows stand in what it was concatenated to (a fused bias), or all of it."""
+    """A parameter, or some rows of it, in what a layer multiplies by or adds.
+
+    Attributes:
+        name: The parameter.
+        size: How many rows it has.
+        rows: For each element of the layer's weight or bias, in which of the parameter's rows it is, or -1: a fused
+            bias is concatenated from several parameters, and a fused weight is cut into several.
+    """
 
     name: str
-    start: int
-    stop: int
+    size: int
+    rows: Tensor
 
 
 class _Makers:
@@ -221,13 +228,16 @@ def _same_rows(one: Rows, other: Rows) -> bool:
     return one.keys() == other.keys() and all(torch.equal(rows, other[name]) for name, rows in one.items())
 
 
-def _of_parts(parts: Sequence[ParameterPart], wanted: Tensor) -> Rows:
-    rows: Rows = {}
+def _of_parts(parts: Sequence[ParameterPart], wanted: Tensor) -> Rows | None:
+    """The rows of parameters that are in the rows ``wanted``; None where one is in another row, too."""
+    found: Rows = {}
     for part in parts:
-        own = wanted[part.start : part.stop]
-        if bool(own.any()):
-            rows[part.name] = own | rows.get(part.name, own)
-    return rows
+        inside, outside = (torch.unique(part.rows[which]) for which in (wanted, ~wanted))
+        own = inside[inside >= 0]
+        if bool(torch.isin(own, outside).any()):
+            return None
+        found.setdefault(part.name, torch.zeros(part.size, dtype=torch.bool))[own] = True
+    return {name: rows for name, rows in found.items() if bool(rows.any())}
 
 
 def _turned_back(call: Call, names: Mapping[int, str], makers: _Makers) -> TensorRef:
@@ -260,16 +270,46 @@ def _parameters_of(names: Mapping[int, str], call: Call, makers: _Makers) -> tup
 
 
 def _parts(names: Mapping[int, str], tensor: TensorRef, call: Call, makers: _Makers) -> list[ParameterPart] | None:
-    """The parameters that ``tensor`` is, or is concatenated from along dimension 0."""
+    """The parameters that ``tensor`` is made of, by moves and by concatenations along dimension 0."""
     if tensor.id in names:
-        return [ParameterPart(names[tensor.id], 0, tensor.shape[0])]
+        rows = torch.arange(tensor.shape[0]).reshape(-1, *[1] * (len(tensor.shape) - 1))
+        return [ParameterPart(names[tensor.id], len(rows), rows.expand(tensor.shape))]
     maker = makers.of(tensor, call.index)
-    if maker is None or not maker.facts.joins or (len(maker.args) > 1 and maker.args[1] != 0):
+    if maker is None:
         return None
-    parts, start = [], 0
+    if maker.facts.joins:
+        return _of_pieces(names, maker, makers)
+    if not ((maker.facts.moves or maker.facts.spreads == "moved") and isinstance(maker.args[0], TensorRef)):
+        return None
+    parts = _parts(names, maker.args[0], maker, makers)
+    found = [(part, _moved_rows(maker, tensor, part.rows)) for part in parts or ()]
+    return [replace(part, rows=rows) for part, rows in found if rows is not None] or None
+
+
+def _of_pieces(names: Mapping[int, str], maker: Call, makers: _Makers) -> list[ParameterPart] | None:
+    """The parameters that are concatenated along dimension 0."""
+    if len(maker.args) > 1 and maker.args[1] != 0:
+        return None
+    total, start = sum(piece.shape[0] for piece in maker.args[0]), 0
+    found: list[ParameterPart] = []
     for piece in maker.args[0]:
-        if piece.id not in names:
+        parts = _parts(names, piece, maker, makers)
+        if parts is None:
             return None
-        parts.append(ParameterPart(names[piece.id], start, start + piece.shape[0]))
+        for part in parts:
+            rows = torch.full((total, *piece.shape[1:]), -1)
+            rows[start : start + piece.shape[0]] = part.rows
+            found.append(replace(part, rows=rows))
         start += piece.shape[0]
-    return parts
+    return found
+
+
+def _moved_rows(call: Call, made: TensorRef, rows: Tensor) -> Tensor | None:
+    """What a move makes of the numbers of rows; None where it makes more than that."""
+    try:
+        results = moved(call, rows + 1)
+        pieces = results if isinstance(results, (list, tuple)) else [results]
+        piece = next(piece for ref, piece in zip(call.outputs, pieces, strict=True) if ref == made)
+    except Exception:  # it reads more than that tensor, as an index does
+        return None
+    return None if piece.shape != made.shape else piece - 1
