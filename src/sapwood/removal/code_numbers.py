@@ -37,7 +37,7 @@ class Made:
 
 
 def are_alike(one: Made, other: Made) -> bool:
-    """Whether two are the same call of the same numbers; tensors too large to be numbers need the same sizes alone."""
+    """Whether two are the same call of the same numbers; of tensors too large, or without values, the same sizes."""
     own, others = (list(leaves((made.args, made.kwargs))) for made in (one, other))
     return one.call is other.call and len(own) == len(others) and all(map(_is_same, own, others))
 
@@ -45,9 +45,9 @@ def are_alike(one: Made, other: Made) -> bool:
 def _is_same(one: Any, other: Any) -> bool:
     if not isinstance(one, Tensor) or not isinstance(other, Tensor):
         return bool(one == other)
-    if one.shape != other.shape or one.dtype != other.dtype:
+    if (one.shape, one.dtype, one.is_meta) != (other.shape, other.dtype, other.is_meta):
         return False
-    return one.numel() > LARGEST or torch.equal(one, other)
+    return one.is_meta or one.numel() > LARGEST or torch.equal(one, other)
 
 
 @dataclass(frozen=True)
