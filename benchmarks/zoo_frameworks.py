@@ -121,7 +121,7 @@ def _clip() -> tuple[nn.Module, Any]:
 
 TRANSFORMERS: dict[str, Entry] = {
     "bert_base_model": Entry(
-        _hf("BertModel", "BertConfig", TEXT | SIZED, _ids), ("pooler.dense", "encoder.layer.1.output.dense")
+        _hf("BertModel", "BertConfig", TEXT | SIZED, _ids), ("pooler.dense",), options={"outputs": "pooler_output"}
     ),
     "qwen3_cache": Entry(_hf("Qwen3ForCausalLM", "Qwen3Config", QWEN, _ids), ("lm_head",)),
     "qwen3": Entry(_hf("Qwen3ForCausalLM", "Qwen3Config", QWEN | {"use_cache": False}, _ids), ("lm_head",)),
@@ -196,6 +196,55 @@ TRANSFORMERS: dict[str, Entry] = {
         _hf("Wav2Vec2ForCTC", "Wav2Vec2Config", WAV | {"vocab_size": 32}, _sound),
         ("lm_head",),
         ("*conv_layers.0.conv",),
+    ),
+    "electra": Entry(
+        _hf("ElectraForSequenceClassification", "ElectraConfig", TEXT | SIZED | {"embedding_size": 64}, _ids),
+        ("classifier.out_proj",),
+    ),
+    "xlnet": Entry(
+        _hf(
+            "XLNetForSequenceClassification",
+            "XLNetConfig",
+            {"vocab_size": TOKENS, "d_model": 128, "n_layer": 2, "n_head": 4, "d_inner": 256},
+            _ids,
+        ),
+        ("logits_proj",),
+    ),
+    "gpt_neox": Entry(
+        _hf("GPTNeoXForCausalLM", "GPTNeoXConfig", TEXT | SIZED | {"use_cache": False}, _ids), ("lm_head",)
+    ),
+    "qwen2_moe": Entry(
+        _hf(
+            "Qwen2MoeForCausalLM",
+            "Qwen2MoeConfig",
+            QWEN
+            | {"use_cache": False, "num_experts": 4, "num_experts_per_tok": 2}
+            | {"moe_intermediate_size": 64, "shared_expert_intermediate_size": 64},
+            _ids,
+        ),
+        ("lm_head", "*.gate", "*.shared_expert_gate"),
+    ),
+    "gemma2": Entry(_hf("Gemma2ForCausalLM", "Gemma2Config", QWEN | {"use_cache": False}, _ids), ("lm_head",)),
+    "convnext": Entry(
+        _hf(
+            "ConvNextForImageClassification",
+            "ConvNextConfig",
+            {"hidden_sizes": [16, 32, 64, 128], "depths": [1, 1, 2, 1], "num_labels": 10, "image_size": 64},
+            _pixels(),
+        ),
+        ("classifier",),
+        ("convnext.embeddings.patch_embeddings",),
+    ),
+    "swin": Entry(
+        _hf(
+            "SwinForImageClassification",
+            "SwinConfig",
+            {"image_size": 64, "patch_size": 4, "embed_dim": 32, "depths": [2, 2], "num_heads": [2, 4]}
+            | {"window_size": 4, "num_labels": 10},
+            _pixels(),
+        ),
+        ("classifier",),
+        ("*patch_embeddings.projection",),
     ),
 }
 

@@ -27,6 +27,7 @@ from support.scenes import CONVS, Scene
 
 ELSEWHERE = {
     "aten._fused_rms_norm": "CUDA",
+    "aten._grouped_mm": "float32 alone: tests/pipeline/test_experts.py",
     "aten._scaled_dot_product_attention_math_for_mps": "MPS",
     "aten._scaled_dot_product_efficient_attention": "CUDA",
     "aten._scaled_dot_product_flash_attention": "CUDA",

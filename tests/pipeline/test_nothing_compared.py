@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import sapwood
 from sapwood.errors import CheckFailedError, EngineError, EngineMissingError
 from sapwood.export import EXPORTERS, ExportOptions, export_darknet
 from sapwood.models.darknet import DarknetNetwork, parse_cfg
+from sapwood.removal.difference import relative_error
 from sapwood.runtime import RUNTIMES, check_session
 from sapwood.runtime import compile as compile_model
 
@@ -139,3 +141,23 @@ def test_a_darknet_network_that_overflows_is_not_exported(tmp_path: Path) -> Non
             parameter.fill_(1e30)
     with pytest.raises(CheckFailedError, match=r"net\.cfg and .*net\.weights, read back: nothing was compared"):
         export_darknet(network, tmp_path / "net.cfg")
+
+
+LOWEST = torch.finfo(torch.float64).min
+
+
+def test_values_that_stand_for_infinities_hide_no_difference() -> None:
+    """Attention masks are filled with the lowest number of a type; beside it everything else is nothing."""
+    mask = torch.tensor([0.0, LOWEST], dtype=torch.float64)
+    one, other = torch.tensor([1.0, 2.0]).double(), torch.tensor([1.0, 2.5]).double()
+    assert relative_error([other, mask], [one, mask], answers=1) == 0.25
+    assert relative_error([other, mask], [one, mask]) == 0.25
+    assert relative_error([torch.cat([other, mask])], [torch.cat([one, mask])]) == 0.25
+    assert relative_error([one, mask], [one, mask / 2]) == math.inf
+
+
+def test_what_was_chosen_from_measures_no_output() -> None:
+    """What a code compares may be of any size."""
+    one, other, large = (torch.tensor([value], dtype=torch.float64) for value in (1.0, 1.5, 1e9))
+    assert relative_error([other, large], [one, large], answers=1) == 0.5
+    assert relative_error([large, other], [large, one], answers=1) == pytest.approx(0.5e-3)

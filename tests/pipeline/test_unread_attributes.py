@@ -143,3 +143,19 @@ def test_a_number_is_set_where_its_name_says_that_it_is_a_width(attribute: str, 
     pruned = sapwood.prune(Named(), torch.randn(1, 3, 8, 8), target=sapwood.Target(sparsity=0.5))
     assert getattr(pruned.model, attribute) == became
     assert any(attribute in note for note in pruned.notes) == is_named
+
+
+class Positioned(Branches):
+    """Keeps a table that the code makes of numbers alone, of the sizes of a tensor, and reads it beside the model's."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        waves = torch.arange(x.shape[-1]) + torch.zeros_like(x[0, 0].detach())
+        return super().forward(x) * waves.sin().prod(0)
+
+
+def test_numbers_that_the_code_makes_are_compared_by_their_values() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 16, 3), Positioned(16), nn.Conv2d(16, 4, 1)).eval()
+    pruned = sapwood.prune(model, torch.randn(2, 3, 8, 8), target=HALF)
+    assert pruned.model[1].in_channels == 8
+    assert pruned.verification.passed

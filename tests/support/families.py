@@ -209,6 +209,7 @@ FAMILIES: Mapping[str, Family] = {
         layout="rows",
         reads={"": lambda scene, result: result},
     ),
+    "contraction._grouped_product": Family(cases=()),
     "contraction._linear": Family(
         {"weight": parameter("weight", 5, CHANNELS), "bias": parameter("bias", 5)},
         layout="rows",

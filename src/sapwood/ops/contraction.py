@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sapwood.ops.atoms import Axis
+from sapwood.ops.atoms import Axis, fixed_axis
 from sapwood.ops.call import Call, TensorRef
-from sapwood.ops.context import Context, rule
+from sapwood.ops.context import Context, bound, rule
 from sapwood.ops.facts import Sum, note
 
 
@@ -53,6 +53,32 @@ def _multiplied(context: Context, call: Call, first: TensorRef, second: TensorRe
             context.join(one, other, call)
         batch.append(one if len(one) >= len(other) else other)
     return [*batch, left[-2], right[-1]]
+
+
+@rule("_grouped_mm", sum=Sum("product"), homogeneous="either")
+def _grouped_product(context: Context, call: Call) -> None:
+    """Products of runs of rows, or of columns, with a matrix each, as experts of a mixture are: the runs stay."""
+    values = bound(call)
+    first, second = call.args[:2]
+    left, right = context.axes(first), context.axes(second)
+    context.join(left[-1], right[-2], call)
+    if len(left) == len(right) == 3:
+        context.join(left[0], right[0], call)
+        produced = [left[0], left[1], right[2]]
+    elif len(left) == len(right):
+        context.fix([left[1], right[0]], call)
+        produced = [fixed_axis(call.outputs[0].shape[0]), left[0], right[1]]
+    else:
+        (runs, *_), rows = (right, left[0]) if len(right) == 3 else (left, right[1])
+        context.fix([runs, rows], call)
+        produced = [left[-2], right[-1]]
+    for extra in (values.get("offs"), values.get("bias")):
+        if isinstance(extra, TensorRef):
+            context.fix(context.axes(extra)[:1], call)
+    bias = values.get("bias")
+    if isinstance(bias, TensorRef):
+        context.join(context.axes(bias)[-1], produced[-1], call)
+    context.set(call.outputs[0], produced)
 
 
 @rule(

@@ -18,7 +18,7 @@ def _dim(call: Call) -> int:
     return _along(call)[0] % max(len(call.args[0].shape), 1)
 
 
-@rule("gather", spreads="moved")
+@rule("gather", spreads="moved", homogeneous="first")
 def _gather(context: Context, call: Call) -> None:
     """Element by element along one dimension: in the others the index stands over the first of what is read."""
     source, index = call.args[0], call.args[2]

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from sapwood.graph import Analysis, Decisions, Replay, Structure, leaving_no_trace, plain_kernels, put_, run_model
 from sapwood.ops import Call, TensorRef, leaves, mapped
-from sapwood.removal.code_numbers import LARGEST, Made, NumberChange, change_of_numbers
+from sapwood.removal.code_numbers import LARGEST, Made, NumberChange, are_alike, change_of_numbers
 from sapwood.removal.numbers import numbers, wanted_numbers
 from sapwood.removal.widths import Expectation, kept_draws
 
@@ -52,11 +51,10 @@ class Followed:
         """The earliest sign of trouble."""
         return self.strayed or self.divergence
 
-    def repeats(self, other: Followed) -> bool:
-        """Whether two runs made the same calls with the same numbers."""
-        mine, theirs = ((run.divergence, run.strayed, run.changes) for run in (self, other))
-        same = len(self.made) == len(other.made) and all(map(_same_call, self.made, other.made))
-        return mine == theirs and same
+    def is_like(self, other: Followed) -> bool:
+        """Whether another run made the same calls of the same numbers."""
+        own, others = ((run.divergence, run.strayed, run.changes) for run in (self, other))
+        return own == others and len(self.made) == len(other.made) and all(map(are_alike, self.made, other.made))
 
 
 class _DivergedError(Exception):
@@ -114,18 +112,6 @@ class _TwinFollower(Replay):
         wanted = [self._expectation.shape(ref) for ref in call.outputs if isinstance(ref, TensorRef)]
         if found != wanted:
             raise _DivergedError(Divergence(call, wanted, found))
-
-
-def _same_call(one: Made, other: Made) -> bool:
-    pairs = list(zip(leaves((one.args, one.kwargs)), leaves((other.args, other.kwargs)), strict=False))
-    return one.call is other.call and all(_same_value(mine, theirs) for mine, theirs in pairs)
-
-
-def _same_value(one: Any, other: Any) -> bool:
-    """Whether two arguments are the same; tensors without values by their sizes."""
-    if not isinstance(one, Tensor) or not isinstance(other, Tensor):
-        return bool(one == other)
-    return one.shape == other.shape and (one.is_meta or torch.equal(one, other))
 
 
 def _kept(leaf: Any) -> Any:

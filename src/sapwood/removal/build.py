@@ -119,12 +119,13 @@ def _numbers(analysis: Analysis, expectation: Expectation, run: Followed) -> Num
     """What becomes of the numbers of the code that follow widths, or the first of which nothing can be made."""
     of_numbers = CodeNumbers(analysis, expectation, run.made)
     changes = [*run.changes, *of_numbers.changes(analysis.graph.calls), *attention_changes(analysis, expectation)]
-    undone, followed = [], {}
-    for change in changes:
+    undone: list[tuple[NumberChange, Producers]] = []
+    followed: dict[int, float] = {}
+    for change in sorted(changes, key=lambda change: change.call.index):
         if counts_what_is_summed(analysis, expectation, change):
             followed[change.call.index] = change.after
             continue
-        own = producers(analysis, change)
+        own = producers(analysis, change, [done for _, done in undone])
         if own is None:
             return number_obstacle(analysis, expectation, change)
         undone.append((change, own))

@@ -7,12 +7,24 @@ import math
 import torch
 from torch import Tensor, nn
 
+from sapwood.models import copy_model
+
 NOTHING = 1e-6
 """A tensor whose largest value is below this fraction of the largest of all is compared with that fraction."""
 
 
-def relative_error(found: list[Tensor], wanted: list[Tensor]) -> float:
+FILL_TOLERANCE = 1e-9
+"""Relative; what a sum with such a value may be off by."""
+
+FILL = 1e30
+"""Larger values stand for an infinity in code, as the lowest of a type does where attention is masked."""
+
+
+def relative_error(found: list[Tensor], wanted: list[Tensor], *, answers: int | None = None) -> float:
     """The largest absolute difference over the largest absolute value of its tensor, over all tensors.
+
+    Values that stand for infinities are compared one by one, and measure no other. What is beside the first ``answers``
+    tensors, which a model returns, may be of another size: it measures none of these.
 
     Infinite where shapes or whole numbers differ, where a value is NaN, or where there is nothing to compare
     (see :func:`telling`).
@@ -20,8 +32,12 @@ def relative_error(found: list[Tensor], wanted: list[Tensor]) -> float:
     found, wanted = [_real(tensor) for tensor in found], [_real(tensor) for tensor in wanted]
     if len(found) != len(wanted) or not telling(wanted):
         return math.inf
-    largest = max((_scale(tensor) for tensor in wanted if tensor.is_floating_point()), default=0.0)
-    return max(_error(one, other, largest) for one, other in zip(found, wanted, strict=True))
+    scales = [_scale(tensor) if tensor.is_floating_point() else 0.0 for tensor in wanted]
+    of_answers, of_all = max(scales[:answers], default=0.0), max(scales)
+    return max(
+        _error(one, other, of_answers if answers is None or number < answers else of_all)
+        for number, (one, other) in enumerate(zip(found, wanted, strict=True))
+    )
 
 
 def telling(outputs: list[Tensor]) -> bool:
@@ -36,7 +52,7 @@ def _real(tensor: Tensor) -> Tensor:
 
 
 def _scale(tensor: Tensor) -> float:
-    finite = tensor[tensor.isfinite()]
+    finite = tensor[tensor.abs() < FILL]
     return float(finite.abs().max()) if finite.numel() else 0.0
 
 
@@ -45,11 +61,18 @@ def _error(one: Tensor, other: Tensor, largest: float) -> float:
         return math.inf
     if not other.is_floating_point() or not other.numel():
         return 0.0 if torch.equal(one, other) else math.inf
-    endless = other.isinf()
-    if bool(one.isnan().any()) or not torch.equal(one[endless], other[endless]):
+    endless = other.abs() >= FILL
+    if bool(one.isnan().any()) or not torch.allclose(one[endless], other[endless], rtol=FILL_TOLERANCE, atol=0.0):
         return math.inf
     difference = (one - other).masked_fill(endless, 0.0)
     return float(difference.abs().max()) / (max(_scale(other), NOTHING * largest) or 1.0)
+
+
+def lively_copy(model: nn.Module) -> nn.Module:
+    """A copy of a model, made lively."""
+    model = copy_model(model)
+    lively_(model)
+    return model
 
 
 def lively_(model: nn.Module) -> None:

@@ -7,6 +7,7 @@ temperature would change when head widths shrink; scaling the query's rows undoe
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -22,6 +23,9 @@ from sapwood.removal.widths import Expectation
 
 MAX_STEPS = 300
 """How many calls are looked at on the way from a value to its parameters."""
+
+EQUAL = 1e-12
+"""Relative; how far apart two factors are that were worked out from the same widths."""
 
 Rows: TypeAlias = dict[str, Tensor]
 """Name of a parameter -> for each of its rows, whether it is scaled."""
@@ -53,20 +57,43 @@ class Producers:
     factor: float
 
 
-def producers(analysis: Analysis, change: NumberChange) -> Producers | None:
+def producers(analysis: Analysis, change: NumberChange, known: Sequence[Producers] = ()) -> Producers | None:
     """Finds the rows of parameters whose scaling scales what ``change.call`` makes by ``change.factor``.
+
+    Of two factors of a product the one is taken that another change scales by as much: it is scaled once for both,
+    where a query is multiplied with keys and with embeddings of places that one layer makes.
+
+    Args:
+        analysis: The groups.
+        change: A number that follows a width.
+        known: What is scaled for other changes.
 
     Returns:
         The rows, or None where no parameters scale a factor of it as a whole.
     """
     if change.factor is None or change.factor <= 0.0:
         return None
+    scaled = _together(one.rows for one in known if math.isclose(one.factor, change.factor, rel_tol=EQUAL))
+    found = []
     for tensor in change.factors:
-        search = _RowSearch(analysis)
+        search = _RowSearch(analysis, scaled)
         rows = search.rows(tensor, torch.ones(tensor.shape, dtype=torch.bool), change.call.index)
         if rows:
-            return Producers(rows, frozenset(search.passed), change.factor ** (1.0 / search.degree))
-    return None
+            found.append(Producers(rows, frozenset(search.passed), change.factor ** (1.0 / search.degree)))
+    return next((one for one in found if _within(one.rows, scaled)), found[0] if found else None)
+
+
+def _together(all_rows: Iterable[Mapping[str, Tensor]]) -> Rows:
+    merged: Rows = {}
+    for rows in all_rows:
+        for name, own in rows.items():
+            merged[name] = own | merged.get(name, own)
+    return merged
+
+
+def _within(rows: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> bool:
+    """Whether all of some rows are among others."""
+    return all(name in others and not bool((own & ~others[name]).any()) for name, own in rows.items())
 
 
 def rescales(found: Iterable[tuple[NumberChange, Producers]]) -> tuple[Rescale, ...]:
@@ -77,7 +104,7 @@ def rescales(found: Iterable[tuple[NumberChange, Producers]]) -> tuple[Rescale, 
         beside = [
             other.rows
             for known, other in done
-            if other.factor == own.factor
+            if math.isclose(other.factor, own.factor, rel_tol=EQUAL)
             and known.call.index not in own.passed
             and change.call.index not in other.passed
         ]
@@ -124,11 +151,17 @@ class _Makers:
 class _RowSearch:
     """Walks from a value back to the parameters that scale it; ``wanted`` says of each element whether it is to be."""
 
-    def __init__(self, analysis: Analysis) -> None:
+    def __init__(self, analysis: Analysis, scaled: Rows) -> None:
+        self._scaled = scaled
         owned = {**analysis.graph.buffers, **analysis.graph.parameters}
         self._names = {number: own[0] for number, own in owned.items()}
         self._buffers = analysis.graph.buffers
-        self._makers = _Makers(analysis.graph.calls)
+        self._calls = analysis.graph.calls
+        self._makers = _Makers(self._calls)
+        self._readers: dict[int, set[int]] = defaultdict(set)
+        for call in self._calls:
+            for ref in call.tensor_inputs():
+                self._readers[ref.id].add(call.index)
         self.passed: set[int] = set()
         self.degree = 1
         self._steps = 0
@@ -160,15 +193,32 @@ class _RowSearch:
         if kind == "either":
             tensors.sort(key=lambda one: 2 if one.id in self._buffers else one.id not in self._names)
         if kind == "either" and len(tensors) == 2 and not any(one.id in self._names for one in tensors):
-            both = [self.rows(source, _wanted_of(call, source, tensor, wanted), call.index) for source in tensors]
-            if both[0] and both[1] and _same_rows(both[0], both[1]):  # a product with itself
-                self.degree *= 2
-            return both[0] if both[0] is not None else both[1]
+            return self._of_two(call, tensors, tensor, wanted)
         for source in tensors if kind == "either" else tensors[:1] if kind == "first" else ():
             found = self.rows(source, _wanted_of(call, source, tensor, wanted), call.index)
             if found is not None:
                 return found
         return None
+
+    def _of_two(self, call: Call, factors: Sequence[TensorRef], tensor: TensorRef, wanted: Tensor) -> Rows | None:
+        """One of two factors: best what is scaled already for another change, then what nothing else reads."""
+        before, found = set(self.passed), []
+        for source in factors:
+            self.passed = set()
+            rows = self.rows(source, _wanted_of(call, source, tensor, wanted), call.index)
+            if rows is not None:
+                found.append((rows, self.passed))
+        if len(found) == 2 and found[0][0] and _same_rows(found[0][0], found[1][0]):  # a product with itself
+            self.degree *= 2
+        rows, passed = min(found, key=lambda one: self._side_effects(call, *one), default=(None, set()))
+        self.passed = before | passed
+        return rows
+
+    def _side_effects(self, call: Call, rows: Rows, passed: set[int]) -> tuple[bool, bool]:
+        """Whether rows are not scaled yet, and whether more than ``call`` would read what is scaled with them."""
+        made = {ref.id for index in passed for ref in self._calls[index].tensor_outputs()}
+        readers = {reader for number in made for reader in self._readers[number]}
+        return not _within(rows, self._scaled), not readers <= {*passed, call.index}
 
     def _all(self, call: Call, tensors: Sequence[TensorRef], tensor: TensorRef, wanted: Tensor) -> Rows | None:
         if call.facts.adds and len(tensors) < 2:
@@ -178,8 +228,7 @@ class _RowSearch:
             found = self.rows(source, _wanted_of(call, source, tensor, wanted), call.index)
             if found is None:
                 return None
-            for name, rows in found.items():
-                merged[name] = rows | merged.get(name, rows)
+            merged = _together((merged, found))
         return merged
 
 
