@@ -89,3 +89,14 @@ def test_a_number_that_may_be_either_of_two_widths_is_left_and_named() -> None:
     pruned = sapwood.prune(Two().eval(), torch.randn(2, 3), target=HALF)
     assert (pruned.model.a.out_features, pruned.model.width) == (8, 16)
     assert pruned.notes == ("width is 16 still, which was a width: it cannot be told which one",)
+
+
+def test_a_width_follows_in_a_model_that_works_with_tensors_of_numbers() -> None:
+    class Anchored(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            x = super().forward(x)
+            return x * torch.arange(x.shape[-1], dtype=x.dtype).div(2)  # as a detector's positions are made
+
+    torch.manual_seed(0)
+    model = Anchored(nn.Conv2d(3, 16, 3), Halves(8), nn.Conv2d(16, 4, 1)).eval()
+    assert sapwood.prune(model, torch.randn(2, 3, 8, 8), target=HALF).model[1].c == 4

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sapwood.graph import Analysis, Decisions, Replay, Structure, leaving_no_trace, plain_kernels, put_, run_model
 from sapwood.ops import Call, TensorRef, leaves, mapped
-from sapwood.removal.code_numbers import LARGEST, Made, NumberChange, change_of_numbers
+from sapwood.removal.code_numbers import LARGEST, Made, NumberChange, are_alike, change_of_numbers
 from sapwood.removal.numbers import numbers, wanted_numbers
 from sapwood.removal.widths import Expectation, kept_draws
 
@@ -50,6 +50,11 @@ class Followed:
     def first(self) -> Divergence | None:
         """The earliest sign of trouble."""
         return self.strayed or self.divergence
+
+    def is_like(self, other: Followed) -> bool:
+        """Whether another run made the same calls of the same numbers."""
+        own, others = ((run.divergence, run.strayed, run.changes) for run in (self, other))
+        return own == others and len(self.made) == len(other.made) and all(map(are_alike, self.made, other.made))
 
 
 class _DivergedError(Exception):

@@ -36,6 +36,20 @@ class Made:
     kwargs: Any
 
 
+def are_alike(one: Made, other: Made) -> bool:
+    """Whether two are the same call of the same numbers; tensors without values, or too large, need the same sizes."""
+    own, others = (list(leaves((made.args, made.kwargs))) for made in (one, other))
+    return one.call is other.call and len(own) == len(others) and all(map(_is_same, own, others))
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    if not isinstance(one, Tensor) or not isinstance(other, Tensor):
+        return bool(one == other)
+    if (one.shape, one.dtype, one.is_meta) != (other.shape, other.dtype, other.is_meta):
+        return False
+    return one.is_meta or one.numel() > LARGEST or torch.equal(one, other)
+
+
 @dataclass(frozen=True)
 class NumberChange:
     """A number in the code that follows a pruned width, as attention's ``1 / sqrt(width)`` does.

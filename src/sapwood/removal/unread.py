@@ -50,7 +50,7 @@ def set_unread_(
         own = list(group)
         for edit in own:
             AttributePlace.of(edit).set(compact, edit.after)
-        if follow(compact, structure, analysis, expectation) == done.followed:
+        if follow(compact, structure, analysis, expectation).is_like(done.followed):
             edits += own
             continue
         for edit in own:
