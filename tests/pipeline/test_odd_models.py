@@ -315,11 +315,23 @@ def test_fourier_layers_stay_whole_and_what_is_behind_goes() -> None:
     assert bool((pruned.model.w == model.w).all())
 
 
+class Driver(nn.Module):
+    """Predicts when it is called, with a model inside; trains when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = Base()
+
+    def __call__(self, source: Tensor) -> list[Tensor]:
+        return list(self.model(source))
+
+
 REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "lazy": (
         lambda: nn.Sequential(nn.LazyConv2d(8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1)),
         r"0 \(LazyConv2d\) have no widths yet; expected a model that ran once: call it on the example inputs",
     ),
+    "driver": (Driver, r"\(the model\) \(Driver\) has no forward: it predicts, .* expected that model .*yolo.model"),
     "scripted": (lambda: scripted(Base()), "is compiled by TorchScript, .* expected the module before"),
     "int8": (
         lambda: torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 4)), {nn.Linear}),

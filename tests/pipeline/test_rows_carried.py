@@ -21,6 +21,7 @@ EXACT = 1e-12
 WIDTHS = {
     "bags_of_words": {"0.weight": (20, 8), "2.weight": (6, 8)},
     "best_rows_gathered": {"a.weight": (8, 5), "head.weight": (3, 8)},
+    "convolution_one_wide_over_rows": {"a.weight": (8, 3), "mix.weight": (1, 3, 1), "head.weight": (4, 8)},
     "deformable_convolution": {"stem.weight": (8, 3, 3, 3), "d.weight": (6, 8, 3, 3), "offset.weight": (27, 8, 3, 3)},
     "distances_to_prototypes": {"a.weight": (8, 5), "prototypes": (4, 8)},
     "messages_by_a_sparse_matrix": {"a.weight": (8, 5), "b.weight": (6, 8)},

@@ -159,3 +159,42 @@ def test_numbers_that_the_code_makes_are_compared_by_their_values() -> None:
     pruned = sapwood.prune(model, torch.randn(2, 3, 8, 8), target=HALF)
     assert pruned.model[1].in_channels == 8
     assert pruned.verification.passed
+
+
+def test_a_width_follows_in_a_model_that_works_with_tensors_of_numbers() -> None:
+    class Anchored(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            x = super().forward(x)
+            return x * torch.arange(x.shape[-1], dtype=x.dtype).div(2)  # as a detector's positions are made
+
+    torch.manual_seed(0)
+    model = Anchored(nn.Conv2d(3, 16, 3), Halves(8), nn.Conv2d(16, 4, 1)).eval()
+    assert sapwood.prune(model, torch.randn(2, 3, 8, 8), target=HALF).model[1].c == 4
+
+
+class Multiplied(nn.Module):
+    """Several filters a channel, and a method that makes the layer again: no tensor has the width that it reads."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.in_chs, self.out_chs, self.i, self.save = width, 2 * width, 16, [16, 4]
+        self.conv = nn.Conv2d(width, 2 * width, 3, padding=1, groups=width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.conv(x))
+
+    def again(self) -> nn.Conv2d:
+        one = nn.Conv2d(self.in_chs, self.out_chs, 3, padding=1, groups=self.in_chs)
+        one.load_state_dict(self.conv.state_dict())
+        return one
+
+
+def test_what_a_depthwise_layer_reads_follows_and_indices_of_layers_do_not() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), Multiplied(16), nn.Conv2d(32, 4, 1)).eval()
+    pruned = sapwood.prune(model, torch.randn(2, 3, 8, 8), target=HALF)
+    block = pruned.model[2]
+    assert (block.in_chs, block.out_chs, block.i, block.save) == (8, 16, 16, [16, 4])
+    x = torch.randn(2, 8, 6, 6)
+    assert torch.equal(torch.relu(block.again()(x)), block(x))
+    assert pruned.notes == ()

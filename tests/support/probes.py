@@ -878,3 +878,15 @@ def sum_that_leaves_nan_out():
         return m.head(x * torch.nansum(x, 1, keepdim=True))
 
     return Net(run, a=conv(3, 16), head=head(16)), picture()
+
+
+@probe
+def convolution_one_wide_over_rows():
+    """Channels lie where positions do: tokens of three stages are mixed into one, as CoaT mixes them."""
+
+    def run(m, x):
+        rows = torch.stack([F.relu(m.a(x)), F.relu(m.b(x)), F.relu(m.c(x))], 1)
+        return m.head(F.relu(m.mix(rows)).squeeze(1))
+
+    parts = {name: nn.Linear(3, 16) for name in "abc"}
+    return Net(run, **parts, mix=nn.Conv1d(3, 1, 1), head=nn.Linear(16, 4)), torch.randn(4, 3)

@@ -22,6 +22,10 @@ BESIDE = ("*cache*", "past_key_values", "mems", "*hidden_states", "encoder_last_
 BESIDE_A_HEAD = ("*last_hidden_state", "pooler_output", "*_model_output", "*router_logits")
 """What one holds of the body, where a head gives an answer."""
 
+MAPS, READ_OFF = "feats", ("boxes", "scores")
+"""Keys of what a detector of ultralytics returns: the maps that its head was given, of which a loss takes the sizes,
+and what the head made of them."""
+
 
 def output_tensors(value: Any) -> list[Tensor]:
     """All tensors in a model's output, through lists, tuples, dicts and dataclass-like containers."""
@@ -60,7 +64,8 @@ def counting(value: Any, outputs: Outputs | None) -> list[bool]:
     Args:
         value: What a model returned.
         outputs: What counts. Where None, all of it; of a transformers output object all but caches, hidden states and
-            attentions, and the body's last state where a head answers.
+            attentions, and the body's last state where a head answers; of a detector's dict all but ``feats`` beside
+            ``boxes`` and ``scores``.
 
     Raises:
         ConfigError: If a name or a position is none of the outputs', or nothing is picked.
@@ -118,8 +123,21 @@ def _is_named(name: str, pattern: str) -> bool:
     return fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name, f"{pattern}.*")
 
 
+def _maps_of_detections(names: Sequence[str]) -> list[int]:
+    """Where feature maps stand: under a key of their own, beside the boxes and scores that were read off them."""
+    found = []
+    for position, name in enumerate(names):
+        before, maps, _ = f".{name}.".partition(f".{MAPS}.")
+        if maps and all(any(f".{other}.".startswith(f"{before}.{key}.") for other in names) for key in READ_OFF):
+            found.append(position)
+    return found
+
+
 def _meant_to_be_read(value: Any, names: Sequence[str]) -> list[bool]:
     """All names, or those that are left without what stands beside them."""
+    read = set(range(len(names))).difference(_maps_of_detections(names))
+    if len(read) < len(names):
+        return [position in read for position in range(len(names))]
     if any(kind.__name__ == "ModelOutput" for kind in type(value).__mro__):
         for beside in ((*BESIDE, *BESIDE_A_HEAD), BESIDE):
             found = [not any(fnmatch.fnmatchcase(name.partition(".")[0], one) for one in beside) for name in names]

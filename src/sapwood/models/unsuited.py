@@ -14,8 +14,8 @@ def check_suited(model: nn.Module) -> None:
     """Checks that a model can be run in float64 and cut.
 
     Raises:
-        ConfigError: If it is compiled by TorchScript, sharded, holds modules whose weights are whole numbers, or lazy
-            ones that never ran; the message names the modules, and what was expected.
+        ConfigError: If it is compiled by TorchScript, sharded, only drives a model inside, holds modules whose weights
+            are whole numbers, or lazy ones that never ran; the message names the modules, and what was expected.
 
     Examples:
         >>> check_suited(nn.Linear(3, 2))
@@ -31,13 +31,22 @@ SHOWN = 3
 
 
 def _those(model: nn.Module, found: Callable[[nn.Module], bool]) -> list[tuple[str, nn.Module]]:
-    if found is _is_script:  # parts are left whole
+    if found in {_is_script, _is_driver}:  # parts are left whole, or never asked
         return [("", model)] if found(model) else []
     return [(name, module) for name, module in model.named_modules() if found(module)]
 
 
 def _is_script(module: nn.Module) -> bool:
     return isinstance(module, torch.jit.ScriptModule)
+
+
+def _is_driver(module: nn.Module) -> bool:
+    """Whether it has no forward, but is called: what predicts, trains and exports with a model inside."""
+    kind = type(module)
+    if _is_script(module):
+        return False
+    has_none = kind.forward is nn.Module.forward and "forward" not in vars(module)
+    return has_none and kind.__call__ is not nn.Module.__call__
 
 
 def _is_lazy(module: nn.Module) -> bool:
@@ -63,6 +72,11 @@ UNSUITED: tuple[tuple[Callable[[nn.Module], bool], str], ...] = (
         _is_script,
         "{} is compiled by TorchScript, and its code cannot follow smaller widths; "
         "expected the module before torch.jit.script or torch.jit.trace",
+    ),
+    (
+        _is_driver,
+        "{} has no forward: it predicts, trains or exports with a model inside; "
+        "expected that model (of ultralytics' YOLO: yolo.model), which can be put back there once it is pruned",
     ),
     (
         _is_lazy,

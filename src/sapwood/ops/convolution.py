@@ -20,7 +20,7 @@ def _convolution(context: Context, call: Call) -> None:
     groups, transposed = int(values["groups"]), bool(values.get("transposed", False))  # type: ignore[call-overload]
     source_axes, weight_axes = context.axes(source), context.axes(weight)
     channel = len(source.shape) - len(weight.shape) + 1
-    context.positions(source_axes[channel + 1 :], call)
+    spatial = _spatial(context, call, source_axes[channel + 1 :])
     context.never_channels(weight_axes[2:])
     if transposed:
         produced = _transposed(context, call, source_axes[channel], weight_axes, groups)
@@ -28,9 +28,21 @@ def _convolution(context: Context, call: Call) -> None:
         produced = _forward(context, call, source_axes[channel], weight_axes, groups)
     if bias is not None:
         context.join(produced, context.axes(bias)[0], call)  # type: ignore[arg-type]
-    output = call.outputs[0]
-    spatial = [fixed_axis(size) for size in output.shape[channel + 1 :]]
-    context.set(output, [*source_axes[:channel], produced, *spatial])
+    context.set(call.outputs[0], [*source_axes[:channel], produced, *spatial])
+
+
+def _spatial(context: Context, call: Call, axes: list[Axis]) -> list[Axis]:
+    """The output's dimensions behind the channels.
+
+    A kernel that is one wide does not slide: where there is one dimension, as of tokens whose features stand there,
+    each index is a row of its own. Rows and columns of pictures are positions all the same.
+    """
+    values = bound(call)
+    still = (list(values[name]) for name in ("stride", "padding", "output_padding"))  # type: ignore[call-overload]
+    if list(call.args[1].shape[2:]) == [1] and list(still) == [[1], [0], [0]]:
+        return axes
+    context.positions(axes, call)
+    return [fixed_axis(size) for size in call.outputs[0].shape[-len(axes) :]] if axes else []
 
 
 def _forward(context: Context, call: Call, channels: Axis, weight: list[Axis], groups: int) -> Axis:

@@ -97,8 +97,9 @@ def prune(
         limits: What widths may be.
         outputs: Which of the model's outputs count, and so keep their sizes: names, globs or positions
             (``"logits"``, ``"maps.*"``, ``0``), or a function that picks them out of what the model returns. All where
-            None, but for the caches, hidden states and attentions of a transformers output object; the others follow
-            the widths, and are compared where they are kept.
+            None, but for the caches, hidden states and attentions of a transformers output object, and the ``feats``
+            that a detector returns beside its ``boxes`` and ``scores``; the others follow the widths, and are compared
+            where they are kept.
         deployment: The runtime, threads and batch that latency is measured with, or the name of a runtime. Given with
             another target, the result is timed there, and explained.
         progress: Called with (done, total) steps of what takes longest.

@@ -63,6 +63,10 @@ class Realised:
     followed: Mapping[int, float] = field(default_factory=dict)
 
 
+class OnlyWithValuesError(Exception):
+    """With values the model makes other calls than without, or what it does where widths are others needs values."""
+
+
 def realise(structure: Structure, analysis: Analysis, removed: Axis) -> Realised | Obstacle:
     """Makes the plan that removes ``removed`` from a model, with every attribute that has to follow.
 
@@ -73,6 +77,9 @@ def realise(structure: Structure, analysis: Analysis, removed: Axis) -> Realised
 
     Returns:
         The plan and what it makes of every tensor, or what stands in its way.
+
+    Raises:
+        OnlyWithValuesError: If the run was recorded on shapes alone and the compact model asks for values.
     """
     expectation = Expectation(analysis, removed)
     uneven = _uneven_cut(analysis, expectation)
@@ -83,6 +90,8 @@ def realise(structure: Structure, analysis: Analysis, removed: Axis) -> Realised
     edits = fix_known_attributes_(compact, plan.cuts, _kept_groups(analysis, expectation))
     repaired = repair_(compact, structure, analysis, expectation)
     if repaired.followed.divergence is not None:
+        if "meta tensor" in str(repaired.followed.divergence.found).lower():
+            raise OnlyWithValuesError(str(repaired.followed.divergence.found))
         first = repaired.followed.first or repaired.followed.divergence
         return replace(_obstacle(first), together=proportions(structure, analysis, expectation, first))
     numbers_due = _numbers(analysis, expectation, repaired.followed)

@@ -15,7 +15,7 @@ from sapwood.graph import Analysis, OtherCallsError, Outputs, Structure, with_va
 from sapwood.models import Cut, Ignored, copy_model, whole_parts, whole_tensors
 from sapwood.ops import Axis
 from sapwood.removal.blame import blame
-from sapwood.removal.build import Obstacle, Realised, realise
+from sapwood.removal.build import Obstacle, OnlyWithValuesError, Realised, realise
 from sapwood.removal.constraints import Constraints
 from sapwood.removal.cuts import make_cuts
 from sapwood.removal.dense import Dense
@@ -107,13 +107,9 @@ class Planner:
         """
         try:
             return rounds(self._dense, self._structure, select, self._constraints, prove=prove)
-        except _OnlyWithValuesError:
+        except OnlyWithValuesError:
             self._structure = self._dense.structure(values=True)
             return rounds(self._dense, self._structure, select, self._constraints, prove=prove)
-
-
-class _OnlyWithValuesError(Exception):
-    """With values the model makes other calls than without."""
 
 
 def rounds(
@@ -153,7 +149,7 @@ def rounds(
         except (RuntimeError, OtherCallsError) as error:
             if next(iter(dense.model.parameters())).device == next(iter(structure.model.parameters())).device:
                 raise
-            raise _OnlyWithValuesError from error
+            raise OnlyWithValuesError from error
         if verification.passed:
             return Solution(analysis, outcome, verification, chosen)
         if outcome.doubt is not None and constraints.add(structure.graph, outcome.doubt):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from torch import nn
 
@@ -25,7 +25,8 @@ WIDTH = re.compile(
 
 NO_WIDTH = re.compile(
     "head|layer|block|depth|kernel|stride|pad|dilat|window|patch|image|img|class|step|epoch|seed|level|scale|iter|repeat|"
-    "token|length|position|expert|anchor|point|version|shape|resolution|input|^n[calm]?$|^k$|^ks$|^reg_max$|^num$",
+    "token|length|position|expert|anchor|point|version|shape|resolution|input|index|^save$|^n[calm]?$|^[fik]$|^ks$|"
+    "^reg_max$|^num$",
     re.IGNORECASE,
 )
 """Names of numbers that are no widths, though they may be equal to one; a name of both kinds or none is told."""
@@ -50,7 +51,8 @@ def set_unread_(
         What was set, and the names of attributes of which it cannot be told what they should be.
     """
     known = {AttributePlace.of(edit) for edit in done.edits}
-    wanted, doubtful = _wanted(compact, _widths(analysis, expectation), known)
+    sizes = itertools.chain(_sizes(analysis, expectation), _sizes_of_layers(done.edits))
+    wanted, doubtful = _wanted(compact, _widths(sizes), known)
     edits: list[AttributeEdit] = []
     by_name = itertools.groupby(sorted(wanted, key=lambda edit: edit.attribute), key=lambda edit: edit.attribute)
     for _, group in by_name:
@@ -96,9 +98,9 @@ def _text(module: str, attribute: str, value: int) -> str:
     return f"{module}.{attribute}".lstrip(".") + f" is {value} still, which was a width: it cannot be told which one"
 
 
-def _widths(analysis: Analysis, expectation: Expectation) -> Widths:
+def _widths(sizes: Iterable[tuple[str, int, int]]) -> Widths:
     found: Widths = defaultdict(lambda: defaultdict(set))
-    for name, old, new in _sizes(analysis, expectation):
+    for name, old, new in sizes:
         path = name.rpartition(".")[0]
         while True:
             found[path][old].add(new)
@@ -114,3 +116,10 @@ def _sizes(analysis: Analysis, expectation: Expectation) -> Iterator[tuple[str, 
     for name, shape in shapes.items():
         for old, axis in list(zip(shape, analysis.axes[name], strict=True))[:2]:
             yield name, old, int(expectation.alive(axis).sum())
+
+
+def _sizes_of_layers(edits: Iterable[AttributeEdit]) -> Iterator[tuple[str, int, int]]:
+    """Widths that convolutions were told and no dimension of a tensor shows: what a grouped one reads."""
+    for edit in edits:
+        if edit.attribute == "in_channels":
+            yield f"{edit.module}.{edit.attribute}", edit.before, edit.after
