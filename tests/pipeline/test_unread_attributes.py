@@ -89,3 +89,14 @@ def test_a_number_that_may_be_either_of_two_widths_is_left_and_named() -> None:
     pruned = sapwood.prune(Two().eval(), torch.randn(2, 3), target=HALF)
     assert (pruned.model.a.out_features, pruned.model.width) == (8, 16)
     assert pruned.notes == ("width is 16 still, which was a width: it cannot be told which one",)
+
+
+def test_numbers_that_the_code_makes_are_no_obstacle_to_setting_a_width() -> None:
+    class Scaled(Branches):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) * (torch.arange(6.0, device=x.device) * 2 + 1)
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 16, 3), Scaled(16), nn.Conv2d(16, 4, 1)).eval()
+    pruned = sapwood.prune(model, torch.randn(2, 3, 8, 8), target=HALF)
+    assert (pruned.model[1].in_channels, pruned.notes) == (8, ())

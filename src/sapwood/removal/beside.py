@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from sapwood.graph import Analysis, Decisions, Replay, Structure, leaving_no_trace, plain_kernels, put_, run_model
@@ -50,6 +52,25 @@ class Followed:
     def first(self) -> Divergence | None:
         """The earliest sign of trouble."""
         return self.strayed or self.divergence
+
+
+def ran_alike(one: Followed, other: Followed) -> bool:
+    """Whether two runs went the same way, with the same numbers."""
+    ways = [(run.divergence, run.changes, run.strayed, len(run.made)) for run in (one, other)]
+    return ways[0] == ways[1] and all(itertools.starmap(_made_alike, zip(one.made, other.made, strict=True)))
+
+
+def _made_alike(one: Made, other: Made) -> bool:
+    mine, yours = (list(leaves((made.args, dict(made.kwargs)))) for made in (one, other))
+    return one.call is other.call and len(mine) == len(yours) and all(map(_equal, mine, yours))
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if not isinstance(one, Tensor) or not isinstance(other, Tensor):
+        return type(one) is type(other) and bool(one == other)
+    if (one.shape, one.dtype, one.is_meta) != (other.shape, other.dtype, other.is_meta):
+        return False
+    return one.is_meta or torch.allclose(one, other, rtol=0.0, atol=0.0, equal_nan=True)
 
 
 class _DivergedError(Exception):

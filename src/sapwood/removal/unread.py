@@ -12,7 +12,7 @@ from torch import nn
 from sapwood.graph import Analysis, Structure
 from sapwood.models import AttributeEdit
 from sapwood.models.places import AttributePlace, integers
-from sapwood.removal.beside import follow
+from sapwood.removal.beside import follow, ran_alike
 from sapwood.removal.repair import Repaired
 from sapwood.removal.widths import Expectation
 
@@ -50,7 +50,7 @@ def set_unread_(
         own = list(group)
         for edit in own:
             AttributePlace.of(edit).set(compact, edit.after)
-        if follow(compact, structure, analysis, expectation) == done.followed:
+        if ran_alike(follow(compact, structure, analysis, expectation), done.followed):
             edits += own
             continue
         for edit in own:
