@@ -141,6 +141,8 @@ class _Copying:
             return value.detach().clone()
         if type(value) in PLAIN_TENSORS and not vars(value):  # nothing else is copied with it that might fail
             return copy.deepcopy(value, self.memo)
+        if type(value) is set and all(type(one) in ATOMS for one in value):
+            return set(value)
         return self._object(value)
 
     def _function(self, function: FunctionType) -> FunctionType:
