@@ -145,7 +145,7 @@ class WeightCriterion(SliceCriterion):
         ]
 
     def _index_sums(self, member: Member, view: ModelView) -> Tensor:
-        """The sums over the indices of a member's dimension; those of a weight's first two are asked for, soon or later."""
+        """What stands at each index of a member's dimension; of a weight's first two both are asked for in the end."""
         known, key = view.sums, (id(self), member.tensor, member.dim)
         if key not in known:
             values = self.values(member.tensor, view)
