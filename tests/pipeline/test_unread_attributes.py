@@ -198,3 +198,14 @@ def test_what_a_depthwise_layer_reads_follows_and_indices_of_layers_do_not() -> 
     x = torch.randn(2, 8, 6, 6)
     assert torch.equal(torch.relu(block.again()(x)), block(x))
     assert pruned.notes == ()
+
+
+def test_numbers_that_the_code_makes_are_no_obstacle_to_setting_a_width() -> None:
+    class Scaled(Branches):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) * (torch.arange(6.0, device=x.device) * 2 + 1)
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 16, 3), Scaled(16), nn.Conv2d(16, 4, 1)).eval()
+    pruned = sapwood.prune(model, torch.randn(2, 3, 8, 8), target=HALF)
+    assert (pruned.model[1].in_channels, pruned.notes) == (8, ())

@@ -21,7 +21,7 @@ from sapwood.criteria.norm import norm_scores
 from sapwood.criteria.obs import BlockObs, compensated, problems_of
 from sapwood.criteria.reduce import Normalize, Reduction, slice_sums
 from sapwood.criteria.scoring import GroupScores, make_criterion, score_groups
-from sapwood.criteria.view import Members, ModelView
+from sapwood.criteria.view import Members, ModelView, Sums
 
 __all__ = [
     "CRITERIA",
@@ -32,6 +32,7 @@ __all__ = [
     "ModelView",
     "Normalize",
     "Reduction",
+    "Sums",
     "activation_mean",
     "apoz",
     "bn_scale",

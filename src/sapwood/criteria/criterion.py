@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Literal, Protocol, get_args, get_origin, get_t
 import torch
 from torch import Tensor
 
-from sapwood.criteria.reduce import Normalize, Reduction, normalized, reduced, slice_sums
+from sapwood.criteria.reduce import Normalize, Reduction, channel_sums, index_sums, normalized, reduced
 from sapwood.criteria.view import Members, ModelView
 from sapwood.errors import ConfigError, CriterionError
-from sapwood.graph import ChannelGroup
+from sapwood.graph import ChannelGroup, Member
 from sapwood.registry import Registry
 
 
@@ -140,9 +140,18 @@ class WeightCriterion(SliceCriterion):
     def slices(self, group: ChannelGroup, view: ModelView) -> Sequence[Tensor]:
         """The sums over the slices of each channel."""
         return [
-            slice_sums(self.values(member.tensor, view), member.dim, member.column, group.num_channels)
+            channel_sums(self._index_sums(member, view), member.column, group.num_channels)
             for member in view.members(group, self.members)
         ]
+
+    def _index_sums(self, member: Member, view: ModelView) -> Tensor:
+        """What stands at each index of a member's dimension; of a weight's first two both are asked for in the end."""
+        known, key = view.sums, (id(self), member.tensor, member.dim)
+        if key not in known:
+            values = self.values(member.tensor, view)
+            for dim in {member.dim, *range(min(2, values.dim()))}:
+                known[id(self), member.tensor, dim] = (self, index_sums(values, dim))
+        return known[key][1]
 
     def weight_scores(self, name: str, view: ModelView) -> Tensor:
         """Scores each element of a parameter by its value as if it were a slice of its own."""

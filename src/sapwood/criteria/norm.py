@@ -72,8 +72,10 @@ class L2(NormCriterion):
 
 def powers(weights: Tensor, n: float) -> Tensor:
     """|w|^n in float64."""
-    sizes = weights.detach().abs().to(torch.float64) if weights.is_complex() else weights.detach().double().abs()
-    return sizes.square() if n == 2 else sizes.pow(n)
+    if weights.is_complex():
+        weights = weights.abs()
+    wide = weights.detach().to(torch.float64)
+    return wide.square() if n == 2 else wide.abs().pow(n)
 
 
 def norm_scores(group: ChannelGroup, parameters: Mapping[str, Tensor], *, n: float = 2.0) -> Tensor:

@@ -35,9 +35,18 @@ def slice_sums(
         >>> slice_sums(torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), 0, np.array([1, -1, 0]), 2)
         tensor([11.,  3.], dtype=torch.float64)
     """
+    return channel_sums(index_sums(values, dim), column, num_channels)
+
+
+def index_sums(values: Tensor, dim: int) -> Tensor:  # shape: (size of dim,), float64
+    """Adds up everything that stands at each index of a dimension."""
     others = [other for other in range(values.dim()) if other != dim]
     rows = values.to(torch.float64)
-    rows = (rows.sum(dim=others) if others else rows).cpu()
+    return (rows.sum(dim=others) if others else rows).cpu()
+
+
+def channel_sums(rows: Tensor, column: np.ndarray[Any, np.dtype[np.int64]], num_channels: int) -> Tensor:
+    """Adds up what belongs to each channel; see :func:`slice_sums`."""
     index = torch.from_numpy(column)
     inside = index >= 0
     return torch.zeros(num_channels, dtype=torch.float64).index_add_(0, index[inside], rows[inside])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,8 @@ from sapwood.ops import TensorRef
 Members = Literal["all", "producers", "consumers"]
 """Which slices of a channel count: those that read it (in the dimensions that are summed over), the others, or all."""
 
+Sums: TypeAlias = dict[tuple[int, str, int], tuple[Any, Tensor]]
+
 
 @dataclass(frozen=True)
 class ModelView:
@@ -31,20 +33,25 @@ class ModelView:
         analysis: The recorded run and its channel groups.
         modules: Names of the convolution and linear modules.
         statistics: From :func:`sapwood.calibration.collect`, if any were collected.
+        sums: What criteria added up of parameters, which other channel groups of the same model find again: by the
+            criterion's identity, the parameter and the dimension; each with the criterion, which keeps that identity.
     """
 
     parameters: Mapping[str, Tensor]
     analysis: Analysis
     modules: frozenset[str] = frozenset()
     statistics: Statistics | None = None
+    sums: Sums = field(default_factory=dict, compare=False)
 
     @staticmethod
-    def of(model: nn.Module, analysis: Analysis, statistics: Statistics | None = None) -> ModelView:
+    def of(
+        model: nn.Module, analysis: Analysis, statistics: Statistics | None = None, sums: Sums | None = None
+    ) -> ModelView:
         """The view of ``model``; its values are not copied."""
         values = {name: parameter.detach() for name, parameter in model.named_parameters()}
         for name, mask in used_parts(model).items():
             values[name] = values[name] * mask
-        return ModelView(values, analysis, frozenset(consumers(model)), statistics)
+        return ModelView(values, analysis, frozenset(consumers(model)), statistics, {} if sums is None else sums)
 
     @cached_property
     def readers(self) -> Readers:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sapwood.arguments import check_kind, described
 from sapwood.calibration import Statistics, collect
-from sapwood.criteria import Criterion, ModelView, make_criterion, score_groups
+from sapwood.criteria import Criterion, ModelView, Sums, make_criterion, score_groups
 from sapwood.errors import ConfigError, CriterionError
 from sapwood.goals.targets import Calibration
 from sapwood.graph import Analysis
@@ -24,6 +24,7 @@ class Scorer:
         self._model, self._criterion, self._calibration = model, criterion, calibration
         self._statistics: Statistics | None = None
         self._last: dict[Hashable, list[Tensor]] = {}
+        self._sums: Sums = {}
 
     def statistics(self, needs: Collection[str] | None = None) -> Statistics | None:
         """What the criterion needs, collected when first asked for; None where that is nothing.
@@ -45,7 +46,7 @@ class Scorer:
             for group in analysis.groups
         )
         if key not in self._last:
-            view = ModelView.of(self._model, analysis, self.statistics())
+            view = ModelView.of(self._model, analysis, self.statistics(), self._sums)
             found = score_groups(self._criterion, analysis.groups, view)
             self._last.clear()
             self._last[key] = [comparable(self._criterion, scores) for scores in found.scores]

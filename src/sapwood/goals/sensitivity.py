@@ -9,7 +9,6 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
-from scipy.interpolate import PchipInterpolator
 from torch import Tensor, nn
 
 from sapwood.allocation import held_groups
@@ -89,6 +88,8 @@ class Sensitivity:
         which is h as long as h is small. Between trials it is a smooth curve that keeps falling; without any channel,
         it is that of :data:`RUINED` of H. Where H is not known harms are taken as they are, with straight lines.
         """
+        from scipy.interpolate import PchipInterpolator  # imports for a second
+
         found: dict[GroupKey, Curve] = {}
         for row in self.rows:
             fractions = np.array([0.0, *(kept / row.num_channels for kept in row.kept), 1.0])

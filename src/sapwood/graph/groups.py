@@ -199,6 +199,7 @@ def _collect(
     parameters = {graph.parameters[number][0] for number in references if number in graph.parameters}
     places: list[Place] = []
     found: list[Axis] = []
+    inside = np.zeros(len(atoms), dtype=np.bool_)
     unpruned = []
     for name, dims in axes.items():
         for dim, axis in enumerate(dims):
@@ -207,8 +208,10 @@ def _collect(
             if not len(roots):
                 continue
             free = roots[~atoms.is_frozen(roots)]
-            for number, column in enumerate(axis.T):
-                own = free[np.isin(free, column)] if len(free) else free
+            for number, column in enumerate(axis.T if len(free) else ()):
+                inside[column] = True
+                own = free[inside[free]]
+                inside[column] = False
                 if len(own):
                     places.append((name, dim, number))
                     found.append(own)

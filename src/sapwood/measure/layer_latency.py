@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.optimize import nnls
 
 from sapwood.allocation import KINDS, CostTable, Term, Work
 from sapwood.errors import MeasureError
@@ -158,6 +157,8 @@ def fit_latency(samples: Sequence[Sample]) -> LatencyModel:
 
 def _fit_layer(name: str, samples: Sequence[Sample], step: int) -> tuple[LayerFit, float]:
     """The fit of one layer, and the sum of its errors in milliseconds; samples without the layer say nothing of it."""
+    from scipy.optimize import nnls  # imports for a second
+
     of_all = not any(name in sample.work[step] for sample in samples)
     samples = [sample for sample in samples if of_all or name in sample.work[step]]
     times = np.array([sample.layer_ms.get(name, 0.0) for sample in samples])

@@ -110,11 +110,15 @@ def held(value: Any) -> Iterator[Any]:
             waiting += reversed(list(_items(one)))
 
 
+ATOMS = frozenset({type(None), bool, int, float, str})
 CLOSED = (bool, int, float, str, bytes, type, ModuleType, logging.Logger)
 """What holds no tensor, or is nobody's own."""
 
 
 def _items(value: Any) -> Iterator[Any]:
+    if type(value) in {dict, list, tuple}:
+        yield from [item for item in (value.values() if type(value) is dict else value) if type(item) not in ATOMS]
+        return
     if isinstance(value, FunctionType):
         yield from bound_values(value)
         return

@@ -156,6 +156,10 @@ class _Copying:
             return torch.Generator(value.device).set_state(value.get_state())
         if isinstance(value, Tensor) and not value.is_leaf:
             return value.detach().clone()
+        if type(value) in PLAIN_TENSORS and not vars(value):  # nothing else is copied with it that might fail
+            return copy.deepcopy(value, self.memo)
+        if type(value) is set and all(type(one) in ATOMS for one in value):
+            return set(value)
         return self._object(value)
 
     def _function(self, function: FunctionType) -> FunctionType:
@@ -206,6 +210,7 @@ def _copy_by_itself(module: Model, memo: dict[int, Any]) -> Model:
 
 
 CONTAINERS = frozenset({dict, OrderedDict, list, tuple})
+PLAIN_TENSORS = frozenset({Tensor, nn.Parameter})
 ATOMS = frozenset({bool, int, float, complex, str, bytes, type, torch.dtype, torch.device, torch.Size})
 """What is never changed, so that copies may share it."""
 

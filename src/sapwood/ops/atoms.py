@@ -18,6 +18,9 @@ Axis: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 ALWAYS = 0
 """The atom that is always alive; it fills up rows that have fewer atoms than their axis has columns."""
 
+NEVER = -1
+"""Stands for the number of an expansion where an atom has none."""
+
 
 def fixed_axis(size: int) -> Axis:
     """An axis none of whose indices can go."""
@@ -41,8 +44,9 @@ class Atoms:
     def __init__(self) -> None:
         self._parent = np.zeros(1, dtype=np.int64)
         self._count = 1
-        self._expansion: dict[int, tuple[int, ...]] = {}
-        self._expanded = np.zeros(1, dtype=np.bool_)
+        self._expansion: list[Axis] = []
+        self._expanded = np.full(1, NEVER, dtype=np.int64)
+        self._expanded_row = np.zeros(1, dtype=np.int64)
         self._reason: dict[int, str] = {ALWAYS: "a dimension of fixed size"}
         self._frozen = np.ones(1, dtype=np.bool_)
 
@@ -64,7 +68,8 @@ class Atoms:
         parent = np.arange(size, dtype=np.int64)
         parent[:old] = self._parent
         self._parent = parent
-        self._expanded = np.pad(self._expanded, (0, size - old))
+        self._expanded = np.pad(self._expanded, (0, size - old), constant_values=NEVER)
+        self._expanded_row = np.pad(self._expanded_row, (0, size - old))
         self._frozen = np.pad(self._frozen, (0, size - old))
 
     def find(self, atoms: Axis) -> Axis:
@@ -87,16 +92,17 @@ class Atoms:
         return np.stack(list(kept.values()), axis=1) if kept else fixed_axis(len(axis))
 
     def _resolve_column(self, column: Axis) -> list[Axis]:
-        if not self._expanded[column].any():
+        numbers = self._expanded[column]
+        known = [number for number in np.unique(numbers).tolist() if number != NEVER]
+        if not known:
             return [column]
-        roots, inverse = np.unique(column, return_inverse=True)
-        width = max(len(self._expansion[root]) for root in roots[self._expanded[roots]].tolist())
-        table = np.full((len(roots), width), ALWAYS, dtype=np.int64)
-        for row, root in enumerate(roots.tolist()):
-            parts = self._expansion.get(root, (root,))
-            table[row, : len(parts)] = parts
-        whole = table[inverse]
-        return [part for number in range(width) for part in self._resolve_column(self.find(whole[:, number]))]
+        width = max(self._expansion[number].shape[1] for number in known)
+        whole = np.full((len(column), width), ALWAYS, dtype=np.int64)
+        whole[:, 0] = column
+        for number in known:
+            rows, table = numbers == number, self._expansion[number]
+            whole[rows, : table.shape[1]] = table[self._expanded_row[column[rows]]]
+        return [part for place in range(width) for part in self._resolve_column(self.find(whole[:, place]))]
 
     def freeze(self, axis: Axis, reason: str) -> None:
         """Keeps every index of ``axis`` alive for good; the first reason is remembered."""
@@ -130,7 +136,7 @@ class Atoms:
         if first.shape == second.shape and np.array_equal(first, second):
             return
         counts = np.stack([(axis != ALWAYS).sum(axis=1) for axis in (first, second)], axis=1)
-        for pair in np.unique(counts, axis=0):
+        for pair in counts[:1] if (counts == counts[:1]).all() else np.unique(counts, axis=0):
             rows = (counts == pair).all(axis=1)
             self._join_rows(_compact(first[rows], pair[0]), _compact(second[rows], pair[1]), reason)
 
@@ -182,12 +188,13 @@ class Atoms:
         if np.isin(parts, column).any():
             self.freeze(parts, "its indices are tied to groups of themselves")
             return
-        for root, row in dict(zip(column.tolist(), map(tuple, parts.tolist()), strict=True)).items():
-            if root in self._reason:
-                for part in row:
-                    self._hold(part, self._reason[root])
-            self._expansion[root] = tuple(dict.fromkeys(row))
-            self._expanded[root] = True
+        held = self._frozen[column]
+        for root, row in zip(column[held].tolist(), parts[held].tolist(), strict=True):
+            for part in row:
+                self._hold(part, self._reason[root])
+        self._expanded[column] = len(self._expansion)
+        self._expanded_row[column] = np.arange(len(column))
+        self._expansion.append(_each_once(parts))
 
     def join_columns(self, first: Axis, second: Axis) -> None:
         """Joins two arrays of atoms position by position."""
@@ -250,9 +257,21 @@ def concatenate(axes: Sequence[Axis]) -> Axis:
     return np.concatenate(padded, axis=0)
 
 
+def _each_once(rows: Axis) -> Axis:
+    """The atoms of each row without those that stand before them."""
+    rows = rows.copy()
+    for number in range(1, rows.shape[1]):
+        rows[(rows[:, :number] == rows[:, number : number + 1]).any(axis=1), number] = ALWAYS
+    width = max(1, int((rows != ALWAYS).sum(axis=1).max(initial=0)))
+    return _gathered(rows, width)
+
+
 def _compact(rows: Axis, width: int) -> Axis:
     """The ``width`` atoms of each row that are not :data:`ALWAYS`, in order."""
-    if width == rows.shape[1]:
-        return rows
+    return rows if width == rows.shape[1] else _gathered(rows, width)
+
+
+def _gathered(rows: Axis, width: int) -> Axis:
+    """Rows with what is not :data:`ALWAYS` first, in order, cut to ``width`` atoms."""
     order = np.argsort(rows == ALWAYS, axis=1, kind="stable")
     return np.take_along_axis(rows, order, axis=1)[:, :width]

@@ -79,8 +79,16 @@ def _addmm(bias: Tensor, left: Tensor, right: Tensor) -> Any:
     return left.new_empty(left.shape[0], right.shape[1])
 
 
+def _grid_sampler(x: Tensor, grid: Tensor, *_: Any) -> Any:
+    if len(x) != len(grid) or grid.shape[-1] != x.dim() - 2:
+        raise RuntimeError(f"samples of a tensor of shape {tuple(x.shape)} on a grid of shape {tuple(grid.shape)}")
+    return x.new_empty((*x.shape[:2], *grid.shape[1:-1]))
+
+
 SPECIAL: dict[str, Callable[..., Any]] = {
     "aten.native_batch_norm": _batch_norm,
     "aten.native_layer_norm": _layer_norm,
     "aten.addmm": _addmm,
+    "aten.grid_sampler_2d": _grid_sampler,
+    "aten.grid_sampler_3d": _grid_sampler,
 }

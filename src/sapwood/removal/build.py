@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -33,6 +33,7 @@ class Obstacle:
         reason: What is in the way, for the user.
         widths: Dimensions that are in the way, where they are known: of the tensors that a call reads and makes.
         together: Sets of dimensions that could lose the same share instead of staying whole.
+        peers: The same in other layers, which was found at the same time: what one line of code does in each of them.
     """
 
     call: Call
@@ -40,6 +41,7 @@ class Obstacle:
     reason: str
     widths: tuple[Width, ...] = ()
     together: tuple[tuple[Width, ...], ...] = ()
+    peers: tuple[Obstacle, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -130,15 +132,27 @@ def _numbers(analysis: Analysis, expectation: Expectation, run: Followed) -> Num
     changes = [*run.changes, *of_numbers.changes(analysis.graph.calls), *attention_changes(analysis, expectation)]
     undone: list[tuple[NumberChange, Producers]] = []
     followed: dict[int, float] = {}
+    found: list[Obstacle] = []
     for change in sorted(changes, key=lambda change: change.call.index):
         if counts_what_is_summed(analysis, expectation, change):
             followed[change.call.index] = change.after
             continue
         own = producers(analysis, change, [done for _, done in undone])
         if own is None:
-            return number_obstacle(analysis, expectation, change)
-        undone.append((change, own))
-    return tuple(undone), followed
+            found.append(number_obstacle(analysis, expectation, change))
+        else:
+            undone.append((change, own))
+    return _with_peers(found) if found else (tuple(undone), followed)
+
+
+def _with_peers(found: Sequence[Obstacle]) -> Obstacle:
+    """The first of some obstacles, with those that the same line of code makes in other layers."""
+    first = found[0]
+    peers: dict[str, Obstacle] = {first.call.module: first}
+    for other in found:
+        if (other.call.op, other.call.location) == (first.call.op, first.call.location):
+            peers.setdefault(other.call.module, other)
+    return replace(first, peers=tuple(peers.values())[1:])
 
 
 def number_obstacle(analysis: Analysis, expectation: Expectation, change: NumberChange) -> Obstacle:
@@ -149,10 +163,12 @@ def number_obstacle(analysis: Analysis, expectation: Expectation, change: Number
 
 def _uneven_cut(analysis: Analysis, expectation: Expectation) -> Obstacle | None:
     """A cut into equal parts that would no longer be equal."""
-    for cut in analysis.equal_parts:
-        if len({int(expectation.alive(part).sum()) for part in cut.parts}) > 1:
-            return Obstacle(cut.call, True, f"cut into equal parts by {cut.call}")
-    return None
+    found = [
+        Obstacle(cut.call, True, f"cut into equal parts by {cut.call}")
+        for cut in analysis.equal_parts
+        if len({int(expectation.alive(part).sum()) for part in cut.parts}) > 1
+    ]
+    return _with_peers(found) if found else None
 
 
 def _kept_groups(analysis: Analysis, expectation: Expectation) -> dict[str, int]:

@@ -86,7 +86,8 @@ def lively_(model: nn.Module) -> None:
             if parameter.dim() < 2:
                 values.uniform_(0.5, 1.5, generator=generator)
             else:
-                values.normal_(0.0, max(parameter[0].numel(), 1) ** -0.5, generator=generator)
+                drawn = torch.empty(values.shape, dtype=torch.float32)  # of which PyTorch draws many times as fast
+                values.copy_(drawn.normal_(0.0, max(parameter[0].numel(), 1) ** -0.5, generator=generator))
         for buffer in model.buffers():
             dense = buffer.layout is torch.strided and buffer.dtype.is_floating_point
             if dense and not bool(buffer.isfinite().all()):

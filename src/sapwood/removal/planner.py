@@ -142,7 +142,8 @@ def rounds(
             structure, analysis, removed = _as_if_removed(dense, constraints, analysis, removed)
         outcome = realise(structure, analysis, removed)
         if isinstance(outcome, Obstacle):
-            constraints.add(structure.graph, outcome)
+            for obstacle in (outcome, *outcome.peers):
+                constraints.add(structure.graph, obstacle)
             continue
         try:
             verification = (prove or verify)(dense, structure, analysis, outcome)
@@ -155,8 +156,8 @@ def rounds(
         if outcome.doubt is not None and constraints.add(structure.graph, outcome.doubt):
             continue
         blamed += 1
-        obstacle = None if prove or blamed > MAX_BLAMED else blame(dense, structure, analysis, outcome)
-        if obstacle is None or not constraints.add(structure.graph, obstacle):
+        blamed_on = None if prove or blamed > MAX_BLAMED else blame(dense, structure, analysis, outcome)
+        if blamed_on is None or not constraints.add(structure.graph, blamed_on):
             raise _differs(verification, constraints)
     raise CheckFailedError(f"no compact model after {MAX_ROUNDS} rounds; the last obstacle: {constraints.last}")
 

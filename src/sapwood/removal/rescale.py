@@ -236,6 +236,8 @@ def _wanted_of(call: Call, source: TensorRef, made: TensorRef, wanted: Tensor) -
     """Which elements of ``source`` arrive at the elements ``wanted`` of what ``call`` makes of it; all if in doubt."""
     if call.facts.spreads == "each":
         return _unbroadcast(wanted, source.shape)
+    if call.facts.reshapes and call.args[0] == source and wanted.numel() == math.prod(source.shape):
+        return wanted.reshape(source.shape)
     labels = torch.arange(1, math.prod(source.shape) + 1).reshape(source.shape)
     try:
         results = _labelled(call, source, labels)

@@ -53,18 +53,27 @@ def set_unread_(
     known = {AttributePlace.of(edit) for edit in done.edits}
     sizes = itertools.chain(_sizes(analysis, expectation), _sizes_of_layers(done.edits))
     wanted, doubtful = _wanted(compact, _widths(sizes), known)
-    edits: list[AttributeEdit] = []
-    by_name = itertools.groupby(sorted(wanted, key=lambda edit: edit.attribute), key=lambda edit: edit.attribute)
-    for _, group in by_name:
-        own = list(group)
+    wanted.sort(key=lambda edit: edit.attribute)
+
+    def changes_nothing(own: list[AttributeEdit]) -> bool:
+        """Sets attributes; takes that back where the model then runs otherwise."""
         for edit in own:
             AttributePlace.of(edit).set(compact, edit.after)
         if follow(compact, structure, analysis, expectation).is_like(done.followed):
-            edits += own
-            continue
+            return True
         for edit in own:
             AttributePlace.of(edit).set(compact, edit.before)
-        doubtful += [_text(edit.module, edit.attribute, edit.before) for edit in own]
+        return False
+
+    if not wanted or changes_nothing(wanted):
+        return wanted, tuple(doubtful)
+    edits: list[AttributeEdit] = []
+    for _, group in itertools.groupby(wanted, key=lambda edit: edit.attribute):
+        own = list(group)
+        if changes_nothing(own):
+            edits += own
+        else:
+            doubtful += [_text(edit.module, edit.attribute, edit.before) for edit in own]
     return edits, tuple(doubtful)
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms
 
 from sapwood.data import Placement
 from sapwood.errors import ConfigError, ShapeError
@@ -120,6 +119,8 @@ def _suppress(boxes: Tensor, scores: Tensor, labels: Tensor, limits: _DetectionL
 
     What a box does depends on better ones only, so a few are tried first, and all only where too few of those remain.
     """
+    from torchvision.ops import batched_nms  # imports for seconds
+
     few = _FEW * limits.max_detections
     kept: Tensor = batched_nms(boxes[:few], scores[:few], labels[:few], limits.iou_threshold)
     if len(kept) < limits.max_detections and len(boxes) > few:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.ops import box_iou, complete_box_iou_loss
 
 from sapwood.errors import ShapeError
 from sapwood.tasks.decode import BOX_FIELDS, check_maps, decode_rows, split_anchors
@@ -105,6 +104,8 @@ class YoloLoss:
         self, head_map: _HeadMap, assignment: Assignment, targets: DetectionTargets
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Sums over one head: box, objectness, class."""
+        from torchvision.ops import complete_box_iou_loss  # imports for seconds
+
         device = head_map.values.device
         place = tuple(
             index.to(device) for index in (assignment.image, assignment.anchor, assignment.row, assignment.column)
@@ -132,6 +133,8 @@ class YoloLoss:
     @torch.no_grad()
     def _ignored(self, head_map: _HeadMap, targets: DetectionTargets) -> Tensor:  # shape: (B, A, H, W), bool
         """The places whose box overlaps some true box by more than ``ignore_threshold``."""
+        from torchvision.ops import box_iou
+
         ignored = torch.zeros_like(head_map.values[..., 4], dtype=torch.bool)
         boxes = head_map.all_boxes()
         for image, (truth, _) in enumerate(targets):
