@@ -468,14 +468,15 @@ class GraphNetwork(nn.Module):
 class Tagger(nn.Module):
     """An LSTM with a first state of zeros, as tutorials write it."""
 
-    def __init__(self) -> None:
+    def __init__(self, hidden: int = 64) -> None:
         super().__init__()
+        self.hidden = hidden
         self.embed = nn.Embedding(TOKENS, 32)
-        self.rnn = nn.LSTM(32, 64, batch_first=True)
-        self.head = nn.Linear(64, 9)
+        self.rnn = nn.LSTM(32, hidden, batch_first=True)
+        self.head = nn.Linear(hidden, 9)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        h0 = torch.zeros(1, tokens.size(0), 64)
+        h0 = torch.zeros(1, tokens.size(0), self.hidden)
         return self.head(self.rnn(self.embed(tokens), (h0, h0))[0])  # type: ignore[no-any-return]
 
 

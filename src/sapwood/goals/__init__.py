@@ -1,5 +1,6 @@
 """What pruning is to reach: budgets, what each channel is worth to them, and milliseconds that are measured."""
 
+from sapwood.goals.asked import check_asked, deployment_of
 from sapwood.goals.calibrating import calibrate, pictures_without_labels
 from sapwood.goals.chooser import Chooser, Chosen, cost_of, cuts, group_key, matching_groups
 from sapwood.goals.latency_of_widths import Attempt, LatencyOutcome, LatencyTarget, frozen_layers
@@ -34,9 +35,11 @@ __all__ = [
     "SparsityOutcome",
     "Target",
     "calibrate",
+    "check_asked",
     "compensation",
     "cost_of",
     "cuts",
+    "deployment_of",
     "frozen_layers",
     "group_key",
     "layer_samples",

@@ -109,7 +109,7 @@ def _checked(criterion: str | Criterion, calibration: Calibration | None) -> Cri
     if isinstance(made, type) or not hasattr(made, "needs"):
         raise ConfigError(f"criterion is {described(made)}; expected a name, or what make_criterion returns")
     if calibration is not None:
-        check_kind("calibration", calibration, Calibration, "batches and a loss, a sapwood.pipeline.Calibration")
+        check_kind("calibration", calibration, Calibration, "batches and a loss, a sapwood.Calibration")
     if made.needs and calibration is None:
         raise ConfigError(
             f"criterion {made.name!r} needs {', '.join(sorted(made.needs))}; expected data to collect that on (--data, "

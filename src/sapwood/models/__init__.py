@@ -24,7 +24,7 @@ from sapwood.models.darknet import (
 )
 from sapwood.models.darknet import framework as darknet_framework  # noqa: F401 - registers it
 from sapwood.models.factory_loader import find_factory, is_factory, remember_factory
-from sapwood.models.framework import FRAMEWORKS, Framework, framework_of
+from sapwood.models.framework import FRAMEWORKS, Framework, framework_of, shrink_describable
 from sapwood.models.live_masks import drop_masks_, live_masks, used_parts
 from sapwood.models.plan import AttributeEdit, Cut, Gain, Merge, Plan, Rescale, Shift
 from sapwood.models.quantisers import quieten_
@@ -83,6 +83,7 @@ __all__ = [
     "save",
     "save_model",
     "shared_things",
+    "shrink_describable",
     "used_parts",
     "whole_parts",
     "whole_tensors",

@@ -168,3 +168,34 @@ def framework_of(model: nn.Module) -> Framework[Any]:
     """
     others = (FRAMEWORKS[name] for name in FRAMEWORKS if name != PLAIN)
     return next((framework for framework in others if framework.owns(model)), FRAMEWORKS[PLAIN])
+
+
+def shrink_describable(model: nn.Module, ignore: Mapping[str, str], shrink: Callable[[dict[str, str]], Any]) -> Any:
+    """Removes channels so that the files of the model's framework can describe the result.
+
+    Where none do (no ``.cfg`` of Darknet has words for some routes and shortcuts), what the layer in question reads is
+    kept whole, and it is done again.
+
+    Args:
+        model: What ``shrink`` works on.
+        ignore: What stays whole anyway, with the reason.
+        shrink: Prunes or compacts, given all that stays whole.
+
+    Returns:
+        What ``shrink`` returned.
+
+    Raises:
+        SapwoodError: If keeping more whole does not help: what the framework says, of Darknet a CfgError.
+    """
+    framework, held = framework_of(model), dict(ignore)
+    while True:
+        result = shrink(held)
+        try:
+            framework.describe(result.model)
+        except SapwoodError as error:
+            more = {name: why for name, why in framework.keep_whole(model, error).items() if name not in held}
+            if not more:
+                raise
+            held |= more
+        else:
+            return result

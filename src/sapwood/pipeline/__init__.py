@@ -26,11 +26,12 @@ from sapwood.goals import (
     weight_scores,
     with_batch,
 )
+from sapwood.models import shrink_describable
 from sapwood.pipeline.benching import bench
 from sapwood.pipeline.masking import MaskingOutcome, mask_, masking_record, masks_by_pictures
 from sapwood.pipeline.pruning import Pruned, prune
 from sapwood.pipeline.recovering import recover, recover_masked_
-from sapwood.pipeline.shrinking import check_inputs, inspect_model, matching_tensors, shrink_describable, shrink_record
+from sapwood.pipeline.shrinking import check_inputs, inspect_model, matching_tensors, shrink_record
 from sapwood.pipeline.training import regularizer, training_plugins
 from sapwood.removal import PROOF_TOLERANCE, Verification
 

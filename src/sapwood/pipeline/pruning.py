@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from sapwood.allocation import Allocation, held_dims, held_groups
-from sapwood.arguments import check_example_inputs, check_kind, check_model
+from sapwood.arguments import check_example_inputs, check_model
 from sapwood.criteria import Criterion
 from sapwood.goals import (
     Bench,
@@ -23,7 +23,9 @@ from sapwood.goals import (
     Scorer,
     Sensitivity,
     Target,
+    check_asked,
     cost_of,
+    deployment_of,
     scorer,
 )
 from sapwood.graph import Outputs, Unpruned
@@ -117,8 +119,8 @@ def prune(
     check_model(model)
     check_example_inputs(example_inputs)
     example_inputs = tuple(example_inputs) if isinstance(example_inputs, list) else example_inputs
-    _check_options(target, calibration, sensitivity, limits)
-    where = _deployment(deployment)
+    check_asked(target, calibration, sensitivity, limits)
+    where = deployment_of(deployment)
     check_suited(model)
     score = criterion if isinstance(criterion, Scorer) else scorer(model, criterion, calibration)
     limits = limits or Limits()
@@ -128,26 +130,6 @@ def prune(
         return _pruned(model, limits, planner.solve(chooser.towards(target)))
     bench = Bench.of(example_inputs, where or Deployment())
     return _pruned(model, limits, *LatencyTarget(planner, model, bench, chooser, target, progress).solve())
-
-
-def _check_options(target: object, calibration: object, sensitivity: object, limits: object) -> None:
-    check_kind("target", target, Target, "what to reach, as sapwood.Target(sparsity=0.5)")
-    for name, value, kind in (
-        ("calibration", calibration, Calibration),
-        ("sensitivity", sensitivity, Sensitivity),
-        ("limits", limits, Limits),
-    ):
-        if value is not None:
-            check_kind(name, value, kind, f"a {kind.__module__.split('.')[0]}.pipeline.{kind.__name__}, or None")
-
-
-def _deployment(given: Deployment | str | None) -> Deployment | None:
-    """A runtime may be named alone."""
-    if isinstance(given, str):
-        return Deployment(given)
-    if given is not None:
-        check_kind("deployment", given, Deployment, "the name of a runtime, or a sapwood.pipeline.Deployment")
-    return given
 
 
 def _chooser(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Literal
 
@@ -10,7 +10,7 @@ from torch import nn
 
 import sapwood
 from sapwood.allocation import layer_work
-from sapwood.errors import ConfigError, MeasureError, SapwoodError
+from sapwood.errors import ConfigError, MeasureError
 from sapwood.goals import Bench, Deployment, Sensitivity
 from sapwood.graph import Analysis, ChannelGroup, build_groups, trace
 from sapwood.measure import (
@@ -24,7 +24,7 @@ from sapwood.measure import (
     model_layers,
     sample_work,
 )
-from sapwood.models import copy_model, framework_of, whole_tensors
+from sapwood.models import copy_model, whole_tensors
 from sapwood.report import Inspection, Pruning, records
 from sapwood.runtime import RUNTIMES
 from sapwood.types import ExampleInputs, ModelBundle
@@ -64,37 +64,6 @@ def matching_tensors(model: nn.Module, patterns: Iterable[str]) -> dict[str, str
         {'0.weight[1]': 'ignored, as asked: 0.w*[1]'}
     """
     return whole_tensors(model, patterns, option="--ignore")
-
-
-def shrink_describable(model: nn.Module, ignore: Mapping[str, str], shrink: Callable[[dict[str, str]], Any]) -> Any:
-    """Removes channels so that the files of the model's framework can describe the result.
-
-    Where none do (no ``.cfg`` of Darknet has words for some routes and shortcuts), what the layer in question reads is
-    kept whole, and it is done again.
-
-    Args:
-        model: What ``shrink`` works on.
-        ignore: What stays whole anyway, with the reason.
-        shrink: Prunes or compacts, given all that stays whole.
-
-    Returns:
-        What ``shrink`` returned.
-
-    Raises:
-        SapwoodError: If keeping more whole does not help: what the framework says, of Darknet a CfgError.
-    """
-    framework, held = framework_of(model), dict(ignore)
-    while True:
-        result = shrink(held)
-        try:
-            framework.describe(result.model)
-        except SapwoodError as error:
-            more = {name: why for name, why in framework.keep_whole(model, error).items() if name not in held}
-            if not more:
-                raise
-            held |= more
-        else:
-            return result
 
 
 def inspect_model(
