@@ -41,6 +41,8 @@ def main() -> None:
     )
     parser.add_argument("--out", default="zoo.json")
     parser.add_argument("--only", nargs="*", help="Names of models")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="After which Sapwood's worker is stopped")
+    parser.add_argument("--peer-seconds", type=float, default=SECONDS, help="After which Torch-Pruning's is stopped")
     parser.add_argument("--worker", choices=["sapwood", "torch_pruning", "reload"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -51,8 +53,8 @@ def main() -> None:
         if options.only and name not in options.only:
             continue
         row: dict[str, Any] = {"model": name, "expected": expected}
-        for tool in ("sapwood", "torch_pruning"):
-            row[tool] = run(options.zoo, tool, name)
+        for tool, seconds in (("sapwood", options.seconds), ("torch_pruning", options.peer_seconds)):
+            row[tool] = run(options.zoo, tool, name, seconds=seconds)
             row["expected"] = row[tool].get("expected", row["expected"])
         rows.append(row)
         print(line(row), flush=True)
@@ -77,13 +79,13 @@ def list_of(zoo: Any) -> str:
     return FRAMEWORKS if zoo.__name__ == "zoo_frameworks" else "-"
 
 
-def run(zoo: str, tool: str, *arguments: str) -> dict[str, Any]:
+def run(zoo: str, tool: str, *arguments: str, seconds: float = SECONDS) -> dict[str, Any]:
     """One worker in a process of its own."""
     command = [sys.executable, "-W", "ignore", __file__, zoo, "--worker", tool, "--only", *arguments]
     try:
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=SECONDS)
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=seconds)
     except subprocess.TimeoutExpired:
-        return {"error": f"no end after {SECONDS} s"}
+        return {"error": f"no end after {seconds:g} s"}
     try:
         return json.loads(done.stdout.splitlines()[-1])  # type: ignore[no-any-return]
     except (IndexError, ValueError):
