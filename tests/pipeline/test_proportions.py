@@ -14,8 +14,11 @@ from torch import Tensor, nn
 
 import sapwood
 from sapwood import Limits, Target, prune
+from sapwood.graph import without_values
 from sapwood.pipeline import Pruned
 from sapwood.removal.constraints import Constraints
+from sapwood.removal.proportions import _of_peers
+from sapwood.removal.widths_behind import Width
 from support.probes import Net
 
 HEADS = 4
@@ -223,3 +226,26 @@ def test_a_width_that_is_written_down_is_still_held_alone(width: int) -> None:
     assert pruned.model.i.weight.shape[0] < WIDTH
     assert pruned.model.b.weight.shape[0] < WIDTH
     assert any("no attribute explains" in entry.reason for entry in pruned.unpruned)
+
+
+class Rows(nn.Module):
+    """Attention over the last dimension, its three products from one convolution, with a bias or without."""
+
+    def __init__(self, *, bias: bool) -> None:
+        super().__init__()
+        self.qkv = nn.Conv1d(WIDTH, 3 * WIDTH, 1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, c, n = x.shape
+        q, k, v = self.qkv(x).reshape(b, 3, HEADS, c // HEADS, n).unbind(1)
+        return x + (v @ (q.mT @ k).softmax(-1)).reshape(b, c, n)
+
+
+def test_layers_of_a_class_may_read_more_or_fewer_tensors() -> None:
+    """What is learned at one is asked of the others where they have the same dimensions."""
+    blocks = [Rows(bias=True), Rows(bias=False), Rows(bias=True)]
+    structure = without_values(nn.Sequential(*blocks), torch.randn(2, WIDTH, 5, dtype=torch.float64))
+    assert structure is not None
+    first, _, third = (call for call in structure.graph.calls if call.facts.is_convolution)
+    made = Width(first, len(first.tensor_inputs()), 1)
+    assert list(_of_peers(structure, first, [made])) == [(Width(third, made.number, 1),)]

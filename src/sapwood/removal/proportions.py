@@ -64,9 +64,15 @@ def _of_peers(structure: Structure, call: Call, own: Sequence[Width]) -> Iterato
             for width in own:
                 inside, location, name, count = sites[width.call.index]
                 peer = calls.get((module + inside[len(call.module) :], location, name, count))
-                found += [] if peer is None else [replace(width, call=peer)]
+                found += [replace(width, call=peer)] if peer is not None and _is_alike(peer, width) else []
             if len(found) == len(own):
                 yield tuple(found)
+
+
+def _is_alike(peer: Call, width: Width) -> bool:
+    """Whether a call at the same line has that dimension: it may read more or fewer tensors, of other ranks."""
+    tensors, own = ([*call.tensor_inputs(), *call.tensor_outputs()] for call in (peer, width.call))
+    return [len(one.shape) for one in tensors] == [len(one.shape) for one in own]
 
 
 class _Clusters:
