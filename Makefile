@@ -16,7 +16,7 @@ UV ?= uv
 ENGINE := $(wildcard csrc/*.* csrc/kernels/*.*)
 CPP := $(ENGINE) $(wildcard fuzz/engine/*.* tests/runtime/engine/native/*.*)
 
-.PHONY: demo test slow check oldest newest pins fuzz faults format clean
+.PHONY: demo test slow frameworks check oldest newest pins fuzz faults format clean
 
 demo: $(INSTALLED)
 	$(BIN)/sapwood demo -o demo-report
@@ -26,6 +26,9 @@ test: $(INSTALLED)
 
 slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow
+
+frameworks: .venv-frameworks/.installed
+	.venv-frameworks/bin/python -m pytest tests/frameworks
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .
@@ -72,5 +75,11 @@ $(INSTALLED): pyproject.toml setup.py $(ENGINE)
 	$(@D)/bin/python -m pip install --disable-pip-version-check -c $< --no-build-isolation -e '.[dev,zoo]'
 	touch $@
 
+# Ultralytics and its OpenCV stay out of the venv of the other tests, which have another one.
+.venv-frameworks/.installed: $(INSTALLED) requirements/frameworks.txt
+	$(PYTHON) -m venv $(@D) || ($(PYTHON) -m pip install --user virtualenv && $(PYTHON) -m virtualenv $(@D))
+	$(@D)/bin/python -m pip install --disable-pip-version-check -c requirements/frameworks.txt -e '.[onnx,ultralytics]' pytest
+	touch $@
+
 clean:
-	rm -rf $(VENV) .venv-oldest .venv-newest build dist demo-report
+	rm -rf $(VENV) .venv-frameworks .venv-oldest .venv-newest build dist demo-report

@@ -17,7 +17,7 @@ from sapwood.cli.shrink import _own_files
 from sapwood.config import TrainConfig
 from sapwood.errors import SapwoodError, TrainingError
 from sapwood.export import EXPORTERS, Exported, ExportOptions
-from sapwood.models import FRAMEWORKS, Framework, apply_plan, framework_of, load_model, load_saved, save_model
+from sapwood.models import FRAMEWORKS, Framework, Plan, apply_plan, framework_of, load_model, load_saved, save_model
 from sapwood.models.darknet import DarknetNetwork
 from sapwood.pipeline import shrink_describable
 from sapwood.training.preparation import prepare
@@ -143,7 +143,7 @@ class WideFramework(Framework[Wide]):
     def keep_whole(self, model: Wide, error: SapwoodError) -> Mapping[str, str]:
         return {"first.weight[0]": "wide files are wide"} if "too thin" in str(error) else {}
 
-    def refit_(self, model: Wide) -> None:
+    def refit_(self, model: Wide, plan: Plan) -> None:
         model.width = model.first.out_features
 
     def notes(self, model: Wide) -> Mapping[str, Any]:

@@ -25,12 +25,16 @@ TOOLS = {"fuzz"}
 """Extras that no test needs, and that are in neither environment."""
 
 
+APART = {"ultralytics"}
+"""Extras that are tested in an environment of their own, `make frameworks`."""
+
+
 def requirements() -> list[Requirement]:
     """All that pyproject.toml asks for: to run, by extra and to build; without the extras of Sapwood itself."""
     project = PYPROJECT["project"]
     groups = [
         project["dependencies"],
-        *(lines for extra, lines in project["optional-dependencies"].items() if extra not in TOOLS),
+        *(lines for extra, lines in project["optional-dependencies"].items() if extra not in TOOLS | APART),
         PYPROJECT["build-system"]["requires"],
     ]
     found = [Requirement(line) for group in groups for line in group]
@@ -72,7 +76,14 @@ def test_all_extras_are_in_both_environments() -> None:
     asked = set(
         re.findall(r"sapwood\[(.*)\]", " ".join(PYPROJECT["project"]["optional-dependencies"]["dev"]))[0].split(",")
     )
-    assert asked | {"dev", "zoo"} | TOOLS == set(PYPROJECT["project"]["optional-dependencies"])
+    assert asked | {"dev", "zoo"} | TOOLS | APART == set(PYPROJECT["project"]["optional-dependencies"])
+
+
+@pytest.mark.parametrize("extra", sorted(APART))
+def test_what_is_tested_apart_is_allowed(extra: str) -> None:
+    for line in PYPROJECT["project"]["optional-dependencies"][extra]:
+        requirement = Requirement(line)
+        assert pins("frameworks")[canonicalize_name(requirement.name)] in requirement.specifier
 
 
 def test_the_oldest_environment_runs_on_the_oldest_python() -> None:

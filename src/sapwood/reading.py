@@ -225,7 +225,7 @@ def read_safetensors(
     """
     from safetensors import safe_open
 
-    _check_regular(path, expected, error)
+    check_regular(path, expected, error)
     with reading(path, expected, error), safe_open(str(path), framework="pt") as file:
         return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
 
@@ -238,7 +238,7 @@ def read_pickled(path: str | Path, expected: str, error: type[SapwoodError]) -> 
     """
     import torch
 
-    _check_regular(path, expected, error)
+    check_regular(path, expected, error)
     with reading(path, expected, error), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of other pickle protocols, which torch then refuses
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -295,7 +295,12 @@ def shown(value: Any) -> str:
         return "a number of thousands of digits"
 
 
-def _check_regular(path: str | Path, expected: str, error: type[SapwoodError]) -> None:
+def check_regular(path: str | Path, expected: str, error: type[SapwoodError]) -> None:
+    """Checks that a file is one, and no directory, device or pipe.
+
+    Raises:
+        SapwoodError: An ``error``, if it is missing or something else.
+    """
     with reading(path, expected, error):
         mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode):

@@ -21,7 +21,10 @@ TaskKind: TypeAlias = str
 ``"none"``."""
 
 RecoverMethod = Literal["none", "batchnorm", "reconstruct", "distill"]
-Resize = Literal["stretch", "letterbox", "center_crop"]
+Resize = Literal["stretch", "letterbox", "letterbox_yolo", "center_crop"]
+
+CENTER_CROP = 224 / 256
+"""What a centre crop keeps of the short side, unless a model says otherwise: the convention of ImageNet."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,30 @@ class YoloHead:
 
 
 @dataclass(frozen=True)
+class AnchorFreeHead:
+    """How the two raw outputs of a detector without anchors are read: YOLOv8 and later, Ultralytics' v5 and v3.
+
+    One has for each of N places, those of all maps after one another, the distances of its centre to the four sides, in
+    cells: shape (B, 4 * bins, N); the other a logit for every class, shape (B, classes, N).
+
+    Attributes:
+        num_classes: Classes a place scores.
+        strides: Input pixels between two places, of each map.
+        bins: Numbers a distance has: its mean under their softmax, counted from 0; the distance itself where 1.
+        overlapping: Whether several places may find one object, so that NMS is due.
+        max_detections: The best so many are kept.
+        kind: ``"anchor_free"``.
+    """
+
+    num_classes: int
+    strides: tuple[int, ...]
+    bins: int = 16
+    overlapping: bool = True
+    max_detections: int = 300
+    kind: Literal["anchor_free"] = "anchor_free"
+
+
+@dataclass(frozen=True)
 class TaskSpec:
     """What a model is for and how pictures are brought to it.
 
@@ -53,10 +80,14 @@ class TaskSpec:
         kind: Which of :data:`sapwood.tasks.TASKS` measures the model; ``"none"`` where nobody said what it is for.
         input_size: (height, width) in pixels.
         class_names: One name a class, in the order of the model's outputs; empty when unknown.
-        resize: How a picture becomes ``input_size``. Darknet stretches unless the cfg says ``letter_box=1``.
+        resize: How a picture becomes ``input_size``. Darknet stretches unless the cfg says ``letter_box=1``;
+            Ultralytics' letterbox rounds up and fills with another grey than Darknet's.
         mean: Subtracted from RGB values in [0, 1].
         std: Divides RGB values after ``mean``.
-        heads: Of a detector: one entry an output map, in the order the model returns them.
+        heads: Of a detector: one entry an output map, in the order the model returns them; one in
+            all for a detector without anchors.
+        crop: Of ``"center_crop"``: what part of the short side is cut out.
+        interpolation: Of ``"center_crop"``: how the picture is made smaller.
         outputs: Of a classifier: what the model returns.
     """
 
@@ -66,7 +97,9 @@ class TaskSpec:
     resize: Resize = "stretch"
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    heads: tuple[YoloHead, ...] = ()
+    heads: tuple[YoloHead, ...] | tuple[AnchorFreeHead, ...] = ()
+    crop: float = CENTER_CROP
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     outputs: Literal["logits", "probabilities"] = "logits"
 
 

@@ -65,6 +65,7 @@ class ResizeChoice(str, Enum):
 
     stretch = "stretch"
     letterbox = "letterbox"
+    letterbox_yolo = "letterbox_yolo"
 
 
 OnBadOption = Annotated[OnBad, typer.Option("--on-bad", help="Stop at a broken picture or label, or skip and list it.")]

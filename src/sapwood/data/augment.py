@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from sapwood.config import AugmentConfig
-from sapwood.data.images import CENTER_CROP_MARGIN, as_batch
-from sapwood.types import Picture, Resize
+from sapwood.data.images import as_batch
+from sapwood.types import CENTER_CROP, Picture, Resize
 
 Window: TypeAlias = "tuple[float, float, float, float]"
 """x1, y1, x2, y2 in pixels of a picture; may reach over its edges."""
@@ -162,7 +162,7 @@ def whole_window(picture_size: tuple[int, int], size: tuple[int, int], resize: R
     if resize == "stretch":
         return 0.0, 0.0, float(width), float(height)
     fits = (height / size[0], width / size[1])
-    scale = max(fits) if resize == "letterbox" else min(fits) / CENTER_CROP_MARGIN
+    scale = min(fits) * CENTER_CROP if resize == "center_crop" else max(fits)
     half_width, half_height = scale * size[1] / 2, scale * size[0] / 2
     return width / 2 - half_width, height / 2 - half_height, width / 2 + half_width, height / 2 + half_height
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from sapwood.data.checks import PICTURE_FORMATS
 from sapwood.errors import ConfigError, ImageError, SapwoodError
 from sapwood.limits import check_limit, limit, variable
 from sapwood.reading import opened
-from sapwood.types import Picture, TaskSpec
+from sapwood.types import Picture, Resize, TaskSpec
 
 _ORIENTATION_TAG = 0x0112
 _TURNS = {
@@ -38,8 +39,9 @@ _TILE_TAGS = (322, 323)
 FORMATS = tuple(dict.fromkeys(PICTURE_FORMATS.values()))
 """The formats of pictures, as Pillow names them."""
 _GREY = 0.5
-CENTER_CROP_MARGIN = 256 / 224
-"""What the short side measures before a centre crop, over what it measures after: the convention of ImageNet."""
+_YOLO_GREY = 114 / 255
+"""What Ultralytics fills with."""
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
 @dataclass(frozen=True)
@@ -120,12 +122,13 @@ def to_input(picture: Picture, task: TaskSpec) -> tuple[Tensor, Placement]:
     """Brings a picture to the input of a network.
 
     ``"stretch"`` resizes to the input size whatever the aspect; ``"letterbox"`` keeps the aspect, centres, and fills
-    with grey 0.5; both take the four nearest pixels, as Darknet does. ``"center_crop"`` resizes the short side to
-    256/224 of the input's, smoothly, and cuts the middle out, as is usual for ImageNet.
+    with grey 0.5; both take the four nearest pixels, as Darknet does. ``"letterbox_yolo"`` is Ultralytics': it rounds
+    sizes up and fills with grey 114. ``"center_crop"`` resizes the short side to ``1 / task.crop`` of the input's,
+    smoothly, and cuts the middle out.
 
     Args:
         picture: uint8, shape (height, width, 3).
-        task: ``input_size``, ``resize``, ``mean`` and ``std`` are used.
+        task: ``input_size``, ``resize``, ``crop``, ``interpolation``, ``mean`` and ``std`` are used.
 
     Returns:
         float32, shape (3, H, W), and where the picture lies in it.
@@ -141,11 +144,13 @@ def to_input(picture: Picture, task: TaskSpec) -> tuple[Tensor, Placement]:
     if task.resize == "stretch":
         values, placement = _stretch(picture, task.input_size)
     elif task.resize == "letterbox":
-        values, placement = _letterbox(picture, task.input_size)
+        values, placement = _letterbox(picture, task.input_size, round, _GREY)
+    elif task.resize == "letterbox_yolo":
+        values, placement = _letterbox(picture, task.input_size, math.ceil, _YOLO_GREY)
     elif task.resize == "center_crop":
-        values, placement = _center_crop(picture, task.input_size)
+        values, placement = _center_crop(picture, task)
     else:
-        raise ConfigError(f"unknown resize {task.resize!r}; expected stretch, letterbox or center_crop")
+        raise ConfigError(f"unknown resize {task.resize!r}; expected {', '.join(get_args(Resize))}")
     if task.mean != (0.0, 0.0, 0.0) or task.std != (1.0, 1.0, 1.0):
         values = (values - torch.tensor(task.mean).view(3, 1, 1)) / torch.tensor(task.std).view(3, 1, 1)
     return values, placement
@@ -162,23 +167,25 @@ def _stretch(picture: Picture, size: tuple[int, int]) -> tuple[Tensor, Placement
     return _resized(picture, size), placement
 
 
-def _letterbox(picture: Picture, size: tuple[int, int]) -> tuple[Tensor, Placement]:
+def _letterbox(
+    picture: Picture, size: tuple[int, int], rounded: Callable[[float], int], grey: float
+) -> tuple[Tensor, Placement]:
     height, width = picture.shape[:2]
     scale = min(size[0] / height, size[1] / width)
-    inner = (max(1, round(height * scale)), max(1, round(width * scale)))
+    inner = (min(size[0], max(1, rounded(height * scale))), min(size[1], max(1, rounded(width * scale))))
     top, left = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
-    values = torch.full((3, *size), _GREY)
+    values = torch.full((3, *size), grey)
     values[:, top : top + inner[0], left : left + inner[1]] = _resized(picture, inner)
     placement = Placement((inner[1] / width, inner[0] / height), (float(left), float(top)), (height, width))
     return values, placement
 
 
-def _center_crop(picture: Picture, size: tuple[int, int]) -> tuple[Tensor, Placement]:
-    height, width = picture.shape[:2]
-    scale = max(size[0] / height, size[1] / width) * CENTER_CROP_MARGIN
+def _center_crop(picture: Picture, task: TaskSpec) -> tuple[Tensor, Placement]:
+    size, (height, width) = task.input_size, picture.shape[:2]
+    scale = max(size[0] / height, size[1] / width) / task.crop
     outer = (max(size[0], round(height * scale)), max(size[1], round(width * scale)))
     top, left = (outer[0] - size[0]) // 2, (outer[1] - size[1]) // 2
-    values = _smoothed(picture, outer)[:, top : top + size[0], left : left + size[1]]
+    values = _smoothed(picture, outer, task.interpolation)[:, top : top + size[0], left : left + size[1]]
     placement = Placement((outer[1] / width, outer[0] / height), (float(-left), float(-top)), (height, width))
     return values.contiguous(), placement
 
@@ -189,9 +196,9 @@ def _resized(picture: Picture, size: tuple[int, int]) -> Tensor:
     return _to_unit(resized)
 
 
-def _smoothed(picture: Picture, size: tuple[int, int]) -> Tensor:
-    """The picture at ``size``, bilinear over all the pixels that shrink into one: float32, shape (3, *size)."""
-    resized = Image.fromarray(picture).resize((size[1], size[0]), Image.Resampling.BILINEAR)
+def _smoothed(picture: Picture, size: tuple[int, int], interpolation: str) -> Tensor:
+    """The picture at ``size``, made of all the pixels that shrink into one: float32, shape (3, *size)."""
+    resized = Image.fromarray(picture).resize((size[1], size[0]), _FILTERS[interpolation])
     return _to_unit(torch.from_numpy(np.array(resized)).permute(2, 0, 1))
 
 

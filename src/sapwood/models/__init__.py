@@ -32,6 +32,9 @@ from sapwood.models.saved import load_saved, needs_factory, save_model
 from sapwood.models.saved_format import check_target, load_plans, new_saved
 from sapwood.models.session import Compact, load, save
 from sapwood.models.spec import LOADERS, Loader, load_model
+from sapwood.models.ultralytics import UltralyticsNetwork
+from sapwood.models.ultralytics import framework as ultralytics_framework  # noqa: F401 - registers it
+from sapwood.models.ultralytics.loader import read_ultralytics, write_ultralytics
 from sapwood.models.unsuited import check_suited, whole_parts
 from sapwood.models.whole import Ignored, whole_tensors
 from sapwood.models.widening import wide_copy, widen_, widened
@@ -51,6 +54,7 @@ __all__ = [
     "Plan",
     "Rescale",
     "Shift",
+    "UltralyticsNetwork",
     "apply_plan",
     "attributes",
     "builtin_file",
@@ -76,6 +80,7 @@ __all__ = [
     "opencv_misreads",
     "parse_cfg",
     "quieten_",
+    "read_ultralytics",
     "read_weights",
     "refresh_computed",
     "refresh_masked",
@@ -91,5 +96,6 @@ __all__ = [
     "widen_",
     "widened",
     "write_cfg",
+    "write_ultralytics",
     "write_weights",
 ]

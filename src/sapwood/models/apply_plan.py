@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -60,8 +60,18 @@ def apply_plan(model: Model, plan: Plan) -> Model:
     set_attributes_(compact, plan.attributes)
     # Modules that cache tensors of the dense widths forget them on such a call.
     compact._apply(lambda tensor: tensor)  # type: ignore[no-untyped-call]
-    framework_of(compact).refit_(compact)
+    framework_of(compact).refit_(compact, plan)
     return compact
+
+
+def make_biases_(model: nn.Module, plans: Iterable[Plan], state: Mapping[str, Tensor]) -> None:
+    """Gives modules the biases that plans made and ``state`` holds, where the model was built without them."""
+    for name in {shift.tensor for plan in plans for shift in plan.shifts}:
+        path, _, leaf = name.rpartition(".")
+        module = model.get_submodule(path) if name in state else None
+        if module is not None and leaf in module._parameters and module._parameters[leaf] is None:
+            frozen = not all(parameter.requires_grad for parameter in module.parameters(recurse=False))
+            module._parameters[leaf] = nn.Parameter(torch.zeros_like(state[name]), requires_grad=not frozen)
 
 
 @dataclass

@@ -8,16 +8,17 @@ its exporter: each an entry of a registry as well.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from sapwood.config import TrainConfig
 from sapwood.errors import SapwoodError, TrainingError
 from sapwood.models.copying import copy_model
+from sapwood.models.plan import Plan
 from sapwood.registry import Registry
 from sapwood.types import ClassificationDataset, DetectionDataset, ModelBundle, ModelSource, TaskSpec
 
@@ -84,9 +85,27 @@ class Framework(Protocol[Model_contra]):
         del model, error
         return {}
 
-    def refit_(self, model: Model_contra) -> None:
-        """Makes what a model says of its widths follow its tensors, which a plan has cut."""
+    def refit_(self, model: Model_contra, plan: Plan) -> None:
+        """Makes what a model says of its widths follow its tensors, which ``plan`` has cut."""
+        del model, plan
+
+    def has_loss(self, model: Model_contra) -> bool:
+        """Whether :meth:`loss` measures it: a detector that the YOLO loss of Darknet's heads does not."""
         del model
+        return False
+
+    def loss(
+        self, model: Model_contra, pictures: Tensor, targets: Sequence[tuple[Tensor, Tensor]]
+    ) -> Tensor:  # shape: ()
+        """The mean loss of a detector on a batch, as its own framework trains it.
+
+        Args:
+            model: The detector, in any mode.
+            pictures: Shape (B, 3, H, W).
+            targets: One (boxes, labels) pair a picture, boxes (N, 4) as x1, y1, x2, y2 in input pixels.
+        """
+        del pictures, targets
+        raise TypeError(f"{self.title} has no loss for a {type(model).__name__}; ask has_loss first")
 
     def notes(self, model: Model_contra) -> Mapping[str, Any]:
         """What else a saved model keeps, by field of ``plan.json``."""

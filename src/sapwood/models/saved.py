@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from sapwood.arguments import check_kind, check_path
 from sapwood.errors import SapwoodError, SavedModelError, ShapeError, SpecError, WeightsError
 from sapwood.files import write_bytes, write_text
-from sapwood.models.apply_plan import apply_plan
+from sapwood.models.apply_plan import apply_plan, make_biases_
 from sapwood.models.containers import map_tensors
 from sapwood.models.copying import copy_model
 from sapwood.models.factory_loader import bundle_of
@@ -131,7 +131,7 @@ def load_saved(directory: str | Path, *, factory: Factory | None = None) -> Mode
             _untie_(bundle.model, state)
             bundle = replace(bundle, model=_pruned(folder, bundle.model, source, state))
         model = bundle.model
-        _make_biases_(model, plans, state)
+        make_biases_(model, plans, state)
         _fill_(folder, model, saved, state, kept)
         inputs = _inputs_for(model, bundle.example_inputs)
     return replace(bundle, example_inputs=inputs, task=saved.task, source=source)
@@ -268,16 +268,6 @@ def _pruned(folder: Path, dense: nn.Module, source: ModelSource, state: State) -
         ) from error
     drop_masks_(model, set(live_masks(model)) - set(masked_names(state)))
     return model.eval()
-
-
-def _make_biases_(model: nn.Module, plans: Iterable[Plan], state: State) -> None:
-    """Gives modules the biases that plans made, where the model was built without them."""
-    for name in {shift.tensor for plan in plans for shift in plan.shifts}:
-        path, _, leaf = name.rpartition(".")
-        module = model.get_submodule(path) if name in state else None
-        if module is not None and leaf in module._parameters and module._parameters[leaf] is None:
-            frozen = not all(parameter.requires_grad for parameter in module.parameters(recurse=False))
-            module._parameters[leaf] = nn.Parameter(torch.zeros_like(state[name]), requires_grad=not frozen)
 
 
 def _set_types_(model: nn.Module, state: State) -> None:

@@ -21,7 +21,7 @@ from sapwood.models.plan import Plan
 from sapwood.models.plan_json import plan_from_dict
 from sapwood.reading import parse_json, read_bytes, reading, shown
 from sapwood.task_kinds import NO_TASK, TASKS, is_task
-from sapwood.types import TaskSpec
+from sapwood.types import TaskSpec, YoloHead
 
 SCHEMA_VERSION = 2
 """Version 1 had no plans, no verification and no list of what could not be pruned; it still loads."""
@@ -143,8 +143,10 @@ def _check_task(path: Path, task: TaskSpec) -> None:
     if height < 0 or width < 0:
         raise SavedModelError(f"{path}: task.input_size: {height} x {width}; expected no negative size")
     check_limit("picture_pixels", height * width, f"{path}: task.input_size", SavedModelError)
-    numbers = (*task.mean, *task.std, *(size for head in task.heads for pair in head.anchors for size in pair))
-    if not all(map(math.isfinite, numbers)) or 0.0 in task.std:
+    anchors = [size for head in task.heads if isinstance(head, YoloHead) for pair in head.anchors for size in pair]
+    if not 0 < task.crop <= 1:
+        raise SavedModelError(f"{path}: task.crop: {task.crop}; expected a part of 1")
+    if not all(map(math.isfinite, (*task.mean, *task.std, *anchors))) or 0.0 in task.std:
         raise SavedModelError(f"{path}: task: a mean, std or anchor is not finite, or a std is 0; expected finite ones")
 
 

@@ -55,6 +55,8 @@ def _build(source: ModelSource, state: State | None, names: Path | None) -> Mode
         "center_crop",
         tuple(config["mean"]),
         tuple(config["std"]),
+        crop=float(config["crop_pct"]),
+        interpolation="bicubic" if config["interpolation"] == "bicubic" else "bilinear",
     )
     example = torch.randn(1, *config["input_size"], generator=torch.Generator().manual_seed(0))
     return ModelBundle(model.eval(), example, task, source)

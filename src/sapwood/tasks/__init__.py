@@ -2,7 +2,7 @@
 
 from sapwood.tasks import classifier as classifier
 from sapwood.tasks import detector as detector
-from sapwood.tasks.decode import decode
+from sapwood.tasks.decode import decode, yolo_heads
 from sapwood.tasks.detection import detect
 from sapwood.tasks.divergence import divergence, divergence_from
 from sapwood.tasks.evaluation import evaluate
@@ -38,4 +38,5 @@ __all__ = [
     "open_pictures",
     "postprocess",
     "task_loss",
+    "yolo_heads",
 ]

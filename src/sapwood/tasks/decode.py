@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from sapwood.errors import ShapeError
-from sapwood.types import YoloHead
+from sapwood.tasks import anchor_free
+from sapwood.types import AnchorFreeHead, YoloHead
 
 BOX_FIELDS = 5
 """Channels an anchor has before its classes: x, y, width, height, objectness."""
@@ -19,7 +20,7 @@ _MAX_EXPONENT = 10.0
 
 def decode(
     maps: Sequence[Tensor],  # shape of each: (B, A * (5 + classes), H_i, W_i)
-    heads: Sequence[YoloHead],
+    heads: Sequence[YoloHead] | Sequence[AnchorFreeHead],
     input_size: tuple[int, int],
 ) -> tuple[Tensor, Tensor]:  # shapes: (B, N, 4), (B, N, classes)
     r"""Decodes every place of every map; N counts maps, then anchors, rows and columns.
@@ -30,7 +31,8 @@ def decode(
         \mathrm{score}_k = \sigma(t_o)\,\sigma(t_k)
 
     with ``scale_x_y`` s, cell c and anchor p. With ``new_coords`` the maps are logistic already and
-    :math:`b_w = p_w (2 t_w)^2`; a region head's anchors are in cells, its classes may compete by softmax.
+    :math:`b_w = p_w (2 t_w)^2`; a region head's anchors are in cells, its classes may compete by softmax. Detectors
+    without anchors: see :mod:`sapwood.tasks.anchor_free`.
 
     Args:
         maps: Raw maps, as the model returns them.
@@ -53,9 +55,13 @@ def decode(
         Redmon and Farhadi, YOLO9000, 2016, arXiv:1612.08242, section 2; YOLOv3, 2018, arXiv:1804.02767, section 2.1;
         Bochkovskiy et al., YOLOv4, 2020, arXiv:2004.10934 (``scale_x_y``).
     """
-    check_maps(maps, heads)
+    without = anchor_free.head_of(heads)
+    if without is not None:
+        return anchor_free.decode(maps, without, input_size)
+    anchored = yolo_heads(heads)
+    check_maps(maps, anchored)
     boxes, scores = [], []
-    for raw, head in zip(maps, heads, strict=True):
+    for raw, head in zip(maps, anchored, strict=True):
         height, width = raw.shape[2:]
         places = torch.arange(len(head.anchors) * height * width, device=raw.device)
         rows = split_anchors(raw, head).permute(0, 1, 3, 4, 2).flatten(1, 3)
@@ -64,6 +70,11 @@ def decode(
         boxes.append(head_boxes)
         scores.append(head_scores)
     return torch.cat(boxes, 1), torch.cat(scores, 1)
+
+
+def yolo_heads(heads: Sequence[object]) -> tuple[YoloHead, ...]:
+    """The heads with anchors; none of a detector that has none."""
+    return tuple(head for head in heads if isinstance(head, YoloHead))
 
 
 def check_maps(maps: Sequence[Tensor], heads: Sequence[YoloHead]) -> None:

@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from sapwood.data import OnBad, open_detection
+from sapwood.models import framework_of
+from sapwood.tasks.decode import yolo_heads
 from sapwood.tasks.detection import detect, evaluate_detection
 from sapwood.tasks.divergence import box_divergence
 from sapwood.tasks.objective import DetectionLoss
@@ -50,8 +52,10 @@ class Detection:
         return [_sightings(detections) for detections in found]
 
     def loss(self, bundle: ModelBundle, labels: Labels) -> TaskLoss | None:
-        """The YOLO loss, where there are heads."""
-        return DetectionLoss(bundle, labels) if bundle.task.heads else None
+        """The YOLO loss where there are its heads; else what the model's framework trains it with, if that is known."""
+        if yolo_heads(bundle.task.heads) or framework_of(bundle.model).has_loss(bundle.model):
+            return DetectionLoss(bundle, labels)
+        return None
 
     def divergence(
         self, task: TaskSpec, outputs: Any, reference: Any, model: nn.Module, *, temperature: float

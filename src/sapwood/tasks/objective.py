@@ -13,7 +13,9 @@ from torch.nn import functional as F
 
 from sapwood.data import Findings, Placement
 from sapwood.errors import ConfigError, DataError, TrainingError
+from sapwood.models import framework_of
 from sapwood.tasks.classification import as_scores
+from sapwood.tasks.decode import yolo_heads
 from sapwood.tasks.detection import as_maps
 from sapwood.tasks.postprocess import postprocess
 from sapwood.tasks.running import ReadyBatch, evaluating, read_batches
@@ -158,15 +160,19 @@ class ClassificationLoss:
 
 
 class DetectionLoss:
-    """The YOLO loss of a detector; see :func:`task_loss`."""
+    """The loss of a detector, that of its framework where it has no YOLO heads; see :func:`task_loss`."""
 
     def __init__(self, bundle: ModelBundle, labels: Labels) -> None:
         self._bundle, self._labels = bundle, labels
-        self._loss = YoloLoss(bundle.task.heads, bundle.task.input_size)
+        heads = yolo_heads(bundle.task.heads)
+        self._loss = YoloLoss(heads, bundle.task.input_size) if heads else None
 
     def __call__(self, model: nn.Module, batch: PictureBatch) -> Tensor:
         """Returns the mean loss of a model on a batch."""
-        maps = model(_inputs(batch, model))
+        pictures = _inputs(batch, model)
+        if self._loss is None:
+            return framework_of(model).loss(model, pictures, self._targets(batch))
+        maps = model(pictures)
         return self._loss((maps,) if isinstance(maps, Tensor) else maps, self._targets(batch))["total"]
 
     def _targets(self, batch: PictureBatch) -> DetectionTargets:

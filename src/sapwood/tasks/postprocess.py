@@ -10,7 +10,8 @@ from torch import Tensor
 
 from sapwood.data import Placement
 from sapwood.errors import ConfigError, ShapeError
-from sapwood.tasks.decode import check_maps, decode_rows, objectness, split_anchors
+from sapwood.tasks import anchor_free
+from sapwood.tasks.decode import check_maps, decode_rows, objectness, split_anchors, yolo_heads
 from sapwood.types import Detections, TaskSpec
 
 MAX_DETECTIONS = 100
@@ -33,7 +34,7 @@ def postprocess(
     *,
     score_threshold: float,
     iou_threshold: float,
-    max_detections: int = MAX_DETECTIONS,
+    max_detections: int | None = None,
 ) -> list[Detections]:
     """Turns a detector's raw maps into detections, a picture each.
 
@@ -46,7 +47,7 @@ def postprocess(
         placements: Where each picture of the batch lies in the input.
         score_threshold: Detections with a score of at most this are left out, in [0, 1].
         iou_threshold: A box that overlaps a better one of its class by more than this is dropped, in [0, 1].
-        max_detections: The best so many are kept.
+        max_detections: The best so many are kept; where None, as many as the head says, 100 for those of Darknet.
 
     Returns:
         One entry a picture, on the CPU, best score first, boxes in pixels of the picture and clipped to it.
@@ -55,11 +56,22 @@ def postprocess(
         ShapeError: If maps, heads and placements do not fit.
         ConfigError: If a threshold is outside [0, 1] or ``max_detections`` below 1.
     """
-    limits = _DetectionLimits(score_threshold, iou_threshold, max_detections)
-    check_maps(maps, task.heads)
+    head = anchor_free.head_of(task.heads)
+    most = MAX_DETECTIONS if head is None else head.max_detections
+    limits = _DetectionLimits(
+        score_threshold,
+        iou_threshold,
+        most if max_detections is None else max_detections,
+        head is None or head.overlapping,
+    )
+    if head is None:
+        check_maps(maps, yolo_heads(task.heads))
+    else:
+        anchor_free.check(maps, head, task.input_size)
     if any(len(raw) != len(placements) for raw in maps):
         raise ShapeError(f"maps of {[len(raw) for raw in maps]} pictures; expected {len(placements)}, one a placement")
-    picture, boxes, scores = _places_with_object(maps, task, score_threshold)
+    find = _places_with_object if head is None else _places_with_class
+    picture, boxes, scores = find(maps, task, score_threshold)
     return [
         _best(boxes[picture == number], scores[picture == number], placement, limits)
         for number, placement in enumerate(placements)
@@ -71,6 +83,7 @@ class _DetectionLimits:
     score_threshold: float
     iou_threshold: float
     max_detections: int
+    overlapping: bool
 
     def __post_init__(self) -> None:
         for name in ("score_threshold", "iou_threshold"):
@@ -88,7 +101,7 @@ def _places_with_object(
     A class score is at most the objectness, so no detection is lost, and only a few of the places are decoded.
     """
     pictures, boxes, scores = [], [], []
-    for raw, head in zip(maps, task.heads, strict=True):
+    for raw, head in zip(maps, yolo_heads(task.heads), strict=True):
         picture, anchor, row, column = torch.nonzero(objectness(raw, head) > score_threshold, as_tuple=True)
         rows = split_anchors(raw, head)[picture, anchor, :, row, column]
         map_size = (raw.shape[2], raw.shape[3])
@@ -97,6 +110,18 @@ def _places_with_object(
         boxes.append(head_boxes)
         scores.append(head_scores)
     return torch.cat(pictures).cpu(), torch.cat(boxes).float().cpu(), torch.cat(scores).float().cpu()
+
+
+def _places_with_class(
+    maps: Sequence[Tensor], task: TaskSpec, score_threshold: float
+) -> tuple[Tensor, Tensor, Tensor]:  # shapes: (M,), (M, 4), (M, classes)
+    """The same of a detector without anchors: each place where a class passes the threshold."""
+    head = anchor_free.head_of(task.heads)
+    assert head is not None
+    distances, scores = maps[0].transpose(1, 2), maps[1].transpose(1, 2).sigmoid()
+    picture, place = torch.nonzero(scores.amax(-1) > score_threshold, as_tuple=True)
+    boxes = anchor_free.boxes_at(distances[picture, place], place, head, task.input_size)
+    return picture.cpu(), boxes.float().cpu(), scores[picture, place].float().cpu()
 
 
 def _best(
@@ -119,6 +144,8 @@ def _suppress(boxes: Tensor, scores: Tensor, labels: Tensor, limits: _DetectionL
 
     What a box does depends on better ones only, so a few are tried first, and all only where too few of those remain.
     """
+    if not limits.overlapping:
+        return torch.arange(min(len(boxes), limits.max_detections))
     from torchvision.ops import batched_nms  # imports for seconds
 
     few = _FEW * limits.max_detections

@@ -21,6 +21,7 @@ from sapwood.models.darknet.weights import write_weights
 from sapwood.models.darknet.widths import compact_cfg, grouped_routes, producers, refit_
 from sapwood.models.darknet_loader import CFG_NAME, darknet_source, darknet_task
 from sapwood.models.framework import FRAMEWORKS, Anchors, Framework
+from sapwood.models.plan import Plan
 from sapwood.types import ClassificationDataset, DetectionDataset, ModelBundle
 
 NAME = "darknet"
@@ -59,8 +60,9 @@ class Darknet(Framework[DarknetNetwork]):
         reason = f"layer {error.layer} could not be written in a .cfg otherwise"
         return dict.fromkeys(producers(model, error.layer), reason)
 
-    def refit_(self, model: DarknetNetwork) -> None:
+    def refit_(self, model: DarknetNetwork, plan: Plan) -> None:
         """Makes its ``cfg`` follow; see :func:`~sapwood.models.darknet.refit_`."""
+        del plan
         refit_(model)
 
     def notes(self, model: DarknetNetwork) -> Mapping[str, Any]:

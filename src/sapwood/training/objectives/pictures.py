@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from sapwood.config import TrainConfig
 from sapwood.data import LabelledPicture, augment, example_generator
 from sapwood.errors import TrainingError
-from sapwood.tasks import YoloLoss, class_loss
+from sapwood.tasks import YoloLoss, class_loss, yolo_heads
 from sapwood.training.objectives.base import OBJECTIVES, Objective
 from sapwood.training.pictures import PictureCache
 from sapwood.training.precision import as_float32, mixed
@@ -108,9 +108,13 @@ class DetectionObjective(_PictureObjective):
         *,
         mean: Callable[[float], float] = float,
     ) -> None:
-        if not task.heads:
-            raise TrainingError("the model has no YOLO or region heads; a detector needs some to be trained")
-        classes = task.heads[0].num_classes
+        heads = yolo_heads(task.heads)
+        if not heads:
+            raise TrainingError(
+                "the model has no YOLO or region heads; expected some, or what its own framework trains it with "
+                "(docs/ultralytics.md)"
+            )
+        classes = heads[0].num_classes
         if classes != len(dataset.class_names):
             raise TrainingError(
                 f"the model has {classes} classes and {dataset.name} {len(dataset.class_names)} "
@@ -118,7 +122,7 @@ class DetectionObjective(_PictureObjective):
                 "set num_classes: data to fit the model to the data"
             )
         super().__init__(task, [partial(_read_boxes, sample) for sample in dataset.samples], config, name=dataset.name)
-        self._criterion = YoloLoss(task.heads, task.input_size, mean=mean, **config.loss.model_dump())
+        self._criterion = YoloLoss(heads, task.input_size, mean=mean, **config.loss.model_dump())
 
     def batch(self, epoch: int, indices: Sequence[int]) -> Batch:
         """Makes a batch of pictures and (boxes, labels) pairs; mosaics end ``augment.plain_epochs`` before the run."""

@@ -1,0 +1,137 @@
+"""A ``.pt`` of Ultralytics: a pickle, of which only the framework's own classes are built."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from sapwood.errors import SpecError
+from sapwood.models.ultralytics.package import ultralytics_tasks, version
+from sapwood.models.ultralytics.yaml_text import read_yaml_text, yaml_text
+from sapwood.reading import check_regular, reading
+
+MARK = "sapwood"
+"""The attribute of a network that was written by Sapwood: the JSON of its ``.yaml`` and its plans."""
+
+EXPECTED = "a checkpoint of Ultralytics that holds a whole network, and classes of Ultralytics and PyTorch only"
+
+
+@dataclass(frozen=True)
+class ReadNetwork:
+    """What a ``.pt`` holds.
+
+    Attributes:
+        network: In evaluation mode, float32, its parameters trainable.
+        yaml: The text of the ``.yaml`` that builds the dense network.
+        plans: What was removed from it since: the JSON of each plan.
+        image_size: What it was trained at, in pixels.
+    """
+
+    network: nn.Module
+    yaml: str
+    plans: tuple[str, ...]
+    image_size: int | tuple[int, int]
+
+
+def read_checkpoint(path: Path) -> ReadNetwork:
+    """Reads a ``.pt``; nothing in it is executed.
+
+    Raises:
+        SpecError: If it is no such file, or holds a class that is neither Ultralytics' nor PyTorch's; it is named.
+        MissingDependencyError: If Ultralytics is not installed, or too old to read files safely.
+    """
+    tasks = ultralytics_tasks()
+    check_regular(path, EXPECTED, SpecError)
+    _check_classes(tasks, path)
+    with reading(path, EXPECTED, SpecError):
+        try:
+            content, _ = tasks.torch_safe_load(str(path), safe_only=True)
+        except TypeError as error:
+            raise SpecError(f"{path}: {' '.join(str(error).split())[:300]}; expected {EXPECTED}") from error
+    network = (content.get("ema") or content.get("model")) if isinstance(content, Mapping) else None
+    if not isinstance(network, tasks.BaseModel):
+        raise SpecError(f"{path}: holds {_described(content, network)}; expected {EXPECTED}")
+    yaml, plans = _origin(path, network)
+    network = network.float().eval()
+    network.criterion = None
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad = ".dfl." not in name  # frozen when it was written, but for the one that always is
+    settings = content.get("train_args") or {}
+    return ReadNetwork(network, yaml, plans, _size(settings.get("imgsz")))
+
+
+def write_checkpoint(path: Path, network: nn.Module, yaml: str, plans: tuple[str, ...], image_size: int) -> None:
+    """Writes a network as Ultralytics does, so that ``YOLO(path)`` takes it.
+
+    One whose widths its ``.yaml`` does not say gets one that Ultralytics cannot build from: training would make the
+    dense network again without a word, and now says what to do.
+    """
+    content = read_yaml_text(yaml, str(path))
+    if plans:
+        content["backbone"][0][2] = TRAIN_WITH
+    marked: Any = network
+    marked.yaml = content
+    setattr(marked, MARK, json.dumps({"yaml": yaml, "plans": list(plans)}))
+    purpose = ultralytics_tasks().guess_model_task(marked)
+    torch.save(
+        {
+            "epoch": -1,
+            "best_fitness": None,
+            "model": network,
+            "ema": None,
+            "updates": None,
+            "optimizer": None,
+            "train_args": {"task": purpose, "imgsz": image_size},
+            "version": version(),
+        },
+        path,
+    )
+
+
+TRAIN_WITH = "pruned: train it with trainer=sapwood.models.ultralytics.keep_widths"
+"""Stands for the first layer in the ``.yaml`` of a pruned network, and so in the error of whoever builds from it."""
+
+
+def _origin(path: Path, network: Any) -> tuple[str, tuple[str, ...]]:
+    """The ``.yaml`` of the dense network, and the plans since."""
+    own = dict(network.yaml)
+    if hasattr(network, MARK):
+        with reading(path, "what Sapwood noted of a network that it pruned", SpecError):
+            kept = json.loads(getattr(network, MARK))
+            own, plans = read_yaml_text(kept["yaml"], str(path)), tuple(str(plan) for plan in kept["plans"])
+    else:
+        plans = ()
+    names = getattr(network, "names", {})
+    return yaml_text({**own, "channels": own.get("channels", own.get("ch", 3)), "nc": len(names) or own["nc"]}), plans
+
+
+def _check_classes(tasks: Any, path: Path) -> None:
+    """Names the classes of other packages before anything is read."""
+    try:
+        needed = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
+    except Exception:  # no zip file, or a damaged one: what reads it says so
+        return
+    homes = ("ultralytics.", "torch.", "torchvision.", "numpy.", "pathlib.", "collections.")
+    strange = sorted(name for name in needed if not name.startswith(homes) and name != "builtins.getattr")
+    if strange:
+        raise SpecError(f"{path}: holds {', '.join(strange[:3])}; expected {EXPECTED}. Nothing of it was executed")
+
+
+def _size(value: Any) -> int | tuple[int, int]:
+    if isinstance(value, list | tuple) and len(value) == 2:
+        return int(value[0]), int(value[1])
+    return int(value[0] if isinstance(value, list | tuple) else value or 640)
+
+
+def _described(content: Any, network: Any) -> str:
+    if network is not None:
+        return f"a {type(network).__name__}"
+    return (
+        f"{', '.join(map(str, list(content)[:4]))}" if isinstance(content, Mapping) else f"a {type(content).__name__}"
+    )

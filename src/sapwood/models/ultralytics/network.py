@@ -1,0 +1,80 @@
+"""A network of Ultralytics as the other stages see it: pictures in, raw predictions out, both heads of it run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+DETECT, CLASSIFY = "detect", "classify"
+"""What Ultralytics calls the tasks that are measured here."""
+
+
+class UltralyticsNetwork(nn.Module):
+    """Holds a network of Ultralytics and returns what its head says of every place.
+
+    Attributes:
+        network: The network itself, as ``YOLO(...).model`` has it.
+        purpose: Ultralytics' name of its task.
+        end_to_end: Whether it is deployed with its head for one box an object, without NMS (v10, 26). The head for
+            many boxes runs beside it all the same, so that what training needs is pruned along.
+        yaml: The text of the ``.yaml`` that builds the dense network, number of channels and classes included.
+        plans: What was removed from that, step by step: the JSON of each plan.
+    """
+
+    def __init__(self, network: nn.Module, purpose: str, yaml: str, plans: tuple[str, ...] = ()) -> None:
+        super().__init__()
+        head = _head(network)
+        self.network = network
+        self.purpose = purpose
+        self.yaml = yaml
+        self.plans = plans
+        self.end_to_end = purpose == DETECT and bool(getattr(head, "end2end", False))
+        if self.end_to_end:
+            head.end2end = False  # which decodes the places of the other one; nothing reads that
+        self.train(network.training)
+
+    def forward(self, pictures: Tensor) -> Any:
+        """Returns what the network finds.
+
+        Args:
+            pictures: Shape (B, 3, H, W), values in [0, 1].
+
+        Returns:
+            Of a classifier logits, shape (B, classes). Of all others what the head gives every place, before it is
+            decoded: the tensors of Ultralytics' predictions but the feature maps, of a detector distances to the four
+            sides, shape (B, 4 * bins, N), and logits of the classes, shape (B, classes, N).
+        """
+        found = self.network(pictures)
+        if self.purpose == CLASSIFY:
+            return found[1]
+        raw = found[1]
+        if "one2many" in raw:
+            raw = raw["one2one" if self.end_to_end else "one2many"]
+        return tuple(value for name, value in raw.items() if name != "feats" and isinstance(value, Tensor))
+
+    def train(self, mode: bool = True) -> UltralyticsNetwork:
+        """Sets the mode of all modules but the head itself, which goes on to decode what it finds."""
+        super().train(mode)
+        _head(self.network).training = False
+        return self
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Input pixels between two places, of each map that a detector's head reads."""
+        return tuple(int(stride) for stride in _head(self.network).stride)
+
+    @property
+    def bins(self) -> int:
+        """Numbers that a detector's head gives for each distance."""
+        return int(_head(self.network).reg_max)
+
+    def own(self) -> nn.Module:
+        """The network as Ultralytics knows it: the same module, its head for deployment chosen again."""
+        if self.end_to_end:
+            _head(self.network).end2end = True
+        return self.network
+
+
+def _head(network: nn.Module) -> Any:
+    return network.model[-1]  # type: ignore[index]

@@ -1,0 +1,327 @@
+"""Networks of Ultralytics: read, pruned, measured, given back, and trained at their new widths by itself."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from torch import nn
+
+import sapwood
+from sapwood.cli import main
+from sapwood.errors import SpecError, TrainingError
+from sapwood.export import export_ultralytics
+from sapwood.graph import output_tensors
+from sapwood.models import UltralyticsNetwork, framework_of
+from sapwood.models.ultralytics import keep_widths
+from sapwood.tasks import calibration_batches, decode, open_data, task_loss
+from sapwood.types import ModelBundle
+
+ultralytics = pytest.importorskip("ultralytics", reason="needs pip install sapwood[ultralytics]")
+cfg = pytest.importorskip("ultralytics.cfg")
+tasks = pytest.importorskip("ultralytics.nn.tasks")
+
+pytestmark = pytest.mark.filterwarnings("default")  # of packages that Ultralytics imports
+
+NAMES = {0: "round", 1: "square"}
+SIZE = 64
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve pictures with a bright square or disc each, as Ultralytics reads them."""
+    folder = tmp_path_factory.mktemp("shapes")
+    random = np.random.default_rng(0)
+    for split, count in (("train", 8), ("val", 4)):
+        for kind in ("images", "labels"):
+            (folder / kind / split).mkdir(parents=True)
+        for index in range(count):
+            picture = random.integers(0, 60, (SIZE, SIZE, 3), dtype=np.uint8)
+            left, top = random.integers(4, 30, 2)
+            picture[top : top + 24, left : left + 24] = 220
+            Image.fromarray(picture).save(folder / "images" / split / f"{index}.png")
+            row = f"{index % 2} {(left + 12) / SIZE:.6f} {(top + 12) / SIZE:.6f} {24 / SIZE:.6f} {24 / SIZE:.6f}\n"
+            (folder / "labels" / split / f"{index}.txt").write_text(row)
+    text = yaml.safe_dump({"path": str(folder), "train": "images/train", "val": "images/val", "names": NAMES})
+    (folder / "data.yaml").write_text(text)
+    return folder
+
+
+def checkpoint(folder: Path, spec: str = "yolo11n.yaml", names: dict[int, str] | None = None) -> Path:
+    """A ``.pt`` as Ultralytics writes it, of a narrow network with random weights that see something."""
+    names = NAMES if names is None else names
+    content = tasks.yaml_model_load(spec)
+    content["scales"] = {content["scale"]: [0.33, 0.25 if "12" in spec else 0.125, 256]}
+    kinds = {"-cls": "ClassificationModel", "-seg": "SegmentationModel", "-pose": "PoseModel", "-obb": "OBBModel"}
+    kind = next((name for suffix, name in kinds.items() if suffix in spec), "DetectionModel")
+    network = getattr(tasks, kind)(content, nc=len(names), verbose=False)
+    torch.manual_seed(0)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.weight.data.uniform_(0.5, 3.0)
+            module.bias.data.normal_(0.3)
+    network.names = names
+    path = folder / spec.replace(".yaml", ".pt")
+    settings = {"imgsz": SIZE, "task": tasks.guess_model_task(network)}
+    torch.save({"model": network.half(), "train_args": settings, "epoch": -1}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return checkpoint(tmp_path_factory.mktemp("dense"))
+
+
+@pytest.fixture(scope="module")
+def bundle(dense: Path) -> ModelBundle:
+    return sapwood.load_model(str(dense))
+
+
+@pytest.fixture(scope="module")
+def pruned(bundle: ModelBundle) -> Any:
+    return sapwood.prune(bundle.model, bundle.example_inputs, target=sapwood.Target(sparsity=0.5))
+
+
+@pytest.fixture(scope="module")
+def small(pruned: Any, bundle: ModelBundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("small") / "small.pt"
+    export_ultralytics(pruned.model, bundle.example_inputs, path)
+    return path
+
+
+def same(one: Any, other: Any) -> bool:
+    return all(map(torch.equal, output_tensors(one), output_tensors(other)))
+
+
+def test_a_checkpoint_says_task_size_and_names(bundle: ModelBundle) -> None:
+    task = bundle.task
+    assert (task.kind, task.input_size, task.class_names) == ("detection", (SIZE, SIZE), ("round", "square"))
+    assert all(parameter.requires_grad for name, parameter in bundle.model.named_parameters() if ".dfl." not in name)
+
+
+@pytest.mark.parametrize(
+    "spec", ["yolov5n", "yolov8n", "yolov9t", "yolov10n", "yolo11n", "yolo12n", "yolo26n", "yolov3-tiny"]
+)
+def test_what_is_decoded_is_what_ultralytics_decodes(spec: str, tmp_path: Path) -> None:
+    model = sapwood.load_model(str(checkpoint_of(spec, tmp_path)))
+    pictures = torch.rand(2, 3, SIZE, SIZE)
+    with torch.no_grad():
+        boxes, scores = decode(model.model(pictures), model.task.heads, model.task.input_size)
+        own = model.model.network(pictures)[0].transpose(1, 2)
+    centre, half = own[..., :2], own[..., 2:4] / 2
+    torch.testing.assert_close(boxes, torch.cat((centre - half, centre + half), -1), rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(scores, own[..., 4:])
+
+
+def checkpoint_of(spec: str, folder: Path) -> Path:
+    return checkpoint(folder, f"{spec}.yaml")
+
+
+def expected_part(model: nn.Module, sparsity: float) -> float:
+    """The part of the parameters that stays if every width but pictures and predictions is cut by ``sparsity``."""
+    kept, whole = 0.0, 0
+    for module in model.modules():
+        for tensor in module.parameters(recurse=False):
+            whole += tensor.numel()
+            inner = isinstance(module, nn.Conv2d) and tensor.dim() == 4 and tensor.shape[1] not in (1, 3)
+            kept += tensor.numel() * (1 - sparsity) ** (2 if inner else 1)
+    return kept / whole
+
+
+@pytest.mark.parametrize(
+    "spec", ["yolov8n", "yolov10n", "yolo11n", "yolo26n", "yolov8n-seg", "yolo11n-pose", "yolo11n-obb"]
+)
+def test_all_but_the_predictions_is_pruned_and_comes_back(spec: str, tmp_path: Path) -> None:
+    model = sapwood.load_model(str(checkpoint_of(spec, tmp_path)))
+    result = sapwood.prune(
+        model.model, model.example_inputs, target=sapwood.Target(sparsity=0.5), limits=sapwood.Limits(round_to=1)
+    )  # widths this narrow have no multiples of 8
+    left = sum(map(torch.numel, result.model.parameters())) / sum(map(torch.numel, model.model.parameters()))
+    assert left < expected_part(model.model, 0.5) * 1.2
+    assert {entry.reason.partition(" in ")[0].partition(":")[0] for entry in result.unpruned} <= {
+        "is an output of the model",
+        "meets a dimension of fixed size",
+        "read by position",  # of key points
+    }
+    file = tmp_path / "small.pt"
+    export_ultralytics(result.model, model.example_inputs, file)
+    again = sapwood.load_model(str(file))
+    assert same(again.model(model.example_inputs), result.model(model.example_inputs))
+    sapwood.save(result, tmp_path / "small", source=model)
+    assert same(sapwood.load(tmp_path / "small")(model.example_inputs), result.model(model.example_inputs))
+
+
+def test_a_pruned_network_is_pruned_again(small: Path, tmp_path: Path) -> None:
+    first = sapwood.load_model(str(small))
+    second = sapwood.prune(
+        first.model, first.example_inputs, target=sapwood.Target(sparsity=0.3), limits=sapwood.Limits(round_to=1)
+    )
+    file = tmp_path / "smaller.pt"
+    export_ultralytics(second.model, first.example_inputs, file)
+    assert same(sapwood.load_model(str(file)).model(first.example_inputs), second.model(first.example_inputs))
+    assert len(second.model.plans) == 2
+
+
+def test_yolo_takes_the_file(small: Path, pruned: Any, bundle: ModelBundle) -> None:
+    own = ultralytics.YOLO(str(small)).model.eval()
+    with torch.no_grad():
+        found = own(bundle.example_inputs)[1]
+        wanted = pruned.model(bundle.example_inputs)
+    assert torch.equal(found["boxes"], wanted[0])
+    assert torch.equal(found["scores"], wanted[1])
+
+
+def test_the_file_holds_nothing_of_sapwoods(small: Path) -> None:
+    names = torch.serialization.get_unsafe_globals_in_checkpoint(str(small))
+    assert not [name for name in names if "sapwood" in name]
+
+
+def train(path: Path, data: Path, folder: Path, **options: Any) -> Any:
+    model = ultralytics.YOLO(str(path))
+    model.train(
+        data=str(data / "data.yaml"), epochs=1, imgsz=SIZE, batch=4, workers=0, project=str(folder), name="run",
+        exist_ok=True, plots=False, verbose=False, device="cpu", **options,
+    )  # fmt: skip
+    return model
+
+
+def test_ultralytics_trains_the_pruned_widths(small: Path, data: Path, tmp_path: Path) -> None:
+    train(small, data, tmp_path, trainer=keep_widths)
+    before = sapwood.load_model(str(small))
+    after = sapwood.load_model(str(tmp_path / "run" / "weights" / "last.pt"))
+    shapes = [[tensor.shape for tensor in one.model.parameters()] for one in (before, after)]
+    assert shapes[0] == shapes[1]
+    assert len(after.source.plans) == 1
+    assert not same(before.model(before.example_inputs), after.model(before.example_inputs))
+
+
+def test_training_without_it_stops_and_says_what_to_do(small: Path, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyError, match="keep_widths"):
+        train(small, data, tmp_path)
+
+
+def test_data_of_other_classes_are_named(small: Path, data: Path, tmp_path: Path) -> None:
+    content = yaml.safe_load((data / "data.yaml").read_text()) | {"names": {0: "a", 1: "b", 2: "c"}}
+    (tmp_path / "data.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(TrainingError, match="2 classes and the data 3"):
+        train(small, tmp_path, tmp_path, trainer=keep_widths)
+
+
+def test_the_loss_is_that_of_ultralytics(bundle: ModelBundle, data: Path) -> None:
+    dataset = open_data(bundle, data / "data.yaml")
+    (batch,) = calibration_batches(bundle, dataset, num_pictures=4, batch_size=4)
+    loss = task_loss(bundle)(bundle.model, batch)
+    network = bundle.model.network
+    network.args = cfg.get_cfg()
+    rows = [
+        (place, label, box)
+        for place, one in enumerate(batch.samples)
+        for label, box in zip(one.labels, one.boxes, strict=True)
+    ]
+    boxes = torch.tensor(np.array([box for *_, box in rows])) / SIZE
+    targets = {
+        "img": batch.inputs,
+        "batch_idx": torch.tensor([float(place) for place, *_ in rows]),
+        "cls": torch.tensor([[float(label)] for _, label, _ in rows]),
+        "bboxes": torch.cat(((boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]), 1),
+    }
+    wanted = network.init_criterion()(network(batch.inputs), targets)[0].sum() / 4
+    torch.testing.assert_close(loss, wanted, rtol=1e-4, atol=1e-4)
+    loss.backward()
+
+
+def run(*arguments: str | Path) -> int:
+    """Runs a command, and returns its exit code."""
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    return int(ended.value.code or 0)
+
+
+def test_the_commands_take_it_and_give_it_back(
+    dense: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, shapes = tmp_path / "small", data / "data.yaml"
+    assert run("prune", dense, "--sparsity", "0.3", "--round-to", "1", "--data", shapes, "-o", out) == 0
+    assert run("export", out, "--format", "ultralytics", "-o", tmp_path / "small.pt") == 0
+    assert run("eval", tmp_path / "small.pt", "--data", shapes) == 0
+    assert run("bench", dense, out, "--runtime", "torch") == 0
+    assert "mAP@0.5" in capsys.readouterr().out
+    assert isinstance(sapwood.load(out), UltralyticsNetwork)
+    assert json.loads((out / "model.plans.json").read_text())
+
+
+class Strange:
+    pass
+
+
+@pytest.fixture
+def strange(tmp_path: Path) -> Path:
+    path = tmp_path / "strange.pt"
+    torch.save({"model": Strange()}, path)
+    return path
+
+
+def test_classes_of_other_packages_are_named(strange: Path) -> None:
+    with pytest.raises(SpecError, match=r"test_ultralytics.*Strange; expected .* Nothing of it was executed"):
+        sapwood.load_model(str(strange))
+    assert run("eval", strange, "--data", "digits") == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"model": {"weight": torch.ones(1)}}, "expected a checkpoint of Ultralytics"),
+        ({"a": 1}, "holds a; expected a checkpoint of Ultralytics"),
+        ([1], "something else .*; expected a checkpoint of Ultralytics"),
+    ],
+)
+def test_other_files_are_named(content: Any, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "other.pt"
+    torch.save(content, path)
+    with pytest.raises(SpecError, match=message):
+        sapwood.load_model(str(path))
+
+
+def test_damaged_files_are_named(dense: Path, tmp_path: Path) -> None:
+    path = tmp_path / "damaged.pt"
+    path.write_bytes(dense.read_bytes()[:-4000])
+    with pytest.raises(SpecError, match=r"damaged\.pt"):
+        sapwood.load_model(str(path))
+    path.write_bytes(pickle.dumps([1, 2]))
+    with pytest.raises(SpecError, match=r"damaged\.pt"):
+        sapwood.load_model(str(path))
+
+
+def test_nothing_is_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SpecError, match=r"yolo11n\.pt: there is no such file; .* nothing is downloaded"):
+        sapwood.load_model("ultralytics:yolo11n.pt")
+    with pytest.raises(SpecError, match=r"neither a file nor a \.yaml that comes with Ultralytics"):
+        sapwood.load_model("ultralytics:poetry.yaml")
+
+
+@pytest.mark.parametrize("activation", ["__import__('os').getcwd()", "nn.SiLU(open('x'))"])
+def test_a_yaml_is_not_executed(activation: str, tmp_path: Path) -> None:
+    content = tasks.yaml_model_load("yolo11n.yaml") | {"activation": activation}
+    (tmp_path / "yolo11n.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(SpecError, match=r"the activation .* expected one like"):
+        sapwood.load_model(f"ultralytics:{tmp_path / 'yolo11n.yaml'}")
+
+
+def test_a_layer_that_is_none_is_named(tmp_path: Path) -> None:
+    content = tasks.yaml_model_load("yolo11n.yaml")
+    content["backbone"][0][2] = "load_checkpoint"
+    (tmp_path / "yolo11n.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(SpecError, match="load_checkpoint"):
+        sapwood.load_model(f"ultralytics:{tmp_path / 'yolo11n.yaml'}")
+
+
+def test_its_framework_owns_it(bundle: ModelBundle) -> None:
+    assert framework_of(bundle.model).title == "Ultralytics"
