@@ -36,6 +36,22 @@ def test_default_table_is_the_practitioners() -> None:
     assert len({row.name for row in rows}) == len(rows)
 
 
+def test_a_latency_is_a_fraction_or_a_time() -> None:
+    rows = parse_cases("[{kind: prune, latency: 10ms}, {kind: prune, latency: 0.5}]", "cases.yaml")
+    assert [(row.name, row.level()) for row in rows] == [
+        ("channels removed · L2 · 10ms latency on torch", None),
+        ("channels removed · L2 · latency on torch · 0.5", 0.5),
+    ]
+
+
+@pytest.mark.parametrize("given", ["[0.5, 10ms]", "[0.5, 0.6]", "10fps", "1.5", "0", "yes", "1..0ms"])
+def test_other_latencies_are_refused(given: str) -> None:
+    with pytest.raises(
+        ConfigError, match=r"field latency: got .*; expected one fraction kept, in \(0, 1\], or one time"
+    ):
+        parse_cases(f"[{{kind: prune, latency: {given}}}]", "cases.yaml")
+
+
 def test_a_list_of_sparsities_is_a_row_each_in_one_family() -> None:
     rows = parse_cases("- {method: l1_unstructured, sparsity: [0.1, 0.25]}", "cases.yaml")
     assert [row.name for row in rows] == ["per-layer L1 · conv · 0.1", "per-layer L1 · conv · 0.25"]

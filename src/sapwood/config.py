@@ -20,7 +20,12 @@ _MOST_FAULTS = 20
 class Strict(BaseModel):
     """A frozen model that refuses keys it does not know, NaN, endless numbers, and ``yes`` where a number belongs."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        protected_namespaces=(),  # early releases of pydantic 2 warn of each field whose name begins with model_
+    )
 
     @field_validator("*", mode="before")
     @classmethod

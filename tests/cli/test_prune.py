@@ -141,6 +141,11 @@ def test_a_module_of_ones_own_takes_the_same_road(run: Run, own_model: Path, cap
         (["prune", "CFG", "--sparsity", "0.5", "--at-most"], "--at-most is of --latency; the goal is --sparsity 0.5"),
         (["prune", "CFG", "--macs", "0.5", "--tolerance", "0.1"], "--tolerance is of --latency; the goal is --macs"),
         (["prune", "CFG", "--latency", "0.5", "--runtime", "torch", "--tolerance", "2"], "tolerance 2.0; expected a"),
+        (
+            ["prune", "CFG", "--latency", "0.5,10ms"],
+            "latency '0.5,10ms'; expected the fraction kept, a number in (0, 1], or",
+        ),
+        (["prune", "CFG", "--latency", "10ms", "--macs", "0.5"], "got --macs 0.5 and --latency 10ms; expected exactly"),
         (["prune", "CFG", "--sparsity", "0.5", "--ignore", "conv9"], "--ignore 'conv9' names nothing; expected a"),
         (["prune", "nothing.cfg", "--sparsity", "0.5"], "nothing.cfg"),
         (["prune", "ownnet:bare", "--sparsity", "0.5"], "ownnet:bare has no example inputs; expected a factory that"),

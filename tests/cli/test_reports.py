@@ -36,6 +36,7 @@ def test_inspect_times_layers_and_measures_sensitivity(
     layers = {row["layer"]: row for row in record["latency"]["layers"]}
     assert layers["layers.1.conv"]["macs_before"] == 2 * 8 * 8 * 9 * 8 * 8, "of both examples"
     assert (record["latency"]["conditions"]["runtime"], record["latency"]["conditions"]["batch"]) == ("torch", 2)
+    assert record["latency"]["spread"] >= 0.0, "what the runs' middle half spans, for the warning of a busy machine"
     assert [row["group"] for row in record["sensitivity"]["rows"]] == [
         "layers.0.conv.weight[0]", "layers.1.conv.weight[0]"
     ]  # fmt: skip

@@ -177,7 +177,10 @@ def test_damaged_masks_are_named(suffix: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", [torch.float8_e5m2, torch.bfloat16, torch.complex64, torch.bool])
 def test_masks_of_odd_types_are_read_or_named(dtype: torch.dtype, tmp_path: Path) -> None:
     file = tmp_path / "masks.safetensors"
-    save_file({"a": torch.tensor([1.0, 0.0]).to(dtype)}, file)
+    try:
+        save_file({"a": torch.tensor([1.0, 0.0]).to(dtype)}, file)
+    except KeyError:
+        pytest.skip("this release of safetensors cannot write the type")
     message = str(file)
     try:
         assert read_masks(file)["a"].tolist() == [True, False]

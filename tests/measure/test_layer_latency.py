@@ -172,6 +172,31 @@ def test_reasons() -> None:
     assert reason("c", (64, 1), half | {"c": full["c"]}) == "68% of its time is a fixed cost that no width changes"
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ((0.9, 1.2), (1.1, 1.9), ""),
+        ((0.9, 1.1), (1.1, 1.9), ""),
+        ((0.9, 1.05), (1.1, 1.9), "less work, done less efficiently"),
+        (None, (1.1, 1.9), "less work, done less efficiently"),
+    ],
+)
+def test_no_cause_where_the_clock_tells_no_difference(
+    before: tuple[float, float] | None, after: tuple[float, float], told: str
+) -> None:
+    """Half of the work in more time, but the middle halves of the two timings share a time, or not."""
+    dense, half = sample_of(CHANNELS, {"b": 1.0}), sample_of((32, 48), {"b": 1.5})
+    dense = replace(dense, quartiles={} if before is None else {"b": before})
+    (row,) = explain(dense, replace(half, quartiles={"b": after}))
+    assert row.reason == told
+
+
+def test_work_that_all_stays_is_no_matter_of_the_clock() -> None:
+    dense = replace(sample_of(CHANNELS, {"c": 1.0}), quartiles={"c": (0.5, 1.5)})
+    (row,) = explain(dense, dense, frozen={"c": "is an output of the model"})
+    assert row.reason == "keeps all of its work: is an output of the model"
+
+
 def test_changes_are_the_slowest_first_and_keep_both_times() -> None:
     rows = explain(sample_of(CHANNELS, {"a": 1.0, "b": 3.0}), sample_of((32, 48), {"a": 0.5, "c": 0.1}))
     assert [(row.layer, row.before_ms, row.after_ms) for row in rows] == [

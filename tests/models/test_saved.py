@@ -35,6 +35,17 @@ def bundle_of(model: nn.Module) -> ModelBundle:
     return ModelBundle(model, torch.zeros(1, 3), TaskSpec("none"), ModelSource("made here", "session"))
 
 
+def test_types_that_safetensors_does_not_know_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def early(tensors: Any, metadata: Any) -> bytes:
+        raise KeyError(torch.complex64)
+
+    monkeypatch.setattr("sapwood.models.saved.safetensors.torch.save", early)
+    model = nn.Linear(2, 2, dtype=torch.complex64)
+    bundle = ModelBundle(model, (), TaskSpec("none"), ModelSource("a:b", "factory"))
+    with pytest.raises(SavedModelError, match=r"^weight: this release of safetensors cannot hold torch.complex64; exp"):
+        save_model(bundle, tmp_path / "m")
+
+
 def test_a_darknet_network_comes_back_without_its_files(detector: ModelBundle, tmp_path: Path) -> None:
     directory = save_model(detector, tmp_path / "saved", record={"sparsity": 0.5})
     (tmp_path / "net.cfg").unlink()

@@ -332,3 +332,70 @@ def test_a_sparse_matrix_is_made_anew_or_refused(tmp_path: Path) -> None:
     assert torch.equal(again(x), pruned.model(x))
     with pytest.raises(SavedModelError, match="near is a sparse tensor; expected dense ones, or a buffer that is made"):
         sapwood.save(sapwood.prune(OnAGraph(persistent=True).eval(), x, target=HALF), tmp_path / "other")
+
+
+class Remembering(nn.Module):
+    """Makes a number on its first call, or while it trains, that no constructor makes again."""
+
+    def __init__(self, *, crashes: bool = False) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 8), nn.Linear(8, 3)
+        self.gain: Tensor | None = None if crashes else torch.ones(())
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.gain is None:
+            raise ValueError("calibrate first")
+        return self.second((self.first(x) * self.gain).relu())
+
+
+REMEMBERING = {
+    "does not compute what the saved one does": False,
+    "does not run: ValueError: calibrate first": True,
+}
+
+
+@pytest.mark.parametrize("message", REMEMBERING)
+def test_a_model_that_would_not_come_back_is_not_saved(message: str, tmp_path: Path) -> None:
+    crashes = REMEMBERING[message]
+    model, x = Remembering(crashes=crashes).eval(), torch.randn(2, 4)
+    model.gain = torch.tensor(3.0)
+    pruned = sapwood.prune(model, x, target=HALF)
+    (tmp_path / "small").mkdir()
+    why = "of what its modules remember these differ: gain; nothing is written"
+    with pytest.raises(SavedModelError, match=f"^the model that is loaded again {message}; {why}$"):
+        sapwood.save(pruned, tmp_path / "small", model=lambda: Remembering(crashes=crashes), example_inputs=x)
+    assert not list((tmp_path / "small").iterdir())
+    state = torch.random.get_rng_state()
+    sapwood.save(pruned, tmp_path / "small", model=model, example_inputs=x)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert torch.equal(sapwood.load(tmp_path / "small", model)(x), pruned.model(x))
+
+
+def test_a_source_that_can_be_built_is_built_and_run(detector_text: str, tmp_path: Path) -> None:
+    """What `sapwood prune` saves is checked without being asked."""
+    network, x = DarknetNetwork(parse_cfg(detector_text)).eval(), torch.rand(1, 3, 32, 32)
+    pruned = sapwood.prune(network, x, target=HALF)
+    sapwood.save(pruned, tmp_path / "right", example_inputs=x)
+    pruned.model.register_forward_hook(lambda module, inputs, maps: tuple(one + 1.0 for one in maps))
+    with pytest.raises(SavedModelError, match=r"does not compute what the saved one does.*; nothing is written"):
+        sapwood.save(pruned, tmp_path / "wrong", example_inputs=x)
+    assert not (tmp_path / "wrong").exists()
+
+
+def test_what_cannot_be_compared_is_saved(tmp_path: Path) -> None:
+    """No factory, no inputs, or results that differ from run to run by themselves."""
+
+    class Counting(nn.Linear):
+        calls = 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            Counting.calls += 1
+            return super().forward(x) * Counting.calls
+
+    model, x = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 3)).eval(), torch.randn(2, 4)
+    pruned = sapwood.prune(model, x, target=HALF)
+    sapwood.save(pruned, tmp_path / "a")
+    sapwood.save(pruned, tmp_path / "b", model=lambda: nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 3)))
+    pruned.model[1].__class__ = Counting
+    sapwood.save(pruned, tmp_path / "c", model=model, example_inputs=x)
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "b", "c"}

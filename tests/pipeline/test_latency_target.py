@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from sapwood.errors import BudgetError
+from sapwood.goals import Chooser, Chosen
 from sapwood.goals.approach import MET_WITHIN
 from sapwood.goals.clock import LOADS
 from sapwood.goals.layer_samples import NUM_SAMPLES
+from sapwood.graph import Analysis
 from sapwood.measure import LatencyRow, LatencyTable, count_macs
 from sapwood.pipeline import Deployment, Pruned, Target, prune
 from sapwood.runtime import RUNTIMES
@@ -32,7 +35,8 @@ EXACT = 1e-9  # relative: the same sums in another order
 class FakeSession:
     def __init__(self, model: nn.Module, inputs: Any, factor: float, *, layers: bool) -> None:
         macs = count_macs(model, inputs).per_module
-        leaves = [name for name, module in model.named_modules() if not list(module.children()) and name in macs]
+        inner = {name.rpartition(".")[0] for name in macs if name}
+        leaves = [name for name, _ in model.named_modules() if name in macs and name not in inner]
         self._times = {name: LAYER_MS + MS_PER_MAC * macs[name] for name in leaves}
         self._factor, self._layers = factor, layers
 
@@ -100,7 +104,7 @@ def inputs() -> Tensor:
     return torch.randn(1, 3, 12, 12)
 
 
-def shrunk(target: float, model: nn.Module | None = None, **options: Any) -> Pruned:
+def shrunk(target: float | str, model: nn.Module | None = None, **options: Any) -> Pruned:
     torch.manual_seed(0)
     deployment = Deployment("fake", threads=1)
     return prune(model or network(), inputs(), target=Target(latency=target), deployment=deployment, **options)
@@ -125,6 +129,65 @@ def test_the_target_is_reached(monkeypatch: pytest.MonkeyPatch, target: float, p
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert outcome.conditions["runtime"] == "fake"
     assert {row.layer for row in outcome.layers} == {"0", "3", "5"}
+
+
+@pytest.mark.parametrize("penalty", [1.0, 1.3])
+def test_milliseconds_are_reached(monkeypatch: pytest.MonkeyPatch, penalty: float) -> None:
+    install(monkeypatch, penalty=penalty)
+    dense = FakeSession(network(), inputs(), 1.0, layers=True).ms
+    asked = 0.6 * dense
+    outcome = shrunk(f"{asked}ms").latency
+    assert outcome is not None
+    assert outcome.met
+    assert outcome.target_ms == pytest.approx(asked)
+    assert outcome.pruned_ms == pytest.approx(asked, rel=MET_WITHIN)
+    assert outcome.dense_ms == pytest.approx(dense, rel=EXACT)
+    assert outcome.target == pytest.approx(0.6, rel=EXACT)
+    assert outcome.ratio == pytest.approx(outcome.pruned_ms / outcome.dense_ms, rel=EXACT)
+    assert outcome.ratio in [one.measured for one in outcome.attempts]
+
+
+def test_milliseconds_count_whatever_the_rounds_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The dense network takes twice its time in rounds with another one: a ratio would be met by a slower network."""
+
+    def disturbed(sessions: Mapping[str, FakeSession], *, baseline: str, **_: Any) -> LatencyTable:
+        factor = 2.0 if len(sessions) > 1 else 1.0
+        rows = [LatencyRow("dense", *(4 * [factor * sessions[baseline].ms]), *(3 * [1.0]), 1.0)]
+        for name in set(sessions) - {baseline}:
+            ms = sessions[name].ms
+            rows.append(LatencyRow(name, *(4 * [ms]), *(3 * [ms / rows[0].median_ms]), rows[0].median_ms / ms))
+        return LatencyTable(tuple(rows), baseline, {})
+
+    install(monkeypatch)
+    monkeypatch.setattr("sapwood.goals.clock.measure_latency", disturbed)
+    asked = 0.6 * FakeSession(network(), inputs(), 1.0, layers=True).ms
+    outcome = shrunk(f"{asked}ms").latency
+    assert outcome is not None
+    assert outcome.met
+    assert outcome.pruned_ms == pytest.approx(asked, rel=MET_WITHIN)
+    assert outcome.target == pytest.approx(0.3, rel=EXACT), "of what the dense network took beside the best"
+
+
+def test_a_network_that_is_quick_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch)
+    dense = FakeSession(network(), inputs(), 1.0, layers=True).ms
+    with pytest.raises(BudgetError, match=rf"^latency 1s on fake: the network takes {dense:.3g} ms as it is; expected"):
+        shrunk("1s")
+    torch.manual_seed(0)
+    target, where = Target(latency="1s", at_most=True), Deployment("fake", threads=1)
+    pruned = prune(network(), inputs(), target=target, deployment=where)
+    assert pruned.latency is not None
+    assert pruned.latency.met
+    assert pruned.allocation is not None
+    assert pruned.allocation.kept == pruned.num_channels, "nothing has to go"
+
+
+def test_milliseconds_below_the_floor(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch)
+    with pytest.raises(
+        BudgetError, match=r"^latency 1us on fake: no widths reach it; the narrowest network takes 0\.0"
+    ):
+        shrunk("1us", network(24, 32))
 
 
 def test_narrow_networks_may_have_any_width(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,6 +279,79 @@ def test_another_model_is_sampled_anew(monkeypatch: pytest.MonkeyPatch, tmp_path
     shrunk(0.6)
     shrunk(0.6, nn.Sequential(conv(3, 24), nn.ReLU(), conv(24, 24), nn.ReLU(), conv(24, 5)).eval())
     assert len(list((tmp_path / "cache").rglob("*.json"))) == 2
+
+
+class OwnAttention(nn.Module):
+    """One projection whose result the code takes apart: query, key and value of each head keep equal widths."""
+
+    def __init__(self, width: int = 64, heads: int = 4) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, n, c = x.shape
+        q, k, v = self.qkv(x).reshape(b, n, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
+        mixed = (q @ k.transpose(-2, -1) * (c // self.heads) ** -0.5).softmax(-1) @ v
+        return self.proj(mixed.transpose(1, 2).reshape(b, n, c))
+
+
+class TornAttention(nn.Module):
+    """Query from one place, key and value from another: the weights of nn.MultiheadAttention are read in parts."""
+
+    def __init__(self, width: int = 64) -> None:
+        super().__init__()
+        self.first, self.memory = nn.Linear(8, width), nn.Linear(8, width)
+        self.attention = nn.MultiheadAttention(width, 4, batch_first=True)
+        self.head = nn.Linear(width, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        memory = self.memory(x)
+        mixed: Tensor = self.attention(self.first(x).relu(), memory, memory, need_weights=False)[0]
+        return self.head(mixed)
+
+
+def own_attention(width: int = 64) -> nn.Module:
+    return nn.Sequential(nn.Linear(8, width), nn.ReLU(), OwnAttention(width), nn.Linear(width, 5))
+
+
+@pytest.mark.parametrize("make", [own_attention, TornAttention])
+def test_widths_that_work_only_together(monkeypatch: pytest.MonkeyPatch, make: Callable[[], nn.Module]) -> None:
+    """What a sparsity narrows, a latency narrows too: the stream and the heads in the same share."""
+    install(monkeypatch)
+    torch.manual_seed(0)
+    model, x = make().eval(), torch.randn(2, 64, 8)
+    pruned = prune(model, x, target=Target(latency=0.6), deployment=Deployment("fake", threads=1))
+    assert pruned.latency is not None
+    assert pruned.latency.met
+    assert pruned.verification.passed
+    fresh = FakeSession(pruned.model, x, 1.0, layers=True).ms
+    assert pruned.latency.pruned_ms == pytest.approx(fresh, rel=EXACT)
+    by_share = prune(model, x, target=Target(sparsity=0.5))
+    assert narrowed(pruned) == narrowed(by_share), "the same dimensions lose channels under either target"
+    (projection,) = [name for name, _ in model.named_parameters() if name.endswith(("qkv.weight", "in_proj_weight"))]
+    assert {(projection, 0), (projection, 1)} <= narrowed(pruned)
+    pruned.model(x).sum().backward()
+
+
+def test_what_the_proof_keeps_whole_is_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proof of the network that was measured lets nothing go: what is told is the time of what is returned."""
+    install(monkeypatch)
+
+    def whole(chooser: Chooser, analysis: Analysis, before: Analysis, chosen: Chosen) -> Chosen:
+        kept = tuple(group.num_channels for group in analysis.groups)
+        removed = chosen.removed[:0]
+        return replace(chosen, removed=removed, allocation=replace(chosen.allocation, kept=kept))
+
+    monkeypatch.setattr(Chooser, "choose_again", whole)
+    pruned = shrunk(0.5)
+    assert pruned.latency is not None
+    assert pruned.latency.ratio == pytest.approx(1.0)
+    assert not pruned.latency.met
+
+
+def narrowed(pruned: Pruned) -> set[tuple[str, int]]:
+    return {(cut.tensor, cut.dim) for cut in pruned.plan.cuts}
 
 
 def test_a_network_with_equal_halves(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from sapwood.errors import BudgetError, ConfigError, MeasureError
 from sapwood.goals import latency_of_zeros, mask_to_latency_
 from sapwood.masks import MaskCase, find_slots
 from sapwood.masks.scored import GIVEN
-from sapwood.measure import LatencyRow
+from sapwood.measure import LatencyRow, LatencyTable
 
 CASE = MaskCase("scored", 0.5, layers=("conv", "linear"))
 
@@ -60,13 +60,11 @@ class CountingBench:
         return total if total > self.fixed + dense - 1e-9 else total * self.slower
 
 
-def counted(pair: Mapping[str, float], **options: Any) -> dict[str, LatencyRow]:
+def counted(pair: Mapping[str, float], **options: Any) -> LatencyTable:
     del options
     ratios = {name: time / pair["dense"] for name, time in pair.items()}
-    return {
-        name: LatencyRow(name, time, time, time, time, ratios[name], ratios[name], ratios[name], 1.0 / ratios[name])
-        for name, time in pair.items()
-    }
+    rows = [LatencyRow(name, *(4 * [time]), *(3 * [ratios[name]]), 1.0 / ratios[name]) for name, time in pair.items()]
+    return LatencyTable(tuple(rows), "dense", {})
 
 
 @pytest.fixture(autouse=True)

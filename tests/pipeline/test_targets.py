@@ -15,6 +15,7 @@ from support.probes import PROBES, conv, picture
 
 NAN, INF = float("nan"), float("inf")
 FRACTION = "expected the fraction kept, a number in (0, 1]"
+LATENCY = f"{FRACTION}, or a time with its unit, as 10ms"
 GOALS = "expected exactly one of sparsity=, params=, macs=, latency="
 
 
@@ -30,8 +31,17 @@ GOALS = "expected exactly one of sparsity=, params=, macs=, latency="
         ({"params": 1.5}, f"params 1.5; {FRACTION}"),
         ({"macs": -1.0}, f"macs -1.0; {FRACTION}"),
         ({"macs": NAN}, f"macs nan; {FRACTION}"),
-        ({"latency": 0.0}, f"latency 0.0; {FRACTION}"),
-        ({"latency": INF}, f"latency inf; {FRACTION}"),
+        ({"latency": 0.0}, f"latency 0.0; {LATENCY}"),
+        ({"latency": INF}, f"latency inf; {LATENCY}"),
+        ({"latency": 10}, f"latency 10.0; {LATENCY}"),
+        ({"latency": "10"}, f"latency '10'; {LATENCY}"),
+        ({"latency": "0ms"}, f"latency '0ms'; {LATENCY}"),
+        ({"latency": "-1ms"}, f"latency '-1ms'; {LATENCY}"),
+        ({"latency": "1e3ms"}, f"latency '1e3ms'; {LATENCY}"),
+        ({"latency": "10 fps"}, f"latency '10 fps'; {LATENCY}"),
+        ({"latency": "0.5,10ms"}, f"latency '0.5,10ms'; {LATENCY}"),
+        ({"latency": [0.5, "10ms"]}, f"latency [0.5, '10ms']; {LATENCY}"),
+        ({"macs": "10ms"}, "macs '10ms'; expected a number"),
     ],
 )
 def test_bad_targets(fields: dict[str, float], message: str) -> None:

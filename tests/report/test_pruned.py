@@ -14,6 +14,7 @@ from sapwood.errors import DataError
 from sapwood.report import inspect_latency_table, latency_table, render_inspect, render_prune, sensitivity_table
 from sapwood.report.plots import attempt_plot, sensitivity_plot, width_plot
 from sapwood.report.pruned_record import read_pruning
+from sapwood.report.shrinking import size_table
 from support.pages import lines, outline, words
 from support.pruned import inspect_record, prune_record
 
@@ -45,6 +46,39 @@ def test_the_latency_table_says_where_the_time_went() -> None:
     assert "2 others 0.100 ms 0.0600 ms 0.60× 1.00× 1.0 % 1.2 %" in found
     assert table["(runtime)"].endswith("– 0.6 % 0.6 % changes of memory layout between layers")
     assert table["(overhead)"].endswith("between the layers: the framework itself")
+
+
+BUSY = "the machine was busy: differences below 20 % mean nothing, time again on a quiet one"
+
+
+def test_a_target_in_milliseconds_is_told_in_milliseconds() -> None:
+    latency = prune_record()["latency"] | {"target_ms": 4.5}
+    text = "\n".join(lines(latency_table(latency)))
+    assert (
+        "latency target 4.5 ms met: 4.59 ms measured on torch, 1 thread (half of the rounds 4.50 ms to 4.68 ms)" in text
+    )
+    page = words(render_prune(prune_record() | {"latency": latency}))
+    assert "4.5 ms asked for, 4.59 ms, 0.510× measured" in page
+    missed = render_prune(prune_record() | {"latency": latency | {"met": False}})
+    assert "The target of 4.5 ms is missed." in words(missed)
+
+
+def test_a_busy_machine_is_named_in_every_table_and_page() -> None:
+    latency = prune_record()["latency"] | {"ratio_q1": 0.4, "ratio_q3": 0.6}
+    assert BUSY in " ".join(lines(latency_table(latency)))
+    assert BUSY[1:] in words(render_prune(prune_record() | {"latency": latency}))
+    one = inspect_record()["latency"]
+    assert "busy" not in " ".join(lines(inspect_latency_table(one)))
+    assert "busy" not in " ".join(lines(inspect_latency_table(one | {"spread": 0.05})))
+    assert BUSY in " ".join(lines(inspect_latency_table(one | {"spread": 0.2})))
+    assert BUSY in words(render_inspect(inspect_record() | {"latency": one | {"spread": 0.2}}))
+
+
+def test_the_table_of_sizes_tells_the_share_of_channels() -> None:
+    kept = "\n".join(lines(size_table(prune_record() | {"channels": [40, 30]})))
+    assert "channels of groups 40 30 75 %" in kept
+    assert "time (kept: median of the rounds) 9.00 ms 4.59 ms 51 %" in kept
+    assert "channels of groups" not in "\n".join(lines(size_table(prune_record())))
 
 
 def test_a_missed_target_and_a_runtime_without_layers_say_so() -> None:

@@ -122,6 +122,11 @@ def _tensor(scene: Scene, value: Any) -> Any:
     return value(scene) if callable(value) else made(scene)
 
 
+def _is_composite(form: Any) -> bool:
+    """Whether an overload is made of others, and so called by none that a run records."""
+    return torch._C._dispatch_has_kernel_for_dispatch_key(form.name(), "CompositeImplicitAutograd")
+
+
 def examples(name: str) -> list[Example]:
     """Every way in which an operator is called; composite forms only where there are no others.
 
@@ -135,7 +140,7 @@ def examples(name: str) -> list[Example]:
             "that name to FAMILIES in tests/support/families.py"
         )
     forms = overloads(name)
-    plain = [form for form in forms if not form._can_decompose()] or forms
+    plain = [form for form in forms if not _is_composite(form)] or forms
     shared = {**_pooling(FACTS[name].windows), **family.arguments, **family.own.get(name.removeprefix("aten."), {})}
     found = []
     for form in plain:

@@ -104,6 +104,56 @@ def test_moments_follow_a_rescaled_parameter() -> None:
     assert state["step"] == 1
 
 
+def normed(width: int = 8) -> nn.Module:
+    norm = nn.utils.parametrizations.weight_norm
+    return nn.Sequential(norm(nn.Linear(192, width)), nn.ReLU(), norm(nn.Linear(width, 6)), nn.Tanh(), nn.Linear(6, 2))
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop", "adagrad"])
+def test_moments_follow_the_gain_of_a_weight_norm(name: str) -> None:
+    """The kept gain is f times the old one, so that its gradient is the old one over f, and its square over f^2."""
+    torch.manual_seed(0)
+    model = normed()
+    optimizer = OPTIMIZERS[name](model.parameters())
+    for _ in range(2):
+        optimizer.zero_grad()
+        model(X.flatten(1)).square().mean().backward()
+        optimizer.step()
+    pruned = sapwood.prune(model, X.flatten(1), target=HALF)
+    gain = "2.parametrizations.weight.original0"
+    assert gain in {one.tensor for one in pruned.plan.gains}
+    rows = next((cut.kept for cut in pruned.plan.cuts if cut.tensor == gain), range(6))
+    old, new = model.get_parameter(gain), pruned.model.get_parameter(gain)
+    factor = (new / old[list(rows)]).detach()
+    assert (factor < 0.99).all(), "a part of each norm is gone"
+    before = {key: value[list(rows)].clone() for key, value in optimizer.state[old].items() if value.shape == old.shape}
+    assert before
+    sapwood.carry_optimizer_(optimizer, model, pruned)
+    for key, value in before.items():
+        power = -2 if key in {"exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum"} else -1
+        torch.testing.assert_close(optimizer.state[new][key], value * factor**power)
+
+
+def test_a_gradient_is_divided_by_what_the_gain_was_multiplied_by() -> None:
+    """What the factors are for, shown by autograd: the dense model with those channels silenced computes the same."""
+    torch.manual_seed(0)
+    model = normed()
+    pruned = sapwood.prune(model, X.flatten(1), target=HALF)
+    kept = {(cut.tensor, cut.dim): list(cut.kept) for cut in pruned.plan.cuts}
+    gone = [row for row in range(8) if row not in kept["0.bias", 0]]
+    gain = "2.parametrizations.weight.original0"
+    with torch.no_grad():
+        for name in ("0.parametrizations.weight.original0", "0.bias"):
+            model.get_parameter(name)[gone] = 0.0
+        model[4].weight[:, [row for row in range(6) if row not in kept[gain, 0]]] = 0.0  # type: ignore[index, operator]
+    for one in (model, pruned.model):
+        one(X.flatten(1)).square().mean().backward()
+    old, new = model.get_parameter(gain), pruned.model.get_parameter(gain)
+    factor = new / old[kept[gain, 0]]
+    assert (factor < 0.99).all()
+    torch.testing.assert_close(new.grad, old.grad[kept[gain, 0]] / factor)  # type: ignore[index]
+
+
 def test_groups_options_and_schedulers_stay() -> None:
     model = net()
     groups = [
@@ -206,7 +256,7 @@ def test_state_of_another_shape_is_refused() -> None:
     plan = Plan(rescales=(Rescale("0.weight", (0,), 0.5),))
     known = torch.optim.SGD(model.parameters(), lr=0.1)
     known.state[model[0].weight]["secret"] = torch.zeros_like(model[0].weight)  # type: ignore[index]
-    with pytest.raises(TrainingError, match=r"multiplies rows of 0.weight, and how the optimizer's 'secret' follows"):
+    with pytest.raises(TrainingError, match=r"multiplies 0.weight, and how the optimizer's 'secret' follows"):
         sapwood.carry_optimizer_(known, model, Result(apply_plan(model, plan), plan))
 
 

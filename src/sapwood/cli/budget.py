@@ -145,7 +145,8 @@ SparsityOption = Annotated[
 ParamsOption = Annotated[float | None, typer.Option("--params", help="Fraction of the parameters kept.")]
 MacsOption = Annotated[float | None, typer.Option("--macs", help="Fraction of the multiply-accumulates kept.")]
 LatencyOption = Annotated[
-    float | None, typer.Option("--latency", help="Measured latency kept, as a fraction of the dense model's.")
+    str | None,
+    typer.Option("--latency", help="Measured latency kept, as a fraction of the dense model's; or a time, as 10ms."),
 ]
 
 
@@ -166,15 +167,20 @@ class GoalOptions:
         Raises:
             ConfigError: If there is not exactly one, or what is of a latency stands beside another; names the options.
         """
+        from sapwood.goals import latency_of
         from sapwood.pipeline import Target
 
         goals: dict[str, Any] = {
             "sparsity": self.sparsity,
             "params": self.params,
             "macs": self.macs,
-            "latency": self.latency,
+            "latency": None if self.latency is None else latency_of(self.latency),
         }
-        given = [f"--{name} {value:g}" for name, value in goals.items() if value is not None]
+        given = [
+            f"--{name} {value}" if isinstance(value, str) else f"--{name} {value:g}"
+            for name, value in goals.items()
+            if value is not None
+        ]
         if len(given) != 1:
             expected = ", ".join(f"--{name}" for name in goals)
             raise ConfigError(f"got {' and '.join(given) or 'no goal'}; expected exactly one of {expected}")

@@ -41,8 +41,10 @@ def prune(
 
     chosen = {"criterion": criterion, "allocator": allocator}
     measured = {"sensitivity": sensitivity}
+    target, limits = goals.target(), widths.limits()
     asked = as_options(
         goals,
+        {"latency": target.latency},
         chosen,
         pictures,
         measured,
@@ -53,7 +55,6 @@ def prune(
         widths,
         files,
     )
-    target, limits = goals.target(), widths.limits()
     deployment = where.deployment(needed=target.kind == "latency")
     check_out(out)
     recovers = recovery.from_pictures(pictures, seed)

@@ -84,8 +84,11 @@ def finish(
 def _check_latency(latency: records.TargetLatency | None) -> None:
     """Refuses a latency that was measured too far from the target."""
     if latency is not None and not latency.met:
+        asked, took = f"{latency.target:g}", ""
+        if latency.target_ms is not None:
+            asked, took = f"{latency.target_ms:g} ms", f"{latency.pruned_ms:.3g} ms, "
         raise CheckFailedError(
-            f"latency target {latency.target:g} missed: measured {latency.ratio:.3f} of the dense network's "
+            f"latency target {asked} missed: measured {took}{latency.ratio:.3f} of the dense network's "
             f"(half of the rounds {latency.ratio_q1:.3f} to {latency.ratio_q3:.3f}) on "
             f"{latency.conditions['runtime']}; this is the closest of {len(latency.attempts)} networks that were "
             "made and measured"

@@ -6,6 +6,7 @@ from sapwood.goals.chooser import Chooser, Chosen, cost_of, cuts, group_key, mat
 from sapwood.goals.latency_of_widths import Attempt, LatencyOutcome, LatencyTarget, frozen_layers
 from sapwood.goals.latency_of_zeros import LayerSparsity, SparsityOutcome, mask_to_latency_
 from sapwood.goals.layer_samples import Bench, layer_samples, with_batch
+from sapwood.goals.milliseconds import latency_of
 from sapwood.goals.scoring import Scorer, scorer, weight_scores
 from sapwood.goals.sensitivity import (
     Sensitivity,
@@ -42,6 +43,7 @@ __all__ = [
     "deployment_of",
     "frozen_layers",
     "group_key",
+    "latency_of",
     "layer_samples",
     "mask_to_latency_",
     "masking_harm",

@@ -64,6 +64,14 @@ def group_key(group: ChannelGroup) -> GroupKey:
     return group.name, int(np.flatnonzero(column >= 0)[0])
 
 
+def _factor_key(group: ChannelGroup) -> tuple[GroupKey, int]:
+    """With the first index of the second channel: heads and the places in a head have one map, from one index on."""
+    name, first = group_key(group)
+    column = next(member.column for member in group.members if f"{member.tensor}[{member.dim}]" == group.name)
+    others = np.flatnonzero((column >= 0) & (column != column[first]))
+    return (name, first), int(others[0]) if len(others) else -1
+
+
 @dataclass(frozen=True)
 class Chosen:
     """How many channels each group keeps, and which.
@@ -173,9 +181,9 @@ class Chooser:
 
     def choose_again(self, analysis: Analysis, before: Analysis, chosen: Chosen) -> Chosen:
         """Chooses the widths of ``before``; a group that was not there, as when more must stay whole, loses nothing."""
-        widths = dict(zip(map(group_key, before.groups), chosen.allocation.kept, strict=True))
+        widths = dict(zip(map(_factor_key, before.groups), chosen.allocation.kept, strict=True))
         kept = tuple(
-            min(widths.get(group_key(group), group.num_channels), group.num_channels) for group in analysis.groups
+            min(widths.get(_factor_key(group), group.num_channels), group.num_channels) for group in analysis.groups
         )
         held = held_groups(analysis, whole_heads=self.limits.whole_heads)
         sizes = [group.num_channels for group in analysis.groups]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from statistics import fmean
+from typing import Any
 
 from torch import nn
 
@@ -18,7 +20,7 @@ SECONDS = 2.0
 LOADS = 2
 """How often both are loaded anew for that: where their memory lies shifts the ratio by a few percent."""
 
-RATIOS = ("ratio", "ratio_q1", "ratio_q3")
+FIGURES = ("median_ms", "q1_ms", "q3_ms", "ratio", "ratio_q1", "ratio_q3")
 
 
 @dataclass(frozen=True)
@@ -26,30 +28,37 @@ class Timed:
     """One network against the dense one.
 
     Attributes:
-        row: Of the network: its ratios are means over all loads, its times those of the last.
-        table: The last load's rows, ``"dense"`` and ``"pruned"``.
+        row: Of the network: its ratios and times are means over all loads.
+        dense_ms: Of the dense network, likewise.
+        conditions: What the last load's times hold under.
         dense: The dense network as it was loaded last.
         session: The other one, likewise.
     """
 
     row: LatencyRow
-    table: LatencyTable
+    dense_ms: float
+    conditions: Mapping[str, Any]
     dense: Session
     session: Session
 
 
 def timed(bench: Bench, dense_model: nn.Module, model: nn.Module) -> Timed:
     """Times a network against the dense one, in :data:`LOADS` loads of both."""
-    rows = []
+    tables: list[LatencyTable] = []
     for _ in range(LOADS):
         dense, session = bench.load(dense_model), bench.load(model)
-        table = measure_latency(
-            {"dense": dense, "pruned": session},
-            baseline="dense",
-            rounds=ROUNDS,
-            seconds=SECONDS,
-            threads=bench.deployment.num_threads,
-        )
-        rows.append(table["pruned"])
-    ratio, q1, q3 = (fmean(getattr(row, name) for row in rows) for name in RATIOS)
-    return Timed(replace(rows[-1], ratio=ratio, ratio_q1=q1, ratio_q3=q3, speedup=1.0 / ratio), table, dense, session)
+        tables.append(_table({"dense": dense, "pruned": session}, bench))
+    means: dict[str, Any] = {name: fmean(getattr(table["pruned"], name) for table in tables) for name in FIGURES}
+    row = replace(tables[-1]["pruned"], **means, speedup=1.0 / means["ratio"])
+    dense_ms = fmean(table["dense"].median_ms for table in tables)
+    return Timed(row, dense_ms, tables[-1].conditions, dense, session)
+
+
+def alone(bench: Bench, model: nn.Module) -> float:
+    """The median milliseconds of a network by itself."""
+    return fmean(_table({"dense": bench.load(model)}, bench)["dense"].median_ms for _ in range(LOADS))
+
+
+def _table(sessions: Mapping[str, Session], bench: Bench) -> LatencyTable:
+    threads = bench.deployment.num_threads
+    return measure_latency(sessions, baseline="dense", rounds=ROUNDS, seconds=SECONDS, threads=threads)

@@ -17,20 +17,18 @@ from sapwood.goals.approach import (
     MAX_NUDGES,
     MET_WITHIN,
     Reached,
-    distance,
-    is_met,
     next_fraction,
     nudged,
 )
 from sapwood.goals.chooser import Chooser, Chosen
-from sapwood.goals.clock import timed
-from sapwood.goals.layer_samples import Bench, layer_samples
+from sapwood.goals.clock import Timed, alone, timed
+from sapwood.goals.layer_samples import Bench, layer_samples, session_times
+from sapwood.goals.milliseconds import Aim
 from sapwood.goals.targets import Target
 from sapwood.graph import Analysis
 from sapwood.measure import (
     LatencyModel,
     LatencyRow,
-    LatencyTable,
     LayerChange,
     Sample,
     explain,
@@ -39,12 +37,16 @@ from sapwood.measure import (
 )
 from sapwood.models import apply_plan
 from sapwood.removal import Planner, Solution, unproven
+from sapwood.runtime import LayerTimes
 
 MAX_ATTEMPTS = 8
 SECONDS_IN_ALL = 40.0
 """After this no other network is tried: making and measuring one takes seconds, and most targets are met by then."""
 
 ROUNDS_BY_LAYER = 12
+
+SEARCHES = 2
+"""How often a network is looked for: again where the proof of the first one let less go than had been measured."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,10 @@ class LatencyOutcome:
     """How a latency target was met.
 
     Attributes:
-        target: The ratio asked for; None where the network was pruned to another target and only timed.
-        ratio: The ratio measured, round by round (median), with its quartiles.
+        target: The ratio asked for, or that of the milliseconds asked for to ``dense_ms``; None where the network was
+            pruned to another target and only timed.
+        ratio: The ratio measured, round by round (median), with its quartiles; where milliseconds were asked for, that
+            of the medians.
         ratio_q1: Lower quartile.
         ratio_q3: Upper quartile.
         predicted: What the fitted times had promised for this network.
@@ -73,6 +77,7 @@ class LatencyOutcome:
         conditions: Runtime, threads, batch, machine.
         tolerance: How far the ratio may be from the target, as a fraction of it.
         at_most: Whether any faster network will do.
+        target_ms: The milliseconds asked for, where they were.
     """
 
     target: float | None
@@ -88,17 +93,15 @@ class LatencyOutcome:
     conditions: Mapping[str, Any]
     tolerance: float = MET_WITHIN
     at_most: bool = False
+    target_ms: float | None = None
 
     @property
     def met(self) -> bool:
         """Whether the target is reached, as far as the clock can tell; see :func:`sapwood.goals.approach.is_met`."""
-        return self.target is None or is_met(
-            self.ratio,
-            self.target,
-            quartiles=(self.ratio_q1, self.ratio_q3),
-            tolerance=self.tolerance,
-            at_most=self.at_most,
-        )
+        if self.target is None:
+            return True
+        aim = Aim(self.target, tolerance=self.tolerance, at_most=self.at_most)
+        return aim.is_met((self.ratio_q1, self.ratio, self.ratio_q3))
 
 
 @dataclass
@@ -107,10 +110,9 @@ class _Try:
 
     solution: Solution[Chosen]
     predicted: float
-    row: LatencyRow | None = None
-    table: LatencyTable | None = None
-    times: dict[str, float] | None = None
-    dense_times: dict[str, float] | None = None
+    clocked: Timed | None = None
+    times: LayerTimes | None = None
+    dense_times: LayerTimes | None = None
 
     @property
     def kept(self) -> tuple[int, ...]:
@@ -118,19 +120,15 @@ class _Try:
         return self.solution.chosen.allocation.kept
 
     @property
-    def ratio(self) -> float:
-        """Its measured ratio."""
-        assert self.row is not None
-        return self.row.ratio
+    def row(self) -> LatencyRow:
+        """What the clock said of it."""
+        assert self.clocked is not None
+        return self.clocked.row
 
-    def is_hit(self, target: float) -> bool:
+    def is_hit(self, aim: Aim) -> bool:
         """Whether trying on can hardly do better: the clock's own spread decides."""
-        assert self.row is not None
-        return self.distance(target) <= CLOSE_ENOUGH or self.row.ratio_q1 <= target <= self.row.ratio_q3
-
-    def distance(self, target: float) -> float:
-        """How far its measured ratio is from the target."""
-        return distance(self.ratio, target)
+        low, _, high = aim.shown(self.row)
+        return aim.distance(self.row) <= CLOSE_ENOUGH or low <= aim.ratio <= high
 
 
 @dataclass
@@ -167,19 +165,45 @@ class LatencyTarget:
                 time goes into.
         """
         if self.target.kind == "latency":
-            return self._reach(self.target.value)
+            return self._reach(self._aim())
         return self._observe(self.planner.solve(self.chooser.towards(self.target)))
 
-    def _reach(self, target: float) -> tuple[Solution[Chosen], LatencyOutcome]:
+    def _aim(self) -> Aim:
+        """The ratio that the clock is to show; milliseconds are one to the dense network, which is timed first."""
+        asked, near = self.target.milliseconds, (self.target.tolerance, self.target.at_most)
+        if asked is None:
+            return Aim(self.target.value, None, *near)
+        dense_ms = alone(self.bench, self.model)
+        if asked > dense_ms * (1.0 + self.target.tolerance) and not self.target.at_most:
+            raise BudgetError(
+                f"latency {self.target.latency} on {self.bench.deployment.runtime}: the network takes {dense_ms:.3g} "
+                "ms as it is; expected less than that, or at_most"
+            )
+        return Aim(asked / dense_ms, dense_ms, *near)
+
+    def _reach(self, aim: Aim) -> tuple[Solution[Chosen], LatencyOutcome]:
         """Finds the network whose measured ratio is the target, and proves it."""
         self._samples = self._measured_samples()
-        tries = self._attempts(target)
-        best = min(tries, key=lambda one: one.distance(target))
+        tries: list[_Try] = []
+        for _ in range(SEARCHES):
+            tries = self._attempts(aim)
+            best = min(tries, key=lambda one: aim.distance(one.row))
+            proven = self._proven(best)
+            if proven.kept == best.kept:
+                return proven.solution, self._outcome(replace(best, solution=proven.solution), tries)
+            self._measure(proven)  # more has to stay whole than was thought: what was measured is another network
+            tries.append(proven)
+            if aim.is_met(aim.shown(proven.row)):
+                break
+        return proven.solution, self._outcome(proven, tries)
+
+    def _proven(self, best: _Try) -> _Try:
+        """The network with its proof, for which more may have to stay whole."""
         before = best.solution
         solution = self.planner.solve(
             lambda analysis: self.chooser.choose_again(analysis, before.analysis, before.chosen)
         )
-        return solution, self._outcome(best, tries, solution)
+        return _Try(solution, best.predicted)
 
     def _observe(self, solution: Solution[Chosen]) -> tuple[Solution[Chosen], LatencyOutcome]:
         """Times a network that was pruned to another target, and explains where its time goes."""
@@ -187,7 +211,7 @@ class LatencyTarget:
         seen = _Try(solution, 0.0)
         seen.predicted = self._predicted(seen, fit_latency(self._samples))
         self._measure(seen)
-        return solution, self._outcome(seen, [seen], solution)
+        return solution, self._outcome(seen, [seen])
 
     def _measured_samples(self) -> list[Sample]:
         return layer_samples(
@@ -199,10 +223,10 @@ class LatencyTarget:
             progress=self.progress,
         )
 
-    def _attempts(self, target: float) -> list[_Try]:
+    def _attempts(self, aim: Aim) -> list[_Try]:
         """Makes and measures networks until one is close enough."""
         tries: list[_Try] = []
-        fraction = target
+        fraction = min(1.0, aim.ratio)
         seen: set[tuple[int, ...]] = set()
         nudges = 0
         over = time.monotonic() + self.seconds
@@ -218,18 +242,18 @@ class LatencyTarget:
                     break
                 seen.add(found.kept)
                 self._measure(found)
-                if found.row is not None and found.row.ratio > target * (1.0 + self.target.tolerance):
+                if aim.shown(found.row)[1] > aim.ratio * (1.0 + aim.tolerance):
                     raise BudgetError(self._floor_text(found)) from None
                 tries.append(found)
                 self._learn(found)
-                fraction = self._next(tries, fit_latency(self._samples), target)
+                fraction = self._next(tries, aim)
                 continue
             if found.kept in seen:
-                best = min(tries, key=lambda one: one.distance(target))
-                if best.distance(target) <= CLOSE_ENOUGH:
+                best = min(tries, key=lambda one: aim.distance(one.row))
+                if aim.distance(best.row) <= CLOSE_ENOUGH:
                     break
                 if not self._finer():  # this one is known: ask for a little more, or less
-                    fraction = nudged(fraction, best.ratio, target)
+                    fraction = nudged(fraction, aim.shown(best.row)[1], aim.ratio)
                     nudges += 1
                 if nudges > MAX_NUDGES:
                     break
@@ -237,10 +261,10 @@ class LatencyTarget:
             seen.add(found.kept)
             self._measure(found)
             tries.append(found)
-            if found.is_hit(target):
+            if found.is_hit(aim):
                 break
             self._learn(found)
-            fraction = self._next(tries, fit_latency(self._samples), target)
+            fraction = self._next(tries, aim)
         return tries
 
     def _finer(self) -> bool:
@@ -267,21 +291,19 @@ class LatencyTarget:
     def _measure(self, found: _Try) -> None:
         """Times a network against the dense one, and its layers."""
         small = apply_plan(self.model, found.solution.realised.plan)
-        clocked = timed(self.bench, self.model, small)
-        found.row, found.table = clocked.row, clocked.table
-        times = clocked.session.layer_times(ROUNDS_BY_LAYER)
-        dense_times = clocked.dense.layer_times(ROUNDS_BY_LAYER)
-        found.times = None if times is None else dict(times)
-        found.dense_times = None if dense_times is None else dict(dense_times)
+        found.clocked = timed(self.bench, self.model, small)
+        found.times = session_times(found.clocked.session, ROUNDS_BY_LAYER)
+        found.dense_times = session_times(found.clocked.dense, ROUNDS_BY_LAYER)
 
     def _learn(self, found: _Try) -> None:
         """Adds what was measured to what the next fit knows."""
         if found.times is not None:
             self._samples.append(self._sample(found))
 
-    def _next(self, tries: list[_Try], fit: LatencyModel, target: float) -> float:
+    def _next(self, tries: list[_Try], aim: Aim) -> float:
         """The fraction to ask the solver for next, by what the fitted times of now say of all that was measured."""
-        return next_fraction([Reached(self._predicted(one, fit), one.ratio) for one in tries], target)
+        fit = fit_latency(self._samples)
+        return next_fraction([Reached(self._predicted(one, fit), aim.shown(one.row)[1]) for one in tries], aim.ratio)
 
     def _predicted(self, found: _Try, fit: LatencyModel) -> float:
         """What the fitted times of now say of a network that was measured."""
@@ -296,45 +318,54 @@ class LatencyTarget:
     def _sample(self, found: _Try) -> Sample:
         assert found.times is not None
         work = self._work(found.solution.analysis)
-        return Sample(found.times, sample_work(work, found.kept))
+        return Sample(found.times, sample_work(work, found.kept), found.times.quartiles)
 
-    def _outcome(self, best: _Try, tries: list[_Try], solution: Solution[Chosen]) -> LatencyOutcome:
-        assert best.row is not None
-        assert best.table is not None
+    def _outcome(self, best: _Try, tries: list[_Try]) -> LatencyOutcome:
+        assert best.clocked is not None
         fit = fit_latency(self._samples)
         layers: tuple[LayerChange, ...] = ()
         if best.times is not None and best.dense_times is not None:
-            dense = Sample(
-                best.dense_times, self._samples[0].work
-            )  # timed at the same time, not when samples were taken
-            layers = explain(dense, self._sample(best), fit, frozen_layers(solution.analysis))
+            dense = Sample(  # timed at the same time, not when samples were taken
+                best.dense_times, self._samples[0].work, best.dense_times.quartiles
+            )
+            layers = explain(dense, self._sample(best), fit, frozen_layers(best.solution.analysis))
         conditions = {
-            **best.table.conditions,
+            **best.clocked.conditions,
             "runtime": self.bench.deployment.runtime,
             "threads": self.bench.deployment.num_threads,
         }
+        dense_ms, asked = best.clocked.dense_ms, self.target.milliseconds
+        aim = Aim(0.0, None if asked is None else dense_ms)  # times to what the dense network took beside the best
+        ratio_q1, ratio, ratio_q3 = aim.shown(best.row)
         return LatencyOutcome(
-            target=self.target.latency,
-            ratio=best.row.ratio,
-            ratio_q1=best.row.ratio_q1,
-            ratio_q3=best.row.ratio_q3,
+            target=self._asked_ratio(dense_ms),
+            ratio=ratio,
+            ratio_q1=ratio_q1,
+            ratio_q3=ratio_q3,
             predicted=best.predicted,
-            dense_ms=best.table["dense"].median_ms,
+            dense_ms=dense_ms,
             pruned_ms=best.row.median_ms,
-            attempts=tuple(Attempt(one.predicted, one.row.ratio) for one in tries if one.row is not None),
+            attempts=tuple(Attempt(one.predicted, aim.shown(one.row)[1]) for one in tries),
             fit_error=fit.error,
             layers=layers,
             conditions=conditions,
             tolerance=self.target.tolerance,
             at_most=self.target.at_most,
+            target_ms=asked,
         )
+
+    def _asked_ratio(self, dense_ms: float) -> float | None:
+        """The latency asked for as a ratio to what the dense network took; None of another target."""
+        if self.target.kind != "latency":
+            return None
+        return self.target.value / (1.0 if self.target.milliseconds is None else dense_ms)
 
     def _floor_text(self, found: _Try) -> str:
         """Why no width reaches the target."""
-        assert found.row is not None
+        took = "" if self.target.milliseconds is None else f"takes {found.row.median_ms:.3g} ms, "
         text = (
-            f"latency {self.target.value:g} on {self.bench.deployment.runtime}: no widths reach it; the narrowest "
-            f"network measures {found.row.ratio:.3f} of the dense one"
+            f"latency {self.target.latency} on {self.bench.deployment.runtime}: no widths reach it; the narrowest "
+            f"network {took or 'measures '}{found.row.ratio:.3f} of the dense one"
         )
         if found.times is None:
             return text

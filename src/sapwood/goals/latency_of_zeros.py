@@ -342,7 +342,7 @@ class _MaskSearch:
         remove_masks_(twin)
         clocked = timed(self._bench, self._model, twin)
         self._tell(1)
-        return clocked.row, clocked.table["dense"].median_ms
+        return clocked.row, clocked.dense_ms
 
     def _mask_(self, model: nn.Module, kept: Sequence[float]) -> MaskRecord:
         """Masks each layer so that a fraction of it stays."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from sapwood.models import apply_plan, map_tensors
 from sapwood.ops import Axis
 from sapwood.reading import read_json, reading
 from sapwood.removal import Planner, Select, unproven
-from sapwood.runtime import RUNTIMES, Session
+from sapwood.runtime import RUNTIMES, LayerTimes, Session
 from sapwood.types import ExampleInputs
 
 FORMAT = 1
@@ -58,10 +58,15 @@ class Bench:
         """The model, ready to be called."""
         return RUNTIMES[self.deployment.runtime].load(model, self.inputs, threads=self.deployment.num_threads)
 
-    def layer_times(self, model: nn.Module, rounds: int = ROUNDS) -> dict[str, float] | None:
+    def layer_times(self, model: nn.Module, rounds: int = ROUNDS) -> LayerTimes | None:
         """Milliseconds of each layer; None where the runtime cannot tell."""
-        times = self.load(model).layer_times(rounds)
-        return None if times is None else dict(times)
+        return session_times(self.load(model), rounds)
+
+
+def session_times(session: Session, rounds: int) -> LayerTimes | None:
+    """Milliseconds of each layer of a model that is loaded; None where the runtime cannot tell."""
+    times = session.layer_times(rounds)
+    return times if times is None or isinstance(times, LayerTimes) else LayerTimes(times)
 
 
 def with_batch(inputs: ExampleInputs, batch: int | None) -> ExampleInputs:
@@ -115,7 +120,7 @@ def layer_samples(
         samples.append(Sample(times, sample_work(work, solution.chosen.kept)))
         if progress is not None:
             progress(number + 1, NUM_SAMPLES)
-    keep_json(path, [asdict(sample) for sample in samples])
+    keep_json(path, [{"layer_ms": sample.layer_ms, "work": sample.work} for sample in samples])
     return samples
 
 

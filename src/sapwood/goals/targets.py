@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sapwood.arguments import check_kind, check_yes_or_no
 from sapwood.errors import ConfigError
 from sapwood.goals.approach import MET_WITHIN
+from sapwood.goals.milliseconds import EXPECTED, milliseconds
 from sapwood.runtime import RUNTIMES, available_cores
 from sapwood.types import ClassificationDataset, DetectionDataset
 
@@ -28,15 +29,17 @@ class Target:
         sparsity: Fraction of the channels removed, in [0, 1).
         params: Parameters kept, as a fraction of the dense model's, in (0, 1].
         macs: Multiply-accumulates kept, as a fraction of the dense model's, in (0, 1].
-        latency: Measured latency, as a fraction of the dense model's on the same runtime, in (0, 1].
-
-        tolerance: Of a latency: how far the measured ratio may be from it, as a fraction of it. A target between the
+        latency: Measured latency, as a fraction of the dense model's on the same runtime, in (0, 1]; or as a time with
+            its unit: ``"10ms"`` (also ``us`` and ``s``).
+        tolerance: Of a latency: how far the measured one may be from it, as a fraction of it. A target between the
             quartiles of the measurement is met in any case.
         at_most: Of a latency: any faster network will do.
 
     Examples:
         >>> Target(latency=0.5).kind
         'latency'
+        >>> Target(latency="10ms").milliseconds
+        10.0
         >>> Target(macs=0.5, params=0.5)
         Traceback (most recent call last):
         ...
@@ -47,7 +50,7 @@ params=, macs=, latency=
     sparsity: float | None = None
     params: float | None = None
     macs: float | None = None
-    latency: float | None = None
+    latency: float | str | None = None
     tolerance: float = MET_WITHIN
     at_most: bool = False
 
@@ -59,18 +62,24 @@ params=, macs=, latency=
             raise ConfigError(
                 f"Target({shown}) names {count}; expected exactly one of {', '.join(f'{name}=' for name in KINDS)}"
             )
-        given_value = getattr(self, self.kind)
-        if isinstance(given_value, bool) or not isinstance(given_value, Real | Tensor):
-            raise ConfigError(f"{self.kind} {given_value!r}; expected a number")
+        self._check_number()
         check_yes_or_no("at_most", self.at_most)
         if not (isinstance(self.tolerance, Real) and 0.0 <= self.tolerance < 1.0):
             raise ConfigError(f"tolerance {self.tolerance!r}; expected a number in [0, 1)")
         if self.kind != "latency" and (self.at_most or self.tolerance != MET_WITHIN):
             raise ConfigError(f"tolerance= and at_most= are of a latency; the target is {self.kind}={self.value:g}")
-        if self.kind == "sparsity" and not 0.0 <= self.value < 1.0:
+
+    def _check_number(self) -> None:
+        if self.milliseconds is not None:
+            return
+        given, kind = getattr(self, self.kind), self.kind
+        expected = EXPECTED if kind == "latency" else "the fraction kept, a number in (0, 1]"
+        if isinstance(given, bool) or not isinstance(given, Real | Tensor):
+            raise ConfigError(f"{kind} {given!r}; expected {expected if kind == 'latency' else 'a number'}")
+        if kind == "sparsity" and not 0.0 <= self.value < 1.0:
             raise ConfigError(f"sparsity {self.value}; expected a number in [0, 1)")
-        if self.kind != "sparsity" and not 0.0 < self.value <= 1.0:
-            raise ConfigError(f"{self.kind} {self.value}; expected the fraction kept, a number in (0, 1]")
+        if kind != "sparsity" and not 0.0 < self.value <= 1.0:
+            raise ConfigError(f"{kind} {self.value}; expected {expected}")
 
     @property
     def kind(self) -> TargetKind:
@@ -79,8 +88,14 @@ params=, macs=, latency=
 
     @property
     def value(self) -> float:
-        """The number given for it."""
-        return float(getattr(self, self.kind))
+        """The number given for it; milliseconds of a time."""
+        asked = self.milliseconds
+        return float(getattr(self, self.kind)) if asked is None else asked
+
+    @property
+    def milliseconds(self) -> float | None:
+        """The latency asked for, where that is a time."""
+        return milliseconds(self.latency) if isinstance(self.latency, str) else None
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ class LayerChange:
         after_ms: Its time in the pruned one; None where there is none.
         macs_before: Its multiply-accumulates in the dense network.
         macs_after: And in the pruned one.
-        reason: Why its time did not fall as its work did; empty where it did, or where it hardly matters.
+        reason: Why its time did not fall as its work did; empty where it did, where it hardly matters, or where the
+            clock cannot tell the two times apart.
     """
 
     layer: str
@@ -90,9 +91,14 @@ def _reason(name: str, dense: Sample, pruned: Sample, model: LatencyModel | None
         return ""
     if share >= 1.0 - 1e-9:
         return f"keeps all of its work: {frozen[name]}" if name in frozen else "keeps all of its work"
-    if after / before <= share + AS_EXPECTED:
+    if after / before <= share + AS_EXPECTED or _overlap(dense.quartiles.get(name), pruned.quartiles.get(name)):
         return ""
     return _limit(name, pruned, model)
+
+
+def _overlap(before: tuple[float, float] | None, after: tuple[float, float] | None) -> bool:
+    """Whether the middle halves of two timings share a time: what lies between them may be the clock's alone."""
+    return before is not None and after is not None and before[0] <= after[1] and after[0] <= before[1]
 
 
 def _limit(name: str, pruned: Sample, model: LatencyModel | None) -> str:

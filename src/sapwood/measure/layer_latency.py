@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -34,10 +34,12 @@ class Sample:
         layer_ms: Time of each layer (module path), exclusive of layers in it; ``"(runtime)"`` and ``"(overhead)"`` are
             what belongs to none.
         work: For each of :data:`STEPS` the work of each layer in the order of ``KINDS``, channels counted in it.
+        quartiles: The middle half of the layers' times, where the runtime tells it.
     """
 
     layer_ms: Mapping[str, float]
     work: Mapping[int, Mapping[str, tuple[float, ...]]]
+    quartiles: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def total_ms(self) -> float:

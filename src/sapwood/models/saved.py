@@ -22,6 +22,7 @@ from sapwood.models.copying import copy_model
 from sapwood.models.factory_loader import bundle_of
 from sapwood.models.framework import framework_of
 from sapwood.models.live_masks import drop_masks_, live_masks, masked_names, restore_masks_
+from sapwood.models.loads_back import check_loads_back
 from sapwood.models.plan import Plan
 from sapwood.models.plan_json import plan_to_dict
 from sapwood.models.saved_format import (
@@ -51,6 +52,7 @@ def save_model(
     verification: object = None,
     unpruned: Iterable[object] = (),
     record: Mapping[str, Any] | None = None,
+    factory: Factory | None = None,
 ) -> Path:
     """Writes a model so that :func:`load_saved` gives it back: weights, plans, live masks, task and source.
 
@@ -63,12 +65,16 @@ def save_model(
         verification: How ``plan`` was proven: a dataclass of figures.
         unpruned: What ``plan`` could not prune, each a dataclass with its reason.
         record: Anything that JSON can hold, kept under ``record``.
+        factory: Makes the dense model, as for :func:`load_saved`. What a ``plan`` made is loaded from what was written
+            and run beside ``bundle.model`` before anything takes the place of what stood there; without this that
+            needs a source that can be built anew.
 
     Returns:
         ``directory``.
 
     Raises:
-        SavedModelError: If the model's state holds anything but tensors, or NaN, or ``record`` is no JSON.
+        SavedModelError: If the model's state holds anything but tensors, or NaN, ``record`` is no JSON, or what would
+            be loaded does not run, or gives something else.
         CfgError: If no ``.cfg`` describes a pruned Darknet network; the message names the layer.
         ConfigError: If ``directory`` holds files, and no saved model.
         WriteError: If a file cannot be written; what stood there is there still.
@@ -92,11 +98,13 @@ def save_model(
             f"{directory}: the record cannot be written: {error}; expected what JSON holds"
         ) from error
     with new_saved(directory) as folder:
-        data = safetensors.torch.save(tensors, metadata=_metadata(bundle.model))
+        data = _serialised(tensors, _metadata(bundle.model))
         write_bytes(folder / WEIGHTS_NAME, _in_order(data))
         for name, file_text in files.items():
             write_bytes(folder / name, file_text.encode("utf-8", "surrogateescape"))  # as read_beside reads it
         write_text(folder / PLAN_NAME, text)
+        if plan is not None:
+            check_loads_back(bundle, lambda: load_saved(folder, factory=factory))
     return Path(directory)
 
 
@@ -311,6 +319,16 @@ def _metadata(model: nn.Module) -> dict[str, str]:
     counts = infinities(model.state_dict())
     known = {"infinities": json.dumps(counts)} if counts else {}
     return {"format": "pt", "module_versions": json.dumps(module_versions(model)), **known}
+
+
+def _serialised(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    try:
+        return safetensors.torch.save(dict(tensors), metadata=dict(metadata))
+    except KeyError as error:  # early releases of safetensors know fewer types, and look them up
+        named = next((name for name, tensor in tensors.items() if tensor.dtype in error.args), "a tensor")
+        raise SavedModelError(
+            f"{named}: this release of safetensors cannot hold {error}; expected a later one, or another type"
+        ) from error
 
 
 def _in_order(data: bytes) -> bytes:

@@ -9,13 +9,13 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from sapwood.arguments import check_kind, check_path, described
+from sapwood.arguments import check_example_inputs, check_kind, check_path, described
 from sapwood.errors import ConfigError, SpecError
 from sapwood.models.framework import framework_of
 from sapwood.models.plan import Plan
 from sapwood.models.saved import load_saved, save_model
 from sapwood.models.spec import Factory
-from sapwood.types import ModelBundle
+from sapwood.types import ExampleInputs, ModelBundle
 
 
 class Compact(Protocol):
@@ -34,7 +34,14 @@ class Compact(Protocol):
         """How that was proven: a dataclass."""
 
 
-def save(pruned: Compact, directory: str | Path, source: ModelBundle | None = None) -> Path:
+def save(
+    pruned: Compact,
+    directory: str | Path,
+    source: ModelBundle | None = None,
+    *,
+    model: Factory | None = None,
+    example_inputs: ExampleInputs | None = None,
+) -> Path:
     """Writes a pruned model as ``model.safetensors`` and ``plan.json``; nothing in them is ever executed.
 
     Args:
@@ -43,12 +50,16 @@ def save(pruned: Compact, directory: str | Path, source: ModelBundle | None = No
         source: What the model was pruned from, where :func:`sapwood.load_model` gave it: the directory then loads by
             itself, on the command line as well, and keeps task and class names. A Darknet network needs none for that;
             one that a function of yours made needs that function, too, for no file is trusted to name it.
+        model: The dense model's factory or a dense model as it is made, as for :func:`load`: what was written is then
+            loaded with it, and run beside the pruned model. A ``source`` that can be built anew needs none for that.
+        example_inputs: What both are run with, where ``source`` has none.
 
     Returns:
         ``directory``.
 
     Raises:
-        SavedModelError: If the model's state holds anything but tensors, or NaN.
+        SavedModelError: If the model's state holds anything but tensors, or NaN, or what would be loaded does not run,
+            or gives something else.
         CfgError: If no ``.cfg`` describes a pruned Darknet network; the message names the layer.
     """
     if not all(hasattr(pruned, name) for name in ("model", "plan", "verification")):
@@ -59,10 +70,15 @@ def save(pruned: Compact, directory: str | Path, source: ModelBundle | None = No
     check_path(directory, "directory")
     if source is not None:
         check_kind("source", source, ModelBundle, "what sapwood.load_model returned, or None")
-    model = pruned.model
-    bundle = replace(source, model=model) if source is not None else framework_of(model).bundle(model)
+    small = pruned.model
+    bundle = replace(source, model=small) if source is not None else framework_of(small).bundle(small)
+    if example_inputs is not None:
+        check_example_inputs(example_inputs)
+        bundle = replace(bundle, example_inputs=example_inputs)
     unpruned: Iterable[object] = getattr(pruned, "unpruned", ())
-    return save_model(bundle, directory, plan=pruned.plan, verification=pruned.verification, unpruned=unpruned)
+    return save_model(
+        bundle, directory, plan=pruned.plan, verification=pruned.verification, unpruned=unpruned, factory=model
+    )
 
 
 def load(directory: str | Path, model: Factory | None = None) -> nn.Module:

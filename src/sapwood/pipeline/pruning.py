@@ -48,6 +48,7 @@ class Pruned:
         verification: Compact against masked.
         unpruned: What could not be pruned, each with its reason.
         allocation: How many channels each group keeps, and what that costs by the allocator's reckoning.
+        num_channels: How many channels each group had, as ``allocation`` tells what it keeps.
         latency: What was measured; None where neither a latency was asked for nor a deployment given.
         recovery: What :func:`sapwood.pipeline.recover` did to the weights; None where nothing.
         resized_outputs: Names of outputs whose sizes followed the widths, as ``outputs`` lets them.
@@ -64,6 +65,7 @@ class Pruned:
     recovery: Recovered | None = None
     resized_outputs: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    num_channels: tuple[int, ...] = ()
 
 
 def prune(
@@ -174,4 +176,5 @@ def _pruned(
         outcome,
         resized_outputs=resized_outputs(solution),
         notes=(*shared, *solution.realised.unset),
+        num_channels=tuple(group.num_channels for group in analysis.groups),
     )

@@ -134,6 +134,7 @@ def shrink_record(
             "before": before,
             "after": after,
             "layers": [_widths(layer, now[layer.name]) for layer in layers_before],
+            "channels": _channels(result),
             "verification": result.verification,
             "unpruned": result.unpruned,
             "notes": _notes(result),
@@ -142,6 +143,12 @@ def shrink_record(
             "recovery": getattr(result, "recovery", None),
         },
     )
+
+
+def _channels(result: Any) -> tuple[int, int] | None:
+    """The channels that groups had, and have; None of ``compact``, which looks for dead ones only."""
+    allocation = getattr(result, "allocation", None)
+    return None if allocation is None else (sum(result.num_channels), sum(allocation.kept))
 
 
 def _notes(result: Any) -> tuple[str, ...]:
@@ -165,7 +172,13 @@ def _layer_latency(bundle: ModelBundle, analysis: Analysis, deployment: Deployme
     conditions = {**machine(), "runtime": deployment.runtime, "threads": deployment.num_threads}
     if deployment.batch is not None:
         conditions["batch"] = deployment.batch
-    timed = {"total_ms": sample.total_ms, "layers": layers_alone(sample), "conditions": conditions}
+    low, middle, high = times.whole or (0.0, 0.0, 0.0)
+    timed = {
+        "total_ms": sample.total_ms,
+        "layers": layers_alone(sample),
+        "conditions": conditions,
+        "spread": (high - low) / middle if middle else None,
+    }
     return records.make_part(records.LayerLatency, timed)
 
 

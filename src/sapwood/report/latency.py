@@ -130,7 +130,7 @@ def inspect_latency_table(latency: LayerLatency | Mapping[str, Any]) -> TextTabl
             for row in time_rows(timed.layers)
         ),
         heading=where,
-        notes=(f"CPU: {timed.conditions.get('cpu') or 'unknown'}",),
+        notes=(f"CPU: {timed.conditions.get('cpu') or 'unknown'}" + noise_text(timed.spread or 0.0),),
     )
 
 
@@ -149,12 +149,24 @@ def speed_text(row: TimeRow) -> str:
 def target_text(latency: TimedTarget) -> str:
     """Says what was asked for, what was measured, and whether that is near enough."""
     verdict = "met" if latency.met else "missed"
+    noise = noise_text(latency.ratio_q3 - latency.ratio_q1)
+    if latency.target_ms is not None:
+        return f"latency target {latency.target_ms:g} ms {verdict}: {_milliseconds_text(latency)}" + noise
     goal = "latency" if latency.target is None else f"latency target {latency.target:g}× {verdict}"
     return (
         f"{goal}: {latency.ratio:.3f}× measured on {deployment_text(latency.conditions)} (half of the rounds "
         f"{latency.ratio_q1:.3f} to {latency.ratio_q3:.3f}), {formats.milliseconds(latency.dense_ms)} before, "
-        f"{formats.milliseconds(latency.pruned_ms)} after; the ratio is the median of those of the rounds"
-        + noise_text(latency.ratio_q3 - latency.ratio_q1)
+        f"{formats.milliseconds(latency.pruned_ms)} after; the ratio is the median of those of the rounds" + noise
+    )
+
+
+def _milliseconds_text(latency: TimedTarget) -> str:
+    """What was measured where a time was asked for."""
+    quarters = [formats.milliseconds(ratio * latency.dense_ms) for ratio in (latency.ratio_q1, latency.ratio_q3)]
+    return (
+        f"{formats.milliseconds(latency.pruned_ms)} measured on {deployment_text(latency.conditions)} (half of the "
+        f"rounds {' to '.join(quarters)}), {formats.milliseconds(latency.dense_ms)} before; {latency.ratio:.3f}× is "
+        "the ratio of both medians"
     )
 
 
@@ -178,7 +190,10 @@ def deployment_text(conditions: Mapping[str, Any]) -> str:
 def _notes(latency: TargetLatency, *, tells_layers: bool) -> tuple[str, ...]:
     tried = ", ".join(f"{one.predicted:.3f} -> {one.measured:.3f}" for one in latency.attempts)
     count = len(latency.attempts)
-    whole = "layers are timed in runs of their own, whose sum can differ from the time of the whole network"
+    whole = (
+        "layers are timed in runs of their own, whose sum can differ from the time of the whole network; no reason is "
+        "looked for where the middle halves of a layer's two timings overlap"
+    )
     return (
         f"{count} attempt{'' if count == 1 else 's'}, predicted -> measured: {tried}; the best one was taken",
         f"fitted layer times are off by {formats.percent(latency.fit_error)} (median over whole networks)",

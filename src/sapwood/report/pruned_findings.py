@@ -5,6 +5,7 @@ from __future__ import annotations
 from sapwood.report import formats
 from sapwood.report.findings import Finding, Tone
 from sapwood.report.latency import deployment_text, time_rows
+from sapwood.report.noise import noise_text
 from sapwood.report.records import Inspection, Losses, Pruning, TargetLatency
 from sapwood.report.sensitivity import trial_columns
 from sapwood.report.shrinking import is_proven
@@ -26,7 +27,7 @@ def pruned_headline(pruning: Pruning) -> Finding:
     text = f"The network takes {formats.times(latency.ratio)} the time it took: {took}, measured on {where}."
     if latency.met:
         return Finding("Speed", text, "good")
-    return Finding("Speed", f"{text} The target of {latency.target:g}× is missed.", "bad")
+    return Finding("Speed", f"{text} The target of {_asked(latency)} is missed.", "bad")
 
 
 def pruned_findings(pruning: Pruning) -> tuple[Finding, ...]:
@@ -34,6 +35,7 @@ def pruned_findings(pruning: Pruning) -> tuple[Finding, ...]:
     found = []
     if pruning.latency is not None:
         found += [*_target(pruning.latency), *_where(pruning.latency), _prediction(pruning.latency)]
+        found += _noise(pruning.latency.ratio_q3 - pruning.latency.ratio_q1)
     found.append(_size(pruning))
     if pruning.sensitivity is not None:
         found += sensitivity_findings(pruning.sensitivity)
@@ -49,7 +51,8 @@ def inspect_headline(inspection: Inspection) -> Finding:
         share = formats.percent(sum(row.share_before for row in top))
         names = ", ".join(row.name for row in top)
         where = deployment_text(latency.conditions)
-        return Finding("Time", f"{share} of {formats.milliseconds(latency.total_ms)} on {where} goes into {names}.")
+        total = formats.milliseconds(latency.total_ms)
+        return Finding("Time", f"{share} of {total} on {where} goes into {names}{noise_text(latency.spread or 0.0)}.")
     if losses is not None and losses.rows:
         return Finding("Sensitivity", sensitivity_findings(losses)[0].text)
     sizes = formats.count(inspection.params), formats.count(inspection.macs)
@@ -75,8 +78,13 @@ def _target(latency: TargetLatency) -> list[Finding]:
         return []
     spread = f"half of the rounds between {latency.ratio_q1:.3f} and {latency.ratio_q3:.3f}"
     verdict, tone = ("met", "good") if latency.met else ("missed", "bad")
-    text = f"{latency.target:g}× asked for, {latency.ratio:.3f}× measured ({spread}): {verdict}."
+    took = "" if latency.target_ms is None else f"{formats.milliseconds(latency.pruned_ms)}, "
+    text = f"{_asked(latency)} asked for, {took}{latency.ratio:.3f}× measured ({spread}): {verdict}."
     return [Finding("Target", text, tone)]  # type: ignore[arg-type]
+
+
+def _asked(latency: TargetLatency) -> str:
+    return f"{latency.target:g}×" if latency.target_ms is None else f"{latency.target_ms:g} ms"
 
 
 def _where(latency: TargetLatency) -> list[Finding]:
@@ -103,6 +111,12 @@ def _prediction(latency: TargetLatency) -> Finding:
         f"what was measured; the fitted layer times are off by {formats.percent(latency.fit_error)} (median)."
     )
     return Finding("Prediction", text)
+
+
+def _noise(spread: float) -> list[Finding]:
+    """Says that the machine was not quiet, where the rounds say so."""
+    told = noise_text(spread).removeprefix("; ")
+    return [Finding("Timing noise", f"{told[0].upper()}{told[1:]}.", "mixed")] if told else []
 
 
 def _size(pruning: Pruning) -> Finding:

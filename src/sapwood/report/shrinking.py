@@ -54,18 +54,21 @@ def inspect_tables(inspection: Inspection) -> list[TextTable]:
 
 
 def size_table(record: Pruning | Mapping[str, Any]) -> TextTable:
-    """Returns parameters, MACs, bytes and, where it was timed, the time of a model before and after."""
+    """Returns channels, parameters, MACs, bytes and, where it was timed, the time of a model before and after."""
     pruning = read_pruning(record)
     before, after, times = pruning.before, pruning.after, pruning.latency
     rows: list[Cells] = [
         ("parameters", formats.count(before.params), formats.count(after.params), _kept(before.params, after.params)),
         ("MACs", formats.count(before.macs), formats.count(after.macs), _kept(before.macs, after.macs)),
     ]
+    if pruning.channels is not None:
+        had, has = pruning.channels
+        rows.insert(0, ("channels of groups", formats.count(had), formats.count(has), _kept(had, has)))
     sizes = before.file_bytes, after.file_bytes
     rows.append(("file", *map(formats.megabytes, sizes), _kept(*sizes)))
     if times is not None:
         took = formats.milliseconds(times.dense_ms), formats.milliseconds(times.pruned_ms)
-        rows.append(("time", *took, formats.percent(times.ratio)))
+        rows.append(("time (kept: median of the rounds)", *took, formats.percent(times.ratio)))
     return TextTable(
         "Size before and after",
         columns("", "before", "after", "kept"),

@@ -6,7 +6,7 @@ from sapwood.runtime import sparse_engine as sparse_engine
 from sapwood.runtime import torch_compile as torch_compile
 from sapwood.runtime import torch_eager as torch_eager
 from sapwood.runtime.allocator import give_back, kept_memory
-from sapwood.runtime.base import OVERHEAD, RUNTIME, RUNTIMES, Runtime, Session
+from sapwood.runtime.base import OVERHEAD, RUNTIME, RUNTIMES, LayerTimes, Runtime, Session
 from sapwood.runtime.calling import eval_mode, model_call, run
 from sapwood.runtime.check import check_session
 from sapwood.runtime.cores import available_cores
@@ -17,6 +17,7 @@ __all__ = [
     "RUNTIME",
     "RUNTIMES",
     "CompiledModel",
+    "LayerTimes",
     "Runtime",
     "Session",
     "SparseConv2d",

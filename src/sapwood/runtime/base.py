@@ -2,16 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
+import numpy as np
 from torch import Tensor, nn
 
 from sapwood.layer_times import OVERHEAD, RUNTIME
 from sapwood.registry import Registry
 from sapwood.types import ExampleInputs
 
-__all__ = ["OVERHEAD", "RUNTIME", "RUNTIMES", "WARMUP", "Runtime", "Session"]
+__all__ = ["OVERHEAD", "RUNTIME", "RUNTIMES", "WARMUP", "LayerTimes", "Runtime", "Session"]
+
+
+class LayerTimes(dict[str, float]):
+    """Median milliseconds of each layer, and how far the runs were apart.
+
+    Attributes:
+        quartiles: The middle half of each layer's times.
+        whole: Quartiles and median of the sums of all layers, run by run.
+
+    Examples:
+        >>> times = LayerTimes.of([{"a": 1.0, "b": 1.0}, {"a": 2.0, "b": 1.0}, {"a": 5.0}])
+        >>> times, times.quartiles["a"], times.whole
+        ({'a': 2.0, 'b': 1.0}, (1.5, 3.5), (2.5, 3.0, 4.0))
+    """
+
+    def __init__(self, medians: Mapping[str, float] | Iterable[tuple[str, float]] = ()) -> None:
+        super().__init__(medians)
+        self.quartiles: dict[str, tuple[float, float]] = {}
+        self.whole: tuple[float, float, float] | None = None
+
+    @classmethod
+    def of(cls, runs: Sequence[Mapping[str, float]], names: Iterable[str] | None = None) -> LayerTimes:
+        """Sums runs up; a layer that is not in one took no time there.
+
+        Args:
+            runs: Milliseconds of the layers in each.
+            names: The layers in the order wanted; as they come, where None.
+        """
+        found = cls()
+        for name in dict.fromkeys(name for one in runs for name in one) if names is None else names:
+            low, found[name], high = _quarters([one.get(name, 0.0) for one in runs])
+            found.quartiles[name] = (low, high)
+        found.whole = _quarters([sum(one.values()) for one in runs])
+        return found
+
+
+def _quarters(values: Sequence[float]) -> tuple[float, float, float]:
+    """Lower quartile, median and upper quartile."""
+    low, middle, high = np.percentile(values, (25, 50, 75)).tolist()
+    return low, middle, high
 
 
 class Session(Protocol):
@@ -33,7 +74,8 @@ class Session(Protocol):
             Milliseconds a run by the module's path in the model (``"layers.4.conv"``; ``""`` is the model itself), what
             its children take not included; :data:`RUNTIME` and :data:`OVERHEAD` for what is no module's. What a runtime
             fuses counts for the convolution or matrix product in it. None where the runtime cannot tell, which its
-            ``tells_layers`` says before anything is loaded.
+            ``tells_layers`` says before anything is loaded. :class:`LayerTimes` also say how far the runs were apart;
+            from a plain mapping that is not known.
         """
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import statistics
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ from torch import Tensor, nn
 
 from sapwood.errors import MeasureError
 from sapwood.export import QuickOnnx, plain_tensors, quick_onnx, require, tensors_of
-from sapwood.runtime.base import OVERHEAD, RUNTIMES, WARMUP, Session
+from sapwood.runtime.base import OVERHEAD, RUNTIMES, WARMUP, LayerTimes, Session
 from sapwood.runtime.onnx_nodes import NodeHomes, Ran, summed
 from sapwood.types import ExampleInputs
 
@@ -48,7 +46,7 @@ class OnnxRuntimeSession:
         """Returns the output tensors of one run."""
         return plain_tensors([torch.from_numpy(np.array(value)) for value in self._session.run(None, self._feed)])
 
-    def layer_times(self, rounds: int) -> Mapping[str, float]:
+    def layer_times(self, rounds: int) -> LayerTimes:
         """Times every layer in a second session that writes ONNX Runtime's profile."""
         events = self._profile(rounds)
         runs = runs_of(events)[WARMUP:]
@@ -59,8 +57,7 @@ class OnnxRuntimeSession:
         ]
         homes = NodeHomes(self._exported).homes(ran)
         by_run = [summed(run.nodes, homes) | {OVERHEAD: run.total - sum(run.nodes.values())} for run in runs]
-        names = dict.fromkeys(name for one in by_run for name in one)
-        return {name: 1e-3 * statistics.median(one.get(name, 0.0) for one in by_run) for name in names}
+        return LayerTimes.of([{name: 1e-3 * time for name, time in one.items()} for one in by_run])
 
     def _profile(self, rounds: int) -> list[dict[str, Any]]:
         with tempfile.TemporaryDirectory() as folder:

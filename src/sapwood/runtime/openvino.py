@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import statistics
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from sapwood.errors import MeasureError
 from sapwood.export import QuickOnnx, plain_tensors, quick_onnx, require, tensors_of
-from sapwood.runtime.base import OVERHEAD, RUNTIMES, WARMUP, Session
+from sapwood.runtime.base import OVERHEAD, RUNTIMES, WARMUP, LayerTimes, Session
 from sapwood.runtime.onnx_nodes import NodeHomes, Ran, summed
 from sapwood.types import ExampleInputs
 
@@ -40,7 +39,7 @@ class OpenVinoSession:
         """Returns the output tensors of one run."""
         return outputs_of(self._compiled, self._request.infer(self._feed))
 
-    def layer_times(self, rounds: int) -> Mapping[str, float]:
+    def layer_times(self, rounds: int) -> LayerTimes:
         """Times every layer in a second compiled model that counts performance."""
         compiled = compile_file(self._exported.data, self._threads, profile=True)
         request = compiled.create_infer_request()
@@ -52,9 +51,9 @@ class OpenVinoSession:
             for name, kind in kinds.items()
         ]
         homes = NodeHomes(self._exported).homes(ran)
-        by_run = [summed(nodes, homes) | {OVERHEAD: total - sum(nodes.values())} for total, nodes, _ in runs]
-        names = dict.fromkeys(name for one in by_run for name in one)
-        return {name: statistics.median(one.get(name, 0.0) for one in by_run) for name in names}
+        return LayerTimes.of(
+            [summed(nodes, homes) | {OVERHEAD: total - sum(nodes.values())} for total, nodes, _ in runs]
+        )
 
 
 def _timed_run(request: Any, feed: Mapping[str, Any]) -> tuple[float, dict[str, float], dict[str, str]]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import statistics
 from collections import defaultdict
-from collections.abc import Mapping
 
 from torch import Tensor, nn
 
@@ -12,7 +10,7 @@ import sapwood
 from sapwood.errors import EngineError, EngineMissingError, MeasureError, MissingDependencyError
 from sapwood.export import tensors_of
 from sapwood.graph import output_tensors
-from sapwood.runtime.base import RUNTIME, RUNTIMES, WARMUP, Session
+from sapwood.runtime.base import RUNTIME, RUNTIMES, WARMUP, LayerTimes, Session
 from sapwood.runtime.engine import compile as compile_model
 from sapwood.types import ExampleInputs
 
@@ -32,17 +30,15 @@ class EngineSession:
         """Returns the output tensors of one run."""
         return output_tensors(self())
 
-    def layer_times(self, rounds: int) -> Mapping[str, float]:
+    def layer_times(self, rounds: int) -> LayerTimes:
         """Times every operation; changes of layout are the runtime's."""
-        found: dict[str, list[float]] = defaultdict(list)
-        for number in range(WARMUP + rounds):
-            times: dict[str, float] = defaultdict(float)
-            for step, milliseconds in self._compiled.timed(*self._inputs):
-                times[RUNTIME if step.own else step.label] += milliseconds * len(self._inputs[0])
-            if number >= WARMUP:
-                for name, time in times.items():
-                    found[name].append(time)
-        return {name: statistics.median(times) for name, times in found.items()}
+        return LayerTimes.of([self._run_times() for _ in range(WARMUP + rounds)][WARMUP:])
+
+    def _run_times(self) -> dict[str, float]:
+        times: dict[str, float] = defaultdict(float)
+        for step, milliseconds in self._compiled.timed(*self._inputs):
+            times[RUNTIME if step.own else step.label] += milliseconds * len(self._inputs[0])
+        return times
 
 
 class SparseEngine:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from sapwood.export import plain_tensors
 from sapwood.graph import output_tensors
 from sapwood.runtime.allocator import kept_memory
-from sapwood.runtime.base import RUNTIMES, WARMUP, Session
+from sapwood.runtime.base import RUNTIMES, WARMUP, LayerTimes, Session
 from sapwood.runtime.calling import model_call
 from sapwood.types import ExampleInputs
 
@@ -37,7 +36,7 @@ class EagerSession:
         """Returns the output tensors of one run."""
         return plain_tensors(output_tensors(self()))
 
-    def layer_times(self, rounds: int) -> Mapping[str, float]:
+    def layer_times(self, rounds: int) -> LayerTimes:
         """Times every module that is called, by hooks on it; the hooks are gone afterwards."""
         clock = _ModuleClock(self._model)
         with clock.running(), kept_memory():
@@ -48,11 +47,10 @@ class EagerSession:
                 clock.rounds.append(defaultdict(float))
                 self()
         names = {name for one in clock.rounds for name in one}
-        return {
-            name: statistics.median(1e3 * one.get(name, 0.0) for one in clock.rounds)
-            for name, _ in self._model.named_modules()
-            if name in names
-        }
+        return LayerTimes.of(
+            [{name: 1e3 * seconds for name, seconds in one.items()} for one in clock.rounds],
+            [name for name, _ in self._model.named_modules() if name in names],
+        )
 
 
 class _ModuleClock:

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from sapwood.arguments import check_kind, check_model, described
 from sapwood.errors import ConfigError, TrainingError
-from sapwood.models import Compact, Plan
+from sapwood.models import Compact, Plan, gain_factors
 
 CARRIED = "SGD, Adam, AdamW, NAdam, RAdam, Adamax, Adadelta, Adagrad, RMSprop, Rprop and ASGD"
 """PyTorch's optimizers whose state is one for each parameter."""
@@ -40,7 +40,8 @@ def carry_optimizer_(optimizer: AnyOptimizer, model_before: nn.Module, pruned: C
     r"""Makes ``optimizer`` go on with the compact model.
 
     State of the shape of a parameter is cut like it. Where the plan multiplied rows of a parameter by :math:`f`, as for
-    attention's temperature, the gradient there is the old one over :math:`f`, and the moments follow:
+    attention's temperature or the gain of a weight norm, the gradient there is the old one over :math:`f`, and the
+    moments follow:
 
     .. math:: m \leftarrow m / f, \qquad v \leftarrow v / f^2
 
@@ -76,6 +77,7 @@ def carry_optimizer_(optimizer: AnyOptimizer, model_before: nn.Module, pruned: C
     names = _names(model_before)
     carried: dict[Tensor, tuple[str, nn.Parameter]] = {}
     states: dict[Tensor, dict[str, Any]] = {}
+    factors = _factors(model_before, pruned.plan)
     for number, group in enumerate(optimizer.param_groups):
         for parameter in group["params"]:
             if parameter not in names:
@@ -85,7 +87,8 @@ def carry_optimizer_(optimizer: AnyOptimizer, model_before: nn.Module, pruned: C
                 )
             name, new = _successor(names[parameter], pruned.model)
             carried[parameter] = (name, new)
-            state = _carried_state(names[parameter], parameter, optimizer.state.get(parameter, {}), pruned.plan)
+            old = optimizer.state.get(parameter, {})
+            state = _carried_state(names[parameter], parameter, old, pruned.plan, factors)
             _check_shape(name, _cut(names[parameter], parameter.detach(), pruned.plan), new)
             states[new] = state
     made = _made_parameters(names, pruned.model)
@@ -114,11 +117,31 @@ def _successor(names: list[str], model: nn.Module) -> tuple[str, nn.Parameter]:
     raise TrainingError(f"the compact model has no {names[0]}; expected what pruning model_before gave")
 
 
-def _carried_state(names: list[str], parameter: Tensor, state: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
+def _factors(model: nn.Module, plan: Plan) -> dict[str, Tensor]:
+    """What the plan multiplies parameters by, by name, in a shape that broadcasts to the parameter's."""
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    found: dict[str, Tensor] = {}
+    for rescale in plan.rescales:
+        if rescale.tensor in parameters:
+            parameter = parameters[rescale.tensor]
+            factors = found.setdefault(
+                rescale.tensor, torch.ones(len(parameter), *(1,) * (parameter.dim() - 1)).double()
+            )
+            factors[list(rescale.rows)] *= rescale.factor
+    for gain in plan.gains:
+        if gain.of in parameters:
+            cuts = [cut for cut in plan.cuts if cut.tensor == gain.of]
+            found[gain.tensor] = gain_factors(parameters[gain.of].detach().cpu(), gain.dim, cuts)
+    return found
+
+
+def _carried_state(
+    names: list[str], parameter: Tensor, state: Mapping[str, Any], plan: Plan, factors: Mapping[str, Tensor]
+) -> dict[str, Any]:
     carried = {}
     for key, value in state.items():
         if isinstance(value, Tensor) and value.shape == parameter.shape:
-            carried[key] = _cut(names, _rescaled(names, value, key, plan), plan)
+            carried[key] = _cut(names, _rescaled(names, value, key, factors), plan)
         elif isinstance(value, (list, dict)) or (isinstance(value, Tensor) and value.numel() != 1):
             found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
             raise TrainingError(
@@ -131,17 +154,16 @@ def _carried_state(names: list[str], parameter: Tensor, state: Mapping[str, Any]
     return carried
 
 
-def _rescaled(names: list[str], value: Tensor, key: str, plan: Plan) -> Tensor:
-    """A state tensor after the parameter's rows were multiplied."""
-    for rescale in plan.rescales:
-        if rescale.tensor in names:
-            if key not in POWERS:
-                raise TrainingError(
-                    f"the plan multiplies rows of {names[0]}, and how the optimizer's {key!r} follows is not known; "
-                    f"expected one of: {', '.join(POWERS)}"
-                )
-            value = value.clone()
-            value[list(rescale.rows)] *= rescale.factor ** POWERS[key]
+def _rescaled(names: list[str], value: Tensor, key: str, factors: Mapping[str, Tensor]) -> Tensor:
+    """A state tensor after the parameter was multiplied; 0 where that was by 0, for no gradient comes there."""
+    for factor in [factors[name] for name in names if name in factors][:1]:  # names of one tensor
+        if key not in POWERS:
+            raise TrainingError(
+                f"the plan multiplies {names[0]}, and how the optimizer's {key!r} follows is not known; "
+                f"expected one of: {', '.join(POWERS)}"
+            )
+        powers = torch.where(factor > 0, factor ** POWERS[key], 0.0)
+        value = value * powers.to(value)
     return value
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, PlainValidator
 
 from sapwood.cases.rows.base import ROW_KINDS, Candidate, CaseRow, Kept, Make, Sparsity, Whole
 from sapwood.errors import ConfigError
@@ -17,6 +19,19 @@ if TYPE_CHECKING:
     from sapwood.types import ModelBundle
 
 
+TIME = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*(us|ms|s)\s*", re.ASCII)
+"""How a latency is written that is a time; :class:`sapwood.goals.Target` reads it."""
+
+
+def _one_latency(value: Any) -> float | str:
+    if isinstance(value, str) and TIME.fullmatch(value):
+        return value
+    with suppress(ValueError, OverflowError):
+        if isinstance(value, int | float | str) and not isinstance(value, bool) and 0.0 < float(value) <= 1.0:
+            return float(value)
+    raise ValueError("expected one fraction kept, in (0, 1], or one time with its unit, as 10ms")
+
+
 @ROW_KINDS.register("prune")
 class PruneRow(CaseRow):
     """Channels removed by :func:`sapwood.prune`, with all that hangs on them.
@@ -25,7 +40,7 @@ class PruneRow(CaseRow):
         sparsity: The same fraction of every group goes; or else, as fractions kept,
         params: of the parameters,
         macs: of the multiply-accumulates,
-        latency: of the latency measured on ``runtime``.
+        latency: of the latency measured on ``runtime``; or a time, as ``10ms``. A row has one: neither a list.
         criterion: What a channel is worth.
         recover: How accuracy comes back: ``none``, ``batchnorm``, ``reconstruct`` or ``distill``. This, and criteria
             that look at data, see pictures of the train split, without their labels.
@@ -44,7 +59,7 @@ class PruneRow(CaseRow):
     sparsity: Sparsity | None = None
     params: Kept | None = None
     macs: Kept | None = None
-    latency: Kept | None = None
+    latency: Annotated[float | str, PlainValidator(_one_latency)] | None = None
     runtime: str = "torch"
     criterion: str = "l2"
     allocator: str | None = None
@@ -56,7 +71,8 @@ class PruneRow(CaseRow):
         """By what the channels are chosen, how many, and to which multiple their number is rounded."""
         parts = ["channels removed", self.criterion.upper() if self.criterion in {"l1", "l2"} else self.criterion]
         if self.latency is not None:
-            parts.append(f"latency on {self.runtime}")
+            asked = f"{self.latency} " if isinstance(self.latency, str) else ""
+            parts.append(f"{asked}latency on {self.runtime}")
         elif self.params is not None or self.macs is not None:
             parts.append("share of parameters" if self.macs is None else "share of MACs")
         if self.allocator is not None:
@@ -68,7 +84,9 @@ class PruneRow(CaseRow):
         return " · ".join(parts)
 
     def level(self) -> float | None:
-        """The fraction that goes."""
+        """The fraction that goes; none of a time, which is that of another fraction on every machine."""
+        if isinstance(self.latency, str):
+            return None
         kept = next((value for value in (self.latency, self.macs, self.params) if value is not None), None)
         return self.sparsity if kept is None else 1.0 - kept
 

@@ -28,7 +28,11 @@ class LayerTime(RecordPart):
 
 
 class TimedTarget(RecordPart):
-    """What was asked for, what the clock said, and whether that is near enough."""
+    """What was asked for, what the clock said, and whether that is near enough.
+
+    Attributes:
+        target_ms: Where milliseconds were asked for; ``target`` is their ratio to ``dense_ms`` then.
+    """
 
     target: Amount | None
     met: bool
@@ -38,6 +42,7 @@ class TimedTarget(RecordPart):
     dense_ms: Amount
     pruned_ms: Amount
     conditions: dict[str, Any]
+    target_ms: Amount | None = None
 
 
 class TargetLatency(TimedTarget):
@@ -48,7 +53,7 @@ class TargetLatency(TimedTarget):
         at_most: Whether any faster network would do; not told by 0.1.
     """
 
-    sections: ClassVar[tuple[str, ...]] = ("tolerance", "at_most")
+    sections: ClassVar[tuple[str, ...]] = ("tolerance", "at_most", "target_ms")
 
     predicted: Amount
     attempts: tuple[AttemptRecord, ...]
@@ -59,11 +64,17 @@ class TargetLatency(TimedTarget):
 
 
 class LayerLatency(RecordPart):
-    """What each layer of one network takes."""
+    """What each layer of one network takes.
+
+    Attributes:
+        spread: What the middle half of the runs spans, as a fraction of the time; not told by runtimes that give
+            medians only, and not by 0.2.
+    """
 
     total_ms: Amount
     layers: tuple[LayerTime, ...]
     conditions: dict[str, Any]
+    spread: Amount | None = None
 
 
 class LayerZeros(RecordPart):
@@ -81,5 +92,7 @@ class ZerosLatency(TimedTarget):
     """How a latency target was met by masks; ``attempts`` are ratios asked for, and measured."""
 
     attempts: tuple[tuple[Amount, Amount], ...] = ()
+    sections: ClassVar[tuple[str, ...]] = ("target_ms",)
+
     figure: str
     layers: tuple[LayerZeros, ...]

@@ -65,6 +65,7 @@ class Pruning(VerbRecord):
         sapwood: Version that wrote it.
         date: ISO 8601, with the offset from UTC.
         options: What was asked for.
+        channels: Of all groups, before and after: what a sparsity is a fraction of. Not told by ``compact`` and by 0.2.
         notes: What else to know of the smaller model, a sentence each.
         latency: Of a latency target, or where the result was timed.
         sensitivity: Where it was measured.
@@ -72,7 +73,7 @@ class Pruning(VerbRecord):
         files: What was written, and where.
     """
 
-    sections: ClassVar[tuple[str, ...]] = ("latency", "sensitivity", "recovery")
+    sections: ClassVar[tuple[str, ...]] = ("channels", "latency", "sensitivity", "recovery")
 
     schema_id: Literal["sapwood.prune/1"] = Field(
         default="sapwood.prune/1", validation_alias=AliasChoices("schema", "schema_id"), serialization_alias="schema"
@@ -85,6 +86,7 @@ class Pruning(VerbRecord):
     before: Size
     after: Size
     layers: tuple[LayerWidths, ...]
+    channels: tuple[Count, Count] | None = None
     verification: VerificationRecord
     unpruned: tuple[Whole, ...] = ()
     notes: tuple[str, ...] = ()
