@@ -54,7 +54,7 @@ class Ladder:
 
 
 @dataclass(frozen=True, eq=False)
-class _Step:
+class _Making:
     made: Key
     sources: tuple[Key, ...]
     derived: Derived
@@ -90,10 +90,10 @@ def ladders(
     return tuple(found), stiff
 
 
-def _steps(atoms: Atoms, derived: Iterable[Derived]) -> tuple[list[_Step], dict[Key, Axis]]:
+def _steps(atoms: Atoms, derived: Iterable[Derived]) -> tuple[list[_Making], dict[Key, Axis]]:
     """What was done to axes of which each index is one channel, and these axes."""
     axes: dict[Key, Axis] = {}
-    steps: dict[tuple[Key, tuple[Key, ...], str], _Step] = {}
+    steps: dict[tuple[Key, tuple[Key, ...], str], _Making] = {}
     for one in derived:
         resolved = [atoms.resolve(axis) for axis in (one.made, *one.sources)]
         if any(axis.shape[1] > 1 for axis in resolved):
@@ -102,13 +102,13 @@ def _steps(atoms: Atoms, derived: Iterable[Derived]) -> tuple[list[_Step], dict[
         keys = [column.tobytes() for column in columns]
         if keys[0] not in keys[1:] and (columns[0] != ALWAYS).any():
             axes.update(zip(keys, columns, strict=True))
-            steps.setdefault((keys[0], tuple(keys[1:]), str(one.way)), _Step(keys[0], tuple(keys[1:]), one))
+            steps.setdefault((keys[0], tuple(keys[1:]), str(one.way)), _Making(keys[0], tuple(keys[1:]), one))
     return list(steps.values()), axes
 
 
-def _connected(steps: Sequence[_Step], axes: Mapping[Key, Axis], owner: Axis) -> list[list[_Step]]:
+def _connected(steps: Sequence[_Making], axes: Mapping[Key, Axis], owner: Axis) -> list[list[_Making]]:
     """The steps in sets that share no group."""
-    sets: list[tuple[set[int], list[_Step]]] = []
+    sets: list[tuple[set[int], list[_Making]]] = []
     for step in steps:
         own = {int(number) for key in (step.made, *step.sources) for number in np.unique(owner[axes[key]])} - {FIXED}
         joined, together = set(own), [step]
@@ -127,7 +127,7 @@ class _Numbers:
     """One set of axes that shuffles connect."""
 
     def __init__(
-        self, steps: Sequence[_Step], axes: Mapping[Key, Axis], owner: Axis, groups: Sequence[Sequence[int]]
+        self, steps: Sequence[_Making], axes: Mapping[Key, Axis], owner: Axis, groups: Sequence[Sequence[int]]
     ) -> None:
         self._axes, self._owner, self._groups = axes, owner, groups
         made = {step.made for step in steps}
@@ -213,10 +213,10 @@ class _Numbers:
         return marks
 
 
-def _in_order(steps: Sequence[_Step], sources: Iterable[Key]) -> list[_Step]:
+def _in_order(steps: Sequence[_Making], sources: Iterable[Key]) -> list[_Making]:
     """The steps, each behind those that make what it is made of; without those that make each other."""
     known, waiting = set(sources), list(steps)
-    ordered: list[_Step] = []
+    ordered: list[_Making] = []
     while waiting:
         ready = [step for step in waiting if known.issuperset(step.sources)]
         if not ready:

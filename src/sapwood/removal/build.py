@@ -68,9 +68,6 @@ class Realised:
     followed: Mapping[int, float] = field(default_factory=dict)
 
 
-UNORDERED = "asks for other channels than those that stay, in"
-
-
 class OnlyWithValuesError(Exception):
     """With values the model makes other calls than without, or what it does where widths are others needs values."""
 
@@ -106,7 +103,8 @@ def realise(structure: Structure, analysis: Analysis, removed: Axis) -> Realised
     if moved:
         orders = _orders(structure, analysis, expectation, compact)
         if orders is None:
-            return Obstacle(moved[0].calls[0], False, f"{UNORDERED} {moved[0].calls[0]}")
+            begin = moved[0].calls[0]
+            return Obstacle(begin, False, f"is shuffled in another order than what stays, in {begin}")
         expectation = expectation.ordered(orders)
         plan = replace(plan, cuts=orders.cuts(plan.cuts))
     numbers_due = _numbers(analysis, expectation, repaired.followed)

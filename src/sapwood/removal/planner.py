@@ -79,6 +79,7 @@ class Planner:
         inputs: Its example inputs.
         ignore: What must stay whole, as for :func:`sapwood.models.whole_tensors`.
         outputs: Which of the model's outputs count; see :func:`sapwood.graph.counting`.
+        loose: Whether any channels that are shuffled may go, as :class:`sapwood.removal.Constraints` says.
     """
 
     def __init__(
@@ -87,9 +88,11 @@ class Planner:
         inputs: ExampleInputs,
         ignore: Ignored = None,
         outputs: Outputs | None = None,
+        *,
+        loose: bool = True,
     ) -> None:
         self._dense = Dense(model, inputs, outputs)
-        self._constraints = Constraints({**whole_parts(model), **whole_tensors(model, ignore)}, loose=True)
+        self._constraints = Constraints({**whole_parts(model), **whole_tensors(model, ignore)}, loose=loose)
         self._structure = self._dense.structure(values=False)
 
     def analysis(self) -> Analysis:
