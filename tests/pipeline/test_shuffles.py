@@ -130,6 +130,15 @@ def test_every_width_of_a_stage_that_the_code_allows_is_right() -> None:
     assert {2, 3, 4, 5, 6, 7} <= widths, "odd ones, too: halves of an even number"
 
 
+@pytest.mark.parametrize("name", sorted(WIDTHS))
+def test_the_narrowest_network_is_right(name: str) -> None:
+    model, inputs = lively(name)
+    pruned = prune(model, inputs, target=Target(sparsity=0.95), criterion="random")
+    assert distance(model, pruned.plan, inputs) <= EXACT
+    assert all(len(pruned.model.get_parameter(key)) <= 4 for key in WIDTHS[name] if "head" not in key)
+    assert not any("shuffle" in entry.reason or "split" in entry.reason for entry in pruned.unpruned)
+
+
 def test_widths_are_multiples_where_asked_for() -> None:
     model, inputs = lively("halves_shuffled_in_fours")
     pruned = prune(model, inputs, target=Target(macs=0.5), limits=sapwood.Limits(round_to=4))
@@ -198,10 +207,10 @@ def test_the_numbers_of_each_kind_follow_from_the_code() -> None:
     (ladder,) = analysis.ladders
     sizes = {number: analysis.groups[number].num_channels for number in ladder.groups}
     assert sorted(sizes.values()) == [2, 2, 2, 2, 4, 4, 4, 4, 8]
-    assert ladder.levels.tolist() == list(range(1, 9))
+    assert ladder.levels.tolist() == list(range(2, 9))
     halves = ladder.rows[ladder.levels.tolist().index(4)]
     assert halves.tolist() == [sizes[number] // 2 for number in ladder.groups]
-    assert ladder.rows.sum(axis=1).tolist() == [4 * level for level in range(1, 9)]
+    assert ladder.rows.sum(axis=1).tolist() == [4 * level for level in range(2, 9)]
 
 
 def test_shuffles_are_found_by_what_they_do() -> None:

@@ -112,6 +112,7 @@ def build_groups(
     held: Mapping[Dimension, str] | None = None,
     together: Collection[Collection[Dimension]] = (),
     loose: Mapping[int, Shuffle] | None = None,
+    climbed: bool = True,
 ) -> Analysis:
     """Finds the channel groups of a recorded run.
 
@@ -125,6 +126,7 @@ def build_groups(
         together: Sets of such dimensions that must keep the same share of their indices.
         loose: Shuffles, of those of :func:`sapwood.graph.find_shuffles`, of which any channels may go, in numbers that
             the code's order allows (:attr:`Analysis.ladders`). Of others the same positions go of every part.
+        climbed: Whether these numbers are wanted; a shuffle for which only the full width is right is then not loose.
 
     Returns:
         The groups, and for each dimension that is in none, why.
@@ -154,7 +156,8 @@ def build_groups(
             for part in cut.parts[1:]:
                 context.join(cut.parts[0], part, cut.call)
     analysis = _collect(graph, context, owned, references)
-    climbed, stiff = ladders(context.atoms, context.derived if shuffles else (), [own.units for own in analysis.groups])
+    units = [group.units for group in analysis.groups]
+    found, stiff = ladders(context.atoms, context.derived, units) if shuffles and climbed else ((), [])
     if stiff:
         left = {start: one for start, one in shuffles.items() if not any(one.turned is other for other in stiff)}
         return build_groups(graph, frozen=frozen, tied=tied, fixed=fixed, held=held, together=together, loose=left)
@@ -162,7 +165,7 @@ def build_groups(
         analysis,
         together=tuple(tuple(_axis_at(graph, context, place) for place in places) for places in together),
         shuffles=shuffles,
-        ladders=climbed,
+        ladders=found,
         tied=frozenset(tied),
     )
 

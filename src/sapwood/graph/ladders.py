@@ -207,6 +207,8 @@ class _Numbers:
             found = step.derived.way.of([made[key] for key in step.sources])
             if found is None or not np.array_equal(made.setdefault(step.made, found), found):
                 return None
+        if min(map(len, made.values())) < 2:
+            return None  # a dimension of one index is one of no channels
         marks = np.zeros(int(ends[-1]), dtype=np.uint64)
         for key, places in made.items():
             np.add.at(marks, places, self._marks[key])
