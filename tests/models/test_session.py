@@ -275,8 +275,8 @@ def test_what_does_not_fit_is_named(pruned: Any, tmp_path: Path) -> None:
         SavedModelError, match=r"model.safetensors: \S+ has shape \(.*\); expected \(.*\); is it another"
     ):
         sapwood.load(directory, model=net)
-    edit_plan(directory, plans=[{**plan, "cuts": [{**plan["cuts"][0], "kept": [3, 1]}]}])
-    with pytest.raises(SavedModelError, match=r"plan.json: plans.0.cuts.0.kept: Value error, expected ascending"):
+    edit_plan(directory, plans=[{**plan, "cuts": [{**plan["cuts"][0], "kept": [3, 3]}]}])
+    with pytest.raises(SavedModelError, match=r"plan.json: plans.0.cuts.0.kept: Value error, expected indices from 0"):
         sapwood.load_plans(directory)
 
 

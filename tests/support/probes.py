@@ -190,6 +190,85 @@ def channel_shuffle():
     return Net(run, a=conv(3, 16), head=head(16)), picture()
 
 
+def shuffled(x, groups=2):
+    b, c, *places = x.shape
+    return x.view(b, groups, c // groups, *places).transpose(1, 2).contiguous().view(b, c, *places)
+
+
+def halves_shuffled(cut, shuffle=shuffled, width=8):
+    """One half of the channels goes through a block, and is shuffled with the other (ShuffleNetV2)."""
+
+    def run(m, x):
+        x = m.stem(x)
+        x = shuffle(torch.cat([m.left(x), m.right(x)], 1))
+        for block in m.blocks:
+            one, other = cut(x)
+            x = shuffle(torch.cat([one, block(other)], 1))
+        return m.head(x)
+
+    blocks = [
+        nn.Sequential(conv(width, width, groups=width), conv(width, width, 1), nn.BatchNorm2d(width), nn.ReLU())
+        for _ in range(2)
+    ]
+    parts = {"stem": conv(3, 6), "left": conv(6, width), "right": conv(6, width)}
+    return Net(run, **parts, blocks=nn.ModuleList(blocks), head=head(2 * width)), picture()
+
+
+@probe
+def halves_shuffled_by_chunk():
+    return halves_shuffled(lambda x: x.chunk(2, 1))
+
+
+@probe
+def halves_shuffled_by_slices():
+    return halves_shuffled(lambda x: (x[:, : x.shape[1] // 2], x[:, x.shape[1] // 2 :]))
+
+
+@probe
+def halves_shuffled_by_an_operator():
+    return halves_shuffled(lambda x: x.chunk(2, 1), lambda x: F.channel_shuffle(x, 2))
+
+
+@probe
+def halves_shuffled_in_fours():
+    return halves_shuffled(lambda x: x.chunk(2, 1), lambda x: shuffled(x, 4), width=16)
+
+
+@probe
+def halves_shuffled_of_odd_width():
+    return halves_shuffled(lambda x: x.chunk(2, 1), width=9)
+
+
+@probe
+def tokens_with_shuffled_features():
+    def run(m, x):
+        x = m.a(x)
+        b, n, c = x.shape
+        y = x.reshape(b, n, 4, c // 4).transpose(2, 3).reshape(b, n, c)
+        return m.head(x + F.relu(m.b(y)))
+
+    return Net(run, a=nn.Linear(6, 16), b=nn.Linear(16, 16), head=nn.Linear(16, 5)), torch.randn(2, 7, 6)
+
+
+@probe
+def shuffle_named_by_attributes():
+    def run(m, x):
+        x = m.a(x)
+        b, _, h, w = x.shape
+        x = x.view(b, m.groups, m.each, h, w).permute(0, 2, 1, 3, 4).reshape(b, m.groups * m.each, h, w)
+        return m.head(x)
+
+    return Net(run, a=conv(3, 18), head=head(18), groups=3, each=6), picture()
+
+
+@probe
+def shuffled_map_flattened():
+    def run(m, x):
+        return m.head(shuffled(torch.cat([m.a(x), m.b(x)], 1)).flatten(1))
+
+    return Net(run, a=conv(3, 8), b=conv(3, 6), head=nn.Linear(14 * 64, 5)), picture()
+
+
 @probe
 def pixel_shuffle():
     return nn.Sequential(conv(3, 32), nn.PixelShuffle(2), head(8)), picture()

@@ -123,7 +123,7 @@ class CostTable:
         """Whether every term depends on one group only, so that the cost is a sum over groups."""
         return all(len(term.groups) < 2 for term in self.terms)
 
-    def merged(self, members: Sequence[Sequence[int]], units: Mapping[int, int] | None = None) -> CostTable:
+    def merged(self, members: Sequence[Sequence[int]], units: Mapping[int, float] | None = None) -> CostTable:
         """The same cost over sets of groups that are decided on together.
 
         Args:

@@ -16,7 +16,7 @@ from typing import TypeAlias
 import numpy as np
 
 from sapwood.errors import ConfigError
-from sapwood.graph import Analysis
+from sapwood.graph import Analysis, Ladder
 from sapwood.ops import Axis
 
 Tied: TypeAlias = tuple[tuple[int, int], ...]
@@ -32,8 +32,9 @@ def equal_sets(analysis: Analysis, cuts: Iterable[Sequence[Axis]]) -> tuple[tupl
             gives no set: no choice of numbers is obviously right for it.
 
     Returns:
-        Disjoint sets of group numbers, in ascending order.
+        Disjoint sets of group numbers, in ascending order. Groups of a ladder are in none: its steps see to it.
     """
+    stepped = {number for ladder in analysis.ladders for number in ladder.groups}
     owner = {unit: number for number, group in enumerate(analysis.groups) for unit in group.units}
     parent = list(range(len(analysis.groups)))
 
@@ -50,7 +51,7 @@ def equal_sets(analysis: Analysis, cuts: Iterable[Sequence[Axis]]) -> tuple[tupl
     sets: dict[int, list[int]] = {}
     for number in range(len(parent)):
         sets.setdefault(root(number), []).append(number)
-    return tuple(tuple(numbers) for numbers in sets.values() if len(numbers) > 1)
+    return tuple(tuple(numbers) for numbers in sets.values() if len(numbers) > 1 and not stepped & set(numbers))
 
 
 def _owners(analysis: Analysis, part: Axis, owner: dict[int, int]) -> list[tuple[int, int]]:
@@ -81,13 +82,14 @@ def together_sets(analysis: Analysis, held: Collection[int]) -> tuple[tuple[int,
     Args:
         analysis: The groups, and the dimensions that keep the same share.
         held: Groups that stay whole because another factor of a dimension goes; what such a dimension keeps is the
-            other's share.
+            other's share. Groups of a ladder are in no set.
     """
+    held = {*held, *(number for ladder in analysis.ladders for number in ladder.groups)}
     owner = {unit: number for number, group in enumerate(analysis.groups) for unit in group.units}
     found = []
     for axes in analysis.together:
         units = {unit for axis in axes for unit in np.unique(analysis.context.atoms.resolve(axis)).tolist()}
-        found.append(tuple(sorted({owner[unit] for unit in units if unit in owner} - set(held))))
+        found.append(tuple(sorted({owner[unit] for unit in units if unit in owner} - held)))
     return tuple(numbers for numbers in found if len(numbers) > 1)
 
 
@@ -156,8 +158,15 @@ def _in_units(sizes: dict[int, Fraction]) -> Tied:
     return tuple((number, size // unit) for number, size in sorted(numbers.items()))
 
 
-def settled(kept: Sequence[int], num_channels: Sequence[int], together: Iterable[Sequence[int]]) -> tuple[int, ...]:
+def settled(
+    kept: Sequence[int],
+    num_channels: Sequence[int],
+    together: Iterable[Sequence[int]],
+    ladders: Iterable[Ladder] = (),
+) -> tuple[int, ...]:
     """Widths in which groups that keep the same share do so: the largest share of each set, or the next there is.
+
+    Those of a ladder take the step that comes nearest.
 
     Examples:
         >>> settled((17, 3, 5), (32, 8, 5), [(0, 1)])
@@ -170,4 +179,7 @@ def settled(kept: Sequence[int], num_channels: Sequence[int], together: Iterable
             units = max(-(-widths[number] // unit) for number, unit in tied)
             for number, unit in tied:
                 widths[number] = units * unit
+    for ladder in ladders:
+        for number, width in zip(ladder.groups, ladder.nearest(widths), strict=True):
+            widths[number] = width
     return tuple(widths)

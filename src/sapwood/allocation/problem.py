@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import reduce
 from itertools import chain
 from typing import Protocol
@@ -13,6 +13,7 @@ import numpy as np
 from sapwood.allocation.costs import CostTable, FloatArray, IntArray
 from sapwood.allocation.equal import Tied, tied_sets
 from sapwood.errors import BudgetError, ConfigError
+from sapwood.graph import Ladder
 from sapwood.registry import Registry
 
 
@@ -31,6 +32,8 @@ class Problem:
         scores: For each group one score a channel, comparable between groups, larger = keep; shape (C_g,). Read
             by the global threshold, and by the knapsack as one of its starts where costs are not separable.
         together: Sets of groups that must keep the same share of their channels.
+        ladders: Groups that are decided on together, in steps that need not be in proportion; such a group is in no
+            other set, may keep no channel at all, and its widths are those of the steps.
 
     Raises:
         ConfigError: If the fields do not fit each other; names the group.
@@ -44,18 +47,21 @@ class Problem:
     equal: tuple[tuple[int, ...], ...] = ()
     scores: tuple[FloatArray, ...] | None = None
     together: tuple[tuple[int, ...], ...] = ()
+    ladders: tuple[Ladder, ...] = ()
 
     def __post_init__(self) -> None:
         lengths = {"num_channels": self.num_channels, "widths": self.widths, "losses": self.losses}
         if self.scores is not None:
             lengths["scores"] = self.scores
-        for field, values in lengths.items():
+        for what, values in lengths.items():
             if len(values) != len(self.names):
                 raise ConfigError(
-                    f"{field}: got {len(values)} entries; expected one for each of {len(self.names)} groups"
+                    f"{what}: got {len(values)} entries; expected one for each of {len(self.names)} groups"
                 )
-        for name, channels, widths, losses in zip(self.names, self.num_channels, self.widths, self.losses, strict=True):
-            _check_options(name, channels, widths, losses)
+        stepped = {number for ladder in self.ladders for number in ladder.groups}
+        options = zip(self.names, self.num_channels, self.widths, self.losses, strict=True)
+        for number, (name, channels, widths, losses) in enumerate(options):
+            _check_options(name, channels, widths, losses, least=0 if number in stepped else 1)
         for name, channels, scores in zip(self.names, self.num_channels, self.scores or (), strict=False):
             if scores.shape != (channels,) or not np.isfinite(scores).all():
                 raise ConfigError(f"{name}: scores of shape {scores.shape}; expected {channels} finite numbers")
@@ -175,47 +181,100 @@ class MergedProblem:
     """A problem in which groups that are decided on together are one, whose channels are their units.
 
     Attributes:
-        problem: With ``equal`` and ``together`` empty.
-        members: For each group of ``problem`` the groups of the original it stands for, and their units.
+        problem: With ``equal``, ``together`` and ``ladders`` empty.
+        members: For each group of ``problem`` the groups of the original it stands for, and their units; a group of a
+            ladder has 0, for what it keeps is no multiple.
+        ladders: Group of ``problem`` -> the ladder that it stands for; its widths are the levels of that.
     """
 
     problem: Problem
     members: tuple[Tied, ...]
+    ladders: Mapping[int, Ladder] = field(default_factory=dict)
 
     def expanded(self, kept: Sequence[int]) -> tuple[int, ...]:
         """The original groups' widths."""
         widths = {
             group: int(width) * unit for width, tied in zip(kept, self.members, strict=True) for group, unit in tied
         }
+        for number, ladder in self.ladders.items():
+            row = ladder.rows[np.searchsorted(ladder.levels, kept[number])]
+            widths.update(zip(ladder.groups, row.tolist(), strict=True))
         return tuple(widths[group] for group in range(len(widths)))
 
 
 def merged(problem: Problem) -> MergedProblem:
-    """Makes one group of every set of groups that must keep equal numbers or the same share.
+    """Makes one group of every set of groups that must keep equal numbers or the same share, and of every ladder.
 
     Raises:
         ConfigError: If the groups of a set have no allowed width in common.
     """
-    members = tied_sets(problem.names, problem.num_channels, problem.equal, problem.together)
-    widths = tuple(_common_widths(problem, tied) for tied in members)
+    stepped = {number for ladder in problem.ladders for number in ladder.groups}
+    tied_ones = tied_sets(problem.names, problem.num_channels, problem.equal, problem.together)
+    parts = [_merged_set(problem, tied) for tied in tied_ones if not stepped.intersection(dict(tied))]
+    first = len(parts)
+    parts += [_merged_ladder(problem, ladder) for ladder in problem.ladders]
+    members = tuple(part.members for part in parts)
     one = Problem(
         names=tuple(problem.names[tied[0][0]] for tied in members),
-        num_channels=tuple(min(problem.num_channels[number] // unit for number, unit in tied) for tied in members),
-        widths=widths,
-        losses=tuple(
-            np.sum(
-                [
-                    problem.losses[number][np.searchsorted(problem.widths[number], common * unit)]
-                    for number, unit in tied
-                ],
-                axis=0,
-            )
-            for tied, common in zip(members, widths, strict=True)
+        num_channels=tuple(part.num_channels for part in parts),
+        widths=tuple(part.widths for part in parts),
+        losses=tuple(part.losses for part in parts),
+        cost=problem.cost.merged(
+            [[number for number, _ in tied] for tied in members], dict(chain(*(part.units for part in parts)))
         ),
-        cost=problem.cost.merged([[number for number, _ in tied] for tied in members], dict(chain(*members))),
-        scores=None if problem.scores is None else tuple(_mean_scores(problem.scores, tied) for tied in members),
+        scores=None if problem.scores is None else tuple(part.scores for part in parts),
     )
-    return MergedProblem(one, members)
+    return MergedProblem(one, members, dict(enumerate(problem.ladders, first)))
+
+
+@dataclass(frozen=True)
+class _Merged:
+    """One group that stands for several; ``units`` says how many channels of each one of its own stands for."""
+
+    members: Tied
+    num_channels: int
+    widths: IntArray
+    losses: FloatArray
+    scores: FloatArray
+    units: tuple[tuple[int, float], ...]
+
+
+def _merged_set(problem: Problem, tied: Tied) -> _Merged:
+    """Groups that keep numbers in proportion."""
+    common = _common_widths(problem, tied)
+    losses = [problem.losses[number][np.searchsorted(problem.widths[number], common * unit)] for number, unit in tied]
+    return _Merged(
+        tied,
+        min(problem.num_channels[number] // unit for number, unit in tied),
+        common,
+        np.sum(losses, axis=0),
+        _mean_scores(problem.scores or [], tied) if problem.scores is not None else np.zeros(0),
+        tied,
+    )
+
+
+def _merged_ladder(problem: Problem, ladder: Ladder) -> _Merged:
+    """Groups that keep what the steps of a ladder say; each costs what its share of the width does, a channel off."""
+    losses = np.sum(
+        [
+            problem.losses[number][np.searchsorted(problem.widths[number], ladder.rows[:, place])]
+            for place, number in enumerate(ladder.groups)
+        ],
+        axis=0,
+    )
+    width = int(ladder.levels[-1])
+    scores = np.zeros(0)
+    if problem.scores is not None:
+        ordered = np.sort(np.concatenate([problem.scores[number] for number in ladder.groups]))[::-1]
+        scores = np.array([part.mean() for part in np.array_split(ordered, width)])
+    return _Merged(
+        tuple((number, 0) for number in ladder.groups),
+        width,
+        ladder.levels,
+        np.maximum.accumulate(losses[::-1])[::-1],
+        scores,
+        tuple((number, problem.num_channels[number] / width) for number in ladder.groups),
+    )
 
 
 def decisions(problem: Problem, budget: float) -> MergedProblem:
@@ -254,12 +313,13 @@ def allocation(problem: Problem, kept: Sequence[int], *, gap: float | None = Non
     return Allocation(tuple(int(width) for width in kept), loss, cost, gap)
 
 
-def _check_options(name: str, channels: int, widths: IntArray, losses: FloatArray) -> None:
+def _check_options(name: str, channels: int, widths: IntArray, losses: FloatArray, least: int) -> None:
     """Refuses options that are not in order."""
     if widths.ndim != 1 or not len(widths) or widths.shape != losses.shape:
         raise ConfigError(f"{name}: {widths.shape} widths and {losses.shape} losses; expected as many, at least one")
-    if widths[0] < 1 or widths[-1] > channels or (np.diff(widths) <= 0).any():
-        raise ConfigError(f"{name}: got the widths {widths.tolist()}; expected ascending numbers in 1..{channels}")
+    if widths[0] < least or widths[-1] > channels or (np.diff(widths) <= 0).any():
+        expected = f"expected ascending numbers in {least}..{channels}"
+        raise ConfigError(f"{name}: got the widths {widths.tolist()}; {expected}")
     if not np.isfinite(losses).all() or (np.diff(losses) > 0).any():
         raise ConfigError(f"{name}: a loss rises with the width or is not finite; expected the same or less")
 

@@ -32,7 +32,7 @@ from sapwood.allocation import (
 from sapwood.errors import BudgetError, ConfigError
 from sapwood.goals.even_widths import SLACK, even_kept, even_problem
 from sapwood.goals.targets import Limits, Target
-from sapwood.graph import Analysis, ChannelGroup
+from sapwood.graph import Analysis, ChannelGroup, Ladder
 from sapwood.masks import lowest_units, num_kept
 from sapwood.ops import Axis
 
@@ -160,7 +160,7 @@ class Chooser:
         kept: Sequence[int] = tied.expanded(
             [
                 self._at_sparsity(sparsity, count, widths)
-                if all(unit == 1 for _, unit in own)
+                if {unit for _, unit in own} == {1}
                 else _nearest(widths, count * (1.0 - sparsity))
                 for count, widths, own in zip(tied.problem.num_channels, tied.problem.widths, tied.members, strict=True)
             ]
@@ -187,7 +187,7 @@ class Chooser:
         )
         held = held_groups(analysis, whole_heads=self.limits.whole_heads)
         sizes = [group.num_channels for group in analysis.groups]
-        kept = settled(kept, sizes, together_sets(analysis, held))
+        kept = settled(kept, sizes, together_sets(analysis, held), analysis.ladders)
         removed = _lowest(analysis, self.score(analysis), kept)
         return replace(chosen, removed=removed, allocation=replace(chosen.allocation, kept=kept))
 
@@ -205,7 +205,8 @@ class Chooser:
         """What the allocator gets."""
         held = held_groups(analysis, whole_heads=self.limits.whole_heads)
         equal = [*equal_sets(analysis, cuts(analysis, self.routes)), *self._asked_equal(analysis)]
-        widths = self._widths(analysis, held)
+        ladders = self._ladders(analysis)
+        widths = self._widths(analysis, held, ladders)
         values = [one.double().numpy() for one in scores]
         losses = [
             self._losses(group, own, allowed)
@@ -220,6 +221,7 @@ class Chooser:
             equal=_disjoint(equal),
             scores=tuple(values),
             together=together_sets(analysis, held),
+            ladders=ladders,
         )
 
     def _losses(self, group: ChannelGroup, scores: np.ndarray, widths: np.ndarray) -> np.ndarray:
@@ -228,25 +230,45 @@ class Chooser:
             return losses_from_scores(scores, widths)
         return np.interp(widths / group.num_channels, *curve)
 
-    def _widths(self, analysis: Analysis, held: Mapping[int, str]) -> list[np.ndarray]:
-        bounds, round_to = self._bounds(analysis), self.limits.round_to or 1
+    def _widths(self, analysis: Analysis, held: Mapping[int, str], ladders: Sequence[Ladder]) -> list[np.ndarray]:
+        bounds = self._bounds(analysis)
+        steps = {
+            number: np.unique(ladder.rows[:, place]) for ladder in ladders for place, number in enumerate(ladder.groups)
+        }
         found = []
         for number, group in enumerate(analysis.groups):
             count = group.num_channels
-            low, high = bounds.get(number, (0.0, 1.0))
-            if number in held:
+            if number in steps:
+                found.append(steps[number])
+            elif number in held:
                 found.append(np.array([count], dtype=np.int64))
-                continue
-            found.append(
-                allowed_widths(
-                    count,
-                    round_to=round_to if self.fine or round_to > 1 else vector_step(count),
-                    minimum=self.limits.minimum,
-                    lower=max(1, int(np.ceil(low * count))),
-                    upper=max(1, int(high * count)),
-                )
-            )
+            else:
+                found.append(self._allowed(count, bounds.get(number, (0.0, 1.0))))
         return found
+
+    def _allowed(self, count: int, bounds: tuple[float, float]) -> np.ndarray:
+        """The widths that so many channels may be narrowed to."""
+        low, high = bounds
+        round_to = self.limits.round_to or 1
+        return allowed_widths(
+            count,
+            round_to=round_to if self.fine or round_to > 1 else vector_step(count),
+            minimum=self.limits.minimum,
+            lower=max(1, int(np.ceil(low * count))),
+            upper=max(1, int(high * count)),
+        )
+
+    def _ladders(self, analysis: Analysis) -> tuple[Ladder, ...]:
+        """The ladders, with the steps that the limits allow; one that is held by them keeps the full width."""
+        bounds, found = self._bounds(analysis), []
+        for ladder in analysis.ladders:
+            own = [bounds[number] for number in ladder.groups if number in bounds] or [(0.0, 1.0)]
+            limits = max(low for low, _ in own), min(high for _, high in own)
+            allowed = np.isin(ladder.levels, self._allowed(int(ladder.levels[-1]), limits))
+            if not allowed.any():
+                allowed[-1] = True
+            found.append(Ladder(ladder.groups, ladder.levels[allowed], ladder.rows[allowed]))
+        return tuple(found)
 
     def _bounds(self, analysis: Analysis) -> dict[int, tuple[float, float]]:
         found: dict[int, tuple[float, float]] = {}

@@ -35,7 +35,7 @@ def even_problem(problem: Problem) -> Problem:
 
     So does one that must keep the same share as groups of other sizes: their even widths need not agree.
     """
-    shared = {number for numbers in problem.together for number in numbers}
+    shared = _shared(problem)
     chosen = [
         np.ones(len(widths), dtype=bool) if number in shared else _even(count, widths)
         for number, (count, widths) in enumerate(zip(problem.num_channels, problem.widths, strict=True))
@@ -61,7 +61,7 @@ def even_kept(problem: Problem, kept: Sequence[int]) -> list[int] | None:
         One number a group; None where that takes more than :data:`SLACK` of all channels beyond what was asked for.
     """
     even = even_problem(problem).widths
-    shared = {number for numbers in problem.together for number in numbers}
+    shared = _shared(problem)
     kinds: dict[tuple[int, int, tuple[int, ...]], list[int]] = {}
     for number, (count, wanted) in enumerate(zip(problem.num_channels, kept, strict=True)):
         if wanted < count and number not in shared:
@@ -77,6 +77,12 @@ def even_kept(problem: Problem, kept: Sequence[int]) -> list[int] | None:
             _set(found, numbers, below)
     beyond = sum(kept) - sum(found)
     return found if 0 <= beyond <= SLACK * sum(problem.num_channels) else None
+
+
+def _shared(problem: Problem) -> set[int]:
+    """The groups whose widths hang on those of groups of other sizes."""
+    stepped = (ladder.groups for ladder in problem.ladders)
+    return {number for numbers in (*problem.together, *stepped) for number in numbers}
 
 
 def _set(found: list[int], numbers: Sequence[int], width: int) -> None:

@@ -141,8 +141,9 @@ def _select_sample(number: int, whole_heads: bool, routes: dict[str, int]) -> Se
         steps = [vector_step(size) for size in sizes]
         held = held_groups(analysis, whole_heads=whole_heads)
         together = together_sets(analysis, held)
-        wanted = width_samples(sizes, NUM_SAMPLES, steps=steps, equal=[*equal, *together])[number]
-        wanted = settled(wanted, sizes, together)
+        stepped = [ladder.groups for ladder in analysis.ladders]
+        wanted = width_samples(sizes, NUM_SAMPLES, steps=steps, equal=[*equal, *together, *stepped])[number]
+        wanted = settled(wanted, sizes, together, analysis.ladders)
         kept = [size if own in held else width for own, (size, width) in enumerate(zip(sizes, wanted, strict=True))]
         scores = [_by_position(size) for size in sizes]
         return _SampleWidths(lowest_units([group.units for group in analysis.groups], scores, kept), kept)

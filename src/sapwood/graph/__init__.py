@@ -4,9 +4,11 @@ from sapwood.graph.decisions import Decisions
 from sapwood.graph.double import KeepDouble
 from sapwood.graph.draws import Draws, put_
 from sapwood.graph.groups import Analysis, ChannelGroup, Member, Unpruned, alive_rows, build_groups, flags
+from sapwood.graph.ladders import Ladder
 from sapwood.graph.outputs import ALL, Outputs, counting, output_tensors
 from sapwood.graph.record import call_model, explaining_inputs, plain_kernels, run_model, trace
 from sapwood.graph.replay import OtherCallsError, Replay
+from sapwood.graph.shuffles import Shuffle, find_shuffles
 from sapwood.graph.skeleton import leaving_no_trace
 from sapwood.graph.structure import Structure, with_values, without_values
 
@@ -17,10 +19,12 @@ __all__ = [
     "Decisions",
     "Draws",
     "KeepDouble",
+    "Ladder",
     "Member",
     "OtherCallsError",
     "Outputs",
     "Replay",
+    "Shuffle",
     "Structure",
     "Unpruned",
     "alive_rows",
@@ -28,6 +32,7 @@ __all__ = [
     "call_model",
     "counting",
     "explaining_inputs",
+    "find_shuffles",
     "flags",
     "leaving_no_trace",
     "output_tensors",

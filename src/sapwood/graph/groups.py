@@ -10,6 +10,8 @@ import numpy as np
 
 from sapwood.arguments import check_kind
 from sapwood.graph.caches import freeze_unmade
+from sapwood.graph.ladders import Ladder, ladders
+from sapwood.graph.shuffles import Shuffle
 from sapwood.ops import ALWAYS, Atoms, Axis, Call, Context, EqualParts, Graph, TensorRef, apply_rule, is_expected
 
 Flags: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
@@ -81,6 +83,9 @@ class Analysis:
         barriers: Calls without a rule that something prunable reached.
         equal_parts: Cuts whose parts must keep equal numbers.
         together: Sets of dimensions that must keep the same share of their indices.
+        shuffles: Shuffles of which any channels may go, by the index of their first call.
+        ladders: The numbers that groups may keep which are shuffled so.
+        tied: Indices of the calls whose equal parts lose the same positions.
     """
 
     graph: Graph
@@ -93,6 +98,9 @@ class Analysis:
     barriers: tuple[Call, ...] = ()
     equal_parts: tuple[EqualParts, ...] = field(default=())
     together: tuple[tuple[Axis, ...], ...] = ()
+    shuffles: Mapping[int, Shuffle] = field(default_factory=dict)
+    ladders: tuple[Ladder, ...] = ()
+    tied: frozenset[int] = frozenset()
 
 
 def build_groups(
@@ -103,6 +111,8 @@ def build_groups(
     fixed: Mapping[int, tuple[str, bool]] | None = None,
     held: Mapping[Dimension, str] | None = None,
     together: Collection[Collection[Dimension]] = (),
+    loose: Mapping[int, Shuffle] | None = None,
+    climbed: bool = True,
 ) -> Analysis:
     """Finds the channel groups of a recorded run.
 
@@ -114,12 +124,16 @@ def build_groups(
         held: Dimensions that must stay whole, with the reason: index of a call, number of a tensor of those that it
             reads and then makes, dimension.
         together: Sets of such dimensions that must keep the same share of their indices.
+        loose: Shuffles, of those of :func:`sapwood.graph.find_shuffles`, of which any channels may go, in numbers that
+            the code's order allows (:attr:`Analysis.ladders`). Of others the same positions go of every part.
+        climbed: Whether these numbers are wanted; a shuffle for which only the full width is right is then not loose.
 
     Returns:
         The groups, and for each dimension that is in none, why.
     """
     check_kind("graph", graph, Graph, "what sapwood.trace returned")
     check_kind("frozen", frozen or {}, Mapping, "a dict of tensors or dimensions and reasons")
+    shuffles = dict(loose or {})
     context = Context()
     owned = {**graph.buffers, **graph.parameters}
     references = _owned_references(graph, owned)
@@ -128,12 +142,7 @@ def build_groups(
     _freeze_requested(context, owned, references, frozen or {})
     for reference in graph.inputs:
         context.set_fixed(reference)
-    for call in graph.calls:
-        apply_rule(context, call)
-        if fixed and call.index in fixed:
-            reason, inputs_too = fixed[call.index]
-            tensors = [*call.tensor_outputs(), *(call.tensor_inputs() if inputs_too else [])]
-            context.freeze([axis for tensor in tensors for axis in context.axes(tensor)], reason)
+    _apply_rules(context, graph, shuffles, fixed or {})
     for place, reason in (held or {}).items():
         context.freeze([_axis_at(graph, context, place)], reason)
     _freeze_used_positions(graph, context)
@@ -147,9 +156,39 @@ def build_groups(
             for part in cut.parts[1:]:
                 context.join(cut.parts[0], part, cut.call)
     analysis = _collect(graph, context, owned, references)
+    units = [group.units for group in analysis.groups]
+    found, stiff = ladders(context.atoms, context.derived, units) if shuffles and climbed else ((), [])
+    if stiff:
+        left = {start: one for start, one in shuffles.items() if not any(one.turned is other for other in stiff)}
+        return build_groups(graph, frozen=frozen, tied=tied, fixed=fixed, held=held, together=together, loose=left)
     return replace(
-        analysis, together=tuple(tuple(_axis_at(graph, context, place) for place in places) for places in together)
+        analysis,
+        together=tuple(tuple(_axis_at(graph, context, place) for place in places) for places in together),
+        shuffles=shuffles,
+        ladders=found,
+        tied=frozenset(tied),
     )
+
+
+def _apply_rules(
+    context: Context, graph: Graph, shuffles: dict[int, Shuffle], fixed: Mapping[int, tuple[str, bool]]
+) -> None:
+    """Gives every tensor its axes, call by call; shuffles that are views like others are taken out of ``shuffles``."""
+    inside: dict[int, Shuffle] = {}
+    for call in graph.calls:
+        begun = shuffles.get(call.index)
+        if begun is not None and begun.suits(context):
+            inside.update((one.index, begun) for one in begun.calls)
+        elif begun is not None:
+            del shuffles[call.index]
+        if call.index in inside:
+            inside[call.index].apply(context, call)
+        else:
+            apply_rule(context, call)
+        if call.index in fixed:
+            reason, inputs_too = fixed[call.index]
+            tensors = [*call.tensor_outputs(), *(call.tensor_inputs() if inputs_too else [])]
+            context.freeze([axis for tensor in tensors for axis in context.axes(tensor)], reason)
 
 
 def _axis_at(graph: Graph, context: Context, place: Dimension) -> Axis:

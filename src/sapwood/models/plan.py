@@ -15,7 +15,7 @@ class Cut:
         tensor: Name of the parameter or buffer.
         dim: The dimension.
         width: Its size before.
-        kept: The indices that stay, in order.
+        kept: The indices that stay, in the order of the compact tensor: ascending, but where code shuffles channels.
     """
 
     tensor: str

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from itertools import pairwise
 from typing import Annotated, Any
 
 import pydantic
@@ -27,11 +26,10 @@ class _Cut(pydantic.BaseModel):
 
     @pydantic.field_validator("kept")
     @classmethod
-    def _ascending(cls, kept: tuple[int, ...], info: pydantic.ValidationInfo) -> tuple[int, ...]:
+    def _each_once(cls, kept: tuple[int, ...], info: pydantic.ValidationInfo) -> tuple[int, ...]:
         width = info.data.get("width", 0)
-        ascending = all(one < other for one, other in pairwise(kept))
-        if not ascending or kept[0] < 0 or kept[-1] >= width:
-            raise ValueError(f"expected ascending indices from 0 to {width - 1}")
+        if len(set(kept)) != len(kept) or min(kept) < 0 or max(kept) >= width:
+            raise ValueError(f"expected indices from 0 to {width - 1}, each at most once")
         return kept
 
 

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from sapwood.ops.atoms import Atoms, Axis, fixed_axis
 from sapwood.ops.call import Call, TensorRef
+from sapwood.ops.derived import Derived, Way
 from sapwood.ops.facts import full_name, note
 from sapwood.registry import Registry
 
@@ -35,6 +36,8 @@ class Context:
         self.atoms = Atoms()
         self.equal_parts: list[EqualParts] = []
         self.barriers: list[Call] = []
+        self.derived: list[Derived] = []
+        self._following: dict[int, tuple[Axis, Axis]] = {}
         self._axes: dict[int, list[Axis]] = {}
 
     def axes(self, tensor: TensorRef) -> list[Axis]:
@@ -50,6 +53,22 @@ class Context:
             raise ValueError(f"axes of sizes {sizes} for a tensor of shape {tensor.shape}")
         self.freeze((axis for axis in axes if len(axis) == 1), "is the only channel of a part that is cut off")
         self._axes[tensor.id] = [fixed_axis(1) if len(axis) == 1 else axis for axis in axes]
+
+    def derive(self, made: Axis, sources: Sequence[Axis], way: Way) -> Axis:
+        """Remembers how an axis was made, and returns it; one that carries nothing is of no interest."""
+        if made.shape[1]:
+            self.derived.append(Derived(made, tuple(sources), way))
+        return made
+
+    def following(self, size: int, source: Axis) -> Axis:
+        """An axis that keeps the share that ``source`` keeps, whichever indices these are, as inside of a shuffle."""
+        made = fixed_axis(size)
+        self._following[id(made)] = (made, source)
+        return made
+
+    def followed(self, axis: Axis) -> Axis | None:
+        """What an axis follows that :meth:`following` made."""
+        return self._following.get(id(axis), (axis, None))[1]
 
     def set_fresh(self, tensor: TensorRef) -> None:
         """Gives every dimension of ``tensor`` new atoms."""

@@ -94,6 +94,7 @@ class Facts:
         adds_up: Whether what it makes of the indices that it pools is their sum.
         statistics: Whether zeros count along what it pools, as in norms, so that it changes when channels go.
         groups_at: Where the number of groups stands into which it cuts channels.
+        shuffles_at: Where the number of groups stands into which it cuts channels to shuffle them.
         windows: Spatial dimensions, the last ones, that it reads by position.
         moves: Whether it only moves values.
         in_place: Whether every value stands where it stood, scaled, shifted or converted at most.
@@ -128,6 +129,7 @@ class Facts:
     adds_up: bool = False
     statistics: bool = False
     groups_at: int | None = None
+    shuffles_at: int | None = None
     windows: int = 0
     moves: bool = False
     in_place: bool = False

@@ -10,6 +10,7 @@ import torch
 from sapwood.ops.atoms import Axis, concatenate, fixed_axis
 from sapwood.ops.call import Call, TensorRef
 from sapwood.ops.context import Context, EqualParts, bound, rule
+from sapwood.ops.derived import Joined, Part
 from sapwood.ops.facts import note
 
 _rule = partial(rule, spreads="moved")
@@ -38,8 +39,12 @@ def _slice(context: Context, call: Call) -> None:
     axes = context.axes(call.args[0])
     dim = int(values["dim"]) % len(axes)  # type: ignore[call-overload]
     start, end, step = values["start"], values["end"], int(values["step"])  # type: ignore[call-overload]
-    axes[dim] = axes[dim][start:end:step]
-    if step != 1:
+    whole = axes[dim]
+    axes[dim] = whole[start:end:step]
+    if step == 1:
+        begin, stop, _ = slice(start, end).indices(len(whole))
+        context.derive(axes[dim], [whole], Part(begin, max(begin, stop), len(whole)))
+    else:
         axes[dim] = context.fix([axes[dim]], call)[0]
     context.set(call.outputs[0], axes)
 
@@ -53,9 +58,10 @@ def _split(context: Context, call: Call) -> None:
     start = 0
     parts = []
     for output in outputs:
-        parts.append(axes[dim][start : start + output.shape[dim]])
+        stop = start + output.shape[dim]
+        parts.append(context.derive(axes[dim][start:stop], [axes[dim]], Part(start, stop, len(axes[dim]))))
         context.set(output, [*axes[:dim], parts[-1], *axes[dim + 1 :]])
-        start += output.shape[dim]
+        start = stop
     if axes[dim].shape[1] and len({len(part) for part in parts}) == 1 and len(parts) > 1:
         context.equal_parts.append(EqualParts(tuple(parts), call))
 
@@ -80,7 +86,8 @@ def _cat(context: Context, call: Call) -> None:
     result = []
     for number in range(len(tensors[0].shape)):
         if number == dim:
-            result.append(concatenate([context.atoms.resolve(axes[number]) for axes in all_axes]))
+            parts = [context.atoms.resolve(axes[number]) for axes in all_axes]
+            result.append(context.derive(concatenate(parts), parts, Joined()))
             continue
         for axes in all_axes[1:]:
             context.join(all_axes[0][number], axes[number], call)

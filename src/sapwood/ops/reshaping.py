@@ -118,7 +118,7 @@ def order_of(call: Call) -> list[int]:
     return order
 
 
-@_rule("channel_shuffle")
+@_rule("channel_shuffle", shuffles_at=1)
 def _channel_shuffle(context: Context, call: Call) -> None:
     """Channels (group, position) become (position, group); every group stays and loses the same positions."""
     axes, groups = context.axes(call.args[0]), int(call.args[1])

@@ -12,7 +12,7 @@ import sapwood
 from sapwood.allocation import layer_work
 from sapwood.errors import ConfigError, MeasureError
 from sapwood.goals import Bench, Deployment, Sensitivity
-from sapwood.graph import Analysis, ChannelGroup, build_groups, trace
+from sapwood.graph import Analysis, ChannelGroup, build_groups, find_shuffles, trace
 from sapwood.measure import (
     ModelLayer,
     Sample,
@@ -86,7 +86,7 @@ def inspect_model(
     """
     check_inputs(bundle)
     size, layers = _measured(bundle.model, bundle.example_inputs)
-    analysis = build_groups(trace(copy_model(bundle.model).eval(), bundle.example_inputs))
+    analysis = _groups(bundle, bundle.example_inputs)
     return records.make_part(
         Inspection,
         {
@@ -158,11 +158,17 @@ def _notes(result: Any) -> tuple[str, ...]:
     return (*told, *getattr(result, "notes", ()))
 
 
+def _groups(bundle: ModelBundle, inputs: ExampleInputs) -> Analysis:
+    """The groups that pruning begins with."""
+    graph = trace(copy_model(bundle.model).eval(), inputs)
+    return build_groups(graph, loose=find_shuffles(graph))
+
+
 def _layer_latency(bundle: ModelBundle, analysis: Analysis, deployment: Deployment) -> records.LayerLatency:
     """What each layer of a model takes on the runtime it will run on."""
     bench = Bench.of(bundle.example_inputs, deployment)
     if deployment.batch is not None:  # the work is that of the batch that is timed
-        analysis = build_groups(trace(copy_model(bundle.model).eval(), bench.inputs))
+        analysis = _groups(bundle, bench.inputs)
     able = [name for name in RUNTIMES if RUNTIMES[name].tells_layers]
     times = bench.layer_times(bundle.model, INSPECT_ROUNDS) if deployment.runtime in able else None
     if times is None:

@@ -68,4 +68,4 @@ def training_plugins(config: TrainConfig) -> Callable[[ModelBundle], list[Plugin
 
 
 def _analysis_of(model: nn.Module, example_inputs: ExampleInputs) -> Analysis:
-    return Planner(copy_model(model).eval(), example_inputs).analysis()
+    return Planner(copy_model(model).eval(), example_inputs, loose=False).analysis()

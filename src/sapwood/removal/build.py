@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
+from torch import nn
+
 from sapwood.graph import Analysis, Structure
 from sapwood.models import Gain, Plan, apply_plan
 from sapwood.ops import Axis, Call
@@ -15,6 +17,7 @@ from sapwood.removal.code_numbers import CodeNumbers, NumberChange
 from sapwood.removal.cuts import make_cuts
 from sapwood.removal.gains import changed_norms
 from sapwood.removal.numbers import numbers, wanted_numbers
+from sapwood.removal.orders import Orders, find_orders
 from sapwood.removal.proportions import proportions
 from sapwood.removal.repair import Repaired, repair_
 from sapwood.removal.rescale import Producers, attention_changes, producers, rescales
@@ -96,6 +99,14 @@ def realise(structure: Structure, analysis: Analysis, removed: Axis) -> Realised
             raise OnlyWithValuesError(str(repaired.followed.divergence.found))
         first = repaired.followed.first or repaired.followed.divergence
         return replace(_obstacle(first), together=proportions(structure, analysis, expectation, first))
+    moved = [one for one in analysis.shuffles.values() if expectation.changed(one.source)]
+    if moved:
+        orders = _orders(structure, analysis, expectation, compact)
+        if orders is None:
+            begin = moved[0].calls[0]
+            return Obstacle(begin, False, f"is shuffled in another order than what stays, in {begin}")
+        expectation = expectation.ordered(orders)
+        plan = replace(plan, cuts=orders.cuts(plan.cuts))
     numbers_due = _numbers(analysis, expectation, repaired.followed)
     if isinstance(numbers_due, Obstacle):
         return numbers_due
@@ -110,6 +121,14 @@ def realise(structure: Structure, analysis: Analysis, removed: Axis) -> Realised
     plan = replace(plan, attributes=tuple(edits), rescales=rescales(undone), gains=gains)
     strayed = repaired.followed.strayed
     return Realised(plan, expectation, None if strayed is None else _obstacle(strayed), unset, undone, followed)
+
+
+def _orders(structure: Structure, analysis: Analysis, expectation: Expectation, compact: nn.Module) -> Orders | None:
+    """In which order the channels of the compact model stand."""
+    alive = {
+        (name, dim): expectation.alive(axis) for name, axes in analysis.axes.items() for dim, axis in enumerate(axes)
+    }
+    return find_orders(analysis, alive, compact, structure.inputs)
 
 
 def _gains(analysis: Analysis, expectation: Expectation) -> tuple[Gain, ...] | Obstacle:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-from sapwood.graph import Analysis, build_groups
-from sapwood.ops import Graph
+from sapwood.graph import Analysis, Shuffle, build_groups, find_shuffles
+from sapwood.ops import Call, Graph
 from sapwood.removal.build import Obstacle
 
 Site: TypeAlias = tuple[str, str, str, int]
@@ -26,10 +26,18 @@ class Constraints:
     A call that is in the way is fixed in steps: first what it makes, then also what it reads, then all that its module
     works on. Where it is known which widths are in the way, these alone are fixed before. Where widths near it could
     lose the same share, this is tried first, and dropped if it does not help.
+
+    Args:
+        frozen: Tensors or dimensions that stay whole, with the reason.
+        loose: Whether any channels that a shuffle reaches may go, in numbers that its order allows, as long as nothing
+            stands in the way; for who keeps to :attr:`sapwood.graph.Analysis.ladders`.
     """
 
-    def __init__(self, frozen: Mapping[str, str]) -> None:
+    def __init__(self, frozen: Mapping[str, str], *, loose: bool = False) -> None:
         self._frozen = dict(frozen)
+        self._loose = loose
+        self._rigid: set[Site] = set()
+        self._known: tuple[Graph, Mapping[int, Shuffle]] | None = None
         self._tied: set[Site] = set()
         self._met: Counter[Site] = Counter()
         self._fixed: dict[Site, tuple[str, bool]] = {}
@@ -38,11 +46,22 @@ class Constraints:
         self._proportions: Counter[Site] = Counter()
         self.last = ""
 
-    def add(self, graph: Graph, obstacle: Obstacle) -> bool:
-        """Remembers an obstacle that stood in the way of a run like ``graph``; returns whether more stays by it."""
+    def add(self, graph: Graph, obstacle: Obstacle, *, stiffer: Sequence[Call] = ()) -> bool:
+        """Remembers an obstacle that stood in the way of a run like ``graph``; returns whether more stays by it.
+
+        Args:
+            graph: The run.
+            obstacle: What stood in the way.
+            stiffer: Where shuffles begin of which the same positions of each part go from now on. Where there are such,
+                this is tried first.
+        """
         sites = {call.index: site for site, call in graph.sites().items()}
         site = sites[obstacle.call.index]
         self.last = obstacle.reason
+        rigid = {sites[call.index] for call in stiffer} - self._rigid
+        if rigid:
+            self._rigid |= rigid
+            return True
         if obstacle.tie and site not in self._tied:
             self._tied.add(site)
             return True
@@ -79,4 +98,14 @@ class Constraints:
             for places in own
             if all(site in sites for site, _, _ in places)
         ]
-        return build_groups(graph, frozen=self._frozen, tied=tied, fixed=fixed, held=held, together=together)
+        rigid = {sites[site].index for site in self._rigid if site in sites}
+        loose = {start: one for start, one in self._shuffles(graph).items() if start not in rigid}
+        return build_groups(
+            graph, frozen=self._frozen, tied=tied, fixed=fixed, held=held, together=together, loose=loose
+        )
+
+    def _shuffles(self, graph: Graph) -> Mapping[int, Shuffle]:
+        """The shuffles of a run; it is mostly the same one."""
+        if self._loose and (self._known is None or self._known[0] is not graph):
+            self._known = (graph, find_shuffles(graph))
+        return {} if self._known is None else self._known[1]

@@ -19,6 +19,7 @@ from sapwood.removal.build import Obstacle, OnlyWithValuesError, Realised, reali
 from sapwood.removal.constraints import Constraints
 from sapwood.removal.cuts import make_cuts
 from sapwood.removal.dense import Dense
+from sapwood.removal.orders import reached
 from sapwood.removal.proof import PROOF_TOLERANCE, Verification, verify
 from sapwood.types import ExampleInputs
 
@@ -78,6 +79,7 @@ class Planner:
         inputs: Its example inputs.
         ignore: What must stay whole, as for :func:`sapwood.models.whole_tensors`.
         outputs: Which of the model's outputs count; see :func:`sapwood.graph.counting`.
+        loose: Whether any channels that are shuffled may go, as :class:`sapwood.removal.Constraints` says.
     """
 
     def __init__(
@@ -86,9 +88,11 @@ class Planner:
         inputs: ExampleInputs,
         ignore: Ignored = None,
         outputs: Outputs | None = None,
+        *,
+        loose: bool = True,
     ) -> None:
         self._dense = Dense(model, inputs, outputs)
-        self._constraints = Constraints({**whole_parts(model), **whole_tensors(model, ignore)})
+        self._constraints = Constraints({**whole_parts(model), **whole_tensors(model, ignore)}, loose=loose)
         self._structure = self._dense.structure(values=False)
 
     def analysis(self) -> Analysis:
@@ -143,7 +147,7 @@ def rounds(
         outcome = realise(structure, analysis, removed)
         if isinstance(outcome, Obstacle):
             for obstacle in (outcome, *outcome.peers):
-                constraints.add(structure.graph, obstacle)
+                constraints.add(structure.graph, obstacle, stiffer=reached(analysis, obstacle.call))
             continue
         try:
             verification = (prove or verify)(dense, structure, analysis, outcome)
@@ -157,7 +161,9 @@ def rounds(
             continue
         blamed += 1
         blamed_on = None if prove or blamed > MAX_BLAMED else blame(dense, structure, analysis, outcome)
-        if blamed_on is None or not constraints.add(structure.graph, blamed_on):
+        if blamed_on is None or not constraints.add(
+            structure.graph, blamed_on, stiffer=reached(analysis, blamed_on.call)
+        ):
             raise _differs(verification, constraints)
     raise CheckFailedError(f"no compact model after {MAX_ROUNDS} rounds; the last obstacle: {constraints.last}")
 

@@ -83,11 +83,12 @@ class MaskedReference(Replay):
 
     def _on_kept(self, func: Any, call: Call, args: Any, kwargs: Any) -> Any:
         refs = leaves((call.args, dict(call.kwargs)))
+        expectation = self._expectation.ordered(None)
 
         def kept(leaf: Any) -> Any:
             ref = next(refs)
             return (
-                self._expectation.kept(leaf, ref).contiguous()
+                expectation.kept(leaf, ref).contiguous()
                 if isinstance(leaf, Tensor) and isinstance(ref, TensorRef)
                 else leaf
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from sapwood.graph import Analysis, Draws, alive_rows, flags
 from sapwood.ops import Axis, Call, TensorRef
+from sapwood.removal.orders import Orders
 
 
 class Expectation:
@@ -19,24 +21,39 @@ class Expectation:
         self._context = analysis.context
         self._gone = flags(analysis.context.atoms, removed)
         self._alive: dict[int, tuple[Axis, np.ndarray[Any, np.dtype[np.bool_]]]] = {}
+        self._orders: Orders | None = None
+
+    def ordered(self, orders: Orders | None) -> Expectation:
+        """The same, of a compact model that holds what stays in another order; None is the dense model's."""
+        found = copy(self)
+        found._orders = orders
+        return found
 
     def alive(self, axis: Axis) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """For each index of ``axis``, whether it stays."""
         entry = self._alive.get(id(axis))
         if entry is None:
-            entry = (axis, alive_rows(self._context.atoms, axis, self._gone))
+            entry = (axis, self._made_alive(axis))
             self._alive[id(axis)] = entry
         return entry[1]
+
+    def _made_alive(self, axis: Axis) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        source = self._context.followed(axis)
+        if source is None:
+            return alive_rows(self._context.atoms, axis, self._gone)
+        return np.arange(len(axis)) * len(source) < int(self.alive(source).sum()) * len(axis)
 
     def rows(self, tensor: TensorRef) -> list[np.ndarray[Any, np.dtype[np.bool_]]]:
         """For each dimension of ``tensor``, which indices stay."""
         return [self.alive(axis) for axis in self._context.axes(tensor)]
 
     def kept(self, tensor: Tensor, ref: TensorRef) -> Tensor:
-        """What stays of the value of ``ref`` in the dense model."""
+        """What stays of the value of ``ref`` in the dense model, in the order in which the compact one has it."""
         for dim, rows in enumerate(self.rows(ref)):
-            if not rows.all():
-                tensor = tensor.index_select(dim, torch.from_numpy(np.flatnonzero(rows)).to(tensor.device))
+            places = None if self._orders is None else self._orders.of_tensor(ref, dim, rows)
+            if places is not None or not rows.all():
+                places = np.flatnonzero(rows) if places is None else places
+                tensor = tensor.index_select(dim, torch.from_numpy(places).to(tensor.device))
         return tensor
 
     def shape(self, tensor: TensorRef) -> tuple[int, ...]:
