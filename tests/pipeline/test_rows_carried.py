@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from typing import Any
 
 import pytest
@@ -87,3 +88,18 @@ def test_a_mask_that_leaves_no_row_proves_nothing() -> None:
     model = Net(lambda m, x: m.head(x[x[:, 0] > 0]), head=nn.Linear(4, 3))
     with pytest.raises(CheckFailedError, match="nothing was compared"):
         compact(model, -torch.rand(6, 4))
+
+
+def test_learned_rows_without_a_batch_go_through_a_norm() -> None:
+    """Its statistics, one a row, follow the rows; channels stay here, over which it would pool."""
+    model, inputs = PROBES["latents_that_attend"]()
+    pruned = prune(model.eval(), inputs, target=Target(sparsity=0.5), ignore={"norm": "kept"})
+    assert pruned.model.latents.shape == (6, 16)
+    assert pruned.model.q.weight.shape == (8, 16)
+    assert prune(model, inputs, target=Target(sparsity=0.5)).model.latents.shape == (6, 8)
+    (rows,) = (cut.kept for cut in pruned.plan.cuts if cut.tensor == "latents")
+    fewer = dataclasses.replace(pruned.plan, cuts=tuple(cut for cut in pruned.plan.cuts if cut.tensor != "latents"))
+    masked = silenced(model, fewer)
+    masked.latents = nn.Parameter(masked.latents[list(rows)])
+    (found,), (wanted,) = outputs(apply_plan(model, pruned.plan), inputs), outputs(masked, inputs)
+    assert float((found - wanted).abs().max()) <= EXACT * float(wanted.abs().max())

@@ -533,6 +533,18 @@ def cross_attention():
 
 
 @probe
+def latents_that_attend():  # Perceiver: learned rows without a batch, normalised, ask what there is
+    def run(m, x):
+        rows = m.norm(m.latents)
+        scores = m.q(rows) @ m.k(x).transpose(-1, -2) / 4
+        return m.head((rows + m.out(scores.softmax(-1) @ m.v(x))).sum(1))
+
+    parts = {name: nn.Linear(6 if name in "kv" else 16, 16) for name in ("q", "k", "v", "out")}
+    latents = nn.Parameter(torch.randn(12, 16))
+    return Net(run, **parts, latents=latents, norm=nn.LayerNorm(16), head=nn.Linear(16, 5)), torch.randn(2, 7, 6)
+
+
+@probe
 def lstm():
     def run(m, x):
         return m.head(m.rnn(m.a(x))[0])
