@@ -512,6 +512,19 @@ def attention_sdpa_default_scale():
 
 
 @probe
+def one_key_for_all_queries():  # Falcon: keys and values are taken out of one projection by lists of positions
+    def run(m, x):
+        x = m.a(x)
+        parts = m.qkv(x).view(*x.shape[:2], 6, -1)
+        q, k, v = (part.transpose(1, 2) for part in (parts[..., :-2, :], parts[..., [-2], :], parts[..., [-1], :]))
+        made = F.scaled_dot_product_attention(q, k, v)
+        return m.head(x + m.out(made.transpose(1, 2).flatten(2)))
+
+    parts = {"a": nn.Linear(6, 16), "qkv": nn.Linear(16, 48), "out": nn.Linear(32, 16), "head": nn.Linear(16, 5)}
+    return Net(run, **parts), torch.randn(2, 7, 6)
+
+
+@probe
 def multihead_attention():
     def run(m, x):
         x = m.a(x)
