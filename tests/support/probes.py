@@ -688,6 +688,34 @@ def best_rows_gathered():  # queries of two-stage detectors
 
 
 @probe
+def tokens_mixed_by_a_transform():  # FNet and global filters, along tokens alone
+    def run(m, x):
+        x = m.a(x)
+        return m.head(F.relu(x + torch.fft.fft(x, dim=1).real))
+
+    return Net(run, a=nn.Linear(5, 16), head=nn.Linear(16, 3)), torch.randn(2, 7, 5)
+
+
+@probe
+def rows_pooled_by_windows():  # Funnel: a picture whose columns are channels, and windows one wide
+    def run(m, x):
+        return m.head(F.avg_pool2d(m.a(x)[:, None], (2, 1), ceil_mode=True)[:, 0].relu())
+
+    return Net(run, a=nn.Linear(5, 16), head=nn.Linear(16, 3)), torch.randn(2, 7, 5)
+
+
+@probe
+def pictures_put_into_text():  # LLaVA and its like: rows of one tensor replace those of another that a mask names
+    def run(m, x, pixels):
+        text, rows = m.a(x), m.p(pixels)
+        mask = (torch.arange(7) > 4).expand(2, 7)[..., None].expand_as(text)
+        return m.head(text.masked_scatter(mask, rows).relu())
+
+    parts = {"a": nn.Linear(5, 16), "p": nn.Linear(6, 16), "head": nn.Linear(16, 3)}
+    return Net(run, **parts), (torch.randn(2, 7, 5), torch.randn(4, 6))
+
+
+@probe
 def deformable_convolution():  # torchvision.ops.DeformConv2d, with offsets and a mask
     from torchvision.ops import DeformConv2d
 
