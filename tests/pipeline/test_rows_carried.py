@@ -30,7 +30,7 @@ WIDTHS = {
     "messages_by_scatter": {"a.weight": (8, 5), "head.weight": (3, 8)},
     "packed_sequences": {"table.weight": (20, 6), "rnn.weight_ih_l0": (24, 6), "head.weight": (3, 8)},
     "pillars_on_a_canvas": {"a.weight": (8, 5), "head.weight": (5, 8, 1, 1)},
-    "pictures_put_into_text": {"a.weight": (8, 5), "p.weight": (8, 6), "head.weight": (3, 8)},
+    "pictures_put_into_text": {"a.weight": (10, 8), "p.weight": (8, 6), "head.weight": (3, 8)},
     "pool_and_unpool": {"a.weight": (8, 3, 3, 3), "b.weight": (8, 8, 3, 3)},
     "rows_by_their_first_channel": {"a.weight": (8, 5), "head.weight": (3, 8)},
     "rows_pooled_by_windows": {"a.weight": (8, 5), "head.weight": (3, 8)},

@@ -706,13 +706,15 @@ def rows_pooled_by_windows():  # Funnel: a picture whose columns are channels, a
 
 @probe
 def pictures_put_into_text():  # LLaVA and its like: rows of one tensor replace those of another that a mask names
-    def run(m, x, pixels):
-        text, rows = m.a(x), m.p(pixels)
-        mask = (torch.arange(7) > 4).expand(2, 7)[..., None].expand_as(text)
-        return m.head(text.masked_scatter(mask, rows).relu())
+    def run(m, tokens, pixels):
+        text, rows = m.a(tokens), m.p(pixels)
+        places = tokens == 9
+        if places.sum() * text.shape[-1] != rows.numel():
+            raise ValueError("expected as many rows as places")
+        return m.head(text.masked_scatter(places[..., None].expand_as(text), rows).relu())
 
-    parts = {"a": nn.Linear(5, 16), "p": nn.Linear(6, 16), "head": nn.Linear(16, 3)}
-    return Net(run, **parts), (torch.randn(2, 7, 5), torch.randn(4, 6))
+    parts = {"a": nn.Embedding(10, 16), "p": nn.Linear(6, 16), "head": nn.Linear(16, 3)}
+    return Net(run, **parts), (torch.tensor([[1, 2, 9, 9, 3], [9, 9, 4, 5, 6]]), torch.randn(4, 6))
 
 
 @probe
