@@ -37,7 +37,11 @@ def distance(found: nn.Module, wanted: nn.Module, x: Tensor) -> float:
     return float((one - other).abs().max() / other.abs().max())
 
 
-@pytest.mark.parametrize("name", ["attention_sdpa_default_scale", "attention_fused", "attention_apart"])
+TEMPERED = ["attention_sdpa_default_scale", "one_key_for_all_queries"]
+"""Those that take their scale from the width."""
+
+
+@pytest.mark.parametrize("name", [*TEMPERED, "attention_fused", "attention_apart"])
 def test_attention_keeps_its_temperature(name: str) -> None:
     model, x = PROBES[name]()
     with torch.no_grad():
@@ -51,7 +55,7 @@ def test_attention_keeps_its_temperature(name: str) -> None:
         hotter = dataclasses.replace(pruned.plan, rescales=())
         assert distance(apply_plan(exact, hotter), wanted, x) > 1e-2
     else:
-        assert name != "attention_sdpa_default_scale", "it takes its scale from the width"
+        assert name not in TEMPERED
 
 
 def _kept(plan: Plan, name: str) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from typing import Any
 
 import pytest
@@ -29,10 +30,13 @@ WIDTHS = {
     "messages_by_scatter": {"a.weight": (8, 5), "head.weight": (3, 8)},
     "packed_sequences": {"table.weight": (20, 6), "rnn.weight_ih_l0": (24, 6), "head.weight": (3, 8)},
     "pillars_on_a_canvas": {"a.weight": (8, 5), "head.weight": (5, 8, 1, 1)},
+    "pictures_put_into_text": {"a.weight": (10, 8), "p.weight": (8, 6), "head.weight": (3, 8)},
     "pool_and_unpool": {"a.weight": (8, 3, 3, 3), "b.weight": (8, 8, 3, 3)},
     "rows_by_their_first_channel": {"a.weight": (8, 5), "head.weight": (3, 8)},
+    "rows_pooled_by_windows": {"a.weight": (8, 5), "head.weight": (3, 8)},
     "segments_pooled": {"a.weight": (8, 5), "head.weight": (3, 8)},
     "shuffled_by_a_module": {"0.weight": (8, 3, 3, 3)},
+    "tokens_mixed_by_a_transform": {"a.weight": (8, 5), "head.weight": (3, 8)},
     "unfold_and_fold": {"a.weight": (8, 3, 3, 3), "head.weight": (5, 8, 1, 1)},
 }
 """Shapes at half the channels."""
@@ -87,3 +91,18 @@ def test_a_mask_that_leaves_no_row_proves_nothing() -> None:
     model = Net(lambda m, x: m.head(x[x[:, 0] > 0]), head=nn.Linear(4, 3))
     with pytest.raises(CheckFailedError, match="nothing was compared"):
         compact(model, -torch.rand(6, 4))
+
+
+def test_learned_rows_without_a_batch_go_through_a_norm() -> None:
+    """Its statistics, one a row, follow the rows; channels stay here, over which it would pool."""
+    model, inputs = PROBES["latents_that_attend"]()
+    pruned = prune(model.eval(), inputs, target=Target(sparsity=0.5), ignore={"norm": "kept"})
+    assert pruned.model.latents.shape == (6, 16)
+    assert pruned.model.q.weight.shape == (8, 16)
+    assert prune(model, inputs, target=Target(sparsity=0.5)).model.latents.shape == (6, 8)
+    (rows,) = (cut.kept for cut in pruned.plan.cuts if cut.tensor == "latents")
+    fewer = dataclasses.replace(pruned.plan, cuts=tuple(cut for cut in pruned.plan.cuts if cut.tensor != "latents"))
+    masked = silenced(model, fewer)
+    masked.latents = nn.Parameter(masked.latents[list(rows)])
+    (found,), (wanted,) = outputs(apply_plan(model, pruned.plan), inputs), outputs(masked, inputs)
+    assert float((found - wanted).abs().max()) <= EXACT * float(wanted.abs().max())

@@ -209,3 +209,28 @@ def test_numbers_that_the_code_makes_are_no_obstacle_to_setting_a_width() -> Non
     model = nn.Sequential(nn.Conv2d(3, 16, 3), Scaled(16), nn.Conv2d(16, 4, 1)).eval()
     pruned = sapwood.prune(model, torch.randn(2, 3, 8, 8), target=HALF)
     assert (pruned.model[1].in_channels, pruned.notes) == (8, ())
+
+
+class Told(nn.Linear):
+    """A layer of a user's own, of which PyTorch's attributes are right whatever else is equal to them."""
+
+
+class Pose(nn.Module):
+    """As heads for key points of ultralytics: the number of outputs is a width of hidden layers, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.nk, self.no = 24, 24
+        self.hidden_size = self.head_hidden_size = 32
+        self.a, self.b, self.c, self.d = Told(8, 32), Told(32, 24), Told(24, 24), nn.Linear(24, 24)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.d(torch.relu(self.c(torch.relu(self.b(torch.relu(self.a(x)))))))
+
+
+def test_numbers_of_outputs_are_no_widths_and_hidden_sizes_of_heads_are() -> None:
+    pruned = sapwood.prune(Pose(), torch.randn(2, 8), target=HALF)
+    assert pruned.model.d.weight.shape == (24, 12)
+    assert (pruned.model.nk, pruned.model.no) == (24, 24)
+    assert (pruned.model.hidden_size, pruned.model.head_hidden_size) == (16, 16)
+    assert pruned.notes == ()

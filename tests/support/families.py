@@ -101,6 +101,10 @@ _YES_OR_NO: tuple[tuple[Arguments, bool], ...] = (
 )
 
 
+def summed_first(scene: Scene, result: Any) -> Any:
+    return summed(scene, result[0])
+
+
 def _square(scene: Scene) -> Any:
     return made(scene).square()
 
@@ -115,6 +119,37 @@ FAMILIES: Mapping[str, Family] = {
         {"real": made, "imag": made}, reads={"": lambda scene, x: read(scene, x.real * x.imag)}
     ),
     "complex._each": Family({"self": both}, reads={"": lambda scene, x: read(scene, x.abs())}),
+    "fourier._transform": Family(
+        {
+            "normalization": 0, "forward": True, "onesided": True, "last_dim_size": 4, "dim": [3],
+        },
+        (({"dim": [2, 3]}, True), ({"dim": [1]}, False)),
+        own={"_fft_c2c": {"self": both}, "_fft_c2r": {"self": both}},
+        own_cases={"_fft_c2r": (({"dim": [2, 3]}, True),)},
+        reads={"": lambda scene, x: read(scene, x.abs())},
+    ),
+    "losses._differences": Family(
+        {"target": made, "beta": 0.5, "delta": 0.5},
+        tuple(({"reduction": number}, True) for number in range(3)),
+        own={name: {"self": below_one, "target": below_one} for name in (
+            "binary_cross_entropy", "binary_cross_entropy_with_logits"
+        )},
+    ),
+    "losses._of_classes": Family(
+        {"target": numbers(1, 0, 2, 2, 1, 3), "reduction": 1, "ignore_index": -1, "weight": None},
+        (({}, False),), layout="matrix", layouts={"nll_loss2d_forward": "map"},
+        own={"nll_loss2d_forward": {"target": lambda scene: torch.zeros(2, 4, 4, dtype=torch.int64)}},
+        reads={"": summed_first},
+    ),
+    "scattering._masked_scatter": Family(
+        {"source": lambda scene: 0.5 * made(scene)},
+        (
+            ({"mask": lambda scene: (torch.arange(6) % 2 == 0)[:, None].expand_as(scene.last)}, True),
+            ({"mask": lambda scene: (torch.arange(6) % 2 == 0)[:, None]}, True),
+            ({"mask": lambda scene: torch.arange(CHANNELS) % 2 == 0}, False),
+        ),
+        layout="matrix",
+    ),
     "elementwise._elementwise": Family(
         {
             "min": 0.7, "max": 2.5, "exponent": made, "tensor1": made, "tensor2": made, "mask": positive, "end": made,

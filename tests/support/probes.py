@@ -591,6 +591,19 @@ def attention_sdpa_default_scale():
 
 
 @probe
+def one_key_for_all_queries():  # Falcon: keys and values are taken out of one projection by lists of positions
+    def run(m, x):
+        x = m.a(x)
+        parts = m.qkv(x).view(*x.shape[:2], 6, -1)
+        q, k, v = (part.transpose(1, 2) for part in (parts[..., :-2, :], parts[..., [-2], :], parts[..., [-1], :]))
+        made = F.scaled_dot_product_attention(q, k, v)
+        return m.head(x + m.out(made.transpose(1, 2).flatten(2)))
+
+    parts = {"a": nn.Linear(6, 16), "qkv": nn.Linear(16, 48), "out": nn.Linear(32, 16), "head": nn.Linear(16, 5)}
+    return Net(run, **parts), torch.randn(2, 7, 6)
+
+
+@probe
 def multihead_attention():
     def run(m, x):
         x = m.a(x)
@@ -609,6 +622,18 @@ def cross_attention():
     mha = nn.MultiheadAttention(16, 2, kdim=24, vdim=24, batch_first=True)
     parts = {"a": nn.Linear(6, 16), "b": nn.Linear(6, 24), "mha": mha, "head": nn.Linear(16, 5)}
     return Net(run, **parts), (torch.randn(2, 7, 6), torch.randn(2, 9, 6))
+
+
+@probe
+def latents_that_attend():  # Perceiver: learned rows without a batch, normalised, ask what there is
+    def run(m, x):
+        rows = m.norm(m.latents)
+        scores = m.q(rows) @ m.k(x).transpose(-1, -2) / 4
+        return m.head((rows + m.out(scores.softmax(-1) @ m.v(x))).sum(1))
+
+    parts = {name: nn.Linear(6 if name in "kv" else 16, 16) for name in ("q", "k", "v", "out")}
+    latents = nn.Parameter(torch.randn(12, 16))
+    return Net(run, **parts, latents=latents, norm=nn.LayerNorm(16), head=nn.Linear(16, 5)), torch.randn(2, 7, 6)
 
 
 @probe
@@ -739,6 +764,36 @@ def best_rows_gathered():  # queries of two-stage detectors
         return m.head(torch.gather(h, 1, top.unsqueeze(-1).expand(-1, -1, h.shape[-1])))
 
     return Net(run, a=nn.Linear(5, 16), score=nn.Linear(16, 1), head=nn.Linear(16, 3)), torch.randn(2, 7, 5)
+
+
+@probe
+def tokens_mixed_by_a_transform():  # FNet and global filters, along tokens alone
+    def run(m, x):
+        x = m.a(x)
+        return m.head(F.relu(x + torch.fft.fft(x, dim=1).real))
+
+    return Net(run, a=nn.Linear(5, 16), head=nn.Linear(16, 3)), torch.randn(2, 7, 5)
+
+
+@probe
+def rows_pooled_by_windows():  # Funnel: a picture whose columns are channels, and windows one wide
+    def run(m, x):
+        return m.head(F.avg_pool2d(m.a(x)[:, None], (2, 1), ceil_mode=True)[:, 0].relu())
+
+    return Net(run, a=nn.Linear(5, 16), head=nn.Linear(16, 3)), torch.randn(2, 7, 5)
+
+
+@probe
+def pictures_put_into_text():  # LLaVA and its like: rows of one tensor replace those of another that a mask names
+    def run(m, tokens, pixels):
+        text, rows = m.a(tokens), m.p(pixels)
+        places = tokens == 9
+        if places.sum() * text.shape[-1] != rows.numel():
+            raise ValueError("expected as many rows as places")
+        return m.head(text.masked_scatter(places[..., None].expand_as(text), rows).relu())
+
+    parts = {"a": nn.Embedding(10, 16), "p": nn.Linear(6, 16), "head": nn.Linear(16, 3)}
+    return Net(run, **parts), (torch.tensor([[1, 2, 9, 9, 3], [9, 9, 4, 5, 6]]), torch.randn(4, 6))
 
 
 @probe

@@ -19,7 +19,10 @@ ALL = "*"
 BESIDE = ("*cache*", "past_key_values", "mems", "*hidden_states", "encoder_last_hidden_state", "*attentions")
 """What a transformers output object holds for the next call, or to look inside: nobody reads it for its sizes."""
 
-BESIDE_A_HEAD = ("*last_hidden_state", "pooler_output", "*_model_output", "*router_logits")
+BESIDE_A_HEAD = (
+    "*last_hidden_state", "pooler_output", "*_model_output", "*router_logits", "image_outputs", "video_outputs",
+    "audio_outputs", "vision_outputs",
+)  # fmt: skip
 """What one holds of the body, where a head gives an answer."""
 
 MAPS, READ_OFF = "feats", ("boxes", "scores")

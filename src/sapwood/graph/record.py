@@ -22,6 +22,7 @@ from sapwood.graph.decisions import Decisions
 from sapwood.graph.double import KeepDouble
 from sapwood.graph.draws import one_seed
 from sapwood.graph.outputs import Outputs, counting, named_outputs, output_tensors
+from sapwood.graph.remembered import remembering_nothing
 from sapwood.graph.skeleton import new_tensors_like
 from sapwood.models import copy_model, refresh_computed
 from sapwood.ops import RULES, Call, Graph, ShapesOnly, TensorRef, hides_calls, leaves, mapped
@@ -156,12 +157,13 @@ def plain_kernels(model: nn.Module) -> Iterator[None]:
     """Runs without gradients and without the fused kernels that hide a layer's inside (attention, recurrent layers).
 
     Tensors that the code makes are made where the parameters are. Random numbers come from one seed. In a float64 model
-    all floating tensors are float64.
+    all floating tensors are float64. Functions remember nothing of other runs.
     """
     with ExitStack() as stack:
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         stack.enter_context(new_tensors_like(model))
         stack.enter_context(_alone(model))
+        stack.enter_context(remembering_nothing(model))
         stack.enter_context(one_seed(model))
         fastpath = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)

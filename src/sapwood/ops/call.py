@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -159,11 +159,20 @@ class Graph:
     @cached_property
     def unread(self) -> frozenset[int]:
         """Indices of calls whose results nothing reads, that the model returns or that is written into."""
+        return self._leading_nowhere(lambda call: call.facts.reads_values or not call.tensor_outputs())
+
+    @cached_property
+    def looked_at(self) -> frozenset[int]:
+        """Indices of calls of which nothing is made that the model returns: the code only looks at their values."""
+        return self._leading_nowhere(lambda call: False)
+
+    def _leading_nowhere(self, ends: Callable[[Call], bool]) -> frozenset[int]:
+        """Indices of calls whose results reach no output, and no call that is such an end by itself."""
         wanted = {tensor.id for tensor in self.outputs}
         found = set()
         for call in reversed(self.calls):
             made = {tensor.id for tensor in call.tensor_outputs()}
-            if call.op._schema.is_mutable or call.facts.reads_values or not made or made & wanted:
+            if call.op._schema.is_mutable or ends(call) or made & wanted:
                 wanted |= {tensor.id for tensor in call.tensor_inputs()}
             else:
                 found.add(call.index)

@@ -52,7 +52,10 @@ def _layer_norm(context: Context, call: Call) -> None:
         if isinstance(tensor, TensorRef):
             for axis, other in zip(axes[-len(tensor.shape) :], context.axes(tensor), strict=True):
                 context.join(axis, other, call)
-    _same_shape(context, call, axes)
+    context.set(call.outputs[0], axes)
+    normed = len(call.args[1])
+    for statistics in call.tensor_outputs()[1:]:
+        context.set(statistics, [*axes[:-normed], *(fixed_axis(1) for _ in range(normed))])
 
 
 def _groups(call: Call) -> list[int]:

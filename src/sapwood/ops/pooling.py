@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sapwood.ops.atoms import fixed_axis, merge
 from sapwood.ops.call import Call
-from sapwood.ops.context import Context, Rule, rule
+from sapwood.ops.context import Context, Rule, bound, rule
 
 SPATIAL_RANK = {
     1: """
@@ -28,11 +28,25 @@ def _pool(rank: int) -> Rule:
 
     def apply(context: Context, call: Call) -> None:
         axes = context.axes(call.args[0])
-        context.positions(axes[-rank:], call)
+        first = len(axes) - rank
+        through = {first + dim for dim in _untouched(call, rank)}
+        context.positions([axis for dim, axis in enumerate(axes[first:], first) if dim not in through], call)
         for output in call.tensor_outputs():
-            context.set(output, [*axes[:-rank], *(fixed_axis(size) for size in output.shape[-rank:])])
+            sizes = enumerate(output.shape)
+            context.set(output, [axes[n] if n < first or n in through else fixed_axis(size) for n, size in sizes])
 
     return apply
+
+
+def _untouched(call: Call, rank: int) -> list[int]:
+    """The spatial dimensions along which a window is one wide and goes on by one: every index keeps to itself."""
+    values = bound(call)
+    if "kernel_size" not in values:
+        return []
+    given = [values["kernel_size"], values.get("stride") or values["kernel_size"], values.get("padding")]
+    kernel, stride, padding = ([one] * rank if isinstance(one, int) else list(one) for one in given)  # type: ignore[call-overload]
+    windows = [own * rank if len(own) == 1 else own for own in (kernel, stride, padding)]
+    return [dim for dim, own in enumerate(zip(*windows, strict=True)) if own == (1, 1, 0)]
 
 
 for _rank, _names in SPATIAL_RANK.items():

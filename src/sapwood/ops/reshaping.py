@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 from torch import Tensor
 
 from sapwood.ops.atoms import Axis, fixed_axis, merge
-from sapwood.ops.call import Call
+from sapwood.ops.call import Call, TensorRef
 from sapwood.ops.context import Context, bound, rule
 from sapwood.ops.facts import note
+from sapwood.ops.nested import mapped
 
 _rule = partial(rule, spreads="moved")
 
@@ -195,8 +197,16 @@ note(
 note("repeat", "as_strided", homogeneous="first")
 
 
-def moved(call: Call, value: Tensor) -> Any:
-    """What ``call``, which moves values, makes of ``value``, which may lie in memory in another order than its own."""
+def moved(call: Call, value: Tensor, known: Mapping[int, Tensor] | None = None) -> Any:
+    """What ``call``, which moves values, makes of ``value``, which may lie in memory in another order than its own.
+
+    Where it reads other tensors, as an index does, ``known`` has their values by number.
+    """
     if call.facts.reshapes:
         return value.reshape(call.args[1])
-    return call.op(value, *call.args[1:], **dict(call.kwargs))
+    args, kwargs = mapped(lambda leaf: _value(leaf, known or {}), (call.args[1:], dict(call.kwargs)))
+    return call.op(value, *args, **kwargs)
+
+
+def _value(leaf: Any, known: Mapping[int, Tensor]) -> Any:
+    return known[leaf.id] if isinstance(leaf, TensorRef) else leaf

@@ -65,6 +65,20 @@ def _at_rows(context: Context, call: Call) -> None:
     context.set(call.outputs[0], axes)
 
 
+@rule("masked_scatter", "masked_scatter_")
+def _masked_scatter(context: Context, call: Call) -> None:
+    """Elements are written one after the other where a mask says yes: whole rows, where it says the same along them."""
+    target, mask, source = (context.axes(tensor) for tensor in call.tensor_inputs())
+    last = [axes[-1] for axes in (target, source, mask) if axes]
+    whole = len(last) == 3 and len(last[0]) == len(last[1]) and len(last[2]) in {1, len(last[0])}
+    if whole:
+        for axis in last[1:]:
+            context.join(last[0], axis if len(axis) > 1 else last[0], call)
+    context.fix([axis for axes in (target, mask, source) for axis in (axes[:-1] if whole else axes)], call)
+    fixed = [fixed_axis(len(axis)) for axis in target]
+    context.set(call.outputs[0], [*fixed[:-1], last[0]] if whole else fixed)
+
+
 @rule("segment_reduce", pools=_along)
 def _segment_reduce(context: Context, call: Call) -> None:
     """Runs of rows become one row each; how long they are is told beside."""

@@ -55,6 +55,12 @@ RULES: tuple[tuple[type, Callable[[Any], dict[str, Any]]], ...] = (
 )
 
 
+def read_off(module: nn.Module) -> frozenset[str]:
+    """The attributes of a module that are read off its tensors, and so are right: those of PyTorch's own classes."""
+    values = {name for kind, read in RULES if isinstance(module, kind) for name in read(module)}
+    return frozenset(values | (set(CONVOLUTION) if isinstance(module, _ConvNd) else set()))
+
+
 def fix_known_attributes_(model: nn.Module, cuts: tuple[Cut, ...], groups: Mapping[str, int]) -> list[AttributeEdit]:
     """Sets the width attributes of modules that PyTorch itself defines (and of their subclasses).
 
@@ -84,6 +90,10 @@ def fix_known_attributes_(model: nn.Module, cuts: tuple[Cut, ...], groups: Mappi
                 setattr(module, attribute, after)
                 edits.append(AttributeEdit(name, attribute, before, after))
     return edits
+
+
+CONVOLUTION = ("in_channels", "out_channels", "groups")
+"""The attributes of a convolution that are widths, or numbers of groups of channels."""
 
 
 def _convolution_values(module: Any, groups: int) -> dict[str, Any]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from torch import nn
 
 from sapwood.graph import Analysis, Structure
-from sapwood.models import Gain, Plan, apply_plan
+from sapwood.models import AttributeEdit, Gain, Plan, apply_plan
 from sapwood.ops import Axis, Call
 from sapwood.removal.attributes import fix_known_attributes_
 from sapwood.removal.beside import Divergence, Followed
@@ -98,7 +98,10 @@ def realise(structure: Structure, analysis: Analysis, removed: Axis) -> Realised
         if "meta tensor" in str(repaired.followed.divergence.found).lower():
             raise OnlyWithValuesError(str(repaired.followed.divergence.found))
         first = repaired.followed.first or repaired.followed.divergence
-        return replace(_obstacle(first), together=proportions(structure, analysis, expectation, first))
+        return replace(
+            _obstacle(analysis, expectation, first, repaired.edits),
+            together=proportions(structure, analysis, expectation, first),
+        )
     moved = [one for one in analysis.shuffles.values() if expectation.changed(one.source)]
     if moved:
         orders = _orders(structure, analysis, expectation, compact)
@@ -120,7 +123,14 @@ def realise(structure: Structure, analysis: Analysis, removed: Axis) -> Realised
     edits += unread
     plan = replace(plan, attributes=tuple(edits), rescales=rescales(undone), gains=gains)
     strayed = repaired.followed.strayed
-    return Realised(plan, expectation, None if strayed is None else _obstacle(strayed), unset, undone, followed)
+    return Realised(
+        plan,
+        expectation,
+        None if strayed is None else _obstacle(analysis, expectation, strayed),
+        unset,
+        undone,
+        followed,
+    )
 
 
 def _orders(structure: Structure, analysis: Analysis, expectation: Expectation, compact: nn.Module) -> Orders | None:
@@ -153,6 +163,8 @@ def _numbers(analysis: Analysis, expectation: Expectation, run: Followed) -> Num
     followed: dict[int, float] = {}
     found: list[Obstacle] = []
     for change in sorted(changes, key=lambda change: change.call.index):
+        if change.call.index in analysis.graph.looked_at:
+            continue  # a check of sizes, as that a picture has as many features as a text has places for
         if counts_what_is_summed(analysis, expectation, change):
             followed[change.call.index] = change.after
             continue
@@ -202,7 +214,30 @@ def _kept_groups(analysis: Analysis, expectation: Expectation) -> dict[str, int]
     return kept
 
 
-def _obstacle(divergence: Divergence) -> Obstacle:
+def _obstacle(
+    analysis: Analysis, expectation: Expectation, divergence: Divergence, edits: Sequence[AttributeEdit] = ()
+) -> Obstacle:
+    """A call whose sizes do not follow: the dimensions that it was to make smaller are in the way, before all others.
+
+    Where it was to make none smaller, those of a call before it, for which an attribute was set that both read.
+    """
     call = divergence.call
     wanted = f"expected {divergence.wanted}, came {divergence.found}"
-    return Obstacle(call, False, f"a shape in the code that no attribute explains, in {call}: {wanted}")
+    told = {(edit.before, edit.after) for edit in edits if edit.module in call.modules}
+    before = reversed([one for one in analysis.graph.calls[: call.index] if one.modules == call.modules])
+    earlier = (_made_smaller(one, expectation, told) for one in before if one.name == call.name)
+    widths = _made_smaller(call, expectation) or next(filter(None, earlier), ())
+    return Obstacle(call, False, f"a shape in the code that no attribute explains, in {call}: {wanted}", widths)
+
+
+def _made_smaller(
+    call: Call, expectation: Expectation, sizes: Collection[tuple[object, object]] | None = None
+) -> tuple[Width, ...]:
+    """The dimensions of a call's results that lose indices: all, or those whose old and new size is in a list."""
+    first = len(call.tensor_inputs())
+    return tuple(
+        Width(call, number, dim)
+        for number, ref in enumerate(call.tensor_outputs(), first)
+        for dim, pair in enumerate(zip(ref.shape, expectation.shape(ref), strict=True))
+        if pair[0] != pair[1] and (sizes is None or pair in sizes)
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from sapwood.graph import Analysis, Shuffle, build_groups, find_shuffles
 from sapwood.ops import Call, Graph
@@ -16,6 +16,9 @@ Site: TypeAlias = tuple[str, str, str, int]
 Place: TypeAlias = tuple[Site, int, int]
 """A dimension of a tensor of a call: where the call is made, number of the tensor, dimension."""
 
+Line: TypeAlias = tuple[Any, ...]
+"""The same dimension wherever the same line of code is run: file and line, operator, how often it came, and where."""
+
 MAX_PROPORTIONS = 3
 """How often widths are tried that lose the same share, before a call is fixed."""
 
@@ -25,7 +28,8 @@ class Constraints:
 
     A call that is in the way is fixed in steps: first what it makes, then also what it reads, then all that its module
     works on. Where it is known which widths are in the way, these alone are fixed before. Where widths near it could
-    lose the same share, this is tried first, and dropped if it does not help.
+    lose the same share, this is tried first, and dropped if it does not help. What stands in the way at the same line
+    of two modules does so in all that run it: a deep network would take a round for each of its layers.
 
     Args:
         frozen: Tensors or dimensions that stay whole, with the reason.
@@ -44,6 +48,7 @@ class Constraints:
         self._held: dict[Place, str] = {}
         self._together: dict[Site, list[frozenset[Place]]] = defaultdict(list)
         self._proportions: Counter[Site] = Counter()
+        self._modules: dict[Line, set[str]] = defaultdict(set)
         self.last = ""
 
     def add(self, graph: Graph, obstacle: Obstacle, *, stiffer: Sequence[Call] = ()) -> bool:
@@ -76,6 +81,7 @@ class Constraints:
         widths = {(sites[one.call.index], one.number, one.dim): obstacle.reason for one in obstacle.widths}
         if widths.keys() - self._held.keys():
             self._held.update(widths)
+            self._hold_in_all(graph.sites(), widths)
             return True
         self._met[site] += 1
         self._fixed[site] = (obstacle.reason, self._met[site] > 1)
@@ -83,6 +89,17 @@ class Constraints:
             same = [sites[other.index] for other in graph.calls if obstacle.call.module in other.modules]
             self._fixed.update(dict.fromkeys(same, (obstacle.reason, True)))
         return self._met[site] <= len(("outputs", "inputs", "module"))
+
+    def _hold_in_all(self, sites: Mapping[Site, Call], widths: Mapping[Place, str]) -> None:
+        """Holds widths in every module that runs their line of code, where that was in the way in two."""
+        for (site, number, dim), reason in widths.items():
+            module, *place = site
+            line = (*place, number, dim)
+            self._modules[line].add(module)
+            if len(self._modules[line]) > 1:
+                for other, call in sites.items():
+                    if [*other[1:]] == place and _ranks(call) == _ranks(sites[site]):
+                        self._held.setdefault((other, number, dim), reason.replace(f"'{module}'", f"'{other[0]}'", 1))
 
     def analyse(self, graph: Graph) -> Analysis:
         """Groups the recorded run under what is known so far."""
@@ -109,3 +126,8 @@ class Constraints:
         if self._loose and (self._known is None or self._known[0] is not graph):
             self._known = (graph, find_shuffles(graph))
         return {} if self._known is None else self._known[1]
+
+
+def _ranks(call: Call) -> list[int]:
+    """How many dimensions the tensors of a call have: the same line may read more of them elsewhere, or others."""
+    return [len(ref.shape) for ref in (*call.tensor_inputs(), *call.tensor_outputs())]

@@ -156,6 +156,7 @@ class _RowSearch:
         owned = {**analysis.graph.buffers, **analysis.graph.parameters}
         self._names = {number: own[0] for number, own in owned.items()}
         self._buffers = analysis.graph.buffers
+        self._known = {number: one for number, one in analysis.graph.constants.items() if not one.is_meta}
         self._calls = analysis.graph.calls
         self._makers = _Makers(self._calls)
         self._readers: dict[int, set[int]] = defaultdict(set)
@@ -195,7 +196,7 @@ class _RowSearch:
         if kind == "either" and len(tensors) == 2 and not any(one.id in self._names for one in tensors):
             return self._of_two(call, tensors, tensor, wanted)
         for source in tensors if kind == "either" else tensors[:1] if kind == "first" else ():
-            found = self.rows(source, _wanted_of(call, source, tensor, wanted), call.index)
+            found = self.rows(source, _wanted_of(call, source, tensor, wanted, self._known), call.index)
             if found is not None:
                 return found
         return None
@@ -205,7 +206,7 @@ class _RowSearch:
         before, found = set(self.passed), []
         for source in factors:
             self.passed = set()
-            rows = self.rows(source, _wanted_of(call, source, tensor, wanted), call.index)
+            rows = self.rows(source, _wanted_of(call, source, tensor, wanted, self._known), call.index)
             if rows is not None:
                 found.append((rows, self.passed))
         if len(found) == 2 and found[0][0] and _same_rows(found[0][0], found[1][0]):  # a product with itself
@@ -225,14 +226,14 @@ class _RowSearch:
             return None  # a number is added
         merged: Rows = {}
         for source in tensors:
-            found = self.rows(source, _wanted_of(call, source, tensor, wanted), call.index)
+            found = self.rows(source, _wanted_of(call, source, tensor, wanted, self._known), call.index)
             if found is None:
                 return None
             merged = _together((merged, found))
         return merged
 
 
-def _wanted_of(call: Call, source: TensorRef, made: TensorRef, wanted: Tensor) -> Tensor:
+def _wanted_of(call: Call, source: TensorRef, made: TensorRef, wanted: Tensor, known: Mapping[int, Tensor]) -> Tensor:
     """Which elements of ``source`` arrive at the elements ``wanted`` of what ``call`` makes of it; all if in doubt."""
     if call.facts.spreads == "each":
         return _unbroadcast(wanted, source.shape)
@@ -240,7 +241,7 @@ def _wanted_of(call: Call, source: TensorRef, made: TensorRef, wanted: Tensor) -
         return wanted.reshape(source.shape)
     labels = torch.arange(1, math.prod(source.shape) + 1).reshape(source.shape)
     try:
-        results = _labelled(call, source, labels)
+        results = _labelled(call, source, labels, known)
         arrived = next(
             value
             for ref, value in zip(
@@ -248,21 +249,21 @@ def _wanted_of(call: Call, source: TensorRef, made: TensorRef, wanted: Tensor) -
             )
             if ref == made
         )[wanted]
-    except Exception:  # it reads more than that tensor, as an index does
+    except Exception:  # it reads more than that tensor and what is known
         return torch.ones(source.shape, dtype=torch.bool)
     found = torch.zeros(labels.numel() + 1, dtype=torch.bool)
     found[arrived] = True
     return found[1:].reshape(source.shape)
 
 
-def _labelled(call: Call, source: TensorRef, labels: Tensor) -> Any:
+def _labelled(call: Call, source: TensorRef, labels: Tensor, known: Mapping[int, Tensor]) -> Any:
     """What a move makes of labels in the place of ``source``, and of zeros in that of other tensors."""
     if isinstance(call.args[0], (list, tuple)):
         pieces = [labels if one == source else labels.new_zeros(one.shape) for one in call.args[0]]
         return call.op(pieces, *call.args[1:], **dict(call.kwargs))
     if not (call.facts.moves or call.facts.spreads == "moved"):
         raise ValueError(f"{call} moves nothing")
-    return moved(call, labels)
+    return moved(call, labels, known)
 
 
 def _unbroadcast(wanted: Tensor, shape: Sequence[int]) -> Tensor:

@@ -37,7 +37,7 @@ class MaskedReference(Replay):
     ) -> None:
         super().__init__(analysis.graph.calls)
         self._followed = followed or {}
-        self._of_numbers = analysis.graph.of_numbers
+        self._unasked = _of_no_consequence(analysis.graph)
         self.draws = Draws()
         self._decisions = decisions
         self._expectation = expectation
@@ -51,7 +51,7 @@ class MaskedReference(Replay):
         return result
 
     def _made(self, call: Call, func: Any, args: Any, kwargs: Any) -> Any:
-        if call.index not in self._of_numbers:
+        if call.index not in self._unasked:
             self.chosen_from += _choice(self._expectation, call, (args, kwargs))
         chosen = self._decisions.again(call.index, (args, kwargs))
         if chosen is not None:
@@ -131,10 +131,11 @@ class SameDecisions(Replay):
         self._decisions = decisions
         self._draws = draws
         self._of_numbers = graph.of_numbers
+        self._unasked = _of_no_consequence(graph)
 
     def make(self, call: Call, func: Any, args: Any, kwargs: Any) -> Any:
         """Takes what was chosen or drawn, or makes the call."""
-        if self._expectation is not None and call.index not in self._of_numbers:
+        if self._expectation is not None and call.index not in self._unasked:
             self.chosen_from += _choice(self._expectation, call, (args, kwargs))
         chosen = self._decisions.again(call.index, (args, kwargs))
         if chosen is not None:
@@ -151,6 +152,16 @@ class SameDecisions(Replay):
 def _number_like(value: Any, number: float) -> Any:
     """``number`` as the kind of thing that ``value`` is."""
     return torch.full_like(value, number) if isinstance(value, Tensor) else type(value)(number)
+
+
+def _of_no_consequence(graph: Graph) -> frozenset[int]:
+    """Calls whose operands need not be the same: of numbers alone, or of sizes that the code only checks."""
+    checks = {
+        index
+        for index in graph.looked_at
+        if not any(ref.dtype.is_floating_point for ref in graph.calls[index].tensor_inputs())
+    }
+    return graph.of_numbers | checks
 
 
 def _choice(expectation: Expectation, call: Call, inputs: Any) -> list[Tensor]:

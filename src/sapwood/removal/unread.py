@@ -12,6 +12,7 @@ from torch import nn
 from sapwood.graph import Analysis, Structure
 from sapwood.models import AttributeEdit
 from sapwood.models.places import AttributePlace, integers
+from sapwood.removal.attributes import read_off
 from sapwood.removal.beside import follow
 from sapwood.removal.repair import Repaired
 from sapwood.removal.widths import Expectation
@@ -23,9 +24,13 @@ WIDTH = re.compile(
 )
 """Names of numbers that are widths, or numbers of groups of channels."""
 
+SURE = re.compile("(hidden|intermediate|split|embedding|projection)_size$")
+"""Names of numbers that are widths whatever stands before: the hidden size of a head is none of how many heads."""
+
 NO_WIDTH = re.compile(
     "head|layer|block|depth|kernel|stride|pad|dilat|window|patch|image|img|class|step|epoch|seed|level|scale|iter|repeat|"
-    "token|length|position|expert|anchor|point|version|shape|resolution|input|index|^save$|^n[calm]?$|^[fik]$|^ks$|"
+    "token|length|position|expert|anchor|point|version|shape|resolution|input|index|ratio|chunk|permut|^save$|"
+    "^n[aceklmo]?$|^[fik]$|^ks$|"
     "^reg_max$|^num$",
     re.IGNORECASE,
 )
@@ -82,7 +87,8 @@ def _wanted(
 ) -> tuple[list[AttributeEdit], list[str]]:
     edits, doubtful = [], []
     for place, value, sizes in _candidates(model, widths, known):
-        if len(sizes) == 1 and WIDTH.search(place.attribute) and not NO_WIDTH.search(place.attribute):
+        named = WIDTH.search(place.attribute) and not NO_WIDTH.search(place.attribute)
+        if len(sizes) == 1 and (named or SURE.search(place.attribute)):
             edits.append(AttributeEdit(place.module, place.text, value, *sizes))
         else:
             doubtful.append(_text(place.module, place.text, value))
@@ -96,9 +102,11 @@ def _candidates(
     for name, module in model.named_modules():
         if name not in widths or type(module).__module__.startswith("torch."):
             continue
+        right = read_off(module)
         for place, value in integers(name, module):
             sizes = widths[name].get(value, set())
-            plain = NO_WIDTH.search(place.attribute) and not WIDTH.search(place.attribute)
+            names = (WIDTH.search(place.attribute), SURE.search(place.attribute))
+            plain = place.attribute in right or (NO_WIDTH.search(place.attribute) and not any(names))
             if sizes - {value} and value > 1 and place not in known and not plain:
                 yield place, value, sizes
 

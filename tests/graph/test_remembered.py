@@ -1,0 +1,87 @@
+"""Functions that remember what they returned: each run works it out anew, and nothing of a run is left to the user."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sapwood.pipeline import Target, prune
+
+
+@functools.lru_cache(maxsize=8)
+def angles(count: int, dtype: torch.dtype) -> Tensor:
+    return torch.arange(count, dtype=dtype) / count
+
+
+@functools.lru_cache(maxsize=8)
+def whole_angles(count: int) -> Tensor:
+    """As people write it: nothing of what the tensor depends on besides."""
+    return torch.arange(count) / count
+
+
+def hidden(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    remembered = functools.lru_cache(function)
+
+    @functools.wraps(function)
+    def wrapper(*args: Any) -> Tensor:
+        return remembered(*args)
+
+    return wrapper
+
+
+@hidden
+def wrapped_angles(count: int, dtype: torch.dtype) -> Tensor:
+    return torch.arange(count, dtype=dtype) / count
+
+
+class Placed(nn.Module):
+    """Rows turned by where they stand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.head = nn.Linear(6, 16), nn.Linear(16, 3)
+
+    def places(self, x: Tensor) -> Tensor:
+        return angles(x.shape[1], x.dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x)
+        return self.head(x * self.places(x)[:, None].cos())
+
+
+class Wrapped(Placed):
+    def places(self, x: Tensor) -> Tensor:
+        return wrapped_angles(x.shape[1], x.dtype)
+
+
+class Whole(Placed):
+    def places(self, x: Tensor) -> Tensor:
+        return whole_angles(x.shape[1])
+
+
+class Remembering(Placed):
+    @staticmethod
+    @functools.lru_cache
+    def made(count: int, dtype: torch.dtype) -> Tensor:
+        return torch.arange(count, dtype=dtype) / count
+
+    def places(self, x: Tensor) -> Tensor:
+        return self.made(x.shape[1], x.dtype)
+
+
+@pytest.mark.parametrize("kind", [Placed, Wrapped, Whole, Remembering])
+@pytest.mark.parametrize("ran", [False, True])
+def test_what_functions_remember_stands_in_no_way(kind: type[Placed], ran: bool) -> None:
+    model, x = kind().eval(), torch.randn(2, 5, 6)
+    before = model(x) if ran else None
+    pruned = prune(model, x, target=Target(sparsity=0.5))
+    assert pruned.model.head.weight.shape == (3, 8)
+    assert pruned.verification is not None
+    assert pruned.verification.passed
+    assert pruned.model(x).dtype is torch.float32
+    assert before is None or torch.equal(model(x), before)
