@@ -20,6 +20,7 @@ from sapwood.ops.context import NEVER_CHANNELS, RULES, Context, EqualParts, Rule
 from sapwood.ops.doubles import in_double
 from sapwood.ops.facts import FACTS, UNKNOWN
 from sapwood.ops.free import is_free
+from sapwood.ops.modes import CallMode, nothing_compiled
 from sapwood.ops.nested import leaves, mapped
 from sapwood.ops.reshaping import moved, order_of
 from sapwood.ops.shapes import ShapesOnly
@@ -34,6 +35,7 @@ __all__ = [
     "Atoms",
     "Axis",
     "Call",
+    "CallMode",
     "Context",
     "EqualParts",
     "Graph",
@@ -58,6 +60,7 @@ __all__ = [
     "mapped",
     "moved",
     "normalization",
+    "nothing_compiled",
     "order_of",
     "pooling",
     "reduction",
