@@ -70,6 +70,15 @@ def test_what_never_sees_a_model_does_not_load_torch(module: str) -> None:
     assert printed.stdout.strip() == "[]"
 
 
+def test_pruning_does_not_load_the_compiler() -> None:
+    code = (
+        "import sys, torch, sapwood; target = sapwood.Target(sparsity=0.5); "
+        "sapwood.prune(torch.nn.Linear(2, 2), torch.ones(1, 2), target=target); print('torch._dynamo' in sys.modules)"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert printed.stdout.strip() == "False"
+
+
 def test_knowing_that_there_is_a_task_does_not_load_it() -> None:
     code = "import sys; from sapwood.task_kinds import *; print(is_task('detection'), *TASKS, 'torch' in sys.modules)"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

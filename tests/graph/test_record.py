@@ -36,6 +36,25 @@ def test_calls_are_taken_apart(model: nn.Module) -> None:
     assert [call.name for call in trace(model, torch.zeros(1, 3, 5, 5)).calls] == CALLS
 
 
+class Compiled(nn.Module):
+    """Compiles a function as a whole, without gaps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 8), nn.Linear(8, 3)
+        self.act = torch.compile(torch.relu, backend="eager", fullgraph=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.act(self.first(x)))
+
+
+def test_compiled_code_runs_as_it_is_written() -> None:
+    graph = trace(Compiled(), torch.zeros(2, 4))
+    assert [call.name for call in graph.calls] == ["aten.t", "aten.addmm", "aten.relu", "aten.t", "aten.addmm"]
+    pruned = sapwood.prune(Compiled(), torch.randn(2, 4), target=sapwood.Target(sparsity=0.5))
+    assert pruned.model.first.weight.shape == (4, 4)
+
+
 def test_so_they_are_by_a_caller_in_inference_mode() -> None:
     with torch.inference_mode():
         assert [call.name for call in trace(Plain(), torch.zeros(1, 3, 5, 5)).calls] == CALLS

@@ -6,9 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from sapwood.ops import in_double, leaves, mapped
+from sapwood.ops import CallMode, in_double, leaves, mapped
 
 WIDER = {
     **dict.fromkeys((torch.float32, torch.float16, torch.bfloat16), torch.float64),
@@ -17,7 +16,7 @@ WIDER = {
 """What the proof makes of the floating and complex types that are shorter than its own."""
 
 
-class KeepDouble(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class KeepDouble(CallMode):
     """Makes float64 of every other floating type that code asks for or makes.
 
     A type that is named is replaced. What is made without one is widened, and so is what is read: constants that the

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from sapwood.arguments import check_example_inputs, check_model
 from sapwood.errors import ConfigError, SapwoodError
@@ -25,14 +24,25 @@ from sapwood.graph.outputs import Outputs, counting, named_outputs, output_tenso
 from sapwood.graph.remembered import remembering_nothing
 from sapwood.graph.skeleton import new_tensors_like
 from sapwood.models import copy_model, refresh_computed
-from sapwood.ops import RULES, Call, Graph, ShapesOnly, TensorRef, hides_calls, leaves, mapped
+from sapwood.ops import (
+    RULES,
+    Call,
+    CallMode,
+    Graph,
+    ShapesOnly,
+    TensorRef,
+    hides_calls,
+    leaves,
+    mapped,
+    nothing_compiled,
+)
 from sapwood.types import ExampleInputs
 
 _OWN_FOLDER = str(Path(__file__).resolve().parents[1]) + os.sep
 _TORCH_FOLDER = str(Path(torch.__file__).resolve().parent) + os.sep
 
 
-class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Recorder(CallMode):
     """Numbers tensors by identity and keeps every call."""
 
     def __init__(self, decisions: Decisions | None) -> None:
@@ -160,6 +170,7 @@ def plain_kernels(model: nn.Module) -> Iterator[None]:
     all floating tensors are float64. Functions remember nothing of other runs.
     """
     with ExitStack() as stack:
+        stack.enter_context(nothing_compiled())
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         stack.enter_context(new_tensors_like(model))
         stack.enter_context(_alone(model))

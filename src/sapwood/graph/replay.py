@@ -6,17 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from sapwood.errors import CheckFailedError
-from sapwood.ops import Call, hides_calls, leaves, same_op
+from sapwood.ops import Call, CallMode, hides_calls, leaves, same_op
 
 
 class OtherCallsError(CheckFailedError):
     """A run made other calls than the one that was recorded."""
 
 
-class Replay(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Replay(CallMode):
     """Runs beside a recorded run, call by call.
 
     While it is active, whatever a model calls is met with the recorded call of the same number. A use overrides
@@ -36,9 +35,6 @@ class Replay(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._kept_alive: list[Any] = []
         self._next = 0
         self.follows = True
-
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()  # type: ignore[no-untyped-call]
 
     @property
     def current(self) -> Call:

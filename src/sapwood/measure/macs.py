@@ -14,13 +14,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from sapwood.arguments import check_example_inputs, check_model
 from sapwood.masks import find_slots
-from sapwood.ops import flop_formulas, is_free
+from sapwood.ops import CallMode, flop_formulas, is_free, nothing_compiled
 from sapwood.runtime import eval_mode, run
 from sapwood.types import ExampleInputs
 
@@ -66,6 +65,7 @@ def count_macs(model: nn.Module, example_inputs: ExampleInputs) -> MacCount:
     counter = FlopCounterMode(display=False, custom_mapping=flop_formulas())
     watcher = _Watcher(model, counter.flop_registry)
     with ExitStack() as stack:
+        stack.enter_context(nothing_compiled())
         stack.enter_context(_plain_kernels(model))
         stack.enter_context(torch.random.fork_rng(devices=range(torch.cuda.device_count())))
         stack.enter_context(eval_mode(model.modules()))
@@ -78,7 +78,7 @@ def count_macs(model: nn.Module, example_inputs: ExampleInputs) -> MacCount:
     return MacCount(watcher.total, watcher.nonzero, per_module, watcher.uncounted())
 
 
-class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Watcher(CallMode):
     """Adds up the work of each counted operator, and notes those without a formula."""
 
     supports_higher_order_operators = True

@@ -23,6 +23,7 @@ from sapwood.ops.derived import Derived, Turned
 from sapwood.ops.doubles import in_double
 from sapwood.ops.facts import FACTS, UNKNOWN
 from sapwood.ops.free import is_free
+from sapwood.ops.modes import CallMode, nothing_compiled
 from sapwood.ops.nested import leaves, mapped
 from sapwood.ops.reshaping import moved, order_of
 from sapwood.ops.shapes import ShapesOnly
@@ -37,6 +38,7 @@ __all__ = [
     "Atoms",
     "Axis",
     "Call",
+    "CallMode",
     "Context",
     "Derived",
     "EqualParts",
@@ -65,6 +67,7 @@ __all__ = [
     "mapped",
     "moved",
     "normalization",
+    "nothing_compiled",
     "order_of",
     "pooling",
     "reduction",

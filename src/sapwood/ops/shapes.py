@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from sapwood.ops.modes import CallMode
 
 UNARY = frozenset(
     f"aten.{name}"
@@ -22,7 +23,7 @@ BINARY = frozenset(f"aten.{name}" for name in ("add", "sub", "mul", "div"))
 """The same, where the second argument is a number or a tensor of the same shape."""
 
 
-class ShapesOnly(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class ShapesOnly(CallMode):
     """Answers common calls on floating tensors of the ``meta`` device itself; shapes that do not fit are errors."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
