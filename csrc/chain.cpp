@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <cstring>
 
 namespace sapwood {
 namespace {
@@ -51,7 +50,9 @@ struct ChainRun {
 void conv_rows(const Kernels& kernels, const sw_op& op, const Convolution& own, int count, int from, int to,
                const float* in, float* out, const float* other, float* sums) {
   const sw_conv& conv = op.conv;
-  const int row_vectors = op.in.pitch / kernels.lanes;
+  // Parts of rows that hold no values are left out: they are zero already.
+  const bool whole = conv.columns * kernels.lanes == op.in.pitch;
+  const int row_vectors = whole ? conv.columns : (conv.width + kernels.lanes - 1) / kernels.lanes;
   for (int row = 0; row < count; row += conv.rows)
     for (int column = 0; column < row_vectors; column += conv.columns) {
       const int columns = std::min(conv.columns, row_vectors - column);
@@ -83,7 +84,7 @@ class Band {
         middle_(wide_ + run.bands.group * run.bands.wide_stride) {}
 
   void all() {
-    if (run_.parts.first) clear_outside();
+    if (run_.parts.first) std::fill(wide_, middle_, 0.0f);  // what surrounds the map's rows stays so
     const int channels = run_.parts.depthwise->out.channels, group = run_.parts.first ? run_.bands.group : channels;
     for (int channel = 0; channel < channels; channel += group) some(channel, std::min(channel + group, channels));
     if (run_.parts.last) last();
@@ -104,17 +105,6 @@ class Band {
     return wide_ + plane * run_.bands.wide_stride + run_.bands.wide_front + int64_t{row} * run_.parts.depthwise->in.pitch;
   }
 
-  // Rows above and below the map, and what stands left of the first row and right of the last.
-  void clear_outside() const {
-    const sw_map& map = run_.parts.depthwise->in;
-    const int64_t above = std::min<int64_t>(std::max(0, -from_), run_.bands.wide_rows);
-    const int64_t below = std::max<int64_t>(above, std::min<int64_t>(run_.bands.wide_rows, int64_t{map.height} - from_));
-    for (int plane = 0; plane < run_.bands.group; ++plane) {
-      float* begin = wide(plane, 0) - run_.bands.wide_front;
-      std::fill(begin, wide(plane, 0) + above * map.pitch, 0.0f);
-      std::fill(wide(plane, 0) + below * map.pitch, begin + run_.bands.wide_stride, 0.0f);
-    }
-  }
 
   void some(int first, int last) {
     if (run_.parts.first) {

@@ -21,6 +21,9 @@ from sapwood.runtime.engine.program import Builder
 
 Part = TypeVar("Part", Convolution, Depthwise)
 
+Tilings: TypeAlias = tuple[Tiling | None, Tiling | None]
+"""Of the convolutions of a chain; None where there is none, or for the usual one."""
+
 Links: TypeAlias = tuple[nodes.Conv, ...]
 """Nodes of a chain, each the only reader of the one before."""
 
@@ -114,22 +117,21 @@ class Chain:
         floats = self.depthwise.out.channels * self.depthwise.out.pitch
         return min(self.height, max(ROWS, USUAL_FLOATS // floats // ROWS * ROWS))
 
-    def add(self, builder: Builder, rows: int) -> None:
-        """Adds the operations, which go ``rows`` rows at a time."""
+    def add(self, builder: Builder, rows: int, tilings: Tilings = (None, None)) -> None:
+        """Adds the operations, which go ``rows`` rows at a time; tilings are of the convolutions."""
         count = 1 + (self.first is not None) + (self.last is not None)
         builder.add(OpKind.CHAIN, count=count, rows=rows)
         wide = _handed_on(self.depthwise.source, 0) if self.first else self.depthwise.source
         middle = _handed_on(self.depthwise.out, rows) if self.last else self.depthwise.out
         if self.first:
-            whole = replace(self.first.tiling(builder), chunk_floats=1 << 30)
-            replace(self.first, out=wide).add(builder, whole)
+            tiling = tilings[0] or self.first.tiling(builder)
+            replace(self.first, out=wide).add(builder, replace(tiling, chunk_floats=1 << 30))
         replace(self.depthwise, source=wide, out=middle).add(builder)
         if self.last:
-            last = replace(self.last, source=middle)
-            tiling = last.tiling(builder)
-            last.add(builder, Tiling(min(rows, tiling.rows), tiling.chunk_floats))
+            tiling = tilings[1] or self.last.tiling(builder)
+            replace(self.last, source=middle).add(builder, replace(tiling, rows=min(rows, tiling.rows)))
 
-    def apart(self, builder: Builder, tilings: tuple[Tiling | None, Tiling | None]) -> None:
+    def apart(self, builder: Builder, tilings: Tilings) -> None:
         """Adds the operations one after the other; tilings are of the convolutions."""
         if self.first:
             self.first.add(builder, tilings[0])

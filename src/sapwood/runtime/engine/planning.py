@@ -320,7 +320,7 @@ class _ProgramPlanner:
     def _add_chain(self, links: Links, chain: Chain, rows: int) -> None:
         if chain.first:
             self._source(links[0].inputs[0], links[0].spec.geometry.stride)
-        chain.add(self.builder, rows)
+        chain.add(self.builder, rows, (None, None) if self.tuner is None else self.tuner.tilings(chain))
         self.steps.append(Step("", f"chain of {len(links)}, {rows} rows", own=True))
         for node in links:
             self._convolved(node, " in a chain")

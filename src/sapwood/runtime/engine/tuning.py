@@ -13,7 +13,7 @@ from sapwood.caches import cache_folder
 from sapwood.errors import EngineError
 from sapwood.files import keep_json
 from sapwood.reading import read_json
-from sapwood.runtime.engine.chains import Chain
+from sapwood.runtime.engine.chains import Chain, Tilings
 from sapwood.runtime.engine.convolution import CHUNK_FLOATS, Convolution, Tiling
 from sapwood.runtime.engine.library import instruction_set
 from sapwood.runtime.engine.program import Builder, Program
@@ -60,7 +60,7 @@ class Tuner:
 
     def rows(self, chain: Chain) -> int:
         """The rows that a chain goes at a time where it is fastest; 0 where its operations one after the other are."""
-        tilings = (chain.first and self.tiling(chain.first), chain.last and self.tiling(chain.last))
+        tilings = self.tilings(chain)
         key, candidates = self._chain_key(chain), [0, *chain.bands()]
         if key in self._known:
             rows = self._known[key][0] - 1
@@ -72,13 +72,17 @@ class Tuner:
             builder = Builder(self._file)
             moved = chain.elsewhere(builder)
             if rows:
-                moved.add(builder, rows)
+                moved.add(builder, rows, tilings)
             else:
                 moved.apart(builder, tilings)
             programs.append(builder.build())
         best = candidates[_fastest_of(programs, self._threads)]
         self._known[key] = self._new[key] = [1 + best, 1]
         return best
+
+    def tilings(self, chain: Chain) -> Tilings:
+        """Those of a chain's convolutions, each by itself."""
+        return chain.first and self.tiling(chain.first), chain.last and self.tiling(chain.last)
 
     def save(self) -> None:
         """Remembers what was tried; a folder that cannot be written is a warning."""
