@@ -23,6 +23,8 @@ COMMON = (
     "program.cpp",
     "run.cpp",
     "dense.cpp",
+    "depthwise.cpp",
+    "chain.cpp",
     "pool.cpp",
     "fork.cpp",
     "kernels/scalar.cpp",

@@ -1,6 +1,7 @@
 #include "checks.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <stdexcept>
 #include <string>
 
@@ -23,7 +24,7 @@ int64_t end_of(const sw_map& map) {
 }
 
 bool share_places(const sw_map& one, const sw_map& other) {
-  return one.offset < end_of(other) && other.offset < end_of(one);
+  return one.offset >= 0 && other.offset >= 0 && one.offset < end_of(other) && other.offset < end_of(one);
 }
 
 bool same_size(const sw_map& one, const sw_map& other) {
@@ -33,20 +34,44 @@ bool same_size(const sw_map& one, const sw_map& other) {
 int64_t divided(int64_t size, int64_t step) { return (size + step - 1) / step; }
 
 bool has_other(const sw_op& op) {
-  return op.kind == SW_ADD || op.kind == SW_MUL || (op.kind == SW_CONV && op.other.channels);
+  return op.kind == SW_ADD || op.kind == SW_MUL ||
+         ((op.kind == SW_CONV || op.kind == SW_DEPTHWISE) && op.other.channels);
 }
+
+// What a DEPTHWISE reads, of floats: the first one, and the one behind the last. The last load may take one more than
+// the last value that it needs.
+struct Range {
+  int64_t first, end;
+};
+
+Range window_range(const sw_op& op, int lanes) {
+  const sw_depthwise& window = op.depthwise;
+  const int64_t origin = op.in.offset + (int64_t{op.in.margin} - window.pad[0]) * op.in.pitch - window.pad[1];
+  const int64_t rows = int64_t{op.out.height - 1} * window.step[0] + int64_t{window.kernel[0] - 1} * window.dilation[0];
+  const int64_t columns = (divided(op.out.width, lanes) * lanes - 1) * window.step[1] +
+                          int64_t{window.kernel[1] - 1} * window.dilation[1];
+  const int64_t planes = op.in.channels > 1 ? (op.in.channels - 1) * op.in.stride : 0;
+  return {origin, origin + planes + rows * op.in.pitch + columns + 2};
+}
+
+// What an operation reads and writes: maps of the arena, or rows that a chain hands on.
+struct Ends {
+  bool reads_arena, writes_arena;
+};
 
 class Check {
  public:
-  Check(const sw_op& op, int number, int count, int64_t arena, const Kernels& kernels)
+  Check(const sw_op& op, int number, int count, int64_t arena, const Kernels& kernels, Ends ends = {true, true})
       : op(op),
         pack(op.pack),
         pool(op.pool),
         conv(op.conv),
+        window(op.depthwise),
         number(number),
         count(count),
         arena(arena),
-        kernels(kernels) {}
+        kernels(kernels),
+        ends(ends) {}
 
   void all() const {
     if (op.kind < 0 || op.kind >= SW_NUM_KINDS) refuse("kind " + std::to_string(op.kind) + " is not known");
@@ -62,8 +87,14 @@ class Check {
         result();
         tile();
         lists();
-        entries();
+        if (ends.reads_arena) entries();
+        else places();
         break;
+      case SW_DEPTHWISE:
+        filters();
+        if (ends.reads_arena) reach();
+        break;
+      case SW_CHAIN: refuse("a chain among its parts");
       case SW_PHASES: phases(op.phases.step, op.in.channels, op.in.height, op.in.width); break;
       case SW_MAXPOOL:
       case SW_AVGPOOL:
@@ -81,9 +112,11 @@ class Check {
   const sw_pack& pack;
   const sw_pool& pool;
   const sw_conv& conv;
+  const sw_depthwise& window;
   const int number, count;
   const int64_t arena;
   const Kernels& kernels;
+  const Ends ends;
 
   [[noreturn]] void refuse(const std::string& why) const {
     throw std::invalid_argument("operation " + std::to_string(number) + ": " + why);
@@ -96,19 +129,31 @@ class Check {
 
   void maps() const {
     const bool reads = op.kind != SW_PACK, writes = op.kind != SW_UNPACK;
-    if (reads) map(op.in, "input");
-    if (writes) map(op.out, "output");
+    if (reads) (ends.reads_arena ? map(op.in, "input") : handed_on(op.in, "input"));
+    if (writes) (ends.writes_arena ? map(op.out, "output") : handed_on(op.out, "output"));
     if (has_other(op)) map(op.other, "operand");
     if (reads && writes && share_places(op.in, op.out)) refuse("input and output share places");
     if (has_other(op) && share_places(op.other, op.out)) refuse("operand and output share places");
   }
 
-  void map(const sw_map& map, const char* name) const {
+  // A map of which some rows at a time stand in a thread's own memory; the stride is of those.
+  void handed_on(const sw_map& map, const char* name) const {
+    layout(map, name);
+    if (map.offset != -1 || map.margin != 0) refuse(std::string(name) + ": what a chain hands on stands in no arena");
+    if (map.stride < 0 || map.stride % kLine || map.stride > kMost) refuse(std::string(name) + ": planes must be lines");
+  }
+
+  void layout(const sw_map& map, const char* name) const {
     const auto bad = [&](const char* why) { refuse(std::string(name) + ": " + why); };
     if (!is_size(map.channels) || !is_size(map.height) || !is_size(map.width) || map.margin < 0 || map.margin > kMost)
       bad("sizes must be positive, and at most 2^28");
     if (map.pitch > kMost || map.pitch < map.width || map.pitch % kernels.lanes)
       bad("the pitch must be a multiple of the lanes, at least the width");
+  }
+
+  void map(const sw_map& map, const char* name) const {
+    layout(map, name);
+    const auto bad = [&](const char* why) { refuse(std::string(name) + ": " + why); };
     if (map.offset < 0 || map.offset % kLine || map.stride % kLine) bad("planes must start on cache lines");
     const int64_t plane = plane_of(map);
     if (map.channels > 1 && map.stride < plane) bad("planes overlap");
@@ -208,9 +253,92 @@ class Check {
         refuse("entry " + std::to_string(at) + " reads outside of the arena");
     }
   }
+
+  // Of rows that a chain hands on, each output reads its own place.
+  void places() const {
+    for (int64_t at = 0; at < conv.num_entries; ++at) {
+      const int64_t offset = conv.entries[at].offset, bytes = op.in.stride * 4;
+      if (offset < 0 || offset % bytes || offset / bytes >= op.in.channels)
+        refuse("entry " + std::to_string(at) + " reads another place than its own");
+    }
+  }
+
+  void filters() const {
+    for (int side = 0; side < 2; ++side) {
+      for (int32_t value : {window.kernel[side], window.step[side], window.dilation[side]})
+        if (value < 1 || value > kMostTaps) refuse("kernel, step and dilation do not fit");
+      if (window.pad[side] < 0 || window.pad[side] > kMostTaps) refuse("the padding does not fit");
+    }
+    if (window.multiplier < 1 || int64_t{op.in.channels} * window.multiplier != op.out.channels)
+      refuse("the output must have so many channels for each of the input");
+    if (op.out.height != results(0, op.in.height) || op.out.width != results(1, op.in.width))
+      refuse("the output does not have the result's size");
+    if (op.other.channels && !same_size(op.other, op.out)) refuse("what is added must have the result's size");
+    if (!window.weights || !window.bias || window.num_bias != op.out.channels ||
+        window.num_weights != int64_t{op.out.channels} * window.kernel[0] * window.kernel[1])
+      refuse("there must be a window and a bias for each channel");
+    if ((window.kernel[0] - 1) * int64_t{window.dilation[0]} * op.in.pitch +
+            (window.kernel[1] - 1) * int64_t{window.dilation[1]} >
+        INT32_MAX)
+      refuse("a window reaches further than 2^31 floats");
+  }
+
+  int64_t results(int side, int64_t size) const {
+    const int64_t free =
+        size + 2 * int64_t{window.pad[side]} - int64_t{window.dilation[side]} * (window.kernel[side] - 1) - 1;
+    return free < 0 ? 0 : free / window.step[side] + 1;
+  }
+
+  void reach() const {
+    const Range found = window_range(op, kernels.lanes);
+    if (found.first < -kGuard || found.end > arena + kGuard) refuse("a window reads outside of the arena");
+  }
 };
 
+// The parts of a chain: where its DEPTHWISE stands among them.
+int depthwise_of(const sw_op* ops, int number, int count) {
+  const auto refuse = [&](const char* why) {
+    throw std::invalid_argument("operation " + std::to_string(number) + ": " + why);
+  };
+  const sw_chain& chain = ops[number].chain;
+  if (chain.count < 2 || chain.count > 3) refuse("a chain must have 2 or 3 operations");
+  if (chain.count >= count - number) refuse("the operations of a chain are missing");
+  const int at = number + (ops[number + 1].kind == SW_DEPTHWISE ? 1 : 2), end = number + chain.count;
+  for (int part = number + 1; part <= end; ++part)
+    if (ops[part].kind != (part == at ? SW_DEPTHWISE : SW_CONV) || part > at + 1)
+      refuse("a chain must be a CONV, a DEPTHWISE and a CONV, of which one CONV may be missing");
+  if (chain.rows < 1 || chain.rows > ops[at].out.height) refuse("a chain must go by rows of its result");
+  if (ops[at - 1].kind == SW_CONV && ops[at - 1].conv.phased) refuse("phases are not handed on");
+  if (ops[end].kind == SW_CONV && ops[end].conv.phased) refuse("a chain does not end in phases");
+  if (at > number + 1 && ops[at].depthwise.multiplier != 1) refuse("each channel must be read once where one is made");
+  return at;
+}
+
+bool same_rows(const sw_map& one, const sw_map& other) {
+  return same_size(one, other) && one.pitch == other.pitch && one.stride == other.stride;
+}
+
 }  // namespace
+
+void check_chain(const sw_op* ops, int number, int count, int64_t arena, const Kernels& kernels) {
+  const auto refuse = [&](const char* why) {
+    throw std::invalid_argument("operation " + std::to_string(number) + ": " + why);
+  };
+  const sw_chain& chain = ops[number].chain;
+  const int at = depthwise_of(ops, number, count), first = number + 1, end = number + chain.count;
+  for (int part = first; part <= end; ++part)
+    Check(ops[part], part, count, arena, kernels, {part == first, part == end}).all();
+  for (int part = first; part < end; ++part)
+    if (!same_rows(ops[part].out, ops[part + 1].in)) refuse("a part must read what the part in front of it makes");
+  const sw_map& middle = ops[at].out;
+  if (at < end && (middle.stride < int64_t{chain.rows} * middle.pitch || middle.stride * middle.channels > kMost))
+    refuse("the rows that a chain hands on do not fit");
+  if (at < end && ops[end].conv.height != middle.height) refuse("the last part must keep the height");
+  for (int part = first; part <= end; ++part)
+    if ((part == first && share_places(ops[part].in, ops[end].out)) ||
+        (has_other(ops[part]) && share_places(ops[part].other, ops[end].out)))
+      refuse("input and output share places");
+}
 
 void check(const sw_op& op, int number, int count, int64_t arena, const Kernels& kernels) {
   Check(op, number, count, arena, kernels).all();
@@ -222,14 +350,26 @@ int64_t picture_floats(const sw_op& op) {
   return int64_t{map.channels} * map.height * map.width;
 }
 
-bool reads_own_output(const sw_op& op) {
+namespace {
+
+bool reads_map(const sw_op& op, const sw_map& map, const Kernels& kernels) {
+  if (op.kind == SW_DEPTHWISE) {
+    const Range found = window_range(op, kernels.lanes);
+    return found.first < end_of(map) && map.offset < found.end;
+  }
   const sw_conv& conv = op.conv;
   const int64_t origin = op.in.offset + int64_t{op.in.margin} * op.in.pitch;
   const int64_t reach = int64_t{conv.height} * op.in.pitch;
   return std::any_of(conv.entries, conv.entries + conv.num_entries, [&](const sw_entry& entry) {
     const int64_t first = origin + entry.offset / 4;
-    return first < end_of(op.out) && op.out.offset < first + reach;
+    return first < end_of(map) && map.offset < first + reach;
   });
+}
+
+}  // namespace
+
+bool reads_own_output(const sw_op* op, const Kernels& kernels) {
+  return op->kind == SW_CHAIN ? reads_map(op[1], op[op->chain.count].out, kernels) : reads_map(*op, op->out, kernels);
 }
 
 }  // namespace sapwood

@@ -17,11 +17,14 @@ constexpr int64_t kLargestArena = int64_t{1} << 44;
 // reason.
 void check(const sw_op& op, int number, int count, int64_t arena, const Kernels& kernels);
 
+// Of a CHAIN, operation `number` of `count`, with its parts.
+void check_chain(const sw_op* ops, int number, int count, int64_t arena, const Kernels& kernels);
+
 // Floats of the dense picture that a PACK reads or an UNPACK writes.
 int64_t picture_floats(const sw_op& op);
 
-// Whether a convolution that was checked reads where it writes: lanes that the mask drops, or a program that makes no
-// sense.
-bool reads_own_output(const sw_op& op);
+// Whether an operation that was checked, a CONV, DEPTHWISE or CHAIN, reads where it writes: lanes that the mask drops, or
+// a program that makes no sense.
+bool reads_own_output(const sw_op* op, const Kernels& kernels);
 
 }  // namespace sapwood

@@ -66,6 +66,22 @@ const sw_fact kFacts[] = {
     FIELD(sw_conv, num_entries),
     FIELD(sw_conv, num_bias),
 
+    SIZE(sw_depthwise),
+    FIELD(sw_depthwise, multiplier),
+    FIELD(sw_depthwise, kernel),
+    FIELD(sw_depthwise, step),
+    FIELD(sw_depthwise, pad),
+    FIELD(sw_depthwise, dilation),
+    FIELD(sw_depthwise, reserved),
+    FIELD(sw_depthwise, weights),
+    FIELD(sw_depthwise, bias),
+    FIELD(sw_depthwise, num_weights),
+    FIELD(sw_depthwise, num_bias),
+
+    SIZE(sw_chain),
+    FIELD(sw_chain, count),
+    FIELD(sw_chain, rows),
+
     SIZE(sw_op),
     FIELD(sw_op, kind),
     FIELD(sw_op, activation),
@@ -80,6 +96,8 @@ const sw_fact kFacts[] = {
     FIELD(sw_op, pool),
     FIELD(sw_op, upsample),
     FIELD(sw_op, conv),
+    FIELD(sw_op, depthwise),
+    FIELD(sw_op, chain),
 
     SIZE(sw_picture),
     FIELD(sw_picture, values),
@@ -106,6 +124,8 @@ const sw_fact kFacts[] = {
     VALUE(SW_ADD),
     VALUE(SW_MUL),
     VALUE(SW_COPY),
+    VALUE(SW_DEPTHWISE),
+    VALUE(SW_CHAIN),
     VALUE(SW_NUM_KINDS),
 
     VALUE(SW_DONE),

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "chain.h"
 #include "checks.h"
 #include "dispatch.h"
 
@@ -17,10 +18,10 @@ void allocate(sw_program& program, int64_t floats) {
 }
 
 // Copies what the operation points to, and points it there.
-std::shared_ptr<const Convolution> own_arrays(sw_op& op) {
+std::shared_ptr<const Convolution> own_arrays(sw_op& op, bool alone) {
   auto own = std::make_shared<Convolution>();
   sw_conv& conv = op.conv;
-  own->alone = reads_own_output(op);
+  own->alone = alone;
   own->starts.assign(conv.starts, conv.starts + conv.num_starts);
   own->entries.assign(conv.entries, conv.entries + conv.num_entries);
   own->bias.assign(conv.bias, conv.bias + conv.num_bias);
@@ -37,6 +38,28 @@ int64_t sums_between_chunks(const sw_conv& conv, int lanes) {
   return conv.num_chunks > 1 ? int64_t{conv.channels} * conv.rows * conv.columns * lanes : 0;
 }
 
+void keep_arrays(sw_program& program, int number, bool alone) {
+  sw_op& op = program.ops[number];
+  if (op.kind == SW_CONV) program.convolutions[number] = own_arrays(op, alone);
+  if (op.kind == SW_DEPTHWISE) program.depthwises[number] = own_depthwise(op, alone);
+}
+
+// Checks an operation, with its parts where it is a chain, and keeps what it needs; how many they are.
+int take(sw_program& program, int number, int count, int64_t arena) {
+  const sw_op& op = program.ops[number];
+  const Kernels& kernels = *program.kernels;
+  const bool chain = op.kind == SW_CHAIN, keeps = chain || op.kind == SW_CONV || op.kind == SW_DEPTHWISE;
+  if (chain) check_chain(program.ops.data(), number, count, arena, kernels);
+  else check(op, number, count, arena, kernels);
+  const int parts = chain ? op.chain.count : 0;
+  int64_t scratch = op.kind == SW_CONV ? sums_between_chunks(op.conv, kernels.lanes) : 0;
+  if (chain) scratch = bands_of(&op, kernels.lanes).total();
+  program.scratch_of_thread = std::max(program.scratch_of_thread, scratch);
+  const bool alone = keeps && reads_own_output(&op, kernels);
+  for (int part = number; part <= number + parts; ++part) keep_arrays(program, part, alone);
+  return 1 + parts;
+}
+
 }  // namespace
 
 std::unique_ptr<sw_program> make_program(const sw_op* ops, int32_t count, int64_t arena) {
@@ -46,14 +69,8 @@ std::unique_ptr<sw_program> make_program(const sw_op* ops, int32_t count, int64_
   program->kernels = current();
   program->ops.assign(ops, ops + count);
   program->convolutions.resize(count);
-  for (int number = 0; number < count; ++number) {
-    sw_op& op = program->ops[number];
-    check(op, number, count, arena, *program->kernels);
-    if (op.kind != SW_CONV) continue;
-    program->convolutions[number] = own_arrays(op);
-    program->scratch_of_thread =
-        std::max(program->scratch_of_thread, sums_between_chunks(op.conv, program->kernels->lanes));
-  }
+  program->depthwises.resize(count);
+  for (int number = 0; number < count;) number += take(*program, number, count, arena);
   allocate(*program, arena + 2 * kGuard);
   return program;
 }
@@ -63,6 +80,7 @@ std::unique_ptr<sw_program> copy_program(const sw_program& program) {
   copy->kernels = program.kernels;
   copy->ops = program.ops;
   copy->convolutions = program.convolutions;
+  copy->depthwises = program.depthwises;
   copy->scratch_of_thread = program.scratch_of_thread;
   allocate(*copy, program.memory->count());
   return copy;
@@ -82,6 +100,8 @@ int64_t num_bytes(const sw_program& program) {
     if (one)
       bytes += static_cast<int64_t>(one->entries.size() * sizeof(sw_entry) + one->starts.size() * sizeof(int64_t) +
                                     one->bias.size() * sizeof(float));
+  for (const auto& one : program.depthwises)
+    if (one) bytes += one->bytes();
   return bytes;
 }
 

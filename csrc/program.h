@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "depthwise.h"
 #include "floats.h"
 #include "fork.h"
 #include "kernels/kernels.h"
@@ -28,6 +29,7 @@ struct sw_program {
   const sapwood::Kernels* kernels;
   std::vector<sw_op> ops;
   std::vector<std::shared_ptr<const sapwood::Convolution>> convolutions;  // copies share them
+  std::vector<std::shared_ptr<const sapwood::Depthwise>> depthwises;
   std::unique_ptr<sapwood::Floats> memory;
   float* arena;
   std::unique_ptr<sapwood::Floats> scratch;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "chain.h"
 #include "checks.h"
 #include "dense.h"
 
@@ -110,13 +111,16 @@ bool fit(const sw_program& program, const Pictures& pictures) {
 void run(sw_program& program, const Pictures& pictures, int threads, int64_t* nanoseconds) {
   forget_parent(program);
   auto before = std::chrono::steady_clock::now();
-  for (size_t number = 0; number < program.ops.size(); ++number) {
+  for (size_t number = 0, parts = 0; number < program.ops.size(); number += 1 + parts) {
     const sw_op& op = program.ops[number];
-    if (op.kind == SW_CONV) convolve(program, op, *program.convolutions[number], threads);
+    parts = op.kind == SW_CHAIN ? op.chain.count : 0;
+    if (parts) run_chain(program, number, threads, nanoseconds ? nanoseconds + number : nullptr);
+    else if (op.kind == SW_DEPTHWISE) run_depthwise(program, op, *program.depthwises[number], threads);
+    else if (op.kind == SW_CONV) convolve(program, op, *program.convolutions[number], threads);
     else run_dense(program, op, pictures, threads);
     if (nanoseconds) {
       auto now = std::chrono::steady_clock::now();
-      nanoseconds[number] = std::chrono::duration_cast<std::chrono::nanoseconds>(now - before).count();
+      if (!parts) nanoseconds[number] = std::chrono::duration_cast<std::chrono::nanoseconds>(now - before).count();
       before = now;
     }
   }

@@ -23,7 +23,7 @@ extern "C" {
 #endif
 
 /* Changes whenever a function below does, or the meaning of a field. Structs and values: sw_facts. */
-#define SW_ABI 5
+#define SW_ABI 6
 
 /* Bytes of a cache line: where planes start. */
 #define SW_ALIGN 64
@@ -72,7 +72,9 @@ enum sw_kind {
   SW_ADD = 7,      /* in + other -> out, channel by channel */
   SW_MUL = 8,      /* in * other -> out; `other` may be 1 x 1 */
   SW_COPY = 9,     /* in -> out */
-  SW_NUM_KINDS = 10
+  SW_DEPTHWISE = 10, /* in -> out, each channel by itself */
+  SW_CHAIN = 11,     /* the operations behind it, some rows at a time */
+  SW_NUM_KINDS = 12
 };
 
 /* What each kind has to itself: SW_ADD, SW_MUL and SW_COPY nothing. */
@@ -127,6 +129,29 @@ typedef struct sw_conv {
   int64_t num_bias;
 } sw_conv;
 
+/* Channel c of the result multiplies windows of channel c / multiplier of the input; what is outside of the input is
+ * read as it stands: rows from the margin, columns from the padding. */
+typedef struct sw_depthwise {
+  int32_t multiplier;
+  int32_t kernel[2];
+  int32_t step[2];
+  int32_t pad[2];
+  int32_t dilation[2];
+  int32_t reserved;
+  const float* weights; /* channels * kernel[0] * kernel[1] */
+  const float* bias;    /* channels */
+  int64_t num_weights;  /* how many there are of each */
+  int64_t num_bias;
+} sw_depthwise;
+
+/* Of the next `count` operations, one is DEPTHWISE; a CONV may stand in front of it, whose result it reads, and one may
+ * stand behind it that reads its result place by place. What one of them hands to the next stands in no arena: its
+ * offset is -1, and only some rows of it are there at a time. */
+typedef struct sw_chain {
+  int32_t count;
+  int32_t rows; /* of the last one's result at a time */
+} sw_chain;
+
 /* Only the block of its kind is looked at. */
 typedef struct sw_op {
   int32_t kind;
@@ -134,7 +159,7 @@ typedef struct sw_op {
   float slope;
   int32_t reserved;
   sw_map in;
-  sw_map other; /* second operand of ADD and MUL; of CONV what its sums start from, if channels > 0 */
+  sw_map other; /* second operand of ADD and MUL; of CONV and DEPTHWISE what is added, if channels > 0 */
   sw_map out;
   sw_pack pack;
   sw_unpack unpack;
@@ -142,6 +167,8 @@ typedef struct sw_op {
   sw_pool pool;
   sw_upsample upsample;
   sw_conv conv;
+  sw_depthwise depthwise;
+  sw_chain chain;
 } sw_op;
 
 /* A dense NCHW picture that is read or written. */

@@ -47,7 +47,9 @@ inline V odd_of(V a, V b) { return in_order(_mm256_shuffle_ps(a, b, 0xDD)); }
 
 #include "kernels.inc"
 
-const Kernels kKernels = {"avx2", LANES, MOST_VECTORS, &conv, &activate, &pool_pairs, &split_pairs};
+#include "depthwise.inc"
+
+const Kernels kKernels = {"avx2", LANES, MOST_VECTORS, &conv, &depthwise, &activate, &pool_pairs, &split_pairs};
 
 }  // namespace
 

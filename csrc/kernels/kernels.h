@@ -16,6 +16,28 @@ struct Tile {
   int row;            // the first one
 };
 
+// Rows of one plane of a depthwise convolution's result.
+struct DepthwiseRows {
+  const float* in;  // what the first tap multiplies for the first value of the first row
+  int64_t pitch;    // of the input; of the result and of what is added:
+  float* out;
+  int64_t out_pitch;
+  const float* other;  // or NULL
+  int64_t other_pitch;
+  const float* mask;  // as a tile's
+  int32_t step[2];
+  int vectors;  // of a row of the result that hold values
+  int count;    // of rows
+};
+
+// One channel's window.
+struct Filter {
+  const float* weights;  // all
+  const sw_entry* taps;  // those that are not zero; offsets are in floats
+  const sw_entry* end;
+  float bias;
+};
+
 struct Kernels {
   const char* name;
   int lanes;
@@ -26,6 +48,7 @@ struct Kernels {
   //   place of its map, or NULL
   void (*conv)(const Tile& tile, const sw_op& op, int chunk, int first, int last, float* partial, float* out,
                const float* other);
+  void (*depthwise)(const sw_op& op, const DepthwiseRows& rows, const Filter& filter);
   void (*activate)(float* values, int64_t count, int32_t activation, float slope);
   // Pooling of 2 x 2 values by two, a row of the result; and the two phases of a row of `count` values.
   void (*pool_pairs)(const float* upper, const float* lower, float* into, int count);

@@ -40,7 +40,9 @@ inline V odd_of(V a, V b) { return vuzp2q_f32(a, b); }
 
 #include "kernels.inc"
 
-const Kernels kKernels = {"neon", LANES, MOST_VECTORS, &conv, &activate, &pool_pairs, &split_pairs};
+#include "depthwise.inc"
+
+const Kernels kKernels = {"neon", LANES, MOST_VECTORS, &conv, &depthwise, &activate, &pool_pairs, &split_pairs};
 
 }  // namespace
 

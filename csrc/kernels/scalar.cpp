@@ -71,7 +71,9 @@ inline V odd_of(V a, V b) {
 
 #include "kernels.inc"
 
-const Kernels kKernels = {"scalar", LANES, MOST_VECTORS, &conv, &activate, &pool_pairs, &split_pairs};
+#include "depthwise.inc"
+
+const Kernels kKernels = {"scalar", LANES, MOST_VECTORS, &conv, &depthwise, &activate, &pool_pairs, &split_pairs};
 
 }  // namespace
 

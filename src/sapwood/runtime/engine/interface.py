@@ -12,7 +12,7 @@ from enum import IntEnum
 
 import numpy as np
 
-ABI = 5
+ABI = 6
 """What this Python code expects of the library."""
 
 ALIGN = 64
@@ -35,6 +35,8 @@ class OpKind(IntEnum):
     ADD = 7
     MUL = 8
     COPY = 9
+    DEPTHWISE = 10
+    CHAIN = 11
 
 
 class RunResult(IntEnum):
@@ -140,6 +142,29 @@ class ConvStruct(ctypes.Structure):
     )
 
 
+class DepthwiseStruct(ctypes.Structure):
+    """``sw_depthwise``."""
+
+    _fields_ = (
+        ("multiplier", ctypes.c_int32),
+        ("kernel", ctypes.c_int32 * 2),
+        ("step", ctypes.c_int32 * 2),
+        ("pad", ctypes.c_int32 * 2),
+        ("dilation", ctypes.c_int32 * 2),
+        ("reserved", ctypes.c_int32),
+        ("weights", ctypes.c_void_p),
+        ("bias", ctypes.c_void_p),
+        ("num_weights", ctypes.c_int64),
+        ("num_bias", ctypes.c_int64),
+    )
+
+
+class ChainStruct(ctypes.Structure):
+    """``sw_chain``."""
+
+    _fields_ = (("count", ctypes.c_int32), ("rows", ctypes.c_int32))
+
+
 class OpStruct(ctypes.Structure):
     """``sw_op``."""
 
@@ -157,6 +182,8 @@ class OpStruct(ctypes.Structure):
         ("pool", PoolStruct),
         ("upsample", UpsampleStruct),
         ("conv", ConvStruct),
+        ("depthwise", DepthwiseStruct),
+        ("chain", ChainStruct),
     )
 
 
@@ -180,6 +207,8 @@ BLOCKS: Mapping[int, str] = {
     OpKind.MAXPOOL: "pool",
     OpKind.AVGPOOL: "pool",
     OpKind.UPSAMPLE: "upsample",
+    OpKind.DEPTHWISE: "depthwise",
+    OpKind.CHAIN: "chain",
 }
 """The field of :class:`OpStruct` that a kind has to itself, for those that have one."""
 
@@ -191,6 +220,8 @@ STRUCTS: Mapping[str, type[ctypes.Structure]] = {
     "sw_pool": PoolStruct,
     "sw_upsample": UpsampleStruct,
     "sw_conv": ConvStruct,
+    "sw_depthwise": DepthwiseStruct,
+    "sw_chain": ChainStruct,
     "sw_op": OpStruct,
     "sw_picture": PictureStruct,
 }

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from sapwood.runtime.engine.interface import MapStruct, OpStruct
+from sapwood.runtime.engine.interface import MapStruct, OpKind, OpStruct
 from sapwood.runtime.engine.maps import GAP, Map
 
 Layout: TypeAlias = tuple[int, int, int, int, int]
@@ -48,9 +48,9 @@ def relocated(ops: Sequence[OpStruct], blocks: Sequence[ArenaBlock]) -> tuple[li
     """
     starts = [block.map.offset for block in blocks]
     touched: dict[int, list[int]] = defaultdict(list)
-    for number, op in enumerate(ops):
+    for number, (op, end) in enumerate(zip(ops, _ends(ops), strict=True)):
         for one in _maps(op):
-            touched[_owner(starts, one)].append(number)
+            touched[_owner(starts, one)] += [number, end]
     places: dict[int, int] = {}
     free: dict[Layout, list[tuple[int, int]]] = defaultdict(list)  # (channels, offset)
     sizes: dict[int, int] = {}
@@ -87,7 +87,18 @@ def relocated(ops: Sequence[OpStruct], blocks: Sequence[ArenaBlock]) -> tuple[li
 
 
 def _maps(op: OpStruct) -> list[MapStruct]:
-    return [one for one in (op.in_, op.other, op.out) if one.channels > 0]
+    """The maps that stand in the arena; what a chain hands on does not."""
+    return [one for one in (op.in_, op.other, op.out) if one.channels > 0 and one.offset >= 0]
+
+
+def _ends(ops: Sequence[OpStruct]) -> list[int]:
+    """The operation with which each ends: parts of a chain read until its last one is done."""
+    ends = list(range(len(ops)))
+    for number, op in enumerate(ops):
+        if op.kind == OpKind.CHAIN:
+            last = number + op.chain.count
+            ends[number : last + 1] = [last] * (last - number + 1)
+    return ends
 
 
 def _owner(starts: Sequence[int], one: MapStruct) -> int:

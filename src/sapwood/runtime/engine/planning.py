@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from sapwood.runtime.engine import nodes
+from sapwood.runtime.engine.chains import Chain, Links, links_of
 from sapwood.runtime.engine.convolution import Convolution
+from sapwood.runtime.engine.depthwise import Depthwise, is_depthwise, zeros_around
 from sapwood.runtime.engine.interface import OpKind
 from sapwood.runtime.engine.maps import Map, row_pitch
 from sapwood.runtime.engine.nodes import Activation, Network, Node, Value
@@ -74,6 +76,7 @@ class _ProgramPlanner:
     builder: Builder = field(default_factory=Builder)
     steps: list[Step] = field(default_factory=list)
     maps: dict[Key, Map] = field(default_factory=dict)
+    _chained: dict[Value, tuple[Links, Chain, int] | None] = field(default_factory=dict)
     _same: dict[Key, Key] = field(default_factory=dict)
     _roots: dict[Value, tuple[Value, int]] = field(default_factory=dict)
 
@@ -81,6 +84,8 @@ class _ProgramPlanner:
         self._homes = self._find_homes()
         self._phased = self._find_phased()
         self._needs, self._pitches = self._find_layouts()
+        whole = {value for value, _ in self.network.outputs} | set(self._homes) | set(dict(self._homes.values()))
+        self._links = {links[0].out: links for links in links_of(self.network, whole | self._phased)}
         for node in self.network.nodes:
             self._add(node)
         for index, (value, _) in enumerate(self.network.outputs):
@@ -114,11 +119,12 @@ class _ProgramPlanner:
         return {
             node.out
             for node in self.network.nodes
-            if isinstance(node, nodes.Conv | nodes.Input)
+            if (isinstance(node, nodes.Input) or _is_listed(node))
             and node.out not in kept
             and readers[node.out]
             and all(
                 isinstance(reader, nodes.Conv)
+                and _is_listed(reader)
                 and reader.spec.geometry.stride == HALVES
                 and reader.inputs.count(node.out) == 1
                 and reader.inputs[0] == node.out
@@ -147,8 +153,13 @@ class _ProgramPlanner:
             if not isinstance(node, nodes.Conv):
                 continue
             geometry = node.spec.geometry
-            source = (self._root(node.inputs[0])[0], geometry.stride)
             _, height, width = self.network.sizes[node.inputs[0]]
+            if is_depthwise(node.spec):
+                need = needs[self._root(node.inputs[0])[0], WHOLE]
+                margin, side = zeros_around(geometry, height, width)
+                need.margin, need.side = max(need.margin, margin), max(need.side, side)
+                continue
+            source = (self._root(node.inputs[0])[0], geometry.stride)
             need = needs[source]
             need.margin = max(need.margin, geometry.margin(height))
             need.side = max(need.side, geometry.side(width))
@@ -223,7 +234,7 @@ class _ProgramPlanner:
             self._copy_parts(node)
             return
         if isinstance(node, nodes.Conv):
-            self._convolve(node)
+            self._link(node)
             return
         if isinstance(node, nodes.Input):
             self._pack(node)
@@ -284,14 +295,62 @@ class _ProgramPlanner:
                 self._step(node.label, "copy", OpKind.COPY, self._map(part), whole.channel_range(first, count))
             first += count
 
-    def _convolve(self, node: nodes.Conv) -> None:
-        spec = node.spec
-        stride = spec.geometry.stride
-        source = self._source(node.inputs[0], stride)
+    def _link(self, node: nodes.Conv) -> None:
+        """A convolution by itself, or as a part of a chain, all of which stands where its last one does."""
+        links = self._links.get(node.out)
+        if links:
+            chain = self._chain(links)
+            rows = chain.usual_rows() if self.tuner is None else self.tuner.rows(chain)
+            if rows:
+                self._chained |= {link.out: None for link in links[:-1]}
+                self._chained[links[-1].out] = links, chain, rows
+        if node.out not in self._chained:
+            self._convolve(node)
+            return
+        found = self._chained[node.out]
+        if found:
+            self._add_chain(*found)
+
+    def _chain(self, links: Links) -> Chain:
+        parts = [self._part(node) for node in links]
+        at = next(number for number, part in enumerate(parts) if isinstance(part, Depthwise))
+        first, middle, last = ([None] if at == 0 else []) + parts + ([None] if at == len(parts) - 1 else [])
+        return Chain(middle, first, last)
+
+    def _add_chain(self, links: Links, chain: Chain, rows: int) -> None:
+        if chain.first:
+            self._source(links[0].inputs[0], links[0].spec.geometry.stride)
+        chain.add(self.builder, rows, (None, None) if self.tuner is None else self.tuner.tilings(chain))
+        self.steps.append(Step("", f"chain of {len(links)}, {rows} rows", own=True))
+        for node in links:
+            self._convolved(node, " in a chain")
+
+    def _part(self, node: nodes.Conv) -> Convolution | Depthwise:
+        """A convolution between the maps of the program."""
         other = self._map(node.inputs[1]) if len(node.inputs) > 1 else None
-        size = self.network.sizes[node.out][1:]
+        if is_depthwise(node.spec):
+            return Depthwise(node.spec, self._map(node.inputs[0]), self._map(node.out), other, node.activation)
+        source = self._map(node.inputs[0], node.spec.geometry.stride)
         phased = node.out in self._phased and source.pitch // self.builder.lanes <= self.builder.most_vectors
         out = self._map(node.out, HALVES if phased else WHOLE)
-        convolution = Convolution(spec, source, out, size, other, node.activation, phased)
-        convolution.add(self.builder, None if self.tuner is None else self.tuner.tiling(convolution))
-        self.steps.append(Step(node.label, "convolution", spec.weight.size, int((spec.weight != 0).sum())))
+        return Convolution(node.spec, source, out, self.network.sizes[node.out][1:], other, node.activation, phased)
+
+    def _convolve(self, node: nodes.Conv) -> None:
+        if not is_depthwise(node.spec):
+            self._source(node.inputs[0], node.spec.geometry.stride)
+        part = self._part(node)
+        if isinstance(part, Depthwise):
+            part.add(self.builder)
+        else:
+            part.add(self.builder, None if self.tuner is None else self.tuner.tiling(part))
+        self._convolved(node)
+
+    def _convolved(self, node: nodes.Conv, where: str = "") -> None:
+        weight = node.spec.weight
+        kind = "depthwise" if is_depthwise(node.spec) else "convolution"
+        self.steps.append(Step(node.label, kind + where, weight.size, int((weight != 0).sum())))
+
+
+def _is_listed(node: Node) -> bool:
+    """Whether it goes through lists of weights, which read phases where it strides."""
+    return isinstance(node, nodes.Conv) and not is_depthwise(node.spec)

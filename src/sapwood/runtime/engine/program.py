@@ -82,6 +82,10 @@ class Builder:
             setattr(block, name, _checked(getattr(block, name), name, value))
         self._ops.append(op)
 
+    def keep(self, *arrays: Any) -> None:
+        """Keeps what operations point to until the library has copied it."""
+        self._kept.append(arrays)
+
     def convolution(
         self,
         source: Map,
@@ -96,7 +100,7 @@ class Builder:
     ) -> None:
         """Adds a convolution; ``sizes`` are the fields of ``sw_conv`` about its result."""
         arrays = (packed.starts, packed.entries, np.ascontiguousarray(bias, np.float32))
-        self._kept.append(arrays)
+        self.keep(*arrays)
         self.add(
             OpKind.CONV,
             source,
@@ -143,7 +147,7 @@ def _checked(field: Any, name: str, value: Any) -> Any:
     return type(field)(*value) if isinstance(value, tuple) else value
 
 
-_POINTERS = frozenset({"starts", "entries", "bias"})
+_POINTERS = frozenset({"starts", "entries", "bias", "weights"})
 
 
 class Program:

@@ -13,11 +13,12 @@ from sapwood.caches import cache_folder
 from sapwood.errors import EngineError
 from sapwood.files import keep_json
 from sapwood.reading import read_json
+from sapwood.runtime.engine.chains import Chain, Tilings
 from sapwood.runtime.engine.convolution import CHUNK_FLOATS, Convolution, Tiling
 from sapwood.runtime.engine.library import instruction_set
 from sapwood.runtime.engine.program import Builder, Program
 
-VERSION = 2
+VERSION = 3
 """The version of what is remembered; it changes with the kernels."""
 
 VECTORS = (28, 20, 14, 10, 7, 4)
@@ -57,10 +58,43 @@ class Tuner:
         self._known[key] = self._new[key] = list(astuple(best))
         return best
 
+    def rows(self, chain: Chain) -> int:
+        """The rows that a chain goes at a time where it is fastest; 0 where its operations one after the other are."""
+        tilings = self.tilings(chain)
+        key, candidates = self._chain_key(chain), [0, *chain.bands()]
+        if key in self._known:
+            rows = self._known[key][0] - 1
+            if rows in candidates and self._known[key][1] == 1:
+                return rows
+            _warn_once(self._path, f"a chain of {rows} rows that is never tried")
+        programs = []
+        for rows in candidates:
+            builder = Builder(self._file)
+            moved = chain.elsewhere(builder)
+            if rows:
+                moved.add(builder, rows, tilings)
+            else:
+                moved.apart(builder, tilings)
+            programs.append(builder.build())
+        best = candidates[_fastest_of(programs, self._threads)]
+        self._known[key] = self._new[key] = [1 + best, 1]
+        return best
+
+    def tilings(self, chain: Chain) -> Tilings:
+        """Those of a chain's convolutions, each by itself."""
+        return chain.first and self.tiling(chain.first), chain.last and self.tiling(chain.last)
+
     def save(self) -> None:
         """Remembers what was tried; a folder that cannot be written is a warning."""
         if self._new:
             keep_json(self._path, _read(self._path) | self._new)
+
+    def _chain_key(self, chain: Chain) -> str:
+        window = chain.depthwise.spec
+        shape = (*window.weight.shape, *window.geometry.stride, *window.geometry.dilation, chain.depthwise.source.pitch)
+        density = round(20.0 * float((window.weight != 0).mean()))
+        ends = [self._key(one) if one else "" for one in (chain.first, chain.last)]
+        return " ".join(map(str, ("chain", ends[0], "|", *shape, density, "|", ends[1])))
 
     def _key(self, convolution: Convolution) -> str:
         spec = convolution.spec
@@ -126,14 +160,17 @@ def _fastest(convolution: Convolution, threads: int, file: str | None = None) ->
 def _best(convolution: Convolution, tilings: list[Tiling], threads: int, file: str | None) -> Tiling:
     if len(tilings) == 1:
         return tilings[0]
-    programs = [_alone(convolution, tiling, file) for tiling in tilings]
+    return tilings[_fastest_of([_alone(convolution, tiling, file) for tiling in tilings], threads)]
+
+
+def _fastest_of(programs: list[Program], threads: int) -> int:
     times = [float("inf")] * len(programs)
     for _ in range(RUNS):
         for number, program in enumerate(programs):
             start = time.perf_counter()
             program.run((), (), threads)
             times[number] = min(times[number], time.perf_counter() - start)
-    return tilings[times.index(min(times))]
+    return times.index(min(times))
 
 
 def _alone(convolution: Convolution, tiling: Tiling, file: str | None) -> Program:

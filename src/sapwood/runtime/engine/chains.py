@@ -1,0 +1,161 @@
+"""Chains: a convolution, a depthwise one and a convolution of single places that go through their maps some rows at a time.
+
+The map that a depthwise convolution reads is the widest of a network, and often read by nothing else. In a chain only some
+planes of some rows of it are there at a time, in a thread's own memory, which stays in the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TypeAlias, TypeVar
+
+from sapwood.runtime.engine import nodes
+from sapwood.runtime.engine.convolution import Convolution, Tiling
+from sapwood.runtime.engine.depthwise import Depthwise, is_depthwise
+from sapwood.runtime.engine.interface import OpKind
+from sapwood.runtime.engine.maps import LINE, Map
+from sapwood.runtime.engine.nodes import Network, Value
+from sapwood.runtime.engine.packing import PlaneGeometry
+from sapwood.runtime.engine.program import Builder
+
+Part = TypeVar("Part", Convolution, Depthwise)
+
+Tilings: TypeAlias = tuple[Tiling | None, Tiling | None]
+"""Of the convolutions of a chain; None where there is none, or for the usual one."""
+
+Links: TypeAlias = tuple[nodes.Conv, ...]
+"""Nodes of a chain, each the only reader of the one before."""
+
+USUAL_FLOATS = 65_536
+"""Of what a depthwise convolution hands on at a time, where nothing is tried: 256 KB, of the cache behind the fastest."""
+
+WORTH_FLOATS = 0
+"""Of the maps in between from which a chain is taken where nothing is tried."""
+
+ROWS = 4
+"""Rows that the kernel takes at a time: bands are multiples of it."""
+
+
+def links_of(network: Network, whole: set[Value]) -> list[Links]:
+    """The chains of a network.
+
+    Args:
+        network: Its nodes.
+        whole: Values that stand in memory in any case.
+    """
+    readers = network.readers()
+    makers = {node.out: node for node in network.nodes if isinstance(node, nodes.Conv)}
+    follower = {node.inputs[0]: node for node in network.nodes if isinstance(node, nodes.Conv)}
+    found, taken = [], set()
+    for node in network.nodes:
+        if not isinstance(node, nodes.Conv) or not is_depthwise(node.spec) or node.out in taken:
+            continue
+        links = [node]
+        before, behind = makers.get(node.inputs[0]), follower.get(node.out)
+        if before and _hands_on(before, readers[before.out], whole) and before.out not in taken and _widens(before, node):
+            links.insert(0, before)
+        if behind and _hands_on(node, readers[node.out], whole) and _reads_places(behind):
+            links.append(behind)
+        if len(links) > 1:
+            found.append(tuple(links))
+            taken.update(link.out for link in links)
+    return found
+
+
+def _hands_on(node: nodes.Conv, readers: int, whole: set[Value]) -> bool:
+    return readers == 1 and node.out not in whole
+
+
+def _widens(node: nodes.Conv, reader: nodes.Conv) -> bool:
+    """Whether each of its channels is read once."""
+    return not is_depthwise(node.spec) and len(reader.spec.weight) == reader.spec.groups
+
+
+def _reads_places(node: nodes.Conv) -> bool:
+    return not is_depthwise(node.spec) and node.spec.geometry == PlaneGeometry((1, 1))
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The operations of a chain, between maps that stand in memory.
+
+    Attributes:
+        depthwise: In the middle.
+        first: The convolution whose result it reads.
+        last: The convolution that reads its result.
+    """
+
+    depthwise: Depthwise
+    first: Convolution | None = None
+    last: Convolution | None = None
+
+    @property
+    def height(self) -> int:
+        """Rows of its result."""
+        return self.depthwise.out.height
+
+    @property
+    def between(self) -> int:
+        """Floats of the maps that are not written to memory."""
+        maps = ([self.depthwise.source] if self.first else []) + ([self.depthwise.out] if self.last else [])
+        return sum(one.channels * one.height * one.pitch for one in maps)
+
+    def bands(self) -> Iterator[int]:
+        """Rows at a time that are worth trying: all, and halves of halves."""
+        rows = self.height
+        seen = set()
+        while rows not in seen:
+            seen.add(rows)
+            yield rows
+            rows = min(rows, max(ROWS, -(-rows // 2 // ROWS) * ROWS))
+
+    def usual_rows(self) -> int:
+        """Rows at a time where nothing is tried; 0 where the maps in between are small."""
+        if self.between < WORTH_FLOATS:
+            return 0
+        floats = self.depthwise.out.channels * self.depthwise.out.pitch
+        return min(self.height, max(ROWS, USUAL_FLOATS // floats // ROWS * ROWS))
+
+    def add(self, builder: Builder, rows: int, tilings: Tilings = (None, None)) -> None:
+        """Adds the operations, which go ``rows`` rows at a time; tilings are of the convolutions."""
+        count = 1 + (self.first is not None) + (self.last is not None)
+        builder.add(OpKind.CHAIN, count=count, rows=rows)
+        wide = _handed_on(self.depthwise.source, 0) if self.first else self.depthwise.source
+        middle = _handed_on(self.depthwise.out, rows) if self.last else self.depthwise.out
+        if self.first:
+            tiling = tilings[0] or self.first.tiling(builder)
+            replace(self.first, out=wide).add(builder, replace(tiling, chunk_floats=1 << 30))
+        replace(self.depthwise, source=wide, out=middle).add(builder)
+        if self.last:
+            tiling = tilings[1] or self.last.tiling(builder)
+            replace(self.last, source=middle).add(builder, replace(tiling, rows=min(rows, tiling.rows)))
+
+    def apart(self, builder: Builder, tilings: Tilings) -> None:
+        """Adds the operations one after the other; tilings are of the convolutions."""
+        if self.first:
+            self.first.add(builder, tilings[0])
+        self.depthwise.add(builder)
+        if self.last:
+            self.last.add(builder, tilings[1])
+
+    def elsewhere(self, builder: Builder) -> Chain:
+        """The same between maps of another program."""
+        places: dict[Map, Map] = {}
+
+        def place(one: Map) -> Map:
+            if one not in places:
+                places[one] = builder.map(one.channels, one.height, one.width, margin=one.margin, pitch=one.pitch)
+            return places[one]
+
+        def moved(part: Part) -> Part:
+            other = None if part.other is None else place(part.other)
+            return replace(part, source=place(part.source), out=place(part.out), other=other)
+
+        return Chain(moved(self.depthwise), self.first and moved(self.first), self.last and moved(self.last))
+
+
+def _handed_on(one: Map, rows: int) -> Map:
+    """A map of which some rows at a time stand in a thread's memory."""
+    stride = -(-rows * one.pitch // LINE) * LINE
+    return replace(one, margin=0, offset=-1, stride=stride)
