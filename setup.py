@@ -25,6 +25,7 @@ COMMON = (
     "dense.cpp",
     "pool.cpp",
     "fork.cpp",
+    "packing.cpp",
     "kernels/scalar.cpp",
 )
 X86 = {"kernels/avx2.cpp": ["-mavx2", "-mfma"], "kernels/avx512.cpp": ["-mavx512f", "-mavx512dq"]}

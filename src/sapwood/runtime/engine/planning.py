@@ -294,4 +294,4 @@ class _ProgramPlanner:
         out = self._map(node.out, HALVES if phased else WHOLE)
         convolution = Convolution(spec, source, out, size, other, node.activation, phased)
         convolution.add(self.builder, None if self.tuner is None else self.tuner.tiling(convolution))
-        self.steps.append(Step(node.label, "convolution", spec.weight.size, int((spec.weight != 0).sum())))
+        self.steps.append(Step(node.label, "convolution", spec.weight.size, spec.nonzeros))
