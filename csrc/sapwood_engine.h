@@ -207,9 +207,10 @@ SW_API int32_t sw_set_isa(const char* isa);
 SW_API int32_t sw_lanes(void);
 SW_API int32_t sw_most_vectors(void);
 
-/* Makes the lists of a convolution: `starts` gets num_chunks * outputs * 3 + 1 places, `entries` the weights that are not
- * zero. How many those are, or -1 if they are more than there is `room` for, or a field makes no sense. Unlike sw_create
- * it takes it that `values` and `starts` are as large as the fields say, and that offsets fit into 32 bits. */
+/* Makes the lists of a convolution: `starts` gets num_chunks * outputs * 3 + 1 places, `entries` the weights that are
+ * not zero. How many those are, or -1 if they are more than there is `room` for, or a field makes no sense. Unlike
+ * sw_create it takes it that `values` and `starts` are as large as the fields say, and that offsets fit into 32 bits.
+ */
 SW_API int64_t sw_pack_weights(const sw_weights* weights, int64_t* starts, sw_entry* entries, int64_t room);
 
 /* Copies the operations and all that they point to. NULL if one of them is not valid; `error` (of `size` bytes) says

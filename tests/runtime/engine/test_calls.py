@@ -182,7 +182,7 @@ def test_no_address_is_taken_of_anything_else(tensor: Tensor) -> None:
 
 
 def test_sizes_are_compared_where_the_address_goes(compiled: CompiledModel) -> None:
-    program = compiled._parts[0]._program  # type: ignore[union-attr]
+    program = compiled._assembly.parts[0]._program  # type: ignore[union-attr]
     with pytest.raises(
         EngineError, match=r"pictures of \[239, 320\] numbers; expected those that the program was made for"
     ):
@@ -227,7 +227,7 @@ def test_a_deep_copy_has_memory_of_its_own() -> None:
     pictures = torch.randn(2, 1, 3, 8, 10)
     wanted = [one(picture) for picture in pictures]
     both = [one, copy.deepcopy(one)]
-    assert both[0]._parts[0]._program is not both[1]._parts[0]._program  # type: ignore[union-attr]
+    assert both[0]._assembly.parts[0]._program is not both[1]._assembly.parts[0]._program  # type: ignore[union-attr]
     equal: list[bool] = []
 
     def run(number: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from sapwood.runtime.engine import nodes
@@ -31,6 +31,7 @@ class Step:
         weights: Of a convolution.
         nonzeros: Of those.
         own: Whether it is the engine's own: pictures brought into its layout and back.
+        out: What the node makes that it is done for; None of pictures brought in and out.
     """
 
     label: str
@@ -38,6 +39,7 @@ class Step:
     weights: int = 0
     nonzeros: int = 0
     own: bool = False
+    out: Value | None = None
 
 
 @dataclass
@@ -82,7 +84,10 @@ class _ProgramPlanner:
         self._phased = self._find_phased()
         self._needs, self._pitches = self._find_layouts()
         for node in self.network.nodes:
+            first = len(self.steps)
             self._add(node)
+            if not isinstance(node, nodes.Input):
+                self.steps[first:] = [replace(step, out=node.out) for step in self.steps[first:]]
         for index, (value, _) in enumerate(self.network.outputs):
             self._step("", "unpack", OpKind.UNPACK, self._map(value), None, index=index)
         return Planned(self.builder.build(), self.steps)
