@@ -16,6 +16,7 @@ from sapwood.errors import EngineError
 from sapwood.runtime.calling import torch_threads
 from sapwood.runtime.engine import nodes
 from sapwood.runtime.engine.calls import Values, ready
+from sapwood.runtime.engine.crew import ProgramCrew
 from sapwood.runtime.engine.nodes import Input, Network, Node, Outside, Value
 from sapwood.runtime.engine.partition import EnginePart, partition
 from sapwood.runtime.engine.planning import Planned, Step, plan
@@ -140,14 +141,14 @@ class ProgramPart:
 
     def __init__(self, part: EnginePart, threads: int, planned: Planned) -> None:
         self._sizes = {value: part.network.sizes[value] for value in (*part.reads, *part.makes)}
-        self._program, self._threads = planned.program, threads
+        self._crew, self._threads = ProgramCrew(planned.program, threads), threads
         self.steps = planned.steps
         self.turns = [Turn(part.reads, part.makes)]
 
     @property
     def num_bytes(self) -> int:
         """Memory that the library holds for it."""
-        return self._program.num_bytes
+        return self._crew.num_bytes
 
     def run(self, values: Values, count: int, times: Timed | None = None) -> None:
         """Adds what it makes of ``count`` pictures to the values."""
@@ -155,10 +156,11 @@ class ProgramPart:
         given = [self._taken(values[value], value, count) for value in turn.reads]
         found = [torch.empty((count, *self._sizes[value])) for value in turn.makes]
         if times is None:
-            for number in range(count):
-                self._program.run(_picture(given, number, count), _picture(found, number, count), self._threads)
+            self._crew.run(
+                lambda number: _picture(given, number, count), lambda number: _picture(found, number, count), count
+            )
         else:
-            spent = self._program.timed(given, found, self._threads)
+            spent = self._crew.first.timed(given, found, self._threads)
             times += [(step, time / 1e6) for step, time in zip(self.steps, spent, strict=True)]
         values.update(zip(turn.makes, found, strict=True))
         for value in turn.forgets:
