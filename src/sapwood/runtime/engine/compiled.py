@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from sapwood.arguments import described
 from sapwood.errors import EngineError
@@ -17,18 +17,22 @@ from sapwood.export import plain_copy
 from sapwood.runtime.allocator import give_back
 from sapwood.runtime.cores import available_cores
 from sapwood.runtime.engine import library, saved
-from sapwood.runtime.engine.assembly import Timed
+from sapwood.runtime.engine.assembly import Sides, Timed
 from sapwood.runtime.engine.checking import placed
 from sapwood.runtime.engine.choice import told
 from sapwood.runtime.engine.deciding import assembled
 from sapwood.runtime.engine.encoding import Encoded, encode
 from sapwood.runtime.engine.inputs import InputSpec, checked, refuse_tracing
+from sapwood.runtime.engine.lengths import Lengths, recorded_lengths
 from sapwood.runtime.engine.lowered import Lowered
 from sapwood.runtime.engine.nodes import Outside
 from sapwood.runtime.engine.rules import lower
 from sapwood.types import ExampleInputs
 
 MOST_THREADS = 1024
+
+KEPT_LENGTHS = 8
+"""Networks for fewer tokens that are kept for the next call."""
 
 ENGINE_TOLERANCE = 1e-3
 """How far the results of a new program may be from the model's, as a fraction of the largest."""
@@ -43,12 +47,15 @@ class CompiledModel(nn.Module):
         threads: Of a call of the engine; all cores unless given.
         tune: As for :func:`compile`.
         examples: What it is timed on where it is chosen who runs what; numbers drawn at random where None.
+        sides: Who runs what, where that is known.
+        lengths: What networks for fewer tokens follow from.
 
     Attributes:
         steps: Its operations, in order.
         threads: Of a call.
         outside: The calls that PyTorch runs, for the engine has no such operation.
         choice: Who runs the rest, and the times that speak for it.
+        lengths: What networks for fewer tokens follow from; None where all inputs are of one length.
     """
 
     def __init__(
@@ -59,14 +66,18 @@ class CompiledModel(nn.Module):
         threads: int | None = None,
         tune: bool = True,
         examples: Sequence[Tensor] | None = None,
+        sides: Sides | None = None,
+        lengths: Lengths | None = None,
     ) -> None:
         super().__init__()
         self.eval()
         self.threads = _num_threads(threads)
         self._whole: dict[int, Tensor] = {}
+        self._made: dict[int, CompiledModel]
         self._form, self._constants, self._specs = source.form, source.constants, source.inputs
         self._outputs = source.network.outputs
-        self.choice, self._assembly = assembled(source, self.threads, tune=tune, examples=examples)
+        self.choice, self._assembly = assembled(source, self.threads, tune=tune, examples=examples, sides=sides)
+        self.lengths, self._made = lengths, {}
         self.steps = self._assembly.steps
         self._encoded = encoded
         self.outside = [node for node in source.network.nodes if isinstance(node, Outside)]
@@ -87,6 +98,9 @@ class CompiledModel(nn.Module):
         Raises:
             EngineError: If inputs are no tensors, or of other shapes or types than it was compiled for.
         """
+        shorter = self._shorter(inputs)
+        if shorter is not None:
+            return shorter(*inputs)
         given = self._checked(inputs)
         tensors = iter(self._assembly.run(given))
         places, constants = range(self._form.num_leaves), self._constants
@@ -167,9 +181,29 @@ class CompiledModel(nn.Module):
             "with sapwood.runtime.load(directory)"
         )
 
+    def _shorter(self, inputs: Sequence[Any]) -> CompiledModel | None:
+        """The network for fewer tokens, where these are so few; the last few that were made are kept."""
+        length = self.lengths.of(inputs) if self.lengths is not None else None
+        if self.lengths is None or length is None or length == self.lengths.most:
+            return None
+        if length not in self._made:
+            source = self.lengths.lowered(length)
+            while len(self._made) >= KEPT_LENGTHS:
+                self._made.pop(next(iter(self._made)))
+            self._made[length] = CompiledModel(
+                source, self._encoded, threads=self.threads, tune=False, sides=self.choice.sides
+            )
+        return self._made[length]
+
     def _checked(self, inputs: tuple[Any, ...]) -> list[Tensor]:
         refuse_tracing("a compiled model")
-        given = checked(inputs, self._specs)
+        try:
+            given = checked(inputs, self._specs)
+        except EngineError as error:
+            if self.lengths is None:
+                raise
+            places = ", ".join(f"dimension {dim} of input {number}" for number, dim in self.lengths.places)
+            raise EngineError(f"{error}, and for {self.lengths.fewest} to {self.lengths.most} in {places}") from None
         if len(given[0]) > 1 and any(shape[:1] != (1,) for _, shape in self._outputs):
             raise EngineError(f"a batch of {len(given[0])}; an output has no batch, so that it is one picture a call")
         return given
@@ -187,7 +221,12 @@ def _tensors(example_inputs: ExampleInputs) -> tuple[Tensor, ...]:
 
 
 def compile(
-    model: nn.Module, example_inputs: ExampleInputs, *, threads: int | None = None, tune: bool = True
+    model: nn.Module,
+    example_inputs: ExampleInputs,
+    *,
+    threads: int | None = None,
+    tune: bool = True,
+    length_dim: int | None = None,
 ) -> CompiledModel:
     """Compiles a model in evaluation mode for the sparse engine: zeros in its weights cost nothing.
 
@@ -196,13 +235,17 @@ def compile(
     Args:
         model: Read only; masks of ``torch.nn.utils.prune`` count.
         example_inputs: Tensors of the shapes it will run on.
-        threads: Of a call; all cores unless given. What PyTorch runs takes its own number.
-        tune: Try how convolutions go through their maps, once for a machine and shape; a fixed rule else.
+        threads: Of a call, on the engine and in PyTorch; all cores unless given.
+        tune: Try on this machine how convolutions go through their maps, and which parts PyTorch runs faster; what was
+            tried is remembered. Without, a fixed rule, and the engine runs what it can.
+        length_dim: A dimension of the inputs in which later ones may be shorter than the examples: that of tokens.
+            Inputs that are as long there as the first one follow. Networks for other lengths are made when they are
+            first needed.
 
     Raises:
         EngineMissingError: If the engine is not built.
         EngineError: If weights are NaN or infinite, the model changes a map in place that it reads by another name, or
-            its next operation depends on values.
+            its next operation depends on values; or if its calls do not follow the length of ``length_dim``.
 
     Examples:
         >>> conv = nn.Conv2d(3, 8, 3, padding=1)
@@ -215,18 +258,33 @@ def compile(
     given = _tensors(example_inputs)
     one = tuple(picture[:1] for picture in given)
     plain = plain_copy(model)
-    network = lower(plain, one)
-    with torch.no_grad():
-        leaves, form = tree_flatten(plain(*one))
-    constants = {place: leaf for place, leaf in enumerate(leaves) if not isinstance(leaf, Tensor)}
-    source = Lowered(network, tuple(map(InputSpec.of, one)), form, constants)
+    source, leaves = _lowered(plain, one)
     stored = encode(source)
-    compiled = CompiledModel(source, lambda: stored, threads=threads, tune=tune, examples=given)
+    lengths = None
+    if length_dim is not None:
+        lengths = recorded_lengths(one, length_dim, stored, lambda fewer: encode(_lowered(plain, fewer)[0]))
+    compiled = CompiledModel(source, lambda: stored, threads=threads, tune=tune, examples=given, lengths=lengths)
     compiled._whole = {number: tensor.clone() for number, tensor in enumerate(one) if not tensor.is_floating_point()}
-    del source, network
+    del source
     _check(tree_flatten(compiled(*one))[0], leaves)
+    if lengths is not None:
+        fewer = lengths.shortened(one, lengths.other)
+        _check(tree_flatten(compiled(*fewer))[0], _returned(plain, fewer)[0])
     give_back()
     return compiled
+
+
+def _lowered(plain: nn.Module, inputs: Sequence[Tensor]) -> tuple[Lowered, list[Any]]:
+    """A model in the engine's terms, and what it returns."""
+    network = lower(plain, tuple(inputs))
+    leaves, form = _returned(plain, inputs)
+    constants = {place: leaf for place, leaf in enumerate(leaves) if not isinstance(leaf, Tensor)}
+    return Lowered(network, tuple(map(InputSpec.of, inputs)), form, constants), leaves
+
+
+def _returned(plain: nn.Module, inputs: Sequence[Tensor]) -> tuple[list[Any], TreeSpec]:
+    with torch.no_grad():
+        return tree_flatten(plain(*inputs))
 
 
 def load(directory: str | Path, *, threads: int | None = None, tune: bool = True) -> CompiledModel:

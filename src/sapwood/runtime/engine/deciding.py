@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -20,7 +21,12 @@ FAILS = (RuntimeError, IndexError, ValueError)
 
 
 def assembled(
-    source: Lowered, threads: int, *, tune: bool, examples: Sequence[Tensor] | None = None
+    source: Lowered,
+    threads: int,
+    *,
+    tune: bool,
+    examples: Sequence[Tensor] | None = None,
+    sides: Sides | None = None,
 ) -> tuple[SidesChoice, Assembly]:
     """Decides who runs what, and plans it.
 
@@ -29,6 +35,7 @@ def assembled(
         threads: Of a call.
         tune: Whether anything is tried; the engine runs what it can where not.
         examples: What it is timed on; numbers drawn at random where None.
+        sides: Who runs what, where that is known.
     """
     network = source.network
     tuner = Tuner(threads, file=source.file) if tune else None
@@ -36,6 +43,9 @@ def assembled(
     def make(sides: Sides) -> Assembly:
         return Assembly(network, sides, threads, tuner, source.file)
 
+    if sides is not None:
+        sides = replace(sides, moved=sides.moved & movable(network))
+        return _saved(tuner, SidesChoice(sides, untried="as for more tokens"), make(sides))
     if not tune or not movable(network):
         why = "not asked for" if not tune else "PyTorch has no part of it that the engine has"
         return _saved(tuner, SidesChoice(untried=why), make(Sides()))
