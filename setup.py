@@ -27,6 +27,7 @@ COMMON = (
     "chain.cpp",
     "pool.cpp",
     "fork.cpp",
+    "packing.cpp",
     "kernels/scalar.cpp",
 )
 X86 = {"kernels/avx2.cpp": ["-mavx2", "-mfma"], "kernels/avx512.cpp": ["-mavx512f", "-mavx512dq"]}

@@ -190,6 +190,29 @@ typedef struct sw_fact {
   int64_t value;
 } sw_fact;
 
+/* One tap of a kernel. */
+typedef struct sw_tap {
+  int64_t offset; /* bytes from an output's own place to what it reads there, its channel's plane left out */
+  int32_t number; /* of the tap in the weights: row * columns + column */
+  int32_t phase;  /* that it reads */
+  int32_t list;   /* 0, 1, 2: as of sw_conv */
+  int32_t reserved;
+} sw_tap;
+
+/* A convolution's weights, and how it goes through them. */
+typedef struct sw_weights {
+  const float* values; /* [outputs][inputs][num_taps] */
+  int64_t outputs;
+  int64_t inputs; /* of an output: those of its group */
+  int64_t groups;
+  int64_t plane_bytes; /* from a channel's plane to the next */
+  int64_t at_once;     /* channels of a chunk, and */
+  int64_t num_chunks;  /* how many chunks there are */
+  const sw_tap* taps;  /* num_taps of them, in order of list and phase */
+  int32_t num_taps;
+  int32_t reserved;
+} sw_weights;
+
 typedef struct sw_program sw_program;
 
 SW_API int32_t sw_abi(void);
@@ -210,6 +233,12 @@ SW_API int32_t sw_set_isa(const char* isa);
 /* Floats of a vector, and the most vectors of a tile. */
 SW_API int32_t sw_lanes(void);
 SW_API int32_t sw_most_vectors(void);
+
+/* Makes the lists of a convolution: `starts` gets num_chunks * outputs * 3 + 1 places, `entries` the weights that are
+ * not zero. How many those are, or -1 if they are more than there is `room` for, or a field makes no sense. Unlike
+ * sw_create it takes it that `values` and `starts` are as large as the fields say, and that offsets fit into 32 bits.
+ */
+SW_API int64_t sw_pack_weights(const sw_weights* weights, int64_t* starts, sw_entry* entries, int64_t room);
 
 /* Copies the operations and all that they point to. NULL if one of them is not valid; `error` (of `size` bytes) says
  * which and why. `arena` is in floats. Whatever the fields of the operations are, nothing outside of the arena and of

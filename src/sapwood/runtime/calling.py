@@ -59,3 +59,17 @@ def eval_mode(modules: Iterable[nn.Module]) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+@contextmanager
+def torch_threads(threads: int) -> Iterator[None]:
+    """PyTorch on ``threads`` threads inside."""
+    before = torch.get_num_threads()
+    if before == threads:  # setting it costs more than looking
+        yield
+        return
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -15,7 +15,7 @@ from sapwood.errors import MeasureError, MissingDependencyError, SapwoodError
 from sapwood.export import plain_copy, plain_tensors
 from sapwood.graph import call_model, output_tensors
 from sapwood.runtime.base import RUNTIMES, Session
-from sapwood.runtime.torch_eager import torch_threads
+from sapwood.runtime.calling import torch_threads
 from sapwood.types import ExampleInputs
 
 MANY = 1 << 16

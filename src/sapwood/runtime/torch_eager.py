@@ -15,7 +15,7 @@ from sapwood.export import plain_tensors
 from sapwood.graph import output_tensors
 from sapwood.runtime.allocator import kept_memory
 from sapwood.runtime.base import RUNTIMES, WARMUP, LayerTimes, Session
-from sapwood.runtime.calling import model_call
+from sapwood.runtime.calling import model_call, torch_threads
 from sapwood.types import ExampleInputs
 
 
@@ -88,20 +88,6 @@ class _ModuleClock:
         finally:
             for handle in handles:
                 handle.remove()
-
-
-@contextmanager
-def torch_threads(threads: int) -> Iterator[None]:
-    """PyTorch on ``threads`` threads inside."""
-    before = torch.get_num_threads()
-    if before == threads:  # setting it costs more than looking
-        yield
-        return
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class TorchRuntime:

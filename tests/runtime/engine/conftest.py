@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from sapwood.errors import EngineMissingError
-from sapwood.runtime.engine import instruction_set, set_instruction_set
+from sapwood.runtime.engine import deciding, instruction_set, set_instruction_set
+from sapwood.runtime.engine.choice import SidesChoice
 from sapwood.runtime.engine.library import library
 
 
@@ -35,4 +36,13 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.delenv("SAPWOOD_CACHE", raising=False)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _on_the_engine() -> Iterator[None]:
+    """What is tested is the engine: nothing is left to PyTorch for being faster there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deciding, "choose", lambda *_: SidesChoice(untried="a test of the engine"))
+        patch.setattr(deciding, "keep", lambda *_: None)
         yield

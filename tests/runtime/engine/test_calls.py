@@ -9,6 +9,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from sapwood.errors import EngineError
 from sapwood.runtime import CompiledModel, SparseConv2d, load
 from sapwood.runtime import compile as compile_model
 from sapwood.runtime.engine.pictures import picture as taken
+from sapwood.runtime.engine.program import Program
 
 pytestmark = pytest.mark.usefixtures("engine")
 
@@ -182,7 +184,7 @@ def test_no_address_is_taken_of_anything_else(tensor: Tensor) -> None:
 
 
 def test_sizes_are_compared_where_the_address_goes(compiled: CompiledModel) -> None:
-    program = compiled._parts[0]._program  # type: ignore[union-attr]
+    program = compiled._assembly.parts[0]._crew.first  # type: ignore[union-attr]
     with pytest.raises(
         EngineError, match=r"pictures of \[239, 320\] numbers; expected those that the program was made for"
     ):
@@ -227,7 +229,7 @@ def test_a_deep_copy_has_memory_of_its_own() -> None:
     pictures = torch.randn(2, 1, 3, 8, 10)
     wanted = [one(picture) for picture in pictures]
     both = [one, copy.deepcopy(one)]
-    assert both[0]._parts[0]._program is not both[1]._parts[0]._program  # type: ignore[union-attr]
+    assert both[0]._assembly.parts[0]._crew.first is not both[1]._assembly.parts[0]._crew.first  # type: ignore[union-attr]
     equal: list[bool] = []
 
     def run(number: int) -> None:
@@ -329,3 +331,69 @@ def test_children_of_fork(busy: str) -> None:
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK, busy]
     run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (run.returncode, run.stdout.strip()) == (0, "done"), run.stderr[-2000:]
+
+
+# --- batches ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 5])
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 7])
+def test_a_batch_over_threads_is_its_pictures_one_by_one(threads: int, count: int) -> None:
+    ours = compile_model(network(), torch.zeros(1, 3, 8, 10), threads=threads, tune=False)
+    batch = torch.randn(count, 3, 8, 10)
+    wanted = torch.cat([ours(batch[number : number + 1]) for number in range(count)])
+    for _ in range(3):
+        assert torch.equal(ours(batch), wanted)
+    assert torch.equal(ours(batch.flip(0)), wanted.flip(0))
+
+
+def test_pictures_go_to_copies_that_run_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = compile_model(network(), torch.zeros(1, 3, 8, 10), threads=2, tune=False)
+    ran: list[tuple[object, int]] = []
+    run = Program.run
+
+    def watched(self: Program, inputs: Any, outputs: Any, threads: int) -> None:
+        ran.append((self, threads))
+        run(self, inputs, outputs, threads)
+
+    monkeypatch.setattr(Program, "run", watched)
+    ours(torch.randn(1, 3, 8, 10))
+    assert [threads for _, threads in ran] == [2]
+    before = ours.num_bytes
+    ours(torch.randn(5, 3, 8, 10))
+    assert sorted(threads for _, threads in ran[1:]) == [1, 1, 1, 1, 2]
+    assert ours.num_bytes > before
+
+
+def test_what_fails_in_a_thread_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = compile_model(network(), torch.zeros(1, 3, 8, 10), threads=2, tune=False)
+    ours(torch.randn(2, 3, 8, 10))
+    copies = ours._assembly.parts[0]._crew._programs  # type: ignore[union-attr]
+    run = Program.run
+
+    def failing(self: Program, inputs: Any, outputs: Any, threads: int) -> None:
+        if self is copies[1]:
+            raise EngineError("no memory")
+        time.sleep(0.01)  # so that the other one takes a picture
+        run(self, inputs, outputs, threads)
+
+    monkeypatch.setattr(Program, "run", failing)
+    with pytest.raises(EngineError, match="no memory"):
+        ours(torch.randn(6, 3, 8, 10))
+
+
+def test_batches_from_several_threads_at_once() -> None:
+    ours = compile_model(network(), torch.zeros(1, 3, 8, 10), threads=2, tune=False)
+    batches = torch.randn(4, 6, 3, 8, 10)
+    wanted = [ours(batch) for batch in batches]
+    equal: list[bool] = []
+
+    def call(number: int) -> None:
+        equal.extend(torch.equal(ours(batches[number]), wanted[number]) for _ in range(20))
+
+    callers = [threading.Thread(target=call, args=(number,)) for number in range(4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert equal == [True] * 80

@@ -3,39 +3,36 @@
 from __future__ import annotations
 
 import copy
-import math
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from sapwood.arguments import described
 from sapwood.errors import EngineError
 from sapwood.export import plain_copy
-from sapwood.ops import mapped
 from sapwood.runtime.allocator import give_back
 from sapwood.runtime.cores import available_cores
 from sapwood.runtime.engine import library, saved
+from sapwood.runtime.engine.assembly import Sides, Timed
 from sapwood.runtime.engine.checking import placed
+from sapwood.runtime.engine.choice import told
+from sapwood.runtime.engine.deciding import assembled
 from sapwood.runtime.engine.encoding import Encoded, encode
 from sapwood.runtime.engine.inputs import InputSpec, checked, refuse_tracing
+from sapwood.runtime.engine.lengths import Lengths, recorded_lengths
 from sapwood.runtime.engine.lowered import Lowered
-from sapwood.runtime.engine.nodes import Input, Outside, Read, Value
-from sapwood.runtime.engine.partition import EnginePart, partition
-from sapwood.runtime.engine.planning import Planned, Step, plan
+from sapwood.runtime.engine.nodes import Outside
 from sapwood.runtime.engine.rules import lower
-from sapwood.runtime.engine.tuning import Tuner
 from sapwood.types import ExampleInputs
 
-Values: TypeAlias = dict[Value, Tensor]
-Timed: TypeAlias = list[tuple[Step, float]]
-
-
 MOST_THREADS = 1024
+
+KEPT_LENGTHS = 8
+"""Networks for fewer tokens that are kept for the next call."""
 
 ENGINE_TOLERANCE = 1e-3
 """How far the results of a new program may be from the model's, as a fraction of the largest."""
@@ -49,11 +46,16 @@ class CompiledModel(nn.Module):
         encoded: Gives the network as it is stored.
         threads: Of a call of the engine; all cores unless given.
         tune: As for :func:`compile`.
+        examples: What it is timed on where it is chosen who runs what; numbers drawn at random where None.
+        sides: Who runs what, where that is known.
+        lengths: What networks for fewer tokens follow from.
 
     Attributes:
         steps: Its operations, in order.
         threads: Of a call.
-        outside: The calls that PyTorch runs.
+        outside: The calls that PyTorch runs, for the engine has no such operation.
+        choice: Who runs the rest, and the times that speak for it.
+        lengths: What networks for fewer tokens follow from; None where all inputs are of one length.
     """
 
     def __init__(
@@ -63,31 +65,27 @@ class CompiledModel(nn.Module):
         *,
         threads: int | None = None,
         tune: bool = True,
+        examples: Sequence[Tensor] | None = None,
+        sides: Sides | None = None,
+        lengths: Lengths | None = None,
     ) -> None:
         super().__init__()
         self.eval()
         self.threads = _num_threads(threads)
         self._whole: dict[int, Tensor] = {}
+        self._made: dict[int, CompiledModel]
         self._form, self._constants, self._specs = source.form, source.constants, source.inputs
-        self._inputs = [node.out for node in source.network.nodes if isinstance(node, Input)]
         self._outputs = source.network.outputs
-        tuner = Tuner(self.threads, file=source.file) if tune else None
-        self._parts = [
-            _Program(part, plan(part.network, tuner, source.file), self.threads)
-            if isinstance(part, EnginePart)
-            else _Calls(part.nodes)
-            for part in partition(source.network)
-        ]
-        if tuner is not None:
-            tuner.save()
-        self.steps = [step for part in self._parts for step in part.steps]
+        self.choice, self._assembly = assembled(source, self.threads, tune=tune, examples=examples, sides=sides)
+        self.lengths, self._made = lengths, {}
+        self.steps = self._assembly.steps
         self._encoded = encoded
         self.outside = [node for node in source.network.nodes if isinstance(node, Outside)]
 
     @property
     def num_bytes(self) -> int:
         """Memory that the library holds for it."""
-        return sum(part.num_bytes for part in self._parts)
+        return sum(part.num_bytes for part in self._assembly.parts)
 
     def forward(self, *inputs: Tensor) -> Any:
         """Runs pictures one after the other: tensors of the shapes and types it was compiled for, any batch.
@@ -100,9 +98,11 @@ class CompiledModel(nn.Module):
         Raises:
             EngineError: If inputs are no tensors, or of other shapes or types than it was compiled for.
         """
+        shorter = self._shorter(inputs)
+        if shorter is not None:
+            return shorter(*inputs)
         given = self._checked(inputs)
-        found = [self._run([tensor[number : number + 1] for tensor in given]) for number in range(len(given[0]))]
-        tensors = iter(found[0] if len(found) == 1 else [torch.cat(pictures) for pictures in zip(*found, strict=True)])
+        tensors = iter(self._assembly.run(given))
         places, constants = range(self._form.num_leaves), self._constants
         return tree_unflatten(
             [constants[place] if place in constants else next(tensors) for place in places], self._form
@@ -111,7 +111,7 @@ class CompiledModel(nn.Module):
     def timed(self, *inputs: Tensor) -> Timed:
         """Milliseconds of each operation for the first picture."""
         times: Timed = []
-        self._run([tensor[:1] for tensor in self._checked(inputs)], times)
+        self._assembly.run([tensor[:1] for tensor in self._checked(inputs)], times)
         return times
 
     def explain(self, *inputs: Tensor) -> str:
@@ -138,12 +138,14 @@ class CompiledModel(nn.Module):
         lines = [f"{'module':40}{'operation':28}{'zeros':>8}{'ms':>10}"]
         for step, milliseconds in steps:
             zeros = f"{1.0 - step.nonzeros / step.weights:.1%}" if step.weights else ""
-            lines.append(f"{step.label or '(engine)':40}{step.kind:28}{zeros:>8}{milliseconds:10.3f}")
+            label = step.label or ("(engine)" if step.own else "(model)")
+            lines.append(f"{label:40}{step.kind:28}{zeros:>8}{milliseconds:10.3f}")
         lines += [
             f"in PyTorch: {node.op.overloadpacket} in module {node.label or '(the model)'!r} at {node.location}: "
             f"{node.reason}"
             for node in self.outside
         ]
+        lines += told(self.choice, self._assembly)
         return "\n".join(lines)
 
     def save(self, directory: str | Path) -> Path:
@@ -179,82 +181,32 @@ class CompiledModel(nn.Module):
             "with sapwood.runtime.load(directory)"
         )
 
-    def _run(self, pictures: Sequence[Tensor], times: Timed | None = None) -> list[Tensor]:
-        values = dict(zip(self._inputs, pictures, strict=True))
-        for part in self._parts:
-            part.run(values, times)
-        return [values[value].reshape(shape) for value, shape in self._outputs]
+    def _shorter(self, inputs: Sequence[Any]) -> CompiledModel | None:
+        """The network for fewer tokens, where these are so few; the last few that were made are kept."""
+        length = self.lengths.of(inputs) if self.lengths is not None else None
+        if self.lengths is None or length is None or length == self.lengths.most:
+            return None
+        if length not in self._made:
+            source = self.lengths.lowered(length)
+            while len(self._made) >= KEPT_LENGTHS:
+                self._made.pop(next(iter(self._made)))
+            self._made[length] = CompiledModel(
+                source, self._encoded, threads=self.threads, tune=False, sides=self.choice.sides
+            )
+        return self._made[length]
 
     def _checked(self, inputs: tuple[Any, ...]) -> list[Tensor]:
         refuse_tracing("a compiled model")
-        given = checked(inputs, self._specs)
+        try:
+            given = checked(inputs, self._specs)
+        except EngineError as error:
+            if self.lengths is None:
+                raise
+            places = ", ".join(f"dimension {dim} of input {number}" for number, dim in self.lengths.places)
+            raise EngineError(f"{error}, and for {self.lengths.fewest} to {self.lengths.most} in {places}") from None
         if len(given[0]) > 1 and any(shape[:1] != (1,) for _, shape in self._outputs):
             raise EngineError(f"a batch of {len(given[0])}; an output has no batch, so that it is one picture a call")
         return given
-
-
-class _Program:
-    """A part that is a program of the library."""
-
-    def __init__(self, part: EnginePart, planned: Planned, threads: int) -> None:
-        self._part, self._program, self._threads = part, planned.program, threads
-        self.steps = planned.steps
-
-    @property
-    def num_bytes(self) -> int:
-        return self._program.num_bytes
-
-    def run(self, values: Values, times: Timed | None) -> None:
-        given = [values[value].contiguous().resolve_neg() for value in self._part.reads]
-        for tensor, value in zip(given, self._part.reads, strict=True):
-            self._check(tensor, value)
-        found = {value: torch.empty(shape) for value, shape in self._part.network.outputs}
-        pictures = given, list(found.values())
-        if times is None:
-            self._program.run(*pictures, self._threads)
-        else:
-            spent = self._program.timed(*pictures, self._threads)
-            times += [(step, time / 1e6) for step, time in zip(self.steps, spent, strict=True)]
-        values.update(found)
-
-    def _check(self, tensor: Tensor, value: Value) -> None:
-        size = self._part.network.sizes[value]
-        if tensor.dtype is not torch.float32 or tensor.numel() != math.prod(size):
-            raise EngineError(f"{tensor.dtype} of shape {tuple(tensor.shape)}; expected a float32 map of {size}")
-
-
-class _Calls:
-    """A part that PyTorch runs."""
-
-    num_bytes = 0
-
-    def __init__(self, calls: Sequence[Outside]) -> None:
-        self._calls = calls
-        self.steps = [Step(call.label, f"{call.op.overloadpacket} (PyTorch)") for call in calls]
-
-    def run(self, values: Values, times: Timed | None) -> None:
-        for call, step in zip(self._calls, self.steps, strict=True):
-            start = time.perf_counter()
-            with torch.no_grad():
-                values.update(_called(call, values))
-            if times is not None:
-                times.append((step, 1e3 * (time.perf_counter() - start)))
-
-
-def _called(call: Outside, values: Mapping[Value, Tensor]) -> Values:
-    """Runs a call of PyTorch; what it would change in place is copied before."""
-
-    def argument(given: Any) -> Any:
-        return values[given.value].reshape(given.shape) if isinstance(given, Read) else given
-
-    args, kwargs = mapped(argument, call.args), mapped(argument, dict(call.kwargs))
-    op: Callable[..., Any] = call.op
-    if call.op._schema.is_mutable:
-        args = (args[0].clone(), *args[1:])
-    tensors = [one for one in tree_flatten(op(*args, **kwargs))[0] if isinstance(one, Tensor)]
-    if len(tensors) != len(call.outs):
-        raise EngineError(f"{call.op} returns {len(tensors)} tensors; expected {len(call.outs)}")
-    return dict(zip(call.outs, tensors, strict=True))
 
 
 def _tensors(example_inputs: ExampleInputs) -> tuple[Tensor, ...]:
@@ -269,7 +221,12 @@ def _tensors(example_inputs: ExampleInputs) -> tuple[Tensor, ...]:
 
 
 def compile(
-    model: nn.Module, example_inputs: ExampleInputs, *, threads: int | None = None, tune: bool = True
+    model: nn.Module,
+    example_inputs: ExampleInputs,
+    *,
+    threads: int | None = None,
+    tune: bool = True,
+    length_dim: int | None = None,
 ) -> CompiledModel:
     """Compiles a model in evaluation mode for the sparse engine: zeros in its weights cost nothing.
 
@@ -278,13 +235,17 @@ def compile(
     Args:
         model: Read only; masks of ``torch.nn.utils.prune`` count.
         example_inputs: Tensors of the shapes it will run on.
-        threads: Of a call; all cores unless given. What PyTorch runs takes its own number.
-        tune: Try how convolutions go through their maps, once for a machine and shape; a fixed rule else.
+        threads: Of a call, on the engine and in PyTorch; all cores unless given.
+        tune: Try on this machine how convolutions go through their maps, and which parts PyTorch runs faster; what was
+            tried is remembered. Without, a fixed rule, and the engine runs what it can.
+        length_dim: A dimension of the inputs in which later ones may be shorter than the examples: that of tokens.
+            Inputs that are as long there as the first one follow. Networks for other lengths are made when they are
+            first needed.
 
     Raises:
         EngineMissingError: If the engine is not built.
         EngineError: If weights are NaN or infinite, the model changes a map in place that it reads by another name, or
-            its next operation depends on values.
+            its next operation depends on values; or if its calls do not follow the length of ``length_dim``.
 
     Examples:
         >>> conv = nn.Conv2d(3, 8, 3, padding=1)
@@ -294,20 +255,36 @@ def compile(
         True
     """
     library.library()
-    one = tuple(picture[:1] for picture in _tensors(example_inputs))
+    given = _tensors(example_inputs)
+    one = tuple(picture[:1] for picture in given)
     plain = plain_copy(model)
-    network = lower(plain, one)
-    with torch.no_grad():
-        leaves, form = tree_flatten(plain(*one))
-    constants = {place: leaf for place, leaf in enumerate(leaves) if not isinstance(leaf, Tensor)}
-    source = Lowered(network, tuple(map(InputSpec.of, one)), form, constants)
+    source, leaves = _lowered(plain, one)
     stored = encode(source)
-    compiled = CompiledModel(source, lambda: stored, threads=threads, tune=tune)
+    lengths = None
+    if length_dim is not None:
+        lengths = recorded_lengths(one, length_dim, stored, lambda fewer: encode(_lowered(plain, fewer)[0]))
+    compiled = CompiledModel(source, lambda: stored, threads=threads, tune=tune, examples=given, lengths=lengths)
     compiled._whole = {number: tensor.clone() for number, tensor in enumerate(one) if not tensor.is_floating_point()}
-    del source, network
+    del source
     _check(tree_flatten(compiled(*one))[0], leaves)
+    if lengths is not None:
+        fewer = lengths.shortened(one, lengths.other)
+        _check(tree_flatten(compiled(*fewer))[0], _returned(plain, fewer)[0])
     give_back()
     return compiled
+
+
+def _lowered(plain: nn.Module, inputs: Sequence[Tensor]) -> tuple[Lowered, list[Any]]:
+    """A model in the engine's terms, and what it returns."""
+    network = lower(plain, tuple(inputs))
+    leaves, form = _returned(plain, inputs)
+    constants = {place: leaf for place, leaf in enumerate(leaves) if not isinstance(leaf, Tensor)}
+    return Lowered(network, tuple(map(InputSpec.of, inputs)), form, constants), leaves
+
+
+def _returned(plain: nn.Module, inputs: Sequence[Tensor]) -> tuple[list[Any], TreeSpec]:
+    with torch.no_grad():
+        return tree_flatten(plain(*inputs))
 
 
 def load(directory: str | Path, *, threads: int | None = None, tune: bool = True) -> CompiledModel:

@@ -193,6 +193,35 @@ class PictureStruct(ctypes.Structure):
     _fields_ = (("values", ctypes.c_void_p), ("floats", ctypes.c_int64))
 
 
+class TapStruct(ctypes.Structure):
+    """``sw_tap``."""
+
+    _fields_ = (
+        ("offset", ctypes.c_int64),
+        ("number", ctypes.c_int32),
+        ("phase", ctypes.c_int32),
+        ("list", ctypes.c_int32),
+        ("reserved", ctypes.c_int32),
+    )
+
+
+class WeightsStruct(ctypes.Structure):
+    """``sw_weights``."""
+
+    _fields_ = (
+        ("values", ctypes.c_void_p),
+        ("outputs", ctypes.c_int64),
+        ("inputs", ctypes.c_int64),
+        ("groups", ctypes.c_int64),
+        ("plane_bytes", ctypes.c_int64),
+        ("at_once", ctypes.c_int64),
+        ("num_chunks", ctypes.c_int64),
+        ("taps", ctypes.POINTER(TapStruct)),
+        ("num_taps", ctypes.c_int32),
+        ("reserved", ctypes.c_int32),
+    )
+
+
 class FactStruct(ctypes.Structure):
     """``sw_fact``."""
 
@@ -224,6 +253,8 @@ STRUCTS: Mapping[str, type[ctypes.Structure]] = {
     "sw_chain": ChainStruct,
     "sw_op": OpStruct,
     "sw_picture": PictureStruct,
+    "sw_tap": TapStruct,
+    "sw_weights": WeightsStruct,
 }
 """By the names that they have in the library."""
 

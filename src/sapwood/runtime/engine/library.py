@@ -10,7 +10,7 @@ from itertools import count, takewhile
 from pathlib import Path
 
 from sapwood.errors import EngineError, EngineMissingError
-from sapwood.runtime.engine.interface import ABI, FactStruct, OpStruct, PictureStruct, disagreements
+from sapwood.runtime.engine.interface import ABI, FactStruct, OpStruct, PictureStruct, WeightsStruct, disagreements
 
 LIBRARY = {"win32": "sapwood_engine.dll", "darwin": "libsapwood_engine.dylib"}.get(sys.platform, "libsapwood_engine.so")
 
@@ -86,6 +86,10 @@ def _declare(loaded: ctypes.CDLL) -> None:
     loaded.sw_run.argtypes = [
         ctypes.c_void_p, ctypes.POINTER(PictureStruct), ctypes.c_int32, ctypes.POINTER(PictureStruct), ctypes.c_int32,
         ctypes.c_int32, ctypes.POINTER(ctypes.c_int64),
+    ]  # fmt: skip
+    loaded.sw_pack_weights.restype = ctypes.c_int64
+    loaded.sw_pack_weights.argtypes = [
+        ctypes.POINTER(WeightsStruct), ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64
     ]  # fmt: skip
     loaded.sw_bytes.restype, loaded.sw_bytes.argtypes = ctypes.c_int64, [ctypes.c_void_p]
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from sapwood.errors import EngineError
-from sapwood.runtime.engine.interface import ENTRY
+from sapwood.runtime.engine.interface import ENTRY, TapStruct, WeightsStruct
+from sapwood.runtime.engine.library import library
 from sapwood.runtime.engine.maps import Map
 
 Array = npt.NDArray[Any]
@@ -90,6 +92,11 @@ class ConvSpec:
     geometry: PlaneGeometry
     groups: int = 1
 
+    @cached_property
+    def nonzeros(self) -> int:
+        """How many weights are no zero."""
+        return int(np.count_nonzero(self.weight != 0))
+
 
 @dataclass(frozen=True)
 class Packed:
@@ -140,39 +147,57 @@ def pack(
     """
     row_vectors = source.pitch // lanes
     whole = row_vectors <= most_vectors
-    outputs, per_group = weight.shape[:2]
     down, right = geometry.taps(0), geometry.taps(1)
     moves = {move for _, move in right}
     shifted = whole and moves <= {-1, 0, 1} and len(moves) > 1 and source.pitch > width
 
-    out_channel, in_channel, tap_row, tap_column = np.nonzero(weight)
-    values = weight[out_channel, in_channel, tap_row, tap_column].astype(np.float32)
-    channel = in_channel + out_channel // (outputs // groups) * per_group
-    (row_phase, row_move), (column_phase, column_move) = (
-        (np.array([phase for phase, _ in taps])[tap], np.array([move for _, move in taps])[tap])
-        for taps, tap in ((down, tap_row), (right, tap_column))
-    )
-    channels = source.channels // (geometry.stride[0] * geometry.stride[1])
-    plane = (row_phase * geometry.stride[1] + column_phase) * channels + channel
-    kind = np.select([column_move == -1, column_move == 1], [0, 1], 2) if shifted else np.full(len(values), 2)
-    reached = row_move * source.pitch + (0 if shifted else column_move)
-    offsets = 4 * (plane * source.stride + reached)
-    if len(offsets) and int(np.abs(offsets).max()) > np.iinfo(np.int32).max:
-        raise EngineError(f"a map of {source.channels} planes of {source.stride} floats; expected less than 2 GB")
-
     phases = len({phase for phase, _ in down}) * len({phase for phase, _ in right})
     tile_rows = rows + max(move for _, move in down) - min(move for _, move in down)
     floats = phases * tile_rows * min(source.pitch, most_vectors * lanes)
+    channels = source.channels // (geometry.stride[0] * geometry.stride[1])
     at_once = max(1, min(channels, chunk_floats // floats)) if groups == 1 else channels
     num_chunks = -(-channels // at_once)
     at_once = -(-channels // num_chunks)
-    lists = (channel // at_once * outputs + out_channel) * 3 + kind
-    order = np.lexsort((offsets, lists))
-    entries = np.empty(len(values), ENTRY)
-    entries["offset"], entries["value"] = offsets[order], values[order]
-    starts = np.zeros(num_chunks * outputs * 3 + 1, np.int64)
-    np.cumsum(np.bincount(lists, minlength=num_chunks * outputs * 3), out=starts[1:])
+    taps = _taps(geometry, channels * source.stride, source.pitch, shifted=shifted)
+    reach = 4 * (channels - 1) * source.stride
+    if max(abs(tap.offset + far) for tap in taps for far in (0, reach)) > np.iinfo(np.int32).max:
+        raise EngineError(f"a map of {source.channels} planes of {source.stride} floats; expected less than 2 GB")
+    starts, entries = _lists(weight, taps, groups, 4 * source.stride, (at_once, num_chunks))
     return Packed(starts, entries, num_chunks, rows if whole else 1, row_vectors if whole else most_vectors)
+
+
+def _taps(geometry: PlaneGeometry, phase_floats: int, pitch: int, *, shifted: bool) -> list[TapStruct]:
+    """What each tap reads, in the order of lists, phases and places.
+
+    Those that read a column aside have lists of their own where sums are shifted instead.
+    """
+    down, right = geometry.taps(0), geometry.taps(1)
+    found = []
+    for row, (row_phase, row_move) in enumerate(down):
+        for column, (column_phase, column_move) in enumerate(right):
+            kind = {-1: 0, 1: 1}.get(column_move, 2) if shifted else 2
+            phase = row_phase * geometry.stride[1] + column_phase
+            reached = row_move * pitch + (0 if shifted else column_move)
+            found.append((kind, phase, 4 * (phase * phase_floats + reached), row * len(right) + column))
+    return [TapStruct(offset, number, phase, kind) for kind, phase, offset, number in sorted(found)]
+
+
+def _lists(
+    weight: Array, taps: Sequence[TapStruct], groups: int, plane_bytes: int, chunks: tuple[int, int]
+) -> tuple[Array, Array]:
+    """The places where lists start, and the entries, as the library makes them."""
+    outputs, inputs = weight.shape[:2]
+    weight = np.ascontiguousarray(weight, np.float32)
+    room = int(np.count_nonzero(weight != 0)) + 1
+    starts, entries = np.zeros(chunks[1] * outputs * 3 + 1, np.int64), np.empty(room, ENTRY)
+    known = (TapStruct * len(taps))(*taps)
+    given = WeightsStruct(
+        weight.ctypes.data, outputs, inputs, groups, plane_bytes, *chunks, known, len(taps)
+    )  # fmt: skip
+    count = library().sw_pack_weights(given, starts.ctypes.data, entries.ctypes.data, room)
+    if count != room - 1:
+        raise EngineError(f"{count} entries of {room - 1} weights; expected as many")
+    return starts, entries[:count]
 
 
 def tile_rows(height: int, row_vectors: int, vectors: Sequence[int]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -31,34 +32,36 @@ class EnginePart:
 
 @dataclass(frozen=True)
 class OutsidePart:
-    """Calls of PyTorch."""
+    """What PyTorch runs: its calls, and nodes of the engine's that are faster there."""
 
-    nodes: tuple[Outside, ...]
+    nodes: tuple[Node, ...]
 
 
 Part: TypeAlias = EnginePart | OutsidePart
 
 
-def partition(network: Network) -> list[Part]:
+def partition(network: Network, moved: Collection[Value] = ()) -> list[Part]:
     """Splits a network into as few turns as its order of reading allows.
 
     Each node belongs to the first turn of its side that comes after all that it reads.
+
+    Args:
+        network: Whole.
+        moved: What nodes make that PyTorch runs though the engine could.
     """
     levels: dict[Value, int] = {}
     members: dict[int, list[Node]] = {}
     for node in network.nodes:
         level = GIVEN
         if not isinstance(node, Input):
-            side = int(isinstance(node, Outside))
+            side = int(isinstance(node, Outside) or node.out in moved)
             level = max([side, *(one + (one - side) % 2 for one in (levels[value] for value in node.inputs))])
             members.setdefault(level, []).append(node)
         levels.update(dict.fromkeys(made(node), level))
     wanted = {value for node in network.nodes for value in node.inputs if levels[node.out] != levels[value]}
     wanted |= {value for value, _ in network.outputs}
     return [
-        _engine_part(network, members[level], wanted)
-        if level % 2 == 0
-        else OutsidePart(tuple(node for node in members[level] if isinstance(node, Outside)))
+        _engine_part(network, members[level], wanted) if level % 2 == 0 else OutsidePart(tuple(members[level]))
         for level in sorted(members)
     ]
 

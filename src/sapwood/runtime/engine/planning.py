@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from sapwood.runtime.engine import nodes
@@ -33,6 +33,7 @@ class Step:
         weights: Of a convolution.
         nonzeros: Of those.
         own: Whether it is the engine's own: pictures brought into its layout and back.
+        out: What the node makes that it is done for; None of pictures brought in and out.
     """
 
     label: str
@@ -40,6 +41,7 @@ class Step:
     weights: int = 0
     nonzeros: int = 0
     own: bool = False
+    out: Value | None = None
 
 
 @dataclass
@@ -87,7 +89,12 @@ class _ProgramPlanner:
         whole = {value for value, _ in self.network.outputs} | set(self._homes) | set(dict(self._homes.values()))
         self._links = {links[0].out: links for links in links_of(self.network, whole | self._phased)}
         for node in self.network.nodes:
+            first = len(self.steps)
             self._add(node)
+            if not isinstance(node, nodes.Input):
+                self.steps[first:] = [
+                    replace(step, out=node.out) if step.out is None else step for step in self.steps[first:]
+                ]
         for index, (value, _) in enumerate(self.network.outputs):
             self._step("", "unpack", OpKind.UNPACK, self._map(value), None, index=index)
         return Planned(self.builder.build(), self.steps)
@@ -348,7 +355,7 @@ class _ProgramPlanner:
     def _convolved(self, node: nodes.Conv, where: str = "") -> None:
         weight = node.spec.weight
         kind = "depthwise" if is_depthwise(node.spec) else "convolution"
-        self.steps.append(Step(node.label, kind + where, weight.size, int((weight != 0).sum())))
+        self.steps.append(Step(node.label, kind + where, weight.size, node.spec.nonzeros, out=node.out))
 
 
 def _is_listed(node: Node) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -102,7 +103,7 @@ class _EngineTrial:
             raise EngineError(f"it returns {len(found)} tensors; expected {len(node.outs)}")
         for value, tensor in zip(node.outs, found, strict=True):
             size = self.network.sizes.get(value)
-            if size is not None and (tensor.dtype is not torch.float32 or not _is_map(tensor, size)):
+            if size is not None and (tensor.dtype is not torch.float32 or tensor.numel() != math.prod(size)):
                 raise EngineError(f"it returns {tuple(tensor.shape)} of {tensor.dtype}; expected a map of {size}")
             self.values[value] = self._counted(tensor)
 
@@ -125,8 +126,3 @@ class _EngineTrial:
             self.num_bytes += store.nbytes()
             check_limit("network_bytes", self.num_bytes, str(self.path), EngineError)
         return tensor
-
-
-def _is_map(tensor: Tensor, size: nodes.Size) -> bool:
-    shape = tuple(tensor.shape)
-    return len(shape) in (2, 4) and shape[:1] == (1,) and (*shape[1:], 1, 1)[:3] == size

@@ -98,7 +98,7 @@ class Tuner:
 
     def _key(self, convolution: Convolution) -> str:
         spec = convolution.spec
-        density = round(20.0 * float((spec.weight != 0).mean()))
+        density = round(20.0 * spec.nonzeros / spec.weight.size)
         shape = (*spec.weight.shape, spec.groups, *spec.geometry.stride, *spec.geometry.dilation, *convolution.size)
         layout = (convolution.source.pitch, int(convolution.phased))
         return " ".join(map(str, (instruction_set(), self._threads, *shape, *layout, density)))

@@ -42,7 +42,7 @@ def _linear(state: Lowering, call: Call) -> None:
     matrix = matrix if call.name == "aten.linear" else matrix.T
     spec = _spec(matrix[:, :, None, None], state.tensor(bias), PlaneGeometry((1, 1)), 1)
     many = source.shape[0] > 1
-    if (many or matrix.numel() > LARGE) and int((spec.weight != 0).sum()) > DENSE * matrix.numel():
+    if (many or matrix.numel() > LARGE) and spec.nonzeros > DENSE * matrix.numel():
         raise UnsupportedError(f"a linear layer with more than {DENSE:.0%} of its weights")
     if many:
         _add_rows(state, call, source, spec)
