@@ -62,6 +62,7 @@ class Check {
         result();
         tile();
         lists();
+        if (conv.groups) blocks();
         entries();
         break;
       case SW_PHASES: phases(op.phases.step, op.in.channels, op.in.height, op.in.width); break;
@@ -180,21 +181,33 @@ class Check {
     if (divided(conv.height, rows) * divided(vectors, columns) > kMostTiles) refuse("there are more than 2^30 tiles");
   }
 
-  int64_t num_lists() const { return int64_t{conv.num_chunks} * conv.channels * 3; }
+  int64_t num_lists() const {
+    return int64_t{conv.num_chunks} * (conv.groups ? conv.groups : 3 * int64_t{conv.channels});
+  }
 
   void lists() const {
     if (!conv.starts || !conv.bias || !is_size(conv.num_chunks)) refuse("starts and bias are missing");
+    if (conv.groups < 0 || (conv.groups && conv.channels % conv.groups))
+      refuse("the groups must have the same channels");
     if (conv.num_starts != num_lists() + 1) refuse("starts must be one more than lists");
     if (conv.num_bias != conv.channels) refuse("there must be a bias for each channel");
     if (conv.starts[0] != 0) refuse("the first list must start at 0");
     const bool sides = conv.columns == op.in.pitch / kernels.lanes && op.in.pitch > conv.width;
     for (int64_t list = 0; list < num_lists(); ++list) {
       if (conv.starts[list + 1] < conv.starts[list]) refuse("lists must be in order");
-      if (list % 3 != 2 && conv.starts[list + 1] > conv.starts[list] && !sides)
+      if (!conv.groups && list % 3 != 2 && conv.starts[list + 1] > conv.starts[list] && !sides)
         refuse("sums can only be moved where tiles have whole rows, and rows end in padding");
     }
     if (conv.starts[num_lists()] != conv.num_entries || (conv.num_entries && !conv.entries))
       refuse("entries are missing");
+  }
+
+  // For each tap that a group reads, a number for each of its outputs, in whole blocks.
+  void blocks() const {
+    const int64_t wide = divided(conv.channels / conv.groups, kernels.block) * kernels.block;
+    if (conv.num_entries > kMost) refuse("there are more than 2^28 taps");
+    if (conv.num_weights != conv.num_entries * wide || (conv.num_weights && !conv.weights))
+      refuse("there must be a weight for each tap and each output of its group, in whole blocks");
   }
 
   // What an offset reaches, over all output rows, must be inside the arena and its guards.

@@ -24,11 +24,13 @@ std::shared_ptr<const Convolution> own_arrays(sw_op& op) {
   own->starts.assign(conv.starts, conv.starts + conv.num_starts);
   own->entries.assign(conv.entries, conv.entries + conv.num_entries);
   own->bias.assign(conv.bias, conv.bias + conv.num_bias);
+  if (conv.groups) own->weights.assign(conv.weights, conv.weights + conv.num_weights);
   own->mask = std::make_unique<Floats>(op.in.pitch);
   std::memset(own->mask->get(), 0xff, static_cast<size_t>(conv.width) * sizeof(float));
   conv.starts = own->starts.data();
   conv.entries = own->entries.data();
   conv.bias = own->bias.data();
+  conv.weights = own->weights.data();
   return own;
 }
 
@@ -81,7 +83,7 @@ int64_t num_bytes(const sw_program& program) {
   for (const auto& one : program.convolutions)
     if (one)
       bytes += static_cast<int64_t>(one->entries.size() * sizeof(sw_entry) + one->starts.size() * sizeof(int64_t) +
-                                    one->bias.size() * sizeof(float));
+                                    (one->bias.size() + one->weights.size()) * sizeof(float));
   return bytes;
 }
 

@@ -18,6 +18,7 @@ struct Convolution {
   std::vector<int64_t> starts;
   std::vector<sw_entry> entries;
   std::vector<float> bias;
+  std::vector<float> weights;
   std::unique_ptr<Floats> mask;  // of one row of the output
   bool alone = false;            // it reads where it writes: one thread
 };

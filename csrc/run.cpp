@@ -18,6 +18,15 @@ struct ConvRun {
   int parts;   // of the output channels
 };
 
+// The first output channel of a part: of dense weights where a block begins.
+int first_of(const ConvRun& run, int part) {
+  const sw_conv& conv = run.op->conv;
+  if (!conv.groups) return static_cast<int>(static_cast<int64_t>(conv.channels) * part / run.parts);
+  const int block = run.program->kernels->block, of_group = conv.channels / conv.groups;
+  const int64_t blocks = (of_group + block - 1) / block, at = blocks * conv.groups * part / run.parts;
+  return static_cast<int>(at / blocks * of_group + at % blocks * block);
+}
+
 void conv_task(void* context, int number, int thread) {
   const ConvRun& run = *static_cast<ConvRun*>(context);
   const sw_op& op = *run.op;
@@ -26,8 +35,7 @@ void conv_task(void* context, int number, int thread) {
   const int row = place / run.across * conv.rows, rows = std::min(conv.rows, conv.height - row);
   const int lanes = run.program->kernels->lanes, row_vectors = op.in.pitch / lanes;
   const int from = place % run.across * conv.columns, columns = std::min(conv.columns, row_vectors - from);
-  const int first = static_cast<int>(static_cast<int64_t>(conv.channels) * part / run.parts);
-  const int last = static_cast<int>(static_cast<int64_t>(conv.channels) * (part + 1) / run.parts);
+  const int first = first_of(run, part), last = first_of(run, part + 1);
   Tile tile;
   tile.in = reinterpret_cast<const char*>(run.program->row(op.in, 0, row) + from * lanes);
   tile.mask = run.convolution->mask->get() + from * lanes;

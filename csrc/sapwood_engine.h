@@ -23,7 +23,7 @@ extern "C" {
 #endif
 
 /* Changes whenever a function below does, or the meaning of a field. Structs and values: sw_facts. */
-#define SW_ABI 5
+#define SW_ABI 6
 
 /* Bytes of a cache line: where planes start. */
 #define SW_ALIGN 64
@@ -115,16 +115,21 @@ typedef struct sw_conv {
   int32_t rows;       /* of a tile */
   int32_t columns;    /* vectors of a tile's row: all; or fewer where `rows` is 1 and only the third lists are filled */
   int32_t num_chunks; /* parts of the input channels, one after the other */
-  int32_t reserved;
+  int32_t groups;     /* 0: lists of single weights; else dense weights, in so many groups of channels */
   /* num_chunks * channels * 3 + 1: where the entries of each list begin. The three lists of an output in a chunk are
    * for columns x - 1, x + 1 and x. Offsets of the first two are those of x, and the sums are moved; those of the third
-   * may reach any column. */
+   * may reach any column. Of dense weights there are num_chunks * groups lists: the places that the outputs of a group
+   * read, any column; the values of the entries mean nothing. */
   const int64_t* starts;
   const sw_entry* entries;
   const float* bias;  /* channels */
   int64_t num_starts; /* how many there are of each */
   int64_t num_entries;
   int64_t num_bias;
+  /* Of dense weights: for each list, each block of sw_block() outputs of its group (the last one filled up) and each
+   * entry, what these outputs multiply it with. */
+  const float* weights;
+  int64_t num_weights;
 } sw_conv;
 
 /* Only the block of its kind is looked at. */
@@ -183,6 +188,9 @@ SW_API int32_t sw_set_isa(const char* isa);
 /* Floats of a vector, and the most vectors of a tile. */
 SW_API int32_t sw_lanes(void);
 SW_API int32_t sw_most_vectors(void);
+
+/* Output channels that dense weights are packed for. */
+SW_API int32_t sw_block(void);
 
 /* Copies the operations and all that they point to. NULL if one of them is not valid; `error` (of `size` bytes) says
  * which and why. `arena` is in floats. Whatever the fields of the operations are, nothing outside of the arena and of

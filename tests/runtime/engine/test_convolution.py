@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from sapwood.errors import EngineError
-from sapwood.runtime.engine import SparseConv2d, set_instruction_set
+from sapwood.runtime.engine import SparseConv2d, convolution, set_instruction_set
 from sapwood.runtime.engine.maps import Map
 from sapwood.runtime.engine.packing import PlaneGeometry, pack
 
@@ -59,7 +59,9 @@ def check(seed: int, threads: int) -> None:
 
 
 @pytest.mark.parametrize("isa", ISAS, indirect=True)
-def test_random_convolutions(isa: str) -> None:
+@pytest.mark.parametrize("dense_from", [0.0, 1.1], ids=["dense", "lists"])
+def test_random_convolutions(isa: str, dense_from: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convolution, "DENSE", dense_from)
     for seed in range(150):
         check(seed, threads=1 + seed % 3)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -101,6 +101,8 @@ class Packed:
         num_chunks: Parts of the input channels.
         rows: Of a tile.
         columns: Vectors of a tile's row.
+        groups: Of dense weights, which have a list of places for each chunk and group; 0: lists of single weights.
+        weights: Of dense weights.
     """
 
     starts: Array
@@ -108,6 +110,8 @@ class Packed:
     num_chunks: int
     rows: int
     columns: int
+    groups: int = 0
+    weights: Array = field(default_factory=lambda: np.zeros(0, np.float32))
 
 
 def pack(
@@ -141,31 +145,28 @@ def pack(
     row_vectors = source.pitch // lanes
     whole = row_vectors <= most_vectors
     outputs, per_group = weight.shape[:2]
-    down, right = geometry.taps(0), geometry.taps(1)
-    moves = {move for _, move in right}
+    moves = {move for _, move in geometry.taps(1)}
     shifted = whole and moves <= {-1, 0, 1} and len(moves) > 1 and source.pitch > width
 
     out_channel, in_channel, tap_row, tap_column = np.nonzero(weight)
     values = weight[out_channel, in_channel, tap_row, tap_column].astype(np.float32)
     channel = in_channel + out_channel // (outputs // groups) * per_group
-    (row_phase, row_move), (column_phase, column_move) = (
-        (np.array([phase for phase, _ in taps])[tap], np.array([move for _, move in taps])[tap])
-        for taps, tap in ((down, tap_row), (right, tap_column))
-    )
-    channels = source.channels // (geometry.stride[0] * geometry.stride[1])
-    plane = (row_phase * geometry.stride[1] + column_phase) * channels + channel
+    plane, row_move, column_move = places(source, geometry, channel, tap_row, tap_column)
     kind = np.select([column_move == -1, column_move == 1], [0, 1], 2) if shifted else np.full(len(values), 2)
     reached = row_move * source.pitch + (0 if shifted else column_move)
-    offsets = 4 * (plane * source.stride + reached)
-    if len(offsets) and int(np.abs(offsets).max()) > np.iinfo(np.int32).max:
-        raise EngineError(f"a map of {source.channels} planes of {source.stride} floats; expected less than 2 GB")
+    offsets = byte_offsets(source, plane, reached)
 
-    phases = len({phase for phase, _ in down}) * len({phase for phase, _ in right})
-    tile_rows = rows + max(move for _, move in down) - min(move for _, move in down)
-    floats = phases * tile_rows * min(source.pitch, most_vectors * lanes)
-    at_once = max(1, min(channels, chunk_floats // floats)) if groups == 1 else channels
+    channels = source.channels // (geometry.stride[0] * geometry.stride[1])
+    at_once = channels_at_once(
+        source,
+        geometry,
+        rows=rows,
+        most_floats=most_vectors * lanes,
+        chunk_floats=chunk_floats,
+        channels=channels,
+    )
+    at_once = at_once if groups == 1 else channels
     num_chunks = -(-channels // at_once)
-    at_once = -(-channels // num_chunks)
     lists = (channel // at_once * outputs + out_channel) * 3 + kind
     order = np.lexsort((offsets, lists))
     entries = np.empty(len(values), ENTRY)
@@ -173,6 +174,42 @@ def pack(
     starts = np.zeros(num_chunks * outputs * 3 + 1, np.int64)
     np.cumsum(np.bincount(lists, minlength=num_chunks * outputs * 3), out=starts[1:])
     return Packed(starts, entries, num_chunks, rows if whole else 1, row_vectors if whole else most_vectors)
+
+
+def places(
+    source: Map, geometry: PlaneGeometry, channel: Array, tap_row: Array, tap_column: Array
+) -> tuple[Array, Array, Array]:
+    """What a weight multiplies: a plane of the source, and how many rows and columns from the output's place."""
+    (row_phase, row_move), (column_phase, column_move) = (
+        (np.array([phase for phase, _ in taps])[tap], np.array([move for _, move in taps])[tap])
+        for taps, tap in ((geometry.taps(0), tap_row), (geometry.taps(1), tap_column))
+    )
+    channels = source.channels // (geometry.stride[0] * geometry.stride[1])
+    return (row_phase * geometry.stride[1] + column_phase) * channels + channel, row_move, column_move
+
+
+def byte_offsets(source: Map, plane: Array, reached: Array) -> Array:
+    """Bytes from the source's first value to one that is ``reached`` floats away in a plane.
+
+    Raises:
+        EngineError: If one does not fit into 32 bits.
+    """
+    offsets = 4 * (plane * source.stride + reached)
+    if len(offsets) and int(np.abs(offsets).max()) > np.iinfo(np.int32).max:
+        raise EngineError(f"a map of {source.channels} planes of {source.stride} floats; expected less than 2 GB")
+    return offsets
+
+
+def channels_at_once(
+    source: Map, geometry: PlaneGeometry, *, rows: int, most_floats: int, chunk_floats: int, channels: int
+) -> int:
+    """Input channels of a chunk: of about the same number in each, all together at most ``chunk_floats`` of a tile."""
+    down, right = geometry.taps(0), geometry.taps(1)
+    phases = len({phase for phase, _ in down}) * len({phase for phase, _ in right})
+    read_rows = rows + max(move for _, move in down) - min(move for _, move in down)
+    floats = phases * read_rows * min(source.pitch, most_floats)
+    at_once = max(1, min(channels, chunk_floats // floats))
+    return -(-channels // -(-channels // at_once))
 
 
 def tile_rows(height: int, row_vectors: int, vectors: Sequence[int]) -> int:

@@ -31,6 +31,7 @@ class Step:
         weights: Of a convolution.
         nonzeros: Of those.
         own: Whether it is the engine's own: pictures brought into its layout and back.
+        dense: Whether a convolution multiplies with its zeros: single weights would take longer.
     """
 
     label: str
@@ -38,6 +39,7 @@ class Step:
     weights: int = 0
     nonzeros: int = 0
     own: bool = False
+    dense: bool = False
 
 
 @dataclass
@@ -293,5 +295,6 @@ class _ProgramPlanner:
         phased = node.out in self._phased and source.pitch // self.builder.lanes <= self.builder.most_vectors
         out = self._map(node.out, HALVES if phased else WHOLE)
         convolution = Convolution(spec, source, out, size, other, node.activation, phased)
-        convolution.add(self.builder, None if self.tuner is None else self.tuner.tiling(convolution))
-        self.steps.append(Step(node.label, "convolution", spec.weight.size, int((spec.weight != 0).sum())))
+        tiling = convolution.add(self.builder, None if self.tuner is None else self.tuner.tiling(convolution))
+        nonzeros = int((spec.weight != 0).sum())
+        self.steps.append(Step(node.label, "convolution", spec.weight.size, nonzeros, dense=tiling.dense))
