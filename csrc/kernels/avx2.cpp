@@ -48,7 +48,7 @@ inline V odd_of(V a, V b) { return in_order(_mm256_shuffle_ps(a, b, 0xDD)); }
 
 #include "kernels.inc"
 
-const Kernels kKernels = {"avx2", LANES, MOST_VECTORS, &conv, &activate, &pool_pairs, &split_pairs, BLOCK};
+const Kernels kKernels = {"avx2", LANES, MOST_VECTORS, &conv, &activate, &pool_pairs, &split_pairs, &keep_larger, &sum_of, BLOCK};
 
 }  // namespace
 

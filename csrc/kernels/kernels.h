@@ -31,6 +31,8 @@ struct Kernels {
   // Pooling of 2 x 2 values by two, a row of the result; and the two phases of a row of `count` values.
   void (*pool_pairs)(const float* upper, const float* lower, float* into, int count);
   void (*split_pairs)(const float* from, float* even, float* odd, int count);
+  void (*keep_larger)(float* into, const float* from, int count);  // of two rows, value by value
+  float (*sum_of)(const float* from, int count);
   int block;  // output channels that dense weights are packed for
 };
 

@@ -41,7 +41,7 @@ inline V odd_of(V a, V b) { return vuzp2q_f32(a, b); }
 
 #include "kernels.inc"
 
-const Kernels kKernels = {"neon", LANES, MOST_VECTORS, &conv, &activate, &pool_pairs, &split_pairs, BLOCK};
+const Kernels kKernels = {"neon", LANES, MOST_VECTORS, &conv, &activate, &pool_pairs, &split_pairs, &keep_larger, &sum_of, BLOCK};
 
 }  // namespace
 

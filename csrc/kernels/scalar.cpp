@@ -72,7 +72,7 @@ inline V odd_of(V a, V b) {
 
 #include "kernels.inc"
 
-const Kernels kKernels = {"scalar", LANES, MOST_VECTORS, &conv, &activate, &pool_pairs, &split_pairs, BLOCK};
+const Kernels kKernels = {"scalar", LANES, MOST_VECTORS, &conv, &activate, &pool_pairs, &split_pairs, &keep_larger, &sum_of, BLOCK};
 
 }  // namespace
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 
 from sapwood.errors import EngineError
 from sapwood.runtime.engine.interface import ALIGN, LARGEST, MapStruct
@@ -11,8 +12,14 @@ from sapwood.runtime.engine.interface import ALIGN, LARGEST, MapStruct
 LINE = ALIGN // 4
 """Floats of a cache line: planes start on one."""
 
-PAGE = 1024
-"""Floats of 4,096 bytes: planes that are a multiple of that apart fight for the same places in the cache."""
+SETS = 64
+"""Places of the fastest cache, a line each, that a plane may take: lines 4,096 bytes apart fight for the same one."""
+
+USUAL_READS = ((4, 120), (8, 64), (14, 40), (28, 20))
+"""Lines of a tile, and channels of a chunk: what should stand in the fastest cache together."""
+
+SPARE = 16
+"""One line in so many may be left empty behind a plane, so that planes stand better."""
 
 GAP = 64
 """Floats of zeros in front of each map: what lies left of its first row."""
@@ -59,15 +66,29 @@ class Map:
         )
 
 
+@cache
+def crowding(lines: int) -> int:
+    """How many lines at most take the same place of the cache, over the usual reads, where planes are so far apart."""
+    worst = 0
+    for tile, channels in USUAL_READS:
+        taken = [0] * SETS
+        for channel in range(channels):
+            for line in range(tile):
+                taken[(channel * lines + line) % SETS] += 1
+        worst = max(worst, *taken)
+    return worst
+
+
+@cache
 def plane_stride(height: int, margin: int, pitch: int) -> int:
-    """Floats from a plane to the next: whole cache lines, no multiple of a page.
+    """Floats from a plane to the next: whole cache lines, of which a chunk's planes take different ones.
 
     Examples:
-        >>> plane_stride(6, 1, 16), plane_stride(14, 1, 64)
-        (128, 1040)
+        >>> plane_stride(6, 1, 16), plane_stride(14, 1, 64), plane_stride(56, 0, 64)
+        (144, 1072, 3632)
     """
-    floats = -(-(height + 2 * margin) * pitch // LINE) * LINE
-    return floats + LINE if floats % PAGE == 0 else floats
+    lines = -(-(height + 2 * margin) * pitch // LINE)
+    return LINE * min(range(lines, lines + 1 + (lines + SPARE // 2) // SPARE), key=lambda found: (crowding(found % SETS), found))
 
 
 def row_pitch(widths: Iterable[int], pad: int, lanes: int) -> int:

@@ -11,6 +11,7 @@ from sapwood.runtime.engine.convolution import Convolution
 from sapwood.runtime.engine.interface import OpKind
 from sapwood.runtime.engine.maps import Map, row_pitch
 from sapwood.runtime.engine.nodes import Activation, Network, Node, Value
+from sapwood.runtime.engine.picking import picked
 from sapwood.runtime.engine.program import Builder, Program
 from sapwood.runtime.engine.tuning import Tuner
 
@@ -58,7 +59,7 @@ def plan(network: Network, tuner: Tuner | None = None, file: str | None = None) 
         tuner: Says how convolutions go through their maps; a fixed rule does where None.
         file: Where the network was read: it may not ask for more memory than the limit on files.
     """
-    return _ProgramPlanner(network, tuner, Builder(file)).run()
+    return _ProgramPlanner(picked(network), tuner, Builder(file)).run()
 
 
 @dataclass
@@ -236,7 +237,7 @@ class _ProgramPlanner:
             geometry, source = node.geometry, self._map(node.inputs[0])
             self._step(
                 node.label,
-                f"{node.kind} pool",
+                "pick" if geometry.kernel == WHOLE else f"{node.kind} pool",
                 kind,
                 source,
                 out,
