@@ -4,6 +4,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "strips.h"
+
 namespace sapwood {
 namespace {
 
@@ -15,7 +17,10 @@ constexpr int64_t kMostTiles = 1 << 30;
 
 bool is_size(int64_t value) { return value >= 1 && value <= kMost; }
 
-int64_t plane_of(const sw_map& map) { return (map.height + 2 * int64_t{map.margin}) * map.pitch; }
+// In whole cache lines: the last vector of a map without row padding ends behind its last value.
+int64_t plane_of(const sw_map& map) {
+  return ((map.height + 2 * int64_t{map.margin}) * map.pitch + kLine - 1) / kLine * kLine;
+}
 
 // Behind the last float of a map that was checked.
 int64_t end_of(const sw_map& map) {
@@ -60,6 +65,7 @@ class Check {
       case SW_UNPACK: index(op.unpack.index); break;
       case SW_CONV:
         result();
+        strips();
         tile();
         lists();
         if (conv.groups) blocks();
@@ -108,8 +114,7 @@ class Check {
     const auto bad = [&](const char* why) { refuse(std::string(name) + ": " + why); };
     if (!is_size(map.channels) || !is_size(map.height) || !is_size(map.width) || map.margin < 0 || map.margin > kMost)
       bad("sizes must be positive, and at most 2^28");
-    if (map.pitch > kMost || map.pitch < map.width || map.pitch % kernels.lanes)
-      bad("the pitch must be a multiple of the lanes, at least the width");
+    if (map.pitch > kMost || map.pitch < map.width) bad("the pitch must be at least the width");
     if (map.offset < 0 || map.offset % kLine || map.stride % kLine) bad("planes must start on cache lines");
     const int64_t plane = plane_of(map);
     if (map.channels > 1 && map.stride < plane) bad("planes overlap");
@@ -170,15 +175,32 @@ class Check {
       refuse("what is added must have the result's size and the input's pitch");
   }
 
+  // Vectors that go on from row to row begin with a row.
+  void strip(const sw_map& map) const {
+    if (int64_t{map.margin} * map.pitch % kernels.lanes) refuse("the first row must begin with a vector");
+  }
+
+  void strips() const {
+    if (op.in.pitch % kernels.lanes && int64_t{conv.height} * op.in.pitch > kMost)
+      refuse("a map without row padding must have at most 2^28 values");
+    strip(op.in);
+    if (op.other.channels) strip(op.other);
+    if (!conv.phased) return strip(op.out);
+    if (op.in.pitch % kernels.lanes) refuse("phases are only made of whole rows");
+    if (op.out.pitch % kernels.lanes && op.out.pitch > kernels.lanes)
+      refuse("the pitch of phases must be a multiple of the lanes, or less");
+  }
+
   void tile() const {
-    const int64_t vectors = op.in.pitch / kernels.lanes, rows = conv.rows, columns = conv.columns;
+    const Strips whole = strips_of(op, kernels.lanes);
+    const int64_t vectors = whole.vectors, rows = conv.rows, columns = conv.columns;
     if (rows < 1 || columns < 1 || columns > vectors || rows > kernels.most_vectors ||
         rows * columns > kernels.most_vectors)
       refuse("a tile must have between 1 and " + std::to_string(kernels.most_vectors) + " vectors");
-    if (rows > conv.height) refuse("a tile must not be higher than the result");
+    if (rows > whole.count) refuse("a tile must not be higher than the result");
     if (columns < vectors && conv.phased) refuse("phases are only made of whole rows");
     if (columns < vectors && rows != 1) refuse("a tile of several rows must have whole rows");
-    if (divided(conv.height, rows) * divided(vectors, columns) > kMostTiles) refuse("there are more than 2^30 tiles");
+    if (divided(whole.count, rows) * divided(vectors, columns) > kMostTiles) refuse("there are more than 2^30 tiles");
   }
 
   int64_t num_lists() const {
@@ -192,7 +214,7 @@ class Check {
     if (conv.num_starts != num_lists() + 1) refuse("starts must be one more than lists");
     if (conv.num_bias != conv.channels) refuse("there must be a bias for each channel");
     if (conv.starts[0] != 0) refuse("the first list must start at 0");
-    const bool sides = conv.columns == op.in.pitch / kernels.lanes && op.in.pitch > conv.width;
+    const bool sides = conv.columns == strips_of(op, kernels.lanes).vectors && op.in.pitch > conv.width;
     for (int64_t list = 0; list < num_lists(); ++list) {
       if (conv.starts[list + 1] < conv.starts[list]) refuse("lists must be in order");
       if (!conv.groups && list % 3 != 2 && conv.starts[list + 1] > conv.starts[list] && !sides)
@@ -213,7 +235,7 @@ class Check {
   // What an offset reaches, over all output rows, must be inside the arena and its guards.
   void entries() const {
     const int64_t origin = op.in.offset + int64_t{op.in.margin} * op.in.pitch;
-    const int64_t reach = int64_t{conv.height} * op.in.pitch;
+    const int64_t reach = (int64_t{conv.height} * op.in.pitch + kLine - 1) / kLine * kLine;
     for (int64_t at = 0; at < conv.num_entries; ++at) {
       const int64_t offset = conv.entries[at].offset;
       const int64_t first = origin + offset / 4;
@@ -238,7 +260,7 @@ int64_t picture_floats(const sw_op& op) {
 bool reads_own_output(const sw_op& op) {
   const sw_conv& conv = op.conv;
   const int64_t origin = op.in.offset + int64_t{op.in.margin} * op.in.pitch;
-  const int64_t reach = int64_t{conv.height} * op.in.pitch;
+  const int64_t reach = (int64_t{conv.height} * op.in.pitch + kLine - 1) / kLine * kLine;
   return std::any_of(conv.entries, conv.entries + conv.num_entries, [&](const sw_entry& entry) {
     const int64_t first = origin + entry.offset / 4;
     return first < end_of(op.out) && op.out.offset < first + reach;

@@ -6,6 +6,7 @@
 
 #include "checks.h"
 #include "dispatch.h"
+#include "strips.h"
 
 namespace sapwood {
 namespace {
@@ -17,7 +18,7 @@ void allocate(sw_program& program, int64_t floats) {
 }
 
 // Copies what the operation points to, and points it there.
-std::shared_ptr<const Convolution> own_arrays(sw_op& op) {
+std::shared_ptr<const Convolution> own_arrays(sw_op& op, int lanes) {
   auto own = std::make_shared<Convolution>();
   sw_conv& conv = op.conv;
   own->alone = reads_own_output(op);
@@ -25,8 +26,10 @@ std::shared_ptr<const Convolution> own_arrays(sw_op& op) {
   own->entries.assign(conv.entries, conv.entries + conv.num_entries);
   own->bias.assign(conv.bias, conv.bias + conv.num_bias);
   if (conv.groups) own->weights.assign(conv.weights, conv.weights + conv.num_weights);
-  own->mask = std::make_unique<Floats>(op.in.pitch);
-  std::memset(own->mask->get(), 0xff, static_cast<size_t>(conv.width) * sizeof(float));
+  const Strips strips = strips_of(op, lanes);
+  own->mask = std::make_unique<Floats>(strips.vectors * lanes);
+  for (int64_t row = 0; row < strips.values / op.in.pitch; ++row)
+    std::memset(own->mask->get() + row * op.in.pitch, 0xff, static_cast<size_t>(conv.width) * sizeof(float));
   conv.starts = own->starts.data();
   conv.entries = own->entries.data();
   conv.bias = own->bias.data();
@@ -52,7 +55,7 @@ std::unique_ptr<sw_program> make_program(const sw_op* ops, int32_t count, int64_
     sw_op& op = program->ops[number];
     check(op, number, count, arena, *program->kernels);
     if (op.kind != SW_CONV) continue;
-    program->convolutions[number] = own_arrays(op);
+    program->convolutions[number] = own_arrays(op, program->kernels->lanes);
     program->scratch_of_thread =
         std::max(program->scratch_of_thread, sums_between_chunks(op.conv, program->kernels->lanes));
   }

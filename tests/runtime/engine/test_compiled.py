@@ -482,7 +482,8 @@ DENSE = {"groups": 1, "starts": [0, 1], "num_starts": 2, "num_weights": 8}
     ({"map": {"offset": 192}}, "input and output share places"),
     ({"map": {"offset": 1 << 40}}, "input: it does not fit into the arena"),
     ({"map": {"offset": 3}}, "input: planes must start on cache lines"),
-    ({"map": {"pitch": 3}}, "input: the pitch must be"),
+    ({"map": {"pitch": 3}}, "input: the pitch must be at least the width"),
+    ({"map": {"pitch": 5}}, "input and output must have the same pitch"),
     ({"map": {"stride": 16}}, "input: planes overlap"),
 ])  # fmt: skip
 def test_the_library_checks_programs(values: dict[str, Any], message: str) -> None:

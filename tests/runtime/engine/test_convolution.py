@@ -117,7 +117,7 @@ def test_maps_that_offsets_do_not_reach_are_refused() -> None:
     source = Map(300, 1000, 2000, 1, 2016, 64, 2_100_000)
     options = {"groups": 1, "lanes": 16, "rows": 1, "most_vectors": 28, "chunk_floats": 6500}
     with pytest.raises(EngineError, match="a map of 300 planes of 2100000 floats; expected less than 2 GB"):
-        pack(np.ones((1, 300, 1, 1), np.float32), source, 2000, PlaneGeometry((1, 1)), **options)
+        pack(np.ones((1, 300, 1, 1), np.float32), source, (1000, 2000), PlaneGeometry((1, 1)), **options)
 
 
 def test_an_unknown_instruction_set_is_named() -> None:

@@ -6,12 +6,13 @@ import numpy as np
 
 from sapwood.runtime.engine.interface import ENTRY
 from sapwood.runtime.engine.maps import Map
-from sapwood.runtime.engine.packing import Array, Packed, PlaneGeometry, byte_offsets, channels_at_once, places
+from sapwood.runtime.engine.packing import Array, Packed, PlaneGeometry, Tile, byte_offsets, places
 
 
 def pack_blocks(
     weight: Array,  # shape: (O, I / groups, rows, columns)
     source: Map,
+    height: int,
     geometry: PlaneGeometry,
     *,
     groups: int,
@@ -26,6 +27,7 @@ def pack_blocks(
     Args:
         weight: Of the convolution.
         source: What it reads: the phases of the input where the stride is not 1.
+        height: Rows of the result.
         geometry: How it moves.
         groups: Conv groups.
         lanes: Floats of a vector.
@@ -38,20 +40,12 @@ def pack_blocks(
         EngineError: If an offset does not fit into 32 bits.
     """
     outputs, per_group = weight.shape[:2]
-    row_vectors = source.pitch // lanes
-    whole = row_vectors <= most_vectors
-    at_once = channels_at_once(
-        source,
-        geometry,
-        rows=rows,
-        most_floats=most_vectors * lanes,
-        chunk_floats=chunk_floats,
-        channels=per_group,
-    )
+    tile = Tile.of(height, source.pitch, rows=rows, lanes=lanes, most_vectors=most_vectors)
+    at_once = tile.channels_at_once(source, geometry, chunk_floats, per_group)
     of_group, blocks = outputs // groups, -(-outputs // groups // block)
     filled = np.zeros((groups, blocks * block, *weight.shape[1:]), np.float32)
     filled[:, :of_group] = weight.reshape(groups, of_group, *weight.shape[1:])
-    used = filled.any(1)
+    used: Array = np.any(filled, axis=1)
     starts, offsets, weights = [0], [], []
     for first in range(0, per_group, at_once):
         for group in range(groups):
@@ -68,8 +62,8 @@ def pack_blocks(
         np.array(starts, np.int64),
         entries,
         -(-per_group // at_once),
-        rows if whole else 1,
-        row_vectors if whole else most_vectors,
+        tile.rows,
+        tile.columns,
         groups,
         np.concatenate(weights),
     )

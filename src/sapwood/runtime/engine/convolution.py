@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sapwood.errors import EngineError
 from sapwood.runtime.engine.blocks import pack_blocks
-from sapwood.runtime.engine.maps import GAP, Map
+from sapwood.runtime.engine.maps import GAP, Map, strips
 from sapwood.runtime.engine.nodes import LINEAR, Activation
 from sapwood.runtime.engine.packing import ConvSpec, Packed, pack, tile_rows
 from sapwood.runtime.engine.program import Builder
@@ -29,7 +29,7 @@ class Tiling:
     """How a convolution goes through its map.
 
     Attributes:
-        rows: Of a tile.
+        rows: Of a tile; where vectors go on from row to row, vectors.
         chunk_floats: What the rows that a tile reads may take, all channels of a chunk together.
         dense: Whether zeros are multiplied like other weights, in blocks of output channels.
     """
@@ -61,10 +61,6 @@ class Convolution:
     activation: Activation = LINEAR
     phased: bool = False
 
-    def row_vectors(self, builder: Builder) -> int:
-        """Vectors of a row."""
-        return self.source.pitch // builder.lanes
-
     @property
     def density(self) -> float:
         """The fraction of the weights that is not zero."""
@@ -91,8 +87,10 @@ class Convolution:
     ) -> Tiling:
         """Tiles of about so many vectors."""
         wanted = min(vectors, builder.most_vectors)
-        rows = tile_rows(self.size[0], self.row_vectors(builder), (wanted, builder.most_vectors))
-        return Tiling(rows, chunk_floats, dense)
+        count, across = strips(self.size[0], self.source.pitch, builder.lanes)
+        if self.source.pitch % builder.lanes:
+            count, across = across, 1
+        return Tiling(tile_rows(count, across, (wanted, builder.most_vectors)), chunk_floats, dense)
 
     def add(self, builder: Builder, tiling: Tiling | None = None) -> Tiling:
         """Packs it and adds it to a program.
@@ -133,5 +131,5 @@ class Convolution:
             "chunk_floats": tiling.chunk_floats,
         }
         if tiling.dense:
-            return pack_blocks(spec.weight, self.source, spec.geometry, block=builder.block, **options)
-        return pack(spec.weight, self.source, self.size[1], spec.geometry, **options)
+            return pack_blocks(spec.weight, self.source, self.size[0], spec.geometry, block=builder.block, **options)
+        return pack(spec.weight, self.source, self.size, spec.geometry, **options)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from sapwood.errors import EngineError
 from sapwood.runtime.engine.interface import ENTRY
-from sapwood.runtime.engine.maps import Map
+from sapwood.runtime.engine.maps import Map, strips
 
 Array = npt.NDArray[Any]
 
@@ -114,10 +114,46 @@ class Packed:
     weights: Array = field(default_factory=lambda: np.zeros(0, np.float32))
 
 
+@dataclass(frozen=True)
+class Tile:
+    """What is computed at once: some strips of the result, or a part of one.
+
+    Attributes:
+        rows: Strips.
+        columns: Vectors of each.
+        whole: Whether strips are whole.
+        floats: What a plane of the source holds for it, but for the rows above and below.
+    """
+
+    rows: int
+    columns: int
+    whole: bool
+    floats: int
+
+    @classmethod
+    def of(cls, height: int, pitch: int, *, rows: int, lanes: int, most_vectors: int) -> Tile:
+        """Of a result of so many rows, and a tiling of so many ``rows``; of a single strip they are vectors."""
+        vectors = strips(height, pitch, lanes)[1]
+        if pitch % lanes:
+            return cls(1, rows, rows == vectors, rows * lanes)
+        if vectors > most_vectors:
+            return cls(1, most_vectors, False, most_vectors * lanes)
+        return cls(rows, vectors, True, rows * pitch)
+
+    def channels_at_once(self, source: Map, geometry: PlaneGeometry, chunk_floats: int, channels: int) -> int:
+        """Input channels of a chunk: about as many in each, all together at most ``chunk_floats`` of a tile."""
+        down, right = geometry.taps(0), geometry.taps(1)
+        phases = len({phase for phase, _ in down}) * len({phase for phase, _ in right})
+        reach = max(move for _, move in down) - min(move for _, move in down)
+        floats = phases * (self.floats + reach * min(source.pitch, self.floats))
+        at_once = max(1, min(channels, chunk_floats // floats))
+        return -(-channels // -(-channels // at_once))
+
+
 def pack(
     weight: Array,  # shape: (O, I / groups, rows, columns)
     source: Map,
-    width: int,
+    size: tuple[int, int],
     geometry: PlaneGeometry,
     *,
     groups: int,
@@ -131,7 +167,7 @@ def pack(
     Args:
         weight: Of the convolution.
         source: What it reads: the phases of the input where the stride is not 1.
-        width: Of the result.
+        size: Rows and columns of the result.
         geometry: How it moves.
         groups: Conv groups.
         lanes: Floats of a vector.
@@ -142,11 +178,10 @@ def pack(
     Raises:
         EngineError: If an offset does not fit into 32 bits.
     """
-    row_vectors = source.pitch // lanes
-    whole = row_vectors <= most_vectors
+    tile = Tile.of(size[0], source.pitch, rows=rows, lanes=lanes, most_vectors=most_vectors)
     outputs, per_group = weight.shape[:2]
     moves = {move for _, move in geometry.taps(1)}
-    shifted = whole and moves <= {-1, 0, 1} and len(moves) > 1 and source.pitch > width
+    shifted = tile.whole and moves <= {-1, 0, 1} and len(moves) > 1 and source.pitch > size[1]
 
     out_channel, in_channel, tap_row, tap_column = np.nonzero(weight)
     values = weight[out_channel, in_channel, tap_row, tap_column].astype(np.float32)
@@ -157,14 +192,7 @@ def pack(
     offsets = byte_offsets(source, plane, reached)
 
     channels = source.channels // (geometry.stride[0] * geometry.stride[1])
-    at_once = channels_at_once(
-        source,
-        geometry,
-        rows=rows,
-        most_floats=most_vectors * lanes,
-        chunk_floats=chunk_floats,
-        channels=channels,
-    )
+    at_once = tile.channels_at_once(source, geometry, chunk_floats, channels)
     at_once = at_once if groups == 1 else channels
     num_chunks = -(-channels // at_once)
     lists = (channel // at_once * outputs + out_channel) * 3 + kind
@@ -173,7 +201,7 @@ def pack(
     entries["offset"], entries["value"] = offsets[order], values[order]
     starts = np.zeros(num_chunks * outputs * 3 + 1, np.int64)
     np.cumsum(np.bincount(lists, minlength=num_chunks * outputs * 3), out=starts[1:])
-    return Packed(starts, entries, num_chunks, rows if whole else 1, row_vectors if whole else most_vectors)
+    return Packed(starts, entries, num_chunks, tile.rows, tile.columns)
 
 
 def places(
@@ -200,18 +228,6 @@ def byte_offsets(source: Map, plane: Array, reached: Array) -> Array:
     return offsets
 
 
-def channels_at_once(
-    source: Map, geometry: PlaneGeometry, *, rows: int, most_floats: int, chunk_floats: int, channels: int
-) -> int:
-    """Input channels of a chunk: of about the same number in each, all together at most ``chunk_floats`` of a tile."""
-    down, right = geometry.taps(0), geometry.taps(1)
-    phases = len({phase for phase, _ in down}) * len({phase for phase, _ in right})
-    read_rows = rows + max(move for _, move in down) - min(move for _, move in down)
-    floats = phases * read_rows * min(source.pitch, most_floats)
-    at_once = max(1, min(channels, chunk_floats // floats))
-    return -(-channels // -(-channels // at_once))
-
-
 def tile_rows(height: int, row_vectors: int, vectors: Sequence[int]) -> int:
     """Rows of a tile: as many as fit ``vectors`` (wanted, at most), in tiles of about the same height.
 
@@ -224,5 +240,4 @@ def tile_rows(height: int, row_vectors: int, vectors: Sequence[int]) -> int:
         return 1
     fit = max(1, wanted // row_vectors)
     tiles = -(-height // fit)
-    rows = -(-height // tiles)
-    return height if height * row_vectors <= most else rows
+    return -(-height // tiles)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from sapwood.runtime.engine import nodes
 from sapwood.runtime.engine.convolution import Convolution
 from sapwood.runtime.engine.interface import OpKind
-from sapwood.runtime.engine.maps import Map, row_pitch
+from sapwood.runtime.engine.maps import Map, row_pitch, strip_margin, strips
 from sapwood.runtime.engine.nodes import Activation, Network, Node, Value
 from sapwood.runtime.engine.picking import picked
 from sapwood.runtime.engine.program import Builder, Program
@@ -158,14 +160,24 @@ class _ProgramPlanner:
             self._join(source, out)
             for other in node.inputs[1:]:
                 self._join((self._root(other)[0], WHOLE), out)
-        widths: dict[Key, set[int]] = defaultdict(set)
-        sides: dict[Key, int] = defaultdict(int)
+        members: dict[Key, list[Key]] = defaultdict(list)
         for key in list(self._same):
-            kind = self._class(key)
-            widths[kind].add(-(-self.network.sizes[key[0]][2] // key[1][1]))
-            sides[kind] = max(sides[kind], needs[key].side)
-        pitches = {kind: row_pitch(found, sides[kind], self.builder.lanes) for kind, found in widths.items()}
-        return needs, pitches
+            members[self._class(key)].append(key)
+        return needs, {kind: self._pitch(keys, needs) for kind, keys in members.items()}
+
+    def _pitch(self, keys: Sequence[Key], needs: Mapping[Key, _Needs]) -> int:
+        """Floats of a row of maps that must agree: no padding where nothing looks around and that saves vectors."""
+        lanes, sizes = self.builder.lanes, {self.network.sizes[value][1:] for value, _ in keys}
+        pitch = row_pitch(
+            (-(-self.network.sizes[key[0]][2] // key[1][1]) for key in keys),
+            max(needs[key].side for key in keys),
+            lanes,
+        )
+        if len(sizes) > 1 or any(key[1] != WHOLE or needs[key].side or needs[key].margin for key in keys):
+            return pitch
+        ((height, width),) = sizes
+        vectors = [math.prod(strips(height, one, lanes)) for one in (width, pitch)]
+        return width if vectors[0] < vectors[1] else pitch
 
     def _class(self, key: Key) -> Key:
         self._same.setdefault(key, key)
@@ -185,12 +197,13 @@ class _ProgramPlanner:
         key, layout = (value, stride), (root, stride)
         if key not in self.maps:
             (channels, height, width), (down, right) = self.network.sizes[value], stride
+            pitch = self._pitches[self._class(layout)]
             self.maps[key] = self.builder.map(
                 channels * down * right,
                 -(-height // down),
                 -(-width // right),
-                margin=self._needs[layout].margin,
-                pitch=self._pitches[self._class(layout)],
+                margin=strip_margin(self._needs[layout].margin, pitch, self.builder.lanes),
+                pitch=pitch,
                 overwritten=height % down == 0,  # the phase of the last rows has one row less
             )
         return self.maps[key]
@@ -293,7 +306,8 @@ class _ProgramPlanner:
         source = self._source(node.inputs[0], stride)
         other = self._map(node.inputs[1]) if len(node.inputs) > 1 else None
         size = self.network.sizes[node.out][1:]
-        phased = node.out in self._phased and source.pitch // self.builder.lanes <= self.builder.most_vectors
+        lanes, most = self.builder.lanes, self.builder.most_vectors
+        phased = node.out in self._phased and source.pitch % lanes == 0 and source.pitch <= most * lanes
         out = self._map(node.out, HALVES if phased else WHOLE)
         convolution = Convolution(spec, source, out, size, other, node.activation, phased)
         tiling = convolution.add(self.builder, None if self.tuner is None else self.tuner.tiling(convolution))

@@ -23,7 +23,7 @@ VERSION = 3
 VECTORS = (28, 20, 14, 10, 7, 4)
 CHUNKS = (CHUNK_FLOATS // 2, CHUNK_FLOATS, 3 * CHUNK_FLOATS // 2, 2 * CHUNK_FLOATS, 6 * CHUNK_FLOATS, 1 << 30)
 
-WORTH_DENSE = 0.15
+WORTH_DENSE = 0.3
 """The fraction of weights that are not zero from which dense blocks are tried."""
 
 DENSE_VECTORS = (28, 14, 7)
@@ -108,8 +108,9 @@ def _read(path: Path) -> dict[str, list[int]]:
 
 
 def _is_tiling(value: object) -> bool:
-    whole = isinstance(value, list) and len(value) == 3 and all(type(one) is int for one in value)
-    return whole and min(value[:2]) > 0 and value[2] in (0, 1)
+    if not isinstance(value, list) or len(value) != 3 or any(type(one) is not int for one in value):
+        return False
+    return min(value[:2]) > 0 and value[2] in {0, 1}
 
 
 def _candidates(convolution: Convolution, builder: Builder) -> Iterator[Tiling]:
