@@ -5,6 +5,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "strips.h"
+
 namespace sapwood {
 namespace {
 
@@ -16,7 +18,10 @@ constexpr int64_t kMostTiles = 1 << 30;
 
 bool is_size(int64_t value) { return value >= 1 && value <= kMost; }
 
-int64_t plane_of(const sw_map& map) { return (map.height + 2 * int64_t{map.margin}) * map.pitch; }
+// In whole cache lines: the last vector of a map without row padding ends behind its last value.
+int64_t plane_of(const sw_map& map) {
+  return ((map.height + 2 * int64_t{map.margin}) * map.pitch + kLine - 1) / kLine * kLine;
+}
 
 // Behind the last float of a map that was checked.
 int64_t end_of(const sw_map& map) {
@@ -48,8 +53,8 @@ Range window_range(const sw_op& op, int lanes) {
   const sw_depthwise& window = op.depthwise;
   const int64_t origin = op.in.offset + (int64_t{op.in.margin} - window.pad[0]) * op.in.pitch - window.pad[1];
   const int64_t rows = int64_t{op.out.height - 1} * window.step[0] + int64_t{window.kernel[0] - 1} * window.dilation[0];
-  const int64_t columns = (divided(op.out.width, lanes) * lanes - 1) * window.step[1] +
-                          int64_t{window.kernel[1] - 1} * window.dilation[1];
+  const int64_t columns =
+      (divided(op.out.width, lanes) * lanes - 1) * window.step[1] + int64_t{window.kernel[1] - 1} * window.dilation[1];
   const int64_t planes = op.in.channels > 1 ? (op.in.channels - 1) * op.in.stride : 0;
   return {origin, origin + planes + rows * op.in.pitch + columns + 2};
 }
@@ -85,8 +90,10 @@ class Check {
       case SW_UNPACK: index(op.unpack.index); break;
       case SW_CONV:
         result();
+        strips();
         tile();
         lists();
+        if (conv.groups) blocks();
         if (ends.reads_arena) entries();
         else places();
         break;
@@ -140,15 +147,15 @@ class Check {
   void handed_on(const sw_map& map, const char* name) const {
     layout(map, name);
     if (map.offset != -1 || map.margin != 0) refuse(std::string(name) + ": what a chain hands on stands in no arena");
-    if (map.stride < 0 || map.stride % kLine || map.stride > kMost) refuse(std::string(name) + ": planes must be lines");
+    if (map.stride < 0 || map.stride % kLine || map.stride > kMost)
+      refuse(std::string(name) + ": planes must be lines");
   }
 
   void layout(const sw_map& map, const char* name) const {
     const auto bad = [&](const char* why) { refuse(std::string(name) + ": " + why); };
     if (!is_size(map.channels) || !is_size(map.height) || !is_size(map.width) || map.margin < 0 || map.margin > kMost)
       bad("sizes must be positive, and at most 2^28");
-    if (map.pitch > kMost || map.pitch < map.width || map.pitch % kernels.lanes)
-      bad("the pitch must be a multiple of the lanes, at least the width");
+    if (map.pitch > kMost || map.pitch < map.width) bad("the pitch must be at least the width");
   }
 
   void map(const sw_map& map, const char* name) const {
@@ -214,38 +221,67 @@ class Check {
       refuse("what is added must have the result's size and the input's pitch");
   }
 
+  // Vectors that go on from row to row begin with a row.
+  void strip(const sw_map& map) const {
+    if (int64_t{map.margin} * map.pitch % kernels.lanes) refuse("the first row must begin with a vector");
+  }
+
+  void strips() const {
+    if (op.in.pitch % kernels.lanes && int64_t{conv.height} * op.in.pitch > kMost)
+      refuse("a map without row padding must have at most 2^28 values");
+    strip(op.in);
+    if (op.other.channels) strip(op.other);
+    if (!conv.phased) return strip(op.out);
+    if (op.in.pitch % kernels.lanes) refuse("phases are only made of whole rows");
+    if (op.out.pitch % kernels.lanes && op.out.pitch > kernels.lanes)
+      refuse("the pitch of phases must be a multiple of the lanes, or less");
+  }
+
   void tile() const {
-    const int64_t vectors = op.in.pitch / kernels.lanes, rows = conv.rows, columns = conv.columns;
+    const Strips whole = strips_of(op, kernels.lanes);
+    const int64_t vectors = whole.vectors, rows = conv.rows, columns = conv.columns;
     if (rows < 1 || columns < 1 || columns > vectors || rows > kernels.most_vectors ||
         rows * columns > kernels.most_vectors)
       refuse("a tile must have between 1 and " + std::to_string(kernels.most_vectors) + " vectors");
-    if (rows > conv.height) refuse("a tile must not be higher than the result");
+    if (rows > whole.count) refuse("a tile must not be higher than the result");
     if (columns < vectors && conv.phased) refuse("phases are only made of whole rows");
     if (columns < vectors && rows != 1) refuse("a tile of several rows must have whole rows");
-    if (divided(conv.height, rows) * divided(vectors, columns) > kMostTiles) refuse("there are more than 2^30 tiles");
+    if (divided(whole.count, rows) * divided(vectors, columns) > kMostTiles) refuse("there are more than 2^30 tiles");
   }
 
-  int64_t num_lists() const { return int64_t{conv.num_chunks} * conv.channels * 3; }
+  int64_t num_lists() const {
+    return int64_t{conv.num_chunks} * (conv.groups ? conv.groups : 3 * int64_t{conv.channels});
+  }
 
   void lists() const {
     if (!conv.starts || !conv.bias || !is_size(conv.num_chunks)) refuse("starts and bias are missing");
+    if (conv.groups < 0 || (conv.groups && conv.channels % conv.groups))
+      refuse("the groups must have the same channels");
     if (conv.num_starts != num_lists() + 1) refuse("starts must be one more than lists");
     if (conv.num_bias != conv.channels) refuse("there must be a bias for each channel");
     if (conv.starts[0] != 0) refuse("the first list must start at 0");
-    const bool sides = conv.columns == op.in.pitch / kernels.lanes && op.in.pitch > conv.width;
+    const bool sides = conv.columns == strips_of(op, kernels.lanes).vectors && op.in.pitch > conv.width;
     for (int64_t list = 0; list < num_lists(); ++list) {
       if (conv.starts[list + 1] < conv.starts[list]) refuse("lists must be in order");
-      if (list % 3 != 2 && conv.starts[list + 1] > conv.starts[list] && !sides)
+      if (!conv.groups && list % 3 != 2 && conv.starts[list + 1] > conv.starts[list] && !sides)
         refuse("sums can only be moved where tiles have whole rows, and rows end in padding");
     }
     if (conv.starts[num_lists()] != conv.num_entries || (conv.num_entries && !conv.entries))
       refuse("entries are missing");
   }
 
+  // For each tap that a group reads, a number for each of its outputs, in whole blocks.
+  void blocks() const {
+    const int64_t wide = divided(conv.channels / conv.groups, kernels.block) * kernels.block;
+    if (conv.num_entries > kMost) refuse("there are more than 2^28 taps");
+    if (conv.num_weights != conv.num_entries * wide || (conv.num_weights && !conv.weights))
+      refuse("there must be a weight for each tap and each output of its group, in whole blocks");
+  }
+
   // What an offset reaches, over all output rows, must be inside the arena and its guards.
   void entries() const {
     const int64_t origin = op.in.offset + int64_t{op.in.margin} * op.in.pitch;
-    const int64_t reach = int64_t{conv.height} * op.in.pitch;
+    const int64_t reach = (int64_t{conv.height} * op.in.pitch + kLine - 1) / kLine * kLine;
     for (int64_t at = 0; at < conv.num_entries; ++at) {
       const int64_t offset = conv.entries[at].offset;
       const int64_t first = origin + offset / 4;
@@ -263,7 +299,15 @@ class Check {
     }
   }
 
+  // Rows that are stored by themselves begin with a vector.
+  void whole_rows() const {
+    const int lanes = kernels.lanes;
+    if (op.in.pitch % lanes || op.out.pitch % lanes || (has_other(op) && op.other.pitch % lanes))
+      refuse("the pitch must be a multiple of the lanes");
+  }
+
   void filters() const {
+    whole_rows();
     for (int side = 0; side < 2; ++side) {
       for (int32_t value : {window.kernel[side], window.step[side], window.dilation[side]})
         if (value < 1 || value > kMostTaps) refuse("kernel, step and dilation do not fit");
@@ -310,6 +354,8 @@ int depthwise_of(const sw_op* ops, int number, int count) {
   if (chain.rows < 1 || chain.rows > ops[at].out.height) refuse("a chain must go by rows of its result");
   if (ops[at - 1].kind == SW_CONV && ops[at - 1].conv.phased) refuse("phases are not handed on");
   if (ops[end].kind == SW_CONV && ops[end].conv.phased) refuse("a chain does not end in phases");
+  if (at > number + 1 && ops[number + 1].conv.groups)
+    refuse("what is made some channels at a time has no dense weights");
   if (at > number + 1 && ops[at].depthwise.multiplier != 1) refuse("each channel must be read once where one is made");
   return at;
 }
@@ -359,7 +405,7 @@ bool reads_map(const sw_op& op, const sw_map& map, const Kernels& kernels) {
   }
   const sw_conv& conv = op.conv;
   const int64_t origin = op.in.offset + int64_t{op.in.margin} * op.in.pitch;
-  const int64_t reach = int64_t{conv.height} * op.in.pitch;
+  const int64_t reach = (int64_t{conv.height} * op.in.pitch + kLine - 1) / kLine * kLine;
   return std::any_of(conv.entries, conv.entries + conv.num_entries, [&](const sw_entry& entry) {
     const int64_t first = origin + entry.offset / 4;
     return first < end_of(map) && map.offset < first + reach;

@@ -58,6 +58,55 @@ bool is_halving(const sw_op& op) {
          2 * op.out.width <= op.in.width;
 }
 
+// Rows up to this width are pooled with vectors: the largest of the rows first, then the largest of the columns.
+constexpr int kWide = 2048;
+
+bool is_by_rows(const sw_op& op) {
+  const sw_pool& window = op.pool;
+  const int64_t reach = int64_t{window.step[1]} * (op.out.width - 1) + window.kernel[1];
+  return op.kind == SW_MAXPOOL && window.step[1] <= 2 && op.in.width + window.pad[1] <= kWide && reach <= kWide;
+}
+
+void pool_by_rows(const Kernels& kernels, const sw_op& op, float* arena, int channel) {
+  const sw_pool& window = op.pool;
+  constexpr float least = -std::numeric_limits<float>::infinity();
+  const int step = window.step[1], reach = step * (op.out.width - 1) + window.kernel[1];
+  const int count = std::max(reach, window.pad[1] + op.in.width);  // with what is outside of the map
+  float whole[kWide], even[kWide / 2 + 1], odd[kWide / 2 + 1];
+  for (int row = 0; row < op.out.height; ++row) {
+    const int top = row * window.step[0] - window.pad[0];
+    const int first = std::max(0, top), last = std::min(op.in.height, top + window.kernel[0]);
+    float* into = row_of(op.out, arena, channel, row);
+    std::fill(whole, whole + count, least);
+    if (first < last)
+      std::memcpy(whole + window.pad[1], row_of(op.in, arena, channel, first), sizeof(float) * op.in.width);
+    for (int from = first + 1; from < last; ++from)
+      kernels.keep_larger(whole + window.pad[1], row_of(op.in, arena, channel, from), op.in.width);
+    if (step == 2) kernels.split_pairs(whole, even, odd, count);
+    const auto columns = [&](int tap) { return step == 1 ? whole + tap : (tap % 2 ? odd : even) + tap / 2; };
+    std::memcpy(into, columns(0), sizeof(float) * op.out.width);
+    for (int tap = 1; tap < window.kernel[1]; ++tap) kernels.keep_larger(into, columns(tap), op.out.width);
+  }
+}
+
+// One average over the whole map.
+bool is_mean(const sw_op& op) {
+  const sw_pool& window = op.pool;
+  return op.kind == SW_AVGPOOL && op.out.height == 1 && op.out.width == 1 && !window.pad[0] && !window.pad[1] &&
+         window.kernel[0] == op.in.height && window.kernel[1] == op.in.width;
+}
+
+// Rows end in zeros: they may be summed with them.
+void mean(const Kernels& kernels, const sw_op& op, float* arena, int channel) {
+  const float* from = row_of(op.in, arena, channel, 0);
+  const int64_t count = int64_t{op.in.height} * op.in.pitch;
+  float sum = 0.0f;
+  if (count <= kWide) sum = kernels.sum_of(from, static_cast<int>(count));
+  else
+    for (int row = 0; row < op.in.height; ++row) sum += kernels.sum_of(row_of(op.in, arena, channel, row), op.in.width);
+  *row_of(op.out, arena, channel, 0) = sum / (static_cast<float>(op.in.height) * static_cast<float>(op.in.width));
+}
+
 void pool(const Kernels& kernels, const sw_op& op, float* arena, int channel) {
   const sw_pool& window = op.pool;
   if (is_halving(op)) {
@@ -66,6 +115,8 @@ void pool(const Kernels& kernels, const sw_op& op, float* arena, int channel) {
                          row_of(op.out, arena, channel, row), op.out.width);
     return;
   }
+  if (is_by_rows(op)) return pool_by_rows(kernels, op, arena, channel);
+  if (is_mean(op)) return mean(kernels, op, arena, channel);
   const bool largest = op.kind == SW_MAXPOOL;
   for (int row = 0; row < op.out.height; ++row) {
     float* into = row_of(op.out, arena, channel, row);

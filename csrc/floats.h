@@ -5,6 +5,10 @@
 #include <cstring>
 #include <new>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include "sapwood_engine.h"
 
 namespace sapwood {
@@ -12,10 +16,13 @@ namespace sapwood {
 class Floats {
  public:
   explicit Floats(int64_t count) : count_(count) {
-    data_ = static_cast<float*>(::operator new(static_cast<size_t>(count) * sizeof(float), kAlign));
+    data_ = static_cast<float*>(::operator new(static_cast<size_t>(count) * sizeof(float), align()));
+#if defined(MADV_HUGEPAGE)
+    if (is_large()) madvise(data_, static_cast<size_t>(bytes()), MADV_HUGEPAGE);
+#endif
     clear();
   }
-  ~Floats() { ::operator delete(data_, kAlign); }
+  ~Floats() { ::operator delete(data_, align()); }
   Floats(const Floats&) = delete;
   Floats& operator=(const Floats&) = delete;
   void clear() { std::memset(data_, 0, static_cast<size_t>(bytes())); }
@@ -24,7 +31,13 @@ class Floats {
   int64_t bytes() const { return count_ * static_cast<int64_t>(sizeof(float)); }
 
  private:
-  static constexpr std::align_val_t kAlign{SW_ALIGN};
+  // A convolution reads a few lines of each plane, and each plane stands on pages of its own: on pages of 4 KB it
+  // would look up an address for nearly every weight.
+  static constexpr int64_t kLargePage = int64_t{1} << 21;
+
+  bool is_large() const { return bytes() >= 2 * kLargePage; }
+  std::align_val_t align() const { return std::align_val_t(is_large() ? kLargePage : SW_ALIGN); }
+
   float* data_;
   int64_t count_;
 };

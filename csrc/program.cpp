@@ -7,6 +7,7 @@
 #include "chain.h"
 #include "checks.h"
 #include "dispatch.h"
+#include "strips.h"
 
 namespace sapwood {
 namespace {
@@ -18,18 +19,22 @@ void allocate(sw_program& program, int64_t floats) {
 }
 
 // Copies what the operation points to, and points it there.
-std::shared_ptr<const Convolution> own_arrays(sw_op& op, bool alone) {
+std::shared_ptr<const Convolution> own_arrays(sw_op& op, int lanes, bool alone) {
   auto own = std::make_shared<Convolution>();
   sw_conv& conv = op.conv;
   own->alone = alone;
   own->starts.assign(conv.starts, conv.starts + conv.num_starts);
   own->entries.assign(conv.entries, conv.entries + conv.num_entries);
   own->bias.assign(conv.bias, conv.bias + conv.num_bias);
-  own->mask = std::make_unique<Floats>(op.in.pitch);
-  std::memset(own->mask->get(), 0xff, static_cast<size_t>(conv.width) * sizeof(float));
+  if (conv.groups) own->weights.assign(conv.weights, conv.weights + conv.num_weights);
+  const Strips strips = strips_of(op, lanes);
+  own->mask = std::make_unique<Floats>(strips.vectors * lanes);
+  for (int64_t row = 0; row < strips.values / op.in.pitch; ++row)
+    std::memset(own->mask->get() + row * op.in.pitch, 0xff, static_cast<size_t>(conv.width) * sizeof(float));
   conv.starts = own->starts.data();
   conv.entries = own->entries.data();
   conv.bias = own->bias.data();
+  conv.weights = own->weights.data();
   return own;
 }
 
@@ -40,7 +45,7 @@ int64_t sums_between_chunks(const sw_conv& conv, int lanes) {
 
 void keep_arrays(sw_program& program, int number, bool alone) {
   sw_op& op = program.ops[number];
-  if (op.kind == SW_CONV) program.convolutions[number] = own_arrays(op, alone);
+  if (op.kind == SW_CONV) program.convolutions[number] = own_arrays(op, program.kernels->lanes, alone);
   if (op.kind == SW_DEPTHWISE) program.depthwises[number] = own_depthwise(op, alone);
 }
 
@@ -99,7 +104,7 @@ int64_t num_bytes(const sw_program& program) {
   for (const auto& one : program.convolutions)
     if (one)
       bytes += static_cast<int64_t>(one->entries.size() * sizeof(sw_entry) + one->starts.size() * sizeof(int64_t) +
-                                    one->bias.size() * sizeof(float));
+                                    (one->bias.size() + one->weights.size()) * sizeof(float));
   for (const auto& one : program.depthwises)
     if (one) bytes += one->bytes();
   return bytes;

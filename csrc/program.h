@@ -19,7 +19,8 @@ struct Convolution {
   std::vector<int64_t> starts;
   std::vector<sw_entry> entries;
   std::vector<float> bias;
-  std::unique_ptr<Floats> mask;  // of one row of the output
+  std::vector<float> weights;
+  std::unique_ptr<Floats> mask;  // of one row of the output, or of its strip
   bool alone = false;            // it reads where it writes: one thread
 };
 

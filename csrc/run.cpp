@@ -6,6 +6,7 @@
 #include "chain.h"
 #include "checks.h"
 #include "dense.h"
+#include "strips.h"
 
 namespace sapwood {
 namespace {
@@ -19,16 +20,26 @@ struct ConvRun {
   int parts;   // of the output channels
 };
 
+// The first output channel of a part: of dense weights where a block begins.
+int first_of(const ConvRun& run, int part) {
+  const sw_conv& conv = run.op->conv;
+  if (!conv.groups) return static_cast<int>(static_cast<int64_t>(conv.channels) * part / run.parts);
+  const int block = run.program->kernels->block, of_group = conv.channels / conv.groups;
+  const int64_t blocks = (of_group + block - 1) / block, at = blocks * conv.groups * part / run.parts;
+  return static_cast<int>(at / blocks * of_group + at % blocks * block);
+}
+
 void conv_task(void* context, int number, int thread) {
   const ConvRun& run = *static_cast<ConvRun*>(context);
   const sw_op& op = *run.op;
   const sw_conv& conv = op.conv;
   const int place = number / run.parts, part = number % run.parts;
-  const int row = place / run.across * conv.rows, rows = std::min(conv.rows, conv.height - row);
-  const int lanes = run.program->kernels->lanes, row_vectors = op.in.pitch / lanes;
+  const int lanes = run.program->kernels->lanes;
+  const Strips strips = strips_of(op, lanes);
+  const int row = place / run.across * conv.rows, rows = std::min(conv.rows, static_cast<int>(strips.count) - row);
+  const int row_vectors = static_cast<int>(strips.vectors);
   const int from = place % run.across * conv.columns, columns = std::min(conv.columns, row_vectors - from);
-  const int first = static_cast<int>(static_cast<int64_t>(conv.channels) * part / run.parts);
-  const int last = static_cast<int>(static_cast<int64_t>(conv.channels) * (part + 1) / run.parts);
+  const int first = first_of(run, part), last = first_of(run, part + 1);
   Tile tile;
   tile.in = reinterpret_cast<const char*>(run.program->row(op.in, 0, row) + from * lanes);
   tile.mask = run.convolution->mask->get() + from * lanes;
@@ -44,9 +55,10 @@ void conv_task(void* context, int number, int thread) {
 
 void convolve(sw_program& program, const sw_op& op, const Convolution& convolution, int threads) {
   const sw_conv& conv = op.conv;
-  const int row_vectors = op.in.pitch / program.kernels->lanes;
-  const int across = (row_vectors + conv.columns - 1) / conv.columns;
-  ConvRun run{&program, &op, &convolution, (conv.height + conv.rows - 1) / conv.rows * across, across, 1};
+  const Strips strips = strips_of(op, program.kernels->lanes);
+  const int across = static_cast<int>((strips.vectors + conv.columns - 1) / conv.columns);
+  const int down = static_cast<int>((strips.count + conv.rows - 1) / conv.rows);
+  ConvRun run{&program, &op, &convolution, down * across, across, 1};
   if (threads > 1) {  // few tiles leave threads without work: split the outputs as well
     while (run.tiles * run.parts < 4 * threads && run.parts * 8 <= conv.channels) run.parts *= 2;
   }

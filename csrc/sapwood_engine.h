@@ -68,10 +68,10 @@ enum sw_kind {
   SW_PHASES = 3, /* in -> out */
   SW_MAXPOOL = 4,
   SW_AVGPOOL = 5,
-  SW_UPSAMPLE = 6, /* nearest, by whole factors */
-  SW_ADD = 7,      /* in + other -> out, channel by channel */
-  SW_MUL = 8,      /* in * other -> out; `other` may be 1 x 1 */
-  SW_COPY = 9,     /* in -> out */
+  SW_UPSAMPLE = 6,   /* nearest, by whole factors */
+  SW_ADD = 7,        /* in + other -> out, channel by channel */
+  SW_MUL = 8,        /* in * other -> out; `other` may be 1 x 1 */
+  SW_COPY = 9,       /* in -> out */
   SW_DEPTHWISE = 10, /* in -> out, each channel by itself */
   SW_CHAIN = 11,     /* the operations behind it, some rows at a time */
   SW_NUM_KINDS = 12
@@ -117,16 +117,21 @@ typedef struct sw_conv {
   int32_t rows;       /* of a tile */
   int32_t columns;    /* vectors of a tile's row: all; or fewer where `rows` is 1 and only the third lists are filled */
   int32_t num_chunks; /* parts of the input channels, one after the other */
-  int32_t reserved;
+  int32_t groups;     /* 0: lists of single weights; else dense weights, in so many groups of channels */
   /* num_chunks * channels * 3 + 1: where the entries of each list begin. The three lists of an output in a chunk are
    * for columns x - 1, x + 1 and x. Offsets of the first two are those of x, and the sums are moved; those of the third
-   * may reach any column. */
+   * may reach any column. Of dense weights there are num_chunks * groups lists: the places that the outputs of a group
+   * read, any column; the values of the entries mean nothing. */
   const int64_t* starts;
   const sw_entry* entries;
   const float* bias;  /* channels */
   int64_t num_starts; /* how many there are of each */
   int64_t num_entries;
   int64_t num_bias;
+  /* Of dense weights: for each list, each block of sw_block() outputs of its group (the last one filled up) and each
+   * entry, what these outputs multiply it with. */
+  const float* weights;
+  int64_t num_weights;
 } sw_conv;
 
 /* Channel c of the result multiplies windows of channel c / multiplier of the input; what is outside of the input is
@@ -234,6 +239,8 @@ SW_API int32_t sw_set_isa(const char* isa);
 SW_API int32_t sw_lanes(void);
 SW_API int32_t sw_most_vectors(void);
 
+/* Output channels that dense weights are packed for. */
+SW_API int32_t sw_block(void);
 /* Makes the lists of a convolution: `starts` gets num_chunks * outputs * 3 + 1 places, `entries` the weights that are
  * not zero. How many those are, or -1 if they are more than there is `room` for, or a field makes no sense. Unlike
  * sw_create it takes it that `values` and `starts` are as large as the fields say, and that offsets fit into 32 bits.

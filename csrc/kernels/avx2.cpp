@@ -8,6 +8,7 @@ namespace {
 
 constexpr int LANES = 8;
 constexpr int MOST_VECTORS = 14;
+constexpr int BLOCK = 6, ACROSS = 2;  // of dense weights: channels and vectors at once
 using V = __m256;
 
 inline V zero() { return _mm256_setzero_ps(); }
@@ -49,7 +50,8 @@ inline V odd_of(V a, V b) { return in_order(_mm256_shuffle_ps(a, b, 0xDD)); }
 
 #include "depthwise.inc"
 
-const Kernels kKernels = {"avx2", LANES, MOST_VECTORS, &conv, &depthwise, &activate, &pool_pairs, &split_pairs};
+const Kernels kKernels = {"avx2",      LANES,        MOST_VECTORS, &conv,   &depthwise, &activate,
+                          &pool_pairs, &split_pairs, &keep_larger, &sum_of, BLOCK};
 
 }  // namespace
 

@@ -8,6 +8,7 @@ namespace {
 
 constexpr int LANES = 16;
 constexpr int MOST_VECTORS = 28;
+constexpr int BLOCK = 8, ACROSS = 3;  // of dense weights: channels and vectors at once
 using V = __m512;
 
 inline V zero() { return _mm512_setzero_ps(); }
@@ -44,7 +45,8 @@ inline V odd_of(V a, V b) {
 
 #include "depthwise.inc"
 
-const Kernels kKernels = {"avx512", LANES, MOST_VECTORS, &conv, &depthwise, &activate, &pool_pairs, &split_pairs};
+const Kernels kKernels = {"avx512",    LANES,        MOST_VECTORS, &conv,   &depthwise, &activate,
+                          &pool_pairs, &split_pairs, &keep_larger, &sum_of, BLOCK};
 
 }  // namespace
 

@@ -42,7 +42,8 @@ struct Kernels {
   const char* name;
   int lanes;
   int most_vectors;
-  // One chunk of the input channels for the outputs first..last of a tile.
+  // One chunk of the input channels for the outputs first..last of a tile; of dense weights first is where a block
+  // begins.
   //   partial: [outputs][vectors * lanes], sums between chunks
   //   out: where the tile's first value of channel 0 goes (of phases: value (0, 0)); other: what is added, at the same
   //   place of its map, or NULL
@@ -53,6 +54,9 @@ struct Kernels {
   // Pooling of 2 x 2 values by two, a row of the result; and the two phases of a row of `count` values.
   void (*pool_pairs)(const float* upper, const float* lower, float* into, int count);
   void (*split_pairs)(const float* from, float* even, float* odd, int count);
+  void (*keep_larger)(float* into, const float* from, int count);  // of two rows, value by value
+  float (*sum_of)(const float* from, int count);
+  int block;  // output channels that dense weights are packed for
 };
 
 const Kernels* scalar_kernels();

@@ -8,6 +8,7 @@ namespace {
 
 constexpr int LANES = 4;
 constexpr int MOST_VECTORS = 24;
+constexpr int BLOCK = 8, ACROSS = 3;  // of dense weights: channels and vectors at once
 using V = float32x4_t;
 
 inline V zero() { return vdupq_n_f32(0.0f); }
@@ -42,7 +43,8 @@ inline V odd_of(V a, V b) { return vuzp2q_f32(a, b); }
 
 #include "depthwise.inc"
 
-const Kernels kKernels = {"neon", LANES, MOST_VECTORS, &conv, &depthwise, &activate, &pool_pairs, &split_pairs};
+const Kernels kKernels = {"neon",      LANES,        MOST_VECTORS, &conv,   &depthwise, &activate,
+                          &pool_pairs, &split_pairs, &keep_larger, &sum_of, BLOCK};
 
 }  // namespace
 

@@ -9,6 +9,7 @@ namespace {
 
 constexpr int LANES = 4;
 constexpr int MOST_VECTORS = 8;
+constexpr int BLOCK = 4, ACROSS = 2;  // of dense weights: channels and vectors at once
 struct V {
   float at[LANES];
 };
@@ -73,7 +74,8 @@ inline V odd_of(V a, V b) {
 
 #include "depthwise.inc"
 
-const Kernels kKernels = {"scalar", LANES, MOST_VECTORS, &conv, &depthwise, &activate, &pool_pairs, &split_pairs};
+const Kernels kKernels = {"scalar",    LANES,        MOST_VECTORS, &conv,   &depthwise, &activate,
+                          &pool_pairs, &split_pairs, &keep_larger, &sum_of, BLOCK};
 
 }  // namespace
 

@@ -407,12 +407,21 @@ def test_explain_lists_every_operation() -> None:
     conv = nn.Conv2d(3, 4, 1)
     with torch.no_grad():
         conv.weight[:3] = 0.0
-    lines = compile_model(nn.Sequential(conv, nn.MaxPool2d(2)), torch.zeros(1, 3, 8, 8)).explain().splitlines()
+    model = nn.Sequential(conv, nn.MaxPool2d(2))
+    lines = compile_model(model, torch.zeros(1, 3, 8, 8), tune=False).explain().splitlines()
     assert [line.split()[:-1] for line in lines[1:5]] == [
         ["(engine)", "pack"], ["0", "convolution", "75.0%"], ["1", "max", "pool"], ["(engine)", "unpack"]
     ]  # fmt: skip
     assert all(float(line.split()[-1]) >= 0.0 for line in lines[1:5])
     assert lines[5:] == ["PyTorch was not tried in place of the engine: a test of the engine"]
+
+
+def test_explain_says_which_layers_are_dense() -> None:
+    full, empty = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1)
+    with torch.no_grad():
+        empty.weight[:7] = 0.0
+    lines = compile_model(nn.Sequential(full, empty), torch.zeros(1, 3, 8, 8), tune=False).explain().splitlines()
+    assert [line.split()[1:-1] for line in lines[2:4]] == [["convolution,", "dense", "0.0%"], ["convolution", "87.5%"]]
 
 
 def broken(**values: Any) -> str:
@@ -422,9 +431,10 @@ def broken(**values: Any) -> str:
     starts, bias = (ctypes.c_int64 * 7)(*values.pop("starts", [0, 0, 0, 1, 1, 1, 1])), (ctypes.c_float * 2)()
     entries = (ctypes.c_int32 * 2)(values.pop("offset", 0), 0)
     given = {"rows": 1, "columns": 1, "num_chunks": 1, "channels": 2, "height": 4, "width": 4} | values
-    given |= {
-        name: ctypes.addressof(value) for name, value in (("starts", starts), ("entries", entries), ("bias", bias))
-    }
+    arrays = {"starts": starts, "entries": entries, "bias": bias}
+    if "num_weights" in given:
+        arrays["weights"] = (ctypes.c_float * 64)()
+    given |= {name: ctypes.addressof(value) for name, value in arrays.items()}
     given = {"num_starts": 7, "num_entries": 1, "num_bias": 2} | given
     changed = given.pop("map", {})
     builder.add(OpKind.CONV, Map(**(source.__dict__ | changed)), out, **given)
@@ -433,7 +443,23 @@ def broken(**values: Any) -> str:
     return str(caught.value)
 
 
+DENSE = {"groups": 1, "starts": [0, 1], "num_starts": 2, "num_weights": 8}
+
+
 @pytest.mark.parametrize(("values", "message"), [
+    ({"groups": -1}, "the groups must have the same channels"),
+    ({"groups": 3}, "the groups must have the same channels"),
+    ({"groups": 2**31 - 1}, "the groups must have the same channels"),
+    ({"groups": 1}, "starts must be one more than lists"),
+    (DENSE | {"num_starts": 7}, "starts must be one more than lists"),
+    (DENSE | {"starts": [0, 2]}, "entries are missing"),
+    (DENSE | {"starts": [1, 1]}, "the first list must start at 0"),
+    (DENSE | {"starts": [0, -1]}, "lists must be in order"),
+    (DENSE | {"num_weights": 7}, "there must be a weight for each tap and each output of its group, in whole blocks"),
+    (DENSE | {"num_weights": -8}, "there must be a weight for each tap"),
+    (DENSE | {"num_weights": 2**31 - 1}, "there must be a weight for each tap"),
+    (DENSE | {"groups": 2, "starts": [0, 1, 1], "num_starts": 3, "num_weights": 16}, "there must be a weight for each"),
+    (DENSE | {"offset": 1 << 30}, "entry 0 reads outside of the arena"),
     ({"offset": 1 << 30}, "entry 0 reads outside of the arena"),
     ({"offset": 2}, "entry 0 reads outside of the arena"),
     ({"starts": [0, 0, 0, 1, 0, 1, 1]}, "lists must be in order"),
@@ -457,11 +483,19 @@ def broken(**values: Any) -> str:
     ({"map": {"offset": 192}}, "input and output share places"),
     ({"map": {"offset": 1 << 40}}, "input: it does not fit into the arena"),
     ({"map": {"offset": 3}}, "input: planes must start on cache lines"),
-    ({"map": {"pitch": 3}}, "input: the pitch must be"),
+    ({"map": {"pitch": 3}}, "input: the pitch must be at least the width"),
+    ({"map": {"pitch": 5}}, "input and output must have the same pitch"),
     ({"map": {"stride": 16}}, "input: planes overlap"),
 ])  # fmt: skip
 def test_the_library_checks_programs(values: dict[str, Any], message: str) -> None:
-    assert message in broken(**values)
+    before = instruction_set()
+    set_instruction_set("avx512" if engine_library.library().sw_has_isa(b"avx512") else "scalar")
+    try:
+        if values.get("num_weights") == 8:  # of a whole block
+            values = values | {"num_weights": engine_library.library().sw_block()}
+        assert message in broken(**values)
+    finally:
+        set_instruction_set(before)
 
 
 def test_the_library_knows_its_operations() -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from sapwood.errors import EngineError
-from sapwood.runtime.engine import SparseConv2d, set_instruction_set
+from sapwood.runtime.engine import SparseConv2d, convolution, set_instruction_set
 from sapwood.runtime.engine.maps import Map
 from sapwood.runtime.engine.packing import PlaneGeometry, pack
 
@@ -59,7 +59,9 @@ def check(seed: int, threads: int) -> None:
 
 
 @pytest.mark.parametrize("isa", ISAS, indirect=True)
-def test_random_convolutions(isa: str) -> None:
+@pytest.mark.parametrize("dense_from", [0.0, 1.1], ids=["dense", "lists"])
+def test_random_convolutions(isa: str, dense_from: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convolution, "DENSE", dense_from)
     for seed in range(150):
         check(seed, threads=1 + seed % 3)
 
@@ -115,7 +117,7 @@ def test_maps_that_offsets_do_not_reach_are_refused() -> None:
     source = Map(300, 1000, 2000, 1, 2016, 64, 2_100_000)
     options = {"groups": 1, "lanes": 16, "rows": 1, "most_vectors": 28, "chunk_floats": 6500}
     with pytest.raises(EngineError, match="a map of 300 planes of 2100000 floats; expected less than 2 GB"):
-        pack(np.ones((1, 300, 1, 1), np.float32), source, 2000, PlaneGeometry((1, 1)), **options)
+        pack(np.ones((1, 300, 1, 1), np.float32), source, (1000, 2000), PlaneGeometry((1, 1)), **options)
 
 
 def test_an_unknown_instruction_set_is_named() -> None:

@@ -12,8 +12,13 @@ import torch
 from torch import nn
 
 from sapwood.caches import cache_folder
+from sapwood.export import plain_copy
 from sapwood.runtime.engine import compile as compile_model
 from sapwood.runtime.engine import tuning
+from sapwood.runtime.engine.convolution import Convolution, Tiling
+from sapwood.runtime.engine.planning import plan
+from sapwood.runtime.engine.program import Builder
+from sapwood.runtime.engine.rules import lower
 
 pytestmark = pytest.mark.usefixtures("engine")
 
@@ -36,7 +41,7 @@ def run() -> bool:
 def test_it_is_remembered(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run()
     (known,) = json.loads(file.read_text()).values()
-    assert len(known) == 2
+    assert len(known) == 3
     monkeypatch.setattr(tuning, "_fastest", lambda *_: pytest.fail("tried again"))
     assert run()
 
@@ -45,10 +50,13 @@ def test_it_is_remembered(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("", "1: is not JSON"),
     ("{", "1: is not JSON"),
     ("[" * 100_000, "is nested too deeply"),
-    ("[]", "is damaged; expected pairs of whole numbers"),
-    ('{"a": 1}', "is damaged; expected pairs of whole numbers"),
-    ('{"a": [0, 5]}', "is damaged; expected pairs of whole numbers"),
-    ('{"a": [true, 1]}', "is damaged; expected pairs of whole numbers"),
+    ("[]", "is damaged; expected triples of whole numbers"),
+    ('{"a": 1}', "is damaged; expected triples of whole numbers"),
+    ('{"a": [0, 5, 0]}', "is damaged; expected triples of whole numbers"),
+    ('{"a": [1, 5]}', "is damaged; expected triples of whole numbers"),
+    ('{"a": [1, 5, 2]}', "is damaged; expected triples of whole numbers"),
+    ('{"a": [1, 5, false]}', "is damaged; expected triples of whole numbers"),
+    ('{"a": [true, 1, 1]}', "is damaged; expected triples of whole numbers"),
 ])  # fmt: skip
 def test_a_damaged_file_is_named_once_and_made_anew(file: Path, text: str, fault: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -60,16 +68,16 @@ def test_a_damaged_file_is_named_once_and_made_anew(file: Path, text: str, fault
     assert run()  # warnings are errors here: it is not said again
 
 
-@pytest.mark.parametrize(
-    "pair", [[1, 1], [2**31 - 1, 2**31 - 1], [2**32 + 1, 6500], [10**30, 10**30], [28, 6500], [1, 2**31]]
-)
-def test_a_remembered_tiling_is_one_that_is_tried(file: Path, pair: list[int]) -> None:
+@pytest.mark.parametrize("tiling", [
+    [1, 1, 0], [2**31 - 1, 2**31 - 1, 0], [2**32 + 1, 6500, 0], [10**30, 10**30, 1], [28, 6500, 1], [1, 2**31, 0]
+])  # fmt: skip
+def test_a_remembered_tiling_is_one_that_is_tried(file: Path, tiling: list[int]) -> None:
     assert run()
     (key,) = json.loads(file.read_text())
-    file.write_text(json.dumps({key: pair}))
-    with pytest.warns(UserWarning, match=f"a tiling of {pair[0]} rows and {pair[1]} floats that is never tried"):
+    file.write_text(json.dumps({key: tiling}))
+    with pytest.warns(UserWarning, match=f"a tiling of {tiling[0]} rows and {tiling[1]} floats that is never tried"):
         assert run()
-    assert json.loads(file.read_text())[key] != pair
+    assert json.loads(file.read_text())[key] != tiling
     assert run()
 
 
@@ -100,3 +108,26 @@ def test_without_tuning_nothing_is_tried(file: Path) -> None:
     conv = nn.Conv2d(4, 6, 3)
     compile_model(conv, torch.zeros(1, 4, 9, 9), threads=1, tune=False)
     assert not file.exists()
+
+
+class Recorder(tuning.Tuner):
+    """Keeps what it is asked for."""
+
+    def __init__(self, found: list[Convolution]) -> None:
+        super().__init__(1)
+        self.found = found
+
+    def tiling(self, convolution: Convolution) -> Tiling:
+        self.found.append(convolution)
+        return super().tiling(convolution)
+
+
+def test_dense_blocks_are_tried_where_many_weights_are_left(file: Path) -> None:
+    for zeros, tried in ((0.0, {False, True}), (0.9, {False})):
+        conv = nn.Conv2d(4, 20, 1)
+        torch.nn.utils.prune.random_unstructured(conv, "weight", zeros)
+        network = lower(plain_copy(conv), (torch.zeros(1, 4, 9, 9),))
+        found: list[Convolution] = []
+        builder = Builder()
+        plan(network, Recorder(found))
+        assert {one.dense for one in tuning._candidates(found[0], builder)} == tried

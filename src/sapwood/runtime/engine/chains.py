@@ -53,7 +53,12 @@ def links_of(network: Network, whole: set[Value]) -> list[Links]:
             continue
         links = [node]
         before, behind = makers.get(node.inputs[0]), follower.get(node.out)
-        if before and _hands_on(before, readers[before.out], whole) and before.out not in taken and _widens(before, node):
+        if (
+            before
+            and _hands_on(before, readers[before.out], whole)
+            and before.out not in taken
+            and _widens(before, node)
+        ):
             links.insert(0, before)
         if behind and _hands_on(node, readers[node.out], whole) and _reads_places(behind):
             links.append(behind)
@@ -125,7 +130,7 @@ class Chain:
         middle = _handed_on(self.depthwise.out, rows) if self.last else self.depthwise.out
         if self.first:
             tiling = tilings[0] or self.first.tiling(builder)
-            replace(self.first, out=wide).add(builder, replace(tiling, chunk_floats=1 << 30))
+            replace(self.first, out=wide).add(builder, replace(tiling, chunk_floats=1 << 30, dense=False))
         replace(self.depthwise, source=wide, out=middle).add(builder)
         if self.last:
             tiling = tilings[1] or self.last.tiling(builder)

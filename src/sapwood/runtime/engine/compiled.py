@@ -117,6 +117,7 @@ class CompiledModel(nn.Module):
     def explain(self, *inputs: Tensor) -> str:
         """Every operation in order: module, what is done, the fraction of its weights that is zero, milliseconds.
 
+        A convolution, or linear layer, that is ``dense`` multiplies with its zeros: that was faster than to skip them.
         What PyTorch runs is named below, with the reason.
 
         Args:
@@ -139,7 +140,7 @@ class CompiledModel(nn.Module):
         for step, milliseconds in steps:
             zeros = f"{1.0 - step.nonzeros / step.weights:.1%}" if step.weights else ""
             label = step.label or ("(engine)" if step.own else "(model)")
-            lines.append(f"{label:40}{step.kind:28}{zeros:>8}{milliseconds:10.3f}")
+            lines.append(f"{label:40}{step.kind + ', dense' * step.dense:28}{zeros:>8}{milliseconds:10.3f}")
         lines += [
             f"in PyTorch: {node.op.overloadpacket} in module {node.label or '(the model)'!r} at {node.location}: "
             f"{node.reason}"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sapwood.errors import EngineError
-from sapwood.runtime.engine.maps import GAP, Map
+from sapwood.runtime.engine.blocks import pack_blocks
+from sapwood.runtime.engine.maps import GAP, Map, strips
 from sapwood.runtime.engine.nodes import LINEAR, Activation
-from sapwood.runtime.engine.packing import ConvSpec, pack, tile_rows
+from sapwood.runtime.engine.packing import ConvSpec, Packed, pack, tile_rows
 from sapwood.runtime.engine.program import Builder
 
 CHUNK_FLOATS = 6_500
@@ -16,18 +17,26 @@ CHUNK_FLOATS = 6_500
 WANTED_VECTORS = 20
 """Vector registers that the sums of a tile take; the rest of the registers holds what is loaded."""
 
+DENSE = 0.6
+"""The fraction of weights that are not zero from which dense blocks are taken where nothing is tried."""
+
+DENSE_CHUNK_FLOATS = 6 * CHUNK_FLOATS
+"""Floats in a chunk of dense blocks: what is read serves several outputs, so that the next cache will do."""
+
 
 @dataclass(frozen=True)
 class Tiling:
     """How a convolution goes through its map.
 
     Attributes:
-        rows: Of a tile.
+        rows: Of a tile; where vectors go on from row to row, vectors.
         chunk_floats: What the rows that a tile reads may take, all channels of a chunk together.
+        dense: Whether zeros are multiplied like other weights, in blocks of output channels.
     """
 
     rows: int
     chunk_floats: int
+    dense: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,17 +61,42 @@ class Convolution:
     activation: Activation = LINEAR
     phased: bool = False
 
-    def row_vectors(self, builder: Builder) -> int:
-        """Vectors of a row."""
-        return self.source.pitch // builder.lanes
+    @property
+    def density(self) -> float:
+        """The fraction of the weights that is not zero."""
+        return self.spec.nonzeros / self.spec.weight.size
 
-    def tiling(self, builder: Builder, vectors: int = WANTED_VECTORS, chunk_floats: int = CHUNK_FLOATS) -> Tiling:
+    def may_be_dense(self, builder: Builder) -> bool:
+        """Whether its groups fill blocks of output channels."""
+        of_group = len(self.spec.weight) // self.spec.groups
+        return self.spec.groups == 1 or 2 * of_group >= builder.block
+
+    def usual(self, builder: Builder) -> Tiling:
+        """What is taken where nothing is tried."""
+        if self.density >= DENSE and self.may_be_dense(builder):
+            return self.tiling(builder, chunk_floats=DENSE_CHUNK_FLOATS, dense=True)
+        return self.tiling(builder)
+
+    def tiling(
+        self,
+        builder: Builder,
+        vectors: int = WANTED_VECTORS,
+        chunk_floats: int = CHUNK_FLOATS,
+        *,
+        dense: bool = False,
+    ) -> Tiling:
         """Tiles of about so many vectors."""
         wanted = min(vectors, builder.most_vectors)
-        return Tiling(tile_rows(self.size[0], self.row_vectors(builder), (wanted, builder.most_vectors)), chunk_floats)
+        count, across = strips(self.size[0], self.source.pitch, builder.lanes)
+        if self.source.pitch % builder.lanes:
+            count, across = across, 1
+        return Tiling(tile_rows(count, across, (wanted, builder.most_vectors)), chunk_floats, dense)
 
-    def add(self, builder: Builder, tiling: Tiling | None = None) -> None:
+    def add(self, builder: Builder, tiling: Tiling | None = None) -> Tiling:
         """Packs it and adds it to a program.
+
+        Returns:
+            How it goes through its map.
 
         Raises:
             EngineError: If it has more padding than the engine's maps.
@@ -70,18 +104,8 @@ class Convolution:
         geometry = self.spec.geometry
         if geometry.side(self.size[1] * geometry.stride[1]) > GAP:
             raise EngineError(f"a kernel of {geometry.kernel[1]} columns; expected less padding than {GAP}")
-        tiling = tiling or self.tiling(builder)
-        packed = pack(
-            self.spec.weight,
-            self.source,
-            self.size[1],
-            geometry,
-            groups=self.spec.groups,
-            lanes=builder.lanes,
-            rows=tiling.rows,
-            most_vectors=builder.most_vectors,
-            chunk_floats=tiling.chunk_floats,
-        )
+        tiling = tiling or self.usual(builder)
+        packed = self._packed(builder, tiling)
         builder.convolution(
             self.source,
             self.out,
@@ -95,3 +119,17 @@ class Convolution:
             height=self.size[0],
             width=self.size[1],
         )
+        return tiling
+
+    def _packed(self, builder: Builder, tiling: Tiling) -> Packed:
+        spec = self.spec
+        options: dict[str, int] = {
+            "groups": spec.groups,
+            "lanes": builder.lanes,
+            "rows": tiling.rows,
+            "most_vectors": builder.most_vectors,
+            "chunk_floats": tiling.chunk_floats,
+        }
+        if tiling.dense:
+            return pack_blocks(spec.weight, self.source, self.size[0], spec.geometry, block=builder.block, **options)
+        return pack(spec.weight, self.source, self.size, spec.geometry, **options)

@@ -132,13 +132,15 @@ class ConvStruct(ctypes.Structure):
         ("rows", ctypes.c_int32),
         ("columns", ctypes.c_int32),
         ("num_chunks", ctypes.c_int32),
-        ("reserved", ctypes.c_int32),
+        ("groups", ctypes.c_int32),
         ("starts", ctypes.c_void_p),
         ("entries", ctypes.c_void_p),
         ("bias", ctypes.c_void_p),
         ("num_starts", ctypes.c_int64),
         ("num_entries", ctypes.c_int64),
         ("num_bias", ctypes.c_int64),
+        ("weights", ctypes.c_void_p),
+        ("num_weights", ctypes.c_int64),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from sapwood.errors import EngineError
 from sapwood.runtime.engine.interface import ENTRY, TapStruct, WeightsStruct
 from sapwood.runtime.engine.library import library
-from sapwood.runtime.engine.maps import Map
+from sapwood.runtime.engine.maps import Map, strips
 
 Array = npt.NDArray[Any]
 
@@ -108,6 +108,8 @@ class Packed:
         num_chunks: Parts of the input channels.
         rows: Of a tile.
         columns: Vectors of a tile's row.
+        groups: Of dense weights, which have a list of places for each chunk and group; 0: lists of single weights.
+        weights: Of dense weights.
     """
 
     starts: Array
@@ -115,12 +117,50 @@ class Packed:
     num_chunks: int
     rows: int
     columns: int
+    groups: int = 0
+    weights: Array = field(default_factory=lambda: np.zeros(0, np.float32))
+
+
+@dataclass(frozen=True)
+class Tile:
+    """What is computed at once: some strips of the result, or a part of one.
+
+    Attributes:
+        rows: Strips.
+        columns: Vectors of each.
+        whole: Whether strips are whole.
+        floats: What a plane of the source holds for it, but for the rows above and below.
+    """
+
+    rows: int
+    columns: int
+    whole: bool
+    floats: int
+
+    @classmethod
+    def of(cls, height: int, pitch: int, *, rows: int, lanes: int, most_vectors: int) -> Tile:
+        """Of a result of so many rows, and a tiling of so many ``rows``; of a single strip they are vectors."""
+        vectors = strips(height, pitch, lanes)[1]
+        if pitch % lanes:
+            return cls(1, rows, rows == vectors, rows * lanes)
+        if vectors > most_vectors:
+            return cls(1, most_vectors, False, most_vectors * lanes)
+        return cls(rows, vectors, True, rows * pitch)
+
+    def channels_at_once(self, source: Map, geometry: PlaneGeometry, chunk_floats: int, channels: int) -> int:
+        """Input channels of a chunk: about as many in each, all together at most ``chunk_floats`` of a tile."""
+        down, right = geometry.taps(0), geometry.taps(1)
+        phases = len({phase for phase, _ in down}) * len({phase for phase, _ in right})
+        reach = max(move for _, move in down) - min(move for _, move in down)
+        floats = phases * (self.floats + reach * min(source.pitch, self.floats))
+        at_once = max(1, min(channels, chunk_floats // floats))
+        return -(-channels // -(-channels // at_once))
 
 
 def pack(
     weight: Array,  # shape: (O, I / groups, rows, columns)
     source: Map,
-    width: int,
+    size: tuple[int, int],
     geometry: PlaneGeometry,
     *,
     groups: int,
@@ -134,7 +174,7 @@ def pack(
     Args:
         weight: Of the convolution.
         source: What it reads: the phases of the input where the stride is not 1.
-        width: Of the result.
+        size: Rows and columns of the result.
         geometry: How it moves.
         groups: Conv groups.
         lanes: Floats of a vector.
@@ -145,25 +185,43 @@ def pack(
     Raises:
         EngineError: If an offset does not fit into 32 bits.
     """
-    row_vectors = source.pitch // lanes
-    whole = row_vectors <= most_vectors
-    down, right = geometry.taps(0), geometry.taps(1)
-    moves = {move for _, move in right}
-    shifted = whole and moves <= {-1, 0, 1} and len(moves) > 1 and source.pitch > width
-
-    phases = len({phase for phase, _ in down}) * len({phase for phase, _ in right})
-    tile_rows = rows + max(move for _, move in down) - min(move for _, move in down)
-    floats = phases * tile_rows * min(source.pitch, most_vectors * lanes)
+    tile = Tile.of(size[0], source.pitch, rows=rows, lanes=lanes, most_vectors=most_vectors)
+    moves = {move for _, move in geometry.taps(1)}
+    shifted = tile.whole and moves <= {-1, 0, 1} and len(moves) > 1 and source.pitch > size[1]
     channels = source.channels // (geometry.stride[0] * geometry.stride[1])
-    at_once = max(1, min(channels, chunk_floats // floats)) if groups == 1 else channels
+    at_once = tile.channels_at_once(source, geometry, chunk_floats, channels)
+    at_once = at_once if groups == 1 else channels
     num_chunks = -(-channels // at_once)
-    at_once = -(-channels // num_chunks)
     taps = _taps(geometry, channels * source.stride, source.pitch, shifted=shifted)
     reach = 4 * (channels - 1) * source.stride
     if max(abs(tap.offset + far) for tap in taps for far in (0, reach)) > np.iinfo(np.int32).max:
         raise EngineError(f"a map of {source.channels} planes of {source.stride} floats; expected less than 2 GB")
     starts, entries = _lists(weight, taps, groups, 4 * source.stride, (at_once, num_chunks))
-    return Packed(starts, entries, num_chunks, rows if whole else 1, row_vectors if whole else most_vectors)
+    return Packed(starts, entries, num_chunks, tile.rows, tile.columns)
+
+
+def places(
+    source: Map, geometry: PlaneGeometry, channel: Array, tap_row: Array, tap_column: Array
+) -> tuple[Array, Array, Array]:
+    """What a weight multiplies: a plane of the source, and how many rows and columns from the output's place."""
+    (row_phase, row_move), (column_phase, column_move) = (
+        (np.array([phase for phase, _ in taps])[tap], np.array([move for _, move in taps])[tap])
+        for taps, tap in ((geometry.taps(0), tap_row), (geometry.taps(1), tap_column))
+    )
+    channels = source.channels // (geometry.stride[0] * geometry.stride[1])
+    return (row_phase * geometry.stride[1] + column_phase) * channels + channel, row_move, column_move
+
+
+def byte_offsets(source: Map, plane: Array, reached: Array) -> Array:
+    """Bytes from the source's first value to one that is ``reached`` floats away in a plane.
+
+    Raises:
+        EngineError: If one does not fit into 32 bits.
+    """
+    offsets = 4 * (plane * source.stride + reached)
+    if len(offsets) and int(np.abs(offsets).max()) > np.iinfo(np.int32).max:
+        raise EngineError(f"a map of {source.channels} planes of {source.stride} floats; expected less than 2 GB")
+    return offsets
 
 
 def _taps(geometry: PlaneGeometry, phase_floats: int, pitch: int, *, shifted: bool) -> list[TapStruct]:
@@ -212,5 +270,4 @@ def tile_rows(height: int, row_vectors: int, vectors: Sequence[int]) -> int:
         return 1
     fit = max(1, wanted // row_vectors)
     tiles = -(-height // fit)
-    rows = -(-height // tiles)
-    return height if height * row_vectors <= most else rows
+    return -(-height // tiles)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -11,8 +13,9 @@ from sapwood.runtime.engine.chains import Chain, Links, links_of
 from sapwood.runtime.engine.convolution import Convolution
 from sapwood.runtime.engine.depthwise import Depthwise, is_depthwise, zeros_around
 from sapwood.runtime.engine.interface import OpKind
-from sapwood.runtime.engine.maps import Map, row_pitch
+from sapwood.runtime.engine.maps import Map, row_pitch, strip_margin, strips
 from sapwood.runtime.engine.nodes import Activation, Network, Node, Value
+from sapwood.runtime.engine.picking import picked
 from sapwood.runtime.engine.program import Builder, Program
 from sapwood.runtime.engine.tuning import Tuner
 
@@ -34,6 +37,7 @@ class Step:
         nonzeros: Of those.
         own: Whether it is the engine's own: pictures brought into its layout and back.
         out: What the node makes that it is done for; None of pictures brought in and out.
+        dense: Whether a convolution multiplies with its zeros: single weights would take longer.
     """
 
     label: str
@@ -42,6 +46,7 @@ class Step:
     nonzeros: int = 0
     own: bool = False
     out: Value | None = None
+    dense: bool = False
 
 
 @dataclass
@@ -60,7 +65,7 @@ def plan(network: Network, tuner: Tuner | None = None, file: str | None = None) 
         tuner: Says how convolutions go through their maps; a fixed rule does where None.
         file: Where the network was read: it may not ask for more memory than the limit on files.
     """
-    return _ProgramPlanner(network, tuner, Builder(file)).run()
+    return _ProgramPlanner(picked(network), tuner, Builder(file)).run()
 
 
 @dataclass
@@ -153,6 +158,7 @@ class _ProgramPlanner:
 
     def _find_layouts(self) -> tuple[dict[Key, _Needs], dict[Key, int]]:
         needs: dict[Key, _Needs] = defaultdict(_Needs)
+        rowwise: set[Key] = set()
         for value in self.network.sizes:
             self._class((self._root(value)[0], WHOLE))
         for node in self.network.nodes:
@@ -165,6 +171,7 @@ class _ProgramPlanner:
                 need = needs[self._root(node.inputs[0])[0], WHOLE]
                 margin, side = zeros_around(geometry, height, width)
                 need.margin, need.side = max(need.margin, margin), max(need.side, side)
+                rowwise |= {(self._root(value)[0], WHOLE) for value in (*node.inputs, node.out)}
                 continue
             source = (self._root(node.inputs[0])[0], geometry.stride)
             need = needs[source]
@@ -173,14 +180,29 @@ class _ProgramPlanner:
             self._join(source, out)
             for other in node.inputs[1:]:
                 self._join((self._root(other)[0], WHOLE), out)
-        widths: dict[Key, set[int]] = defaultdict(set)
-        sides: dict[Key, int] = defaultdict(int)
+        members: dict[Key, list[Key]] = defaultdict(list)
         for key in list(self._same):
-            kind = self._class(key)
-            widths[kind].add(-(-self.network.sizes[key[0]][2] // key[1][1]))
-            sides[kind] = max(sides[kind], needs[key].side)
-        pitches = {kind: row_pitch(found, sides[kind], self.builder.lanes) for kind, found in widths.items()}
-        return needs, pitches
+            members[self._class(key)].append(key)
+        return needs, {kind: self._pitch(keys, needs, rowwise) for kind, keys in members.items()}
+
+    def _pitch(self, keys: Sequence[Key], needs: Mapping[Key, _Needs], rowwise: Set[Key]) -> int:
+        """Floats of a row of maps that must agree: no padding where nothing looks around and that saves vectors.
+
+        What a depthwise convolution reads or writes has rows of whole vectors.
+        """
+        lanes, sizes = self.builder.lanes, {self.network.sizes[value][1:] for value, _ in keys}
+        pitch = row_pitch(
+            (-(-self.network.sizes[key[0]][2] // key[1][1]) for key in keys),
+            max(needs[key].side for key in keys),
+            lanes,
+        )
+        if not rowwise.isdisjoint(keys):
+            return -(-pitch // lanes) * lanes
+        if len(sizes) > 1 or any(key[1] != WHOLE or needs[key].side or needs[key].margin for key in keys):
+            return pitch
+        ((height, width),) = sizes
+        vectors = [math.prod(strips(height, one, lanes)) for one in (width, pitch)]
+        return width if vectors[0] < vectors[1] else pitch
 
     def _class(self, key: Key) -> Key:
         self._same.setdefault(key, key)
@@ -200,12 +222,13 @@ class _ProgramPlanner:
         key, layout = (value, stride), (root, stride)
         if key not in self.maps:
             (channels, height, width), (down, right) = self.network.sizes[value], stride
+            pitch = self._pitches[self._class(layout)]
             self.maps[key] = self.builder.map(
                 channels * down * right,
                 -(-height // down),
                 -(-width // right),
-                margin=self._needs[layout].margin,
-                pitch=self._pitches[self._class(layout)],
+                margin=strip_margin(self._needs[layout].margin, pitch, self.builder.lanes),
+                pitch=pitch,
                 overwritten=height % down == 0,  # the phase of the last rows has one row less
             )
         return self.maps[key]
@@ -252,7 +275,7 @@ class _ProgramPlanner:
             geometry, source = node.geometry, self._map(node.inputs[0])
             self._step(
                 node.label,
-                f"{node.kind} pool",
+                "pick" if geometry.kernel == WHOLE else f"{node.kind} pool",
                 kind,
                 source,
                 out,
@@ -338,7 +361,8 @@ class _ProgramPlanner:
         if is_depthwise(node.spec):
             return Depthwise(node.spec, self._map(node.inputs[0]), self._map(node.out), other, node.activation)
         source = self._map(node.inputs[0], node.spec.geometry.stride)
-        phased = node.out in self._phased and source.pitch // self.builder.lanes <= self.builder.most_vectors
+        lanes, most = self.builder.lanes, self.builder.most_vectors
+        phased = node.out in self._phased and source.pitch % lanes == 0 and source.pitch <= most * lanes
         out = self._map(node.out, HALVES if phased else WHOLE)
         return Convolution(node.spec, source, out, self.network.sizes[node.out][1:], other, node.activation, phased)
 
@@ -346,16 +370,17 @@ class _ProgramPlanner:
         if not is_depthwise(node.spec):
             self._source(node.inputs[0], node.spec.geometry.stride)
         part = self._part(node)
+        dense = False
         if isinstance(part, Depthwise):
             part.add(self.builder)
         else:
-            part.add(self.builder, None if self.tuner is None else self.tuner.tiling(part))
-        self._convolved(node)
+            dense = part.add(self.builder, None if self.tuner is None else self.tuner.tiling(part)).dense
+        self._convolved(node, dense=dense)
 
-    def _convolved(self, node: nodes.Conv, where: str = "") -> None:
+    def _convolved(self, node: nodes.Conv, where: str = "", *, dense: bool = False) -> None:
         weight = node.spec.weight
         kind = "depthwise" if is_depthwise(node.spec) else "convolution"
-        self.steps.append(Step(node.label, kind + where, weight.size, node.spec.nonzeros, out=node.out))
+        self.steps.append(Step(node.label, kind + where, weight.size, node.spec.nonzeros, out=node.out, dense=dense))
 
 
 def _is_listed(node: Node) -> bool:

@@ -33,12 +33,14 @@ class Builder:
         file: The file that asks for the program, and may not ask for more than ``network_bytes``; None: no limit.
         lanes: Floats of a vector.
         most_vectors: Of a tile.
+        block: Output channels that dense weights are packed for.
         arena: Floats taken so far.
     """
 
     file: str | None = None
     lanes: int = field(default_factory=lambda: int(lib.library().sw_lanes()))
     most_vectors: int = field(default_factory=lambda: int(lib.library().sw_most_vectors()))
+    block: int = field(default_factory=lambda: int(lib.library().sw_block()))
     arena: int = 0
     _blocks: list[ArenaBlock] = field(default_factory=list)
     _ops: list[OpStruct] = field(default_factory=list)
@@ -99,7 +101,7 @@ class Builder:
         **sizes: int,
     ) -> None:
         """Adds a convolution; ``sizes`` are the fields of ``sw_conv`` about its result."""
-        arrays = (packed.starts, packed.entries, np.ascontiguousarray(bias, np.float32))
+        arrays = (packed.starts, packed.entries, np.ascontiguousarray(bias, np.float32), packed.weights)
         self.keep(*arrays)
         self.add(
             OpKind.CONV,
@@ -117,6 +119,9 @@ class Builder:
             num_starts=len(arrays[0]),
             num_entries=len(arrays[1]),
             num_bias=len(arrays[2]),
+            groups=packed.groups,
+            weights=arrays[3].ctypes.data,
+            num_weights=arrays[3].size,
             **sizes,
         )
 

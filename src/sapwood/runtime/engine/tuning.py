@@ -14,7 +14,7 @@ from sapwood.errors import EngineError
 from sapwood.files import keep_json
 from sapwood.reading import read_json
 from sapwood.runtime.engine.chains import Chain, Tilings
-from sapwood.runtime.engine.convolution import CHUNK_FLOATS, Convolution, Tiling
+from sapwood.runtime.engine.convolution import CHUNK_FLOATS, DENSE_CHUNK_FLOATS, Convolution, Tiling
 from sapwood.runtime.engine.library import instruction_set
 from sapwood.runtime.engine.program import Builder, Program
 
@@ -23,6 +23,12 @@ VERSION = 3
 
 VECTORS = (28, 20, 14, 10, 7, 4)
 CHUNKS = (CHUNK_FLOATS // 2, CHUNK_FLOATS, 3 * CHUNK_FLOATS // 2, 2 * CHUNK_FLOATS, 6 * CHUNK_FLOATS, 1 << 30)
+
+WORTH_DENSE = 0.3
+"""The fraction of weights that are not zero from which dense blocks are tried."""
+
+DENSE_VECTORS = (28, 14, 7)
+DENSE_CHUNKS = (CHUNK_FLOATS, DENSE_CHUNK_FLOATS, 1 << 30)
 
 RUNS = 3
 """Runs of each candidate; the fastest counts."""
@@ -50,12 +56,13 @@ class Tuner:
         """
         key = self._key(convolution)
         if key in self._known:
-            found = Tiling(*self._known[key])
+            rows, chunk_floats, dense = self._known[key]
+            found = Tiling(rows, chunk_floats, bool(dense))
             if found in set(_candidates(convolution, Builder())):
                 return found
             _warn_once(self._path, f"a tiling of {found.rows} rows and {found.chunk_floats} floats that is never tried")
         best = _fastest(convolution, self._threads, self._file)
-        self._known[key] = self._new[key] = list(astuple(best))
+        self._known[key] = self._new[key] = [int(number) for number in astuple(best)]
         return best
 
     def rows(self, chain: Chain) -> int:
@@ -77,7 +84,7 @@ class Tuner:
                 moved.apart(builder, tilings)
             programs.append(builder.build())
         best = candidates[_fastest_of(programs, self._threads)]
-        self._known[key] = self._new[key] = [1 + best, 1]
+        self._known[key] = self._new[key] = [1 + best, 1, 0]
         return best
 
     def tilings(self, chain: Chain) -> Tilings:
@@ -98,7 +105,7 @@ class Tuner:
 
     def _key(self, convolution: Convolution) -> str:
         spec = convolution.spec
-        density = round(20.0 * spec.nonzeros / spec.weight.size)
+        density = round(20.0 * convolution.density)
         shape = (*spec.weight.shape, spec.groups, *spec.geometry.stride, *spec.geometry.dilation, *convolution.size)
         layout = (convolution.source.pitch, int(convolution.phased))
         return " ".join(map(str, (instruction_set(), self._threads, *shape, *layout, density)))
@@ -130,31 +137,40 @@ def _read(path: Path) -> dict[str, list[int]]:
         return {}
     known = {key: value for key, value in found.items() if _is_tiling(value)} if isinstance(found, dict) else {}
     if not isinstance(found, dict) or len(known) < len(found):
-        _warn_once(path, "is damaged; expected pairs of whole numbers")
+        _warn_once(path, "is damaged; expected triples of whole numbers")
     return known
 
 
 def _is_tiling(value: object) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(type(one) is int and one > 0 for one in value)
+    if not isinstance(value, list) or len(value) != 3 or any(type(one) is not int for one in value):
+        return False
+    return min(value[:2]) > 0 and value[2] in {0, 1}
 
 
 def _candidates(convolution: Convolution, builder: Builder) -> Iterator[Tiling]:
-    seen = set()
-    for vectors in VECTORS:
-        for chunk_floats in CHUNKS:
-            tiling = convolution.tiling(builder, vectors, chunk_floats)
-            if tiling not in seen:
-                seen.add(tiling)
-                yield tiling
+    """Lists of single weights, each once; then dense blocks where so many weights are left that they may be faster."""
+    dense = convolution.density >= WORTH_DENSE and convolution.may_be_dense(builder)
+    found = dict.fromkeys(
+        convolution.tiling(builder, vectors, chunk_floats) for vectors in VECTORS for chunk_floats in CHUNKS
+    )
+    if dense:
+        found |= dict.fromkeys(
+            convolution.tiling(builder, vectors, chunk_floats, dense=True)
+            for vectors in DENSE_VECTORS
+            for chunk_floats in DENSE_CHUNKS
+        )
+    yield from found
 
 
 def _fastest(convolution: Convolution, threads: int, file: str | None = None) -> Tiling:
-    """Tiles first, at the usual chunk; then chunks at the best tile."""
+    """Of lists tiles first, at the usual chunk; then chunks at the best tile, and dense blocks."""
     base = convolution.tiling(Builder())
     tilings = list(_candidates(convolution, Builder()))
-    first = [tiling for tiling in tilings if tiling.chunk_floats == CHUNK_FLOATS] or [base]
+    lists = [tiling for tiling in tilings if not tiling.dense]
+    first = [tiling for tiling in lists if tiling.chunk_floats == CHUNK_FLOATS] or [base]
     rows = _best(convolution, first, threads, file).rows
-    return _best(convolution, [tiling for tiling in tilings if tiling.rows == rows] or [base], threads, file)
+    second = [tiling for tiling in tilings if tiling.dense or tiling.rows == rows] or [base]
+    return _best(convolution, second, threads, file)
 
 
 def _best(convolution: Convolution, tilings: list[Tiling], threads: int, file: str | None) -> Tiling:

@@ -18,6 +18,7 @@ void forked_crew();
 void activations();
 void row_kernels();
 void convolutions();
+void dense_blocks();
 void planes();
 void checks();
 void facts();

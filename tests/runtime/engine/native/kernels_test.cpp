@@ -87,6 +87,60 @@ void check_rows(const Kernels& kernels) {
   }
 }
 
+// Dense weights for a row of `vectors` vectors, the last value of which is padding.
+void check_block(const Kernels& kernels, int vectors, int channels, int groups, int chunks) {
+  const int lanes = kernels.lanes, pitch = vectors * lanes, inputs = 3, of_group = channels / groups;
+  const int wide = (of_group + kernels.block - 1) / kernels.block * kernels.block;
+  Floats in(inputs * pitch), other(channels * pitch), out(channels * pitch + 16), mask(pitch), sums(channels * pitch);
+  for (int at = 0; at < inputs * pitch; ++at) in.get()[at] = number(at);
+  for (int at = 0; at < channels * pitch; ++at) other.get()[at] = number(at + 300);
+  std::fill(out.get(), out.get() + out.count(), kUntouched);
+  std::memset(mask.get(), 0xff, sizeof(float) * (pitch - 1));
+  std::vector<int64_t> starts{0};
+  std::vector<sw_entry> taps;
+  std::vector<float> weights, bias;
+  for (int list = 0; list < chunks * groups; ++list) {
+    for (int input = 0; input < inputs; ++input) taps.push_back({static_cast<int32_t>(4 * input * pitch), kUntouched});
+    starts.push_back(static_cast<int64_t>(taps.size()));
+    for (int at = 0; at < inputs * wide; ++at) weights.push_back(number(at + 17 * list));
+  }
+  for (int channel = 0; channel < channels; ++channel) bias.push_back(number(channel + 40));
+  sw_op op;
+  std::memset(&op, 0, sizeof(op));
+  op.kind = SW_CONV, op.activation = SW_HARDSWISH;
+  op.out.stride = op.other.stride = op.in.pitch = op.out.pitch = pitch;
+  op.conv.channels = channels, op.conv.height = op.conv.rows = 1, op.conv.width = pitch - 1;
+  op.conv.columns = vectors, op.conv.num_chunks = chunks, op.conv.groups = groups;
+  op.conv.starts = starts.data(), op.conv.entries = taps.data();
+  op.conv.weights = weights.data(), op.conv.bias = bias.data();
+  const sapwood::Tile tile{reinterpret_cast<const char*>(in.get()), mask.get(), vectors, vectors, 0};
+  for (int chunk = 0; chunk < chunks; ++chunk)
+    kernels.conv(tile, op, chunk, 0, channels, sums.get(), out.get(), chunks > 1 ? other.get() : nullptr);
+  EXPECT(out.get()[channels * pitch] == kUntouched);
+  for (int channel = 0; channel < channels; ++channel) {
+    EXPECT(out.get()[channel * pitch + pitch - 1] == 0.0f);
+    for (int x = 0; x < pitch - 1; ++x) {
+      double sum = bias[channel] + (chunks > 1 ? other.get()[channel * pitch + x] : 0.0f);
+      for (int chunk = 0; chunk < chunks; ++chunk)
+        for (int input = 0; input < inputs; ++input) {
+          const int list = chunk * groups + channel / of_group, block = channel % of_group / kernels.block;
+          const int at = (block * inputs + input) * kernels.block + channel % of_group % kernels.block;
+          sum += static_cast<double>(weights[list * inputs * wide + at]) * in.get()[input * pitch + x];
+        }
+      const double wanted = plain(sum, SW_HARDSWISH, 0.0);
+      EXPECT(std::fabs(out.get()[channel * pitch + x] - wanted) <= 1e-5 * std::max(1.0, std::fabs(sum)));
+    }
+  }
+}
+
+void check_blocks(const Kernels& kernels) {
+  for (int vectors : {1, 2, 3, 4, 5, kernels.most_vectors})
+    for (int channels = 1; channels <= 2 * kernels.block + 1; ++channels) {
+      check_block(kernels, vectors, channels, 1, 1 + channels % 2);
+      check_block(kernels, vectors, 2 * channels, 2, 1 + vectors % 2);
+    }
+}
+
 // A tile over all rows of a map of `rows` x `vectors` vectors, the last `pad` columns of which are padding.
 struct Case {
   int rows, vectors, pad, chunks, activation;
@@ -224,6 +278,7 @@ void check_convolutions(const Kernels& kernels) {
 
 void activations() { for_each_isa(&check_activations); }
 void row_kernels() { for_each_isa(&check_rows); }
+void dense_blocks() { for_each_isa(&check_blocks); }
 void convolutions() { for_each_isa(&check_convolutions); }
 
 }  // namespace tests

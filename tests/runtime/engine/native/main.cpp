@@ -18,6 +18,7 @@ int main(int count, char** words) {
       {"activations", activations},
       {"row_kernels", row_kernels},
       {"convolutions", convolutions},
+      {"dense_blocks", dense_blocks},
       {"planes", planes},
       {"checks", checks},
       {"facts", facts},
