@@ -147,10 +147,10 @@ class WideFramework(Framework[Wide]):
         model.width = model.first.out_features
 
     def notes(self, model: Wide) -> Mapping[str, Any]:
-        return {"darknet_header": [0, 0, 0, model.stamp]}
+        return {"stamp": model.stamp}
 
     def take_notes_(self, model: Wide, notes: Mapping[str, Any]) -> None:
-        model.stamp = notes["darknet_header"][3]
+        model.stamp = notes["stamp"]
 
 
 class WideExporter:

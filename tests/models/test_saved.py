@@ -198,7 +198,7 @@ DAMAGES = {
         lambda d: (d / "plan.json").write_text("[]"),
         r"plan.json: has no schema_version; expected what sapwood.save",
     ),
-    "newer": (lambda d: edit_plan(d, schema_version=3), r"plan.json: schema version 3; expected 2 or 1"),
+    "newer": (lambda d: edit_plan(d, schema_version=4), r"plan.json: schema version 4; expected 1 to 3"),
     "bad task": (
         lambda d: edit_plan(d, task={"kind": "poetry"}),
         r"plan.json: task.kind: unknown task 'poetry'; expected none or one of: classification, detection\. A package",

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import sapwood
 from sapwood.errors import SavedModelError, SpecError
 from sapwood.models import Plan, Shift, apply_plan, load_model, load_saved, save_model
-from sapwood.models.darknet import DarknetNetwork, parse_cfg
+from sapwood.models.darknet import DarknetNetwork, Header, parse_cfg
 
 HALF = sapwood.Target(sparsity=0.5)
 
@@ -85,7 +85,7 @@ def test_it_comes_back_with_the_same_bits(pruned: Any, tmp_path: Path) -> None:
 def test_the_file_can_be_read(pruned: Any, tmp_path: Path) -> None:
     text = (sapwood.save(pruned, tmp_path / "small") / "plan.json").read_text()
     content = json.loads(text)
-    assert content["schema_version"] == 2
+    assert content["schema_version"] == 3
     assert content["verification"] == {
         "max_abs_error": pruned.verification.max_abs_error,
         "dtype": "float64",
@@ -284,10 +284,26 @@ def test_the_first_version_still_loads(tmp_path: Path) -> None:
     directory = save_model(load_model("builtin:digits"), tmp_path / "saved")
     path = directory / "plan.json"
     content = json.loads(path.read_text())
-    for key in ("plans", "verification", "unpruned"):
+    for key in ("plans", "verification", "unpruned", "framework"):
         del content[key]
-    path.write_text(json.dumps({**content, "schema_version": 1}))
+    path.write_text(json.dumps({**content, "schema_version": 1, "darknet_header": None}))
     assert load_model(str(directory)).source.plans == ()
+
+
+def test_the_header_of_the_second_version_still_loads(detector_text: str, tmp_path: Path) -> None:
+    network = DarknetNetwork(parse_cfg(detector_text)).eval()
+    network.header = Header(0, 2, 5, 77)
+    directory = sapwood.save(sapwood.prune(network, torch.rand(1, 3, 32, 32), target=HALF), tmp_path / "small")
+    path = directory / "plan.json"
+    content = json.loads(path.read_text())
+    assert content.pop("framework") == {"header": [0, 2, 5, 77]}
+    path.write_text(json.dumps({**content, "schema_version": 2, "darknet_header": [0, 2, 5, 78]}))
+    again = load_model(str(directory)).model
+    assert isinstance(again, DarknetNetwork)
+    assert again.header == Header(0, 2, 5, 78)
+    path.write_text(json.dumps({**content, "framework": {"header": [0, 2, 5, -1]}}))
+    with pytest.raises(SavedModelError, match=r"framework.header is \[0, 2, 5, -1\]; expected three numbers of a vers"):
+        load_model(str(directory))
 
 
 class Versioned(nn.Linear):

@@ -16,11 +16,12 @@ from torch.nn.utils import prune
 
 import sapwood
 from sapwood.compaction import compacting
-from sapwood.errors import CheckFailedError
+from sapwood.errors import CheckFailedError, ConfigError
 from sapwood.graph import call_model, output_tensors
 from sapwood.models import apply_plan, copy_model, load_model
 from sapwood.pipeline import PROOF_TOLERANCE, Compacted, compact
 from sapwood.removal import as_float64
+from support.cfgs import BRANCHED
 from support.probes import PROBES, Attention, Net, conv, head, picture
 
 ROUNDING = 1e-12
@@ -606,49 +607,16 @@ def test_a_model_that_does_not_repeat_itself_is_refused() -> None:
 # Detectors
 
 
-DETECTOR = """\
-[net]
-width=32
-height=32
-channels=3
+DETECTOR = BRANCHED.replace("filters=4\nsize=3\nstride=1\npad=1", "filters=4\nsize=1\nstride=1\npad=0")
+"""Without padding in front of its second convolution, so that every constant can be folded."""
 
-[convolutional]
-batch_normalize=1
-filters=8
-size=3
-stride=2
-pad=1
-activation=leaky
 
-[route]
-layers=-1
-groups=2
-group_id=1
-
-[convolutional]
-batch_normalize=1
-filters=4
-size=1
-stride=1
-pad=0
-activation=mish
-
-[route]
-layers=-1,-2
-
-[convolutional]
-filters=14
-size=1
-stride=1
-pad=1
-activation=linear
-
-[yolo]
-mask=1,2
-anchors=1,2,  3,4,  5,6
-classes=2
-num=3
-"""
+def test_outputs_stay_as_they_are() -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 3))
+    with pytest.raises(
+        ConfigError, match=r"^outputs 'logits': what is compacted computes the same, so that every output"
+    ):
+        compact(model, torch.rand(2, 4), outputs="logits")
 
 
 def test_a_darknet_detector(tmp_path: Path) -> None:

@@ -82,7 +82,12 @@ def test_it_trains_a_step(name: str) -> None:
     before = {key: parameter.detach().clone() for key, parameter in small.named_parameters()}
     optimizer = torch.optim.SGD(small.parameters(), lr=0.1)
     made = output_tensors(small(*inputs if isinstance(inputs, tuple) else (inputs,)))
-    sum(output.square().sum() for output in made).backward()
+    try:
+        sum(output.square().sum() for output in made).backward()
+    except RuntimeError as error:  # early releases of PyTorch lack a few derivatives
+        if "is not implemented" not in str(error):
+            raise
+        pytest.skip(str(error))
     optimizer.step()
     assert any(not torch.equal(before[key], parameter) for key, parameter in small.named_parameters())
 

@@ -46,6 +46,32 @@ RECOVERY = {
 }
 
 
+def test_what_eval_train_and_export_tell_is_checked() -> None:
+    figures = {
+        "primary": "top-1",
+        "metrics": {"top-1": 0.5},
+        "per_class": {},
+        "num_images": 4,
+        "seconds": {"read": 0.1},
+    }
+    named = {"model": "m", "data": "d", "split": "val", "runtime": "torch"}
+    assert records.make_part(records.EvaluationRecord, {**named, **figures}).plain() == {
+        **named, **figures, "skipped": []
+    }  # fmt: skip
+    with pytest.raises(DataError, match=r"^record: metrics.top-1: got nan"):
+        records.make_part(records.EvaluationRecord, {**named, **figures, "metrics": {"top-1": math.nan}})
+    trained = {"metrics": None, "epochs": 2, "files": {"model": "runs/model"}, "skipped": ["a.jpg: empty"]}
+    assert records.make_part(records.TrainingRecord, trained).plain() == trained
+    with pytest.raises(DataError, match=r"^record: epochs: got -1"):
+        records.make_part(records.TrainingRecord, trained | {"epochs": -1})
+    written = {"model": "m", "format": "onnx", "files": [{"path": "m.onnx", "size_bytes": 9}], "size_bytes": 9}
+    written |= {"inputs": ["x"], "outputs": ["y"], "check": {"max_relative_error": 1e-7, "tolerance": 1e-4}}
+    told = records.make_part(records.ExportRecord, {**written, "details": {"opset": 18}}).plain()
+    assert told == {**written, "opset": 18}
+    with pytest.raises(DataError, match=r"^record: check.max_relative_error: got inf"):
+        records.make_part(records.ExportRecord, {**written, "check": {"max_relative_error": math.inf, "tolerance": 1}})
+
+
 def run_record() -> dict[str, Any]:
     step = {"name": "a", "verb": "eval", "command": "sapwood eval a", "directory": "01-a", "state": "done"}
     step |= {"fingerprint": "f", "seconds": 1.5, "missed": None, "size": None, "result": {"metrics": {"top-1": 0.5}}}

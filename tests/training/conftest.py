@@ -20,59 +20,13 @@ from sapwood.types import (
     ModelSource,
     TaskSpec,
 )
-
-TINY_CFG = """[net]
-width=64
-height=64
-channels=3
-
-[convolutional]
-batch_normalize=1
-filters=8
-size=3
-stride=2
-pad=1
-activation=leaky
-
-[convolutional]
-batch_normalize=1
-filters=16
-size=3
-stride=2
-pad=1
-activation=leaky
-
-[dropout]
-probability=.2
-
-[convolutional]
-batch_normalize=1
-filters=16
-size=3
-stride=2
-pad=1
-activation=leaky
-
-[convolutional]
-size=1
-stride=1
-pad=1
-filters=30
-activation=linear
-
-[yolo]
-mask=0,1
-anchors=8,12,  20,30
-classes=10
-num=2
-scale_x_y=1.05
-"""
+from support.cfgs import CHAIN
 
 
 @pytest.fixture
 def tiny_cfg(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.cfg"
-    path.write_text(TINY_CFG)
+    path.write_text(CHAIN)
     return path
 
 
@@ -84,7 +38,7 @@ def detector(tiny_cfg: Path) -> ModelBundle:
 @pytest.fixture(scope="session")
 def sober_cfg() -> str:
     """The same without dropout, which learns pictures by heart."""
-    return TINY_CFG.replace("probability=.2", "probability=0")
+    return CHAIN.replace("probability=.2", "probability=0")
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ def compact(
         ),
     ] = True,
     ignore: IgnoreOption = None,
+    outputs: Annotated[list[str] | None, typer.Option("--outputs", hidden=True)] = None,
     files: LoadOptions,
     out: OutOption = None,
     layers: LayersOption = False,
@@ -41,6 +42,6 @@ def compact(
     result = pipeline.shrink_describable(
         bundle.model,
         kept,
-        lambda held: pipeline.compact(bundle.model, bundle.example_inputs, exact=exact, ignore=held),
+        lambda held: pipeline.compact(bundle.model, bundle.example_inputs, exact=exact, ignore=held, outputs=outputs),
     )
     finish("compact", bundle, result, {"exact": exact, "ignore": ignore or []}, out, layers=layers, as_json=as_json)

@@ -61,7 +61,7 @@ def evaluate(
     Example: `sapwood eval yolov3-tiny.cfg --weights yolov3-tiny.weights --data coco`
     """
     from sapwood import tasks
-    from sapwood.report import evaluation_table
+    from sapwood.report import evaluation_table, records
 
     set_threads(threads)
     bundle = files.load(model, resize)
@@ -81,8 +81,7 @@ def evaluate(
             progress=progress,
         )
     if as_json:
-        print_json(
-            {"model": model, "data": dataset.name, "split": split, "runtime": runtime.value, **asdict(evaluation)}
-        )
+        named = {"model": model, "data": dataset.name, "split": split, "runtime": runtime.value}
+        print_json(records.make_part(records.EvaluationRecord, {**named, **asdict(evaluation)}).plain())
     else:
         make_console().print(evaluation_table(evaluation))

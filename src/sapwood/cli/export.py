@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
@@ -41,7 +42,7 @@ def export(
     """
     from sapwood.export import EXPORTERS, ExportOptions, checked_path
     from sapwood.pipeline import with_batch
-    from sapwood.report import megabytes
+    from sapwood.report import megabytes, records
 
     exporter = EXPORTERS[file_format]
     if not exporter.has_batch and (batch is not None or dynamic_batch):
@@ -51,18 +52,14 @@ def export(
     inputs = with_batch(bundle.example_inputs, batch)
     exported = exporter.export(bundle.model, inputs, out, ExportOptions(dynamic_batch=dynamic_batch))
     if as_json:
-        print_json(
-            {
-                "model": model,
-                "format": exported.format,
-                "files": [{"path": str(file), "size_bytes": file.stat().st_size} for file in exported.files],
-                "size_bytes": exported.size_bytes,
-                "inputs": list(exported.inputs),
-                "outputs": list(exported.outputs),
-                "check": {"max_relative_error": exported.max_relative_error, "tolerance": exported.tolerance},
-                **exported.details,
-            }
-        )
+        values = {
+            **{field.name: getattr(exported, field.name) for field in fields(exported)},
+            "model": model,
+            "files": [{"path": str(file), "size_bytes": file.stat().st_size} for file in exported.files],
+            "size_bytes": exported.size_bytes,
+            "check": exported,
+        }
+        print_json(records.make_part(records.ExportRecord, values).plain())
         return
     for file in exported.files:
         print(f"{file}  {megabytes(file.stat().st_size)}")

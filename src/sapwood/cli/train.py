@@ -147,12 +147,13 @@ def _settings(bundle: ModelBundle, config: Path | None, options: dict[str, Any])
 
 
 def _show(result: TrainResult, saved: Path, *, as_json: bool) -> None:
-    from sapwood.report import evaluation_table
+    from sapwood.report import evaluation_table, records
 
     files = {**{name: str(path) for name, path in result.files.items()}, "model": str(saved)}
     if as_json:
         metrics = None if result.evaluation is None else dict(result.evaluation.metrics)
-        print_json({"metrics": metrics, "epochs": len(result.history), "files": files, "skipped": result.skipped})
+        values = {"metrics": metrics, "epochs": len(result.history), "files": files, "skipped": result.skipped}
+        print_json(records.make_part(records.TrainingRecord, values).plain())
         return
     console = make_console()
     if result.evaluation is not None:

@@ -18,7 +18,7 @@ from sapwood.compaction.dead import Dead, find_dead
 from sapwood.compaction.dependence import RecordedStep, follow_dependence
 from sapwood.compaction.kept import Kept, name_kept
 from sapwood.compaction.padded_constants import PaddedConstants, find_merges, padded_constants
-from sapwood.errors import CheckFailedError
+from sapwood.errors import CheckFailedError, ConfigError
 from sapwood.graph import (
     ALL,
     Analysis,
@@ -96,6 +96,7 @@ def compact(
     *,
     exact: bool = True,
     ignore: Ignored = None,
+    outputs: object = None,
 ) -> Compacted:
     """Removes the channels of ``model`` that carry nothing, as masks leave them; ``model`` itself is not touched.
 
@@ -114,6 +115,7 @@ def compact(
             False folds the median over all positions and reports the error.
         ignore: What must stay whole: names of tensors, dimensions (``"name[0]"``) or modules, with ``*`` and ``?`` as
             in a shell, or ``type:Linear`` for all of a class; each with the reason, as a dict, or alone.
+        outputs: Refused: every output stays as it is, for what is compacted computes the same.
 
     Returns:
         The smaller model with its plan, its proof, and what was kept though it is dead.
@@ -121,6 +123,7 @@ def compact(
     Raises:
         CheckFailedError: If no compact model could be made that equals the masked one, or the masked one returns no
             finite value that would tell; nothing is returned then.
+        ConfigError: If ``outputs`` is given.
 
     Examples:
         >>> from torch.nn.utils import prune
@@ -133,6 +136,11 @@ def compact(
     check_model(model)
     check_example_inputs(example_inputs)
     check_yes_or_no("exact", exact)
+    if outputs is not None:
+        raise ConfigError(
+            f"outputs {outputs!r}: what is compacted computes the same, so that every output stays as it is; expected "
+            "none, or sapwood.prune, whose outputs may follow the widths"
+        )
     whole = whole_tensors(model, ignore)
     plain = copy_model(model)
     remove_masks_(plain)

@@ -108,12 +108,12 @@ class Framework(Protocol[Model_contra]):
         raise TypeError(f"{self.title} has no loss for a {type(model).__name__}; ask has_loss first")
 
     def notes(self, model: Model_contra) -> Mapping[str, Any]:
-        """What else a saved model keeps, by field of ``plan.json``."""
+        """What else a saved model keeps, under ``framework`` in ``plan.json``: anything that JSON holds."""
         del model
         return {}
 
     def take_notes_(self, model: Model_contra, notes: Mapping[str, Any]) -> None:
-        """Gives a model that was loaded what :meth:`notes` kept of it; a field that nothing was kept in is None."""
+        """Gives a model that was loaded what :meth:`notes` kept of it."""
         del model, notes
 
     def defaults(self, bundle: ModelBundle) -> Mapping[str, Any]:

@@ -26,7 +26,6 @@ from sapwood.models.loads_back import check_loads_back
 from sapwood.models.plan import Plan
 from sapwood.models.plan_json import plan_to_dict
 from sapwood.models.saved_format import (
-    NO_NOTES,
     PLAN_NAME,
     SCHEMA_VERSION,
     WEIGHTS_NAME,
@@ -103,7 +102,7 @@ def save_model(
         for name, file_text in files.items():
             write_bytes(folder / name, file_text.encode("utf-8", "surrogateescape"))  # as read_beside reads it
         write_text(folder / PLAN_NAME, text)
-        if plan is not None:
+        if plan is not None and (factory is not None or bundle.source.kind in LOADERS):
             check_loads_back(bundle, lambda: load_saved(folder, factory=factory))
     return Path(directory)
 
@@ -164,7 +163,7 @@ def _fill_(
         raise SavedModelError(f"{error}; is it another model than the one that was saved?") from error
     for alias, stored in saved.aliases.items():
         _tie_(model, alias, stored)
-    framework_of(model).take_notes_(model, saved.notes)
+    framework_of(model).take_notes_(model, saved.framework)
 
 
 def _content(bundle: ModelBundle, files: list[str], aliases: Mapping[str, str]) -> dict[str, Any]:
@@ -179,8 +178,7 @@ def _content(bundle: ModelBundle, files: list[str], aliases: Mapping[str, str]) 
         "unpruned": [],
         "masks": list(live_masks(model)),
         "aliases": dict(aliases),
-        **NO_NOTES,
-        **framework_of(model).notes(model),
+        "framework": dict(framework_of(model).notes(model)),
         "record": {},
     }
 

@@ -8,7 +8,7 @@ import os
 import re
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import pydantic
 
@@ -23,21 +23,18 @@ from sapwood.reading import parse_json, read_bytes, reading, shown
 from sapwood.task_kinds import NO_TASK, TASKS, is_task
 from sapwood.types import TaskSpec, YoloHead
 
-SCHEMA_VERSION = 2
-"""Version 1 had no plans, no verification and no list of what could not be pruned; it still loads."""
+SCHEMA_VERSION = 3
+"""Version 1 had no plans, no verification and no list of what could not be pruned, and version 2 a field for Darknet in
+the place of ``framework``; both still load."""
 
 WEIGHTS_NAME = "model.safetensors"
 PLAN_NAME = "plan.json"
 OWN_NAMES = (PLAN_NAME, WEIGHTS_NAME, "report.json", "report.html")
 """Of the files that Sapwood writes of any model, beside those of its framework; others there are the user's own."""
 
-NO_NOTES = {"darknet_header": None}
-"""The fields that hold what a framework notes of its models, of a model of which none is noted."""
-
 EXPECTED = "what sapwood.save or save_model wrote"
 
 _ADDED_IN_2: dict[str, Any] = {"plans": [], "verification": None, "unpruned": []}
-_Version = Annotated[int, pydantic.Field(ge=-(2**31), lt=2**31)]
 _FLAT_LIST = re.compile(r"\[\n\s+(-?\d[^\[\]{}\"]*?)\n\s+\]")
 
 
@@ -80,7 +77,7 @@ class SavedPlan(pydantic.BaseModel):
         unpruned: What could not be pruned by the last of the plans, each with its reason.
         masks: The parameters under a live mask.
         aliases: Names that share the tensor of another name, which is the one stored.
-        darknet_header: The header of the ``.weights`` file the model was read from.
+        framework: What the model's framework keeps of it beside its tensors, as it checks itself.
         record: Whatever the caller gave, such as what was done to the model.
     """
 
@@ -94,13 +91,8 @@ class SavedPlan(pydantic.BaseModel):
     unpruned: tuple[dict[str, Any], ...]
     masks: tuple[str, ...]
     aliases: dict[str, str]
-    darknet_header: tuple[_Version, _Version, _Version, Annotated[int, pydantic.Field(ge=0, lt=2**64)]] | None
+    framework: dict[str, Any]
     record: dict[str, Any]
-
-    @property
-    def notes(self) -> dict[str, Any]:
-        """What the framework noted of the model, by field."""
-        return {name: getattr(self, name) for name in NO_NOTES}
 
 
 def read_plan(directory: str | Path) -> SavedPlan:
@@ -115,15 +107,23 @@ def read_plan(directory: str | Path) -> SavedPlan:
         if not isinstance(content, dict) or "schema_version" not in content:
             raise SavedModelError(f"{path}: has no schema_version; expected {EXPECTED}")
         version = content["schema_version"]
-        if type(version) is not int or version not in {1, SCHEMA_VERSION}:
-            raise SavedModelError(f"{path}: schema version {version!r}; expected {SCHEMA_VERSION} or 1")
+        if type(version) is not int or not 1 <= version <= SCHEMA_VERSION:
+            raise SavedModelError(f"{path}: schema version {version!r}; expected 1 to {SCHEMA_VERSION}")
         content = _ADDED_IN_2 | content if version == 1 else content
+        content = _without_header(content) if version < 3 else content
         try:
             saved = SavedPlan.model_validate_json(json.dumps(content))
         except pydantic.ValidationError as error:
             raise SavedModelError(f"{path}: {place_of(error)}") from error
         _check_task(path, saved.task)
     return saved
+
+
+def _without_header(content: dict[str, Any]) -> dict[str, Any]:
+    """What a file of before version 3 says, its one note of a framework among the others."""
+    header = content.get("darknet_header")
+    rest = {name: value for name, value in content.items() if name != "darknet_header"}
+    return {**rest, "framework": {} if header is None else {"darknet_header": header}}
 
 
 def place_of(error: pydantic.ValidationError) -> str:

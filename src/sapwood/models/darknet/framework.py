@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
+from pydantic import Field, TypeAdapter, ValidationError
 from torch import nn
 
 from sapwood.config import TrainConfig
-from sapwood.errors import CfgError, SapwoodError
+from sapwood.errors import CfgError, SapwoodError, SavedModelError
 from sapwood.files import write_bytes
 from sapwood.models.darknet.cfg import write_cfg
 from sapwood.models.darknet.encoding import cfg_bytes
@@ -22,10 +23,15 @@ from sapwood.models.darknet.widths import compact_cfg, grouped_routes, producers
 from sapwood.models.darknet_loader import CFG_NAME, darknet_source, darknet_task
 from sapwood.models.framework import FRAMEWORKS, Anchors, Framework
 from sapwood.models.plan import Plan
+from sapwood.reading import shown
 from sapwood.types import ClassificationDataset, DetectionDataset, ModelBundle
 
 NAME = "darknet"
 """Of the framework, and of its kind of source and its exporter."""
+
+_Version = Annotated[int, Field(ge=-(2**31), lt=2**31)]
+NUMBERS = TypeAdapter(tuple[_Version, _Version, _Version, Annotated[int, Field(ge=0, lt=2**64)]])
+"""The fields of a header, as they are saved."""
 
 
 class Darknet(Framework[DarknetNetwork]):
@@ -67,12 +73,19 @@ class Darknet(Framework[DarknetNetwork]):
 
     def notes(self, model: DarknetNetwork) -> Mapping[str, Any]:
         """The header of the ``.weights`` file that it was read from."""
-        return {"darknet_header": list(asdict(model.header).values())}
+        return {"header": list(asdict(model.header).values())}
 
     def take_notes_(self, model: DarknetNetwork, notes: Mapping[str, Any]) -> None:
-        """Gives it that header."""
-        if notes["darknet_header"] is not None:
-            model.header = Header(*notes["darknet_header"])
+        """Gives it that header, which files of before 0.3 called ``darknet_header``."""
+        kept = notes.get("header", notes.get("darknet_header"))
+        if kept is not None:
+            try:
+                model.header = Header(*NUMBERS.validate_python(kept))
+            except ValidationError:
+                raise SavedModelError(
+                    f"framework.header is {shown(kept)}; expected three numbers of a version and how many "
+                    "pictures were seen"
+                ) from None
 
     def defaults(self, bundle: ModelBundle) -> Mapping[str, Any]:
         """A detector that its ``.cfg`` alone says takes the classes of the data."""

@@ -34,6 +34,7 @@ from sapwood.report.records.prune import PRUNE_SCHEMA, LayerState, LayerWidths, 
 from sapwood.report.records.recovery import RecoveryRecord
 from sapwood.report.records.run import RUN_SCHEMA, RunRecord, RunStep, read_run
 from sapwood.report.records.sensitivity import GroupLosses, Losses
+from sapwood.report.records.work import EvaluationRecord, ExportRecord, ReadBack, TrainingRecord, WrittenFile
 
 __all__ = [
     "INSPECT_SCHEMA",
@@ -46,6 +47,8 @@ __all__ = [
     "CaseResult",
     "Comparison",
     "DataInfo",
+    "EvaluationRecord",
+    "ExportRecord",
     "Found",
     "Group",
     "GroupLosses",
@@ -65,6 +68,7 @@ __all__ = [
     "ModelZeros",
     "PictureResult",
     "Pruning",
+    "ReadBack",
     "RecoveryRecord",
     "RunRecord",
     "RunStep",
@@ -73,7 +77,9 @@ __all__ = [
     "TargetLatency",
     "TensorZeros",
     "TimedTarget",
+    "TrainingRecord",
     "Whole",
+    "WrittenFile",
     "ZerosLatency",
     "dump_record",
     "make_part",

@@ -1,0 +1,91 @@
+"""The records of `sapwood eval`, `train` and `export`: what they print with ``--json``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, FiniteFloat
+
+from sapwood.report.records.parts import Amount, Count, RecordPart, VerbRecord
+
+
+class EvaluationRecord(VerbRecord):
+    """The accuracy of a model on a data set: the fields of :class:`sapwood.types.Evaluation`, and what was measured.
+
+    Attributes:
+        model: As it was named.
+        data: The data set.
+        split: Which part of it.
+        runtime: What ran the network.
+    """
+
+    model: str
+    data: str
+    split: str
+    runtime: str
+    primary: str
+    metrics: dict[str, FiniteFloat]
+    per_class: dict[str, FiniteFloat]
+    num_images: Count
+    seconds: dict[str, Amount]
+    skipped: tuple[str, ...] = ()
+
+
+class TrainingRecord(VerbRecord):
+    """What training gave.
+
+    Attributes:
+        metrics: Figures of the model that was kept; None where nothing was measured.
+        epochs: How many were run.
+        files: What was written, and where.
+        skipped: Pictures that could not be read, a sentence each.
+    """
+
+    metrics: dict[str, FiniteFloat] | None
+    epochs: Count
+    files: dict[str, str]
+    skipped: tuple[str, ...] = ()
+
+
+class WrittenFile(RecordPart):
+    """One file of an exported model."""
+
+    path: str
+    size_bytes: Count
+
+
+class ReadBack(RecordPart):
+    """How far a file is from the model, as a fraction of the largest output, and how far it may be."""
+
+    max_relative_error: Amount
+    tolerance: Amount
+
+
+class ExportRecord(VerbRecord):
+    """A model as files that other programs run.
+
+    Attributes:
+        model: As it was named.
+        format: The exporter's name.
+        files: What was written, the file to open first.
+        size_bytes: Of all files together.
+        inputs: Their names.
+        outputs: Likewise.
+        check: What reading it back gave.
+        details: What else the exporter says; beside the others in the JSON.
+    """
+
+    model: str
+    format: str
+    files: tuple[WrittenFile, ...]
+    size_bytes: Count
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    check: ReadBack
+    details: dict[str, Any] = Field(default_factory=dict)
+
+    def plain(self) -> dict[str, Any]:
+        """Returns the record as JSON can hold it, its details at the top."""
+        told = super().plain()
+        details: dict[str, Any] = told.pop("details")
+        return {**told, **details}
