@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import sapwood
 from sapwood.graph import Analysis, build_groups, find_shuffles, trace
+from sapwood.measure import count_macs
 from sapwood.models import Plan, apply_plan
 from sapwood.pipeline import Pruned, Target, prune
 from sapwood.removal import Planner
@@ -118,6 +119,17 @@ def test_budgets_are_kept_to(target: Target, allocator: str) -> None:
     if target.params is not None:
         left = sum(one.numel() for one in pruned.model.parameters()) / sum(one.numel() for one in model.parameters())
         assert left <= target.params
+
+
+@pytest.mark.parametrize("name", ["halves_shuffled_by_chunk", "halves_shuffled_of_odd_width", "shuffled_map_flattened"])
+@pytest.mark.parametrize("share", [0.75, 0.5, 0.3])
+def test_the_cost_is_that_of_what_is_made(name: str, share: float) -> None:
+    model, inputs = lively(name)
+    pruned = prune(model, inputs, target=Target(macs=share))
+    found, dense = count_macs(pruned.model, inputs).total, count_macs(model, inputs).total
+    assert pruned.allocation is not None
+    assert pruned.allocation.cost == pytest.approx(found, rel=1e-12)
+    assert 0.6 * share * dense <= found <= share * dense
 
 
 def test_every_width_of_a_stage_that_the_code_allows_is_right() -> None:

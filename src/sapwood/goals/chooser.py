@@ -64,6 +64,10 @@ def group_key(group: ChannelGroup) -> GroupKey:
     return group.name, int(np.flatnonzero(column >= 0)[0])
 
 
+MAX_TIGHTER = 5
+"""How often less is asked for where steps of a ladder cost more than their share."""
+
+
 @dataclass(frozen=True)
 class Chosen:
     """How many channels each group keeps, and which.
@@ -147,7 +151,12 @@ class Chooser:
         problem = self.problem(analysis, scores)
         dense = problem.dense_cost
         budget = fraction * dense
-        allocation = self._even(problem, budget) or ALLOCATORS[self.allocator]()(problem, budget)
+        allocation, asked = self._allocated(problem, budget), budget
+        for _ in range(MAX_TIGHTER if problem.ladders else 0):
+            if allocation.cost <= budget:
+                break
+            asked -= allocation.cost - budget
+            allocation = self._allocated(problem, asked)
         removed = _lowest(analysis, scores, allocation.kept)
         return Chosen(removed, allocation, dense, _stuck(problem), self._held(analysis))
 
@@ -194,6 +203,10 @@ class Chooser:
     def _held(self, analysis: Analysis) -> Mapping[int, str]:
         """Groups that stay whole, for another factor of their dimension goes."""
         return held_groups(analysis, whole_heads=self.limits.whole_heads, both=self.both)
+
+    def _allocated(self, problem: Problem, budget: float) -> Allocation:
+        """The answer of the allocator, with even widths where these do as well."""
+        return self._even(problem, budget) or ALLOCATORS[self.allocator]()(problem, budget)
 
     def _even(self, problem: Problem, budget: float) -> Allocation | None:
         """Even widths, where they are free to be and the budget is used up with them."""
