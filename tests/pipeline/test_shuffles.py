@@ -18,12 +18,13 @@ from sapwood.models import Plan, apply_plan
 from sapwood.pipeline import Pruned, Target, prune
 from sapwood.removal import Planner
 from sapwood.training import carry_optimizer_
-from support.probes import PROBES, Net, conv, halves_shuffled, head, picture, shuffled
+from support.probes import PROBES, Net, conv, dealt, halves_shuffled, head, picture, shuffled
 
 EXACT = 1e-12
 """Relative, in float64: a handful of layers, summed in another order."""
 
 WIDTHS = {
+    "halves_dealt_in_turn": {"left.weight": (8, 3, 3, 3), "blocks.1.1.weight": (8, 8, 1, 1)},
     "channel_shuffle": {"a.weight": (8, 3, 3, 3), "head.weight": (5, 8, 1, 1)},
     "halves_shuffled_by_an_operator": {"left.weight": (4, 3, 3, 3), "blocks.1.1.weight": (4, 4, 1, 1)},
     "halves_shuffled_by_chunk": {
@@ -245,5 +246,8 @@ def test_shuffles_are_found_by_what_they_do() -> None:
         (shuffle,) = find_shuffles(trace(Net(lambda m, x, move=move: move(x)), x)).values()
         assert shuffle.dim == 1, name
         assert shuffle.turned.places().tolist() == move(channels)[0, :, 0, 0].tolist(), name
+    (shuffle,) = find_shuffles(trace(Net(lambda m, x: torch.cat(dealt(x), 1)), x)).values()
+    assert shuffle.turned.places().tolist() == torch.cat(dealt(channels), 1)[0, :, 0, 0].tolist()
+    assert len(shuffle.picked) == 2
     for name, move in others.items():
         assert not find_shuffles(trace(Net(lambda m, x, move=move: move(x)), x)), name
