@@ -13,16 +13,18 @@ from torch import Tensor, nn
 
 import sapwood
 from sapwood.graph import Analysis, build_groups, find_shuffles, trace
+from sapwood.measure import count_macs
 from sapwood.models import Plan, apply_plan
 from sapwood.pipeline import Pruned, Target, prune
 from sapwood.removal import Planner
 from sapwood.training import carry_optimizer_
-from support.probes import PROBES, Net, conv, halves_shuffled, head, picture, shuffled
+from support.probes import PROBES, Net, conv, dealt, halves_shuffled, head, picture, shuffled
 
 EXACT = 1e-12
 """Relative, in float64: a handful of layers, summed in another order."""
 
 WIDTHS = {
+    "halves_dealt_in_turn": {"left.weight": (8, 3, 3, 3), "blocks.1.1.weight": (8, 8, 1, 1)},
     "channel_shuffle": {"a.weight": (8, 3, 3, 3), "head.weight": (5, 8, 1, 1)},
     "halves_shuffled_by_an_operator": {"left.weight": (4, 3, 3, 3), "blocks.1.1.weight": (4, 4, 1, 1)},
     "halves_shuffled_by_chunk": {
@@ -120,6 +122,17 @@ def test_budgets_are_kept_to(target: Target, allocator: str) -> None:
         assert left <= target.params
 
 
+@pytest.mark.parametrize("name", ["halves_shuffled_by_chunk", "halves_shuffled_of_odd_width", "shuffled_map_flattened"])
+@pytest.mark.parametrize("share", [0.75, 0.5, 0.3])
+def test_the_cost_is_that_of_what_is_made(name: str, share: float) -> None:
+    model, inputs = lively(name)
+    pruned = prune(model, inputs, target=Target(macs=share))
+    found, dense = count_macs(pruned.model, inputs).total, count_macs(model, inputs).total
+    assert pruned.allocation is not None
+    assert pruned.allocation.cost == pytest.approx(found, rel=1e-12)
+    assert 0.6 * share * dense <= found <= share * dense
+
+
 def test_every_width_of_a_stage_that_the_code_allows_is_right() -> None:
     model, inputs = lively("halves_shuffled_by_chunk")
     widths = set()
@@ -135,7 +148,8 @@ def test_the_narrowest_network_is_right(name: str) -> None:
     model, inputs = lively(name)
     pruned = prune(model, inputs, target=Target(sparsity=0.95), criterion="random")
     assert distance(model, pruned.plan, inputs) <= EXACT
-    assert all(len(pruned.model.get_parameter(key)) <= 4 for key in WIDTHS[name] if "head" not in key)
+    most = {key: shape[0] for key, shape in WIDTHS[name].items() if "head" not in key}
+    assert all(len(pruned.model.get_parameter(key)) <= most[key] for key in most)
     assert not any("shuffle" in entry.reason or "split" in entry.reason for entry in pruned.unpruned)
 
 
@@ -232,5 +246,8 @@ def test_shuffles_are_found_by_what_they_do() -> None:
         (shuffle,) = find_shuffles(trace(Net(lambda m, x, move=move: move(x)), x)).values()
         assert shuffle.dim == 1, name
         assert shuffle.turned.places().tolist() == move(channels)[0, :, 0, 0].tolist(), name
+    (shuffle,) = find_shuffles(trace(Net(lambda m, x: torch.cat(dealt(x), 1)), x)).values()
+    assert shuffle.turned.places().tolist() == torch.cat(dealt(channels), 1)[0, :, 0, 0].tolist()
+    assert len(shuffle.picked) == 2
     for name, move in others.items():
         assert not find_shuffles(trace(Net(lambda m, x, move=move: move(x)), x)), name

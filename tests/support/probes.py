@@ -229,6 +229,18 @@ def halves_shuffled_by_an_operator():
     return halves_shuffled(lambda x: x.chunk(2, 1), lambda x: F.channel_shuffle(x, 2))
 
 
+def dealt(x):
+    """Even channels and odd ones."""
+    b, c, h, w = x.shape
+    x = x.reshape(b * c // 2, 2, h * w).permute(1, 0, 2).reshape(2, -1, c // 2, h, w)
+    return x[0], x[1]
+
+
+@probe
+def halves_dealt_in_turn():
+    return halves_shuffled(dealt, lambda x: x, width=16)
+
+
 @probe
 def halves_shuffled_in_fours():
     return halves_shuffled(lambda x: x.chunk(2, 1), lambda x: shuffled(x, 4), width=16)

@@ -10,7 +10,7 @@ from sapwood.graph import Analysis, Unpruned
 from sapwood.ops import Axis
 
 
-def held_groups(analysis: Analysis, *, whole_heads: bool = False) -> Mapping[int, str]:
+def held_groups(analysis: Analysis, *, whole_heads: bool = False, both: bool = False) -> Mapping[int, str]:
     """Groups that stay whole because another factor of the same dimension is pruned instead.
 
     Of the factors of a dimension the one with more channels is pruned, for its steps are finer; of equals the inner.
@@ -21,6 +21,7 @@ def held_groups(analysis: Analysis, *, whole_heads: bool = False) -> Mapping[int
         analysis: The groups.
         whole_heads: Of a linear layer's dimension (attention's heads x width) the outer factor is pruned, so that heads
             go whole and keep their width.
+        both: Grouped convolutions may lose whole groups and channels of every group, for who knows what each costs.
 
     Returns:
         Position in ``analysis.groups`` -> the name of the group that is pruned in its place.
@@ -28,13 +29,14 @@ def held_groups(analysis: Analysis, *, whole_heads: bool = False) -> Mapping[int
     owner = {unit: number for number, group in enumerate(analysis.groups) for unit in group.units}
     held: dict[int, str] = {}
     settled: set[int] = set()
+    free = _of_convolutions(analysis, owner) if both else frozenset()
     several = [
         (axis, whole_heads and len(axes) <= 2) for axes in analysis.axes.values() for axis in axes if axis.shape[1] > 1
     ]
     for axis, outer in sorted(several, key=lambda item: len(item[0]), reverse=True):
         factors = [_owners(column, owner) - held.keys() for column in axis.T]
         present = [numbers for numbers in factors if numbers]
-        if len(present) < 2:
+        if len(present) < 2 or free.issuperset(frozenset().union(*present)):
             continue
         inner = max(
             reversed(present), key=lambda numbers: sum(analysis.groups[number].num_channels for number in numbers)
@@ -76,3 +78,16 @@ def held_dims(
 
 def _owners(column: Axis, owner: Mapping[int, int]) -> frozenset[int]:
     return frozenset(owner[unit] for unit in np.unique(column).tolist() if unit in owner)
+
+
+def _of_convolutions(analysis: Analysis, owner: Mapping[int, int]) -> frozenset[int]:
+    """Groups that are the conv groups of a convolution with more than one channel in each, or positions in these."""
+    atoms, found = analysis.context.atoms, set()
+    for call in analysis.graph.calls:
+        facts = call.facts
+        if facts.groups_at is None or facts.sum is None or int(call.args[facts.groups_at]) == 1:
+            continue
+        weight = analysis.context.axes(call.args[facts.sum.weight])
+        if atoms.resolve(weight[0]).shape[1] > 1 and atoms.resolve(weight[1]).shape[1]:
+            found |= {number for axis in weight[:2] for number in _owners(atoms.resolve(axis), owner)}
+    return frozenset(found)

@@ -184,7 +184,7 @@ class MergedProblem:
         problem: With ``equal``, ``together`` and ``ladders`` empty.
         members: For each group of ``problem`` the groups of the original it stands for, and their units; a group of a
             ladder has 0, for what it keeps is no multiple.
-        ladders: Group of ``problem`` -> the ladder that it stands for; its widths are the levels of that.
+        ladders: Group of ``problem`` -> the ladder that it stands for; it has the channels of all groups of that.
     """
 
     problem: Problem
@@ -197,7 +197,7 @@ class MergedProblem:
             group: int(width) * unit for width, tied in zip(kept, self.members, strict=True) for group, unit in tied
         }
         for number, ladder in self.ladders.items():
-            row = ladder.rows[np.searchsorted(ladder.levels, kept[number])]
+            row = ladder.rows[np.flatnonzero(ladder.rows.sum(axis=1) == kept[number])[0]]
             widths.update(zip(ladder.groups, row.tolist(), strict=True))
         return tuple(widths[group] for group in range(len(widths)))
 
@@ -254,7 +254,10 @@ def _merged_set(problem: Problem, tied: Tied) -> _Merged:
 
 
 def _merged_ladder(problem: Problem, ladder: Ladder) -> _Merged:
-    """Groups that keep what the steps of a ladder say; each costs what its share of the width does, a channel off."""
+    """Groups that keep what the steps of a ladder say: their channels are counted together, and shares of that cost.
+
+    What the steps really cost can be a channel more or less, where axes of several sizes are put together.
+    """
     losses = np.sum(
         [
             problem.losses[number][np.searchsorted(problem.widths[number], ladder.rows[:, place])]
@@ -262,18 +265,17 @@ def _merged_ladder(problem: Problem, ladder: Ladder) -> _Merged:
         ],
         axis=0,
     )
-    width = int(ladder.levels[-1])
+    widths, number = np.unique(ladder.rows.sum(axis=1), return_index=True)
     scores = np.zeros(0)
     if problem.scores is not None:
-        ordered = np.sort(np.concatenate([problem.scores[number] for number in ladder.groups]))[::-1]
-        scores = np.array([part.mean() for part in np.array_split(ordered, width)])
+        scores = np.sort(np.concatenate([problem.scores[number] for number in ladder.groups]))[::-1]
     return _Merged(
         tuple((number, 0) for number in ladder.groups),
-        width,
-        ladder.levels,
-        np.maximum.accumulate(losses[::-1])[::-1],
+        int(widths[-1]),
+        widths,
+        np.maximum.accumulate(losses[number][::-1])[::-1],
         scores,
-        tuple((number, problem.num_channels[number] / width) for number in ladder.groups),
+        tuple((number, problem.num_channels[number] / int(widths[-1])) for number in ladder.groups),
     )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -44,12 +45,13 @@ class Extents:
         for number, group in enumerate(analysis.groups):
             if number not in held:
                 self._group[list(group.units)] = number
-        self._known: dict[int, tuple[Axis, Extent]] = {}
+        self._known: dict[int, tuple[Axis, tuple[Extent, ...]]] = {}
 
-    def of(self, axis: Axis) -> Extent:
-        """The size of a dimension with this axis.
+    def of(self, axis: Axis) -> tuple[Extent, ...]:
+        """The size of a dimension with this axis, as factors.
 
-        An index that needs channels of several groups counts for the group with the most of them.
+        A grid (conv groups x positions in a group) has the size of its one side times that of the other. Of another
+        axis an index that needs channels of several groups counts for the group with the most of them.
         """
         entry = self._known.get(id(axis))
         if entry is None:
@@ -57,15 +59,22 @@ class Extents:
             self._known[id(axis)] = entry
         return entry[1]
 
-    def of_tensor(self, tensor: TensorRef) -> tuple[Extent, ...]:
+    def of_tensor(self, tensor: TensorRef) -> list[tuple[Extent, ...]]:
         """The sizes of a tensor."""
-        return tuple(self.of(axis) for axis in self._context.axes(tensor))
+        return [self.of(axis) for axis in self._context.axes(tensor)]
 
-    def _made(self, axis: Axis) -> Extent:
+    def _made(self, axis: Axis) -> tuple[Extent, ...]:
         owners = self._group[np.where(axis == ALWAYS, 0, axis)]
         if not owners.size:
-            return Extent(float(len(axis)), {})
-        owner = owners.max(axis=1) if owners.shape[1] == 1 else self._widest(owners)
+            return (Extent(float(len(axis)), {}),)
+        moving = [number for number in range(axis.shape[1]) if (owners[:, number] >= 0).any()]
+        sides = [np.unique(axis[:, number], return_index=True)[1] for number in range(axis.shape[1])]
+        if len(moving) > 1 and int(np.prod([len(side) for side in sides])) == len(axis):
+            return tuple(self._counted(owners[side, number]) for number, side in enumerate(sides))
+        return (self._counted(owners.max(axis=1) if owners.shape[1] == 1 else self._widest(owners)),)
+
+    def _counted(self, owner: Axis) -> Extent:
+        """How many indices are fixed, and how many each channel of a group brings."""
         numbers, rows = np.unique(owner[owner >= 0], return_counts=True)
         brings = {int(number): float(count) / self._sizes[number] for number, count in zip(numbers, rows, strict=True)}
         return Extent(float((owner < 0).sum()), brings)
@@ -114,7 +123,7 @@ def params_table(analysis: Analysis, total: int, held: Collection[int] = ()) -> 
     for number, names in analysis.graph.parameters.items():
         axes = analysis.axes.get(names[0])
         if axes is not None:
-            terms.append(_term(names[0].rpartition(".")[0], 1.0, tuple(extents.of(axis) for axis in axes)))
+            terms.append(_term(names[0].rpartition(".")[0], 1.0, [extents.of(axis) for axis in axes]))
             counted += int(np.prod(analysis.shapes[names[0]]))
         del number
     return CostTable("parameters", _merged(terms), float(total - counted))
@@ -127,22 +136,22 @@ def channels_table(analysis: Analysis, held: Mapping[int, str]) -> CostTable:
     return CostTable("channels", tuple(terms))
 
 
-def _macs(call: Call, extents: Extents) -> Iterable[tuple[float, tuple[Extent, ...]]]:
+def _macs(call: Call, extents: Extents) -> Iterable[tuple[float, Sequence[tuple[Extent, ...]]]]:
     """The products that a call adds up: (factor, sizes to multiply)."""
     found = call.facts.sum
     if found is None:
         return []
     if found.kind in {"convolution", "deformed"}:
         over = call.args[found.source] if bound(call).get("transposed") else call.outputs[0]
-        return [(1.0, (*extents.of_tensor(over), *extents.of_tensor(call.args[found.weight])[1:]))]
+        return [(1.0, [*extents.of_tensor(over), *extents.of_tensor(call.args[found.weight])[1:]])]
     shapes = [extents.of_tensor(one) if isinstance(one, TensorRef) else () for one in call.args]
     return [(1.0, sizes) for sizes in found.products(shapes)]
 
 
-def _term(layer: str, factor: float, extents: Iterable[Extent]) -> Term:
+def _term(layer: str, factor: float, sizes: Iterable[tuple[Extent, ...]]) -> Term:
     """A product with its fixed sizes in the factor."""
     moving = []
-    for extent in extents:
+    for extent in chain.from_iterable(sizes):
         if extent.per_channel:
             moving.append(extent)
         else:

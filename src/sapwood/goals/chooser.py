@@ -64,6 +64,8 @@ def group_key(group: ChannelGroup) -> GroupKey:
     return group.name, int(np.flatnonzero(column >= 0)[0])
 
 
+MAX_TIGHTER = 5
+"""How often less is asked for where steps of a ladder cost more than their share."""
 def _factor_key(group: ChannelGroup) -> tuple[GroupKey, int]:
     """With the first index of the second channel: heads and the places in a head have one map, from one index on."""
     name, first = group_key(group)
@@ -81,12 +83,14 @@ class Chosen:
         allocation: What each group keeps, and what that costs.
         dense_cost: What all channels cost, in the same unit.
         stuck: Groups that have no smaller width in common with what must keep the same share, and its name.
+        held: Groups that stay whole for another factor of their dimension, and its name.
     """
 
     removed: Axis
     allocation: Allocation
     dense_cost: float
     stuck: Mapping[int, str] = field(default_factory=dict)
+    held: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def share(self) -> float:
@@ -108,6 +112,7 @@ class Chooser:
         fine: Any number of channels will do, though :mod:`sapwood.goals.even_widths` are taken where they do as well.
             Otherwise, unless the limits say what widths are multiples of, only numbers that vector kernels like
             (:func:`sapwood.allocation.vector_step`).
+        both: Grouped convolutions may lose whole groups and channels of every group; by default one of the two.
     """
 
     score: Score
@@ -117,6 +122,7 @@ class Chooser:
     routes: Mapping[str, int]
     curves: Mapping[GroupKey, Curve] | None = None
     fine: bool = True
+    both: bool = False
 
     def towards(self, target: Target) -> Callable[[Analysis], Chosen]:
         """Returns what chooses for a target that is reckoned, not timed.
@@ -132,8 +138,10 @@ class Chooser:
             raise ConfigError("latency is reached by measuring; expected sparsity, params or macs")
         if target.kind == "sparsity" and self.allocator == "uniform":
             return lambda analysis: self.choose_sparsity(analysis, target.value)
-        fraction = 1.0 - target.value if target.kind == "sparsity" else target.value
-        return lambda analysis: self.choose(analysis, fraction)
+        if target.kind == "sparsity":
+            return lambda analysis: self.choose(analysis, 1.0 - target.value)
+        own = replace(self, both=True)
+        return lambda analysis: own.choose(analysis, target.value)
 
     def choose(self, analysis: Analysis, fraction: float) -> Chosen:
         """Chooses the widths that cost least accuracy.
@@ -149,8 +157,14 @@ class Chooser:
         problem = self.problem(analysis, scores)
         dense = problem.dense_cost
         budget = fraction * dense
-        allocation = self._even(problem, budget) or ALLOCATORS[self.allocator]()(problem, budget)
-        return Chosen(_lowest(analysis, scores, allocation.kept), allocation, dense, _stuck(problem))
+        allocation, asked = self._allocated(problem, budget), budget
+        for _ in range(MAX_TIGHTER if problem.ladders else 0):
+            if allocation.cost <= budget:
+                break
+            asked -= allocation.cost - budget
+            allocation = self._allocated(problem, asked)
+        removed = _lowest(analysis, scores, allocation.kept)
+        return Chosen(removed, allocation, dense, _stuck(problem), self._held(analysis))
 
     def choose_sparsity(self, analysis: Analysis, sparsity: float) -> Chosen:
         """Chooses the same fraction of every group's channels."""
@@ -166,7 +180,7 @@ class Chooser:
             ]
         )
         kept = (even_kept(problem, kept) if self.limits.round_to is None else None) or kept
-        return _chosen(analysis, scores, problem, kept)
+        return replace(_chosen(analysis, scores, problem, kept), held=self._held(analysis))
 
     def _at_sparsity(self, sparsity: float, count: int, widths: np.ndarray) -> int:
         wanted = num_kept(count, sparsity, round_to=self.limits.round_to or 1, minimum=self.limits.minimum)
@@ -177,7 +191,8 @@ class Chooser:
         scores = self.score(analysis)
         problem = self.problem(analysis, scores)
         tied = merged(problem)
-        return _chosen(analysis, scores, problem, tied.expanded([int(widths[0]) for widths in tied.problem.widths]))
+        kept = tied.expanded([int(widths[0]) for widths in tied.problem.widths])
+        return replace(_chosen(analysis, scores, problem, kept), held=self._held(analysis))
 
     def choose_again(self, analysis: Analysis, before: Analysis, chosen: Chosen) -> Chosen:
         """Chooses the widths of ``before``; a group that was not there, as when more must stay whole, loses nothing."""
@@ -185,11 +200,19 @@ class Chooser:
         kept = tuple(
             min(widths.get(_factor_key(group), group.num_channels), group.num_channels) for group in analysis.groups
         )
-        held = held_groups(analysis, whole_heads=self.limits.whole_heads)
+        held = self._held(analysis)
         sizes = [group.num_channels for group in analysis.groups]
         kept = settled(kept, sizes, together_sets(analysis, held), analysis.ladders)
         removed = _lowest(analysis, self.score(analysis), kept)
-        return replace(chosen, removed=removed, allocation=replace(chosen.allocation, kept=kept))
+        return replace(chosen, removed=removed, held=held, allocation=replace(chosen.allocation, kept=kept))
+
+    def _held(self, analysis: Analysis) -> Mapping[int, str]:
+        """Groups that stay whole, for another factor of their dimension goes."""
+        return held_groups(analysis, whole_heads=self.limits.whole_heads, both=self.both)
+
+    def _allocated(self, problem: Problem, budget: float) -> Allocation:
+        """The answer of the allocator, with even widths where these do as well."""
+        return self._even(problem, budget) or ALLOCATORS[self.allocator]()(problem, budget)
 
     def _even(self, problem: Problem, budget: float) -> Allocation | None:
         """Even widths, where they are free to be and the budget is used up with them."""
@@ -203,7 +226,7 @@ class Chooser:
 
     def problem(self, analysis: Analysis, scores: Sequence[Tensor]) -> Problem:
         """What the allocator gets."""
-        held = held_groups(analysis, whole_heads=self.limits.whole_heads)
+        held = self._held(analysis)
         equal = [*equal_sets(analysis, cuts(analysis, self.routes)), *self._asked_equal(analysis)]
         ladders = self._ladders(analysis)
         widths = self._widths(analysis, held, ladders)

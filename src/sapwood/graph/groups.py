@@ -178,7 +178,7 @@ def _apply_rules(
     for call in graph.calls:
         begun = shuffles.get(call.index)
         if begun is not None and begun.suits(context):
-            inside.update((one.index, begun) for one in begun.calls)
+            inside.update((one.index, begun) for one in begun.all_calls)
         elif begun is not None:
             del shuffles[call.index]
         if call.index in inside:

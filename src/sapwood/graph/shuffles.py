@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from sapwood.ops import Axis, Call, Context, Graph, TensorRef, Turned, fixed_axis, order_of
+from sapwood.ops import Axis, Call, Context, Graph, Part, TensorRef, Turned, fixed_axis, order_of
 
 Factor: TypeAlias = tuple[int, int, int]
 """Of which dimension, how far its steps are apart there, how many there are."""
@@ -29,12 +29,19 @@ class Shuffle:
         dim: The dimension of the channels.
         turned: What becomes of it.
         states: What the tensor that each call makes is made of.
+        picked: Where the outermost factor is a dimension of its own in the end: the calls that pick its indices.
     """
 
     calls: tuple[Call, ...]
     dim: int
     turned: Turned
     states: tuple[State, ...]
+    picked: tuple[Call, ...] = ()
+
+    @property
+    def all_calls(self) -> tuple[Call, ...]:
+        """The calls, and those that pick parts."""
+        return (*self.calls, *self.picked)
 
     @property
     def source(self) -> TensorRef:
@@ -56,14 +63,23 @@ class Shuffle:
 
     def apply(self, context: Context, call: Call) -> None:
         """Sets the axes of what one of the calls makes."""
-        axes, number = context.axes(self.source), [one.index for one in self.calls].index(call.index)
-        if call is self.calls[-1]:
-            source = axes[self.dim]
-            axes[self.dim] = context.derive(source[self.turned.places()], [source], self.turned)
+        axes, number = context.axes(self.source), [one.index for one in self.all_calls].index(call.index)
+        if call in self.picked:
+            whole = self._turned(context, axes[self.dim])
+            size = len(whole) // self.turned.factors[self.turned.order[0]]
+            begin = int(call.args[2]) % (len(whole) // size) * size
+            part = Part(begin, begin + size, len(whole))
+            axes[self.dim] = context.derive(whole[begin : begin + size], [whole], part)
+            context.set(call.outputs[0], axes)
+        elif call is self.calls[-1] and not self.picked:
+            axes[self.dim] = self._turned(context, axes[self.dim])
             context.set(call.outputs[0], axes)
         else:
             made = zip(self.states[number], call.outputs[0].shape, strict=True)
             context.set(call.outputs[0], [self._inside(context, axes, factors, size) for factors, size in made])
+
+    def _turned(self, context: Context, source: Axis) -> Axis:
+        return context.derive(source[self.turned.places()], [source], self.turned)
 
     def _inside(self, context: Context, axes: Sequence[Axis], factors: Sequence[Factor], size: int) -> Axis:
         """The axis of a dimension of a tensor on the way."""
@@ -123,6 +139,11 @@ def _by_views(first: Call, readers: Mapping[int, Sequence[Call | None]]) -> Shuf
         if turned is not None:
             return Shuffle(tuple(calls), turned[0], turned[1], tuple(states))
         own = readers[call.outputs[0].id]
+        parted = _parted(state, shape)
+        if parted is not None:
+            picked = tuple(one for one in own if one is not None and one.facts.picks and _dim(one) == parted[2])
+            if len(picked) == len(own):
+                return Shuffle(tuple(calls), parted[0], parted[1], tuple(states), picked)
         call = own[0] if len(own) == 1 else None
     return None
 
@@ -178,3 +199,21 @@ def _turned(state: State, shape: Sequence[int]) -> tuple[int, Turned] | None:
     made = state[other[0]]
     outwards = sorted(made, key=lambda factor: -factor[1])
     return other[0], Turned(tuple(count for _, _, count in outwards), tuple(outwards.index(one) for one in made))
+
+
+def _parted(state: State, shape: Sequence[int]) -> tuple[int, Turned, int] | None:
+    """As :func:`_turned`, where one dimension more holds the outermost factor alone; it is told, too."""
+    for place, made in enumerate(state if len(state) == len(shape) + 1 else ()):
+        if len(made) == 1:
+            dim = made[0][0]
+            rest = [*state[:place], *state[place + 1 :]]
+            rest[dim] = (*made, *rest[dim])
+            found = _turned(tuple(rest), shape)
+            if found is not None:
+                return *found, place
+    return None
+
+
+def _dim(call: Call) -> int:
+    """The dimension of which a call picks an index."""
+    return int(call.args[1]) % len(call.args[0].shape)

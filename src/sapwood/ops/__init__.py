@@ -19,7 +19,7 @@ from sapwood.ops import (
 from sapwood.ops.atoms import ALWAYS, Atoms, Axis, fixed_axis
 from sapwood.ops.call import Call, Graph, TensorRef, hides_calls, same_op
 from sapwood.ops.context import NEVER_CHANNELS, RULES, Context, EqualParts, Rule, apply_rule, bound, is_expected, rule
-from sapwood.ops.derived import Derived, Turned
+from sapwood.ops.derived import Derived, Part, Turned
 from sapwood.ops.doubles import in_double
 from sapwood.ops.facts import FACTS, UNKNOWN
 from sapwood.ops.free import is_free
@@ -43,6 +43,7 @@ __all__ = [
     "Derived",
     "EqualParts",
     "Graph",
+    "Part",
     "Rule",
     "ShapesOnly",
     "TensorRef",

@@ -84,9 +84,10 @@ class Turned:
         return places
 
     def of(self, parts: Sequence[Axis]) -> Axis | None:
-        """What it makes of a narrower axis; None where the other factors do not divide that."""
+        """What it makes of a narrower axis; None where the others do not divide that, or nothing is left to turn."""
         (whole,) = parts
-        if len(whole) % (math.prod(self.factors) // self.factors[self.follows]):
+        others = math.prod(self.factors) // self.factors[self.follows]
+        if len(whole) % others or len(whole) == others:
             return None
         return whole[self.places(len(whole))]
 

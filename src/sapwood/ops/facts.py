@@ -112,6 +112,7 @@ class Facts:
         copies: Whether its result is its second argument.
         joins: Whether it puts tensors together along a dimension.
         slices: Whether it takes the indices of a dimension from one to another.
+        picks: Whether it takes one index of a dimension.
         pads: Whether it adds indices that hold a constant.
         gates: Whether it multiplies the halves of its input, one of them squashed.
         looks_up: Whether its result is rows of its first argument, a table, at the places that the second one says.
@@ -146,6 +147,7 @@ class Facts:
     copies: bool = False
     joins: bool = False
     slices: bool = False
+    picks: bool = False
     pads: bool = False
     gates: bool = False
     looks_up: bool = False

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from sapwood.allocation import Allocation, held_dims, held_groups
+from sapwood.allocation import Allocation, held_dims
 from sapwood.arguments import check_example_inputs, check_model
 from sapwood.criteria import Criterion
 from sapwood.goals import (
@@ -129,9 +129,9 @@ def prune(
     chooser = _chooser(model, target, score, allocator=allocator, sensitivity=sensitivity, limits=limits)
     planner = Planner(model, example_inputs, ignore, outputs)
     if target.kind != "latency" and where is None:
-        return _pruned(model, limits, planner.solve(chooser.towards(target)))
+        return _pruned(model, planner.solve(chooser.towards(target)))
     bench = Bench.of(example_inputs, where or Deployment())
-    return _pruned(model, limits, *LatencyTarget(planner, model, bench, chooser, target, progress).solve())
+    return _pruned(model, *LatencyTarget(planner, model, bench, chooser, target, progress).solve())
 
 
 def _chooser(
@@ -155,15 +155,13 @@ def _chooser(
     )
 
 
-def _pruned(
-    model: nn.Module, limits: Limits, solution: Solution[Chosen], outcome: LatencyOutcome | None = None
-) -> Pruned:
+def _pruned(model: nn.Module, solution: Solution[Chosen], outcome: LatencyOutcome | None = None) -> Pruned:
     """The model that a solution describes, in the type of its weights."""
     plan = solution.realised.plan
     with torch.no_grad():
         small = apply_plan(model, plan)
     analysis = solution.analysis
-    held = held_dims(analysis, held_groups(analysis, whole_heads=limits.whole_heads), solution.chosen.stuck)
+    held = held_dims(analysis, solution.chosen.held, solution.chosen.stuck)
     shared = [
         f"{name} is shared with the model given: no {kind} is copied" for name, kind in shared_things(model).items()
     ]

@@ -123,7 +123,7 @@ class _Comparing(SameDecisions):
         self.number: NumberChange | None = None
         self._due = realised.expectation
         self._scaled = {number for _, own in realised.undone for number in _scaled(analysis, own)[0]}
-        self._scaled |= {call.index for one in analysis.shuffles.values() for call in one.calls}
+        self._scaled |= {call.index for one in analysis.shuffles.values() for call in one.all_calls}
         self._reference = reference
 
     def make(self, call: Call, func: Any, args: Any, kwargs: Any) -> Any:

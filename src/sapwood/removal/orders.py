@@ -39,7 +39,7 @@ def reached(analysis: Analysis, call: Call) -> tuple[Call, ...]:
     waiting, found = list(analysis.shuffles.values()), []
     while waiting:
         axes = [context.atoms.resolve(context.axes(one.source)[one.dim]) for one in waiting]
-        near = [met[axis].any() or call in one.calls for one, axis in zip(waiting, axes, strict=True)]
+        near = [met[axis].any() or call in one.all_calls for one, axis in zip(waiting, axes, strict=True)]
         if not any(near):
             break
         for axis in compress(axes, near):
