@@ -718,6 +718,20 @@ def pictures_put_into_text():  # LLaVA and its like: rows of one tensor replace 
 
 
 @probe
+def rows_as_often_as_said():  # VITS: how long each sound is follows from the channels, behind a norm over them
+    def run(m, x):
+        x = m.norm(m.a(x))
+        often = torch.ceil(torch.exp(m.often(x)[..., 0]))
+        ends = often.cumsum(-1)
+        places = torch.arange(int(often.sum(-1).max()), dtype=x.dtype)[:, None]
+        there = (places < ends[:, None]) & (places >= (ends - often)[:, None])
+        return m.head(m.b(there.to(x.dtype) @ x).relu())
+
+    parts = {"a": nn.Linear(5, 16), "norm": nn.LayerNorm(16), "often": nn.Linear(16, 1), "b": nn.Linear(16, 8)}
+    return Net(run, **parts, head=nn.Linear(8, 3)), torch.randn(2, 7, 5)
+
+
+@probe
 def deformable_convolution():  # torchvision.ops.DeformConv2d, with offsets and a mask
     from torchvision.ops import DeformConv2d
 

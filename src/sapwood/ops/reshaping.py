@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from sapwood.ops.atoms import Axis, fixed_axis, merge
+from sapwood.ops.atoms import CUT, Axis, fixed_axis, merge
 from sapwood.ops.call import Call, TensorRef
 from sapwood.ops.context import Context, bound, rule
 from sapwood.ops.facts import note
@@ -64,7 +64,8 @@ def _regroup(context: Context, call: Call, axes: list[Axis], sizes: tuple[int, .
     position = 0
     for axis in axes:
         count = _span(factors, position, len(axis))
-        fine += context.atoms.split(axis, factors[position : position + count]) if count != 1 else [axis]
+        cut = factors[position : position + count]
+        fine += context.atoms.split(axis, cut, f"{CUT} in {call}") if count != 1 else [axis]
         position += count
     result = []
     position = 0
