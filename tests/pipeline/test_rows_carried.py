@@ -137,3 +137,14 @@ class Kept(nn.Module):
         weight, bias = self.norm.weight[own], self.norm.bias[own]
         made[..., own] = nn.functional.layer_norm(x[..., own], (len(own),), weight, bias, self.norm.eps)
         return made
+
+
+def test_windows_that_overlap_let_channels_through() -> None:
+    """The code checks a width, which an attribute says, and divides by its root in place: that is undone."""
+    model, inputs = PROBES["windows_that_overlap"]()
+    pruned = prune(model.eval(), inputs, target=Target(sparsity=0.5))
+    assert pruned.model.width == 8
+    assert pruned.model.b.weight.shape == (8, 8)
+    exact = copy.deepcopy(model).double()
+    (found,), (wanted,) = outputs(apply_plan(exact, pruned.plan), inputs), outputs(silenced(exact, pruned.plan), inputs)
+    assert float((found - wanted).abs().max()) <= EXACT * float(wanted.abs().max())

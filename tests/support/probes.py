@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -729,6 +730,22 @@ def rows_as_often_as_said():  # VITS: how long each sound is follows from the ch
 
     parts = {"a": nn.Linear(5, 16), "norm": nn.LayerNorm(16), "often": nn.Linear(16, 1), "b": nn.Linear(16, 8)}
     return Net(run, **parts, head=nn.Linear(8, 3)), torch.randn(2, 7, 5)
+
+
+@probe
+def windows_that_overlap():  # Longformer: strides of half a window, a width that is checked, a query divided in place
+    def run(m, x):
+        x = m.a(x)
+        width = x.shape[-1]
+        if width != m.width:
+            raise ValueError(f"expected {m.width} channels, not {width}")
+        x = m.b(x)
+        x /= math.sqrt(m.width)
+        batch, row, one = x.stride()
+        return m.head(x.as_strided((2, 3, 4, width), (batch, 2 * row, row, one)).relu().sum(2))
+
+    layers = {"a": nn.Linear(5, 16), "b": nn.Linear(16, 16), "head": nn.Linear(16, 3)}
+    return Net(run, **layers, width=16), torch.randn(2, 8, 5)
 
 
 @probe
