@@ -43,10 +43,10 @@ class Turned(nn.Module):
 class Layers(nn.Module):
     """Attention behind attention, with shortcuts."""
 
-    def __init__(self, layers: int, turned: int) -> None:
+    def __init__(self, layers: int, turned: int, heads: int = 4) -> None:
         super().__init__()
         self.a, self.head = nn.Linear(6, 32), nn.Linear(32, 5)
-        self.layers = nn.ModuleList(Turned(turned=turned) for _ in range(layers))
+        self.layers = nn.ModuleList(Turned(heads=heads, turned=turned) for _ in range(layers))
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.a(x)
@@ -82,6 +82,14 @@ def test_what_two_layers_do_not_let_change_no_layer_does(monkeypatch: pytest.Mon
     """Three rounds a layer would be more than there are, in a deep network."""
     monkeypatch.setattr(planner, "MAX_ROUNDS", 10)
     model, x = Layers(5, 4).eval(), torch.randn(1, 3, 6)
+    pruned = prune(model, x, target=HALF)
+    assert {tuple(layer.v.weight.shape) for layer in pruned.model.layers} == {(16, 16)}
+    assert is_right(pruned, model, x)
+
+
+def test_one_head_is_left() -> None:
+    """What two heads make has to be copied before it gets another shape, what one makes need not be: other calls."""
+    model, x = Layers(2, 16, heads=2).eval(), torch.randn(2, 7, 6)
     pruned = prune(model, x, target=HALF)
     assert {tuple(layer.v.weight.shape) for layer in pruned.model.layers} == {(16, 16)}
     assert is_right(pruned, model, x)

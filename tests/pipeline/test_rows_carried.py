@@ -111,3 +111,45 @@ def test_learned_rows_without_a_batch_go_through_a_norm() -> None:
     masked.latents = nn.Parameter(masked.latents[list(rows)])
     (found,), (wanted,) = outputs(apply_plan(model, pruned.plan), inputs), outputs(masked, inputs)
     assert float((found - wanted).abs().max()) <= EXACT * float(wanted.abs().max())
+
+
+def test_sizes_that_values_decide_may_be_others_in_the_compact_model() -> None:
+    """Its norm is taken over what is kept, and so it says other lengths than the model with weights at zero."""
+    model, inputs = PROBES["rows_as_often_as_said"]()
+    with torch.no_grad():
+        model.often.weight.mul_(4)
+    pruned = prune(model.eval(), inputs, target=Target(sparsity=0.5))
+    assert pruned.model.a.weight.shape == (8, 5)
+    assert pruned.model.b.weight.shape == (4, 8)
+    (found,), (at_zero,) = outputs(pruned.model, inputs), outputs(silenced(model, pruned.plan), inputs)
+    assert found.shape[1] != at_zero.shape[1]
+    (kept,) = (cut.kept for cut in pruned.plan.cuts if cut.tensor == "a.weight")
+    masked = silenced(model, pruned.plan)
+    masked.norm = Kept(masked.norm, list(kept))
+    (wanted,) = outputs(masked, inputs)
+    assert float((found - wanted).abs().max()) <= 1e-6 * float(wanted.abs().max())  # found comes from float32 weights
+
+
+class Kept(nn.Module):
+    """A layer norm over some channels, at which the others are zero behind it."""
+
+    def __init__(self, norm: nn.LayerNorm, kept: list[int]) -> None:
+        super().__init__()
+        self.norm, self.kept = norm, kept
+
+    def forward(self, x: Tensor) -> Tensor:
+        own, made = self.kept, torch.zeros_like(x)
+        weight, bias = self.norm.weight[own], self.norm.bias[own]
+        made[..., own] = nn.functional.layer_norm(x[..., own], (len(own),), weight, bias, self.norm.eps)
+        return made
+
+
+def test_windows_that_overlap_let_channels_through() -> None:
+    """The code checks a width, which an attribute says, and divides by its root in place: that is undone."""
+    model, inputs = PROBES["windows_that_overlap"]()
+    pruned = prune(model.eval(), inputs, target=Target(sparsity=0.5))
+    assert pruned.model.width == 8
+    assert pruned.model.b.weight.shape == (8, 8)
+    exact = copy.deepcopy(model).double()
+    (found,), (wanted,) = outputs(apply_plan(exact, pruned.plan), inputs), outputs(silenced(exact, pruned.plan), inputs)
+    assert float((found - wanted).abs().max()) <= EXACT * float(wanted.abs().max())

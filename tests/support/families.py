@@ -472,7 +472,10 @@ FAMILIES: Mapping[str, Family] = {
     "reshaping._repeat": Family(cases=(({"repeats": [1, 1, 2, 1]}, True), ({"repeats": [1, 2, 1, 1]}, True))),
     "reshaping._as_strided": Family(
         {"size": lambda scene: list(scene.last.shape), "stride": lambda scene: list(scene.last.stride())},
-        (({}, False),),
+        (
+            ({}, True),
+            ({"size": lambda scene: [2, scene.last[0].numel()], "stride": lambda s: [s.last[0].numel(), 1]}, False),
+        ),
     ),
 }  # fmt: skip
 """By the file and the name of the function that is the rule."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -806,6 +807,36 @@ def pictures_put_into_text():  # LLaVA and its like: rows of one tensor replace 
 
     parts = {"a": nn.Embedding(10, 16), "p": nn.Linear(6, 16), "head": nn.Linear(16, 3)}
     return Net(run, **parts), (torch.tensor([[1, 2, 9, 9, 3], [9, 9, 4, 5, 6]]), torch.randn(4, 6))
+
+
+@probe
+def rows_as_often_as_said():  # VITS: how long each sound is follows from the channels, behind a norm over them
+    def run(m, x):
+        x = m.norm(m.a(x))
+        often = torch.ceil(torch.exp(m.often(x)[..., 0]))
+        ends = often.cumsum(-1)
+        places = torch.arange(int(often.sum(-1).max()), dtype=x.dtype)[:, None]
+        there = (places < ends[:, None]) & (places >= (ends - often)[:, None])
+        return m.head(m.b(there.to(x.dtype) @ x).relu())
+
+    parts = {"a": nn.Linear(5, 16), "norm": nn.LayerNorm(16), "often": nn.Linear(16, 1), "b": nn.Linear(16, 8)}
+    return Net(run, **parts, head=nn.Linear(8, 3)), torch.randn(2, 7, 5)
+
+
+@probe
+def windows_that_overlap():  # Longformer: strides of half a window, a width that is checked, a query divided in place
+    def run(m, x):
+        x = m.a(x)
+        width = x.shape[-1]
+        if width != m.width:
+            raise ValueError(f"expected {m.width} channels, not {width}")
+        x = m.b(x)
+        x /= math.sqrt(m.width)
+        batch, row, one = x.stride()
+        return m.head(x.as_strided((2, 3, 4, width), (batch, 2 * row, row, one)).relu().sum(2))
+
+    layers = {"a": nn.Linear(5, 16), "b": nn.Linear(16, 16), "head": nn.Linear(16, 3)}
+    return Net(run, **layers, width=16), torch.randn(2, 8, 5)
 
 
 @probe

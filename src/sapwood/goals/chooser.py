@@ -58,14 +58,16 @@ def cost_of(target: Target, num_params: int) -> Cost:
     return channels_table
 
 
+MAX_TIGHTER = 5
+"""How often less is asked for where steps of a ladder cost more than their share."""
+
+
 def group_key(group: ChannelGroup) -> GroupKey:
     """The group's name and the first index of that dimension that is its own: parts of one map have one name."""
     column = next(member.column for member in group.members if f"{member.tensor}[{member.dim}]" == group.name)
     return group.name, int(np.flatnonzero(column >= 0)[0])
 
 
-MAX_TIGHTER = 5
-"""How often less is asked for where steps of a ladder cost more than their share."""
 def _factor_key(group: ChannelGroup) -> tuple[GroupKey, int]:
     """With the first index of the second channel: heads and the places in a head have one map, from one index on."""
     name, first = group_key(group)

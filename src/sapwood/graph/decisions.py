@@ -43,6 +43,14 @@ class Decisions:
         now = [leaf for leaf in leaves(inputs) if isinstance(leaf, Tensor)]
         return _cloned(result) if len(known) == len(now) and _close(zip(now, known, strict=True)) else None
 
+    def forced(self, index: int, inputs: Any) -> Any:
+        """What was chosen at ``index`` if the choice was between as many values of whatever size, else None."""
+        if index not in self._taken:
+            return None
+        known, result = self._taken[index]
+        now = [leaf for leaf in leaves(inputs) if isinstance(leaf, Tensor)]
+        return _cloned(result) if [one.shape for one in now] == [one.shape for one in known] else None
+
 
 def _cloned(value: Any) -> Any:
     return mapped(lambda leaf: leaf.detach().clone() if isinstance(leaf, Tensor) else leaf, value)

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from sapwood.errors import CheckFailedError
-from sapwood.ops import Call, CallMode, hides_calls, leaves, same_op
+from sapwood.ops import Call, CallMode, copies, hides_calls, leaves, looks, same_op
 
 
 class OtherCallsError(CheckFailedError):
@@ -46,7 +46,15 @@ class Replay(CallMode):
         if hides_calls(func):
             with self:
                 return func.decompose(*args, **kwargs)
-        if self.follows and (self._next >= len(self._calls) or not same_op(self.current, func)):
+        if self.follows and not self._is_next(func):
+            if copies(
+                func
+            ):  # where sizes are others, what is to be contiguous or of another shape may have to be copied
+                self._kept_alive.append(made := func(*args, **kwargs))
+                return made
+            if self._next < len(self._calls) and copies(self.current.op):
+                args = self._without_copy(func, args)
+        if self.follows and not self._is_next(func):
             self.follows = False
             self.stray(self.current, func)
         result = self.make(self.current, func, args, kwargs) if self.follows else func(*args, **kwargs)
@@ -55,6 +63,19 @@ class Replay(CallMode):
         if self.follows:
             self._next += 1
         return result
+
+    def _is_next(self, func: Any) -> bool:
+        return self._next < len(self._calls) and same_op(self.current, func)
+
+    def _without_copy(self, func: Any, args: Any) -> Any:
+        """Passes a copy of the recorded run that is none here; made all the same where the next call is its reshape."""
+        copy, self._next = self.current, self._next + 1
+        if self._is_next(func):
+            if looks(func):
+                return (self.make(copy, copy.op, (args[0],), dict(copy.kwargs)), *args[1:])
+            return args
+        self._next -= 1
+        return args
 
     def make(self, call: Call, func: Any, args: Any, kwargs: Any) -> Any:
         """Makes the call ``call``, and returns what the model gets."""

@@ -18,6 +18,9 @@ Axis: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 ALWAYS = 0
 """The atom that is always alive; it fills up rows that have fewer atoms than their axis has columns."""
 
+CUT = "is cut together with indices that stay"
+"""Why indices stay of a dimension that is cut into several, of which some hold nothing that can go."""
+
 NEVER = -1
 """Stands for the number of an expansion where an atom has none."""
 
@@ -201,7 +204,7 @@ class Atoms:
         for left, right in zip(first.T, second.T, strict=True):
             self._union(left, right)
 
-    def split(self, axis: Axis, sizes: Sequence[int]) -> list[Axis]:
+    def split(self, axis: Axis, sizes: Sequence[int], reason: str = CUT) -> list[Axis]:
         """Cuts one axis into several, row-major: index ``i`` becomes (``i // sizes[1]``, ``i % sizes[1]``).
 
         Atoms that vary along one of the new dimensions only go to that dimension; others are made of new atoms, so
@@ -210,6 +213,7 @@ class Atoms:
         Args:
             axis: Axis whose size is the product of ``sizes``.
             sizes: Sizes of the new dimensions, outermost first.
+            reason: Why indices stay that are cut together with such as stay.
 
         Returns:
             One axis a size.
@@ -221,7 +225,9 @@ class Atoms:
             varies = [dim for dim in range(len(sizes)) if (grid != grid.take([0], axis=dim)).any()]
             if len(varies) > 1:
                 fresh = {dim: self.fresh(sizes[dim]) for dim in varies}
-                self.join(column[:, None], merge([fresh.get(dim, fixed_axis(n)) for dim, n in enumerate(sizes)]), "cut")
+                self.join(
+                    column[:, None], merge([fresh.get(dim, fixed_axis(n)) for dim, n in enumerate(sizes)]), reason
+                )
                 for dim, part in fresh.items():
                     columns[dim].append(part)
             else:

@@ -112,9 +112,23 @@ WRAPS_A_NUMBER = frozenset({"aten.lift_fresh", "aten.scalar_tensor"})
 """How a Python number becomes a tensor: which of the two depends on the device."""
 
 
+LOOKS_AS = frozenset({"aten.view", "aten._unsafe_view"})
+"""How a tensor gets another shape: which of the two depends on whether it had to be copied before."""
+
+
 def same_op(call: Call, op: torch._ops.OpOverload) -> bool:
     """Whether another run makes ``call`` when it calls ``op``."""
-    return call.op is op or {call.name, str(op.overloadpacket)} == WRAPS_A_NUMBER
+    return call.op is op or {call.name, str(op.overloadpacket)} in (WRAPS_A_NUMBER, LOOKS_AS)
+
+
+def looks(op: torch._ops.OpOverload) -> bool:
+    """Whether ``op`` gives a tensor another shape."""
+    return str(op.overloadpacket) in LOOKS_AS
+
+
+def copies(op: torch._ops.OpOverload) -> bool:
+    """Whether ``op`` only copies, as is done to a tensor that has to be contiguous and is not."""
+    return str(op.overloadpacket) == "aten.clone"
 
 
 def hides_calls(op: torch._ops.OpOverload) -> bool:

@@ -53,8 +53,8 @@ def _but_the_kept(call: Call) -> list[int]:
 rule("_weight_norm_interface", pools=_but_the_kept, gain=1)(_elementwise)
 
 note("add", "add_", adds=True, in_place=True)
-note("mul", scales="times")
-note("div", scales="over")
+note("mul", "mul_", scales="times")
+note("div", "div_", scales="over")
 note("mul", "mul_", homogeneous="either")
 note("div", "div_", "neg", "neg_", "abs", "relu", "relu_", "leaky_relu", "_prelu_kernel", homogeneous="first")
 note("clone", "detach", "alias", "_to_copy", homogeneous="first")

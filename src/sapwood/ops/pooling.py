@@ -13,6 +13,7 @@ SPATIAL_RANK = {
     2: """
     avg_pool2d max_pool2d max_pool2d_with_indices mkldnn_max_pool2d _adaptive_avg_pool2d
     adaptive_max_pool2d upsample_nearest2d upsample_bilinear2d upsample_bicubic2d _upsample_bilinear2d_aa
+    _upsample_bicubic2d_aa
     _upsample_nearest_exact2d reflection_pad2d replication_pad2d
     """,
     3: """

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from torch import Tensor
 
-from sapwood.ops.atoms import Axis, fixed_axis, merge
+from sapwood.ops.atoms import CUT, Axis, fixed_axis, merge
 from sapwood.ops.call import Call, TensorRef
 from sapwood.ops.context import Context, bound, rule
 from sapwood.ops.facts import note
@@ -64,7 +65,8 @@ def _regroup(context: Context, call: Call, axes: list[Axis], sizes: tuple[int, .
     position = 0
     for axis in axes:
         count = _span(factors, position, len(axis))
-        fine += context.atoms.split(axis, factors[position : position + count]) if count != 1 else [axis]
+        cut = factors[position : position + count]
+        fine += context.atoms.split(axis, cut, f"{CUT} in {call}") if count != 1 else [axis]
         position += count
     result = []
     position = 0
@@ -169,14 +171,47 @@ def _repeat(context: Context, call: Call) -> None:
 
 @_rule("as_strided", "as_strided_")
 def _as_strided(context: Context, call: Call) -> None:
-    """New strides change nothing where at most one dimension has more than one index; else all is read by position."""
+    """New strides: dimensions that stay as they were pass, beside windows that overlap; else all is read by position.
+
+    Where at most one dimension has more than one index, strides change nothing.
+    """
     source, output = call.args[0], call.outputs[0]
     axes = context.axes(source)
     if source.shape == output.shape and sum(size > 1 for size in source.shape) <= 1:
         context.set(output, axes)
-    else:
-        context.fix(axes, call)
-        context.set_fixed(output)
+        return
+    passing = dict(_left_alone(call))
+    context.fix([axis for dim, axis in enumerate(axes) if dim not in passing.values()], call)
+    sizes = enumerate(output.shape)
+    context.set(output, [axes[passing[dim]] if dim in passing else fixed_axis(size) for dim, size in sizes])
+
+
+def _left_alone(call: Call) -> Iterator[tuple[int, int]]:
+    """Pairs of a dimension of what new strides make and one of its source that hold the same indices."""
+    shape, (sizes, strides, *offset) = call.args[0].shape, call.args[1:]
+    steps = _steps(shape, sizes, strides)
+    for dim, (size, stride) in enumerate(zip(sizes, strides, strict=True)):
+        others = [(other, step) for n, (other, step) in enumerate(zip(sizes, strides, strict=True)) if n != dim]
+        reach = sum((other - 1) * step for other, step in others if step < stride)
+        apart = all(step % (size * stride) == 0 for other, step in others if step >= stride and other > 1)
+        for place, (own, step) in enumerate(zip(shape, steps, strict=True)):
+            if (own, step) == (size, stride) and size > 1 and reach < stride and apart and not any(offset):
+                yield dim, place
+
+
+def _steps(shape: Sequence[int], sizes: Sequence[int], strides: Sequence[int]) -> list[int]:
+    """How far apart the indices of each dimension lie in a dense source: permuted as the new strides show, or in order.
+
+    From the innermost on, the next is one that the new strides leave alone; the others come where none is.
+    """
+    if len(shape) != len(sizes):
+        return [math.prod(shape[dim + 1 :]) for dim in range(len(shape))]
+    steps, step, left = [0] * len(shape), 1, list(range(len(shape)))[::-1]
+    while left:
+        dim = next((dim for dim in left if (sizes[dim], strides[dim]) == (shape[dim], step)), left[0])
+        left.remove(dim)
+        steps[dim], step = step, step * shape[dim]
+    return steps
 
 
 note("view", "_unsafe_view", moves=True, reshapes=True)

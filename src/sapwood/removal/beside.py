@@ -82,7 +82,8 @@ class _TwinFollower(Replay):
             return func(*args, **kwargs)
         self._compare_numbers(call, args)
         self._compare_values(call, args, kwargs)
-        chosen = self._decisions.again(call.index, (args, kwargs))
+        of_numbers = call.index in self._of_numbers
+        chosen = (self._decisions.again if of_numbers else self._decisions.forced)(call.index, (args, kwargs))
         result = func(*args, **kwargs) if chosen is None else chosen
         if call.facts.random:
             put_(result, kept_draws(self._decisions.draws, call, self._expectation))

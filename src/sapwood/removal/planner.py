@@ -152,9 +152,13 @@ def rounds(
         try:
             verification = (prove or verify)(dense, structure, analysis, outcome)
         except (RuntimeError, OtherCallsError) as error:
-            if next(iter(dense.model.parameters())).device == next(iter(structure.model.parameters())).device:
+            if next(iter(dense.model.parameters())).device != next(iter(structure.model.parameters())).device:
+                raise OnlyWithValuesError from error
+            if isinstance(error, OtherCallsError):
                 raise
-            raise OnlyWithValuesError from error
+            raise CheckFailedError(
+                f"the compact model fails where the dense one runs: {error}. The model given is unchanged."
+            ) from error
         if verification.passed:
             return Solution(analysis, outcome, verification, chosen)
         if outcome.doubt is not None and constraints.add(structure.graph, outcome.doubt):

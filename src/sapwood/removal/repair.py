@@ -8,6 +8,7 @@ on every other module that makes the same call.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -57,7 +58,7 @@ def _advance(
 ) -> tuple[list[AttributeEdit], Followed] | None:
     """Finds attributes whose change brings the run further than ``divergence``."""
     call = divergence.call
-    for change in _candidates(model, analysis, call, expectation):
+    for change in _candidates(model, analysis, divergence, expectation):
         edits = _set_everywhere(model, analysis, expectation, call, change)
         after = follow(model, structure, analysis, expectation)
         if after.first is None or after.first.call.index > call.index:
@@ -68,14 +69,15 @@ def _advance(
 
 
 def _candidates(
-    model: nn.Module, analysis: Analysis, call: Call, expectation: Expectation
+    model: nn.Module, analysis: Analysis, divergence: Divergence, expectation: Expectation
 ) -> Iterator[dict[AttributePlace, int]]:
     """Attributes of the running modules, innermost first, that hold a size this call is about to lose.
 
     One by one first, then all of a module together, then attributes of which the size is a multiple. At last the
     modules inside those that run, whose attributes the code around them may read.
     """
-    sizes = _changes(analysis, call, expectation)
+    call = divergence.call
+    sizes = [*_told(analysis, divergence, expectation), *_changes(analysis, call, expectation)]
     running = list(reversed(call.modules or ("",)))
     inside = [
         f"{name}.{child}".lstrip(".") for name in running for child, _ in model.get_submodule(name).named_children()
@@ -89,6 +91,18 @@ def _candidates(
             yield from ({place: new} for place, new in places.items())
             if len(places) > 1:
                 yield places
+
+
+def _told(analysis: Analysis, divergence: Divergence, expectation: Expectation) -> dict[tuple[int, int], None]:
+    """Pairs of old and new sizes before a call that an error names both, as a check of the code's own does."""
+    mentioned = {int(number) for number in re.findall(r"\d+", str(divergence.found))}
+    modules = divergence.call.modules
+    before = [
+        call for call in analysis.graph.calls[: divergence.call.index + 1] if call.modules[: len(modules)] == modules
+    ]
+    tensors = [tensor for call in before for tensor in (*call.tensor_inputs(), *call.tensor_outputs())]
+    pairs = {pair for tensor in tensors for pair in zip(tensor.shape, expectation.shape(tensor), strict=True)}
+    return {pair: None for pair in sorted(pairs) if pair[0] != pair[1] and mentioned.issuperset(pair)}
 
 
 def _changes(analysis: Analysis, call: Call, expectation: Expectation) -> list[tuple[int, int]]:

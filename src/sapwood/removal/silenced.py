@@ -114,7 +114,8 @@ class MaskedReference(Replay):
         full = torch.zeros_like(whole)
         if tensor.shape == full.shape:
             return full.copy_(tensor)
-        index = [torch.from_numpy(np.flatnonzero(rows)) for rows in self._expectation.rows(ref)]
+        places = zip(self._expectation.rows(ref), whole.shape, strict=True)  # sizes that values decide may be others
+        index = [torch.arange(size) if rows.all() else torch.from_numpy(np.flatnonzero(rows)) for rows, size in places]
         if tuple(len(part) for part in index) != tuple(tensor.shape):
             return full
         full[torch.meshgrid(*index, indexing="ij")] = tensor
