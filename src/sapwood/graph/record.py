@@ -75,6 +75,8 @@ class _Recorder(CallMode):
         seen_args = mapped(self._seen, args)
         seen_kwargs = mapped(self._seen, kwargs)
         result = func(*args, **kwargs)
+        if self._decisions is not None:
+            result = self._decisions.thinned(str(func.overloadpacket), result)
         outputs = tuple(self.ref(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves(result))
         modules = tuple(self.module_stack)
         if self._decisions is not None:

@@ -181,7 +181,7 @@ def _as_if_removed(
     cuts = make_cuts(analysis, removed)
     silenced = copy_model(dense.model)
     silence_(silenced, cuts)
-    structure = with_values(silenced, dense.inputs, dense.counted)
+    structure = with_values(silenced, dense.inputs, dense.counted, most=dense.most)
     again = constraints.analyse(structure.graph)
     gone = {(cut.tensor, cut.dim): np.isin(np.arange(cut.width), cut.kept, invert=True) for cut in cuts}
     units = [
