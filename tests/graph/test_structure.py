@@ -89,6 +89,29 @@ def test_as_many_boxes_are_kept_as_before_or_a_few() -> None:
     assert Decisions((0,)).thinned("aten.sort", list(range(20))) == list(range(20))
 
 
+class Strided(nn.Module):
+    """Reads a number off a table of its own, and perhaps another off what it is given."""
+
+    def __init__(self, reads_input: bool) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(4, 8), nn.Linear(8, 3)
+        self.register_buffer("stride", torch.tensor([2.0]))
+        self.reads_input = reads_input
+
+    def forward(self, x: Tensor) -> Tensor:
+        up = self.up(x) * float(self.stride[0])  # type: ignore[index]
+        return self.down(up if not self.reads_input or float(up.sum()) < 1e9 else -up)
+
+
+@pytest.mark.parametrize("reads_input", [True, False])
+def test_a_model_that_reads_its_own_tables_alone_is_recorded_once(reads_input: bool) -> None:
+    model = Strided(reads_input).eval()
+    with patch.object(planner, "_as_if_removed", wraps=planner._as_if_removed) as again:
+        pruned = sapwood.prune(model, torch.randn(2, 4), target=sapwood.Target(sparsity=0.5))
+    assert again.call_count == int(reads_input)
+    assert pruned.model.up.out_features == 4  # type: ignore[union-attr]
+
+
 class Silent(Boxes):
     """Returns zeros as it is, so that the proof draws other values for its parameters."""
 

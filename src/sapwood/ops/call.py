@@ -189,6 +189,19 @@ class Graph:
         return _indices((call.index, call.tensor_inputs()) for call in self.calls)
 
     @cached_property
+    def is_settled(self) -> bool:
+        """Whether what it reads and chooses by values follows from tables and numbers of the code: from no channel."""
+        known = {*self.constants, *self.buffers}
+        for call in self.calls:
+            made = {reference.id for reference in call.tensor_outputs()}
+            alone = call.facts is not UNKNOWN and all(reference.id in known for reference in call.tensor_inputs())
+            settled = alone and not call.facts.random
+            if not settled and (call.reads_values or call.facts.chooses):
+                return False
+            known.update(made) if settled else known.difference_update(made)
+        return True
+
+    @cached_property
     def writes_numbers(self) -> bool:
         """Whether numbers were written into parts of tensors without values: with values, these are other calls."""
         numbers = {ref.id for call in self.calls if call.name in WRAPS_A_NUMBER for ref in call.tensor_outputs()}

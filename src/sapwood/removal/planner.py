@@ -138,7 +138,7 @@ def rounds(
         analysis = constraints.analyse(structure.graph)
         chosen = select(analysis)
         removed = chosen.removed
-        if prove is None and structure.graph.reads_values and len(removed):
+        if prove is None and structure.graph.reads_values and not structure.graph.is_settled and len(removed):
             structure, analysis, removed = _as_if_removed(dense, constraints, analysis, removed)
         outcome = realise(structure, analysis, removed)
         if isinstance(outcome, Obstacle):
