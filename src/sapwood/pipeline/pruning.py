@@ -32,6 +32,7 @@ from sapwood.goals import (
 from sapwood.graph import Outputs, Unpruned
 from sapwood.measure import count_params
 from sapwood.models import Ignored, Plan, apply_plan, check_suited, framework_of, shared_things
+from sapwood.pipeline.garbage import only_new_garbage
 from sapwood.removal import Planner, Solution, Verification, resized_outputs
 from sapwood.types import ExampleInputs
 
@@ -69,6 +70,7 @@ class Pruned:
     notes: tuple[str, ...] = ()
 
 
+@only_new_garbage()
 def prune(
     model: nn.Module,
     example_inputs: ExampleInputs,
