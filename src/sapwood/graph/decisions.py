@@ -6,7 +6,7 @@ runs that are compared take the choices of the first one, as long as what they c
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -19,11 +19,25 @@ CLOSE = 1e-9
 """How far apart the values of two equal models are at most, relative to the largest, in float64."""
 
 
-class Decisions:
-    """What was chosen in one run, by the index of the call, and what was drawn at random (``draws``)."""
+FEW = 8
+"""How many boxes are enough to run what works on each."""
 
-    def __init__(self) -> None:
+
+class Decisions:
+    """What was chosen in one run, by the index of the call, and what was drawn at random (``draws``).
+
+    Attributes:
+        kept: How many boxes each call kept that thins them out.
+
+    Args:
+        most: How many these calls may keep, or :data:`FEW` where that is more; all where None. With values that are
+            drawn at random, a hundred boxes reach heads that work for seconds on each.
+    """
+
+    def __init__(self, most: Sequence[int] | None = None) -> None:
         self.draws = Draws()
+        self.kept: list[int] = []
+        self._most = most
         self._taken: dict[int, tuple[list[Tensor], Any]] = {}
 
     def keep(self, index: int, name: str, inputs: Any, result: Any) -> None:
@@ -34,6 +48,16 @@ class Decisions:
         if FACTS.get(name, UNKNOWN).chooses and not converted:
             copies = [leaf.detach().clone() for leaf in leaves(inputs) if isinstance(leaf, Tensor)]
             self._taken[index] = (copies, _cloned(result))
+
+    def thinned(self, name: str, result: Any) -> Any:
+        """What a call returns, cut to as many boxes as are wanted where it thins them out."""
+        if not FACTS.get(name, UNKNOWN).thins:
+            return result
+        if self._most is not None:
+            known = self._most[len(self.kept)] if len(self.kept) < len(self._most) else 0
+            result = result[: max(known, FEW)].clone()
+        self.kept.append(len(result))
+        return result
 
     def again(self, index: int, inputs: Any) -> Any:
         """What was chosen at ``index`` if the choice was between the same values, else None."""

@@ -29,11 +29,11 @@ class KeepDouble(CallMode):
             return func(*args, **kwargs)
         if kwargs.get("dtype") in WIDER:
             kwargs = {**kwargs, "dtype": WIDER[kwargs["dtype"]]}
-        if any(map(_is_short, leaves((args, kwargs)))):
+        if _any_short((args, kwargs)):
             written = {id(leaf) for leaf in _written(func, args, kwargs)}
             args, kwargs = mapped(lambda leaf: leaf if id(leaf) in written else _widened(leaf), (args, kwargs))
         result = (in_double(func) or func)(*args, **kwargs)
-        if func._schema.is_mutable or not any(map(_is_short, leaves(result))):
+        if not _any_short(result) or func._schema.is_mutable:
             return result
         exact = _exactly(func, args, kwargs)
         return mapped(_widened, result if exact is None else exact)
@@ -64,6 +64,10 @@ def _written(func: Any, args: Any, kwargs: Any) -> list[Any]:
         if argument.alias_info is not None and argument.alias_info.is_write:
             found.append(args[number] if number < len(args) else kwargs.get(argument.name))
     return list(leaves(found))
+
+
+def _any_short(value: Any) -> bool:
+    return any(isinstance(leaf, Tensor) and leaf.dtype in WIDER for leaf in leaves(value))
 
 
 def _is_short(leaf: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,8 @@ class _Recorder(CallMode):
         seen_args = mapped(self._seen, args)
         seen_kwargs = mapped(self._seen, kwargs)
         result = func(*args, **kwargs)
+        if self._decisions is not None:
+            result = self._decisions.thinned(str(func.overloadpacket), result)
         outputs = tuple(self.ref(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves(result))
         modules = tuple(self.module_stack)
         if self._decisions is not None:
@@ -169,32 +171,34 @@ def plain_kernels(model: nn.Module) -> Iterator[None]:
     Tensors that the code makes are made where the parameters are. Random numbers come from one seed. In a float64 model
     all floating tensors are float64. Functions remember nothing of other runs.
     """
+    modules = tuple(model.modules())
+    parameters = [one for module in modules for one in module._parameters.values() if one is not None]
     with ExitStack() as stack:
         stack.enter_context(nothing_compiled())
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         stack.enter_context(new_tensors_like(model))
-        stack.enter_context(_alone(model))
+        stack.enter_context(_alone(modules))
         stack.enter_context(remembering_nothing(model))
         stack.enter_context(one_seed(model))
         fastpath = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)
         stack.callback(torch.backends.mha.set_fastpath_enabled, fastpath)
-        if any(isinstance(module, nn.RNNBase) for module in model.modules()):
+        if any(isinstance(module, nn.RNNBase) for module in modules):
             onednn = torch._C._get_mkldnn_enabled()
             torch._C._set_mkldnn_enabled(False)
             stack.callback(torch._C._set_mkldnn_enabled, onednn)
         stack.enter_context(torch.no_grad())
-        if any(parameter.is_meta for parameter in model.parameters()):
+        if any(parameter.is_meta for parameter in parameters):
             stack.enter_context(ShapesOnly())  # type: ignore[no-untyped-call]
-        if any(parameter.dtype in {torch.float64, torch.complex128} for parameter in model.parameters()):
+        if any(parameter.dtype in {torch.float64, torch.complex128} for parameter in parameters):
             stack.enter_context(KeepDouble())  # type: ignore[no-untyped-call]
         yield
 
 
 @contextmanager
-def _alone(model: nn.Module) -> Iterator[None]:
+def _alone(modules: Sequence[nn.Module]) -> Iterator[None]:
     """Within it, wrappers for several processes send no buffers around: only one process may be pruning."""
-    wrappers = [module for module in model.modules() if isinstance(module, DistributedDataParallel)]
+    wrappers = [module for module in modules if isinstance(module, DistributedDataParallel)]
     before = [(wrapper, wrapper.require_forward_param_sync) for wrapper in wrappers]
     for wrapper in wrappers:
         wrapper.require_forward_param_sync = False

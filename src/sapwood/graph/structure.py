@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,8 +40,10 @@ class Structure:
 
 
 def without_values(model: nn.Module, inputs: ExampleInputs, outputs: Outputs | None = None) -> Structure | None:
-    """Records a run on shapes alone, or returns None where the model's code needs values, as sparse matrices do."""
+    """Records a run on shapes alone; None where the code needs values, or is known to make other calls on them."""
     if any(leaf.layout is not torch.strided for leaf in (*model.buffers(), *output_tensors(inputs))):
+        return None
+    if any(isinstance(module, nn.RNNBase) for module in model.modules()):  # made of other calls without values
         return None
     memo: dict[int, Any] = {}
     bones = quieten_(widen_(skeleton(model, memo), memo).eval())
@@ -52,12 +55,21 @@ def without_values(model: nn.Module, inputs: ExampleInputs, outputs: Outputs | N
         raise
     except Exception:  # the model's own code may fail in any way on tensors without values
         return None
-    return Structure(bones, shapes, graph)
+    return None if _is_other_with_values(graph, bones, memo) else Structure(bones, shapes, graph)
 
 
-def with_values(model: nn.Module, inputs: ExampleInputs, outputs: Outputs | None = None) -> Structure:
-    """Records a real run of ``model``, which is in float64 already."""
-    decisions = Decisions()
+def _is_other_with_values(graph: Graph, bones: nn.Module, memo: Mapping[int, Any]) -> bool:
+    """Whether a run on values is known to make other calls: numbers become tensors in ways of their own there."""
+    owned = {id(tensor) for tensor in (*bones.parameters(), *bones.buffers())}
+    held = any(isinstance(one, Tensor) and id(one) not in owned for one in memo.values())
+    return graph.writes_numbers or (bool(graph.constants) and not held)
+
+
+def with_values(
+    model: nn.Module, inputs: ExampleInputs, outputs: Outputs | None = None, *, most: Sequence[int] | None = None
+) -> Structure:
+    """Records a real run of ``model``, which is in float64 already; ``most`` as for :class:`Decisions`."""
+    decisions = Decisions(most)
     with leaving_no_trace(model):
         graph, returned = record(model, inputs, decisions, outputs=outputs)
     return Structure(model, inputs, graph, decisions, tuple(returned))

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 
 from sapwood.arguments import check_example_inputs, check_model
 from sapwood.masks import find_slots
@@ -62,6 +61,8 @@ def count_macs(model: nn.Module, example_inputs: ExampleInputs) -> MacCount:
     """
     check_model(model)
     check_example_inputs(example_inputs)
+    from torch.utils.flop_counter import FlopCounterMode  # which loads Triton
+
     counter = FlopCounterMode(display=False, custom_mapping=flop_formulas())
     watcher = _Watcher(model, counter.flop_registry)
     with ExitStack() as stack:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, MutableMapping
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -111,13 +111,15 @@ def held(value: Any) -> Iterator[Any]:
 
 
 ATOMS = frozenset({type(None), bool, int, float, str})
+PLAIN = frozenset({dict, OrderedDict, list, tuple, set})
 CLOSED = (bool, int, float, str, bytes, type, ModuleType, logging.Logger)
 """What holds no tensor, or is nobody's own."""
 
 
 def _items(value: Any) -> Iterator[Any]:
     if type(value) in {dict, list, tuple}:
-        yield from [item for item in (value.values() if type(value) is dict else value) if type(item) not in ATOMS]
+        items = value.values() if type(value) is dict else value
+        yield from [item for item in items if type(item) not in ATOMS and (type(item) not in PLAIN or item)]
         return
     if isinstance(value, FunctionType):
         yield from bound_values(value)

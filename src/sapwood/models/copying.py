@@ -127,6 +127,8 @@ class _Copying:
             return value
         if id(value) in self.memo:
             return self.memo[id(value)]
+        if type(value) in EMPTIES and not value:  # of which every module has ten
+            return self.memo.setdefault(id(value), type(value)())
         if isinstance(value, nn.Module):
             return self.module(value)
         return self._container(value) if type(value) in CONTAINERS else self._other(value)
@@ -209,6 +211,7 @@ def _copy_by_itself(module: Model, memo: dict[int, Any]) -> Model:
     return twin
 
 
+EMPTIES = frozenset({dict, OrderedDict})
 CONTAINERS = frozenset({dict, OrderedDict, list, tuple})
 PLAIN_TENSORS = frozenset({Tensor, nn.Parameter})
 ATOMS = frozenset({bool, int, float, complex, str, bytes, type, torch.dtype, torch.device, torch.Size})

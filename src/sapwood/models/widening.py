@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sapwood.models.computed import refresh_masked
 from sapwood.models.containers import map_tensors
-from sapwood.models.copying import copy_into
+from sapwood.models.copying import PLAIN_TENSORS, copy_into
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -34,10 +34,20 @@ def wide_copy(model: Model) -> Model:
         >>> wide_copy(layer).hidden[0].weight.dtype, layer.hidden[0].weight.dtype
         (torch.float64, torch.float32)
     """
-    memo: dict[int, Any] = {}
+    memo: dict[int, Any] = {id(tensor): twin for tensor, twin in _wide_tensors(model)}
     twin = copy_into(memo, model)
     refresh_masked(twin)
     return widen_(twin, memo)
+
+
+def _wide_tensors(model: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
+    """Parameters and buffers whose copies can be made wide at once, each with its copy."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        plain = type(tensor) in PLAIN_TENSORS and tensor.is_leaf and not vars(tensor)
+        wide = _wider(tensor.detach()) if plain else tensor
+        if wide.dtype is not tensor.dtype:
+            asks = tensor.requires_grad
+            yield tensor, nn.Parameter(wide, asks) if isinstance(tensor, nn.Parameter) else wide.requires_grad_(asks)
 
 
 def widen_(model: Model, memo: Mapping[int, Any]) -> Model:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -138,6 +138,15 @@ def hides_calls(op: torch._ops.OpOverload) -> bool:
     return op.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd)
 
 
+def _indices(found: Iterable[tuple[int, Iterable[TensorRef]]]) -> dict[int, tuple[int, ...]]:
+    """The indices of calls by the tensors that were found at them."""
+    by_tensor: dict[int, list[int]] = {}
+    for index, references in found:
+        for reference in references:
+            by_tensor.setdefault(reference.id, []).append(index)
+    return {number: tuple(indices) for number, indices in by_tensor.items()}
+
+
 @dataclass(frozen=True)
 class Graph:
     """A recorded run.
@@ -191,6 +200,35 @@ class Graph:
             else:
                 found.add(call.index)
         return frozenset(found)
+
+    @cached_property
+    def writers(self) -> Mapping[int, tuple[int, ...]]:
+        """Number of a tensor -> the indices of the calls that made it or wrote into it, in order."""
+        return _indices((call.index, call.tensor_outputs()) for call in self.calls)
+
+    @cached_property
+    def readers(self) -> Mapping[int, tuple[int, ...]]:
+        """Number of a tensor -> the indices of the calls that read it, in order."""
+        return _indices((call.index, call.tensor_inputs()) for call in self.calls)
+
+    @cached_property
+    def is_settled(self) -> bool:
+        """Whether what it reads and chooses by values follows from tables and numbers of the code: from no channel."""
+        known = {*self.constants, *self.buffers}
+        for call in self.calls:
+            made = {reference.id for reference in call.tensor_outputs()}
+            alone = call.facts is not UNKNOWN and all(reference.id in known for reference in call.tensor_inputs())
+            settled = alone and not call.facts.random
+            if not settled and (call.reads_values or call.facts.chooses):
+                return False
+            known.update(made) if settled else known.difference_update(made)
+        return True
+
+    @cached_property
+    def writes_numbers(self) -> bool:
+        """Whether numbers were written into parts of tensors without values: with values, these are other calls."""
+        numbers = {ref.id for call in self.calls if call.name in WRAPS_A_NUMBER for ref in call.tensor_outputs()}
+        return any(call.facts.reshapes and call.args[0].id in numbers for call in self.calls)
 
     @cached_property
     def draws(self) -> bool:

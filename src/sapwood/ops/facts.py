@@ -107,6 +107,7 @@ class Facts:
         zeros: Whether it makes zeros.
         chooses: Whether its result jumps where its input moves a little.
         reads_values: Whether the size of its result, or what the code does next, follows from values.
+        thins: Whether it keeps some of what it is given, best first.
         random: Whether it draws random numbers.
         constant: Whether its result follows from the shape of its input, not from its values.
         copies: Whether its result is its second argument.
@@ -142,6 +143,7 @@ class Facts:
     zeros: bool = False
     chooses: bool = False
     reads_values: bool = False
+    thins: bool = False
     random: bool = False
     constant: bool = False
     copies: bool = False

@@ -148,6 +148,7 @@ def _ordered(context: Context, call: Call) -> None:
 
 note("sort", "topk", "nonzero", "kthvalue", "mode", "unique_dim", "torchvision.nms", chooses=True)
 note("nonzero", "masked_select", "_unique2", "unique_dim", "bincount", "torchvision.nms", reads_values=True)
+note("torchvision.nms", thins=True)
 
 
 def _same_shape(context: Context, call: Call, axes: list[Axis]) -> None:

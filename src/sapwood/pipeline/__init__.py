@@ -2,38 +2,82 @@
 
 import importlib
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sapwood.compaction import Compacted, compact
-from sapwood.goals import (
-    Attempt,
-    Bench,
-    Calibration,
-    Deployment,
-    LatencyOutcome,
-    LayerSparsity,
-    Limits,
-    Scorer,
-    Sensitivity,
-    SensitivityRow,
-    SparsityOutcome,
-    Target,
-    compensation,
-    mask_to_latency_,
-    scorer,
-    sensitivity,
-    sensitivity_measure,
-    weight_scores,
-    with_batch,
-)
-from sapwood.models import shrink_describable
-from sapwood.pipeline.benching import bench
-from sapwood.pipeline.masking import MaskingOutcome, mask_, masking_record, masks_by_pictures
-from sapwood.pipeline.pruning import Pruned, prune
-from sapwood.pipeline.recovering import recover, recover_masked_
-from sapwood.pipeline.shrinking import check_inputs, inspect_model, matching_tensors, shrink_record
-from sapwood.pipeline.training import regularizer, training_plugins
-from sapwood.removal import PROOF_TOLERANCE, Verification
+if TYPE_CHECKING:
+    from sapwood.compaction import Compacted, compact
+    from sapwood.goals import (  # type: ignore[no-redef]  # a function named as its file
+        Attempt,
+        Bench,
+        Calibration,
+        Deployment,
+        LatencyOutcome,
+        LayerSparsity,
+        Limits,
+        Scorer,
+        Sensitivity,
+        SensitivityRow,
+        SparsityOutcome,
+        Target,
+        compensation,
+        mask_to_latency_,
+        scorer,
+        sensitivity,
+        sensitivity_measure,
+        weight_scores,
+        with_batch,
+    )
+    from sapwood.models import shrink_describable
+    from sapwood.pipeline.benching import bench
+    from sapwood.pipeline.masking import MaskingOutcome, mask_, masking_record, masks_by_pictures
+    from sapwood.pipeline.pruning import Pruned, prune
+    from sapwood.pipeline.recovering import recover, recover_masked_
+    from sapwood.pipeline.shrinking import check_inputs, inspect_model, matching_tensors, shrink_record
+    from sapwood.pipeline.training import regularizer, training_plugins
+    from sapwood.removal import PROOF_TOLERANCE, Verification
+
+_HOMES = {
+    "Compacted": "sapwood.compaction",
+    "compact": "sapwood.compaction",
+    "Attempt": "sapwood.goals",
+    "Bench": "sapwood.goals",
+    "Calibration": "sapwood.goals",
+    "Deployment": "sapwood.goals",
+    "LatencyOutcome": "sapwood.goals",
+    "LayerSparsity": "sapwood.goals",
+    "Limits": "sapwood.goals",
+    "Scorer": "sapwood.goals",
+    "Sensitivity": "sapwood.goals",
+    "SensitivityRow": "sapwood.goals",
+    "SparsityOutcome": "sapwood.goals",
+    "Target": "sapwood.goals",
+    "compensation": "sapwood.goals",
+    "mask_to_latency_": "sapwood.goals",
+    "scorer": "sapwood.goals",
+    "sensitivity": "sapwood.goals",
+    "sensitivity_measure": "sapwood.goals",
+    "weight_scores": "sapwood.goals",
+    "with_batch": "sapwood.goals",
+    "shrink_describable": "sapwood.models",
+    "bench": "sapwood.pipeline.benching",
+    "MaskingOutcome": "sapwood.pipeline.masking",
+    "mask_": "sapwood.pipeline.masking",
+    "masking_record": "sapwood.pipeline.masking",
+    "masks_by_pictures": "sapwood.pipeline.masking",
+    "Pruned": "sapwood.pipeline.pruning",
+    "prune": "sapwood.pipeline.pruning",
+    "recover": "sapwood.pipeline.recovering",
+    "recover_masked_": "sapwood.pipeline.recovering",
+    "check_inputs": "sapwood.pipeline.shrinking",
+    "inspect_model": "sapwood.pipeline.shrinking",
+    "matching_tensors": "sapwood.pipeline.shrinking",
+    "shrink_record": "sapwood.pipeline.shrinking",
+    "regularizer": "sapwood.pipeline.training",
+    "training_plugins": "sapwood.pipeline.training",
+    "PROOF_TOLERANCE": "sapwood.removal",
+    "Verification": "sapwood.removal",
+}
+"""Where each name is from: they load on first use, so that who prunes does not wait for what trains and reports."""
 
 __all__ = [
     "PROOF_TOLERANCE",
@@ -82,12 +126,14 @@ MOVED = {"CANDIDATES", "Candidate", "CompareSettings", "compare", "first_picture
 
 
 def __getattr__(name: str) -> Any:
-    """Finds what moved or was renamed, with a warning."""
+    """Loads a name, or finds what moved or was renamed, with a warning."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
     if name == "TOLERANCE":
         warnings.warn(
             "sapwood.pipeline.TOLERANCE is sapwood.pipeline.PROOF_TOLERANCE now", DeprecationWarning, stacklevel=2
         )
-        return PROOF_TOLERANCE
+        return importlib.import_module("sapwood.removal").PROOF_TOLERANCE
     if name not in MOVED:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     warnings.warn(f"sapwood.pipeline.{name} is sapwood.comparing.{name} now", DeprecationWarning, stacklevel=2)

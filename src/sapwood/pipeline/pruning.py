@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -31,9 +32,12 @@ from sapwood.goals import (
 from sapwood.graph import Outputs, Unpruned
 from sapwood.measure import count_params
 from sapwood.models import Ignored, Plan, apply_plan, check_suited, framework_of, shared_things
-from sapwood.recovery import Recovered
+from sapwood.pipeline.garbage import only_new_garbage
 from sapwood.removal import Planner, Solution, Verification, resized_outputs
 from sapwood.types import ExampleInputs
+
+if TYPE_CHECKING:
+    from sapwood.recovery import Recovered
 
 Progress = Callable[[int, int], None]
 
@@ -68,6 +72,7 @@ class Pruned:
     num_channels: tuple[int, ...] = ()
 
 
+@only_new_garbage()
 def prune(
     model: nn.Module,
     example_inputs: ExampleInputs,

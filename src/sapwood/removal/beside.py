@@ -84,11 +84,16 @@ class _TwinFollower(Replay):
         self._compare_values(call, args, kwargs)
         of_numbers = call.index in self._of_numbers
         chosen = (self._decisions.again if of_numbers else self._decisions.forced)(call.index, (args, kwargs))
-        result = func(*args, **kwargs) if chosen is None else chosen
+        result = self._as_many(call, func(*args, **kwargs)) if chosen is None else chosen
         if call.facts.random:
             put_(result, kept_draws(self._decisions.draws, call, self._expectation))
         self._compare_shapes(call, result)
         return result
+
+    @staticmethod
+    def _as_many(call: Call, result: Any) -> Any:
+        """A choice of other values, of as many boxes."""
+        return result[: call.tensor_outputs()[0].shape[0]] if call.facts.thins else result
 
     def stray(self, call: Call, func: Any) -> None:
         """Remembers where it happened: a sign that a number does not fit, or harmless."""

@@ -18,13 +18,20 @@ from sapwood.types import ExampleInputs
 
 
 class Dense:
-    """The model to prune, in float64 and evaluation mode; copied when values are needed for the first time."""
+    """The model to prune, in float64 and evaluation mode; copied when values are needed for the first time.
+
+    Attributes:
+        inputs: Its example inputs in float64.
+        counted: Which of its outputs count.
+        most: How many boxes it kept wherever it thins them out, where its parameters have other values now.
+    """
 
     def __init__(self, model: nn.Module, inputs: ExampleInputs, outputs: Outputs | None = None) -> None:
         check_suited(model)
         self._model = model
         self._given = inputs
         self.counted = outputs
+        self.most: tuple[int, ...] | None = None
         self.inputs = as_float64(inputs)
 
     @cached_property
@@ -41,7 +48,8 @@ class Dense:
             structure = self._recorded()
         if structure.graph.reads_values and not telling(list(structure.outputs)):
             lively_(self.model)
-            structure = with_values(self.model, self.inputs, self.counted)
+            self.most = tuple(structure.decisions.kept)
+            structure = with_values(self.model, self.inputs, self.counted, most=self.most)
         return structure
 
     def _recorded(self) -> Structure:

@@ -142,7 +142,7 @@ def rounds(
         analysis = constraints.analyse(structure.graph)
         chosen = select(analysis)
         removed = chosen.removed
-        if prove is None and structure.graph.reads_values and len(removed):
+        if prove is None and structure.graph.reads_values and not structure.graph.is_settled and len(removed):
             structure, analysis, removed = _as_if_removed(dense, constraints, analysis, removed)
         outcome = realise(structure, analysis, removed)
         if isinstance(outcome, Obstacle):
@@ -191,7 +191,7 @@ def _as_if_removed(
     cuts = make_cuts(analysis, removed)
     silenced = copy_model(dense.model)
     silence_(silenced, cuts)
-    structure = with_values(silenced, dense.inputs, dense.counted)
+    structure = with_values(silenced, dense.inputs, dense.counted, most=dense.most)
     again = constraints.analyse(structure.graph)
     gone = {(cut.tensor, cut.dim): np.isin(np.arange(cut.width), cut.kept, invert=True) for cut in cuts}
     units = [

@@ -7,7 +7,6 @@ temperature would change when head widths shrink; scaling the query's rows undoe
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from sapwood.graph import Analysis
 from sapwood.models import Rescale
-from sapwood.ops import Call, TensorRef, moved
+from sapwood.ops import Call, Graph, TensorRef, moved
 from sapwood.removal.code_numbers import NumberChange
 from sapwood.removal.widths import Expectation
 
@@ -138,14 +137,12 @@ class ParameterPart:
 class _Makers:
     """Which call last wrote a tensor before another call read it."""
 
-    def __init__(self, calls: Sequence[Call]) -> None:
-        self._writes: dict[int, list[Call]] = {}
-        for call in calls:
-            for output in call.tensor_outputs():
-                self._writes.setdefault(output.id, []).append(call)
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
 
     def of(self, tensor: TensorRef, before: int) -> Call | None:
-        return next((call for call in reversed(self._writes.get(tensor.id, [])) if call.index < before), None)
+        calls, writers = self._graph.calls, self._graph.writers.get(tensor.id, ())
+        return next((calls[index] for index in reversed(writers) if index < before), None)
 
 
 class _RowSearch:
@@ -158,11 +155,8 @@ class _RowSearch:
         self._buffers = analysis.graph.buffers
         self._known = {number: one for number, one in analysis.graph.constants.items() if not one.is_meta}
         self._calls = analysis.graph.calls
-        self._makers = _Makers(self._calls)
-        self._readers: dict[int, set[int]] = defaultdict(set)
-        for call in self._calls:
-            for ref in call.tensor_inputs():
-                self._readers[ref.id].add(call.index)
+        self._makers = _Makers(analysis.graph)
+        self._readers = analysis.graph.readers
         self.passed: set[int] = set()
         self.degree = 1
         self._steps = 0
@@ -218,7 +212,7 @@ class _RowSearch:
     def _side_effects(self, call: Call, rows: Rows, passed: set[int]) -> tuple[bool, bool]:
         """Whether rows are not scaled yet, and whether more than ``call`` would read what is scaled with them."""
         made = {ref.id for index in passed for ref in self._calls[index].tensor_outputs()}
-        readers = {reader for number in made for reader in self._readers[number]}
+        readers = {reader for number in made for reader in self._readers.get(number, ())}
         return not _within(rows, self._scaled), not readers <= {*passed, call.index}
 
     def _all(self, call: Call, tensors: Sequence[TensorRef], tensor: TensorRef, wanted: Tensor) -> Rows | None:
@@ -284,12 +278,20 @@ def _of_parts(parts: Sequence[ParameterPart], wanted: Tensor) -> Rows | None:
     """The rows of parameters that are in the rows ``wanted``; None where one is in another row, too."""
     found: Rows = {}
     for part in parts:
-        inside, outside = (torch.unique(part.rows[which]) for which in (wanted, ~wanted))
-        own = inside[inside >= 0]
-        if bool(torch.isin(own, outside).any()):
+        inside, outside = (_flags(part, which) for which in (wanted, ~wanted))
+        if bool((inside & outside).any()):
             return None
-        found.setdefault(part.name, torch.zeros(part.size, dtype=torch.bool))[own] = True
+        found[part.name] = inside | found.get(part.name, inside)
     return {name: rows for name, rows in found.items() if bool(rows.any())}
+
+
+def _flags(part: ParameterPart, which: Tensor) -> Tensor:
+    """For each row of the parameter, whether one of the elements ``which`` is in it."""
+    rows, found = part.rows, torch.zeros(part.size + 1, dtype=torch.bool)
+    while rows.dim() > 1 and rows.stride(-1) == 0:  # the same all along, as in a parameter as it is
+        rows = rows.select(-1, 0)
+    found[rows[which].flatten() + 1] = True
+    return found[1:]
 
 
 def _turned_back(call: Call, names: Mapping[int, str], makers: _Makers) -> TensorRef:
