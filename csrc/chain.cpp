@@ -102,9 +102,9 @@ class Band {
   Clock::time_point before_ = Clock::now();
 
   float* wide(int plane, int row) const {
-    return wide_ + plane * run_.bands.wide_stride + run_.bands.wide_front + int64_t{row} * run_.parts.depthwise->in.pitch;
+    return wide_ + plane * run_.bands.wide_stride + run_.bands.wide_front +
+           int64_t{row} * run_.parts.depthwise->in.pitch;
   }
-
 
   void some(int first, int last) {
     if (run_.parts.first) {
@@ -178,15 +178,15 @@ Bands bands_of(const sw_op* ops, int lanes) {
   Bands found{std::max(sums_of(parts.first, lanes), sums_of(parts.last, lanes)), 0, 0, 0, 0, 0};
   if (parts.first) {
     const int64_t vectors = (op.out.width + lanes - 1) / lanes;
-    const int64_t reach = (vectors * lanes - 1) * window.step[1] + int64_t{window.kernel[1] - 1} * window.dilation[1] +
-                          2 - window.pad[1];
-    found.wide_rows = int64_t{ops->chain.rows - 1} * window.step[0] +
-                      int64_t{window.kernel[0] - 1} * window.dilation[0] + 1;
+    const int64_t reach =
+        (vectors * lanes - 1) * window.step[1] + int64_t{window.kernel[1] - 1} * window.dilation[1] + 2 - window.pad[1];
+    found.wide_rows =
+        int64_t{ops->chain.rows - 1} * window.step[0] + int64_t{window.kernel[0] - 1} * window.dilation[0] + 1;
     found.wide_front = lines(window.pad[1]);
-    found.wide_stride = lines(found.wide_front + found.wide_rows * op.in.pitch +
-                              std::max<int64_t>(0, reach - op.in.pitch));
-    found.group = static_cast<int32_t>(
-        std::min<int64_t>({kMostPlanes, op.out.channels, kGroupFloats / found.wide_stride + 1}));
+    found.wide_stride =
+        lines(found.wide_front + found.wide_rows * op.in.pitch + std::max<int64_t>(0, reach - op.in.pitch));
+    found.group =
+        static_cast<int32_t>(std::min<int64_t>({kMostPlanes, op.out.channels, kGroupFloats / found.wide_stride + 1}));
   }
   if (parts.last) found.middle = op.out.channels * op.out.stride;
   return found;
@@ -195,8 +195,9 @@ Bands bands_of(const sw_op* ops, int lanes) {
 void run_chain(sw_program& program, size_t number, int threads, int64_t* nanoseconds) {
   const sw_op* ops = &program.ops[number];
   const auto before = Clock::now();
-  ChainRun run{&program, ops, Parts(ops), bands_of(ops, program.kernels->lanes), nullptr, nullptr, nullptr,
-               nanoseconds != nullptr, {}};
+  ChainRun run{&program, ops,     Parts(ops), bands_of(ops, program.kernels->lanes),
+               nullptr,  nullptr, nullptr,    nanoseconds != nullptr,
+               {}};
   const auto of = [&](const sw_op* op) { return number + static_cast<size_t>(op - ops); };
   if (run.parts.first) run.first = program.convolutions[of(run.parts.first)].get();
   run.depthwise = program.depthwises[of(run.parts.depthwise)].get();

@@ -13,8 +13,8 @@ struct Bands {
   int64_t wide_front;   // zeros in front of the first row of what DEPTHWISE reads,
   int64_t wide_stride;  // and all of a plane of it
   int64_t wide_rows;
-  int32_t group;        // planes of it at a time
-  int64_t middle;       // what DEPTHWISE makes for the convolution behind it
+  int32_t group;   // planes of it at a time
+  int64_t middle;  // what DEPTHWISE makes for the convolution behind it
   int64_t total() const { return sums + group * wide_stride + middle; }
 };
 

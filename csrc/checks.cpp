@@ -48,8 +48,8 @@ Range window_range(const sw_op& op, int lanes) {
   const sw_depthwise& window = op.depthwise;
   const int64_t origin = op.in.offset + (int64_t{op.in.margin} - window.pad[0]) * op.in.pitch - window.pad[1];
   const int64_t rows = int64_t{op.out.height - 1} * window.step[0] + int64_t{window.kernel[0] - 1} * window.dilation[0];
-  const int64_t columns = (divided(op.out.width, lanes) * lanes - 1) * window.step[1] +
-                          int64_t{window.kernel[1] - 1} * window.dilation[1];
+  const int64_t columns =
+      (divided(op.out.width, lanes) * lanes - 1) * window.step[1] + int64_t{window.kernel[1] - 1} * window.dilation[1];
   const int64_t planes = op.in.channels > 1 ? (op.in.channels - 1) * op.in.stride : 0;
   return {origin, origin + planes + rows * op.in.pitch + columns + 2};
 }
@@ -140,7 +140,8 @@ class Check {
   void handed_on(const sw_map& map, const char* name) const {
     layout(map, name);
     if (map.offset != -1 || map.margin != 0) refuse(std::string(name) + ": what a chain hands on stands in no arena");
-    if (map.stride < 0 || map.stride % kLine || map.stride > kMost) refuse(std::string(name) + ": planes must be lines");
+    if (map.stride < 0 || map.stride % kLine || map.stride > kMost)
+      refuse(std::string(name) + ": planes must be lines");
   }
 
   void layout(const sw_map& map, const char* name) const {

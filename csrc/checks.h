@@ -23,8 +23,8 @@ void check_chain(const sw_op* ops, int number, int count, int64_t arena, const K
 // Floats of the dense picture that a PACK reads or an UNPACK writes.
 int64_t picture_floats(const sw_op& op);
 
-// Whether an operation that was checked, a CONV, DEPTHWISE or CHAIN, reads where it writes: lanes that the mask drops, or
-// a program that makes no sense.
+// Whether an operation that was checked, a CONV, DEPTHWISE or CHAIN, reads where it writes: lanes that the mask drops,
+// or a program that makes no sense.
 bool reads_own_output(const sw_op* op, const Kernels& kernels);
 
 }  // namespace sapwood

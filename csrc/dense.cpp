@@ -58,8 +58,32 @@ bool is_halving(const sw_op& op) {
          2 * op.out.width <= op.in.width;
 }
 
+// An average over all of the map.
+bool is_mean(const sw_op& op) {
+  const sw_pool& window = op.pool;
+  return op.kind == SW_AVGPOOL && window.kernel[0] == op.in.height && window.kernel[1] == op.in.width &&
+         window.pad[0] == 0 && window.pad[1] == 0 && op.out.height == 1 && op.out.width == 1;
+}
+
+// Of all rows at once: what stands behind their values is zero.
+float mean_of(const sw_map& map, const float* values) {
+  float sums[16] = {};
+  const int64_t count = int64_t{map.height} * map.pitch;
+  int64_t at = 0;
+  for (; at + 16 <= count; at += 16)
+    for (int part = 0; part < 16; ++part) sums[part] += values[at + part];
+  for (; at < count; ++at) sums[0] += values[at];
+  float sum = 0.0f;
+  for (float part : sums) sum += part;
+  return sum / static_cast<float>(int64_t{map.height} * map.width);
+}
+
 void pool(const Kernels& kernels, const sw_op& op, float* arena, int channel) {
   const sw_pool& window = op.pool;
+  if (is_mean(op)) {
+    *row_of(op.out, arena, channel, 0) = mean_of(op.in, row_of(op.in, arena, channel, 0));
+    return;
+  }
   if (is_halving(op)) {
     for (int row = 0; row < op.out.height; ++row)
       kernels.pool_pairs(row_of(op.in, arena, channel, 2 * row), row_of(op.in, arena, channel, 2 * row + 1),

@@ -26,11 +26,10 @@ void depthwise_task(void* context, int number, int) {
   const int first = number / run.bands * run.channels, last = std::min(first + run.channels, op.out.channels);
   const int row = number % run.bands * run.rows, count = std::min(run.rows, op.out.height - row);
   for (int channel = first; channel < last; ++channel)
-    depthwise_rows(*program.kernels, op, *run.own, channel, count,
-                   program.row(op.in, channel / op.depthwise.multiplier,
-                               row * op.depthwise.step[0] - op.depthwise.pad[0]),
-                   program.row(op.out, channel, row),
-                   op.other.channels ? program.row(op.other, channel, row) : nullptr);
+    depthwise_rows(
+        *program.kernels, op, *run.own, channel, count,
+        program.row(op.in, channel / op.depthwise.multiplier, row * op.depthwise.step[0] - op.depthwise.pad[0]),
+        program.row(op.out, channel, row), op.other.channels ? program.row(op.other, channel, row) : nullptr);
 }
 
 }  // namespace

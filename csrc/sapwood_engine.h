@@ -68,10 +68,10 @@ enum sw_kind {
   SW_PHASES = 3, /* in -> out */
   SW_MAXPOOL = 4,
   SW_AVGPOOL = 5,
-  SW_UPSAMPLE = 6, /* nearest, by whole factors */
-  SW_ADD = 7,      /* in + other -> out, channel by channel */
-  SW_MUL = 8,      /* in * other -> out; `other` may be 1 x 1 */
-  SW_COPY = 9,     /* in -> out */
+  SW_UPSAMPLE = 6,   /* nearest, by whole factors */
+  SW_ADD = 7,        /* in + other -> out, channel by channel */
+  SW_MUL = 8,        /* in * other -> out; `other` may be 1 x 1 */
+  SW_COPY = 9,       /* in -> out */
   SW_DEPTHWISE = 10, /* in -> out, each channel by itself */
   SW_CHAIN = 11,     /* the operations behind it, some rows at a time */
   SW_NUM_KINDS = 12

@@ -22,7 +22,18 @@ SANITIZERS = {"memory": "address,undefined", "threads": "thread"}
 ENVIRONMENT = {"ASAN_OPTIONS": "detect_leaks=0", "TSAN_OPTIONS": "exitcode=66:die_after_fork=0"}
 """The crew that a child of ``fork`` leaves behind is a leak on purpose."""
 
-TESTS = ("crew", "forked_crew", "activations", "row_kernels", "convolutions", "planes", "checks", "facts")
+TESTS = (
+    "crew",
+    "forked_crew",
+    "activations",
+    "row_kernels",
+    "convolutions",
+    "depthwise",
+    "chains",
+    "planes",
+    "checks",
+    "facts",
+)
 
 
 @cache

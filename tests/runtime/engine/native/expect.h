@@ -18,6 +18,8 @@ void forked_crew();
 void activations();
 void row_kernels();
 void convolutions();
+void depthwise();
+void chains();
 void planes();
 void checks();
 void facts();

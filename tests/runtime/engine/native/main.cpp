@@ -18,6 +18,8 @@ int main(int count, char** words) {
       {"activations", activations},
       {"row_kernels", row_kernels},
       {"convolutions", convolutions},
+      {"depthwise", depthwise},
+      {"chains", chains},
       {"planes", planes},
       {"checks", checks},
       {"facts", facts},
