@@ -243,6 +243,7 @@ void chains() {
   expect_refused("operation 0: a part must read what the part in front of it makes",
                  [](Ops& ops) { ops[2].out.pitch += sapwood::current()->lanes; });
   expect_refused("operation 0: the rows that a chain hands on do not fit", [](Ops& ops) { ops[0].chain.rows = 5; });
+  expect_refused("operation 3: planes of rows that are handed on overlap", [](Ops& ops) { ops[3].in.stride = 0; });
   expect_refused("operation 3: entry 1 reads another place than its own", [](Ops& ops) { ops[3].in.stride += 16; });
   expect_refused("operation 0: input and output share places", [](Ops& ops) { ops[3].out.offset = ops[1].in.offset; });
   expect_refused("operation 0: input and output share places", [](Ops& ops) { ops[2].other = ops[3].out; });
