@@ -3,10 +3,10 @@
     python benchmarks/depthwise.py
     SAPWOOD_ISA=avx2 ONEDNN_MAX_CPU_ISA=AVX2 DNNL_MAX_CPU_ISA=AVX2 python benchmarks/depthwise.py --threads 2
 
-Each layer stands between 1 x 1 convolutions, so that a runtime that has a layout of its own has it there; the time is that
-of the layer alone. PyTorch's is a call on tensors and weights in oneDNN's layout. A line a layer: microseconds of the
-engine, then for each peer the median over interleaved rounds of its time over the engine's, with quartiles. --zeros makes
-some weights zero.
+Each layer stands between 1 x 1 convolutions, so that a runtime that has a layout of its own has it there; the time is
+that of the layer alone. PyTorch's is a call on tensors and weights in oneDNN's layout. A line a layer: microseconds of
+the engine, then for each peer the median over interleaved rounds of its time over the engine's, with quartiles.
+--zeros makes some weights zero.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from sapwood.runtime import RUNTIMES
 from sapwood.runtime.engine import instruction_set
 
 LAYERS = (
-    ("MobileNetV2", ((32, 112, 3, 1), (96, 112, 3, 2), (144, 56, 3, 1), (144, 56, 3, 2), (192, 28, 3, 1), (192, 28, 3, 2),
-                     (384, 14, 3, 1), (576, 14, 3, 1), (576, 14, 3, 2), (960, 7, 3, 1))),
+    ("MobileNetV2", ((32, 112, 3, 1), (96, 112, 3, 2), (144, 56, 3, 1), (144, 56, 3, 2), (192, 28, 3, 1),
+                     (192, 28, 3, 2), (384, 14, 3, 1), (576, 14, 3, 1), (576, 14, 3, 2), (960, 7, 3, 1))),
     ("yolo-fastest-1.1-xl", ((16, 160, 3, 1), (48, 160, 3, 2), (96, 80, 3, 1), (192, 40, 3, 2), (272, 20, 3, 1),
                              (448, 10, 5, 1))),
     ("MobileNetV3", ((72, 56, 5, 2), (120, 28, 5, 1), (240, 28, 3, 2), (672, 14, 5, 2), (960, 7, 5, 1))),
@@ -55,7 +55,9 @@ def main() -> None:
         for channels, side, window, stride in layers:
             times = timed(channels, side, window, stride, options)
             own = times.pop("sapwood")
-            text = f"{network:20} {channels:4} x {side:3}  {window} x {window} s{stride}  {statistics.median(own):8.1f} us"
+            text = (
+                f"{network:20} {channels:4} x {side:3}  {window} x {window} s{stride}  {statistics.median(own):8.1f} us"
+            )
             for name, found in times.items():
                 low, middle, high = statistics.quantiles([one / two for one, two in zip(found, own, strict=True)], n=4)
                 text += f"  {name} {middle:.2f} ({low:.2f} to {high:.2f})"

@@ -292,6 +292,7 @@ class Check {
 
   // Of rows that a chain hands on, each output reads its own place.
   void places() const {
+    if (op.in.stride < 1) refuse("planes of rows that are handed on overlap");
     for (int64_t at = 0; at < conv.num_entries; ++at) {
       const int64_t offset = conv.entries[at].offset, bytes = op.in.stride * 4;
       if (offset < 0 || offset % bytes || offset / bytes >= op.in.channels)

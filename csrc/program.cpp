@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <stdexcept>
+#include <string>
 
 #include "chain.h"
 #include "checks.h"
@@ -59,6 +60,8 @@ int take(sw_program& program, int number, int count, int64_t arena) {
   const int parts = chain ? op.chain.count : 0;
   int64_t scratch = op.kind == SW_CONV ? sums_between_chunks(op.conv, kernels.lanes) : 0;
   if (chain) scratch = bands_of(&op, kernels.lanes).total();
+  if (scratch > kLargestArena)
+    throw std::invalid_argument("operation " + std::to_string(number) + ": rows that a thread keeps do not fit");
   program.scratch_of_thread = std::max(program.scratch_of_thread, scratch);
   const bool alone = keeps && reads_own_output(&op, kernels);
   for (int part = number; part <= number + parts; ++part) keep_arrays(program, part, alone);

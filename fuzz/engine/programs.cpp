@@ -59,13 +59,14 @@ class Builder {
     return map;
   }
 
-  void add(sw_op op, std::vector<int64_t> starts = {}, std::vector<sw_entry> entries = {},
-           std::vector<float> bias = {}) {
+  void add(sw_op op, std::vector<int64_t> starts = {}, std::vector<sw_entry> entries = {}, std::vector<float> bias = {},
+           std::vector<float> windows = {}) {
     program_.ops.push_back(op);
     program_.starts.push_back(std::move(starts));
     program_.entries.push_back(std::move(entries));
     program_.bias.push_back(std::move(bias));
-    if (op.kind != SW_UNPACK) maps_.push_back(op.out);
+    program_.windows.push_back(std::move(windows));
+    if (op.out.channels && op.out.offset >= 0) maps_.push_back(op.out);
   }
 
   void activate(sw_op& op) {
@@ -97,6 +98,8 @@ class Builder {
     const sw_map& in = op.in;
     switch (op.kind) {
       case SW_CONV: convolve(op); return;
+      case SW_DEPTHWISE: filter(op); return;
+      case SW_CHAIN: chain(op); return;
       case SW_PHASES:
         activate(op);
         op.out = phases_of(op.phases.step, in.channels, in.height, in.width);
@@ -174,6 +177,101 @@ class Builder {
     add(op, std::move(starts), std::move(entries), std::move(bias));
   }
 
+  // Windows reach as far as there are zeros around the input.
+  void filter(sw_op& op, int32_t above, int32_t beside, int most) {
+    sw_depthwise& window = op.depthwise;
+    const int32_t from[2] = {op.in.height, op.in.width}, zeros[2] = {above, beside};
+    int32_t sizes[2];
+    for (int side = 0; side < 2; ++side) {
+      window.kernel[side] = number(1, 5), window.step[side] = number(1, 3), window.dilation[side] = number(1, 2);
+      window.pad[side] = number(0, zeros[side]);
+      const int32_t free = from[side] + 2 * window.pad[side] - 1;
+      if (window.dilation[side] * (window.kernel[side] - 1) > free) window.kernel[side] = 1;
+      sizes[side] = (free - window.dilation[side] * (window.kernel[side] - 1)) / window.step[side] + 1;
+    }
+    if (random_.one_in(2) && window.kernel[0] <= from[1] + 2 * window.pad[1] && window.kernel[1] != window.kernel[0] &&
+        window.dilation[0] == 1) {  // square windows have code of their own
+      window.kernel[1] = window.kernel[0], window.dilation[1] = 1, window.step[1] = window.step[0];
+      sizes[1] = (from[1] + 2 * window.pad[1] - window.kernel[1]) / window.step[1] + 1;
+    }
+    window.multiplier = number(1, most);
+    activate(op);
+    op.out = map(op.in.channels * window.multiplier, sizes[0], sizes[1]);
+  }
+
+  void add_filter(const sw_op& op) {
+    std::vector<float> bias(op.out.channels);
+    std::vector<float> windows(int64_t{op.out.channels} * op.depthwise.kernel[0] * op.depthwise.kernel[1]);
+    const int zeros = number(1, 4);
+    for (float& value : bias) value = random_.value();
+    for (float& value : windows) value = random_.one_in(zeros) ? random_.value() : 0.0f;
+    add(op, {}, {}, std::move(bias), std::move(windows));
+  }
+
+  void filter(sw_op op) {
+    const int32_t beside = op.in.margin ? op.in.pitch - op.in.width : 0;
+    filter(op, std::max(0, op.in.margin - (beside > 0)), beside, 2);
+    for (const sw_map& one : maps_)
+      if (one.channels == op.out.channels && one.height == op.out.height && one.width == op.out.width) op.other = one;
+    add_filter(op);
+  }
+
+  static sw_map handed_on(sw_map map, int64_t stride) {
+    map.offset = -1, map.margin = 0, map.stride = stride;
+    return map;
+  }
+
+  // A convolution of single places on a map of rows that a chain goes by.
+  void add_places(sw_op op, int32_t rows) {
+    sw_conv& conv = op.conv;
+    const int vectors = op.in.pitch / lanes_;
+    const bool whole = vectors <= most_;
+    conv.height = op.in.height, conv.width = op.in.width;
+    conv.columns = whole ? vectors : number(1, most_);
+    conv.rows = whole ? number(1, std::min<int64_t>(rows, most_ / vectors)) : 1;
+    conv.num_chunks = number(1, op.in.channels);
+    std::vector<int64_t> starts{0};
+    std::vector<sw_entry> entries;
+    for (int list = 0; list < 3 * conv.num_chunks * conv.channels; ++list) {
+      for (int64_t left = list % 3 == 2 ? random_.between(0, 4) : 0; left > 0; --left)
+        entries.push_back(
+            {static_cast<int32_t>(4 * op.in.stride * random_.between(0, op.in.channels - 1)), random_.value()});
+      starts.push_back(static_cast<int64_t>(entries.size()));
+    }
+    std::vector<float> bias(conv.channels);
+    for (float& value : bias) value = random_.value();
+    add(op, std::move(starts), std::move(entries), std::move(bias));
+  }
+
+  void chain(sw_op op) {
+    const bool first = !random_.one_in(3), last = !first || !random_.one_in(3);
+    sw_op wide = blank(SW_CONV), filtered = blank(SW_DEPTHWISE), places = blank(SW_CONV);
+    filtered.in = op.in;
+    if (first) {
+      wide.in = op.in;
+      wide.conv.channels = number(1, 5);
+      activate(wide);
+      wide.out = op.in;
+      wide.out.channels = wide.conv.channels;
+      wide.out = filtered.in = handed_on(wide.out, 0);
+    }
+    const int32_t beside = first || op.in.margin ? op.in.pitch - op.in.width : 0;
+    filter(filtered, first ? 3 : std::max(0, op.in.margin - (beside > 0)), beside, first ? 1 : 2);
+    op.in = op.out = blank(SW_CHAIN).in;
+    op.chain.count = 1 + first + last;
+    op.chain.rows = number(1, filtered.out.height);
+    if (last) {
+      places.in = filtered.out = handed_on(filtered.out, up(int64_t{op.chain.rows} * filtered.out.pitch, 16));
+      places.conv.channels = number(1, 5);
+      activate(places);
+      places.out = map(places.conv.channels, places.in.height, places.in.width, places.in.pitch);
+    }
+    add(op);
+    if (first) add_places(wide, wide.in.height);
+    add_filter(filtered);
+    if (last) add_places(places, op.chain.rows);
+  }
+
   sw_entry entry(const sw_map& in, int chunk, int chunks, bool sideways) {
     const int64_t each = (in.channels + chunks - 1) / chunks;
     const int64_t channel = std::min<int64_t>(in.channels - 1, chunk * each + random_.between(0, each - 1));
@@ -231,7 +329,8 @@ void mutate_arrays(Program& program, size_t number, Random& random) {
   auto& starts = program.starts[number];
   auto& entries = program.entries[number];
   auto& bias = program.bias[number];
-  switch (random.between(0, 6)) {
+  auto& windows = program.windows[number];
+  switch (random.between(0, 7)) {
     case 0:
       if (!starts.empty()) set(starts[random.next() % starts.size()], random);
       break;
@@ -250,6 +349,9 @@ void mutate_arrays(Program& program, size_t number, Random& random) {
       break;
     case 5:
       if (!bias.empty()) bias.pop_back();
+      break;
+    case 6:
+      if (!windows.empty()) windows.pop_back();
       break;
     default: std::swap(starts, program.starts[random.next() % program.starts.size()]);
   }
@@ -272,6 +374,11 @@ std::vector<int32_t*> fields_of(sw_op& op) {
     case SW_UPSAMPLE: return {&op.upsample.step[0], &op.upsample.step[1]};
     case SW_CONV:
       return {&conv.phased, &conv.channels, &conv.height, &conv.width, &conv.rows, &conv.columns, &conv.num_chunks};
+    case SW_DEPTHWISE:
+      return {&op.depthwise.multiplier, &op.depthwise.kernel[0],   &op.depthwise.kernel[1],
+              &op.depthwise.step[0],    &op.depthwise.step[1],     &op.depthwise.pad[0],
+              &op.depthwise.pad[1],     &op.depthwise.dilation[0], &op.depthwise.dilation[1]};
+    case SW_CHAIN: return {&op.chain.count, &op.chain.rows};
     default: return {&op.reserved};
   }
 }
@@ -308,6 +415,12 @@ void Program::point() {
     conv.num_starts = static_cast<int64_t>(starts[number].size());
     conv.num_entries = static_cast<int64_t>(entries[number].size());
     conv.num_bias = static_cast<int64_t>(bias[number].size());
+    sw_depthwise& window = ops[number].depthwise;
+    windows[number].shrink_to_fit();
+    window.weights = windows[number].empty() ? nullptr : windows[number].data();
+    window.bias = conv.bias;
+    window.num_weights = static_cast<int64_t>(windows[number].size());
+    window.num_bias = conv.num_bias;
   }
 }
 

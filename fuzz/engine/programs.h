@@ -26,7 +26,7 @@ struct Program {
   std::vector<sw_op> ops;
   std::vector<std::vector<int64_t>> starts;  // of each operation
   std::vector<std::vector<sw_entry>> entries;
-  std::vector<std::vector<float>> bias;
+  std::vector<std::vector<float>> bias, windows;
   int64_t arena = 0;
 
   void point();  // to the arrays as they are

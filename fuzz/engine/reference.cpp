@@ -29,8 +29,12 @@ class Slow {
 
   void run(std::vector<std::vector<float>>& outputs) {
     for (size_t number = 0; number < program_.ops.size(); ++number) {
-      const sw_op& op = program_.ops[number];
-      if (op.kind == SW_UNPACK) unpack(op, outputs);
+      const sw_op op = moved(program_.ops[number]);
+      if (op.kind == SW_CHAIN) continue;
+      if (program_.ops[number].kind == SW_CONV && program_.ops[number].in.offset < 0)
+        places(op, program_.ops[number].in);
+      else if (op.kind == SW_DEPTHWISE) filter(op);
+      else if (op.kind == SW_UNPACK) unpack(op, outputs);
       else if (op.kind == SW_CONV) convolve(op);
       else if (op.kind == SW_PACK && op.pack.phased)
         phases(op, op.pack.step, op.pack.channels, op.pack.height, op.pack.width);
@@ -45,6 +49,54 @@ class Slow {
   std::vector<double> arena_;
   const Program& program_;
   const std::vector<std::vector<float>>& inputs_;
+
+  // What a chain hands on stands behind the arena, whole: two maps at a time.
+  sw_op moved(sw_op op) {
+    if (op.in.offset < 0) op.in = last_;
+    if (op.out.offset < 0) {
+      op.out.stride = int64_t{op.out.height} * op.out.pitch;
+      op.out.offset = static_cast<int64_t>(arena_.size()) - 4096;
+      arena_.resize(arena_.size() + op.out.channels * op.out.stride);
+      last_ = op.out;
+    }
+    return op;
+  }
+
+  // A convolution whose entries say which channel they read.
+  void places(const sw_op& op, const sw_map& rows) {
+    const sw_conv& conv = op.conv;
+    for (int channel = 0; channel < conv.channels; ++channel)
+      for (int row = 0; row < conv.height; ++row)
+        for (int column = 0; column < conv.width; ++column) {
+          double sum = conv.bias[channel];
+          for (int chunk = 0; chunk < conv.num_chunks; ++chunk) {
+            const int64_t list = (int64_t{chunk} * conv.channels + channel) * 3 + 2;
+            for (int64_t number = conv.starts[list]; number < conv.starts[list + 1]; ++number)
+              sum += conv.entries[number].value * at(op.in, conv.entries[number].offset / 4 / rows.stride, row, column);
+          }
+          put(op, channel, row, column, activated(sum, op));
+        }
+  }
+
+  void filter(const sw_op& op) {
+    const sw_depthwise& window = op.depthwise;
+    for (int channel = 0; channel < op.out.channels; ++channel)
+      for (int row = 0; row < op.out.height; ++row)
+        for (int column = 0; column < op.out.width; ++column) {
+          const float* weight = window.weights + int64_t{channel} * window.kernel[0] * window.kernel[1];
+          double sum = window.bias[channel] + (op.other.channels ? at(op.other, channel, row, column) : 0.0);
+          for (int down = 0; down < window.kernel[0]; ++down)
+            for (int right = 0; right < window.kernel[1]; ++right, ++weight) {
+              const int y = row * window.step[0] - window.pad[0] + down * window.dilation[0];
+              const int x = column * window.step[1] - window.pad[1] + right * window.dilation[1];
+              if (y >= 0 && x >= 0 && y < op.in.height && x < op.in.width)
+                sum += *weight * at(op.in, channel / window.multiplier, y, x);
+            }
+          put(op, channel, row, column, activated(sum, op));
+        }
+  }
+
+  sw_map last_{};
 
   double& at(const sw_map& map, int64_t channel, int64_t row, int64_t column) {
     return arena_[4096 + map.offset + channel * map.stride + (row + map.margin) * map.pitch + column];

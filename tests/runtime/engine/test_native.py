@@ -29,6 +29,8 @@ TESTS = (
     "row_kernels",
     "convolutions",
     "dense_blocks",
+    "depthwise",
+    "chains",
     "planes",
     "checks",
     "facts",

@@ -1,7 +1,7 @@
-"""Chains: a convolution, a depthwise one and a convolution of single places that go through their maps some rows at a time.
+"""Chains: convolutions around a depthwise one that go through their maps some rows at a time.
 
-The map that a depthwise convolution reads is the widest of a network, and often read by nothing else. In a chain only some
-planes of some rows of it are there at a time, in a thread's own memory, which stays in the cache.
+The map that a depthwise convolution reads is the widest of a network, and often read by nothing else. In a chain only
+some planes of some rows of it are there at a time, in a thread's own memory, which stays in the cache.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ Links: TypeAlias = tuple[nodes.Conv, ...]
 """Nodes of a chain, each the only reader of the one before."""
 
 USUAL_FLOATS = 65_536
-"""Of what a depthwise convolution hands on at a time, where nothing is tried: 256 KB, of the cache behind the fastest."""
+"""Of what a depthwise convolution hands on at a time, where nothing is tried: 256 KB of the second cache."""
 
-WORTH_FLOATS = 0
+WORTH_FLOATS = 200_000
 """Of the maps in between from which a chain is taken where nothing is tried."""
 
 ROWS = 4
@@ -47,7 +47,8 @@ def links_of(network: Network, whole: set[Value]) -> list[Links]:
     readers = network.readers()
     makers = {node.out: node for node in network.nodes if isinstance(node, nodes.Conv)}
     follower = {node.inputs[0]: node for node in network.nodes if isinstance(node, nodes.Conv)}
-    found, taken = [], set()
+    found: list[Links] = []
+    taken: set[Value] = set()
     for node in network.nodes:
         if not isinstance(node, nodes.Conv) or not is_depthwise(node.spec) or node.out in taken:
             continue

@@ -342,10 +342,9 @@ class _ProgramPlanner:
             self._add_chain(*found)
 
     def _chain(self, links: Links) -> Chain:
-        parts = [self._part(node) for node in links]
-        at = next(number for number, part in enumerate(parts) if isinstance(part, Depthwise))
-        first, middle, last = ([None] if at == 0 else []) + parts + ([None] if at == len(parts) - 1 else [])
-        return Chain(middle, first, last)
+        at = next(number for number, node in enumerate(links) if is_depthwise(node.spec))
+        first, last = ([self._convolution(node) for node in ends] for ends in (links[:at], links[at + 1 :]))
+        return Chain(self._depthwise(links[at]), first[0] if first else None, last[0] if last else None)
 
     def _add_chain(self, links: Links, chain: Chain, rows: int) -> None:
         if chain.first:
@@ -355,26 +354,30 @@ class _ProgramPlanner:
         for node in links:
             self._convolved(node, " in a chain")
 
-    def _part(self, node: nodes.Conv) -> Convolution | Depthwise:
-        """A convolution between the maps of the program."""
-        other = self._map(node.inputs[1]) if len(node.inputs) > 1 else None
-        if is_depthwise(node.spec):
-            return Depthwise(node.spec, self._map(node.inputs[0]), self._map(node.out), other, node.activation)
+    def _other(self, node: nodes.Conv) -> Map | None:
+        """What is added to a convolution's sums."""
+        return self._map(node.inputs[1]) if len(node.inputs) > 1 else None
+
+    def _depthwise(self, node: nodes.Conv) -> Depthwise:
+        source, out = self._map(node.inputs[0]), self._map(node.out)
+        return Depthwise(node.spec, source, out, self._other(node), node.activation)
+
+    def _convolution(self, node: nodes.Conv) -> Convolution:
         source = self._map(node.inputs[0], node.spec.geometry.stride)
         lanes, most = self.builder.lanes, self.builder.most_vectors
         phased = node.out in self._phased and source.pitch % lanes == 0 and source.pitch <= most * lanes
-        out = self._map(node.out, HALVES if phased else WHOLE)
-        return Convolution(node.spec, source, out, self.network.sizes[node.out][1:], other, node.activation, phased)
+        out, size = self._map(node.out, HALVES if phased else WHOLE), self.network.sizes[node.out][1:]
+        return Convolution(node.spec, source, out, size, self._other(node), node.activation, phased)
 
     def _convolve(self, node: nodes.Conv) -> None:
-        if not is_depthwise(node.spec):
-            self._source(node.inputs[0], node.spec.geometry.stride)
-        part = self._part(node)
         dense = False
-        if isinstance(part, Depthwise):
-            part.add(self.builder)
+        if is_depthwise(node.spec):
+            self._depthwise(node).add(self.builder)
         else:
-            dense = part.add(self.builder, None if self.tuner is None else self.tuner.tiling(part)).dense
+            self._source(node.inputs[0], node.spec.geometry.stride)
+            convolution = self._convolution(node)
+            tiling = None if self.tuner is None else self.tuner.tiling(convolution)
+            dense = convolution.add(self.builder, tiling).dense
         self._convolved(node, dense=dense)
 
     def _convolved(self, node: nodes.Conv, where: str = "", *, dense: bool = False) -> None:

@@ -89,7 +89,10 @@ class Tuner:
 
     def tilings(self, chain: Chain) -> Tilings:
         """Those of a chain's convolutions, each by itself."""
-        return chain.first and self.tiling(chain.first), chain.last and self.tiling(chain.last)
+        return (
+            None if chain.first is None else self.tiling(chain.first),
+            None if chain.last is None else self.tiling(chain.last),
+        )
 
     def save(self) -> None:
         """Remembers what was tried; a folder that cannot be written is a warning."""

@@ -19,6 +19,8 @@ void activations();
 void row_kernels();
 void convolutions();
 void dense_blocks();
+void depthwise();
+void chains();
 void planes();
 void checks();
 void facts();

@@ -19,6 +19,8 @@ int main(int count, char** words) {
       {"row_kernels", row_kernels},
       {"convolutions", convolutions},
       {"dense_blocks", dense_blocks},
+      {"depthwise", depthwise},
+      {"chains", chains},
       {"planes", planes},
       {"checks", checks},
       {"facts", facts},

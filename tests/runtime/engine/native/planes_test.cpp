@@ -98,6 +98,9 @@ void check_planes(const Kernels& kernels) {
   EXPECT((planes.run(mean, 1) == Values{1.5f, 3.0f, 7.5f, 9.0f}));
   mean.pool.all_places = 1;
   EXPECT((planes.run(mean, 1) == Values{0.5f, 1.5f, 5.0f, 9.0f}));
+  mean.out = map_of(256, 1, 1, 1, pitch);
+  mean.pool = {{3, 4}, {1, 1}, {0, 0}, 0};
+  EXPECT((planes.run(mean, 1) == Values{6.5f}));
 
   sw_op larger = blank(SW_UPSAMPLE);
   larger.in = map_of(0, 1, 1, 3, pitch);
@@ -187,7 +190,7 @@ void checks() {
   op.kind = SW_CONV;
   EXPECT(refused(op) == "operation 5: the output does not have the result's size");
   op.kind = SW_NUM_KINDS;
-  EXPECT(refused(op) == "operation 5: kind 10 is not known");
+  EXPECT(refused(op) == "operation 5: kind " + std::to_string(SW_NUM_KINDS) + " is not known");
 }
 
 void facts() {
