@@ -33,7 +33,11 @@ def compile(
         int | None, typer.Option("--threads", min=1, help="Threads to tune and time for; all cores if not given.")
     ] = None,
     tune: Annotated[
-        bool, typer.Option("--tune/--no-tune", help="Try how each convolution goes through its map on this machine.")
+        bool,
+        typer.Option(
+            "--tune/--no-tune",
+            help="Try on this machine how convolutions go through their maps, and what PyTorch runs faster.",
+        ),
     ] = True,
     explain: Annotated[
         bool, typer.Option("--explain", help="Every operation with its zeros and milliseconds.")
@@ -73,6 +77,8 @@ def compile(
         "threads": compiled.threads,
         "compile_s": seconds,
         "median_ms": statistics.median(milliseconds[RUNS // 4 :]),
+        "run_by": compiled.choice.taken,
+        "tried_ms": dict(compiled.choice.wholes),
         "in_pytorch": [
             {"op": str(node.op.overloadpacket), "module": node.label, "location": node.location, "reason": node.reason}
             for node in compiled.outside
@@ -91,6 +97,9 @@ def compile(
         f"{figures['median_ms']:.1f} ms a picture on {compiled.threads} threads, compiled in {seconds:.1f} s; "
         f"gives what the model gives on the example inputs"
     )
+    if compiled.choice.wholes:
+        tried = ", ".join(f"{name} {time:.1f} ms" for name, time in compiled.choice.wholes.items())
+        print(f"run by {compiled.choice.taken}, the fastest of {tried}; --explain says it part by part")
 
 
 def _kinds(calls: object) -> str:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sapwood.runtime import RUNTIME, load
 from sapwood.runtime import compile as compile_model
-from sapwood.runtime import load
 from sapwood.runtime.engine import choice, deciding, remembered
 from sapwood.runtime.engine.assembly import Assembly, CallsPart, ProgramPart, Sides
 from sapwood.runtime.engine.cheapest import CALL_MS, FLOAT_MS, cheapest
@@ -23,6 +23,7 @@ from sapwood.runtime.engine.choice import ENGINE, MIXED, PYTORCH, SidesChoice, c
 from sapwood.runtime.engine.clock import AssemblyClock
 from sapwood.runtime.engine.nodes import LINEAR, Combine, Input, Network, Outside, Pointwise, Value
 from sapwood.runtime.engine.rules import lower
+from sapwood.runtime.sparse_engine import EngineSession
 
 pytestmark = pytest.mark.usefixtures("engine")
 
@@ -397,3 +398,14 @@ def test_the_real_clock_times_every_node() -> None:
         assert set(watch.nodes(sides)) == both
     assert watch.assembly(Sides()) is watch.assembly(Sides())
     assert len(watch.wholes([Sides(), Sides(both)])) == 2
+
+
+def test_layers_are_timed_where_they_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `mask --latency` reads: the same layers, on whichever side."""
+    model, picture = convolutions().eval(), torch.randn(2, 3, 11, 14)
+    found = []
+    for take in (lambda _: frozenset(), movable):
+        moved_to(monkeypatch, lambda network, take=take: Sides(take(network)))
+        times = EngineSession(model, picture, 1).layer_times(2)
+        found.append({name for name, time in times.items() if name != RUNTIME and time > 0.0})
+    assert {"0", "2", "4", "6"} <= found[0] == found[1]

@@ -118,7 +118,13 @@ class Assembly:
 
 def _returned(tensor: Tensor, shape: tuple[int, ...], count: int) -> Tensor:
     wanted = (count, *shape[1:]) if count > 1 else shape
+    tensor = _each(tensor, count)
     return tensor.contiguous() if tensor.shape == wanted else tensor.reshape(wanted)
+
+
+def _each(tensor: Tensor, count: int) -> Tensor:
+    """What is the same for all pictures, once for each."""
+    return tensor.expand(count, -1, -1, -1) if count > 1 and tensor.dim() == 4 and len(tensor) == 1 else tensor
 
 
 @dataclass
@@ -167,7 +173,7 @@ class ProgramPart:
             del values[value]
 
     def _taken(self, tensor: Tensor, value: Value, count: int) -> Tensor:
-        size = self._sizes[value]
+        size, tensor = self._sizes[value], _each(tensor, count)
         if tensor.dtype is not torch.float32 or tensor.numel() != count * math.prod(size):
             raise EngineError(f"{tensor.dtype} of shape {tuple(tensor.shape)}; expected a float32 map of {size}")
         return tensor.contiguous().resolve_neg()

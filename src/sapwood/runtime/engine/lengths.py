@@ -205,10 +205,12 @@ def recorded_lengths(
     except EngineError as error:
         raise EngineError(f"the model's calls do not follow the length of dimension {dim}: {error}") from error
     try:
-        single = record(lengths.shortened(examples, 1))
+        single = _sharing(record(lengths.shortened(examples, 1)), long.arrays)
+        with_one = replace(lengths, single=single)
+        with_one.lowered(1)
     except Exception:  # a model may have no use for a single token, and says so in any way
         return replace(lengths, fewest=2)
-    return replace(lengths, single=_sharing(single, long.arrays))
+    return with_one
 
 
 def _sharing(recorded: Encoded, known: Mapping[str, Array]) -> Encoded:

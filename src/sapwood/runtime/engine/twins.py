@@ -120,7 +120,7 @@ def _conv(node: nodes.Conv, around: Around) -> Twin | None:
 def _product(node: nodes.Conv, around: Around) -> Twin:
     """The convolution without what follows: where it is a product of matrices, as that."""
     spec = node.spec
-    weight, bias = _tensor(spec.weight), _tensor(spec.bias)
+    weight, bias = tensor_of(spec.weight), tensor_of(spec.bias)
     size = around.sizes[node.inputs[0]]
     if is_scale(node):
         factors, shifts = weight.view(-1, 1, 1), bias.view(-1, 1, 1)
@@ -151,8 +151,8 @@ def _rows_product(weight: Tensor, bias: Tensor) -> Twin:
     return run
 
 
-def _tensor(array: Array) -> Tensor:
-    """The same memory where it may be written: PyTorch warns of other."""
+def tensor_of(array: Array) -> Tensor:
+    """An array as a tensor: the same memory where it may be written: PyTorch warns of other."""
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
