@@ -23,6 +23,7 @@ COMMON = (
     "program.cpp",
     "run.cpp",
     "dense.cpp",
+    "tokens.cpp",
     "pool.cpp",
     "fork.cpp",
     "kernels/scalar.cpp",
@@ -39,6 +40,7 @@ FLAGS = [
     "-Wall",
     "-Wextra",
     "-Wno-maybe-uninitialized",
+    "-Wno-uninitialized",  # GCC 12 says it of its own intrinsics
 ]
 LIBRARY = {"win32": "sapwood_engine.dll", "darwin": "libsapwood_engine.dylib"}.get(sys.platform, "libsapwood_engine.so")
 

@@ -6,6 +6,7 @@
 
 #include "checks.h"
 #include "dispatch.h"
+#include "tokens.h"
 
 namespace sapwood {
 namespace {
@@ -32,6 +33,22 @@ std::shared_ptr<const Convolution> own_arrays(sw_op& op) {
   return own;
 }
 
+// The same for what is read as plain numbers; nothing for other kinds.
+std::shared_ptr<const Numbers> own_numbers(sw_op& op) {
+  const auto own = std::make_shared<Numbers>();
+  const auto take = [](std::vector<float>& into, const float*& from, int64_t count) {
+    into.assign(from, from + count);
+    from = into.data();
+  };
+  if (op.kind == SW_CONSTANT) take(own->first, op.constant.values, op.constant.num_values);
+  else if (op.kind == SW_EMBED) take(own->first, op.embed.table, op.embed.num_values);
+  else if (op.kind == SW_NORM) {
+    take(own->first, op.norm.factors, op.norm.num_factors);
+    take(own->second, op.norm.shifts, op.norm.num_shifts);
+  } else return nullptr;
+  return own;
+}
+
 // Floats that a thread keeps between the chunks of a tile.
 int64_t sums_between_chunks(const sw_conv& conv, int lanes) {
   return conv.num_chunks > 1 ? int64_t{conv.channels} * conv.rows * conv.columns * lanes : 0;
@@ -46,9 +63,12 @@ std::unique_ptr<sw_program> make_program(const sw_op* ops, int32_t count, int64_
   program->kernels = current();
   program->ops.assign(ops, ops + count);
   program->convolutions.resize(count);
+  program->numbers.resize(count);
   for (int number = 0; number < count; ++number) {
     sw_op& op = program->ops[number];
     check(op, number, count, arena, *program->kernels);
+    program->numbers[number] = own_numbers(op);
+    program->scratch_of_thread = std::max(program->scratch_of_thread, token_scratch(*program->kernels, op));
     if (op.kind != SW_CONV) continue;
     program->convolutions[number] = own_arrays(op);
     program->scratch_of_thread =
@@ -63,6 +83,7 @@ std::unique_ptr<sw_program> copy_program(const sw_program& program) {
   copy->kernels = program.kernels;
   copy->ops = program.ops;
   copy->convolutions = program.convolutions;
+  copy->numbers = program.numbers;
   copy->scratch_of_thread = program.scratch_of_thread;
   allocate(*copy, program.memory->count());
   return copy;
@@ -82,6 +103,8 @@ int64_t num_bytes(const sw_program& program) {
     if (one)
       bytes += static_cast<int64_t>(one->entries.size() * sizeof(sw_entry) + one->starts.size() * sizeof(int64_t) +
                                     one->bias.size() * sizeof(float));
+  for (const auto& one : program.numbers)
+    if (one) bytes += static_cast<int64_t>((one->first.size() + one->second.size()) * sizeof(float));
   return bytes;
 }
 

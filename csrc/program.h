@@ -22,12 +22,18 @@ struct Convolution {
   bool alone = false;            // it reads where it writes: one thread
 };
 
+// What a constant, a norm or an embedding points to.
+struct Numbers {
+  std::vector<float> first, second;
+};
+
 }  // namespace sapwood
 
 struct sw_program {
   const sapwood::Kernels* kernels;
   std::vector<sw_op> ops;
   std::vector<std::shared_ptr<const sapwood::Convolution>> convolutions;  // copies share them
+  std::vector<std::shared_ptr<const sapwood::Numbers>> numbers;
   std::unique_ptr<sapwood::Floats> memory;
   float* arena;
   std::unique_ptr<sapwood::Floats> scratch;

@@ -5,6 +5,7 @@
 
 #include "checks.h"
 #include "dense.h"
+#include "tokens.h"
 
 namespace sapwood {
 namespace {
@@ -107,12 +108,14 @@ bool fit(const sw_program& program, const Pictures& pictures) {
   });
 }
 
-void run(sw_program& program, const Pictures& pictures, int threads, int64_t* nanoseconds) {
+bool run(sw_program& program, const Pictures& pictures, int threads, int64_t* nanoseconds) {
   forget_parent(program);
   auto before = std::chrono::steady_clock::now();
+  bool right = true;
   for (size_t number = 0; number < program.ops.size(); ++number) {
     const sw_op& op = program.ops[number];
     if (op.kind == SW_CONV) convolve(program, op, *program.convolutions[number], threads);
+    else if (is_of_tokens(op)) right &= run_tokens(program, op, threads);
     else run_dense(program, op, pictures, threads);
     if (nanoseconds) {
       auto now = std::chrono::steady_clock::now();
@@ -120,6 +123,7 @@ void run(sw_program& program, const Pictures& pictures, int threads, int64_t* na
       before = now;
     }
   }
+  return right;
 }
 
 }  // namespace sapwood

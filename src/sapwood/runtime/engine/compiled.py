@@ -199,13 +199,14 @@ class _Program:
     def __init__(self, part: EnginePart, planned: Planned, threads: int) -> None:
         self._part, self._program, self._threads = part, planned.program, threads
         self.steps = planned.steps
+        self._rows = part.network.numbers_of_rows()
 
     @property
     def num_bytes(self) -> int:
         return self._program.num_bytes
 
     def run(self, values: Values, times: Timed | None) -> None:
-        given = [values[value].contiguous().resolve_neg() for value in self._part.reads]
+        given = [self._plain(values[value], value) for value in self._part.reads]
         for tensor, value in zip(given, self._part.reads, strict=True):
             self._check(tensor, value)
         found = {value: torch.empty(shape) for value, shape in self._part.network.outputs}
@@ -216,6 +217,10 @@ class _Program:
             spent = self._program.timed(*pictures, self._threads)
             times += [(step, time / 1e6) for step, time in zip(self.steps, spent, strict=True)]
         values.update(found)
+
+    def _plain(self, tensor: Tensor, value: Value) -> Tensor:
+        """Its numbers one after the other; those of rows become floats, in which each of them is exact."""
+        return (tensor.float() if value in self._rows else tensor).contiguous().resolve_neg()
 
     def _check(self, tensor: Tensor, value: Value) -> None:
         size = self._part.network.sizes[value]

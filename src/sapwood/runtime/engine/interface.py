@@ -12,7 +12,7 @@ from enum import IntEnum
 
 import numpy as np
 
-ABI = 5
+ABI = 6
 """What this Python code expects of the library."""
 
 ALIGN = 64
@@ -35,6 +35,11 @@ class OpKind(IntEnum):
     ADD = 7
     MUL = 8
     COPY = 9
+    VIEW = 10
+    CONSTANT = 11
+    NORM = 12
+    ATTENTION = 13
+    EMBED = 14
 
 
 class RunResult(IntEnum):
@@ -43,6 +48,7 @@ class RunResult(IntEnum):
     DONE = 0
     NO_THREADS = -1
     WRONG_PICTURES = -2
+    WRONG_ROW = -3
 
 
 ACTIVATIONS = {
@@ -55,6 +61,8 @@ ACTIVATIONS = {
     "tanh": 6,
     "relu6": 7,
     "hardsigmoid": 8,
+    "gelu": 9,
+    "gelu_tanh": 10,
 }
 """``sw_activation`` by name; ReLU is ``leaky`` of slope 0."""
 
@@ -140,6 +148,70 @@ class ConvStruct(ctypes.Structure):
     )
 
 
+class ViewStruct(ctypes.Structure):
+    """``sw_view``."""
+
+    _fields_ = (
+        ("first", ctypes.c_int64),
+        ("step", ctypes.c_int64 * 4),
+        ("count", ctypes.c_int32 * 4),
+        ("at", ctypes.c_int32),
+        ("reserved", ctypes.c_int32),
+    )
+
+
+class ConstantStruct(ctypes.Structure):
+    """``sw_constant``."""
+
+    _fields_ = (
+        ("values", ctypes.c_void_p),
+        ("num_values", ctypes.c_int64),
+        ("at", ctypes.c_int32),
+        ("count", ctypes.c_int32),
+    )
+
+
+class NormStruct(ctypes.Structure):
+    """``sw_norm``."""
+
+    _fields_ = (
+        ("factors", ctypes.c_void_p),
+        ("shifts", ctypes.c_void_p),
+        ("num_factors", ctypes.c_int64),
+        ("num_shifts", ctypes.c_int64),
+        ("epsilon", ctypes.c_float),
+        ("centred", ctypes.c_int32),
+    )
+
+
+class AttentionStruct(ctypes.Structure):
+    """``sw_attention``."""
+
+    _fields_ = (
+        ("value", MapStruct),
+        ("mask", MapStruct),
+        ("heads", ctypes.c_int32),
+        ("groups", ctypes.c_int32),
+        ("depth", ctypes.c_int32),
+        ("value_depth", ctypes.c_int32),
+        ("step", ctypes.c_int32 * 3),
+        ("safe", ctypes.c_int32),
+        ("scale", ctypes.c_float),
+        ("reserved", ctypes.c_int32),
+    )
+
+
+class EmbedStruct(ctypes.Structure):
+    """``sw_embed``."""
+
+    _fields_ = (
+        ("table", ctypes.c_void_p),
+        ("num_values", ctypes.c_int64),
+        ("rows", ctypes.c_int32),
+        ("reserved", ctypes.c_int32),
+    )
+
+
 class OpStruct(ctypes.Structure):
     """``sw_op``."""
 
@@ -157,6 +229,11 @@ class OpStruct(ctypes.Structure):
         ("pool", PoolStruct),
         ("upsample", UpsampleStruct),
         ("conv", ConvStruct),
+        ("view", ViewStruct),
+        ("constant", ConstantStruct),
+        ("norm", NormStruct),
+        ("attention", AttentionStruct),
+        ("embed", EmbedStruct),
     )
 
 
@@ -180,6 +257,11 @@ BLOCKS: Mapping[int, str] = {
     OpKind.MAXPOOL: "pool",
     OpKind.AVGPOOL: "pool",
     OpKind.UPSAMPLE: "upsample",
+    OpKind.VIEW: "view",
+    OpKind.CONSTANT: "constant",
+    OpKind.NORM: "norm",
+    OpKind.ATTENTION: "attention",
+    OpKind.EMBED: "embed",
 }
 """The field of :class:`OpStruct` that a kind has to itself, for those that have one."""
 
@@ -191,6 +273,11 @@ STRUCTS: Mapping[str, type[ctypes.Structure]] = {
     "sw_pool": PoolStruct,
     "sw_upsample": UpsampleStruct,
     "sw_conv": ConvStruct,
+    "sw_view": ViewStruct,
+    "sw_constant": ConstantStruct,
+    "sw_norm": NormStruct,
+    "sw_attention": AttentionStruct,
+    "sw_embed": EmbedStruct,
     "sw_op": OpStruct,
     "sw_picture": PictureStruct,
 }

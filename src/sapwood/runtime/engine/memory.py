@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from sapwood.runtime.engine.interface import MapStruct, OpStruct
+from sapwood.runtime.engine.interface import MapStruct, OpKind, OpStruct
 from sapwood.runtime.engine.maps import GAP, Map
 
 Layout: TypeAlias = tuple[int, int, int, int, int]
@@ -87,7 +87,8 @@ def relocated(ops: Sequence[OpStruct], blocks: Sequence[ArenaBlock]) -> tuple[li
 
 
 def _maps(op: OpStruct) -> list[MapStruct]:
-    return [one for one in (op.in_, op.other, op.out) if one.channels > 0]
+    own = (op.attention.value, op.attention.mask) if op.kind == OpKind.ATTENTION else ()
+    return [one for one in (op.in_, op.other, *own, op.out) if one.channels > 0]
 
 
 def _owner(starts: Sequence[int], one: MapStruct) -> int:

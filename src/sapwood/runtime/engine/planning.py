@@ -12,6 +12,7 @@ from sapwood.runtime.engine.interface import OpKind
 from sapwood.runtime.engine.maps import Map, row_pitch
 from sapwood.runtime.engine.nodes import Activation, Network, Node, Value
 from sapwood.runtime.engine.program import Builder, Program
+from sapwood.runtime.engine.token_steps import TOKENS, of_tokens
 from sapwood.runtime.engine.tuning import Tuner
 
 Key: TypeAlias = tuple[Value, tuple[int, int]]
@@ -229,7 +230,11 @@ class _ProgramPlanner:
             self._pack(node)
             return
         out = self._map(node.out)
-        if isinstance(node, nodes.Pool):
+        if isinstance(node, TOKENS):
+            for operation in of_tokens(node, [self._map(value) for value in node.inputs], out):
+                operation.add(self.builder)
+                self.steps.append(Step(node.label, operation.name))
+        elif isinstance(node, nodes.Pool):
             kind = OpKind.MAXPOOL if node.kind == "max" else OpKind.AVGPOOL
             geometry, source = node.geometry, self._map(node.inputs[0])
             self._step(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from sapwood.limits import check_limit
 from sapwood.ops import mapped
 from sapwood.runtime.engine import nodes
 from sapwood.runtime.engine.checking import placed
-from sapwood.runtime.engine.inputs import InputSpec
+from sapwood.runtime.engine.inputs import InputSpec, is_whole
 from sapwood.runtime.engine.nodes import Network, Outside, Read, Value
 from sapwood.runtime.engine.operators import check_call
 
@@ -38,7 +39,10 @@ def try_calls(network: Network, inputs: Sequence[InputSpec], path: Path) -> tupl
     Raises:
         EngineError: If a call fails, returns something else than what is read of it, or takes too much memory.
     """
-    maps = [node.out in network.sizes for node in network.nodes if isinstance(node, nodes.Input)]
+    rows = network.numbers_of_rows()
+    maps = [
+        node.out in network.sizes and node.out not in rows for node in network.nodes if isinstance(node, nodes.Input)
+    ]
     known = tuple(
         replace(spec, dtype=torch.float32) if is_map and spec.dtype is None else spec
         for spec, is_map in zip(inputs, maps, strict=True)
@@ -46,6 +50,9 @@ def try_calls(network: Network, inputs: Sequence[InputSpec], path: Path) -> tupl
     with placed(path, "its inputs"):
         if any(spec.dtype is not torch.float32 for spec, is_map in zip(known, maps, strict=True) if is_map):
             raise EngineError("a map that is an input of another type; expected float32")
+        given = [spec for spec, node in zip(known, network.nodes, strict=False) if node.out in rows]
+        if any(spec.dtype is None or not is_whole(spec.dtype) for spec in given):
+            raise EngineError("numbers of rows that are an input of another type; expected whole numbers")
     try:
         _EngineTrial(network, _typed(known, GUESSES[0]), path).run()
     except EngineError:
@@ -80,9 +87,10 @@ class _EngineTrial:
     num_bytes: int = 0
 
     def run(self) -> None:
+        rows = self.network.numbers_of_rows()
         with torch.no_grad():
             for number, node in enumerate(self.network.nodes):
-                if isinstance(node, nodes.Input) and node.out not in self.network.sizes:
+                if isinstance(node, nodes.Input) and (node.out not in self.network.sizes or node.out in rows):
                     spec = self.inputs[node.index]
                     self.values[node.out] = torch.empty((1, *spec.shape), dtype=spec.dtype, device="meta")
                 elif isinstance(node, Outside):
@@ -102,7 +110,7 @@ class _EngineTrial:
             raise EngineError(f"it returns {len(found)} tensors; expected {len(node.outs)}")
         for value, tensor in zip(node.outs, found, strict=True):
             size = self.network.sizes.get(value)
-            if size is not None and (tensor.dtype is not torch.float32 or not _is_map(tensor, size)):
+            if size is not None and (tensor.dtype is not torch.float32 or tensor.numel() != math.prod(size)):
                 raise EngineError(f"it returns {tuple(tensor.shape)} of {tensor.dtype}; expected a map of {size}")
             self.values[value] = self._counted(tensor)
 
@@ -125,8 +133,3 @@ class _EngineTrial:
             self.num_bytes += store.nbytes()
             check_limit("network_bytes", self.num_bytes, str(self.path), EngineError)
         return tensor
-
-
-def _is_map(tensor: Tensor, size: nodes.Size) -> bool:
-    shape = tuple(tensor.shape)
-    return len(shape) in (2, 4) and shape[:1] == (1,) and (*shape[1:], 1, 1)[:3] == size

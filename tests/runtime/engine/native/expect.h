@@ -21,5 +21,9 @@ void convolutions();
 void planes();
 void checks();
 void facts();
+void products();
+void norms();
+void token_planes();
+void token_checks();
 
 }  // namespace tests

@@ -187,7 +187,7 @@ void checks() {
   op.kind = SW_CONV;
   EXPECT(refused(op) == "operation 5: the output does not have the result's size");
   op.kind = SW_NUM_KINDS;
-  EXPECT(refused(op) == "operation 5: kind 10 is not known");
+  EXPECT(refused(op) == "operation 5: kind 15 is not known");
 }
 
 void facts() {
