@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from sapwood.runtime.engine.layouts import Layout
+from sapwood.runtime.engine.layouts import TensorLayout
 
 
-def elements(layout: Layout) -> Tensor:
+def elements(layout: TensorLayout) -> Tensor:
     """The value that each element is."""
     found = torch.full((1,) * len(layout.dims), layout.offset)
     for dim, factors in enumerate(layout.dims):
@@ -23,7 +23,7 @@ def elements(layout: Layout) -> Tensor:
     return found
 
 
-def changed(draw: random.Random, tensor: Tensor, layout: Layout) -> tuple[Tensor, Layout | None]:
+def changed(draw: random.Random, tensor: Tensor, layout: TensorLayout) -> tuple[Tensor, TensorLayout | None]:
     """One more view of both; None where the layout does not say it."""
     dims = len(tensor.shape)
     dim = draw.randrange(dims)
@@ -55,7 +55,7 @@ def changed(draw: random.Random, tensor: Tensor, layout: Layout) -> tuple[Tensor
 def test_every_view_is_pytorchs(seed: int) -> None:
     draw = random.Random(seed)
     shape = [draw.choice([1, 2, 3, 4, 6]) for _ in range(draw.randint(2, 4))]
-    tensor, layout = torch.arange(math.prod(shape)).reshape(shape), Layout.contiguous(shape)
+    tensor, layout = torch.arange(math.prod(shape)).reshape(shape), TensorLayout.contiguous(shape)
     said = 0
     for _ in range(6):
         if tensor.numel() > 2000:
@@ -73,7 +73,7 @@ def test_every_view_is_pytorchs(seed: int) -> None:
 
 
 def test_what_no_strides_say() -> None:
-    turned = Layout.contiguous((4, 6)).permuted((1, 0))
+    turned = TensorLayout.contiguous((4, 6)).permuted((1, 0))
     assert turned.reshaped((4, 6)) is None
     assert turned.reshaped((24,)) is not None
     assert turned.reshaped((24,)).narrowed(0, 1, 5) is None  # type: ignore[union-attr]

@@ -275,6 +275,55 @@ def test_what_is_done_to_tokens(name: str) -> None:
     check(model, found, x)
 
 
+class Encoded(nn.Module):
+    """PyTorch's own layer of a transformer, on patches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 16, 4, 4)
+        self.layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True, activation="gelu")
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layer(self.patches(x).flatten(2).transpose(1, 2)).mean(1))
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_pytorchs_own_layer(first: bool) -> None:
+    torch.manual_seed(7)
+    model = Encoded()
+    model.layer.norm_first = first
+    compiled(model, torch.randn(1, 3, 8, 12))
+
+
+class Rms(nn.Module):
+    """As Llama's code has it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.float()
+        return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-4)).to(x.dtype)
+
+
+@pytest.mark.parametrize("norm", [nn.RMSNorm(8), nn.RMSNorm(8, elementwise_affine=False), Rms()])
+def test_norms_that_are_not_centred(norm: nn.Module) -> None:
+    torch.manual_seed(6)
+    found = compiled(Applied(norm), torch.randn(1, 5, 6))
+    assert [step.kind for step in found.steps] == [
+        "pack", "other order", "convolution", "norm", "convolution", "other order", "unpack"
+    ]  # fmt: skip
+
+
+def test_squares_of_which_no_norm_is_made() -> None:
+    model, x = Applied(lambda x: x.pow(2) * x.pow(2).mean(-1, keepdim=True)).eval(), torch.randn(1, 5, 6)
+    found = compile_model(model, x, threads=1, tune=False)
+    assert "aten.pow.Tensor_Scalar" in {str(call.op) for call in found.outside}
+    check(model, found, x)
+
+
 class Loose(nn.Module):
     """Products that no softmax follows, and one whose shares are returned."""
 

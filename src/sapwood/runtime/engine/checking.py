@@ -206,7 +206,7 @@ def _constant(network: Network, node: nodes.Constant) -> None:
         raise EngineError(f"numbers of shape {node.values.shape} for a map of {(channels, height, width)}")
 
 
-def _norm(network: Network, node: nodes.Norm) -> None:
+def _norm(network: Network, node: nodes.TokenNorm) -> None:
     _count(node, 1)
     out = _out(network, node)
     if node.gains.shape != out[:1] or node.shifts.shape != out[:1] or not 0.0 <= node.epsilon <= 1e6:
@@ -254,7 +254,7 @@ _CHECKS: Mapping[type[Node], _Check] = {
     nodes.View: _view,
     nodes.Places: _places,
     nodes.Constant: _constant,
-    nodes.Norm: _norm,
+    nodes.TokenNorm: _norm,
     nodes.Attention: _attention,
     nodes.Embedding: _embedding,
     Outside: _outside,

@@ -31,7 +31,7 @@ NODES: Mapping[str, type[Node]] = {
     one.__name__: one
     for one in (
         nodes.Input, nodes.Conv, nodes.Pool, nodes.Upsample, nodes.Combine, nodes.Pointwise, nodes.Concat,
-        nodes.Channels, nodes.Outside, nodes.View, nodes.Places, nodes.Constant, nodes.Norm, nodes.Attention,
+        nodes.Channels, nodes.Outside, nodes.View, nodes.Places, nodes.Constant, nodes.TokenNorm, nodes.Attention,
         nodes.Embedding,
     )
 }  # fmt: skip

@@ -12,7 +12,7 @@ Factor: TypeAlias = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Layout:
+class TensorLayout:
     """Where the elements of a tensor are among the values of a map, counted channel by channel and row by row.
 
     Attributes:
@@ -21,7 +21,7 @@ class Layout:
         offset: The value that the first element is.
 
     Examples:
-        >>> tokens = Layout.contiguous((1, 6, 4)).permuted((0, 2, 1))
+        >>> tokens = TensorLayout.contiguous((1, 6, 4)).permuted((0, 2, 1))
         >>> tokens.shape, tokens.strides
         ((1, 4, 6), (0, 1, 4))
         >>> heads = tokens.reshaped((1, 4, 2, 3)).permuted((0, 2, 1, 3))
@@ -35,10 +35,10 @@ class Layout:
     offset: int = 0
 
     @staticmethod
-    def contiguous(shape: Sequence[int]) -> Layout:
+    def contiguous(shape: Sequence[int]) -> TensorLayout:
         """Of a tensor whose elements are the values in order."""
         strides = [math.prod(shape[at + 1 :]) for at in range(len(shape))]
-        return Layout(tuple(_joined([pair]) for pair in zip(shape, strides, strict=True)))
+        return TensorLayout(tuple(_joined([pair]) for pair in zip(shape, strides, strict=True)))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -60,19 +60,19 @@ class Layout:
         count = math.prod(self.shape)
         return self.offset == 0 and self.factors == _joined([(count, 1)])
 
-    def permuted(self, order: Sequence[int]) -> Layout:
+    def permuted(self, order: Sequence[int]) -> TensorLayout:
         """Dimensions in another order."""
-        return Layout(tuple(self.dims[dim] for dim in order), self.offset)
+        return TensorLayout(tuple(self.dims[dim] for dim in order), self.offset)
 
-    def selected(self, dim: int, index: int) -> Layout:
+    def selected(self, dim: int, index: int) -> TensorLayout:
         """One element of a dimension, which goes."""
         offset = self.offset
         for size, stride in reversed(self.dims[dim]):
             offset += index % size * stride
             index //= size
-        return Layout(self.dims[:dim] + self.dims[dim + 1 :], offset)
+        return TensorLayout(self.dims[:dim] + self.dims[dim + 1 :], offset)
 
-    def narrowed(self, dim: int, first: int, count: int, step: int = 1) -> Layout | None:
+    def narrowed(self, dim: int, first: int, count: int, step: int = 1) -> TensorLayout | None:
         """Some elements of a dimension; None where no strides say it."""
         if (first, count, step) == (0, self.shape[dim], 1):
             return self
@@ -80,15 +80,15 @@ class Layout:
             return None
         stride = self.strides[dim] or 0
         dims = (*self.dims[:dim], _joined([(count, stride * step)]), *self.dims[dim + 1 :])
-        return Layout(dims, self.offset + first * stride)
+        return TensorLayout(dims, self.offset + first * stride)
 
-    def expanded(self, shape: Sequence[int]) -> Layout:
+    def expanded(self, shape: Sequence[int]) -> TensorLayout:
         """Dimensions in front, and those of one element, repeated."""
         dims = ((),) * (len(shape) - len(self.dims)) + self.dims
         kept = [dim or _joined([(size, 0)]) for dim, size in zip(dims, shape, strict=True)]
-        return Layout(tuple(kept), self.offset)
+        return TensorLayout(tuple(kept), self.offset)
 
-    def reshaped(self, shape: Sequence[int]) -> Layout | None:
+    def reshaped(self, shape: Sequence[int]) -> TensorLayout | None:
         """The same elements in order in another shape; None where it cuts through factors."""
         left = list(self.factors)
         dims: list[tuple[Factor, ...]] = []
@@ -109,7 +109,7 @@ class Layout:
                 own.append((size, stride))
                 wanted //= size
             dims.append(_joined(own))
-        return None if left else Layout(tuple(dims), self.offset)
+        return None if left else TensorLayout(tuple(dims), self.offset)
 
     def covers(self, count: int) -> bool:
         """Whether its elements are all of ``count`` values, each once."""

@@ -15,7 +15,7 @@ from sapwood.ops import Call, Graph, TensorRef, bound, mapped
 from sapwood.registry import Registry
 from sapwood.runtime.engine import nodes, seeing
 from sapwood.runtime.engine.fusing import fused, without_unused
-from sapwood.runtime.engine.layouts import Layout
+from sapwood.runtime.engine.layouts import TensorLayout
 from sapwood.runtime.engine.nodes import Network, Node, Value
 from sapwood.runtime.engine.seeing import Seen
 from sapwood.types import ExampleInputs
@@ -110,7 +110,7 @@ class Lowering:
         value = self.values.get(argument.id) if isinstance(argument, TensorRef) else None
         if value is None or value not in self.network.sizes or argument.dtype is not torch.float32:
             raise UnsupportedError("one of its arguments is no feature map")
-        return self.seen.get(argument.id) or Seen(value, Layout.contiguous(argument.shape))
+        return self.seen.get(argument.id) or Seen(value, TensorLayout.contiguous(argument.shape))
 
     def show(self, call: Call, seen: Seen, number: int = 0) -> None:
         """Result ``number`` of a call lies over a map."""
@@ -124,7 +124,7 @@ class Lowering:
     def in_order(self, ref: TensorRef, size: nodes.Size | None = None) -> Value:
         """A map, of a size or of any, whose values in order are the tensor's elements."""
         value = seeing.plain(self, self.find(ref), size)
-        self._set(ref, Seen(value, Layout.contiguous(ref.shape)))
+        self._set(ref, Seen(value, TensorLayout.contiguous(ref.shape)))
         return value
 
     def _set(self, ref: TensorRef, seen: Seen) -> None:
@@ -169,7 +169,7 @@ LOWERINGS: Registry[Rule] = Registry("lowering")
 """How a call becomes nodes, by the operator's name; each file of ``rules`` registers an op family."""
 
 FOLLOWING: Registry[Rule] = Registry("lowering of what was not computed yet")
-"""How a call goes on with a :class:`Pending` result, by the operator's name."""
+"""How a call goes on with a :class:`Pending` result, by its class and the operator, as in ``Shares aten.mul``."""
 
 AnyRule = TypeVar("AnyRule", bound=Rule)
 
@@ -179,9 +179,9 @@ def lowers(*names: str) -> Callable[[AnyRule], AnyRule]:
     return _registers(LOWERINGS, names)
 
 
-def follows(*names: str) -> Callable[[AnyRule], AnyRule]:
-    """Registers a rule for some operators that are given a result which was not computed yet."""
-    return _registers(FOLLOWING, names)
+def follows(kind: type[Pending], *names: str) -> Callable[[AnyRule], AnyRule]:
+    """Registers a rule for some operators that are given a result of a kind which was not computed yet."""
+    return _registers(FOLLOWING, [f"{kind.__name__} {name}" for name in names])
 
 
 def _registers(registry: Registry[Rule], names: Iterable[str]) -> Callable[[AnyRule], AnyRule]:
@@ -234,12 +234,14 @@ def _lower_call(state: Lowering, call: Call) -> None:
         try:
             if any(state.is_read_elsewhere(ref, call.index) for ref in _written(call)):
                 raise EngineError("it changes a map in place that has another name, too")
-            rules = FOLLOWING if any(map(state.waiting, call.tensor_inputs())) else LOWERINGS
-            if call.name not in rules:
+            rules, name = LOWERINGS, call.name
+            if waiting := next(filter(None, map(state.waiting, call.tensor_inputs())), None):
+                rules, name = FOLLOWING, f"{type(waiting).__name__} {call.name}"
+            if name not in rules:
                 raise UnsupportedError("there is no such operation in it")
             if not _worth_bringing_in(call) and _is_outside(state, call):
                 raise UnsupportedError("what it reads is PyTorch's")
-            rules[call.name](state, call)
+            rules[name](state, call)
         except UnsupportedError as error:
             _run_outside(state, call, str(error))
     except EngineError as error:
@@ -316,7 +318,7 @@ def _run_pending(state: Lowering, ref: TensorRef) -> None:
     """PyTorch runs the calls that make a result which something reads that cannot wait for it."""
     for call in state.pending[ref.id].calls:
         if call.tensor_outputs()[0].id not in state.values:
-            _run_outside(state, call, "what it is part of is not attention as the engine has it")
+            _run_outside(state, call, "what it is part of is no operation of it")
 
 
 def _keeps_order(call: Call) -> bool:

@@ -127,7 +127,7 @@ class Constant(Node):
 
 
 @dataclass(frozen=True)
-class Norm(Node):
+class TokenNorm(Node):
     """Each place brought to one size over its channels, and to mean 0 before where it is centred."""
 
     gains: Array

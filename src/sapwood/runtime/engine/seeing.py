@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from sapwood.runtime.engine import nodes
-from sapwood.runtime.engine.layouts import Factor, Layout, is_cover
+from sapwood.runtime.engine.layouts import Factor, TensorLayout, is_cover
 from sapwood.runtime.engine.nodes import Size, Value
 from sapwood.runtime.engine.packing import Array, ConvSpec, PlaneGeometry, finite
 
@@ -27,7 +27,7 @@ class Seen(NamedTuple):
     """
 
     value: Value
-    layout: Layout
+    layout: TensorLayout
     factor: float = 1.0
 
 
@@ -35,12 +35,12 @@ def whole(state: Lowering, seen: Seen) -> Seen:
     """A map that holds a tensor and nothing else, each element once."""
     size = state.size(seen.value)
     places = size[1] * size[2]
-    shifted = Layout(seen.layout.dims)
+    shifted = TensorLayout(seen.layout.dims)
     count = math.prod(shifted.shape)
     if seen.layout.offset % places == 0 and count % places == 0 and shifted.covers(count):
         value = channels(state, seen.value, seen.layout.offset // places, count // places)
         return Seen(multiplied(state, value, seen.factor), shifted)
-    target = Layout.contiguous(shifted.shape)
+    target = TensorLayout.contiguous(shifted.shape)
     value = rearranged(state, seen, target, plain_size(shifted.shape))
     return Seen(value, target)
 
@@ -56,7 +56,7 @@ def plain(state: Lowering, seen: Seen, size: Size | None = None) -> Value:
         kept = whole(state, seen)
         if kept.layout.is_contiguous():
             return kept.value
-    return rearranged(state, seen, Layout.contiguous(seen.layout.shape), wanted)
+    return rearranged(state, seen, TensorLayout.contiguous(seen.layout.shape), wanted)
 
 
 def features(state: Lowering, seen: Seen, row: bool = False) -> Seen:
@@ -72,26 +72,26 @@ def features(state: Lowering, seen: Seen, row: bool = False) -> Seen:
     *dims, last = found.layout.dims
     shape = found.layout.shape
     places = height * width
-    rest = Layout(tuple(dims)).factors
-    fits = shape[-1] == count and last == Layout.contiguous((count, places)).dims[0]
-    in_order = height == 1 and rest == Layout.contiguous((places,)).factors
+    rest = TensorLayout(tuple(dims)).factors
+    fits = shape[-1] == count and last == TensorLayout.contiguous((count, places)).dims[0]
+    in_order = height == 1 and rest == TensorLayout.contiguous((places,)).factors
     if fits and is_cover(rest, places) and (in_order or not row):
         return found
     target = tokens(shape)
     return Seen(rearranged(state, found, target, (shape[-1], 1, math.prod(shape[:-1]))), target)
 
 
-def with_channels(layout: Layout, channels: int, size: Size) -> Layout:
+def with_channels(layout: TensorLayout, channels: int, size: Size) -> TensorLayout:
     """The layout of :func:`features` for another number of channels, over a map of ``size``."""
-    return Layout((*layout.dims[:-1], Layout.contiguous((channels, size[1] * size[2])).dims[0]))
+    return TensorLayout((*layout.dims[:-1], TensorLayout.contiguous((channels, size[1] * size[2])).dims[0]))
 
 
-def tokens(shape: Sequence[int]) -> Layout:
+def tokens(shape: Sequence[int]) -> TensorLayout:
     """The last dimension as channels, the others as places of one row."""
-    return Layout.contiguous((shape[-1], *shape[:-1])).permuted((*range(1, len(shape)), 0))
+    return TensorLayout.contiguous((shape[-1], *shape[:-1])).permuted((*range(1, len(shape)), 0))
 
 
-def rearranged(state: Lowering, seen: Seen, target: Layout, size: Size) -> Value:
+def rearranged(state: Lowering, seen: Seen, target: TensorLayout, size: Size) -> Value:
     """A copy that holds a tensor as another layout says, which covers a map of ``size``."""
     shape = target.shape
     pairs = _refined(seen.layout.expanded(shape), target)
@@ -104,7 +104,7 @@ def rearranged(state: Lowering, seen: Seen, target: Layout, size: Size) -> Value
     return multiplied(state, state.copies[key], seen.factor)
 
 
-def _refined(source: Layout, target: Layout) -> list[tuple[int, int, int]]:
+def _refined(source: TensorLayout, target: TensorLayout) -> list[tuple[int, int, int]]:
     """Factors that both have: size, step of the one, step of the other."""
     found: list[tuple[int, int, int]] = []
     for one, other in zip(source.dims, target.dims, strict=True):
@@ -146,7 +146,7 @@ def _four(
             inner.append((count, step))
     sides = []
     for factors, wanted in ((outer, size[0]), (inner, places)):
-        joined = list(Layout((tuple(factors),)).factors)
+        joined = list(TensorLayout((tuple(factors),)).factors)
         if len(joined) > 2 or math.prod(count for count, _ in joined) != wanted:
             raise state_error("values in an order of more than two strides a side")
         sides += [(1, 0)] * (2 - len(joined)) + joined

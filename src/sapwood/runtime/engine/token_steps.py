@@ -12,7 +12,7 @@ from sapwood.runtime.engine.maps import Map
 from sapwood.runtime.engine.nodes import Node
 from sapwood.runtime.engine.program import Builder
 
-TOKENS = (nodes.View, nodes.Places, nodes.Constant, nodes.Norm, nodes.Attention, nodes.Embedding)
+TOKENS = (nodes.View, nodes.Places, nodes.Constant, nodes.TokenNorm, nodes.Attention, nodes.Embedding)
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def of_tokens(node: Node, sources: Sequence[Map], out: Map) -> list[TokenStep]:
     if isinstance(node, nodes.Constant):
         values = {"values": node.values, "at": 0, "count": out.height * out.width}
         return [TokenStep("constant", OpKind.CONSTANT, out, values=values)]
-    if isinstance(node, nodes.Norm):
+    if isinstance(node, nodes.TokenNorm):
         values = {
             "factors": node.gains, "shifts": node.shifts, "epsilon": node.epsilon, "centred": int(node.centred)
         }  # fmt: skip

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sapwood.ops import Call, TensorRef
 from sapwood.runtime.engine import seeing
-from sapwood.runtime.engine.layouts import Factor, Layout
+from sapwood.runtime.engine.layouts import Factor, TensorLayout
 from sapwood.runtime.engine.lowering import Lowering, Pending, UnsupportedError, follows, lowers
 from sapwood.runtime.engine.nodes import Attention, Constant, Value
 from sapwood.runtime.engine.packing import finite
@@ -70,7 +70,7 @@ def _product(state: Lowering, call: Call) -> None:
     _wait(state, call, Shares((call,), queries, keys, queries.factor * keys.factor))
 
 
-def _turned(layout: Layout) -> Layout:
+def _turned(layout: TensorLayout) -> TensorLayout:
     """The last two dimensions change places."""
     last = len(layout.dims) - 1
     return layout.permuted((*range(last - 1), last, last - 1))
@@ -91,7 +91,7 @@ def _shares(state: Lowering, call: Call, *, softmax: bool = False) -> Shares:
     return replace(found, calls=(*found.calls, call))
 
 
-@follows("aten.mul", "aten.mul_", "aten.div", "aten.div_")
+@follows(Shares, "aten.mul", "aten.mul_", "aten.div", "aten.div_")
 def _scale(state: Lowering, call: Call) -> None:
     shares = _shares(state, call)
     number = call.args[0] if state.waiting(call.args[0]) is None else call.args[1]
@@ -110,7 +110,7 @@ def _one_number(state: Lowering, argument: object) -> float:
     return float(tensor)
 
 
-@follows("aten.add", "aten.add_")
+@follows(Shares, "aten.add", "aten.add_")
 def _add(state: Lowering, call: Call) -> None:
     shares = _shares(state, call)
     if call.kwargs or len(call.args) > 2:
@@ -128,7 +128,7 @@ def _computed_mask(state: Lowering, mask: TensorRef, shape: Sequence[int]) -> Va
     layout = seen.layout.expanded((*[1] * (len(shape) - len(mask.shape)), *mask.shape))
     heads = shape[:-2] if any(side > 1 for side in layout.shape[:-2]) else [1] * (len(shape) - 2)
     layout = layout.expanded((*heads, layout.shape[-2], shape[-1]))
-    target = _turned(Layout.contiguous((*heads, shape[-1], layout.shape[-2])))
+    target = _turned(TensorLayout.contiguous((*heads, shape[-1], layout.shape[-2])))
     size = (math.prod(heads) * shape[-1], 1, layout.shape[-2])
     return seeing.rearranged(state, seen._replace(layout=layout), target, size)
 
@@ -152,7 +152,7 @@ def _constant_mask(state: Lowering, tensor: Tensor, shape: Sequence[int]) -> Val
     return out
 
 
-@follows("aten.masked_fill", "aten.masked_fill_", "aten.where")
+@follows(Shares, "aten.masked_fill", "aten.masked_fill_", "aten.where")
 def _hide(state: Lowering, call: Call) -> None:
     """What must not be seen gets -inf, or a number so low that it comes to the same where something is seen."""
     where = call.name == "aten.where"
@@ -172,7 +172,7 @@ def _hide(state: Lowering, call: Call) -> None:
     _wait(state, call, replace(found, calls=(*found.calls, call), mask=_constant_mask(state, mask, shape)))
 
 
-@follows("aten._softmax", "aten._safe_softmax")
+@follows(Shares, "aten._softmax", "aten._safe_softmax")
 def _softmax(state: Lowering, call: Call) -> None:
     shares = _shares(state, call)
     other_type = call.tensor_outputs()[0].dtype != call.args[0].dtype
@@ -181,7 +181,7 @@ def _softmax(state: Lowering, call: Call) -> None:
     _wait(state, call, replace(shares, softmax=call.name))
 
 
-@follows("aten.view", "aten._unsafe_view", "aten.expand", "aten.unsqueeze", "aten.squeeze",
+@follows(Shares, "aten.view", "aten._unsafe_view", "aten.expand", "aten.unsqueeze", "aten.squeeze",
          "aten.clone", "aten.detach", "aten.alias", "aten._to_copy", "aten.permute", "aten.transpose")  # fmt: skip
 def _same(state: Lowering, call: Call) -> None:
     """Other dimensions, of the same numbers in order."""
@@ -201,7 +201,7 @@ def _same(state: Lowering, call: Call) -> None:
     _wait(state, call, replace(found, calls=(*found.calls, call)))
 
 
-@follows("aten.bmm")
+@follows(Shares, "aten.bmm")
 def _attend(state: Lowering, call: Call) -> None:
     shares, other = _shares(state, call, softmax=True), call.args[1]
     if state.waiting(call.args[0]) is None or other.id not in state.values:
@@ -224,7 +224,7 @@ def _attend(state: Lowering, call: Call) -> None:
         Attention(out, inputs, call.module, count, two.count, one.depth, three.depth, steps, shares.scale,
                   shares.softmax == "aten._safe_softmax")
     )  # fmt: skip
-    layout = _turned(Layout.contiguous((*lead, three.depth, size[2])))
+    layout = _turned(TensorLayout.contiguous((*lead, three.depth, size[2])))
     state.show(call, Seen(out, layout, values.factor))
 
 
@@ -233,9 +233,9 @@ def _heads(state: Lowering, seen: Seen) -> _Heads:
     *lead, tokens, depth = seen.layout.dims
     size, shape = state.size(seen.value), seen.layout.shape
     places = size[2]
-    row = size[1] == 1 and Layout((tokens,)).factors == Layout.contiguous((places,)).factors
-    factors = _grouped(Layout(tuple(lead)).factors, places)
-    in_order = depth == Layout.contiguous((shape[-1], places)).dims[0]
+    row = size[1] == 1 and TensorLayout((tokens,)).factors == TensorLayout.contiguous((places,)).factors
+    factors = _grouped(TensorLayout(tuple(lead)).factors, places)
+    in_order = depth == TensorLayout.contiguous((shape[-1], places)).dims[0]
     if not row or not in_order or factors is None or seen.layout.offset % places or shape[-2] != places:
         return _copied(state, seen)
     count, step = factors
@@ -255,7 +255,7 @@ def _grouped(factors: Sequence[Factor], places: int) -> Factor | None:
 
 def _copied(state: Lowering, seen: Seen) -> _Heads:
     *lead, tokens, depth = seen.layout.shape
-    target = _turned(Layout.contiguous((*lead, depth, tokens)))
+    target = _turned(TensorLayout.contiguous((*lead, depth, tokens)))
     count = math.prod(lead)
     plain = seen._replace(factor=1.0)
     return _Heads(seeing.rearranged(state, plain, target, (count * depth, 1, tokens)), count, depth, depth)

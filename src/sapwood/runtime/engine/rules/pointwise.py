@@ -11,7 +11,7 @@ from torch import Tensor
 from sapwood.ops import Call, TensorRef
 from sapwood.runtime.engine import seeing
 from sapwood.runtime.engine.interface import ACTIVATIONS
-from sapwood.runtime.engine.layouts import Layout
+from sapwood.runtime.engine.layouts import TensorLayout
 from sapwood.runtime.engine.lowering import Lowering, UnsupportedError, lowers
 from sapwood.runtime.engine.nodes import Activation, Combine, Constant, Pointwise
 from sapwood.runtime.engine.packing import Array, finite
@@ -129,7 +129,7 @@ def _with_known(state: Lowering, call: Call, kind: Literal["add", "mul"], one: T
     state.show(call, found._replace(value=out))
 
 
-def _over_map(tensor: Tensor, layout: Layout, size: tuple[int, int, int]) -> Array:
+def _over_map(tensor: Tensor, layout: TensorLayout, size: tuple[int, int, int]) -> Array:
     """Known numbers where a layout has them: shape (channels, places)."""
     flat = torch.empty(tensor.numel(), dtype=torch.float64)
     sizes, strides = zip(*(layout.factors or ((1, 1),)), strict=True)

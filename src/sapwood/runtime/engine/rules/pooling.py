@@ -6,7 +6,7 @@ import math
 
 from sapwood.ops import Call
 from sapwood.runtime.engine import seeing
-from sapwood.runtime.engine.layouts import Layout, is_cover
+from sapwood.runtime.engine.layouts import TensorLayout, is_cover
 from sapwood.runtime.engine.lowering import Lowering, UnsupportedError, lowers, pair
 from sapwood.runtime.engine.nodes import Pool, Upsample
 from sapwood.runtime.engine.packing import PlaneGeometry
@@ -62,7 +62,7 @@ def _mean(state: Lowering, call: Call) -> None:
     channels, height, width = state.size(found.value)
     places, sides = height * width, len(source.shape)
     gone = {dim % sides for dim in dims or range(sides)}
-    inner = Layout(tuple(found.layout.dims[dim] for dim in gone)).factors
+    inner = TensorLayout(tuple(found.layout.dims[dim] for dim in gone)).factors
     outer = [found.layout.dims[dim] for dim in range(sides) if dim not in gone]
     whole = is_cover(inner, places) and all(stride % places == 0 for dim in outer for _, stride in dim)
     if not whole or call.tensor_outputs()[0].dtype != source.dtype:
@@ -70,7 +70,7 @@ def _mean(state: Lowering, call: Call) -> None:
     out = state.new((channels, 1, 1))
     geometry = PlaneGeometry((height, width))
     state.network.nodes.append(Pool(out, (found.value,), call.module, "average", geometry))
-    kept = Layout(tuple(tuple((size, stride // places) for size, stride in dim) for dim in outer))
+    kept = TensorLayout(tuple(tuple((size, stride // places) for size, stride in dim) for dim in outer))
     layout = kept.reshaped(call.tensor_outputs()[0].shape)
     if layout is None:
         raise UnsupportedError("only means over all rows and columns")

@@ -7,19 +7,19 @@ from collections.abc import Sequence
 
 from sapwood.ops import Call, TensorRef
 from sapwood.runtime.engine import seeing
-from sapwood.runtime.engine.layouts import Layout
+from sapwood.runtime.engine.layouts import TensorLayout
 from sapwood.runtime.engine.lowering import Lowering, UnsupportedError, lowers
 from sapwood.runtime.engine.nodes import Concat, Constant, Places, Value
 from sapwood.runtime.engine.packing import finite
 from sapwood.runtime.engine.seeing import Seen
 
 
-def _shown(state: Lowering, call: Call, layout: Layout | None, number: int = 0) -> None:
+def _shown(state: Lowering, call: Call, layout: TensorLayout | None, number: int = 0) -> None:
     """A result is what the first argument is, seen in another way."""
     seen = state.find(call.args[0])
     if layout is None:
         found = state.in_order(call.args[0])
-        layout = Layout.contiguous(call.args[0].shape).reshaped(call.tensor_outputs()[number].shape)
+        layout = TensorLayout.contiguous(call.args[0].shape).reshaped(call.tensor_outputs()[number].shape)
         if layout is None:
             raise UnsupportedError(f"{tuple(call.args[0].shape)} seen as {tuple(call.tensor_outputs()[number].shape)}")
         seen = Seen(found, layout)
