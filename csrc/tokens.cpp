@@ -52,9 +52,16 @@ void view_task(void* context, int channel, int) {
   const int64_t start = view.first + channel / view.count[1] * view.step[0] + channel % view.count[1] * view.step[1];
   const bool whole_runs = view.step[3] == 1;
   const Cursor step(op.in, view.step[3]), one(op.out, 1);
+  const bool turned = step.row == 0 && step.column == 0;
   for (int i2 = 0; i2 < view.count[2]; ++i2) {
     Cursor from(op.in, start + i2 * view.step[2]);
     Cursor into(op.out, int64_t{channel} * op.out.height * op.out.width + view.at + int64_t{i2} * view.count[3]);
+    if (turned && into.column + view.count[3] <= op.out.width) {  // channels become places of one row
+      const float* source = arena + from.place();
+      float* values = arena + into.place();
+      for (int i3 = 0; i3 < view.count[3]; ++i3) values[i3] = source[i3 * step.channel * op.in.stride];
+      continue;
+    }
     for (int64_t left = view.count[3]; left > 0;) {
       if (!whole_runs) {
         arena[into.place()] = arena[from.place()];
