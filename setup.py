@@ -25,6 +25,7 @@ COMMON = (
     "dense.cpp",
     "depthwise.cpp",
     "chain.cpp",
+    "tokens.cpp",
     "pool.cpp",
     "fork.cpp",
     "packing.cpp",
@@ -42,6 +43,7 @@ FLAGS = [
     "-Wall",
     "-Wextra",
     "-Wno-maybe-uninitialized",
+    "-Wno-uninitialized",  # GCC 12 says it of its own intrinsics
 ]
 LIBRARY = {"win32": "sapwood_engine.dll", "darwin": "libsapwood_engine.dylib"}.get(sys.platform, "libsapwood_engine.so")
 

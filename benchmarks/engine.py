@@ -2,6 +2,7 @@
 
     python benchmarks/engine.py yolov4-tiny.cfg --sparsity 0.5 0.8 0.9 0.95
     python benchmarks/engine.py yolov3-tiny.cfg --weights yolov3-tiny.weights --sparsity 0.8 0.9 --threads 2
+    python benchmarks/engine.py bert:128 --peers onnxruntime
     SAPWOOD_ISA=avx2 python benchmarks/engine.py yolov4-tiny.cfg --sparsity 0.8 0.9 0.95
 
 Zeros are drawn at random, the same fraction in every convolution and linear layer but the first convolution. Speed does
@@ -9,6 +10,9 @@ not depend on the values, so that weights may be random; where --weights are giv
 outputs are compared with PyTorch's before it is timed.
 
 --memory prints by how much a fresh process grows that loads and runs the network, on the engine and in ONNX Runtime.
+
+ONNX Runtime runs with all of its graph optimizations, its fusion of attention, norms and GELU among them where it finds
+their form.
 
 A line a sparsity: milliseconds of the engine, then for each peer the median over the rounds of its time over the
 engine's, with quartiles. Peers run the same network, zeros and all; for them zeros change nothing.
@@ -40,12 +44,10 @@ PEERS = ("onnxruntime", "openvino", "torch-compile", "torch")
 
 def main() -> None:
     options = parsed()
-    bundle = sapwood.load_model(options.model, weights=options.weights)
-    inputs = torch.rand_like(bundle.example_inputs)
+    dense, inputs = loaded(options.model, options.weights)
     kept = options.weights is not None
     print(f"{options.model}, {tuple(inputs.shape)}, {options.threads} threads, {instruction_set()}, "
           f"{options.rounds} rounds, PyTorch {torch.__version__}", flush=True)  # fmt: skip
-    dense = bundle.model.eval()
     peers = {}
     for name in options.peers:
         peers[name] = RUNTIMES[name].load(dense, inputs, threads=options.threads)
@@ -83,6 +85,18 @@ def main() -> None:
             print("      " + ", ".join(f"{name} {mib:.0f} MiB" for name, mib in row["memory_mib"].items()), flush=True)
         rows.append(row)
         Path(options.out).write_text(json.dumps(rows, indent=1))
+
+
+def loaded(model: str, weights: str | None) -> tuple[nn.Module, torch.Tensor]:
+    """A network in evaluation mode and its input; ``bert:128`` is BERT-base, of random weights, on 128 tokens."""
+    kind, _, tokens = model.partition(":")
+    if kind == "bert":
+        from transformers import BertConfig, BertModel
+
+        config = BertConfig(return_dict=False)
+        return BertModel(config).eval(), torch.randint(config.vocab_size, (1, int(tokens)))
+    bundle = sapwood.load_model(model, weights=weights)
+    return bundle.model.eval(), torch.rand_like(bundle.example_inputs)
 
 
 GROWTH = """
@@ -126,7 +140,7 @@ def sparse(dense: nn.Module, sparsity: float, *, largest: bool) -> nn.Module:
     """A copy with zeros in all convolutions but the first, and in all linear layers."""
     model = sapwood.copy_model(dense)
     layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-    first = next(layer for layer in layers if isinstance(layer, nn.Conv2d))
+    first = next((layer for layer in layers if isinstance(layer, nn.Conv2d)), None)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for layer in layers:

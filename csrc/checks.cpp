@@ -15,6 +15,10 @@ constexpr int64_t kMost = SW_LARGEST;
 constexpr int64_t kLine = SW_ALIGN / sizeof(float);
 constexpr int64_t kMostTaps = 1 << 16;  // of a window's side, its step and its padding
 constexpr int64_t kMostTiles = 1 << 30;
+constexpr int64_t kMostKeys = 1 << 20;
+constexpr int64_t kMostRows = 1 << 24;  // each number of a row is a float
+constexpr float kMostEpsilon = 1e6f;
+constexpr float kMostScale = 1e30f;
 
 bool is_size(int64_t value) { return value >= 1 && value <= kMost; }
 
@@ -72,6 +76,8 @@ class Check {
         pool(op.pool),
         conv(op.conv),
         window(op.depthwise),
+        view(op.view),
+        attention(op.attention),
         number(number),
         count(count),
         arena(arena),
@@ -95,7 +101,7 @@ class Check {
         lists();
         if (conv.groups) blocks();
         if (ends.reads_arena) entries();
-        else places();
+        else own_places();
         break;
       case SW_DEPTHWISE:
         filters();
@@ -110,6 +116,11 @@ class Check {
         last_window(1, op.in.width, op.out.width);
         break;
       case SW_UPSAMPLE: factors(); break;
+      case SW_VIEW: places(); break;
+      case SW_CONSTANT: constant(); break;
+      case SW_NORM: norm(); break;
+      case SW_ATTENTION: heads(); break;
+      case SW_EMBED: table(); break;
       default: operands();
     }
   }
@@ -120,6 +131,8 @@ class Check {
   const sw_pool& pool;
   const sw_conv& conv;
   const sw_depthwise& window;
+  const sw_view& view;
+  const sw_attention& attention;
   const int number, count;
   const int64_t arena;
   const Kernels& kernels;
@@ -135,7 +148,7 @@ class Check {
   }
 
   void maps() const {
-    const bool reads = op.kind != SW_PACK, writes = op.kind != SW_UNPACK;
+    const bool reads = op.kind != SW_PACK && op.kind != SW_CONSTANT, writes = op.kind != SW_UNPACK;
     if (reads) (ends.reads_arena ? map(op.in, "input") : handed_on(op.in, "input"));
     if (writes) (ends.writes_arena ? map(op.out, "output") : handed_on(op.out, "output"));
     if (has_other(op)) map(op.other, "operand");
@@ -206,6 +219,82 @@ class Check {
     if (down < 1 || right < 1 || down > kMostTaps || right > kMostTaps) refuse("the step does not fit");
     if (op.out.height != op.in.height * down || op.out.width != op.in.width * right)
       refuse("the output must be the input times the step");
+  }
+
+  // What is written of each channel, and that the last of the values that are read is there.
+  void places() const {
+    region(view.at, int64_t{1} * view.count[2] * view.count[3]);
+    int64_t last = view.first;
+    for (int side = 0; side < 4; ++side) {
+      if (!is_size(view.count[side]) || view.step[side] < 0 || view.step[side] > values_of(op.in))
+        refuse("counts must be sizes, and steps within the input");
+      last += (view.count[side] - 1) * view.step[side];
+    }
+    if (int64_t{1} * view.count[0] * view.count[1] != op.out.channels) refuse("counts must make the output's channels");
+    if (view.first < 0 || view.first >= values_of(op.in) || last >= values_of(op.in))
+      refuse("a value that is not in the input");
+  }
+
+  void region(int64_t at, int64_t places) const {
+    if (at < 0 || places < 1 || at + places > int64_t{op.out.height} * op.out.width)
+      refuse("places that are not in the output");
+  }
+
+  static int64_t values_of(const sw_map& map) { return int64_t{map.channels} * map.height * map.width; }
+
+  void constant() const {
+    region(op.constant.at, op.constant.count);
+    if (!op.constant.values || op.constant.num_values != int64_t{op.out.channels} * op.constant.count)
+      refuse("there must be a value for each channel and place");
+  }
+
+  void norm() const {
+    whole_rows();
+    if (!same_size(op.in, op.out)) refuse("sizes differ");
+    const sw_norm& norm = op.norm;
+    if (!norm.factors || !norm.shifts || norm.num_factors != op.out.channels || norm.num_shifts != op.out.channels)
+      refuse("there must be a factor and a shift for each channel");
+    if (!(norm.epsilon >= 0.0f && norm.epsilon <= kMostEpsilon)) refuse("epsilon is not in [0, 1e6]");
+    if (divided(op.out.width, kernels.lanes) * op.out.height > kMostTiles) refuse("there are more than 2^30 places");
+  }
+
+  void heads() const {
+    const int64_t count = attention.heads, groups = attention.groups, keys = op.other.width;
+    const int64_t depth = attention.depth, value_depth = attention.value_depth;
+    whole_rows();
+    map(attention.value, "values");
+    if (share_places(attention.value, op.out)) refuse("values and output share places");
+    if (!is_size(count) || !is_size(groups) || count % groups || !is_size(depth) || !is_size(value_depth))
+      refuse("heads must be a multiple of groups, and depths sizes");
+    for (int32_t step : attention.step)
+      if (step < 0) refuse("steps must not be negative");
+    if ((count - 1) * attention.step[0] + depth > op.in.channels ||
+        (groups - 1) * attention.step[1] + depth > op.other.channels ||
+        (groups - 1) * attention.step[2] + value_depth > attention.value.channels ||
+        count * value_depth != op.out.channels)
+      refuse("heads must lie within their maps, and fill the output");
+    if (op.in.height != 1 || op.other.height != 1 || op.out.height != 1 || attention.value.height != 1)
+      refuse("tokens must be one row");
+    if (op.in.width != op.out.width || attention.value.width != keys)
+      refuse("there must be a result for each query, and a value for each key");
+    if (keys > kMostKeys || count * divided(op.in.width, kernels.lanes) > kMostTiles)
+      refuse("there are more than 2^20 keys, or 2^30 places");
+    if (!(attention.scale >= -kMostScale && attention.scale <= kMostScale)) refuse("the scale is not a number");
+    if (!attention.mask.channels) return;
+    const sw_map& mask = attention.mask;
+    map(mask, "mask");
+    if (share_places(mask, op.out)) refuse("mask and output share places");
+    if (mask.height != 1 || (mask.width != 1 && mask.width != op.in.width) ||
+        (mask.channels != keys && mask.channels != count * keys))
+      refuse("a mask must have a channel for each key, of one head or all, and 1 or all queries' places");
+  }
+
+  void table() const {
+    if (op.in.channels != 1 || op.in.height != op.out.height || op.in.width != op.out.width)
+      refuse("there must be one number for each place of the output");
+    if (!op.embed.table || op.embed.rows < 1 || op.embed.rows > kMostRows ||
+        op.embed.num_values != int64_t{op.embed.rows} * op.out.channels)
+      refuse("the table must have at most 2^24 rows of a number for each channel");
   }
 
   void result() const {
@@ -291,7 +380,7 @@ class Check {
   }
 
   // Of rows that a chain hands on, each output reads its own place.
-  void places() const {
+  void own_places() const {
     if (op.in.stride < 1) refuse("planes of rows that are handed on overlap");
     for (int64_t at = 0; at < conv.num_entries; ++at) {
       const int64_t offset = conv.entries[at].offset, bytes = op.in.stride * 4;

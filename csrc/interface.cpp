@@ -68,8 +68,7 @@ int32_t sw_run(sw_program* program, const sw_picture* inputs, int32_t num_inputs
   } catch (const std::exception&) {
     return SW_NO_THREADS;
   }
-  sapwood::run(*program, pictures, threads, nanoseconds);
-  return SW_DONE;
+  return sapwood::run(*program, pictures, threads, nanoseconds) ? SW_DONE : SW_WRONG_ROW;
 }
 
 int64_t sw_bytes(const sw_program* program) { return program ? sapwood::num_bytes(*program) : 0; }

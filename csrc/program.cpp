@@ -9,6 +9,7 @@
 #include "checks.h"
 #include "dispatch.h"
 #include "strips.h"
+#include "tokens.h"
 
 namespace sapwood {
 namespace {
@@ -39,6 +40,22 @@ std::shared_ptr<const Convolution> own_arrays(sw_op& op, int lanes, bool alone) 
   return own;
 }
 
+// The same for what is read as plain numbers; nothing for other kinds.
+std::shared_ptr<const Numbers> own_numbers(sw_op& op) {
+  const auto own = std::make_shared<Numbers>();
+  const auto take = [](std::vector<float>& into, const float*& from, int64_t count) {
+    into.assign(from, from + count);
+    from = into.data();
+  };
+  if (op.kind == SW_CONSTANT) take(own->first, op.constant.values, op.constant.num_values);
+  else if (op.kind == SW_EMBED) take(own->first, op.embed.table, op.embed.num_values);
+  else if (op.kind == SW_NORM) {
+    take(own->first, op.norm.factors, op.norm.num_factors);
+    take(own->second, op.norm.shifts, op.norm.num_shifts);
+  } else return nullptr;
+  return own;
+}
+
 // Floats that a thread keeps between the chunks of a tile.
 int64_t sums_between_chunks(const sw_conv& conv, int lanes) {
   return conv.num_chunks > 1 ? int64_t{conv.channels} * conv.rows * conv.columns * lanes : 0;
@@ -46,6 +63,7 @@ int64_t sums_between_chunks(const sw_conv& conv, int lanes) {
 
 void keep_arrays(sw_program& program, int number, bool alone) {
   sw_op& op = program.ops[number];
+  program.numbers[number] = own_numbers(op);
   if (op.kind == SW_CONV) program.convolutions[number] = own_arrays(op, program.kernels->lanes, alone);
   if (op.kind == SW_DEPTHWISE) program.depthwises[number] = own_depthwise(op, alone);
 }
@@ -58,7 +76,7 @@ int take(sw_program& program, int number, int count, int64_t arena) {
   if (chain) check_chain(program.ops.data(), number, count, arena, kernels);
   else check(op, number, count, arena, kernels);
   const int parts = chain ? op.chain.count : 0;
-  int64_t scratch = op.kind == SW_CONV ? sums_between_chunks(op.conv, kernels.lanes) : 0;
+  int64_t scratch = op.kind == SW_CONV ? sums_between_chunks(op.conv, kernels.lanes) : token_scratch(kernels, op);
   if (chain) scratch = bands_of(&op, kernels.lanes).total();
   if (scratch > kLargestArena)
     throw std::invalid_argument("operation " + std::to_string(number) + ": rows that a thread keeps do not fit");
@@ -78,6 +96,7 @@ std::unique_ptr<sw_program> make_program(const sw_op* ops, int32_t count, int64_
   program->ops.assign(ops, ops + count);
   program->convolutions.resize(count);
   program->depthwises.resize(count);
+  program->numbers.resize(count);
   for (int number = 0; number < count;) number += take(*program, number, count, arena);
   allocate(*program, arena + 2 * kGuard);
   return program;
@@ -89,6 +108,7 @@ std::unique_ptr<sw_program> copy_program(const sw_program& program) {
   copy->ops = program.ops;
   copy->convolutions = program.convolutions;
   copy->depthwises = program.depthwises;
+  copy->numbers = program.numbers;
   copy->scratch_of_thread = program.scratch_of_thread;
   allocate(*copy, program.memory->count());
   return copy;
@@ -110,6 +130,8 @@ int64_t num_bytes(const sw_program& program) {
                                     (one->bias.size() + one->weights.size()) * sizeof(float));
   for (const auto& one : program.depthwises)
     if (one) bytes += one->bytes();
+  for (const auto& one : program.numbers)
+    if (one) bytes += static_cast<int64_t>((one->first.size() + one->second.size()) * sizeof(float));
   return bytes;
 }
 

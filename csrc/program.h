@@ -24,6 +24,11 @@ struct Convolution {
   bool alone = false;            // it reads where it writes: one thread
 };
 
+// What a constant, a norm or an embedding points to.
+struct Numbers {
+  std::vector<float> first, second;
+};
+
 }  // namespace sapwood
 
 struct sw_program {
@@ -31,6 +36,7 @@ struct sw_program {
   std::vector<sw_op> ops;
   std::vector<std::shared_ptr<const sapwood::Convolution>> convolutions;  // copies share them
   std::vector<std::shared_ptr<const sapwood::Depthwise>> depthwises;
+  std::vector<std::shared_ptr<const sapwood::Numbers>> numbers;
   std::unique_ptr<sapwood::Floats> memory;
   float* arena;
   std::unique_ptr<sapwood::Floats> scratch;

@@ -7,6 +7,7 @@
 #include "checks.h"
 #include "dense.h"
 #include "strips.h"
+#include "tokens.h"
 
 namespace sapwood {
 namespace {
@@ -120,15 +121,17 @@ bool fit(const sw_program& program, const Pictures& pictures) {
   });
 }
 
-void run(sw_program& program, const Pictures& pictures, int threads, int64_t* nanoseconds) {
+bool run(sw_program& program, const Pictures& pictures, int threads, int64_t* nanoseconds) {
   forget_parent(program);
   auto before = std::chrono::steady_clock::now();
+  bool right = true;
   for (size_t number = 0, parts = 0; number < program.ops.size(); number += 1 + parts) {
     const sw_op& op = program.ops[number];
     parts = op.kind == SW_CHAIN ? op.chain.count : 0;
     if (parts) run_chain(program, number, threads, nanoseconds ? nanoseconds + number : nullptr);
     else if (op.kind == SW_DEPTHWISE) run_depthwise(program, op, *program.depthwises[number], threads);
     else if (op.kind == SW_CONV) convolve(program, op, *program.convolutions[number], threads);
+    else if (is_of_tokens(op)) right &= run_tokens(program, op, threads);
     else run_dense(program, op, pictures, threads);
     if (nanoseconds) {
       auto now = std::chrono::steady_clock::now();
@@ -136,6 +139,7 @@ void run(sw_program& program, const Pictures& pictures, int threads, int64_t* na
       before = now;
     }
   }
+  return right;
 }
 
 }  // namespace sapwood

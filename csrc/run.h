@@ -19,6 +19,7 @@ struct Pictures {
 bool fit(const sw_program& program, const Pictures& pictures);
 
 // Runs a program that was prepared for `threads`, over pictures that fit.
-void run(sw_program& program, const Pictures& pictures, int threads, int64_t* nanoseconds);
+// Says whether all rows that embeddings were asked for are there.
+bool run(sw_program& program, const Pictures& pictures, int threads, int64_t* nanoseconds);
 
 }  // namespace sapwood

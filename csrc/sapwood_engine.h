@@ -58,7 +58,9 @@ enum sw_activation {
   SW_TANH = 6,
   SW_RELU6 = 7,
   SW_HARDSIGMOID = 8,
-  SW_NUM_ACTIVATIONS = 9
+  SW_GELU = 9,       /* x times the normal distribution's share below x */
+  SW_GELU_TANH = 10, /* the same by its formula with tanh */
+  SW_NUM_ACTIVATIONS = 11
 };
 
 enum sw_kind {
@@ -74,7 +76,12 @@ enum sw_kind {
   SW_COPY = 9,       /* in -> out */
   SW_DEPTHWISE = 10, /* in -> out, each channel by itself */
   SW_CHAIN = 11,     /* the operations behind it, some rows at a time */
-  SW_NUM_KINDS = 12
+  SW_VIEW = 12,      /* values of `in` in another order -> out */
+  SW_CONSTANT = 13,
+  SW_NORM = 14,      /* in -> out: each place is brought to one size over its channels */
+  SW_ATTENTION = 15, /* queries `in`, keys `other` -> out */
+  SW_EMBED = 16,     /* rows of a table, whose numbers are the places of `in` -> out */
+  SW_NUM_KINDS = 17
 };
 
 /* What each kind has to itself: SW_ADD, SW_MUL and SW_COPY nothing. */
@@ -157,6 +164,58 @@ typedef struct sw_chain {
   int32_t rows; /* of the last one's result at a time */
 } sw_chain;
 
+/* Values of a map are counted channel by channel, row by row, padding left out. Channel i0 count[1] + i1 of the output,
+ * place `at` + i2 count[3] + i3, gets value number first + i0 step[0] + i1 step[1] + i2 step[2] + i3 step[3]. */
+typedef struct sw_view {
+  int64_t first;
+  int64_t step[4];
+  int32_t count[4];
+  int32_t at; /* what lies before, and behind, is written by other operations */
+  int32_t reserved;
+} sw_view;
+
+/* `count` values of each channel of `out`, from place `at` on. */
+typedef struct sw_constant {
+  const float* values; /* channels * count */
+  int64_t num_values;
+  int32_t at;
+  int32_t count;
+} sw_constant;
+
+/* out = in' factor + shift, with in' = (in - mean) / sqrt(variance + epsilon) where it is centred, and
+ * in / sqrt(mean of the squares + epsilon) else. */
+typedef struct sw_norm {
+  const float* factors; /* channels */
+  const float* shifts;  /* channels */
+  int64_t num_factors;
+  int64_t num_shifts;
+  float epsilon;
+  int32_t centred;
+} sw_norm;
+
+/* Places are tokens, maps have one row. Head h of the queries begins at channel h step[0]; its keys and values are
+ * those of group h * groups / heads, which begin at channels step[1] and step[2] times the group. The result's heads
+ * follow each other. A token's shares are softmax(scale keys * queries + mask) over the tokens of the keys. */
+typedef struct sw_attention {
+  sw_map value;
+  sw_map mask; /* none where it has no channels; else (1 or heads) * keys channels, of 1 or all queries' places */
+  int32_t heads;
+  int32_t groups;
+  int32_t depth;       /* channels of a head of queries and keys */
+  int32_t value_depth; /* of values */
+  int32_t step[3];
+  int32_t safe; /* 1: a token for which all of the mask is -inf gets 0, or else NaN */
+  float scale;
+  int32_t reserved;
+} sw_attention;
+
+typedef struct sw_embed {
+  const float* table; /* rows * channels of the output */
+  int64_t num_values;
+  int32_t rows;
+  int32_t reserved;
+} sw_embed;
+
 /* Only the block of its kind is looked at. */
 typedef struct sw_op {
   int32_t kind;
@@ -174,6 +233,11 @@ typedef struct sw_op {
   sw_conv conv;
   sw_depthwise depthwise;
   sw_chain chain;
+  sw_view view;
+  sw_constant constant;
+  sw_norm norm;
+  sw_attention attention;
+  sw_embed embed;
 } sw_op;
 
 /* A dense NCHW picture that is read or written. */
@@ -185,8 +249,9 @@ typedef struct sw_picture {
 /* What sw_run says. */
 enum sw_result {
   SW_DONE = 0,
-  SW_NO_THREADS = -1,    /* a thread could not be started, or there is no memory for it */
-  SW_WRONG_PICTURES = -2 /* one is missing, or of another size than its PACK or UNPACK */
+  SW_NO_THREADS = -1,     /* a thread could not be started, or there is no memory for it */
+  SW_WRONG_PICTURES = -2, /* one is missing, or of another size than its PACK or UNPACK */
+  SW_WRONG_ROW = -3       /* an EMBED was asked for a row that its table does not have, and took zeros */
 };
 
 /* A number that this library was compiled with. */

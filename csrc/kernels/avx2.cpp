@@ -3,6 +3,9 @@
 #if defined(__AVX2__) && defined(__FMA__)
 #include <immintrin.h>
 
+#include <cstring>
+#include <limits>
+
 namespace sapwood {
 namespace {
 
@@ -22,6 +25,7 @@ inline V add(V a, V b) { return _mm256_add_ps(a, b); }
 inline V sub(V a, V b) { return _mm256_sub_ps(a, b); }
 inline V mul(V a, V b) { return _mm256_mul_ps(a, b); }
 inline V divide(V a, V b) { return _mm256_div_ps(a, b); }
+inline V root_of(V x) { return _mm256_sqrt_ps(x); }
 inline V max_of(V a, V b) { return _mm256_max_ps(a, b); }
 inline V min_of(V a, V b) { return _mm256_min_ps(a, b); }
 inline V both(V a, V b) { return _mm256_and_ps(a, b); }
@@ -47,11 +51,12 @@ inline V even_of(V a, V b) { return in_order(_mm256_shuffle_ps(a, b, 0x88)); }
 inline V odd_of(V a, V b) { return in_order(_mm256_shuffle_ps(a, b, 0xDD)); }
 
 #include "kernels.inc"
+#include "tokens.inc"
 
 #include "depthwise.inc"
 
-const Kernels kKernels = {"avx2",      LANES,        MOST_VECTORS, &conv,   &depthwise, &activate,
-                          &pool_pairs, &split_pairs, &keep_larger, &sum_of, BLOCK};
+const Kernels kKernels = {"avx2",       LANES,        MOST_VECTORS, &conv, &depthwise,   &activate, &pool_pairs,
+                          &split_pairs, &keep_larger, &sum_of,      BLOCK, MOST_QUERIES, &attend,   &normalize};
 
 }  // namespace
 

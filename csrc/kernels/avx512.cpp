@@ -3,6 +3,9 @@
 #if defined(__AVX512F__) && defined(__AVX512DQ__)
 #include <immintrin.h>
 
+#include <cstring>
+#include <limits>
+
 namespace sapwood {
 namespace {
 
@@ -22,6 +25,7 @@ inline V add(V a, V b) { return _mm512_add_ps(a, b); }
 inline V sub(V a, V b) { return _mm512_sub_ps(a, b); }
 inline V mul(V a, V b) { return _mm512_mul_ps(a, b); }
 inline V divide(V a, V b) { return _mm512_div_ps(a, b); }
+inline V root_of(V x) { return _mm512_sqrt_ps(x); }
 inline V max_of(V a, V b) { return _mm512_max_ps(a, b); }
 inline V min_of(V a, V b) { return _mm512_min_ps(a, b); }
 inline V both(V a, V b) { return _mm512_and_ps(a, b); }
@@ -42,11 +46,12 @@ inline V odd_of(V a, V b) {
 }
 
 #include "kernels.inc"
+#include "tokens.inc"
 
 #include "depthwise.inc"
 
-const Kernels kKernels = {"avx512",    LANES,        MOST_VECTORS, &conv,   &depthwise, &activate,
-                          &pool_pairs, &split_pairs, &keep_larger, &sum_of, BLOCK};
+const Kernels kKernels = {"avx512",     LANES,        MOST_VECTORS, &conv, &depthwise,   &activate, &pool_pairs,
+                          &split_pairs, &keep_larger, &sum_of,      BLOCK, MOST_QUERIES, &attend,   &normalize};
 
 }  // namespace
 

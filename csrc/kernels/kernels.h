@@ -38,6 +38,35 @@ struct Filter {
   float bias;
 };
 
+// Tokens side by side, all channels of them; `inside` values of the last vector belong to the map.
+struct Tokens {
+  const float* in;
+  int64_t in_stride;  // from a channel to the next
+  float* out;
+  int64_t out_stride;
+  int channels;
+  int vectors;
+  int inside;
+};
+
+// A head of attention for some queries: q, k and v are its channels' values of the first of those tokens (of all keys).
+struct Head {
+  const float* q;
+  const float* k;
+  const float* v;
+  const float* mask;  // or NULL
+  float* out;
+  int64_t q_stride, k_stride, v_stride, out_stride;  // from a channel to the next
+  int64_t mask_stride;                               // from a key to the next
+  bool mask_wide;                                    // a value for each query, not one for all
+  int keys, depth, value_depth;
+  int vectors;  // of queries, at most most_queries
+  int inside;   // values of the last vector that belong to the map
+  float scale;
+  bool safe;
+  float* shares;  // room for keys * vectors vectors
+};
+
 struct Kernels {
   const char* name;
   int lanes;
@@ -56,7 +85,10 @@ struct Kernels {
   void (*split_pairs)(const float* from, float* even, float* odd, int count);
   void (*keep_larger)(float* into, const float* from, int count);  // of two rows, value by value
   float (*sum_of)(const float* from, int count);
-  int block;  // output channels that dense weights are packed for
+  int block;         // output channels that dense weights are packed for
+  int most_queries;  // vectors
+  void (*attend)(const Head& head);
+  void (*normalize)(const Tokens& tokens, const sw_norm& norm);
 };
 
 const Kernels* scalar_kernels();

@@ -3,6 +3,9 @@
 #if defined(__ARM_NEON) && defined(__aarch64__)
 #include <arm_neon.h>
 
+#include <cstring>
+#include <limits>
+
 namespace sapwood {
 namespace {
 
@@ -22,6 +25,7 @@ inline V add(V a, V b) { return vaddq_f32(a, b); }
 inline V sub(V a, V b) { return vsubq_f32(a, b); }
 inline V mul(V a, V b) { return vmulq_f32(a, b); }
 inline V divide(V a, V b) { return vdivq_f32(a, b); }
+inline V root_of(V x) { return vsqrtq_f32(x); }
 inline V max_of(V a, V b) { return vmaxq_f32(a, b); }
 inline V min_of(V a, V b) { return vminq_f32(a, b); }
 inline V both(V a, V b) { return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(a), vreinterpretq_u32_f32(b))); }
@@ -40,11 +44,12 @@ inline V even_of(V a, V b) { return vuzp1q_f32(a, b); }
 inline V odd_of(V a, V b) { return vuzp2q_f32(a, b); }
 
 #include "kernels.inc"
+#include "tokens.inc"
 
 #include "depthwise.inc"
 
-const Kernels kKernels = {"neon",      LANES,        MOST_VECTORS, &conv,   &depthwise, &activate,
-                          &pool_pairs, &split_pairs, &keep_larger, &sum_of, BLOCK};
+const Kernels kKernels = {"neon",       LANES,        MOST_VECTORS, &conv, &depthwise,   &activate, &pool_pairs,
+                          &split_pairs, &keep_larger, &sum_of,      BLOCK, MOST_QUERIES, &attend,   &normalize};
 
 }  // namespace
 

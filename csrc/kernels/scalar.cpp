@@ -1,6 +1,7 @@
 // The reference: what every other instruction set is tested against, and what runs where there is none.
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "kernels.h"
 
@@ -33,6 +34,7 @@ inline V add(V a, V b) { return each([&](int i) { return a.at[i] + b.at[i]; }); 
 inline V sub(V a, V b) { return each([&](int i) { return a.at[i] - b.at[i]; }); }
 inline V mul(V a, V b) { return each([&](int i) { return a.at[i] * b.at[i]; }); }
 inline V divide(V a, V b) { return each([&](int i) { return a.at[i] / b.at[i]; }); }
+inline V root_of(V x) { return each([&](int i) { return std::sqrt(x.at[i]); }); }
 inline V max_of(V a, V b) { return each([&](int i) { return a.at[i] > b.at[i] ? a.at[i] : b.at[i]; }); }
 inline V min_of(V a, V b) { return each([&](int i) { return a.at[i] < b.at[i] ? a.at[i] : b.at[i]; }); }
 // clang-format on
@@ -71,11 +73,12 @@ inline V odd_of(V a, V b) {
 }
 
 #include "kernels.inc"
+#include "tokens.inc"
 
 #include "depthwise.inc"
 
-const Kernels kKernels = {"scalar",    LANES,        MOST_VECTORS, &conv,   &depthwise, &activate,
-                          &pool_pairs, &split_pairs, &keep_larger, &sum_of, BLOCK};
+const Kernels kKernels = {"scalar",     LANES,        MOST_VECTORS, &conv, &depthwise,   &activate, &pool_pairs,
+                          &split_pairs, &keep_larger, &sum_of,      BLOCK, MOST_QUERIES, &attend,   &normalize};
 
 }  // namespace
 

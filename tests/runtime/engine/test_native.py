@@ -17,7 +17,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[3]
 ENGINE, NATIVE = REPOSITORY / "csrc", Path(__file__).parent / "native"
 ISAS = {"avx2": ["-mavx2", "-mfma"], "avx512": ["-mavx512f", "-mavx512dq"]}
-FLAGS = ["-std=c++17", "-pthread", "-Wall", "-Wextra", "-Werror", "-Wno-maybe-uninitialized"]
+FLAGS = ["-std=c++17", "-pthread", "-Wall", "-Wextra", "-Werror", "-Wno-maybe-uninitialized", "-Wno-uninitialized"]
 SANITIZERS = {"memory": "address,undefined", "threads": "thread"}
 ENVIRONMENT = {"ASAN_OPTIONS": "detect_leaks=0", "TSAN_OPTIONS": "exitcode=66:die_after_fork=0"}
 """The crew that a child of ``fork`` leaves behind is a leak on purpose."""
@@ -34,6 +34,10 @@ TESTS = (
     "planes",
     "checks",
     "facts",
+    "products",
+    "norms",
+    "token_planes",
+    "token_checks",
 )
 
 

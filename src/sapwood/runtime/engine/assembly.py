@@ -147,6 +147,7 @@ class ProgramPart:
 
     def __init__(self, part: EnginePart, threads: int, planned: Planned) -> None:
         self._sizes = {value: part.network.sizes[value] for value in (*part.reads, *part.makes)}
+        self._rows = part.network.numbers_of_rows()
         self._crew, self._threads = ProgramCrew(planned.program, threads), threads
         self.steps = planned.steps
         self.turns = [Turn(part.reads, part.makes)]
@@ -174,6 +175,8 @@ class ProgramPart:
 
     def _taken(self, tensor: Tensor, value: Value, count: int) -> Tensor:
         size, tensor = self._sizes[value], _each(tensor, count)
+        if value in self._rows:
+            tensor = tensor.float()  # numbers of rows: each of them is exact
         if tensor.dtype is not torch.float32 or tensor.numel() != count * math.prod(size):
             raise EngineError(f"{tensor.dtype} of shape {tuple(tensor.shape)}; expected a float32 map of {size}")
         return tensor.contiguous().resolve_neg()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+import sapwood.runtime.engine.token_twins  # noqa: F401  # adds those of its kinds
 from sapwood.errors import EngineError
 from sapwood.runtime.engine.nodes import Node, Outside, Read, Value
 from sapwood.runtime.engine.twins import Around, twin

@@ -71,10 +71,8 @@ def _input(network: Network, node: nodes.Input, number: int, shapes: Sequence[tu
         raise EngineError(f"input {node.index} of {len(shapes)}; expected them in order")
     shape = shapes[number]
     size = network.sizes.get(node.out)
-    if size is not None and size != (*shape, 1, 1)[:3]:
+    if size is not None and math.prod(size) != math.prod(shape):
         raise EngineError(f"a map of {size} that is an input of shape {shape}")
-    if size is not None and len(shape) not in (1, 3):
-        raise EngineError(f"a map that is an input of shape {shape}; expected channels, or channels, rows and columns")
 
 
 def _size(network: Network, node: Node, number: int = 0) -> Size:
@@ -187,6 +185,63 @@ def _outside(network: Network, node: Outside) -> None:
         raise EngineError(f"it reads {read}; expected {list(node.inputs)}")
 
 
+def _view(network: Network, node: nodes.View) -> None:
+    _count(node, 1)
+    size, out = _size(network, node), _out(network, node)
+    outer, inner = math.prod(node.counts[:2]), math.prod(node.counts[2:])
+    last = node.first + sum((count - 1) * step for count, step in zip(node.counts, node.steps, strict=True))
+    _fit(outer == out[0] and inner == out[1] * out[2] and last < math.prod(size), network, node)
+
+
+def _places(network: Network, node: nodes.Places) -> None:
+    sizes, out = [_size(network, node, number) for number in range(max(1, len(node.inputs)))], _out(network, node)
+    total = sum(height * width for _, height, width in sizes)
+    _fit(total == out[1] * out[2] and all(size[0] == out[0] for size in sizes), network, node)
+
+
+def _constant(network: Network, node: nodes.Constant) -> None:
+    _count(node, 0)
+    channels, height, width = _out(network, node)
+    if node.values.shape != (channels, height * width):
+        raise EngineError(f"numbers of shape {node.values.shape} for a map of {(channels, height, width)}")
+
+
+def _norm(network: Network, node: nodes.TokenNorm) -> None:
+    _count(node, 1)
+    out = _out(network, node)
+    if node.gains.shape != out[:1] or node.shifts.shape != out[:1] or not 0.0 <= node.epsilon <= 1e6:
+        raise EngineError(f"gains of {node.gains.shape}, shifts of {node.shifts.shape}, epsilon {node.epsilon:g}")
+    _fit(_size(network, node) == out, network, node)
+
+
+def _attention(network: Network, node: nodes.Attention) -> None:
+    _count(node, 3, 4)
+    queries, keys, values, *mask = [_size(network, node, number) for number in range(len(node.inputs))]
+    if node.heads % node.groups or abs(node.scale) > 1e30:
+        raise EngineError(f"{node.heads} heads over {node.groups} of keys, scale {node.scale:g}")
+    pairs = zip(
+        (queries, keys, values),
+        (node.heads, node.groups, node.groups),
+        (node.depth, node.depth, node.value_depth),
+        node.steps,
+        strict=True,
+    )
+    ok = all(size[1] == 1 and (count - 1) * step + depth <= size[0] for size, count, depth, step in pairs)
+    ok = ok and _out(network, node) == (node.heads * node.value_depth, 1, queries[2]) and keys[2] == values[2]
+    counts = (keys[2], node.heads * keys[2])
+    ok = ok and all(one[0] in counts and one[1] == 1 and one[2] in (1, queries[2]) for one in mask)
+    _fit(ok and keys[2] <= 1 << 20, network, node)
+
+
+def _embedding(network: Network, node: nodes.Embedding) -> None:
+    _count(node, 1)
+    (one, *places), out = _size(network, node), _out(network, node)
+    if node.table.ndim != 2 or not 1 <= len(node.table) <= nodes.MOST_ROWS or node.table.shape[1] != out[0]:
+        raise EngineError(f"a table of shape {node.table.shape} for a map of {out}")
+    inputs = [other.out for other in network.nodes if isinstance(other, nodes.Input)]
+    _fit(one == 1 and tuple(places) == out[1:] and node.inputs[0] in inputs, network, node)
+
+
 _Check: TypeAlias = Callable[[Network, Any], None]
 _CHECKS: Mapping[type[Node], _Check] = {
     nodes.Conv: _conv,
@@ -196,5 +251,11 @@ _CHECKS: Mapping[type[Node], _Check] = {
     nodes.Pointwise: _pointwise,
     nodes.Concat: _concat,
     nodes.Channels: _channels,
+    nodes.View: _view,
+    nodes.Places: _places,
+    nodes.Constant: _constant,
+    nodes.TokenNorm: _norm,
+    nodes.Attention: _attention,
+    nodes.Embedding: _embedding,
     Outside: _outside,
 }

@@ -31,7 +31,8 @@ NODES: Mapping[str, type[Node]] = {
     one.__name__: one
     for one in (
         nodes.Input, nodes.Conv, nodes.Pool, nodes.Upsample, nodes.Combine, nodes.Pointwise, nodes.Concat,
-        nodes.Channels, nodes.Outside,
+        nodes.Channels, nodes.Outside, nodes.View, nodes.Places, nodes.Constant, nodes.TokenNorm, nodes.Attention,
+        nodes.Embedding,
     )
 }  # fmt: skip
 DTYPES: Mapping[str, torch.dtype] = {
@@ -127,6 +128,22 @@ def _short(value: Any) -> str:
 def _pair(value: Any, least: int = 1) -> tuple[int, int]:
     first, second = (whole(side, least) for side in list_of(value))
     return first, second
+
+
+def _four(value: Any, least: int = 0) -> tuple[int, int, int, int]:
+    one, two, three, four = (whole(side, least) for side in list_of(value))
+    return one, two, three, four
+
+
+def _three(value: Any) -> tuple[int, int, int]:
+    one, two, three = (whole(side) for side in list_of(value))
+    return one, two, three
+
+
+def _number(value: Any) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise EngineError(f"{_short(value)}; expected a finite number")
+    return float(value)
 
 
 def _text(value: Any) -> str:
@@ -229,6 +246,12 @@ class _NodeReader:
             "op": operator,
             "args": lambda given: tuple(self._argument(one) for one in list_of(given)),
             "kwargs": self._named,
+            "counts": lambda sides: _four(sides, 1),
+            "steps": _four if kind is nodes.View else _three,
+            **dict.fromkeys(("values", "gains", "shifts", "table"), self._numbers),
+            **dict.fromkeys(("epsilon", "scale"), _number),
+            **dict.fromkeys(("centred", "safe"), _flag),
+            **dict.fromkeys(("heads", "groups", "depth", "value_depth"), lambda one: whole(one, 1)),
         }
         return kind(**{name: readers[name](stored[name]) for name in names})
 
@@ -262,10 +285,12 @@ class _NodeReader:
         return torch.from_numpy(data.copy()).view(dtype).reshape(shape)
 
     def _spec(self, stored: Any) -> ConvSpec:
-        weight, geometry = stored["weight"], _geometry(stored["geometry"])
-        array = self._array(weight["dense"], np.float32) if "dense" in weight else self._packed(weight)
+        array, geometry = self._numbers(stored["weight"]), _geometry(stored["geometry"])
         bias = self._array(stored["bias"], np.float32)
-        return ConvSpec(finite(array), finite(bias), geometry, whole(stored["groups"], 1))
+        return ConvSpec(array, finite(bias), geometry, whole(stored["groups"], 1))
+
+    def _numbers(self, stored: Any) -> Array:
+        return finite(self._array(stored["dense"], np.float32) if "dense" in stored else self._packed(stored))
 
     def _packed(self, stored: Any) -> Array:
         shape = tuple(whole(side, 1) for side in list_of(stored["shape"]))

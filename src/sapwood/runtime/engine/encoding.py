@@ -72,6 +72,7 @@ class _Writer:
             (ConvSpec, self._spec),
             (PlaneGeometry | nodes.Activation, self.fields_of),
             (Tensor, self._tensor),
+            (np.ndarray, self._weight),
             (torch._ops.OpOverload, str),
             (torch.dtype | torch.layout | torch.memory_format, lambda one: {"torch": _name(one)}),
             (torch.device, lambda device: {"device": str(device)}),

@@ -32,6 +32,8 @@ def fused(network: Network) -> Network:
             before = alone(node.inputs[0])
             if isinstance(before, nodes.Conv) and before.activation == nodes.LINEAR and len(before.inputs) == 1:
                 joined, at = _scaled(before, node), makers[node.inputs[0]]
+            elif isinstance(before, nodes.TokenNorm) and node.activation == nodes.LINEAR:
+                joined, at = _scaled_norm(before, node), makers[node.inputs[0]]
         elif isinstance(node, nodes.Combine) and node.kind == "add":
             joined, at = _sum_joined(node, alone, makers)
         if joined is None:
@@ -79,6 +81,12 @@ def _scaled(before: nodes.Conv, scale: nodes.Conv) -> nodes.Conv:
     return replace(
         before, out=scale.out, activation=scale.activation, spec=replace(before.spec, weight=weight, bias=bias)
     )
+
+
+def _scaled_norm(before: nodes.TokenNorm, scale: nodes.Conv) -> nodes.TokenNorm:
+    factor = scale.spec.weight[:, 0, 0, 0]
+    gains, shifts = finite(before.gains * factor), finite(before.shifts * factor + scale.spec.bias)
+    return replace(before, out=scale.out, gains=gains, shifts=shifts)
 
 
 def without_unused(network: Network) -> Network:

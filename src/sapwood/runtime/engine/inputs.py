@@ -101,11 +101,12 @@ def _is_kept(given: torch.dtype, wanted: torch.dtype) -> bool:
         return True
     if given.is_floating_point and wanted.is_floating_point:
         return wanted is torch.float32 or torch.finfo(wanted).bits > torch.finfo(given).bits
-    if not (_is_whole(given) and _is_whole(wanted)):
+    if not (is_whole(given) and is_whole(wanted)):
         return False
     inner, outer = torch.iinfo(given), torch.iinfo(wanted)
     return outer.min <= inner.min and inner.max <= outer.max
 
 
-def _is_whole(dtype: torch.dtype) -> bool:
+def is_whole(dtype: torch.dtype) -> bool:
+    """Whether its numbers are whole."""
     return not (dtype.is_floating_point or dtype.is_complex or dtype is torch.bool)

@@ -37,6 +37,11 @@ class OpKind(IntEnum):
     COPY = 9
     DEPTHWISE = 10
     CHAIN = 11
+    VIEW = 12
+    CONSTANT = 13
+    NORM = 14
+    ATTENTION = 15
+    EMBED = 16
 
 
 class RunResult(IntEnum):
@@ -45,6 +50,7 @@ class RunResult(IntEnum):
     DONE = 0
     NO_THREADS = -1
     WRONG_PICTURES = -2
+    WRONG_ROW = -3
 
 
 ACTIVATIONS = {
@@ -57,6 +63,8 @@ ACTIVATIONS = {
     "tanh": 6,
     "relu6": 7,
     "hardsigmoid": 8,
+    "gelu": 9,
+    "gelu_tanh": 10,
 }
 """``sw_activation`` by name; ReLU is ``leaky`` of slope 0."""
 
@@ -167,6 +175,70 @@ class ChainStruct(ctypes.Structure):
     _fields_ = (("count", ctypes.c_int32), ("rows", ctypes.c_int32))
 
 
+class ViewStruct(ctypes.Structure):
+    """``sw_view``."""
+
+    _fields_ = (
+        ("first", ctypes.c_int64),
+        ("step", ctypes.c_int64 * 4),
+        ("count", ctypes.c_int32 * 4),
+        ("at", ctypes.c_int32),
+        ("reserved", ctypes.c_int32),
+    )
+
+
+class ConstantStruct(ctypes.Structure):
+    """``sw_constant``."""
+
+    _fields_ = (
+        ("values", ctypes.c_void_p),
+        ("num_values", ctypes.c_int64),
+        ("at", ctypes.c_int32),
+        ("count", ctypes.c_int32),
+    )
+
+
+class NormStruct(ctypes.Structure):
+    """``sw_norm``."""
+
+    _fields_ = (
+        ("factors", ctypes.c_void_p),
+        ("shifts", ctypes.c_void_p),
+        ("num_factors", ctypes.c_int64),
+        ("num_shifts", ctypes.c_int64),
+        ("epsilon", ctypes.c_float),
+        ("centred", ctypes.c_int32),
+    )
+
+
+class AttentionStruct(ctypes.Structure):
+    """``sw_attention``."""
+
+    _fields_ = (
+        ("value", MapStruct),
+        ("mask", MapStruct),
+        ("heads", ctypes.c_int32),
+        ("groups", ctypes.c_int32),
+        ("depth", ctypes.c_int32),
+        ("value_depth", ctypes.c_int32),
+        ("step", ctypes.c_int32 * 3),
+        ("safe", ctypes.c_int32),
+        ("scale", ctypes.c_float),
+        ("reserved", ctypes.c_int32),
+    )
+
+
+class EmbedStruct(ctypes.Structure):
+    """``sw_embed``."""
+
+    _fields_ = (
+        ("table", ctypes.c_void_p),
+        ("num_values", ctypes.c_int64),
+        ("rows", ctypes.c_int32),
+        ("reserved", ctypes.c_int32),
+    )
+
+
 class OpStruct(ctypes.Structure):
     """``sw_op``."""
 
@@ -186,6 +258,11 @@ class OpStruct(ctypes.Structure):
         ("conv", ConvStruct),
         ("depthwise", DepthwiseStruct),
         ("chain", ChainStruct),
+        ("view", ViewStruct),
+        ("constant", ConstantStruct),
+        ("norm", NormStruct),
+        ("attention", AttentionStruct),
+        ("embed", EmbedStruct),
     )
 
 
@@ -240,6 +317,11 @@ BLOCKS: Mapping[int, str] = {
     OpKind.UPSAMPLE: "upsample",
     OpKind.DEPTHWISE: "depthwise",
     OpKind.CHAIN: "chain",
+    OpKind.VIEW: "view",
+    OpKind.CONSTANT: "constant",
+    OpKind.NORM: "norm",
+    OpKind.ATTENTION: "attention",
+    OpKind.EMBED: "embed",
 }
 """The field of :class:`OpStruct` that a kind has to itself, for those that have one."""
 
@@ -253,6 +335,11 @@ STRUCTS: Mapping[str, type[ctypes.Structure]] = {
     "sw_conv": ConvStruct,
     "sw_depthwise": DepthwiseStruct,
     "sw_chain": ChainStruct,
+    "sw_view": ViewStruct,
+    "sw_constant": ConstantStruct,
+    "sw_norm": NormStruct,
+    "sw_attention": AttentionStruct,
+    "sw_embed": EmbedStruct,
     "sw_op": OpStruct,
     "sw_picture": PictureStruct,
     "sw_tap": TapStruct,

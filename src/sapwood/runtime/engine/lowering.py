@@ -13,14 +13,27 @@ from sapwood.errors import EngineError
 from sapwood.graph import trace
 from sapwood.ops import Call, Graph, TensorRef, bound, mapped
 from sapwood.registry import Registry
-from sapwood.runtime.engine import nodes
+from sapwood.runtime.engine import nodes, seeing
 from sapwood.runtime.engine.fusing import fused, without_unused
+from sapwood.runtime.engine.layouts import TensorLayout
 from sapwood.runtime.engine.nodes import Network, Node, Value
+from sapwood.runtime.engine.seeing import Seen
 from sapwood.types import ExampleInputs
 
 
 class UnsupportedError(EngineError):
     """The engine has no such operation: PyTorch runs it."""
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A result that was not computed yet.
+
+    Attributes:
+        calls: That make it, for PyTorch to run where something else reads it.
+    """
+
+    calls: tuple[Call, ...]
 
 
 @dataclass
@@ -37,6 +50,10 @@ class Lowering:
         names: Of tensors whose memory has more than one name, all of them.
         last_read: The last call that reads a tensor; the number of calls if it is an output.
         padded: Maps with rows and columns of -inf around them: the call, the value, and how many before and behind.
+        seen: Tensors that do not hold the values of theirs in order, and those still to be multiplied.
+        pending: Results that only make sense to a later call, by tensor.
+        copies: Values in another order, parts of values and multiples of them that were made, by what they are.
+        module: That the call in question belongs to.
     """
 
     tensors: Mapping[int, Tensor]
@@ -48,12 +65,21 @@ class Lowering:
     names: dict[int, set[int]] = field(default_factory=dict)
     last_read: Mapping[int, int] = field(default_factory=dict)
     padded: dict[int, tuple[Call, Value, tuple[int, int], tuple[int, int]]] = field(default_factory=dict)
+    seen: dict[int, Seen] = field(default_factory=dict)
+    pending: dict[int, Pending] = field(default_factory=dict)
+    copies: dict[tuple[Any, ...], Value] = field(default_factory=dict)
+    module: str = ""
 
     def alias(self, call: Call, value: Value, number: int = 0) -> None:
         """Result ``number`` of a call shares its memory with the call's first argument."""
         out = call.tensor_outputs()[number]
         self.values[out.id] = value
         self.share_memory((out.id, call.args[0].id))
+
+    def alias_of(self, call: Call, seen: Seen, number: int = 0) -> None:
+        """Result ``number`` of a call lies over a map, and shares its memory with the call's first argument."""
+        self.show(call, seen, number)
+        self.share_memory((call.tensor_outputs()[number].id, call.args[0].id))
 
     def share_memory(self, ids: Iterable[int]) -> None:
         """These tensors are names of one memory."""
@@ -70,10 +96,42 @@ class Lowering:
         Raises:
             UnsupportedError: If it is none.
         """
-        value = self.values.get(argument.id) if isinstance(argument, TensorRef) else None
-        if value is None or value not in self.network.sizes:
+        size = _map_size(argument) if isinstance(argument, TensorRef) else None
+        if size is None:
             raise UnsupportedError("one of its arguments is no feature map")
+        return self.in_order(argument, size)
+
+    def find(self, argument: Any) -> Seen:
+        """How a tensor of the run lies over a map.
+
+        Raises:
+            UnsupportedError: If it does not.
+        """
+        value = self.values.get(argument.id) if isinstance(argument, TensorRef) else None
+        if value is None or value not in self.network.sizes or argument.dtype is not torch.float32:
+            raise UnsupportedError("one of its arguments is no feature map")
+        return self.seen.get(argument.id) or Seen(value, TensorLayout.contiguous(argument.shape))
+
+    def show(self, call: Call, seen: Seen, number: int = 0) -> None:
+        """Result ``number`` of a call lies over a map."""
+        self._set(call.tensor_outputs()[number], seen)
+
+    def waiting(self, argument: Any) -> Pending | None:
+        """What an argument is that was not computed yet."""
+        waits = isinstance(argument, TensorRef) and argument.id not in self.values
+        return self.pending.get(argument.id) if waits else None
+
+    def in_order(self, ref: TensorRef, size: nodes.Size | None = None) -> Value:
+        """A map, of a size or of any, whose values in order are the tensor's elements."""
+        value = seeing.plain(self, self.find(ref), size)
+        self._set(ref, Seen(value, TensorLayout.contiguous(ref.shape)))
         return value
+
+    def _set(self, ref: TensorRef, seen: Seen) -> None:
+        self.values[ref.id] = seen.value
+        self.seen.pop(ref.id, None)
+        if seen.factor != 1.0 or not seen.layout.is_contiguous():
+            self.seen[ref.id] = seen
 
     def tensor(self, argument: Any) -> Tensor | None:
         """The weight that an argument is; None for None.
@@ -110,15 +168,26 @@ Rule: TypeAlias = Callable[[Lowering, Call], None]
 LOWERINGS: Registry[Rule] = Registry("lowering")
 """How a call becomes nodes, by the operator's name; each file of ``rules`` registers an op family."""
 
+FOLLOWING: Registry[Rule] = Registry("lowering of what was not computed yet")
+"""How a call goes on with a :class:`Pending` result, by its class and the operator, as in ``Shares aten.mul``."""
+
 AnyRule = TypeVar("AnyRule", bound=Rule)
 
 
 def lowers(*names: str) -> Callable[[AnyRule], AnyRule]:
     """Registers a rule for some operators."""
+    return _registers(LOWERINGS, names)
 
+
+def follows(kind: type[Pending], *names: str) -> Callable[[AnyRule], AnyRule]:
+    """Registers a rule for some operators that are given a result of a kind which was not computed yet."""
+    return _registers(FOLLOWING, [f"{kind.__name__} {name}" for name in names])
+
+
+def _registers(registry: Registry[Rule], names: Iterable[str]) -> Callable[[AnyRule], AnyRule]:
     def register(rule: AnyRule) -> AnyRule:
         for name in names:
-            LOWERINGS.register(name)(rule)
+            registry.register(name)(rule)
         return rule
 
     return register
@@ -139,20 +208,25 @@ def lower(model: nn.Module, example_inputs: ExampleInputs) -> Network:
     last_read |= {ref.id: len(graph.calls) for ref in graph.outputs}
     state = Lowering(_owned(model, graph), last_read=last_read)
     for index, ref in enumerate(graph.inputs):
-        value = state.new(_map_size(ref))
+        value = state.new(_any_size(ref))
         state.network.nodes.append(nodes.Input(value, (), "", index))
         state.values[ref.id] = value
     for call in graph.calls:
         _lower_call(state, call)
     for ref in graph.outputs:
+        if ref.id in state.pending and ref.id not in state.values:
+            _run_pending(state, ref)
         if ref.id not in state.values:
             raise EngineError("an output of the model does not depend on its input")
-        state.network.outputs.append((state.values[ref.id], tuple(ref.shape)))
+        value = state.in_order(ref) if ref.id in state.seen else state.values[ref.id]
+        state.network.outputs.append((value, tuple(ref.shape)))
     return without_unused(fused(state.network))
 
 
 def _lower_call(state: Lowering, call: Call) -> None:
-    depends = any(ref.id in state.values or ref.id in state.padded for ref in call.tensor_inputs())
+    state.module = call.module
+    known = (state.values, state.padded, state.pending)
+    depends = any(ref.id in found for ref in call.tensor_inputs() for found in known)
     if not depends or _made_from_a_shape(call):
         _evaluate(state, call)
         return
@@ -160,11 +234,14 @@ def _lower_call(state: Lowering, call: Call) -> None:
         try:
             if any(state.is_read_elsewhere(ref, call.index) for ref in _written(call)):
                 raise EngineError("it changes a map in place that has another name, too")
-            if call.name not in LOWERINGS:
+            rules, name = LOWERINGS, call.name
+            if waiting := next(filter(None, map(state.waiting, call.tensor_inputs())), None):
+                rules, name = FOLLOWING, f"{type(waiting).__name__} {call.name}"
+            if name not in rules:
                 raise UnsupportedError("there is no such operation in it")
             if not _worth_bringing_in(call) and _is_outside(state, call):
                 raise UnsupportedError("what it reads is PyTorch's")
-            LOWERINGS[call.name](state, call)
+            rules[name](state, call)
         except UnsupportedError as error:
             _run_outside(state, call, str(error))
     except EngineError as error:
@@ -216,14 +293,17 @@ def _run_outside(state: Lowering, call: Call, reason: str) -> None:
         if given.id in state.padded:
             padding, *_ = state.padded.pop(given.id)
             _run_outside(state, padding, reason)
+        if given.id in state.pending and given.id not in state.values:
+            _run_pending(state, given)
         if given.id not in state.values:
             return state.tensor(given)
-        read.append(state.values[given.id])
-        return nodes.Read(state.values[given.id], tuple(given.shape))
+        value = state.in_order(given) if given.id in state.seen else state.values[given.id]
+        read.append(value)
+        return nodes.Read(value, tuple(given.shape))
 
     args, kwargs = mapped(argument, call.args), mapped(argument, dict(call.kwargs))
     refs = call.tensor_outputs()
-    outs = tuple(state.new(_map_size(ref)) for ref in refs)
+    outs = tuple(state.new(_any_size(ref)) for ref in refs)
     if not outs:
         raise EngineError("it returns no tensor")
     state.network.nodes.append(
@@ -232,6 +312,13 @@ def _run_outside(state: Lowering, call: Call, reason: str) -> None:
     state.outside.update(outs)
     state.values.update((ref.id, value) for ref, value in zip(refs, outs, strict=True))
     _share_views(state, call)
+
+
+def _run_pending(state: Lowering, ref: TensorRef) -> None:
+    """PyTorch runs the calls that make a result which something reads that cannot wait for it."""
+    for call in state.pending[ref.id].calls:
+        if call.tensor_outputs()[0].id not in state.values:
+            _run_outside(state, call, "what it is part of is no operation of it")
 
 
 def _keeps_order(call: Call) -> bool:
@@ -285,6 +372,13 @@ def _map_size(ref: TensorRef) -> nodes.Size | None:
         return None
     channels, height, width = (*shape[1:], 1, 1)[:3]
     return channels, height, width
+
+
+def _any_size(ref: TensorRef) -> nodes.Size | None:
+    """The size of a map whose values in order are those of a tensor; None for what is not of float32, or empty."""
+    if ref.dtype is not torch.float32 or 0 in ref.shape:
+        return None
+    return seeing.plain_size(ref.shape)
 
 
 def pair(values: Any) -> tuple[int, int]:

@@ -88,7 +88,8 @@ def relocated(ops: Sequence[OpStruct], blocks: Sequence[ArenaBlock]) -> tuple[li
 
 def _maps(op: OpStruct) -> list[MapStruct]:
     """The maps that stand in the arena; what a chain hands on does not."""
-    return [one for one in (op.in_, op.other, op.out) if one.channels > 0 and one.offset >= 0]
+    own = (op.attention.value, op.attention.mask) if op.kind == OpKind.ATTENTION else ()
+    return [one for one in (op.in_, op.other, *own, op.out) if one.channels > 0 and one.offset >= 0]
 
 
 def _ends(ops: Sequence[OpStruct]) -> list[int]:

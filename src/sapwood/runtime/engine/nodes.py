@@ -9,10 +9,13 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 
-from sapwood.runtime.engine.packing import ConvSpec, PlaneGeometry
+from sapwood.runtime.engine.packing import Array, ConvSpec, PlaneGeometry
 
 Value: TypeAlias = int
 """A feature map or another tensor of the network, by number."""
+
+MOST_ROWS = 1 << 24
+"""Of a table: the number of each is a float32."""
 
 Size: TypeAlias = tuple[int, int, int]
 """Channels, height and width of a feature map."""
@@ -103,6 +106,70 @@ class Channels(Node):
 
 
 @dataclass(frozen=True)
+class View(Node):
+    """Values of a map in another order: channel (i, j), place (k, l) is value ``first`` and as many steps of each."""
+
+    first: int
+    counts: tuple[int, int, int, int]
+    steps: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Places(Node):
+    """Places of several maps one after the other."""
+
+
+@dataclass(frozen=True)
+class Constant(Node):
+    """Known numbers, of shape (channels, places)."""
+
+    values: Array
+
+
+@dataclass(frozen=True)
+class TokenNorm(Node):
+    """Each place brought to one size over its channels, and to mean 0 before where it is centred."""
+
+    gains: Array
+    shifts: Array
+    epsilon: float
+    centred: bool
+
+
+@dataclass(frozen=True)
+class Attention(Node):
+    """Tokens are the sums of values, by the softmax of the products of queries and keys.
+
+    Inputs are queries, keys, values and, if there is one, the mask: (1 or heads) times keys channels, of one place or
+    of one a query.
+
+    Attributes:
+        heads: Of the queries.
+        groups: Heads of keys and values.
+        depth: Channels of a head of queries and keys.
+        value_depth: Channels of a head of values.
+        steps: Channels from a head to the next, of queries, keys and values.
+        scale: Of the products.
+        safe: Whether a token that may see nothing gets 0, or else NaN.
+    """
+
+    heads: int
+    groups: int
+    depth: int
+    value_depth: int
+    steps: tuple[int, int, int]
+    scale: float
+    safe: bool
+
+
+@dataclass(frozen=True)
+class Embedding(Node):
+    """Rows of a table, shape (rows, channels); its input is a tensor of whole numbers, a place each."""
+
+    table: Array
+
+
+@dataclass(frozen=True)
 class Read:
     """Among the arguments of an :class:`Outside` call: a value, and the shape in which it is read."""
 
@@ -144,6 +211,10 @@ class Network:
     nodes: list[Node] = field(default_factory=list)
     sizes: dict[Value, Size] = field(default_factory=dict)
     outputs: list[tuple[Value, tuple[int, ...]]] = field(default_factory=list)
+
+    def numbers_of_rows(self) -> set[Value]:
+        """The inputs that hold whole numbers, which say rows of tables."""
+        return {node.inputs[0] for node in self.nodes if isinstance(node, Embedding)}
 
     def readers(self) -> Counter[Value]:
         """How often each value is read, the network's outputs included."""

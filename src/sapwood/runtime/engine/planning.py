@@ -17,6 +17,7 @@ from sapwood.runtime.engine.maps import Map, row_pitch, strip_margin, strips
 from sapwood.runtime.engine.nodes import Activation, Network, Node, Value
 from sapwood.runtime.engine.picking import picked
 from sapwood.runtime.engine.program import Builder, Program
+from sapwood.runtime.engine.token_steps import TOKENS, of_tokens
 from sapwood.runtime.engine.tuning import Tuner
 
 Key: TypeAlias = tuple[Value, tuple[int, int]]
@@ -163,6 +164,8 @@ class _ProgramPlanner:
             self._class((self._root(value)[0], WHOLE))
         for node in self.network.nodes:
             out = (self._root(node.out)[0], WHOLE)
+            if isinstance(node, nodes.TokenNorm | nodes.Attention):
+                rowwise |= {(self._root(value)[0], WHOLE) for value in (*node.inputs, node.out)}
             if not isinstance(node, nodes.Conv):
                 continue
             geometry = node.spec.geometry
@@ -188,7 +191,7 @@ class _ProgramPlanner:
     def _pitch(self, keys: Sequence[Key], needs: Mapping[Key, _Needs], rowwise: Set[Key]) -> int:
         """Floats of a row of maps that must agree: no padding where nothing looks around and that saves vectors.
 
-        What a depthwise convolution reads or writes has rows of whole vectors.
+        What depthwise convolutions, norms and attention read or write has rows of whole vectors.
         """
         lanes, sizes = self.builder.lanes, {self.network.sizes[value][1:] for value, _ in keys}
         pitch = row_pitch(
@@ -270,7 +273,11 @@ class _ProgramPlanner:
             self._pack(node)
             return
         out = self._map(node.out)
-        if isinstance(node, nodes.Pool):
+        if isinstance(node, TOKENS):
+            for operation in of_tokens(node, [self._map(value) for value in node.inputs], out):
+                operation.add(self.builder)
+                self.steps.append(Step(node.label, operation.name))
+        elif isinstance(node, nodes.Pool):
             kind = OpKind.MAXPOOL if node.kind == "max" else OpKind.AVGPOOL
             geometry, source = node.geometry, self._map(node.inputs[0])
             self._step(

@@ -81,12 +81,24 @@ class Builder:
                 setattr(op, name, given.struct())
         for name, value in values.items():
             block = getattr(op, BLOCKS[kind])
-            setattr(block, name, _checked(getattr(block, name), name, value))
+            if isinstance(value, Map):
+                setattr(block, name, value.struct())
+            elif isinstance(value, np.ndarray):
+                self._point(block, name, value)
+            else:
+                setattr(block, name, _checked(getattr(block, name), name, value))
         self._ops.append(op)
 
     def keep(self, *arrays: Any) -> None:
         """Keeps what operations point to until the library has copied it."""
         self._kept.append(arrays)
+
+    def _point(self, block: Any, name: str, array: Any) -> None:
+        """An array of the operation, kept until the library has copied it, and how many numbers it holds."""
+        kept = np.ascontiguousarray(array, np.float32)
+        self._kept.append(kept)
+        setattr(block, name, kept.ctypes.data)
+        setattr(block, COUNTS[name], kept.size)
 
     def convolution(
         self,
@@ -155,6 +167,10 @@ def _checked(field: Any, name: str, value: Any) -> Any:
 _POINTERS = frozenset({"starts", "entries", "bias", "weights"})
 
 
+COUNTS = {"values": "num_values", "table": "num_values", "factors": "num_factors", "shifts": "num_shifts"}
+"""The field that says how many numbers an array of an operation holds."""
+
+
 class Program:
     """Operations that the library has checked and copied."""
 
@@ -189,6 +205,8 @@ class Program:
         if failed == RunResult.WRONG_PICTURES:
             sizes = [tensor.numel() for tensor in (*inputs, *outputs)]
             raise EngineError(f"pictures of {sizes} numbers; expected those that the program was made for")
+        if failed == RunResult.WRONG_ROW:
+            raise EngineError("index out of range: an embedding was asked for a row that its table does not have")
         if failed:
             raise EngineError(f"{threads} threads cannot be started")
 

@@ -17,7 +17,7 @@ from sapwood.limits import check_limit
 from sapwood.ops import mapped
 from sapwood.runtime.engine import nodes
 from sapwood.runtime.engine.checking import placed
-from sapwood.runtime.engine.inputs import InputSpec
+from sapwood.runtime.engine.inputs import InputSpec, is_whole
 from sapwood.runtime.engine.nodes import Network, Outside, Read, Value
 from sapwood.runtime.engine.operators import check_call
 
@@ -39,7 +39,10 @@ def try_calls(network: Network, inputs: Sequence[InputSpec], path: Path) -> tupl
     Raises:
         EngineError: If a call fails, returns something else than what is read of it, or takes too much memory.
     """
-    maps = [node.out in network.sizes for node in network.nodes if isinstance(node, nodes.Input)]
+    rows = network.numbers_of_rows()
+    maps = [
+        node.out in network.sizes and node.out not in rows for node in network.nodes if isinstance(node, nodes.Input)
+    ]
     known = tuple(
         replace(spec, dtype=torch.float32) if is_map and spec.dtype is None else spec
         for spec, is_map in zip(inputs, maps, strict=True)
@@ -47,6 +50,9 @@ def try_calls(network: Network, inputs: Sequence[InputSpec], path: Path) -> tupl
     with placed(path, "its inputs"):
         if any(spec.dtype is not torch.float32 for spec, is_map in zip(known, maps, strict=True) if is_map):
             raise EngineError("a map that is an input of another type; expected float32")
+        given = [spec for spec, node in zip(known, network.nodes, strict=False) if node.out in rows]
+        if any(spec.dtype is None or not is_whole(spec.dtype) for spec in given):
+            raise EngineError("numbers of rows that are an input of another type; expected whole numbers")
     try:
         _EngineTrial(network, _typed(known, GUESSES[0]), path).run()
     except EngineError:
@@ -81,9 +87,10 @@ class _EngineTrial:
     num_bytes: int = 0
 
     def run(self) -> None:
+        rows = self.network.numbers_of_rows()
         with torch.no_grad():
             for number, node in enumerate(self.network.nodes):
-                if isinstance(node, nodes.Input) and node.out not in self.network.sizes:
+                if isinstance(node, nodes.Input) and (node.out not in self.network.sizes or node.out in rows):
                     spec = self.inputs[node.index]
                     self.values[node.out] = torch.empty((1, *spec.shape), dtype=spec.dtype, device="meta")
                 elif isinstance(node, Outside):

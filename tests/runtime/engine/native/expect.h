@@ -24,5 +24,9 @@ void chains();
 void planes();
 void checks();
 void facts();
+void products();
+void norms();
+void token_planes();
+void token_checks();
 
 }  // namespace tests

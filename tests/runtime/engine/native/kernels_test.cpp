@@ -42,6 +42,8 @@ double plain(double x, int activation, double slope) {
     case SW_TANH: return std::tanh(x);
     case SW_RELU6: return clamp(x);
     case SW_HARDSIGMOID: return clamp(x + 3.0) / 6.0;
+    case SW_GELU: return 0.5 * x * std::erfc(-x * std::sqrt(0.5));
+    case SW_GELU_TANH: return x / (1.0 + std::exp(-2.0 * 0.7978845608028654 * (x + 0.044715 * x * x * x)));
   }
   EXPECT(!"an activation without a plain way");
   return 0.0;

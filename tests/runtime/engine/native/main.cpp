@@ -24,6 +24,10 @@ int main(int count, char** words) {
       {"planes", planes},
       {"checks", checks},
       {"facts", facts},
+      {"products", products},
+      {"norms", norms},
+      {"token_planes", token_planes},
+      {"token_checks", token_checks},
   };
   EXPECT(count == 2);
 #if !defined(_WIN32)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
-import torch
 from torch import Tensor
 
-from sapwood.ops import Call, TensorRef
+from sapwood.ops import Call
+from sapwood.runtime.engine import seeing
 from sapwood.runtime.engine.lowering import Lowering, UnsupportedError, lowers, pair
-from sapwood.runtime.engine.nodes import Conv, Outside, Read, Value
+from sapwood.runtime.engine.nodes import Conv, Value
 from sapwood.runtime.engine.packing import ConvSpec, PlaneGeometry, finite
+from sapwood.runtime.engine.seeing import Seen
 
 DENSE = 0.5
 """A linear layer with a larger fraction of its weights is read faster by PyTorch."""
@@ -37,41 +40,19 @@ def _linear(state: Lowering, call: Call) -> None:
     else:
         source, weight, bias = (*call.args, None)[:3]
     matrix = state.tensor(weight)
-    if matrix is None or len(source.shape) != 2:
-        raise UnsupportedError("only linear layers on (batch, features)")
+    if matrix is None or matrix.dim() != 2:
+        raise UnsupportedError("only linear layers of a matrix of weights")
     matrix = matrix if call.name == "aten.linear" else matrix.T
     spec = _spec(matrix[:, :, None, None], state.tensor(bias), PlaneGeometry((1, 1)), 1)
-    many = source.shape[0] > 1
-    if (many or matrix.numel() > LARGE) and spec.nonzeros > DENSE * matrix.numel():
+    found = state.find(source)
+    rows = math.prod(source.shape[:-1])
+    brought_in = rows > 1 and found.value in state.outside
+    if (brought_in or (rows == 1 and matrix.numel() > LARGE)) and spec.nonzeros > DENSE * matrix.numel():
         raise UnsupportedError(f"a linear layer with more than {DENSE:.0%} of its weights")
-    if many:
-        _add_rows(state, call, source, spec)
-    else:
-        _add(state, call, state.value(source), spec)
-
-
-def _add_rows(state: Lowering, call: Call, source: TensorRef, spec: ConvSpec) -> None:
-    """A linear layer on several rows: features become channels, and rows the places of a map."""
-    if source.id not in state.values or source.dtype is not torch.float32:
-        raise UnsupportedError("one of its arguments is no matrix of float32")
-    rows = source.shape[0]
-    turned = _transposed(state, call, state.values[source.id], tuple(source.shape))
-    state.network.sizes[turned] = (source.shape[1], 1, rows)
-    out = state.new((len(spec.weight), 1, rows))
-    state.network.nodes.append(Conv(out, (turned,), call.module, spec))
-    found = _transposed(state, call, out, (len(spec.weight), rows))
-    state.values[call.tensor_outputs()[0].id] = found
-
-
-def _transposed(state: Lowering, call: Call, value: Value, shape: tuple[int, ...]) -> Value:
-    out = state.new(None)
-    reason = "rows become columns"
-    node = Outside(
-        out, (value,), call.module, (out,), torch.ops.aten.t.default, (Read(value, shape),), {}, call.location, reason
-    )
-    state.network.nodes.append(node)
-    state.outside.add(out)
-    return out
+    tokens = seeing.features(state, found)
+    out = state.new((len(spec.weight), *state.size(tokens.value)[1:]))
+    state.network.nodes.append(Conv(out, (tokens.value,), call.module, spec))
+    state.show(call, Seen(out, seeing.with_channels(tokens.layout, len(spec.weight), state.size(out))))
 
 
 def _spec(weight: Tensor, bias: Tensor | None, geometry: PlaneGeometry, groups: int) -> ConvSpec:

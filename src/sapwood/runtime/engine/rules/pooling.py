@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 from sapwood.ops import Call
+from sapwood.runtime.engine import seeing
+from sapwood.runtime.engine.layouts import TensorLayout, is_cover
 from sapwood.runtime.engine.lowering import Lowering, UnsupportedError, lowers, pair
 from sapwood.runtime.engine.nodes import Pool, Upsample
 from sapwood.runtime.engine.packing import PlaneGeometry
@@ -54,10 +56,25 @@ def _average_pool(state: Lowering, call: Call) -> None:
 
 @lowers("aten.mean")
 def _mean(state: Lowering, call: Call) -> None:
+    """Over all places, whichever dimensions those are."""
     source, dims, *_ = (*call.args, None)
-    if len(source.shape) != 4 or dims is None or sorted(dim % 4 for dim in dims) != [2, 3]:
+    found = seeing.whole(state, state.find(source))
+    channels, height, width = state.size(found.value)
+    places, sides = height * width, len(source.shape)
+    gone = {dim % sides for dim in dims or range(sides)}
+    inner = TensorLayout(tuple(found.layout.dims[dim] for dim in gone)).factors
+    outer = [found.layout.dims[dim] for dim in range(sides) if dim not in gone]
+    whole = is_cover(inner, places) and all(stride % places == 0 for dim in outer for _, stride in dim)
+    if not whole or call.tensor_outputs()[0].dtype != source.dtype:
         raise UnsupportedError("only means over all rows and columns")
-    _average(state, call, PlaneGeometry((int(source.shape[2]), int(source.shape[3]))), all_places=True)
+    out = state.new((channels, 1, 1))
+    geometry = PlaneGeometry((height, width))
+    state.network.nodes.append(Pool(out, (found.value,), call.module, "average", geometry))
+    kept = TensorLayout(tuple(tuple((size, stride // places) for size, stride in dim) for dim in outer))
+    layout = kept.reshaped(call.tensor_outputs()[0].shape)
+    if layout is None:
+        raise UnsupportedError("only means over all rows and columns")
+    state.show(call, found._replace(value=out, layout=layout))
 
 
 @lowers("aten._adaptive_avg_pool2d")

@@ -1,0 +1,80 @@
+"""Layouts beside PyTorch's own views, of numbers that say where they stand."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+import torch
+from torch import Tensor
+
+from sapwood.runtime.engine.layouts import TensorLayout
+
+
+def elements(layout: TensorLayout) -> Tensor:
+    """The value that each element is."""
+    found = torch.full((1,) * len(layout.dims), layout.offset)
+    for dim, factors in enumerate(layout.dims):
+        places = torch.zeros(1, dtype=torch.int64)
+        for size, stride in factors:
+            places = (places[:, None] + stride * torch.arange(size)).reshape(-1)
+        found = found + places.reshape([-1 if at == dim else 1 for at in range(len(layout.dims))])
+    return found
+
+
+def changed(draw: random.Random, tensor: Tensor, layout: TensorLayout) -> tuple[Tensor, TensorLayout | None]:
+    """One more view of both; None where the layout does not say it."""
+    dims = len(tensor.shape)
+    dim = draw.randrange(dims)
+    kind = draw.choice(["permute", "select", "narrow", "expand", "reshape", "split"])
+    if kind == "permute":
+        order = draw.sample(range(dims), dims)
+        return tensor.permute(order), layout.permuted(order)
+    if kind == "select" and dims > 1:
+        index = draw.randrange(tensor.shape[dim])
+        return tensor.select(dim, index), layout.selected(dim, index)
+    if kind == "narrow":
+        first = draw.randrange(tensor.shape[dim])
+        step = draw.choice([1, 2])
+        part = tensor[(slice(None),) * dim + (slice(first, None, step),)]
+        return part, layout.narrowed(dim, first, part.shape[dim], step)
+    if kind == "expand":
+        shape = (2, *(3 if side == 1 else side for side in tensor.shape))
+        return tensor.expand(shape), layout.expanded(shape)
+    if kind == "reshape" and dims > 1:
+        at = draw.randrange(dims - 1)
+        shape = (*tensor.shape[:at], tensor.shape[at] * tensor.shape[at + 1], *tensor.shape[at + 2 :])
+        return tensor.reshape(shape), layout.reshaped(shape)
+    divisor = next((one for one in (2, 3) if tensor.shape[dim] % one == 0), 1)
+    shape = (*tensor.shape[:dim], divisor, tensor.shape[dim] // divisor, *tensor.shape[dim + 1 :])
+    return tensor.reshape(shape), layout.reshaped(shape)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_every_view_is_pytorchs(seed: int) -> None:
+    draw = random.Random(seed)
+    shape = [draw.choice([1, 2, 3, 4, 6]) for _ in range(draw.randint(2, 4))]
+    tensor, layout = torch.arange(math.prod(shape)).reshape(shape), TensorLayout.contiguous(shape)
+    said = 0
+    for _ in range(6):
+        if tensor.numel() > 2000:
+            break
+        after, found = changed(draw, tensor, layout)
+        if found is None:
+            continue
+        tensor, layout, said = after, found, said + 1
+        assert layout.shape == tuple(tensor.shape)
+        assert torch.equal(elements(layout), tensor)
+        in_order = torch.equal(tensor.flatten(), torch.arange(tensor.numel()))
+        assert layout.is_contiguous() == in_order
+        assert layout.covers(math.prod(shape)) == (sorted(tensor.flatten().tolist()) == list(range(math.prod(shape))))
+    assert said
+
+
+def test_what_no_strides_say() -> None:
+    turned = TensorLayout.contiguous((4, 6)).permuted((1, 0))
+    assert turned.reshaped((4, 6)) is None
+    assert turned.reshaped((24,)) is not None
+    assert turned.reshaped((24,)).narrowed(0, 1, 5) is None  # type: ignore[union-attr]
+    assert turned.reshaped((5, 5)) is None
