@@ -39,7 +39,7 @@ def test_types_that_safetensors_does_not_know_are_named(monkeypatch: pytest.Monk
     def early(tensors: Any, metadata: Any) -> bytes:
         raise KeyError(torch.complex64)
 
-    monkeypatch.setattr("sapwood.models.saved.safetensors.torch.save", early)
+    monkeypatch.setattr("sapwood.models.saved_format.safetensors.torch.save", early)
     model = nn.Linear(2, 2, dtype=torch.complex64)
     bundle = ModelBundle(model, (), TaskSpec("none"), ModelSource("a:b", "factory"))
     with pytest.raises(SavedModelError, match=r"^weight: this release of safetensors cannot hold torch.complex64; exp"):

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -85,6 +86,7 @@ def compared(sessions: Mapping[str, FakeSession], *, baseline: str, **_: Any) ->
 @pytest.fixture(autouse=True)
 def _no_clock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("sapwood.goals.clock.measure_latency", compared)
+    monkeypatch.setattr("sapwood.goals.latency_of_widths.time", SimpleNamespace(monotonic=lambda: 0.0))
     monkeypatch.setenv("SAPWOOD_CACHE", str(tmp_path / "cache"))
 
 

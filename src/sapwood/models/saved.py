@@ -9,7 +9,6 @@ from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -36,6 +35,7 @@ from sapwood.models.saved_format import (
     plan_text,
     read_beside,
     read_plan,
+    tensor_bytes,
 )
 from sapwood.models.spec import LOADERS, Factory, Loader, State, read_names
 from sapwood.models.state_dict import infinities, load_state_, module_versions
@@ -97,8 +97,7 @@ def save_model(
             f"{directory}: the record cannot be written: {error}; expected what JSON holds"
         ) from error
     with new_saved(directory) as folder:
-        data = _serialised(tensors, _metadata(bundle.model))
-        write_bytes(folder / WEIGHTS_NAME, _in_order(data))
+        write_bytes(folder / WEIGHTS_NAME, tensor_bytes(tensors, _metadata(bundle.model)))
         for name, file_text in files.items():
             write_bytes(folder / name, file_text.encode("utf-8", "surrogateescape"))  # as read_beside reads it
         write_text(folder / PLAN_NAME, text)
@@ -317,25 +316,6 @@ def _metadata(model: nn.Module) -> dict[str, str]:
     counts = infinities(model.state_dict())
     known = {"infinities": json.dumps(counts)} if counts else {}
     return {"format": "pt", "module_versions": json.dumps(module_versions(model)), **known}
-
-
-def _serialised(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
-    try:
-        return safetensors.torch.save(dict(tensors), metadata=dict(metadata))
-    except KeyError as error:  # early releases of safetensors know fewer types, and look them up
-        named = next((name for name, tensor in tensors.items() if tensor.dtype in error.args), "a tensor")
-        raise SavedModelError(
-            f"{named}: this release of safetensors cannot hold {error}; expected a later one, or another type"
-        ) from error
-
-
-def _in_order(data: bytes) -> bytes:
-    """A safetensors file with its metadata in order: the library writes them in a new one each time."""
-    end = 8 + int.from_bytes(data[:8], "little")
-    header = json.loads(data[8:end])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    return data[:8] + text.ljust(end - 8) + data[end:] if len(text) <= end - 8 else data
 
 
 def _numbers(path: Path, kept: str | None, what: str) -> dict[str, int] | None:

@@ -6,11 +6,14 @@ import json
 import math
 import os
 import re
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pydantic
+import safetensors.torch
+from torch import Tensor
 
 from sapwood.arguments import check_path
 from sapwood.errors import SavedModelError
@@ -240,3 +243,27 @@ def check_name(name: str) -> str:
     if Path(name).name != name or name in {"", ".", "..", PLAN_NAME, WEIGHTS_NAME}:
         raise SavedModelError(f"{name!r} is no name for a file beside {PLAN_NAME}")
     return name
+
+
+def tensor_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """A safetensors file, the same for the same tensors.
+
+    Raises:
+        SavedModelError: If this release of safetensors cannot hold a type; names the tensor.
+    """
+    try:
+        return _in_order(safetensors.torch.save(dict(tensors), metadata=dict(metadata)))
+    except KeyError as error:  # early releases of safetensors know fewer types, and look them up
+        named = next((name for name, tensor in tensors.items() if tensor.dtype in error.args), "a tensor")
+        raise SavedModelError(
+            f"{named}: this release of safetensors cannot hold {error}; expected a later one, or another type"
+        ) from error
+
+
+def _in_order(data: bytes) -> bytes:
+    """A safetensors file with its metadata in order: the library writes them in a new one each time."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    return data[:8] + text.ljust(end - 8) + data[end:] if len(text) <= end - 8 else data
