@@ -1,7 +1,7 @@
 """The zoo: models pruned by Sapwood and by Torch-Pruning in one run, each in a process of its own.
 
     python benchmarks/zoo.py ../shared/zoo_torch_pruning.json --out zoo.json  # 69 models
-    pip install -r benchmarks/frameworks.txt && python benchmarks/zoo.py frameworks --out frameworks.json  # 49 more
+    pip install -r benchmarks/frameworks.txt && python benchmarks/zoo.py frameworks --out frameworks.json  # 71 more
 
 Random weights, norms randomised, sparsity 0.5 in every group, L2, the plain call of each library and no help per model;
 the final predictor's outputs stay (Torch-Pruning is told which layers those are).

@@ -119,6 +119,38 @@ def _clip() -> tuple[nn.Module, Any]:
     return hf.CLIPModel(config), {"input_ids": _tokens(8), "pixel_values": torch.randn(1, 3, 64, 64)}
 
 
+def _llava() -> tuple[nn.Module, Any]:
+    import transformers as hf
+
+    vision, text = hf.CLIPVisionConfig(**VISION), hf.LlamaConfig(**TEXT, **SIZED, use_cache=False)
+    config = hf.LlavaConfig(vision_config=vision, text_config=text, image_token_id=5, vision_feature_layer=-1)
+    tokens = torch.tensor([[1, *[5] * 16, 7, 8, 9]])
+    return hf.LlavaForConditionalGeneration(config), {"input_ids": tokens, "pixel_values": torch.randn(1, 3, 64, 64)}
+
+
+VOICE = {"vocab_size": 38, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "ffn_dim": 64}
+VOICE |= {"flow_size": 32, "spectrogram_bins": 33, "prior_encoder_num_flows": 2, "prior_encoder_num_wavenet_layers": 2}
+VOICE |= {"posterior_encoder_num_wavenet_layers": 2, "upsample_initial_channel": 32, "upsample_rates": [4, 4]}
+VOICE |= {"upsample_kernel_sizes": [8, 8], "resblock_kernel_sizes": [3], "resblock_dilation_sizes": [[1, 3]]}
+VOICE |= {"wavenet_dilation_rate": 1, "duration_predictor_num_flows": 2}
+
+CODEC = {"encoder_hidden_size": 16, "downsampling_ratios": [2, 4], "decoder_hidden_size": 64, "n_codebooks": 3}
+CODEC |= {"codebook_size": 64, "codebook_dim": 8, "hidden_size": 64}
+
+PERCEIVER = {"vocab_size": TOKENS, "d_model": 64, "d_latents": 128, "num_latents": 16, "num_blocks": 1}
+PERCEIVER |= {"num_self_attends_per_block": 2, "num_self_attention_heads": 4, "num_cross_attention_heads": 4}
+PERCEIVER |= {"max_position_embeddings": 64}
+
+REFORMER = {"vocab_size": TOKENS, "hidden_size": 128, "num_attention_heads": 4, "attention_head_size": 32}
+REFORMER |= {"feed_forward_size": 256, "attn_layers": ["local", "lsh"], "local_attn_chunk_length": 8}
+REFORMER |= {"lsh_attn_chunk_length": 8, "num_buckets": 2, "axial_pos_embds": False, "is_decoder": False}
+
+GPTJ = {"vocab_size": TOKENS, "n_embd": 128, "n_layer": 2, "n_head": 4, "rotary_dim": 16, "use_cache": False}
+FALCON = {"vocab_size": TOKENS, "hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
+MAMBA2 = {"vocab_size": TOKENS, "hidden_size": 64, "num_hidden_layers": 2, "state_size": 16, "num_heads": 8}
+MAMBA2 |= {"head_dim": 16, "n_groups": 1, "use_cache": False, "chunk_size": 8}
+
+
 TRANSFORMERS: dict[str, Entry] = {
     "bert_base_model": Entry(
         _hf("BertModel", "BertConfig", TEXT | SIZED, _ids), ("pooler.dense",), options={"outputs": "pooler_output"}
@@ -235,6 +267,48 @@ TRANSFORMERS: dict[str, Entry] = {
         ("classifier",),
         ("convnext.embeddings.patch_embeddings",),
     ),
+    "dinov3": Entry(  # what it returns is the sum of all layers
+        _hf("DINOv3ViTModel", "DINOv3ViTConfig", VISION, _pixels()),
+        ("*patch_embeddings", "*o_proj", "*down_proj"),
+        ("*patch_embeddings", "*q_proj", "*k_proj", "*v_proj", "*up_proj"),
+        options={"outputs": "pooler_output"},
+    ),
+    "roformer": Entry(
+        _hf("RoFormerForSequenceClassification", "RoFormerConfig", TEXT | SIZED | {"embedding_size": 128}, _ids),
+        ("classifier.out_proj",),
+    ),
+    "longformer": Entry(
+        _hf("LongformerForSequenceClassification", "LongformerConfig", TEXT | SIZED | {"attention_window": 8}, _ids),
+        ("classifier.out_proj",),
+    ),
+    "reformer": Entry(
+        _hf("ReformerForSequenceClassification", "ReformerConfig", REFORMER, _ids), ("classifier.out_proj",)
+    ),
+    "gptj": Entry(_hf("GPTJForCausalLM", "GPTJConfig", GPTJ, _ids), ("lm_head",)),
+    "falcon": Entry(_hf("FalconForCausalLM", "FalconConfig", FALCON | {"use_cache": False}, _ids), ("lm_head",)),
+    "cohere": Entry(_hf("CohereForCausalLM", "CohereConfig", TEXT | SIZED | {"use_cache": False}, _ids), ("lm_head",)),
+    "mamba2": Entry(_hf("Mamba2ForCausalLM", "Mamba2Config", MAMBA2, _ids), ("lm_head",)),
+    "perceiver": Entry(
+        _hf("PerceiverForSequenceClassification", "PerceiverConfig", PERCEIVER, lambda: {"inputs": _tokens()}),
+        ("*final_layer",),
+    ),
+    "fnet": Entry(  # a transform along the channels of the sum of all layers
+        _hf("FNetForSequenceClassification", "FNetConfig", TEXT | SIZED, _ids),
+        ("classifier", "fnet.embeddings.projection", "*.output.dense"),
+        ("*.intermediate.dense", "fnet.pooler.dense"),
+    ),
+    "llava": Entry(_llava, ("lm_head",), ("*patch_embedding",)),
+    "dac": Entry(
+        _hf("DacModel", "DacConfig", CODEC, lambda: {"input_values": torch.randn(1, 1, 512)}),
+        ("decoder.conv2",),
+        ("encoder.conv1",),
+        options={"outputs": "audio_values"},
+    ),
+    "vits": Entry(
+        _hf("VitsModel", "VitsConfig", VOICE, lambda: {"input_ids": torch.randint(1, 38, (1, 12))}),
+        ("decoder.conv_post",),
+        options={"outputs": "waveform"},
+    ),
     "swin": Entry(
         _hf(
             "SwinForImageClassification",
@@ -317,6 +391,8 @@ TIMM: dict[str, Entry] = {
     "volo_d1_224": Entry(_timm("volo_d1_224"), ("head", "aux_head"), ("patch_embed.conv.0",)),
     "gcvit_xxtiny": Entry(_timm("gcvit_xxtiny"), ("head.fc",), ("stem.conv1",)),
     "mobileone_s0": Entry(_timm("mobileone_s0"), ("head.fc",), ("stem.*",)),
+    "coat_tiny": Entry(_timm("coat_tiny"), ("head",), ("patch_embed1.proj",)),
+    "naflexvit_base_patch16_gap": Entry(_timm("naflexvit_base_patch16_gap"), ("head",), ("embeds.proj",)),
     "hieradet_small": Entry(_timm("hieradet_small", num_classes=10), ("head.fc",), ("patch_embed.proj",)),
 }
 
