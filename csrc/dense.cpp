@@ -103,8 +103,7 @@ void mean(const Kernels& kernels, const sw_op& op, float* arena, int channel) {
   float sum = 0.0f;
   if (count <= kWide) sum = kernels.sum_of(from, static_cast<int>(count));
   else
-    for (int row = 0; row < op.in.height; ++row)
-      sum += kernels.sum_of(row_of(op.in, arena, channel, row), op.in.width);
+    for (int row = 0; row < op.in.height; ++row) sum += kernels.sum_of(row_of(op.in, arena, channel, row), op.in.width);
   *row_of(op.out, arena, channel, 0) = sum / (static_cast<float>(op.in.height) * static_cast<float>(op.in.width));
 }
 

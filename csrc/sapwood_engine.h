@@ -130,6 +130,9 @@ typedef struct sw_conv {
    * entry, what these outputs multiply it with. */
   const float* weights;
   int64_t num_weights;
+  int32_t by_channels; /* 1: dense weights in blocks of sw_wide() outputs, for small maps: vectors hold channels. One
+                        * chunk and one group; tiles do not matter */
+  int32_t reserved;
 } sw_conv;
 
 /* Only the block of its kind is looked at. */
@@ -191,6 +194,7 @@ SW_API int32_t sw_most_vectors(void);
 
 /* Output channels that dense weights are packed for. */
 SW_API int32_t sw_block(void);
+SW_API int32_t sw_wide(void);
 
 /* Copies the operations and all that they point to. NULL if one of them is not valid; `error` (of `size` bytes) says
  * which and why. `arena` is in floats. Whatever the fields of the operations are, nothing outside of the arena and of

@@ -10,6 +10,7 @@ namespace {
 constexpr int LANES = 4;
 constexpr int MOST_VECTORS = 8;
 constexpr int BLOCK = 4, ACROSS = 2;  // of dense weights: channels and vectors at once
+constexpr int PIXELS = 3;             // at once, where vectors hold channels
 struct V {
   float at[LANES];
 };
@@ -72,7 +73,8 @@ inline V odd_of(V a, V b) {
 
 #include "kernels.inc"
 
-const Kernels kKernels = {"scalar", LANES, MOST_VECTORS, &conv, &activate, &pool_pairs, &split_pairs, &keep_larger, &sum_of, BLOCK};
+const Kernels kKernels = {"scalar",     LANES,        MOST_VECTORS, &conv, &activate,    &pool_pairs,
+                          &split_pairs, &keep_larger, &sum_of,      BLOCK, WIDE * LANES, &conv_columns};
 
 }  // namespace
 
