@@ -67,8 +67,8 @@ class Check {
         result();
         strips();
         tile();
-        lists();
         if (conv.by_channels) small();
+        lists();
         if (conv.groups) blocks();
         entries();
         break;
