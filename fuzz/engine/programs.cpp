@@ -271,7 +271,8 @@ std::vector<int32_t*> fields_of(sw_op& op) {
               &pool.pad[0],    &pool.pad[1],    &pool.all_places};
     case SW_UPSAMPLE: return {&op.upsample.step[0], &op.upsample.step[1]};
     case SW_CONV:
-      return {&conv.phased, &conv.channels, &conv.height, &conv.width, &conv.rows, &conv.columns, &conv.num_chunks};
+      return {&conv.phased,  &conv.channels,   &conv.height, &conv.width,      &conv.rows,
+              &conv.columns, &conv.num_chunks, &conv.groups, &conv.by_channels};
     default: return {&op.reserved};
   }
 }
