@@ -98,6 +98,7 @@ class Check {
         result();
         strips();
         tile();
+        if (conv.by_channels) small();
         lists();
         if (conv.groups) blocks();
         if (ends.reads_arena) entries();
@@ -359,9 +360,16 @@ class Check {
       refuse("entries are missing");
   }
 
+  void small() const {
+    if (conv.groups != 1 || conv.num_chunks != 1 || conv.phased)
+      refuse("vectors of channels are for dense weights in one group and one chunk, and for no phases");
+    if (int64_t{conv.height} * conv.width > kMost) refuse("vectors of channels are for maps of at most 2^28 places");
+  }
+
   // For each tap that a group reads, a number for each of its outputs, in whole blocks.
   void blocks() const {
-    const int64_t wide = divided(conv.channels / conv.groups, kernels.block) * kernels.block;
+    const int64_t block = conv.by_channels ? kernels.wide : kernels.block;
+    const int64_t wide = divided(conv.channels / conv.groups, block) * block;
     if (conv.num_entries > kMost) refuse("there are more than 2^28 taps");
     if (conv.num_weights != conv.num_entries * wide || (conv.num_weights && !conv.weights))
       refuse("there must be a weight for each tap and each output of its group, in whole blocks");

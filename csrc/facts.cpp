@@ -67,6 +67,8 @@ const sw_fact kFacts[] = {
     FIELD(sw_conv, num_bias),
     FIELD(sw_conv, weights),
     FIELD(sw_conv, num_weights),
+    FIELD(sw_conv, by_channels),
+    FIELD(sw_conv, reserved),
 
     SIZE(sw_depthwise),
     FIELD(sw_depthwise, multiplier),

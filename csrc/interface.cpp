@@ -38,6 +38,8 @@ int32_t sw_most_vectors(void) { return sapwood::current()->most_vectors; }
 
 int32_t sw_block(void) { return sapwood::current()->block; }
 
+int32_t sw_wide(void) { return sapwood::current()->wide; }
+
 sw_program* sw_create(const sw_op* ops, int32_t count, int64_t arena, char* error, int32_t size) {
   try {
     return sapwood::make_program(ops, count, arena).release();

@@ -54,8 +54,25 @@ void conv_task(void* context, int number, int thread) {
     run.program->kernels->conv(tile, op, chunk, first, last, partial, out, other);
 }
 
+void columns_task(void* context, int part, int) {
+  const ConvRun& run = *static_cast<ConvRun*>(context);
+  const sw_op& op = *run.op;
+  const sw_program& program = *run.program;
+  const int64_t wide = program.kernels->wide, blocks = (op.conv.channels + wide - 1) / wide;
+  const auto first = [&](int64_t number) {
+    return static_cast<int>(std::min<int64_t>(op.conv.channels, blocks * number / run.parts * wide));
+  };
+  program.kernels->conv_columns(op, first(part), first(part + 1),
+                                reinterpret_cast<const char*>(program.row(op.in, 0, 0)), program.row(op.out, 0, 0),
+                                op.other.channels ? program.row(op.other, 0, 0) : nullptr);
+}
+
 void convolve(sw_program& program, const sw_op& op, const Convolution& convolution, int threads) {
   const sw_conv& conv = op.conv;
+  if (conv.by_channels) {
+    ConvRun run{&program, &op, &convolution, 1, 1, threads > 1 ? 4 * threads : 1};
+    return program.pool.run(&columns_task, &run, run.parts, convolution.alone ? 1 : threads);
+  }
   const Strips strips = strips_of(op, program.kernels->lanes);
   const int across = static_cast<int>((strips.vectors + conv.columns - 1) / conv.columns);
   const int down = static_cast<int>((strips.count + conv.rows - 1) / conv.rows);

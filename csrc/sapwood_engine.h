@@ -139,6 +139,9 @@ typedef struct sw_conv {
    * entry, what these outputs multiply it with. */
   const float* weights;
   int64_t num_weights;
+  int32_t by_channels; /* 1: dense weights in blocks of sw_wide() outputs, for small maps: vectors hold channels. One
+                        * chunk and one group; tiles do not matter */
+  int32_t reserved;
 } sw_conv;
 
 /* Channel c of the result multiplies windows of channel c / multiplier of the input; what is outside of the input is
@@ -306,6 +309,7 @@ SW_API int32_t sw_most_vectors(void);
 
 /* Output channels that dense weights are packed for. */
 SW_API int32_t sw_block(void);
+SW_API int32_t sw_wide(void);
 /* Makes the lists of a convolution: `starts` gets num_chunks * outputs * 3 + 1 places, `entries` the weights that are
  * not zero. How many those are, or -1 if they are more than there is `room` for, or a field makes no sense. Unlike
  * sw_create it takes it that `values` and `starts` are as large as the fields say, and that offsets fit into 32 bits.

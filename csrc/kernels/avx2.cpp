@@ -12,6 +12,7 @@ namespace {
 constexpr int LANES = 8;
 constexpr int MOST_VECTORS = 14;
 constexpr int BLOCK = 6, ACROSS = 2;  // of dense weights: channels and vectors at once
+constexpr int PIXELS = 6;             // at once, where vectors hold channels
 using V = __m256;
 
 inline V zero() { return _mm256_setzero_ps(); }
@@ -55,8 +56,9 @@ inline V odd_of(V a, V b) { return in_order(_mm256_shuffle_ps(a, b, 0xDD)); }
 
 #include "depthwise.inc"
 
-const Kernels kKernels = {"avx2",       LANES,        MOST_VECTORS, &conv, &depthwise,   &activate, &pool_pairs,
-                          &split_pairs, &keep_larger, &sum_of,      BLOCK, MOST_QUERIES, &attend,   &normalize};
+const Kernels kKernels = {"avx2",        LANES,        MOST_VECTORS, &conv,     &depthwise, &activate,
+                          &pool_pairs,   &split_pairs, &keep_larger, &sum_of,   BLOCK,      WIDE * LANES,
+                          &conv_columns, MOST_QUERIES, &attend,      &normalize};
 
 }  // namespace
 

@@ -12,6 +12,7 @@ namespace {
 constexpr int LANES = 16;
 constexpr int MOST_VECTORS = 28;
 constexpr int BLOCK = 8, ACROSS = 3;  // of dense weights: channels and vectors at once
+constexpr int PIXELS = 14;            // at once, where vectors hold channels
 using V = __m512;
 
 inline V zero() { return _mm512_setzero_ps(); }
@@ -50,8 +51,9 @@ inline V odd_of(V a, V b) {
 
 #include "depthwise.inc"
 
-const Kernels kKernels = {"avx512",     LANES,        MOST_VECTORS, &conv, &depthwise,   &activate, &pool_pairs,
-                          &split_pairs, &keep_larger, &sum_of,      BLOCK, MOST_QUERIES, &attend,   &normalize};
+const Kernels kKernels = {"avx512",      LANES,        MOST_VECTORS, &conv,     &depthwise, &activate,
+                          &pool_pairs,   &split_pairs, &keep_larger, &sum_of,   BLOCK,      WIDE * LANES,
+                          &conv_columns, MOST_QUERIES, &attend,      &normalize};
 
 }  // namespace
 

@@ -85,7 +85,11 @@ struct Kernels {
   void (*split_pairs)(const float* from, float* even, float* odd, int count);
   void (*keep_larger)(float* into, const float* from, int count);  // of two rows, value by value
   float (*sum_of)(const float* from, int count);
-  int block;         // output channels that dense weights are packed for
+  int block;  // output channels that dense weights are packed for
+  int wide;   // and those that are packed for vectors of channels
+  // All places of the output channels first..last, of which the first begins a block of `wide`; `in`, `out` and `other`
+  // are value (0, 0) of channel 0.
+  void (*conv_columns)(const sw_op& op, int first, int last, const char* in, float* out, const float* other);
   int most_queries;  // vectors
   void (*attend)(const Head& head);
   void (*normalize)(const Tokens& tokens, const sw_norm& norm);

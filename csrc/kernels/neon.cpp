@@ -12,6 +12,7 @@ namespace {
 constexpr int LANES = 4;
 constexpr int MOST_VECTORS = 24;
 constexpr int BLOCK = 8, ACROSS = 3;  // of dense weights: channels and vectors at once
+constexpr int PIXELS = 12;            // at once, where vectors hold channels
 using V = float32x4_t;
 
 inline V zero() { return vdupq_n_f32(0.0f); }
@@ -48,8 +49,9 @@ inline V odd_of(V a, V b) { return vuzp2q_f32(a, b); }
 
 #include "depthwise.inc"
 
-const Kernels kKernels = {"neon",       LANES,        MOST_VECTORS, &conv, &depthwise,   &activate, &pool_pairs,
-                          &split_pairs, &keep_larger, &sum_of,      BLOCK, MOST_QUERIES, &attend,   &normalize};
+const Kernels kKernels = {"neon",        LANES,        MOST_VECTORS, &conv,     &depthwise, &activate,
+                          &pool_pairs,   &split_pairs, &keep_larger, &sum_of,   BLOCK,      WIDE * LANES,
+                          &conv_columns, MOST_QUERIES, &attend,      &normalize};
 
 }  // namespace
 

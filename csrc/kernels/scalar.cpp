@@ -11,6 +11,7 @@ namespace {
 constexpr int LANES = 4;
 constexpr int MOST_VECTORS = 8;
 constexpr int BLOCK = 4, ACROSS = 2;  // of dense weights: channels and vectors at once
+constexpr int PIXELS = 3;             // at once, where vectors hold channels
 struct V {
   float at[LANES];
 };
@@ -77,8 +78,9 @@ inline V odd_of(V a, V b) {
 
 #include "depthwise.inc"
 
-const Kernels kKernels = {"scalar",     LANES,        MOST_VECTORS, &conv, &depthwise,   &activate, &pool_pairs,
-                          &split_pairs, &keep_larger, &sum_of,      BLOCK, MOST_QUERIES, &attend,   &normalize};
+const Kernels kKernels = {"scalar",      LANES,        MOST_VECTORS, &conv,     &depthwise, &activate,
+                          &pool_pairs,   &split_pairs, &keep_larger, &sum_of,   BLOCK,      WIDE * LANES,
+                          &conv_columns, MOST_QUERIES, &attend,      &normalize};
 
 }  // namespace
 

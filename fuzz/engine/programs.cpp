@@ -373,7 +373,8 @@ std::vector<int32_t*> fields_of(sw_op& op) {
               &pool.pad[0],    &pool.pad[1],    &pool.all_places};
     case SW_UPSAMPLE: return {&op.upsample.step[0], &op.upsample.step[1]};
     case SW_CONV:
-      return {&conv.phased, &conv.channels, &conv.height, &conv.width, &conv.rows, &conv.columns, &conv.num_chunks};
+      return {&conv.phased,  &conv.channels,   &conv.height, &conv.width,      &conv.rows,
+              &conv.columns, &conv.num_chunks, &conv.groups, &conv.by_channels};
     case SW_DEPTHWISE:
       return {&op.depthwise.multiplier, &op.depthwise.kernel[0],   &op.depthwise.kernel[1],
               &op.depthwise.step[0],    &op.depthwise.step[1],     &op.depthwise.pad[0],

@@ -13,8 +13,10 @@ from torch import nn
 
 from sapwood.errors import EngineError
 from sapwood.runtime.engine import SparseConv2d, convolution, set_instruction_set
+from sapwood.runtime.engine.convolution import COLUMNS, Convolution, Tiling, Way
 from sapwood.runtime.engine.maps import Map
 from sapwood.runtime.engine.packing import PlaneGeometry, pack
+from sapwood.runtime.engine.program import Builder
 
 pytestmark = pytest.mark.usefixtures("engine")
 ISAS = ("avx512", "avx2", "neon", "scalar")
@@ -59,10 +61,17 @@ def check(seed: int, threads: int) -> None:
 
 
 @pytest.mark.parametrize("isa", ISAS, indirect=True)
-@pytest.mark.parametrize("dense_from", [0.0, 1.1], ids=["dense", "lists"])
-def test_random_convolutions(isa: str, dense_from: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convolution, "DENSE", dense_from)
-    for seed in range(150):
+@pytest.mark.parametrize("way", list(Way), ids=lambda way: way.name)
+def test_random_convolutions(isa: str, way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = Convolution.usual
+
+    def chosen(self: Convolution, builder: Builder) -> Tiling:
+        by_channels = way is Way.COLUMNS and self.spec.groups == 1 and not self.phased
+        return COLUMNS if by_channels else usual(self, builder)
+
+    monkeypatch.setattr(convolution, "DENSE", 1.1 if way is Way.LISTS else 0.0)
+    monkeypatch.setattr(Convolution, "usual", chosen)
+    for seed in range(100):
         check(seed, threads=1 + seed % 3)
 
 

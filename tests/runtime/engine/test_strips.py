@@ -132,3 +132,37 @@ def test_strips_have_limits() -> None:
     sideways = torch.tensor([0, 1, 1, 1, 1, 1, 1])
     assert "sums can only be moved" in refused(rows=1, columns=vectors, starts=sideways.data_ptr())
     assert "phases are only made of whole rows" in refused(out=halves, rows=1, columns=vectors, phased=1)
+
+
+class Strided(nn.Module):
+    """A map that is read whole and, twice, by 1 x 1 convolutions with a stride."""
+
+    def __init__(self, kernel: int) -> None:
+        super().__init__()
+        self.whole, self.one = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 5, 1, stride=2)
+        self.other = nn.Conv2d(3, 2, kernel, stride=2, padding=kernel // 2)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        x = x.relu()
+        return self.whole(x), self.one(x), self.other(x)
+
+
+@pytest.mark.parametrize(("kernel", "wanted"), [(1, {"pick": 1, "phases": 0}), (3, {"pick": 0, "phases": 1})])
+def test_strided_convolutions_read_what_they_need(kernel: int, wanted: dict[str, int]) -> None:
+    for size in ((8, 9), (7, 33)):
+        model, picture = Strided(kernel).eval(), torch.randn(1, 3, *size)
+        check(model, picture, threads=1)
+        kinds = [step.kind for step in compile_model(model, picture, tune=False).steps]
+        assert {kind: kinds.count(kind) for kind in wanted} == wanted
+
+
+@pytest.mark.parametrize("isa", ISAS, indirect=True)
+def test_pools_of_every_step_and_width(isa: str) -> None:
+    for kernel, step, pad, size in (
+        (3, 2, 1, (9, 14)), (5, 1, 2, (4, 37)), (2, 1, 0, (3, 5)), (3, 3, 1, (8, 10)), (4, 2, 2, (5, 6)),
+        (3, 2, 1, (3, 2047)), (3, 2, 1, (3, 2048)), (13, 1, 6, (13, 13)),
+    ):  # fmt: skip
+        model = nn.ModuleList([nn.MaxPool2d(kernel, step, pad), nn.AvgPool2d(kernel, step, pad)])
+        picture = torch.randn(1, 2, *size)
+        for one in (*model, nn.AdaptiveAvgPool2d(1)):
+            torch.testing.assert_close(compile_model(one.eval(), picture)(picture), one(picture), rtol=1e-5, atol=1e-5)

@@ -54,7 +54,7 @@ def test_it_is_remembered(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ('{"a": 1}', "is damaged; expected triples of whole numbers"),
     ('{"a": [0, 5, 0]}', "is damaged; expected triples of whole numbers"),
     ('{"a": [1, 5]}', "is damaged; expected triples of whole numbers"),
-    ('{"a": [1, 5, 2]}', "is damaged; expected triples of whole numbers"),
+    ('{"a": [1, 5, 3]}', "is damaged; expected triples of whole numbers"),
     ('{"a": [1, 5, false]}', "is damaged; expected triples of whole numbers"),
     ('{"a": [true, 1, 1]}', "is damaged; expected triples of whole numbers"),
 ])  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from sapwood.runtime.engine.interface import ENTRY
@@ -67,3 +69,13 @@ def pack_blocks(
         groups,
         np.concatenate(weights),
     )
+
+
+def pack_columns(weight: Array, source: Map, geometry: PlaneGeometry, *, wide: int) -> Packed:
+    """Makes dense weights for vectors of ``wide`` output channels: of small maps, where vectors of pixels are not full.
+
+    Raises:
+        EngineError: If an offset does not fit into 32 bits.
+    """
+    options = {"lanes": source.pitch, "rows": 1, "most_vectors": 1, "block": wide, "chunk_floats": 1 << 30}
+    return replace(pack_blocks(weight, source, 1, geometry, groups=1, **options), columns=1, by_channels=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias, TypeVar
 
 from sapwood.runtime.engine import nodes
-from sapwood.runtime.engine.convolution import Convolution, Tiling
+from sapwood.runtime.engine.convolution import Convolution, Tiling, Way
 from sapwood.runtime.engine.depthwise import Depthwise, is_depthwise
 from sapwood.runtime.engine.interface import OpKind
 from sapwood.runtime.engine.maps import LINE, Map
@@ -131,10 +131,12 @@ class Chain:
         middle = _handed_on(self.depthwise.out, rows) if self.last else self.depthwise.out
         if self.first:
             tiling = tilings[0] or self.first.tiling(builder)
-            replace(self.first, out=wide).add(builder, replace(tiling, chunk_floats=1 << 30, dense=False))
+            replace(self.first, out=wide).add(builder, replace(tiling, chunk_floats=1 << 30, way=Way.LISTS))
         replace(self.depthwise, source=wide, out=middle).add(builder)
         if self.last:
             tiling = tilings[1] or self.last.tiling(builder)
+            if tiling.way is Way.COLUMNS:
+                tiling = self.last.tiling(builder)
             replace(self.last, source=middle).add(builder, replace(tiling, rows=min(rows, tiling.rows)))
 
     def apart(self, builder: Builder, tilings: Tilings) -> None:

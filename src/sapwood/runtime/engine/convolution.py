@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 from sapwood.errors import EngineError
-from sapwood.runtime.engine.blocks import pack_blocks
+from sapwood.runtime.engine.blocks import pack_blocks, pack_columns
 from sapwood.runtime.engine.maps import GAP, Map, strips
 from sapwood.runtime.engine.nodes import LINEAR, Activation
 from sapwood.runtime.engine.packing import ConvSpec, Packed, pack, tile_rows
@@ -24,6 +25,21 @@ DENSE_CHUNK_FLOATS = 6 * CHUNK_FLOATS
 """Floats in a chunk of dense blocks: what is read serves several outputs, so that the next cache will do."""
 
 
+SMALL = 16
+"""Places of the largest map for which vectors of channels are tried."""
+
+
+class Way(IntEnum):
+    """How weights are kept: those that are not zero one by one, or all in blocks of output channels.
+
+    With ``COLUMNS`` vectors hold channels instead of pixels.
+    """
+
+    LISTS = 0
+    BLOCKS = 1
+    COLUMNS = 2
+
+
 @dataclass(frozen=True)
 class Tiling:
     """How a convolution goes through its map.
@@ -31,12 +47,21 @@ class Tiling:
     Attributes:
         rows: Of a tile; where vectors go on from row to row, vectors.
         chunk_floats: What the rows that a tile reads may take, all channels of a chunk together.
-        dense: Whether zeros are multiplied like other weights, in blocks of output channels.
+        way: How the weights are kept.
     """
 
     rows: int
     chunk_floats: int
-    dense: bool = False
+    way: Way = Way.LISTS
+
+    @property
+    def dense(self) -> bool:
+        """Whether zeros are multiplied like other weights."""
+        return self.way is not Way.LISTS
+
+
+COLUMNS = Tiling(1, 1 << 30, Way.COLUMNS)
+"""There is one way to go through a small map."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +96,18 @@ class Convolution:
         of_group = len(self.spec.weight) // self.spec.groups
         return self.spec.groups == 1 or 2 * of_group >= builder.block
 
+    @property
+    def may_be_columns(self) -> bool:
+        """Whether vectors may hold its output channels."""
+        return self.spec.groups == 1 and not self.phased and self.size[0] * self.size[1] <= SMALL
+
     def usual(self, builder: Builder) -> Tiling:
         """What is taken where nothing is tried."""
-        if self.density >= DENSE and self.may_be_dense(builder):
-            return self.tiling(builder, chunk_floats=DENSE_CHUNK_FLOATS, dense=True)
-        return self.tiling(builder)
+        if self.density < DENSE or not self.may_be_dense(builder):
+            return self.tiling(builder)
+        if self.size == (1, 1) and self.may_be_columns:
+            return COLUMNS
+        return self.tiling(builder, chunk_floats=DENSE_CHUNK_FLOATS, way=Way.BLOCKS)
 
     def tiling(
         self,
@@ -83,14 +115,14 @@ class Convolution:
         vectors: int = WANTED_VECTORS,
         chunk_floats: int = CHUNK_FLOATS,
         *,
-        dense: bool = False,
+        way: Way = Way.LISTS,
     ) -> Tiling:
         """Tiles of about so many vectors."""
         wanted = min(vectors, builder.most_vectors)
         count, across = strips(self.size[0], self.source.pitch, builder.lanes)
         if self.source.pitch % builder.lanes:
             count, across = across, 1
-        return Tiling(tile_rows(count, across, (wanted, builder.most_vectors)), chunk_floats, dense)
+        return Tiling(tile_rows(count, across, (wanted, builder.most_vectors)), chunk_floats, way)
 
     def add(self, builder: Builder, tiling: Tiling | None = None) -> Tiling:
         """Packs it and adds it to a program.
@@ -130,6 +162,8 @@ class Convolution:
             "most_vectors": builder.most_vectors,
             "chunk_floats": tiling.chunk_floats,
         }
-        if tiling.dense:
+        if tiling.way is Way.COLUMNS:
+            return pack_columns(spec.weight, self.source, spec.geometry, wide=builder.wide)
+        if tiling.way is Way.BLOCKS:
             return pack_blocks(spec.weight, self.source, self.size[0], spec.geometry, block=builder.block, **options)
         return pack(spec.weight, self.source, self.size, spec.geometry, **options)

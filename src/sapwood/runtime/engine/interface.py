@@ -149,6 +149,8 @@ class ConvStruct(ctypes.Structure):
         ("num_bias", ctypes.c_int64),
         ("weights", ctypes.c_void_p),
         ("num_weights", ctypes.c_int64),
+        ("by_channels", ctypes.c_int32),
+        ("reserved", ctypes.c_int32),
     )
 
 

@@ -74,7 +74,7 @@ def _declare(loaded: ctypes.CDLL) -> None:
     for name in ("sw_has_isa", "sw_set_isa"):
         function = getattr(loaded, name)
         function.restype, function.argtypes = ctypes.c_int32, [ctypes.c_char_p]
-    for name in ("sw_lanes", "sw_most_vectors", "sw_block"):
+    for name in ("sw_lanes", "sw_most_vectors", "sw_block", "sw_wide"):
         getattr(loaded, name).restype = ctypes.c_int32
     loaded.sw_create.restype = ctypes.c_void_p
     loaded.sw_create.argtypes = [

@@ -110,6 +110,7 @@ class Packed:
         columns: Vectors of a tile's row.
         groups: Of dense weights, which have a list of places for each chunk and group; 0: lists of single weights.
         weights: Of dense weights.
+        by_channels: Whether these are for vectors of output channels.
     """
 
     starts: Array
@@ -119,6 +120,7 @@ class Packed:
     columns: int
     groups: int = 0
     weights: Array = field(default_factory=lambda: np.zeros(0, np.float32))
+    by_channels: bool = False
 
 
 @dataclass(frozen=True)

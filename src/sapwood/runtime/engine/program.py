@@ -34,6 +34,7 @@ class Builder:
         lanes: Floats of a vector.
         most_vectors: Of a tile.
         block: Output channels that dense weights are packed for.
+        wide: Those that are packed for vectors of channels.
         arena: Floats taken so far.
     """
 
@@ -41,6 +42,7 @@ class Builder:
     lanes: int = field(default_factory=lambda: int(lib.library().sw_lanes()))
     most_vectors: int = field(default_factory=lambda: int(lib.library().sw_most_vectors()))
     block: int = field(default_factory=lambda: int(lib.library().sw_block()))
+    wide: int = field(default_factory=lambda: int(lib.library().sw_wide()))
     arena: int = 0
     _blocks: list[ArenaBlock] = field(default_factory=list)
     _ops: list[OpStruct] = field(default_factory=list)
@@ -132,6 +134,7 @@ class Builder:
             num_entries=len(arrays[1]),
             num_bias=len(arrays[2]),
             groups=packed.groups,
+            by_channels=int(packed.by_channels),
             weights=arrays[3].ctypes.data,
             num_weights=arrays[3].size,
             **sizes,

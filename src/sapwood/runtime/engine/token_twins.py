@@ -46,8 +46,8 @@ def _constant(node: nodes.Constant, around: Around) -> Twin:
     return lambda: _maps(rows[None], size)
 
 
-@twin_of(nodes.Norm)
-def _norm(node: nodes.Norm, around: Around) -> Twin:
+@twin_of(nodes.TokenNorm)
+def _norm(node: nodes.TokenNorm, around: Around) -> Twin:
     size = around.sizes[node.out]
     gains, shifts = tensor_of(node.gains), tensor_of(node.shifts)
 

@@ -14,7 +14,7 @@ from sapwood.errors import EngineError
 from sapwood.files import keep_json
 from sapwood.reading import read_json
 from sapwood.runtime.engine.chains import Chain, Tilings
-from sapwood.runtime.engine.convolution import CHUNK_FLOATS, DENSE_CHUNK_FLOATS, Convolution, Tiling
+from sapwood.runtime.engine.convolution import CHUNK_FLOATS, COLUMNS, DENSE_CHUNK_FLOATS, Convolution, Tiling, Way
 from sapwood.runtime.engine.library import instruction_set
 from sapwood.runtime.engine.program import Builder, Program
 
@@ -56,8 +56,8 @@ class Tuner:
         """
         key = self._key(convolution)
         if key in self._known:
-            rows, chunk_floats, dense = self._known[key]
-            found = Tiling(rows, chunk_floats, bool(dense))
+            rows, chunk_floats, way = self._known[key]
+            found = Tiling(rows, chunk_floats, Way(way))
             if found in set(_candidates(convolution, Builder())):
                 return found
             _warn_once(self._path, f"a tiling of {found.rows} rows and {found.chunk_floats} floats that is never tried")
@@ -147,7 +147,7 @@ def _read(path: Path) -> dict[str, list[int]]:
 def _is_tiling(value: object) -> bool:
     if not isinstance(value, list) or len(value) != 3 or any(type(one) is not int for one in value):
         return False
-    return min(value[:2]) > 0 and value[2] in {0, 1}
+    return min(value[:2]) > 0 and value[2] in set(Way)
 
 
 def _candidates(convolution: Convolution, builder: Builder) -> Iterator[Tiling]:
@@ -156,9 +156,11 @@ def _candidates(convolution: Convolution, builder: Builder) -> Iterator[Tiling]:
     found = dict.fromkeys(
         convolution.tiling(builder, vectors, chunk_floats) for vectors in VECTORS for chunk_floats in CHUNKS
     )
+    if dense and convolution.may_be_columns:
+        found[COLUMNS] = None
     if dense:
         found |= dict.fromkeys(
-            convolution.tiling(builder, vectors, chunk_floats, dense=True)
+            convolution.tiling(builder, vectors, chunk_floats, way=Way.BLOCKS)
             for vectors in DENSE_VECTORS
             for chunk_floats in DENSE_CHUNKS
         )

@@ -80,6 +80,15 @@ void check_rows(const Kernels& kernels) {
       EXPECT(into[at + 1] == std::max({upper[2 * at + 1], upper[2 * at + 2], lower[2 * at + 1], lower[2 * at + 2]}));
     EXPECT(into[0] == kUntouched && into[count + 1] == kUntouched);
 
+    std::vector<float> kept(lower.begin(), lower.begin() + count + 1);
+    kernels.keep_larger(kept.data() + 1, upper.data() + 1, count);
+    double sum = 0.0;
+    for (int at = 1; at <= count; ++at) {
+      EXPECT(kept[at] == std::max(lower[at], upper[at]));
+      sum += upper[at];
+    }
+    EXPECT(kept[0] == lower[0] && std::fabs(kernels.sum_of(upper.data() + 1, count) - sum) <= 1e-3);
+
     std::vector<float> row(count + 1), even(count / 2 + 3, kUntouched), odd(count / 2 + 3, kUntouched);
     for (int at = 0; at <= count; ++at) row[at] = number(at);
     kernels.split_pairs(row.data() + 1, even.data() + 1, odd.data() + 1, count);
@@ -133,6 +142,47 @@ void check_block(const Kernels& kernels, int vectors, int channels, int groups, 
       EXPECT(std::fabs(out.get()[channel * pitch + x] - wanted) <= 1e-5 * std::max(1.0, std::fabs(sum)));
     }
   }
+}
+
+// Vectors of channels: rows of `width` places of two inputs, `pitch` apart; nothing else is written.
+void check_channels(const Kernels& kernels, int channels, int width, bool added) {
+  const int height = 2, pitch = width + 3, inputs = 2, plane = (height * pitch + 15) / 16 * 16, wide = kernels.wide;
+  Floats in(inputs * plane), other(channels * plane), out(channels * plane + 16);
+  for (int at = 0; at < inputs * plane; ++at) in.get()[at] = number(at);
+  for (int at = 0; at < channels * plane; ++at) other.get()[at] = number(at + 300);
+  std::fill(out.get(), out.get() + out.count(), kUntouched);
+  const sw_entry taps[] = {{0, kUntouched}, {4 * plane, kUntouched}};
+  std::vector<float> weights, bias;
+  for (int at = 0; at < (channels + wide - 1) / wide * wide * inputs; ++at) weights.push_back(number(at + 17));
+  for (int channel = 0; channel < channels; ++channel) bias.push_back(number(channel + 40));
+  sw_op op;
+  std::memset(&op, 0, sizeof(op));
+  op.kind = SW_CONV, op.activation = SW_LEAKY, op.slope = 0.25f;
+  op.in.pitch = pitch, op.out.stride = op.other.stride = plane;
+  op.conv.channels = channels, op.conv.height = height, op.conv.width = width, op.conv.num_entries = inputs;
+  op.conv.entries = taps, op.conv.weights = weights.data(), op.conv.bias = bias.data();
+  kernels.conv_columns(op, 0, channels, reinterpret_cast<const char*>(in.get()), out.get(),
+                       added ? other.get() : nullptr);
+  EXPECT(out.get()[channels * plane] == kUntouched);
+  for (int channel = 0; channel < channels; ++channel)
+    for (int at = 0; at < plane; ++at) {
+      const float found = out.get()[channel * plane + at];
+      if (at >= height * pitch || at % pitch >= width) {
+        EXPECT(found == kUntouched);
+        continue;
+      }
+      double sum = bias[channel] + (added ? other.get()[channel * plane + at] : 0.0f);
+      for (int input = 0; input < inputs; ++input)
+        sum += static_cast<double>(weights[(channel / wide * inputs + input) * wide + channel % wide]) *
+               in.get()[input * plane + at];
+      EXPECT(std::fabs(found - plain(sum, SW_LEAKY, 0.25)) <= 1e-5 * std::max(1.0, std::fabs(sum)));
+    }
+}
+
+void check_wide(const Kernels& kernels) {
+  for (int width = 1; width <= 31; ++width)
+    for (int channels : {1, kernels.wide - 1, kernels.wide, 2 * kernels.wide + 1})
+      check_channels(kernels, channels, width, width % 2 == 1);
 }
 
 void check_blocks(const Kernels& kernels) {
@@ -280,7 +330,10 @@ void check_convolutions(const Kernels& kernels) {
 
 void activations() { for_each_isa(&check_activations); }
 void row_kernels() { for_each_isa(&check_rows); }
-void dense_blocks() { for_each_isa(&check_blocks); }
+void dense_blocks() {
+  for_each_isa(&check_blocks);
+  for_each_isa(&check_wide);
+}
 void convolutions() { for_each_isa(&check_convolutions); }
 
 }  // namespace tests
