@@ -454,6 +454,8 @@ int depthwise_of(const sw_op* ops, int number, int count) {
   if (ops[end].kind == SW_CONV && ops[end].conv.phased) refuse("a chain does not end in phases");
   if (at > number + 1 && ops[number + 1].conv.groups)
     refuse("what is made some channels at a time has no dense weights");
+  for (int part = number + 1; part <= end; ++part)
+    if (ops[part].kind == SW_CONV && ops[part].conv.by_channels) refuse("a chain's vectors hold pixels");
   if (at > number + 1 && ops[at].depthwise.multiplier != 1) refuse("each channel must be read once where one is made");
   return at;
 }
