@@ -62,12 +62,7 @@ def links_of(network: Network, whole: set[Value], phased: set[Value]) -> list[Li
             and _widens(before, node)
         ):
             links.insert(0, before)
-        if (
-            behind
-            and _hands_on(node, readers[node.out], kept)
-            and _reads_places(behind)
-            and behind.out not in phased
-        ):
+        if behind and _hands_on(node, readers[node.out], kept) and _reads_places(behind) and behind.out not in phased:
             links.append(behind)
         if len(links) > 1:
             found.append(tuple(links))
