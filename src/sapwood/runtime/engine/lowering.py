@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
@@ -130,7 +131,8 @@ class Lowering:
     def _set(self, ref: TensorRef, seen: Seen) -> None:
         self.values[ref.id] = seen.value
         self.seen.pop(ref.id, None)
-        if seen.factor != 1.0 or not seen.layout.is_contiguous():
+        whole = math.prod(seen.layout.shape) == math.prod(self.size(seen.value))
+        if seen.factor != 1.0 or not whole or not seen.layout.is_contiguous():
             self.seen[ref.id] = seen
 
     def tensor(self, argument: Any) -> Tensor | None:
