@@ -9,6 +9,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -16,12 +17,14 @@ from torch.nn import functional as F
 
 from sapwood.runtime import RUNTIME, load
 from sapwood.runtime import compile as compile_model
-from sapwood.runtime.engine import choice, deciding, remembered
+from sapwood.runtime.engine import choice, clock, deciding, remembered
 from sapwood.runtime.engine.assembly import Assembly, CallsPart, ProgramPart, Sides
 from sapwood.runtime.engine.cheapest import CALL_MS, FLOAT_MS, cheapest
 from sapwood.runtime.engine.choice import ENGINE, MIXED, PYTORCH, SidesChoice, choose, movable
 from sapwood.runtime.engine.clock import AssemblyClock
-from sapwood.runtime.engine.nodes import LINEAR, Combine, Input, Network, Outside, Pointwise, Value
+from sapwood.runtime.engine.nodes import LINEAR, Combine, Conv, Input, Network, Outside, Pointwise, Value
+from sapwood.runtime.engine.packing import ConvSpec, PlaneGeometry
+from sapwood.runtime.engine.planning import Step
 from sapwood.runtime.engine.rules import lower
 from sapwood.runtime.sparse_engine import EngineSession
 
@@ -69,9 +72,21 @@ def test_the_fastest_is_taken(own: list[float], theirs: list[float], taken: str,
     assert found.nodes[3] == (own[2], theirs[2])
 
 
-@pytest.mark.parametrize(("last", "kept"), [(0.5, True), (1.5, False)])
-def test_channels_are_kept_last_where_that_is_faster(last: float, kept: bool) -> None:
-    found = choose(chain(), MadeClock(dict.fromkeys((1, 2, 3), 9.0), dict.fromkeys((1, 2, 3), 1.0), last))
+def convolved(kernel: int, height: int) -> Network:
+    """A convolution, and an activation behind it."""
+    spec = ConvSpec(np.ones((8, 8, kernel, 1), np.float32), np.zeros(8, np.float32), PlaneGeometry((kernel, 1)))
+    steps = [Input(0, (), "", 0), Conv(1, (0,), "", spec), Pointwise(2, (1,), "", LINEAR)]
+    return Network(list(steps), dict.fromkeys(range(3), (8, height, 4)), [(2, (1, 8, height, 4))])
+
+
+@pytest.mark.parametrize(("network", "last", "kept"), [
+    (convolved(1, 4), 0.5, True), (convolved(1, 4), 1.5, False),
+    (convolved(2, 1), 0.5, True),
+    (convolved(1, 1), 0.5, False),  # a linear layer: it is all the same to PyTorch
+    (chain(), 0.5, False),
+])  # fmt: skip
+def test_channels_are_kept_last_where_that_is_faster(network: Network, last: float, kept: bool) -> None:
+    found = choose(network, MadeClock(dict.fromkeys((1, 2, 3), 9.0), dict.fromkeys((1, 2, 3), 1.0), last))
     assert found.taken == PYTORCH
     assert found.sides.channels_last is kept
 
@@ -84,6 +99,24 @@ def test_a_mix_that_is_no_faster_as_a_whole_is_not_taken() -> None:
     found = choose(chain(), Slower({1: 1, 2: 1, 3: 9}, {1: 2, 2: 2, 3: 1}))
     assert found.taken == ENGINE
     assert found.wholes == {ENGINE: 4.0, PYTORCH: 4.0, MIXED: 5.0}
+
+
+def test_a_mix_that_promises_little_is_not_tried() -> None:
+    found = choose(chain(), MadeClock({1: 10, 2: 10, 3: 10}, {1: 19, 2: 19, 3: 9.5}))
+    assert found.wholes == {ENGINE: 30, PYTORCH: 47.5}
+
+
+def test_long_runs_are_timed_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "NODE_SECONDS", 0.0)
+    runs = []
+
+    class Timed:
+        def run(self, inputs: Sequence[torch.Tensor], times: list[tuple[Step, float]]) -> None:
+            runs.append(len(inputs))
+            times += [(Step("", "", out=1), 3.0 / len(runs)), (Step("", "", out=1), 1.0), (Step("", "unpack"), 1.0)]
+
+    assert AssemblyClock(lambda _: Timed(), [torch.zeros(2, 3)]).nodes(Sides()) == {1: 2.5}  # type: ignore[arg-type,return-value]
+    assert len(runs) == 2
 
 
 def test_a_way_there_and_back_costs_more_than_a_moment() -> None:

@@ -12,7 +12,7 @@ from typing import Protocol
 from sapwood.runtime.engine.assembly import Assembly, ProgramPart, Sides
 from sapwood.runtime.engine.cheapest import cheapest
 from sapwood.runtime.engine.nodes import Network, Value
-from sapwood.runtime.engine.twins import Around, twin
+from sapwood.runtime.engine.twins import Around, minds_order, twin
 
 ENGINE, PYTORCH, MIXED = "the engine", "PyTorch", "both in turns"
 
@@ -61,12 +61,14 @@ def choose(network: Network, clock: Clock) -> SidesChoice:
     if not both:
         return SidesChoice(untried="PyTorch has no part of it that the engine has")
     own = clock.nodes(Sides())
-    ways = {sides: clock.nodes(sides) for sides in (Sides(both), Sides(both, channels_last=True))}
+    orders = (False, True) if any(minds_order(node, Around(network.sizes)) for node in network.nodes) else (False,)
+    ways = {sides: clock.nodes(sides) for sides in (Sides(both, channels_last=last) for last in orders)}
     whole = min(ways, key=lambda sides: sum(ways[sides].values()))
     theirs = ways[whole]
     moved = cheapest(network, own, theirs, both)
     candidates = {ENGINE: Sides(), PYTORCH: whole, MIXED: Sides(moved, whole.channels_last)}
-    if not moved or moved == both:
+    mixed = sum((theirs if value in moved else own).get(value, 0.0) for value in both)
+    if not moved or moved == both or ALIKE * mixed > min(sum(own.values()), sum(theirs.values())):
         del candidates[MIXED]
     wholes = dict(zip(candidates, clock.wholes(list(candidates.values())), strict=True))
     taken = next(name for name in candidates if wholes[name] <= ALIKE * min(wholes.values()))

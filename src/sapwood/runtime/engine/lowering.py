@@ -51,7 +51,7 @@ class Lowering:
         names: Of tensors whose memory has more than one name, all of them.
         last_read: The last call that reads a tensor; the number of calls if it is an output.
         padded: Maps with rows and columns of -inf around them: the call, the value, and how many before and behind.
-        seen: Tensors that do not hold the values of theirs in order, and those still to be multiplied.
+        seen: Tensors that do not hold all values of theirs in order, and those still to be multiplied.
         pending: Results that only make sense to a later call, by tensor.
         copies: Values in another order, parts of values and multiples of them that were made, by what they are.
         module: That the call in question belongs to.

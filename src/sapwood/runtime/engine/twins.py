@@ -121,12 +121,10 @@ def _product(node: nodes.Conv, around: Around) -> Twin:
     """The convolution without what follows: where it is a product of matrices, as that."""
     spec = node.spec
     weight, bias = tensor_of(spec.weight), tensor_of(spec.bias)
-    size = around.sizes[node.inputs[0]]
     if is_scale(node):
         factors, shifts = weight.view(-1, 1, 1), bias.view(-1, 1, 1)
         return lambda x: torch.addcmul(shifts, x, factors)
-    pointwise = spec.groups == 1 and spec.geometry == PlaneGeometry((1, 1))
-    if pointwise and size[1] == 1:
+    if _is_rows_product(node, around):
         return _rows_product(weight.flatten(1), bias)
     geometry, groups = spec.geometry, spec.groups
     if not around.channels_last:
@@ -136,6 +134,16 @@ def _product(node: nodes.Conv, around: Around) -> Twin:
     return lambda x: F.conv2d(
         x.contiguous(memory_format=last), weight, bias, geometry.stride, geometry.padding, geometry.dilation, groups
     )
+
+
+def minds_order(node: nodes.Node, around: Around) -> bool:
+    """Whether it matters to PyTorch in which order it keeps channels and places."""
+    return isinstance(node, nodes.Conv) and not is_scale(node) and not _is_rows_product(node, around)
+
+
+def _is_rows_product(node: nodes.Conv, around: Around) -> bool:
+    pointwise = node.spec.groups == 1 and node.spec.geometry == PlaneGeometry((1, 1))
+    return pointwise and around.sizes[node.inputs[0]][1] == 1
 
 
 def _rows_product(weight: Tensor, bias: Tensor) -> Twin:
