@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import pickle
 from pathlib import Path
@@ -16,13 +17,14 @@ from torch import nn
 
 import sapwood
 from sapwood.cli import main
+from sapwood.data import to_input
 from sapwood.errors import SpecError, TrainingError
 from sapwood.export import export_ultralytics
 from sapwood.graph import output_tensors
 from sapwood.models import UltralyticsNetwork, framework_of
 from sapwood.models.ultralytics import keep_widths
 from sapwood.tasks import calibration_batches, decode, open_data, task_loss
-from sapwood.types import ModelBundle
+from sapwood.types import ModelBundle, TaskSpec
 
 ultralytics = pytest.importorskip("ultralytics", reason="needs pip install sapwood[ultralytics]")
 cfg = pytest.importorskip("ultralytics.cfg")
@@ -183,10 +185,10 @@ def test_the_file_holds_nothing_of_sapwoods(small: Path) -> None:
     assert not [name for name in names if "sapwood" in name]
 
 
-def train(path: Path, data: Path, folder: Path, **options: Any) -> Any:
+def train(path: Path, data: Path, folder: Path, *, epochs: int = 1, **options: Any) -> Any:
     model = ultralytics.YOLO(str(path))
     model.train(
-        data=str(data / "data.yaml"), epochs=1, imgsz=SIZE, batch=4, workers=0, project=str(folder), name="run",
+        data=str(data / "data.yaml"), epochs=epochs, imgsz=SIZE, batch=4, workers=0, project=str(folder), name="run",
         exist_ok=True, plots=False, verbose=False, device="cpu", **options,
     )  # fmt: skip
     return model
@@ -255,6 +257,41 @@ def test_the_commands_take_it_and_give_it_back(
     assert "mAP@0.5" in capsys.readouterr().out
     assert isinstance(sapwood.load(out), UltralyticsNetwork)
     assert json.loads((out / "model.plans.json").read_text())
+
+
+@pytest.mark.parametrize("size", [(64, 64), (48, 100), (131, 70), (200, 333)])
+def test_pictures_are_brought_to_the_size_as_ultralytics_does(size: tuple[int, int], tmp_path: Path) -> None:
+    picture = np.random.default_rng(1).integers(0, 256, (*size, 3), dtype=np.uint8)
+    for kind in ("images", "labels"):
+        (tmp_path / kind).mkdir()
+    Image.fromarray(picture).save(tmp_path / "images" / "0.png")
+    (tmp_path / "labels" / "0.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    build = importlib.import_module("ultralytics.data.build").build_yolo_dataset
+    settings = cfg.get_cfg(overrides={"imgsz": SIZE, "task": "detect", "rect": False})
+    own = build(settings, str(tmp_path / "images"), 1, {"names": NAMES, "channels": 3}, mode="val", rect=False)[0]
+    values, placement = to_input(picture, TaskSpec("detection", (SIZE, SIZE), resize="letterbox_yolo"))
+    assert (values * 255 - own["img"]).abs().max() <= 1.0 + 1e-4  # OpenCV weighs neighbours in 2,048ths
+    assert (values * 255 - own["img"]).abs().mean() < 0.1
+    height, width = size
+    box = placement.to_input(torch.tensor([width / 4, height / 4, 3 * width / 4, 3 * height / 4]))
+    centre, whole = own["bboxes"][0, :2] * SIZE, own["bboxes"][0, 2:] * SIZE
+    torch.testing.assert_close(box, torch.cat((centre - whole / 2, centre + whole / 2)), rtol=0.0, atol=0.51)
+
+
+def test_figures_are_those_of_yolo_val(dense: Path, data: Path, tmp_path: Path) -> None:
+    train(dense, data, tmp_path, epochs=60, trainer=keep_widths, val=False, optimizer="AdamW", lr0=0.01, mosaic=0.0)
+    path = tmp_path / "run" / "weights" / "last.pt"
+    bundle = sapwood.load_model(str(path))
+    found = sapwood.evaluate(
+        bundle, open_data(bundle, data / "data.yaml", split="train"), score_threshold=0.001, iou_threshold=0.7
+    )
+    own = ultralytics.YOLO(str(path)).val(
+        data=str(data / "data.yaml"), split="train", imgsz=SIZE, rect=False, conf=0.001, iou=0.7, workers=0,
+        plots=False, device="cpu", project=str(tmp_path), name="val", verbose=False,
+    )  # fmt: skip
+    assert found.metrics["mAP@0.5"] == pytest.approx(own.box.map50, abs=1e-3)
+    assert found.metrics["mAP@[.5:.95]"] == pytest.approx(own.box.map, abs=1e-3)
+    assert own.box.map50 > 0.0
 
 
 class Strange:

@@ -23,6 +23,10 @@ STAY_WHOLE = {"cut_to_one_channel", "group_norm_across_halves", "index_select_pe
 """Probes whose code lets go of nothing at these widths (tests/pipeline/test_prune.py says why); costs agree anyway."""
 
 
+BY_VALUES = {"rows_as_often_as_said"}
+"""Probes whose number of rows follows from values: how much a pruned one has to do, no widths tell."""
+
+
 def costs(pruned: RandomlyPruned, num_params: int) -> tuple[float, float]:
     """MACs and parameters by the tables."""
     macs = layer_work(pruned.analysis, pruned.held).table("macs", "MACs")
@@ -38,7 +42,7 @@ def check(model: nn.Module, inputs: Any, seed: int) -> bool:
     return count_params(pruned.model) < count_params(model)
 
 
-@pytest.mark.parametrize("name", sorted(PROBES))
+@pytest.mark.parametrize("name", sorted(set(PROBES) - BY_VALUES))
 def test_tables_are_what_is_counted(name: str) -> None:
     model, inputs = PROBES[name]()
     smaller = [check(model, inputs, seed) for seed in range(2)]

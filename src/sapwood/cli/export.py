@@ -23,11 +23,16 @@ def export(
     *,
     model: ModelArgument,
     file_format: Annotated[
-        str, typer.Option("--format", help="`onnx`, `openvino`, `torch-export` or `darknet`.", show_default=False)
+        str,
+        typer.Option(
+            "--format", help="`onnx`, `openvino`, `torch-export`, `darknet` or `ultralytics`.", show_default=False
+        ),
     ],
     out: Annotated[
         Path,
-        typer.Option("-o", "--out", help="File: `.onnx`, `.xml` (and `.bin`), `.pt2`, `.cfg`.", show_default=False),
+        typer.Option(
+            "-o", "--out", help="File: `.onnx`, `.xml` (and `.bin`), `.pt2`, `.cfg`, `.pt`.", show_default=False
+        ),
     ],
     files: LoadOptions,
     batch: Annotated[int | None, typer.Option("--batch", min=1, help="Examples a run.")] = None,

@@ -61,17 +61,21 @@ class Placement:
     def to_picture(
         self,
         boxes: Tensor,  # shape: (..., 4)
+        *,
+        clipped: bool = True,
     ) -> Tensor:  # shape: (..., 4)
-        """Maps boxes x1, y1, x2, y2 from input pixels to pixels of the original picture, clipped to it.
+        """Maps boxes x1, y1, x2, y2 from input pixels to pixels of the original picture, clipped to it or not.
 
         Examples:
             >>> Placement((0.5, 0.5), (0.0, 25.0), (100, 200)).to_picture(torch.tensor([10.0, 35.0, 120.0, 45.0]))
             tensor([ 20.,  20., 200.,  40.])
         """
         scale, offset = boxes.new_tensor(self.scale * 2), boxes.new_tensor(self.offset * 2)
+        found = (boxes - offset) / scale
+        if not clipped:
+            return found
         height, width = self.picture_size
-        limit = boxes.new_tensor((width, height, width, height))
-        return torch.minimum(((boxes - offset) / scale).clamp(min=0), limit)
+        return torch.minimum(found.clamp(min=0), boxes.new_tensor((width, height, width, height)))
 
     def to_input(
         self,
@@ -144,9 +148,9 @@ def to_input(picture: Picture, task: TaskSpec) -> tuple[Tensor, Placement]:
     if task.resize == "stretch":
         values, placement = _stretch(picture, task.input_size)
     elif task.resize == "letterbox":
-        values, placement = _letterbox(picture, task.input_size, round, _GREY)
+        values, placement = _letterbox(picture, task.input_size, round, _GREY, _resized)
     elif task.resize == "letterbox_yolo":
-        values, placement = _letterbox(picture, task.input_size, math.ceil, _YOLO_GREY)
+        values, placement = _letterbox(picture, task.input_size, math.ceil, _YOLO_GREY, _resized_as_opencv)
     elif task.resize == "center_crop":
         values, placement = _center_crop(picture, task)
     else:
@@ -168,14 +172,18 @@ def _stretch(picture: Picture, size: tuple[int, int]) -> tuple[Tensor, Placement
 
 
 def _letterbox(
-    picture: Picture, size: tuple[int, int], rounded: Callable[[float], int], grey: float
+    picture: Picture,
+    size: tuple[int, int],
+    rounded: Callable[[float], int],
+    grey: float,
+    resized: Callable[[Picture, tuple[int, int]], Tensor],
 ) -> tuple[Tensor, Placement]:
     height, width = picture.shape[:2]
     scale = min(size[0] / height, size[1] / width)
     inner = (min(size[0], max(1, rounded(height * scale))), min(size[1], max(1, rounded(width * scale))))
     top, left = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
     values = torch.full((3, *size), grey)
-    values[:, top : top + inner[0], left : left + inner[1]] = _resized(picture, inner)
+    values[:, top : top + inner[0], left : left + inner[1]] = resized(picture, inner)
     placement = Placement((inner[1] / width, inner[0] / height), (float(left), float(top)), (height, width))
     return values, placement
 
@@ -194,6 +202,12 @@ def _resized(picture: Picture, size: tuple[int, int]) -> Tensor:
     """The picture at ``size``, bilinear between the four nearest pixels as in Darknet: float32, shape (3, *size)."""
     resized = functional.interpolate(as_batch(picture), size=size, mode="bilinear", align_corners=False)[0]
     return _to_unit(resized)
+
+
+def _resized_as_opencv(picture: Picture, size: tuple[int, int]) -> Tensor:
+    """The same, rounded to whole numbers once, as OpenCV does it, and not after rows and after columns."""
+    resized = functional.interpolate(as_batch(picture).float(), size=size, mode="bilinear", align_corners=False)[0]
+    return _to_unit((resized + 0.5).floor())
 
 
 def _smoothed(picture: Picture, size: tuple[int, int], interpolation: str) -> Tensor:

@@ -8,7 +8,7 @@ its exporter: each an entry of a registry as well.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
@@ -20,7 +20,15 @@ from sapwood.errors import SapwoodError, TrainingError
 from sapwood.models.copying import copy_model
 from sapwood.models.plan import Plan
 from sapwood.registry import Registry
-from sapwood.types import ClassificationDataset, DetectionDataset, ModelBundle, ModelSource, TaskSpec
+from sapwood.types import (
+    ClassificationDataset,
+    DetectionDataset,
+    Detections,
+    DetectionSample,
+    ModelBundle,
+    ModelSource,
+    TaskSpec,
+)
 
 Anchors: TypeAlias = "Callable[[TaskSpec, int], list[tuple[float, float]]]"
 """So many anchors, ascending by area, that fit the boxes of the training data as a task shows them."""
@@ -45,6 +53,7 @@ class Framework(Protocol[Model_contra]):
         describes: Whether the files of :meth:`describe` build the model with the widths that it has now.
         exporter: The name in :data:`sapwood.export.EXPORTERS` of what writes the framework's own files and checks them.
         own_files: Names of the files that Sapwood writes beside a saved model of it.
+        clips_boxes: Whether boxes are measured as they end at the edges of a picture.
     """
 
     title: ClassVar[str] = "PyTorch"
@@ -52,6 +61,7 @@ class Framework(Protocol[Model_contra]):
     describes: ClassVar[bool] = False
     exporter: ClassVar[str | None] = None
     own_files: ClassVar[tuple[str, ...]] = ()
+    clips_boxes: ClassVar[bool] = True
 
     def owns(self, model: nn.Module) -> bool:
         """Whether a model is one of the framework's."""
@@ -88,6 +98,16 @@ class Framework(Protocol[Model_contra]):
     def refit_(self, model: Model_contra, plan: Plan) -> None:
         """Makes what a model says of its widths follow its tensors, which ``plan`` has cut."""
         del model, plan
+
+    def average_precision(
+        self, model: Model_contra, pairs: Iterable[tuple[Detections, DetectionSample]]
+    ) -> Mapping[int, tuple[float, float]] | None:
+        """How the framework itself measures a detector: average precision at 0.5, and over 0.5 to 0.95, by class.
+
+        None where it measures as COCO does. ``pairs`` are what was found in a picture, best first, and its sample.
+        """
+        del model, pairs
+        return None
 
     def has_loss(self, model: Model_contra) -> bool:
         """Whether :meth:`loss` measures it: a detector that the YOLO loss of Darknet's heads does not."""

@@ -120,6 +120,7 @@ class Facts:
         positions: Whether its second result, where it has one, tells where its first was.
         recasts: Whether it looks at the same memory as at numbers of another kind: complex ones, or their two parts.
         makes_nothing: Whether no number is computed: memory is taken, or looked at.
+        uncounted: Whether it multiplies as much as layers do without a weighted sum, so that no formula counts it.
     """
 
     spreads: Spread = "all"
@@ -156,6 +157,7 @@ class Facts:
     positions: bool = False
     recasts: bool = False
     makes_nothing: bool = False
+    uncounted: bool = False
 
     @property
     def is_convolution(self) -> bool:

@@ -11,7 +11,15 @@ def _transformed(call: Call) -> list[int]:
     return [int(dim) for dim in call.args[1]]
 
 
-@rule("_fft_c2c", "_fft_r2c", "_fft_c2r", pools=_transformed, spreads="along", homogeneous="first")
+@rule(
+    "_fft_c2c",
+    "_fft_r2c",
+    "_fft_c2r",
+    pools=_transformed,
+    spreads="along",
+    homogeneous="first",
+    uncounted=True,
+)
 def _transform(context: Context, call: Call) -> None:
     axes, output = context.axes(call.args[0]), call.outputs[0]
     dims = {dim % len(axes) for dim in _transformed(call)}

@@ -54,7 +54,7 @@ def is_free(func: Any) -> bool:
         return False
     full_name = str(func._overloadpacket)
     if full_name in FACTS:
-        return FACTS[full_name].sum is None
+        return FACTS[full_name].sum is None and not FACTS[full_name].uncounted
     if torch.Tag.pointwise in func.tags or func.is_view:
         return True
     namespace, _, name = full_name.partition(".")

@@ -125,6 +125,10 @@ MOVED = {"CANDIDATES", "Candidate", "CompareSettings", "compare", "first_picture
 """Names that were here before, of :mod:`sapwood.comparing` now."""
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     """Loads a name, or finds what moved or was renamed, with a warning."""
     if name in _HOMES:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from sapwood.arguments import check_kind
 from sapwood.data import Findings, OnBad, to_input
 from sapwood.errors import ConfigError, DataError, ShapeError
-from sapwood.tasks.mean_ap import mean_average_precision
+from sapwood.models import framework_of
+from sapwood.tasks.mean_ap import AveragePrecision, distinct_names, mean_average_precision
 from sapwood.tasks.postprocess import postprocess
 from sapwood.tasks.running import Progress, Stopwatch, check_finite, evaluating, read_batches, timed
 from sapwood.types import DetectionDataset, Detections, DetectionSample, Evaluation, ModelBundle, Picture
@@ -80,11 +81,16 @@ def evaluate_detection(
                 maps = as_maps(run(batch.inputs), bundle.model)
             with watch.part("postprocess"):
                 found += postprocess(
-                    maps, bundle.task, batch.placements, score_threshold=score_threshold, iou_threshold=iou_threshold
+                    maps,
+                    bundle.task,
+                    batch.placements,
+                    score_threshold=score_threshold,
+                    iou_threshold=iou_threshold,
+                    clipped=framework_of(bundle.model).clips_boxes,
                 )
             measured += batch.samples
     with watch.part("score"):
-        precision = mean_average_precision(found, replace(dataset, samples=tuple(measured)))
+        precision = _average_precision(bundle, found, replace(dataset, samples=tuple(measured)))
     return Evaluation(
         primary=PRIMARY,
         metrics={PRIMARY: precision.map_50, "mAP@[.5:.95]": precision.map_50_95},
@@ -93,6 +99,17 @@ def evaluate_detection(
         seconds=dict(watch.seconds),
         skipped=(*dataset.skipped, *findings.skipped),
     )
+
+
+def _average_precision(bundle: ModelBundle, found: Sequence[Detections], dataset: DetectionDataset) -> AveragePrecision:
+    """As the model's framework counts it, or COCO."""
+    pairs = zip(found, dataset.samples, strict=True)
+    own = framework_of(bundle.model).average_precision(bundle.model, pairs)
+    if not own:
+        return mean_average_precision(found, dataset)
+    names = distinct_names(dataset.class_names)
+    at_50, over = (sum(values) / len(own) for values in zip(*own.values(), strict=True))
+    return AveragePrecision(at_50, over, {names[label]: one for label, (one, _) in own.items()})
 
 
 def as_maps(outputs: Any, model: nn.Module) -> tuple[Tensor, ...]:

@@ -35,6 +35,7 @@ def postprocess(
     score_threshold: float,
     iou_threshold: float,
     max_detections: int | None = None,
+    clipped: bool = True,
 ) -> list[Detections]:
     """Turns a detector's raw maps into detections, a picture each.
 
@@ -48,9 +49,10 @@ def postprocess(
         score_threshold: Detections with a score of at most this are left out, in [0, 1].
         iou_threshold: A box that overlaps a better one of its class by more than this is dropped, in [0, 1].
         max_detections: The best so many are kept; where None, as many as the head says, 100 for those of Darknet.
+        clipped: Whether boxes end where the picture does.
 
     Returns:
-        One entry a picture, on the CPU, best score first, boxes in pixels of the picture and clipped to it.
+        One entry a picture, on the CPU, best score first, boxes in pixels of the picture.
 
     Raises:
         ShapeError: If maps, heads and placements do not fit.
@@ -63,6 +65,7 @@ def postprocess(
         iou_threshold,
         most if max_detections is None else max_detections,
         head is None or head.overlapping,
+        clipped,
     )
     if head is None:
         check_maps(maps, yolo_heads(task.heads))
@@ -84,6 +87,7 @@ class _DetectionLimits:
     iou_threshold: float
     max_detections: int
     overlapping: bool
+    clipped: bool
 
     def __post_init__(self) -> None:
         for name in ("score_threshold", "iou_threshold"):
@@ -136,7 +140,7 @@ def _best(
     place, label = place[strongest], label[strongest]
     candidates = boxes[place].double().clamp(-_FARTHEST, _FARTHEST)
     kept = _suppress(candidates, score.double(), label, limits)
-    return Detections(placement.to_picture(boxes[place[kept]]), score[kept], label[kept])
+    return Detections(placement.to_picture(boxes[place[kept]], clipped=limits.clipped), score[kept], label[kept])
 
 
 def _suppress(boxes: Tensor, scores: Tensor, labels: Tensor, limits: _DetectionLimits) -> Tensor:  # shape: (kept,)

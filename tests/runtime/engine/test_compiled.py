@@ -399,7 +399,7 @@ def test_explain_lists_every_operation() -> None:
         ["(engine)", "pack"], ["0", "convolution", "75.0%"], ["1", "max", "pool"], ["(engine)", "unpack"]
     ]  # fmt: skip
     assert all(float(line.split()[-1]) >= 0.0 for line in lines[1:5])
-    assert lines[5:] == ["PyTorch was not tried in place of the engine: a test of the engine"]
+    assert lines[5:] == ["PyTorch was not tried in place of the engine: not asked for"]
 
 
 def test_explain_says_which_layers_are_dense() -> None:

@@ -54,15 +54,19 @@ def random_block(seed: int) -> tuple[nn.Sequential, Tensor]:
     layers: list[nn.Module] = []
     inputs = channels
     if chosen.random() < 0.7:
-        inputs, taps, step = chosen.randint(1, 9), chosen.choice([1, 1, 3]), chosen.choice([1, 1, 2])
-        layers += [nn.Conv2d(inputs, channels, taps, step, taps // 2), chosen.choice(ACTIVATIONS)()]
-        size = [step * one for one in size]
+        inputs, taps = chosen.randint(1, 9), chosen.choice([1, 1, 3])
+        steps = chosen.choice([(1, 1), (1, 1), (2, 2), (2, 1), (1, 3)])
+        layers += [nn.Conv2d(inputs, channels, taps, steps, taps // 2), chosen.choice(ACTIVATIONS)()]
+        size = [step * one for step, one in zip(steps, size, strict=True)]
     bias = chosen.random() < 0.7
     wide = channels * multiplier
     layers += [nn.Conv2d(channels, wide, kernel, stride, padding, dilation, channels, bias)]
     layers += [chosen.choice(ACTIVATIONS)()]
     if chosen.random() < 0.7:
-        layers += [nn.Conv2d(wide, chosen.randint(1, 9), 1), chosen.choice(ACTIVATIONS)()]
+        outputs = chosen.randint(1, 9)
+        layers += [nn.Conv2d(wide, outputs, 1), chosen.choice(ACTIVATIONS)()]
+        if chosen.random() < 0.3:  # what is in front of it is only kept as phases
+            layers += [nn.Conv2d(outputs, 3, 3, 2, 1)]
     with torch.no_grad():
         for layer in layers:
             if isinstance(layer, nn.Conv2d):
@@ -89,6 +93,50 @@ def test_random_blocks(isa: str) -> None:
         kinds |= {step.kind for step in compiled.steps}
     assert {"depthwise", "depthwise in a chain", "convolution in a chain", "chain of 2, 4 rows"} <= kinds
     assert "phases" not in {kind for kind in kinds if "chain" in kind}
+
+
+@pytest.mark.parametrize("isa", ISAS, indirect=True)
+def test_random_blocks_that_are_no_chains(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was planned for a chain that is not taken leaves nothing behind."""
+    monkeypatch.setattr(chains, "WORTH_FLOATS", 1 << 60)
+    for seed in range(100, 140):
+        compiled = check(*random_block(seed), threads=1 + seed % 2)
+        assert not any("chain" in step.kind for step in compiled.steps)
+
+
+@pytest.mark.parametrize("worth", [0, 1 << 60])
+@pytest.mark.parametrize("stride", [(2, 1), (1, 2), (3, 2), (2, 2)], ids=str)
+def test_phases_are_made_for_what_a_chain_begins_with(
+    stride: tuple[int, int], worth: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are not the input's own, for another convolution reads that."""
+
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.strided, self.other = nn.Conv2d(3, 8, 3, stride, 1), nn.Conv2d(3, 5, 3, padding=1)
+            self.window = nn.Conv2d(8, 8, 3, padding=1, groups=8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            whole = self.other(x).mean((2, 3), keepdim=True)
+            return self.window(self.strided(x)) * whole.mean(1, keepdim=True)
+
+    monkeypatch.setattr(chains, "WORTH_FLOATS", worth)
+    torch.manual_seed(0)
+    kinds = [step.kind for step in check(Twice(), torch.randn(1, 3, 13, 22)).steps]
+    assert kinds.count("phases") == 1
+    assert any("chain" in kind for kind in kinds) is (worth == 0)
+
+
+@pytest.mark.usefixtures("everything")
+@pytest.mark.parametrize("front", [True, False])
+def test_no_chain_ends_in_phases(front: bool) -> None:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.ReLU(), nn.Conv2d(8, 6, 1), nn.ReLU()]
+    first = [nn.Conv2d(8, 8, 1)] if front else []
+    compiled = check(nn.Sequential(*first, *layers, nn.Conv2d(6, 4, 3, 2, 1)), torch.randn(1, 8, 20, 20))
+    chain = ["chain of 2, 4 rows", *CHAINED[:2]] if front else ["depthwise"]
+    assert [step.kind for step in compiled.steps] == ["pack", *chain, "convolution", "convolution", "unpack"]
 
 
 @pytest.mark.slow

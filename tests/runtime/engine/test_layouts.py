@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
+from sapwood.runtime.engine import compile as compile_model
 from sapwood.runtime.engine.layouts import TensorLayout
 
 
@@ -78,3 +82,32 @@ def test_what_no_strides_say() -> None:
     assert turned.reshaped((24,)) is not None
     assert turned.reshaped((24,)).narrowed(0, 1, 5) is None  # type: ignore[union-attr]
     assert turned.reshaped((5, 5)) is None
+
+
+FIRST: dict[str, Callable[[Tensor], Any]] = {
+    "channels": lambda x: x[:, :2],
+    "a channel, whole and in rows": lambda x: (x[:, :1], x[:, :1, :2]),
+    "chunks": lambda x: x.chunk(3, 1),
+    "a plane": lambda x: x.unbind(1)[0],
+    "the last dimension": lambda x: x.permute(0, 2, 3, 1)[..., :2],
+    "read by PyTorch": lambda x: torch.cumsum(x[:, :2], 1),
+    "read by PyTorch and the engine": lambda x: (torch.cumsum(x[:, :2], 1), x[:, :2].relu(), x),
+}
+
+
+@pytest.mark.parametrize("take", FIRST.values(), ids=FIRST)
+def test_the_first_values_of_a_map_are_not_all_of_it(take: Callable[[Tensor], Any], engine: None) -> None:
+    class First(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 6, 3)
+
+        def forward(self, x: Tensor) -> Any:
+            return take(self.conv(x))
+
+    model, pictures = First().eval(), torch.randn(2, 3, 6, 7)
+    compiled = compile_model(model, pictures[:1], threads=1, tune=False)
+    with torch.no_grad():
+        found, wanted = tree_leaves(compiled(pictures)), tree_leaves(model(pictures))
+    assert [tuple(one.shape) for one in found] == [tuple(one.shape) for one in wanted]
+    assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(found, wanted, strict=True))

@@ -29,7 +29,7 @@ def test_every_weight_is_in_its_list(seed: int) -> None:
     weight = values.standard_normal((outputs, inputs, *kernel)).astype(np.float32)
     weight[values.random(weight.shape) < drawn.choice([0.0, 0.5, 0.9, 1.0])] = 0.0
     source = Map(inputs * groups * stride[0] * stride[1], 9, 9, 2, 16, 64, 256)
-    packed = pack(weight, source, 9, geometry, groups=groups, lanes=8, rows=2, most_vectors=14,
+    packed = pack(weight, source, (9, 9), geometry, groups=groups, lanes=8, rows=2, most_vectors=14,
                   chunk_floats=drawn.choice([50, 200, 10_000]))  # fmt: skip
     wanted: dict[tuple[int, int, int], list[tuple[int, float]]] = defaultdict(list)
     channels = inputs * groups

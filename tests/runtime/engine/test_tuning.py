@@ -131,3 +131,30 @@ def test_dense_blocks_are_tried_where_many_weights_are_left(file: Path) -> None:
         builder = Builder()
         plan(network, Recorder(found))
         assert {one.dense for one in tuning._candidates(found[0], builder)} == tried
+
+
+@pytest.mark.parametrize(("outputs", "side"), [(20, 9), (16, 3), (40, 1)])
+def test_what_is_tried_follows_from_what_is_told_apart(file: Path, outputs: int, side: int) -> None:
+    """Convolutions that take each other's tilings have the same ones to try."""
+    seen: dict[str, set[Tiling]] = {}
+    for kept in range(0, 20 * outputs + 1, 3):
+        conv = nn.Conv2d(20, outputs, 1)
+        with torch.no_grad():
+            conv.weight.view(-1)[kept:] = 0.0
+        found: list[Convolution] = []
+        recorder = Recorder(found)
+        plan(lower(plain_copy(conv), (torch.zeros(1, 20, side, side),)), recorder)
+        tried = set(tuning._candidates(found[0], Builder()))
+        assert seen.setdefault(recorder._key(found[0]), tried) == tried
+    assert len({frozenset(tried) for tried in seen.values()}) == 2
+
+
+def test_chains_of_other_heights_are_told_apart(file: Path) -> None:
+    """The padding makes the height of a chain that ends with its depthwise convolution."""
+    for padding in (0, 1, 2):
+        convs = nn.Conv2d(4, 8, 1), nn.Conv2d(8, 8, 3, padding=(padding, 1), groups=8)
+        model, picture = nn.Sequential(*convs).eval(), torch.randn(1, 4, 20, 14)
+        for _ in range(2):  # a warning that a chain of such rows is never tried would be an error here
+            compiled = compile_model(model, picture, threads=1)
+            assert torch.allclose(compiled(picture), model(picture).detach(), atol=1e-5)
+    assert sum(key.startswith("chain") for key in json.loads(file.read_text())) == 3

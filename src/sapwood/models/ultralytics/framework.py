@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -15,7 +15,8 @@ from sapwood.models.plan_json import plan_to_dict
 from sapwood.models.ultralytics.loader import NAME, PLANS_NAME, YAML_NAME, ultralytics_bundle
 from sapwood.models.ultralytics.network import DETECT, UltralyticsNetwork
 from sapwood.models.ultralytics.package import settings
-from sapwood.types import ModelBundle
+from sapwood.models.ultralytics.precision import average_precision
+from sapwood.types import Detections, DetectionSample, ModelBundle
 
 
 class Ultralytics(Framework[UltralyticsNetwork]):
@@ -25,6 +26,7 @@ class Ultralytics(Framework[UltralyticsNetwork]):
     describes: ClassVar[bool] = True
     exporter: ClassVar[str | None] = NAME
     own_files: ClassVar[tuple[str, ...]] = (YAML_NAME, PLANS_NAME, "model.pt")
+    clips_boxes: ClassVar[bool] = False
 
     def owns(self, model: nn.Module) -> bool:
         """Whether it holds a network of Ultralytics, as :func:`sapwood.load_model` gives it."""
@@ -41,6 +43,13 @@ class Ultralytics(Framework[UltralyticsNetwork]):
     def refit_(self, model: UltralyticsNetwork, plan: Plan) -> None:
         """Notes the plan."""
         model.plans = (*model.plans, json.dumps(plan_to_dict(plan)))
+
+    def average_precision(
+        self, model: UltralyticsNetwork, pairs: Iterable[tuple[Detections, DetectionSample]]
+    ) -> Mapping[int, tuple[float, float]]:
+        """As ``yolo val`` counts it."""
+        del model
+        return average_precision(pairs)
 
     def has_loss(self, model: UltralyticsNetwork) -> bool:
         """Whether it is a detector."""

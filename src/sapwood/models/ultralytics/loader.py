@@ -187,4 +187,4 @@ def _shipped(place: str) -> dict[str, Any]:
     return content
 
 
-LOADERS.register(NAME)(Loader("ultralytics:NAME.yaml, ultralytics:FILE.pt or FILE.pt", _matches, _load, _rebuild))
+LOADERS.register(NAME)(Loader("net.pt, ultralytics:NAME.yaml", _matches, _load, _rebuild))

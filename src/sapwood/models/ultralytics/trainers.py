@@ -1,17 +1,30 @@
-"""Ultralytics' trainers, one a task, that take the network as it is. Imports Ultralytics: import it on demand only."""
+"""Ultralytics' trainers, one a task, that take the network as it is.
+
+The classes are made when they are asked for, since Ultralytics is imported for them; by name they are found here, where
+the processes of a training on several devices look for them.
+"""
 
 from __future__ import annotations
 
+import importlib
 from copy import deepcopy
 from typing import Any
 
 from torch import nn
-from ultralytics.models import yolo
 
 from sapwood.errors import TrainingError
 
+TRAINERS = {
+    "detect": "DetectionTrainer",
+    "segment": "SegmentationTrainer",
+    "pose": "PoseTrainer",
+    "obb": "OBBTrainer",
+    "classify": "ClassificationTrainer",
+}
+"""Names of the classes, by Ultralytics' name of the task."""
 
-class _KeepsWidths:
+
+class KeepsWidths:
     """What they share."""
 
     data: dict[str, Any]
@@ -38,31 +51,10 @@ class _KeepsWidths:
         return model.train()
 
 
-class DetectionTrainer(_KeepsWidths, yolo.detect.DetectionTrainer):  # type: ignore[misc]
-    """Of detectors."""
-
-
-class SegmentationTrainer(_KeepsWidths, yolo.segment.SegmentationTrainer):  # type: ignore[misc]
-    """Of segmentation."""
-
-
-class PoseTrainer(_KeepsWidths, yolo.pose.PoseTrainer):  # type: ignore[misc]
-    """Of key points."""
-
-
-class OBBTrainer(_KeepsWidths, yolo.obb.OBBTrainer):  # type: ignore[misc]
-    """Of boxes with an angle."""
-
-
-class ClassificationTrainer(_KeepsWidths, yolo.classify.ClassificationTrainer):  # type: ignore[misc]
-    """Of classifiers."""
-
-
-TRAINERS = {
-    "detect": DetectionTrainer,
-    "segment": SegmentationTrainer,
-    "pose": PoseTrainer,
-    "obb": OBBTrainer,
-    "classify": ClassificationTrainer,
-}
-"""By Ultralytics' name of the task."""
+def __getattr__(name: str) -> Any:
+    task = next((task for task, known in TRAINERS.items() if known == name), None)
+    if task is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    own = getattr(importlib.import_module(f"ultralytics.models.yolo.{task}"), name)
+    globals()[name] = type(name, (KeepsWidths, own), {"__module__": __name__, "__doc__": f"Ultralytics' {name}."})
+    return globals()[name]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 from sapwood.errors import ConfigError
-
-_TASKS = ("detect", "segment", "pose", "obb", "classify")
+from sapwood.models.ultralytics import trainers
 
 
 def keep_widths(cfg: Any = None, overrides: dict[str, Any] | None = None, _callbacks: Any = None) -> Any:
@@ -27,9 +25,8 @@ def keep_widths(cfg: Any = None, overrides: dict[str, Any] | None = None, _callb
     Raises:
         ConfigError: If the task is none of detection, segmentation, pose, boxes with an angle and classification.
     """
-    trainers = importlib.import_module("sapwood.models.ultralytics.trainers")
     task = (overrides or {}).get("task", "detect")
-    if task not in _TASKS:
-        raise ConfigError(f"a network for {task!r}; expected one of: {', '.join(_TASKS)}")
+    if task not in trainers.TRAINERS:
+        raise ConfigError(f"a network for {task!r}; expected one of: {', '.join(trainers.TRAINERS)}")
     kept = {} if cfg is None else {"cfg": cfg}
-    return trainers.TRAINERS[task](overrides=overrides, _callbacks=_callbacks, **kept)
+    return getattr(trainers, trainers.TRAINERS[task])(overrides=overrides, _callbacks=_callbacks, **kept)

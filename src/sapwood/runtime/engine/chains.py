@@ -37,14 +37,15 @@ ROWS = 4
 """Rows that the kernel takes at a time: bands are multiples of it."""
 
 
-def links_of(network: Network, whole: set[Value]) -> list[Links]:
+def links_of(network: Network, whole: set[Value], phased: set[Value]) -> list[Links]:
     """The chains of a network.
 
     Args:
         network: Its nodes.
         whole: Values that stand in memory in any case.
+        phased: Values of which only phases do: those are written whole rows at a time, and end no chain.
     """
-    readers = network.readers()
+    readers, kept = network.readers(), whole | phased
     makers = {node.out: node for node in network.nodes if isinstance(node, nodes.Conv)}
     follower = {node.inputs[0]: node for node in network.nodes if isinstance(node, nodes.Conv)}
     found: list[Links] = []
@@ -56,12 +57,12 @@ def links_of(network: Network, whole: set[Value]) -> list[Links]:
         before, behind = makers.get(node.inputs[0]), follower.get(node.out)
         if (
             before
-            and _hands_on(before, readers[before.out], whole)
+            and _hands_on(before, readers[before.out], kept)
             and before.out not in taken
             and _widens(before, node)
         ):
             links.insert(0, before)
-        if behind and _hands_on(node, readers[node.out], whole) and _reads_places(behind):
+        if behind and _hands_on(node, readers[node.out], kept) and _reads_places(behind) and behind.out not in phased:
             links.append(behind)
         if len(links) > 1:
             found.append(tuple(links))

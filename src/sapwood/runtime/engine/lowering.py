@@ -131,7 +131,7 @@ class Lowering:
     def _set(self, ref: TensorRef, seen: Seen) -> None:
         self.values[ref.id] = seen.value
         self.seen.pop(ref.id, None)
-        whole = math.prod(ref.shape) == math.prod(self.size(seen.value))
+        whole = math.prod(seen.layout.shape) == math.prod(self.size(seen.value))
         if seen.factor != 1.0 or not whole or not seen.layout.is_contiguous():
             self.seen[ref.id] = seen
 

@@ -84,6 +84,7 @@ class _ProgramPlanner:
     builder: Builder = field(default_factory=Builder)
     steps: list[Step] = field(default_factory=list)
     maps: dict[Key, Map] = field(default_factory=dict)
+    _written: set[Key] = field(default_factory=set)
     _chained: dict[Value, tuple[Links, Chain, int] | None] = field(default_factory=dict)
     _same: dict[Key, Key] = field(default_factory=dict)
     _roots: dict[Value, tuple[Value, int]] = field(default_factory=dict)
@@ -93,7 +94,7 @@ class _ProgramPlanner:
         self._phased = self._find_phased()
         self._needs, self._pitches = self._find_layouts()
         whole = {value for value, _ in self.network.outputs} | set(self._homes) | set(dict(self._homes.values()))
-        self._links = {links[0].out: links for links in links_of(self.network, whole | self._phased)}
+        self._links = {links[0].out: links for links in links_of(self.network, whole, self._phased)}
         for node in self.network.nodes:
             first = len(self.steps)
             self._add(node)
@@ -238,7 +239,8 @@ class _ProgramPlanner:
 
     def _source(self, value: Value, stride: tuple[int, int]) -> Map:
         """What a convolution reads; phases are made once for all that read the value with this stride."""
-        if stride != WHOLE and (value, stride) not in self.maps:
+        if stride != WHOLE and (value, stride) not in self._written:
+            self._written.add((value, stride))
             self._step("", "phases", OpKind.PHASES, self._map(value), self._map(value, stride), step=stride)
         return self._map(value, stride)
 
@@ -309,6 +311,7 @@ class _ProgramPlanner:
             self._step("", "pack", OpKind.PACK, None, self._map(node.out), index=node.index)
             return
         channels, height, width = self.network.sizes[node.out]
+        self._written.add((node.out, HALVES))
         self._step(
             "",
             "pack",
@@ -374,6 +377,8 @@ class _ProgramPlanner:
         lanes, most = self.builder.lanes, self.builder.most_vectors
         phased = node.out in self._phased and source.pitch % lanes == 0 and source.pitch <= most * lanes
         out, size = self._map(node.out, HALVES if phased else WHOLE), self.network.sizes[node.out][1:]
+        if phased:
+            self._written.add((node.out, HALVES))
         return Convolution(node.spec, source, out, size, self._other(node), node.activation, phased)
 
     def _convolve(self, node: nodes.Conv) -> None:

@@ -24,8 +24,11 @@ VERSION = 3
 VECTORS = (28, 20, 14, 10, 7, 4)
 CHUNKS = (CHUNK_FLOATS // 2, CHUNK_FLOATS, 3 * CHUNK_FLOATS // 2, 2 * CHUNK_FLOATS, 6 * CHUNK_FLOATS, 1 << 30)
 
-WORTH_DENSE = 0.3
-"""The fraction of weights that are not zero from which dense blocks are tried."""
+PARTS = 20
+"""Convolutions are told apart by how many such parts of their weights are not zero."""
+
+WORTH_DENSE = 6
+"""The parts from which dense blocks are tried: what is tried follows from what is told apart."""
 
 DENSE_VECTORS = (28, 14, 7)
 DENSE_CHUNKS = (CHUNK_FLOATS, DENSE_CHUNK_FLOATS, 1 << 30)
@@ -101,17 +104,23 @@ class Tuner:
 
     def _chain_key(self, chain: Chain) -> str:
         window = chain.depthwise.spec
-        shape = (*window.weight.shape, *window.geometry.stride, *window.geometry.dilation, chain.depthwise.source.pitch)
-        density = round(20.0 * float((window.weight != 0).mean()))
+        geometry, source, out = window.geometry, chain.depthwise.source, chain.depthwise.out
+        moves = (*geometry.stride, *geometry.padding, *geometry.dilation)
+        shape = (*window.weight.shape, *moves, source.height, source.width, source.pitch, out.height, out.pitch)
+        density = round(PARTS * float((window.weight != 0).mean()))
         ends = [self._key(one) if one else "" for one in (chain.first, chain.last)]
         return " ".join(map(str, ("chain", ends[0], "|", *shape, density, "|", ends[1])))
 
     def _key(self, convolution: Convolution) -> str:
         spec = convolution.spec
-        density = round(20.0 * convolution.density)
         shape = (*spec.weight.shape, spec.groups, *spec.geometry.stride, *spec.geometry.dilation, *convolution.size)
         layout = (convolution.source.pitch, int(convolution.phased))
-        return " ".join(map(str, (instruction_set(), self._threads, *shape, *layout, density)))
+        return " ".join(map(str, (instruction_set(), self._threads, *shape, *layout, _density(convolution))))
+
+
+def _density(convolution: Convolution) -> int:
+    """How many parts of the weights are not zero."""
+    return round(PARTS * convolution.density)
 
 
 def cache_file() -> Path:
@@ -152,7 +161,7 @@ def _is_tiling(value: object) -> bool:
 
 def _candidates(convolution: Convolution, builder: Builder) -> Iterator[Tiling]:
     """Lists of single weights, each once; then dense blocks where so many weights are left that they may be faster."""
-    dense = convolution.density >= WORTH_DENSE and convolution.may_be_dense(builder)
+    dense = _density(convolution) >= WORTH_DENSE and convolution.may_be_dense(builder)
     found = dict.fromkeys(
         convolution.tiling(builder, vectors, chunk_floats) for vectors in VECTORS for chunk_floats in CHUNKS
     )
