@@ -15,9 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sapwood.runtime.engine import nodes
-from sapwood.runtime.engine.fusing import is_scale
 from sapwood.runtime.engine.nodes import Activation, Node, Size
-from sapwood.runtime.engine.packing import Array, PlaneGeometry
+from sapwood.runtime.engine.packing import Array, ConvSpec, PlaneGeometry
 
 Twin: TypeAlias = Callable[..., Tensor]
 """Given the maps that a node reads, shape (B, C, H, W) each, what it makes, of that form as well."""
@@ -121,7 +120,7 @@ def _product(node: nodes.Conv, around: Around) -> Twin:
     """The convolution without what follows: where it is a product of matrices, as that."""
     spec = node.spec
     weight, bias = tensor_of(spec.weight), tensor_of(spec.bias)
-    if is_scale(node):
+    if _is_factor(spec):
         factors, shifts = weight.view(-1, 1, 1), bias.view(-1, 1, 1)
         return lambda x: torch.addcmul(shifts, x, factors)
     if _is_rows_product(node, around):
@@ -138,7 +137,12 @@ def _product(node: nodes.Conv, around: Around) -> Twin:
 
 def minds_order(node: nodes.Node, around: Around) -> bool:
     """Whether it matters to PyTorch in which order it keeps channels and places."""
-    return isinstance(node, nodes.Conv) and not is_scale(node) and not _is_rows_product(node, around)
+    return isinstance(node, nodes.Conv) and not _is_factor(node.spec) and not _is_rows_product(node, around)
+
+
+def _is_factor(spec: ConvSpec) -> bool:
+    """One for each channel; something else may be added to it."""
+    return spec.weight.shape == (spec.groups, 1, 1, 1) and spec.geometry == PlaneGeometry((1, 1))
 
 
 def _is_rows_product(node: nodes.Conv, around: Around) -> bool:
