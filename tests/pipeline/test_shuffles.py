@@ -251,3 +251,25 @@ def test_shuffles_are_found_by_what_they_do() -> None:
     assert len(shuffle.picked) == 2
     for name, move in others.items():
         assert not find_shuffles(trace(Net(lambda m, x, move=move: move(x)), x)), name
+
+
+class Unread(nn.Module):
+    """Cuts its features in two for nothing: what nobody reads is no shuffle (Reformer does so)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 16), nn.Linear(16, 5)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        made = self.first(rows)
+        made.view(*rows.shape[:2], 2, 8)
+        return self.second(made)
+
+
+def test_halves_that_nobody_reads_are_no_shuffle() -> None:
+    torch.manual_seed(0)
+    model, rows = Unread().eval(), torch.randn(1, 4, 6)
+    assert find_shuffles(trace(model, rows)) == {}
+    pruned = prune(model, rows, target=Target(sparsity=0.5))
+    assert pruned.model.first.weight.shape[0] < 16
+    assert pruned.verification.passed

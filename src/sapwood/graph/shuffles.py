@@ -142,7 +142,7 @@ def _by_views(first: Call, readers: Mapping[int, Sequence[Call | None]]) -> Shuf
         parted = _parted(state, shape)
         if parted is not None:
             picked = tuple(one for one in own if one is not None and one.facts.picks and _dim(one) == parted[2])
-            if len(picked) == len(own):
+            if picked and len(picked) == len(own):
                 return Shuffle(tuple(calls), parted[0], parted[1], tuple(states), picked)
         call = own[0] if len(own) == 1 else None
     return None
