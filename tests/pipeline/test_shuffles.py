@@ -262,7 +262,7 @@ class Unread(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         made = self.first(rows)
-        made.view(*rows.shape[:2], 2, 8)
+        made.view(*rows.shape[:2], 2, -1)
         return self.second(made)
 
 
