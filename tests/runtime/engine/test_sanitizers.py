@@ -76,8 +76,8 @@ os.environ["SAPWOOD_CACHE"] = str(folder)
 warnings.simplefilter("ignore")
 wanted = load(written, threads=2)(picture)["a"][0]
 known = json.loads(tuning.cache_file().read_text())
-for pair in ([1, 1], [2**31 - 1, 2**31 - 1], [2**32 + 1, 6500]):
-    tuning.cache_file().write_text(json.dumps(dict.fromkeys(known, pair)))
+for found in ([1, 1, 0], [2**31 - 1, 2**31 - 1, 1], [2**32 + 1, 6500, 2], [1, 1]):
+    tuning.cache_file().write_text(json.dumps(dict.fromkeys(known, found)))
     assert torch.allclose(load(written, threads=2)(picture)["a"][0], wanted, atol=1e-5)
 if sys.argv[3] == "memory":
     for argument in ("idle", "busy"):
@@ -117,6 +117,7 @@ def test_no_fault_is_found(kind: str, tmp_path: Path) -> None:
         "ASAN_OPTIONS": "detect_leaks=0",  # Python's own
         "TSAN_OPTIONS": "exitcode=66",
         "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(HERE.parents[1]), os.environ.get("PYTHONPATH")))),
     }
     run = subprocess.run(
         [sys.executable, "-c", CODE, str(HERE), str(cases), kind],
