@@ -14,6 +14,7 @@ from sapwood.measure import count_macs, count_params
 from sapwood.models import Plan, apply_plan
 from sapwood.pipeline import Target, prune
 from support.probes import conv, head, picture
+from support.silencing import silenced
 
 EXACT = 1e-12
 """Relative, in float64."""
@@ -23,15 +24,6 @@ def grouped() -> nn.Sequential:
     """Six groups of eight channels, of which none matters more than another."""
     model = nn.Sequential(conv(3, 48, 1), nn.ReLU(), conv(48, 48, groups=6), nn.ReLU(), head(48))
     return model.eval()
-
-
-def silenced(model: nn.Module, plan: Plan) -> nn.Module:
-    model = copy.deepcopy(model).double()
-    with torch.no_grad():
-        for cut in plan.cuts:
-            gone = [index for index in range(cut.width) if index not in cut.kept]
-            model.get_parameter(cut.tensor).index_fill_(cut.dim, torch.tensor(gone), 0.0)
-    return model
 
 
 @torch.no_grad()

@@ -16,19 +16,10 @@ from sapwood.models import Plan, apply_plan
 from sapwood.pipeline import Target, prune
 from sapwood.removal import proof
 from support.probes import PROBES, Net, conv, head, picture
+from support.silencing import silenced
 
 EXACT = 1e-12
 """Relative, in float64: a handful of layers, summed in another order."""
-
-
-def silenced(model: nn.Module, plan: Plan) -> nn.Module:
-    """``model`` in float64 with every slice that goes at zero."""
-    model = copy.deepcopy(model).to(torch.float64)
-    with torch.no_grad():
-        for cut in plan.cuts:
-            gone = [index for index in range(cut.width) if index not in cut.kept]
-            model.get_parameter(cut.tensor).index_fill_(cut.dim, torch.tensor(gone), 0.0)
-    return model
 
 
 @torch.no_grad()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 
 import pytest
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 import sapwood
 from sapwood.graph import build_groups, trace
 from support.probes import Net
+from support.silencing import silenced
 
 GROUPED = getattr(torch, "_grouped_mm", None)
 pytestmark = pytest.mark.skipif(GROUPED is None, reason="this PyTorch has no grouped product")
@@ -47,15 +47,6 @@ def loop(m: nn.Module, x: Tensor) -> Tensor:
     rows = [slice(start, end) for start, end in itertools.pairwise(ends)]
     made = [torch.relu(h[own] @ m.up[n]) @ m.down[n].t() for n, own in enumerate(rows)]
     return m.head(h + torch.cat(made))
-
-
-def silenced(model: nn.Module, plan: sapwood.Plan) -> nn.Module:
-    model = copy.deepcopy(model)
-    with torch.no_grad():
-        for cut in plan.cuts:
-            gone = torch.tensor([index for index in range(cut.width) if index not in cut.kept])
-            model.get_parameter(cut.tensor).index_fill_(cut.dim, gone, 0.0)
-    return model
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ from torch.nn.utils import parametrizations, prune
 import sapwood
 from sapwood.models import apply_plan
 from support.probes import Net
+from support.silencing import silenced
 
 HALF = sapwood.Target(sparsity=0.5)
 
@@ -32,16 +33,6 @@ def double() -> Iterator[None]:
         yield
     finally:
         torch.set_default_dtype(torch.float32)
-
-
-def silenced(model: nn.Module, plan: Any) -> nn.Module:
-    """``model`` in float64 with every slice that goes at zero."""
-    model = copy.deepcopy(model).to(torch.float64)
-    with torch.no_grad():
-        for cut in plan.cuts:
-            gone = [index for index in range(cut.width) if index not in cut.kept]
-            model.get_parameter(cut.tensor).index_fill_(cut.dim, torch.tensor(gone), 0.0)
-    return model
 
 
 @torch.no_grad()

@@ -20,6 +20,7 @@ from sapwood.removal.constraints import Constraints
 from sapwood.removal.proportions import _of_peers
 from sapwood.removal.widths_behind import Width
 from support.probes import Net
+from support.silencing import silenced
 
 HEADS = 4
 WIDTH = 32
@@ -90,18 +91,6 @@ def pruned_by(name: str, target: Target, **options: Any) -> tuple[nn.Module, Pru
     return model, prune(model, inputs(), target=target, **options)
 
 
-def silenced(model: nn.Module, pruned: Pruned) -> nn.Module:
-    """The dense model with all that went at zero, and its temperature untouched."""
-    dense = copy.deepcopy(model).double()
-    parameters = dict(dense.named_parameters())
-    with torch.no_grad():
-        for cut in pruned.plan.cuts:
-            gone = sorted(set(range(cut.width)) - set(cut.kept))
-            if cut.tensor in parameters:
-                parameters[cut.tensor].index_fill_(cut.dim, torch.tensor(gone), 0.0)
-    return dense
-
-
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("target", [Target(sparsity=0.3), Target(macs=0.5)], ids=["sparsity", "macs"])
 def test_every_target_prunes_them(name: str, target: Target) -> None:
@@ -113,7 +102,7 @@ def test_every_target_prunes_them(name: str, target: Target) -> None:
         result, quick = small.train(False)(inputs().double()), pruned.model(inputs())
     torch.testing.assert_close(quick, result.float(), atol=1e-4, rtol=1e-4)
     if not any(isinstance(module, nn.LayerNorm) for module in model.modules()):
-        torch.testing.assert_close(result, silenced(model, pruned)(inputs().double()), atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(result, silenced(model, pruned.plan)(inputs().double()), atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("allocator", ["global", "knapsack", "uniform"])
@@ -201,7 +190,7 @@ def test_a_scale_finds_the_rows_of_a_piece(name: str) -> None:
     assert pruned.plan.rescales
     assert {row < WIDTH for scale in pruned.plan.rescales for row in scale.rows} == {True}
     result = copy.deepcopy(pruned.model).double()(inputs().double())
-    torch.testing.assert_close(result, silenced(model, pruned)(inputs().double()), atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(result, silenced(model, pruned.plan)(inputs().double()), atol=1e-6, rtol=1e-6)
 
 
 def test_what_has_no_smaller_width_in_common_is_named() -> None:

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from sapwood.errors import CheckFailedError
 from sapwood.graph import output_tensors
-from sapwood.models import Plan, apply_plan
+from sapwood.models import apply_plan
 from sapwood.pipeline import Target, compact, prune
 from support.probes import PROBES, Net
+from support.silencing import silenced
 
 EXACT = 1e-12
 """Relative, in float64: a handful of layers, summed in another order."""
@@ -54,21 +55,12 @@ def outputs(model: nn.Module, inputs: Any) -> list[Tensor]:
     return output_tensors(model.double().eval()(*inputs if isinstance(inputs, tuple) else (inputs,)))
 
 
-def silenced(model: nn.Module, plan: Plan) -> nn.Module:
-    model = copy.deepcopy(model)
-    with torch.no_grad():
-        for cut in plan.cuts:
-            gone = torch.tensor([index for index in range(cut.width) if index not in cut.kept])
-            model.get_parameter(cut.tensor).index_fill_(cut.dim, gone, 0.0)
-    return model
-
-
 @pytest.mark.parametrize("name", sorted(WIDTHS))
 def test_half_goes_and_the_rest_is_what_it_was(name: str) -> None:
     model, inputs = PROBES[name]()
     pruned = prune(model.eval(), inputs, target=Target(sparsity=0.5), criterion="random")
     assert {key: tuple(pruned.model.get_parameter(key).shape) for key in WIDTHS[name]} == WIDTHS[name]
-    wanted = outputs(silenced(model, pruned.plan), inputs)
+    wanted = outputs(silenced(model, pruned.plan, None), inputs)
     found = outputs(apply_plan(model, pruned.plan), inputs)
     assert all(
         float((one - two).abs().max()) <= EXACT * float(two.abs().max()) for one, two in zip(found, wanted, strict=True)
@@ -107,7 +99,7 @@ def test_learned_rows_without_a_batch_go_through_a_norm() -> None:
     assert prune(model, inputs, target=Target(sparsity=0.5)).model.latents.shape == (6, 8)
     (rows,) = (cut.kept for cut in pruned.plan.cuts if cut.tensor == "latents")
     fewer = dataclasses.replace(pruned.plan, cuts=tuple(cut for cut in pruned.plan.cuts if cut.tensor != "latents"))
-    masked = silenced(model, fewer)
+    masked = silenced(model, fewer, None)
     masked.latents = nn.Parameter(masked.latents[list(rows)])
     (found,), (wanted,) = outputs(apply_plan(model, pruned.plan), inputs), outputs(masked, inputs)
     assert float((found - wanted).abs().max()) <= EXACT * float(wanted.abs().max())
@@ -121,10 +113,10 @@ def test_sizes_that_values_decide_may_be_others_in_the_compact_model() -> None:
     pruned = prune(model.eval(), inputs, target=Target(sparsity=0.5))
     assert pruned.model.a.weight.shape == (8, 5)
     assert pruned.model.b.weight.shape == (4, 8)
-    (found,), (at_zero,) = outputs(pruned.model, inputs), outputs(silenced(model, pruned.plan), inputs)
+    (found,), (at_zero,) = outputs(pruned.model, inputs), outputs(silenced(model, pruned.plan, None), inputs)
     assert found.shape[1] != at_zero.shape[1]
     (kept,) = (cut.kept for cut in pruned.plan.cuts if cut.tensor == "a.weight")
-    masked = silenced(model, pruned.plan)
+    masked = silenced(model, pruned.plan, None)
     masked.norm = Kept(masked.norm, list(kept))
     (wanted,) = outputs(masked, inputs)
     assert float((found - wanted).abs().max()) <= 1e-6 * float(wanted.abs().max())  # found comes from float32 weights
@@ -150,6 +142,6 @@ def test_windows_that_overlap_let_channels_through() -> None:
     pruned = prune(model.eval(), inputs, target=Target(sparsity=0.5))
     assert pruned.model.width == 8
     assert pruned.model.b.weight.shape == (8, 8)
-    exact = copy.deepcopy(model).double()
-    (found,), (wanted,) = outputs(apply_plan(exact, pruned.plan), inputs), outputs(silenced(exact, pruned.plan), inputs)
+    small = apply_plan(copy.deepcopy(model).double(), pruned.plan)
+    (found,), (wanted,) = outputs(small, inputs), outputs(silenced(model, pruned.plan), inputs)
     assert float((found - wanted).abs().max()) <= EXACT * float(wanted.abs().max())

@@ -19,6 +19,7 @@ from sapwood.pipeline import Pruned, Target, prune
 from sapwood.removal import Planner
 from sapwood.training import carry_optimizer_
 from support.probes import PROBES, Net, conv, dealt, halves_shuffled, head, picture, shuffled
+from support.silencing import silenced
 
 EXACT = 1e-12
 """Relative, in float64: a handful of layers, summed in another order."""
@@ -53,17 +54,6 @@ def lively(name: str) -> tuple[nn.Module, Any]:
             nn.init.uniform_(module.running_var, 0.5, 2.0)
             nn.init.normal_(module.bias)
     return model.eval(), inputs
-
-
-def silenced(model: nn.Module, plan: Plan) -> nn.Module:
-    model = copy.deepcopy(model).double()
-    parameters = dict(model.named_parameters())
-    with torch.no_grad():
-        for cut in plan.cuts:
-            gone = [index for index in range(cut.width) if index not in cut.kept]
-            if gone and cut.tensor in parameters:
-                parameters[cut.tensor].index_fill_(cut.dim, torch.tensor(gone), 0.0)
-    return model
 
 
 @torch.no_grad()
