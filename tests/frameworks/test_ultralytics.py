@@ -160,6 +160,30 @@ def test_all_but_the_predictions_is_pruned_and_comes_back(spec: str, tmp_path: P
     assert same(sapwood.load(tmp_path / "small")(model.example_inputs), result.model(model.example_inputs))
 
 
+@pytest.mark.parametrize("spec", ["yolov8n", "yolov9t", "yolov10n", "yolo11n", "yolo26n"])
+def test_blocks_compute_the_same_by_the_method_that_exports_them(spec: str, tmp_path: Path) -> None:
+    model = sapwood.load_model(str(checkpoint_of(spec, tmp_path)))
+    result = sapwood.prune(
+        model.model, model.example_inputs, target=sapwood.Target(sparsity=0.4), limits=sapwood.Limits(round_to=1)
+    )
+    assert result.notes == ()
+    with torch.no_grad():
+        wanted = result.model(model.example_inputs)
+        split = [module for module in result.model.modules() if hasattr(module, "forward_split")]
+        for module in split:
+            module.forward = module.forward_split
+        assert split
+        assert same(result.model(model.example_inputs), wanted)
+
+
+def test_yolo_exports_the_file(small: Path, bundle: ModelBundle) -> None:
+    script = ultralytics.YOLO(str(small)).export(format="torchscript", imgsz=SIZE, device="cpu")
+    own = ultralytics.YOLO(str(small)).model.eval()
+    with torch.no_grad():
+        found, wanted = torch.jit.load(script)(bundle.example_inputs), own(bundle.example_inputs)[0]
+    torch.testing.assert_close(output_tensors(found)[0], wanted, rtol=1e-3, atol=1e-3)
+
+
 def test_a_pruned_network_is_pruned_again(small: Path, tmp_path: Path) -> None:
     first = sapwood.load_model(str(small))
     second = sapwood.prune(

@@ -81,6 +81,14 @@ class Framework(Protocol[Model_contra]):
         del model
         return {}
 
+    def own_widths(self, model: Model_contra) -> Mapping[str, int]:
+        """Integer attributes that code beside ``forward`` reads, as the tensors of ``model`` say them: name -> width.
+
+        Only where the framework knows what its own modules mean by them; all others are found by their values.
+        """
+        del model
+        return {}
+
     def describe(self, model: Model_contra) -> Mapping[str, str]:
         """The text files, by name, that describe a model as it is now; they are saved beside its tensors.
 

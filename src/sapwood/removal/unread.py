@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from torch import nn
 
 from sapwood.graph import Analysis, Structure
-from sapwood.models import AttributeEdit
+from sapwood.models import AttributeEdit, framework_of
 from sapwood.models.places import AttributePlace, integers
 from sapwood.removal.attributes import read_off
 from sapwood.removal.beside import follow
@@ -57,7 +57,8 @@ def set_unread_(
     """
     known = {AttributePlace.of(edit) for edit in done.edits}
     sizes = itertools.chain(_sizes(analysis, expectation), _sizes_of_layers(done.edits))
-    wanted, doubtful = _wanted(compact, _widths(sizes), known)
+    told = framework_of(compact).own_widths(compact)
+    wanted, doubtful = _wanted(compact, _widths(sizes), known, told)
     wanted.sort(key=lambda edit: edit.attribute)
 
     def changes_nothing(own: list[AttributeEdit]) -> bool:
@@ -83,10 +84,12 @@ def set_unread_(
 
 
 def _wanted(
-    model: nn.Module, widths: Widths, known: Collection[AttributePlace]
+    model: nn.Module, widths: Widths, known: Collection[AttributePlace], told: Mapping[str, int]
 ) -> tuple[list[AttributeEdit], list[str]]:
     edits, doubtful = [], []
-    for place, value, sizes in _candidates(model, widths, known):
+    for place, value, found in _candidates(model, widths, known):
+        name = f"{place.module}.{place.text}"
+        sizes = {told[name]} if name in told else found
         named = WIDTH.search(place.attribute) and not NO_WIDTH.search(place.attribute)
         if len(sizes) == 1 and (named or SURE.search(place.attribute)):
             edits.append(AttributeEdit(place.module, place.text, value, *sizes))

@@ -78,7 +78,7 @@ def write_checkpoint(path: Path, network: nn.Module, yaml: str, plans: tuple[str
     marked: Any = network
     marked.yaml = content
     setattr(marked, MARK, json.dumps({"yaml": yaml, "plans": list(plans)}))
-    purpose = ultralytics_tasks().guess_model_task(marked)
+    task = ultralytics_tasks().guess_model_task(marked)
     torch.save(
         {
             "epoch": -1,
@@ -87,7 +87,7 @@ def write_checkpoint(path: Path, network: nn.Module, yaml: str, plans: tuple[str
             "ema": None,
             "updates": None,
             "optimizer": None,
-            "train_args": {"task": purpose, "imgsz": image_size},
+            "train_args": {"task": task, "imgsz": image_size},
             "version": version(),
         },
         path,

@@ -36,6 +36,14 @@ class Ultralytics(Framework[UltralyticsNetwork]):
         """Its head says the task."""
         return ultralytics_bundle(model)
 
+    def own_widths(self, model: UltralyticsNetwork) -> Mapping[str, int]:
+        """Of blocks that Ultralytics exports by another method: ``c``, into which their first convolution is split."""
+        return {
+            f"{name}.c": module.cv1.conv.weight.shape[0] // 2
+            for name, module in model.named_modules()
+            if hasattr(module, "forward_split") and isinstance(getattr(module, "c", None), int)
+        }
+
     def describe(self, model: UltralyticsNetwork) -> Mapping[str, str]:
         """The ``.yaml`` of the dense network, and what was removed from it since."""
         return {YAML_NAME: model.yaml, PLANS_NAME: json.dumps(list(model.plans))}
@@ -53,7 +61,7 @@ class Ultralytics(Framework[UltralyticsNetwork]):
 
     def has_loss(self, model: UltralyticsNetwork) -> bool:
         """Whether it is a detector."""
-        return model.purpose == DETECT
+        return model.task == DETECT
 
     def loss(
         self,

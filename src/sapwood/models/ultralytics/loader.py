@@ -145,10 +145,10 @@ def _bundle(
 
 
 def _task(model: UltralyticsNetwork, size: tuple[int, int], class_names: tuple[str, ...]) -> TaskSpec:
-    if model.purpose == DETECT:
+    if model.task == DETECT:
         head = AnchorFreeHead(len(class_names), model.strides, bins=model.bins, overlapping=not model.end_to_end)
         return TaskSpec("detection", size, class_names, "letterbox_yolo", heads=(head,))
-    if model.purpose == CLASSIFY:
+    if model.task == CLASSIFY:
         return TaskSpec("classification", size, class_names, "center_crop", crop=1.0)
     return TaskSpec("none", size, class_names)
 

@@ -15,21 +15,21 @@ class UltralyticsNetwork(nn.Module):
 
     Attributes:
         network: The network itself, as ``YOLO(...).model`` has it.
-        purpose: Ultralytics' name of its task.
+        task: Ultralytics' name of its task.
         end_to_end: Whether it is deployed with its head for one box an object, without NMS (v10, 26). The head for
             many boxes runs beside it all the same, so that what training needs is pruned along.
         yaml: The text of the ``.yaml`` that builds the dense network, number of channels and classes included.
         plans: What was removed from that, step by step: the JSON of each plan.
     """
 
-    def __init__(self, network: nn.Module, purpose: str, yaml: str, plans: tuple[str, ...] = ()) -> None:
+    def __init__(self, network: nn.Module, task: str, yaml: str, plans: tuple[str, ...] = ()) -> None:
         super().__init__()
         head = _head(network)
         self.network = network
-        self.purpose = purpose
+        self.task = task
         self.yaml = yaml
         self.plans = plans
-        self.end_to_end = purpose == DETECT and bool(getattr(head, "end2end", False))
+        self.end_to_end = task == DETECT and bool(getattr(head, "end2end", False))
         if self.end_to_end:
             head.end2end = False  # which decodes the places of the other one; nothing reads that
         self.train(network.training)
@@ -46,7 +46,7 @@ class UltralyticsNetwork(nn.Module):
             sides, shape (B, 4 * bins, N), and logits of the classes, shape (B, classes, N).
         """
         found = self.network(pictures)
-        if self.purpose == CLASSIFY:
+        if self.task == CLASSIFY:
             return found[1]
         raw = found[1]
         if "one2many" in raw:

@@ -56,13 +56,13 @@ def build(content: Mapping[str, Any], where: str) -> nn.Module:
         "obb": tasks.OBBModel,
         "classify": tasks.ClassificationModel,
     }
-    purpose = tasks.guess_model_task(dict(content))
-    if purpose not in kinds or "RTDETR" in str(content["head"][-1][2]):
-        raise SpecError(f"{where}: a network for {purpose!r}; expected one of: {', '.join(kinds)} (RT-DETR not)")
+    task = tasks.guess_model_task(dict(content))
+    if task not in kinds or "RTDETR" in str(content["head"][-1][2]):
+        raise SpecError(f"{where}: a network for {task!r}; expected one of: {', '.join(kinds)} (RT-DETR not)")
     channels, classes = int(content.get("channels", 3)), content.get("nc")
     try:
-        check_size(lambda: kinds[purpose](_fresh(content), ch=channels, nc=classes, verbose=False), where)
-        return kinds[purpose](_fresh(content), ch=channels, nc=classes, verbose=False)  # type: ignore[no-any-return]
+        check_size(lambda: kinds[task](_fresh(content), ch=channels, nc=classes, verbose=False), where)
+        return kinds[task](_fresh(content), ch=channels, nc=classes, verbose=False)  # type: ignore[no-any-return]
     except SpecError:
         raise
     except Exception as error:
