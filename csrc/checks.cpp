@@ -47,6 +47,9 @@ bool has_other(const sw_op& op) {
          ((op.kind == SW_CONV || op.kind == SW_DEPTHWISE) && op.other.channels);
 }
 
+// Whether its activation is looked at.
+bool is_activated(int32_t kind) { return kind >= SW_CONV && kind <= SW_DEPTHWISE; }
+
 // What a DEPTHWISE reads, of floats: the first one, and the one behind the last. The last load may take one more than
 // the last value that it needs.
 struct Range {
@@ -146,6 +149,7 @@ class Check {
   void activation() const {
     if (op.activation < 0 || op.activation >= SW_NUM_ACTIVATIONS) refuse("the activation is not known");
     if (op.activation == SW_LEAKY && !(op.slope >= 0.0f && op.slope <= 1.0f)) refuse("the slope is not in [0, 1]");
+    if (op.activation != SW_LINEAR && !is_activated(op.kind)) refuse("there is no activation of this kind");
   }
 
   void maps() const {
@@ -263,6 +267,8 @@ class Check {
     const int64_t count = attention.heads, groups = attention.groups, keys = op.other.width;
     const int64_t depth = attention.depth, value_depth = attention.value_depth;
     whole_rows();
+    map(op.other, "keys");
+    if (share_places(op.other, op.out)) refuse("keys and output share places");
     map(attention.value, "values");
     if (share_places(attention.value, op.out)) refuse("values and output share places");
     if (!is_size(count) || !is_size(groups) || count % groups || !is_size(depth) || !is_size(value_depth))
@@ -288,6 +294,7 @@ class Check {
     if (mask.height != 1 || (mask.width != 1 && mask.width != op.in.width) ||
         (mask.channels != keys && mask.channels != count * keys))
       refuse("a mask must have a channel for each key, of one head or all, and 1 or all queries' places");
+    if (mask.width == op.in.width) strip(mask);
   }
 
   void table() const {

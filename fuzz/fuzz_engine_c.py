@@ -29,6 +29,8 @@ BASE = [
     "-Wall",
     "-Wextra",
     "-Wno-maybe-uninitialized",
+    "-Wno-uninitialized",
+    "-Werror=switch",  # a kind or an activation that the driver does not know
     f"-I{ENGINE}",
     f"-I{DRIVER}",
 ]
@@ -40,25 +42,32 @@ ENVIRONMENT = {
 
 
 def build(sanitizer: str, compiler: str = "g++") -> Path:
-    """Compiles the engine and the driver, once for what the sources hold; returns the program."""
+    """Compiles the engine and the driver, each file once for what it and the headers hold; returns the program."""
     sources = sorted((*ENGINE.rglob("*.*"), *DRIVER.glob("*.*")))
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in (*sources, Path(__file__))))
-    folder = REPOSITORY / "build" / "fuzz" / f"{sanitizer}-{digest.hexdigest()[:16]}"
-    program = folder / "engine_fuzz"
-    if program.exists():
-        return program
-    folder.mkdir(parents=True, exist_ok=True)
+    common = hashlib.sha256(b"".join(path.read_bytes() for path in sources if path.suffix != ".cpp"))
     flags = [*BASE, *SANITIZERS[sanitizer], *(["-fno-sanitize-recover=all"] if SANITIZERS[sanitizer] else [])]
+    common.update(" ".join([compiler, *flags]).encode())
+    folder = REPOSITORY / "build" / "fuzz" / sanitizer
+    folder.mkdir(parents=True, exist_ok=True)
     x86 = platform.machine().lower() in {"x86_64", "amd64"}
     objects = []
     for source in (path for path in sources if path.suffix == ".cpp"):
-        objects.append(str(folder / f"{source.stem}.o"))
         extra = ISAS.get(source.stem, []) if x86 else []
-        subprocess.run([compiler, *flags, *extra, "-c", str(source), "-o", objects[-1]], check=True)
-    unfinished = folder / "unfinished"
-    subprocess.run([compiler, *flags, *objects, "-o", str(unfinished)], check=True)
-    os.replace(unfinished, program)
+        digest = hashlib.sha256(common.digest() + " ".join(extra).encode() + source.read_bytes()).hexdigest()
+        objects.append(folder / f"{source.stem}-{digest[:16]}.o")
+        _once(objects[-1], [compiler, *flags, *extra, "-c", str(source)])
+    names = hashlib.sha256(" ".join(map(str, objects)).encode()).hexdigest()
+    program = folder / f"engine_fuzz-{names[:16]}"
+    _once(program, [compiler, *flags, *map(str, objects)])
     return program
+
+
+def _once(made: Path, command: Sequence[str]) -> None:
+    if made.exists():
+        return
+    unfinished = made.with_suffix(".unfinished")
+    subprocess.run([*command, "-o", str(unfinished)], check=True)
+    os.replace(unfinished, made)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +58,30 @@ def test_a_command_names_its_targets() -> None:
     )
     assert done.returncode == 2
     assert "unknown: nothing; expected some of train_config, recipe, cases" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "enum"),
+    [
+        ("builder.cpp", "KINDS"),
+        ("changes.cpp", "KINDS"),
+        ("reference.cpp", "KINDS"),
+        ("reference.cpp", "ACTIVATIONS"),  # elsewhere they are numbers
+    ],
+)
+def test_a_kind_that_the_driver_does_not_know_is_named(name: str, enum: str, tmp_path: Path) -> None:
+    """A later operation of the engine must be built, its fields changed, and its values computed slowly."""
+    compiler = shutil.which("g++")
+    if compiler is None:
+        pytest.skip("needs g++")
+    engine_c = runpy.run_path(str(FUZZ / "fuzz_engine_c.py"))
+    header = (engine_c["ENGINE"] / "sapwood_engine.h").read_text()
+    later = header.replace(f"  SW_NUM_{enum} =", f"  SW_LATER = 30,\n  SW_NUM_{enum} =")
+    (tmp_path / "sapwood_engine.h").write_text(later)
+    command = [compiler, f"-I{tmp_path}", *engine_c["BASE"], "-fsyntax-only", str(engine_c["DRIVER"] / name)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode != 0
+    assert "SW_LATER" in run.stderr
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 // Throws random programs, sensible and changed ones, at the engine's C interface. Each must be refused with a reason,
 // or run: the same numbers on one thread and on several, and for sensible ones those of the slow reference.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -35,8 +36,6 @@ void demand(bool ok, const char* what) {
   std::fprintf(stderr, "input %llu: %s\n", static_cast<unsigned long long>(current), what);
   std::abort();
 }
-
-using Pictures = std::vector<std::vector<float>>;
 
 // The pictures that a program asks for; false where two operations disagree about one.
 bool ask(const Program& program, Pictures& inputs, Pictures& outputs, Random& random) {
@@ -75,11 +74,11 @@ bool same(const Pictures& one, const Pictures& other) {
   return true;
 }
 
-bool close(const Pictures& found, const Pictures& wanted, float largest) {
+bool close(const Pictures& found, const Pictures& wanted, double most) {
   for (size_t number = 0; number < found.size(); ++number) {
     if (found[number].size() != wanted[number].size()) return false;
     for (size_t at = 0; at < found[number].size(); ++at)
-      if (!(std::fabs(found[number][at] - wanted[number][at]) <= 1e-3f * largest)) return false;
+      if (!(std::fabs(double{found[number][at]} - wanted[number][at]) <= most)) return false;
   }
   return true;
 }
@@ -90,20 +89,21 @@ void call_wrongly(sw_program* program, Pictures inputs, Pictures outputs, Random
     for (auto& one : *pictures)
       if (!one.empty()) {
         one.resize(random.one_in(2) ? 0 : one.size() + 1);
-        demand(call(program, inputs, outputs, 1, nullptr) == -2, "a picture of another size was taken");
+        demand(call(program, inputs, outputs, 1, nullptr) == SW_WRONG_PICTURES, "a picture of another size was taken");
         return;
       }
 }
 
 #if !defined(_WIN32)
-void call_in_child(sw_program* program, const Pictures& inputs, const Pictures& wanted, int threads, Random& random) {
+void call_in_child(sw_program* program, const Pictures& inputs, const Pictures& wanted, int32_t code, int threads,
+                   Random& random) {
   const pid_t child = fork();
   demand(child >= 0, "no child");
   if (child == 0) {
     alarm(60);
     Pictures given = inputs, found = wanted;
     const bool runs = random.one_in(2);
-    if (runs && (call(program, given, found, threads, nullptr) != 0 || !same(found, wanted))) _exit(3);
+    if (runs && (call(program, given, found, threads, nullptr) != code || !same(found, wanted))) _exit(3);
     sw_free(program);
     _exit(0);
   }
@@ -112,6 +112,20 @@ void call_in_child(sw_program* program, const Pictures& inputs, const Pictures& 
 }
 #endif
 
+// Numbers that rounding alone makes others of, as a norm of what is nearly constant has, cannot be compared.
+void compare(const Program& program, const Pictures& inputs, const Pictures& outputs, int32_t code, Counts& counts) {
+  const Result wanted = reference(program, inputs), noisy = reference(program, inputs, 1e-6);
+  demand((code == SW_DONE) == wanted.right, "it says wrongly whether all rows of tables are there");
+  const double most = 1e-3 * wanted.largest;
+  if (wanted.largest >= 1e6f || !close(noisy.outputs, wanted.outputs, most / 10.0)) return;
+  ++counts.compared;
+  demand(close(outputs, wanted.outputs, most), "outputs are not those of the reference");
+}
+
+bool has_kind(const Program& program, int kind) {
+  return std::any_of(program.ops.begin(), program.ops.end(), [&](const sw_op& op) { return op.kind == kind; });
+}
+
 void run(sw_program* made, const Program& program, bool is_sensible, Random& random, const Options& options,
          Counts& counts) {
   Pictures inputs, outputs;
@@ -119,27 +133,22 @@ void run(sw_program* made, const Program& program, bool is_sensible, Random& ran
   Pictures more = outputs;
   std::vector<int64_t> times(program.ops.size());
   const int32_t code = call(made, inputs, outputs, 1, random.one_in(4) ? times.data() : nullptr);
-  demand(code == (agree ? 0 : -2), "a run gave another code than expected");
+  const bool may_miss = agree && code == SW_WRONG_ROW && has_kind(program, SW_EMBED);
+  demand(code == (agree ? SW_DONE : SW_WRONG_PICTURES) || may_miss, "a run gave another code than expected");
   if (!agree) return;
   if (random.one_in(16)) call_wrongly(made, inputs, outputs, random);
-  if (is_sensible) {
-    float largest = 1.0f;
-    const Pictures wanted = reference(program, inputs, largest);
-    if (largest < 1e6f) {
-      ++counts.compared;
-      demand(close(outputs, wanted, largest), "outputs are not those of the reference");
-    }
-  }
+  if (is_sensible) compare(program, inputs, outputs, code, counts);
   if (!random.one_in(8)) return;
   sw_program* copy = sw_copy(made);
   demand(copy && sw_bytes(copy) > 0, "no copy");
-  demand(call(copy, inputs, more, static_cast<int>(random.between(2, 3)), nullptr) == 0, "a copy does not run");
+  const int threads = static_cast<int>(random.between(2, 3));
+  demand(call(copy, inputs, more, threads, nullptr) == code, "a copy does not run as the first does");
   demand(same(outputs, more), "several threads give other numbers than one");
 #if !defined(_WIN32)
   if (is_sensible && random.one_in(64)) {
     ++counts.forked;
-    call_in_child(copy, inputs, more, options.child_threads, random);
-    demand(call(copy, inputs, outputs, 3, nullptr) == 0 && same(outputs, more),
+    call_in_child(copy, inputs, more, code, options.child_threads, random);
+    demand(call(copy, inputs, outputs, 3, nullptr) == code && same(outputs, more),
            "the parent finds something else after fork");
   }
 #endif

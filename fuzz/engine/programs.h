@@ -26,7 +26,7 @@ struct Program {
   std::vector<sw_op> ops;
   std::vector<std::vector<int64_t>> starts;  // of each operation
   std::vector<std::vector<sw_entry>> entries;
-  std::vector<std::vector<float>> bias, windows;
+  std::vector<std::vector<float>> bias, numbers;  // and weights, shifts and factors, values, tables
   int64_t arena = 0;
 
   void point();  // to the arrays as they are
@@ -38,9 +38,17 @@ Program sensible(Random& random);
 // Changes some numbers of it.
 void mutate(Program& program, Random& random);
 
-// What the outputs must be: every operation done slowly. `largest` gets the largest number on the way.
-std::vector<std::vector<float>> reference(const Program& program, const std::vector<std::vector<float>>& inputs,
-                                          float& largest);
+using Pictures = std::vector<std::vector<float>>;
+
+// What a run must give.
+struct Result {
+  Pictures outputs;
+  float largest = 1.0f;  // number on the way
+  bool right = true;     // no embedding was asked for a row that is not there
+};
+
+// Every operation done slowly, in double precision; what is computed is wrong by `noise` of it, up and down.
+Result reference(const Program& program, const Pictures& inputs, double noise = 0.0);
 
 // Floats of the picture of a PACK or UNPACK.
 int64_t floats_of(const sw_op& op);

@@ -350,6 +350,10 @@ void check_heads() {
   refuses(attention, [](sw_op& op) { op.attention.scale = kNever; }, "the scale is not a number");
   refuses(attention, [](sw_op& op) { op.attention.mask.channels = 27; }, mask);
   refuses(attention, [](sw_op& op) { op.attention.mask.width = 3; }, mask);
+  refuses(attention, [](sw_op& op) { op.other.offset = op.out.offset; }, "keys and output share places");
+  refuses(attention, [](sw_op& op) { op.other.offset = int64_t{1} << 40; }, "keys: it does not fit into the arena");
+  refuses(attention, [](sw_op& op) { op.other.stride = 0; }, "keys: planes overlap");
+  refuses(attention, [](sw_op& op) { op.other.channels = -6; }, "keys: sizes must be positive, and at most 2^28");
   refuses(attention, [](sw_op& op) { op.attention.value.offset = op.out.offset; }, "values and output share places");
   refuses(attention, [](sw_op& op) { op.attention.mask.offset = op.out.offset; }, "mask and output share places");
   refuses(attention, [](sw_op& op) { op.attention.value.stride = 0; }, "values: planes overlap");
@@ -360,7 +364,34 @@ void check_heads() {
       attention, [](sw_op& op) { op.attention.mask.channels = -28; }, "mask: sizes must be positive, and at most 2^28");
 }
 
+// Vectors of a mask with a place for each query begin with its row, margin or not.
+void check_masks() {
+  Program program;
+  sw_op& op = program.op;
+  op.kind = SW_ATTENTION;
+  op.in = op.other = op.attention.value = program.map(1, 1, 3), op.out = program.map(1, 1, 3);
+  op.attention.heads = op.attention.groups = op.attention.depth = op.attention.value_depth = 1;
+  op.attention.mask = program.map(3, 3, 3);
+  op.attention.mask.height = op.attention.mask.margin = 1;
+  EXPECT(program.refused().empty());
+  op.attention.mask.pitch = 3;
+  EXPECT(program.refused() == "operation 0: the first row must begin with a vector");
+  op.attention.mask.width = 1;  // one for all queries
+  EXPECT(program.refused().empty());
+}
+
+// What nothing is done with is refused, rather than left out in silence.
+void check_no_activation() {
+  for (int kind : {SW_PACK, SW_UNPACK, SW_VIEW, SW_CONSTANT, SW_NORM, SW_ATTENTION, SW_EMBED}) {
+    Program program;
+    program.op.kind = kind, program.op.activation = SW_SILU;
+    EXPECT(program.refused() == "operation 0: there is no activation of this kind");
+  }
+}
+
 void check_token_checks() {
+  check_masks();
+  check_no_activation();
   check_views_and_tables();
   check_heads();
 }
