@@ -16,7 +16,7 @@ UV ?= uv
 ENGINE := $(wildcard csrc/*.* csrc/kernels/*.*)
 CPP := $(ENGINE) $(wildcard fuzz/engine/*.* tests/runtime/engine/native/*.*)
 
-.PHONY: demo test slow frameworks check oldest newest pins fuzz faults format clean
+.PHONY: demo test slow frameworks check wheels oldest newest pins fuzz faults format clean
 
 demo: $(INSTALLED)
 	$(BIN)/sapwood demo -o demo-report
@@ -36,6 +36,10 @@ check: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(CPP)
 	$(BIN)/python -m pytest -m "not slow"
+
+wheels: $(INSTALLED)
+	$(BIN)/python -m pip install --disable-pip-version-check -e '.[dev,wheels]'
+	$(BIN)/python wheels/build.py dist
 
 fuzz: $(INSTALLED)
 	$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --disable-pip-version-check -e '.[dev,fuzz]' || true

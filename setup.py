@@ -1,11 +1,13 @@
 """Builds the sparse engine with the package; everything else stands in pyproject.toml.
 
 The library has a plain C interface, so that one build serves every Python version. Without a C++17 compiler the package
-installs all the same, and the engine says that it is not built.
+installs all the same, and the engine says that it is not built. With SAPWOOD_PURE=1 none is built, and the wheel
+is one for any machine.
 """
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from pathlib import Path
@@ -32,6 +34,7 @@ COMMON = (
     "kernels/scalar.cpp",
 )
 X86 = {"kernels/avx2.cpp": ["-mavx2", "-mfma"], "kernels/avx512.cpp": ["-mavx512f", "-mavx512dq"]}
+PURE = os.environ.get("SAPWOOD_PURE", "") not in {"", "0"}
 ALL = (*COMMON, *X86, "kernels/neon.cpp")
 FLAGS = [
     "-std=c++17",
@@ -75,18 +78,18 @@ class BuildEngine(build_ext):
 
 
 class AnyPython(bdist_wheel):
-    """A wheel for the platform, of no particular Python version."""
+    """A wheel for the platform, or for any, of no particular Python version."""
 
     def get_tag(self) -> tuple[str, str, str]:
-        """Any Python 3, no Python ABI, this platform."""
+        """Any Python 3, no Python ABI; this platform where the engine is in it."""
         return "py3", "none", super().get_tag()[2]
 
 
+ENGINE = Extension(
+    "sapwood.runtime.engine.library", [str(SOURCES / name) for name in ALL], optional=True, language="c++"
+)
+
 setup(
-    ext_modules=[
-        Extension(
-            "sapwood.runtime.engine.library", [str(SOURCES / name) for name in ALL], optional=True, language="c++"
-        )
-    ],
+    ext_modules=[] if PURE else [ENGINE],
     cmdclass={"build_ext": BuildEngine, "bdist_wheel": AnyPython},
 )

@@ -32,6 +32,21 @@ def test_what_prune_takes_stands_at_the_top_and_where_it_was(name: str) -> None:
     assert getattr(sapwood, name) is getattr(sapwood.pipeline, name) is getattr(sapwood.goals, name)
 
 
+@pytest.mark.parametrize("part", sapwood.PARTS)
+def test_every_public_part_is_there_and_documented(part: str) -> None:
+    assert getattr(sapwood, part).__doc__
+    assert part in dir(sapwood)
+
+
+def test_parts_load_on_first_use() -> None:
+    code = (
+        "import sys, sapwood; before = 'sapwood.runtime' in sys.modules; sapwood.runtime.compile; "
+        "print(before, 'sapwood.runtime' in sys.modules)"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert printed.stdout.split() == ["False", "True"]
+
+
 def test_every_public_name_has_a_home() -> None:
     assert set(sapwood.__all__) == set(sapwood._HOMES)
 

@@ -9,6 +9,31 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sapwood import allocation as allocation
+    from sapwood import calibration as calibration
+    from sapwood import cases as cases
+    from sapwood import compaction as compaction
+    from sapwood import comparing as comparing
+    from sapwood import config as config
+    from sapwood import criteria as criteria
+    from sapwood import data as data
+    from sapwood import errors as errors
+    from sapwood import export as export
+    from sapwood import goals as goals
+    from sapwood import graph as graph
+    from sapwood import masks as masks
+    from sapwood import measure as measure
+    from sapwood import models as models
+    from sapwood import pipeline as pipeline
+    from sapwood import plugins as plugins
+    from sapwood import recipe as recipe
+    from sapwood import recovery as recovery
+    from sapwood import report as report
+    from sapwood import runtime as runtime
+    from sapwood import tasks as tasks
+    from sapwood import training as training
+    from sapwood import types as types
+    from sapwood.comparing import compare
     from sapwood.export import export_darknet, export_onnx, export_openvino, export_torch
     from sapwood.goals import Calibration, Deployment, Limits, Target
     from sapwood.graph import build_groups, trace
@@ -23,6 +48,7 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 _HOMES = {
+    "compare": "comparing",
     "load_model": "models",
     "load_saved": "models",
     "load": "models",
@@ -58,6 +84,13 @@ _HOMES = {
     "compact": "pipeline",
 }
 
+PARTS = (
+    "allocation", "calibration", "cases", "compaction", "comparing", "config", "criteria", "data", "errors", "export",
+    "goals", "graph", "masks", "measure", "models", "pipeline", "plugins", "recipe", "recovery", "report", "runtime",
+    "tasks", "training", "types",
+)  # fmt: skip
+"""The public parts: ``sapwood.runtime.compile`` works after ``import sapwood``."""
+
 __all__ = [
     "Calibration",
     "Deployment",
@@ -69,6 +102,7 @@ __all__ = [
     "build_groups",
     "carry_optimizer_",
     "compact",
+    "compare",
     "copy_model",
     "count_macs",
     "count_nonzeros",
@@ -95,7 +129,13 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *PARTS})
+
+
 def __getattr__(name: str) -> Any:
+    if name in PARTS:
+        return importlib.import_module(f"sapwood.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'sapwood' has no attribute {name!r}")
     return getattr(importlib.import_module(f"sapwood.{_HOMES[name]}"), name)

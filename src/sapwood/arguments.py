@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
+from dataclasses import fields
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sapwood.errors import ConfigError
+from sapwood.types import ExampleInputs, ModelBundle
 
 _NO_INPUTS = (type(None), str, bytes, bool, int, float, complex, np.ndarray, np.generic, torch.Size, nn.Module)
 """What no model is called with: a tuple, a dict or a tensor was meant."""
@@ -69,6 +71,48 @@ def check_example_inputs(inputs: object) -> None:
             f"example_inputs is {described(inputs)}; expected a tensor{hint.get(type(inputs), '')}, a tuple of "
             "positional or a dict of keyword arguments"
         )
+
+
+def model_and_inputs(model: object, inputs: object) -> tuple[nn.Module, ExampleInputs]:
+    """Returns a model and what it is called with, which a bundle brings along.
+
+    Raises:
+        ConfigError: If one of them is something else, or there are no inputs.
+    """
+    if isinstance(model, ModelBundle):
+        inputs = model.example_inputs if inputs is None else inputs
+        if isinstance(inputs, tuple) and not inputs:
+            raise ConfigError(f"{model.source.spec} has no example inputs; expected them as the second argument")
+        model = model.model
+    check_model(model)
+    check_example_inputs(inputs)
+    inputs = tuple(inputs) if isinstance(inputs, list) else inputs
+    return cast("nn.Module", model), cast("ExampleInputs", inputs)
+
+
+def of_fields(kind: type[Any], given: Any) -> Any:
+    """Makes what has fields of a dict of them; what is no dict is returned as it is.
+
+    Raises:
+        ConfigError: If a field is not one of its; the message lists them.
+
+    Examples:
+        >>> from dataclasses import make_dataclass
+        >>> Size = make_dataclass("Size", ["width"])
+        >>> of_fields(Size, {"width": 3}), of_fields(Size, None)
+        (Size(width=3), None)
+        >>> of_fields(Size, {"w": 3})
+        Traceback (most recent call last):
+        ...
+        sapwood.errors.ConfigError: Size has no 'w'; expected of width
+    """
+    if not isinstance(given, Mapping):
+        return given
+    known = [one.name for one in fields(kind)]
+    for name in given:
+        if name not in known:
+            raise ConfigError(f"{kind.__name__} has no {name!r}; expected of {', '.join(known)}")
+    return kind(**given)
 
 
 def check_path(path: Any, name: str = "path") -> None:

@@ -101,7 +101,7 @@ def test_widths_keep_to_what_was_asked(run: Run, cfg: Path, capsys: Capture) -> 
 def test_the_tables_can_be_read(run: Run, cfg: Path, capsys: Capture) -> None:
     assert run("prune", cfg, "--sparsity", 0.5, "--layers") == 0
     out = capsys.readouterr().out
-    for part in ("parameters", "MACs", "file", "verified", "8x3x3x3", "4x3x3x3", "is an output of the model"):
+    for part in ("parameters", "MACs", "file", "proven", "8x3x3x3", "4x3x3x3", "is an output of the model"):
         assert part in out
     assert run("inspect", cfg) == 0
     out = capsys.readouterr().out

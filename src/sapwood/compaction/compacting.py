@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from sapwood.arguments import check_example_inputs, check_model, check_yes_or_no
+from sapwood.arguments import check_yes_or_no, model_and_inputs
 from sapwood.compaction.constants import Fold, add_shifts, find_folds
 from sapwood.compaction.contributions import Contribution, contributions
 from sapwood.compaction.dead import Dead, find_dead
@@ -56,7 +56,7 @@ from sapwood.removal import (
     rounds,
     telling,
 )
-from sapwood.types import ExampleInputs
+from sapwood.types import ExampleInputs, ModelBundle
 
 NOTHING = "no value that the masked model returns is finite; expected example inputs for which some are"
 
@@ -91,8 +91,8 @@ class Compacted:
 
 
 def compact(
-    model: nn.Module,
-    example_inputs: ExampleInputs,
+    model: nn.Module | ModelBundle,
+    example_inputs: ExampleInputs | None = None,
     *,
     exact: bool = True,
     ignore: Ignored = None,
@@ -133,8 +133,7 @@ def compact(
         >>> small.model[0].weight.shape[0], small.model[2].in_channels, small.verification.passed
         (4, 4, True)
     """
-    check_model(model)
-    check_example_inputs(example_inputs)
+    model, example_inputs = model_and_inputs(model, example_inputs)
     check_yes_or_no("exact", exact)
     if outputs is not None:
         raise ConfigError(

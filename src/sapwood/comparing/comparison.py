@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -10,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 import sapwood
 from sapwood.cases import BASELINE, Candidate, CaseRow, Make, named_rows
 from sapwood.comparing.measuring import CompareSettings, MeasuringSetup, case_head, measure_case
+from sapwood.comparing.own import Dataset, Measure, dataset_of, rows_of, subject_of
 from sapwood.comparing.pictures import first_pictures, shown_picture
 from sapwood.comparing.prepared import baseline_candidate, prepare
 from sapwood.comparing.steps import Progress, Steps
@@ -25,15 +29,17 @@ from sapwood.fingerprints import data_fingerprint, model_fingerprint, pictures_f
 from sapwood.goals import Calibration
 from sapwood.measure import machine
 from sapwood.report import CaseResult, Comparison, DataInfo, LiveMask, ModelInfo, dump_record, render_compare
-from sapwood.types import ClassificationDataset, DetectionDataset, ModelBundle, Picture
+from sapwood.types import ExampleInputs, ModelBundle, Picture
 
 
 def compare(
-    bundle: ModelBundle,
-    dataset: DetectionDataset | ClassificationDataset,
-    cases: Sequence[CaseRow],
+    bundle: ModelBundle | nn.Module,
+    dataset: Dataset | str | os.PathLike[str] | None = None,
+    cases: Sequence[CaseRow | Mapping[str, Any]] | str | os.PathLike[str] | None = None,
     *,
-    out_dir: str | Path,
+    out_dir: str | Path = "compare",
+    example_inputs: ExampleInputs | None = None,
+    measure: Measure | None = None,
     pictures: Mapping[str, Picture] | None = None,
     calibration: Callable[[], Calibration | None] | None = None,
     settings: CompareSettings | None = None,
@@ -48,9 +54,15 @@ def compare(
     others go on.
 
     Args:
-        bundle: A detector or a classifier. It is not changed.
-        dataset: What accuracy is measured on.
-        cases: The rows after the baseline, as :func:`sapwood.cases.read_cases` gives them.
+        bundle: A detector or a classifier; or any module, with ``example_inputs`` and ``measure``. It is not changed.
+        dataset: What accuracy is measured on: a data set, or where one lies, of which the ``val`` part is taken;
+            nothing where ``measure`` needs none.
+        cases: The rows after the baseline, as :func:`sapwood.cases.read_cases` gives them, as a list of mappings, or
+            the name of a file; the practitioner's table if None.
+        example_inputs: Of a module: a tensor, a tuple of positional or a dict of keyword arguments.
+        measure: Says how good a model is, instead of Sapwood: called with a copy of each, in eval mode, it returns a
+            figure, or several by name, of which the first counts; larger is better. Such figures are taken anew each
+            time.
         out_dir: Gets ``compare.json``, ``report.html`` and ``cases/``; each file is whole or not there.
         pictures: Pictures to show with what each case finds in them, by name; the data set's first ones if None.
         calibration: Reads the pictures that rows look at that recover, or whose criterion needs data; called once, when
@@ -68,12 +80,15 @@ def compare(
         SapwoodError: Whatever measuring the unpruned network raises.
     """
     settings = settings or CompareSettings()
-    rows = named_rows(cases)
+    bundle = subject_of(bundle, example_inputs)
+    dataset = dataset_of(bundle, dataset, measure)
+    rows = named_rows(rows_of(cases))
     makes = prepare(rows)
     out_dir = _checked_folder(out_dir)
     steps = Steps(progress, len(dataset.samples), len(rows) + 1, settings.latency_rounds)
     with _threads(settings.threads):
-        subject = MeasuringSetup(dataset, first_pictures(dataset) if pictures is None else pictures, settings)
+        shown = first_pictures(dataset) if pictures is None else pictures
+        subject = MeasuringSetup(dataset, shown, settings, measure)
         run = _ComparisonRun(bundle, subject, steps, _open_store(bundle, subject, out_dir, steps), calibration)
         run.measure(_baseline_row(), baseline_candidate, stop_on_error=True)
         for row, make in zip(rows, makes, strict=True):
@@ -177,6 +192,8 @@ def _open_store(bundle: ModelBundle, subject: MeasuringSetup, out_dir: Path, ste
         "data": data_fingerprint(subject.dataset, steps.images),
         "pictures": pictures_fingerprint(subject.pictures),
     }
+    if subject.measure is not None:
+        fingerprints["measure"] = uuid.uuid4().hex  # nobody can tell whether a function does what it did before
     steps.next_case()
     return CaseStore.open(out_dir / "cases", fingerprints, subject.settings)
 

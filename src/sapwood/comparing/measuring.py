@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from sapwood.cases import Candidate, CaseRow
+from sapwood.comparing.own import Measure, evaluate_by
 from sapwood.comparing.pictures import find_in
 from sapwood.data import OnBad
 from sapwood.errors import MeasureError
 from sapwood.masks import masking_state
 from sapwood.measure import count_macs, count_nonzeros, count_params, file_size_bytes, peak_memory
-from sapwood.report import Accuracy, CaseResult, Layer, Macs
+from sapwood.report import Accuracy, CaseResult, Layer, Macs, PictureResult
 from sapwood.runtime import model_call
 from sapwood.tasks import evaluate
 from sapwood.types import ClassificationDataset, DetectionDataset, Evaluation, ModelBundle, Picture
@@ -48,6 +49,7 @@ class MeasuringSetup:
     dataset: DetectionDataset | ClassificationDataset
     pictures: Mapping[str, Picture]
     settings: CompareSettings
+    measure: Measure | None = None
 
 
 def measure_case(
@@ -65,21 +67,15 @@ def measure_case(
         The case's line of the record, without its time.
     """
     bundle, settings = candidate.bundle, subject.settings
-    evaluation = evaluate(
-        bundle,
-        subject.dataset,
-        batch_size=settings.batch_size,
-        score_threshold=settings.score_threshold,
-        iou_threshold=settings.iou_threshold,
-        on_bad=settings.on_bad,
-        progress=progress,
-    )
-    found = find_in(
-        bundle,
-        subject.pictures,
-        score_threshold=settings.shown_score_threshold,
-        iou_threshold=settings.iou_threshold,
-    )
+    evaluation = _evaluated(bundle, subject, progress)
+    found: tuple[PictureResult, ...] = ()
+    if subject.pictures:
+        found = find_in(
+            bundle,
+            subject.pictures,
+            score_threshold=settings.shown_score_threshold,
+            iou_threshold=settings.iou_threshold,
+        )
     return CaseResult(
         **case_head(row),
         accuracy=_accuracy(evaluation),
@@ -91,6 +87,22 @@ def measure_case(
         peak_memory_bytes=_peak_memory(bundle),
         layers=_layers(bundle),
         notes=candidate.notes,
+    )
+
+
+def _evaluated(bundle: ModelBundle, subject: MeasuringSetup, progress: Callable[[int, int], None] | None) -> Evaluation:
+    """How good a model is: by the user's own measure, where there is one."""
+    settings = subject.settings
+    if subject.measure is not None:
+        return evaluate_by(subject.measure, bundle.model, len(subject.dataset.samples))
+    return evaluate(
+        bundle,
+        subject.dataset,
+        batch_size=settings.batch_size,
+        score_threshold=settings.score_threshold,
+        iou_threshold=settings.iou_threshold,
+        on_bad=settings.on_bad,
+        progress=progress,
     )
 
 

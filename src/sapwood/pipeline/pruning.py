@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from sapwood.allocation import Allocation, held_dims
-from sapwood.arguments import check_example_inputs, check_model
+from sapwood.arguments import model_and_inputs, of_fields
 from sapwood.criteria import Criterion
 from sapwood.goals import (
     Bench,
@@ -33,8 +35,9 @@ from sapwood.graph import Outputs, Unpruned
 from sapwood.measure import count_params
 from sapwood.models import Ignored, Plan, apply_plan, check_suited, framework_of, shared_things
 from sapwood.pipeline.garbage import only_new_garbage
+from sapwood.pipeline.telling import Dense, short_html, short_text, summary_text, write_report
 from sapwood.removal import Planner, Solution, Verification, resized_outputs
-from sapwood.types import ExampleInputs
+from sapwood.types import ExampleInputs, ModelBundle
 
 if TYPE_CHECKING:
     from sapwood.recovery import Recovered
@@ -42,7 +45,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Pruned:
     """A pruned model, how it came about, and the proof.
 
@@ -52,12 +55,15 @@ class Pruned:
         verification: Compact against masked.
         unpruned: What could not be pruned, each with its reason.
         allocation: How many channels each group keeps, and what that costs by the allocator's reckoning.
-        num_channels: How many channels each group had, as ``allocation`` tells what it keeps.
         latency: What was measured; None where neither a latency was asked for nor a deployment given.
         recovery: What :func:`sapwood.pipeline.recover` did to the weights; None where nothing.
         resized_outputs: Names of outputs whose sizes followed the widths, as ``outputs`` lets them.
         notes: What else to know of the smaller model, a sentence each: what it shares with the model given, as it
             cannot be copied, and numbers among its attributes that may be widths and were left.
+        num_channels: How many channels each group had, as ``allocation`` tells what it keeps.
+        dense: The model given, for :meth:`summary` and :meth:`report`; a copy or a pickle of the result has it not.
+
+    Printed, it is a few lines, in a notebook a small table.
     """
 
     model: nn.Module
@@ -70,30 +76,57 @@ class Pruned:
     resized_outputs: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     num_channels: tuple[int, ...] = ()
+    dense: Dense | None = field(default=None, compare=False)
+
+    def __repr__(self) -> str:
+        return short_text(self)
+
+    def _repr_html_(self) -> str:
+        return short_html(self)
+
+    def summary(self, *, layers: bool = False) -> str:
+        """Returns the tables that ``sapwood prune`` prints: sizes before and after, times, what stays whole.
+
+        Args:
+            layers: With every layer's shape before and after.
+
+        Raises:
+            ConfigError: If this is a copy, which does not know the model before.
+        """
+        return summary_text(self, layers=layers)
+
+    def report(self, path: str | os.PathLike[str]) -> Path:
+        """Writes the page that ``sapwood prune -o`` writes, one file that needs nothing else; returns its path.
+
+        Raises:
+            ConfigError: If the name does not end in ``.html``, or this is a copy, which does not know the model before.
+            WriteError: If it cannot be written.
+        """
+        return write_report(self, path)
 
 
 @only_new_garbage()
 def prune(
-    model: nn.Module,
-    example_inputs: ExampleInputs,
+    model: nn.Module | ModelBundle,
+    example_inputs: ExampleInputs | None = None,
     *,
-    target: Target,
+    target: Target | Mapping[str, Any],
     criterion: str | Criterion | Scorer = "l2",
     allocator: str | None = None,
     calibration: Calibration | None = None,
     sensitivity: Sensitivity | None = None,
     ignore: Ignored = None,
-    limits: Limits | None = None,
+    limits: Limits | Mapping[str, Any] | None = None,
     outputs: Outputs | None = None,
-    deployment: Deployment | str | None = None,
+    deployment: Deployment | Mapping[str, Any] | str | None = None,
     progress: Progress | None = None,
 ) -> Pruned:
     """Removes channels of ``model``, with everything that hangs on them; ``model`` itself is not touched.
 
     Args:
-        model: Any module.
+        model: Any module; or what :func:`sapwood.load_model` returns, which brings its example inputs.
         example_inputs: A tensor, a tuple of positional or a dict of keyword arguments.
-        target: What to reach.
+        target: What to reach: a :class:`sapwood.Target`, or its fields as a dict, as ``{"macs": 0.5}``.
         criterion: What a channel is worth: a name in :data:`sapwood.criteria.CRITERIA`, or one made with
             :func:`sapwood.criteria.make_criterion`, or a :func:`sapwood.pipeline.scorer` that has scored before.
         allocator: How the budget is shared out, a name in :data:`sapwood.allocation.ALLOCATORS`: ``"uniform"``,
@@ -103,14 +136,14 @@ def prune(
         sensitivity: The measured loss of each group pruned alone; the knapsack's values instead of the criterion's.
         ignore: What must stay whole: names of tensors, dimensions (``"name[0]"``) or modules, with ``*`` and ``?`` as
             in a shell, or ``type:Linear`` for all of a class; each with the reason, as a dict, or alone.
-        limits: What widths may be.
+        limits: What widths may be; or the fields of it.
         outputs: Which of the model's outputs count, and so keep their sizes: names, globs or positions
             (``"logits"``, ``"maps.*"``, ``0``), or a function that picks them out of what the model returns. All where
             None, but for the caches, hidden states and attentions of a transformers output object, and the ``feats``
             that a detector returns beside its ``boxes`` and ``scores``; the others follow the widths, and are compared
             where they are kept.
         deployment: The runtime, threads and batch that latency is measured with, or the name of a runtime. Given with
-            another target, the result is timed there, and explained.
+            another target, the result is timed there, and explained. Or the fields of one.
         progress: Called with (done, total) steps of what takes longest.
 
     Returns:
@@ -123,20 +156,19 @@ def prune(
         ConfigError: If the criterion needs data and there is none, an option names nothing, or the model is of a kind
             that cannot be pruned: quantised, compiled by TorchScript, sharded, or lazy and never run.
     """
-    check_model(model)
-    check_example_inputs(example_inputs)
-    example_inputs = tuple(example_inputs) if isinstance(example_inputs, list) else example_inputs
-    check_asked(target, calibration, sensitivity, limits)
-    where = deployment_of(deployment)
+    model, example_inputs = model_and_inputs(model, example_inputs)
+    asked: Target = of_fields(Target, target)
+    widths: Limits | None = of_fields(Limits, limits)
+    check_asked(asked, calibration, sensitivity, widths)
+    where = deployment_of(of_fields(Deployment, deployment))
     check_suited(model)
     score = criterion if isinstance(criterion, Scorer) else scorer(model, criterion, calibration)
-    limits = limits or Limits()
-    chooser = _chooser(model, target, score, allocator=allocator, sensitivity=sensitivity, limits=limits)
+    chooser = _chooser(model, asked, score, allocator=allocator, sensitivity=sensitivity, limits=widths or Limits())
     planner = Planner(model, example_inputs, ignore, outputs)
-    if target.kind != "latency" and where is None:
-        return _pruned(model, planner.solve(chooser.towards(target)))
+    if asked.kind != "latency" and where is None:
+        return _pruned(model, example_inputs, planner.solve(chooser.towards(asked)))
     bench = Bench.of(example_inputs, where or Deployment())
-    return _pruned(model, *LatencyTarget(planner, model, bench, chooser, target, progress).solve())
+    return _pruned(model, example_inputs, *LatencyTarget(planner, model, bench, chooser, asked, progress).solve())
 
 
 def _chooser(
@@ -160,7 +192,12 @@ def _chooser(
     )
 
 
-def _pruned(model: nn.Module, solution: Solution[Chosen], outcome: LatencyOutcome | None = None) -> Pruned:
+def _pruned(
+    model: nn.Module,
+    example_inputs: ExampleInputs,
+    solution: Solution[Chosen],
+    outcome: LatencyOutcome | None = None,
+) -> Pruned:
     """The model that a solution describes, in the type of its weights."""
     plan = solution.realised.plan
     with torch.no_grad():
@@ -180,4 +217,5 @@ def _pruned(model: nn.Module, solution: Solution[Chosen], outcome: LatencyOutcom
         resized_outputs=resized_outputs(solution),
         notes=(*shared, *solution.realised.unset),
         num_channels=tuple(group.num_channels for group in analysis.groups),
+        dense=Dense.of(model, example_inputs),
     )

@@ -5,6 +5,7 @@ from sapwood.report.bench import bench_table, reasons
 from sapwood.report.console import compare_table, evaluation_table, mask_tables, masking_table
 from sapwood.report.formats import megabytes
 from sapwood.report.latency import inspect_latency_table, latency_table
+from sapwood.report.proof import apart_text, difference, moved_text, proof_text
 from sapwood.report.records import *  # noqa: F403 - the records are part of the face
 from sapwood.report.recovery import recovery_table
 from sapwood.report.render import render_compare, render_inspect, render_prune, render_run
@@ -16,8 +17,10 @@ from sapwood.report.table import TextTable
 
 __all__ = [
     "TextTable",
+    "apart_text",
     "bench_table",
     "compare_table",
+    "difference",
     "evaluation_table",
     "inspect_latency_table",
     "inspect_tables",
@@ -25,6 +28,8 @@ __all__ = [
     "mask_tables",
     "masking_table",
     "megabytes",
+    "moved_text",
+    "proof_text",
     "prune_tables",
     "reasons",
     "records",

@@ -48,7 +48,7 @@ def compare_table(record: Comparison | Mapping[str, Any]) -> TextTable:
         "Every case",
         columns("case", *titles, *(["engine"] if engine else [])),
         tuple(rows),
-        heading=f"{comparison.model.title} on {comparison.data.name}, {comparison.data.num_images} pictures",
+        heading=view.subject_text(comparison),
         notes=_notes(comparison),
         looks=looks,
         rules=rules[1:],

@@ -6,6 +6,7 @@ from sapwood.report import formats
 from sapwood.report.findings import Finding, Tone
 from sapwood.report.latency import deployment_text, time_rows
 from sapwood.report.noise import noise_text
+from sapwood.report.proof import difference
 from sapwood.report.records import Inspection, Losses, Pruning, TargetLatency
 from sapwood.report.sensitivity import trial_columns
 from sapwood.report.shrinking import is_proven
@@ -131,17 +132,20 @@ def _size(pruning: Pruning) -> Finding:
 
 def _proof(pruning: Pruning) -> Finding:
     proof = pruning.verification
-    found = f"{proof.max_abs_error:.1e} of the largest output in {proof.dtype}"
-    tone: Tone = "good"
+    found = (
+        f"{difference(float(proof.max_abs_error))} of the largest output in {proof.dtype}{_before_recovery(pruning)}"
+    )
+    tone: Tone = "plain"  # equal outputs are what pruning promises, and no good news about accuracy
     if is_proven(pruning):
-        text = f"The compact model equals the masked one within {found}{_before_recovery(pruning)}."
+        text = f"The smaller network computes what the masked one does; they differ by {found}."
     else:
-        text, tone = f"The compact model differs from the masked one by {found}{_before_recovery(pruning)}.", "mixed"
+        text, tone = f"The smaller network differs from the masked one by {found}.", "mixed"
     if proof.distance_from_dense is not None:
         advice = "measure the accuracy, and recover or train" if pruning.recovery is None else "recovery started there"
+        moved = difference(proof.distance_from_dense)
         text += (
-            f" What was removed moves the outputs by {proof.distance_from_dense:.2g} of the largest one on the example "
-            f"inputs: {advice}."
+            f" Accuracy is another matter: what was removed moves the outputs by {moved} of the largest one on the "
+            f"example inputs; {advice}."
         )
     return Finding("Proof", text, tone)
 

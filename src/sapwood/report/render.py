@@ -43,6 +43,7 @@ def render_compare(record: Comparison | Mapping[str, Any]) -> str:
     return _render(
         "compare.html.j2",
         comparison=comparison,
+        subject=view.subject_text(comparison),
         headline=findings.headline(comparison),
         findings=findings.findings(comparison),
         facts=view.facts(comparison),

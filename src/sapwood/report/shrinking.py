@@ -7,6 +7,7 @@ from typing import Any
 
 from sapwood.report import formats
 from sapwood.report.latency import inspect_latency_table, latency_table
+from sapwood.report.proof import proof_text
 from sapwood.report.records import (
     Inspection,
     LayerWidths,
@@ -74,8 +75,8 @@ def size_table(record: Pruning | Mapping[str, Any]) -> TextTable:
         columns("", "before", "after", "kept"),
         tuple(rows),
         heading=pruning.model,
-        notes=(proof_text(pruning),),
-        notes_look="green" if is_proven(pruning) else "yellow",
+        notes=(proof_text(pruning.verification, proven=is_proven(pruning)),),
+        notes_look="" if is_proven(pruning) else "yellow",
     )
 
 
@@ -145,15 +146,6 @@ def group_table(record: Inspection | Mapping[str, Any]) -> TextTable:
 def is_proven(pruning: Pruning) -> bool:
     """Whether the compact model was found to equal the masked one, and was meant to."""
     return pruning.verification.passed and bool(pruning.options.get("exact", True))
-
-
-def proof_text(pruning: Pruning) -> str:
-    """Says how far the compact model is from the masked one."""
-    proof = pruning.verification
-    found = f"{proof.max_abs_error:.1e} of the largest output in {proof.dtype}"
-    if is_proven(pruning):
-        return f"verified: the compact model equals the masked one within {found}"
-    return f"differs from the masked model by {found}"
 
 
 def shape_text(shape: Sequence[int]) -> str:

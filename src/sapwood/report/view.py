@@ -129,15 +129,23 @@ def time_shares(comparison: Comparison) -> tuple[TimeShare, ...]:
     )
 
 
+def subject_text(comparison: Comparison) -> str:
+    """Says what was compared, and on what."""
+    pictures = f", {comparison.data.num_images} pictures" if comparison.data.num_images else ""
+    return f"{comparison.model.title} on {comparison.data.name}{pictures}"
+
+
 def conditions(comparison: Comparison) -> tuple[tuple[str, str], ...]:
     """Returns what the figures hold under, name and text each."""
     model, data = comparison.model, comparison.data
     weights = f", weights {model.weights}" if model.weights else ""
     skipped = f", {len(data.skipped)} skipped" if data.skipped else ""
+    task = f"{model.task}, {model.num_classes} classes, {model.input_size[0]} × {model.input_size[1]} pixels"
+    pictures = f", {data.num_images} pictures" if data.num_images else ""
     rows = [
         ("Model", f"{model.spec}{weights}"),
-        ("Task", f"{model.task}, {model.num_classes} classes, {model.input_size[0]} × {model.input_size[1]} pixels"),
-        ("Data", f"{data.name}, {data.num_images} pictures{skipped}"),
+        ("Task", "" if model.task == "none" else task),
+        ("Data", f"{data.name}{pictures}{skipped}"),
         ("Command", comparison.command),
         ("Date", comparison.date),
         ("Sapwood", comparison.sapwood),

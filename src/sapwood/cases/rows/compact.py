@@ -35,6 +35,7 @@ class CompactRow(MaskFields):
     def prepare(self) -> Make:
         """Returns what masks a copy of a model and removes what that leaves dead."""
         from sapwood.compaction import compact
+        from sapwood.report import apart_text
 
         case = self.mask_case()
 
@@ -42,8 +43,7 @@ class CompactRow(MaskFields):
             del calibration
             model, record = masked(dense, case)
             compacted = compact(model, dense.example_inputs, exact=self.exact)
-            error = compacted.verification.max_abs_error
-            note = f"equals the masked network to {error:.0e} of the largest output, in float64"
+            note = apart_text(compacted.verification.max_abs_error, "the masked network")
             return Candidate(replace(dense, model=compacted.model), (*mask_notes(record), note))
 
         return make

@@ -130,8 +130,9 @@ class PruneRow(CaseRow):
         return recover(dense, pruned, [batch.inputs for batch in calibration.batches], self.recover)
 
     def _notes(self, pruned: Pruned) -> list[str]:
-        error = pruned.verification.max_abs_error
-        notes = [f"equals the network with these channels silenced to {error:.0e} of the largest output, in float64"]
+        from sapwood.report import apart_text
+
+        notes = [apart_text(pruned.verification.max_abs_error, "the network with these channels masked")]
         if pruned.latency is not None:
             notes.append(f"measured {pruned.latency.ratio:.3f} of the dense network's time on {self.runtime}")
         if pruned.recovery is not None:

@@ -1,0 +1,80 @@
+"""What the proof says, and what it does not: that outputs are the masked model's is not that the accuracy is kept."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+from sapwood.report import formats
+
+LEGIBLE = 1e-3
+"""Differences from here on are written in percent, smaller ones as powers of ten."""
+
+
+class Proof(Protocol):
+    """What was found; :class:`sapwood.removal.Verification`, or a record of one."""
+
+    @property
+    def max_abs_error(self) -> float | str:
+        """The largest difference, as a fraction of the largest output."""
+        ...
+
+    @property
+    def dtype(self) -> str:
+        """The type in which it was taken."""
+        ...
+
+    @property
+    def distance_from_dense(self) -> float | None:
+        """How far the outputs are from those of the model before."""
+        ...
+
+
+def difference(error: float) -> str:
+    """Writes a difference that is a fraction of the largest output.
+
+    Examples:
+        >>> difference(0.2), difference(6.8e-17), difference(0.0), difference(2.5)
+        ('20 %', '6.8e-17', '0', '250 %')
+    """
+    if not math.isfinite(error):
+        return str(error)
+    if error >= LEGIBLE:
+        return formats.percent(error) if error < 0.9 else f"{100 * error:.0f} %"
+    return f"{error:.1e}" if error else "0"
+
+
+SAME = 1e-6
+"""Outputs that differ by less compute the same: what is left is rounding."""
+
+
+def apart_text(error: float, other: str) -> str:
+    """Says in a note how far a network is from another one.
+
+    Examples:
+        >>> apart_text(2e-16, "the masked network"), apart_text(0.2, "the masked network")
+        ('computes what the masked network does', 'differs from the masked network by 20 % of the largest output')
+    """
+    if error < SAME:
+        return f"computes what {other} does"
+    return f"differs from {other} by {difference(error)} of the largest output"
+
+
+def proof_text(proof: Proof, *, proven: bool) -> str:
+    """Says how far the compact model is from the masked one."""
+    found = f"{difference(float(proof.max_abs_error))} of the largest output, {proof.dtype}"
+    if proven:
+        return f"proven: the smaller network computes what the masked one does (largest difference {found})"
+    return f"differs from the masked model by {found}"
+
+
+def moved_text(proof: Proof, *, recovered: bool) -> str:
+    """Says what the proof is silent about: how far the outputs are from those of the model before, and the accuracy."""
+    if recovered:
+        return "accuracy was not measured: recovery changed the weights after the proof"
+    if proof.distance_from_dense is None:
+        return "accuracy was not measured"
+    if proof.distance_from_dense == 0.0:
+        return "outputs are as they were before"
+    moved = difference(proof.distance_from_dense)
+    return f"accuracy was not measured: outputs moved by {moved} of the largest one"
