@@ -181,7 +181,7 @@ def test_torchvision(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_torchvision_models_of_other_tasks_run() -> None:
     detector = load_model("torchvision:ssdlite320_mobilenet_v3_large")
-    assert detector.task.kind == "none"
+    assert (detector.task.kind, detector.task.input_size) == ("detection", (320, 320))
     assert isinstance(detector.example_inputs, tuple)
     with torch.no_grad():
         (found,) = detector.model(*detector.example_inputs)

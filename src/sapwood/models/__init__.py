@@ -23,6 +23,7 @@ from sapwood.models.darknet import (
     write_weights,
 )
 from sapwood.models.darknet import framework as darknet_framework  # noqa: F401 - registers it
+from sapwood.models.detectors import framework as detectors_framework  # noqa: F401 - registers it
 from sapwood.models.factory_loader import find_factory, is_factory, remember_factory
 from sapwood.models.framework import FRAMEWORKS, Framework, framework_of, shrink_describable
 from sapwood.models.gains import gain_factors
