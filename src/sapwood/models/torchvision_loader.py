@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sapwood.errors import SpecError
 from sapwood.models.detectors.describing import class_labels, describe, num_scores
 from sapwood.models.sizes import check_size
-from sapwood.models.spec import LOADERS, Loader, State, read_names
+from sapwood.models.spec import LOADERS, Loader, NamedBuild, State, near_names, read_names
 from sapwood.models.state_dict import load_state_, read_state
 from sapwood.types import ModelBundle, ModelSource, TaskSpec
 
@@ -105,9 +105,7 @@ def _family(name: str) -> str:
     try:
         place = models.get_model_builder(name).__module__
     except ValueError as error:
-        close = (
-            ", ".join(entry for entry in models.list_models() if name.rstrip("0123456789_") in entry) or "none alike"
-        )
+        close = near_names(name, models.list_models())
         raise SpecError(f"torchvision has no model {name!r}; expected a name it lists (alike: {close})") from error
     parts = place.split(".")
     family = "classification" if len(parts) == 3 else parts[2]
@@ -123,6 +121,23 @@ def _make(name: str, **options: Any) -> nn.Module:
         warnings.simplefilter("ignore", FutureWarning)
         model: nn.Module = models.get_model(name, weights=None, **options)
     return model
+
+
+def _built(spec: str, model: nn.Module) -> NamedBuild:
+    """How torchvision builds it, for as many classes as ``model`` tells apart."""
+    name = spec.removeprefix(PREFIX)
+    family = _family(name)
+    options: dict[str, Any] = {} if family == "classification" else {"weights_backbone": None}
+    if family == "detection":
+        options["num_classes"] = num_scores(model)
+    if family == "classification":
+        options["num_classes"] = len(_last_matrix(model)[1])
+    written = "".join(f", {key}={value!r}" for key, value in options.items())
+    return NamedBuild(
+        "from torchvision.models import get_model",
+        f"get_model({name!r}, weights=None{written})",
+        lambda: _make(name, **options),
+    )
 
 
 def _num_classes(name: str, state: State) -> int | None:
@@ -160,5 +175,5 @@ def _published(name: str) -> Any:
 
 
 LOADERS.register("torchvision")(
-    Loader("torchvision:NAME", lambda spec: spec.startswith(PREFIX), _load, _rebuild),
+    Loader("torchvision:NAME", lambda spec: spec.startswith(PREFIX), _load, _rebuild, built=_built),
 )
