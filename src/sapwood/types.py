@@ -73,6 +73,24 @@ class AnchorFreeHead:
 
 
 @dataclass(frozen=True)
+class ListedHead:
+    """A detector that takes pictures of any size as they are, and lists what it finds: those of torchvision.
+
+    Of each picture it returns a dict with ``boxes`` (N, 4) as x1, y1, x2, y2 in pixels of that picture, ``scores`` (N,)
+    and ``labels`` (N,). Thresholds and NMS are its own.
+
+    Attributes:
+        num_classes: Classes it tells apart, background not counted.
+        labels: What it calls each of them; others that it finds are left out.
+        kind: ``"listed"``.
+    """
+
+    num_classes: int
+    labels: tuple[int, ...]
+    kind: Literal["listed"] = "listed"
+
+
+@dataclass(frozen=True)
 class TaskSpec:
     """What a model is for and how pictures are brought to it.
 
@@ -85,7 +103,7 @@ class TaskSpec:
         mean: Subtracted from RGB values in [0, 1].
         std: Divides RGB values after ``mean``.
         heads: Of a detector: one entry an output map, in the order the model returns them; one in
-            all for a detector without anchors.
+            all for a detector without anchors, or one that lists what it finds.
         crop: Of ``"center_crop"``: what part of the short side is cut out.
         interpolation: Of ``"center_crop"``: how the picture is made smaller.
         outputs: Of a classifier: what the model returns.
@@ -97,7 +115,7 @@ class TaskSpec:
     resize: Resize = "stretch"
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    heads: tuple[YoloHead, ...] | tuple[AnchorFreeHead, ...] = ()
+    heads: tuple[YoloHead, ...] | tuple[AnchorFreeHead, ...] | tuple[ListedHead, ...] = ()
     crop: float = CENTER_CROP
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     outputs: Literal["logits", "probabilities"] = "logits"

@@ -181,7 +181,7 @@ def test_torchvision(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_torchvision_models_of_other_tasks_run() -> None:
     detector = load_model("torchvision:ssdlite320_mobilenet_v3_large")
-    assert detector.task.kind == "none"
+    assert (detector.task.kind, detector.task.input_size) == ("detection", (320, 320))
     assert isinstance(detector.example_inputs, tuple)
     with torch.no_grad():
         (found,) = detector.model(*detector.example_inputs)
@@ -208,8 +208,20 @@ def test_timm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.save(state, tmp_path / "tuned.pth")
     tuned = load_model("timm:resnet10t", weights=tmp_path / "tuned.pth")
     assert len(tuned.task.class_names) == 4
-    with pytest.raises(SpecError, match=r"timm has no model 'resnet51'"):
+    with pytest.raises(
+        SpecError, match=r"timm has no model 'resnet51'; expected a name it lists \(alike: resnet51q, resnet50, "
+    ):
         load_model("timm:resnet51")
+    with pytest.raises(SpecError, match=r"has no model 'hf-hub:x/y' of its own; .*: nothing is downloaded"):
+        load_model("timm:hf-hub:x/y")
+    with pytest.raises(WeightsError, match=r"tuned.pth: lacks stem.conv.weight, .*; expected the \d+ tensors of the"):
+        load_model("timm:test_convnext", weights=tmp_path / "tuned.pth")
+    with monkeypatch.context() as patch:
+        import timm.data
+
+        patch.delattr(timm.data, "resolve_model_data_config")
+        with pytest.raises(MissingDependencyError, match=r"timm [\d.]+ is too old .*; expected 1.0.3 or later"):
+            load_model("timm:resnet10t")
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(MissingDependencyError, match=r"timm is not installed; .*pip install sapwood\[zoo\]"):
         load_model("timm:resnet10t")

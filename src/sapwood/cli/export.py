@@ -25,13 +25,15 @@ def export(
     file_format: Annotated[
         str,
         typer.Option(
-            "--format", help="`onnx`, `openvino`, `torch-export`, `darknet` or `ultralytics`.", show_default=False
+            "--format",
+            help="`onnx`, `openvino`, `torch-export`, `darknet`, `ultralytics` or `python`.",
+            show_default=False,
         ),
     ],
     out: Annotated[
         Path,
         typer.Option(
-            "-o", "--out", help="File: `.onnx`, `.xml` (and `.bin`), `.pt2`, `.cfg`, `.pt`.", show_default=False
+            "-o", "--out", help="File: `.onnx`, `.xml` (and `.bin`), `.pt2`, `.cfg`, `.pt`, `.py`.", show_default=False
         ),
     ],
     files: LoadOptions,
@@ -55,7 +57,9 @@ def export(
     checked_path(out, exporter.suffix)
     bundle = files.load(model)
     inputs = with_batch(bundle.example_inputs, batch)
-    exported = exporter.export(bundle.model, inputs, out, ExportOptions(dynamic_batch=dynamic_batch))
+    exported = exporter.export(
+        bundle.model, inputs, out, ExportOptions(dynamic_batch=dynamic_batch, spec=bundle.source.spec)
+    )
     if as_json:
         values = {
             **{field.name: getattr(exported, field.name) for field in fields(exported)},

@@ -10,7 +10,7 @@ from sapwood.data.digits import digits_dataset
 from sapwood.data.drawing import class_color, draw_detections
 from sapwood.data.formats import BUILT_IN, FORMATS, FileForm, FolderForm, Format
 from sapwood.data.image_folder import open_classification
-from sapwood.data.images import Placement, picture_size, read_image, to_input
+from sapwood.data.images import Placement, as_batch, picture_size, read_image, to_input
 from sapwood.data.open import open_detection
 from sapwood.data.unlabelled import open_unlabelled, picture_files
 
@@ -25,6 +25,7 @@ __all__ = [
     "LabelledPicture",
     "OnBad",
     "Placement",
+    "as_batch",
     "augment",
     "box_sizes",
     "class_color",

@@ -8,6 +8,7 @@ from sapwood.export.onnx import export_onnx
 from sapwood.export.onnx_quick import QuickOnnx, quick_onnx
 from sapwood.export.openvino import export_openvino
 from sapwood.export.packages import require
+from sapwood.export.python_file import export_python
 from sapwood.export.torch_export import export_torch
 from sapwood.export.ultralytics import export_ultralytics
 
@@ -25,6 +26,7 @@ __all__ = [
     "export_darknet",
     "export_onnx",
     "export_openvino",
+    "export_python",
     "export_torch",
     "export_ultralytics",
     "plain_copy",

@@ -24,10 +24,12 @@ class ExportOptions:
     Attributes:
         dynamic_batch: The file runs with any batch size, not only with that of the example inputs.
         opset: Of ONNX; the exporter's own choice where None.
+        spec: What the dense model was loaded by, for files that have it built by name.
     """
 
     dynamic_batch: bool = False
     opset: int | None = None
+    spec: str = ""
 
 
 @dataclass(frozen=True)

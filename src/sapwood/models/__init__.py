@@ -23,16 +23,18 @@ from sapwood.models.darknet import (
     write_weights,
 )
 from sapwood.models.darknet import framework as darknet_framework  # noqa: F401 - registers it
+from sapwood.models.detectors import framework as detectors_framework  # noqa: F401 - registers it
 from sapwood.models.factory_loader import find_factory, is_factory, remember_factory
 from sapwood.models.framework import FRAMEWORKS, Framework, framework_of, shrink_describable
 from sapwood.models.gains import gain_factors
 from sapwood.models.live_masks import drop_masks_, live_masks, used_parts
+from sapwood.models.places import is_plain as is_plain_value
 from sapwood.models.plan import AttributeEdit, Cut, Gain, Merge, Plan, Rescale, Shift
 from sapwood.models.quantisers import quieten_
 from sapwood.models.saved import load_saved, needs_factory, save_model
 from sapwood.models.saved_format import check_target, load_plans, new_saved
 from sapwood.models.session import Compact, load, save
-from sapwood.models.spec import LOADERS, Loader, load_model
+from sapwood.models.spec import LOADERS, Loader, NamedBuild, load_model
 from sapwood.models.ultralytics import UltralyticsNetwork
 from sapwood.models.ultralytics import framework as ultralytics_framework  # noqa: F401 - registers it
 from sapwood.models.ultralytics.loader import read_ultralytics, write_ultralytics
@@ -52,6 +54,7 @@ __all__ = [
     "Ignored",
     "Loader",
     "Merge",
+    "NamedBuild",
     "Plan",
     "Rescale",
     "Shift",
@@ -71,6 +74,7 @@ __all__ = [
     "gain_factors",
     "held",
     "is_factory",
+    "is_plain_value",
     "live_masks",
     "load",
     "load_model",

@@ -135,6 +135,17 @@ class Framework(Protocol[Model_contra]):
         del pictures, targets
         raise TypeError(f"{self.title} has no loss for a {type(model).__name__}; ask has_loss first")
 
+    def comparable(self, model: Any) -> nn.Module:
+        """The same module, its tensors and names, with outputs that can be compared number by number.
+
+        Only where what it returns cannot be: boxes that were chosen. It goes back by :meth:`plain`.
+        """
+        return model  # type: ignore[no-any-return]
+
+    def plain(self, model: Any) -> nn.Module:
+        """What :meth:`comparable` was given, of its result or of a copy of that."""
+        return model  # type: ignore[no-any-return]
+
     def notes(self, model: Model_contra) -> Mapping[str, Any]:
         """What else a saved model keeps, under ``framework`` in ``plan.json``: anything that JSON holds."""
         del model

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import codecs
+import difflib
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -25,6 +26,21 @@ Factory: TypeAlias = "Callable[[], object] | nn.Module"
 
 
 @dataclass(frozen=True)
+class NamedBuild:
+    """How a library builds a model that it has a name for, dense and with random weights.
+
+    Attributes:
+        imports: The line of Python that imports the library.
+        expression: The call that builds the model.
+        make: The same call.
+    """
+
+    imports: str
+    expression: str
+    make: Callable[[], nn.Module]
+
+
+@dataclass(frozen=True)
 class Loader:
     """Reads one kind of model specification.
 
@@ -34,6 +50,7 @@ class Loader:
         load: Reads a specification, with the weights and the class names given beside it.
         rebuild: Builds the architecture of a source again, for tensors like these; their values are filled in later.
         load_by: The same as ``load`` with the factory that makes the dense model; None where there is no dense model.
+        built: Of a specification, and what was made of its model: how its library builds the dense one by name.
     """
 
     form: str
@@ -41,6 +58,7 @@ class Loader:
     load: Callable[[str, Path | None, Path | None], ModelBundle]
     rebuild: Callable[[ModelSource, State], ModelBundle]
     load_by: Callable[[str, Path | None, Path | None, Factory], ModelBundle] | None = None
+    built: Callable[[str, nn.Module], NamedBuild] | None = None
 
 
 LOADERS: Registry[Loader] = Registry("model kind", entry_points="sapwood.loaders")
@@ -87,6 +105,21 @@ def load_model(
             return _load(LOADERS[kind], spec, *files, factory)
     forms = ", ".join(LOADERS[kind].form for kind in LOADERS)
     raise SpecError(f"{spec!r} names no model; expected one of: {forms}")
+
+
+def near_names(name: str, known: Iterable[str]) -> str:
+    """The names of a library that are spelled like one that it has not, for messages.
+
+    Examples:
+        >>> near_names("resnet51", ["resnet50", "vgg16", "resnet101"])
+        'resnet50, resnet101'
+        >>> near_names("x", ["resnet50"])
+        'none alike'
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=5, cutoff=0.7)
+    close += [one for one in names if name in one and one not in close]
+    return ", ".join(close[:5]) or "none alike"
 
 
 def _load(loader: Loader, spec: str, weights: Path | None, names: Path | None, factory: Factory | None) -> ModelBundle:

@@ -9,11 +9,12 @@ import torch
 
 from sapwood.errors import MissingDependencyError, SpecError
 from sapwood.models.sizes import check_size
-from sapwood.models.spec import LOADERS, Loader, State, read_names
+from sapwood.models.spec import LOADERS, Loader, NamedBuild, State, near_names, read_names
 from sapwood.models.state_dict import load_state_, read_state
 from sapwood.types import ModelBundle, ModelSource, TaskSpec
 
 PREFIX = "timm:"
+OLDEST = "1.0.3"
 
 
 def _load(spec: str, weights: Path | None, names: Path | None) -> ModelBundle:
@@ -31,15 +32,10 @@ def _rebuild(source: ModelSource, state: State) -> ModelBundle:
 def _build(source: ModelSource, state: State | None, names: Path | None) -> ModelBundle:
     timm = _import_timm()
     name = source.spec.removeprefix(PREFIX)
-    if ":" in name:  # hf-hub:... would be downloaded, local-dir:... read
-        raise SpecError(f"timm has no model {name!r} of its own; expected a name that it lists: nothing is downloaded")
+    _check_name(name, timm)
     if state is not None:
         check_size(lambda: timm.create_model(name, pretrained=False), source.spec)
-    try:
-        model = timm.create_model(name, pretrained=False)
-    except RuntimeError as error:
-        close = ", ".join(timm.list_models(f"*{name}*")[:5]) or "none alike"
-        raise SpecError(f"timm has no model {name!r}; expected a name it lists (alike: {close})") from error
+    model = timm.create_model(name, pretrained=False)
     num_classes = model.num_classes if state is None else _num_classes(model, state)
     if num_classes != model.num_classes:
         check_size(lambda: timm.create_model(name, pretrained=False, num_classes=num_classes), source.spec)
@@ -62,6 +58,24 @@ def _build(source: ModelSource, state: State | None, names: Path | None) -> Mode
     return ModelBundle(model.eval(), example, task, source)
 
 
+def _check_name(name: str, timm: Any) -> None:
+    if ":" in name:  # hf-hub:... would be downloaded, local-dir:... read
+        raise SpecError(f"timm has no model {name!r} of its own; expected a name that it lists: nothing is downloaded")
+    if not timm.is_model(name):
+        known = timm.list_models()
+        raise SpecError(f"timm has no model {name!r}; expected a name it lists (alike: {near_names(name, known)})")
+
+
+def _built(spec: str, model: Any) -> NamedBuild:
+    name, classes = spec.removeprefix(PREFIX), int(model.num_classes)
+    timm = _import_timm()
+    return NamedBuild(
+        "import timm",
+        f"timm.create_model({name!r}, pretrained=False, num_classes={classes})",
+        lambda: timm.create_model(name, pretrained=False, num_classes=classes),
+    )
+
+
 def _num_classes(model: Any, state: State) -> int:
     """How many classes the classifier in ``state`` tells apart, as many as the model's where it has none."""
     classifier = model.pretrained_cfg.get("classifier")
@@ -79,7 +93,12 @@ def _import_timm() -> Any:
         raise MissingDependencyError(
             "timm is not installed; expected for timm:NAME, install it by: pip install sapwood[zoo]"
         ) from error
+    if not hasattr(timm.data, "resolve_model_data_config"):
+        raise MissingDependencyError(
+            f"timm {getattr(timm, '__version__', '')} is too old to say how pictures are brought to a model; expected "
+            f"{OLDEST} or later: pip install -U sapwood[zoo]"
+        )
     return timm
 
 
-LOADERS.register("timm")(Loader("timm:NAME", lambda spec: spec.startswith(PREFIX), _load, _rebuild))
+LOADERS.register("timm")(Loader("timm:NAME", lambda spec: spec.startswith(PREFIX), _load, _rebuild, built=_built))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,21 @@ import torch
 from torch import Tensor, nn
 
 from sapwood.errors import SpecError
+from sapwood.models.detectors.describing import class_labels, describe, num_scores
 from sapwood.models.sizes import check_size
-from sapwood.models.spec import LOADERS, Loader, State, read_names
+from sapwood.models.spec import LOADERS, Loader, NamedBuild, State, near_names, read_names
 from sapwood.models.state_dict import load_state_, read_state
-from sapwood.types import ExampleInputs, ModelBundle, ModelSource, TaskSpec
+from sapwood.types import ModelBundle, ModelSource, TaskSpec
 
 PREFIX = "torchvision:"
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 _SIZE = 224
+_CLASSIFIER = re.compile(
+    r"\.cls_score\.weight$|\.cls_logits\.weight$|\.classification_head\.module_list\.0\.(1\.)?weight$"
+)
+"""The last layer, of the first map, that scores classes."""
 _FAMILIES = ("classification", "segmentation", "detection")
 
 
@@ -38,13 +44,14 @@ def _rebuild(source: ModelSource, state: State) -> ModelBundle:
 def _build(source: ModelSource, state: State | None, names: Path | None) -> ModelBundle:
     name = source.spec.removeprefix(PREFIX)
     family = _family(name)
+    if family == "detection":
+        return _detector(name, source, state, names)
     if family != "classification":
         if state is not None:
             check_size(lambda: _make(name, weights_backbone=None), source.spec)
         model = _make(name, weights_backbone=None)
         example = torch.randn(3, _SIZE, _SIZE, generator=torch.Generator().manual_seed(0))
-        inputs: ExampleInputs = ([example],) if family == "detection" else example[None]
-        return ModelBundle(model.eval(), inputs, TaskSpec("none", (_SIZE, _SIZE)), source)
+        return ModelBundle(model.eval(), example[None], TaskSpec("none", (_SIZE, _SIZE)), source)
     num_classes = None if state is None else _num_classes(name, state)
     options = {} if num_classes is None else {"num_classes": num_classes}
     if state is not None:
@@ -62,6 +69,35 @@ def _build(source: ModelSource, state: State | None, names: Path | None) -> Mode
     return ModelBundle(model.eval(), example, task, source)
 
 
+def _detector(name: str, source: ModelSource, state: State | None, names: Path | None) -> ModelBundle:
+    """A detector, for as many classes as ``state`` scores; for those that are named where its weights are random."""
+    with torch.device("meta"):
+        usual: Any = _make(name, weights_backbone=None)
+    count = num_scores(usual) if state is None else _scores_in(usual, state)
+    if state is None and names is not None:
+        wanted = len(read_names(names))
+        count = count if wanted == len(class_labels(count or 0)) else wanted + 1
+    if state is not None:
+        check_size(lambda: _make(name, weights_backbone=None, num_classes=count), source.spec)
+    model = _make(name, weights_backbone=None, num_classes=count).eval()
+    labels = class_labels(count or 0)
+    task = describe(model, None if names is None else read_names(names, len(labels)))
+    if task is None:
+        raise SpecError(f"{source.spec}: does not say how many classes it has; expected a detector of torchvision")
+    example = torch.randn(3, *task.input_size, generator=torch.Generator().manual_seed(0))
+    return ModelBundle(model, ([example],), task, source)
+
+
+def _scores_in(model: nn.Module, state: State) -> int | None:
+    """How many classes the detector of ``state`` scores: its widest classifier beside the one that ``model`` has."""
+    usual, own = num_scores(model), model.state_dict()
+    for name in (name for name in own if name.endswith(".weight") and _CLASSIFIER.search(name)):
+        tensor, rows = state.get(name, state.get(f"{name}_orig")), len(own[name])
+        if tensor is not None and usual and tensor.dim() == own[name].dim() and len(tensor) * usual % rows == 0:
+            return max(1, len(tensor) * usual // rows)
+    return usual
+
+
 def _family(name: str) -> str:
     """Which kind of model ``name`` is, by the place of its builder in torchvision."""
     from torchvision import models
@@ -69,9 +105,7 @@ def _family(name: str) -> str:
     try:
         place = models.get_model_builder(name).__module__
     except ValueError as error:
-        close = (
-            ", ".join(entry for entry in models.list_models() if name.rstrip("0123456789_") in entry) or "none alike"
-        )
+        close = near_names(name, models.list_models())
         raise SpecError(f"torchvision has no model {name!r}; expected a name it lists (alike: {close})") from error
     parts = place.split(".")
     family = "classification" if len(parts) == 3 else parts[2]
@@ -87,6 +121,23 @@ def _make(name: str, **options: Any) -> nn.Module:
         warnings.simplefilter("ignore", FutureWarning)
         model: nn.Module = models.get_model(name, weights=None, **options)
     return model
+
+
+def _built(spec: str, model: nn.Module) -> NamedBuild:
+    """How torchvision builds it, for as many classes as ``model`` tells apart."""
+    name = spec.removeprefix(PREFIX)
+    family = _family(name)
+    options: dict[str, Any] = {} if family == "classification" else {"weights_backbone": None}
+    if family == "detection":
+        options["num_classes"] = num_scores(model)
+    if family == "classification":
+        options["num_classes"] = len(_last_matrix(model)[1])
+    written = "".join(f", {key}={value!r}" for key, value in options.items())
+    return NamedBuild(
+        "from torchvision.models import get_model",
+        f"get_model({name!r}, weights=None{written})",
+        lambda: _make(name, **options),
+    )
 
 
 def _num_classes(name: str, state: State) -> int | None:
@@ -124,5 +175,5 @@ def _published(name: str) -> Any:
 
 
 LOADERS.register("torchvision")(
-    Loader("torchvision:NAME", lambda spec: spec.startswith(PREFIX), _load, _rebuild),
+    Loader("torchvision:NAME", lambda spec: spec.startswith(PREFIX), _load, _rebuild, built=_built),
 )

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from sapwood.errors import ConfigError
 from sapwood.masks import Pattern, Slot, distinct_slots, find_slots, remove_masks_
-from sapwood.models import Plan, copy_model, refresh_masked
+from sapwood.models import Plan, copy_model, framework_of, refresh_masked
 from sapwood.pipeline.pruning import Pruned
 from sapwood.recovery import DistillConfig, Recovered, Rule, distill, reconstruct, reestimate_batchnorm
 from sapwood.runtime import kept_memory
+from sapwood.tasks import listed_head
 from sapwood.types import ModelBundle, RecoverMethod, TaskSpec
 
 MANY_LOOKS = 512
@@ -37,6 +38,19 @@ def num_views(inputs: Sequence[Tensor]) -> int:
     if any(batch.dim() != 4 for batch in inputs):
         return 1
     return max(1, min(MOST_VIEWS, MANY_LOOKS // max(1, sum(map(len, inputs)))))
+
+
+def even_batches(inputs: Sequence[Tensor]) -> list[Tensor]:
+    """The same pictures in batches of one size; fewer of them than there are batches are left out.
+
+    Examples:
+        >>> [len(batch) for batch in even_batches([torch.zeros(4, 1)] * 3 + [torch.zeros(1, 1)])]
+        [3, 3, 3, 3]
+    """
+    if len({len(batch) for batch in inputs}) < 2:
+        return list(inputs)
+    size = sum(map(len, inputs)) // len(inputs)
+    return list(torch.split(torch.cat(list(inputs)), max(1, size))[: len(inputs)])
 
 
 def recover(
@@ -167,8 +181,14 @@ class _RecoveryRequest:
         self, dense: nn.Module, pruned: nn.Module, plan: Plan, inputs: list[Tensor], rules: Mapping[str, Rule]
     ) -> tuple[nn.Module, Recovered, Mapping[str, Tensor]]:
         """Does what the method says: the model, what happened, and the masks of the rules."""
+        framework = framework_of(dense)
+        if listed_head(self.task.heads) is not None:
+            inputs = even_batches(inputs)  # such a detector makes calls for each picture of a batch
         with kept_memory():
-            return self._run(dense, pruned, plan, inputs, rules)
+            model, found, masks = self._run(
+                framework.comparable(dense), framework.comparable(pruned), plan, inputs, rules
+            )
+        return framework.plain(model), found, masks
 
     def _run(
         self, dense: nn.Module, pruned: nn.Module, plan: Plan, inputs: list[Tensor], rules: Mapping[str, Rule]

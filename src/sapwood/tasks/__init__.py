@@ -6,6 +6,7 @@ from sapwood.tasks.decode import decode, yolo_heads
 from sapwood.tasks.detection import detect
 from sapwood.tasks.divergence import divergence, divergence_from
 from sapwood.tasks.evaluation import evaluate
+from sapwood.tasks.listed import listed_head
 from sapwood.tasks.mean_ap import AveragePrecision, mean_average_precision
 from sapwood.tasks.objective import CalibrationBatches, calibration_batches, class_loss, task_loss
 from sapwood.tasks.opening import open_data, open_pictures
@@ -33,6 +34,7 @@ __all__ = [
     "divergence_from",
     "evaluate",
     "labels_of",
+    "listed_head",
     "mean_average_precision",
     "open_data",
     "open_pictures",

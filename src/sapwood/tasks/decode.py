@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sapwood.errors import ShapeError
 from sapwood.tasks import anchor_free
-from sapwood.types import AnchorFreeHead, YoloHead
+from sapwood.types import AnchorFreeHead, ListedHead, YoloHead
 
 BOX_FIELDS = 5
 """Channels an anchor has before its classes: x, y, width, height, objectness."""
@@ -20,7 +20,7 @@ _MAX_EXPONENT = 10.0
 
 def decode(
     maps: Sequence[Tensor],  # shape of each: (B, A * (5 + classes), H_i, W_i)
-    heads: Sequence[YoloHead] | Sequence[AnchorFreeHead],
+    heads: Sequence[YoloHead] | Sequence[AnchorFreeHead] | Sequence[ListedHead],
     input_size: tuple[int, int],
 ) -> tuple[Tensor, Tensor]:  # shapes: (B, N, 4), (B, N, classes)
     r"""Decodes every place of every map; N counts maps, then anchors, rows and columns.

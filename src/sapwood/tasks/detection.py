@@ -12,9 +12,11 @@ from sapwood.arguments import check_kind
 from sapwood.data import Findings, OnBad, to_input
 from sapwood.errors import ConfigError, DataError, ShapeError
 from sapwood.models import framework_of
+from sapwood.tasks.listed import check_threshold, find_in_samples, find_listed, listed_head
 from sapwood.tasks.mean_ap import AveragePrecision, distinct_names, mean_average_precision
 from sapwood.tasks.postprocess import postprocess
 from sapwood.tasks.running import Progress, Stopwatch, check_finite, evaluating, read_batches, timed
+from sapwood.tasks.task import Measuring
 from sapwood.types import DetectionDataset, Detections, DetectionSample, Evaluation, ModelBundle, Picture
 
 PRIMARY = "mAP@0.5"
@@ -33,7 +35,8 @@ def detect(
         bundle: A detector.
         pictures: uint8, shape (height, width, 3) each; sizes may differ.
         score_threshold: Detections with a score of at most this are left out.
-        iou_threshold: Overlap above which NMS drops the weaker box of a class.
+        iou_threshold: Overlap above which NMS drops the weaker box of a class; a detector that lists what it finds has
+            its own.
 
     Returns:
         One entry a picture, best score first, boxes in pixels of the picture.
@@ -48,8 +51,12 @@ def detect(
     check_kind("pictures", pictures, (tuple, list), "a list of pictures")
     if bundle.task.kind != "detection":
         raise ConfigError(f"{bundle.source.spec} is no detector: its task is {bundle.task.kind!r}")
-    found = []
+    found: list[Detections] = []
+    listed = listed_head(bundle.task.heads)
     with evaluating(bundle.model) as run:
+        if listed is not None:
+            check_threshold(score_threshold)
+            return [find_listed(run, picture, listed, bundle.model, score_threshold) for picture in pictures]
         for picture in pictures:
             values, placement = to_input(picture, bundle.task)
             maps = as_maps(run(values[None]), bundle.model)
@@ -72,9 +79,28 @@ def evaluate_detection(
     """Measures mAP@0.5 and mAP@[.5:.95]; see :func:`sapwood.tasks.evaluate`."""
     _check_classes(bundle, dataset)
     watch, findings = Stopwatch(), Findings(on_bad)
-    found: list[Detections] = []
+    how = Measuring(batch_size, score_threshold, iou_threshold, progress, on_bad)
+    find = _find_in_maps if listed_head(bundle.task.heads) is None else find_in_samples
+    measured, found = find(bundle, dataset.samples, how, watch, findings)
+    with watch.part("score"):
+        precision = _average_precision(bundle, found, replace(dataset, samples=measured))
+    return Evaluation(
+        primary=PRIMARY,
+        metrics={PRIMARY: precision.map_50, "mAP@[.5:.95]": precision.map_50_95},
+        per_class=precision.per_class,
+        num_images=len(measured),
+        seconds=dict(watch.seconds),
+        skipped=(*dataset.skipped, *findings.skipped),
+    )
+
+
+def _find_in_maps(
+    bundle: ModelBundle, samples: Sequence[DetectionSample], how: Measuring, watch: Stopwatch, findings: Findings
+) -> tuple[tuple[DetectionSample, ...], list[Detections]]:
+    """The samples that could be read, and what the maps of a detector say of each."""
     measured: list[DetectionSample] = []
-    batches = read_batches(dataset.samples, bundle.task, batch_size, findings, progress)
+    found: list[Detections] = []
+    batches = read_batches(samples, bundle.task, how.batch_size, findings, how.progress)
     with evaluating(bundle.model) as run:
         for batch in timed(batches, watch):
             with watch.part("network"):
@@ -84,21 +110,12 @@ def evaluate_detection(
                     maps,
                     bundle.task,
                     batch.placements,
-                    score_threshold=score_threshold,
-                    iou_threshold=iou_threshold,
+                    score_threshold=how.score_threshold,
+                    iou_threshold=how.iou_threshold,
                     clipped=framework_of(bundle.model).clips_boxes,
                 )
             measured += batch.samples
-    with watch.part("score"):
-        precision = _average_precision(bundle, found, replace(dataset, samples=tuple(measured)))
-    return Evaluation(
-        primary=PRIMARY,
-        metrics={PRIMARY: precision.map_50, "mAP@[.5:.95]": precision.map_50_95},
-        per_class=precision.per_class,
-        num_images=len(measured),
-        seconds=dict(watch.seconds),
-        skipped=(*dataset.skipped, *findings.skipped),
-    )
+    return tuple(measured), found
 
 
 def _average_precision(bundle: ModelBundle, found: Sequence[Detections], dataset: DetectionDataset) -> AveragePrecision:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -10,15 +10,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sapwood.errors import ConfigError
+from sapwood.models import framework_of
 from sapwood.tasks.classification import as_scores
 from sapwood.tasks.decode import decode
 from sapwood.tasks.detection import as_maps
+from sapwood.tasks.listed import listed_head
 from sapwood.tasks.running import evaluating
 from sapwood.tasks.task import TASKS, any_task
 from sapwood.types import ModelBundle, TaskSpec
 
 EPSILON = 1e-6
 """Scores are kept this far from 0 and 1 before their logarithm is taken."""
+
+NEAR = 0.1
+"""Numbers of boxes, in units of anchors, that differ by less are nearly the same: the square of the error counts."""
 
 WORTH_A_BOX = 0.01
 """Places whose best score in the reference is below have no box to speak of."""
@@ -66,6 +71,8 @@ def class_divergence(
 
 def box_divergence(task: TaskSpec, outputs: Any, reference: Any, model: nn.Module) -> Tensor:  # shape: ()
     """The divergence of a detector's outputs; see :func:`divergence`."""
+    if listed_head(task.heads) is not None:
+        return _parts_divergence(as_maps(outputs, model), as_maps(reference, model))
     boxes, scores = decode(as_maps(outputs, model), task.heads, task.input_size)
     true_boxes, true_scores = decode(as_maps(reference, model), task.heads, task.input_size)
     apart = _bernoulli(true_scores, scores).sum()
@@ -73,6 +80,19 @@ def box_divergence(task: TaskSpec, outputs: Any, reference: Any, model: nn.Modul
     sure = best > WORTH_A_BOX
     misplaced = best[sure] * (1.0 - _paired_iou(boxes[sure], true_boxes[sure]))
     return (apart + misplaced.sum()) / len(scores)
+
+
+def _parts_divergence(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:  # shape: ()
+    """Of scores, and of numbers where the reference sees something; as :meth:`Framework.comparable` gives them."""
+    total = wanted[0].new_zeros(())
+    for scores, numbers, true_scores, true_numbers in zip(
+        found[::2], found[1::2], wanted[::2], wanted[1::2], strict=True
+    ):
+        best = true_scores.amax(dim=-1)
+        sure = best > WORTH_A_BOX
+        apart = F.smooth_l1_loss(numbers[sure], true_numbers[sure], reduction="none", beta=NEAR).mean(dim=-1)
+        total = total + _bernoulli(true_scores, scores).sum() + (best[sure] * apart).sum()
+    return total / len(wanted[0])
 
 
 def divergence_from(bundle: ModelBundle, batches: Iterable[Any]) -> Callable[[nn.Module], float]:
@@ -83,12 +103,12 @@ def divergence_from(bundle: ModelBundle, batches: Iterable[Any]) -> Callable[[nn
         batches: As :func:`sapwood.tasks.calibration_batches` gives them.
     """
     kept: list[tuple[Tensor, Any]] = []
-    with evaluating(bundle.model) as run:
+    with evaluating(framework_of(bundle.model).comparable(bundle.model)) as run:
         kept += [(batch.inputs, run(batch.inputs)) for batch in batches]
     count = sum(len(inputs) for inputs, _ in kept)
 
     def measure(model: nn.Module) -> float:
-        with evaluating(model) as run:
+        with evaluating(framework_of(model).comparable(model)) as run:
             return sum(
                 len(inputs) * float(divergence(bundle.task, run(inputs), reference, model))
                 for inputs, reference in kept

@@ -17,6 +17,7 @@ from sapwood.models import framework_of
 from sapwood.tasks.classification import as_scores
 from sapwood.tasks.decode import yolo_heads
 from sapwood.tasks.detection import as_maps
+from sapwood.tasks.listed import listed_detections, listed_head
 from sapwood.tasks.postprocess import postprocess
 from sapwood.tasks.running import ReadyBatch, evaluating, read_batches
 from sapwood.tasks.task import TASKS, Labels, TaskLoss
@@ -177,6 +178,11 @@ class DetectionLoss:
 
     def _targets(self, batch: PictureBatch) -> DetectionTargets:
         task = self._bundle.task
+        listed = listed_head(task.heads)
+        if self._labels == "own" and listed is not None:
+            with evaluating(self._bundle.model) as run:
+                rows = listed_detections(run(batch.inputs), listed, self._bundle.model, SCORE_THRESHOLD)
+            return [_with_area(one.boxes, one.labels) for one in rows]
         if self._labels == "own":
             with evaluating(self._bundle.model) as run:
                 maps = as_maps(run(batch.inputs), self._bundle.model)

@@ -32,6 +32,10 @@ class UltralyticsNetwork(nn.Module):
         self.end_to_end = task == DETECT and bool(getattr(head, "end2end", False))
         if self.end_to_end:
             head.end2end = False  # which decodes the places of the other one; nothing reads that
+        if hasattr(head, "dynamic"):
+            head.dynamic = (
+                True  # or it keeps the places of the last size of a batch, and makes other calls for the next
+            )
         self.train(network.training)
 
     def forward(self, pictures: Tensor) -> Any:
@@ -73,6 +77,8 @@ class UltralyticsNetwork(nn.Module):
         """The network as Ultralytics knows it: the same module, its head for deployment chosen again."""
         if self.end_to_end:
             _head(self.network).end2end = True
+        if "dynamic" in vars(_head(self.network)):
+            del _head(self.network).dynamic
         return self.network
 
 

@@ -85,6 +85,7 @@ class SamplePlaces:
         self._num_pictures = num_pictures
         self._seed = seed
         self._chosen: dict[int, tuple[Tensor, int]] = {}
+        self._windows: dict[int, int] = {}
 
     def choose(self, call: Call, args: Sequence[Any]) -> None:
         """Draws the places of a contraction when it runs for the first time."""
@@ -93,6 +94,9 @@ class SamplePlaces:
         count, wanted = _num_places(call, args), self._per_picture
         if not call.facts.is_convolution:
             wanted *= self._num_pictures
+        else:
+            self._windows[call.index] = len(args[0])
+            wanted = max(1, wanted * self._num_pictures // len(args[0]))
         generator = torch.Generator().manual_seed(hash((*self._seed, call.index)) % 2**62)
         chosen = torch.randperm(count, generator=generator)[:wanted].sort().values
         self._chosen[call.index] = (chosen, count)
@@ -116,7 +120,8 @@ class SamplePlaces:
         """For each row, which picture of the batch it is from."""
         chosen, count = self._chosen[call.index]
         if call.facts.is_convolution:
-            return torch.arange(self._num_pictures).repeat_interleave(len(chosen))
+            windows = self._windows[call.index]  # several of each picture, where a detector looks into boxes
+            return (torch.arange(windows) * self._num_pictures // windows).repeat_interleave(len(chosen))
         return chosen * self._num_pictures // count
 
 

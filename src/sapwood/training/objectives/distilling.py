@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sapwood.config import TrainConfig
 from sapwood.errors import TrainingError
 from sapwood.models import copy_model
-from sapwood.tasks import TASKS, divergence
+from sapwood.tasks import TASKS, divergence, listed_head
 from sapwood.training.attention import AttentionMatch
 from sapwood.training.objectives.base import Objective
 from sapwood.training.precision import as_float32, mixed
@@ -39,6 +39,11 @@ class Distilling:
             own, other = getattr(task, name), getattr(teacher.task, name)
             if own != other:
                 raise TrainingError(f"the teacher's {name} is {other!r}; expected the model's, {own!r}")
+        if listed_head(task.heads) is not None:
+            raise TrainingError(
+                f"a {type(student.model).__name__} returns losses while it is trained, which no teacher has; expected "
+                "no teacher (prune --recover distill brings its outputs back to the dense model's)"
+            )
         softens = task.kind in TASKS and TASKS[task.kind].has_temperature
         if config.distill_temperature != 1 and not softens:
             raise TrainingError(

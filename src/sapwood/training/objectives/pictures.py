@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from sapwood.config import TrainConfig
 from sapwood.data import LabelledPicture, augment, example_generator
 from sapwood.errors import TrainingError
-from sapwood.tasks import YoloLoss, class_loss, yolo_heads
+from sapwood.models import framework_of
+from sapwood.tasks import YoloLoss, class_loss, listed_head, yolo_heads
 from sapwood.training.objectives.base import OBJECTIVES, Objective
 from sapwood.training.pictures import PictureCache
 from sapwood.training.precision import as_float32, mixed
@@ -98,7 +99,10 @@ class _PictureObjective:
 
 
 class DetectionObjective(_PictureObjective):
-    """Trains a detector with YOLO heads. Boxes marked difficult are left out."""
+    """Trains a detector with YOLO heads, or by its framework's loss one that lists what it finds.
+
+    Boxes marked difficult are left out.
+    """
 
     def __init__(
         self,
@@ -108,13 +112,13 @@ class DetectionObjective(_PictureObjective):
         *,
         mean: Callable[[float], float] = float,
     ) -> None:
-        heads = yolo_heads(task.heads)
-        if not heads:
+        heads, listed = yolo_heads(task.heads), listed_head(task.heads)
+        if not heads and listed is None:
             raise TrainingError(
                 "the model has no YOLO or region heads; expected some, or what its own framework trains it with "
                 "(docs/ultralytics.md)"
             )
-        classes = heads[0].num_classes
+        classes = task.heads[0].num_classes
         if classes != len(dataset.class_names):
             raise TrainingError(
                 f"the model has {classes} classes and {dataset.name} {len(dataset.class_names)} "
@@ -122,7 +126,8 @@ class DetectionObjective(_PictureObjective):
                 "set num_classes: data to fit the model to the data"
             )
         super().__init__(task, [partial(_read_boxes, sample) for sample in dataset.samples], config, name=dataset.name)
-        self._criterion = YoloLoss(heads, task.input_size, mean=mean, **config.loss.model_dump())
+        loss = config.loss.model_dump()
+        self._criterion = YoloLoss(heads, task.input_size, mean=mean, **loss) if heads else None
 
     def batch(self, epoch: int, indices: Sequence[int]) -> Batch:
         """Makes a batch of pictures and (boxes, labels) pairs; mosaics end ``augment.plain_epochs`` before the run."""
@@ -133,8 +138,21 @@ class DetectionObjective(_PictureObjective):
         return Batch(_stack(examples), targets)
 
     def losses(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        """Returns the YOLO loss and its parts."""
+        """Returns the YOLO loss and its parts, or the loss of the framework."""
+        if self._criterion is None:
+            return {"total": _frameworks_loss(model, self._inputs(model, batch.pictures), batch.targets)}
         return self._criterion(self._outputs(model, batch.pictures), batch.targets)
+
+
+def _frameworks_loss(model: nn.Module, inputs: Tensor, targets: Any) -> Tensor:
+    """In float32: the boxes that it is computed from are as precise as their numbers."""
+    framework = framework_of(model)
+    if not framework.has_loss(model):
+        raise TrainingError(
+            f"a {type(model).__name__} of {framework.title} is not trained with boxes alone; expected one that is, or "
+            "its own framework's training"
+        )
+    return framework.loss(model, inputs, targets)
 
 
 class ClassificationObjective(_PictureObjective):

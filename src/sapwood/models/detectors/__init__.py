@@ -1,0 +1,1 @@
+"""Detectors of torchvision: Faster, Mask and Keypoint R-CNN, RetinaNet, FCOS, SSD and SSDlite."""
