@@ -25,7 +25,7 @@ TOOLS = {"fuzz", "wheels"}
 """Extras that no test needs, and that are in neither environment."""
 
 
-APART = {"ultralytics"}
+APART = {"transformers", "ultralytics"}
 """Extras that are tested in an environment of their own, `make frameworks`."""
 
 

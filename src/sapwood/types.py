@@ -21,7 +21,7 @@ TaskKind: TypeAlias = str
 ``"none"``."""
 
 RecoverMethod = Literal["none", "batchnorm", "reconstruct", "distill"]
-Resize = Literal["stretch", "letterbox", "letterbox_yolo", "center_crop"]
+Resize = Literal["stretch", "stretch_smooth", "letterbox", "letterbox_yolo", "center_crop"]
 
 CENTER_CROP = 224 / 256
 """What a centre crop keeps of the short side, unless a model says otherwise: the convention of ImageNet."""
@@ -99,13 +99,14 @@ class TaskSpec:
         input_size: (height, width) in pixels.
         class_names: One name a class, in the order of the model's outputs; empty when unknown.
         resize: How a picture becomes ``input_size``. Darknet stretches unless the cfg says ``letter_box=1``;
-            Ultralytics' letterbox rounds up and fills with another grey than Darknet's.
+            Ultralytics' letterbox rounds up and fills with another grey than Darknet's; ``"stretch_smooth"`` is
+            transformers'.
         mean: Subtracted from RGB values in [0, 1].
         std: Divides RGB values after ``mean``.
         heads: Of a detector: one entry an output map, in the order the model returns them; one in
             all for a detector without anchors, or one that lists what it finds.
         crop: Of ``"center_crop"``: what part of the short side is cut out.
-        interpolation: Of ``"center_crop"``: how the picture is made smaller.
+        interpolation: Of ``"center_crop"`` and ``"stretch_smooth"``: how the picture is made smaller.
         outputs: Of a classifier: what the model returns.
     """
 

@@ -126,7 +126,8 @@ def to_input(picture: Picture, task: TaskSpec) -> tuple[Tensor, Placement]:
     """Brings a picture to the input of a network.
 
     ``"stretch"`` resizes to the input size whatever the aspect; ``"letterbox"`` keeps the aspect, centres, and fills
-    with grey 0.5; both take the four nearest pixels, as Darknet does. ``"letterbox_yolo"`` is Ultralytics': it rounds
+    with grey 0.5; both take the four nearest pixels, as Darknet does; ``"stretch_smooth"`` takes all that shrink into
+    one. ``"letterbox_yolo"`` is Ultralytics': it rounds
     sizes up and fills with grey 114. ``"center_crop"`` resizes the short side to ``1 / task.crop`` of the input's,
     smoothly, and cuts the middle out.
 
@@ -147,6 +148,8 @@ def to_input(picture: Picture, task: TaskSpec) -> tuple[Tensor, Placement]:
         raise ConfigError(f"the model's task gives no input size (got {task.input_size}); expected (height, width)")
     if task.resize == "stretch":
         values, placement = _stretch(picture, task.input_size)
+    elif task.resize == "stretch_smooth":
+        values, placement = _stretch(picture, task.input_size, task.interpolation)
     elif task.resize == "letterbox":
         values, placement = _letterbox(picture, task.input_size, round, _GREY, _resized)
     elif task.resize == "letterbox_yolo":
@@ -165,10 +168,10 @@ def as_batch(picture: Picture) -> Tensor:  # shape: (1, 3, H, W)
     return torch.from_numpy(np.require(picture, requirements=["C", "W"])[None]).permute(0, 3, 1, 2)
 
 
-def _stretch(picture: Picture, size: tuple[int, int]) -> tuple[Tensor, Placement]:
+def _stretch(picture: Picture, size: tuple[int, int], interpolation: str | None = None) -> tuple[Tensor, Placement]:
     height, width = picture.shape[:2]
     placement = Placement((size[1] / width, size[0] / height), (0.0, 0.0), (height, width))
-    return _resized(picture, size), placement
+    return _resized(picture, size) if interpolation is None else _smoothed(picture, size, interpolation), placement
 
 
 def _letterbox(

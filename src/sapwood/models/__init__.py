@@ -35,6 +35,8 @@ from sapwood.models.saved import load_saved, needs_factory, save_model
 from sapwood.models.saved_format import check_target, load_plans, new_saved
 from sapwood.models.session import Compact, load, save
 from sapwood.models.spec import LOADERS, Loader, NamedBuild, load_model
+from sapwood.models.transformers import TransformersNetwork
+from sapwood.models.transformers import framework as transformers_framework  # noqa: F401 - registers it
 from sapwood.models.ultralytics import UltralyticsNetwork
 from sapwood.models.ultralytics import framework as ultralytics_framework  # noqa: F401 - registers it
 from sapwood.models.ultralytics.loader import read_ultralytics, write_ultralytics
@@ -58,6 +60,7 @@ __all__ = [
     "Plan",
     "Rescale",
     "Shift",
+    "TransformersNetwork",
     "UltralyticsNetwork",
     "apply_plan",
     "attributes",

@@ -1,0 +1,65 @@
+"""The package itself: imported on demand, and only one whose folders are read as Sapwood reads them."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sapwood.errors import MissingDependencyError
+
+OLDEST = "5.24"
+"""The first release that folders were found to be read with as they are here."""
+
+
+def transformers() -> Any:
+    """Returns the package.
+
+    Raises:
+        MissingDependencyError: If it is not there, or too old.
+    """
+    try:
+        package = importlib.import_module("transformers")
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"transformers is not installed or not whole ({error}); expected for transformers:FOLDER, install it by: "
+            "pip install sapwood[transformers]"
+        ) from error
+    if _numbers(package.__version__) < _numbers(OLDEST):
+        raise MissingDependencyError(
+            f"transformers {package.__version__} is too old; expected {OLDEST} or later: "
+            "pip install --upgrade sapwood[transformers]"
+        )
+    return package
+
+
+def table(name: str) -> dict[str, Any]:
+    """One of the tables from a type of model to its classes, as ``MODEL_FOR_CAUSAL_LM_MAPPING_NAMES``."""
+    found: dict[str, Any] = getattr(importlib.import_module("transformers.models.auto.modeling_auto"), name)
+    return found
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Keeps bars and remarks of the package from the console; what matters of them is said by Sapwood."""
+    logging = importlib.import_module("transformers.utils.logging")
+    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """
+    Examples:
+        >>> _numbers("5.24.0.dev1") > _numbers("5.3")
+        True
+    """
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
