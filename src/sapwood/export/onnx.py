@@ -19,6 +19,7 @@ from sapwood.export.flat import tensors_of
 from sapwood.export.numeric import FLOAT32_TOLERANCE
 from sapwood.export.onnx_torch import HAS_EXPORT, by_export, by_torchscript
 from sapwood.export.packages import require
+from sapwood.export.padded_pools import fold_padding
 from sapwood.export.subject import Subject
 from sapwood.files import new_files, write_bytes
 from sapwood.types import ExampleInputs
@@ -82,7 +83,7 @@ def onnx_bytes(subject: Subject, opset: int | None = None) -> bytes:
         ExportError: If it cannot, or the file would be larger than a protobuf message may be.
     """
     with explained(subject.model, "ONNX"), quiet_exporter():
-        data = _converted(subject, opset)
+        data = fold_padding(_converted(subject, opset))
     if opset is not None and opset_of(data) != opset:
         raise ExportError(
             f"{type(subject.model).__name__} cannot be written with opset {opset}; PyTorch's exporter gives "
