@@ -1,4 +1,4 @@
-"""A padding of minus infinity in front of a MaxPool becomes the pool's own: the same bits, and no infinity in the file."""
+"""A padding of minus infinity in front of a MaxPool becomes the pool's own: the same bits, no infinity in the file."""
 
 from __future__ import annotations
 

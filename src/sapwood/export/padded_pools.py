@@ -52,7 +52,7 @@ def _fold(model: Any, pad: Any) -> bool:
 
 
 def _amounts(model: Any, pad: Any) -> list[int] | None:
-    """How many cells of minus infinity stand at the begin and the end of each spatial dimension; None if not just that."""
+    """Cells of minus infinity before and behind each spatial dimension; None if it pads anything else."""
     mode = next((one.s for one in pad.attribute if one.name == "mode"), b"constant")
     if mode != b"constant" or len(pad.input) < 3 or (len(pad.input) > 3 and pad.input[3]):
         return None
