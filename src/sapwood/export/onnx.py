@@ -112,8 +112,8 @@ def opset_of(data: bytes) -> int:
     return next(int(one.version) for one in opsets if one.domain in {"", "ai.onnx"})
 
 
-def open_session(path: Path) -> Any:
-    """Opens a file with ONNX Runtime, on the CPU.
+def open_session(file: Path | bytes) -> Any:
+    """Opens a file, or its bytes, with ONNX Runtime, on the CPU.
 
     Raises:
         ExportError: If ONNX Runtime refuses it.
@@ -123,9 +123,11 @@ def open_session(path: Path) -> Any:
     options.log_severity_level = ERRORS_ONLY
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        given = file if isinstance(file, bytes) else str(file)
+        return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its own classes have no public base
-        raise ExportError(f"ONNX Runtime cannot load {path.name}: {error}") from error
+        name = "the file" if isinstance(file, bytes) else file.name
+        raise ExportError(f"ONNX Runtime cannot load {name}: {error}") from error
 
 
 def run_session(session: Any, subject: Subject, inputs: ExampleInputs) -> list[Tensor]:
