@@ -13,6 +13,9 @@ OLDEST_PYTHON ?= $(call found,python3.10)
 NEWEST_PYTHON ?= $(call found,python3.13)
 UV ?= uv
 
+# Tests of which those with NNCF are left out where it is not installed.
+INT8_TESTS := tests/export/test_int8.py tests/pipeline/test_quantising.py tests/runtime/test_int8_runtimes.py
+
 ENGINE := $(wildcard csrc/*.* csrc/kernels/*.*)
 CPP := $(ENGINE) $(wildcard fuzz/engine/*.* tests/runtime/engine/native/*.*)
 
@@ -28,7 +31,7 @@ slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow
 
 frameworks: .venv-frameworks/.installed
-	.venv-frameworks/bin/python -m pytest tests/frameworks
+	.venv-frameworks/bin/python -m pytest tests/frameworks $(INT8_TESTS)
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .
@@ -82,7 +85,7 @@ $(INSTALLED): pyproject.toml setup.py $(ENGINE)
 # Ultralytics and its OpenCV stay out of the venv of the other tests, which have another one.
 .venv-frameworks/.installed: requirements/frameworks.txt pyproject.toml setup.py $(ENGINE)
 	$(PYTHON) -m venv $(@D) || ($(PYTHON) -m pip install --user virtualenv && $(PYTHON) -m virtualenv $(@D))
-	$(@D)/bin/python -m pip install --disable-pip-version-check -c requirements/frameworks.txt -e '.[onnx,transformers,ultralytics,zoo]' pytest hypothesis
+	$(@D)/bin/python -m pip install --disable-pip-version-check -c requirements/frameworks.txt -e '.[onnx,int8,transformers,ultralytics,zoo]' pytest hypothesis
 	touch $@
 
 clean:

@@ -13,7 +13,7 @@ import typer
 import yaml
 
 from sapwood.allocation import ALLOCATORS
-from sapwood.cli import budget, common, evaluate, mask
+from sapwood.cli import budget, common, mask
 from sapwood.cli.app import app
 from sapwood.config import GradualConfig, SparseConfig, TrainConfig
 from sapwood.criteria import CRITERIA
@@ -114,10 +114,6 @@ def test_choices_are_those_of_the_library(choice: Any, expected: tuple[str, ...]
 )
 def test_settings_name_what_the_registry_holds(model: Any, field: str, expected: set[str]) -> None:
     assert set(typing.get_args(model.model_fields[field].annotation)) == expected
-
-
-def test_what_evaluates_is_a_runtime() -> None:
-    assert {one.value for one in evaluate.RuntimeChoice} <= set(RUNTIMES)
 
 
 def test_runtimes_that_tell_layers_are_asked_for_by_what_they_say() -> None:

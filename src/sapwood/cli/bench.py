@@ -23,7 +23,8 @@ def bench(
         str,
         typer.Option(
             "--runtime",
-            help="`torch`, `torch-compile`, `onnxruntime`, `openvino`, `sapwood` (its sparse engine), commas between.",
+            help="`torch`, `torch-compile`, `onnxruntime`, `openvino`, `sapwood` (its sparse engine), "
+            "`onnxruntime-int8`, `openvino-int8`, commas between.",
         ),
     ] = "torch",
     threads: Annotated[

@@ -102,8 +102,9 @@ RuntimeOption = Annotated[
     str | None,
     typer.Option(
         "--runtime",
-        help="Where latency is measured: `torch`, `torch-compile`, `onnxruntime`, `openvino` or `sapwood`. With "
-        "another goal than --latency, the result is timed there layer by layer.",
+        help="Where latency is measured: `torch`, `torch-compile`, `onnxruntime`, `openvino`, `sapwood`, "
+        "`onnxruntime-int8` or `openvino-int8`. With another goal than --latency, the result is timed there layer by "
+        "layer.",
     ),
 ]
 BatchOption = Annotated[int | None, typer.Option("--batch", min=1, help="Examples a call while timing.")]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
-from enum import Enum
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -27,13 +26,6 @@ from sapwood.cli.common import (
 from sapwood.cli.groups import grouped
 
 
-class RuntimeChoice(str, Enum):
-    """What runs the network."""
-
-    torch = "torch"
-    sapwood = "sapwood"
-
-
 @grouped
 def evaluate(
     *,
@@ -52,8 +44,16 @@ def evaluate(
     on_bad: OnBadOption = OnBad.error,
     threads: ThreadsOption = None,
     runtime: Annotated[
-        RuntimeChoice, typer.Option("--runtime", help="`torch`, or `sapwood`: its sparse engine.")
-    ] = RuntimeChoice.torch,
+        str,
+        typer.Option(
+            "--runtime",
+            help="What runs the network: `torch`, `sapwood` (its sparse engine), `onnxruntime`, `openvino`, and "
+            "`onnxruntime-int8` or `openvino-int8`, which take their ranges from --train-split.",
+        ),
+    ] = "torch",
+    train_split: Annotated[
+        str, typer.Option("--train-split", help="Of int8: the part that ranges are taken from, without its labels.")
+    ] = "train",
     as_json: JsonOption = False,
 ) -> None:
     """Accuracy on a data set: mAP@0.5, mAP@[.5:.95] and AP a class, or top-1 and top-5.
@@ -66,10 +66,10 @@ def evaluate(
     set_threads(threads)
     bundle = files.load(model, resize)
     dataset = open_data(bundle, data, split, on_bad)
-    if runtime is RuntimeChoice.sapwood:
-        from sapwood.runtime import compile
+    if runtime != "torch":
+        from sapwood.pipeline import on_runtime
 
-        bundle = replace(bundle, model=compile(bundle.model, bundle.example_inputs, threads=threads))
+        bundle = on_runtime(bundle, runtime, data=data, train_split=train_split, threads=threads)
     with progress_bar("evaluating") as progress:
         evaluation = tasks.evaluate(
             bundle,
@@ -81,7 +81,7 @@ def evaluate(
             progress=progress,
         )
     if as_json:
-        named = {"model": model, "data": dataset.name, "split": split, "runtime": runtime.value}
+        named = {"model": model, "data": dataset.name, "split": split, "runtime": runtime}
         print_json(records.make_part(records.EvaluationRecord, {**named, **asdict(evaluation)}).plain())
     else:
         make_console().print(evaluation_table(evaluation))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,6 +15,7 @@ from sapwood.cli.common import (
     print_json,
 )
 from sapwood.cli.groups import grouped
+from sapwood.cli.int8 import QuantisingOptions, lines, stage
 from sapwood.errors import ConfigError
 
 
@@ -37,29 +38,40 @@ def export(
         ),
     ],
     files: LoadOptions,
+    quantising: QuantisingOptions,
     batch: Annotated[int | None, typer.Option("--batch", min=1, help="Examples a run.")] = None,
     dynamic_batch: Annotated[bool, typer.Option("--dynamic-batch", help="Any number of examples a run.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Writes a model as a file, runs what was written, and compares before it takes its place.
 
-    Exit code 1 if it gives other results than the model; whatever was at `-o` before is still there then.
+    Exit code 1 if it gives other results than the model, or an int8 file is worse than --int8-max-drop; whatever was at
+    `-o` before is still there then.
 
     Example: `sapwood export small --format onnx -o small.onnx`
     """
     from sapwood.export import EXPORTERS, ExportOptions, checked_path
-    from sapwood.pipeline import with_batch
+    from sapwood.pipeline import export_int8, with_batch
+    from sapwood.pipeline.quantising import int8_details
     from sapwood.report import megabytes, records
 
     exporter = EXPORTERS[file_format]
     if not exporter.has_batch and (batch is not None or dynamic_batch):
         raise ConfigError(f"{file_format} files run with any batch; expected neither --batch nor --dynamic-batch")
     checked_path(out, exporter.suffix)
+    int8 = quantising.read()
     bundle = files.load(model)
     inputs = with_batch(bundle.example_inputs, batch)
-    exported = exporter.export(
-        bundle.model, inputs, out, ExportOptions(dynamic_batch=dynamic_batch, spec=bundle.source.spec)
-    )
+    details: dict[str, Any] = {}
+    more: list[str] = []
+    if int8 is None:
+        options = ExportOptions(dynamic_batch=dynamic_batch, spec=bundle.source.spec)
+        exported = exporter.export(bundle.model, inputs, out, options)
+    else:
+        result = export_int8(
+            bundle, file_format, out, int8, example_inputs=inputs, dynamic_batch=dynamic_batch, stage=stage
+        )
+        exported, details, more = result.exported, int8_details(result), lines(result)
     if as_json:
         values = {
             **{field.name: getattr(exported, field.name) for field in fields(exported)},
@@ -67,6 +79,7 @@ def export(
             "files": [{"path": str(file), "size_bytes": file.stat().st_size} for file in exported.files],
             "size_bytes": exported.size_bytes,
             "check": exported,
+            "details": {**exported.details, **details},
         }
         print_json(records.make_part(records.ExportRecord, values).plain())
         return
@@ -78,3 +91,5 @@ def export(
         f"check: differs from the PyTorch model by {exported.max_relative_error:.1e} of the largest output, of at most "
         f"{exported.tolerance:.0e}"
     )
+    for line in more:
+        print(line)

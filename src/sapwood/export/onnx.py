@@ -19,6 +19,7 @@ from sapwood.export.flat import tensors_of
 from sapwood.export.numeric import FLOAT32_TOLERANCE
 from sapwood.export.onnx_torch import HAS_EXPORT, by_export, by_torchscript
 from sapwood.export.packages import require
+from sapwood.export.padded_pools import fold_padding
 from sapwood.export.subject import Subject
 from sapwood.files import new_files, write_bytes
 from sapwood.types import ExampleInputs
@@ -82,7 +83,7 @@ def onnx_bytes(subject: Subject, opset: int | None = None) -> bytes:
         ExportError: If it cannot, or the file would be larger than a protobuf message may be.
     """
     with explained(subject.model, "ONNX"), quiet_exporter():
-        data = _converted(subject, opset)
+        data = fold_padding(_converted(subject, opset))
     if opset is not None and opset_of(data) != opset:
         raise ExportError(
             f"{type(subject.model).__name__} cannot be written with opset {opset}; PyTorch's exporter gives "
@@ -111,8 +112,8 @@ def opset_of(data: bytes) -> int:
     return next(int(one.version) for one in opsets if one.domain in {"", "ai.onnx"})
 
 
-def open_session(path: Path) -> Any:
-    """Opens a file with ONNX Runtime, on the CPU.
+def open_session(file: Path | bytes) -> Any:
+    """Opens a file, or its bytes, with ONNX Runtime, on the CPU.
 
     Raises:
         ExportError: If ONNX Runtime refuses it.
@@ -122,9 +123,11 @@ def open_session(path: Path) -> Any:
     options.log_severity_level = ERRORS_ONLY
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        given = file if isinstance(file, bytes) else str(file)
+        return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its own classes have no public base
-        raise ExportError(f"ONNX Runtime cannot load {path.name}: {error}") from error
+        name = "the file" if isinstance(file, bytes) else file.name
+        raise ExportError(f"ONNX Runtime cannot load {name}: {error}") from error
 
 
 def run_session(session: Any, subject: Subject, inputs: ExampleInputs) -> list[Tensor]:

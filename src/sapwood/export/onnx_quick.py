@@ -15,6 +15,7 @@ from sapwood.errors import MeasureError
 from sapwood.export.flat import INNER, FlatModel, plain_copy, tensors_of
 from sapwood.export.onnx_torch import by_export, by_torchscript
 from sapwood.export.packages import require
+from sapwood.export.padded_pools import fold_padding
 from sapwood.types import ExampleInputs
 
 
@@ -67,6 +68,7 @@ def quick_onnx(model: nn.Module, example_inputs: ExampleInputs) -> QuickOnnx:
                 f"{type(model).__name__} cannot be converted to ONNX: {_first_line(second)} (and by TorchScript: "
                 f"{_first_line(first)})"
             ) from second
+    data = fold_padding(data)
     graph = onnx.load_from_string(data).graph
     return QuickOnnx(data, flat.names, graph, scopes.modules_of(graph))
 

@@ -7,7 +7,14 @@ from typing import Any
 
 from sapwood.errors import MissingDependencyError
 
-EXTRAS = {"onnx": "onnx", "onnxscript": "onnx", "onnxruntime": "onnx", "openvino": "openvino"}
+EXTRAS = {
+    "onnx": "onnx",
+    "onnxscript": "onnx",
+    "onnxruntime": "onnx",
+    "onnxruntime.quantization": "int8",
+    "openvino": "openvino",
+    "nncf": "int8",
+}
 """Package -> the extra of Sapwood that installs it."""
 
 

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from sapwood.pipeline.benching import bench
     from sapwood.pipeline.masking import MaskingOutcome, mask_, masking_record, masks_by_pictures
     from sapwood.pipeline.pruning import Pruned, prune
+    from sapwood.pipeline.quantising import Int8File, Int8Options, export_int8
     from sapwood.pipeline.recovering import recover, recover_masked_
+    from sapwood.pipeline.running import on_runtime
     from sapwood.pipeline.shrinking import check_inputs, inspect_model, matching_tensors, shrink_record
     from sapwood.pipeline.training import regularizer, training_plugins
     from sapwood.removal import PROOF_TOLERANCE, Verification
@@ -66,6 +68,10 @@ _HOMES = {
     "masks_by_pictures": "sapwood.pipeline.masking",
     "Pruned": "sapwood.pipeline.pruning",
     "prune": "sapwood.pipeline.pruning",
+    "Int8File": "sapwood.pipeline.quantising",
+    "Int8Options": "sapwood.pipeline.quantising",
+    "export_int8": "sapwood.pipeline.quantising",
+    "on_runtime": "sapwood.pipeline.running",
     "recover": "sapwood.pipeline.recovering",
     "recover_masked_": "sapwood.pipeline.recovering",
     "check_inputs": "sapwood.pipeline.shrinking",
@@ -86,6 +92,8 @@ __all__ = [
     "Calibration",
     "Compacted",
     "Deployment",
+    "Int8File",
+    "Int8Options",
     "LatencyOutcome",
     "LayerSparsity",
     "Limits",
@@ -101,12 +109,14 @@ __all__ = [
     "check_inputs",
     "compact",
     "compensation",
+    "export_int8",
     "inspect_model",
     "mask_",
     "mask_to_latency_",
     "masking_record",
     "masks_by_pictures",
     "matching_tensors",
+    "on_runtime",
     "prune",
     "recover",
     "recover_masked_",

@@ -12,6 +12,9 @@ from sapwood.report.table import Cells, TextTable, columns
 TITLES = ("runtime", "model", "median", "half of the rounds", "ratio", "speed-up", "ratio on this runtime")
 """Titles of the columns that :func:`bench_cells` fills."""
 
+INT8 = "-int8"
+"""How the names of runtimes end that compute in it."""
+
 
 def bench_cells(row: BenchRow) -> Cells:
     """Returns a row as text; of a pair that was not timed its first three columns."""
@@ -53,9 +56,11 @@ def _notes(record: BenchRecord) -> Cells:
     given = record.conditions
     rows = [(row.q1_ms, row.median_ms, row.q3_ms) for row in record.rows]
     spreads = [(q3 - q1) / middle for q1, middle, q3 in rows if q1 is not None and q3 is not None and middle]
+    rounded = any(name.endswith(INT8) for name in record.versions)
     versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
     return (
         f"ratio to {record.baseline[0]} on {record.baseline[1]}, round by round; {given['cpu']}, threads "
         f"{given['threads']}, batch {given['batch'] or 'of the example inputs'}, {given['rounds']} rounds; {versions}"
         + noise_text(median(spreads) if spreads else 0.0),
+        *(("int8 is calibrated on random inputs, for the time only; accuracy: sapwood eval --runtime",) * rounded),
     )

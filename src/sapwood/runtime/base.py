@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor, nn
@@ -12,7 +12,18 @@ from sapwood.layer_times import OVERHEAD, RUNTIME
 from sapwood.registry import Registry
 from sapwood.types import ExampleInputs
 
-__all__ = ["OVERHEAD", "RUNTIME", "RUNTIMES", "WARMUP", "LayerTimes", "Runtime", "Session"]
+__all__ = [
+    "OVERHEAD",
+    "RUNTIME",
+    "RUNTIMES",
+    "WARMUP",
+    "Calibrated",
+    "LayerTimes",
+    "Runner",
+    "Runtime",
+    "Session",
+    "is_exact",
+]
 
 
 class LayerTimes(dict[str, float]):
@@ -79,6 +90,32 @@ class Session(Protocol):
         """
 
 
+@runtime_checkable
+class Runner(Protocol):
+    """A session that takes other inputs, too: one that accuracy can be measured on."""
+
+    def run(self, example_inputs: ExampleInputs) -> list[Tensor]:
+        """Returns what a run on these gives, as :meth:`Session.outputs`; shapes are those that it was loaded with."""
+
+
+@runtime_checkable
+class Calibrated(Protocol):
+    """A runtime that has to see inputs before it can compute with them: int8.
+
+    Its :meth:`Runtime.load` looks at the example inputs and at random ones, which is enough to time it: values do not
+    change what a call takes.
+    """
+
+    def load_calibrated(
+        self, model: nn.Module, example_inputs: ExampleInputs, calibration: Sequence[ExampleInputs], *, threads: int
+    ) -> Session:
+        """Makes a model ready to run with inputs such as ``calibration``, as :meth:`Runtime.load` does.
+
+        Raises:
+            ExportError: If no layer can be quantised.
+        """
+
+
 class Runtime(Protocol):
     """A way to run a model on the CPU."""
 
@@ -109,6 +146,14 @@ class Runtime(Protocol):
             MissingDependencyError: If a package or a compiler is missing.
             MeasureError: If the runtime cannot run the model.
         """
+
+
+def is_exact(runtime: Runtime) -> bool:
+    """Whether a runtime's sessions give what the model gives, but for rounding: no runtime of int8 does.
+
+    A runtime says that it does not by ``exact = False``.
+    """
+    return bool(getattr(runtime, "exact", True))
 
 
 RUNTIMES: Registry[Runtime] = Registry("runtime", entry_points="sapwood.runtimes")

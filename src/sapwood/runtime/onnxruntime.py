@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +39,25 @@ class OnnxRuntimeSession:
         self._session = make_session(exported.data, threads)
         self._feed = feed_of(self._session, exported.input_names, tensors)
 
+    @property
+    def content(self) -> Any:
+        """The bytes of the file that it runs."""
+        return self._exported.data
+
     def __call__(self) -> object:
         """Runs once."""
         return self._session.run(None, self._feed)
 
     def outputs(self) -> list[Tensor]:
         """Returns the output tensors of one run."""
-        return plain_tensors([torch.from_numpy(np.array(value)) for value in self._session.run(None, self._feed)])
+        return self._outputs(self._feed)
+
+    def run(self, example_inputs: ExampleInputs) -> list[Tensor]:
+        """Returns the output tensors of a run on other inputs of the same shapes."""
+        return self._outputs(feed_of(self._session, self._exported.input_names, tensors_of(example_inputs)))
+
+    def _outputs(self, feed: Mapping[str, Any]) -> list[Tensor]:
+        return plain_tensors([torch.from_numpy(np.array(value)) for value in self._session.run(None, feed)])
 
     def layer_times(self, rounds: int) -> LayerTimes:
         """Times every layer in a second session that writes ONNX Runtime's profile."""

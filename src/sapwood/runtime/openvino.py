@@ -22,14 +22,20 @@ CONTRACTIONS = frozenset({"Convolution", "FullyConnected", "MatMul", "Deconvolut
 
 
 class OpenVinoSession:
-    """A compiled model and one request."""
+    """A compiled model and one request; of the file, or of what ``model`` says was made of it."""
 
-    def __init__(self, exported: QuickOnnx, tensors: tuple[Tensor, ...], threads: int) -> None:
+    def __init__(self, exported: QuickOnnx, tensors: tuple[Tensor, ...], threads: int, model: Any = None) -> None:
         self._exported = exported
         self._threads = threads
-        self._compiled = compile_file(exported.data, threads)
+        self._model = model
+        self._compiled = self._compile()
         self._request = self._compiled.create_infer_request()
         self._feed = feed_of(self._compiled, exported.input_names, tensors)
+
+    @property
+    def content(self) -> Any:
+        """The ``openvino.Model`` that it runs; the bytes of an ONNX file where none was given."""
+        return self._exported.data if self._model is None else self._model
 
     def __call__(self) -> object:
         """Runs once."""
@@ -39,9 +45,19 @@ class OpenVinoSession:
         """Returns the output tensors of one run."""
         return outputs_of(self._compiled, self._request.infer(self._feed))
 
+    def run(self, example_inputs: ExampleInputs) -> list[Tensor]:
+        """Returns the output tensors of a run on other inputs of the same shapes."""
+        feed = feed_of(self._compiled, self._exported.input_names, tensors_of(example_inputs))
+        return outputs_of(self._compiled, self._request.infer(feed))
+
+    def _compile(self, *, profile: bool = False) -> Any:
+        if self._model is None:
+            return compile_file(self._exported.data, self._threads, profile=profile)
+        return compile_model(self._model, self._threads, profile=profile)
+
     def layer_times(self, rounds: int) -> LayerTimes:
         """Times every layer in a second compiled model that counts performance."""
-        compiled = compile_file(self._exported.data, self._threads, profile=True)
+        compiled = self._compile(profile=True)
         request = compiled.create_infer_request()
         runs = [_timed_run(request, self._feed) for _ in range(WARMUP + rounds)][WARMUP:]
         origins = _origins(compiled)

@@ -1,0 +1,70 @@
+"""What a quantised file has to hold: scales that are numbers, and zeros where the weights had them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from sapwood.errors import CheckFailedError
+
+Values = np.ndarray[tuple[int, ...], np.dtype[np.floating]]
+
+
+def check_scales(scales: Iterable[tuple[str, Values]]) -> None:
+    """Checks that every scale can be multiplied by.
+
+    Args:
+        scales: The name of each and its values.
+
+    Raises:
+        CheckFailedError: If one is infinite, NaN or not above zero: the file would compute, and nothing of it would be
+            true.
+
+    Examples:
+        >>> check_scales([("conv", np.array([0.5, 0.1]))])
+        >>> check_scales([("pool", np.array([np.inf]))])
+        Traceback (most recent call last):
+        ...
+        sapwood.errors.CheckFailedError: the int8 file is refused: the scale pool is inf; expected a finite number \
+above 0. Leave the layer in float32 with --int8-ignore
+    """
+    for name, values in scales:
+        bad = values[~(np.isfinite(values) & (values > 0))]
+        if bad.size:
+            raise CheckFailedError(
+                f"the int8 file is refused: the scale {name} is {bad.reshape(-1)[0]}; expected a finite number above "
+                "0. Leave the layer in float32 with --int8-ignore"
+            )
+
+
+def check_zeros(weights: Iterable[tuple[str, Values, Values]]) -> int:
+    """Checks that zeros stayed zeros.
+
+    Args:
+        weights: The name of each, its values in float32 and in the quantised file.
+
+    Returns:
+        How many there are.
+
+    Raises:
+        CheckFailedError: If a weight that was zero no longer is.
+
+    Examples:
+        >>> check_zeros([("conv", np.array([0.0, 1.0]), np.array([0.0, 0.9]))])
+        1
+        >>> check_zeros([("conv", np.array([0.0, 1.0]), np.array([0.1, 0.9]))])
+        Traceback (most recent call last):
+        ...
+        sapwood.errors.CheckFailedError: the int8 file is refused: 1 of 1 zeros of conv are not zero any more
+    """
+    count = 0
+    for name, before, after in weights:
+        zeros = before == 0
+        lost = int((after[zeros] != 0).sum())
+        if lost:
+            raise CheckFailedError(
+                f"the int8 file is refused: {lost} of {int(zeros.sum())} zeros of {name} are not zero any more"
+            )
+        count += int(zeros.sum())
+    return count

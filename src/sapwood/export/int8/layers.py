@@ -1,0 +1,95 @@
+"""Which layers of a file can be int8, and which are asked to stay in float32."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+from sapwood.errors import ConfigError, ExportError
+from sapwood.export.onnx_quick import QuickOnnx
+
+CONTRACTIONS = ("Conv", "Gemm", "MatMul")
+"""ONNX's operators that both quantisers know, and where the time goes."""
+
+ASKED = "--int8-ignore"
+UNKNOWN = frozenset({"ConvTranspose", "Einsum", "LSTM", "GRU", "RNN", "Attention"})
+"""Operators that multiply and add, and that stay in float32: one quantiser or both have no int8 for them."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution or matrix product of a file.
+
+    Attributes:
+        name: The module's path in the model; the node's name where it belongs to none.
+        node: The node's name.
+    """
+
+    name: str
+    node: str
+
+
+@dataclass(frozen=True)
+class Left:
+    """What stays in float32.
+
+    Attributes:
+        reasons: Layer -> why, for the reader.
+        nodes: The names of their nodes.
+    """
+
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    nodes: frozenset[str] = frozenset()
+
+    def with_layers(self, layers: Sequence[Layer], reason: str) -> Left:
+        """These, and some more."""
+        more = {layer.name: reason for layer in layers if layer.name not in self.reasons}
+        return Left({**self.reasons, **more}, self.nodes | {layer.node for layer in layers})
+
+
+def contractions(source: QuickOnnx) -> tuple[Layer, ...]:
+    """The layers that can be int8, in the order in which they run.
+
+    Raises:
+        ExportError: If there is none; names the operators that there are.
+    """
+    nodes = [node for node in source.graph.node if node.op_type in CONTRACTIONS]
+    if not nodes:
+        kinds = Counter(node.op_type for node in source.graph.node)
+        known = ", ".join(sorted(kinds)) or "nothing"
+        raise ExportError(f"no layer can be int8: the file holds {known}; expected one of {', '.join(CONTRACTIONS)}")
+    return tuple(Layer(_name(source, node), node.name) for node in nodes)
+
+
+def left_out(source: QuickOnnx, ignore: Sequence[str] = ()) -> Left:
+    """What stays in float32 whatever the accuracy: what has no int8, and what fits a glob.
+
+    Args:
+        source: The file.
+        ignore: Globs of module paths, as ``layers.15*``. Activations and whatever else belongs to a module stay, too.
+
+    Raises:
+        ConfigError: If a glob fits no layer, or all of them are left.
+    """
+    layers = contractions(source)
+    names = [layer.name for layer in layers]
+    for glob in ignore:
+        if not any(fnmatchcase(name, glob) for name in names):
+            raise ConfigError(f"--int8-ignore {glob}: fits no layer; expected one of {', '.join(dict.fromkeys(names))}")
+    odd = {_name(source, node): f"{node.op_type} has no int8" for node in source.graph.node if node.op_type in UNKNOWN}
+    asked = [node for node in source.graph.node if _fits(_name(source, node), ignore)]
+    nodes = frozenset(node.name for node in asked)
+    if nodes.issuperset(layer.node for layer in layers):
+        raise ConfigError(f"--int8-ignore {' '.join(ignore)}: leaves no layer to be int8")
+    return Left({**odd, **{name: ASKED for name in names if _fits(name, ignore)}}, nodes)
+
+
+def _fits(name: str, globs: Collection[str]) -> bool:
+    return any(fnmatchcase(name, glob) for glob in globs)
+
+
+def _name(source: QuickOnnx, node: Any) -> str:
+    return source.modules.get(node.name) or str(node.name)

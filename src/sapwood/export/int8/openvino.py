@@ -1,0 +1,147 @@
+"""An OpenVINO network with int8, by NNCF's post-training quantisation."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from sapwood.errors import ExportError
+from sapwood.export.base import innermost
+from sapwood.export.int8.checks import check_scales, check_zeros
+from sapwood.export.int8.layers import Left, contractions
+from sapwood.export.int8.onnx import quiet
+from sapwood.export.int8.processor import saturates
+from sapwood.export.onnx_quick import QuickOnnx
+from sapwood.export.packages import require
+
+CONTRACTIONS = frozenset({"Convolution", "GroupConvolution", "MatMul"})
+SILENT = "NNCF_CI"
+"""The environment variable that keeps NNCF from reporting its use to its makers."""
+
+
+def quantised_openvino(
+    source: QuickOnnx, calibration: Sequence[Sequence[Tensor]], left: Left | None = None, *, corrected: bool = True
+) -> Any:
+    """Quantises a network: weights by channel and symmetric, activations symmetric where they may be.
+
+    Args:
+        source: The file in float32.
+        calibration: Inputs to run it on, each a tensor an input of the file.
+        left: What stays in float32.
+        corrected: Whether biases make up for the mean error of each layer, which takes time.
+
+    Returns:
+        An ``openvino.Model``.
+
+    Raises:
+        MissingDependencyError: If :mod:`nncf` or :mod:`openvino` is not installed.
+        ExportError: If NNCF cannot quantise the network.
+        CheckFailedError: If a scale of the result is not finite, or a zero among the weights is lost.
+    """
+    nncf, openvino = nncf_package(), require("openvino")
+    contractions(source)
+    model = openvino.Core().read_model(io.BytesIO(source.data))
+    floats = dict(_weights(model))
+    names = [given.get_any_name() for given in model.inputs]
+    feeds = [_feed(source, tensors, names) for tensors in calibration]
+    overflow = nncf.OverflowFix.ENABLE if saturates() else nncf.OverflowFix.DISABLE
+    try:
+        with quiet(), _silent():
+            found = nncf.quantize(
+                model,
+                nncf.Dataset(feeds),
+                subset_size=len(feeds),
+                preset=nncf.QuantizationPreset.PERFORMANCE,
+                ignored_scope=nncf.IgnoredScope(names=_names(model, left)),
+                advanced_parameters=nncf.AdvancedQuantizationParameters(
+                    overflow_fix=overflow, disable_bias_correction=not corrected
+                ),
+            )
+    except Exception as error:  # whatever is in its way
+        raise ExportError(f"NNCF cannot quantise the network: {innermost(error)}") from error
+    check_openvino(found, floats)
+    return found
+
+
+def nncf_package() -> Any:
+    """NNCF, which tells nobody that it is used.
+
+    Raises:
+        MissingDependencyError: If it is not installed.
+    """
+    os.environ.setdefault(SILENT, "1")
+    with quiet(), _silent():
+        nncf = require("nncf")
+        nncf.set_log_level(logging.ERROR)
+    return nncf
+
+
+def check_openvino(model: Any, floats: dict[str, np.ndarray[Any, Any]]) -> int:
+    """Checks scales and zeros of a quantised network; returns how many zeros there are.
+
+    Raises:
+        CheckFailedError: If one of them is wrong.
+    """
+    check_scales(_ranges(model))
+    return check_zeros((name, floats[name], after) for name, after in _weights(model) if name in floats)
+
+
+def _ranges(model: Any) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
+    """How far each range of a quantised value reaches."""
+    for node in model.get_ops():
+        if node.get_type_name() == "FakeQuantize":
+            low, high = (_value(node.input_value(index)) for index in (1, 2))
+            if low is not None and high is not None:
+                yield node.get_friendly_name(), np.asarray(high - low)
+
+
+def _weights(model: Any) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
+    """The weights of every layer that has them, as they are multiplied."""
+    for node in model.get_ops():
+        if node.get_type_name() in CONTRACTIONS:
+            value = _value(node.input_value(1))
+            if value is not None:
+                yield node.get_friendly_name(), value
+
+
+def _value(output: Any) -> np.ndarray[Any, Any] | None:
+    """What an output gives that follows from stored values alone; None if it depends on an input."""
+    openvino = require("openvino")
+    wanted, seen = [output.get_node()], set()
+    while wanted:
+        node = wanted.pop()
+        if node.get_type_name() == "Parameter":
+            return None
+        if node.get_friendly_name() not in seen:
+            seen.add(node.get_friendly_name())
+            wanted += [value.get_node() for value in node.input_values()]
+    if output.get_node().get_type_name() == "Constant":
+        return np.asarray(output.get_node().data)
+    part = openvino.Core().compile_model(openvino.Model([output], []), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return np.array(part([])[0])
+
+
+def _names(model: Any, left: Left | None) -> list[str]:
+    """The operations that OpenVINO made of nodes; it puts what they are behind their names."""
+    nodes = frozenset() if left is None else left.nodes
+    names = [node.get_friendly_name() for node in model.get_ops() if node.get_type_name() != "Constant"]
+    return [name for name in names if name in nodes or name.rpartition("/")[0] in nodes]
+
+
+def _feed(source: QuickOnnx, tensors: Sequence[Tensor], wanted: Sequence[str]) -> dict[str, Any]:
+    named = zip(source.input_names, tensors, strict=True)
+    return {name: tensor.detach().contiguous().numpy() for name, tensor in named if name in wanted}
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """No progress bars inside: they would stand among what a command prints."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield

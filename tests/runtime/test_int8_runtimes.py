@@ -1,0 +1,131 @@
+"""Int8 on two runtimes: near the model, each layer timed under its name, and said to be near only."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sapwood.errors import ExportError, MissingDependencyError
+from sapwood.export import relative_error, run_flat
+from sapwood.models.darknet import DarknetNetwork, parse_cfg
+from sapwood.runtime import OVERHEAD, RUNTIME, RUNTIMES, Calibrated, Runner, is_exact, running_on
+from sapwood.runtime.int8 import PACKAGES, timing_inputs
+
+pytest.importorskip("onnxruntime")
+
+NEAR = 0.1
+"""Of the largest output: 8 bits of each activation and weight leave a few percent after a few layers."""
+
+
+def installed(name: str) -> Any:
+    """The runtime, where its quantiser is."""
+    for package in PACKAGES[name]:
+        pytest.importorskip(package, reason="needs pip install sapwood[int8]")
+    return RUNTIMES[name]
+
+
+def net() -> nn.Module:
+    torch.manual_seed(0)
+    block = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.LeakyReLU(0.1))
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), block, nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8 * 9, 4))
+
+
+X = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_a_session_is_near_the_model(name: str) -> None:
+    runtime, model = installed(name), net()
+    session = runtime.load(model, X, threads=1)
+    wanted = run_flat(model, X)
+    assert 0.0 < relative_error(session.outputs(), wanted) < NEAR
+    assert relative_error(session.run(X), session.outputs()) == 0.0
+    assert isinstance(session, Runner)
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_every_layer_has_a_time_under_its_name(name: str) -> None:
+    runtime, model = installed(name), net()
+    times = runtime.load(model, X, threads=1).layer_times(3)
+    assert {"0", "2.0", "5"} <= {layer for layer, took in times.items() if took > 0}
+    assert set(times) <= {*dict(model.named_modules()), RUNTIME, OVERHEAD}
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_layers_of_a_darknet_network(name: str, detector_text: str) -> None:
+    runtime, network = installed(name), DarknetNetwork(parse_cfg(detector_text))
+    inputs = torch.rand(1, *network.input_shape)
+    times = runtime.load(network, inputs, threads=1).layer_times(1)
+    convolutions = {path for path, module in network.named_modules() if isinstance(module, nn.Conv2d)}
+    assert convolutions <= set(times)
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_calibration_decides_what_can_be_told_apart(name: str) -> None:
+    runtime, model = installed(name), nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 2, 1))
+    large = 1000 * X
+    wanted = run_flat(model, large)
+    seen = runtime.load_calibrated(model, large, [large, large], threads=1)
+    unseen = runtime.load_calibrated(model, large, [X], threads=1)
+    assert relative_error(seen.outputs(), wanted) < 0.05
+    assert relative_error(unseen.outputs(), wanted) > 0.5
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_only_int8_is_not_exact(name: str) -> None:
+    assert is_exact(RUNTIMES[name]) is not name.endswith("-int8")
+    assert isinstance(RUNTIMES[name], Calibrated) is name.endswith("-int8")
+
+
+def test_a_network_without_a_layer_that_can_be_int8_is_named() -> None:
+    with pytest.raises(ExportError, match=r"no layer can be int8: the file holds Relu; expected one of Conv, Gemm"):
+        RUNTIMES["onnxruntime-int8"].load(nn.ReLU(), X, threads=1)
+
+
+@pytest.mark.parametrize(("name", "package"), [
+    ("onnxruntime-int8", "onnxruntime.quantization"), ("openvino-int8", "nncf")
+])  # fmt: skip
+def test_a_missing_quantiser_is_named(name: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    message = rf"{package} is not installed; install it by: pip install 'sapwood\[int8\]'"
+    with pytest.raises(MissingDependencyError, match=message):
+        RUNTIMES[name].load(net(), X, threads=1)
+    with pytest.raises(MissingDependencyError, match=message):
+        RUNTIMES[name].version()
+
+
+def test_timing_looks_at_the_example_and_at_random_numbers() -> None:
+    first, second = timing_inputs({"x": X, "count": torch.tensor([3, 1, 2])})
+    assert torch.equal(first["x"], X)
+    assert second["x"].shape == X.shape
+    assert not torch.equal(second["x"], X)
+    assert sorted(second["count"].tolist()) == [1, 2, 3]
+
+
+class Told(nn.Module):
+    """Gives a dict with a tuple in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> dict[str, Any]:
+        return {"logits": self.linear(x), "parts": (x + 1, [x * 2])}
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_model_that_a_runtime_stands_for(batch: int) -> None:
+    model, x = Told().train(), torch.rand(batch, 3)
+    twin = running_on(RUNTIMES["onnxruntime"].load(model, x, threads=1), model, x)
+    given = torch.rand(5, 3)
+    found, wanted = twin(given), model(given)
+    torch.testing.assert_close(found["logits"], wanted["logits"].detach())
+    torch.testing.assert_close(found["parts"][0], wanted["parts"][0])
+    assert torch.equal(found["parts"][1][0], wanted["parts"][1][0])
+    assert type(twin) is Told
+    assert model.training
+    assert "forward" not in vars(model)
