@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,9 +12,12 @@ from sapwood.arguments import check_kind
 from sapwood.data import Findings, OnBad, to_input
 from sapwood.errors import ConfigError, DataError, ShapeError
 from sapwood.models import framework_of
+from sapwood.tasks.agreeing import SURE, Compared
+from sapwood.tasks.matched import MatchedDetections
 from sapwood.tasks.mean_ap import AveragePrecision, distinct_names, mean_average_precision
 from sapwood.tasks.postprocess import postprocess
 from sapwood.tasks.running import Progress, Stopwatch, check_finite, evaluating, read_batches, timed
+from sapwood.tasks.task import Measuring
 from sapwood.types import DetectionDataset, Detections, DetectionSample, Evaluation, ModelBundle, Picture
 
 PRIMARY = "mAP@0.5"
@@ -72,23 +75,8 @@ def evaluate_detection(
     """Measures mAP@0.5 and mAP@[.5:.95]; see :func:`sapwood.tasks.evaluate`."""
     _check_classes(bundle, dataset)
     watch, findings = Stopwatch(), Findings(on_bad)
-    found: list[Detections] = []
-    measured: list[DetectionSample] = []
-    batches = read_batches(dataset.samples, bundle.task, batch_size, findings, progress)
-    with evaluating(bundle.model) as run:
-        for batch in timed(batches, watch):
-            with watch.part("network"):
-                maps = as_maps(run(batch.inputs), bundle.model)
-            with watch.part("postprocess"):
-                found += postprocess(
-                    maps,
-                    bundle.task,
-                    batch.placements,
-                    score_threshold=score_threshold,
-                    iou_threshold=iou_threshold,
-                    clipped=framework_of(bundle.model).clips_boxes,
-                )
-            measured += batch.samples
+    how = Measuring(batch_size, score_threshold, iou_threshold, progress, on_bad)
+    found, measured = find_in(bundle, dataset, how, findings, watch)
     with watch.part("score"):
         precision = _average_precision(bundle, found, replace(dataset, samples=tuple(measured)))
     return Evaluation(
@@ -99,6 +87,57 @@ def evaluate_detection(
         seconds=dict(watch.seconds),
         skipped=(*dataset.skipped, *findings.skipped),
     )
+
+
+def find_in(
+    bundle: ModelBundle, dataset: DetectionDataset, how: Measuring, findings: Findings, watch: Stopwatch
+) -> tuple[list[Detections], list[DetectionSample]]:
+    """Returns what a detector finds in every picture that can be read, and these pictures.
+
+    Args:
+        bundle: The detector.
+        dataset: The pictures; boxes are not looked at.
+        how: Thresholds, batches, and who is told how far it is.
+        findings: Is told of pictures that cannot be read.
+        watch: Counts the time of each part.
+    """
+    found: list[Detections] = []
+    measured: list[DetectionSample] = []
+    batches = read_batches(dataset.samples, bundle.task, how.batch_size, findings, how.progress)
+    with evaluating(bundle.model) as run:
+        for batch in timed(batches, watch):
+            with watch.part("network"):
+                maps = as_maps(run(batch.inputs), bundle.model)
+            with watch.part("postprocess"):
+                found += postprocess(
+                    maps,
+                    bundle.task,
+                    batch.placements,
+                    score_threshold=how.score_threshold,
+                    iou_threshold=how.iou_threshold,
+                    clipped=framework_of(bundle.model).clips_boxes,
+                )
+            measured += batch.samples
+    return found, measured
+
+
+def compare_detectors(
+    dense: ModelBundle, networks: Mapping[str, ModelBundle], dataset: DetectionDataset, how: Measuring
+) -> Compared:
+    """Matches what detectors find with what a dense one is sure of; see :func:`sapwood.tasks.agreement`."""
+    for name, network in {dense.source.spec: dense, **networks}.items():
+        _check_heads(name, network)
+        wanted, own = (one.task.heads[0].num_classes for one in (dense, network))
+        if wanted != own:
+            raise ConfigError(f"{name} scores {own} classes and {dense.source.spec} {wanted}; expected as many")
+    findings = Findings(how.on_bad)
+    truth, _ = find_in(dense, dataset, replace(how, score_threshold=SURE), findings, Stopwatch())
+    figures = {
+        name: MatchedDetections(find_in(one, dataset, how, Findings(how.on_bad), Stopwatch())[0], truth)
+        for name, one in networks.items()
+    }
+    num_found = sum(len(one.labels) for one in truth)
+    return Compared(PRIMARY, figures, num_found, (*dataset.skipped, *findings.skipped))
 
 
 def _average_precision(bundle: ModelBundle, found: Sequence[Detections], dataset: DetectionDataset) -> AveragePrecision:
@@ -129,10 +168,12 @@ def as_maps(outputs: Any, model: nn.Module) -> tuple[Tensor, ...]:
 
 
 def _check_classes(bundle: ModelBundle, dataset: DetectionDataset) -> None:
-    if not bundle.task.heads:
-        raise ConfigError(
-            f"{bundle.source.spec} is a detector whose task describes no heads; expected one an output map"
-        )
+    _check_heads(bundle.source.spec, bundle)
     wanted, held = bundle.task.heads[0].num_classes, len(dataset.class_names)
     if wanted != held:
         raise DataError(f"{dataset.name} has {held} classes and the model scores {wanted}; expected as many")
+
+
+def _check_heads(name: str, bundle: ModelBundle) -> None:
+    if not bundle.task.heads:
+        raise ConfigError(f"{name} is a detector whose task describes no heads; expected one an output map")
