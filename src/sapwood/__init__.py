@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from sapwood.models import apply_plan, copy_model, load, load_model, load_plans, load_saved, save, save_model
     from sapwood.pipeline import compact, prune
     from sapwood.recovery import distill, reconstruct
-    from sapwood.tasks import detect, evaluate
+    from sapwood.tasks import agreement, detect, evaluate
     from sapwood.training import carry_optimizer_
 
 __version__ = "0.2.0"
@@ -57,6 +57,7 @@ _HOMES = {
     "apply_plan": "models",
     "save_model": "models",
     "copy_model": "models",
+    "agreement": "tasks",
     "evaluate": "tasks",
     "detect": "tasks",
     "MaskCase": "masks",
@@ -97,6 +98,7 @@ __all__ = [
     "Limits",
     "MaskCase",
     "Target",
+    "agreement",
     "apply_masks_",
     "apply_plan",
     "build_groups",

@@ -65,7 +65,12 @@ AllocatorOption = Annotated[
     ),
 ]
 CalibrationDataOption = Annotated[
-    Path | None, typer.Option("--data", help="Pictures for criteria that look at data; see `sapwood eval`.")
+    Path | None,
+    typer.Option(
+        "--data",
+        help="Pictures for criteria that look at data, and for --recover; see `sapwood eval`. Of `A+B`, those of A "
+        "are drawn first.",
+    ),
 ]
 CalibrationSplitOption = Annotated[str, typer.Option("--split", help="Which part of the data set.")]
 NumPicturesOption = Annotated[int, typer.Option("--num-pictures", min=1, help="Pictures that are looked at.")]

@@ -44,7 +44,8 @@ DataOption = Annotated[
     str,
     typer.Option(
         "--data",
-        help="COCO json, YOLO txt, VOC xml or an image folder, recognised by its content; or `digits`.",
+        help="COCO json, YOLO txt, VOC xml or an image folder, recognised by its content; or `digits`. Of "
+        "`A+B`, A is measured on.",
         show_default=False,
     ),
 ]
@@ -109,10 +110,11 @@ def load_bundle(
 
 
 def open_data(bundle: ModelBundle, data: str, split: str, on_bad: OnBad) -> DetectionDataset | ClassificationDataset:
-    """Opens the data set that fits the model's task."""
+    """Opens the data set that fits the model's task; of several the first, which alone is measured on."""
     from sapwood import tasks
+    from sapwood.data import data_parts
 
-    return tasks.open_data(bundle, data, split=split, on_bad=on_bad.value)
+    return tasks.open_data(bundle, data_parts(data)[0], split=split, on_bad=on_bad.value)
 
 
 def set_threads(threads: int | None) -> None:

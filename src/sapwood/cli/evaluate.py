@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from sapwood.cli.against import AgainstOptions
 from sapwood.cli.common import (
     DataOption,
     JsonOption,
@@ -32,6 +33,7 @@ def evaluate(
     model: ModelArgument,
     data: DataOption,
     files: LoadOptions,
+    compared: AgainstOptions,
     split: SplitOption = "val",
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Pictures a forward pass.")] = 8,
     score_threshold: Annotated[
@@ -58,25 +60,45 @@ def evaluate(
 ) -> None:
     """Accuracy on a data set: mAP@0.5, mAP@[.5:.95] and AP a class, or top-1 and top-5.
 
+    With --against, how far the network agrees with the one that it was made from, which needs no labels: mAP@0.5 or
+    top-1 with what that one finds for labels, and how much of it chance may be.
+
     Example: `sapwood eval yolov3-tiny.cfg --weights yolov3-tiny.weights --data coco`
     """
     from sapwood import tasks
     from sapwood.report import evaluation_table, records
 
+    compared.check()
     set_threads(threads)
     bundle = files.load(model, resize)
-    dataset = open_data(bundle, data, split, on_bad)
+    options: dict[str, Any] = {
+        "batch_size": batch_size,
+        "score_threshold": score_threshold,
+        "iou_threshold": iou_threshold,
+    }
     if runtime != "torch":
         from sapwood.pipeline import on_runtime
 
         bundle = on_runtime(bundle, runtime, data=data, train_split=train_split, threads=threads)
+    if compared.against is not None:
+        compared.show(
+            model,
+            bundle,
+            data,
+            split,
+            factory=files.model_factory,
+            resize=resize,
+            on_bad=on_bad,
+            as_json=as_json,
+            **options,
+        )
+        return
+    dataset = open_data(bundle, data, split, on_bad)
     with progress_bar("evaluating") as progress:
         evaluation = tasks.evaluate(
             bundle,
             dataset,
-            batch_size=batch_size,
-            score_threshold=score_threshold,
-            iou_threshold=iou_threshold,
+            **options,
             on_bad=on_bad.value,
             progress=progress,
         )

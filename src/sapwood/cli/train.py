@@ -93,6 +93,7 @@ def train(
     Example: `sapwood train yolov4-tiny.cfg --data bccd --epochs 60 --input-size 320 -o runs/bccd`
     """
     from sapwood import training
+    from sapwood.data import data_parts
     from sapwood.errors import ConfigError
     from sapwood.files import alone_in, check_folder
     from sapwood.models import check_target, save_model
@@ -111,6 +112,8 @@ def train(
         raise ConfigError("--sparse-strength says how strong --sparse is; expected --sparse")
     bundle = load_bundle(model, weights, names, factory=model_factory)
     settings = _settings(bundle, config, {name: value for name, value in options.items() if value is not None})
+    if len(data_parts(data)) > 1:
+        raise ConfigError(f"--data {data}: training learns from the labels of one data set; expected one")
     pictures = open_data(bundle, data, train_split, on_bad)
     measured = None if val_split == "none" else open_data(bundle, data, val_split, on_bad)
     processes = training.find_processes()

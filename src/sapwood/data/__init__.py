@@ -12,6 +12,7 @@ from sapwood.data.formats import BUILT_IN, FORMATS, FileForm, FolderForm, Format
 from sapwood.data.image_folder import open_classification
 from sapwood.data.images import Placement, as_batch, picture_size, read_image, to_input
 from sapwood.data.open import open_detection
+from sapwood.data.several import data_parts
 from sapwood.data.unlabelled import open_unlabelled, picture_files
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "augment",
     "box_sizes",
     "class_color",
+    "data_parts",
     "digits_dataset",
     "draw_detections",
     "example_generator",

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeAlias
 
+import numpy as np
 from torch import Tensor
 
-from sapwood.data import OnBad
+from sapwood.data import OnBad, data_parts, picture_files
+from sapwood.errors import NoDataSetError
 from sapwood.goals.targets import Calibration
-from sapwood.tasks import Labels, calibration_batches, open_data, open_pictures, task_loss
-from sapwood.types import ModelBundle
+from sapwood.tasks import CalibrationBatches, Labels, calibration_batches, open_data, open_pictures, task_loss
+from sapwood.types import ClassificationDataset, DetectionDataset, ModelBundle
+
+Dataset: TypeAlias = "DetectionDataset | ClassificationDataset"
 
 
 def calibrate(
@@ -26,7 +33,8 @@ def calibrate(
 
     Args:
         bundle: The dense model.
-        data: A data set that fits its task; with ``labels="own"`` any folder of pictures will do.
+        data: A data set that fits its task; with ``labels="own"`` any folder of pictures will do. Several have ``+``
+            between them: pictures of the first are drawn first, and accuracy is measured on it alone.
         split: Which part of it.
         num_pictures: Pictures that are read, at most.
         labels: The data set's, or what the model itself finds.
@@ -37,10 +45,10 @@ def calibrate(
         ConfigError: If the model has no task, or its task no loss.
         DataError: If there is no such data set.
     """
-    opened = open_pictures if labels == "own" else open_data
-    dataset = opened(bundle, data, split=split, on_bad=on_bad)
-    batches = calibration_batches(bundle, dataset, num_pictures=num_pictures, seed=seed)
-    return Calibration(list(batches), task_loss(bundle, labels), dataset)
+    opened = open_pictures if labels == "own" else _labelled
+    datasets = [opened(bundle, part, split=split, on_bad=on_bad) for part in data_parts(data)]
+    batches = _drawn(bundle, datasets, num_pictures, seed)
+    return Calibration(list(batches), task_loss(bundle, labels), datasets[0])
 
 
 def pictures_without_labels(
@@ -50,10 +58,36 @@ def pictures_without_labels(
 
     Args:
         bundle: The dense model.
-        data: A data set that fits its task, or any folder of pictures.
+        data: A data set that fits its task, or any folder of pictures; or several, with ``+`` between them, of which
+            the first is drawn from first.
         split: Which part of it.
         num_pictures: Pictures that are read, at most.
         seed: Chooses them.
     """
-    dataset = open_pictures(bundle, data, split=split)
-    return [batch.inputs for batch in calibration_batches(bundle, dataset, num_pictures=num_pictures, seed=seed)]
+    datasets = [open_pictures(bundle, part, split=split) for part in data_parts(data)]
+    return [batch.inputs for batch in _drawn(bundle, datasets, num_pictures, seed)]
+
+
+def _labelled(bundle: ModelBundle, data: str, *, split: str, on_bad: OnBad) -> Dataset:
+    """Opens a data set with its labels, or says what does without."""
+    try:
+        return open_data(bundle, data, split=split, on_bad=on_bad)
+    except NoDataSetError as error:
+        if not picture_files(data):
+            raise
+        raise NoDataSetError(
+            f"{error}. Its pictures are enough where labels are the model's own: --labels own"
+        ) from error
+
+
+def _drawn(bundle: ModelBundle, datasets: Sequence[Dataset], num_pictures: int, seed: int) -> CalibrationBatches:
+    """Pictures of the first data set before those of the second, as many as are asked for; mixed, where of several."""
+    samples: list[Any] = []
+    for dataset in datasets:
+        left = num_pictures - len(samples)
+        if left > 0 or len(datasets) == 1:
+            samples += calibration_batches(bundle, dataset, num_pictures=left, seed=seed).samples
+    if len(datasets) > 1:
+        order = np.random.default_rng(seed).permutation(len(samples))
+        samples = [samples[number] for number in order.tolist()]
+    return replace(calibration_batches(bundle, datasets[0], seed=seed), samples=tuple(samples))

@@ -1,6 +1,7 @@
 """Typed records -> one self-contained HTML page, and tables for the console; never sees a model."""
 
 from sapwood.report import records
+from sapwood.report.agreement import agreement_table
 from sapwood.report.bench import bench_table, reasons
 from sapwood.report.console import compare_table, evaluation_table, mask_tables, masking_table
 from sapwood.report.formats import megabytes
@@ -17,6 +18,7 @@ from sapwood.report.table import TextTable
 
 __all__ = [
     "TextTable",
+    "agreement_table",
     "apart_text",
     "bench_table",
     "compare_table",

@@ -2,6 +2,7 @@
 
 from sapwood.tasks import classifier as classifier
 from sapwood.tasks import detector as detector
+from sapwood.tasks.agreeing import Agreement, Difference, Estimate, agreement
 from sapwood.tasks.decode import decode, yolo_heads
 from sapwood.tasks.detection import detect
 from sapwood.tasks.divergence import divergence, divergence_from
@@ -17,14 +18,18 @@ from sapwood.tasks.yolo_loss import YoloLoss
 
 __all__ = [
     "TASKS",
+    "Agreement",
     "AveragePrecision",
     "CalibrationBatches",
+    "Difference",
+    "Estimate",
     "Labels",
     "Measuring",
     "Progress",
     "Sighting",
     "Task",
     "YoloLoss",
+    "agreement",
     "any_task",
     "calibration_batches",
     "class_loss",

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sapwood.data import Findings, OnBad
-from sapwood.errors import DataError, ShapeError
+from sapwood.errors import ConfigError, DataError, ShapeError
+from sapwood.tasks.agreeing import Compared
+from sapwood.tasks.matched import Hits
 from sapwood.tasks.mean_ap import distinct_names
 from sapwood.tasks.running import Progress, Stopwatch, check_finite, evaluating, read_batches, timed
+from sapwood.tasks.task import Measuring
 from sapwood.types import ClassificationDataset, Evaluation, ModelBundle
 
 PRIMARY = "top-1"
@@ -46,6 +50,31 @@ def evaluate_classification(
         per_class = {names[held]: _share(rank[label == held] < 1) for held in sorted(set(label.tolist()))}
     skipped = (*dataset.skipped, *findings.skipped)
     return Evaluation(PRIMARY, metrics, per_class, len(rank), dict(watch.seconds), skipped)
+
+
+def compare_classifiers(
+    dense: ModelBundle, networks: Mapping[str, ModelBundle], dataset: ClassificationDataset, how: Measuring
+) -> Compared:
+    """Tells where classifiers find a dense one's class; see :func:`sapwood.tasks.agreement`."""
+    findings = Findings(how.on_bad)
+    wanted = _all_scores(dense, dataset, how, findings)
+    figures = {}
+    for name, network in networks.items():
+        scores = _all_scores(network, dataset, how, Findings(how.on_bad))
+        if scores.shape[1] != wanted.shape[1]:
+            raise ConfigError(
+                f"{name} scores {scores.shape[1]} classes and {dense.source.spec} {wanted.shape[1]}; expected as many"
+            )
+        figures[name] = Hits(scores.argmax(dim=1) == wanted.argmax(dim=1))
+    return Compared(PRIMARY, figures, len(wanted), (*dataset.skipped, *findings.skipped))
+
+
+def _all_scores(
+    bundle: ModelBundle, dataset: ClassificationDataset, how: Measuring, findings: Findings
+) -> Tensor:  # shape: (pictures, classes)
+    batches = read_batches(dataset.samples, bundle.task, how.batch_size, findings, how.progress)
+    with evaluating(bundle.model) as run:
+        return torch.cat([as_scores(run(one.inputs), bundle.model, len(one.samples)) for one in batches])
 
 
 def label_ranks(

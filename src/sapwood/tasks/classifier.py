@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from sapwood.data import OnBad, open_classification, to_input
-from sapwood.tasks.classification import as_scores, evaluate_classification
+from sapwood.tasks.agreeing import Compared
+from sapwood.tasks.classification import as_scores, compare_classifiers, evaluate_classification
 from sapwood.tasks.divergence import class_divergence
 from sapwood.tasks.objective import ClassificationLoss
 from sapwood.tasks.running import evaluating
@@ -41,6 +42,12 @@ class Classification:
         return evaluate_classification(
             bundle, dataset, batch_size=how.batch_size, progress=how.progress, on_bad=how.on_bad
         )
+
+    def compare(
+        self, dense: ModelBundle, networks: Mapping[str, ModelBundle], dataset: Any, how: Measuring
+    ) -> Compared:
+        """Calls :func:`compare_classifiers`."""
+        return compare_classifiers(dense, networks, dataset, how)
 
     def find(
         self, bundle: ModelBundle, pictures: Sequence[Picture], *, score_threshold: float, iou_threshold: float

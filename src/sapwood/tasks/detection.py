@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,9 @@ from sapwood.arguments import check_kind
 from sapwood.data import Findings, OnBad, to_input
 from sapwood.errors import ConfigError, DataError, ShapeError
 from sapwood.models import framework_of
+from sapwood.tasks.agreeing import SURE, Compared
 from sapwood.tasks.listed import check_threshold, find_in_samples, find_listed, listed_head
+from sapwood.tasks.matched import MatchedDetections
 from sapwood.tasks.mean_ap import AveragePrecision, distinct_names, mean_average_precision
 from sapwood.tasks.postprocess import postprocess
 from sapwood.tasks.running import Progress, Stopwatch, check_finite, evaluating, read_batches, timed
@@ -80,10 +82,9 @@ def evaluate_detection(
     _check_classes(bundle, dataset)
     watch, findings = Stopwatch(), Findings(on_bad)
     how = Measuring(batch_size, score_threshold, iou_threshold, progress, on_bad)
-    find = _find_in_maps if listed_head(bundle.task.heads) is None else find_in_samples
-    measured, found = find(bundle, dataset.samples, how, watch, findings)
+    found, measured = find_in(bundle, dataset, how, findings, watch)
     with watch.part("score"):
-        precision = _average_precision(bundle, found, replace(dataset, samples=measured))
+        precision = _average_precision(bundle, found, replace(dataset, samples=tuple(measured)))
     return Evaluation(
         primary=PRIMARY,
         metrics={PRIMARY: precision.map_50, "mAP@[.5:.95]": precision.map_50_95},
@@ -94,13 +95,24 @@ def evaluate_detection(
     )
 
 
-def _find_in_maps(
-    bundle: ModelBundle, samples: Sequence[DetectionSample], how: Measuring, watch: Stopwatch, findings: Findings
-) -> tuple[tuple[DetectionSample, ...], list[Detections]]:
-    """The samples that could be read, and what the maps of a detector say of each."""
-    measured: list[DetectionSample] = []
+def find_in(
+    bundle: ModelBundle, dataset: DetectionDataset, how: Measuring, findings: Findings, watch: Stopwatch
+) -> tuple[list[Detections], list[DetectionSample]]:
+    """Returns what a detector finds in every picture that can be read, and these pictures.
+
+    Args:
+        bundle: The detector.
+        dataset: The pictures; boxes are not looked at.
+        how: Thresholds, batches, and who is told how far it is.
+        findings: Is told of pictures that cannot be read.
+        watch: Counts the time of each part.
+    """
+    if listed_head(bundle.task.heads) is not None:
+        read, listed = find_in_samples(bundle, dataset.samples, how, watch, findings)
+        return listed, list(read)
     found: list[Detections] = []
-    batches = read_batches(samples, bundle.task, how.batch_size, findings, how.progress)
+    measured: list[DetectionSample] = []
+    batches = read_batches(dataset.samples, bundle.task, how.batch_size, findings, how.progress)
     with evaluating(bundle.model) as run:
         for batch in timed(batches, watch):
             with watch.part("network"):
@@ -115,7 +127,26 @@ def _find_in_maps(
                     clipped=framework_of(bundle.model).clips_boxes,
                 )
             measured += batch.samples
-    return tuple(measured), found
+    return found, measured
+
+
+def compare_detectors(
+    dense: ModelBundle, networks: Mapping[str, ModelBundle], dataset: DetectionDataset, how: Measuring
+) -> Compared:
+    """Matches what detectors find with what a dense one is sure of; see :func:`sapwood.tasks.agreement`."""
+    for name, network in {dense.source.spec: dense, **networks}.items():
+        _check_heads(name, network)
+        wanted, own = (one.task.heads[0].num_classes for one in (dense, network))
+        if wanted != own:
+            raise ConfigError(f"{name} scores {own} classes and {dense.source.spec} {wanted}; expected as many")
+    findings = Findings(how.on_bad)
+    truth, _ = find_in(dense, dataset, replace(how, score_threshold=SURE), findings, Stopwatch())
+    figures = {
+        name: MatchedDetections(find_in(one, dataset, how, Findings(how.on_bad), Stopwatch())[0], truth)
+        for name, one in networks.items()
+    }
+    num_found = sum(len(one.labels) for one in truth)
+    return Compared(PRIMARY, figures, num_found, (*dataset.skipped, *findings.skipped))
 
 
 def _average_precision(bundle: ModelBundle, found: Sequence[Detections], dataset: DetectionDataset) -> AveragePrecision:
@@ -146,10 +177,12 @@ def as_maps(outputs: Any, model: nn.Module) -> tuple[Tensor, ...]:
 
 
 def _check_classes(bundle: ModelBundle, dataset: DetectionDataset) -> None:
-    if not bundle.task.heads:
-        raise ConfigError(
-            f"{bundle.source.spec} is a detector whose task describes no heads; expected one an output map"
-        )
+    _check_heads(bundle.source.spec, bundle)
     wanted, held = bundle.task.heads[0].num_classes, len(dataset.class_names)
     if wanted != held:
         raise DataError(f"{dataset.name} has {held} classes and the model scores {wanted}; expected as many")
+
+
+def _check_heads(name: str, bundle: ModelBundle) -> None:
+    if not bundle.task.heads:
+        raise ConfigError(f"{name} is a detector whose task describes no heads; expected one an output map")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from sapwood.data import OnBad, open_detection
 from sapwood.models import framework_of
+from sapwood.tasks.agreeing import Compared
 from sapwood.tasks.decode import yolo_heads
-from sapwood.tasks.detection import detect, evaluate_detection
+from sapwood.tasks.detection import compare_detectors, detect, evaluate_detection
 from sapwood.tasks.divergence import box_divergence
 from sapwood.tasks.objective import DetectionLoss
 from sapwood.tasks.task import TASKS, Labels, Measuring, Sighting, TaskLoss
@@ -43,6 +44,12 @@ class Detection:
             progress=how.progress,
             on_bad=how.on_bad,
         )
+
+    def compare(
+        self, dense: ModelBundle, networks: Mapping[str, ModelBundle], dataset: Any, how: Measuring
+    ) -> Compared:
+        """Calls :func:`compare_detectors`."""
+        return compare_detectors(dense, networks, dataset, how)
 
     def find(
         self, bundle: ModelBundle, pictures: Sequence[Picture], *, score_threshold: float, iou_threshold: float

@@ -1,5 +1,6 @@
 """One typed record a verb: made where the figures are, read by the console and by the page; none holds a model."""
 
+from sapwood.report.records.agreement import AgreementRecord, Estimated, EstimatedDifference
 from sapwood.report.records.bench import BenchRecord, BenchRow
 from sapwood.report.records.compare import (
     SCHEMA,
@@ -42,11 +43,14 @@ __all__ = [
     "RUN_SCHEMA",
     "SCHEMA",
     "Accuracy",
+    "AgreementRecord",
     "BenchRecord",
     "BenchRow",
     "CaseResult",
     "Comparison",
     "DataInfo",
+    "Estimated",
+    "EstimatedDifference",
     "EvaluationRecord",
     "ExportRecord",
     "Found",
