@@ -136,3 +136,29 @@ def test_with_values_that_are_drawn_all_runs_work_on_as_many_boxes() -> None:
     assert pruned.verification.passed
     assert pruned.model.head.out_features == 4
     assert sizes == [30]  # what it kept before, and no more than that
+
+
+class Watching(nn.Module):
+    """Hangs hooks on its layers when it runs for the first time, and reads what they collect."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.head = nn.Linear(4, 8), nn.Linear(8, 8), nn.Linear(16, 3)
+        self.seen: set[int] = set()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not hasattr(self, "watched"):
+            self.watched = True
+            for layer in (self.first, self.second):
+                layer.register_forward_hook(lambda module, _, made: self.collected.append(made))
+        self.collected: list[Tensor] = []
+        self.seen.add(len(x))
+        self.second(torch.relu(self.first(x)))
+        return self.head(torch.cat(self.collected, -1))
+
+
+def test_hooks_that_a_model_hangs_up_in_its_first_run_are_not_hung_up_twice() -> None:
+    torch.manual_seed(0)
+    pruned = sapwood.prune(Watching().eval(), torch.randn(2, 4), target=sapwood.Target(sparsity=0.5))
+    assert (pruned.model.first.out_features, pruned.model.head.in_features) == (4, 8)
+    assert pruned.model.seen == set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -34,24 +35,22 @@ def skeleton(model: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
 
 @contextmanager
 def leaving_no_trace(model: nn.Module) -> Iterator[None]:
-    """Within it, modules may keep things (caches of tensors, counters); afterwards they hold what they held before.
+    """Within it, modules may keep things (caches of tensors, counters, hooks); afterwards they hold what they held before.
 
-    Attributes, and the dicts and lists among them, are put back; the values of tensors are not.
+    Attributes, and the dicts, lists and sets among them, are put back; the values of tensors are not.
 
     Examples:
         >>> layer = nn.Linear(3, 2)
         >>> layer.cache = {}
         >>> with leaving_no_trace(layer):
         ...     layer.cache["bias"] = layer.bias
-        >>> layer.cache
-        {}
+        ...     _ = layer.register_forward_hook(print)
+        >>> layer.cache, len(layer._forward_hooks)
+        ({}, 0)
     """
     before = [(vars(module), dict(vars(module))) for module in model.modules()]
-    containers: list[tuple[Any, Any]] = [
-        (value, type(value)(value) if type(value) is list else dict(value))
-        for _, attributes in before
-        for value in attributes.values()
-        if type(value) in {dict, list}
+    containers = [
+        (value, value.copy()) for _, attributes in before for value in attributes.values() if type(value) in CONTAINERS
     ]
     try:
         yield
@@ -60,8 +59,15 @@ def leaving_no_trace(model: nn.Module) -> Iterator[None]:
             attributes.clear()
             attributes.update(old)
         for container, old in containers:
-            container.clear()
-            container.extend(old) if type(container) is list else container.update(old)
+            if type(container) is list:
+                container[:] = old
+            else:
+                container.clear()
+                container.update(old)
+
+
+CONTAINERS = frozenset({dict, OrderedDict, list, set})
+"""What is put back; modules keep their hooks in the second."""
 
 
 def shapes_of(inputs: ExampleInputs) -> ExampleInputs:
