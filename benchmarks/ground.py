@@ -99,7 +99,7 @@ def networks() -> dict[str, Any]:
         "pooling of 5, 9, 13": Own(
             lambda x: torch.cat([x, *(nn.functional.max_pool2d(x, k, 1, k // 2) for k in (5, 9, 13))], 1)
         ),
-        "average without padding": nn.AvgPool2d(3, 2, 1, count_include_pad=False),
+        "average of what is not padding": nn.AvgPool2d(3, 2, 1, count_include_pad=False),
         "dilation 2": nn.Conv2d(3, 13, 3, dilation=2, padding=2),
         "transposed, 3 to 5": nn.ConvTranspose2d(3, 5, 2, 2),
         "upsampling": nn.Sequential(nn.Conv2d(3, 13, 3, **same), nn.Upsample(scale_factor=2)),
@@ -173,10 +173,21 @@ def tract(folder: Path, name: str, picture: Any) -> Any:
 def mnn(folder: Path, name: str, picture: Any) -> Any:
     from MNN import expr, nn
 
-    tool = Path(sys.executable).with_name("mnnconvert")
     made = folder / f"{name}.mnn"
-    words = ["-f", "ONNX", "--modelFile", folder / f"{name}.onnx", "--MNNModel", made, "--bizCode", "ground"]
-    subprocess.run([tool, *words], check=True, capture_output=True)
+    words = [
+        "mnnconvert",
+        "-f",
+        "ONNX",
+        "--modelFile",
+        folder / f"{name}.onnx",
+        "--MNNModel",
+        made,
+        "--bizCode",
+        "ground",
+    ]
+    # Not the command `mnnconvert`: it installs packages wherever the first pip of the path installs.
+    convert = [sys.executable, "-c", "import sys, MNN, _tools; _tools.mnnconvert(sys.argv[1:])"]
+    subprocess.run([*convert, *words], check=True, capture_output=True)
     manager = nn.create_runtime_manager(({"precision": "high", "backend": "CPU", "numThread": 1},))
     network = nn.load_module_from_file(str(made), ["picture"], ["result"], runtime_manager=manager)
     result = network.forward([expr.const(picture.flatten().tolist(), list(picture.shape), expr.NCHW)])[0]
@@ -193,7 +204,7 @@ def ncnn(folder: Path, name: str, picture: Any) -> Any:
     if network.load_param(str(folder / f"{name}.ncnn.param")) or network.load_model(str(folder / f"{name}.ncnn.bin")):
         raise ValueError("ncnn does not load what pnnx wrote")
     extractor = network.create_extractor()
-    extractor.input("in0", ncnn.Mat(first))
+    extractor.input("in0", ncnn.Mat(first).clone())  # else its planes are not aligned
     return np.array(extractor.extract("out0")[1])[None]
 
 
@@ -201,7 +212,7 @@ def onnx2torch(folder: Path, name: str, picture: Any) -> Any:
     import onnx2torch
     import torch
 
-    return onnx2torch.convert(folder / f"{name}.onnx")(torch.from_numpy(picture)).detach().numpy()
+    return onnx2torch.convert(folder / f"{name}.onnx").eval()(torch.from_numpy(picture)).detach().numpy()
 
 
 def torch_export(folder: Path, name: str, picture: Any) -> Any:
