@@ -15,7 +15,11 @@ from sapwood.cli.common import (
     print_json,
 )
 from sapwood.cli.groups import grouped
+from sapwood.cli.next_steps import next_step, words
 from sapwood.errors import ConfigError
+
+RUNTIME_OF = {"onnx": "onnxruntime", "openvino": "openvino"}
+"""What runs files of a format."""
 
 
 @grouped
@@ -35,7 +39,7 @@ def export(
         ),
     ],
     files: LoadOptions,
-    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Examples a run.")] = None,
+    batch: Annotated[int | None, typer.Option("--batch-size", min=1, help="Examples a run.")] = None,
     dynamic_batch: Annotated[bool, typer.Option("--dynamic-batch", help="Any number of examples a run.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -51,7 +55,7 @@ def export(
 
     exporter = EXPORTERS[file_format]
     if not exporter.has_batch and (batch is not None or dynamic_batch):
-        raise ConfigError(f"{file_format} files run with any batch; expected neither --batch nor --dynamic-batch")
+        raise ConfigError(f"{file_format} files run with any batch; expected neither --batch-size nor --dynamic-batch")
     checked_path(out, exporter.suffix)
     bundle = files.load(model)
     inputs = with_batch(bundle.example_inputs, batch)
@@ -74,3 +78,5 @@ def export(
         f"check: differs from the PyTorch model by {exported.max_relative_error:.1e} of the largest output, of at most "
         f"{exported.tolerance:.0e}"
     )
+    if file_format in RUNTIME_OF:
+        next_step(words("sapwood", "bench", model, "--runtime", f"torch,{RUNTIME_OF[file_format]}"))
