@@ -40,7 +40,7 @@ def test_a_latency_is_a_fraction_or_a_time() -> None:
     rows = parse_cases("[{kind: prune, latency: 10ms}, {kind: prune, latency: 0.5}]", "cases.yaml")
     assert [(row.name, row.level()) for row in rows] == [
         ("channels removed · L2 · 10ms latency on torch", None),
-        ("channels removed · L2 · latency on torch · 0.5", 0.5),
+        ("channels removed · L2 · latency kept on torch · 0.5", 0.5),
     ]
 
 

@@ -221,7 +221,8 @@ class TrainConfig(Strict):
         loader_threads: Background threads that prepare batches; with 0 they are prepared between steps. ``"auto"`` is 0
             where training takes every core of the machine (on the CPU): a thread more would hold all others up. They
             never change the result.
-        resume: Continue the run in the run directory, if there is one.
+        resume: Continue the run in the run directory, if there is one. A run goes on with more ``epochs`` than it was
+            begun with, along the learning rates of the longer one, if all else is the same.
         augment: How pictures vary.
         loss: How the loss is put together.
         sparse: Sparse training, if any.

@@ -115,7 +115,7 @@ def test_compare_recovers_from_the_train_split(
     assert run(*given, "-o", tmp_path / "one") == 0
     plain, recovered = json.loads(capsys.readouterr().out)["cases"][1:]
     assert plain["error"] is recovered["error"] is None
-    assert recovered["name"] == "channels removed · obs · share of MACs · reconstruct · 0.4"
+    assert recovered["name"] == "channels removed · obs · MACs kept · reconstruct · 0.6"
     assert any("reconstruct from 4 pictures without labels" in note for note in recovered["notes"])
     assert not any("without labels" in note for note in plain["notes"])
     assert run(*given, "--train-split", "nowhere", "-o", tmp_path / "two") == 0

@@ -43,8 +43,12 @@ def default_cases(name: str = "practitioner") -> tuple[CaseRow, ...]:
         >>> [row.name for row in default_cases()][:3]
         ['global L1 · conv · 0.2', 'global L1 · conv · 0.5', 'global L1 · conv · 0.7']
     """
-    file = resources.files("sapwood.cases") / f"{name}.yaml"
-    return parse_cases(file.read_text(encoding="utf-8"), f"{name}.yaml")
+    return parse_cases(default_text(name), f"{name}.yaml")
+
+
+def default_text(name: str = "practitioner") -> str:
+    """Returns the file of a table that comes with Sapwood: an example of every field."""
+    return (resources.files("sapwood.cases") / f"{name}.yaml").read_text(encoding="utf-8")
 
 
 def parse_cases(text: str, where: str, *, folder: Path | None = None) -> tuple[CaseRow, ...]:
@@ -132,7 +136,7 @@ def _build(raw: Mapping[str, Any], origin: str, folder: Path | None) -> CaseRow:
 def _named(row: CaseRow) -> CaseRow:
     """The row with its family and name filled in."""
     family = row.family or row.name or row.default_family()
-    level = row.level()
+    level = row.asked()
     return row.model_copy(
         update={"family": family, "name": row.name or (family if level is None else f"{family} · {level:g}")}
     )

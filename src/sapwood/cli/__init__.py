@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, TextIO, cast
 
 from sapwood.cli.output import READER_GONE, Output, complain, finish, open_missing
+from sapwood.cli.renamed import renamed
 from sapwood.errors import SapwoodError
 
 __all__ = ["main"]
@@ -34,8 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(arguments: Sequence[str] | None) -> Any:
     from sapwood.cli.app import app
 
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        app(args=None if arguments is None else list(arguments), prog_name="sapwood")
+        app(args=renamed(given), prog_name="sapwood")
     except SystemExit as end:
         return end.code
     except SapwoodError as error:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sapwood.cli.common import OnBad, ResizeChoice, load_bundle, make_console, print_json, progress_bar
+from sapwood.cli.devices import on_device
+from sapwood.cli.record_files import write_record
 from sapwood.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -63,6 +65,8 @@ class AgainstOptions:
         factory: str | None,
         resize: ResizeChoice | None,
         on_bad: OnBad,
+        device: str,
+        out: Path | None,
         as_json: bool,
         **options: Any,
     ) -> None:
@@ -76,6 +80,8 @@ class AgainstOptions:
             factory: What makes the dense model of a saved one.
             resize: How pictures become inputs.
             on_bad: What a broken picture does.
+            device: Where the networks compute.
+            out: A file for the record.
             as_json: Whether to print the record.
             options: Of :func:`sapwood.tasks.agreement`.
 
@@ -92,13 +98,14 @@ class AgainstOptions:
             if other in networks:
                 raise ConfigError(f"--beside {other}: is there twice; expected networks that differ")
             made_by = factory if Path(other).is_dir() else None
-            networks[other] = load_bundle(other, None, resize=resize, factory=made_by)
-        dense = load_bundle(self.against, self.against_weights, resize=resize)
+            networks[other] = on_device(load_bundle(other, None, resize=resize, factory=made_by), device)
+        dense = on_device(load_bundle(self.against, self.against_weights, resize=resize), device)
         dataset = tasks.open_pictures(dense, data_parts(data)[0], split=split, on_bad=on_bad.value)
         with progress_bar("comparing") as progress:
             found = tasks.agreement(dense, networks, dataset, on_bad=on_bad.value, progress=progress, **options)
         named = {"against": self.against, "data": dataset.name, "split": split}
         record = records.make_part(records.AgreementRecord, {**named, **asdict(found)})
+        write_record(out, record.plain())
         if as_json:
             print_json(record.plain())
         else:

@@ -23,12 +23,16 @@ from sapwood.cli import (
     run,
     train,
 )
+from sapwood.cli.volume import with_volume
 
 app = typer.Typer(
     name="sapwood",
-    help="Prunes trained PyTorch networks so that they really get smaller and faster, and proves it.",
+    help="Prunes trained PyTorch networks so that they really get smaller and faster, and proves it.\n\n"
+    "Begin with `sapwood demo`, or with your own network: `sapwood inspect net.cfg`, "
+    "`sapwood prune net.cfg --macs 0.5 -o small`, `sapwood eval small --data DIR`.",
+    epilog="Exit codes: 0 done, 1 a target or a check was not met, 2 bad input, 130 interrupted. "
+    "Documentation: the folder docs of the sources.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -50,17 +54,20 @@ def _root(
     pass
 
 
-app.command("demo")(demo.demo)
-app.command("inspect")(inspect.inspect)
-app.command("mask")(mask.mask)
-app.command("compact")(compact.compact)
-app.command("prune")(prune.prune)
-app.command("train")(train.train)
-app.command("eval")(evaluate.evaluate)
-app.command("detect")(detect.detect)
-app.command("compare")(compare.compare)
-app.command("compile")(compile.compile)
-app.command("export")(export.export)
-app.command("bench")(bench.bench)
-app.command("run")(run.run)
-app.command("report")(report.report)
+for _name, _verb in (
+    ("demo", demo.demo),
+    ("inspect", inspect.inspect),
+    ("mask", mask.mask),
+    ("compact", compact.compact),
+    ("prune", prune.prune),
+    ("train", train.train),
+    ("eval", evaluate.evaluate),
+    ("detect", detect.detect),
+    ("compare", compare.compare),
+    ("compile", compile.compile),
+    ("export", export.export),
+    ("bench", bench.bench),
+    ("run", run.run),
+    ("report", report.report),
+):
+    app.command(_name)(with_volume(_verb))

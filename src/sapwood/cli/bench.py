@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sapwood.cli.common import JsonOption, ModelFactoryOption, load_bundle, make_console, print_json, progress_bar
+from sapwood.cli.next_steps import next_step, words
+from sapwood.cli.record_files import RecordOption, check_record, write_record
 from sapwood.errors import ConfigError
 
 if TYPE_CHECKING:
+    from sapwood.report import BenchRecord
     from sapwood.types import ModelBundle
 
 
 def bench(
     models: Annotated[
-        list[str], typer.Argument(metavar="MODEL...", help="One or more; see `sapwood eval`.", show_default=False)
+        list[str],
+        typer.Argument(metavar="MODEL...", help="One or more, each as MODEL of `sapwood prune`.", show_default=False),
     ],
     runtime: Annotated[
         str,
@@ -30,12 +34,13 @@ def bench(
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, help="Threads a runtime may use; all cores if not given.")
     ] = None,
-    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Examples a call.")] = None,
+    batch: Annotated[int | None, typer.Option("--batch-size", min=1, help="Examples a call.")] = None,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds, in each of which every pair runs once.")] = 30,
     weights: Annotated[
         list[Path] | None, typer.Option("--weights", help="Of the models, in their order; may be repeated.")
     ] = None,
     model_factory: ModelFactoryOption = None,
+    out: RecordOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Latency of every model on every runtime, in interleaved rounds, each first checked against PyTorch.
@@ -48,22 +53,40 @@ def bench(
     from sapwood import pipeline
     from sapwood.report import bench_table, reasons
 
+    check_record(out)
     bundles = _bundles(models, weights or [], model_factory)
     runtimes = list(dict.fromkeys(name.strip() for name in runtime.split(",") if name.strip()))
     with progress_bar("timing") as progress:
         record = pipeline.bench(
             bundles, runtimes, threads=threads, batch=batch, rounds=rounds, progress=progress
         )  # fmt: skip
+    write_record(out, asdict(record))
     if as_json:
         print_json(asdict(record))
     else:
         make_console().print(bench_table(record))
         for line in reasons(record):
             print(line)
+        _tell_next(record)
     if any(row.check_failed for row in record.rows):
         raise typer.Exit(1)
     if record.baseline is None:
         raise typer.Exit(2)
+
+
+def _tell_next(record: BenchRecord) -> None:
+    """The fastest pair is what one takes to where the network is to run."""
+    timed = {row.ratio: row for row in record.rows if row.ratio is not None}
+    if not timed:
+        return
+    best = timed[min(timed)]
+    if best.runtime == "sapwood":
+        next_step(words("sapwood", "compile", best.model, "-o", "fast"))
+    elif best.runtime in {"onnxruntime", "openvino"}:
+        kind, suffix = ("onnx", ".onnx") if best.runtime == "onnxruntime" else ("openvino", ".xml")
+        next_step(words("sapwood", "export", best.model, "--format", kind, "-o", f"model{suffix}"))
+    else:
+        next_step(words("sapwood", "prune", best.model, "--latency", "0.5", "--runtime", best.runtime, "-o", "small"))
 
 
 def _bundles(models: list[str], weights: list[Path], factory: str | None) -> dict[str, ModelBundle]:

@@ -7,11 +7,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
 from sapwood.cli.common import progress_bar
+from sapwood.cli.fractions import fraction
 from sapwood.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ AllocatorOption = Annotated[
     str | None,
     typer.Option(
         "--allocator",
+        show_default="by goal",
         help="How the budget is shared out: `uniform`, `global` (one threshold) or `knapsack`. `uniform` for "
         "--sparsity and `knapsack` for everything else if not given.",
     ),
@@ -72,8 +74,11 @@ CalibrationDataOption = Annotated[
         "are drawn first.",
     ),
 ]
-CalibrationSplitOption = Annotated[str, typer.Option("--split", help="Which part of the data set.")]
-NumPicturesOption = Annotated[int, typer.Option("--num-pictures", min=1, help="Pictures that are looked at.")]
+CalibrationSplitOption = Annotated[str, typer.Option("--train-split", help="Which part of the data set that is.")]
+NumPicturesOption = Annotated[
+    int,
+    typer.Option("--criterion-pictures", min=1, help="Pictures that criteria and sensitivities look at, at most."),
+]
 SensitivityOption = Annotated[
     Figure | None,
     typer.Option(
@@ -112,7 +117,7 @@ RuntimeOption = Annotated[
         "layer.",
     ),
 ]
-BatchOption = Annotated[int | None, typer.Option("--batch", min=1, help="Examples a call while timing.")]
+BatchOption = Annotated[int | None, typer.Option("--batch-size", min=1, help="Examples a call while timing.")]
 RuntimeThreadsOption = Annotated[
     int | None, typer.Option("--threads", min=1, help="Threads the runtime may use; all cores if not given.")
 ]
@@ -141,24 +146,41 @@ RoundToOption = Annotated[
 ]
 ToleranceOption = Annotated[
     float | None,
-    typer.Option("--tolerance", help="How far the measured latency may be from --latency, as a fraction; 0.05."),
+    typer.Option(
+        "--tolerance",
+        parser=fraction,
+        metavar="FRACTION",
+        show_default="0.05",
+        help="How far the measured latency may be from --latency.",
+    ),
 ]
 AtMostOption = Annotated[bool, typer.Option("--at-most", help="Any network faster than --latency will do.")]
 MinimumOption = Annotated[int, typer.Option("--minimum", min=1, help="The fewest channels that stay in a group.")]
 SparsityOption = Annotated[
-    float | None, typer.Option("--sparsity", help="Fraction of the channels removed, in [0, 1).")
+    float | None,
+    typer.Option("--sparsity", parser=fraction, metavar="FRACTION", help="Of the channels, removed: in [0, 1)."),
 ]
-ParamsOption = Annotated[float | None, typer.Option("--params", help="Fraction of the parameters kept.")]
-MacsOption = Annotated[float | None, typer.Option("--macs", help="Fraction of the multiply-accumulates kept.")]
+ParamsOption = Annotated[
+    float | None, typer.Option("--params", parser=fraction, metavar="FRACTION", help="Of the parameters, kept.")
+]
+MacsOption = Annotated[
+    float | None, typer.Option("--macs", parser=fraction, metavar="FRACTION", help="Of the multiply-accumulates, kept.")
+]
 LatencyOption = Annotated[
     str | None,
-    typer.Option("--latency", help="Measured latency kept, as a fraction of the dense model's; or a time, as 10ms."),
+    typer.Option(
+        "--latency",
+        metavar="FRACTION|TIME",
+        help="Measured latency kept, as a fraction of the dense model's; or a time, as 10ms.",
+    ),
 ]
 
 
 @dataclass(frozen=True)
 class GoalOptions:
     """What the pruned model should be."""
+
+    panel: ClassVar[str] = "The goal, one of"
 
     sparsity: SparsityOption = None
     params: ParamsOption = None
@@ -205,6 +227,8 @@ class GoalOptions:
 class WidthOptions:
     """What widths may be."""
 
+    panel: ClassVar[str] = "Which widths"
+
     round_to: RoundToOption = None
     minimum: MinimumOption = 1
     bounds: BoundsOption = None
@@ -227,6 +251,8 @@ class WidthOptions:
 @dataclass(frozen=True)
 class PictureOptions:
     """The pictures that criteria look at."""
+
+    panel: ClassVar[str] = "Pictures"
 
     data: CalibrationDataOption = None
     split: CalibrationSplitOption = "train"
@@ -253,6 +279,8 @@ class PictureOptions:
 class DeploymentOptions:
     """What the model will run on."""
 
+    panel: ClassVar[str] = "Where it will run"
+
     runtime: RuntimeOption = None
     threads: RuntimeThreadsOption = None
     batch: BatchOption = None
@@ -277,6 +305,8 @@ class DeploymentOptions:
 @dataclass(frozen=True)
 class RecoveryOptions:
     """How accuracy comes back."""
+
+    panel: ClassVar[str] = "Accuracy back"
 
     recover: RecoverOption = Recover.none
     recover_pictures: RecoverPicturesOption = MOST_PICTURES

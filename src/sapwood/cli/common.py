@@ -1,22 +1,44 @@
-"""What the verbs share: their common options, loading what those name, progress bars and JSON output."""
+"""What the verbs share: their common options, loading what those name, and JSON output."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
+
+from sapwood.cli.progress import doing, progress_bar
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from sapwood.types import ClassificationDataset, DetectionDataset, ModelBundle
+
+__all__ = [
+    "DataOption",
+    "JsonOption",
+    "LoadOptions",
+    "ModelArgument",
+    "ModelFactoryOption",
+    "NamesOption",
+    "OnBad",
+    "OnBadOption",
+    "ResizeChoice",
+    "ResizeOption",
+    "SplitOption",
+    "ThreadsOption",
+    "WeightsOption",
+    "load_bundle",
+    "make_console",
+    "open_data",
+    "print_json",
+    "progress_bar",
+    "set_threads",
+]
 
 WIDTH_WITHOUT_TERMINAL = 140
 
@@ -80,6 +102,8 @@ ResizeOption = Annotated[
 class LoadOptions:
     """What a model needs besides its name."""
 
+    panel: ClassVar[str] = "The model"
+
     weights: WeightsOption = None
     names: NamesOption = None
     model_factory: ModelFactoryOption = None
@@ -101,7 +125,8 @@ def load_bundle(
     from sapwood.models import find_factory, load_model
 
     made_by = None if factory is None else find_factory(factory)
-    bundle = load_model(spec, weights=weights, names=names, factory=made_by)
+    with doing(f"loading {spec}"):
+        bundle = load_model(spec, weights=weights, names=names, factory=made_by)
     if factory is not None:
         bundle = replace(bundle, source=replace(bundle.source, spec=factory, kind="factory"))
     if resize is None:
@@ -114,7 +139,8 @@ def open_data(bundle: ModelBundle, data: str, split: str, on_bad: OnBad) -> Dete
     from sapwood import tasks
     from sapwood.data import data_parts
 
-    return tasks.open_data(bundle, data_parts(data)[0], split=split, on_bad=on_bad.value)
+    with doing(f"reading {data}"):
+        return tasks.open_data(bundle, data_parts(data)[0], split=split, on_bad=on_bad.value)
 
 
 def set_threads(threads: int | None) -> None:
@@ -138,30 +164,3 @@ def make_console() -> Console:
     from rich.console import Console
 
     return Console() if sys.stdout.isatty() else Console(width=WIDTH_WITHOUT_TERMINAL)
-
-
-@contextmanager
-def progress_bar(description: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
-    """Yields a callback ``(done, total)`` that draws a bar with the time left on standard error."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=quiet or not sys.stderr.isatty()) as bar:
-        task = bar.add_task(description, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -26,6 +26,8 @@ from sapwood.cli.common import (
     progress_bar,
 )
 from sapwood.cli.groups import grouped
+from sapwood.cli.next_steps import next_step, words
+from sapwood.cli.stopping import same_command, saying
 
 if TYPE_CHECKING:
     from sapwood.cases import CaseRow
@@ -36,6 +38,14 @@ if TYPE_CHECKING:
 
 NUM_CALIBRATION = 256
 """Pictures that rows look at that recover."""
+
+
+def _print_cases(wanted: bool) -> None:
+    if wanted:
+        from sapwood.cases import default_text
+
+        typer.echo(default_text(), nl=False)
+        raise typer.Exit
 
 
 @grouped
@@ -59,6 +69,15 @@ def compare(
     resize: ResizeOption = None,
     on_bad: OnBadOption = OnBad.error,
     threads: ThreadsOption = None,
+    print_cases: Annotated[
+        bool,
+        typer.Option(
+            "--print-cases",
+            is_eager=True,
+            callback=_print_cases,
+            help="Print the practitioner's table as --cases has it, with every field, and do nothing else.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """What each masking method and rate does to accuracy, size and time, against the unpruned network.
@@ -72,6 +91,7 @@ def compare(
     from sapwood.files import check_folder
     from sapwood.goals import calibrate
 
+    del print_cases  # printed long before
     check_folder(out)
     rows = default_cases() if cases is None else read_cases(cases)
     bundle = files.load(model, resize)
@@ -109,7 +129,8 @@ def run_compare(
     from sapwood.report import compare_table
 
     command = shlex.join(["sapwood", *sys.argv[1:]])
-    with alone_in(out), progress_bar("comparing") as progress:
+    stopped = saying(lambda: f"the cases that are done are in {out / 'cases'}; go on with: {same_command()}")
+    with alone_in(out), progress_bar("comparing") as progress, stopped:
         record = comparing.compare(
             bundle,
             dataset,
@@ -127,3 +148,8 @@ def run_compare(
     console = make_console()
     console.print(compare_table(record))
     console.print(f"report: {out / 'report.html'}   record: {out / 'compare.json'}", highlight=False)
+    next_step(
+        "open the report, and take the best case to your own network: " + words("sapwood", "prune", "--help")
+        if bundle.source.kind == "builtin"
+        else words("sapwood", "prune", bundle.source.spec, "--macs", "0.5", "--recover", "reconstruct", "-o", "small")
+    )

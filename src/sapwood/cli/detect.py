@@ -20,7 +20,9 @@ from sapwood.cli.common import (
     progress_bar,
     set_threads,
 )
+from sapwood.cli.devices import DeviceOption, on_device
 from sapwood.cli.groups import grouped
+from sapwood.cli.next_steps import next_step, words
 from sapwood.errors import ConfigError, ImageError
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ def detect(
         float, typer.Option("--iou-threshold", min=0.0, max=1.0, help="Overlap at which NMS drops the weaker box.")
     ] = 0.45,
     resize: ResizeOption = None,
+    device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -63,7 +66,7 @@ def detect(
 
     check_folder(out)
     set_threads(threads)
-    bundle = files.load(model, resize)
+    bundle = on_device(files.load(model, resize), device)
     if bundle.task.kind != "detection":
         raise ConfigError(f"{model} is not a detector (its task is {bundle.task.kind}); expected a model with boxes")
     records = []
@@ -91,6 +94,8 @@ def detect(
         print_json(result)
     else:
         _print(records)
+        print(f"record: {out / RECORD}")
+        next_step(words("sapwood", "eval", model, "--data", "DIR"), because="Boxes on pictures are no measure.")
 
 
 def _pictures(arguments: list[Path]) -> list[Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,7 +24,13 @@ from sapwood.cli.common import (
     progress_bar,
     set_threads,
 )
+from sapwood.cli.devices import DeviceOption, on_device
 from sapwood.cli.groups import grouped
+from sapwood.cli.next_steps import next_step, words
+from sapwood.cli.record_files import RecordOption, check_record, write_record
+
+if TYPE_CHECKING:
+    from sapwood.types import ModelBundle
 
 
 @grouped
@@ -44,6 +50,7 @@ def evaluate(
     ] = 0.45,
     resize: ResizeOption = None,
     on_bad: OnBadOption = OnBad.error,
+    device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
     runtime: Annotated[
         str,
@@ -56,6 +63,7 @@ def evaluate(
     train_split: Annotated[
         str, typer.Option("--train-split", help="Of int8: the part that ranges are taken from, without its labels.")
     ] = "train",
+    out: RecordOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Accuracy on a data set: mAP@0.5, mAP@[.5:.95] and AP a class, or top-1 and top-5.
@@ -69,8 +77,9 @@ def evaluate(
     from sapwood.report import evaluation_table, records
 
     compared.check()
+    check_record(out)
     set_threads(threads)
-    bundle = files.load(model, resize)
+    bundle = on_device(files.load(model, resize), device)
     options: dict[str, Any] = {
         "batch_size": batch_size,
         "score_threshold": score_threshold,
@@ -89,6 +98,8 @@ def evaluate(
             factory=files.model_factory,
             resize=resize,
             on_bad=on_bad,
+            device=device,
+            out=out,
             as_json=as_json,
             **options,
         )
@@ -102,8 +113,22 @@ def evaluate(
             on_bad=on_bad.value,
             progress=progress,
         )
+    named = {"model": model, "data": dataset.name, "split": split, "runtime": runtime}
+    record = records.make_part(records.EvaluationRecord, {**named, **asdict(evaluation)}).plain()
+    write_record(out, record)
     if as_json:
-        named = {"model": model, "data": dataset.name, "split": split, "runtime": runtime}
-        print_json(records.make_part(records.EvaluationRecord, {**named, **asdict(evaluation)}).plain())
-    else:
-        make_console().print(evaluation_table(evaluation))
+        print_json(record)
+        return
+    make_console().print(evaluation_table(evaluation))
+    next_step(*_next(model, bundle, data))
+
+
+def _next(model: str, bundle: ModelBundle, data: str) -> tuple[str, ...]:
+    """A pruned network is timed and given away, any other is pruned."""
+    if bundle.source.plans:
+        return words("sapwood", "bench", model, "--runtime", "torch,onnxruntime"), words(
+            "sapwood", "export", model, "--format", "onnx", "-o", "model.onnx"
+        )
+    return (
+        words("sapwood", "prune", model, "--macs", "0.5", "--data", data, "--recover", "reconstruct", "-o", "small"),
+    )

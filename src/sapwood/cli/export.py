@@ -16,7 +16,11 @@ from sapwood.cli.common import (
 )
 from sapwood.cli.groups import grouped
 from sapwood.cli.int8 import QuantisingOptions, lines, stage
+from sapwood.cli.next_steps import next_step, words
 from sapwood.errors import ConfigError
+
+RUNTIME_OF = {"onnx": "onnxruntime", "openvino": "openvino"}
+"""What runs files of a format."""
 
 
 @grouped
@@ -39,7 +43,7 @@ def export(
     ],
     files: LoadOptions,
     quantising: QuantisingOptions,
-    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Examples a run.")] = None,
+    batch: Annotated[int | None, typer.Option("--batch-size", min=1, help="Examples a run.")] = None,
     dynamic_batch: Annotated[bool, typer.Option("--dynamic-batch", help="Any number of examples a run.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -57,7 +61,7 @@ def export(
 
     exporter = EXPORTERS[file_format]
     if not exporter.has_batch and (batch is not None or dynamic_batch):
-        raise ConfigError(f"{file_format} files run with any batch; expected neither --batch nor --dynamic-batch")
+        raise ConfigError(f"{file_format} files run with any batch; expected neither --batch-size nor --dynamic-batch")
     checked_path(out, exporter.suffix)
     int8 = quantising.read()
     bundle = files.load(model)
@@ -93,3 +97,5 @@ def export(
     )
     for line in more:
         print(line)
+    if file_format in RUNTIME_OF:
+        next_step(words("sapwood", "bench", model, "--runtime", f"torch,{RUNTIME_OF[file_format]}"))

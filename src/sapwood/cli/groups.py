@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterator
+from copy import copy
 from enum import Enum
-from functools import wraps
+from functools import reduce, wraps
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 
 def grouped(verb: Callable[..., None]) -> Callable[..., None]:
@@ -81,12 +82,24 @@ def _flat(parameter: inspect.Parameter) -> Iterator[inspect.Parameter]:
     if not _is_group(parameter.annotation):
         yield parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
         return
-    hints = get_type_hints(parameter.annotation, include_extras=True)
-    for field in dataclasses.fields(parameter.annotation):
+    group = parameter.annotation
+    hints = get_type_hints(group, include_extras=True)
+    for field in dataclasses.fields(group):
         default = inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default
-        yield inspect.Parameter(
-            field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[field.name]
-        )
+        annotation = _in_panel(hints[field.name], getattr(group, "panel", None))
+        yield inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _in_panel(annotation: Any, panel: str | None) -> Any:
+    """The annotation with its option under the heading of its group, in the verb's help."""
+    kind, *notes = get_args(annotation)
+    changed = []
+    for note in notes:
+        one = copy(note)
+        if panel is not None and getattr(one, "rich_help_panel", panel) is None:
+            one.rich_help_panel = panel
+        changed.append(one)
+    return reduce(lambda found, note: Annotated[found, note], changed, kind) if notes else annotation
 
 
 def _is_group(annotation: object) -> bool:

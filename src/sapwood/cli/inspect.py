@@ -11,19 +11,30 @@ import typer
 from sapwood.cli import budget
 from sapwood.cli.common import JsonOption, LoadOptions, ModelArgument, make_console, print_json
 from sapwood.cli.groups import grouped
+from sapwood.cli.next_steps import next_step, words
+from sapwood.cli.progress import doing
 
 if TYPE_CHECKING:
     from sapwood.report import Inspection
 
-LatencyOption = Annotated[bool, typer.Option("--latency", help="Time every layer on --runtime.")]
+LatencyOption = Annotated[bool, typer.Option("--layer-times", help="Time every layer on --runtime.")]
 PageOption = Annotated[Path | None, typer.Option("-o", "--out", metavar="FILE.html", help="A page with plots.")]
+
+
+InspectRuntimeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--runtime",
+        help="Where layers are timed: `torch`, `torch-compile`, `onnxruntime`, `openvino` or `sapwood`.",
+    ),
+]
 
 
 @dataclass(frozen=True)
 class TorchOptions(budget.DeploymentOptions):
     """What the model runs on; PyTorch unless told otherwise."""
 
-    runtime: budget.RuntimeOption = "torch"
+    runtime: InspectRuntimeOption = "torch"
 
 
 @grouped
@@ -41,10 +52,10 @@ def inspect(
 ) -> None:
     """Layers with parameters and MACs; channel groups; dimensions that cannot be pruned, and why.
 
-    --latency adds the time of every layer; --sensitivity what pruning each group alone does. What only the model's own
-    code stands in the way of is found by `sapwood prune`.
+    --layer-times adds the time of every layer; --sensitivity what pruning each group alone does. What only the model's
+    own code stands in the way of is found by `sapwood prune`.
 
-    Example: `sapwood inspect yolov4-tiny.cfg --weights yolov4-tiny.weights --latency --runtime onnxruntime`
+    Example: `sapwood inspect yolov4-tiny.cfg --weights yolov4-tiny.weights --layer-times --runtime onnxruntime`
     """
     from sapwood import pipeline
     from sapwood.files import check_file
@@ -59,7 +70,12 @@ def inspect(
         calibration = pictures.calibration(bundle)
         score = pipeline.scorer(bundle.model, criterion, calibration)
         curves = budget.measure_sensitivity(bundle, sensitivity, calibration, score)
-    _show(pipeline.inspect_model(bundle, deployment, curves), out, as_json=as_json)
+    with doing("finding channel groups" if deployment is None else f"timing layers on {deployment.runtime}"):
+        record = pipeline.inspect_model(bundle, deployment, curves)
+    _show(record, out, as_json=as_json)
+    if not as_json:
+        goal = ("--macs", "0.5") if deployment is None else ("--latency", "0.5", "--runtime", deployment.runtime)
+        next_step(words("sapwood", "prune", model, *goal, "-o", "small"))
 
 
 def _show(record: Inspection, out: Path | None, *, as_json: bool) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
 from sapwood.cli import budget as budgets
 from sapwood.cli.common import JsonOption, LoadOptions, ModelArgument, make_console, print_json, progress_bar
+from sapwood.cli.fractions import fraction
 from sapwood.cli.groups import grouped
+from sapwood.cli.next_steps import next_step, words
 from sapwood.cli.shrink import check_out
 from sapwood.errors import ConfigError
 
@@ -40,7 +42,13 @@ MethodOption = Annotated[
 ]
 MaskedSparsityOption = Annotated[
     float | None,
-    typer.Option("--sparsity", help="Fraction removed, in [0, 1); 0.5, unless --blocks n:m says it."),
+    typer.Option(
+        "--sparsity",
+        parser=fraction,
+        metavar="FRACTION",
+        show_default="0.5",
+        help="Of the numbers, removed: in [0, 1); --blocks n:m says it, too.",
+    ),
 ]
 ScopeOption = Annotated[
     Scope, typer.Option("--scope", help="`local`: each layer loses the fraction; `global`: all layers together.")
@@ -77,9 +85,11 @@ MaskLatencyOption = Annotated[
     float | None,
     typer.Option(
         "--latency",
+        parser=fraction,
+        metavar="FRACTION",
         help="Instead of a sparsity, of scored: the fraction of the dense network's measured latency on --runtime, "
-        "`sapwood`, where zeros cost nothing. Each layer gets the sparsity that harms least for its milliseconds; "
-        "with --data, harm is how far the outputs move when it alone is masked.",
+        "`sapwood`, where zeros cost nothing. Each layer gets the sparsity that costs least accuracy for its "
+        "milliseconds; with --data, that is how far the outputs move when it alone is masked.",
     ),
 ]
 ZerosRuntimeOption = Annotated[str, typer.Option("--runtime", help="Of --latency.")]
@@ -100,6 +110,8 @@ MaskedOutOption = Annotated[Path | None, typer.Option("-o", "--out", help="Direc
 @dataclass(frozen=True)
 class MaskOptions:
     """What is masked, and by what."""
+
+    panel: ClassVar[str] = "What is masked"
 
     method: MethodOption = "l1_unstructured"
     sparsity: MaskedSparsityOption = None
@@ -147,6 +159,8 @@ class MaskOptions:
 @dataclass(frozen=True)
 class ZerosLatencyOptions:
     """The latency that masks are to reach."""
+
+    panel: ClassVar[str] = "A latency instead of a sparsity"
 
     latency: MaskLatencyOption = None
     runtime: ZerosRuntimeOption = "sapwood"
@@ -209,8 +223,23 @@ def mask(
         print_json(told.plain())
     else:
         _show(told, done.record, out, permanent=permanent)
+        _tell_next(what, pictures, out)
     if done.latency is not None and not done.latency.met:
         raise typer.Exit(1)
+
+
+def _tell_next(what: MaskOptions, pictures: budgets.PictureOptions, out: Path | None) -> None:
+    """Masked filters can be removed, single zeros compiled; both are measured first."""
+    if out is None:
+        next_step("the same with -o DIR, which saves the masked network")
+        return
+    filters = what.method in {"ln_structured", "random_structured"}
+    then = (
+        words("sapwood", "compact", out, "-o", "small") if filters else words("sapwood", "compile", out, "-o", "fast")
+    )
+    data = "DIR" if pictures.data is None else pictures.data
+    because = "Zeros alone make nothing smaller or faster, and accuracy was not measured."
+    next_step(words("sapwood", "eval", out, "--data", data), then, because=because)
 
 
 def _check_options(

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
 from sapwood.cli import budget
 from sapwood.cli.common import JsonOption, LoadOptions, ModelArgument, progress_bar
 from sapwood.cli.groups import as_options, grouped
+from sapwood.cli.output import complain
 from sapwood.cli.shrink import IgnoreOption, LayersOption, OutOption, OutputsOption, check_out, finish
+from sapwood.cli.stopping import saying
+from sapwood.cli.unrecovered import Unrecovered
+
+if TYPE_CHECKING:
+    from sapwood.pipeline import Pruned, Sensitivity
 
 
 @grouped
@@ -32,7 +41,8 @@ def prune(
 
     Give one goal: --sparsity, --params, --macs or --latency. A latency is measured on --runtime, and the network is
     corrected until the clock agrees within --tolerance, or its quartiles hold the target; exit code 1 if it does not.
-    Outputs stay as they are, or those that --outputs names. `-o` also gets `report.html` and, of a Darknet network,
+    Outputs stay as they are, or those that --outputs names. Interrupted while --recover is at work, the same command
+    goes on from the pruned network, which is at -o by then. `-o` also gets `report.html` and, of a Darknet network,
     `model.cfg` and `model.weights`.
 
     Example: `sapwood prune yolov4-tiny.cfg --weights yolov4-tiny.weights --latency 0.5 --runtime onnxruntime -o small`
@@ -46,9 +56,9 @@ def prune(
         goals,
         {"latency": target.latency},
         chosen,
-        pictures,
+        {} if pictures.data is None else pictures,
         measured,
-        recovery,
+        recovery if recovery.wanted else {},
         {"seed": seed},
         where,
         {"ignore": ignore, "outputs": outputs},
@@ -61,35 +71,52 @@ def prune(
     bundle = files.load(model)
     pipeline.check_inputs(bundle)
     whole = pipeline.matching_tensors(bundle.model, ignore or ())
-    calibration = pictures.calibration(bundle, seed=seed)
-    score = pipeline.scorer(bundle.model, criterion, calibration)
-    curves = budget.measure_sensitivity(
-        bundle,
-        sensitivity,
-        calibration,
-        score,
-        ignore=whole,
-        whole_heads=widths.whole_heads,
-        recovered=recovery.wanted,
-    )
-    with progress_bar("pruning", quiet=deployment is None) as progress:
-        result = pipeline.shrink_describable(
-            bundle.model,
-            whole,
-            lambda held: pipeline.prune(
-                bundle.model,
-                bundle.example_inputs,
-                target=target,
-                criterion=score,
-                allocator=allocator,
-                calibration=calibration,
-                sensitivity=curves,
-                ignore=held,
-                limits=limits,
-                outputs=outputs,
-                deployment=deployment,
-                progress=progress,
-            ),
+    place = None if out is None or not recovery.wanted else Unrecovered(out, bundle, asked)
+    found = None if place is None else place.find()
+
+    def made() -> tuple[Pruned, Sensitivity | None]:
+        """Prunes, and tells what that measured."""
+        calibration = pictures.calibration(bundle, seed=seed)
+        score = pipeline.scorer(bundle.model, criterion, calibration)
+        curves = budget.measure_sensitivity(
+            bundle,
+            sensitivity,
+            calibration,
+            score,
+            ignore=whole,
+            whole_heads=widths.whole_heads,
+            recovered=recovery.wanted,
         )
-    result = recovers.pruned(bundle, result)
-    finish("prune", bundle, result, asked, out, layers=layers, as_json=as_json, sensitivity=curves)
+        with progress_bar("pruning", quiet=deployment is None) as progress:
+            result = pipeline.shrink_describable(
+                bundle.model,
+                whole,
+                lambda held: pipeline.prune(
+                    bundle.model,
+                    bundle.example_inputs,
+                    target=target,
+                    criterion=score,
+                    allocator=allocator,
+                    calibration=calibration,
+                    sensitivity=curves,
+                    ignore=held,
+                    limits=limits,
+                    outputs=outputs,
+                    deployment=deployment,
+                    progress=progress,
+                ),
+            )
+        return result, curves
+
+    earlier = None
+    if found is None:
+        result, curves = made()
+        if place is not None:
+            place.keep(result, curves)
+    else:
+        (result, earlier), curves = found, None
+        complain(f"{out} holds the network as this command pruned it; its recovery goes on", 0)
+    with nullcontext() if place is None else saying(place.where):
+        result = recovers.pruned(bundle, result)
+    with nullcontext() if place is None else place.replaced():
+        finish("prune", bundle, result, asked, out, layers=layers, as_json=as_json, sensitivity=curves, earlier=earlier)

@@ -9,7 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from sapwood.errors import DataError
+from sapwood.cli.common import JsonOption, print_json
+from sapwood.cli.next_steps import next_step
+from sapwood.errors import ConfigError, DataError
 
 RunArgument = Annotated[
     Path,
@@ -17,10 +19,19 @@ RunArgument = Annotated[
 ]
 
 
-def report(run_dir: RunArgument) -> None:
+def report(
+    run_dir: RunArgument,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--out", metavar="FILE.html", help="Where the page goes; report.html in the directory if not given."
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """(Re)builds report.html from the JSON record in a run's directory.
 
-    Example: `sapwood report runs/compare`
+    Example: `sapwood report runs/compare -o page.html`
     """
     from sapwood.files import check_file, write_text
     from sapwood.reading import naming, read_json, reading
@@ -38,10 +49,16 @@ def report(run_dir: RunArgument) -> None:
             "`compact` or `run` wrote"
         )
     source = run_dir / name
-    check_file(run_dir / "report.html")
+    target = run_dir / "report.html" if out is None else out
+    if target.suffix != ".html":
+        raise ConfigError(f"-o {target}: a report is a page; expected a name that ends in .html")
+    check_file(target)
     record = read_json(source, "the record that Sapwood wrote", DataError)
-    target = run_dir / "report.html"
     with naming(source), reading(source, "the record that Sapwood wrote", DataError):
         page = renderers[name](record)
     write_text(target, page)
+    if as_json:
+        print_json({"report": str(target), "record": str(source)})
+        return
     typer.echo(f"report: {target}")
+    next_step(f"open {target.resolve().as_uri()} in a browser")

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from sapwood.cli.common import JsonOption, make_console, print_json
+from sapwood.cli.next_steps import next_step
 from sapwood.cli.runner import MISSED, RECORD, Runner, allow_factories
 from sapwood.cli.steps import commands
+from sapwood.cli.stopping import same_command, saying
 from sapwood.errors import CheckFailedError
 
 if TYPE_CHECKING:
@@ -59,7 +61,8 @@ def run(
     runner = Runner(asked, place, steps, group, processes, quiet=as_json or processes.index > 0)
     with alone_in(place) if processes.index == 0 else nullcontext():
         try:
-            runner.run_all()
+            with saying(lambda: f"{runner.where()}; the same command goes on there: {same_command()}"):
+                runner.run_all()
         finally:
             if processes.index == 0 and runner.entries:
                 write_text(place / "report.html", render_run(runner.record()))
@@ -69,5 +72,6 @@ def run(
         else:
             make_console().print(*run_tables(runner.record()))
             make_console().print(f"report: {place / 'report.html'}   record: {place / RECORD}", highlight=False)
+            next_step(f"open {place / 'report.html'} in a browser")
     if any(entry.state == MISSED for entry in runner.entries):
         raise CheckFailedError("a step missed its target; see above")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from sapwood.cli.common import make_console
+from sapwood.cli.renamed import renamed
 from sapwood.cli.steps import Command
 from sapwood.errors import CheckFailedError, ConfigError, DataError, SapwoodError
 from sapwood.reading import read_json, reading
@@ -135,7 +136,7 @@ class Runner:
             threads, missed, code = torch.get_num_threads(), None, 0
             with contextlib.redirect_stdout(io.StringIO()) as printed:
                 try:
-                    code = self.group.main(args=arguments, prog_name="sapwood", standalone_mode=False)
+                    code = self.group.main(args=renamed(arguments), prog_name="sapwood", standalone_mode=False)
                 except CheckFailedError as error:
                     missed = error
                 finally:
@@ -149,6 +150,13 @@ class Runner:
             return printed.getvalue(), missed
 
         return main() if command.step.verb == "train" else self.processes.from_first(main)
+
+    def where(self) -> str:
+        """At which step it is."""
+        number = len(self.entries)
+        return (
+            f"in step {number} of {len(self.commands)} ({self.entries[-1].name})" if number else "before the first step"
+        )
 
     def _begin(self, command: Command) -> None:
         from sapwood.files import write_text

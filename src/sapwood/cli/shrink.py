@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from sapwood.cli.common import make_console, print_json
+from sapwood.cli.next_steps import next_step, words
 from sapwood.errors import CheckFailedError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ OutputsOption = Annotated[
     ),
 ]
 OutOption = Annotated[Path | None, typer.Option("-o", "--out", help="Directory the smaller model is saved in.")]
-LayersOption = Annotated[bool, typer.Option("--layers", help="Show every layer with its shapes before and after.")]
+LayersOption = Annotated[bool, typer.Option("--show-layers", help="Show every layer with its shapes before and after.")]
 
 
 def check_out(out: Path | None) -> None:
@@ -54,15 +55,20 @@ def finish(
     layers: bool,
     as_json: bool,
     sensitivity: Any = None,
+    earlier: Pruning | None = None,
 ) -> None:
-    """Saves what a verb made of ``bundle``, and prints it."""
+    """Saves what a verb made of ``bundle``, and prints it, with what an ``earlier`` command measured of it."""
     from sapwood.pipeline import shrink_record
     from sapwood.report import prune_tables
 
     record = shrink_record(bundle, result, options, sensitivity, verb)
+    if earlier is not None:
+        from sapwood.cli.unrecovered import as_measured
+
+        record = as_measured(record, earlier)
     failed = None
     if out is not None:
-        record, failed = _save(bundle, result, record, out)
+        record, failed = save(bundle, result, record, out)
     if as_json:
         print_json(record.plain())
     else:
@@ -71,6 +77,7 @@ def finish(
             console.print(table)
         for name, path in record.files.items():
             console.print(f"{name}: {path}", highlight=False)
+        _tell_next(record, result, out)
     if not result.verification.passed:
         raise CheckFailedError(
             f"the compact model differs from the masked one by {result.verification.max_abs_error:.1e} of the largest "
@@ -79,6 +86,24 @@ def finish(
     if failed is not None:
         raise failed
     _check_latency(record.latency)
+
+
+def _tell_next(record: Pruning, result: Any, out: Path | None) -> None:
+    """The proof is silent about accuracy: how far the outputs moved, and how it is measured and brought back."""
+    from sapwood.report import moved_text
+
+    recovered = record.recovery is not None
+    moved = moved_text(result.verification, recovered=recovered) if record.verb == "prune" else ""
+    because = f"{moved[0].upper()}{moved[1:]}." if moved else ""
+    data = str(record.options.get("data", "DIR"))
+    if out is None:
+        next_step("the same with -o DIR, which saves the smaller network", because=because)
+        return
+    commands = [words("sapwood", "eval", out, "--data", data)]
+    if record.verb == "prune" and not recovered:
+        commands.append(f"the same again with --data {data} --recover reconstruct")
+    commands.append(words("sapwood", "bench", record.model, out, "--runtime", "torch,onnxruntime"))
+    next_step(*commands, because=because)
 
 
 def _check_latency(latency: records.TargetLatency | None) -> None:
@@ -95,7 +120,7 @@ def _check_latency(latency: records.TargetLatency | None) -> None:
         )
 
 
-def _save(bundle: ModelBundle, result: Any, record: Pruning, out: Path) -> tuple[Pruning, CheckFailedError | None]:
+def save(bundle: ModelBundle, result: Any, record: Pruning, out: Path) -> tuple[Pruning, CheckFailedError | None]:
     """Writes the directory in one step: the model, its record and page, and the files that its framework reads.
 
     Returns the record with the files, and what was wrong with those of the framework, of which there are none then;

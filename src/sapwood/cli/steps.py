@@ -11,6 +11,7 @@ import typer
 import yaml
 from typer.core import TyperGroup, TyperOption
 
+from sapwood.cli.renamed import RENAMED, renamed
 from sapwood.errors import ConfigError
 from sapwood.reading import reading, shown
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 """The error of click for wrong usage; later versions of Typer carry a copy of click of their own."""
 
-_OWN_FLAGS = {"--out", "--json", "--resume", "--help"}
+_OWN_FLAGS = {"--out", "--json", "--resume", "--help", "--quiet", "--verbose"}
 """Options of which a run takes care itself."""
 
 
@@ -187,7 +188,7 @@ def _options_of(verb: Any) -> dict[str, Any]:
 def _flag(verb: Any, name: str, where: str) -> str:
     """What the command line calls an option of a step."""
     flag, options = "--" + name.replace("_", "-"), _options_of(verb)
-    if flag not in options or flag in _OWN_FLAGS:
+    if RENAMED.get(verb.name, {}).get(flag, flag) not in options or flag in _OWN_FLAGS:
         own = sorted({flag for flag in options if flag.startswith("--")} - _OWN_FLAGS)
         expected = f"expected one of {', '.join(own)}"
         raise ConfigError(f"{where}: {verb.name} has no option {shown(name)} in a recipe; {expected}")
@@ -197,7 +198,7 @@ def _flag(verb: Any, name: str, where: str) -> str:
 def _option(verb: Any, flag: str, value: Any, where: str) -> list[str]:
     """An option of a step as the command line has it."""
     name = flag.removeprefix("--").replace("-", "_")
-    if _options_of(verb)[flag].is_flag:
+    if _options_of(verb)[RENAMED.get(verb.name, {}).get(flag, flag)].is_flag:
         if not isinstance(value, bool):
             raise ConfigError(f"{where}: {name} is on or off; expected true or false, got {shown(value)}")
         return [flag] if value else []
@@ -230,7 +231,7 @@ def _check_names(models: Sequence[str], where: str) -> None:
 def _check(verb: Any, arguments: list[str], where: str) -> None:
     """Lets the command line's own parser look at the arguments."""
     try:
-        verb.make_context(str(verb.name), list(arguments))
+        verb.make_context(str(verb.name), renamed([str(verb.name), *arguments])[1:])
     except UsageError as error:
         problem: Any = error
         raise ConfigError(f"{where}: {problem.format_message()}") from None

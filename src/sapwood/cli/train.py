@@ -25,6 +25,14 @@ from sapwood.cli.common import (
     progress_bar,
     set_threads,
 )
+from sapwood.cli.devices import DeviceOption, on_device
+from sapwood.cli.epochs import epoch_line
+from sapwood.cli.fractions import fraction
+from sapwood.cli.next_steps import next_step
+from sapwood.cli.stopping import same_command, saying
+
+HOW, SPARSE, TEACHER = "How it is trained", "Towards sparsity", "A teacher"
+"""Headings of the help."""
 
 if TYPE_CHECKING:
     from sapwood.config import TrainConfig
@@ -39,41 +47,80 @@ def train(
     names: NamesOption = None,
     model_factory: ModelFactoryOption = None,
     config: Annotated[
-        Path | None, typer.Option("--config", help="YAML with any field of the training configuration.")
+        Path | None,
+        typer.Option(
+            "--config",
+            rich_help_panel=HOW,
+            help="YAML with any field of the training configuration (docs/training.md).",
+        ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the training pictures.")] = None,
-    batch_size: Annotated[int | None, typer.Option("--batch-size", help="Pictures a step.")] = None,
-    lr: Annotated[float | None, typer.Option("--lr", help="Highest learning rate.")] = None,
-    input_size: Annotated[int | None, typer.Option("--input-size", help="Side of the input, a multiple of 32.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Of weights, order and augmentation.")] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option("--epochs", show_default="100", rich_help_panel=HOW, help="Passes over the training pictures."),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", show_default="16", rich_help_panel=HOW, help="Pictures a step.")
+    ] = None,
+    lr: Annotated[
+        float | None, typer.Option("--lr", show_default="0.01", rich_help_panel=HOW, help="Highest learning rate.")
+    ] = None,
+    input_size: Annotated[
+        int | None,
+        typer.Option(
+            "--input-size", show_default="the model's", rich_help_panel=HOW, help="Side of the input, a multiple of 32."
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", show_default="0", rich_help_panel=HOW, help="Of weights, order and augmentation."),
+    ] = None,
     train_split: Annotated[str, typer.Option("--train-split", help="Part of the data to train on.")] = "train",
     val_split: Annotated[
-        str, typer.Option("--val-split", help="Part to measure on; `none` trains without measuring.")
+        str, typer.Option("--split", help="Part to measure on; `none` trains without measuring.")
     ] = "val",
     sparse: Annotated[
         str | None,
         typer.Option(
             "--sparse",
+            rich_help_panel=SPARSE,
             help="Pull channels towards zero meanwhile: `slimming`, `group_lasso`, `group_norm`, `growing`.",
         ),
     ] = None,
     sparse_strength: Annotated[
-        float | None, typer.Option("--sparse-strength", help="How strong that is; the method's own if not given.")
+        float | None,
+        typer.Option(
+            "--sparse-strength", rich_help_panel=SPARSE, help="How strong that is; the method's own if not given."
+        ),
     ] = None,
     gradual: Annotated[
         float | None,
-        typer.Option("--gradual", help="Fraction of the convolutions' weights that goes step by step (`gradual:`)."),
+        typer.Option(
+            "--gradual",
+            parser=fraction,
+            metavar="FRACTION",
+            rich_help_panel=SPARSE,
+            help="Fraction of the convolutions' weights that goes step by step (`gradual:`).",
+        ),
     ] = None,
     teacher: Annotated[
-        str | None, typer.Option("--teacher", help="A model whose outputs the loss compares with; see `sapwood eval`.")
+        str | None,
+        typer.Option(
+            "--teacher",
+            rich_help_panel=TEACHER,
+            help="A model whose outputs the loss compares with; named as MODEL is.",
+        ),
     ] = None,
     teacher_weights: Annotated[
-        Path | None, typer.Option("--teacher-weights", help="The `.weights` of a teacher that is a `.cfg`.")
+        Path | None,
+        typer.Option(
+            "--teacher-weights", rich_help_panel=TEACHER, help="The `.weights` of a teacher that is a `.cfg`."
+        ),
     ] = None,
     teacher_factory: Annotated[
         str | None,
         typer.Option(
             "--teacher-factory",
+            rich_help_panel=TEACHER,
             metavar="PACKAGE.MODULE:FACTORY",
             help="Of a teacher that is a saved directory: as `--model-factory`.",
         ),
@@ -81,10 +128,13 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     out: Annotated[Path, typer.Option("-o", "--out", help="Directory of the run.")] = Path("runs/train"),
     on_bad: OnBadOption = OnBad.error,
+    device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Trains a network; a run that was stopped goes on with --resume and ends at the same numbers.
+
+    With --resume and more --epochs a finished run goes on, too. Every epoch is a line on standard error.
 
     A `.cfg` whose classes are not those of the data is rewritten for them (`num_classes: cfg` keeps its own).
 
@@ -101,6 +151,8 @@ def train(
 
     check_folder(out)
     check_target(out / "model")
+    if resume and not training.holds_run(out):
+        raise ConfigError(f"{out} holds no run to resume; expected the -o of one, or no --resume")
     set_threads(threads)
     options = {
         "epochs": epochs, "batch_size": batch_size, "lr": lr, "input_size": input_size, "seed": seed,
@@ -110,15 +162,19 @@ def train(
     }  # fmt: skip
     if sparse is None and sparse_strength is not None:
         raise ConfigError("--sparse-strength says how strong --sparse is; expected --sparse")
-    bundle = load_bundle(model, weights, names, factory=model_factory)
+    bundle = on_device(load_bundle(model, weights, names, factory=model_factory), device)
     settings = _settings(bundle, config, {name: value for name, value in options.items() if value is not None})
     if len(data_parts(data)) > 1:
         raise ConfigError(f"--data {data}: training learns from the labels of one data set; expected one")
     pictures = open_data(bundle, data, train_split, on_bad)
     measured = None if val_split == "none" else open_data(bundle, data, val_split, on_bad)
     processes = training.find_processes()
+
+    def taught_by() -> ModelBundle:
+        return load_bundle(str(teacher), teacher_weights, names, factory=teacher_factory)
+
     alone = alone_in(out) if processes.index == 0 else nullcontext()
-    with alone, progress_bar("training", quiet=processes.index > 0) as progress:
+    with alone, progress_bar("training", quiet=processes.index > 0) as progress, saying(lambda: _stopped(out)):
         result = training.train(
             bundle,
             pictures,
@@ -126,13 +182,24 @@ def train(
             run_dir=out,
             val_dataset=measured,
             plugins=training_plugins(settings),
-            teacher=None if teacher is None else load_bundle(teacher, teacher_weights, names, factory=teacher_factory),
+            teacher=None if teacher is None else on_device(taught_by(), device),
             progress=progress,
+            on_epoch=lambda record: progress.line(epoch_line(record, settings.epochs)),
         )
         record = {"train": settings.model_dump(mode="json")}
         saved = processes.from_first(lambda: save_model(result.bundle, out / "model", record=record))
     if processes.index == 0:
-        _show(result, saved, as_json=as_json)
+        _show(result, saved, as_json=as_json, data=data)
+
+
+def _stopped(out: Path) -> str:
+    """Where training stopped, and how it goes on."""
+    from sapwood.training import epochs_done
+
+    done = epochs_done(out)
+    if not done:
+        return f"in the first epoch, of which {out} holds nothing; start again"
+    return f"after {done} epochs, which {out} holds; go on with: {same_command('--resume')}"
 
 
 def _settings(bundle: ModelBundle, config: Path | None, options: dict[str, Any]) -> TrainConfig:
@@ -149,7 +216,7 @@ def _settings(bundle: ModelBundle, config: Path | None, options: dict[str, Any])
     return parse_config(TrainConfig, base | options, where="options" if config is None else f"{config} with options")
 
 
-def _show(result: TrainResult, saved: Path, *, as_json: bool) -> None:
+def _show(result: TrainResult, saved: Path, *, as_json: bool, data: str) -> None:
     from sapwood.report import evaluation_table, records
 
     files = {**{name: str(path) for name, path in result.files.items()}, "model": str(saved)}
@@ -163,3 +230,4 @@ def _show(result: TrainResult, saved: Path, *, as_json: bool) -> None:
         console.print(evaluation_table(result.evaluation))
     for name, path in files.items():
         console.print(f"{name}: {path}", highlight=False)
+    next_step(f"sapwood eval {saved} --data {data}", f"sapwood prune {saved} --macs 0.5 -o small")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sapwood.arguments import meant_fraction
 from sapwood.errors import ConfigError
 from sapwood.goals.approach import distance, is_met
 from sapwood.measure import LatencyRow
@@ -35,7 +36,7 @@ unit, as 10ms
     """
     found = TIME.fullmatch(text)
     if found is None or not 0.0 < float(found[1]) < float("inf"):
-        raise ConfigError(f"latency {text!r}; expected {EXPECTED}")
+        raise ConfigError(f"latency {text!r}; expected {EXPECTED}{meant_fraction(text)}")
     return float(found[1]) * UNITS[found[2]]
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from sapwood.arguments import check_kind, check_yes_or_no
+from sapwood.arguments import check_kind, check_yes_or_no, meant_fraction
 from sapwood.errors import ConfigError
 from sapwood.goals.approach import MET_WITHIN
 from sapwood.goals.milliseconds import EXPECTED, milliseconds
@@ -75,11 +75,12 @@ params=, macs=, latency=
         given, kind = getattr(self, self.kind), self.kind
         expected = EXPECTED if kind == "latency" else "the fraction kept, a number in (0, 1]"
         if isinstance(given, bool) or not isinstance(given, Real | Tensor):
-            raise ConfigError(f"{kind} {given!r}; expected {expected if kind == 'latency' else 'a number'}")
+            wanted = expected if kind == "latency" else "a number"
+            raise ConfigError(f"{kind} {given!r}; expected {wanted}{meant_fraction(given)}")
         if kind == "sparsity" and not 0.0 <= self.value < 1.0:
-            raise ConfigError(f"sparsity {self.value}; expected a number in [0, 1)")
+            raise ConfigError(f"sparsity {self.value}; expected a number in [0, 1){meant_fraction(given)}")
         if kind != "sparsity" and not 0.0 < self.value <= 1.0:
-            raise ConfigError(f"{kind} {self.value}; expected {expected}")
+            raise ConfigError(f"{kind} {self.value}; expected {expected}{meant_fraction(given)}")
 
     @property
     def kind(self) -> TargetKind:

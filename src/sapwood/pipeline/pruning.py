@@ -35,7 +35,7 @@ from sapwood.graph import Outputs, Unpruned
 from sapwood.measure import count_params
 from sapwood.models import Ignored, Plan, apply_plan, check_suited, framework_of, shared_things
 from sapwood.pipeline.garbage import only_new_garbage
-from sapwood.pipeline.telling import Dense, short_html, short_text, summary_text, write_report
+from sapwood.pipeline.telling import ModelBefore, short_html, short_text, summary_text, write_report
 from sapwood.removal import Planner, Solution, Verification, resized_outputs
 from sapwood.types import ExampleInputs, ModelBundle
 
@@ -76,7 +76,7 @@ class Pruned:
     resized_outputs: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     num_channels: tuple[int, ...] = ()
-    dense: Dense | None = field(default=None, compare=False)
+    dense: ModelBefore | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
         return short_text(self)
@@ -217,5 +217,5 @@ def _pruned(
         resized_outputs=resized_outputs(solution),
         notes=(*shared, *solution.realised.unset),
         num_channels=tuple(group.num_channels for group in analysis.groups),
-        dense=Dense.of(model, example_inputs),
+        dense=ModelBefore.of(model, example_inputs),
     )

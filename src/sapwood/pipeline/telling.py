@@ -26,7 +26,7 @@ WIDTH = 100
 
 
 @dataclass(frozen=True)
-class Dense:
+class ModelBefore:
     """The model before, so that a result can be compared with it; a copy or a pickle of the result leaves it behind.
 
     Attributes:
@@ -38,13 +38,13 @@ class Dense:
     num_params: int
 
     @staticmethod
-    def of(model: nn.Module, example_inputs: ExampleInputs) -> Dense:
+    def of(model: nn.Module, example_inputs: ExampleInputs) -> ModelBefore:
         """Keeps a model."""
         source = ModelSource(type(model).__name__, "module")
-        return Dense(ModelBundle(model, example_inputs, TaskSpec("none"), source), count_params(model))
+        return ModelBefore(ModelBundle(model, example_inputs, TaskSpec("none"), source), count_params(model))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Dense, (None, self.num_params)
+        return ModelBefore, (None, self.num_params)
 
 
 def short_text(pruned: Pruned) -> str:

@@ -140,12 +140,18 @@ def _family_finding(family: str, cases: Sequence[CaseResult], comparison: Compar
 def _left(pairs: Sequence[tuple[CaseResult, float]], metric: str) -> str:
     """How much is left in each case: "98 % of mAP@0.5 is left at sparsity 0.5, 59 % at 0.7"."""
     (first, share), *others = pairs
-    at = "" if first.level is None else f" at {first.level:g}"
-    more = "".join(
-        f", {formats.percent(min(part, 1.0))}" + ("" if case.level is None else f" at {case.level:g}")
-        for case, part in others
-    )
+    at = _asked(first)
+    more = "".join(f", {formats.percent(min(part, 1.0))}{_asked(case)}" for case, part in others)
     return f"{formats.percent(min(share, 1.0))} of {metric} is left{at}{more}"
+
+
+def _asked(case: CaseResult) -> str:
+    """What was asked for, as the options have it: a fraction removed, or a fraction kept of what is named."""
+    for field, what in (("macs", "the MACs"), ("params", "the parameters"), ("latency", "the latency")):
+        kept = case.settings.get(field)
+        if isinstance(kept, int | float):
+            return f" with {kept:g} of {what} kept"
+    return "" if case.level is None else f" at {case.level:g}"
 
 
 def _engine_finding(comparison: Comparison) -> Finding | None:

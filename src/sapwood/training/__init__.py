@@ -7,6 +7,7 @@ from sapwood.training.plugins import Plugin, SparseTraining
 from sapwood.training.precision import Precision, as_float32, mixed
 from sapwood.training.processes import Processes, find_processes
 from sapwood.training.regularizers import Regularizer, make_regularizer
+from sapwood.training.run import epochs_done, holds_run
 from sapwood.training.train import TrainResult, train
 
 __all__ = [
@@ -21,7 +22,9 @@ __all__ = [
     "WeightAverage",
     "as_float32",
     "carry_optimizer_",
+    "epochs_done",
     "find_processes",
+    "holds_run",
     "make_regularizer",
     "mixed",
     "train",

@@ -148,6 +148,8 @@ class TrainingRun:
 
     def _check_config(self, path: Path, saved: Mapping[str, Any]) -> None:
         own = self.config.model_dump(mode="json")
+        if _epochs_of(saved) <= self.config.epochs:  # a run may be made longer
+            saved = {**saved, "epochs": self.config.epochs}
         differing = [name for name in own if name not in _MAY_DIFFER and own[name] != saved.get(name)]
         if differing:
             pairs = ", ".join(f"{name} {saved.get(name)!r} there and {own[name]!r} here" for name in differing)
@@ -168,6 +170,25 @@ class TrainingRun:
         write_text(self.directory / METRICS, "".join(json.dumps(record) + "\n" for record in history))
 
 
+def holds_run(directory: Path) -> bool:
+    """Whether a directory holds a run that can be gone on with."""
+    return (directory / CHECKPOINT).is_file()
+
+
+def epochs_done(directory: Path) -> int:
+    """How many epochs of a run are on disk; 0 where there is none."""
+    metrics = directory / METRICS
+    if not holds_run(directory) or not metrics.is_file():
+        return 0
+    return len(metrics.read_text(encoding="utf-8").splitlines())
+
+
+def _epochs_of(saved: Mapping[str, Any]) -> int:
+    """How long the run that was saved was to be; 0 where that cannot be told."""
+    epochs = saved.get("epochs")
+    return epochs if isinstance(epochs, int) else 0
+
+
 def start_run(
     model: nn.Module,
     config: TrainConfig,
@@ -186,7 +207,9 @@ def start_run(
     processes.from_first(lambda: check_folder(directory))
     begun = processes.from_first((directory / CHECKPOINT).exists)
     if begun and not config.resume:
-        raise TrainingError(f"{directory} holds a run already; resume it, or choose another directory")
+        raise TrainingError(
+            f"{directory} holds a run already; go on with it by --resume (resume=True), or choose another directory"
+        )
     processes.from_first(lambda: remove_unfinished(*(directory / name for name in (BEST, CHECKPOINT, METRICS))))
     if config.channels_last:
         model.to(memory_format=torch.channels_last)

@@ -64,6 +64,7 @@ def train(
     plugins: MakePlugins | None = None,
     teacher: ModelBundle | None = None,
     progress: Progress | None = None,
+    on_epoch: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> TrainResult:
     """Trains a copy of a model.
 
@@ -88,6 +89,7 @@ def train(
         teacher: A model of the same task whose outputs the loss also compares with, ``config.distill_weight``, and with
             ``config.feature_weight`` also where its layers look.
         progress: Called after every step with (steps done, steps in all).
+        on_epoch: Called after every epoch with what ``metrics.jsonl`` keeps of it.
 
     Raises:
         TrainingError: If model, data and config do not fit, the run in ``run_dir`` is of another kind, or the loss
@@ -111,7 +113,7 @@ def train(
         model = processes.placed(copy_model(prepared.model))
         run = start_run(model, config, directory, joining, processes)
         trainer = _Trainer(prepared, objective, _measure(val_dataset, measure, config), run, progress)
-        trainer.run_all()
+        trainer.run_all(on_epoch)
     return trainer.result()
 
 
@@ -144,14 +146,14 @@ class _Trainer:
         )
         self._total_steps = config.epochs * len(self._loader)
 
-    def run_all(self) -> None:
+    def run_all(self, on_epoch: Callable[[Mapping[str, Any]], None] | None = None) -> None:
         """Trains the epochs that are left; what was begun to be saved is on disk however this ends."""
         try:
-            self._train_epochs()
+            self._train_epochs(on_epoch)
         finally:
             self._run.settle()
 
-    def _train_epochs(self) -> None:
+    def _train_epochs(self, on_epoch: Callable[[Mapping[str, Any]], None] | None) -> None:
         while self._run.epoch < self._run.config.epochs:
             epoch = self._run.epoch
             record = self._train_epoch(epoch)
@@ -162,6 +164,8 @@ class _Trainer:
             done = (epoch + 1) * len(self._loader)
             counts = all(one.is_done(step=done, total_steps=self._total_steps) for one in self._run.plugins)
             self._run.finish_epoch(record, evaluation.value if evaluation is not None and counts else None)
+            if on_epoch is not None and self._processes.index == 0:
+                on_epoch(record)
 
     def result(self) -> TrainResult:
         """Writes what a finished run leaves, and returns it."""

@@ -95,6 +95,10 @@ class CaseRow(BaseModel):
         """How far the case goes within its family (the sparsity asked for), where that is a number."""
         return getattr(self, self.sweep, None)
 
+    def asked(self) -> float | None:
+        """What was asked for, as the field has it; the number behind the row's name."""
+        return self.level()
+
     def files(self) -> dict[str, str]:
         """The files that the row names, by field."""
         named = {field: getattr(self, field) for field in self.file_fields}

@@ -50,9 +50,9 @@ class PruneRow(CaseRow):
         >>> PruneRow(sparsity=0.5).default_family()
         'channels removed · L2'
         >>> PruneRow(latency=0.5, runtime="onnxruntime").default_family()
-        'channels removed · L2 · latency on onnxruntime'
+        'channels removed · L2 · latency kept on onnxruntime'
         >>> PruneRow(macs=0.5, criterion="obs", recover="reconstruct").default_family()
-        'channels removed · obs · share of MACs · reconstruct'
+        'channels removed · obs · MACs kept · reconstruct'
     """
 
     kind: Literal["prune"] = "prune"
@@ -71,10 +71,10 @@ class PruneRow(CaseRow):
         """By what the channels are chosen, how many, and to which multiple their number is rounded."""
         parts = ["channels removed", self.criterion.upper() if self.criterion in {"l1", "l2"} else self.criterion]
         if self.latency is not None:
-            asked = f"{self.latency} " if isinstance(self.latency, str) else ""
-            parts.append(f"{asked}latency on {self.runtime}")
+            is_time = isinstance(self.latency, str)
+            parts.append(f"{self.latency} latency on {self.runtime}" if is_time else f"latency kept on {self.runtime}")
         elif self.params is not None or self.macs is not None:
-            parts.append("share of parameters" if self.macs is None else "share of MACs")
+            parts.append("parameters kept" if self.macs is None else "MACs kept")
         if self.allocator is not None:
             parts.append(self.allocator)
         if self.round_to > 1:
@@ -87,8 +87,18 @@ class PruneRow(CaseRow):
         """The fraction that goes; none of a time, which is that of another fraction on every machine."""
         if isinstance(self.latency, str):
             return None
-        kept = next((value for value in (self.latency, self.macs, self.params) if value is not None), None)
+        kept = self._kept()
         return self.sparsity if kept is None else 1.0 - kept
+
+    def asked(self) -> float | None:
+        """The fraction as the field has it, which of MACs, parameters and latencies is that kept."""
+        kept = self._kept()
+        return self.level() if kept is None else kept
+
+    def _kept(self) -> float | None:
+        """The fraction kept that the goal is; None of a sparsity and of a time."""
+        given = next((value for value in (self.latency, self.macs, self.params) if value is not None), None)
+        return None if isinstance(given, str) else given
 
     def looks_at_pictures(self) -> bool:
         """Where it recovers, or its criterion looks at data."""

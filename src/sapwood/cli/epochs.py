@@ -1,0 +1,25 @@
+"""A line an epoch: loss, accuracy and time of training, on a terminal and in logs alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+NO_METRIC = {
+    "epoch", "lr", "images_per_second", "seconds", "loader_wait_share", "skipped", "eval_seconds", "total",
+}  # fmt: skip
+"""What an epoch's record has beside losses and accuracies."""
+
+
+def epoch_line(record: Mapping[str, Any], epochs: int) -> str:
+    """Writes what an epoch came to.
+
+    Examples:
+        >>> epoch_line({"epoch": 3, "lr": 0.01, "total": 2.34567, "mAP@0.5": 0.3121, "seconds": 12.34}, 60)
+        'epoch 3/60  loss 2.346  mAP@0.5 0.312  12.3 s'
+    """
+    accuracies = [name for name in record if name not in NO_METRIC and ("@" in name or name.startswith("top-"))]
+    figures = [f"{name} {record[name]:.3f}" for name in accuracies]
+    loss = [f"loss {record['total']:.4g}"] if "total" in record else []
+    seconds = float(record.get("seconds", 0.0)) + float(record.get("eval_seconds", 0.0))
+    return "  ".join([f"epoch {record['epoch']}/{epochs}", *loss, *figures, f"{seconds:.1f} s"])

@@ -1,0 +1,29 @@
+"""Ctrl-C: a command that is interrupted says where it stopped, what is left of it, and how to go on."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+class Interrupted(KeyboardInterrupt):
+    """An interruption of which more is known; its text is a sentence."""
+
+
+@contextmanager
+def saying(where: Callable[[], str]) -> Iterator[None]:
+    """Adds to an interruption inside what ``where`` says of it then; what is further inside knows more."""
+    try:
+        yield
+    except Interrupted:
+        raise
+    except KeyboardInterrupt:
+        raise Interrupted(where()) from None
+
+
+def same_command(*more: str) -> str:
+    """The command that was given, with what is to be added to it."""
+    given = sys.argv[1:]
+    return shlex.join(["sapwood", *given, *(one for one in more if one not in given)])
