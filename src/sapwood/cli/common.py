@@ -16,7 +16,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sapwood.types import ClassificationDataset, DetectionDataset, ModelBundle
+    from sapwood.types import Dataset, ModelBundle
 
 WIDTH_WITHOUT_TERMINAL = 140
 
@@ -108,7 +108,7 @@ def load_bundle(
     return replace(bundle, task=replace(bundle.task, resize=resize.value))
 
 
-def open_data(bundle: ModelBundle, data: str, split: str, on_bad: OnBad) -> DetectionDataset | ClassificationDataset:
+def open_data(bundle: ModelBundle, data: str, split: str, on_bad: OnBad) -> Dataset:
     """Opens the data set that fits the model's task."""
     from sapwood import tasks
 

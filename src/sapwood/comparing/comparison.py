@@ -25,12 +25,12 @@ from sapwood.fingerprints import data_fingerprint, model_fingerprint, pictures_f
 from sapwood.goals import Calibration
 from sapwood.measure import machine
 from sapwood.report import CaseResult, Comparison, DataInfo, LiveMask, ModelInfo, dump_record, render_compare
-from sapwood.types import ClassificationDataset, DetectionDataset, ModelBundle, Picture
+from sapwood.types import Dataset, ModelBundle, Picture
 
 
 def compare(
     bundle: ModelBundle,
-    dataset: DetectionDataset | ClassificationDataset,
+    dataset: Dataset,
     cases: Sequence[CaseRow],
     *,
     out_dir: str | Path,

@@ -1,4 +1,4 @@
-"""Pictures and their annotations: COCO json, YOLO txt, VOC xml, image folders, and the built-in digits."""
+"""Pictures and their annotations: COCO json, YOLO txt, VOC xml, image folders, the built-in digits; and texts."""
 
 from sapwood.data import coco_json as coco_json
 from sapwood.data import voc_xml as voc_xml
@@ -12,6 +12,7 @@ from sapwood.data.formats import BUILT_IN, FORMATS, FileForm, FolderForm, Format
 from sapwood.data.image_folder import open_classification
 from sapwood.data.images import Placement, picture_size, read_image, to_input
 from sapwood.data.open import open_detection
+from sapwood.data.texts import Text, Texts, read_texts, text_labels
 from sapwood.data.unlabelled import open_unlabelled, picture_files
 
 __all__ = [
@@ -25,6 +26,8 @@ __all__ = [
     "LabelledPicture",
     "OnBad",
     "Placement",
+    "Text",
+    "Texts",
     "augment",
     "box_sizes",
     "class_color",
@@ -38,6 +41,8 @@ __all__ = [
     "picture_files",
     "picture_size",
     "read_image",
+    "read_texts",
     "shrink",
+    "text_labels",
     "to_input",
 ]

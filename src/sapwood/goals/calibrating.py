@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from torch import Tensor
-
 from sapwood.data import OnBad
 from sapwood.goals.targets import Calibration
-from sapwood.tasks import Labels, calibration_batches, open_data, open_pictures, task_loss
+from sapwood.tasks import Inputs, Labels, calibration_batches, open_data, open_pictures, task_loss
 from sapwood.types import ModelBundle
 
 
@@ -45,7 +43,7 @@ def calibrate(
 
 def pictures_without_labels(
     bundle: ModelBundle, data: str | Path, *, split: str = "train", num_pictures: int = 1000, seed: int = 0
-) -> list[Tensor]:
+) -> list[Inputs]:
     """Reads what recovery looks at: inputs of the network, in batches.
 
     Args:
