@@ -12,14 +12,7 @@ from typing import Any
 import torch
 
 from sapwood.errors import ImageError
-from sapwood.types import (
-    ClassificationDataset,
-    ClassificationSample,
-    DetectionDataset,
-    DetectionSample,
-    ModelBundle,
-    Picture,
-)
+from sapwood.types import ClassificationSample, Dataset, DetectionSample, ModelBundle, Picture, TextSample
 
 
 def model_fingerprint(bundle: ModelBundle) -> str:
@@ -59,12 +52,10 @@ def _constant(value: Any) -> Any:
     return sorted(map(repr, value)) if isinstance(value, frozenset) else repr(value)  # sets have no order
 
 
-def data_fingerprint(
-    dataset: DetectionDataset | ClassificationDataset, progress: Callable[[int, int], None] | None = None
-) -> str:
+def data_fingerprint(dataset: Dataset, progress: Callable[[int, int], None] | None = None) -> str:
     """Hashes a data set: classes, annotations, and every picture's pixels or the reason it cannot be read."""
     digest = hashlib.sha256(repr((dataset.name, dataset.class_names, dataset.skipped)).encode())
-    samples: Sequence[DetectionSample | ClassificationSample] = dataset.samples
+    samples: Sequence[DetectionSample | ClassificationSample | TextSample] = dataset.samples
     for number, sample in enumerate(samples, start=1):
         digest.update(sample.image_id.encode())
         if isinstance(sample, DetectionSample):
@@ -74,10 +65,7 @@ def data_fingerprint(
                 digest.update(b"difficult")  # judged by a rule of their own
         else:
             digest.update(str(sample.label).encode())
-        try:
-            _update_with_picture(digest, sample.load())
-        except ImageError as error:
-            digest.update(str(error).encode())
+        _update_with_content(digest, sample)
         if progress is not None:
             progress(number, len(samples))
     return digest.hexdigest()
@@ -106,6 +94,17 @@ def key_of(parts: Mapping[str, Any]) -> str:
 def _update_with_picture(digest: Any, picture: Picture) -> None:
     digest.update(repr(picture.shape).encode())
     digest.update(picture.tobytes())
+
+
+def _update_with_content(digest: Any, sample: DetectionSample | ClassificationSample | TextSample) -> None:
+    if isinstance(sample, TextSample):
+        for name, numbers in sample.load().inputs.items():
+            digest.update(f"{name} {numbers.tolist()}".encode())
+        return
+    try:
+        _update_with_picture(digest, sample.load())
+    except ImageError as error:
+        digest.update(str(error).encode())
 
 
 def _shapes(value: Any) -> Any:

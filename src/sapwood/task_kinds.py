@@ -12,7 +12,9 @@ NO_TASK = "none"
 TASKS: Registry[Any] = Registry(
     "task",
     entry_points="sapwood.tasks",
-    lazy={"classification": "sapwood.tasks", "detection": "sapwood.tasks"},
+    lazy=dict.fromkeys(
+        ("causal_lm", "classification", "detection", "masked_lm", "text_classification"), "sapwood.tasks"
+    ),
 )
 """The tasks (:class:`sapwood.tasks.Task`) by the ``kind`` of a :class:`~sapwood.types.TaskSpec`."""
 

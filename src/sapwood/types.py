@@ -211,6 +211,47 @@ class ClassificationDataset:
 
 
 @dataclass(frozen=True)
+class Tokens:
+    """A text as a model reads it.
+
+    Attributes:
+        inputs: By the name of the argument, shape (L,) each: token numbers, the mask of those that count.
+        targets: int64, shape (L,): which token each place is to be answered with, :data:`NO_TARGET` where none; None of
+            a text that has a class, or none.
+    """
+
+    inputs: Mapping[str, Tensor]
+    targets: Tensor | None = None
+
+
+NO_TARGET = -100
+"""Stands at places of a text that nothing is asked about, as PyTorch's cross-entropy leaves them out."""
+
+
+@dataclass(frozen=True)
+class TextSample:
+    """One text, with its class (an index into the data set's class names, -1 where nobody said it)."""
+
+    image_id: str
+    label: int
+    load: Callable[[], Tokens]
+
+
+@dataclass(frozen=True)
+class TextDataset:
+    """Texts in a fixed order, as one model's tokenizer has cut them."""
+
+    name: str
+    samples: tuple[TextSample, ...]
+    class_names: tuple[str, ...]
+    skipped: tuple[str, ...] = ()
+
+
+Dataset: TypeAlias = "DetectionDataset | ClassificationDataset | TextDataset"
+"""What a model is measured on."""
+
+
+@dataclass(frozen=True)
 class Detections:
     """What a detector found in one picture, best score first.
 
@@ -236,9 +277,9 @@ class Evaluation:
 
     Attributes:
         primary: The name of the figure to compare models by (``"mAP@0.5"``, ``"top-1"``).
-        metrics: Figures in [0, 1] by name.
+        metrics: Figures by name: those of pictures, and the primary one, in [0, 1].
         per_class: The primary figure for each class that the data set holds.
-        num_images: Pictures that were measured.
+        num_images: Pictures or texts that were measured.
         seconds: Wall seconds by part (``"read"``, ``"network"``, ``"postprocess"``, ``"score"``).
         skipped: Pictures that were left out, with the reason.
     """

@@ -16,7 +16,7 @@ from sapwood.cli.progress import doing, progress_bar
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sapwood.types import ClassificationDataset, DetectionDataset, ModelBundle
+    from sapwood.types import Dataset, ModelBundle
 
 __all__ = [
     "DataOption",
@@ -134,7 +134,7 @@ def load_bundle(
     return replace(bundle, task=replace(bundle.task, resize=resize.value))
 
 
-def open_data(bundle: ModelBundle, data: str, split: str, on_bad: OnBad) -> DetectionDataset | ClassificationDataset:
+def open_data(bundle: ModelBundle, data: str, split: str, on_bad: OnBad) -> Dataset:
     """Opens the data set that fits the model's task; of several the first, which alone is measured on."""
     from sapwood import tasks
     from sapwood.data import data_parts

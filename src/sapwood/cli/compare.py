@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from sapwood.cases import CaseRow
     from sapwood.comparing import CompareSettings
     from sapwood.goals import Calibration
-    from sapwood.types import ClassificationDataset, DetectionDataset, ModelBundle, Picture
+    from sapwood.types import Dataset, ModelBundle, Picture
 
 
 NUM_CALIBRATION = 256
@@ -114,7 +114,7 @@ def compare(
 
 def run_compare(
     bundle: ModelBundle,
-    dataset: DetectionDataset | ClassificationDataset,
+    dataset: Dataset,
     cases: tuple[CaseRow, ...],
     pictures: dict[str, Picture] | None,
     out: Path,

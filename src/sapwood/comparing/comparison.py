@@ -17,7 +17,7 @@ from torch import nn
 import sapwood
 from sapwood.cases import BASELINE, Candidate, CaseRow, Make, named_rows
 from sapwood.comparing.measuring import CompareSettings, MeasuringSetup, case_head, measure_case
-from sapwood.comparing.own import Dataset, Measure, dataset_of, rows_of, subject_of
+from sapwood.comparing.own import Measure, dataset_of, rows_of, subject_of
 from sapwood.comparing.pictures import first_pictures, shown_picture
 from sapwood.comparing.prepared import baseline_candidate, prepare
 from sapwood.comparing.steps import Progress, Steps
@@ -29,7 +29,7 @@ from sapwood.fingerprints import data_fingerprint, model_fingerprint, pictures_f
 from sapwood.goals import Calibration
 from sapwood.measure import machine
 from sapwood.report import CaseResult, Comparison, DataInfo, LiveMask, ModelInfo, dump_record, render_compare
-from sapwood.types import ExampleInputs, ModelBundle, Picture
+from sapwood.types import Dataset, ExampleInputs, ModelBundle, Picture
 
 
 def compare(

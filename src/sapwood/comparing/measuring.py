@@ -16,7 +16,7 @@ from sapwood.measure import count_macs, count_nonzeros, count_params, file_size_
 from sapwood.report import Accuracy, CaseResult, Layer, Macs, PictureResult
 from sapwood.runtime import model_call
 from sapwood.tasks import evaluate
-from sapwood.types import ClassificationDataset, DetectionDataset, Evaluation, ModelBundle, Picture
+from sapwood.types import Dataset, Evaluation, ModelBundle, Picture
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class CompareSettings:
 class MeasuringSetup:
     """What every candidate is measured on."""
 
-    dataset: DetectionDataset | ClassificationDataset
+    dataset: Dataset
     pictures: Mapping[str, Picture]
     settings: CompareSettings
     measure: Measure | None = None

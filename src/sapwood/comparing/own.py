@@ -19,7 +19,7 @@ from sapwood.errors import ConfigError
 from sapwood.models import copy_model
 from sapwood.types import (
     ClassificationDataset,
-    DetectionDataset,
+    Dataset,
     Evaluation,
     ExampleInputs,
     ModelBundle,
@@ -27,7 +27,6 @@ from sapwood.types import (
     TaskSpec,
 )
 
-Dataset: TypeAlias = "DetectionDataset | ClassificationDataset"
 Measure: TypeAlias = "Callable[[nn.Module], float | Mapping[str, float]]"
 """Takes a model, in eval mode, and says how good it is: one figure, or several by name of which the first counts;
 larger is better."""

@@ -12,7 +12,7 @@ from PIL import Image
 from sapwood.data import read_image
 from sapwood.report import Found, PictureResult, ShownPicture
 from sapwood.tasks import TASKS, Sighting
-from sapwood.types import ClassificationDataset, DetectionDataset, ModelBundle, Picture
+from sapwood.types import Dataset, ModelBundle, Picture, TextDataset
 
 LONGEST_SIDE = 960
 """Pixels of the longer side of a picture in the report; boxes are drawn over it in the picture's own pixels."""
@@ -33,14 +33,14 @@ def read_pictures(paths: Iterable[str | Path]) -> dict[str, Picture]:
     return pictures
 
 
-def first_pictures(
-    dataset: DetectionDataset | ClassificationDataset, count: int = DEFAULT_PICTURES
-) -> dict[str, Picture]:
-    """Returns the first pictures of a data set.
+def first_pictures(dataset: Dataset, count: int = DEFAULT_PICTURES) -> dict[str, Picture]:
+    """Returns the first pictures of a data set; none of texts.
 
     Raises:
         ImageError: If one of them cannot be read.
     """
+    if isinstance(dataset, TextDataset):
+        return {}
     return {sample.image_id: sample.load() for sample in dataset.samples[:count]}
 
 

@@ -1,4 +1,4 @@
-"""Pictures and their annotations: COCO json, YOLO txt, VOC xml, image folders, and the built-in digits."""
+"""Pictures and their annotations: COCO json, YOLO txt, VOC xml, image folders, the built-in digits; and texts."""
 
 from sapwood.data import coco_json as coco_json
 from sapwood.data import voc_xml as voc_xml
@@ -13,6 +13,7 @@ from sapwood.data.image_folder import open_classification
 from sapwood.data.images import Placement, as_batch, picture_size, read_image, to_input
 from sapwood.data.open import open_detection
 from sapwood.data.several import data_parts
+from sapwood.data.texts import Text, Texts, read_texts, text_labels
 from sapwood.data.unlabelled import open_unlabelled, picture_files
 
 __all__ = [
@@ -26,6 +27,8 @@ __all__ = [
     "LabelledPicture",
     "OnBad",
     "Placement",
+    "Text",
+    "Texts",
     "as_batch",
     "augment",
     "box_sizes",
@@ -41,6 +44,8 @@ __all__ = [
     "picture_files",
     "picture_size",
     "read_image",
+    "read_texts",
     "shrink",
+    "text_labels",
     "to_input",
 ]

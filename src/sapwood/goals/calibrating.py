@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from sapwood.data import OnBad, data_parts, picture_files
 from sapwood.errors import NoDataSetError
 from sapwood.goals.targets import Calibration
-from sapwood.tasks import CalibrationBatches, Labels, calibration_batches, open_data, open_pictures, task_loss
-from sapwood.types import ClassificationDataset, DetectionDataset, ModelBundle
-
-Dataset: TypeAlias = "DetectionDataset | ClassificationDataset"
+from sapwood.tasks import CalibrationBatches, Inputs, Labels, calibration_batches, open_data, open_pictures, task_loss
+from sapwood.types import Dataset, ModelBundle
 
 
 def calibrate(
@@ -53,7 +50,7 @@ def calibrate(
 
 def pictures_without_labels(
     bundle: ModelBundle, data: str | Path, *, split: str = "train", num_pictures: int = 1000, seed: int = 0
-) -> list[Tensor]:
+) -> list[Inputs]:
     """Reads what recovery looks at: inputs of the network, in batches.
 
     Args:

@@ -15,7 +15,7 @@ from sapwood.errors import ConfigError
 from sapwood.goals.approach import MET_WITHIN
 from sapwood.goals.milliseconds import EXPECTED, milliseconds
 from sapwood.runtime import RUNTIMES, available_cores
-from sapwood.types import ClassificationDataset, DetectionDataset
+from sapwood.types import Dataset
 
 TargetKind = Literal["sparsity", "params", "macs", "latency"]
 KINDS: tuple[TargetKind, ...] = ("sparsity", "params", "macs", "latency")
@@ -193,4 +193,4 @@ class Calibration:
 
     batches: Iterable[Any]
     loss: Callable[[nn.Module, Any], Tensor]
-    dataset: DetectionDataset | ClassificationDataset | None = None
+    dataset: Dataset | None = None

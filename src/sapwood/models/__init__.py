@@ -25,7 +25,7 @@ from sapwood.models.darknet import (
 from sapwood.models.darknet import framework as darknet_framework  # noqa: F401 - registers it
 from sapwood.models.detectors import framework as detectors_framework  # noqa: F401 - registers it
 from sapwood.models.factory_loader import find_factory, is_factory, remember_factory
-from sapwood.models.framework import FRAMEWORKS, Framework, framework_of, shrink_describable
+from sapwood.models.framework import FRAMEWORKS, Framework, Tokenizer, framework_of, shrink_describable
 from sapwood.models.gains import gain_factors
 from sapwood.models.live_masks import drop_masks_, live_masks, used_parts
 from sapwood.models.places import is_plain as is_plain_value
@@ -60,6 +60,7 @@ __all__ = [
     "Plan",
     "Rescale",
     "Shift",
+    "Tokenizer",
     "TransformersNetwork",
     "UltralyticsNetwork",
     "apply_plan",

@@ -20,15 +20,7 @@ from sapwood.errors import SapwoodError, TrainingError
 from sapwood.models.copying import copy_model
 from sapwood.models.plan import Plan
 from sapwood.registry import Registry
-from sapwood.types import (
-    ClassificationDataset,
-    DetectionDataset,
-    Detections,
-    DetectionSample,
-    ModelBundle,
-    ModelSource,
-    TaskSpec,
-)
+from sapwood.types import Dataset, Detections, DetectionSample, ModelBundle, ModelSource, TaskSpec
 
 Anchors: TypeAlias = "Callable[[TaskSpec, int], list[tuple[float, float]]]"
 """So many anchors, ascending by area, that fit the boxes of the training data as a task shows them."""
@@ -42,6 +34,30 @@ _NEUTRAL: Mapping[str, tuple[object, ...]] = {
     "init": ("auto", "keep"),
 }
 """Fields of a training configuration that ask for another structure or fresh weights, with the values that do not."""
+
+
+class Tokenizer(Protocol):
+    """What cuts texts into the tokens of a model.
+
+    Attributes:
+        mask: The token that stands for a hidden one; None where there is none.
+        end: The token after a text; None where there is none.
+    """
+
+    mask: int | None
+    end: int | None
+
+    def encode(self, text: str, pair: str | None, length: int) -> dict[str, Tensor]:  # shape of each: (L,)
+        """What a model reads of a text, or of two, by the name of the argument: cut and padded to ``length``."""
+
+    def padded(self, ids: Sequence[int], length: int) -> dict[str, Tensor]:  # shape of each: (L,)
+        """What a model reads of token numbers, at most ``length`` of them."""
+
+    def ids(self, text: str) -> list[int]:
+        """The token numbers of a text, nothing around them."""
+
+    def frame(self) -> tuple[list[int], list[int]]:
+        """The token numbers that stand before a text, and after it."""
 
 
 class Framework(Protocol[Model_contra]):
@@ -146,6 +162,11 @@ class Framework(Protocol[Model_contra]):
         """What :meth:`comparable` was given, of its result or of a copy of that."""
         return model  # type: ignore[no-any-return]
 
+    def tokenizer(self, model: Model_contra) -> Tokenizer | None:
+        """What cuts texts into the tokens of a model that reads them; None where it came without."""
+        del model
+        return None
+
     def notes(self, model: Model_contra) -> Mapping[str, Any]:
         """What else a saved model keeps, under ``framework`` in ``plan.json``: anything that JSON holds."""
         del model
@@ -163,7 +184,7 @@ class Framework(Protocol[Model_contra]):
     def fit_to_data(
         self,
         bundle: ModelBundle,
-        dataset: DetectionDataset | ClassificationDataset,
+        dataset: Dataset,
         config: TrainConfig,
         anchors: Anchors,
     ) -> ModelBundle:

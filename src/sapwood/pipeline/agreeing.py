@@ -8,14 +8,14 @@ import torch
 from torchvision.ops import box_iou
 
 from sapwood.tasks import TASKS, Sighting
-from sapwood.types import ClassificationDataset, DetectionDataset, ModelBundle
+from sapwood.types import ClassificationDataset, Dataset, ModelBundle, TextDataset
 
 SHOWN = 0.25
 """Detections with a larger score count."""
 NMS_OVERLAP, SAME_OVERLAP = 0.45, 0.5
 
 
-def agreement(one: ModelBundle, other: ModelBundle, dataset: DetectionDataset | ClassificationDataset) -> float:
+def agreement(one: ModelBundle, other: ModelBundle, dataset: Dataset) -> float:
     """Returns the share of what two networks find that both find, in [0, 1].
 
     Of classifiers it is the share of pictures that they put into the same class. Of detectors that of the detections
@@ -28,6 +28,7 @@ def agreement(one: ModelBundle, other: ModelBundle, dataset: DetectionDataset | 
         dataset: The pictures; labels are not looked at.
     """
     same = found = 0
+    assert not isinstance(dataset, TextDataset)  # whose networks have no int8 file
     for sample in dataset.samples:
         picture = sample.load()
         first, second = (

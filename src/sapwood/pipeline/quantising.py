@@ -32,9 +32,8 @@ from sapwood.goals import Deployment, pictures_without_labels
 from sapwood.pipeline.agreeing import agreement
 from sapwood.runtime import Int8Session, int8_session, opened_int8, running_on
 from sapwood.tasks import evaluate, open_data, open_pictures
-from sapwood.types import ClassificationDataset, DetectionDataset, ExampleInputs, ModelBundle
+from sapwood.types import Dataset, ExampleInputs, ModelBundle
 
-Dataset = DetectionDataset | ClassificationDataset
 Stage = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 """Opens a progress bar for a stage of the work."""
 
@@ -161,9 +160,10 @@ def export_int8(
     if not isinstance(inputs, Tensor):
         raise ConfigError(f"{bundle.source.spec} takes {type(inputs).__name__}; expected one batch of pictures")
     measured, labelled = _measured_on(bundle, options)
-    pictures = pictures_without_labels(
+    batches = pictures_without_labels(
         bundle, options.data, split=options.train_split, num_pictures=options.num_pictures, seed=options.seed
     )
+    pictures = [batch for batch in batches if isinstance(batch, Tensor)]
     source = checked_source(bundle.model, inputs, str(path), dynamic_batch=dynamic_batch)
     work = _Quantising(bundle, source, RUNTIME_OF[file_format], pictures, measured, labelled, options, stage)
     session, left, judged = work.found(str(path))

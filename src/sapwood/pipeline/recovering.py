@@ -15,7 +15,7 @@ from sapwood.models import Plan, copy_model, framework_of, refresh_masked
 from sapwood.pipeline.pruning import Pruned
 from sapwood.recovery import DistillConfig, Recovered, Rule, distill, reconstruct, reestimate_batchnorm
 from sapwood.runtime import kept_memory
-from sapwood.tasks import listed_head
+from sapwood.tasks import Inputs, listed_head, num_samples
 from sapwood.types import ModelBundle, RecoverMethod, TaskSpec
 
 MANY_LOOKS = 512
@@ -28,16 +28,16 @@ StageProgress = Callable[[str], Callable[[int, int], None] | None]
 """Given what comes next, returns what is told (done, total) of it."""
 
 
-def num_views(inputs: Sequence[Tensor]) -> int:
+def num_views(inputs: Sequence[Inputs]) -> int:
     """How often reconstruction looks at each picture.
 
     Examples:
         >>> num_views([torch.zeros(8, 3, 4, 4)] * 16), num_views([torch.zeros(8, 3, 4, 4)] * 64)
         (4, 1)
     """
-    if any(batch.dim() != 4 for batch in inputs):
+    if any(not isinstance(batch, Tensor) or batch.dim() != 4 for batch in inputs):
         return 1
-    return max(1, min(MOST_VIEWS, MANY_LOOKS // max(1, sum(map(len, inputs)))))
+    return max(1, min(MOST_VIEWS, MANY_LOOKS // max(1, sum(map(num_samples, inputs)))))
 
 
 def even_batches(inputs: Sequence[Tensor]) -> list[Tensor]:
@@ -56,7 +56,7 @@ def even_batches(inputs: Sequence[Tensor]) -> list[Tensor]:
 def recover(
     bundle: ModelBundle,
     pruned: Pruned,
-    batches: Iterable[Tensor],
+    batches: Iterable[Inputs],
     method: RecoverMethod,
     *,
     config: DistillConfig | None = None,
@@ -93,7 +93,7 @@ def recover(
 def recover_masked_(
     bundle: ModelBundle,
     dense: nn.Module,
-    batches: Iterable[Tensor],
+    batches: Iterable[Inputs],
     method: RecoverMethod,
     *,
     pattern: Pattern | None = None,
@@ -178,12 +178,13 @@ class _RecoveryRequest:
             raise ConfigError(f"recover {self.method!r}; expected one of {', '.join(get_args(RecoverMethod))}")
 
     def run(
-        self, dense: nn.Module, pruned: nn.Module, plan: Plan, inputs: list[Tensor], rules: Mapping[str, Rule]
+        self, dense: nn.Module, pruned: nn.Module, plan: Plan, inputs: list[Inputs], rules: Mapping[str, Rule]
     ) -> tuple[nn.Module, Recovered, Mapping[str, Tensor]]:
         """Does what the method says: the model, what happened, and the masks of the rules."""
         framework = framework_of(dense)
         if listed_head(self.task.heads) is not None:
-            inputs = even_batches(inputs)  # such a detector makes calls for each picture of a batch
+            pictures = [batch for batch in inputs if isinstance(batch, Tensor)]
+            inputs = [*even_batches(pictures)]  # such a detector makes calls for each picture of a batch
         with kept_memory():
             model, found, masks = self._run(
                 framework.comparable(dense), framework.comparable(pruned), plan, inputs, rules
@@ -191,11 +192,13 @@ class _RecoveryRequest:
         return framework.plain(model), found, masks
 
     def _run(
-        self, dense: nn.Module, pruned: nn.Module, plan: Plan, inputs: list[Tensor], rules: Mapping[str, Rule]
+        self, dense: nn.Module, pruned: nn.Module, plan: Plan, inputs: list[Inputs], rules: Mapping[str, Rule]
     ) -> tuple[nn.Module, Recovered, Mapping[str, Tensor]]:
         if self.method == "batchnorm":
             measured = reestimate_batchnorm(pruned, inputs, progress=self._told("measuring BatchNorms"))
-            found = Recovered("batchnorm", sum(map(len, inputs)), measured.seconds, (), {}, norms=measured.norms)
+            found = Recovered(
+                "batchnorm", sum(map(num_samples, inputs)), measured.seconds, (), {}, norms=measured.norms
+            )
             return measured.model, found, {name: rule.mask for name, rule in rules.items()}
         solved = reconstruct(
             dense,

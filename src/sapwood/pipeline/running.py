@@ -48,7 +48,8 @@ def on_runtime(
         if data is None:
             raise ConfigError(f"{runtime} takes the range of every value from pictures; expected a data set")
         pictures = pictures_without_labels(bundle, data, split=train_split, num_pictures=NUM_CALIBRATED, seed=seed)
-        rows = [row[None].expand(len(inputs), *row.shape).contiguous() for batch in pictures for row in batch]
+        read = [row for batch in pictures if isinstance(batch, Tensor) for row in batch]
+        rows = [row[None].expand(len(inputs), *row.shape).contiguous() for row in read]
         session = entry.load_calibrated(bundle.model, inputs, rows, threads=number)
     else:
         session = entry.load(bundle.model, inputs, threads=number)

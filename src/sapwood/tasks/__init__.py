@@ -1,7 +1,11 @@
-"""What accuracy and loss mean for a model: detection (decode, NMS, mAP, YOLO loss), classification (top-1, top-5)."""
+"""What accuracy and loss mean for a model.
+
+Detection (decode, NMS, mAP, YOLO loss), classification of pictures and texts (top-1, top-5), language (perplexity).
+"""
 
 from sapwood.tasks import classifier as classifier
 from sapwood.tasks import detector as detector
+from sapwood.tasks import language as language
 from sapwood.tasks.agreeing import Agreement, Difference, Estimate, agreement
 from sapwood.tasks.decode import decode, yolo_heads
 from sapwood.tasks.detection import detect
@@ -12,8 +16,9 @@ from sapwood.tasks.mean_ap import AveragePrecision, mean_average_precision
 from sapwood.tasks.objective import CalibrationBatches, calibration_batches, class_loss, task_loss
 from sapwood.tasks.opening import open_data, open_pictures
 from sapwood.tasks.postprocess import postprocess
-from sapwood.tasks.running import Progress
+from sapwood.tasks.running import Inputs, Progress, called, num_samples
 from sapwood.tasks.task import TASKS, Labels, Measuring, Sighting, Task, any_task, labels_of
+from sapwood.tasks.texts import TokenBatch
 from sapwood.tasks.yolo_loss import YoloLoss
 
 __all__ = [
@@ -23,15 +28,18 @@ __all__ = [
     "CalibrationBatches",
     "Difference",
     "Estimate",
+    "Inputs",
     "Labels",
     "Measuring",
     "Progress",
     "Sighting",
     "Task",
+    "TokenBatch",
     "YoloLoss",
     "agreement",
     "any_task",
     "calibration_batches",
+    "called",
     "class_loss",
     "decode",
     "detect",
@@ -41,6 +49,7 @@ __all__ = [
     "labels_of",
     "listed_head",
     "mean_average_precision",
+    "num_samples",
     "open_data",
     "open_pictures",
     "postprocess",

@@ -16,7 +16,7 @@ from sapwood.errors import ConfigError, DataError
 from sapwood.tasks.matched import PictureFigures
 from sapwood.tasks.running import Progress
 from sapwood.tasks.task import TASKS, Measuring, any_task, labels_of
-from sapwood.types import ClassificationDataset, DetectionDataset, ModelBundle
+from sapwood.types import Dataset, ModelBundle
 
 SURE = 0.3
 """Detections of the dense network with a larger score stand for the true boxes."""
@@ -97,7 +97,7 @@ class ComparesNetworks(Protocol):
 def agreement(
     dense: ModelBundle,
     networks: Mapping[str, ModelBundle],
-    dataset: DetectionDataset | ClassificationDataset,
+    dataset: Dataset,
     *,
     batch_size: int = 8,
     score_threshold: float = 0.005,
@@ -164,7 +164,7 @@ def agreement(
     )
 
 
-def _task(dense: ModelBundle, dataset: DetectionDataset | ClassificationDataset) -> ComparesNetworks:
+def _task(dense: ModelBundle, dataset: Dataset) -> ComparesNetworks:
     kind = dense.task.kind
     if kind not in TASKS:
         raise ConfigError(f"{dense.source.spec} has no task, so nothing says what it finds; expected {any_task()}")

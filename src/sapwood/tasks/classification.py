@@ -18,7 +18,7 @@ from sapwood.tasks.task import Measuring
 from sapwood.types import ClassificationDataset, Evaluation, ModelBundle
 
 PRIMARY = "top-1"
-_TOP = 5
+TOP = 5
 
 
 def evaluate_classification(
@@ -44,8 +44,8 @@ def evaluate_classification(
     with watch.part("score"):
         rank, label = torch.cat(ranks), torch.cat(labels)
         metrics = {PRIMARY: _share(rank < 1)}
-        if len(dataset.class_names) > _TOP:
-            metrics[f"top-{_TOP}"] = _share(rank < _TOP)
+        if len(dataset.class_names) > TOP:
+            metrics[f"top-{TOP}"] = _share(rank < TOP)
         names = distinct_names(dataset.class_names)
         per_class = {names[held]: _share(rank[label == held] < 1) for held in sorted(set(label.tolist()))}
     skipped = (*dataset.skipped, *findings.skipped)

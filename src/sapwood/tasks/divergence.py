@@ -15,7 +15,7 @@ from sapwood.tasks.classification import as_scores
 from sapwood.tasks.decode import decode
 from sapwood.tasks.detection import as_maps
 from sapwood.tasks.listed import listed_head
-from sapwood.tasks.running import evaluating
+from sapwood.tasks.running import Inputs, evaluating, num_samples
 from sapwood.tasks.task import TASKS, any_task
 from sapwood.types import ModelBundle, TaskSpec
 
@@ -102,17 +102,17 @@ def divergence_from(bundle: ModelBundle, batches: Iterable[Any]) -> Callable[[nn
         bundle: The reference. It runs once, now; inputs and outputs are kept.
         batches: As :func:`sapwood.tasks.calibration_batches` gives them.
     """
-    kept: list[tuple[Tensor, Any]] = []
+    kept: list[tuple[int, Inputs, Any]] = []
     with evaluating(framework_of(bundle.model).comparable(bundle.model)) as run:
-        kept += [(batch.inputs, run(batch.inputs)) for batch in batches]
-    count = sum(len(inputs) for inputs, _ in kept)
+        kept += [(num_samples(batch.inputs), batch.inputs, run(batch.inputs)) for batch in batches]
+    total = sum(count for count, _, _ in kept)
 
     def measure(model: nn.Module) -> float:
         with evaluating(framework_of(model).comparable(model)) as run:
             return sum(
-                len(inputs) * float(divergence(bundle.task, run(inputs), reference, model))
-                for inputs, reference in kept
-            ) / max(count, 1)
+                count * float(divergence(bundle.task, run(inputs), reference, model))
+                for count, inputs, reference in kept
+            ) / max(total, 1)
 
     return measure
 

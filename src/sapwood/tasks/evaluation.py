@@ -7,12 +7,12 @@ from sapwood.data import OnBad
 from sapwood.errors import ConfigError
 from sapwood.tasks.running import Progress
 from sapwood.tasks.task import TASKS, Measuring, any_task, labels_of
-from sapwood.types import ClassificationDataset, DetectionDataset, Evaluation, ModelBundle
+from sapwood.types import Dataset, Evaluation, ModelBundle
 
 
 def evaluate(
     bundle: ModelBundle,
-    dataset: DetectionDataset | ClassificationDataset,
+    dataset: Dataset,
     *,
     batch_size: int = 8,
     score_threshold: float = 0.005,

@@ -21,16 +21,10 @@ from sapwood.tasks.listed import listed_detections, listed_head
 from sapwood.tasks.postprocess import postprocess
 from sapwood.tasks.running import ReadyBatch, evaluating, read_batches
 from sapwood.tasks.task import TASKS, Labels, TaskLoss
+from sapwood.tasks.texts import TokenBatch, read_token_batches
 from sapwood.tasks.yolo_assign import DetectionTargets
 from sapwood.tasks.yolo_loss import YoloLoss
-from sapwood.types import (
-    ClassificationDataset,
-    ClassificationSample,
-    DetectionDataset,
-    DetectionSample,
-    ModelBundle,
-    TaskSpec,
-)
+from sapwood.types import ClassificationSample, Dataset, DetectionSample, ModelBundle, TaskSpec, TextSample
 
 PictureBatch: TypeAlias = "ReadyBatch[DetectionSample] | ReadyBatch[ClassificationSample]"
 
@@ -46,29 +40,31 @@ IOU_THRESHOLD = 0.45
 
 @dataclass(frozen=True)
 class CalibrationBatches:
-    """Batches of pictures, read anew every time they are gone through.
+    """Batches of pictures or texts, read anew every time they are gone through.
 
     Attributes:
-        samples: The pictures, in order.
+        samples: The pictures or texts, in order.
         task: How pictures are brought to the input.
         batch_size: Pictures a batch; the last one may have fewer.
     """
 
-    samples: tuple[DetectionSample, ...] | tuple[ClassificationSample, ...]
+    samples: tuple[DetectionSample, ...] | tuple[ClassificationSample, ...] | tuple[TextSample, ...]
     task: TaskSpec
     batch_size: int
 
     def __len__(self) -> int:
         return (len(self.samples) + self.batch_size - 1) // self.batch_size
 
-    def __iter__(self) -> Iterator[PictureBatch]:
+    def __iter__(self) -> Iterator[PictureBatch | TokenBatch]:
         samples: Sequence[Any] = self.samples
+        if isinstance(samples[0], TextSample):
+            return read_token_batches(samples, self.batch_size)
         return read_batches(samples, self.task, self.batch_size, Findings("error"), None)
 
 
 def calibration_batches(
     bundle: ModelBundle,
-    dataset: DetectionDataset | ClassificationDataset,
+    dataset: Dataset,
     *,
     num_pictures: int = 256,
     batch_size: int = 16,

@@ -6,13 +6,11 @@ from pathlib import Path
 
 from sapwood.data import OnBad, open_unlabelled, picture_files
 from sapwood.errors import ConfigError, NoDataSetError
-from sapwood.tasks.task import TASKS, any_task
-from sapwood.types import ClassificationDataset, DetectionDataset, ModelBundle
+from sapwood.tasks.task import TASKS, ReadsForModel, any_task
+from sapwood.types import Dataset, ModelBundle
 
 
-def open_data(
-    bundle: ModelBundle, data: str | Path, *, split: str = "val", on_bad: OnBad = "error"
-) -> DetectionDataset | ClassificationDataset:
+def open_data(bundle: ModelBundle, data: str | Path, *, split: str = "val", on_bad: OnBad = "error") -> Dataset:
     """Opens the data set that fits a model's task.
 
     Args:
@@ -31,12 +29,13 @@ def open_data(
             f"{bundle.source.spec} has no task; expected {any_task()} to measure on {data}. A factory says what its "
             "model is for by returning a ModelBundle (docs/models.md)"
         )
-    return TASKS[task.kind].open_data(data, split=split, class_names=task.class_names, on_bad=on_bad)
+    reader = TASKS[task.kind]
+    if isinstance(reader, ReadsForModel):
+        return reader.open_for(bundle, data, split=split, on_bad=on_bad)
+    return reader.open_data(data, split=split, class_names=task.class_names, on_bad=on_bad)
 
 
-def open_pictures(
-    bundle: ModelBundle, data: str | Path, *, split: str = "val", on_bad: OnBad = "error"
-) -> DetectionDataset | ClassificationDataset:
+def open_pictures(bundle: ModelBundle, data: str | Path, *, split: str = "val", on_bad: OnBad = "error") -> Dataset:
     """Opens pictures whose labels nobody will look at: a data set, or a folder of pictures that is none.
 
     Raises:
@@ -46,6 +45,6 @@ def open_pictures(
     try:
         return open_data(bundle, data, split=split, on_bad=on_bad)
     except NoDataSetError:
-        if not picture_files(data):
+        if isinstance(TASKS[bundle.task.kind], ReadsForModel) or not picture_files(data):
             raise
     return open_unlabelled(data, bundle.task.kind, split=split)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,10 @@ from sapwood.types import Picture, TaskSpec
 
 Progress = Callable[[int, int], None]
 """Called with the pictures done and those in all."""
+
+
+Inputs: TypeAlias = "Tensor | dict[str, Tensor]"
+"""A batch as a network reads it: pictures, or tensors by the name of its argument."""
 
 
 class Loadable(Protocol):
@@ -33,6 +37,7 @@ class Loadable(Protocol):
 
 
 S = TypeVar("S", bound=Loadable)
+Batch = TypeVar("Batch")
 
 
 @dataclass
@@ -100,7 +105,7 @@ def _load(sample: S, task: TaskSpec, findings: Findings) -> tuple[S, Tensor, Pla
     return sample, values, placement
 
 
-def timed(batches: Iterator[ReadyBatch[S]], watch: Stopwatch) -> Iterator[ReadyBatch[S]]:
+def timed(batches: Iterator[Batch], watch: Stopwatch) -> Iterator[Batch]:
     """Passes batches on and counts the time of making them to the part ``"read"``."""
     while True:
         with watch.part("read"):
@@ -111,23 +116,47 @@ def timed(batches: Iterator[ReadyBatch[S]], watch: Stopwatch) -> Iterator[ReadyB
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[Callable[[Tensor], Any]]:
+def evaluating(model: nn.Module) -> Iterator[Callable[[Inputs], Any]]:
     """Yields a function that runs the model on a batch as for inference; training modes are as before afterwards.
 
     Inputs go to the device and floating type of the model's first parameter. Gradients are off; inference mode is not
     used, since masks applied by ``torch.nn.utils.prune`` store what they compute in a forward pass.
     """
     training = [module for module in model.modules() if module.training]
-    first = next(model.parameters(), None)
-    device = first.device if first is not None else torch.device("cpu")
-    dtype = first.dtype if first is not None and first.is_floating_point() else torch.float32
     model.eval()
     try:
         with torch.no_grad():
-            yield lambda inputs: model(inputs.to(device, dtype))
+            yield lambda inputs: called(model, inputs_for(model, inputs))
     finally:
         for module in training:
             module.training = True
+
+
+def inputs_for(model: nn.Module, inputs: Inputs) -> Inputs:
+    """A batch on the device of a model's first parameter; what has fractions, in its floating type."""
+    first = next(model.parameters(), None)
+    device = first.device if first is not None else torch.device("cpu")
+    dtype = first.dtype if first is not None and first.is_floating_point() else torch.float32
+
+    def moved(values: Tensor) -> Tensor:
+        return values.to(device, dtype) if values.is_floating_point() else values.to(device)
+
+    return {name: moved(values) for name, values in inputs.items()} if isinstance(inputs, dict) else moved(inputs)
+
+
+def num_samples(inputs: Inputs) -> int:
+    """How many pictures or texts a batch holds.
+
+    Examples:
+        >>> num_samples(torch.zeros(2, 3, 8, 8)), num_samples({"input_ids": torch.zeros(4, 16)})
+        (2, 4)
+    """
+    return len(next(iter(inputs.values())) if isinstance(inputs, dict) else inputs)
+
+
+def called(model: nn.Module, inputs: Inputs) -> Any:
+    """What a model returns for a batch: one tensor, or several by name."""
+    return model(**inputs) if isinstance(inputs, dict) else model(inputs)
 
 
 def check_finite(outputs: Sequence[Tensor], model: nn.Module) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -13,7 +13,7 @@ from sapwood import task_kinds
 from sapwood.data import OnBad
 from sapwood.registry import Registry
 from sapwood.tasks.running import Progress
-from sapwood.types import ClassificationDataset, DetectionDataset, Evaluation, ModelBundle, Picture, TaskSpec
+from sapwood.types import Dataset, Evaluation, ModelBundle, Picture, TaskSpec
 
 Labels = Literal["data", "own"]
 """Whose labels a loss compares with: the data set's, or what the dense model itself predicts."""
@@ -61,9 +61,7 @@ class Task(Protocol):
     has_temperature: ClassVar[bool]
     distill_rate: ClassVar[float]
 
-    def open_data(
-        self, path: str | Path, *, split: str, class_names: Sequence[str], on_bad: OnBad
-    ) -> DetectionDataset | ClassificationDataset:
+    def open_data(self, path: str | Path, *, split: str, class_names: Sequence[str], on_bad: OnBad) -> Dataset:
         """Opens a data set of the task."""
 
     def evaluate(self, bundle: ModelBundle, dataset: Any, how: Measuring) -> Evaluation:
@@ -83,6 +81,14 @@ class Task(Protocol):
         """How far outputs are from a reference's; see :func:`sapwood.tasks.divergence`."""
 
 
+@runtime_checkable
+class ReadsForModel(Protocol):
+    """A task whose data are read as one model reads them: by its tokenizer, say."""
+
+    def open_for(self, bundle: ModelBundle, path: str | Path, *, split: str, on_bad: OnBad) -> Dataset:
+        """Opens a data set for a model; labels may be missing."""
+
+
 TASKS: Registry[Task] = task_kinds.TASKS
 """The tasks by the ``kind`` of a :class:`~sapwood.types.TaskSpec`."""
 
@@ -92,7 +98,7 @@ def any_task() -> str:
     return " or ".join(sorted((TASKS[kind].title for kind in TASKS), reverse=True))
 
 
-def labels_of(dataset: DetectionDataset | ClassificationDataset) -> str:
+def labels_of(dataset: Dataset) -> str:
     """What a data set holds, for messages.
 
     Examples:

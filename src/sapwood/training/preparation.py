@@ -6,10 +6,10 @@ from sapwood.config import TrainConfig
 from sapwood.data import box_sizes, fit_anchors
 from sapwood.errors import TrainingError
 from sapwood.models import framework_of
-from sapwood.types import ClassificationDataset, DetectionDataset, ModelBundle, TaskSpec
+from sapwood.types import Dataset, DetectionDataset, ModelBundle, TaskSpec
 
 
-def prepare(bundle: ModelBundle, dataset: DetectionDataset | ClassificationDataset, config: TrainConfig) -> ModelBundle:
+def prepare(bundle: ModelBundle, dataset: Dataset, config: TrainConfig) -> ModelBundle:
     """Returns a copy of ``bundle`` to train: other classes, input size or anchors, fresh weights, as ``config`` says.
 
     Weights that still fit are kept where they are not drawn anew; a head whose classes changed starts fresh.

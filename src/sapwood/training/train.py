@@ -25,9 +25,8 @@ from sapwood.training.preparation import prepare
 from sapwood.training.processes import check_batch, find_processes, share_of
 from sapwood.training.run import METRICS, TrainingRun, start_run
 from sapwood.training.schedule import learning_rate
-from sapwood.types import ClassificationDataset, DetectionDataset, Evaluation, ModelBundle
+from sapwood.types import Dataset, Evaluation, ModelBundle
 
-Dataset: TypeAlias = "DetectionDataset | ClassificationDataset"
 Measure: TypeAlias = "Callable[[ModelBundle], Evaluation]"
 MakePlugins: TypeAlias = "Callable[[ModelBundle], Sequence[Plugin]]"
 

@@ -16,7 +16,7 @@ from sapwood.models.darknet.cfg import Cfg, write_cfg
 from sapwood.models.darknet.network import DarknetNetwork
 from sapwood.models.darknet_loader import CFG_NAME, darknet_bundle
 from sapwood.models.framework import Anchors
-from sapwood.types import ClassificationDataset, DetectionDataset, ModelBundle
+from sapwood.types import Dataset, ModelBundle
 
 OBJECTNESS_PRIOR = 0.01
 """The objectness a fresh detector gives every place: few hold an object, and it should not first have to learn that."""
@@ -24,7 +24,7 @@ OBJECTNESS_PRIOR = 0.01
 
 def fitted(
     bundle: ModelBundle,
-    dataset: DetectionDataset | ClassificationDataset,
+    dataset: Dataset,
     config: TrainConfig,
     anchors: Anchors,
 ) -> ModelBundle:
@@ -94,7 +94,7 @@ def _untouched(network: DarknetNetwork) -> bool:
 def _fitted_cfg(
     bundle: ModelBundle,
     network: DarknetNetwork,
-    dataset: DetectionDataset | ClassificationDataset,
+    dataset: Dataset,
     config: TrainConfig,
     anchors: Anchors,
 ) -> Cfg:

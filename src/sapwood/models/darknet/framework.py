@@ -24,7 +24,7 @@ from sapwood.models.darknet_loader import CFG_NAME, darknet_source, darknet_task
 from sapwood.models.framework import FRAMEWORKS, Anchors, Framework
 from sapwood.models.plan import Plan
 from sapwood.reading import shown
-from sapwood.types import ClassificationDataset, DetectionDataset, ModelBundle
+from sapwood.types import Dataset, ModelBundle
 
 NAME = "darknet"
 """Of the framework, and of its kind of source and its exporter."""
@@ -95,7 +95,7 @@ class Darknet(Framework[DarknetNetwork]):
     def fit_to_data(
         self,
         bundle: ModelBundle,
-        dataset: DetectionDataset | ClassificationDataset,
+        dataset: Dataset,
         config: TrainConfig,
         anchors: Anchors,
     ) -> ModelBundle:

@@ -32,6 +32,9 @@ TOKENIZERS = (
 )
 """Files any of which a tokenizer can be read from."""
 
+ANY_NUMBER = 10**9
+"""What tokenizers say where they do not know is more."""
+
 README = """\
 # Written by Sapwood
 
@@ -79,6 +82,19 @@ def _tokenizer(folder: Path) -> dict[str, str]:
         names = (TOKENIZER_NAME, TOKENIZER_CONFIG_NAME)
         found = {name: (Path(to) / name).read_text("utf-8") for name in names if (Path(to) / name).is_file()}
     return found if TOKENIZER_NAME in found else {}
+
+
+def text_settings(files: Mapping[str, str], where: str) -> dict[str, Any]:
+    """What the configuration of a tokenizer says; nothing where there is none."""
+    text = files.get(TOKENIZER_CONFIG_NAME)
+    content: Any = {} if text is None else parse_json(text, f"{where}: {TOKENIZER_CONFIG_NAME}", "settings", SpecError)
+    return content if isinstance(content, dict) else {}
+
+
+def longest_text(files: Mapping[str, str], where: str) -> int | None:
+    """How many tokens a tokenizer says that its model reads; None where it says none, or any number."""
+    most = text_settings(files, where).get("model_max_length")
+    return most if isinstance(most, int) and 0 < most < ANY_NUMBER else None
 
 
 def picture_task(files: Mapping[str, str], size: tuple[int, int], class_names: tuple[str, ...], where: str) -> TaskSpec:

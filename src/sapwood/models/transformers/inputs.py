@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sapwood.errors import SpecError
+from sapwood.models.transformers.network import MASK
 
 LENGTH = 128
 """Tokens of an example, where a model reads as many."""
@@ -15,7 +16,7 @@ LENGTH = 128
 SAMPLES = 16000
 """Values of an example of sound."""
 
-MASK, PICTURES = "attention_mask", "pixel_values"
+TYPES, PICTURES = "token_type_ids", "pixel_values"
 SPECIAL = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id", "cls_token_id", "sep_token_id")
 
 
@@ -44,6 +45,8 @@ def example_inputs(
         found["input_ids"] = _tokens(config, length, generator, where)
         if MASK in takes:
             found[MASK] = torch.ones_like(found["input_ids"])
+        if TYPES in takes and (getattr(config, "type_vocab_size", None) or 0) > 1:
+            found[TYPES] = torch.zeros_like(found["input_ids"])
     if PICTURES in takes and (main == PICTURES or getattr(config, "vision_config", None) is not None):
         found[PICTURES] = torch.randn(1, *picture_shape(config, where), generator=generator)
     if main == "input_features":

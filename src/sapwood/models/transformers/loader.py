@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from sapwood.errors import SpecError
 from sapwood.models.spec import LOADERS, Loader, State, read_names
 from sapwood.models.state_dict import load_state_, read_state
-from sapwood.models.transformers.beside import CONFIG_NAME, files_beside, picture_task
+from sapwood.models.transformers.beside import CONFIG_NAME, files_beside, longest_text, picture_task
 from sapwood.models.transformers.build import make_config, make_model, model_class, parameters_of, read_model, task_of
 from sapwood.models.transformers.folder import CONFIG, check_weights, config_text, read_config
-from sapwood.models.transformers.inputs import PICTURES, example_inputs
+from sapwood.models.transformers.inputs import LENGTH, PICTURES, example_inputs
+from sapwood.models.transformers.masking import find_masking
 from sapwood.models.transformers.network import NO_CACHE, TransformersNetwork
-from sapwood.task_kinds import NO_TASK, is_task
+from sapwood.task_kinds import NO_TASK
 from sapwood.types import ExampleInputs, ModelBundle, ModelSource, TaskSpec
 
 NAME = "transformers"
@@ -43,7 +44,7 @@ def _load(spec: str, weights: Path | None, names: Path | None) -> ModelBundle:
             )
     else:
         network = make_model(kind, config, str(folder))
-    model = wrapped(network, config, files, spec)
+    model = wrapped(network, files, spec)
     if weights is not None:
         load_state_(model, _named_state(read_state(weights)), str(weights))
     source = ModelSource(spec, NAME, None if weights is None else str(weights), files)
@@ -62,14 +63,15 @@ def _rebuild(source: ModelSource, state: State) -> ModelBundle:
     where = f"{source.spec}: {CONFIG_NAME}"
     config = make_config(read_config(source.files[CONFIG_NAME], where), where)
     network = make_model(model_class(config, where), config, where)
-    return transformers_bundle(wrapped(network, config, source.files, source.spec), source)
+    return transformers_bundle(wrapped(network, source.files, source.spec), source)
 
 
-def wrapped(network: nn.Module, config: Any, files: Mapping[str, str], where: str) -> TransformersNetwork:
+def wrapped(network: nn.Module, files: Mapping[str, str], where: str) -> TransformersNetwork:
     """Returns a model as the other stages see it."""
-    takes = parameters_of(network)
-    inputs = example_inputs(config, _main(network), takes, where)
-    return TransformersNetwork(network.eval(), tuple(inputs), NO_CACHE in takes, files)
+    inputs = _example(network, files, where)
+    model = TransformersNetwork(network.eval(), tuple(inputs), NO_CACHE in parameters_of(network), files)
+    model.masking = find_masking(model, inputs)
+    return model
 
 
 def transformers_bundle(model: TransformersNetwork, source: ModelSource | None = None) -> ModelBundle:
@@ -78,7 +80,7 @@ def transformers_bundle(model: TransformersNetwork, source: ModelSource | None =
     source = (
         ModelSource(f"{PREFIX}{type(network).__name__}", NAME, None, dict(model.files)) if source is None else source
     )
-    found = example_inputs(network.config, _main(network), parameters_of(network), source.spec)
+    found = _example(network, model.files, source.spec)
     inputs: ExampleInputs = found[PICTURES] if tuple(found) == (PICTURES,) else found
     return ModelBundle(model.eval(), inputs, _task(model, found, source.spec), source)
 
@@ -86,8 +88,6 @@ def transformers_bundle(model: TransformersNetwork, source: ModelSource | None =
 def _task(model: TransformersNetwork, inputs: Mapping[str, Tensor], where: str) -> TaskSpec:
     network: Any = model.network
     kind, config = task_of(type(network)), network.config
-    if not is_task(kind):
-        kind = NO_TASK
     if kind not in ("classification", "text_classification"):
         return TaskSpec(kind)
     names = tuple(str(config.id2label[index]) for index in sorted(config.id2label))
@@ -95,12 +95,13 @@ def _task(model: TransformersNetwork, inputs: Mapping[str, Tensor], where: str) 
         height, width = inputs[PICTURES].shape[2:]
         return picture_task(model.files, (height, width), names, where)
     if len(names) < 2 or getattr(config, "problem_type", None) in ("regression", "multi_label_classification"):
-        return TaskSpec("none")  # one number, or any of the classes: nothing here measures that
+        return TaskSpec(NO_TASK)  # one number, or any of the classes: nothing here measures that
     return TaskSpec(kind, class_names=names)
 
 
-def _main(network: Any) -> str:
-    return str(network.main_input_name)
+def _example(network: Any, files: Mapping[str, str], where: str) -> dict[str, Tensor]:
+    length = min(LENGTH, longest_text(files, where) or LENGTH)
+    return example_inputs(network.config, str(network.main_input_name), parameters_of(network), where, length=length)
 
 
 def _named_state(state: State) -> State:

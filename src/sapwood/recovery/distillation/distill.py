@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -17,10 +17,10 @@ from sapwood.errors import ConfigError, TrainingError
 from sapwood.graph import trace
 from sapwood.models import Plan, copy_model
 from sapwood.recovery.distillation.features import FeatureMatch
+from sapwood.recovery.distillation.samples import Samples, channels_last, looked_at
 from sapwood.recovery.kept_outputs import KeptOutputs
 from sapwood.recovery.reconstruction.sites import find_sites
-from sapwood.recovery.views import augmented
-from sapwood.tasks import TASKS, divergence
+from sapwood.tasks import TASKS, Inputs, called, divergence, num_samples
 from sapwood.training import Precision, WeightAverage, as_float32, mixed
 from sapwood.types import TaskSpec
 
@@ -104,7 +104,7 @@ def distill(
     dense: nn.Module,
     pruned: nn.Module,
     plan: Plan,
-    batches: Iterable[Tensor],
+    batches: Iterable[Inputs],
     task: TaskSpec,
     *,
     masks: Mapping[str, Tensor] | None = None,
@@ -122,7 +122,8 @@ def distill(
         dense: The network before pruning.
         pruned: What ``plan`` makes of it, reconstructed or not; not touched.
         plan: Which channels stay.
-        batches: Input tensors, shape (B, C, H, W); gone through once, then kept.
+        batches: What the networks read: pictures, shape (B, C, H, W), or tensors by the name of their argument; gone
+            through once, then kept. Only pictures are augmented.
         task: What the outputs are.
         masks: By the name of a weight of ``pruned``: True where it may move; elements that are zero elsewhere stay so.
         config: How.
@@ -140,7 +141,7 @@ def distill(
     config = config or DistillConfig()
     check_kind("config", config, DistillConfig, "a DistillConfig")
     start = time.perf_counter()
-    pictures = torch.cat(list(batches))
+    pictures = Samples.of(list(batches))
     if len(pictures) < 2:
         raise ConfigError(f"{len(pictures)} pictures to distill on; expected at least 2")
     with torch.random.fork_rng(devices=[]):
@@ -157,7 +158,7 @@ class _Descent:
         dense: nn.Module,
         pruned: nn.Module,
         plan: Plan,
-        pictures: Tensor,
+        pictures: Samples,
         *,
         task: TaskSpec,
         masks: Mapping[str, Tensor],
@@ -171,12 +172,12 @@ class _Descent:
         self._generator = torch.Generator().manual_seed(config.seed)
         order = torch.randperm(len(pictures), generator=self._generator)
         held = min(len(pictures) - 1, max(1, round(config.held_out * len(pictures))))
-        self._held, self._pictures = pictures[order[:held]], pictures[order[held:]]
+        self._held, self._pictures = (pictures.take(part.tolist()) for part in (order[:held], order[held:]))
         self._parameters = [one.requires_grad_() for one in self._model.parameters()]
         own_parameters = dict(self._model.named_parameters(remove_duplicate=False))
         self._masked = [(own_parameters[name], mask) for name, mask in masks.items()]
         self._average = WeightAverage(self._model, decay=config.decay)
-        sites, _ = find_sites(trace(copy_model(pruned).eval(), pictures[:1]))
+        sites, _ = find_sites(trace(copy_model(pruned).eval(), pictures.take([0]).inputs()))
         dense_weights, weights = (
             dict(one.named_parameters(remove_duplicate=False)) for one in (self._dense, self._model)
         )
@@ -189,7 +190,7 @@ class _Descent:
         own = dict(self._model.named_modules())
         kept = {name: outputs for name, outputs in modules.items() if name in own}
         self._match = FeatureMatch(self._dense, self._model, kept)
-        self._references = [self._outputs(self._dense, batch) for batch in torch.split(self._held, config.batch_size)]
+        self._references = [self._outputs(self._dense, batch) for batch in self._held.split(config.batch_size)]
         self.history = [DistillCheck(0, self._measure(self._model))]
         self._best_state = {name: value.clone() for name, value in self._model.state_dict().items()}
         self.best_step = 0
@@ -233,29 +234,28 @@ class _Descent:
             if len(order) < size:
                 order += torch.randperm(len(self._pictures), generator=self._generator).tolist()
             chosen, order = order[:size], order[size:]
-            batch = self._pictures[chosen]
-            batch = augmented(batch, self._generator) if self._config.augment else batch
-            yield batch.contiguous(memory_format=torch.channels_last)
+            batch = self._pictures.take(chosen).inputs()
+            yield looked_at(batch, self._generator) if self._config.augment else channels_last(batch)
 
-    def _loss(self, batch: Tensor, scale: float) -> Tensor:
+    def _loss(self, batch: Inputs, scale: float) -> Tensor:
         with ExitStack() as stack:
             if self._config.feature_weight:
                 stack.enter_context(self._match.watching())
             stack.enter_context(mixed(self._config.precision))
             reference = self._outputs(self._dense, batch)
-            outputs = self._model(batch)
+            outputs = called(self._model, batch)
         apart = divergence(self._task, as_float32(outputs), as_float32(reference), self._model) / scale
         return apart + self._config.feature_weight * self._match.take()
 
-    def _outputs(self, model: nn.Module, batch: Tensor) -> Any:
+    def _outputs(self, model: nn.Module, batch: Inputs) -> Any:
         with torch.no_grad():
-            return model(batch)
+            return called(model, batch)
 
     def _measure(self, model: nn.Module) -> float:
-        batches: Sequence[Tensor] = torch.split(self._held, self._config.batch_size)
+        batches = self._held.split(self._config.batch_size)
         with torch.no_grad():
             total = sum(
-                len(batch) * float(divergence(self._task, model(batch), reference, model))
+                num_samples(batch) * float(divergence(self._task, called(model, batch), reference, model))
                 for batch, reference in zip(batches, self._references, strict=True)
             )
         return total / len(self._held)

@@ -8,12 +8,12 @@ from sapwood.config import TrainConfig
 from sapwood.errors import TrainingError
 from sapwood.tasks import TASKS, labels_of
 from sapwood.training.objectives.base import OBJECTIVES, Objective
-from sapwood.types import ClassificationDataset, DetectionDataset, ModelBundle
+from sapwood.types import Dataset, ModelBundle
 
 
 def make_objective(
     bundle: ModelBundle,
-    dataset: DetectionDataset | ClassificationDataset,
+    dataset: Dataset,
     config: TrainConfig,
     *,
     mean: Callable[[float], float] = float,

@@ -1,0 +1,65 @@
+"""Samples that are drawn again and again: pictures, or what a model reads by the name of its argument."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sapwood.recovery.views import augmented
+from sapwood.tasks import Inputs
+
+ONLY = ""
+"""The name of what a model reads that reads one tensor."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Some samples.
+
+    Attributes:
+        tensors: One row a sample, by the name of the argument; under :data:`ONLY` where there is one tensor.
+    """
+
+    tensors: Mapping[str, Tensor]
+
+    @staticmethod
+    def of(batches: Sequence[Inputs]) -> Samples:
+        """Those of some batches, at least one.
+
+        Examples:
+            >>> len(Samples.of([{"ids": torch.zeros(2, 4)}, {"ids": torch.zeros(1, 4)}]))
+            3
+        """
+        named = [batch if isinstance(batch, dict) else {ONLY: batch} for batch in batches]
+        return Samples({name: torch.cat([batch[name] for batch in named]) for name in named[0]})
+
+    def __len__(self) -> int:
+        return len(next(iter(self.tensors.values())))
+
+    def take(self, chosen: Sequence[int]) -> Samples:
+        """Those of some numbers."""
+        return Samples({name: values[list(chosen)] for name, values in self.tensors.items()})
+
+    def inputs(self) -> Inputs:
+        """As a network reads them."""
+        return self.tensors[ONLY] if ONLY in self.tensors else dict(self.tensors)
+
+    def split(self, size: int) -> list[Inputs]:
+        """In batches."""
+        count = len(self)
+        return [self.take(range(start, min(start + size, count))).inputs() for start in range(0, count, size)]
+
+
+def channels_last(inputs: Inputs) -> Inputs:
+    """Pictures with their channels last in memory; everything else as it is."""
+    if isinstance(inputs, Tensor) and inputs.dim() == 4:
+        return inputs.contiguous(memory_format=torch.channels_last)
+    return inputs
+
+
+def looked_at(inputs: Inputs, generator: torch.Generator) -> Inputs:
+    """Pictures as :func:`augmented` shows them; everything else as it is."""
+    return channels_last(augmented(inputs, generator) if isinstance(inputs, Tensor) and inputs.dim() == 4 else inputs)
