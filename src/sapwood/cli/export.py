@@ -25,13 +25,18 @@ def export(
     file_format: Annotated[
         str,
         typer.Option(
-            "--format", help="`onnx`, `openvino`, `torch-export`, `darknet` or `ultralytics`.", show_default=False
+            "--format",
+            help="`onnx`, `openvino`, `torch-export`, `darknet`, `ultralytics` or `transformers`.",
+            show_default=False,
         ),
     ],
     out: Annotated[
         Path,
         typer.Option(
-            "-o", "--out", help="File: `.onnx`, `.xml` (and `.bin`), `.pt2`, `.cfg`, `.pt`.", show_default=False
+            "-o",
+            "--out",
+            help="File: `.onnx`, `.xml` (and `.bin`), `.pt2`, `.cfg`, `.pt`; a folder for `transformers`.",
+            show_default=False,
         ),
     ],
     files: LoadOptions,
@@ -52,7 +57,8 @@ def export(
     exporter = EXPORTERS[file_format]
     if not exporter.has_batch and (batch is not None or dynamic_batch):
         raise ConfigError(f"{file_format} files run with any batch; expected neither --batch nor --dynamic-batch")
-    checked_path(out, exporter.suffix)
+    if exporter.suffix:  # else it is a folder, which the exporter checks before it works
+        checked_path(out, exporter.suffix)
     bundle = files.load(model)
     inputs = with_batch(bundle.example_inputs, batch)
     exported = exporter.export(bundle.model, inputs, out, ExportOptions(dynamic_batch=dynamic_batch))

@@ -9,6 +9,7 @@ from sapwood.export.onnx_quick import QuickOnnx, quick_onnx
 from sapwood.export.openvino import export_openvino
 from sapwood.export.packages import require
 from sapwood.export.torch_export import export_torch
+from sapwood.export.transformers import export_transformers
 from sapwood.export.ultralytics import export_ultralytics
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "export_onnx",
     "export_openvino",
     "export_torch",
+    "export_transformers",
     "export_ultralytics",
     "plain_copy",
     "plain_tensors",

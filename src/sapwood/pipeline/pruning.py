@@ -31,9 +31,9 @@ from sapwood.goals import (
 )
 from sapwood.graph import Outputs, Unpruned
 from sapwood.measure import count_params
-from sapwood.models import Ignored, Plan, apply_plan, check_suited, framework_of, shared_things
+from sapwood.models import Ignored, Plan, apply_plan, check_suited, config_fields, framework_of, shared_things
 from sapwood.pipeline.garbage import only_new_garbage
-from sapwood.removal import Planner, Solution, Verification, resized_outputs
+from sapwood.removal import Planner, Solution, Verification, check_described, resized_outputs
 from sapwood.types import ExampleInputs
 
 if TYPE_CHECKING:
@@ -118,10 +118,12 @@ def prune(
         clock agrees; ``latency.layers`` where the time goes, before and after.
 
     Raises:
-        CheckFailedError: If no compact model could be made that equals the masked one; nothing is returned then.
+        CheckFailedError: If no compact model could be made that equals the masked one, or the config that
+            ``limits`` ask for builds another one; nothing is returned then.
         BudgetError: If no widths reach the target; the text says what can be reached.
-        ConfigError: If the criterion needs data and there is none, an option names nothing, or the model is of a kind
-            that cannot be pruned: quantised, compiled by TorchScript, sharded, or lazy and never run.
+        ConfigError: If the criterion needs data and there is none, an option names nothing, ``limits`` ask for what a
+            config can say and there is none, or the model is of a kind that cannot be pruned: quantised, compiled by
+            TorchScript, sharded, or lazy and never run.
     """
     check_model(model)
     check_example_inputs(example_inputs)
@@ -132,11 +134,17 @@ def prune(
     score = criterion if isinstance(criterion, Scorer) else scorer(model, criterion, calibration)
     limits = limits or Limits()
     chooser = _chooser(model, target, score, allocator=allocator, sensitivity=sensitivity, limits=limits)
-    planner = Planner(model, example_inputs, ignore, outputs)
+    planner = Planner(model, example_inputs, ignore, outputs, fields=chooser.fields)
+    outcome: LatencyOutcome | None = None
     if target.kind != "latency" and where is None:
-        return _pruned(model, planner.solve(chooser.towards(target)))
-    bench = Bench.of(example_inputs, where or Deployment())
-    return _pruned(model, *LatencyTarget(planner, model, bench, chooser, target, progress).solve())
+        solution = planner.solve(chooser.towards(target))
+    else:
+        bench = Bench.of(example_inputs, where or Deployment())
+        solution, outcome = LatencyTarget(planner, model, bench, chooser, target, progress).solve()
+    result = _pruned(model, solution, outcome)
+    if limits.as_config:
+        check_described(result.model, example_inputs)
+    return result
 
 
 def _chooser(
@@ -157,6 +165,7 @@ def _chooser(
         routes=framework_of(model).routes(model),
         curves=None if sensitivity is None else sensitivity.curves(),
         fine=target.kind != "latency",
+        fields=config_fields(model) if limits.as_config else None,
     )
 
 
@@ -166,7 +175,7 @@ def _pruned(model: nn.Module, solution: Solution[Chosen], outcome: LatencyOutcom
     with torch.no_grad():
         small = apply_plan(model, plan)
     analysis = solution.analysis
-    held = held_dims(analysis, solution.chosen.held, solution.chosen.stuck)
+    held = held_dims(analysis, solution.chosen.held, solution.chosen.stuck, solution.chosen.whole)
     shared = [
         f"{name} is shared with the model given: no {kind} is copied" for name, kind in shared_things(model).items()
     ]
