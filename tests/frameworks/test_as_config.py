@@ -215,8 +215,11 @@ def test_a_model_inside_another_is_written_alone(tmp_path: Path) -> None:
     pruned = sapwood.prune(
         Wrapped().eval(), PICTURES, target=Target(sparsity=0.5), limits=Limits(as_config=True)
     )  # fmt: skip
+    pruned.model.files = {"preprocessor_config.json": "{}", "notes.md": ""}  # as a loader keeps them
     written = export_transformers(pruned.model, PICTURES, tmp_path / "folder")
     assert written.max_relative_error == 0.0
+    names = ["config.json", "model.safetensors", "preprocessor_config.json"]
+    assert [file.name for file in written.files] == names
     assert transformers.AutoConfig.from_pretrained(tmp_path / "folder").hidden_size == 16
 
 

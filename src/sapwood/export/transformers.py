@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ BESIDE = (
     *("vocab.txt", "merges.txt", "spiece.model", "tokenizer.model", "preprocessor_config.json"),
     *("processor_config.json", "chat_template.jinja", "sentencepiece.bpe.model"),
 )
-"""What else is in such folders: it is copied from the one that the model was loaded from, if that is known."""
+"""What else is in such folders, for the tokenizer or the pictures."""
 
 
 def export_transformers(model: nn.Module, example_inputs: ExampleInputs, path: str | Path) -> Exported:
@@ -58,7 +59,7 @@ def export_transformers(model: nn.Module, example_inputs: ExampleInputs, path: s
     with new_directory(folder, CONFIG, WEIGHTS) as made:
         with explained(model, "a folder of transformers"):
             own.save_pretrained(made)
-            _copy_beside(own, made)
+            _copy_beside(model, own, made)
             again = _loaded(own, made)
         error = _compared(whole, name, again, example_inputs, str(folder))
         names = [file.name for file in sorted(made.iterdir())]
@@ -79,12 +80,16 @@ def _check_sayable(own: Any) -> None:
         ) from error
 
 
-def _copy_beside(own: Any, made: Path) -> None:
-    """Copies the tokenizer and the like from the folder that the model was loaded from."""
-    source = Path(str(getattr(own, "name_or_path", "") or ""))
-    for name in BESIDE if str(source) != "." and source.is_dir() else ():
-        if (source / name).is_file():
-            shutil.copy(source / name, made / name)
+def _copy_beside(model: nn.Module, own: Any, made: Path) -> None:
+    """Writes the tokenizer and the like: as the model keeps them, or from the folder that it was loaded from."""
+    kept = getattr(model, "files", None)
+    texts = {name: text for name, text in kept.items() if name in BESIDE} if isinstance(kept, Mapping) else {}
+    for name, text in texts.items():
+        (made / name).write_text(text, encoding="utf-8")
+    source = str(getattr(own, "name_or_path", "") or "")
+    for name in BESIDE if source and not texts else ():
+        if (Path(source) / name).is_file():
+            shutil.copy(Path(source) / name, made / name)
 
 
 def _loaded(own: Any, made: Path) -> Any:
