@@ -16,6 +16,7 @@ from sapwood.allocation.problem import (
     merged,
 )
 from sapwood.allocation.separable import Choice, solve_separable
+from sapwood.allocation.shared_widths import Multiple, SharedWidths, shared_widths, split_columns
 from sapwood.allocation.uniform import Uniform, uniform
 from sapwood.allocation.work import KINDS, Work, channels_table, layer_work, params_table
 
@@ -30,7 +31,9 @@ __all__ = [
     "Extent",
     "GlobalThreshold",
     "Knapsack",
+    "Multiple",
     "Problem",
+    "SharedWidths",
     "Term",
     "Uniform",
     "Work",
@@ -45,7 +48,9 @@ __all__ = [
     "merged",
     "params_table",
     "settled",
+    "shared_widths",
     "solve_separable",
+    "split_columns",
     "together_sets",
     "uniform",
     "vector_step",

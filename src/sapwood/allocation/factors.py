@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -10,7 +10,9 @@ from sapwood.graph import Analysis, Unpruned
 from sapwood.ops import Axis
 
 
-def held_groups(analysis: Analysis, *, whole_heads: bool = False, both: bool = False) -> Mapping[int, str]:
+def held_groups(
+    analysis: Analysis, *, whole_heads: bool = False, both: bool = False, whole: Collection[int] = ()
+) -> Mapping[int, str]:
     """Groups that stay whole because another factor of the same dimension is pruned instead.
 
     Of the factors of a dimension the one with more channels is pruned, for its steps are finer; of equals the inner.
@@ -22,6 +24,7 @@ def held_groups(analysis: Analysis, *, whole_heads: bool = False, both: bool = F
         whole_heads: Of a linear layer's dimension (attention's heads x width) the outer factor is pruned, so that heads
             go whole and keep their width.
         both: Grouped convolutions may lose whole groups and channels of every group, for who knows what each costs.
+        whole: Groups that stay whole in any case, and so are no choice.
 
     Returns:
         Position in ``analysis.groups`` -> the name of the group that is pruned in its place.
@@ -34,7 +37,7 @@ def held_groups(analysis: Analysis, *, whole_heads: bool = False, both: bool = F
         (axis, whole_heads and len(axes) <= 2) for axes in analysis.axes.values() for axis in axes if axis.shape[1] > 1
     ]
     for axis, outer in sorted(several, key=lambda item: len(item[0]), reverse=True):
-        factors = [_owners(column, owner) - held.keys() for column in axis.T]
+        factors = [_owners(column, owner) - held.keys() - set(whole) for column in axis.T]
         present = [numbers for numbers in factors if numbers]
         if len(present) < 2 or free.issuperset(frozenset().union(*present)):
             continue
@@ -50,7 +53,10 @@ def held_groups(analysis: Analysis, *, whole_heads: bool = False, both: bool = F
 
 
 def held_dims(
-    analysis: Analysis, held: Mapping[int, str], stuck: Mapping[int, str] | None = None
+    analysis: Analysis,
+    held: Mapping[int, str],
+    stuck: Mapping[int, str] | None = None,
+    whole: Mapping[int, str] | None = None,
 ) -> tuple[Unpruned, ...]:
     """Dimensions of parameters that stay whole because all their groups do, with the reason.
 
@@ -58,6 +64,7 @@ def held_dims(
         analysis: The groups.
         held: Groups that are held; see :func:`held_groups`.
         stuck: Groups that have no smaller width in common with what must keep the same share, and its name.
+        whole: Groups that stay whole for any other reason, and that.
     """
     parameters = {names[0] for names in analysis.graph.parameters.values()}
     reasons = {
@@ -65,6 +72,7 @@ def held_dims(
     }
     for number, name in (stuck or {}).items():
         reasons[number] = f"stays whole: the code asks for the same share of {name}, and no smaller width suits both"
+    reasons.update(whole or {})
     found: dict[tuple[str, int], str] = {}
     goes: set[tuple[str, int]] = set()
     for number, group in enumerate(analysis.groups):

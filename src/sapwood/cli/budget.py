@@ -136,6 +136,14 @@ EqualOption = Annotated[
 WholeHeadsOption = Annotated[
     bool, typer.Option("--whole-heads", help="Attention loses whole heads instead of narrowing each.")
 ]
+AsConfigOption = Annotated[
+    bool,
+    typer.Option(
+        "--as-config",
+        help="Widths that the config of a transformers model can say, the same in all layers: the result is a folder "
+        "for any program that reads such (`sapwood export --format transformers`).",
+    ),
+]
 RoundToOption = Annotated[
     int | None,
     typer.Option(
@@ -234,6 +242,7 @@ class WidthOptions:
     bounds: BoundsOption = None
     equal: EqualOption = None
     whole_heads: WholeHeadsOption = False
+    as_config: AsConfigOption = False
 
     def limits(self) -> Limits:
         """What the options say, read.
@@ -245,7 +254,7 @@ class WidthOptions:
 
         found = dict(_bound(text) for text in self.bounds or ())
         sets = tuple(_layers(text) for text in self.equal or ())
-        return Limits(self.round_to, self.minimum, found, sets, self.whole_heads)
+        return Limits(self.round_to, self.minimum, found, sets, self.whole_heads, self.as_config)
 
 
 @dataclass(frozen=True)

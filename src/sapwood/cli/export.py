@@ -31,14 +31,17 @@ def export(
         str,
         typer.Option(
             "--format",
-            help="`onnx`, `openvino`, `torch-export`, `darknet`, `ultralytics` or `python`.",
+            help="`onnx`, `openvino`, `torch-export`, `darknet`, `ultralytics`, `transformers` or `python`.",
             show_default=False,
         ),
     ],
     out: Annotated[
         Path,
         typer.Option(
-            "-o", "--out", help="File: `.onnx`, `.xml` (and `.bin`), `.pt2`, `.cfg`, `.pt`, `.py`.", show_default=False
+            "-o",
+            "--out",
+            help="File: `.onnx`, `.xml` (and `.bin`), `.pt2`, `.cfg`, `.pt`, `.py`; a folder for `transformers`.",
+            show_default=False,
         ),
     ],
     files: LoadOptions,
@@ -62,7 +65,8 @@ def export(
     exporter = EXPORTERS[file_format]
     if not exporter.has_batch and (batch is not None or dynamic_batch):
         raise ConfigError(f"{file_format} files run with any batch; expected neither --batch-size nor --dynamic-batch")
-    checked_path(out, exporter.suffix)
+    if exporter.suffix:  # else it is a folder, which the exporter checks before it works
+        checked_path(out, exporter.suffix)
     int8 = quantising.read()
     bundle = files.load(model)
     inputs = with_batch(bundle.example_inputs, batch)

@@ -22,6 +22,7 @@ from sapwood.export.python_file import export_python
 from sapwood.export.source import CheckedSource, checked_source
 from sapwood.export.subject import random_like
 from sapwood.export.torch_export import export_torch
+from sapwood.export.transformers import export_transformers
 from sapwood.export.ultralytics import export_ultralytics
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "export_openvino",
     "export_python",
     "export_torch",
+    "export_transformers",
     "export_ultralytics",
     "left_out",
     "mapped_tensors",

@@ -2,7 +2,8 @@
 
 from sapwood.goals.asked import check_asked, deployment_of
 from sapwood.goals.calibrating import calibrate, pictures_without_labels
-from sapwood.goals.chooser import Chooser, Chosen, cost_of, cuts, group_key, matching_groups
+from sapwood.goals.chooser import Chooser, Chosen, cost_of, group_key
+from sapwood.goals.group_sets import cuts, matching_groups
 from sapwood.goals.latency_of_widths import Attempt, LatencyOutcome, LatencyTarget, frozen_layers
 from sapwood.goals.latency_of_zeros import LayerSparsity, SparsityOutcome, mask_to_latency_
 from sapwood.goals.layer_samples import Bench, layer_samples, with_batch

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from typing import TypeAlias
 
 import numpy as np
@@ -16,24 +15,28 @@ from sapwood.allocation import (
     Allocation,
     CostTable,
     Problem,
+    SharedWidths,
     allowed_widths,
     channels_table,
     equal_sets,
-    equal_slices,
     held_groups,
     layer_work,
     losses_from_scores,
     merged,
     params_table,
     settled,
+    shared_widths,
     together_sets,
     vector_step,
 )
 from sapwood.errors import BudgetError, ConfigError
 from sapwood.goals.even_widths import SLACK, even_kept, even_problem
+from sapwood.goals.group_sets import cuts, disjoint, matching_groups
+from sapwood.goals.multiples import in_multiples
 from sapwood.goals.targets import Limits, Target
 from sapwood.graph import Analysis, ChannelGroup, Ladder
 from sapwood.masks import lowest_units, num_kept
+from sapwood.models import ConfigFields
 from sapwood.ops import Axis
 
 Score: TypeAlias = Callable[[Analysis], Sequence[Tensor]]
@@ -86,6 +89,7 @@ class Chosen:
         dense_cost: What all channels cost, in the same unit.
         stuck: Groups that have no smaller width in common with what must keep the same share, and its name.
         held: Groups that stay whole for another factor of their dimension, and its name.
+        whole: Groups that stay whole since a config could not say other widths, with the reason.
     """
 
     removed: Axis
@@ -93,6 +97,7 @@ class Chosen:
     dense_cost: float
     stuck: Mapping[int, str] = field(default_factory=dict)
     held: Mapping[int, str] = field(default_factory=dict)
+    whole: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def share(self) -> float:
@@ -115,6 +120,7 @@ class Chooser:
             Otherwise, unless the limits say what widths are multiples of, only numbers that vector kernels like
             (:func:`sapwood.allocation.vector_step`).
         both: Grouped convolutions may lose whole groups and channels of every group; by default one of the two.
+        fields: What a config says of the widths, which then is all that they may be.
     """
 
     score: Score
@@ -125,6 +131,7 @@ class Chooser:
     curves: Mapping[GroupKey, Curve] | None = None
     fine: bool = True
     both: bool = False
+    fields: ConfigFields | None = None
 
     def towards(self, target: Target) -> Callable[[Analysis], Chosen]:
         """Returns what chooses for a target that is reckoned, not timed.
@@ -159,6 +166,9 @@ class Chooser:
         problem = self.problem(analysis, scores)
         dense = problem.dense_cost
         budget = fraction * dense
+        problem, _ = in_multiples(
+            problem, self._shared(analysis).multiples, lambda own: self._allocated(own, budget).kept
+        )
         allocation, asked = self._allocated(problem, budget), budget
         for _ in range(MAX_TIGHTER if problem.ladders else 0):
             if allocation.cost <= budget:
@@ -166,12 +176,19 @@ class Chooser:
             asked -= allocation.cost - budget
             allocation = self._allocated(problem, asked)
         removed = _lowest(analysis, scores, allocation.kept)
-        return Chosen(removed, allocation, dense, _stuck(problem), self._held(analysis))
+        return self._told(analysis, Chosen(removed, allocation, dense, _stuck(problem)))
 
     def choose_sparsity(self, analysis: Analysis, sparsity: float) -> Chosen:
         """Chooses the same fraction of every group's channels."""
         scores = self.score(analysis)
         problem = self.problem(analysis, scores)
+        problem, kept = in_multiples(
+            problem, self._shared(analysis).multiples, lambda own: self._nearest_to(own, sparsity)
+        )
+        return self._told(analysis, _chosen(analysis, scores, problem, kept))
+
+    def _nearest_to(self, problem: Problem, sparsity: float) -> Sequence[int]:
+        """The widths that are nearest to the same fraction of every group's channels."""
         tied = merged(problem)
         kept: Sequence[int] = tied.expanded(
             [
@@ -181,20 +198,19 @@ class Chooser:
                 for count, widths, own in zip(tied.problem.num_channels, tied.problem.widths, tied.members, strict=True)
             ]
         )
-        kept = (even_kept(problem, kept) if self.limits.round_to is None else None) or kept
-        return replace(_chosen(analysis, scores, problem, kept), held=self._held(analysis))
+        return (even_kept(problem, kept) if self.limits.round_to is None else None) or kept
 
     def _at_sparsity(self, sparsity: float, count: int, widths: np.ndarray) -> int:
         wanted = num_kept(count, sparsity, round_to=self.limits.round_to or 1, minimum=self.limits.minimum)
-        return int(np.clip(wanted, widths[0], widths[-1]))
+        clipped = int(np.clip(wanted, widths[0], widths[-1]))
+        return clipped if clipped in widths else _nearest(widths, clipped)
 
     def choose_narrowest(self, analysis: Analysis) -> Chosen:
         """Chooses the fewest channels that every group may keep."""
         scores = self.score(analysis)
         problem = self.problem(analysis, scores)
-        tied = merged(problem)
-        kept = tied.expanded([int(widths[0]) for widths in tied.problem.widths])
-        return replace(_chosen(analysis, scores, problem, kept), held=self._held(analysis))
+        problem, kept = in_multiples(problem, self._shared(analysis).multiples, _narrowest)
+        return self._told(analysis, _chosen(analysis, scores, problem, kept))
 
     def choose_again(self, analysis: Analysis, before: Analysis, chosen: Chosen) -> Chosen:
         """Chooses the widths of ``before``; a group that was not there, as when more must stay whole, loses nothing."""
@@ -202,15 +218,33 @@ class Chooser:
         kept = tuple(
             min(widths.get(_factor_key(group), group.num_channels), group.num_channels) for group in analysis.groups
         )
-        held = self._held(analysis)
+        shared = self._shared(analysis)
         sizes = [group.num_channels for group in analysis.groups]
-        kept = settled(kept, sizes, together_sets(analysis, held), analysis.ladders)
+        kept = tuple(
+            size if own in shared.whole else width for own, (size, width) in enumerate(zip(sizes, kept, strict=True))
+        )
+        together = (*together_sets(analysis, self.held(analysis)), *shared.together)
+        kept = settled(kept, sizes, together, analysis.ladders)
         removed = _lowest(analysis, self.score(analysis), kept)
-        return replace(chosen, removed=removed, held=held, allocation=replace(chosen.allocation, kept=kept))
+        found = replace(chosen, removed=removed, allocation=replace(chosen.allocation, kept=kept))
+        return self._told(analysis, found)
 
-    def _held(self, analysis: Analysis) -> Mapping[int, str]:
-        """Groups that stay whole, for another factor of their dimension goes."""
-        return held_groups(analysis, whole_heads=self.limits.whole_heads, both=self.both)
+    def _shared(self, analysis: Analysis) -> SharedWidths:
+        """What stays whole, for another factor of its dimension goes or for the config, and what keeps one share."""
+        both, whole_heads = self.both, self.limits.whole_heads
+        if self.fields is None:
+            return SharedWidths(held_groups(analysis, whole_heads=whole_heads, both=both))
+        return shared_widths(analysis, self.fields, whole_heads=whole_heads, both=both)
+
+    def held(self, analysis: Analysis) -> Mapping[int, str]:
+        """Groups that stay whole: the name of the group that goes in its place, or the reason."""
+        shared = self._shared(analysis)
+        return {**shared.held, **shared.whole}
+
+    def _told(self, analysis: Analysis, chosen: Chosen) -> Chosen:
+        """The same with what stays whole, and why."""
+        shared = self._shared(analysis)
+        return replace(chosen, held=shared.held, whole=shared.whole)
 
     def _allocated(self, problem: Problem, budget: float) -> Allocation:
         """The answer of the allocator, with even widths where these do as well."""
@@ -228,7 +262,8 @@ class Chooser:
 
     def problem(self, analysis: Analysis, scores: Sequence[Tensor]) -> Problem:
         """What the allocator gets."""
-        held = self._held(analysis)
+        shared = self._shared(analysis)
+        held = self.held(analysis)
         equal = [*equal_sets(analysis, cuts(analysis, self.routes)), *self._asked_equal(analysis)]
         ladders = self._ladders(analysis)
         widths = self._widths(analysis, held, ladders)
@@ -243,9 +278,9 @@ class Chooser:
             widths=tuple(widths),
             losses=tuple(losses),
             cost=self.cost(analysis, held),
-            equal=_disjoint(equal),
+            equal=disjoint(equal),
             scores=tuple(values),
-            together=together_sets(analysis, held),
+            together=(*together_sets(analysis, held), *shared.together),
             ladders=ladders,
         )
 
@@ -314,6 +349,12 @@ def _lowest(analysis: Analysis, scores: Sequence[Tensor], kept: Sequence[int]) -
     return lowest_units([group.units for group in analysis.groups], scores, kept)
 
 
+def _narrowest(problem: Problem) -> Sequence[int]:
+    """The fewest channels that every group may keep."""
+    tied = merged(problem)
+    return tied.expanded([int(widths[0]) for widths in tied.problem.widths])
+
+
 def _nearest(widths: np.ndarray, wanted: float) -> int:
     """The width that is nearest to what is wanted; of two equally near ones the larger."""
     return int(max(widths.tolist(), key=lambda width: (-abs(width - wanted), width)))
@@ -339,58 +380,3 @@ def _stuck(problem: Problem) -> dict[int, str]:
             if len(problem.widths[number]) > 1:
                 found[number] = next(problem.names[other] for other, _ in tied if other != number)
     return found
-
-
-def matching_groups(analysis: Analysis, pattern: str, what: str) -> tuple[int, ...]:
-    """The numbers of the groups that a pattern names: by any dimension, or by a layer for its output channels.
-
-    Args:
-        analysis: The groups.
-        pattern: A layer, a parameter or a dimension, with ``*`` and ``?`` as in a shell.
-        what: What the pattern is for, for the message.
-
-    Raises:
-        ConfigError: If it names none.
-    """
-    found = []
-    for number, group in enumerate(analysis.groups):
-        for member in group.members:
-            names = [f"{member.tensor}[{member.dim}]"]
-            if member.dim == 0:
-                names += [member.tensor, member.tensor.rpartition(".")[0]]
-            if any(fnmatchcase(name, pattern) for name in names):
-                found.append(number)
-                break
-    if not found:
-        example = analysis.groups[0].name if analysis.groups else "none, for no channel can go"
-        raise ConfigError(
-            f"{what} {pattern!r} names no channels that can go; expected a layer or a dimension, as {example}"
-        )
-    return tuple(found)
-
-
-def cuts(analysis: Analysis, routes: Mapping[str, int]) -> Iterator[Sequence[Axis]]:
-    """The axes of the parts of every cut at equal distances: the code's, and those a ``.cfg`` has no other word for."""
-    for cut in analysis.equal_parts:
-        yield cut.parts
-    for call in analysis.graph.calls:
-        if call.facts.slices:
-            parts = next((count for name, count in routes.items() if call.module.startswith(f"{name}.")), 0)
-            axis = analysis.context.axes(call.args[0])[int(call.args[1]) if len(call.args) > 1 else 0]
-            if parts and len(axis) % parts == 0:
-                yield equal_slices(axis, parts)
-
-
-def _disjoint(sets: Sequence[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
-    """Sets that share a member become one."""
-    found: list[set[int]] = []
-    for numbers in sets:
-        joined = set(numbers)
-        rest = []
-        for other in found:
-            if other & joined:
-                joined |= other
-            else:
-                rest.append(other)
-        found = [*rest, joined]
-    return tuple(tuple(sorted(numbers)) for numbers in found if len(numbers) > 1)

@@ -82,7 +82,8 @@ def even_kept(problem: Problem, kept: Sequence[int]) -> list[int] | None:
 def _shared(problem: Problem) -> set[int]:
     """The groups whose widths hang on those of groups of other sizes."""
     stepped = (ladder.groups for ladder in problem.ladders)
-    return {number for numbers in (*problem.together, *stepped) for number in numbers}
+    uneven = (numbers for numbers in problem.together if len({problem.num_channels[number] for number in numbers}) > 1)
+    return {number for numbers in (*uneven, *stepped) for number in numbers}
 
 
 def _set(found: list[int], numbers: Sequence[int], width: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from sapwood.allocation import Work, held_groups, layer_work
+from sapwood.allocation import Work, layer_work
 from sapwood.errors import BudgetError
 from sapwood.goals.approach import (
     CLOSE_ENOUGH,
@@ -313,7 +313,7 @@ class LatencyTarget:
         return table.total(np.asarray(found.kept, dtype=np.int64)) / dense
 
     def _work(self, analysis: Analysis) -> Work:
-        return layer_work(analysis, held_groups(analysis, whole_heads=self.chooser.limits.whole_heads))
+        return layer_work(analysis, self.chooser.held(analysis))
 
     def _sample(self, found: _Try) -> Sample:
         assert found.times is not None

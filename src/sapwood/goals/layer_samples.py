@@ -17,7 +17,7 @@ from sapwood.caches import cache_folder
 from sapwood.errors import MeasureError
 from sapwood.files import keep_json
 from sapwood.fingerprints import key_of
-from sapwood.goals.chooser import cuts
+from sapwood.goals.group_sets import cuts
 from sapwood.goals.targets import Deployment
 from sapwood.graph import Analysis
 from sapwood.masks import lowest_units
@@ -110,7 +110,7 @@ def layer_samples(
         return known
     samples: list[Sample] = []
     for number in range(NUM_SAMPLES):
-        solution = planner.solve(_select_sample(number, whole_heads, routes or {}), prove=unproven)
+        solution = planner.solve(_select_sample(number, whole_heads, routes or {}), prove=unproven, as_config=False)
         small = apply_plan(model, solution.realised.plan)
         times = bench.layer_times(small)
         if times is None:

@@ -111,6 +111,8 @@ class Limits:
             the smallest and the largest fraction of its output channels that stay.
         equal: Sets of layers, parameters or dimensions whose channels must stay in equal numbers.
         whole_heads: Attention loses whole heads instead of narrowing each.
+        as_config: Widths are those that the config of a transformers model can say, the same in all layers; the
+            smaller model is then what its config builds, and ``save_pretrained`` writes it as any other.
     """
 
     round_to: int | None = None
@@ -118,6 +120,7 @@ class Limits:
     bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     equal: tuple[tuple[str, ...], ...] = ()
     whole_heads: bool = False
+    as_config: bool = False
 
     def __post_init__(self) -> None:
         for name in ("round_to", "minimum"):
@@ -128,6 +131,7 @@ class Limits:
                 raise ConfigError(f"{name}: got {value!r}; expected a whole number of at least 1")
         check_kind("bounds", self.bounds, Mapping, "a dict of layers and (smallest, largest) fractions kept")
         check_yes_or_no("whole_heads", self.whole_heads)
+        check_yes_or_no("as_config", self.as_config)
         _check_sets(self.equal)
         for name, fractions in self.bounds.items():
             low, high = _two_numbers(name, fractions)

@@ -10,6 +10,14 @@ from sapwood.models import torchvision_loader as torchvision_loader
 from sapwood.models.apply_plan import apply_plan
 from sapwood.models.builtin_loader import builtin_file
 from sapwood.models.computed import refresh_computed, refresh_masked
+from sapwood.models.config_fields import (
+    ConfigFields,
+    check_built,
+    config_fields,
+    config_module,
+    config_skeleton,
+    rebuilt,
+)
 from sapwood.models.containers import attributes, held, map_tensors
 from sapwood.models.copying import copy_model, deep_copy, shared_things
 from sapwood.models.darknet import (
@@ -49,6 +57,7 @@ __all__ = [
     "LOADERS",
     "AttributeEdit",
     "Compact",
+    "ConfigFields",
     "Cut",
     "DarknetNetwork",
     "Framework",
@@ -67,9 +76,13 @@ __all__ = [
     "attributes",
     "builtin_file",
     "cfg_bytes",
+    "check_built",
     "check_suited",
     "check_target",
     "compact_cfg",
+    "config_fields",
+    "config_module",
+    "config_skeleton",
     "copy_model",
     "deep_copy",
     "drop_masks_",
@@ -92,6 +105,7 @@ __all__ = [
     "quieten_",
     "read_ultralytics",
     "read_weights",
+    "rebuilt",
     "refresh_computed",
     "refresh_masked",
     "remember_factory",

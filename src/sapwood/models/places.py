@@ -25,7 +25,7 @@ class AttributePlace:
 
     Attributes:
         module: Name of the module.
-        attribute: Name of the attribute.
+        attribute: Name of the attribute; ``"config.hidden_size"`` is one of an object that the module keeps.
         position: Which element, or -1 for the attribute itself.
     """
 
@@ -52,19 +52,39 @@ class AttributePlace:
 
     def get(self, model: nn.Module) -> Any:
         """The value there."""
-        value = getattr(model.get_submodule(self.module), self.attribute)
+        holder, name = self.holder(model)
+        value: Any = getattr(holder, name, None) if is_config(holder) else getattr(holder, name)
         return value if self.position < 0 else value[self.position]
 
     def set(self, model: nn.Module, new: Any) -> None:
         """Puts ``new`` there; a list or tuple is replaced by a changed copy."""
-        module = model.get_submodule(self.module)
+        holder, name = self.holder(model)
         if self.position < 0:
-            setattr(module, self.attribute, new)
+            setattr(holder, name, new)
             return
-        whole = getattr(module, self.attribute)
+        whole = getattr(holder, name)
         items = list(whole)
         items[self.position] = new
-        setattr(module, self.attribute, type(whole)(items))
+        setattr(holder, name, type(whole)(items))
+
+    def holder(self, model: nn.Module) -> tuple[Any, str]:
+        """What has the attribute, and its name there.
+
+        Raises:
+            ShapeError: If the attribute is one of a config, and the module has none.
+        """
+        holder: Any = model.get_submodule(self.module)
+        *path, name = self.attribute.split(".")
+        for part in path:
+            holder = vars(holder).get(part)
+            if not is_config(holder):
+                raise ShapeError(f"the plan sets {self.text} of {self.module!r}; the model has no config there")
+        return holder, name
+
+
+def is_config(value: Any) -> bool:
+    """Whether a value is a config of transformers, whose numbers a plan may set as it does a module's."""
+    return any(kind.__name__ in {"PreTrainedConfig", "PretrainedConfig"} for kind in type(value).__mro__)
 
 
 def is_plain(value: Any) -> bool:
@@ -95,14 +115,15 @@ def _data(model: nn.Module, place: AttributePlace) -> Any:
     """The plain value at a place."""
     where = f"{place.text} of {place.module!r}"
     try:
-        own = vars(model.get_submodule(place.module))
+        holder, name = place.holder(model)
     except AttributeError:
         raise ShapeError(f"the plan sets {where}; the model has no such module") from None
-    if place.attribute not in own:
+    own = vars(holder)
+    if name not in own and not is_config(holder):
         raise ShapeError(f"the plan sets {where}; the model has none that it keeps as data")
-    if place.attribute.startswith("_") or place.attribute == "training":
+    if name.startswith("_") or name == "training":
         raise ShapeError(f"the plan sets {where}, which is PyTorch's own; expected a width")
-    value = own[place.attribute]
+    value = own.get(name)
     if place.position >= 0 and (type(value) not in CONTAINERS or place.position >= len(value)):
         raise ShapeError(f"the plan sets {where}; the model has a {type(value).__name__} without it")
     value = value if place.position < 0 else value[place.position]

@@ -33,10 +33,10 @@ from sapwood.goals import (
 )
 from sapwood.graph import Outputs, Unpruned
 from sapwood.measure import count_params
-from sapwood.models import Ignored, Plan, apply_plan, check_suited, framework_of, shared_things
+from sapwood.models import Ignored, Plan, apply_plan, check_suited, config_fields, framework_of, shared_things
 from sapwood.pipeline.garbage import only_new_garbage
 from sapwood.pipeline.telling import ModelBefore, short_html, short_text, summary_text, write_report
-from sapwood.removal import Planner, Solution, Verification, resized_outputs
+from sapwood.removal import Planner, Solution, Verification, check_described, resized_outputs
 from sapwood.types import ExampleInputs, ModelBundle
 
 if TYPE_CHECKING:
@@ -151,10 +151,12 @@ def prune(
         clock agrees; ``latency.layers`` where the time goes, before and after.
 
     Raises:
-        CheckFailedError: If no compact model could be made that equals the masked one; nothing is returned then.
+        CheckFailedError: If no compact model could be made that equals the masked one, or the config that
+            ``limits`` ask for builds another one; nothing is returned then.
         BudgetError: If no widths reach the target; the text says what can be reached.
-        ConfigError: If the criterion needs data and there is none, an option names nothing, or the model is of a kind
-            that cannot be pruned: quantised, compiled by TorchScript, sharded, or lazy and never run.
+        ConfigError: If the criterion needs data and there is none, an option names nothing, ``limits`` ask for what a
+            config can say and there is none, or the model is of a kind that cannot be pruned: quantised, compiled by
+            TorchScript, sharded, or lazy and never run.
     """
     model, example_inputs = model_and_inputs(model, example_inputs)
     asked: Target = of_fields(Target, target)
@@ -163,12 +165,19 @@ def prune(
     where = deployment_of(of_fields(Deployment, deployment))
     check_suited(model)
     score = criterion if isinstance(criterion, Scorer) else scorer(model, criterion, calibration)
-    chooser = _chooser(model, asked, score, allocator=allocator, sensitivity=sensitivity, limits=widths or Limits())
-    planner = Planner(model, example_inputs, ignore, outputs)
+    within = widths or Limits()
+    chooser = _chooser(model, asked, score, allocator=allocator, sensitivity=sensitivity, limits=within)
+    planner = Planner(model, example_inputs, ignore, outputs, fields=chooser.fields)
+    outcome: LatencyOutcome | None = None
     if asked.kind != "latency" and where is None:
-        return _pruned(model, example_inputs, planner.solve(chooser.towards(asked)))
-    bench = Bench.of(example_inputs, where or Deployment())
-    return _pruned(model, example_inputs, *LatencyTarget(planner, model, bench, chooser, asked, progress).solve())
+        solution = planner.solve(chooser.towards(asked))
+    else:
+        bench = Bench.of(example_inputs, where or Deployment())
+        solution, outcome = LatencyTarget(planner, model, bench, chooser, asked, progress).solve()
+    result = _pruned(model, example_inputs, solution, outcome)
+    if within.as_config:
+        check_described(result.model, example_inputs)
+    return result
 
 
 def _chooser(
@@ -189,6 +198,7 @@ def _chooser(
         routes=framework_of(model).routes(model),
         curves=None if sensitivity is None else sensitivity.curves(),
         fine=target.kind != "latency",
+        fields=config_fields(model) if limits.as_config else None,
     )
 
 
@@ -203,7 +213,7 @@ def _pruned(
     with torch.no_grad():
         small = apply_plan(model, plan)
     analysis = solution.analysis
-    held = held_dims(analysis, solution.chosen.held, solution.chosen.stuck)
+    held = held_dims(analysis, solution.chosen.held, solution.chosen.stuck, solution.chosen.whole)
     shared = [
         f"{name} is shared with the model given: no {kind} is copied" for name, kind in shared_things(model).items()
     ]

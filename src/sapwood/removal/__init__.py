@@ -11,6 +11,7 @@ from sapwood.removal.difference import lively_, relative_error, telling
 from sapwood.removal.planner import Picked, Planner, Select, Solution, resized_outputs, rounds
 from sapwood.removal.pooled import pooled_norms
 from sapwood.removal.proof import PROOF_TOLERANCE, Verification, unproven, verify
+from sapwood.removal.rebuilt import check_described
 from sapwood.removal.silenced import compact_outputs, reference_outputs
 from sapwood.removal.widths import Expectation, all_kept_draws
 
@@ -28,6 +29,7 @@ __all__ = [
     "Verification",
     "all_kept_draws",
     "as_float64",
+    "check_described",
     "compact_outputs",
     "lively_",
     "make_cuts",

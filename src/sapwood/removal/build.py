@@ -9,12 +9,13 @@ from typing import TypeAlias
 from torch import nn
 
 from sapwood.graph import Analysis, Structure
-from sapwood.models import AttributeEdit, Gain, Plan, apply_plan
+from sapwood.models import AttributeEdit, ConfigFields, Gain, Plan, apply_plan
 from sapwood.ops import Axis, Call
 from sapwood.removal.attributes import fix_known_attributes_
 from sapwood.removal.beside import Divergence, Followed
 from sapwood.removal.code_numbers import CodeNumbers, NumberChange
 from sapwood.removal.cuts import make_cuts
+from sapwood.removal.described import describe_
 from sapwood.removal.gains import changed_norms
 from sapwood.removal.numbers import numbers, wanted_numbers
 from sapwood.removal.orders import Orders, find_orders
@@ -72,13 +73,16 @@ class OnlyWithValuesError(Exception):
     """With values the model makes other calls than without, or what it does where widths are others needs values."""
 
 
-def realise(structure: Structure, analysis: Analysis, removed: Axis) -> Realised | Obstacle:
+def realise(
+    structure: Structure, analysis: Analysis, removed: Axis, fields: ConfigFields | None = None
+) -> Realised | Obstacle:
     """Makes the plan that removes ``removed`` from a model, with every attribute that has to follow.
 
     Args:
         structure: The dense model's recorded run.
         analysis: Its groups.
         removed: The units that go.
+        fields: What a config says of the widths, if the compact model is to be what one builds.
 
     Returns:
         The plan and what it makes of every tensor, or what stands in its way.
@@ -93,6 +97,8 @@ def realise(structure: Structure, analysis: Analysis, removed: Axis) -> Realised
     plan = Plan(make_cuts(analysis, removed), aliases=analysis.aliases)
     compact = apply_plan(structure.model, plan)
     edits = fix_known_attributes_(compact, plan.cuts, _kept_groups(analysis, expectation))
+    if fields is not None:
+        edits += describe_(compact, fields, analysis, expectation)
     repaired = repair_(compact, structure, analysis, expectation)
     if repaired.followed.divergence is not None:
         if "meta tensor" in str(repaired.followed.divergence.found).lower():

@@ -12,7 +12,7 @@ from torch import nn
 
 from sapwood.errors import CheckFailedError
 from sapwood.graph import Analysis, OtherCallsError, Outputs, Structure, with_values
-from sapwood.models import Cut, Ignored, copy_model, whole_parts, whole_tensors
+from sapwood.models import ConfigFields, Cut, Ignored, copy_model, whole_parts, whole_tensors
 from sapwood.ops import Axis
 from sapwood.removal.blame import blame
 from sapwood.removal.build import Obstacle, OnlyWithValuesError, Realised, realise
@@ -80,6 +80,7 @@ class Planner:
         ignore: What must stay whole, as for :func:`sapwood.models.whole_tensors`.
         outputs: Which of the model's outputs count; see :func:`sapwood.graph.counting`.
         loose: Whether any channels that are shuffled may go, as :class:`sapwood.removal.Constraints` says.
+        fields: What a config says of the widths, if the compact model is to be what one builds.
     """
 
     def __init__(
@@ -90,30 +91,36 @@ class Planner:
         outputs: Outputs | None = None,
         *,
         loose: bool = True,
+        fields: ConfigFields | None = None,
     ) -> None:
         self._dense = Dense(model, inputs, outputs)
         self._constraints = Constraints({**whole_parts(model), **whole_tensors(model, ignore)}, loose=loose)
         self._structure = self._dense.structure(values=False)
+        self._fields = fields
 
     def analysis(self) -> Analysis:
         """The channel groups under what is known so far."""
         return self._constraints.analyse(self._structure.graph)
 
-    def solve(self, select: Select[PickedT], *, prove: Prove | None = None) -> Solution[PickedT]:
+    def solve(
+        self, select: Select[PickedT], *, prove: Prove | None = None, as_config: bool = True
+    ) -> Solution[PickedT]:
         """Finds a plan whose compact model runs and equals the masked one.
 
         Args:
             select: Chooses the units that go, given the groups.
             prove: As for :func:`rounds`; :func:`unproven` finds a plan that runs and asks no more.
+            as_config: Whether the config has to say the widths, where :class:`Planner` was given what it can say.
 
         Raises:
             CheckFailedError: If there is none.
         """
+        fields = self._fields if as_config else None
         try:
-            return rounds(self._dense, self._structure, select, self._constraints, prove=prove)
+            return rounds(self._dense, self._structure, select, self._constraints, prove=prove, fields=fields)
         except OnlyWithValuesError:
             self._structure = self._dense.structure(values=True)
-            return rounds(self._dense, self._structure, select, self._constraints, prove=prove)
+            return rounds(self._dense, self._structure, select, self._constraints, prove=prove, fields=fields)
 
 
 def rounds(
@@ -123,6 +130,7 @@ def rounds(
     constraints: Constraints,
     *,
     prove: Prove | None = None,
+    fields: ConfigFields | None = None,
 ) -> Solution[PickedT]:
     """Selects and realises until nothing is in the way any more.
 
@@ -133,6 +141,7 @@ def rounds(
         constraints: What must stay whole; obstacles that are met are added to it.
         prove: Judges a plan that runs. By default against the dense model with the removed channels silenced, recorded
             again with them at zero where its code reads values; another ``prove`` compares with the model as it is.
+        fields: What a config says of the widths, if the compact model is to be what one builds.
 
     Raises:
         CheckFailedError: If no plan runs, or what one makes is wrong.
@@ -144,7 +153,7 @@ def rounds(
         removed = chosen.removed
         if prove is None and structure.graph.reads_values and not structure.graph.is_settled and len(removed):
             structure, analysis, removed = _as_if_removed(dense, constraints, analysis, removed)
-        outcome = realise(structure, analysis, removed)
+        outcome = realise(structure, analysis, removed, fields)
         if isinstance(outcome, Obstacle):
             for obstacle in (outcome, *outcome.peers):
                 constraints.add(structure.graph, obstacle, stiffer=reached(analysis, obstacle.call))
