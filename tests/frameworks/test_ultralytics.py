@@ -20,7 +20,7 @@ from sapwood.cli import main
 from sapwood.data import to_input
 from sapwood.errors import SpecError, TrainingError
 from sapwood.export import export_ultralytics
-from sapwood.graph import output_tensors
+from sapwood.graph import output_tensors, trace
 from sapwood.models import UltralyticsNetwork, framework_of
 from sapwood.models.ultralytics import keep_widths
 from sapwood.tasks import calibration_batches, decode, open_data, task_loss
@@ -193,6 +193,14 @@ def test_a_pruned_network_is_pruned_again(small: Path, tmp_path: Path) -> None:
     export_ultralytics(second.model, first.example_inputs, file)
     assert same(sapwood.load_model(str(file)).model(first.example_inputs), second.model(first.example_inputs))
     assert len(second.model.plans) == 2
+
+
+def test_every_batch_makes_the_same_calls(small: Path, bundle: ModelBundle) -> None:
+    """Or reconstruction stops: the head keeps the places of a batch of one size, and makes them for the next."""
+    pictures = torch.rand(3, 3, SIZE, SIZE)
+    runs = [[call.op for call in trace(bundle.model, batch).calls] for batch in (pictures, pictures, pictures[:2])]
+    assert runs[0] == runs[1] == runs[2]
+    assert not ultralytics.YOLO(small).model.model[-1].dynamic
 
 
 def test_yolo_takes_the_file(small: Path, pruned: Any, bundle: ModelBundle) -> None:
