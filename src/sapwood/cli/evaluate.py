@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -24,6 +25,7 @@ from sapwood.cli.common import (
     set_threads,
 )
 from sapwood.cli.groups import grouped
+from sapwood.cli.int8 import NUM_PICTURES
 
 
 @grouped
@@ -67,9 +69,11 @@ def evaluate(
     bundle = files.load(model, resize)
     dataset = open_data(bundle, data, split, on_bad)
     if runtime != "torch":
+        from sapwood.goals import pictures_without_labels
         from sapwood.pipeline import on_runtime
 
-        bundle = on_runtime(bundle, runtime, data=data, train_split=train_split, threads=threads)
+        read = partial(pictures_without_labels, bundle, data, split=train_split, num_pictures=NUM_PICTURES)
+        bundle = on_runtime(bundle, runtime, pictures=read, threads=threads)
     with progress_bar("evaluating") as progress:
         evaluation = tasks.evaluate(
             bundle,

@@ -66,7 +66,7 @@ def measure_case(
     """
     bundle, settings = candidate.bundle, subject.settings
     evaluation = evaluate(
-        bundle,
+        candidate.running,
         subject.dataset,
         batch_size=settings.batch_size,
         score_threshold=settings.score_threshold,
@@ -75,7 +75,7 @@ def measure_case(
         progress=progress,
     )
     found = find_in(
-        bundle,
+        candidate.running,
         subject.pictures,
         score_threshold=settings.shown_score_threshold,
         iou_threshold=settings.iou_threshold,
