@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from sapwood.cases import parse_cases
 from sapwood.cli.app import app
 from sapwood.cli.steps import commands
 from sapwood.errors import EngineMissingError
@@ -81,6 +82,16 @@ def test_the_python_of_the_page_on_recovery_runs() -> None:
     assert len(blocks) == 2
     assert "assert all(layer.error_after <= layer.error_before" in code
     exec(compile(code, "recovery.md", "exec"), {})
+
+
+def test_the_python_and_the_rows_of_the_page_on_int8_are_right() -> None:
+    pytest.importorskip("onnxruntime.quantization", reason="needs pip install sapwood[int8]")
+    page = (REPOSITORY / "docs" / "int8.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert "assert (found - wanted).abs().max() <" in code
+    exec(compile(code, "int8.md", "exec"), {})
+    (rows,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert "dense int8" in {row.name for row in parse_cases(rows, "int8.md")}
 
 
 def test_the_python_of_the_page_on_the_engine_runs(

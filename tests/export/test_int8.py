@@ -119,6 +119,17 @@ def test_a_filter_of_zeros_keeps_its_bias() -> None:
     assert relative_error(found, run_flat(model, X)) < 0.05
 
 
+def test_layers_whose_biases_are_equal_are_int8_too() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 1))
+    with torch.no_grad():
+        for layer in model[::2]:
+            layer.bias.zero_()
+    source = quick_onnx(model, X)
+    assert "Identity" in {node.op_type for node in source.graph.node}
+    values = stored(onnx_package.load_from_string(quantised_onnx(source, inputs(), kind=BITS)))
+    assert sum(value.dtype == np.int32 and value.shape == (4,) for value in values.values()) >= 3
+
+
 def test_a_layer_that_is_left_stays_float32(source: QuickOnnx) -> None:
     values = stored(quantised(source, "he*"))
     assert values["model.head.weight"].dtype == np.float32

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from torch import nn
 import sapwood.comparing
 from sapwood.cases import ROW_KINDS, Candidate, CaseRow, CompactRow, MaskRow, PruneRow
 from sapwood.errors import ConfigError
+from sapwood.goals import Calibration
 from sapwood.measure import count_params
 from sapwood.types import ModelBundle, ModelSource, TaskSpec
 
@@ -48,6 +50,25 @@ def test_pruned_channels_are_gone(dense: ModelBundle) -> None:
     assert dense.model[0].out_channels == 8
 
 
+def test_a_row_in_int8_is_measured_on_its_runtime(dense: ModelBundle) -> None:
+    pytest.importorskip("onnxruntime.quantization", reason="needs pip install sapwood[int8]")
+    batch = SimpleNamespace(inputs=torch.rand(4, 3, 6, 6))
+    calibration = Calibration([batch], lambda model, batch: torch.zeros(()))
+    candidate = PruneRow(sparsity=0.5, int8="onnxruntime-int8").prepare()(dense, calibration)
+    with torch.no_grad():
+        wanted = candidate.bundle.model(batch.inputs)
+        found = candidate.running.model(batch.inputs)
+    assert 0.0 < float((found - wanted).abs().max()) < 0.1 * float(wanted.abs().max())
+    assert any("accuracy and time are those of int8 on onnxruntime-int8" in note for note in candidate.notes)
+    plain = made(PruneRow(sparsity=0.5), dense)
+    assert plain.running is plain.bundle
+
+
+def test_a_row_in_int8_without_pictures_is_refused(dense: ModelBundle) -> None:
+    with pytest.raises(ConfigError, match="int8: openvino-int8 looks at pictures; expected a data set"):
+        made(PruneRow(sparsity=0.5, int8="openvino-int8"), dense)
+
+
 @pytest.mark.parametrize("kind", ROW_KINDS)
 def test_a_row_without_the_fields_of_its_kind_is_refused(kind: str) -> None:
     message = (
@@ -74,6 +95,7 @@ def test_what_made_candidates_before_goes_on_working_with_a_warning(dense: Model
         (PruneRow(sparsity=0.5, criterion="taylor"), True),
         (PruneRow(sparsity=0.5, criterion="nothing"), False),
         (PruneRow(sparsity=0.5, recover="batchnorm"), True),
+        (PruneRow(sparsity=0.5, int8="openvino-int8"), True),
     ],
 )
 def test_a_row_says_whether_it_looks_at_pictures(row: CaseRow, looks: bool) -> None:

@@ -10,9 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from sapwood.errors import ExportError, MissingDependencyError
-from sapwood.export import relative_error, run_flat
+from sapwood.export import left_out, quick_onnx, relative_error, run_flat
 from sapwood.models.darknet import DarknetNetwork, parse_cfg
-from sapwood.runtime import OVERHEAD, RUNTIME, RUNTIMES, Calibrated, Runner, is_exact, running_on
+from sapwood.runtime import (
+    OVERHEAD,
+    RUNTIME,
+    RUNTIMES,
+    Calibrated,
+    OpenSession,
+    int8_session,
+    is_exact,
+    running_on,
+)
 from sapwood.runtime.int8 import PACKAGES, timing_inputs
 
 pytest.importorskip("onnxruntime")
@@ -44,7 +53,7 @@ def test_a_session_is_near_the_model(name: str) -> None:
     wanted = run_flat(model, X)
     assert 0.0 < relative_error(session.outputs(), wanted) < NEAR
     assert relative_error(session.run(X), session.outputs()) == 0.0
-    assert isinstance(session, Runner)
+    assert isinstance(session, OpenSession)
 
 
 @pytest.mark.parametrize("name", PACKAGES)
@@ -53,6 +62,17 @@ def test_every_layer_has_a_time_under_its_name(name: str) -> None:
     times = runtime.load(model, X, threads=1).layer_times(3)
     assert {"0", "2.0", "5"} <= {layer for layer, took in times.items() if took > 0}
     assert set(times) <= {*dict(model.named_modules()), RUNTIME, OVERHEAD}
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_layers_in_float32_are_told(name: str) -> None:
+    installed(name)
+    source = quick_onnx(net(), X)
+    whole, part = (
+        int8_session(name, source, X, [X], left=left_out(source, globs), threads=1) for globs in ([], ["2.*"])
+    )
+    assert whole.float_layers() == ()
+    assert part.float_layers() == ("2.0",)
 
 
 @pytest.mark.parametrize("name", PACKAGES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -31,6 +32,7 @@ from sapwood.cli.record_files import RecordOption, check_record, write_record
 
 if TYPE_CHECKING:
     from sapwood.types import ModelBundle
+from sapwood.cli.int8 import NUM_PICTURES
 
 
 @grouped
@@ -86,9 +88,11 @@ def evaluate(
         "iou_threshold": iou_threshold,
     }
     if runtime != "torch":
+        from sapwood.goals import pictures_without_labels
         from sapwood.pipeline import on_runtime
 
-        bundle = on_runtime(bundle, runtime, data=data, train_split=train_split, threads=threads)
+        read = partial(pictures_without_labels, bundle, data, split=train_split, num_pictures=NUM_PICTURES)
+        bundle = on_runtime(bundle, runtime, pictures=read, threads=threads)
     if compared.against is not None:
         compared.show(
             model,

@@ -67,11 +67,11 @@ def measure_case(
         The case's line of the record, without its time.
     """
     bundle, settings = candidate.bundle, subject.settings
-    evaluation = _evaluated(bundle, subject, progress)
+    evaluation = _evaluated(candidate.running, subject, progress)
     found: tuple[PictureResult, ...] = ()
     if subject.pictures:
         found = find_in(
-            bundle,
+            candidate.running,
             subject.pictures,
             score_threshold=settings.shown_score_threshold,
             iou_threshold=settings.iou_threshold,

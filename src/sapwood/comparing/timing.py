@@ -27,7 +27,7 @@ def time_candidates(
     Returns:
         Each candidate's times, and the conditions they hold under.
     """
-    calls = {name: _call(candidate.bundle) for name, candidate in candidates.items()}
+    calls = {name: _call(candidate.running) for name, candidate in candidates.items()}
     table = measure_latency(calls, baseline=BASELINE, rounds=rounds, batch=1, progress=progress)
     return {row.name: _latency(row) for row in table.rows}, table.conditions
 

@@ -171,13 +171,15 @@ def export_int8(
     names = source.onnx.input_names
     exported = Exported(file_format, files, source.max_relative_error, FLOAT32_TOLERANCE, names, source.outputs)
     layers = contractions(source.onnx)
+    slow = set(session.float_layers())
+    reasons = dict.fromkeys(slow, f"{work.runtime} computes it in float32") | dict(left.reasons)
     return Int8File(
         exported=exported,
         runtime=work.runtime,
         kind=chosen_kind().title,
         num_layers=len(layers),
-        num_int8=sum(layer.node not in left.nodes for layer in layers),
-        left=left.reasons,
+        num_int8=sum(layer.node not in left.nodes and layer.name not in slow for layer in layers),
+        left=reasons,
         num_calibrated=sum(map(len, pictures)),
         num_measured=len(measured.samples),
         judged=judged,
@@ -239,7 +241,7 @@ class _Quantising:
 
     def _tried(self, left: Left) -> tuple[Int8Session, Judged]:
         """Quantises all but what is left, and measures it."""
-        inputs = self.source.example_inputs
+        inputs = tensors_of(self.source.example_inputs)[0]
         session = int8_session(self.runtime, self.source.onnx, inputs, self.batches, left=left, threads=self.threads)
         twin = running_on(session, self.bundle.model, inputs)
         return session, self._judged(replace(self.bundle, model=twin))

@@ -19,7 +19,7 @@ __all__ = [
     "WARMUP",
     "Calibrated",
     "LayerTimes",
-    "Runner",
+    "OpenSession",
     "Runtime",
     "Session",
     "is_exact",
@@ -91,7 +91,7 @@ class Session(Protocol):
 
 
 @runtime_checkable
-class Runner(Protocol):
+class OpenSession(Protocol):
     """A session that takes other inputs, too: one that accuracy can be measured on."""
 
     def run(self, example_inputs: ExampleInputs) -> list[Tensor]:

@@ -21,6 +21,9 @@ from sapwood.types import ExampleInputs
 CONTRACTIONS = ("Conv", "Gemm", "MatMul")
 """Parts of the names of operators, ONNX Runtime's own fused ones included, that convolve or multiply matrices."""
 
+FLOAT = frozenset({"Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"})
+"""Those of them that compute in float32."""
+
 ERRORS_ONLY = 3
 """ONNX Runtime's log level."""
 
@@ -71,6 +74,13 @@ class OnnxRuntimeSession:
         homes = NodeHomes(self._exported).homes(ran)
         by_run = [summed(run.nodes, homes) | {OVERHEAD: run.total - sum(run.nodes.values())} for run in runs]
         return LayerTimes.of([{name: 1e-3 * time for name, time in one.items()} for one in by_run])
+
+    def float_layers(self) -> tuple[str, ...]:
+        """The modules whose convolutions and matrix products compute in float32, whatever the file says."""
+        ran = [
+            Ran(name, (name,), True) for name, kind in runs_of(self._profile(1))[-1].operators.items() if kind in FLOAT
+        ]
+        return tuple(dict.fromkeys(NodeHomes(self._exported).homes(ran).values()))
 
     def _profile(self, rounds: int) -> list[dict[str, Any]]:
         with tempfile.TemporaryDirectory() as folder:

@@ -21,6 +21,10 @@ CONTRACTIONS = frozenset({"Convolution", "FullyConnected", "MatMul", "Deconvolut
 """OpenVINO's types of executed nodes that convolve or multiply matrices."""
 
 
+INTEGERS = frozenset({"i8", "u8"})
+"""What OpenVINO calls the precision of nodes that compute in int8."""
+
+
 class OpenVinoSession:
     """A compiled model and one request; of the file, or of what ``model`` says was made of it."""
 
@@ -49,6 +53,16 @@ class OpenVinoSession:
         """Returns the output tensors of a run on other inputs of the same shapes."""
         feed = feed_of(self._compiled, self._exported.input_names, tensors_of(example_inputs))
         return outputs_of(self._compiled, self._request.infer(feed))
+
+    def float_layers(self) -> tuple[str, ...]:
+        """The modules whose convolutions and matrix products compute in float32, whatever the file says."""
+        origins = _origins(self._compiled)
+        ran = [
+            Ran(name, (*origins.get(name, ()), name), True)
+            for name, kind, precision in _executed(self._compiled)
+            if kind in CONTRACTIONS and precision not in INTEGERS
+        ]
+        return tuple(dict.fromkeys(NodeHomes(self._exported).homes(ran).values()))
 
     def _compile(self, *, profile: bool = False) -> Any:
         if self._model is None:
@@ -90,6 +104,17 @@ def _origins(compiled: Any) -> dict[str, tuple[str, ...]]:
         if "originalLayersNames" in info:
             listed = str(info["originalLayersNames"].astype(str))
             found[node.get_friendly_name()] = tuple(filter(None, listed.split(",")))
+    return found
+
+
+def _executed(compiled: Any) -> list[tuple[str, str, str]]:
+    """Name, type and precision of each node that will be executed."""
+    found = []
+    for node in compiled.get_runtime_model().get_ordered_ops():
+        info = node.get_rt_info()
+        if "layerType" in info and "runtimePrecision" in info:
+            kind, precision = (str(info[key].astype(str)) for key in ("layerType", "runtimePrecision"))
+            found.append((node.get_friendly_name(), kind, precision.lower()))
     return found
 
 

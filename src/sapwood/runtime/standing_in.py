@@ -11,11 +11,10 @@ from torch import Tensor, nn
 
 from sapwood.graph import call_model
 from sapwood.models import copy_model
-from sapwood.runtime.base import Runner
-from sapwood.types import ExampleInputs
+from sapwood.runtime.base import OpenSession
 
 
-def running_on(session: Runner, model: nn.Module, example_inputs: ExampleInputs) -> nn.Module:
+def running_on(session: OpenSession, model: nn.Module, example_inputs: Tensor) -> nn.Module:
     """Returns a copy of a model that hands its batches to a session, example by example.
 
     Args:
@@ -31,7 +30,6 @@ def running_on(session: Runner, model: nn.Module, example_inputs: ExampleInputs)
         >>> twin(torch.rand(5, 3)).shape
         torch.Size([5, 2])
     """
-    assert isinstance(example_inputs, Tensor)
     twin, batch = copy_model(model).eval(), len(example_inputs)
     with torch.no_grad():
         form = call_model(twin, example_inputs)

@@ -49,12 +49,19 @@ class Candidate:
     Attributes:
         bundle: The model as it is measured; shares nothing with the dense one.
         notes: What a reader should know about it, a sentence each.
+        measured: The same model as a runtime runs it, where accuracy and time are to be that runtime's.
         with_live_masks: Makes the same model with its masks still live, where it came from masks.
     """
 
     bundle: ModelBundle
     notes: tuple[str, ...] = ()
     with_live_masks: Callable[[], nn.Module] | None = None
+    measured: ModelBundle | None = None
+
+    @property
+    def running(self) -> ModelBundle:
+        """What accuracy and time are measured of."""
+        return self.bundle if self.measured is None else self.measured
 
 
 class Make(Protocol):

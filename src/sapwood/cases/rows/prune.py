@@ -45,6 +45,8 @@ class PruneRow(CaseRow):
         recover: How accuracy comes back: ``none``, ``batchnorm``, ``reconstruct`` or ``distill``. This, and criteria
             that look at data, see pictures of the train split, without their labels.
         allocator: How the budget is shared out, where not as :func:`sapwood.prune` does by itself.
+        int8: The runtime on which the network is quantised and measured, as ``openvino-int8``; its ranges are from the
+            same pictures. With a sparsity of 0 it is the dense network in int8.
 
     Examples:
         >>> PruneRow(sparsity=0.5).default_family()
@@ -53,6 +55,8 @@ class PruneRow(CaseRow):
         'channels removed · L2 · latency kept on onnxruntime'
         >>> PruneRow(macs=0.5, criterion="obs", recover="reconstruct").default_family()
         'channels removed · obs · MACs kept · reconstruct'
+                >>> PruneRow(macs=0.5, int8="openvino-int8").default_family()
+        'channels removed · L2 · MACs kept · openvino-int8'
     """
 
     kind: Literal["prune"] = "prune"
@@ -64,6 +68,7 @@ class PruneRow(CaseRow):
     criterion: str = "l2"
     allocator: str | None = None
     recover: RecoverMethod = "none"
+    int8: Literal["onnxruntime-int8", "openvino-int8"] | None = None
     round_to: Annotated[Whole, Field(ge=1)] = 1
     minimum: Annotated[Whole, Field(ge=1)] = 1
 
@@ -81,6 +86,8 @@ class PruneRow(CaseRow):
             parts.append(f"multiples of {self.round_to}")
         if self.recover != "none":
             parts.append(self.recover)
+        if self.int8 is not None:
+            parts.append(self.int8)
         return " · ".join(parts)
 
     def level(self) -> float | None:
@@ -101,10 +108,11 @@ class PruneRow(CaseRow):
         return None if isinstance(given, str) else given
 
     def looks_at_pictures(self) -> bool:
-        """Where it recovers, or its criterion looks at data."""
+        """Where it recovers or is quantised, or its criterion looks at data."""
         from sapwood.criteria import CRITERIA
 
-        return self.recover != "none" or bool(self.criterion in CRITERIA and CRITERIA[self.criterion].needs)
+        needed = self.criterion in CRITERIA and CRITERIA[self.criterion].needs
+        return self.recover != "none" or self.int8 is not None or bool(needed)
 
     def prepare(self) -> Make:
         """Returns what removes channels of a copy of a model."""
@@ -116,9 +124,23 @@ class PruneRow(CaseRow):
             if self.recover != "none" and calibration is None:
                 raise ConfigError(f"recover: {self.recover} looks at pictures; expected a data set with a train split")
             pruned = self._pruned(dense, target, calibration)
-            return Candidate(replace(dense, model=pruned.model), tuple(self._notes(pruned)))
+            bundle = replace(dense, model=pruned.model)
+            return Candidate(bundle, tuple(self._notes(pruned)), measured=self._quantised(bundle, calibration))
 
         return make
+
+    def _quantised(self, bundle: ModelBundle, calibration: Calibration | None) -> ModelBundle | None:
+        """The network as the row's runtime runs it in int8."""
+        import torch
+
+        from sapwood.pipeline import on_runtime
+
+        if self.int8 is None:
+            return None
+        if calibration is None:
+            raise ConfigError(f"int8: {self.int8} looks at pictures; expected a data set with a train split")
+        pictures = [batch.inputs for batch in calibration.batches]
+        return on_runtime(bundle, self.int8, pictures=lambda: pictures, threads=torch.get_num_threads())
 
     def _pruned(self, dense: ModelBundle, target: Target, calibration: Calibration | None) -> Pruned:
         """The model without its channels, with its accuracy back as far as the row says."""
@@ -145,6 +167,8 @@ class PruneRow(CaseRow):
         notes = [apart_text(pruned.verification.max_abs_error, "the network with these channels masked")]
         if pruned.latency is not None:
             notes.append(f"measured {pruned.latency.ratio:.3f} of the dense network's time on {self.runtime}")
+        if self.int8 is not None:
+            notes.append(f"accuracy and time are those of int8 on {self.int8}; size and work those of float32")
         if pruned.recovery is not None:
             notes.append(
                 f"recovered by {pruned.recovery.method} from {pruned.recovery.num_pictures} pictures without labels in "

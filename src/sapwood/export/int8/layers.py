@@ -20,7 +20,7 @@ UNKNOWN = frozenset({"ConvTranspose", "Einsum", "LSTM", "GRU", "RNN", "Attention
 
 
 @dataclass(frozen=True)
-class Layer:
+class Contraction:
     """A convolution or matrix product of a file.
 
     Attributes:
@@ -37,20 +37,20 @@ class Left:
     """What stays in float32.
 
     Attributes:
-        reasons: Layer -> why, for the reader.
+        reasons: Contraction -> why, for the reader.
         nodes: The names of their nodes.
     """
 
     reasons: Mapping[str, str] = field(default_factory=dict)
     nodes: frozenset[str] = frozenset()
 
-    def with_layers(self, layers: Sequence[Layer], reason: str) -> Left:
+    def with_layers(self, layers: Sequence[Contraction], reason: str) -> Left:
         """These, and some more."""
         more = {layer.name: reason for layer in layers if layer.name not in self.reasons}
         return Left({**self.reasons, **more}, self.nodes | {layer.node for layer in layers})
 
 
-def contractions(source: QuickOnnx) -> tuple[Layer, ...]:
+def contractions(source: QuickOnnx) -> tuple[Contraction, ...]:
     """The layers that can be int8, in the order in which they run.
 
     Raises:
@@ -61,7 +61,7 @@ def contractions(source: QuickOnnx) -> tuple[Layer, ...]:
         kinds = Counter(node.op_type for node in source.graph.node)
         known = ", ".join(sorted(kinds)) or "nothing"
         raise ExportError(f"no layer can be int8: the file holds {known}; expected one of {', '.join(CONTRACTIONS)}")
-    return tuple(Layer(_name(source, node), node.name) for node in nodes)
+    return tuple(Contraction(_name(source, node), node.name) for node in nodes)
 
 
 def left_out(source: QuickOnnx, ignore: Sequence[str] = ()) -> Left:

@@ -53,7 +53,7 @@ def quantised_onnx(
         CheckFailedError: If a scale of the result is not finite, or a zero among the weights is lost.
     """
     kind = chosen_kind() if kind is None else kind
-    quantization, model = _quantization(), require("onnx").load_from_string(source.data)
+    quantization, model = _quantization(), own_biases(require("onnx").load_from_string(source.data))
     types = quantization.QuantType
     excluded = set() if left is None else left.nodes
     with tempfile.TemporaryDirectory() as folder, quiet():
@@ -97,6 +97,31 @@ def shielded(model: Any) -> Any:
             name = f"{node.name}_float32"
             graph.node.insert(place, onnx.helper.make_node("Max", [node.input[0]], [name], name=name))
             node.input[0] = name
+    return model
+
+
+def own_biases(model: Any) -> Any:
+    """Gives every layer a bias of its own, and returns the model, which is changed.
+
+    PyTorch's older exporter stores equal values once and hands them on by Identity. The tool does not look behind that,
+    so that such a layer would stay in float32 without a word; nor has a bias one scale where layers share it.
+    """
+    stored = {one.name: one for one in model.graph.initializer}
+    origin = {
+        node.output[0]: node.input[0]
+        for node in model.graph.node
+        if node.op_type == "Identity" and node.input[0] in stored
+    }
+    taken = set()
+    for node in model.graph.node:
+        if node.op_type not in REQUANTISED or len(node.input) < 3:
+            continue
+        name = origin.get(node.input[2], node.input[2])
+        if name in stored and (name in taken or name != node.input[2]):
+            copy = model.graph.initializer.add()
+            copy.CopyFrom(stored[name])
+            copy.name = node.input[2] = f"{node.name}_bias"
+        taken.add(name)
     return model
 
 
@@ -154,11 +179,11 @@ def _reader(source: QuickOnnx, calibration: Sequence[Sequence[Tensor]]) -> Any:
         ]
     )
 
-    class Reader(_quantization().CalibrationDataReader):  # type: ignore[misc]
+    class CalibrationReader(_quantization().CalibrationDataReader):  # type: ignore[misc]
         def get_next(self) -> Any:
             return next(feeds, None)
 
-    return Reader()
+    return CalibrationReader()
 
 
 @contextmanager

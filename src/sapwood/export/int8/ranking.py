@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from torch import Tensor
 
-from sapwood.export.int8.layers import Layer, Left, contractions
+from sapwood.export.int8.layers import Contraction, Left, contractions
 from sapwood.export.int8.onnx import quantised_onnx
 from sapwood.export.onnx_quick import QuickOnnx
 from sapwood.export.packages import require
@@ -21,7 +21,7 @@ def ranked(
     calibration: Sequence[Sequence[Tensor]],
     left: Left,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[Layer, ...]:
+) -> tuple[Contraction, ...]:
     """The layers that could be int8, the most harmful first.
 
     The harm is the squared error of all outputs over their squares, in ONNX Runtime, with that layer alone in int8.

@@ -1,0 +1,144 @@
+"""Channels and int8 together: fp32 and int8, dense and pruned, timed in the same rounds; accuracy where there is some.
+
+    python benchmarks/int8.py MODEL --data ../shared/data --runtime openvino --out int8.json
+    python benchmarks/int8.py --targets --data ../shared/data --runtime openvino-int8
+
+The first form takes one of the models below, removes channels (latency 0.5 in float32 on the same runtime; or takes
+`--small`, a network that was pruned before), and calls all four networks in interleaved rounds. int8 is calibrated on
+random inputs for the time. With `--accuracy SPLIT` each network's accuracy on that part of the model's data set is
+measured on its runtime; ranges are from the train split. The second form asks whether latency targets on int8 are met:
+each network that `prune` gave is loaded again and timed against the dense one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import sapwood
+from sapwood.errors import SapwoodError
+from sapwood.goals import pictures_without_labels
+from sapwood.measure import SPIN_DOWN, machine, measure_latency
+from sapwood.pipeline import Deployment, on_runtime
+from sapwood.runtime import RUNTIMES
+from sapwood.tasks import evaluate, open_data
+from sapwood.types import ModelBundle
+
+MODELS: dict[str, tuple[str, str | None, str | None]] = {
+    "yolov3-tiny": ("{data}/detectors/yolov3-tiny.cfg", "{data}/detectors/yolov3-tiny.weights", "{data}/coco"),
+    "yolov4-tiny, digits": ("builtin:digits", None, "digits"),
+    "yolov4-tiny": ("{data}/darknet_cfgs/yolov4-tiny.cfg", None, None),
+    "ResNet-50": ("torchvision:resnet50", None, None),
+    "ResNet-18": ("torchvision:resnet18", None, None),
+    "MobileNetV2": ("torchvision:mobilenet_v2", None, None),
+}
+"""Model -> its specification, weights, data set."""
+
+CASES = [(name, target) for name in ("yolov3-tiny", "ResNet-18", "yolov4-tiny, digits") for target in (0.75, 0.5)]
+ROUNDS, SECONDS = 60, 15.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", nargs="?", choices=list(MODELS))
+    parser.add_argument("--data", default="../shared/data")
+    parser.add_argument("--runtime", default="openvino")
+    parser.add_argument("--dense", help="A saved network instead of the published one")
+    parser.add_argument("--small", help="A saved network, pruned before")
+    parser.add_argument("--accuracy", metavar="SPLIT")
+    parser.add_argument("--pictures", help="A data set instead of the model's own")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--targets", action="store_true")
+    parser.add_argument("--out")
+    options = parser.parse_args()
+    rows = targets(options) if options.targets else [together(options)]
+    if options.out:
+        Path(options.out).write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1))
+
+
+def loaded(name: str, data: str) -> ModelBundle:
+    spec, weights, _ = MODELS[name]
+    return sapwood.load_model(spec.format(data=data), weights=weights and weights.format(data=data))
+
+
+def together(options: Any) -> dict[str, Any]:
+    """One line of the table."""
+    dense = sapwood.load_model(options.dense) if options.dense else loaded(options.model, options.data)
+    small = sapwood.load_model(options.small) if options.small else halved(dense, options)
+    networks = {"dense": dense, "pruned": small}
+    sessions = {
+        f"{name} {kind}": RUNTIMES[runtime].load(one.model, one.example_inputs, threads=options.threads)
+        for name, one in networks.items()
+        for kind, runtime in (("fp32", options.runtime), ("int8", f"{options.runtime}-int8"))
+    }
+    table = measure_latency(
+        sessions, baseline="dense fp32", rounds=ROUNDS, seconds=SECONDS, threads=options.threads, pause=SPIN_DOWN
+    )
+    row: dict[str, Any] = {"model": options.model, "runtime": options.runtime, "rounds": table.conditions["rounds"]}
+    for one in table.rows:
+        row[one.name] = {"ms": one.median_ms, "ratio": one.ratio, "q1": one.ratio_q1, "q3": one.ratio_q3}
+        print(f"{options.model} on {options.runtime}: {one.name:12} {one.median_ms:8.2f} ms, {one.speedup:.2f} x")
+    if options.accuracy:
+        row["accuracy"] = accuracies(networks, options)
+    return row
+
+
+def halved(dense: ModelBundle, options: Any) -> ModelBundle:
+    """Channels removed to half of the latency in float32, by their norms: for the time only."""
+    pruned = sapwood.prune(
+        dense.model,
+        dense.example_inputs,
+        target=sapwood.Target(latency=0.5),
+        deployment=Deployment(options.runtime, options.threads),
+    )
+    return replace(dense, model=pruned.model)
+
+
+def accuracies(networks: dict[str, ModelBundle], options: Any) -> dict[str, float]:
+    """In float32 by PyTorch, in int8 on its runtime."""
+    data = options.pictures or str(MODELS[options.model][2]).format(data=options.data)
+    found = {}
+    for name, bundle in networks.items():
+        dataset = open_data(bundle, data, split=options.accuracy)
+        read = partial(pictures_without_labels, bundle, data, num_pictures=128)
+        int8 = on_runtime(bundle, f"{options.runtime}-int8", pictures=read, threads=options.threads)
+        for kind, one in (("fp32", bundle), ("int8", int8)):
+            evaluation = evaluate(one, dataset)
+            found[f"{name} {kind}"] = evaluation.metrics[evaluation.primary]
+            print(f"{name} {kind}: {evaluation.primary} {found[f'{name} {kind}']:.4f}", flush=True)
+    return found
+
+
+def targets(options: Any) -> list[dict[str, Any]]:
+    """Whether latency targets on int8 are met."""
+    rows = []
+    cases = [case for case in CASES if options.model in (None, case[0])]
+    for name, target in cases:
+        dense = loaded(name, options.data)
+        where = Deployment(options.runtime, options.threads)
+        row: dict[str, Any] = {"model": name, "runtime": options.runtime, "target": target, "met": False}
+        try:
+            asked = sapwood.Target(latency=target)
+            pruned = sapwood.prune(dense.model, dense.example_inputs, target=asked, deployment=where)
+        except SapwoodError as error:
+            print(f"{name} on {options.runtime}, target {target}: {error}", flush=True)
+            rows.append({**row, "error": str(error)})
+            continue
+        sessions = {
+            key: RUNTIMES[options.runtime].load(model, dense.example_inputs, threads=options.threads)
+            for key, model in (("dense", dense.model), ("pruned", pruned.model))
+        }
+        again = measure_latency(sessions, baseline="dense", rounds=200, seconds=3.0, threads=options.threads)["pruned"]
+        row |= {"ratio": again.ratio, "met": abs(again.ratio / target - 1.0) <= 0.05}
+        rows.append(row)
+        print(f"{name} on {options.runtime}, target {target}: {again.ratio:.3f} {'met' if row['met'] else 'MISSED'}")
+    print(f"{sum(row['met'] for row in rows)} of {len(rows)} within 5 %", flush=True)
+    return rows
+
+
+if __name__ == "__main__":
+    main()
