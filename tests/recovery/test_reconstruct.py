@@ -13,7 +13,8 @@ import sapwood
 from sapwood.errors import CheckFailedError, ConfigError
 from sapwood.models import Plan
 from sapwood.recovery import Reconstruction, reconstruct
-from sapwood.recovery.reconstruction.least_squares import NormalSums, solve
+from sapwood.recovery.reconstruction import least_squares
+from sapwood.recovery.reconstruction.least_squares import NormalSums, System, solve
 
 
 class Residual(nn.Module):
@@ -264,3 +265,22 @@ def test_only_pictures_have_views() -> None:
         reconstruct(dense, dense, Plan(), [inputs], views=0)
     with pytest.raises(ConfigError, match=r"expected tensors of shape \(B, C, H, W\)"):
         reconstruct(dense, dense, Plan(), [inputs], views=2)
+
+
+def test_ridges_are_tried_from_the_largest_until_two_are_no_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few rows and much noise: the smallest ridges are not tried, and the choice is that of trying all."""
+    torch.manual_seed(0)
+    truth, tried = torch.randn(1, 30, 2, dtype=torch.float64), []
+    sums = [NormalSums.zeros(1, 30, 2) for _ in range(2)]
+    for own, count in zip(sums, (40, 400), strict=True):
+        rows = torch.randn(count, 1, 30, dtype=torch.float64)
+        own.add(rows, rows @ truth[0] + 5.0 * torch.randn(count, 1, 2, dtype=torch.float64))
+    fit, held = sums
+    solve_one = System.solve
+    monkeypatch.setattr(System, "solve", lambda self, damping: [tried.append(damping), solve_one(self, damping)][1])
+    weight, bias = torch.zeros_like(truth), torch.zeros(1, 2, dtype=torch.float64)
+    found = solve(fit, held, weight, bias, intercept=False)
+    monkeypatch.setattr(least_squares, "WORSE", 99)
+    assert solve(fit, held, weight, bias, intercept=False).damping == found.damping == 1.0
+    assert tried[: tried.index(1e-2) + 1] == [1.0, 1e-1, 1e-2]
+    assert tried[3:4] == [1.0], "solved on all rows, after three of seven"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -10,6 +10,9 @@ from torch import Tensor
 
 DAMPINGS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Ridges that are tried, as fractions of the mean square of an input."""
+
+WORSE = 2
+"""The search ends when so many smaller ridges in a row have been no better."""
 
 
 @dataclass
@@ -115,23 +118,46 @@ def solve(
     found: list[tuple[float, float | None, bool]] = [(held.error(weight, bias), None, False)]
     if intercept and fit.count:
         found.append((held.error(weight, intercept_of(fit, weight)), None, True))
-    system = System(fit, weight, intercept) if fit.count else None
-    for damping in dampings if system is not None else ():
-        tried = system.solve(damping)  # type: ignore[union-attr]
-        if tried is not None:
-            new_bias = intercept_of(fit, tried) if intercept else bias
-            found.append((held.error(tried, new_bias), damping, intercept))
+    if fit.count:
+
+        def held_error(new_weight: Tensor) -> float:
+            return held.error(new_weight, intercept_of(fit, new_weight) if intercept else bias)
+
+        ridges = _ridges(System(fit, weight, intercept), held_error, dampings)
+        found += [(error, damping, intercept) for error, damping in ridges]
     error, chosen, moves = min(found, key=lambda one: one[0])
     spread = max(held.spread(), torch.finfo(torch.float64).tiny)
     everything = fit.joined(held)
     new_weight = weight
     if chosen is not None:
-        del system
         again = System(everything, weight, intercept).solve(chosen)
         if again is not None:
             new_weight = again
     new_bias = intercept_of(everything, new_weight) if moves else bias
     return Solved(new_weight, new_bias, chosen, found[0][0] / spread, error / spread)
+
+
+def _ridges(
+    system: System, held_error: Callable[[Tensor], float], dampings: Sequence[float]
+) -> list[tuple[float, float]]:
+    """The held-out error of each ridge that was tried, smallest ridge first.
+
+    The largest is tried first: the error falls, then rises as less and less holds the weights, and the rest is not
+    tried.
+    """
+    found: list[tuple[float, float]] = []
+    lowest, worse = float("inf"), 0
+    for damping in sorted(dampings, reverse=True):
+        tried = system.solve(damping)
+        error = float("inf")
+        if tried is not None:
+            error = held_error(tried)
+            found.insert(0, (error, damping))
+        worse = 0 if error <= lowest else worse + 1
+        lowest = min(lowest, error)
+        if worse == WORSE:
+            break
+    return found
 
 
 class System:

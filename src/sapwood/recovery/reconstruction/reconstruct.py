@@ -18,8 +18,10 @@ from sapwood.ops import Call, Graph
 from sapwood.recovery.kept_outputs import KeptOutputs
 from sapwood.recovery.reconstruction.least_squares import NormalSums, Solved, solve
 from sapwood.recovery.reconstruction.masked import Rule, solve_by_rule
+from sapwood.recovery.reconstruction.resuming import Restart, Start, find_restarts
 from sapwood.recovery.reconstruction.sampling import SamplePlaces, take
-from sapwood.recovery.reconstruction.sites import FollowingNorm, Site, find_sites
+from sapwood.recovery.reconstruction.sites import Site, find_sites
+from sapwood.recovery.reconstruction.solved_layer import SolvedLayer
 from sapwood.recovery.reconstruction.waves import waves
 from sapwood.recovery.views import looked_at_again
 from sapwood.types import ExampleInputs
@@ -38,9 +40,6 @@ FEW_PICTURES = 10
 
 SAME = 1e-10
 """Relative squared error below which a layer is as it was."""
-
-SMALL_SCALE = 1e-6
-"""A BatchNorm's scale below this fraction of its largest cannot be divided by: it is set to 1."""
 
 
 @dataclass(frozen=True)
@@ -112,9 +111,10 @@ def reconstruct(
     With ``rules``, single weights go in the same pass: those of the layers before are zero when a layer's turn comes,
     and what stays of it takes over the work of what goes. ``pruned`` has all of its weights then; the result has zeros.
 
-    Memory: beside the networks and the pictures, 1 GiB of the dense network's outputs, and two float64 matrices of the
-    size of the largest layer's unknowns squared (1 GiB where several small layers are summed at once), six while it is
-    solved: 1.0 GB for a 3x3 convolution of 512 channels.
+    Memory: beside the networks and the pictures, 1 GiB of the dense network's outputs, 1 GiB of what layers read, so
+    that not every layer needs a run from the beginning, and two float64 matrices of the size of the largest layer's
+    unknowns squared (1 GiB where several small layers are summed at once), six while it is solved: 1.0 GB for a 3x3
+    convolution of 512 channels.
 
     Args:
         dense: The network before pruning.
@@ -180,6 +180,7 @@ class _TwoNetworks:
         self.masks = {name: rule.mask for name, rule in rules.items()}
         self.sizes = [len(output_tensors(batch)[0]) for batch in batches]
         self._per_picture = max(1, -(-num_patches // sum(self.sizes)))
+        self._starts = [Start() for _ in batches]
         self._graph, self._dense_graph = trace(model, batches[0]), trace(dense, batches[0])
         _check_same_calls(self._dense_graph, self._graph)
         self._sites, self.left_alone = find_sites(self._graph)
@@ -201,10 +202,12 @@ class _TwoNetworks:
         """Solves layer by layer."""
         rows: list[LayerReconstruction] = []
         done = 0
-        for chunk in self._chunks(waves(self._graph, self._sites, self._num_bytes())):
+        runs = waves(self._graph, self._sites, self._num_bytes())
+        restarts = iter(find_restarts(self._graph, runs, sum(self.sizes)))
+        for chunk in self._chunks(runs):
             wanted = self._dense_samples([site for wave in chunk for site in wave])
             for wave in chunk:
-                sums = self._collect(wave, wanted)
+                sums = self._collect(wave, wanted, next(restarts))
                 for site in wave:
                     rule = self._rules.get(site.weight)
                     row, mask = _solve(site, *sums[site.weight], self._tensors, rule)
@@ -229,7 +232,7 @@ class _TwoNetworks:
         chunk: list[Sequence[Site]] = []
         used = 0
         for wave in runs:
-            size = sum(8 * len(self._tensors[site.weight]) * self._num_rows() * len(site.uses) for site in wave)
+            size = sum(4 * len(self._tensors[site.weight]) * self._num_rows() * _num_values(site) for site in wave)
             if chunk and used + size > TARGET_MEMORY:
                 yield chunk
                 chunk, used = [], 0
@@ -249,7 +252,7 @@ class _TwoNetworks:
         uses = [(site, use) for site in sites for use in site.uses]
         found = []
         for number, batch in enumerate(self._batches):
-            samples = take(
+            samples, _ = take(
                 self._dense,
                 batch,
                 self._dense_graph.calls,
@@ -267,7 +270,10 @@ class _TwoNetworks:
         return found
 
     def _collect(
-        self, wave: Sequence[Site], wanted: Sequence[Mapping[int, tuple[Tensor, Tensor | None]]]
+        self,
+        wave: Sequence[Site],
+        wanted: Sequence[Mapping[int, tuple[Tensor, Tensor | None]]],
+        restart: Restart | None,
     ) -> dict[str, tuple[NormalSums, NormalSums]]:
         """The sums of some layers over all batches: those to fit and those held out."""
         uses = [(site, use) for site in wave for use in site.uses]
@@ -279,7 +285,17 @@ class _TwoNetworks:
         by_picture = sum(self.sizes) >= FEW_PICTURES
         for number, (batch, before) in enumerate(zip(self._batches, self._offsets, strict=True)):
             places = self._places(number)
-            samples = take(self.model, batch, self._graph.calls, [use for _, use in uses], places, patches=True)
+            samples, start = take(
+                self.model,
+                batch,
+                self._graph.calls,
+                [use for _, use in uses],
+                places,
+                patches=True,
+                start=self._starts[number],
+                restart=restart,
+            )
+            self._starts[number] = start or self._starts[number]
             for (site, use), sample in zip(uses, samples, strict=True):
                 assert sample.patches is not None
                 branch, other = wanted[number][use.call.index]
@@ -298,7 +314,7 @@ def _solve(
     site: Site, fit: NormalSums, held: NormalSums, tensors: Mapping[str, Tensor], rule: Rule | None
 ) -> tuple[LayerReconstruction | None, Tensor | None]:
     """Solves one layer and writes its weights: what became of it, None where it is as it was; and its mask."""
-    layer = _SolvedLayer(site, tensors)
+    layer = SolvedLayer(site, tensors)
     weight, bias = layer.folded()
     mask = None
     if rule is None:
@@ -318,65 +334,6 @@ def _solve(
         num_unknowns=weight.shape[1],
     )
     return row, mask
-
-
-class _SolvedLayer:
-    """The tensors of one layer, with its BatchNorm folded in and taken apart again."""
-
-    def __init__(self, site: Site, tensors: Mapping[str, Tensor]) -> None:
-        self._weight = tensors[site.weight]
-        self._groups = site.groups
-        self._bias = None if site.bias is None else tensors[site.bias]
-        self._norm = site.norm
-        self._tensors = tensors
-        self.has_intercept = self._bias is not None or self._norm is not None
-
-    def folded(self) -> tuple[Tensor, Tensor]:
-        """Weights (g, n, o) and bias (g, o) that give the outputs behind the BatchNorm."""
-        scale, shift = self._affine()
-        weight = self._weight.double().flatten(1) * scale[:, None]
-        return (
-            weight.reshape(self._groups, -1, weight.shape[1]).transpose(1, 2).contiguous(),
-            shift.reshape(self._groups, -1),
-        )
-
-    def _affine(self) -> tuple[Tensor, Tensor]:
-        """What the outputs without bias are multiplied by, and what is added then."""
-        bias = torch.zeros(len(self._weight), dtype=torch.float64) if self._bias is None else self._bias.double()
-        if self._norm is None:
-            return torch.ones_like(bias), bias
-        scale, shift = self._norm_scale(self._norm)
-        return scale, shift + scale * bias
-
-    def _norm_scale(self, norm: FollowingNorm) -> tuple[Tensor, Tensor]:
-        weight, beta, mean, var = (
-            self._tensors[name].double() for name in (norm.weight, norm.bias, norm.mean, norm.var)
-        )
-        scale = weight / (var + norm.eps).sqrt()
-        return scale, beta - scale * mean
-
-    @torch.no_grad()
-    def write(self, weight: Tensor, bias: Tensor) -> None:
-        """Writes weights (g, n, o) and bias (g, o) such that :meth:`folded` gives them back."""
-        rows = weight.transpose(1, 2).flatten(0, 1)  # (outputs, n)
-        wanted = bias.flatten()
-        if self._norm is None:
-            if self._bias is not None:
-                self._bias.copy_(wanted)
-        else:
-            rows = self._through_norm(self._norm, rows, wanted)
-        self._weight.copy_(rows.reshape(self._weight.shape))
-
-    def _through_norm(self, norm: FollowingNorm, rows: Tensor, wanted: Tensor) -> Tensor:
-        scale, _ = self._norm_scale(norm)
-        small = scale.abs() <= SMALL_SCALE * scale.abs().max()
-        gamma, var = self._tensors[norm.weight], self._tensors[norm.var]
-        gamma[small] = (var[small].double() + norm.eps).sqrt().to(gamma.dtype)
-        scale, shift = self._norm_scale(norm)
-        bias = torch.zeros_like(scale) if self._bias is None else self._bias.double()
-        beta = self._tensors[norm.bias]
-        beta += (wanted - shift - scale * bias).to(beta.dtype)
-        return rows / scale[:, None]
 
 
 def _with_views(batches: list[ExampleInputs], views: int, seed: int) -> list[ExampleInputs]:
@@ -401,6 +358,11 @@ def _checked_rules(rules: Mapping[str, Rule], model: nn.Module) -> Mapping[str, 
                 f"{tuple(parameters[name].shape)}"
             )
     return rules
+
+
+def _num_values(site: Site) -> int:
+    """Values of the dense network that are kept a row and channel: outputs, and what is added to them."""
+    return sum(1 if use.sum is None else 2 for use in site.uses)
 
 
 def _shape(weight: Tensor, groups: int) -> tuple[int, int, int]:

@@ -14,6 +14,7 @@ from sapwood.calibration import Geometry, convolution_patches, each_dimension
 from sapwood.errors import CheckFailedError
 from sapwood.graph import Replay, plain_kernels, run_model
 from sapwood.ops import Call
+from sapwood.recovery.reconstruction.resuming import Keeper, Restart, Start
 from sapwood.recovery.reconstruction.sites import Use
 from sapwood.types import ExampleInputs
 
@@ -40,14 +41,30 @@ class _DoneError(Exception):
 class _Sampler(Replay):
     """Takes samples on the way and stops behind the last."""
 
-    def __init__(self, calls: Sequence[Call], uses: Sequence[Use], places: SamplePlaces, *, patches: bool) -> None:
+    def __init__(
+        self,
+        calls: Sequence[Call],
+        uses: Sequence[Use],
+        places: SamplePlaces,
+        *,
+        patches: bool,
+        start: Start,
+        restart: Restart | None,
+    ) -> None:
         super().__init__(calls)
         self._uses, self._places, self._patches = uses, places, patches
-        self._last = max(use.last for use in uses)
+        self._last = max(use.last_read if patches else use.last for use in uses)
+        self._start, self._restart = start, restart
+        self._keeper = None if restart is None else Keeper(restart)
+        self.next_start: Start | None = None
         self.samples = [LayerSample() for _ in uses]
 
     def make(self, call: Call, func: Any, args: Any, kwargs: Any) -> Any:
         """Makes the call, and takes what is wanted of its arguments and results."""
+        if self._restart is not None and call.index >= self._restart.index and self._keeper is not None:
+            self.next_start, self._keeper = self._keeper.start(), None
+        if call.index < self._start.index:
+            return self._seen(call, func, args, self._start.answer(call, func, args, kwargs))
         for use, sample in zip(self._uses, self.samples, strict=True):
             if call.index == use.call.index:
                 self._places.choose(use.call, args)
@@ -55,12 +72,19 @@ class _Sampler(Replay):
                     sample.patches = self._places.patches(use.call, args)
             if call.index == use.sum:
                 sample.other = self._places.values(use.call, args[use.other])
-        result = func(*args, **kwargs)
+        if self._patches and call.index >= self._last:
+            raise _DoneError
+        result = self._seen(call, func, args, func(*args, **kwargs))
         for use, sample in zip(self._uses, self.samples, strict=True):
-            if call.index == use.branch:
+            if call.index == use.branch and not self._patches:
                 sample.branch = self._places.values(use.call, result if isinstance(result, Tensor) else result[0])
         if call.index >= self._last:
             raise _DoneError
+        return result
+
+    def _seen(self, call: Call, func: Any, args: Any, result: Any) -> Any:
+        if self._keeper is not None:
+            self._keeper.see(call, func, args, result)
         return result
 
     def stray(self, call: Call, func: Any) -> None:
@@ -133,19 +157,34 @@ def take(
     places: SamplePlaces,
     *,
     patches: bool,
-) -> list[LayerSample]:
+    start: Start | None = None,
+    restart: Restart | None = None,
+) -> tuple[list[LayerSample], Start | None]:
     """Runs a model as far as needed and returns one sample a use.
+
+    Args:
+        model: In evaluation mode.
+        inputs: A batch.
+        calls: Of its recorded run.
+        uses: What is wanted.
+        places: Where.
+        patches: Whether the inputs of the uses are wanted; their outputs otherwise.
+        start: Where an earlier run on this batch left off.
+        restart: Where a later one could start.
+
+    Returns:
+        The samples, and that start, where one was to be had.
 
     Raises:
         CheckFailedError: If it makes other calls than were recorded.
     """
-    sampler = _Sampler(calls, uses, places, patches=patches)
+    sampler = _Sampler(calls, uses, places, patches=patches, start=start or Start(), restart=restart)
     try:
         with plain_kernels(model), sampler:
             run_model(model, inputs)
     except _DoneError:
         pass
-    return sampler.samples
+    return sampler.samples, sampler.next_start
 
 
 def _num_places(call: Call, args: Sequence[Any]) -> int:

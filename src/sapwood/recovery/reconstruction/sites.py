@@ -38,6 +38,11 @@ class Use:
     other: int = 0
 
     @property
+    def last_read(self) -> int:
+        """The last call whose arguments are looked at, where its own inputs are."""
+        return self.call.index if self.sum is None else self.sum
+
+    @property
     def last(self) -> int:
         """The last call that has to run."""
         return max(self.branch, -1 if self.sum is None else self.sum)
