@@ -55,7 +55,7 @@ class _Sampler(Replay):
                     sample.patches = self._places.patches(use.call, args)
             if call.index == use.sum:
                 sample.other = self._places.values(use.call, args[use.other])
-        result = func(*args, **kwargs)
+        result = self.pass_on(func, args, kwargs)
         for use, sample in zip(self._uses, self.samples, strict=True):
             if call.index == use.branch:
                 sample.branch = self._places.values(use.call, result if isinstance(result, Tensor) else result[0])
