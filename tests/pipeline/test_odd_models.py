@@ -507,3 +507,50 @@ def test_complex_convolutions_and_linears_lose_channels() -> None:
     pruned = check(Complex, torch.randn(2, 3, 6, 6, dtype=torch.cfloat))
     assert (pruned.model.b.out_channels, pruned.model.c.out_features, pruned.model.d.in_features) == (6, 4, 4)
     assert pruned.model.a.weight.dtype is torch.complex64
+
+
+class Compiled(Base):
+    """Calls a method that torch.compile made, which refers to the model that it was made for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.compiled = torch.compile(self.both, backend="eager")
+
+    def both(self, x: Tensor) -> Tensor:
+        return F.relu(self.b(F.relu(self.a(x))))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c(self.compiled(x))
+
+
+class MethodKept(Compiled):
+    """Calls a method that a function closes over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        both = self.both
+        self.compiled = lambda x: both(x) * 1.0
+
+
+class CallsItself(Compiled):
+    """Calls a function that closes over a layer and over itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+        def repeated(x: Tensor, times: int = 1) -> Tensor:
+            return repeated(F.relu(self.b(x)), times - 1) if times else x
+
+        self.compiled = lambda x: repeated(F.relu(self.a(x)))
+
+
+@pytest.mark.parametrize("make", [Compiled, MethodKept, CallsItself])
+@pytest.mark.filterwarnings("ignore:`?torch.jit.script:DeprecationWarning")
+def test_what_refers_to_the_model_by_a_method_refers_to_the_copy(make: Callable[[], Compiled]) -> None:
+    check(make, torch.randn(1, 3, 8, 8))
+
+
+def test_a_compiled_method_is_the_copys_own() -> None:
+    model = Compiled().eval()
+    small = sapwood.prune(model, torch.randn(1, 3, 8, 8), target=HALF).model
+    assert (small.compiled.__wrapped__.__self__, model.compiled.__wrapped__.__self__) == (small, model)

@@ -70,7 +70,7 @@ class _MaskCarrier(Replay):
         self._observe(step)
         view = _is_view(func) and not call.facts.recasts
         found = self._views(step) if view else outputs_mask(step)
-        result = func(*args, **kwargs)
+        result = self.pass_on(func, args, kwargs)
         self._keep(result, found, view)
         return result
 

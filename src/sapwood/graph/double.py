@@ -23,31 +23,30 @@ class KeepDouble(CallMode):
     code keeps. Nothing is changed for other threads, as the default type would be.
     """
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+    def meet(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Makes the call in float64."""
         if not isinstance(func, torch._ops.OpOverload):
-            return func(*args, **kwargs)
+            return self.pass_on(func, args, kwargs)
         if kwargs.get("dtype") in WIDER:
             kwargs = {**kwargs, "dtype": WIDER[kwargs["dtype"]]}
         if _any_short((args, kwargs)):
             written = {id(leaf) for leaf in _written(func, args, kwargs)}
             args, kwargs = mapped(lambda leaf: leaf if id(leaf) in written else _widened(leaf), (args, kwargs))
-        result = (in_double(func) or func)(*args, **kwargs)
+        formula = in_double(func)
+        result = self.pass_on(func, args, kwargs) if formula is None else formula(*args, **kwargs)
         if not _any_short(result) or func._schema.is_mutable:
             return result
-        exact = _exactly(func, args, kwargs)
+        exact = self._exactly(func, args, kwargs)
         return mapped(_widened, result if exact is None else exact)
 
-
-def _exactly(func: Any, args: Any, kwargs: Any) -> Any:
-    """What a call makes in float64 where it takes the type from nowhere: of numbers, or of integers."""
-    tensors = [leaf for leaf in leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-    if not tensors and any(argument.name == "dtype" for argument in func._schema.arguments):
-        return func(*args, **{**kwargs, "dtype": torch.float64})
-    if tensors and not any(leaf.is_floating_point() or leaf.is_complex() for leaf in tensors):
-        args, kwargs = mapped(_as_double, (args, kwargs))
-        return func(*args, **kwargs)
-    return None
+    def _exactly(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """What a call makes in float64 where it takes the type from nowhere: of numbers, or of integers."""
+        tensors = [leaf for leaf in leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        if not tensors and any(argument.name == "dtype" for argument in func._schema.arguments):
+            return self.pass_on(func, args, {**kwargs, "dtype": torch.float64})
+        if tensors and not any(leaf.is_floating_point() or leaf.is_complex() for leaf in tensors):
+            return self.pass_on(func, *mapped(_as_double, (args, kwargs)))
+        return None
 
 
 def _as_double(leaf: Any) -> Any:
@@ -67,7 +66,12 @@ def _written(func: Any, args: Any, kwargs: Any) -> list[Any]:
 
 
 def _any_short(value: Any) -> bool:
-    return any(isinstance(leaf, Tensor) and leaf.dtype in WIDER for leaf in leaves(value))
+    """Whether a tensor in ``value`` is of a shorter type; asked at every call, so without a list of what is in it."""
+    if isinstance(value, Tensor):
+        return value.dtype in WIDER
+    if isinstance(value, (tuple, list)):
+        return any(map(_any_short, value))
+    return isinstance(value, dict) and any(map(_any_short, value.values()))
 
 
 def _is_short(leaf: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import sys
@@ -34,6 +35,7 @@ from sapwood.ops import (
     hides_calls,
     leaves,
     mapped,
+    name_of,
     nothing_compiled,
 )
 from sapwood.types import ExampleInputs
@@ -46,7 +48,7 @@ class _Recorder(CallMode):
     """Numbers tensors by identity and keeps every call."""
 
     def __init__(self, decisions: Decisions | None) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._decisions = decisions
         self.calls: list[Call] = []
         self.constants: dict[int, Tensor] = {}
@@ -68,20 +70,20 @@ class _Recorder(CallMode):
     def _seen(self, leaf: Any) -> Any:
         return self.ref(leaf, known=False) if isinstance(leaf, Tensor) else leaf
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+    def meet(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Makes the call and writes it down."""
         if hides_calls(func):
             with self:
                 return func.decompose(*args, **kwargs)
         seen_args = mapped(self._seen, args)
         seen_kwargs = mapped(self._seen, kwargs)
-        result = func(*args, **kwargs)
+        result = self.pass_on(func, args, kwargs)
         if self._decisions is not None:
-            result = self._decisions.thinned(str(func.overloadpacket), result)
+            result = self._decisions.thinned(name_of(func), result)
         outputs = tuple(self.ref(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves(result))
         modules = tuple(self.module_stack)
         if self._decisions is not None:
-            self._decisions.keep(len(self.calls), str(func.overloadpacket), (args, kwargs), result)
+            self._decisions.keep(len(self.calls), name_of(func), (args, kwargs), result)
         self.calls.append(Call(len(self.calls), func, seen_args, seen_kwargs, outputs, modules, _caller()))
         return result
 
@@ -90,12 +92,18 @@ def _caller() -> str:
     """``file:line`` of the first frame outside PyTorch and Sapwood."""
     frame = sys._getframe(1)
     while frame is not None:
-        name = frame.f_code.co_filename
-        own_model = name.startswith(_OWN_FOLDER + "models" + os.sep)
-        if own_model or not name.startswith((_OWN_FOLDER, _TORCH_FOLDER, "<")):
-            return f"{Path(name).name}:{frame.f_lineno}"
+        name = _users_file(frame.f_code.co_filename)
+        if name is not None:
+            return f"{name}:{frame.f_lineno}"
         frame = frame.f_back  # type: ignore[assignment]
     return "unknown"
+
+
+@functools.cache
+def _users_file(path: str) -> str | None:
+    """The name of a file that is neither PyTorch's nor Sapwood's own; its models are as good as a user's."""
+    own_model = path.startswith(_OWN_FOLDER + "models" + os.sep)
+    return Path(path).name if own_model or not path.startswith((_OWN_FOLDER, _TORCH_FOLDER, "<")) else None
 
 
 @contextmanager
@@ -189,9 +197,9 @@ def plain_kernels(model: nn.Module) -> Iterator[None]:
             stack.callback(torch._C._set_mkldnn_enabled, onednn)
         stack.enter_context(torch.no_grad())
         if any(parameter.is_meta for parameter in parameters):
-            stack.enter_context(ShapesOnly())  # type: ignore[no-untyped-call]
+            stack.enter_context(ShapesOnly())
         if any(parameter.dtype in {torch.float64, torch.complex128} for parameter in parameters):
-            stack.enter_context(KeepDouble())  # type: ignore[no-untyped-call]
+            stack.enter_context(KeepDouble())
         yield
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from sapwood.errors import CheckFailedError
-from sapwood.ops import Call, CallMode, copies, hides_calls, leaves, looks, same_op
+from sapwood.ops import Call, CallMode, copies, hides_calls, leaves, looks, name_of, same_op
 
 
 class OtherCallsError(CheckFailedError):
@@ -29,7 +29,7 @@ class Replay(CallMode):
     """
 
     def __init__(self, calls: Sequence[Call], *, keeps_all: bool = False) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._calls = calls
         self._keeps_all = keeps_all
         self._kept_alive: list[Any] = []
@@ -41,8 +41,8 @@ class Replay(CallMode):
         """The recorded call that comes next; the last one where none does."""
         return self._calls[min(self._next, len(self._calls) - 1)]
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+    def meet(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Finds the recorded call, and makes it."""
         if hides_calls(func):
             with self:
                 return func.decompose(*args, **kwargs)
@@ -50,15 +50,15 @@ class Replay(CallMode):
             if copies(
                 func
             ):  # where sizes are others, what is to be contiguous or of another shape may have to be copied
-                self._kept_alive.append(made := func(*args, **kwargs))
+                self._kept_alive.append(made := self.pass_on(func, args, kwargs))
                 return made
             if self._next < len(self._calls) and copies(self.current.op):
                 args = self._without_copy(func, args)
         if self.follows and not self._is_next(func):
             self.follows = False
             self.stray(self.current, func)
-        result = self.make(self.current, func, args, kwargs) if self.follows else func(*args, **kwargs)
-        if self._keeps_all or "_like" in str(func) or not _reads_tensors(args, kwargs):
+        result = self.make(self.current, func, args, kwargs) if self.follows else self.pass_on(func, args, kwargs)
+        if self._keeps_all or "_like" in name_of(func) or not _reads_tensors(args, kwargs):
             self._kept_alive.append(result)
         if self.follows:
             self._next += 1
@@ -80,7 +80,7 @@ class Replay(CallMode):
     def make(self, call: Call, func: Any, args: Any, kwargs: Any) -> Any:
         """Makes the call ``call``, and returns what the model gets."""
         del call
-        return func(*args, **kwargs)
+        return self.pass_on(func, args, kwargs)
 
     def stray(self, call: Call, func: Any) -> None:
         """Is told that the model called ``func`` where ``call`` was recorded; calls are made unwatched from then on.

@@ -35,7 +35,7 @@ def skeleton(model: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
 
 @contextmanager
 def leaving_no_trace(model: nn.Module) -> Iterator[None]:
-    """Within it, modules may keep things (caches of tensors, counters, hooks); afterwards they hold what they held before.
+    """Within it, modules may keep things (caches, counters, hooks); afterwards they hold what they held before.
 
     Attributes, and the dicts, lists and sets among them, are put back; the values of tensors are not.
 

@@ -85,7 +85,7 @@ class _Watcher(CallMode):
     supports_higher_order_operators = True
 
     def __init__(self, model: nn.Module, formulas: Mapping[Any, Callable[..., int]]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.total = 0
         self.nonzero = 0
         self._formulas = formulas
@@ -94,9 +94,9 @@ class _Watcher(CallMode):
         self._parameters = {_address(slot.tensor) for slot in slots}
         self._masked = [(slot.module, slot.parameter) for slot in slots if slot.hook is not None]
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        output = func(*args, **kwargs)
+    def meet(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Makes the call and counts it."""
+        output = self.pass_on(func, args, kwargs)
         packet = getattr(func, "_overloadpacket", func)
         formula = self._formulas.get(packet)
         if formula is None:

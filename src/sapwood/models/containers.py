@@ -139,20 +139,38 @@ def bound_values(function: FunctionType) -> Iterator[Any]:
 
     Other things that it closes over are shared with whoever made it, as the list is in which a hook collects.
     """
+    yield from (value for value in _bound(function) if brings_layers(value))
+
+
+def _bound(function: FunctionType) -> list[Any]:
+    """All that a function closes over, and its defaults."""
     cells = [cell.cell_contents for cell in function.__closure__ or () if not _is_empty(cell)]
-    values = [*cells, *(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
-    yield from (value for value in values if brings_layers(value))
+    return [*cells, *(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
 
 
 def brings_layers(value: Any) -> bool:
-    """Whether what a function closes over belongs to the model: a tensor, a module, modules in a list or dict."""
+    """Whether what a function closes over belongs to the model: a tensor, a module or its method, modules in a list.
+
+    Examples:
+        >>> brings_layers(nn.ReLU().forward), brings_layers(len)
+        (True, False)
+    """
+    return _brings_layers(value, set())
+
+
+def _brings_layers(value: Any, seen: set[int]) -> bool:
     if isinstance(value, (tuple, list)):
         return any(isinstance(item, nn.Module) for item in value)
     if type(value) is dict:
         return any(isinstance(item, nn.Module) for item in value.values())
-    return isinstance(value, (Tensor, nn.Module)) or (
-        isinstance(value, FunctionType) and next(bound_values(value), None) is not None
-    )
+    if isinstance(value, MethodType):
+        return isinstance(value.__self__, nn.Module)
+    if isinstance(value, FunctionType):
+        if id(value) in seen:  # it calls itself
+            return False
+        seen.add(id(value))
+        return any(_brings_layers(one, seen) for one in _bound(value))
+    return isinstance(value, (Tensor, nn.Module))
 
 
 def _is_empty(cell: Any) -> bool:

@@ -169,7 +169,8 @@ class _Copying:
         cells = tuple(CellType() if _brings_layers(cell) else cell for cell in function.__closure__ or ())
         twin = FunctionType(function.__code__, function.__globals__, function.__name__, None, cells)
         self.memo[id(function)] = twin
-        vars(twin).update(vars(function))
+        known = vars(function).items()  # among it the method that torch.compile wrapped
+        vars(twin).update((name, self.value(one) if brings_layers(one) else one) for name, one in known)
         twin.__qualname__, twin.__doc__ = function.__qualname__, function.__doc__
         twin.__module__, twin.__annotations__ = function.__module__, function.__annotations__
         twin.__defaults__ = self.value(function.__defaults__)

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import torch
 
 from sapwood.ops.facts import FACTS, UNKNOWN, Facts
 from sapwood.ops.nested import leaves
+
+
+@cache
+def name_of(op: Any) -> str:
+    """An operator's name without its overload: ``"aten.convolution"``."""
+    return str(op.overloadpacket)
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class Call:
     @cached_property
     def name(self) -> str:
         """The operator's name without its overload: ``"aten.convolution"``."""
-        return str(self.op.overloadpacket)
+        return name_of(self.op)
 
     @property
     def facts(self) -> Facts:
@@ -118,17 +124,17 @@ LOOKS_AS = frozenset({"aten.view", "aten._unsafe_view"})
 
 def same_op(call: Call, op: torch._ops.OpOverload) -> bool:
     """Whether another run makes ``call`` when it calls ``op``."""
-    return call.op is op or {call.name, str(op.overloadpacket)} in (WRAPS_A_NUMBER, LOOKS_AS)
+    return call.op is op or {call.name, name_of(op)} in (WRAPS_A_NUMBER, LOOKS_AS)
 
 
 def looks(op: torch._ops.OpOverload) -> bool:
     """Whether ``op`` gives a tensor another shape."""
-    return str(op.overloadpacket) in LOOKS_AS
+    return name_of(op) in LOOKS_AS
 
 
 def copies(op: torch._ops.OpOverload) -> bool:
     """Whether ``op`` only copies, as is done to a tensor that has to be contiguous and is not."""
-    return str(op.overloadpacket) == "aten.clone"
+    return name_of(op) == "aten.clone"
 
 
 def hides_calls(op: torch._ops.OpOverload) -> bool:

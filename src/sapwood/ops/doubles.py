@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sapwood.ops.call import name_of
+
 
 def grouped_mm(
     source: Tensor,
@@ -112,4 +114,4 @@ FORMULAS: dict[str, Callable[..., Any]] = {
 
 def in_double(op: Any) -> Callable[..., Any] | None:
     """What makes in float64 what ``op``, whose kernel knows no float64, makes in other types; None if it knows it."""
-    return FORMULAS.get(str(op.overloadpacket)) if isinstance(op, torch._ops.OpOverload) else None
+    return FORMULAS.get(name_of(op)) if isinstance(op, torch._ops.OpOverload) else None

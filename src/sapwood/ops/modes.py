@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
 
 
 class CallMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -15,7 +16,46 @@ class CallMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     PyTorch hides what a mode does from ``torch.compile``. For that it loads the whole compiler at the first call, which
     takes a second of each process, and makes each call dearer. Where no code is compiled, there is nothing to hide.
+
+    Modes that are entered one inside the other are one mode to PyTorch, for handing a call from mode to mode takes it
+    longer than what most of them do with it. So a mode overrides :meth:`meet`, and makes calls by :meth:`pass_on`,
+    which takes them to the mode around it; other calls that it makes are met by none of them.
     """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._around: CallMode | None = None
+        self._within: list[CallMode] = [self]
+        self._entered_in: list[CallMode | None] = []
+
+    def __enter__(self) -> CallMode:
+        current = _get_current_dispatch_mode()
+        outer = current if isinstance(current, CallMode) and current is not self else None
+        self._entered_in.append(outer)
+        if outer is None:
+            return super().__enter__()  # type: ignore[no-any-return, no-untyped-call]
+        self._around = outer._within[-1]
+        outer._within.append(self)
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        outer = self._entered_in.pop()
+        if outer is None:
+            super().__exit__(*raised)  # type: ignore[no-untyped-call]
+            return
+        outer._within.pop()
+        self._around = None
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return self._within[-1].meet(func, args, kwargs or {})
+
+    def meet(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Is given a call, and returns what its caller gets."""
+        return self.pass_on(func, args, kwargs)
+
+    def pass_on(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Makes a call as the modes around this one make it."""
+        return func(*args, **kwargs) if self._around is None else self._around.meet(func, args, kwargs)
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()  # type: ignore[no-untyped-call]

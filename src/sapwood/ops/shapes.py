@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sapwood.ops.call import name_of
 from sapwood.ops.modes import CallMode
 
 UNARY = frozenset(
@@ -29,14 +30,14 @@ BINARY = frozenset(f"aten.{name}" for name in ("add", "sub", "mul", "div"))
 class ShapesOnly(CallMode):
     """Answers common calls on floating tensors of the ``meta`` device itself; shapes that do not fit are errors."""
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+    def meet(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Answers the call, or passes it on."""
         first = args[0] if args else None
         if not kwargs and isinstance(first, Tensor) and first.is_meta and first.is_floating_point():
-            answer = _answer(str(func.overloadpacket), args)
+            answer = _answer(name_of(func), args)
             if answer is not None:
                 return answer
-        return func(*args, **kwargs)
+        return self.pass_on(func, args, kwargs)
 
 
 def _answer(name: str, args: tuple[Any, ...]) -> Any:

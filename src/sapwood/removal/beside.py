@@ -79,12 +79,12 @@ class _TwinFollower(Replay):
     def make(self, call: Call, func: Any, args: Any, kwargs: Any) -> Any:
         """Makes the call, and raises where its numbers or sizes are not those that are due."""
         if call.index in self._unread:
-            return func(*args, **kwargs)
+            return self.pass_on(func, args, kwargs)
         self._compare_numbers(call, args)
         self._compare_values(call, args, kwargs)
         of_numbers = call.index in self._of_numbers
         chosen = (self._decisions.again if of_numbers else self._decisions.forced)(call.index, (args, kwargs))
-        result = self._as_many(call, func(*args, **kwargs)) if chosen is None else chosen
+        result = self._as_many(call, self.pass_on(func, args, kwargs)) if chosen is None else chosen
         if call.facts.random:
             put_(result, kept_draws(self._decisions.draws, call, self._expectation))
         self._compare_shapes(call, result)

@@ -127,7 +127,7 @@ class CodeNumbers:
         self._expectation = expectation
         graph = analysis.graph
         constants = {number: value for number, value in graph.constants.items() if not value.is_meta}
-        with KeepDouble():  # type: ignore[no-untyped-call]
+        with KeepDouble():
             self._dense = _worked_out([Made(one.call, one.call.args, one.call.kwargs) for one in made], constants)
             self._compact = _worked_out(made, {})
 

@@ -62,14 +62,14 @@ class MaskedReference(Replay):
             args = list(args)
             for position in call.facts.sum.silenced:
                 args[position] = self._silence(args[position], call.args[position])
-            return func(*args, **kwargs)
+            return self.pass_on(func, args, kwargs)
         if (
             call.facts.on_kept
             and call.facts.pooled_dims(call)
             and any(self._expectation.changed(tensor) for tensor in call.tensor_inputs())
         ):
             return self._on_kept(func, call, args, kwargs)
-        return func(*args, **kwargs)
+        return self.pass_on(func, args, kwargs)
 
     def _silence(self, tensor: Tensor, ref: TensorRef) -> Tensor:
         for dim, rows in enumerate(self._expectation.rows(ref)):
@@ -93,9 +93,9 @@ class MaskedReference(Replay):
                 else leaf
             )
 
-        whole = func(*args, **kwargs)
+        whole = self.pass_on(func, args, kwargs)
         args, kwargs = mapped(kept, (args, kwargs))
-        result = func(*self._resized(call, list(args)), **kwargs)
+        result = self.pass_on(func, self._resized(call, list(args)), kwargs)
         places = iter(zip(call.outputs, leaves(whole), strict=True))
         return mapped(lambda leaf: self._scatter(leaf, *next(places)) if isinstance(leaf, Tensor) else leaf, result)
 
@@ -141,7 +141,7 @@ class SameDecisions(Replay):
         chosen = self._decisions.again(call.index, (args, kwargs))
         if chosen is not None:
             return chosen
-        result = func(*args, **kwargs)
+        result = self.pass_on(func, args, kwargs)
         if call.facts.random:
             put_(result, kept_draws(self._draws, call, self._expectation))
         return result

@@ -7,7 +7,7 @@ by the values that are read behind it, and by memory as it was found where nothi
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,11 +64,14 @@ class Start:
     index: int = 0
     results: Mapping[int, Any] = field(default_factory=dict)
 
-    def answer(self, call: Call, func: Any, args: Any, kwargs: Any) -> Any:
-        """The result of a call before the restart; a copy, for what comes behind may change it in place."""
+    def answer(self, call: Call, func: Any, args: Any, kwargs: Any, make: Callable[[Any, Any, Any], Any]) -> Any:
+        """The result of a call before the restart; a copy, for what comes behind may change it in place.
+
+        ``make`` makes a call whose result is not kept.
+        """
         known = self.results.get(call.index)
         if known is None:
-            return func(*args, **kwargs)
+            return make(func, args, kwargs)
         if call.facts.in_place or func._schema.is_mutable:
             if isinstance(known, Tensor):
                 args[0].copy_(known)

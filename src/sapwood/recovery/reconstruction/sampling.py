@@ -64,7 +64,7 @@ class _Sampler(Replay):
         if self._restart is not None and call.index >= self._restart.index and self._keeper is not None:
             self.next_start, self._keeper = self._keeper.start(), None
         if call.index < self._start.index:
-            return self._seen(call, func, args, self._start.answer(call, func, args, kwargs))
+            return self._seen(call, func, args, self._start.answer(call, func, args, kwargs, self.pass_on))
         for use, sample in zip(self._uses, self.samples, strict=True):
             if call.index == use.call.index:
                 self._places.choose(use.call, args)
@@ -74,7 +74,7 @@ class _Sampler(Replay):
                 sample.other = self._places.values(use.call, args[use.other])
         if self._patches and call.index >= self._last:
             raise _DoneError
-        result = self._seen(call, func, args, func(*args, **kwargs))
+        result = self._seen(call, func, args, self.pass_on(func, args, kwargs))
         for use, sample in zip(self._uses, self.samples, strict=True):
             if call.index == use.branch and not self._patches:
                 sample.branch = self._places.values(use.call, result if isinstance(result, Tensor) else result[0])
