@@ -30,9 +30,9 @@ PACKAGES = ("numpy", "scipy", "sklearn", "torch")
 NAMES = re.compile(r"\b(np|numpy|scipy|sklearn|scikit|torch|pytorch|ndarrays?|tensors?|estimators?)\b", re.IGNORECASE)
 """What gives a package away is taken out."""
 
-LENGTH = 32
+LENGTH = 24
 VOCABULARY = 4096
-PER_CLASS = {"train": 2000, "val": 400}
+PER_CLASS = {"train": 1000, "val": 200}
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
@@ -103,9 +103,9 @@ def train(directory: Path, epochs: int) -> None:
         max_position_embeddings=LENGTH, num_labels=len(PACKAGES), id2label=dict(enumerate(PACKAGES)),
     )  # fmt: skip
     model = transformers.BertForSequenceClassification(config).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-4, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
     steps = epochs * (len(rows) // 32)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-4, total_steps=steps + 1, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=steps + 1, pct_start=0.1)
     start, total = time.perf_counter(), 0.0
     for epoch in range(epochs):
         for chosen in torch.randperm(len(rows))[: len(rows) // 32 * 32].split(32):
@@ -136,7 +136,8 @@ def prune(directory: Path) -> None:
     """One command."""
     command(
         "prune", f"transformers:{directory / 'dense'}", "--data", str(directory), "--latency", "0.5",
-        "--runtime", "onnxruntime", "--threads", "1", "--recover", "distill", "-o", str(directory / "small"),
+        "--runtime", "onnxruntime", "--threads", "1", "--recover", "distill", "--recover-pictures", "512",
+        "--recover-steps", "150", "-o", str(directory / "small"),
     )  # fmt: skip
 
 
@@ -152,7 +153,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("data", "train", "prune", "figures"))
     parser.add_argument("directory", type=Path)
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=2)
     given = parser.parse_args()
     if given.what == "data":
         write_data(given.directory)

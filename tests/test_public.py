@@ -97,7 +97,7 @@ def test_pruning_does_not_load_the_compiler() -> None:
 def test_knowing_that_there_is_a_task_does_not_load_it() -> None:
     code = "import sys; from sapwood.task_kinds import *; print(is_task('detection'), *TASKS, 'torch' in sys.modules)"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert printed.stdout.strip() == "True classification detection False"
+    assert printed.stdout.strip() == "True causal_lm classification detection masked_lm text_classification False"
 
 
 def test_the_report_loads_its_own_modules_and_few_others() -> None:

@@ -136,4 +136,4 @@ def test_any_module_takes_the_same_road(own_model: Path, capsys: pytest.CaptureF
 
 def test_a_module_without_a_task_is_told_how_to_get_one(own_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("eval", "ownnet:bare", "--data", "shades") == 2
-    assert "ownnet:bare has no task; expected a detector or a classifier" in capsys.readouterr().err
+    assert "ownnet:bare has no task; expected a language model or a detector or a classifier" in capsys.readouterr().err

@@ -291,3 +291,21 @@ def test_pictures_are_brought_in_as_by_their_processor(
     )  # whole numbers, after rows and columns
     dataset = open_data(bundle, tmp_path)
     assert isinstance(dataset, ClassificationDataset)
+
+
+@pytest.mark.parametrize("name", ["vit", "deit"])
+def test_a_classifier_of_pictures_is_recovered_and_measured(
+    name: str, folders: Callable[[str], Path], tmp_path: Path
+) -> None:
+    random = np.random.default_rng(0)
+    for label in ("a", "b", "c"):
+        (tmp_path / "train" / label).mkdir(parents=True)
+        Image.fromarray(random.integers(0, 256, (40, 36, 3), dtype=np.uint8)).save(tmp_path / "train" / label / "1.png")
+    bundle = load(folders(name))
+    dataset = open_data(bundle, tmp_path, split="train")
+    batches = [batch.inputs for batch in calibration_batches(bundle, dataset, batch_size=2)]
+    pruned = sapwood.prune(bundle.model, bundle.example_inputs, target=sapwood.Target(sparsity=0.3))
+    found = recover(bundle, pruned, batches, "distill", config=DistillConfig(steps=3, batch_size=2))
+    evaluation = evaluate(replace(bundle, model=found.model), dataset)
+    assert evaluation.primary == "top-1"
+    assert evaluation.num_images == 3

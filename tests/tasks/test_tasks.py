@@ -83,12 +83,13 @@ def test_its_data_are_of_its_own_class(reader: ModelBundle) -> None:
 @pytest.mark.usefixtures("reader")
 def test_messages_name_the_tasks_that_are_registered() -> None:
     bare = ModelBundle(nn.Linear(1, 1), (), TaskSpec("none"), ModelSource("my:bare", "factory"))
-    tasks = "a reader or a detector or a classifier"
+    tasks = "a reader or a language model or a detector or a classifier"
     with pytest.raises(ConfigError, match=f"my:bare has no task, so nothing .*; expected {tasks}"):
         evaluate(bare, ClassificationDataset("flags", (), ()))
     with pytest.raises(ConfigError, match=f"task 'none': nothing says .*; expected {tasks}"):
         divergence(bare.task, 1, 2, bare.model)
-    with pytest.raises(ConfigError, match="0 heads; expected a classifier or a detector with YOLO heads or a reader"):
+    trainable = "a language model or a classifier or a detector with YOLO heads or a reader"
+    with pytest.raises(ConfigError, match=f"0 heads; expected {trainable}"):
         task_loss(bare)
     with pytest.raises(ConfigError, match=f"my:bare has no task; expected {tasks} to measure on book"):
         open_data(bare, "book", "val", OnBad.error)

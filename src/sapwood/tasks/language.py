@@ -56,8 +56,8 @@ class TextTask:
 class TextClassification(TextTask):
     """Telling what a text, or a pair of texts, is: one class."""
 
-    title: ClassVar[str] = "a classifier of texts"
-    trainable: ClassVar[str] = "a classifier of texts"
+    title: ClassVar[str] = "a classifier"
+    trainable: ClassVar[str] = "a classifier"
 
     def open_for(self, bundle: ModelBundle, path: str | Path, *, split: str, on_bad: OnBad) -> TextDataset:
         """Opens texts with their classes."""
@@ -109,7 +109,7 @@ class TextClassification(TextTask):
 class LanguageModel(TextTask):
     """Telling each token of a text by those before it."""
 
-    title: ClassVar[str] = "a causal language model"
+    title: ClassVar[str] = "a language model"
     trainable: ClassVar[str] = title
     hidden: ClassVar[bool] = False
 
@@ -161,8 +161,6 @@ class LanguageModel(TextTask):
 class MaskedLanguageModel(LanguageModel):
     """Telling the tokens of a text that are hidden."""
 
-    title: ClassVar[str] = "a masked language model"
-    trainable: ClassVar[str] = title
     hidden: ClassVar[bool] = True
 
 

@@ -110,7 +110,7 @@ def task_loss(bundle: ModelBundle, labels: Labels = "data") -> TaskLoss:
     if loss is None:
         raise ConfigError(
             f"{bundle.source.spec} has no loss: its task is {task.kind!r} with {len(task.heads)} heads; "
-            f"expected {' or '.join(TASKS[kind].trainable for kind in TASKS)}"
+            f"expected {' or '.join(dict.fromkeys(TASKS[kind].trainable for kind in TASKS))}"
         )
     return loss
 

@@ -95,7 +95,7 @@ TASKS: Registry[Task] = task_kinds.TASKS
 
 def any_task() -> str:
     """What a model is that has a task, for messages."""
-    return " or ".join(sorted((TASKS[kind].title for kind in TASKS), reverse=True))
+    return " or ".join(sorted({TASKS[kind].title for kind in TASKS}, reverse=True))
 
 
 def labels_of(dataset: Dataset) -> str:
