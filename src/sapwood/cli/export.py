@@ -35,7 +35,7 @@ def export(
         typer.Option(
             "-o",
             "--out",
-            help="File: `.onnx`, `.xml` (and `.bin`), `.pt2`, `.cfg`, `.pt`; a folder for `transformers`.",
+            help="File: `.onnx`, `.xml` (and `.bin`), `.pt2`, `.cfg`, `.pt`; a folder for transformers.",
             show_default=False,
         ),
     ],
