@@ -44,7 +44,7 @@ AGREEING = [
     ("mask", "layers", set(LAYER_KINDS)),
     ("train", "sparse", set(REGULARIZERS)),
     ("export", "file_format", set(EXPORTERS)),
-    ("export", "out", {".bin", *(EXPORTERS[name].suffix for name in EXPORTERS)}),
+    ("export", "out", {".bin", *(EXPORTERS[name].suffix for name in EXPORTERS if EXPORTERS[name].suffix)}),
 ]
 VERBS_ABOUT_A_MODEL = [
     verb for verb, command in COMMANDS.commands.items() if any(one.name == "model" for one in command.params)

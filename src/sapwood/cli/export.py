@@ -40,7 +40,7 @@ def export(
         typer.Option(
             "-o",
             "--out",
-            help="File: `.onnx`, `.xml` (and `.bin`), `.pt2`, `.cfg`, `.pt`, `.py`; a folder for `transformers`.",
+            help="File: `.onnx`, `.xml` (and `.bin`), `.pt2`, `.cfg`, `.pt`, `.py`; a folder for transformers.",
             show_default=False,
         ),
     ],

@@ -70,7 +70,7 @@ class Exporter(Protocol):
 
     @property
     def suffix(self) -> str:
-        """How the name of its file ends."""
+        """How the name of its file ends; empty where it writes a folder."""
 
     @property
     def has_batch(self) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +58,26 @@ def export_transformers(model: nn.Module, example_inputs: ExampleInputs, path: s
     own: Any = whole.get_submodule(name)
     _check_sayable(own)
     with new_directory(folder, CONFIG, WEIGHTS) as made:
-        with explained(model, "a folder of transformers"):
+        with explained(model, "a folder of transformers"), _without_bars():
             own.save_pretrained(made)
             _copy_beside(model, own, made)
             again = _loaded(own, made)
         error = _compared(whole, name, again, example_inputs, str(folder))
         names = [file.name for file in sorted(made.iterdir())]
     return Exported("transformers", tuple(folder / one for one in names), error, FLOAT32_TOLERANCE)
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Keeps the package's progress bars from the console."""
+    logging = importlib.import_module("transformers.utils.logging")
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _check_sayable(own: Any) -> None:
