@@ -85,7 +85,7 @@ $(INSTALLED): pyproject.toml setup.py $(ENGINE)
 # Ultralytics and its OpenCV stay out of the venv of the other tests, which have another one.
 .venv-frameworks/.installed: requirements/frameworks.txt pyproject.toml setup.py $(ENGINE)
 	$(PYTHON) -m venv $(@D) || ($(PYTHON) -m pip install --user virtualenv && $(PYTHON) -m virtualenv $(@D))
-	$(@D)/bin/python -m pip install --disable-pip-version-check -c requirements/frameworks.txt -e '.[onnx,int8,transformers,ultralytics,zoo]' pytest hypothesis
+	$(@D)/bin/python -m pip install --disable-pip-version-check -c requirements/frameworks.txt -e '.[onnx,int8,transformers,ultralytics,zoo]' pytest hypothesis pycocotools
 	touch $@
 
 clean:

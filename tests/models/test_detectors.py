@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 import sapwood
 from sapwood.config import TrainConfig
-from sapwood.errors import DataError, ShapeError, SpecError, TrainingError, WeightsError
+from sapwood.errors import DataError, ExportError, ShapeError, SpecError, TrainingError, WeightsError
+from sapwood.export import export_onnx
 from sapwood.models import copy_model, framework_of, load_model
 from sapwood.models.detectors.describing import class_labels, kind_of
 from sapwood.pipeline import recover
@@ -261,6 +262,16 @@ def test_a_head_that_says_no_classes_is_no_task() -> None:
     model.roi_heads.box_predictor = nn.Identity()  # type: ignore[union-attr]
     assert framework_of(model).bundle(model).task.kind == "none"
     assert not framework_of(model).has_loss(model)
+
+
+def test_onnx_files_find_the_same_boxes(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    bundle = bundle_of("ssd")
+    exported = export_onnx(bundle.model, bundle.example_inputs, tmp_path / "net.onnx")
+    assert exported.max_relative_error < 1e-5
+    assert len(exported.outputs) == 3
+    with pytest.raises(ExportError, match=r"SSD takes single pictures; expected no dynamic batch"):
+        export_onnx(bundle.model, bundle.example_inputs, tmp_path / "net.onnx", dynamic_batch=True)
 
 
 SMALLEST = "torchvision:ssdlite320_mobilenet_v3_large"

@@ -22,6 +22,7 @@ from sapwood.export.packages import require
 from sapwood.export.padded_pools import fold_padding
 from sapwood.export.subject import Subject
 from sapwood.files import new_files, write_bytes
+from sapwood.models import framework_of
 from sapwood.types import ExampleInputs
 
 ERRORS_ONLY = 3
@@ -94,6 +95,12 @@ def onnx_bytes(subject: Subject, opset: int | None = None) -> bytes:
 
 def _converted(subject: Subject, opset: int | None) -> bytes:
     flat, names = subject.flat, subject.output_names
+    if framework_of(subject.model).traced:
+        if subject.dynamic:
+            raise ExportError(
+                f"{type(subject.model).__name__} takes single pictures; expected no dynamic batch, which it has not"
+            )
+        return by_torchscript(flat, subject.tensors, output_names=names, opset=opset)
     shapes = (subject.tensor_shapes(),) if subject.dynamic else None
     if HAS_EXPORT:
         return by_export(flat, subject.tensors, output_names=names, opset=opset, dynamic_shapes=shapes)

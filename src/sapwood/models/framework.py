@@ -70,6 +70,8 @@ class Framework(Protocol[Model_contra]):
         exporter: The name in :data:`sapwood.export.EXPORTERS` of what writes the framework's own files and checks them.
         own_files: Names of the files that Sapwood writes beside a saved model of it.
         clips_boxes: Whether boxes are measured as they end at the edges of a picture.
+        traced: Whether ONNX files are made by tracing: torch.export does not take code that asks how many boxes there
+            are.
     """
 
     title: ClassVar[str] = "PyTorch"
@@ -78,6 +80,7 @@ class Framework(Protocol[Model_contra]):
     exporter: ClassVar[str | None] = None
     own_files: ClassVar[tuple[str, ...]] = ()
     clips_boxes: ClassVar[bool] = True
+    traced: ClassVar[bool] = False
 
     def owns(self, model: nn.Module) -> bool:
         """Whether a model is one of the framework's."""

@@ -22,6 +22,7 @@ class TorchvisionDetectors(Framework[nn.Module]):
     """Models of ``torchvision.models.detection``, and of subclasses."""
 
     title: ClassVar[str] = "torchvision detection"
+    traced: ClassVar[bool] = True
 
     def owns(self, model: nn.Module) -> bool:
         """Whether it is a detector of torchvision."""
