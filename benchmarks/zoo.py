@@ -81,8 +81,8 @@ def list_of(zoo: Any) -> str:
     return FRAMEWORKS if zoo.__name__ == "zoo_frameworks" else "-"
 
 
-def run(zoo: str, tool: str, *arguments: str, seconds: float = SECONDS) -> dict[str, Any]:
-    """One worker in a process of its own."""
+def run(zoo: str, tool: str, *arguments: str, seconds: float | None) -> dict[str, Any]:
+    """One worker in a process of its own, stopped after so many seconds."""
     command = [sys.executable, "-W", "ignore", __file__, zoo, "--worker", tool, "--only", *arguments]
     try:
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=seconds)
@@ -182,9 +182,9 @@ def prune_with_sapwood(zoo: Any, name: str) -> dict[str, Any]:
         with torch.no_grad():
             outputs = output_tensors(call_model(pruned.model, inputs))
         torch.save(outputs, Path(folder) / "outputs.pt")
-        found["reloads"] = run(FRAMEWORKS if zoo.__name__ == "zoo_frameworks" else "-", "reload", name, folder).get(
-            "equal", False
-        )
+        where = FRAMEWORKS if zoo.__name__ == "zoo_frameworks" else "-"
+        loaded = run(where, "reload", name, folder, seconds=None)  # a part of this worker, which has its limit
+        found["reloads"] = loaded.get("equal", False)
     found["trains"] = takes_a_step(pruned.model, inputs)
     return found
 
