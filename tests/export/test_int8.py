@@ -221,9 +221,9 @@ def test_the_most_harmful_layer_comes_first() -> None:
 
 
 def test_processors_are_told_apart_by_running(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert processor.saturates() in {True, False}
-    assert set(processor.kernel_times()) == {True, False}
-    assert processor.chosen_kind() == processor.choose(processor.saturates(), {True: 1.0, False: 1.0}) or True
+    seconds = processor.kernel_times()
+    assert set(seconds) == {True, False}
+    assert min(seconds.values()) > 0.0
     monkeypatch.setattr(processor, "_runner", lambda graph, opset: lambda values: [np.full((1, 64, 8, 8), 32767)])
     processor.saturates.cache_clear()
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,13 @@ def test_a_padding_becomes_the_pools(kind: str, convert: Callable[[nn.Module], b
     (found,) = run(data, X)
     with torch.no_grad():
         np.testing.assert_array_equal(found, FOLDED[kind](X).numpy())
+
+
+def test_it_needs_nothing_that_others_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(onnx, "reference", raising=False)
+    for name in [name for name in sys.modules if name.startswith("onnx.reference")]:
+        monkeypatch.delitem(sys.modules, name)
+    assert kinds(by_torchscript(MaxPool(2, (1, 1), 1))) == ["MaxPool"]
 
 
 @pytest.mark.parametrize("convert", [by_export, by_torchscript])

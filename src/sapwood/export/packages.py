@@ -9,6 +9,7 @@ from sapwood.errors import MissingDependencyError
 
 EXTRAS = {
     "onnx": "onnx",
+    "onnx.reference": "onnx",
     "onnxscript": "onnx",
     "onnxruntime": "onnx",
     "onnxruntime.quantization": "int8",

@@ -100,7 +100,7 @@ def _constant(model: Any, name: str) -> np.ndarray[Any, Any] | None:
     part = onnx.helper.make_model(
         onnx.helper.make_graph(nodes, "part", [], [result], held), opset_imports=model.opset_import
     )
-    return np.asarray(onnx.reference.ReferenceEvaluator(part).run(None, {})[0])
+    return np.asarray(require("onnx.reference").ReferenceEvaluator(part).run(None, {})[0])
 
 
 def _read(nodes: Sequence[Any]) -> set[str]:
