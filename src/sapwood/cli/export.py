@@ -59,7 +59,7 @@ def export(
     checked_path(out, exporter.suffix)
     bundle = files.load(model)
     inputs = with_batch(bundle.example_inputs, batch)
-    exported = exporter.export(bundle.model, inputs, out, ExportOptions(dynamic_batch=dynamic_batch))
+    exported = exporter.export(bundle.model, inputs, out, ExportOptions(dynamic_batch=dynamic_batch, task=bundle.task))
     if as_json:
         values = {
             **{field.name: getattr(exported, field.name) for field in fields(exported)},

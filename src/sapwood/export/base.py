@@ -14,7 +14,7 @@ from sapwood.arguments import check_path
 from sapwood.errors import ConfigError, ExportError, SapwoodError
 from sapwood.files import check_file
 from sapwood.registry import Registry
-from sapwood.types import ExampleInputs
+from sapwood.types import ExampleInputs, TaskSpec
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,12 @@ class ExportOptions:
     Attributes:
         dynamic_batch: The file runs with any batch size, not only with that of the example inputs.
         opset: Of ONNX; the exporter's own choice where None.
+        task: What the model is for: class names, anchors, normalisation and so on, which ONNX and OpenVINO files keep.
     """
 
     dynamic_batch: bool = False
     opset: int | None = None
+    task: TaskSpec | None = None
 
 
 @dataclass(frozen=True)
