@@ -115,26 +115,6 @@ def of_fields(kind: type[Any], given: Any) -> Any:
     return kind(**given)
 
 
-def meant_fraction(given: object) -> str:
-    """What somebody probably meant who wrote a percentage, or a comma, where a fraction belongs; empty for all else.
-
-    Examples:
-        >>> [meant_fraction(given) for given in (50, "50 %", "0,5", 0.5, 1, "half", 500)]
-        ['; did you mean 0.5?', '; did you mean 0.5?', '; did you mean 0.5?', '', '', '', '']
-    """
-    text = str(given).strip()
-    percentage = text.endswith("%")
-    try:
-        value = float(text.removesuffix("%").strip().replace(",", "."))
-    except ValueError:
-        return ""
-    if percentage or 1.0 < value <= 100.0:
-        value /= 100.0
-    elif "," not in text:
-        return ""
-    return f"; did you mean {value:g}?" if 0.0 < value <= 1.0 else ""
-
-
 def check_path(path: Any, name: str = "path") -> None:
     """Checks that something names a file or a directory.
 

@@ -51,7 +51,7 @@ def test_export_prints_the_check(run: Run, tmp_path: Path, capsys: Capture) -> N
 @pytest.mark.parametrize(("arguments", "message"), [
     (("--format", "caffe", "-o", "net.x"), "unknown format 'caffe'; expected one of: darknet, onnx"),
     (("--format", "onnx", "-o", "net.pt"), "expected a name that ends in .onnx"),
-    (("--format", "darknet", "-o", "net.cfg", "--batch", 2), "expected neither --batch nor --dynamic-batch"),
+    (("--format", "darknet", "-o", "net.cfg", "--batch-size", 2), "expected neither --batch-size nor --dynamic-batch"),
 ])  # fmt: skip
 def test_export_refuses(arguments: tuple[object, ...], message: str, run: Run, capsys: Capture) -> None:
     assert run("export", "builtin:digits", *arguments) == 2

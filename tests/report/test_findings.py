@@ -57,7 +57,7 @@ def test_headline_names_the_fastest_that_keeps_the_accuracy(record: dict[str, An
     assert headline(read_record(record)) == Finding(
         "Speed",
         "global L1 · conv · 0.95 takes 0.30× the time of the unpruned network but keeps only 0.4 % of its mAP@0.5.",
-        "mixed",
+        "bad",
     )
     cases["global L1 · conv · 0.5"]["latency"] = ratio(0.5)
     cases["global L1 · conv · 0.2"]["latency"] = ratio(0.6)
@@ -102,7 +102,30 @@ def test_no_family_sentence_where_the_baseline_finds_nothing(record: dict[str, A
 def test_file_size(record: dict[str, Any]) -> None:
     assert by_subject(record)["File size"].text.startswith("stays at 1.21 MB in every case")
     record["cases"][2]["file_bytes"] = 605_000
-    assert by_subject(record)["File size"].text == "from 1.21 MB down to 0.605 MB."
+    kept = "with at least 95% of the unpruned mAP@0.5 kept."
+    cases = {case["name"]: case for case in record["cases"]}
+    assert by_subject(record)["File size"].text == f"from 1.21 MB down to 0.605 MB {kept}"
+    cases["global L1 · conv · 0.95"]["file_bytes"] = 100_000  # keeps 0.4 %: no news
+    assert by_subject(record)["File size"].text == f"from 1.21 MB down to 0.605 MB {kept}"
+    record["cases"][2]["file_bytes"] = 1_210_000
+    assert by_subject(record)["File size"] == Finding(
+        "File size", "no smaller file keeps 95% of the unpruned mAP@0.5.", "bad"
+    )
+
+
+def test_the_headline_is_a_usable_network_before_a_dead_one_that_is_faster(record: dict[str, Any]) -> None:
+    cases = {case["name"]: case for case in record["cases"]}
+    cases["global L1 · conv · 0.95"]["latency"] = ratio(0.3)
+    cases["baseline"]["engine"] = ratio(0.6)
+    cases["global L1 · conv · 0.5"]["engine"] = ratio(0.4)
+    assert headline(read_record(record)) == Finding(
+        "Speed",
+        "global L1 · conv · 0.5 takes 0.40× the time of the unpruned network on Sapwood's sparse engine and keeps 98 % "
+        "of its mAP@0.5.",
+        "good",
+    )
+    cases["global L1 · conv · 0.5"]["engine"] = ratio(0.59)
+    assert headline(read_record(record)).tone == "bad", "the engine is faster, not the network"
 
 
 def test_what_the_engine_buys(record: dict[str, Any]) -> None:

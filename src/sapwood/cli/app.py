@@ -54,20 +54,17 @@ def _root(
     pass
 
 
-for _name, _verb in (
-    ("demo", demo.demo),
-    ("inspect", inspect.inspect),
-    ("mask", mask.mask),
-    ("compact", compact.compact),
-    ("prune", prune.prune),
-    ("train", train.train),
-    ("eval", evaluate.evaluate),
-    ("detect", detect.detect),
-    ("compare", compare.compare),
-    ("compile", compile.compile),
-    ("export", export.export),
-    ("bench", bench.bench),
-    ("run", run.run),
-    ("report", report.report),
-):
-    app.command(_name)(with_volume(_verb))
+app.command("demo")(with_volume(demo.demo))
+app.command("inspect")(with_volume(inspect.inspect))
+app.command("mask")(with_volume(mask.mask))
+app.command("compact")(with_volume(compact.compact))
+app.command("prune")(with_volume(prune.prune))
+app.command("train")(with_volume(train.train))
+app.command("eval")(with_volume(evaluate.evaluate))
+app.command("detect")(with_volume(detect.detect))
+app.command("compare")(with_volume(compare.compare))
+app.command("compile")(with_volume(compile.compile))
+app.command("export")(with_volume(export.export))
+app.command("bench")(with_volume(bench.bench))
+app.command("run")(with_volume(run.run))
+app.command("report")(with_volume(report.report))

@@ -73,7 +73,7 @@ def export(
     details: dict[str, Any] = {}
     more: list[str] = []
     if int8 is None:
-        options = ExportOptions(dynamic_batch=dynamic_batch, spec=bundle.source.spec)
+        options = ExportOptions(dynamic_batch=dynamic_batch, spec=bundle.source.spec, task=bundle.task)
         exported = exporter.export(bundle.model, inputs, out, options)
     else:
         result = export_int8(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from sapwood.arguments import meant_fraction
+from sapwood.meant import meant_fraction
 
 
 def fraction(text: str | float) -> float:

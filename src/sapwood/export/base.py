@@ -14,7 +14,7 @@ from sapwood.arguments import check_path
 from sapwood.errors import ConfigError, ExportError, SapwoodError
 from sapwood.files import check_file
 from sapwood.registry import Registry
-from sapwood.types import ExampleInputs
+from sapwood.types import ExampleInputs, TaskSpec
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,13 @@ class ExportOptions:
         dynamic_batch: The file runs with any batch size, not only with that of the example inputs.
         opset: Of ONNX; the exporter's own choice where None.
         spec: What the dense model was loaded by, for files that have it built by name.
+        task: What the model is for: class names, anchors, normalisation and so on, which ONNX and OpenVINO files keep.
     """
 
     dynamic_batch: bool = False
     opset: int | None = None
     spec: str = ""
+    task: TaskSpec | None = None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from sapwood.errors import ExportError
 from sapwood.export.base import EXPORTERS, Exported, ExportOptions, checked_path, explained
 from sapwood.export.flat import tensors_of
+from sapwood.export.metadata import with_metadata
 from sapwood.export.numeric import FLOAT32_TOLERANCE
 from sapwood.export.onnx_torch import HAS_EXPORT, by_export, by_torchscript
 from sapwood.export.packages import require
@@ -23,7 +24,7 @@ from sapwood.export.padded_pools import fold_padding
 from sapwood.export.subject import Subject
 from sapwood.files import new_files, write_bytes
 from sapwood.models import framework_of
-from sapwood.types import ExampleInputs
+from sapwood.types import ExampleInputs, TaskSpec
 
 ERRORS_ONLY = 3
 """ONNX Runtime's log level."""
@@ -36,6 +37,7 @@ def export_onnx(
     *,
     opset: int | None = None,
     dynamic_batch: bool = False,
+    task: TaskSpec | None = None,
 ) -> Exported:
     """Writes a model as ONNX, runs the file with ONNX Runtime and compares.
 
@@ -48,6 +50,7 @@ def export_onnx(
         path: Ends in ``.onnx``.
         opset: Version of ONNX's operators; PyTorch's choice where None.
         dynamic_batch: The first dimension of every input whose size is that of the first input may be anything.
+        task: What the model is for; the file keeps it as metadata (:mod:`sapwood.export.metadata`).
 
     Returns:
         The file, its names, and the difference found.
@@ -68,7 +71,7 @@ def export_onnx(
     for package in ("onnx", "onnxscript", "onnxruntime"):
         require(package)
     subject = Subject.of(model, example_inputs, dynamic=dynamic_batch)
-    data = onnx_bytes(subject, opset)
+    data = with_metadata(onnx_bytes(subject, opset), task, subject.flat.names)
     with new_files(path) as (written,):
         write_bytes(written, data)
         session = open_session(written)
@@ -174,7 +177,8 @@ class OnnxExporter:
 
     def export(self, model: nn.Module, example_inputs: ExampleInputs, path: Path, options: ExportOptions) -> Exported:
         """Calls :func:`export_onnx`."""
-        return export_onnx(model, example_inputs, path, opset=options.opset, dynamic_batch=options.dynamic_batch)
+        batch, task = options.dynamic_batch, options.task
+        return export_onnx(model, example_inputs, path, opset=options.opset, dynamic_batch=batch, task=task)
 
 
 EXPORTERS.register("onnx")(OnnxExporter())

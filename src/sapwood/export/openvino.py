@@ -12,16 +12,22 @@ from torch import Tensor, nn
 
 from sapwood.export.base import EXPORTERS, Exported, ExportOptions, checked_path, explained
 from sapwood.export.flat import tensors_of
+from sapwood.export.metadata import metadata_in, set_rt_info, with_metadata
 from sapwood.export.numeric import FLOAT32_TOLERANCE
 from sapwood.export.onnx import onnx_bytes
 from sapwood.export.packages import require
 from sapwood.export.subject import Subject
 from sapwood.files import blaming_the_disk, check_pair, new_files
-from sapwood.types import ExampleInputs
+from sapwood.types import ExampleInputs, TaskSpec
 
 
 def export_openvino(
-    model: nn.Module, example_inputs: ExampleInputs, path: str | Path, *, dynamic_batch: bool = False
+    model: nn.Module,
+    example_inputs: ExampleInputs,
+    path: str | Path,
+    *,
+    dynamic_batch: bool = False,
+    task: TaskSpec | None = None,
 ) -> Exported:
     """Writes a model as OpenVINO's ``.xml`` and ``.bin``, in float32, runs them and compares.
 
@@ -32,6 +38,7 @@ def export_openvino(
         example_inputs: A tensor, a tuple of positional or a dict of keyword arguments.
         path: Of the ``.xml``; the ``.bin`` stands beside it.
         dynamic_batch: The file runs with any batch size.
+        task: What the model is for; the files keep it in ``rt_info`` (:mod:`sapwood.export.metadata`).
 
     Returns:
         The files, their names, and the difference found.
@@ -53,7 +60,7 @@ def export_openvino(
     for package in ("openvino", "onnx", "onnxscript"):
         require(package)
     subject = Subject.of(model, example_inputs, dynamic=dynamic_batch)
-    data = onnx_bytes(subject)
+    data = with_metadata(onnx_bytes(subject), task, subject.flat.names)
     with new_files(*places) as (_, written), blaming_the_disk(written.parent, len(data)):
         save_openvino(subject.model, data, written)
         compiled = open_compiled(subject.model, written)
@@ -65,7 +72,9 @@ def save_openvino(model: nn.Module, data: bytes, path: Path) -> None:
     """Converts the bytes of an ONNX file and writes both files; weights stay float32."""
     openvino = require("openvino")
     with explained(model, "OpenVINO"):
-        openvino.save_model(openvino.Core().read_model(io.BytesIO(data)), str(path), compress_to_fp16=False)
+        converted = openvino.Core().read_model(io.BytesIO(data))
+        set_rt_info(converted, metadata_in(data))
+        openvino.save_model(converted, str(path), compress_to_fp16=False)
 
 
 def open_compiled(model: nn.Module, path: Path) -> Any:
@@ -96,7 +105,8 @@ class OpenVinoExporter:
 
     def export(self, model: nn.Module, example_inputs: ExampleInputs, path: Path, options: ExportOptions) -> Exported:
         """Calls :func:`export_openvino`."""
-        return export_openvino(model, example_inputs, path, dynamic_batch=options.dynamic_batch)
+        batch, task = options.dynamic_batch, options.task
+        return export_openvino(model, example_inputs, path, dynamic_batch=batch, task=task)
 
 
 EXPORTERS.register("openvino")(OpenVinoExporter())

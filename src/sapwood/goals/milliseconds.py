@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sapwood.arguments import meant_fraction
 from sapwood.errors import ConfigError
 from sapwood.goals.approach import distance, is_met
+from sapwood.meant import meant_fraction
 from sapwood.measure import LatencyRow
 
 EXPECTED = "the fraction kept, a number in (0, 1], or a time with its unit, as 10ms"

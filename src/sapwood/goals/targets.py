@@ -10,10 +10,11 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from sapwood.arguments import check_kind, check_yes_or_no, meant_fraction
+from sapwood.arguments import check_kind, check_yes_or_no
 from sapwood.errors import ConfigError
 from sapwood.goals.approach import MET_WITHIN
 from sapwood.goals.milliseconds import EXPECTED, milliseconds
+from sapwood.meant import meant_fraction
 from sapwood.runtime import RUNTIMES, available_cores
 from sapwood.types import Dataset
 

@@ -47,9 +47,35 @@ def headline(comparison: Comparison) -> Finding:
     keeping = [case for case in faster if (retained(case, comparison) or 0.0) >= KEEPS]
     if keeping:
         return _fastest(keeping, comparison, "good")
+    on_engine = _usable_on_engine(comparison)
+    if on_engine is not None:
+        return on_engine
     if faster:
-        return _fastest(faster, comparison, "mixed")
+        best = max(faster, key=lambda case: retained(case, comparison) or 0.0)
+        return _fastest([best], comparison, "mixed" if (retained(best, comparison) or 0.0) >= LOSES else "bad")
     return _nothing_faster(timed)
+
+
+def _usable_on_engine(comparison: Comparison) -> Finding | None:
+    """The fastest network on the sparse engine that keeps its accuracy, if one is clearly faster than the unpruned."""
+    dense = comparison.baseline.engine
+    timed = [
+        case
+        for case in comparison.candidates
+        if case.done and speed(case.engine) == "faster" and (retained(case, comparison) or 0.0) >= KEEPS
+    ]
+    if dense is None or not timed:
+        return None
+    best = min(timed, key=lambda case: case.engine.ratio if case.engine else 1.0)
+    assert best.engine is not None
+    if best.engine.ratio > dense.ratio * (1.0 - CLEARLY):
+        return None  # the engine is faster, not the network
+    kept = formats.percent(min(retained(best, comparison) or 0.0, 1.0))
+    text = (
+        f"{best.name} takes {formats.times(best.engine.ratio)} the time of the unpruned network on Sapwood's sparse "
+        f"engine and keeps {kept} of its {comparison.primary}."
+    )
+    return Finding("Speed", text, "good")
 
 
 def speed(latency: Latency | LiveMask | None) -> Literal["faster", "same", "slower"]:
@@ -184,8 +210,18 @@ def _size_finding(comparison: Comparison) -> Finding | None:
         return None
     if max(abs(size - dense) for size in sizes) <= 0.01 * dense:
         return Finding("File size", f"stays at {formats.megabytes(dense)} in every case: zeros are stored as numbers.")
-    smallest = min(sizes)
-    return Finding("File size", f"from {formats.megabytes(dense)} down to {formats.megabytes(smallest)}.")
+    usable = [
+        case.file_bytes
+        for case in comparison.candidates
+        if case.file_bytes is not None and (retained(case, comparison) or 0.0) >= KEEPS
+    ]
+    if not comparison.baseline.value:
+        return Finding("File size", f"from {formats.megabytes(dense)} down to {formats.megabytes(min(sizes))}.")
+    if not usable or min(usable) > 0.99 * dense:
+        return Finding("File size", f"no smaller file keeps {KEEPS:.0%} of the unpruned {comparison.primary}.", "bad")
+    smallest = formats.megabytes(min(usable))
+    share = f"{KEEPS:.0%} of the unpruned {comparison.primary}"
+    return Finding("File size", f"from {formats.megabytes(dense)} down to {smallest} with at least {share} kept.")
 
 
 def _live_mask_finding(comparison: Comparison) -> Finding | None:
