@@ -55,7 +55,7 @@ class Hits:
             >>> Hits(torch.tensor([True, False])).figure(torch.tensor([[1.0, 1.0], [2.0, 0.0]])).tolist()
             [0.5, 1.0]
         """
-        return (counts @ self.right.double()) / counts.sum(dim=1)
+        return (counts.double() @ self.right.double()) / counts.sum(dim=1)
 
 
 @dataclass(frozen=True)
