@@ -219,7 +219,7 @@ typedef struct sw_embed {
   int32_t reserved;
 } sw_embed;
 
-/* Only the block of its kind is looked at. */
+/* Only the block of its kind is looked at. PACK, UNPACK and the kinds behind CHAIN have no activation. */
 typedef struct sw_op {
   int32_t kind;
   int32_t activation;

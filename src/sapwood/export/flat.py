@@ -53,11 +53,25 @@ class FlatModel(nn.Module):
         return tuple(output_tensors(call_model(self.model, inputs)))
 
 
-def plain_copy(model: nn.Module) -> nn.Module:
-    """Returns a copy in evaluation mode whose live torch masks are made permanent, zeros in plain weights."""
-    twin = copy_model(model)
+def plain_copy(model: nn.Module, *, sharing: bool = False) -> nn.Module:
+    """Returns a copy in evaluation mode whose live torch masks are made permanent, zeros in plain weights.
+
+    Args:
+        model: Read only.
+        sharing: The weights of PyTorch's own convolutions, linear layers and embeddings are the model's, not copies:
+            for a reader that keeps none of them. Masked and parametrized ones are copied.
+    """
+    shared = {id(one): one for one in map(_own_weight, model.modules()) if one is not None} if sharing else None
+    twin = copy_model(model, shared)
     remove_masks_(twin)
     return twin.eval()
+
+
+def _own_weight(module: nn.Module) -> nn.Parameter | None:
+    """The weight of a layer whose code is PyTorch's, which changes no weight in evaluation."""
+    scales = isinstance(module, nn.Embedding) and module.max_norm is not None  # its rows, when they are read
+    is_plain = type(module) in {nn.Linear, nn.Conv2d, nn.Embedding} and not scales
+    return module._parameters.get("weight") if is_plain else None
 
 
 def tensors_of(example_inputs: ExampleInputs) -> tuple[Tensor, ...]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import fields, replace
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
@@ -12,11 +14,20 @@ from torch.utils._pytree import tree_leaves
 import sapwood.runtime.engine.token_twins  # noqa: F401  # adds those of its kinds
 from sapwood.errors import EngineError
 from sapwood.runtime.engine.nodes import Node, Outside, Read, Value
+from sapwood.runtime.engine.packing import ConvSpec
 from sapwood.runtime.engine.twins import Around, twin
 
 Values: TypeAlias = dict[Value, Tensor]
 Ready: TypeAlias = Callable[[Values], None]
 """Adds to the values what a call makes."""
+
+
+def _with_own_numbers(value: Any) -> Any:
+    """A node or a convolution whose arrays are its own: those that were lowered may be weights that go on changing."""
+    found = {field.name: getattr(value, field.name) for field in fields(value)}
+    copies = {name: one.copy() for name, one in found.items() if isinstance(one, np.ndarray)}
+    specs = {name: _with_own_numbers(one) for name, one in found.items() if isinstance(one, ConvSpec)}
+    return replace(value, **copies, **specs)
 
 
 def ready(node: Node, around: Around) -> Ready:
@@ -27,7 +38,7 @@ def ready(node: Node, around: Around) -> Ready:
     """
     if isinstance(node, Outside):
         return _outside(node)
-    run = twin(node, around)
+    run = twin(_with_own_numbers(node), around)
     if run is None:
         raise EngineError(f"a {type(node).__name__} that PyTorch is to run; expected one that it has")
     out, reads = node.out, [(value, (-1, *around.sizes[value])) for value in node.inputs]

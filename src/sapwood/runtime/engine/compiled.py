@@ -258,7 +258,7 @@ def compile(
     library.library()
     given = _tensors(example_inputs)
     one = tuple(picture[:1] for picture in given)
-    plain = plain_copy(model)
+    plain = plain_copy(model, sharing=length_dim is None)
     source, leaves = _lowered(plain, one)
     stored = encode(source)
     lengths = None

@@ -166,4 +166,4 @@ class Convolution:
             return pack_columns(spec.weight, self.source, spec.geometry, wide=builder.wide)
         if tiling.way is Way.BLOCKS:
             return pack_blocks(spec.weight, self.source, self.size[0], spec.geometry, block=builder.block, **options)
-        return pack(spec.weight, self.source, self.size, spec.geometry, **options)
+        return pack(spec.weight, self.source, self.size, spec.geometry, nonzeros=spec.nonzeros, **options)

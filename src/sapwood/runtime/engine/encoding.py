@@ -85,7 +85,7 @@ class _Writer:
     def _spec(self, spec: ConvSpec) -> dict[str, Any]:
         return {
             "weight": self._weight(spec.weight),
-            "bias": self._put(spec.bias),
+            "bias": self._copy(spec.bias),
             "geometry": self.fields_of(spec.geometry),
             "groups": spec.groups,
         }
@@ -94,18 +94,22 @@ class _Writer:
         """Its bytes: numpy has not all of PyTorch's types."""
         plain = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
         data = plain.reshape(-1).view(torch.uint8).numpy()
-        return {"tensor": self._put(data), "dtype": str(tensor.dtype), "shape": list(tensor.shape)}
+        return {"tensor": self._copy(data), "dtype": str(tensor.dtype), "shape": list(tensor.shape)}
 
     def _put(self, array: Array) -> str:
         name = str(len(self.arrays))
-        self.arrays[name] = np.ascontiguousarray(array)
+        self.arrays[name] = array
         return name
+
+    def _copy(self, array: Array) -> str:
+        """Of what the model may go on changing."""
+        return self._put(np.array(array, order="C"))
 
     def _weight(self, weight: Array) -> dict[str, Any]:
         values = weight.reshape(-1)
         kept = values != 0
         if np.count_nonzero(kept) > PACKED_BELOW * kept.size:
-            return {"dense": self._put(weight)}
+            return {"dense": self._copy(weight)}
         return {
             "shape": list(weight.shape),
             "mask": self._put(np.packbits(kept)),

@@ -298,7 +298,8 @@ def _run_outside(state: Lowering, call: Call, reason: str) -> None:
         if given.id in state.pending and given.id not in state.values:
             _run_pending(state, given)
         if given.id not in state.values:
-            return state.tensor(given)
+            found = state.tensor(given)
+            return None if found is None else found.clone()  # the model's own weight goes on changing
         value = state.in_order(given) if given.id in state.seen else state.values[given.id]
         read.append(value)
         return nodes.Read(value, tuple(given.shape))

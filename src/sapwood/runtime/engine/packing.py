@@ -24,7 +24,10 @@ def finite(array: Array) -> Array:
     Raises:
         EngineError: If it holds NaN or infinity.
     """
-    if not np.isfinite(array).all():
+    flat = array.ravel(order="K")
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = np.dot(flat, flat)  # one pass, and no array of answers; of large numbers it may overflow
+    if not np.isfinite(squares) and not np.isfinite(array).all():
         raise EngineError("weights are NaN or infinite; expected finite numbers")
     return array
 
@@ -170,6 +173,7 @@ def pack(
     rows: int,
     most_vectors: int,
     chunk_floats: int,
+    nonzeros: int | None = None,
 ) -> Packed:
     """Makes the lists.
 
@@ -183,6 +187,7 @@ def pack(
         rows: Of a tile; 1 where a row has more than ``most_vectors``.
         most_vectors: Of a tile.
         chunk_floats: What the rows that a tile reads may take of the fastest cache, all channels of a chunk together.
+        nonzeros: How many weights are no zero, where that is known.
 
     Raises:
         EngineError: If an offset does not fit into 32 bits.
@@ -198,7 +203,8 @@ def pack(
     reach = 4 * (channels - 1) * source.stride
     if max(abs(tap.offset + far) for tap in taps for far in (0, reach)) > np.iinfo(np.int32).max:
         raise EngineError(f"a map of {source.channels} planes of {source.stride} floats; expected less than 2 GB")
-    starts, entries = _lists(weight, taps, groups, 4 * source.stride, (at_once, num_chunks))
+    room = 1 + (int(np.count_nonzero(weight != 0)) if nonzeros is None else nonzeros)
+    starts, entries = _lists(weight, taps, (groups, 4 * source.stride), (at_once, num_chunks), room)
     return Packed(starts, entries, num_chunks, tile.rows, tile.columns)
 
 
@@ -243,16 +249,18 @@ def _taps(geometry: PlaneGeometry, phase_floats: int, pitch: int, *, shifted: bo
 
 
 def _lists(
-    weight: Array, taps: Sequence[TapStruct], groups: int, plane_bytes: int, chunks: tuple[int, int]
+    weight: Array, taps: Sequence[TapStruct], planes: tuple[int, int], chunks: tuple[int, int], room: int
 ) -> tuple[Array, Array]:
-    """The places where lists start, and the entries, as the library makes them."""
+    """The places where lists start, and the entries, as the library makes them: one less than there is room.
+
+    ``planes`` says how many conv groups there are, and the bytes from a plane to the next.
+    """
     outputs, inputs = weight.shape[:2]
     weight = np.ascontiguousarray(weight, np.float32)
-    room = int(np.count_nonzero(weight != 0)) + 1
     starts, entries = np.zeros(chunks[1] * outputs * 3 + 1, np.int64), np.empty(room, ENTRY)
     known = (TapStruct * len(taps))(*taps)
     given = WeightsStruct(
-        weight.ctypes.data, outputs, inputs, groups, plane_bytes, *chunks, known, len(taps)
+        weight.ctypes.data, outputs, inputs, *planes, *chunks, known, len(taps)
     )  # fmt: skip
     count = library().sw_pack_weights(given, starts.ctypes.data, entries.ctypes.data, room)
     if count != room - 1:
