@@ -165,7 +165,7 @@ CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
     "too large": ({"hidden_size": 1 << 20, "vocab_size": 1 << 20}, "SAPWOOD_MAX_NETWORK_BYTES"),
     "another width": (
         {"intermediate_size": 64},
-        r"has shape \(48, 32\); expected \(64, 32\), as config.json says",
+        r"dense\.bias has shape \(48,\); expected \(64,\), as config\.json says",
     ),
     "another depth": ({"num_hidden_layers": 3}, r"lacks bert\.encoder\.layer\.2.* and \d+ more; expected every tensor"),
     "wrong kind": ({"hidden_size": "wide"}, "expected the configuration of a bert model"),

@@ -170,7 +170,7 @@ def test_bad_requests(classifier: ModelBundle, pictures: ClassificationDataset, 
         calibration_batches(classifier, replace(pictures, samples=()))
     with pytest.raises(ConfigError, match="labels are 'none'; expected 'data' or 'own'"):
         task_loss(classifier, "none")  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="tests:tiny has no loss: its task is 'none' with 0 heads; expected a class"):
+    with pytest.raises(ConfigError, match="tests:tiny has no loss: its task is 'none' with 0 heads; expected a lang"):
         task_loss(replace(classifier, task=TaskSpec("none")))
     (batch,) = calibration_batches(classifier, boxes)
     with pytest.raises(DataError, match="p0 has boxes; expected a class, for tests:tiny"):

@@ -20,7 +20,15 @@ from sapwood.errors import ConfigError, NoDataSetError, SavedModelError, Trainin
 from sapwood.models import load_saved, save_model
 from sapwood.tasks import TASKS, Measuring, Sighting, divergence, evaluate, open_pictures, task_loss
 from sapwood.training.objectives import OBJECTIVES, AnyLoss, make_objective
-from sapwood.types import ClassificationDataset, DetectionDataset, Evaluation, ModelBundle, ModelSource, TaskSpec
+from sapwood.types import (
+    ClassificationDataset,
+    DetectionDataset,
+    Evaluation,
+    ModelBundle,
+    ModelSource,
+    TaskSpec,
+    TextDataset,
+)
 
 
 @dataclass(frozen=True)
@@ -104,10 +112,21 @@ def test_its_objective_is_an_entry_as_well(reader: ModelBundle, monkeypatch: pyt
     assert make_objective(reader, Page(), TrainConfig()) is made  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("kind", list(TASKS))
-def test_every_task_can_be_trained(kind: str) -> None:
+OF_TEXTS = [kind for kind in TASKS if issubclass(TASKS[kind].dataset, TextDataset)]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in TASKS if kind not in OF_TEXTS])
+def test_every_task_of_pictures_can_be_trained(kind: str) -> None:
     assert kind in OBJECTIVES
     assert TASKS[kind].distill_rate > 0
+
+
+@pytest.mark.parametrize("kind", OF_TEXTS)
+def test_training_on_texts_is_refused_by_name(kind: str) -> None:
+    bundle = ModelBundle(nn.Linear(1, 1), (), TaskSpec(kind), ModelSource("my:words", "factory"))
+    assert TASKS[kind].distill_rate > 0
+    with pytest.raises(TrainingError, match=f"my:words is for the task '{kind}' and book holds texts; expected a "):
+        make_objective(bundle, TextDataset("book", (), ()), TrainConfig())
 
 
 def test_a_saved_model_for_it_loads(reader: ModelBundle, tmp_path: Path) -> None:
@@ -123,7 +142,8 @@ def test_a_saved_model_for_what_nobody_registered_names_what_there_is(
 ) -> None:
     save_model(replace(reader, example_inputs=torch.zeros(1, 1)), tmp_path / "saved")
     monkeypatch.undo()
-    message = r"task\.kind: unknown task 'reading'; expected none or one of: classification, detection\. A package"
+    known = "causal_lm, classification, detection, masked_lm, text_classification"
+    message = rf"task\.kind: unknown task 'reading'; expected none or one of: {known}\. A package"
     with pytest.raises(SavedModelError, match=message):
         load_saved(tmp_path / "saved", factory=lambda: nn.Linear(1, 1))
 

@@ -46,8 +46,8 @@ ModelArgument = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="`net.cfg`, `net.pt`, `ultralytics:NAME.yaml`, `torchvision:NAME`, `timm:NAME`, `package.module:factory`, "
-        "`builtin:digits`, or a directory that Sapwood wrote.",
+        help="`net.cfg`, `net.pt`, `ultralytics:NAME.yaml`, `torchvision:NAME`, `timm:NAME`, `transformers:FOLDER`, "
+        "`package.module:factory`, `builtin:digits`, or a directory that Sapwood wrote.",
         show_default=False,
     ),
 ]

@@ -32,7 +32,7 @@ class TextTask:
     labels: ClassVar[str] = "texts"
     dataset: ClassVar[type[Any]] = TextDataset
     has_temperature: ClassVar[bool] = True
-    distill_rate: ClassVar[float] = 3e-4
+    distill_rate: ClassVar[float] = 1e-4
 
     def open_data(self, path: str | Path, *, split: str, class_names: Sequence[str], on_bad: OnBad) -> TextDataset:
         """Refuses: a text is cut into tokens by the tokenizer of one model.
