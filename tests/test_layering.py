@@ -14,6 +14,7 @@ STAGES = (
         "errors",
         "types",
         "arguments",
+        "meant",
         "plugins",
         "registry",
         "task_kinds",

@@ -16,7 +16,7 @@ def meant_fraction(given: object) -> str:
         value = float(text.removesuffix("%").strip().replace(",", "."))
     except ValueError:
         return ""
-    if percentage or 1.0 < value <= 100.0:
+    if percentage or 2.0 <= value <= 100.0:
         value /= 100.0
     elif "," not in text:
         return ""

@@ -156,7 +156,6 @@ ToleranceOption = Annotated[
     float | None,
     typer.Option(
         "--tolerance",
-        parser=fraction,
         metavar="FRACTION",
         show_default="0.05",
         help="How far the measured latency may be from --latency.",
