@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from sapwood.report import Pruning, records
     from sapwood.types import ModelBundle
 
+MEASURED = ("channels", "latency", "sensitivity", "notes")
+"""What is measured while pruning, and not again when a recovery goes on."""
+
 IgnoreOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -63,9 +66,7 @@ def finish(
 
     record = shrink_record(bundle, result, options, sensitivity, verb)
     if earlier is not None:
-        from sapwood.cli.unrecovered import as_measured
-
-        record = as_measured(record, earlier)
+        record = record.model_copy(update={name: getattr(earlier, name) for name in MEASURED})
     failed = None
     if out is not None:
         record, failed = save(bundle, result, record, out)

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 NAME = "unrecovered.json"
 """Beside the saved network: of which command it is."""
 EXPECTED = "what `sapwood prune --recover` leaves until it is done"
-MEASURED = ("channels", "latency", "sensitivity", "notes")
-"""What is measured while pruning, and not again when a recovery goes on."""
 
 
 @dataclass(frozen=True)
@@ -84,11 +82,6 @@ class Unrecovered:
     def _stored(self) -> object:
         path = self.out / NAME
         return _read(path).get("command") if path.is_file() else None
-
-
-def as_measured(record: Pruning, earlier: Pruning) -> Pruning:
-    """A record with what was measured while the network was pruned, by a command that was interrupted."""
-    return record.model_copy(update={name: getattr(earlier, name) for name in MEASURED})
 
 
 def _read(path: Path) -> Mapping[str, Any]:
