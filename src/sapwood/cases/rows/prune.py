@@ -55,7 +55,7 @@ class PruneRow(CaseRow):
         'channels removed · L2 · latency kept on onnxruntime'
         >>> PruneRow(macs=0.5, criterion="obs", recover="reconstruct").default_family()
         'channels removed · obs · MACs kept · reconstruct'
-                >>> PruneRow(macs=0.5, int8="openvino-int8").default_family()
+        >>> PruneRow(macs=0.5, int8="openvino-int8").default_family()
         'channels removed · L2 · MACs kept · openvino-int8'
     """
 
