@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -183,4 +184,14 @@ def test_openvino_files_are_written_together(shades: Path, tmp_path: Path) -> No
     result = export_int8(bundle(), "openvino", tmp_path / "net.xml", options, stage=stage)
     assert [file.name for file in result.exported.files] == ["net.xml", "net.bin"]
     assert (result.judged.agreement, result.judged.after) == (1.0, 1.0)
-    assert b"i8" in (tmp_path / "net.xml").read_bytes()
+    text = (tmp_path / "net.xml").read_text()
+    assert "i8" in text
+    assert '<task value="classification"' in text
+
+
+def test_an_int8_file_tells_how_it_is_used(shades: Path, tmp_path: Path) -> None:
+    given = bundle()
+    export(given, tmp_path / "net.onnx", shades)
+    session = onnxruntime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
+    told = session.get_modelmeta().custom_metadata_map
+    assert (told["task"], json.loads(told["names"])) == ("classification", list(given.task.class_names))

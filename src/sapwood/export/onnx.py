@@ -21,6 +21,7 @@ from sapwood.export.numeric import FLOAT32_TOLERANCE
 from sapwood.export.onnx_torch import HAS_EXPORT, by_export, by_torchscript
 from sapwood.export.packages import require
 from sapwood.export.padded_pools import fold_padding
+from sapwood.export.producer import name_producer
 from sapwood.export.subject import Subject
 from sapwood.files import new_files, write_bytes
 from sapwood.models import framework_of
@@ -87,7 +88,7 @@ def onnx_bytes(subject: Subject, opset: int | None = None) -> bytes:
         ExportError: If it cannot, or the file would be larger than a protobuf message may be.
     """
     with explained(subject.model, "ONNX"), quiet_exporter():
-        data = fold_padding(_converted(subject, opset))
+        data = name_producer(fold_padding(_converted(subject, opset)))
     if opset is not None and opset_of(data) != opset:
         raise ExportError(
             f"{type(subject.model).__name__} cannot be written with opset {opset}; PyTorch's exporter gives "

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from sapwood.export.metadata import with_metadata
 from sapwood.export.onnx import onnx_bytes, open_session, run_session
 from sapwood.export.onnx_quick import QuickOnnx, Scopes
 from sapwood.export.packages import require
 from sapwood.export.subject import Subject
-from sapwood.types import ExampleInputs
+from sapwood.types import ExampleInputs, TaskSpec
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,12 @@ class CheckedSource:
 
 
 def checked_source(
-    model: nn.Module, example_inputs: ExampleInputs, what: str, *, dynamic_batch: bool = False
+    model: nn.Module,
+    example_inputs: ExampleInputs,
+    what: str,
+    *,
+    dynamic_batch: bool = False,
+    task: TaskSpec | None = None,
 ) -> CheckedSource:
     """Converts a model as :func:`sapwood.export.export_onnx` does, and compares it in float32.
 
@@ -40,6 +46,7 @@ def checked_source(
         example_inputs: What it is called with.
         what: What messages call the file.
         dynamic_batch: The file runs with any batch size.
+        task: What the model is for, which the file tells.
 
     Raises:
         MissingDependencyError: If a package is missing.
@@ -50,7 +57,7 @@ def checked_source(
         require(package)
     subject = Subject.of(model, example_inputs, dynamic=dynamic_batch)
     scopes = Scopes(subject.flat)
-    data = onnx_bytes(subject)
+    data = with_metadata(onnx_bytes(subject), task, subject.flat.names)
     session = open_session(data)
     error = subject.check(what, lambda inputs: run_session(session, subject, inputs))
     graph = require("onnx").load_from_string(data).graph

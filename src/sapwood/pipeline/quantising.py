@@ -164,7 +164,7 @@ def export_int8(
         bundle, options.data, split=options.train_split, num_pictures=options.num_pictures, seed=options.seed
     )
     pictures = [batch for batch in batches if isinstance(batch, Tensor)]
-    source = checked_source(bundle.model, inputs, str(path), dynamic_batch=dynamic_batch)
+    source = checked_source(bundle.model, inputs, str(path), dynamic_batch=dynamic_batch, task=bundle.task)
     work = _Quantising(bundle, source, RUNTIME_OF[file_format], pictures, measured, labelled, options, stage)
     session, left, judged = work.found(str(path))
     files = _written(session, file_format, path, source, work.threads)

@@ -18,6 +18,7 @@ from sapwood.export.int8.checks import check_scales, check_zeros
 from sapwood.export.int8.layers import Left, contractions
 from sapwood.export.int8.onnx import quiet
 from sapwood.export.int8.processor import saturates
+from sapwood.export.metadata import metadata_in, set_rt_info
 from sapwood.export.onnx_quick import QuickOnnx
 from sapwood.export.packages import require
 
@@ -48,6 +49,7 @@ def quantised_openvino(
     nncf, openvino = nncf_package(), require("openvino")
     contractions(source)
     model = openvino.Core().read_model(io.BytesIO(source.data))
+    set_rt_info(model, metadata_in(source.data))
     floats = dict(_weights(model))
     names = [given.get_any_name() for given in model.inputs]
     feeds = [_feed(source, tensors, names) for tensors in calibration]

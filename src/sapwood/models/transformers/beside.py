@@ -38,7 +38,7 @@ ANY_NUMBER = 10**9
 README = """\
 # Written by Sapwood
 
-A model of transformers, pruned: its layers have widths that no config.json can say. Load it by Sapwood:
+A model of transformers, pruned: its layers have widths of their own. Load it by Sapwood:
 
     import sapwood
     model = sapwood.load("THIS_FOLDER")                  # returns logits
@@ -46,7 +46,9 @@ A model of transformers, pruned: its layers have widths that no config.json can 
 
 `from_pretrained` of transformers does not load this folder, and what `save_pretrained` would write of the pruned model
 loads nowhere: its shapes are not those that the configuration asks for (a RuntimeError, or fresh random tensors with
-`ignore_mismatched_sizes=True`). Deploy it by `sapwood export THIS_FOLDER --format onnx`.
+`ignore_mismatched_sizes=True`). Deploy it by `sapwood export THIS_FOLDER --format onnx`. Only where it was pruned with
+`--as-config` the configuration can say the widths: `sapwood export THIS_FOLDER --format transformers` writes a folder
+that `from_pretrained` loads.
 """
 
 
