@@ -151,7 +151,8 @@ def test_nothing_is_not_resumed(run: Run, cfg: Path, data: Path, tmp_path: Path,
 @pytest.mark.parametrize("written", ["50", "50 %", "50%", "0,5"])
 def test_a_percentage_is_asked_about(run: Run, cfg: Path, capsys: Capture, option: str, written: str) -> None:
     assert run("prune", cfg, option, written) == 2
-    assert "did you mean 0.5?" in " ".join(re.sub("[│╭╮╰╯─]", "", capsys.readouterr().err).split())
+    meant = "0.5 or 50ms" if option == "--latency" and written == "50" else "0.5"
+    assert f"did you mean {meant}?" in " ".join(re.sub("[│╭╮╰╯─]", "", capsys.readouterr().err).split())
 
 
 @pytest.mark.parametrize("verb", RENAMED)

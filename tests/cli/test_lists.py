@@ -141,7 +141,7 @@ def test_a_recipe_ends_files_as_their_format_does(name: str, tmp_path: Path) -> 
     ("options", "message"),
     [
         ({"format": "caffe"}, "step 1 (export): unknown format 'caffe'; expected one of darknet, onnx, openvino, "),
-        ({"format": 3}, "step 1 (export): unknown format 3; expected one of darknet, onnx, openvino, torch-export"),
+        ({"format": 3}, "step 1 (export): unknown format 3; expected one of darknet, onnx, openvino, python, "),
         ({}, "step 1 (export): Missing option '--format'"),
     ],
 )

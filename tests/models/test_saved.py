@@ -201,7 +201,8 @@ DAMAGES = {
     "newer": (lambda d: edit_plan(d, schema_version=4), r"plan.json: schema version 4; expected 1 to 3"),
     "bad task": (
         lambda d: edit_plan(d, task={"kind": "poetry"}),
-        r"plan.json: task.kind: unknown task 'poetry'; expected none or one of: classification, detection\. A package",
+        r"plan.json: task.kind: unknown task 'poetry'; expected none or one of: causal_lm, classification, detection, "
+        r"masked_lm, text_classification\. A package",
     ),
     "task that is no text": (
         lambda d: edit_plan(d, task={"kind": 5}),

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -148,7 +149,7 @@ def test_a_source_reaches_safe_constructors_only(kind: str, spec: str, message: 
 @pytest.mark.parametrize("name", ["hf-hub:someone/net", "hf_hub:someone/net", "local-dir:/tmp/net", "HF-HUB:x/y"])
 def test_timm_neither_downloads_nor_reads_folders(name: str, stranger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Timm:
-        data = None
+        data = SimpleNamespace(resolve_model_data_config=None)
 
         def create_model(self, *_: object, **__: object) -> None:
             raise AssertionError("called")

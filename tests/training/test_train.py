@@ -125,7 +125,9 @@ def test_a_run_is_not_overwritten_nor_resumed_as_another(
 ) -> None:
     config = short.model_copy(update={"epochs": 1})
     train(detector, digits, config=config, run_dir=tmp_path)
-    with pytest.raises(TrainingError, match=r"holds a run already; resume it, or choose another directory"):
+    with pytest.raises(
+        TrainingError, match=r"holds a run already; go on with it by --resume \(resume=True\), or choose another"
+    ):
         train(detector, digits, config=config, run_dir=tmp_path)
     other = config.model_copy(update={"resume": True, "lr": 0.5})
     with pytest.raises(TrainingError, match=r"begun with another config: lr 0.01 there and 0.5 here"):

@@ -92,6 +92,8 @@ def _flat(parameter: inspect.Parameter) -> Iterator[inspect.Parameter]:
 
 def _in_panel(annotation: Any, panel: str | None) -> Any:
     """The annotation with its option under the heading of its group, in the verb's help."""
+    if not hasattr(annotation, "__metadata__"):
+        return annotation
     kind, *notes = get_args(annotation)
     changed = []
     for note in notes:
@@ -99,7 +101,7 @@ def _in_panel(annotation: Any, panel: str | None) -> Any:
         if panel is not None and getattr(one, "rich_help_panel", panel) is None:
             one.rich_help_panel = panel
         changed.append(one)
-    return reduce(lambda found, note: Annotated[found, note], changed, kind) if notes else annotation
+    return reduce(lambda found, note: Annotated[found, note], changed, kind)
 
 
 def _is_group(annotation: object) -> bool:

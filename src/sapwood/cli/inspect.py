@@ -25,7 +25,8 @@ InspectRuntimeOption = Annotated[
     str | None,
     typer.Option(
         "--runtime",
-        help="Where layers are timed: `torch`, `torch-compile`, `onnxruntime`, `openvino` or `sapwood`.",
+        help="Where layers are timed: `torch`, `torch-compile`, `onnxruntime`, `openvino`, `onnxruntime-int8`, "
+        "`openvino-int8` or `sapwood`.",
     ),
 ]
 

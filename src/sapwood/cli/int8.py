@@ -35,7 +35,7 @@ class QuantisingOptions:
     ] = "train"
     split: Annotated[str, typer.Option("--split", help="Of --int8: the part that the file is measured on.")] = "val"
     num_pictures: Annotated[
-        int, typer.Option("--num-pictures", min=1, help="Of --int8: pictures that ranges are taken from, at most.")
+        int, typer.Option("--int8-pictures", min=1, help="Of --int8: pictures that ranges are taken from, at most.")
     ] = NUM_PICTURES
     int8_ignore: Annotated[
         list[str] | None,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sapwood.errors import ConfigError
 from sapwood.goals.approach import distance, is_met
-from sapwood.meant import meant_fraction
+from sapwood.meant import meant_latency
 from sapwood.measure import LatencyRow
 
 EXPECTED = "the fraction kept, a number in (0, 1], or a time with its unit, as 10ms"
@@ -32,11 +32,11 @@ def milliseconds(text: str) -> float:
         Traceback (most recent call last):
         ...
         sapwood.errors.ConfigError: latency '10'; expected the fraction kept, a number in (0, 1], or a time with its \
-unit, as 10ms
+unit, as 10ms; did you mean 0.1 or 10ms?
     """
     found = TIME.fullmatch(text)
     if found is None or not 0.0 < float(found[1]) < float("inf"):
-        raise ConfigError(f"latency {text!r}; expected {EXPECTED}{meant_fraction(text)}")
+        raise ConfigError(f"latency {text!r}; expected {EXPECTED}{meant_latency(text)}")
     return float(found[1]) * UNITS[found[2]]
 
 

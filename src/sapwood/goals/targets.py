@@ -14,7 +14,7 @@ from sapwood.arguments import check_kind, check_yes_or_no
 from sapwood.errors import ConfigError
 from sapwood.goals.approach import MET_WITHIN
 from sapwood.goals.milliseconds import EXPECTED, milliseconds
-from sapwood.meant import meant_fraction
+from sapwood.meant import meant_fraction, meant_latency
 from sapwood.runtime import RUNTIMES, available_cores
 from sapwood.types import Dataset
 
@@ -75,13 +75,14 @@ params=, macs=, latency=
             return
         given, kind = getattr(self, self.kind), self.kind
         expected = EXPECTED if kind == "latency" else "the fraction kept, a number in (0, 1]"
+        meant = meant_latency(given) if kind == "latency" else meant_fraction(given)
         if isinstance(given, bool) or not isinstance(given, Real | Tensor):
             wanted = expected if kind == "latency" else "a number"
-            raise ConfigError(f"{kind} {given!r}; expected {wanted}{meant_fraction(given)}")
+            raise ConfigError(f"{kind} {given!r}; expected {wanted}{meant}")
         if kind == "sparsity" and not 0.0 <= self.value < 1.0:
-            raise ConfigError(f"sparsity {self.value}; expected a number in [0, 1){meant_fraction(given)}")
+            raise ConfigError(f"sparsity {self.value}; expected a number in [0, 1){meant}")
         if kind != "sparsity" and not 0.0 < self.value <= 1.0:
-            raise ConfigError(f"{kind} {self.value}; expected {expected}{meant_fraction(given)}")
+            raise ConfigError(f"{kind} {self.value}; expected {expected}{meant}")
 
     @property
     def kind(self) -> TargetKind:

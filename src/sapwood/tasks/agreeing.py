@@ -167,7 +167,9 @@ def agreement(
 def _task(dense: ModelBundle, dataset: Dataset) -> ComparesNetworks:
     kind = dense.task.kind
     if kind not in TASKS:
-        raise ConfigError(f"{dense.source.spec} has no task, so nothing says what it finds; expected {any_task()}")
+        raise ConfigError(
+            f"{dense.source.spec} has no task, so nothing says what it finds; expected {any_task(ComparesNetworks)}"
+        )
     task = TASKS[kind]
     if not isinstance(task, ComparesNetworks):
         raise ConfigError(f"{dense.source.spec} is {task.title}; nothing says how far two of them agree")

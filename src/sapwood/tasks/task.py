@@ -93,15 +93,17 @@ TASKS: Registry[Task] = task_kinds.TASKS
 """The tasks by the ``kind`` of a :class:`~sapwood.types.TaskSpec`."""
 
 
-def any_task() -> str:
-    """What a model is that has a task, for messages."""
-    return " or ".join(sorted({TASKS[kind].title for kind in TASKS}, reverse=True))
+def any_task(able: type[Any] = object) -> str:
+    """What a model is that has a task (one that is ``able``), for messages."""
+    titles = {TASKS[kind].title for kind in TASKS if isinstance(TASKS[kind], able)}
+    return " or ".join(sorted(titles, reverse=True))
 
 
 def labels_of(dataset: Dataset) -> str:
     """What a data set holds, for messages.
 
     Examples:
+        >>> from sapwood.types import ClassificationDataset
         >>> labels_of(ClassificationDataset("flags", (), ()))
         'classes'
     """
