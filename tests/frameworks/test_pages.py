@@ -93,7 +93,8 @@ def test_the_page_of_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     torch.save(dense.state_dict(), "ssdlite.pth")
     (road,) = blocks("torchvision.md")
     swapped = {
-        "--latency 0.5 --recover distill": "--sparsity 0.3 --recover distill --recover-steps 2",
+        # Random weights fade out over the layers of this network, so that there is nothing to descend on.
+        "--latency 0.5 --recover distill": "--sparsity 0.3 --recover reconstruct",
         "--epochs 20": "--epochs 1 --batch-size 2",
     }
     assert run_commands(road, swapped) == ["eval", "prune", "train", "export"]

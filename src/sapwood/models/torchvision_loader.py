@@ -22,9 +22,7 @@ PREFIX = "torchvision:"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 _SIZE = 224
-_CLASSIFIER = re.compile(
-    r"\.cls_score\.weight$|\.cls_logits\.weight$|\.classification_head\.module_list\.0\.(1\.)?weight$"
-)
+_CLASSIFIER = re.compile(r"\.cls_score\.weight$|\.classification_head\.(cls_logits|module_list\.0(\.1)?)\.weight$")
 """The last layer, of the first map, that scores classes."""
 _FAMILIES = ("classification", "segmentation", "detection")
 

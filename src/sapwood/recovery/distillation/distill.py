@@ -213,7 +213,9 @@ class _Descent:
             for parameter, mask in self._masked:
                 if parameter.grad is not None:
                     parameter.grad.mul_(mask)
-            torch.nn.utils.clip_grad_norm_(self._parameters, 1.0)
+            norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, 1.0))
+            if not math.isfinite(norm):
+                raise TrainingError(f"the gradient has norm {norm} at step {step}; expected a number. Lower lr")
             optimizer.step()
             self._average.update(self._model)
             if progress is not None:

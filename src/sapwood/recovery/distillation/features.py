@@ -80,7 +80,7 @@ class FeatureMatch:
             target = self._targets[name]
             dims = [dim for dim in range(target.dim()) if dim != _channel_dim(module) % target.dim()]
             spread = (target - target.mean(dim=dims, keepdim=True)).square().mean()
-            if float(spread) > 0.0:
+            if float(spread) > torch.finfo(torch.float32).tiny:  # below, what is divided by it is not finite
                 self._losses.append((self._places(output).clone().float() - target).square().mean() / spread)
 
         return hook
