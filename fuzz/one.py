@@ -52,10 +52,13 @@ class Campaign:
         refused = self.counts["refused"]
         self.seeds_refused = refused
         self.counts.clear()
-        self.end = time.monotonic() + seconds
+        self.seconds = seconds
+        self.end = float("inf")  # the clock starts with the first document: what drives is imported until then
 
     def take(self, data: bytes) -> None:
         """Reads one document; ends the process when time is over."""
+        if self.end == float("inf"):
+            self.end = time.monotonic() + self.seconds
         self._one(data)
         if time.monotonic() > self.end:
             self.finish()
