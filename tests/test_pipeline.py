@@ -223,6 +223,7 @@ def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.
     assert all(found["latency"] is not None for found in record["cases"])
 
 
+@pytest.mark.slow
 def test_a_damaged_result_is_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compare(detector(), dataset(), (), out_dir=tmp_path, settings=QUICK, pictures={})
     (file,) = (tmp_path / "cases").iterdir()

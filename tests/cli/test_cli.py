@@ -122,6 +122,7 @@ def test_an_unknown_option_exits_with_2(capsys: pytest.CaptureFixture[str]) -> N
     assert "no-such-option" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_any_module_takes_the_same_road(own_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ("--data", "shades", "--epochs", 12, "--batch-size", 4, "--lr", 0.05, "-o", "run", "--json")
     assert run("train", "ownnet:factory", *arguments) == 0

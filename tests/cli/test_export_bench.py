@@ -136,6 +136,7 @@ def test_saving_replaces_no_other_directory(run: Run, tmp_path: Path, capsys: Ca
     assert (tmp_path / "thesis.txt").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("engine")
 def test_accuracy_on_the_sparse_engine(run: Run, capsys: Capture) -> None:
     values = []

@@ -240,6 +240,7 @@ def test_a_runtime_that_cannot_tell_layers_apart(monkeypatch: pytest.MonkeyPatch
     assert runtime.loads == NUM_SAMPLES + 2 * LOADS * len(outcome.attempts)
 
 
+@pytest.mark.slow
 def test_samples_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     runtime = install(monkeypatch)
     steps: list[tuple[int, int]] = []

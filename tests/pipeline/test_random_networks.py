@@ -109,6 +109,7 @@ def assert_trains(model: nn.Module) -> None:
     assert any(not torch.equal(one, other) for one, other in zip(before, model.parameters(), strict=True))
 
 
+@pytest.mark.slow
 @settings(max_examples=settings.default.max_examples // 2)
 @given(descriptions(), st.sampled_from([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]))
 def test_random_networks(description: Description, sparsity: float) -> None:
