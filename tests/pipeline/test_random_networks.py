@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
