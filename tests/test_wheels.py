@@ -40,8 +40,8 @@ def installed(wheel: Path, place: Path) -> Path:
     """The Python of a new environment that holds the wheel, and of the tests' environment only what Sapwood needs."""
     venv.create(place, with_pip=True)
     python = place / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", wheel], check=True)
-    where = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    subprocess.run([python, "-I", "-m", "pip", "install", "--quiet", "--no-deps", wheel], check=True)
+    where = [python, "-I", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     packages = Path(subprocess.run(where, capture_output=True, text=True, check=True).stdout.strip())
     torch = importlib.util.find_spec("torch")
     assert torch is not None
