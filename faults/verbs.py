@@ -37,7 +37,8 @@ class Verb:
         old: What is run to have something in the place; none if nothing may stand there.
         new: What is run then.
         place: The name of what it writes, in a folder of the case's own; None if it writes caches only.
-        again: Added to ``new`` where it goes on with a run that was stopped.
+        checkpoint: The file in ``place`` of a run that was stopped and can be gone on with; None if there is none.
+        again: Added to ``new`` where that is there.
         at_once: Whether all that it writes changes in one step; else each file does.
         share: How many of the kills it gets, beside the others.
     """
@@ -46,6 +47,7 @@ class Verb:
     old: tuple[str, ...]
     new: tuple[str, ...]
     place: str | None
+    checkpoint: str | None = None
     again: tuple[str, ...] = ()
     at_once: bool = True
     share: int = 3
@@ -100,6 +102,7 @@ def make_verbs(inputs: dict[str, Path]) -> list[Verb]:
             (),
             ("train", net, *data, "--epochs", "2", "--batch-size", "4"),
             "run",
+            checkpoint="checkpoint.safetensors",
             again=("--resume",),
             at_once=False,
         ),

@@ -156,7 +156,9 @@ def test_another_network_in_the_same_directory_is_another(
     assert done_before() == 0
 
 
+@pytest.mark.parametrize("step", [1, 3], ids=["before the first checkpoint", "after it"])
 def test_a_run_that_was_stopped_while_it_trained_goes_on(
+    step: int,
     ran: Callable[..., int],
     finished: Path,
     tmp_path: Path,
@@ -169,7 +171,7 @@ def test_a_run_that_was_stopped_while_it_trained_goes_on(
 
     def stopped(*arguments: Any, **options: Any) -> Any:
         def progress(done: int, total: int) -> None:
-            if done == 3:
+            if done == step:
                 raise KeyboardInterrupt
 
         return real(*arguments, **{**options, "progress": progress})

@@ -127,7 +127,7 @@ class Runner:
     def _output(self, command: Command, *, resume: bool) -> tuple[str, CheckFailedError | None]:
         """Runs a command in this process; returns what it printed, and which check it missed, if it did."""
         arguments = list(command.arguments)
-        if command.step.verb == "train" and resume:
+        if resume and command.step.verb == "train" and self._holds_run(command.directory):
             arguments.append("--resume")
 
         def main() -> tuple[str, CheckFailedError | None]:
@@ -150,6 +150,12 @@ class Runner:
             return printed.getvalue(), missed
 
         return main() if command.step.verb == "train" else self.processes.from_first(main)
+
+    def _holds_run(self, directory: Path) -> bool:
+        """Whether a step's training got as far as its first checkpoint; else it begins anew."""
+        from sapwood.training import holds_run
+
+        return self.processes.from_first(lambda: holds_run(directory))
 
     def where(self) -> str:
         """At which step it is."""
