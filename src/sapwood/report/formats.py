@@ -22,13 +22,15 @@ def count(value: float | None) -> str:
 
 
 def megabytes(size_bytes: float | None) -> str:
-    """Writes a file's size in MB (10^6 bytes).
+    """Writes a file's size in MB (10^6 bytes), a small one's in kB (10^3 bytes).
 
     Examples:
         >>> [megabytes(size) for size in (35_434_956, 1_432, None)]
-        ['35.4 MB', '0.00143 MB', '–']
+        ['35.4 MB', '1.43 kB', '–']
     """
-    return MISSING if size_bytes is None else f"{three(size_bytes / 1e6)} MB"
+    if size_bytes is None:
+        return MISSING
+    return f"{three(size_bytes / 1e6)} MB" if size_bytes >= 99_950 else f"{three(size_bytes / 1e3)} kB"
 
 
 def score(value: float | None) -> str:
