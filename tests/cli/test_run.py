@@ -158,6 +158,7 @@ def test_another_network_in_the_same_directory_is_another(
 
 @pytest.mark.parametrize("step", [1, 3], ids=["before the first checkpoint", "after it"])
 def test_a_run_that_was_stopped_while_it_trained_goes_on(
+    *,
     step: int,
     ran: Callable[..., int],
     finished: Path,

@@ -16,29 +16,11 @@ from sapwood.errors import MissingDependencyError, SapwoodError, SpecError, Weig
 from sapwood.graph import call_model, output_tensors
 from sapwood.models import TransformersNetwork, framework_of, load_model
 from sapwood.models.transformers import package
-from sapwood.types import ModelBundle
-from support.hub_folders import MODELS, make_folder, make_model
+from support.hub_folders import MODELS, load, make_folder, make_model
 
 pytest.importorskip("transformers", reason="needs pip install sapwood[transformers]")
 
 pytestmark = pytest.mark.filterwarnings("default")  # of packages that transformers imports
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Makes each folder once."""
-    root, made = tmp_path_factory.mktemp("hub"), dict[str, Path]()
-
-    def folder(name: str) -> Path:
-        if name not in made:
-            made[name] = make_folder(root / name, name)
-        return made[name]
-
-    return folder
-
-
-def load(folder: Path) -> ModelBundle:
-    return load_model(f"transformers:{folder}")
 
 
 def first(value: Any) -> torch.Tensor:

@@ -20,12 +20,12 @@ from sapwood.cli import main
 from sapwood.data import read_image, to_input
 from sapwood.errors import ConfigError, DataError, SapwoodError
 from sapwood.graph import call_model
-from sapwood.models import FRAMEWORKS, load_model, load_saved, save_model
+from sapwood.models import FRAMEWORKS, load_saved, save_model
 from sapwood.pipeline import recover
 from sapwood.recovery import DistillConfig
 from sapwood.tasks import calibration_batches, divergence_from, evaluate, open_data, open_pictures, task_loss
-from sapwood.types import ClassificationDataset, ModelBundle, TextDataset
-from support.hub_folders import LENGTH, make_folder, make_tokenizer
+from sapwood.types import ClassificationDataset, TextDataset
+from support.hub_folders import LENGTH, load, make_tokenizer
 
 transformers = pytest.importorskip("transformers", reason="needs pip install sapwood[transformers]")
 
@@ -39,19 +39,6 @@ ROWS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Makes each folder once."""
-    root, made = tmp_path_factory.mktemp("hub"), dict[str, Path]()
-
-    def folder(name: str) -> Path:
-        if name not in made:
-            made[name] = make_folder(root / name, name)
-        return made[name]
-
-    return folder
-
-
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """A folder of JSON lines, and one file of plain text."""
@@ -61,10 +48,6 @@ def data(tmp_path: Path) -> Path:
         (folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, ROWS)) + "\n")
     (folder / "book.txt").write_text("the film is good\n\nthe plot was not bad and the actor great\n" * 20)
     return folder
-
-
-def load(folder: Path) -> ModelBundle:
-    return load_model(f"transformers:{folder}")
 
 
 def test_texts_are_what_the_tokenizer_of_transformers_makes_of_them(folders: Callable[[str], Path], data: Path) -> None:

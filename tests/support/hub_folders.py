@@ -8,6 +8,9 @@ from typing import Any
 
 import torch
 
+from sapwood.models import load_model
+from sapwood.types import ModelBundle
+
 WORDS = "good bad film movie the a was is not very story plot actor great awful fine dull bright".split()
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 VOCABULARY = len(WORDS) + len(SPECIAL) + 1  # one token that no word has
@@ -130,3 +133,8 @@ def make_tokenizer() -> Any:
     )
     named = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL, strict=True))
     return transformers.PreTrainedTokenizerFast(tokenizer_object=words, **named)
+
+
+def load(folder: Path) -> ModelBundle:
+    """Such a folder as the loader reads it."""
+    return load_model(f"transformers:{folder}")

@@ -6,26 +6,24 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from sapwood.allocation import KINDS, equal_sets, held_groups, layer_work, settled, together_sets, vector_step
+from sapwood.allocation import KINDS, held_groups, layer_work, vector_step
 from sapwood.caches import cache_folder
 from sapwood.errors import MeasureError
 from sapwood.files import keep_json
 from sapwood.fingerprints import key_of
-from sapwood.goals.group_sets import cuts
+from sapwood.goals.drawn_widths import select_drawn
 from sapwood.goals.targets import Deployment
 from sapwood.graph import Analysis
-from sapwood.masks import lowest_units
 from sapwood.measure import STEPS, Sample, machine, sample_work, width_samples
 from sapwood.models import apply_plan, map_tensors
-from sapwood.ops import Axis
 from sapwood.reading import read_json, reading
-from sapwood.removal import Planner, Select, unproven
+from sapwood.removal import Planner, unproven
 from sapwood.runtime import RUNTIMES, LayerTimes, Session
 from sapwood.types import ExampleInputs
 
@@ -110,7 +108,8 @@ def layer_samples(
         return known
     samples: list[Sample] = []
     for number in range(NUM_SAMPLES):
-        solution = planner.solve(_select_sample(number, whole_heads, routes or {}), prove=unproven, as_config=False)
+        select = select_drawn(partial(_drawn, number), whole_heads=whole_heads, routes=routes or {})
+        solution = planner.solve(select, prove=unproven, as_config=False)
         small = apply_plan(model, solution.realised.plan)
         times = bench.layer_times(small)
         if times is None:
@@ -124,35 +123,9 @@ def layer_samples(
     return samples
 
 
-@dataclass(frozen=True)
-class _SampleWidths:
-    """How many channels each group keeps in one sample, and the units that go."""
-
-    removed: Axis
-    kept: Sequence[int]
-
-
-def _select_sample(number: int, whole_heads: bool, routes: dict[str, int]) -> Select[_SampleWidths]:
-    """Chooses the last units of each group, for which ones go is all the same to the clock."""
-
-    def select(analysis: Analysis) -> _SampleWidths:
-        sizes = [group.num_channels for group in analysis.groups]
-        equal = equal_sets(analysis, cuts(analysis, routes))
-        steps = [vector_step(size) for size in sizes]
-        held = held_groups(analysis, whole_heads=whole_heads)
-        together = together_sets(analysis, held)
-        stepped = [ladder.groups for ladder in analysis.ladders]
-        wanted = width_samples(sizes, NUM_SAMPLES, steps=steps, equal=[*equal, *together, *stepped])[number]
-        wanted = settled(wanted, sizes, together, analysis.ladders)
-        kept = [size if own in held else width for own, (size, width) in enumerate(zip(sizes, wanted, strict=True))]
-        scores = [_by_position(size) for size in sizes]
-        return _SampleWidths(lowest_units([group.units for group in analysis.groups], scores, kept), kept)
-
-    return select
-
-
-def _by_position(size: int) -> Tensor:
-    return torch.arange(size, 0, -1, dtype=torch.float64)
+def _drawn(number: int, sizes: Sequence[int], equal: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    """The widths of one sample."""
+    return width_samples(sizes, NUM_SAMPLES, steps=[vector_step(size) for size in sizes], equal=equal)[number]
 
 
 def _cache_path(analysis: Analysis, bench: Bench, whole_heads: bool) -> Path:
