@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 
@@ -74,6 +75,19 @@ def test_a_descent_that_does_harm_changes_nothing(case: tuple[ModelBundle, Prune
     found = distill(bundle.model, pruned.model, pruned.plan, [pictures], TASK, config=config)
     assert found.best_step == 0
     assert all(torch.equal(value, pruned.model.state_dict()[name]) for name, value in found.model.state_dict().items())
+
+
+def test_outputs_apart_by_rounding_only_stay_so(case: tuple[ModelBundle, Pruned, Tensor]) -> None:
+    """The divergence is no larger than its rounding, and may come out below 0; nothing is measured in it."""
+    bundle, pruned, pictures = case
+    dense, small = (copy.deepcopy(model) for model in (bundle.model, pruned.model))
+    with torch.no_grad():
+        for network in (dense, small):
+            network[-1].weight.mul_(1e-5)
+    config = DistillConfig(steps=4, batch_size=8, lr=1e-3, evaluations=2)
+    found = distill(dense, small, pruned.plan, [pictures], TASK, config=config)
+    assert abs(found.history[0].divergence) < 1e-7
+    assert min(check.divergence for check in found.history) <= found.history[0].divergence
 
 
 def test_recover_reconstructs_first(case: tuple[ModelBundle, Pruned, Tensor]) -> None:

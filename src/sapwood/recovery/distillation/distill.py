@@ -24,6 +24,9 @@ from sapwood.tasks import TASKS, Inputs, called, divergence, num_samples
 from sapwood.training import Precision, WeightAverage, as_float32, mixed
 from sapwood.types import TaskSpec
 
+ROUNDING = torch.finfo(torch.float32).eps
+"""Divergences of less are rounding, of which some come out below 0; losses are not measured in it."""
+
 
 @dataclass(frozen=True)
 class DistillConfig:
@@ -201,7 +204,7 @@ class _Descent:
         lr = config.lr or TASKS[self._task.kind].distill_rate
         optimizer = torch.optim.AdamW(self._parameters, lr=lr, weight_decay=0.0)
         every = max(1, config.steps // config.evaluations)
-        scale = max(self.history[0].divergence, torch.finfo(torch.float32).tiny)
+        scale = max(self.history[0].divergence, ROUNDING)
         for step, batch in enumerate(self._batches(config.steps), start=1):
             for group in optimizer.param_groups:
                 group["lr"] = lr * _rate(step, config.steps)
