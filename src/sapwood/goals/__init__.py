@@ -1,12 +1,13 @@
 """What pruning is to reach: budgets, what each channel is worth to them, and milliseconds that are measured."""
 
 from sapwood.goals.asked import check_asked, deployment_of
+from sapwood.goals.bench import Bench, with_batch
 from sapwood.goals.calibrating import calibrate, pictures_without_labels
 from sapwood.goals.chooser import Chooser, Chosen, cost_of, group_key
 from sapwood.goals.group_sets import cuts, matching_groups
 from sapwood.goals.latency_of_widths import Attempt, LatencyOutcome, LatencyTarget, frozen_layers
 from sapwood.goals.latency_of_zeros import LayerSparsity, SparsityOutcome, mask_to_latency_
-from sapwood.goals.layer_samples import Bench, layer_samples, with_batch
+from sapwood.goals.layer_samples import layer_samples
 from sapwood.goals.milliseconds import latency_of
 from sapwood.goals.scoring import Scorer, scorer, weight_scores
 from sapwood.goals.sensitivity import (

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from sapwood.goals.layer_samples import Bench
+from sapwood.goals.bench import Bench
 from sapwood.measure import LatencyRow, LatencyTable, measure_latency
 from sapwood.runtime import Session
 

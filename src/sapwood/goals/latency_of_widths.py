@@ -20,9 +20,10 @@ from sapwood.goals.approach import (
     next_fraction,
     nudged,
 )
+from sapwood.goals.bench import Bench, session_times
 from sapwood.goals.chooser import Chooser, Chosen
 from sapwood.goals.clock import Timed, alone, timed
-from sapwood.goals.layer_samples import Bench, layer_samples, session_times
+from sapwood.goals.layer_samples import layer_samples
 from sapwood.goals.milliseconds import Aim
 from sapwood.goals.targets import Target
 from sapwood.graph import Analysis

@@ -24,8 +24,8 @@ from sapwood.goals.approach import (
     next_fraction,
     nudged,
 )
+from sapwood.goals.bench import Bench
 from sapwood.goals.clock import timed
-from sapwood.goals.layer_samples import Bench
 from sapwood.goals.sensitivity import Sensitivity, SensitivityRow, bounded_harm, restored
 from sapwood.masks import MaskCase, MaskRecord, Slot, apply_masks_, keep_largest, remove_masks_, select_targets
 from sapwood.measure import LatencyRow

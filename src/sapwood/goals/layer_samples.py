@@ -5,77 +5,27 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from sapwood.allocation import KINDS, held_groups, layer_work, vector_step
-from sapwood.caches import cache_folder
 from sapwood.errors import MeasureError
 from sapwood.files import keep_json
-from sapwood.fingerprints import key_of
+from sapwood.goals.bench import ROUNDS, Bench, cache_path
 from sapwood.goals.drawn_widths import select_drawn
 from sapwood.goals.targets import Deployment
-from sapwood.graph import Analysis
-from sapwood.measure import STEPS, Sample, machine, sample_work, width_samples
-from sapwood.models import apply_plan, map_tensors
+from sapwood.measure import STEPS, Sample, sample_work, width_samples
+from sapwood.models import apply_plan
 from sapwood.reading import read_json, reading
 from sapwood.removal import Planner, unproven
-from sapwood.runtime import RUNTIMES, LayerTimes, Session
-from sapwood.types import ExampleInputs
 
 FORMAT = 1
 """The version of the cache; samples of another one are measured anew."""
 
 NUM_SAMPLES = 12
-ROUNDS = 12
-"""Runs of each sample; the median of each layer counts."""
-
-
-@dataclass(frozen=True)
-class Bench:
-    """A model on the runtime it will run on.
-
-    Attributes:
-        inputs: Example inputs with the batch it runs with.
-        deployment: Runtime and threads.
-    """
-
-    inputs: ExampleInputs
-    deployment: Deployment
-
-    @staticmethod
-    def of(inputs: ExampleInputs, deployment: Deployment) -> Bench:
-        """Example inputs, with the batch that the deployment says."""
-        return Bench(with_batch(inputs, deployment.batch), deployment)
-
-    def load(self, model: nn.Module) -> Session:
-        """The model, ready to be called."""
-        return RUNTIMES[self.deployment.runtime].load(model, self.inputs, threads=self.deployment.num_threads)
-
-    def layer_times(self, model: nn.Module, rounds: int = ROUNDS) -> LayerTimes | None:
-        """Milliseconds of each layer; None where the runtime cannot tell."""
-        return session_times(self.load(model), rounds)
-
-
-def session_times(session: Session, rounds: int) -> LayerTimes | None:
-    """Milliseconds of each layer of a model that is loaded; None where the runtime cannot tell."""
-    times = session.layer_times(rounds)
-    return times if times is None or isinstance(times, LayerTimes) else LayerTimes(times)
-
-
-def with_batch(inputs: ExampleInputs, batch: int | None) -> ExampleInputs:
-    """Example inputs with another batch size: the first example of every tensor, repeated."""
-    if batch is None:
-        return inputs
-
-    def repeated(leaf: Tensor) -> Tensor:
-        return leaf if not leaf.dim() else leaf[:1].expand(batch, *leaf.shape[1:]).contiguous()
-
-    return map_tensors(repeated, inputs)  # type: ignore[no-any-return]
 
 
 def layer_samples(
@@ -102,7 +52,8 @@ def layer_samples(
         routes: The Darknet routes that take equal parts.
         progress: Called with samples done and in all.
     """
-    path = _cache_path(planner.analysis(), bench, whole_heads)
+    samples_of = [NUM_SAMPLES, ROUNDS, whole_heads]
+    path = cache_path("layers", planner.analysis(), bench, samples=samples_of, version=FORMAT)
     known = _read(path)
     if known is not None:
         return known
@@ -126,24 +77,6 @@ def layer_samples(
 def _drawn(number: int, sizes: Sequence[int], equal: Sequence[Sequence[int]]) -> tuple[int, ...]:
     """The widths of one sample."""
     return width_samples(sizes, NUM_SAMPLES, steps=[vector_step(size) for size in sizes], equal=equal)[number]
-
-
-def _cache_path(analysis: Analysis, bench: Bench, whole_heads: bool) -> Path:
-    graph = analysis.graph
-    calls = [(call.name, call.module, [ref.shape for ref in call.tensor_inputs()]) for call in graph.calls]
-    groups = [(group.name, group.num_channels) for group in analysis.groups]
-    key = key_of(
-        {
-            "format": FORMAT,
-            "machine": {name: value for name, value in machine().items() if name != "threads"},
-            "runtime": [bench.deployment.runtime, RUNTIMES[bench.deployment.runtime].version()],
-            "threads": bench.deployment.num_threads,
-            "batch": bench.deployment.batch,
-            "samples": [NUM_SAMPLES, ROUNDS, whole_heads],
-            "model": [calls, groups],
-        }
-    )
-    return cache_folder() / "layers" / f"{key}.json"
 
 
 def _read(path: Path) -> list[Sample] | None:
