@@ -8,9 +8,18 @@ from sapwood.measure.layers import ModelLayer, model_layers
 from sapwood.measure.macs import MacCount, count_macs
 from sapwood.measure.memory import peak_memory
 from sapwood.measure.size import count_buffers, count_nonzeros, count_params, file_size_bytes
+from sapwood.measure.width_effects import (
+    MULTIPLES,
+    best_multiple,
+    multiple_of,
+    read_and_written,
+    relative_times,
+    uneven_width,
+)
 from sapwood.measure.width_samples import width_samples
 
 __all__ = [
+    "MULTIPLES",
     "SPIN_DOWN",
     "STEPS",
     "LatencyModel",
@@ -21,6 +30,7 @@ __all__ = [
     "MacCount",
     "ModelLayer",
     "Sample",
+    "best_multiple",
     "count_buffers",
     "count_macs",
     "count_nonzeros",
@@ -32,9 +42,13 @@ __all__ = [
     "machine",
     "measure_latency",
     "model_layers",
+    "multiple_of",
     "peak_memory",
+    "read_and_written",
+    "relative_times",
     "sample_work",
     "summarise",
     "time_rounds",
+    "uneven_width",
     "width_samples",
 ]

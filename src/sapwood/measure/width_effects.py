@@ -55,10 +55,10 @@ def relative_times(rows: Sequence[Mapping[int, float]]) -> dict[int, tuple[float
     apart = logs - logs[:, [int(means.argmin())]]
     errors = apart.std(axis=0, ddof=1) / np.sqrt(len(rows)) if len(rows) > 1 else np.zeros(len(means))
     ratios = np.exp(apart.mean(axis=0))
-    return {
-        multiple: (round(float(ratio), 6), round(float(ratio * error), 6))
-        for multiple, ratio, error in zip(sorted(rows[0]), ratios, errors, strict=True)
-    }
+    found: dict[int, tuple[float, float]] = {}
+    for multiple, ratio, error in zip(sorted(rows[0]), ratios, errors, strict=True):
+        found[multiple] = round(float(ratio), 6), round(float(ratio * error), 6)
+    return found
 
 
 def best_multiple(times: Mapping[int, tuple[float, float]]) -> int:
