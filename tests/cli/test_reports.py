@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sapwood.goals import LatencyOutcome
+from sapwood.goals import Deployment, LatencyOutcome, LayerSteps, WidthSteps
 from sapwood.models import load_model
 
 Run = Callable[..., int]
@@ -42,6 +42,30 @@ def test_inspect_times_layers_and_measures_sensitivity(
     ]  # fmt: skip
     assert "Where the time goes" in page.read_text()
     assert "divergence" in page.read_text()
+
+
+def test_inspect_shows_what_widths_a_runtime_likes(
+    run: Run, cfg: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    layer = LayerSteps("layers.1.conv", 2.0, {1: 1.4321, 16: 1.0}, {8: 1.0})
+    times = {1: (1.3, 0.02), 2: (1.2, 0.01), 4: (1.1, 0.01), 8: (1.05, 0.01), 16: (1.0, 0.0)}
+    found = WidthSteps("onnxruntime", 16, times, (layer,), "2026-11-29", {"threads": 1})
+    asked: list[Deployment] = []
+    monkeypatch.setattr(
+        "sapwood.pipeline.shrinking.find_width_steps",
+        lambda planner, model, bench, **options: asked.append(bench.deployment) or found,
+    )
+    page = tmp_path / "inspect.html"
+    command = ("inspect", cfg, "--widths", "--runtime", "onnxruntime", "--threads", 1)
+    assert run(*command, "-o", page) == 0
+    assert asked == [Deployment("onnxruntime", threads=1)]
+    out = capsys.readouterr().out
+    assert "With --runtime onnxruntime, pruning keeps multiples of 16 in wide groups" in " ".join(out.split())
+    assert all(text in out for text in ("1.30", "± 0.02", "1.43", "reads", "writes"))
+    assert "time of the layers" not in out
+    assert "What widths the runtime likes" in page.read_text()
+    assert run(*command, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["widths"]["layers"][0]["reads"] == {"1": 1.4321, "16": 1.0}
 
 
 def test_inspect_shows_both_as_tables(run: Run, cfg: Path, data: Path, capsys: Capture) -> None:

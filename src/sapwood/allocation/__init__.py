@@ -4,7 +4,7 @@ from sapwood.allocation.costs import CostState, CostTable, Extent, Term
 from sapwood.allocation.equal import equal_sets, equal_slices, settled, together_sets
 from sapwood.allocation.factors import held_dims, held_groups
 from sapwood.allocation.global_threshold import GlobalThreshold
-from sapwood.allocation.granularity import vector_step
+from sapwood.allocation.granularity import VECTOR, vector_step
 from sapwood.allocation.knapsack import Knapsack
 from sapwood.allocation.problem import (
     ALLOCATORS,
@@ -23,6 +23,7 @@ from sapwood.allocation.work import KINDS, Work, channels_table, layer_work, par
 __all__ = [
     "ALLOCATORS",
     "KINDS",
+    "VECTOR",
     "Allocation",
     "Allocator",
     "Choice",

@@ -20,6 +20,7 @@ from sapwood.goals.sensitivity import (
     sensitivity_of,
 )
 from sapwood.goals.targets import Calibration, Deployment, Limits, Target
+from sapwood.goals.width_steps import LayerSteps, WidthSteps, find_width_steps, known_steps
 
 __all__ = [
     "Attempt",
@@ -31,20 +32,24 @@ __all__ = [
     "LatencyOutcome",
     "LatencyTarget",
     "LayerSparsity",
+    "LayerSteps",
     "Limits",
     "Scorer",
     "Sensitivity",
     "SensitivityRow",
     "SparsityOutcome",
     "Target",
+    "WidthSteps",
     "calibrate",
     "check_asked",
     "compensation",
     "cost_of",
     "cuts",
     "deployment_of",
+    "find_width_steps",
     "frozen_layers",
     "group_key",
+    "known_steps",
     "latency_of",
     "layer_samples",
     "mask_to_latency_",

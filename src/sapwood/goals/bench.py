@@ -65,19 +65,16 @@ def with_batch(inputs: ExampleInputs, batch: int | None) -> ExampleInputs:
     return map_tensors(repeated, inputs)  # type: ignore[no-any-return]
 
 
-def cache_path(folder: str, analysis: Analysis, bench: Bench, *, samples: Sequence[Any], version: int) -> Path:
+def cache_path(folder: str, shapes: Sequence[Any], bench: Bench, *, samples: Sequence[Any], version: int) -> Path:
     """The file that remembers what was measured of a model on this machine; weights do not matter.
 
     Args:
         folder: In the cache folder (``$SAPWOOD_CACHE``, else ``~/.cache/sapwood``).
-        analysis: Of the model: its calls, their shapes and its groups are what counts.
+        shapes: Of the model: what was measured hangs on them; see :func:`call_shapes`.
         bench: Where it was measured: the runtime with its version, threads and batch.
         samples: What networks were made, and how often each ran.
         version: Of the file's format; files of another one are not found.
     """
-    graph = analysis.graph
-    calls = [(call.name, call.module, [ref.shape for ref in call.tensor_inputs()]) for call in graph.calls]
-    groups = [(group.name, group.num_channels) for group in analysis.groups]
     key = key_of(
         {
             "format": version,
@@ -86,7 +83,12 @@ def cache_path(folder: str, analysis: Analysis, bench: Bench, *, samples: Sequen
             "threads": bench.deployment.num_threads,
             "batch": bench.deployment.batch,
             "samples": list(samples),
-            "model": [calls, groups],
+            "model": list(shapes),
         }
     )
     return cache_folder() / folder / f"{key}.json"
+
+
+def call_shapes(analysis: Analysis) -> list[Any]:
+    """What a model calls, where, and on tensors of which shapes."""
+    return [(call.name, call.module, [ref.shape for ref in call.tensor_inputs()]) for call in analysis.graph.calls]

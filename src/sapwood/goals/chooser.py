@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sapwood.allocation import (
     ALLOCATORS,
+    VECTOR,
     Allocation,
     CostTable,
     Problem,
@@ -119,6 +120,7 @@ class Chooser:
         fine: Any number of channels will do, though :mod:`sapwood.goals.even_widths` are taken where they do as well.
             Otherwise, unless the limits say what widths are multiples of, only numbers that vector kernels like
             (:func:`sapwood.allocation.vector_step`).
+        multiple: What those numbers are multiples of in wide groups.
         both: Grouped convolutions may lose whole groups and channels of every group; by default one of the two.
         fields: What a config says of the widths, which then is all that they may be.
     """
@@ -130,6 +132,7 @@ class Chooser:
     routes: Mapping[str, int]
     curves: Mapping[GroupKey, Curve] | None = None
     fine: bool = True
+    multiple: int = VECTOR
     both: bool = False
     fields: ConfigFields | None = None
 
@@ -198,7 +201,7 @@ class Chooser:
                 for count, widths, own in zip(tied.problem.num_channels, tied.problem.widths, tied.members, strict=True)
             ]
         )
-        return (even_kept(problem, kept) if self.limits.round_to is None else None) or kept
+        return (even_kept(problem, kept, self.multiple) if self.limits.round_to is None else None) or kept
 
     def _at_sparsity(self, sparsity: float, count: int, widths: np.ndarray) -> int:
         wanted = num_kept(count, sparsity, round_to=self.limits.round_to or 1, minimum=self.limits.minimum)
@@ -255,7 +258,7 @@ class Chooser:
         if not self.fine or self.limits.round_to is not None:
             return None
         with suppress(BudgetError):
-            found = ALLOCATORS[self.allocator]()(even_problem(problem), budget)
+            found = ALLOCATORS[self.allocator]()(even_problem(problem, self.multiple), budget)
             if found.cost >= budget - SLACK * problem.dense_cost:
                 return found
         return None
@@ -312,7 +315,7 @@ class Chooser:
         round_to = self.limits.round_to or 1
         return allowed_widths(
             count,
-            round_to=round_to if self.fine or round_to > 1 else vector_step(count),
+            round_to=round_to if self.fine or round_to > 1 else vector_step(count, self.multiple),
             minimum=self.limits.minimum,
             lower=max(1, int(np.ceil(low * count))),
             upper=max(1, int(high * count)),

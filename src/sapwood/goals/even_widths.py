@@ -1,7 +1,8 @@
 """Widths that vector kernels like, where a goal is reached as well with them.
 
 ONNX Runtime leaves its blocked layout for a number of channels that is no multiple of 4, and OpenVINO pays for what
-lies between multiples of 8: a layer of 63 channels takes longer than one of 64.
+lies between multiples of 8: a layer of 63 channels takes longer than one of 64. What was measured of a network on a
+runtime (:mod:`sapwood.goals.width_steps`) takes the place of the eights.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from sapwood.allocation import Problem
+from sapwood.allocation import VECTOR, Problem
 
 SLACK = 0.02
 """Of the whole, the most that goes beyond what was asked for; where multiples cost more, any width will do."""
@@ -20,24 +21,33 @@ WIDE = 4
 """Multiples that a group holds at least: rounding moves it by an eighth then, at most."""
 
 
-def even_step(num_channels: int) -> int:
+def even_step(num_channels: int, most: int = VECTOR) -> int:
     """The multiple that widths of a group should be of.
+
+    Args:
+        num_channels: In the group.
+        most: The multiple that those of a wide one should be of, a power of two.
 
     Examples:
         >>> [even_step(count) for count in (512, 32, 24, 16, 8, 6)]
         [8, 8, 4, 4, 2, 1]
+        >>> [even_step(count, 16) for count in (512, 64, 48)], even_step(512, 1)
+        ([16, 16, 8], 1)
     """
-    return next((step for step in (8, 4, 2) if num_channels >= WIDE * step), 1)
+    step = most
+    while step > 1 and num_channels < WIDE * step:
+        step //= 2
+    return step
 
 
-def even_problem(problem: Problem) -> Problem:
+def even_problem(problem: Problem, most: int = VECTOR) -> Problem:
     """The problem with even widths only; a group that has none keeps those that it has.
 
     So does one that must keep the same share as groups of other sizes: their even widths need not agree.
     """
     shared = _shared(problem)
     chosen = [
-        np.ones(len(widths), dtype=bool) if number in shared else _even(count, widths)
+        np.ones(len(widths), dtype=bool) if number in shared else _even(count, widths, most)
         for number, (count, widths) in enumerate(zip(problem.num_channels, problem.widths, strict=True))
     ]
     return replace(
@@ -47,7 +57,7 @@ def even_problem(problem: Problem) -> Problem:
     )
 
 
-def even_kept(problem: Problem, kept: Sequence[int]) -> list[int] | None:
+def even_kept(problem: Problem, kept: Sequence[int], most: int = VECTOR) -> list[int] | None:
     """Rounds what groups keep to even widths, so that at most as many channels stay in all.
 
     Groups of one size that keep as many stay alike. The nearest width is taken; where too much would stay, groups take
@@ -56,11 +66,12 @@ def even_kept(problem: Problem, kept: Sequence[int]) -> list[int] | None:
     Args:
         problem: The groups, and what they may keep.
         kept: What they keep where any width will do.
+        most: The multiple that widths of wide groups should be of.
 
     Returns:
         One number a group; None where that takes more than :data:`SLACK` of all channels beyond what was asked for.
     """
-    even = even_problem(problem).widths
+    even = even_problem(problem, most).widths
     shared = _shared(problem)
     kinds: dict[tuple[int, int, tuple[int, ...]], list[int]] = {}
     for number, (count, wanted) in enumerate(zip(problem.num_channels, kept, strict=True)):
@@ -91,6 +102,6 @@ def _set(found: list[int], numbers: Sequence[int], width: int) -> None:
         found[number] = width
 
 
-def _even(count: int, widths: np.ndarray) -> np.ndarray:
-    keep = (widths % even_step(count) == 0) | (widths == count)
+def _even(count: int, widths: np.ndarray, most: int) -> np.ndarray:
+    keep = (widths % even_step(count, most) == 0) | (widths == count)
     return keep if keep.any() else np.ones(len(widths), dtype=bool)

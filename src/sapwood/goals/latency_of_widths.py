@@ -221,6 +221,7 @@ class LatencyTarget:
             self.bench,
             whole_heads=self.chooser.limits.whole_heads,
             routes=dict(self.chooser.routes),
+            multiple=self.chooser.multiple,
             progress=self.progress,
         )
 

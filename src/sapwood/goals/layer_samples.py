@@ -11,10 +11,10 @@ from typing import Any
 
 from torch import nn
 
-from sapwood.allocation import KINDS, held_groups, layer_work, vector_step
+from sapwood.allocation import KINDS, VECTOR, held_groups, layer_work, vector_step
 from sapwood.errors import MeasureError
 from sapwood.files import keep_json
-from sapwood.goals.bench import ROUNDS, Bench, cache_path
+from sapwood.goals.bench import ROUNDS, Bench, cache_path, call_shapes
 from sapwood.goals.drawn_widths import select_drawn
 from sapwood.goals.targets import Deployment
 from sapwood.measure import STEPS, Sample, sample_work, width_samples
@@ -35,6 +35,7 @@ def layer_samples(
     *,
     whole_heads: bool = False,
     routes: dict[str, int] | None = None,
+    multiple: int = VECTOR,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Sample]:
     """Times every layer of ``model`` at :data:`NUM_SAMPLES` widths of its groups, the unpruned model among them.
@@ -50,16 +51,19 @@ def layer_samples(
             beside the others is then that runtime's, and only the measured whole is the other's.
         whole_heads: Whether attention loses whole heads.
         routes: The Darknet routes that take equal parts.
+        multiple: What widths of wide groups are multiples of.
         progress: Called with samples done and in all.
     """
-    samples_of = [NUM_SAMPLES, ROUNDS, whole_heads]
-    path = cache_path("layers", planner.analysis(), bench, samples=samples_of, version=FORMAT)
+    samples_of = [NUM_SAMPLES, ROUNDS, whole_heads, *([] if multiple == VECTOR else [multiple])]
+    analysis = planner.analysis()
+    shapes = [call_shapes(analysis), [(group.name, group.num_channels) for group in analysis.groups]]
+    path = cache_path("layers", shapes, bench, samples=samples_of, version=FORMAT)
     known = _read(path)
     if known is not None:
         return known
     samples: list[Sample] = []
     for number in range(NUM_SAMPLES):
-        select = select_drawn(partial(_drawn, number), whole_heads=whole_heads, routes=routes or {})
+        select = select_drawn(partial(_drawn, number, multiple), whole_heads=whole_heads, routes=routes or {})
         solution = planner.solve(select, prove=unproven, as_config=False)
         small = apply_plan(model, solution.realised.plan)
         times = bench.layer_times(small)
@@ -74,9 +78,9 @@ def layer_samples(
     return samples
 
 
-def _drawn(number: int, sizes: Sequence[int], equal: Sequence[Sequence[int]]) -> tuple[int, ...]:
+def _drawn(number: int, multiple: int, sizes: Sequence[int], equal: Sequence[Sequence[int]]) -> tuple[int, ...]:
     """The widths of one sample."""
-    return width_samples(sizes, NUM_SAMPLES, steps=[vector_step(size) for size in sizes], equal=equal)[number]
+    return width_samples(sizes, NUM_SAMPLES, steps=[vector_step(size, multiple) for size in sizes], equal=equal)[number]
 
 
 def _read(path: Path) -> list[Sample] | None:

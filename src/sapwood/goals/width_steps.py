@@ -21,7 +21,7 @@ from torch import nn
 
 from sapwood.errors import MeasureError
 from sapwood.files import keep_json
-from sapwood.goals.bench import ROUNDS, Bench, cache_path, session_times
+from sapwood.goals.bench import ROUNDS, Bench, cache_path, call_shapes, session_times
 from sapwood.goals.drawn_widths import select_drawn
 from sapwood.graph import Analysis
 from sapwood.measure import (
@@ -94,7 +94,7 @@ class WidthSteps:
     conditions: Mapping[str, Any]
 
 
-def width_steps(
+def find_width_steps(
     planner: Planner,
     model: nn.Module,
     bench: Bench,
@@ -271,7 +271,7 @@ def _channels(module: nn.Module) -> tuple[int, int] | None:
 
 
 def _path(analysis: Analysis, bench: Bench) -> Path:
-    return cache_path("widths", analysis, bench, samples=[*MULTIPLES, *FRACTIONS, MIXED], version=FORMAT)
+    return cache_path("widths", call_shapes(analysis), bench, samples=[*MULTIPLES, *FRACTIONS, MIXED], version=FORMAT)
 
 
 def _read(value: Any) -> WidthSteps:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from sapwood.pipeline.quantising import Int8File, Int8Options, export_int8
     from sapwood.pipeline.recovering import recover, recover_masked_
     from sapwood.pipeline.running import on_runtime
-    from sapwood.pipeline.shrinking import check_inputs, inspect_model, matching_tensors, shrink_record
+    from sapwood.pipeline.shrinking import check_inputs, inspect_model, matching_tensors, measure_widths, shrink_record
     from sapwood.pipeline.training import regularizer, training_plugins
     from sapwood.removal import PROOF_TOLERANCE, Verification
 
@@ -77,6 +77,7 @@ _HOMES = {
     "check_inputs": "sapwood.pipeline.shrinking",
     "inspect_model": "sapwood.pipeline.shrinking",
     "matching_tensors": "sapwood.pipeline.shrinking",
+    "measure_widths": "sapwood.pipeline.shrinking",
     "shrink_record": "sapwood.pipeline.shrinking",
     "regularizer": "sapwood.pipeline.training",
     "training_plugins": "sapwood.pipeline.training",
@@ -116,6 +117,7 @@ __all__ = [
     "masking_record",
     "masks_by_pictures",
     "matching_tensors",
+    "measure_widths",
     "on_runtime",
     "prune",
     "recover",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ from torch import nn
 import sapwood
 from sapwood.allocation import layer_work
 from sapwood.errors import ConfigError, MeasureError
-from sapwood.goals import Bench, Deployment, Sensitivity
+from sapwood.goals import Bench, Deployment, Sensitivity, WidthSteps, find_width_steps
 from sapwood.graph import Analysis, ChannelGroup, build_groups, find_shuffles, trace
 from sapwood.measure import (
     ModelLayer,
@@ -24,7 +24,8 @@ from sapwood.measure import (
     model_layers,
     sample_work,
 )
-from sapwood.models import copy_model, whole_tensors
+from sapwood.models import copy_model, framework_of, whole_tensors
+from sapwood.removal import Planner
 from sapwood.report import Inspection, Pruning, records
 from sapwood.runtime import RUNTIMES
 from sapwood.types import ExampleInputs, ModelBundle
@@ -66,8 +67,32 @@ def matching_tensors(model: nn.Module, patterns: Iterable[str]) -> dict[str, str
     return whole_tensors(model, patterns, option="--ignore")
 
 
+def measure_widths(
+    bundle: ModelBundle, deployment: Deployment, progress: Callable[[int, int], None] | None = None
+) -> WidthSteps:
+    """Measures what widths of a model a runtime likes; pruning for that runtime keeps them from then on.
+
+    Args:
+        bundle: The model.
+        deployment: Where it will run.
+        progress: Called with networks done and in all.
+
+    Raises:
+        ConfigError: If the model came without example inputs.
+        MeasureError: If no group of channels can be narrowed.
+    """
+    check_inputs(bundle)
+    inputs, model = bundle.example_inputs, bundle.model
+    routes = framework_of(model).routes(model)
+    bench = Bench.of(inputs, deployment)
+    return find_width_steps(Planner(model, inputs), model, bench, routes=routes, progress=progress)
+
+
 def inspect_model(
-    bundle: ModelBundle, deployment: Deployment | None = None, sensitivity: Sensitivity | None = None
+    bundle: ModelBundle,
+    deployment: Deployment | None = None,
+    sensitivity: Sensitivity | None = None,
+    widths: WidthSteps | None = None,
 ) -> Inspection:
     """Tells what a model consists of, which channels hang together, and what cannot be pruned.
 
@@ -75,6 +100,7 @@ def inspect_model(
         bundle: The model.
         deployment: Where it is timed, layer by layer; nothing is timed if None.
         sensitivity: What pruning each group alone does, if that was measured.
+        widths: What widths a runtime likes, if that was measured.
 
     Returns:
         Its sizes, its layers, its groups (each with its members, the dimensions that go together) and what stays whole.
@@ -97,6 +123,7 @@ def inspect_model(
             "unpruned": analysis.unpruned,
             "latency": None if deployment is None else _layer_latency(bundle, analysis, deployment),
             "sensitivity": sensitivity,
+            "widths": widths,
         },
     )
 

@@ -18,6 +18,7 @@ from sapwood.report.records import (
     Losses,
     Pruning,
     RunRecord,
+    WidthTimes,
     read_inspection,
     read_pruning,
     read_record,
@@ -25,6 +26,7 @@ from sapwood.report.records import (
 )
 from sapwood.report.recovery import recovery_table
 from sapwood.report.sensitivity import sensitivity_table
+from sapwood.report.widths import layer_widths_table, widths_table, widths_text
 
 
 def render_compare(record: Comparison | Mapping[str, Any]) -> str:
@@ -122,6 +124,7 @@ def render_inspect(record: Inspection | Mapping[str, Any]) -> str:
         facts=facts,
         times=plots.layer_time_plot(time_rows(latency.layers)) if latency else None,
         time_table=inspect_latency_table(latency) if latency else None,
+        **_widths(inspection.widths),
         layers=shrinking.layer_table(inspection),
         groups=shrinking.group_table(inspection),
         whole=shrinking.unpruned_table(inspection.unpruned),
@@ -162,6 +165,14 @@ def _heat(losses: Losses | None) -> dict[str, Any]:
         "heat_table": sensitivity_table(losses),
         "dense_loss": formats.loss(losses.dense),
     }
+
+
+def _widths(times: WidthTimes | None) -> dict[str, Any]:
+    """What the section on widths shows."""
+    if times is None:
+        return {"width_tables": [], "widths_text": ""}
+    tables = widths_table(times), layer_widths_table(times)
+    return {"width_tables": [table for table in tables if table is not None], "widths_text": widths_text(times)}
 
 
 def _render(template: str, **values: Any) -> str:

@@ -20,6 +20,7 @@ from sapwood.report.records import (
 from sapwood.report.recovery import recovery_table
 from sapwood.report.sensitivity import sensitivity_table
 from sapwood.report.table import Cells, TextTable, columns
+from sapwood.report.widths import layer_widths_table, widths_table
 
 SHOWN = 3
 """Names in a row that lists more."""
@@ -50,6 +51,8 @@ def inspect_tables(inspection: Inspection) -> list[TextTable]:
         unpruned_table(inspection.unpruned) if inspection.unpruned else None,
         sensitivity_table(inspection.sensitivity) if inspection.sensitivity else None,
         inspect_latency_table(inspection.latency) if inspection.latency else None,
+        widths_table(inspection.widths) if inspection.widths else None,
+        layer_widths_table(inspection.widths) if inspection.widths else None,
     ]
     return [table for table in shown if table is not None]
 

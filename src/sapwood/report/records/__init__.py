@@ -35,6 +35,7 @@ from sapwood.report.records.prune import PRUNE_SCHEMA, LayerState, LayerWidths, 
 from sapwood.report.records.recovery import RecoveryRecord
 from sapwood.report.records.run import RUN_SCHEMA, RunRecord, RunStep, read_run
 from sapwood.report.records.sensitivity import GroupLosses, Losses
+from sapwood.report.records.widths import LayerStepTimes, WidthTimes
 from sapwood.report.records.work import EvaluationRecord, ExportRecord, ReadBack, TrainingRecord, WrittenFile
 
 __all__ = [
@@ -62,6 +63,7 @@ __all__ = [
     "Layer",
     "LayerLatency",
     "LayerState",
+    "LayerStepTimes",
     "LayerTime",
     "LayerWidths",
     "LiveMask",
@@ -83,6 +85,7 @@ __all__ = [
     "TimedTarget",
     "TrainingRecord",
     "Whole",
+    "WidthTimes",
     "WrittenFile",
     "ZerosLatency",
     "dump_record",

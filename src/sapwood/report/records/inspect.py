@@ -10,6 +10,7 @@ from pydantic import AliasChoices, Field
 from sapwood.report.records.latency import LayerLatency
 from sapwood.report.records.parts import Count, RecordPart, VerbRecord, read_part
 from sapwood.report.records.sensitivity import Losses
+from sapwood.report.records.widths import WidthTimes
 
 INSPECT_SCHEMA = "sapwood.inspect/1"
 
@@ -62,9 +63,10 @@ class Inspection(Size, VerbRecord):
             pruning.
         latency: Where the model was timed, the slowest layer first.
         sensitivity: Where it was measured.
+        widths: Where the times of widths were measured.
     """
 
-    sections: ClassVar[tuple[str, ...]] = ("latency", "sensitivity")
+    sections: ClassVar[tuple[str, ...]] = ("latency", "sensitivity", "widths")
 
     schema_id: Literal["sapwood.inspect/1"] = Field(
         default="sapwood.inspect/1", validation_alias=AliasChoices("schema", "schema_id"), serialization_alias="schema"
@@ -75,6 +77,7 @@ class Inspection(Size, VerbRecord):
     unpruned: tuple[Whole, ...] = ()
     latency: LayerLatency | None = None
     sensitivity: Losses | None = None
+    widths: WidthTimes | None = None
 
 
 def read_inspection(record: Mapping[str, Any] | Inspection) -> Inspection:
