@@ -153,7 +153,7 @@ def rounds(
         removed = chosen.removed
         if prove is None and structure.graph.reads_values and not structure.graph.is_settled and len(removed):
             structure, analysis, removed = _as_if_removed(dense, constraints, analysis, removed)
-        outcome = realise(structure, analysis, removed, fields)
+        outcome = realise(structure, analysis, removed, fields, tries=constraints.tries)
         if isinstance(outcome, Obstacle):
             for obstacle in (outcome, *outcome.peers):
                 constraints.add(structure.graph, obstacle, stiffer=reached(analysis, obstacle.call))
