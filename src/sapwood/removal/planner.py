@@ -98,6 +98,11 @@ class Planner:
         self._structure = self._dense.structure(values=False)
         self._fields = fields
 
+    @property
+    def shared(self) -> dict[str, str]:
+        """What copies share with the model, as it cannot be copied: names, and the classes of what they name."""
+        return self._dense.shared
+
     def analysis(self) -> Analysis:
         """The channel groups under what is known so far."""
         return self._constraints.analyse(self._structure.graph)
