@@ -96,8 +96,8 @@ def _owner_of_units(analysis: Analysis) -> Axis:  # shape: (atoms,)
     return owner
 
 
-def _owners(column: Axis, owner: Axis) -> frozenset[int]:
-    return frozenset(owner[column].tolist()) - {NOBODY}
+def _owners(atoms: Axis, owner: Axis) -> frozenset[int]:
+    return frozenset(owner[atoms].ravel().tolist()) - {NOBODY}
 
 
 def _of_convolutions(analysis: Analysis, owner: Axis) -> frozenset[int]:

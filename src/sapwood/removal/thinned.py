@@ -1,7 +1,7 @@
 """Smaller example inputs that prove as much: fewer pictures of fewer pixels, met by the same calls.
 
 That no channel is lost or mixed up is a matter of channels. A convolution does the same to every position of a map, so
-that a map on which each of its windows still finds all that it reads tells as much as one with fifty times the
+that a map on which every place of its windows still meets a value tells as much as one with fifty times the
 positions. What that takes is checked while the dense model runs: the same calls with the same numbers; every dimension
 of which something goes as wide as it was; nothing shrunk to a single position; no map smaller than the windows that
 read it. That sizes follow on the example inputs as they are has been checked before, call by call.
