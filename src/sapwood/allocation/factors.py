@@ -29,7 +29,7 @@ def held_groups(
     Returns:
         Position in ``analysis.groups`` -> the name of the group that is pruned in its place.
     """
-    owner = {unit: number for number, group in enumerate(analysis.groups) for unit in group.units}
+    owner = _owner_of_units(analysis)
     held: dict[int, str] = {}
     settled: set[int] = set()
     free = _of_convolutions(analysis, owner) if both else frozenset()
@@ -84,11 +84,23 @@ def held_dims(
     return tuple(Unpruned(*place, reason) for place, reason in found.items() if place not in goes)
 
 
-def _owners(column: Axis, owner: Mapping[int, int]) -> frozenset[int]:
-    return frozenset(owner[unit] for unit in np.unique(column).tolist() if unit in owner)
+NOBODY = -1
+"""Stands for the number of a group where an atom is in none."""
 
 
-def _of_convolutions(analysis: Analysis, owner: Mapping[int, int]) -> frozenset[int]:
+def _owner_of_units(analysis: Analysis) -> Axis:  # shape: (atoms,)
+    """The number of the group of each atom."""
+    owner = np.full(len(analysis.context.atoms), NOBODY, dtype=np.int64)
+    for number, group in enumerate(analysis.groups):
+        owner[list(group.units)] = number
+    return owner
+
+
+def _owners(atoms: Axis, owner: Axis) -> frozenset[int]:
+    return frozenset(owner[atoms].ravel().tolist()) - {NOBODY}
+
+
+def _of_convolutions(analysis: Analysis, owner: Axis) -> frozenset[int]:
     """Groups that are the conv groups of a convolution with more than one channel in each, or positions in these."""
     atoms, found = analysis.context.atoms, set()
     for call in analysis.graph.calls:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, Protocol, get_args, get_origin, get_type_hints
 
@@ -148,10 +148,15 @@ class WeightCriterion(SliceCriterion):
         """What stands at each index of a member's dimension; of a weight's first two both are asked for in the end."""
         known, key = view.sums, (id(self), member.tensor, member.dim)
         if key not in known:
-            values = self.values(member.tensor, view)
-            for dim in {member.dim, *range(min(2, values.dim()))}:
-                known[id(self), member.tensor, dim] = (self, index_sums(values, dim))
+            dims = {member.dim, *range(min(2, view.parameter(member.tensor).dim()))}
+            for dim, sums in self.sums(member.tensor, view, dims).items():
+                known[id(self), member.tensor, dim] = (self, sums)
         return known[key][1]
+
+    def sums(self, name: str, view: ModelView, dims: Collection[int]) -> Mapping[int, Tensor]:
+        """What the values of a parameter add up to at each index of some of its dimensions, float64."""
+        values = self.values(name, view)
+        return {dim: index_sums(values, dim) for dim in dims}
 
     def weight_scores(self, name: str, view: ModelView) -> Tensor:
         """Scores each element of a parameter by its value as if it were a slice of its own."""

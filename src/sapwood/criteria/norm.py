@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,6 +14,9 @@ from sapwood.criteria.reduce import slice_sums
 from sapwood.criteria.view import ModelView
 from sapwood.errors import ConfigError
 from sapwood.graph import ChannelGroup
+
+BLOCK = 1 << 15
+"""How many weights are widened at a time."""
 
 
 @CRITERIA.register("norm")
@@ -47,6 +50,18 @@ class NormCriterion(WeightCriterion):
     def values(self, name: str, view: ModelView) -> Tensor:
         """Powers of magnitudes."""
         return powers(view.parameter(name), self.n)
+
+    def sums(self, name: str, view: ModelView, dims: Collection[int]) -> Mapping[int, Tensor]:
+        """Sums of powers, of a large weight some rows at a time: what is widened whole fits into no cache."""
+        weight = view.parameter(name).detach()
+        if weight.numel() <= BLOCK or weight.dim() < 2 or set(dims) != {0, 1} or not weight.is_contiguous():
+            return super().sums(name, view, dims)
+        rows, columns = [], torch.zeros(weight.shape[1], dtype=torch.float64, device=weight.device)
+        for part in torch.split(weight, max(1, BLOCK * len(weight) // weight.numel())):
+            each = powers(part, self.n).reshape(*part.shape[:2], -1).sum(dim=2)
+            rows.append(each.sum(dim=1))
+            columns += each.sum(dim=0)
+        return {0: torch.cat(rows).cpu(), 1: columns.cpu()}
 
     def finished(self, values: Tensor) -> Tensor:
         """Roots."""

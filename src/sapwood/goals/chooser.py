@@ -135,6 +135,7 @@ class Chooser:
     multiple: int = VECTOR
     both: bool = False
     fields: ConfigFields | None = None
+    _last: list[tuple[Analysis, SharedWidths]] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def towards(self, target: Target) -> Callable[[Analysis], Chosen]:
         """Returns what chooses for a target that is reckoned, not timed.
@@ -234,6 +235,12 @@ class Chooser:
 
     def _shared(self, analysis: Analysis) -> SharedWidths:
         """What stays whole, for another factor of its dimension goes or for the config, and what keeps one share."""
+        if self._last and self._last[0][0] is analysis:
+            return self._last[0][1]
+        self._last[:] = [(analysis, found := self._find_shared(analysis))]
+        return found
+
+    def _find_shared(self, analysis: Analysis) -> SharedWidths:
         both, whole_heads = self.both, self.limits.whole_heads
         if self.fields is None:
             return SharedWidths(held_groups(analysis, whole_heads=whole_heads, both=both))

@@ -50,7 +50,10 @@ def leaving_no_trace(model: nn.Module) -> Iterator[None]:
     """
     before = [(vars(module), dict(vars(module))) for module in model.modules()]
     containers = [
-        (value, value.copy()) for _, attributes in before for value in attributes.values() if type(value) in CONTAINERS
+        (value, value.copy() if value else value.__class__())
+        for _, attributes in before
+        for value in attributes.values()
+        if type(value) in CONTAINERS
     ]
     try:
         yield
@@ -59,6 +62,8 @@ def leaving_no_trace(model: nn.Module) -> Iterator[None]:
             attributes.clear()
             attributes.update(old)
         for container, old in containers:
+            if not container and not old:
+                continue
             if type(container) is list:
                 container[:] = old
             else:

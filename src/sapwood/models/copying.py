@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from types import CellType, FunctionType, MethodType
 from typing import Any, TypeVar
@@ -50,10 +50,16 @@ def copy_model(model: Model, replaced: Mapping[int, Tensor] | None = None) -> Mo
     return twin
 
 
-def copy_into(memo: dict[int, Any], model: Model) -> Model:
-    """A copy as :func:`copy_model` makes it, of which ``memo`` tells what each thing of ``model`` became."""
+def copy_into(memo: dict[int, Any], model: Model, shared: list[Any] | None = None) -> Model:
+    """A copy as :func:`copy_model` makes it, of which ``memo`` tells what each thing of ``model`` became.
+
+    What could not be copied is put into ``shared``.
+    """
     remember_computed_tensors(model, memo)
-    twin = deep_copy(model, memo)
+    copying = _Copying(memo)
+    twin = copying.module(model)
+    if shared is not None:
+        shared += copying.shared
     _same_modes_(model, twin)
     _own_classes_(twin)
     return twin
@@ -90,12 +96,19 @@ def shared_things(model: nn.Module) -> dict[str, str]:
     tensors = [one for module in model.modules() for one in held(vars(module)) if isinstance(one, Tensor)]
     copying = _Copying({id(tensor): tensor for tensor in tensors})
     copying.module(model)
+    return named_things(model, copying.shared)
+
+
+def named_things(model: nn.Module, things: Collection[Any]) -> dict[str, str]:
+    """What a copy of ``model`` shares with it, by the names that its modules have for it, and of what classes it is."""
+    if not things:
+        return {}
     names = {
         id(value): f"{name}.{attribute}".lstrip(".")
         for name, module in model.named_modules()
         for attribute, value in vars(module).items()
     }
-    return {names.get(id(one), type(one).__name__): type(one).__name__ for one in copying.shared}
+    return {names.get(id(one), type(one).__name__): type(one).__name__ for one in things}
 
 
 class _Copying:
@@ -104,18 +117,23 @@ class _Copying:
     def __init__(self, memo: dict[int, Any]) -> None:
         self.memo = memo
         self.shared: list[Any] = []
+        self._ways: dict[type, bool | None] = {}
 
     def module(self, module: Model) -> Model:
         if id(module) in self.memo:
             return self.memo[id(module)]  # type: ignore[no-any-return]
         kind = type(module)
-        own = {name for base in kind.__mro__[:-1] for name in vars(base)}
-        if own & {"__deepcopy__", "__reduce__", "__reduce_ex__", "__slots__"}:
+        if kind not in self._ways:
+            self._ways[kind] = _as_usual(kind)
+        usual = self._ways[kind]
+        if usual is None:
             return _copy_by_itself(module, self.memo)
         twin = kind.__new__(kind)
         self.memo[id(module)] = twin
-        if _copies_as_usual(kind):
-            vars(twin).update((name, self.value(value)) for name, value in vars(module).items())
+        if usual:
+            held, value = vars(twin), self.value
+            for name, item in vars(module).items():  # most of which are numbers: a call less for each
+                held[name] = item if item is None or type(item) in ATOMS else value(item)
         else:  # a wrapper for several processes leaves out what belongs to this one, and makes it anew
             state = _state_of(module)
             self.memo.setdefault(id(self.memo), []).append(state)  # as deepcopy: an identity is used again otherwise
@@ -219,8 +237,14 @@ ATOMS = frozenset({bool, int, float, complex, str, bytes, type, torch.dtype, tor
 """What is never changed, so that copies may share it."""
 
 
-def _copies_as_usual(kind: type) -> bool:
-    """Whether copying a module of this class copies its attributes and does nothing else that matters to a copy."""
+def _as_usual(kind: type) -> bool | None:
+    """Whether copying a module of this class copies its attributes and does nothing else that matters to a copy.
+
+    None where it has a way of its own.
+    """
+    own = {name for base in kind.__mro__[:-1] for name in vars(base)}
+    if own & {"__deepcopy__", "__reduce__", "__reduce_ex__", "__slots__"}:
+        return None
     special = [base for base in kind.__mro__[:-1] if vars(base).keys() & {"__getstate__", "__setstate__"}]
     return all(base.__module__ in FILLS_IN_DEFAULTS for base in special)
 
@@ -256,9 +280,12 @@ def _brings_layers(cell: CellType) -> bool:
 def remember_computed_tensors(model: nn.Module, memo: dict[int, Any]) -> None:
     """Puts a copy by value of each computed tensor that a module of ``model`` holds into ``memo`` of a deep copy."""
     for module in model.modules():
-        for value in held(vars(module)):
-            if isinstance(value, Tensor) and not value.is_leaf:
-                memo.setdefault(id(value), value.detach().clone())
+        for attribute in vars(module).values():
+            if attribute is None or type(attribute) in ATOMS or (type(attribute) in CONTAINERS and not attribute):
+                continue
+            for value in held(attribute):
+                if isinstance(value, Tensor) and not value.is_leaf:
+                    memo.setdefault(id(value), value.detach().clone())
 
 
 def _same_modes_(model: nn.Module, twin: nn.Module) -> None:

@@ -25,8 +25,8 @@ def widened(value: Any) -> Any:
     return map_tensors(_wider, value)
 
 
-def wide_copy(model: Model) -> Model:
-    """A copy of ``model`` in float64, as :func:`widen_` makes it.
+def wide_copy(model: Model, shared: list[Any] | None = None) -> Model:
+    """A copy of ``model`` in float64, as :func:`widen_` makes it; what could not be copied is put into ``shared``.
 
     Examples:
         >>> layer = nn.Linear(2, 2)
@@ -35,7 +35,7 @@ def wide_copy(model: Model) -> Model:
         (torch.float64, torch.float32)
     """
     memo: dict[int, Any] = {id(tensor): twin for tensor, twin in _wide_tensors(model)}
-    twin = copy_into(memo, model)
+    twin = copy_into(memo, model, shared)
     refresh_masked(twin)
     return widen_(twin, memo)
 

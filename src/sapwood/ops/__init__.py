@@ -27,6 +27,7 @@ from sapwood.ops.modes import CallMode, nothing_compiled
 from sapwood.ops.nested import leaves, mapped
 from sapwood.ops.reshaping import moved, order_of
 from sapwood.ops.shapes import ShapesOnly
+from sapwood.ops.spans import spans
 from sapwood.ops.work import flop_formulas
 
 __all__ = [
@@ -79,5 +80,6 @@ __all__ = [
     "rule",
     "same_op",
     "scattering",
+    "spans",
     "unfolding",
 ]

@@ -80,7 +80,7 @@ class Atoms:
         roots = self._parent[atoms]
         while True:
             above = self._parent[roots]
-            if np.array_equal(above, roots):
+            if (above == roots).all():
                 break
             roots = above
         self._parent[atoms] = roots
@@ -91,14 +91,16 @@ class Atoms:
         columns: list[Axis] = []
         for number in range(axis.shape[1]):
             columns += self._resolve_column(self.find(axis[:, number]))
+        if len(columns) == 1:
+            return columns[0][:, None] if columns[0].any() else fixed_axis(len(axis))
         kept = {column.tobytes(): column for column in columns if (column != ALWAYS).any()}
         return np.stack(list(kept.values()), axis=1) if kept else fixed_axis(len(axis))
 
     def _resolve_column(self, column: Axis) -> list[Axis]:
         numbers = self._expanded[column]
-        known = [number for number in np.unique(numbers).tolist() if number != NEVER]
-        if not known:
+        if (numbers == NEVER).all():
             return [column]
+        known = [number for number in np.unique(numbers).tolist() if number != NEVER]
         width = max(self._expansion[number].shape[1] for number in known)
         whole = np.full((len(column), width), ALWAYS, dtype=np.int64)
         whole[:, 0] = column
@@ -136,8 +138,12 @@ class Atoms:
         if len(first) != len(second):
             raise ValueError(f"axes of {len(first)} and {len(second)} indices cannot be joined")
         first, second = self.resolve(first), self.resolve(second)
-        if first.shape == second.shape and np.array_equal(first, second):
-            return
+        if first.shape == second.shape:
+            if (first == second).all():
+                return
+            if first.shape[1] == 1 and first.all() and second.all():  # no index stays for good: as most joins are
+                self._union(first[:, 0], second[:, 0])
+                return
         counts = np.stack([(axis != ALWAYS).sum(axis=1) for axis in (first, second)], axis=1)
         for pair in counts[:1] if (counts == counts[:1]).all() else np.unique(counts, axis=0):
             rows = (counts == pair).all(axis=1)
@@ -172,7 +178,7 @@ class Atoms:
     def _union(self, first: Axis, second: Axis) -> None:
         while True:
             left, right = self.find(first), self.find(second)
-            if np.array_equal(left, right):
+            if (left == right).all():
                 return
             low, high = np.minimum(left, right), np.maximum(left, right)
             held = self._frozen[high] & ~self._frozen[low]

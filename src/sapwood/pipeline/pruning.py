@@ -35,7 +35,7 @@ from sapwood.goals import (
 )
 from sapwood.graph import Outputs, Unpruned
 from sapwood.measure import count_params
-from sapwood.models import Ignored, Plan, apply_plan, check_suited, config_fields, framework_of, shared_things
+from sapwood.models import Ignored, Plan, apply_plan, check_suited, config_fields, framework_of
 from sapwood.pipeline.garbage import only_new_garbage
 from sapwood.pipeline.telling import ModelBefore, short_html, short_text, summary_text, write_report
 from sapwood.removal import Planner, Solution, Verification, check_described, resized_outputs
@@ -178,7 +178,7 @@ def prune(
         steps = known_steps(planner.analysis(), bench) if within.round_to is None else None
         chooser = chooser if steps is None else replace(chooser, multiple=steps.multiple)
         solution, outcome = LatencyTarget(planner, model, bench, chooser, asked, progress).solve()
-    result = _pruned(model, example_inputs, solution, outcome)
+    result = _pruned(model, example_inputs, solution, outcome, shared=planner.shared)
     if steps is not None:
         result = replace(result, notes=(*result.notes, _steps_note(steps)))
     if within.as_config:
@@ -221,6 +221,8 @@ def _pruned(
     example_inputs: ExampleInputs,
     solution: Solution[Chosen],
     outcome: LatencyOutcome | None = None,
+    *,
+    shared: Mapping[str, str],
 ) -> Pruned:
     """The model that a solution describes, in the type of its weights."""
     plan = solution.realised.plan
@@ -228,9 +230,7 @@ def _pruned(
         small = apply_plan(model, plan)
     analysis = solution.analysis
     held = held_dims(analysis, solution.chosen.held, solution.chosen.stuck, solution.chosen.whole)
-    shared = [
-        f"{name} is shared with the model given: no {kind} is copied" for name, kind in shared_things(model).items()
-    ]
+    notes = [f"{name} is shared with the model given: no {kind} is copied" for name, kind in shared.items()]
     return Pruned(
         small,
         plan,
@@ -239,7 +239,7 @@ def _pruned(
         solution.chosen.allocation,
         outcome,
         resized_outputs=resized_outputs(solution),
-        notes=(*shared, *solution.realised.unset),
+        notes=(*notes, *solution.realised.unset),
         num_channels=tuple(group.num_channels for group in analysis.groups),
         dense=ModelBefore.of(model, example_inputs),
     )

@@ -20,11 +20,14 @@ from sapwood.removal.gains import changed_norms
 from sapwood.removal.numbers import numbers, wanted_numbers
 from sapwood.removal.orders import Orders, find_orders
 from sapwood.removal.proportions import proportions
-from sapwood.removal.repair import Repaired, repair_
+from sapwood.removal.repair import MAX_IN_VAIN, Repaired, Tries, repair_
 from sapwood.removal.rescale import Producers, attention_changes, producers, rescales
 from sapwood.removal.unread import set_unread_
 from sapwood.removal.widths import Expectation
 from sapwood.removal.widths_behind import Width, counts_what_is_summed, widths_behind
+
+BOUND = f"{MAX_IN_VAIN} attributes were tried in vain for this model, more are not"
+"""Why a part may stay whole that one more attribute would have let go."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,12 @@ class OnlyWithValuesError(Exception):
 
 
 def realise(
-    structure: Structure, analysis: Analysis, removed: Axis, fields: ConfigFields | None = None
+    structure: Structure,
+    analysis: Analysis,
+    removed: Axis,
+    fields: ConfigFields | None = None,
+    *,
+    tries: Tries | None = None,
 ) -> Realised | Obstacle:
     """Makes the plan that removes ``removed`` from a model, with every attribute that has to follow.
 
@@ -83,6 +91,7 @@ def realise(
         analysis: Its groups.
         removed: The units that go.
         fields: What a config says of the widths, if the compact model is to be what one builds.
+        tries: What rounds before tried.
 
     Returns:
         The plan and what it makes of every tensor, or what stands in its way.
@@ -99,13 +108,15 @@ def realise(
     edits = fix_known_attributes_(compact, plan.cuts, _kept_groups(analysis, expectation))
     if fields is not None:
         edits += describe_(compact, fields, analysis, expectation)
-    repaired = repair_(compact, structure, analysis, expectation)
+    repaired = repair_(compact, structure, analysis, expectation, tries or Tries())
     if repaired.followed.divergence is not None:
         if "meta tensor" in str(repaired.followed.divergence.found).lower():
             raise OnlyWithValuesError(str(repaired.followed.divergence.found))
         first = repaired.followed.first or repaired.followed.divergence
+        found = _obstacle(analysis, expectation, first, repaired.edits)
         return replace(
-            _obstacle(analysis, expectation, first, repaired.edits),
+            found,
+            reason=found.reason if tries is None or tries.left else f"{found.reason} ({BOUND})",
             together=proportions(structure, analysis, expectation, first),
         )
     moved = [one for one in analysis.shuffles.values() if expectation.changed(one.source)]

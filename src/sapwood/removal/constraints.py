@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from sapwood.graph import Analysis, Shuffle, build_groups, find_shuffles
 from sapwood.ops import Call, Graph
 from sapwood.removal.build import Obstacle
+from sapwood.removal.repair import Tries
 
 Site: TypeAlias = tuple[str, str, str, int]
 """Where a call is made; see :meth:`sapwood.ops.Graph.sites`."""
@@ -35,6 +36,10 @@ class Constraints:
         frozen: Tensors or dimensions that stay whole, with the reason.
         loose: Whether any channels that a shuffle reaches may go, in numbers that its order allows, as long as nothing
             stands in the way; for who keeps to :attr:`sapwood.graph.Analysis.ladders`.
+
+    Attributes:
+        last: The obstacle met last.
+        tries: Which attributes of the model were tried, so that rounds do not try the same ones without end.
     """
 
     def __init__(self, frozen: Mapping[str, str], *, loose: bool = False) -> None:
@@ -50,6 +55,7 @@ class Constraints:
         self._proportions: Counter[Site] = Counter()
         self._modules: dict[Line, set[str]] = defaultdict(set)
         self.last = ""
+        self.tries = Tries()
 
     def add(self, graph: Graph, obstacle: Obstacle, *, stiffer: Sequence[Call] = ()) -> bool:
         """Remembers an obstacle that stood in the way of a run like ``graph``; returns whether more stays by it.

@@ -6,13 +6,14 @@ import os
 import traceback
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from sapwood.errors import ConfigError
 from sapwood.graph import Outputs, Structure, explaining_inputs, run_model, with_values, without_values
-from sapwood.models import check_suited, copy_model, quieten_, wide_copy, widened
+from sapwood.models import check_suited, copy_model, named_things, quieten_, wide_copy, widened
 from sapwood.removal.difference import lively_, telling
 from sapwood.types import ExampleInputs
 
@@ -33,11 +34,18 @@ class Dense:
         self.counted = outputs
         self.most: tuple[int, ...] | None = None
         self.inputs = as_float64(inputs)
+        self._shared: list[Any] = []
 
     @cached_property
     def model(self) -> nn.Module:
         """The copy; read only."""
-        return quieten_(wide_copy(self._model).eval())
+        return quieten_(wide_copy(self._model, self._shared).eval())
+
+    @property
+    def shared(self) -> dict[str, str]:
+        """What a copy shares with the model, as it cannot be copied: names, and the classes of what they name."""
+        self.model  # noqa: B018 - made when it is first asked for, which finds out
+        return named_things(self._model, self._shared)
 
     def structure(self, *, values: bool) -> Structure:
         """A recorded run, on shapes alone where the code allows it and ``values`` does not ask for more."""

@@ -98,6 +98,11 @@ class Planner:
         self._structure = self._dense.structure(values=False)
         self._fields = fields
 
+    @property
+    def shared(self) -> dict[str, str]:
+        """What copies share with the model, as it cannot be copied: names, and the classes of what they name."""
+        return self._dense.shared
+
     def analysis(self) -> Analysis:
         """The channel groups under what is known so far."""
         return self._constraints.analyse(self._structure.graph)
@@ -153,7 +158,7 @@ def rounds(
         removed = chosen.removed
         if prove is None and structure.graph.reads_values and not structure.graph.is_settled and len(removed):
             structure, analysis, removed = _as_if_removed(dense, constraints, analysis, removed)
-        outcome = realise(structure, analysis, removed, fields)
+        outcome = realise(structure, analysis, removed, fields, tries=constraints.tries)
         if isinstance(outcome, Obstacle):
             for obstacle in (outcome, *outcome.peers):
                 constraints.add(structure.graph, obstacle, stiffer=reached(analysis, obstacle.call))

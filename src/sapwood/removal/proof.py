@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import compress
 
@@ -15,7 +16,9 @@ from sapwood.removal.build import Realised
 from sapwood.removal.dense import Dense
 from sapwood.removal.difference import lively_copy, relative_error, telling
 from sapwood.removal.pooled import pooled_norms
-from sapwood.removal.silenced import compact_outputs, reference_outputs
+from sapwood.removal.silenced import MaskedReference, compact_outputs, reference_outputs
+from sapwood.removal.thinned import ThinnedReference, thinned
+from sapwood.types import ExampleInputs
 
 PROOF_TOLERANCE = 1e-9
 """Relative, in float64: rounding of sums over a few thousand terms in another order stays below it."""
@@ -32,8 +35,9 @@ class Verification:
         pooled_norms: The modules whose norms pool over channels of which some went: their statistics, and so what is
             kept, differ from the dense model's. Both sides of the comparison take them over the kept channels.
         distance_from_dense: How far the compact model is from the untouched one on the example inputs: the largest
-            difference over the largest output, in float64. It costs one run of the untouched model; None where that
-            would tell nothing (outputs that vanish, numbers of boxes that differ) or was not done.
+            difference over the largest output, in float64, on as few pixels as the proof took. It costs one run of the
+            untouched model; None where that would tell nothing (outputs that vanish, numbers of boxes that differ) or
+            was not done.
     """
 
     max_abs_error: float
@@ -46,12 +50,31 @@ class Verification:
 def verify(dense: Dense, structure: Structure, analysis: Analysis, realised: Realised) -> Verification:
     """Runs the compact model and the masked reference in float64.
 
+    Both run on as few pixels as tell as much (:mod:`sapwood.removal.thinned`); where the model's code does not run on
+    those as it did, or they do not show that the two are equal, on the example inputs as they are.
+
     Where that tells nothing (outputs of zeros, or equal to the last bit as those of a model whose outputs do not follow
     its inputs are), both are run once more with other values in the parameters: the cuts are the same.
     """
-    found, error, told, draws = _compare(dense.model, dense, structure, analysis, realised)
-    if not analysis.graph.reads_values and (not told or (error == 0.0 and realised.plan.cuts)):
-        _, again, told_again, _ = _compare(lively_copy(dense.model), dense, structure, analysis, realised)
+    small = thinned(dense.inputs, analysis.graph)
+    if small is not None:
+        with suppress(Exception):  # the model's own code may fail in any way on sizes that it was not given
+            found = _verified(_TwoRuns(dense, small, structure, analysis, realised, ThinnedReference))
+            if found.passed:
+                return found
+    return _verified(_TwoRuns(dense, dense.inputs, structure, analysis, realised))
+
+
+def _verified(proof: _TwoRuns) -> Verification:
+    """What two runs on the same inputs tell.
+
+    Raises:
+        CheckFailedError: If they tell nothing.
+    """
+    graph, dense = proof.analysis.graph, proof.dense
+    found, error, told, draws = proof.compare(dense.model)
+    if not graph.reads_values and (not told or (error == 0.0 and proof.realised.plan.cuts)):
+        _, again, told_again, _ = proof.compare(lively_copy(dense.model))
         error = again if told_again or not told else error
         told = told or told_again
     if not told:
@@ -60,31 +83,48 @@ def verify(dense: Dense, structure: Structure, analysis: Analysis, realised: Rea
             "parameters as well; expected example inputs for which it is not. The model given is unchanged."
         )
     far = None
-    if not analysis.graph.reads_values:
-        whole = _whole_outputs(dense, structure, analysis, draws)
-        counted = [ref.id not in analysis.graph.resizable for ref in analysis.graph.outputs]
-        measured = relative_error(list(compress(found, counted)), list(compress(whole, counted)))
+    if not graph.reads_values:
+        counted = [ref.id not in graph.resizable for ref in graph.outputs]
+        measured = relative_error(list(compress(found, counted)), list(compress(proof.whole(draws), counted)))
         far = measured if math.isfinite(measured) else None
-    norms = pooled_norms(analysis, realised.expectation, realised.followed)
+    norms = pooled_norms(proof.analysis, proof.realised.expectation, proof.realised.followed)
     return Verification(error, "float64", error <= PROOF_TOLERANCE, norms, far)
 
 
-def _whole_outputs(dense: Dense, structure: Structure, analysis: Analysis, draws: Draws) -> list[Tensor]:
-    """What the untouched model returns: as it was recorded, if it was on values, or by another run."""
-    if structure.outputs and not analysis.graph.draws:
-        return list(structure.outputs)
-    return compact_outputs(dense.model, dense.inputs, analysis.graph, structure.decisions, draws=draws)
+@dataclass(frozen=True)
+class _TwoRuns:
+    """Two runs that are compared, and on what."""
 
+    dense: Dense
+    inputs: ExampleInputs
+    structure: Structure
+    analysis: Analysis
+    realised: Realised
+    kind: type[MaskedReference] = MaskedReference
 
-def _compare(
-    model: nn.Module, dense: Dense, structure: Structure, analysis: Analysis, realised: Realised
-) -> tuple[list[Tensor], float, bool, Draws]:
-    """What the compact ``model`` returns, how far that is from the masked one, whether that can tell, and the draws."""
-    inputs, decisions, expectation = dense.inputs, structure.decisions, realised.expectation
-    wanted, draws = reference_outputs(model, inputs, analysis, expectation, decisions, followed=realised.followed)
-    compact = apply_plan(model, realised.plan)
-    found = compact_outputs(compact, inputs, analysis.graph, decisions, expectation, draws=draws)
-    return found, relative_error(found, wanted, answers=len(analysis.graph.outputs)), telling(wanted), draws
+    def compare(self, model: nn.Module) -> tuple[list[Tensor], float, bool, Draws]:
+        """What the compact ``model`` returns, how far from the masked one, whether that can tell, and the draws."""
+        decisions, realised = self.structure.decisions, self.realised
+        wanted, draws = reference_outputs(
+            model,
+            self.inputs,
+            self.analysis,
+            realised.expectation,
+            decisions,
+            followed=realised.followed,
+            kind=self.kind,
+        )
+        compact = apply_plan(model, realised.plan)
+        graph = self.analysis.graph
+        found = compact_outputs(compact, self.inputs, graph, decisions, realised.expectation, draws=draws)
+        return found, relative_error(found, wanted, answers=len(graph.outputs)), telling(wanted), draws
+
+    def whole(self, draws: Draws) -> list[Tensor]:
+        """What the untouched model returns: as it was recorded, if it was on values, or by another run."""
+        graph = self.analysis.graph
+        if self.structure.outputs and not graph.draws and self.inputs is self.dense.inputs:
+            return list(self.structure.outputs)
+        return compact_outputs(self.dense.model, self.inputs, graph, self.structure.decisions, draws=draws)
 
 
 def unproven(dense: Dense, structure: Structure, analysis: Analysis, realised: Realised) -> Verification:

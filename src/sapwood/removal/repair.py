@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from torch import nn
 
@@ -22,7 +23,49 @@ from sapwood.removal.beside import Divergence, Followed, follow
 from sapwood.removal.numbers import numbers, wanted_numbers
 from sapwood.removal.widths import Expectation
 
+Change: TypeAlias = dict[AttributePlace, int]
+"""Attributes, and what they are set to."""
+
 MAX_REPAIRS = 400
+
+MAX_IN_VAIN = 64
+"""How many attributes are tried in vain for one model; each takes a run of its code. What comes next stays whole."""
+
+
+@dataclass
+class Tries:
+    """What was tried for one model, round after round: what helped once is tried first, and costs nothing.
+
+    Attributes:
+        left: How many attributes may still be tried in vain.
+        helped: By the line of code, the attributes that brought a run further there.
+    """
+
+    left: int = MAX_IN_VAIN
+    helped: dict[str, set[tuple[str, ...]]] = field(default_factory=dict)
+
+    def ordered(self, call: Call, changes: Iterable[Change]) -> Iterator[Change]:
+        """Changes, each once, as long as tries are left; those first that helped in the same line before."""
+        each = list({frozenset(change.items()): change for change in changes}.values())
+        known = self.helped.get(call.location, set())
+        yield from (change for change in each if _names(change) in known)
+        for change in each:
+            if _names(change) not in known:
+                if self.left <= 0:
+                    return
+                self.left -= 1
+                yield change
+
+    def keep(self, call: Call, change: Change) -> None:
+        """Remembers what helped."""
+        if _names(change) not in self.helped.setdefault(call.location, set()):
+            self.helped[call.location].add(_names(change))
+            self.left += 1  # it was not in vain
+
+
+def _names(change: Change) -> tuple[str, ...]:
+    """The attributes of a change, whichever module they are of."""
+    return tuple(sorted(place.text for place in change))
 
 
 @dataclass(frozen=True)
@@ -38,14 +81,16 @@ class Repaired:
     followed: Followed
 
 
-def repair_(model: nn.Module, structure: Structure, analysis: Analysis, expectation: Expectation) -> Repaired:
-    """Sets attributes of ``model`` until it runs as planned, or no attribute helps any more."""
+def repair_(
+    model: nn.Module, structure: Structure, analysis: Analysis, expectation: Expectation, tries: Tries
+) -> Repaired:
+    """Sets attributes of ``model`` until it runs as planned, no attribute helps any more, or none may be tried."""
     edits: list[AttributeEdit] = []
     followed = follow(model, structure, analysis, expectation)
     for _ in range(MAX_REPAIRS):
         if followed.first is None:
             break
-        found = _advance(model, structure, analysis, expectation, followed.first)
+        found = _advance(model, structure, analysis, expectation, followed.first, tries=tries)
         if found is None:
             break
         more, followed = found
@@ -54,14 +99,21 @@ def repair_(model: nn.Module, structure: Structure, analysis: Analysis, expectat
 
 
 def _advance(
-    model: nn.Module, structure: Structure, analysis: Analysis, expectation: Expectation, divergence: Divergence
+    model: nn.Module,
+    structure: Structure,
+    analysis: Analysis,
+    expectation: Expectation,
+    divergence: Divergence,
+    *,
+    tries: Tries,
 ) -> tuple[list[AttributeEdit], Followed] | None:
     """Finds attributes whose change brings the run further than ``divergence``."""
     call = divergence.call
-    for change in _candidates(model, analysis, divergence, expectation):
+    for change in tries.ordered(call, _candidates(model, analysis, divergence, expectation)):
         edits = _set_everywhere(model, analysis, expectation, call, change)
         after = follow(model, structure, analysis, expectation)
         if after.first is None or after.first.call.index > call.index:
+            tries.keep(call, change)
             return edits, after
         for edit in reversed(edits):
             AttributePlace.of(edit).set(model, edit.before)
@@ -70,7 +122,7 @@ def _advance(
 
 def _candidates(
     model: nn.Module, analysis: Analysis, divergence: Divergence, expectation: Expectation
-) -> Iterator[dict[AttributePlace, int]]:
+) -> Iterator[Change]:
     """Attributes of the running modules, innermost first, that hold a size this call is about to lose.
 
     One by one first, then all of a module together, then attributes of which the size is a multiple. At last the
@@ -132,7 +184,7 @@ def _places(call: Call, expectation: Expectation) -> Iterator[tuple[int, int]]:
 
 
 def _set_everywhere(
-    model: nn.Module, analysis: Analysis, expectation: Expectation, call: Call, change: dict[AttributePlace, int]
+    model: nn.Module, analysis: Analysis, expectation: Expectation, call: Call, change: Change
 ) -> list[AttributeEdit]:
     """Sets attributes, and their like on every module that makes the same call from the same line."""
     edits = []

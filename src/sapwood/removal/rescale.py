@@ -176,8 +176,7 @@ class _RowSearch:
             return {}
         found = _parameters_of(self._names, call, self._makers)
         if found is not None:
-            parts, dim = found
-            return _of_parts(parts, wanted.movedim(dim, 0).reshape(wanted.shape[dim], -1).any(1))
+            return _of_parts(found[0], _any_along(wanted, found[1]))
         return self._through(call, tensor, wanted)
 
     def _through(self, call: Call, tensor: TensorRef, wanted: Tensor) -> Rows | None:
@@ -233,6 +232,8 @@ def _wanted_of(call: Call, source: TensorRef, made: TensorRef, wanted: Tensor, k
         return _unbroadcast(wanted, source.shape)
     if call.facts.reshapes and call.args[0] == source and wanted.numel() == math.prod(source.shape):
         return wanted.reshape(source.shape)
+    if call.facts.turns and call.args[0] == source and bool(wanted.all()):
+        return torch.ones(source.shape, dtype=torch.bool)
     labels = torch.arange(1, math.prod(source.shape) + 1).reshape(source.shape)
     try:
         results = _labelled(call, source, labels, known)
@@ -268,6 +269,13 @@ def _unbroadcast(wanted: Tensor, shape: Sequence[int]) -> Tensor:
         if size == 1 and wanted.shape[dim] != 1:
             wanted = wanted.any(dim, keepdim=True)
     return wanted
+
+
+def _any_along(wanted: Tensor, dim: int) -> Tensor:
+    """For each index of a dimension, whether anything that stands there is wanted."""
+    if bool(wanted.all()):  # as it mostly is, and then need not be turned in memory
+        return torch.ones(wanted.shape[dim], dtype=torch.bool)
+    return wanted.movedim(dim, 0).reshape(wanted.shape[dim], -1).any(1)
 
 
 def _same_rows(one: Rows, other: Rows) -> bool:

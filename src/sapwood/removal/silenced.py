@@ -180,16 +180,17 @@ def reference_outputs(
     decisions: Decisions,
     *,
     followed: Mapping[int, float] | None = None,
+    kind: type[MaskedReference] = MaskedReference,
 ) -> tuple[list[Tensor], Draws]:
     """What the dense ``model`` returns with the removed channels silenced, and what it chooses from on the way.
 
     Of outputs that may change their sizes, the kept part. Numbers that divide a sum over channels by how many there are
-    (``followed``) are those of the compact model.
+    (``followed``) are those of the compact model. ``kind`` is what runs it.
 
     Returns:
         The values, and the random numbers that were drawn.
     """
-    reference = MaskedReference(analysis, expectation, decisions, followed)
+    reference = kind(analysis, expectation, decisions, followed)
     with leaving_no_trace(model), plain_kernels(model), reference:
         outputs = output_tensors(run_model(model, inputs))
     outputs = [expectation.kept(tensor, ref) for tensor, ref in zip(outputs, analysis.graph.outputs, strict=True)]
