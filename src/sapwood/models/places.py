@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import dataclass
 from numbers import Real
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -77,7 +80,7 @@ class AttributePlace:
         *path, name = self.attribute.split(".")
         for part in path:
             holder = vars(holder).get(part)
-            if not is_config(holder):
+            if not holds_numbers(holder):
                 raise ShapeError(f"the plan sets {self.text} of {self.module!r}; the model has no config there")
         return holder, name
 
@@ -85,6 +88,24 @@ class AttributePlace:
 def is_config(value: Any) -> bool:
     """Whether a value is a config of transformers, whose numbers a plan may set as it does a module's."""
     return any(kind.__name__ in {"PreTrainedConfig", "PretrainedConfig"} for kind in type(value).__mro__)
+
+
+def holds_numbers(value: Any) -> bool:
+    """Whether a value is a config whose numbers a plan may set: of transformers, or a dataclass or namespace.
+
+    One that is frozen was made not to change.
+
+    Examples:
+        >>> from types import SimpleNamespace
+        >>> holds_numbers(SimpleNamespace(heads=4)), holds_numbers({"heads": 4})
+        (True, False)
+    """
+    if isinstance(value, type) or not hasattr(value, "__dict__"):
+        return False
+    if dataclasses.is_dataclass(value):
+        kind: Any = type(value)
+        return not kind.__dataclass_params__.frozen
+    return type(value) in {SimpleNamespace, Namespace} or is_config(value)
 
 
 def is_plain(value: Any) -> bool:
