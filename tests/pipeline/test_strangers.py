@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 import sapwood
+from sapwood.errors import ShapeError
 from sapwood.graph import output_tensors
-from sapwood.models import apply_plan
+from sapwood.models import AttributeEdit, Plan, apply_plan
 from sapwood.pipeline import Target, prune
 from support.probes import Net
 from support.silencing import silenced
@@ -32,8 +34,10 @@ WIDTHS = {
     "places_times_queries": {"qkv.weight": (24, 6), "places": (9, 8), "head.weight": (3, 8)},
     "powers_of_channels": {"a.weight": (8, 3, 3, 3), "head.weight": (5, 8, 1, 1)},
     "sound_in_frames": {"a.weight": (8, 9, 1), "head.weight": (3, 8)},
+    "symmetric_weight": {"a.weight": (8, 6), "upper": (8, 8), "head.weight": (3, 8)},
     "volume_read_on_a_grid": {"a.weight": (8, 2, 1, 1, 1), "head.weight": (3, 8, 1, 1, 1)},
     "widths_in_a_dataclass": {"1.qkv.weight": (24, 8), "2.out.weight": (8, 8), "3.weight": (3, 8)},
+    "widths_in_a_dict": {"1.qkv.weight": (24, 8), "2.out.weight": (8, 8), "3.weight": (3, 8)},
     "widths_in_a_namespace": {"1.qkv.weight": (24, 8), "2.out.weight": (8, 8), "3.weight": (3, 8)},
 }
 """Shapes at half the channels."""
@@ -65,16 +69,21 @@ def test_every_stranger_is_judged() -> None:
     assert STRANGERS.keys() == WIDTHS.keys()
 
 
-def test_what_the_dense_model_shares_with_its_layers_stays_as_it_was(tmp_path: Any) -> None:
-    model, x = STRANGERS["widths_in_a_namespace"]()
+@pytest.mark.parametrize(
+    "config", [SimpleNamespace(width=16, heads=4), {"width": 16, "heads": 4}], ids=["object", "dict"]
+)
+def test_a_config_that_layers_share_is_copied_once_and_left_as_it_was(config: Any, tmp_path: Any) -> None:
+    model, x = configured(config)
+    before = copy.deepcopy(config)
     pruned = prune(model.eval(), x, target=Target(sparsity=0.5))
     small = pruned.model
-    assert (model[1].config.width, model[1].config.heads) == (16, 4)
-    assert (small[1].config.width, small[1].config.heads) == (8, 4)
+    assert config == before
     assert small[1].config is small[2].config
+    assert small[1].config == type(config)(**{"width": 8, "heads": 4})
     sapwood.save(pruned, tmp_path / "small")
-    again = sapwood.load(tmp_path / "small", model=lambda: STRANGERS["widths_in_a_namespace"]()[0])
-    assert again[2].config.width == 8
+    again = sapwood.load(tmp_path / "small", model=lambda: configured(config)[0])
+    assert config == before
+    assert again[2].config == small[2].config
     assert torch.equal(again(x), small(x))
 
 
@@ -113,3 +122,9 @@ def test_a_vector_that_products_meet_is_scaled_as_a_whole() -> None:
     assert pruned.model.a.weight.shape == (8, 6)
     (found,), (wanted,) = (outputs(one, x) for one in (apply_plan(model, pruned.plan), silenced(model, pruned.plan)))
     assert float((found - wanted).abs().max()) <= 1e-6 * float(wanted.abs().max())  # rounded to float32 by the plan
+
+
+def test_plans_reach_no_data_of_pytorch_itself() -> None:
+    plan = Plan(attributes=(AttributeEdit("", "_modules.a", 1, 2),))
+    with pytest.raises(ShapeError, match=r"the plan sets _modules\.a of ''; the model has no config there"):
+        apply_plan(nn.Sequential(nn.Linear(2, 2)), plan)

@@ -209,7 +209,10 @@ FAMILIES: Mapping[str, Family] = {
         own={"linspace": {"start": Number(1.0), "end": Number(2.0)}},
         reads={"": met},
     ),
-    "elementwise._positional": Family(cases=(({}, False),)),
+    "elementwise._positional": Family(
+        {"diagonal": 0},
+        (({}, True), ({"diagonal": 2}, True), ({"self": lambda scene: made(scene).transpose(1, 3)}, False)),
+    ),
     "elementwise._read": Family(
         {"a": made, "assert_msg": "no"},
         own={

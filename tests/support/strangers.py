@@ -61,15 +61,18 @@ def cells_in_a_list_of_one_width():
     return looped((8, 8))
 
 
+KEYS = ("width", "heads")
+
+
 def configured(config: Any) -> tuple[nn.Module, Any]:
     """Attention that reads its widths from an object that all layers share."""
 
     def attention(m, x):
         b, t, _ = x.shape
-        q, k, v = m.qkv(x).split(m.config.width, -1)
-        q, k, v = (y.view(b, t, m.config.heads, m.config.width // m.config.heads).transpose(1, 2) for y in (q, k, v))
+        width, heads = (m.config[key] if isinstance(m.config, dict) else getattr(m.config, key) for key in KEYS)
+        q, k, v = (y.view(b, t, heads, width // heads).transpose(1, 2) for y in m.qkv(x).split(width, -1))
         y = F.scaled_dot_product_attention(q, k, v, scale=0.3).transpose(1, 2)
-        return x + m.out(y.reshape(b, t, m.config.width))
+        return x + m.out(y.reshape(b, t, width))
 
     def layer():
         return Net(attention, qkv=nn.Linear(16, 48), out=nn.Linear(16, 16), config=config)
@@ -90,6 +93,24 @@ def widths_in_a_dataclass():
 @stranger
 def widths_in_a_namespace():
     return configured(SimpleNamespace(width=16, heads=4))
+
+
+@stranger
+def widths_in_a_dict():
+    return configured({"width": 16, "heads": 4})
+
+
+@stranger
+def symmetric_weight():
+    """Kept as its upper half: a channel goes from both sides."""
+
+    def run(m, x):
+        upper = m.upper.triu()
+        return m.head(F.relu(m.a(x)) @ (upper + upper.triu(1).mT))
+
+    return Net(run, a=nn.Linear(6, 16), upper=nn.Parameter(torch.randn(16, 16)), head=nn.Linear(16, 3)), torch.randn(
+        4, 6
+    )
 
 
 @stranger

@@ -6,7 +6,7 @@ from functools import partial
 
 from sapwood.ops.atoms import fixed_axis
 from sapwood.ops.call import Call, TensorRef
-from sapwood.ops.context import Context, rule
+from sapwood.ops.context import Context, bound, rule
 from sapwood.ops.facts import note
 
 UNARY = """
@@ -137,9 +137,17 @@ def _positions(context: Context, call: Call) -> None:
 
 @_rule("tril", "triu")
 def _positional(context: Context, call: Call) -> None:
-    """What is kept depends on the positions, so these may not move."""
-    for output in call.tensor_outputs():
-        context.set(output, context.fix(context.axes(call.args[0]), call))
+    """What is kept depends on which of two positions comes first: the same may go from both, or none.
+
+    Beside a diagonal that is not the main one, on the side where that is kept, the distance counts as well.
+    """
+    axes = context.axes(call.args[0])
+    diagonal = int(bound(call)["diagonal"])  # type: ignore[call-overload]
+    if len(axes[-2]) == len(axes[-1]) and diagonal in {"aten.tril": (0, -1), "aten.triu": (0, 1)}[call.name]:
+        context.join(axes[-2], axes[-1], call)
+    else:
+        axes[-2:] = context.fix(axes[-2:], call)
+    context.set(call.outputs[0], axes)
 
 
 @_rule("_local_scalar_dense", "equal", "_assert_async", "_assert_tensor_metadata")

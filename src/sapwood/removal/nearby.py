@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from torch import nn
 
-from sapwood.models.places import AttributePlace, holds_numbers, integers
+from sapwood.models.places import AttributePlace, holds_numbers, integers, own_data
 
 LISTS = (nn.ModuleList, nn.ModuleDict)
 """What has no code of its own: what is in there is called, and asked for its numbers, by the module around it."""
@@ -66,8 +66,8 @@ def config_changes(
             if attribute.startswith("_") or not holds_numbers(value) or id(value) in seen:
                 continue
             seen.add(id(value))
-            for key, old in vars(value).items():
-                if type(old) is int and old in wanted and not key.startswith("_"):
+            for key, old in own_data(value).items():
+                if type(old) is int and old in wanted and key.isidentifier() and not key.startswith("_"):
                     yield {AttributePlace(name, f"{attribute}.{key}"): wanted[old]}
 
 
