@@ -127,19 +127,31 @@ def summary(rows: list[dict[str, Any]]) -> str:
     counts = {name: verdicts.count(name) for name in ("right", "in part", "wrong")}
     both = [row for row in rows if "seconds" in row["sapwood"] and "seconds" in row["torch_pruning"]]
     ours = [row["sapwood"]["seconds"] for row in rows if "seconds" in row["sapwood"]]
-    ratios = [row["sapwood"]["seconds"] / row["torch_pruning"]["seconds"] for row in both]
-    proven = [
-        (row["sapwood"]["seconds"] + row["sapwood"]["proof_seconds"]) / row["torch_pruning"]["seconds"] for row in both
-    ]
-    theirs = [row["torch_pruning"]["seconds"] for row in both]
     cut = sum(share(row, "torch_pruning") >= ENOUGH for row in rows)
     return (
         f"Sapwood: {counts}; Torch-Pruning: {cut} run with {ENOUGH:.0%} of the cut or more\n"
-        f"seconds: Sapwood median {statistics.median(ours):.2f}, largest {max(ours):.2f}; Torch-Pruning median "
-        f"{statistics.median(theirs):.2f}, largest {max(theirs):.2f}; ratio, median over {len(both)} models that both "
-        f"finish: {statistics.median(ratios):.2f}, with the proof {statistics.median(proven):.2f}; Sapwood's largest "
+        f"seconds: Sapwood {_spread(ours)}; {_side_by_side(both)}; Sapwood's largest "
         f"memory {max(row['sapwood'].get('memory_mb', 0) for row in rows):.0f} MB"
     )
+
+
+def _side_by_side(both: list[dict[str, Any]]) -> str:
+    """The seconds of two tools on the models that both finish."""
+    theirs = [row["torch_pruning"]["seconds"] for row in both]
+    alone = [row["sapwood"]["seconds"] / row["torch_pruning"]["seconds"] for row in both]
+    proven = [
+        (row["sapwood"]["seconds"] + row["sapwood"]["proof_seconds"]) / row["torch_pruning"]["seconds"] for row in both
+    ]
+    if not both:
+        return "no model that both finish"
+    return (
+        f"Torch-Pruning {_spread(theirs)}; ratio, median over {len(both)} models that both finish: "
+        f"{statistics.median(alone):.2f}, with the proof {statistics.median(proven):.2f}"
+    )
+
+
+def _spread(seconds: list[float]) -> str:
+    return f"median {statistics.median(seconds):.2f}, largest {max(seconds):.2f}" if seconds else "none"
 
 
 def prune_with_sapwood(zoo: Any, name: str) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class Net(nn.Module):
         self.config = PreTrainedConfig(8, PreTrainedConfig(4))
         self.inner = nn.Linear(2, 2)
         self.inner.config = self.config  # type: ignore[assignment]
-        self.other = {"width": 8}
+        self.other = [8]
 
 
 def edit(attribute: str, before: object, after: object) -> Plan:

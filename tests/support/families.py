@@ -164,6 +164,11 @@ FAMILIES: Mapping[str, Family] = {
             **{f"addc{name}{end}": {"value": 0.5} for end in ("", "_") for name in ("mul", "div")},
             "random_": {"from": 1, "to": 5},
             "poisson": {"self": _square},
+            **{f"{name}{end}": {"self": below_one} for end in ("", "_") for name in (
+                "acos", "asin", "atanh", "erfinv", "logit"
+            )},
+            **{f"acosh{end}": {"self": lambda scene: made(scene) + 1.0} for end in ("", "_")},
+            **{f"heaviside{end}": {"values": made} for end in ("", "_")},
             **{f"bernoulli{end}": {"self": below_one, "p": below_one} for end in ("", "_")},
             "_prelu_kernel": {"weight": lambda scene: scene.parameter("slope", CHANNELS).view(1, -1, 1, 1)},
             "_weight_norm_interface": {
@@ -204,7 +209,10 @@ FAMILIES: Mapping[str, Family] = {
         own={"linspace": {"start": Number(1.0), "end": Number(2.0)}},
         reads={"": met},
     ),
-    "elementwise._positional": Family(cases=(({}, False),)),
+    "elementwise._positional": Family(
+        {"diagonal": 0},
+        (({}, True), ({"diagonal": 2}, True), ({"self": lambda scene: made(scene).transpose(1, 3)}, False)),
+    ),
     "elementwise._read": Family(
         {"a": made, "assert_msg": "no"},
         own={
@@ -245,6 +253,14 @@ FAMILIES: Mapping[str, Family] = {
         reads={"": lambda scene, result: result},
     ),
     "contraction._grouped_product": Family(cases=()),
+    "contraction._trilinear": Family(
+        {
+            "i1": made, "i2": parameter("factor", 5, CHANNELS, CHANNELS), "i3": made, "expand1": [1, 3], "expand2": [0],
+            "expand3": [1, 2], "sumdim": [2, 3],
+        },
+        layout="matrix",
+        reads={"": lambda scene, result: result},
+    ),
     "contraction._linear": Family(
         {"weight": parameter("weight", 5, CHANNELS), "bias": parameter("bias", 5)},
         layout="rows",
@@ -300,6 +316,9 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "unfolding._unfold": Family(
         {"kernel_size": [3, 2], "dilation": [1, 1], "padding": [1, 1], "stride": [1, 1]},
+    ),
+    "unfolding._windows_along": Family(
+        {"dimension": 2, "size": 2, "step": 1}, (({"dimension": 1}, False), ({"step": 2}, True), ({}, True)),
     ),
     "unfolding._fold": Family(
         {
@@ -436,6 +455,11 @@ FAMILIES: Mapping[str, Family] = {
             "interpolation_mode": 0, "padding_mode": 0,
         },
         layout="map",
+        own={"grid_sampler_3d": {"grid": lambda scene: scene.parameter("grid", 2, 3, 3, 3, 3).tanh()}},
+        layouts={"grid_sampler_3d": "volume"},
+    ),
+    "pooling._affine_grid": Family(
+        {"theta": lambda scene: made(scene)[:, :2, 0, :3], "size": [2, 3, 4, 4], "align_corners": False},
     ),
     "pooling._roi_align": Family(
         {
@@ -464,6 +488,10 @@ FAMILIES: Mapping[str, Family] = {
         {"dim0": 2, "dim1": 3, "dims": [0, 1, 3, 2]},
         layouts=dict.fromkeys(("t", "t_"), "matrix"),
         reads=dict.fromkeys(("t", "t_"), lambda scene, result: read(scene, made(scene) @ result)),
+    ),
+    "reshaping._diagonal": Family(
+        {"dim1": 2, "dim2": 3, "offset": 0},
+        (({}, True), ({"offset": 1}, True), ({"dim1": 1}, False)),
     ),
     "reshaping._channel_shuffle": Family({"groups": 2}),
     "reshaping._unsqueeze": Family(cases=(({"dim": 2}, True), ({"dim": -1}, True))),

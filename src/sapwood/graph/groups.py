@@ -12,7 +12,19 @@ from sapwood.arguments import check_kind
 from sapwood.graph.caches import freeze_unmade
 from sapwood.graph.ladders import Ladder, ladders
 from sapwood.graph.shuffles import Shuffle
-from sapwood.ops import ALWAYS, Atoms, Axis, Call, Context, EqualParts, Graph, TensorRef, apply_rule, is_expected
+from sapwood.ops import (
+    ALWAYS,
+    Atoms,
+    Axis,
+    Call,
+    Context,
+    EqualParts,
+    Graph,
+    TensorRef,
+    apply_rule,
+    is_expected,
+    leave_out,
+)
 
 Flags: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
 
@@ -183,6 +195,8 @@ def _apply_rules(
             del shuffles[call.index]
         if call.index in inside:
             inside[call.index].apply(context, call)
+        elif call.facts.picks and call.index in graph.unread:  # for its shape: which index that was is all the same
+            leave_out(context, call)
         else:
             apply_rule(context, call)
         if call.index in fixed:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from argparse import Namespace
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from numbers import Real
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -53,12 +56,18 @@ class AttributePlace:
     def get(self, model: nn.Module) -> Any:
         """The value there."""
         holder, name = self.holder(model)
-        value: Any = getattr(holder, name, None) if is_config(holder) else getattr(holder, name)
+        if type(holder) is dict:
+            value: Any = holder[name]
+        else:
+            value = getattr(holder, name, None) if is_config(holder) else getattr(holder, name)
         return value if self.position < 0 else value[self.position]
 
     def set(self, model: nn.Module, new: Any) -> None:
         """Puts ``new`` there; a list or tuple is replaced by a changed copy."""
         holder, name = self.holder(model)
+        if type(holder) is dict:
+            holder[name] = new
+            return
         if self.position < 0:
             setattr(holder, name, new)
             return
@@ -76,8 +85,8 @@ class AttributePlace:
         holder: Any = model.get_submodule(self.module)
         *path, name = self.attribute.split(".")
         for part in path:
-            holder = vars(holder).get(part)
-            if not is_config(holder):
+            holder = None if part.startswith("_") else own_data(holder).get(part)
+            if not holds_numbers(holder):
                 raise ShapeError(f"the plan sets {self.text} of {self.module!r}; the model has no config there")
         return holder, name
 
@@ -85,6 +94,33 @@ class AttributePlace:
 def is_config(value: Any) -> bool:
     """Whether a value is a config of transformers, whose numbers a plan may set as it does a module's."""
     return any(kind.__name__ in {"PreTrainedConfig", "PretrainedConfig"} for kind in type(value).__mro__)
+
+
+def own_data(holder: Any) -> Mapping[str, Any]:
+    """What a module, or a config that it keeps, holds by name."""
+    return holder if type(holder) is dict else vars(holder)
+
+
+def holds_numbers(value: Any) -> bool:
+    """Whether a value is a config whose numbers a plan may set: of transformers, a dataclass, a namespace or a dict.
+
+    One that is frozen was made not to change.
+
+    Examples:
+        >>> from types import MappingProxyType, SimpleNamespace
+        >>> holds_numbers(SimpleNamespace(heads=4)), holds_numbers({"heads": 4})
+        (True, True)
+        >>> holds_numbers(MappingProxyType({"heads": 4}))
+        False
+    """
+    if type(value) is dict:
+        return all(isinstance(key, str) for key in value)
+    if isinstance(value, type) or not hasattr(value, "__dict__"):
+        return False
+    if dataclasses.is_dataclass(value):
+        kind: Any = type(value)
+        return not kind.__dataclass_params__.frozen
+    return type(value) in {SimpleNamespace, Namespace} or is_config(value)
 
 
 def is_plain(value: Any) -> bool:
@@ -118,12 +154,12 @@ def _data(model: nn.Module, place: AttributePlace) -> Any:
         holder, name = place.holder(model)
     except AttributeError:
         raise ShapeError(f"the plan sets {where}; the model has no such module") from None
-    own = vars(holder)
+    own = own_data(holder)
     if name not in own and not is_config(holder):
         raise ShapeError(f"the plan sets {where}; the model has none that it keeps as data")
     if name.startswith("_") or name == "training":
         raise ShapeError(f"the plan sets {where}, which is PyTorch's own; expected a width")
-    value = own.get(name)
+    value: Any = own.get(name)
     if place.position >= 0 and (type(value) not in CONTAINERS or place.position >= len(value)):
         raise ShapeError(f"the plan sets {where}; the model has a {type(value).__name__} without it")
     value = value if place.position < 0 else value[place.position]

@@ -213,6 +213,20 @@ class Graph:
         return _indices((call.index, call.tensor_outputs()) for call in self.calls)
 
     @cached_property
+    def overwritten(self) -> frozenset[int]:
+        """Numbers of buffers that calls write into, whole or through a view, as into a cache of keys and values."""
+        base, found = {number: number for number in self.buffers}, set()
+        for call in self.calls:
+            source = base.get(call.args[0].id) if call.args and isinstance(call.args[0], TensorRef) else None
+            if source is None:
+                continue
+            if call.op._schema.is_mutable:
+                found.add(source)
+            if any(value.alias_info is not None for value in call.op._schema.returns):
+                base.update((made.id, source) for made in call.tensor_outputs())
+        return frozenset(found)
+
+    @cached_property
     def readers(self) -> Mapping[int, tuple[int, ...]]:
         """Number of a tensor -> the indices of the calls that read it, in order."""
         return _indices((call.index, call.tensor_inputs()) for call in self.calls)

@@ -55,6 +55,33 @@ def _multiplied(context: Context, call: Call, first: TensorRef, second: TensorRe
     return [*batch, left[-2], right[-1]]
 
 
+def _summed_of_first(call: Call) -> list[int]:
+    """Where the indices that are summed over stand in the first tensor, as far as it has them."""
+    places = [dim for dim in range(_widened(call)) if dim not in call.args[3]]
+    return [places.index(dim) for dim in call.args[6] if dim in places]
+
+
+def _widened(call: Call) -> int:
+    """How many dimensions the three tensors have once each has those of size 1 that it lacks."""
+    return len(call.args[0].shape) + len(call.args[3])
+
+
+@rule("_trilinear", pools=_summed_of_first, on_kept=True, adds_up=True, uncounted=True)
+def _trilinear(context: Context, call: Call) -> None:
+    """Products of three tensors, as a bilinear layer makes them, summed over some of their dimensions."""
+    joined: list[Axis | None] = [None] * _widened(call)
+    for tensor, lacking in zip(call.args[:3], call.args[3:6], strict=True):
+        places = [dim for dim in range(len(joined)) if dim not in lacking]
+        for dim, axis in zip(places, context.axes(tensor), strict=True):
+            known = joined[dim]
+            if known is not None and len(known) == len(axis):
+                context.join(known, axis, call)
+            if known is None or len(known) < len(axis):
+                joined[dim] = axis
+    kept = [axis for dim, axis in enumerate(joined) if dim not in call.args[6]]
+    context.set(call.outputs[0], [fixed_axis(1) if axis is None else axis for axis in kept])
+
+
 @rule("_grouped_mm", sum=Sum("product"), homogeneous="either")
 def _grouped_product(context: Context, call: Call) -> None:
     """Products of runs of rows, or of columns, with a matrix each, as experts of a mixture are: the runs stay."""

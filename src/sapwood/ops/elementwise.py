@@ -6,23 +6,25 @@ from functools import partial
 
 from sapwood.ops.atoms import fixed_axis
 from sapwood.ops.call import Call, TensorRef
-from sapwood.ops.context import Context, rule
+from sapwood.ops.context import Context, bound, rule
 from sapwood.ops.facts import note
 
 UNARY = """
-abs bernoulli bitwise_not ceil celu clamp clamp_max clamp_min cos cosh detach elu erf exp expm1 fill floor gelu
-hardsigmoid hardswish hardtanh leaky_relu log log10 log1p log2 logical_not mish nan_to_num neg reciprocal relu round
-rsqrt sigmoid sign silu sin sinh sqrt tan tanh threshold trunc zero
+abs acos acosh asin asinh atan atanh bernoulli bitwise_not ceil celu clamp clamp_max clamp_min cos cosh deg2rad detach
+digamma elu erf erfc erfinv exp exp2 expm1 fill floor frac gelu hardsigmoid hardswish hardtanh leaky_relu lgamma log
+log10 log1p log2 logical_not logit mish nan_to_num neg rad2deg reciprocal relu round rsqrt sgn sigmoid sign silu sin
+sinc sinh sqrt tan tanh threshold trunc zero
 """.split()
 
 BINARY = """
-add addcdiv addcmul atan2 bitwise_and bitwise_or bitwise_xor copy div eq floor_divide fmod ge gt le lerp logical_and
-logical_or logical_xor lt masked_fill mul ne pow remainder sub xlogy
+add addcdiv addcmul atan2 bitwise_and bitwise_or bitwise_xor copy copysign div eq floor_divide fmod ge gt heaviside
+hypot le lerp logical_and logical_or logical_xor lt masked_fill mul ne pow remainder sub xlogy
 """.split()
 
 NEVER_IN_PLACE = """
-alias clone empty_like full_like hardshrink isinf isnan lift lift_fresh log_sigmoid_forward maximum minimum
-native_dropout ones_like rand_like randn_like rsub softplus softshrink where _to_copy zeros_like _prelu_kernel
+alias clone empty_like fmax fmin full_like hardshrink isinf isnan lift lift_fresh log_sigmoid_forward logaddexp
+logaddexp2 maximum minimum native_dropout ones_like rand_like randn_like rsub softplus softshrink where _to_copy
+zeros_like _prelu_kernel
 """.split()
 """Operators that have no form that writes into its first argument."""
 
@@ -61,7 +63,10 @@ note("clone", "detach", "alias", "_to_copy", homogeneous="first")
 note("add", "add_", "sub", "sub_", "maximum", "minimum", homogeneous="all")
 note("empty", "empty_like", "alias", "detach", "lift_fresh", makes_nothing=True)
 note("_to_copy", "clone", "detach", "alias", moves=True, in_place=True)
-note("gt", "lt", "ge", "le", "eq", "ne", "floor", "ceil", "round", "trunc", "sign", "_to_copy", chooses=True)
+note(
+    "gt", "lt", "ge", "le", "eq", "ne", "floor", "ceil", "round", "trunc", "sign", "sgn", "frac", "heaviside",
+    "copysign", "_to_copy", chooses=True,
+)  # fmt: skip
 note("rand_like", "randn_like", "bernoulli", "bernoulli_", "native_dropout", random=True)
 note("zero", "zero_", "empty_like", "zeros_like", "ones_like", "full_like", constant=True)
 note("zero", "zero_", "zeros_like", zeros=True)
@@ -132,9 +137,17 @@ def _positions(context: Context, call: Call) -> None:
 
 @_rule("tril", "triu")
 def _positional(context: Context, call: Call) -> None:
-    """What is kept depends on the positions, so these may not move."""
-    for output in call.tensor_outputs():
-        context.set(output, context.fix(context.axes(call.args[0]), call))
+    """What is kept depends on which of two positions comes first: the same may go from both, or none.
+
+    Beside a diagonal that is not the main one, on the side where that is kept, the distance counts as well.
+    """
+    axes = context.axes(call.args[0])
+    diagonal = int(bound(call)["diagonal"])  # type: ignore[call-overload]
+    if len(axes[-2]) == len(axes[-1]) and diagonal in {"aten.tril": (0, -1), "aten.triu": (0, 1)}[call.name]:
+        context.join(axes[-2], axes[-1], call)
+    else:
+        axes[-2:] = context.fix(axes[-2:], call)
+    context.set(call.outputs[0], axes)
 
 
 @_rule("_local_scalar_dense", "equal", "_assert_async", "_assert_tensor_metadata")

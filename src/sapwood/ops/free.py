@@ -25,11 +25,10 @@ _NORMALISING = """
 _masked_softmax batch_norm_with_update miopen_batch_norm rrelu_with_noise
 """
 _POOLING = """
-_upsample_bicubic2d_aa _upsample_nearest_exact3d adaptive_max_pool3d avg_pool1d fractional_max_pool2d
-fractional_max_pool3d grid_sampler_3d
+_upsample_bicubic2d_aa _upsample_nearest_exact3d avg_pool1d fractional_max_pool2d fractional_max_pool3d
 """
 _ACTIVATING = """
-rad2deg relu6 rrelu selu
+relu6 rrelu selu
 """  # element-wise, but PyTorch 2.4 does not say so
 _CHECKING = "_assert_scalar _functional_assert_async is_same_size sym_numel sym_size sym_storage_offset"
 

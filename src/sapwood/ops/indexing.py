@@ -33,6 +33,13 @@ def _select(context: Context, call: Call) -> None:
     context.set(call.outputs[0], [axis for number, axis in enumerate(axes) if number != dim])
 
 
+def leave_out(context: Context, call: Call) -> None:
+    """The same where nobody reads the index that a ``select`` takes: the other dimensions are what counts."""
+    axes = context.axes(call.args[0])
+    dim = int(call.args[1]) % len(axes)
+    context.set(call.outputs[0], [axis for number, axis in enumerate(axes) if number != dim])
+
+
 @_rule("slice")
 def _slice(context: Context, call: Call) -> None:
     values = bound(call)

@@ -17,7 +17,7 @@ SPATIAL_RANK = {
     _upsample_nearest_exact2d reflection_pad2d replication_pad2d
     """,
     3: """
-    avg_pool3d max_pool3d_with_indices mkldnn_max_pool3d _adaptive_avg_pool3d
+    adaptive_max_pool3d avg_pool3d max_pool3d_with_indices mkldnn_max_pool3d _adaptive_avg_pool3d
     upsample_nearest3d upsample_trilinear3d reflection_pad3d replication_pad3d
     """,
 }
@@ -55,18 +55,26 @@ for _rank, _names in SPATIAL_RANK.items():
 
 
 def _spatial(call: Call) -> range:
-    """Rows and columns of the map."""
+    """Rows and columns of the map, and its depth."""
     return range(2, len(call.args[0].shape))
 
 
-@rule("grid_sampler_2d", pools=_spatial)
+@rule("grid_sampler_2d", "grid_sampler_3d", pools=_spatial)
 def _grid_sampler(context: Context, call: Call) -> None:
-    """A map read at places that a grid (N, H, W, 2) names: its last dimension is x and y, the others are places."""
+    """A map read at the places of a grid (N, H, W, 2): its last dimension is x and y (and z), others are places."""
     axes, grid = context.axes(call.args[0]), context.axes(call.args[1])
     context.positions(axes[2:], call)
     context.never_channels(grid[1:])
     context.join(axes[0], grid[0], call)
     context.set(call.outputs[0], [*axes[:2], *(fixed_axis(size) for size in call.outputs[0].shape[2:])])
+
+
+@rule("affine_grid_generator")
+def _affine_grid(context: Context, call: Call) -> None:
+    """A grid of places, moved by a matrix (N, 2, 3) that says how."""
+    matrices = context.axes(call.args[0])
+    context.fix(matrices[1:], call)
+    context.set(call.outputs[0], [matrices[0], *(fixed_axis(size) for size in call.outputs[0].shape[1:])])
 
 
 @rule("torchvision.roi_align", "torchvision.ps_roi_align", "torchvision.roi_pool", pools=_spatial)

@@ -169,6 +169,20 @@ def _repeat(context: Context, call: Call) -> None:
     context.set(output, result)
 
 
+@_rule("diagonal")
+def _diagonal(context: Context, call: Call) -> None:
+    """Elements where two indices are the same: these go together, and stand in a new last dimension."""
+    values, axes = bound(call), context.axes(call.args[0])
+    first, second = (int(values[name]) % len(axes) for name in ("dim1", "dim2"))  # type: ignore[call-overload]
+    rest = [axis for dim, axis in enumerate(axes) if dim not in (first, second)]
+    if values["offset"] == 0 and len(axes[first]) == len(axes[second]):
+        context.join(axes[first], axes[second], call)
+        context.set(call.outputs[0], [*rest, axes[first]])
+        return
+    context.fix([axes[first], axes[second]], call)
+    context.set(call.outputs[0], [*rest, fixed_axis(call.outputs[0].shape[-1])])
+
+
 @_rule("as_strided", "as_strided_")
 def _as_strided(context: Context, call: Call) -> None:
     """New strides: dimensions that stay as they were pass, beside windows that overlap; else all is read by position.

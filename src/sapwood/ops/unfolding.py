@@ -54,3 +54,14 @@ def _unpool(context: Context, call: Call) -> None:
     for axis, other in zip(axes[:-rank], places[:-rank], strict=True):
         context.join(axis, other, call)
     context.set(call.outputs[0], [*axes[:-rank], *(fixed_axis(size) for size in call.outputs[0].shape[-rank:])])
+
+
+@rule("unfold", spreads="moved")
+def _windows_along(context: Context, call: Call) -> None:
+    """Windows along one dimension, of which the indices inside stand in a new last one; all other dimensions pass."""
+    axes = context.axes(call.args[0])
+    dim = int(call.args[1]) % max(len(axes), 1)
+    context.positions([axes[dim]], call)
+    output = call.outputs[0]
+    axes[dim] = fixed_axis(output.shape[dim])
+    context.set(output, [*axes, fixed_axis(output.shape[-1])])

@@ -44,6 +44,7 @@ def _cell_values(module: Any) -> dict[str, Any]:
 
 RULES: tuple[tuple[type, Callable[[Any], dict[str, Any]]], ...] = (
     (nn.Linear, lambda m: {"in_features": m.weight.shape[1], "out_features": m.weight.shape[0]}),
+    (nn.Bilinear, lambda m: dict(zip(("out_features", "in1_features", "in2_features"), m.weight.shape, strict=True))),
     (_NormBase, lambda m: {"num_features": _first(m.weight, m.running_mean, m.num_features)}),
     (nn.LayerNorm, lambda m: {"normalized_shape": tuple(m.weight.shape)} if m.weight is not None else {}),
     (nn.GroupNorm, lambda m: {"num_channels": _first(m.weight, m.num_channels)}),

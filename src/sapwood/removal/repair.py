@@ -17,9 +17,10 @@ from torch import nn
 
 from sapwood.graph import Analysis, Structure
 from sapwood.models import AttributeEdit
-from sapwood.models.places import AttributePlace, integers
+from sapwood.models.places import AttributePlace
 from sapwood.ops import Call
 from sapwood.removal.beside import Divergence, Followed, follow
+from sapwood.removal.nearby import children, config_changes, listed_changes, own_changes
 from sapwood.removal.numbers import numbers, wanted_numbers
 from sapwood.removal.widths import Expectation
 
@@ -126,23 +127,16 @@ def _candidates(
     """Attributes of the running modules, innermost first, that hold a size this call is about to lose.
 
     One by one first, then all of a module together, then attributes of which the size is a multiple. At last the
-    modules inside those that run, whose attributes the code around them may read.
+    modules inside those that run, whose attributes the code around them may read, and configs, which many may share.
     """
     call = divergence.call
     sizes = [*_told(analysis, divergence, expectation), *_changes(analysis, call, expectation)]
     running = list(reversed(call.modules or ("",)))
-    inside = [
-        f"{name}.{child}".lstrip(".") for name in running for child, _ in model.get_submodule(name).named_children()
-    ]
-    for names, factor in itertools.product((running, inside), (1, 2, 3, 4)):
+    inside = children(model, running)
+    ways = ((own_changes, running), (own_changes, inside), (listed_changes, running), (config_changes, running))
+    for (changes, names), factor in itertools.product(ways, (1, 2, 3, 4)):
         wanted = {old // factor: new // factor for old, new in sizes if old % factor == 0 and new % factor == 0}
-        for name in names:
-            places = {
-                place: wanted[value] for place, value in integers(name, model.get_submodule(name)) if value in wanted
-            }
-            yield from ({place: new} for place, new in places.items())
-            if len(places) > 1:
-                yield places
+        yield from changes(model, names, wanted)
 
 
 def _told(analysis: Analysis, divergence: Divergence, expectation: Expectation) -> dict[tuple[int, int], None]:
@@ -193,7 +187,9 @@ def _set_everywhere(
     factor = _factor(analysis, call, expectation, edits[0])
     for place, new in change.items():
         place.set(model, new)
-    (module,) = {place.module for place in change}
+    module, *others = {place.module for place in change}
+    if others or any("." in place.attribute for place in change):
+        return edits  # what several modules hold, or share, is set for all of them
     if call.modules and module not in call.modules:
         return edits  # a module inside one that runs: its like are met in their turn
     depth = call.modules.index(module) - len(call.modules) if call.modules else -1

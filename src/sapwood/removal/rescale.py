@@ -153,11 +153,12 @@ class _RowSearch:
         owned = {**analysis.graph.buffers, **analysis.graph.parameters}
         self._names = {number: own[0] for number, own in owned.items()}
         self._buffers = analysis.graph.buffers
+        self._overwritten = analysis.graph.overwritten
         self._known = {number: one for number, one in analysis.graph.constants.items() if not one.is_meta}
-        self._calls = analysis.graph.calls
         self._makers = _Makers(analysis.graph)
         self._readers = analysis.graph.readers
         self.passed: set[int] = set()
+        self._asked: set[int] = set()
         self.degree = 1
         self._steps = 0
 
@@ -167,17 +168,24 @@ class _RowSearch:
         if not bool(wanted.any()):
             return {}
         if tensor.id in self._names:
-            return {self._names[tensor.id]: wanted.reshape(len(wanted), -1).any(1)} if wanted.dim() else None
+            return self._own_rows(tensor, wanted)
         call = self._makers.of(tensor, before)
         if call is None or self._steps > MAX_STEPS:
             return None
         self.passed.add(call.index)
+        self._asked.add(tensor.id)
         if call.facts.zeros:
             return {}
         found = _parameters_of(self._names, call, self._makers)
         if found is not None:
             return _of_parts(found[0], _any_along(wanted, found[1]))
         return self._through(call, tensor, wanted)
+
+    def _own_rows(self, tensor: TensorRef, wanted: Tensor) -> Rows | None:
+        """The rows of a parameter, or of a buffer that no call writes into: what it held before counts for nothing."""
+        if tensor.id in self._overwritten or not wanted.dim():
+            return None
+        return {self._names[tensor.id]: wanted.reshape(len(wanted), -1).any(1)}
 
     def _through(self, call: Call, tensor: TensorRef, wanted: Tensor) -> Rows | None:
         """Asks for what ``call`` reads to be scaled instead."""
@@ -196,22 +204,24 @@ class _RowSearch:
 
     def _of_two(self, call: Call, factors: Sequence[TensorRef], tensor: TensorRef, wanted: Tensor) -> Rows | None:
         """One of two factors: best what is scaled already for another change, then what nothing else reads."""
-        before, found = set(self.passed), []
+        before, asked, found = set(self.passed), set(self._asked), []
         for source in factors:
-            self.passed = set()
+            self.passed, self._asked = set(), set()
             rows = self.rows(source, _wanted_of(call, source, tensor, wanted, self._known), call.index)
             if rows is not None:
-                found.append((rows, self.passed))
+                found.append((rows, self.passed, self._asked))
         if len(found) == 2 and found[0][0] and _same_rows(found[0][0], found[1][0]):  # a product with itself
             self.degree *= 2
-        rows, passed = min(found, key=lambda one: self._side_effects(call, *one), default=(None, set()))
-        self.passed = before | passed
+        rows, passed, own = min(found, key=lambda one: self._side_effects(call, *one), default=(None, set(), set()))
+        self.passed, self._asked = before | passed, asked | own
         return rows
 
-    def _side_effects(self, call: Call, rows: Rows, passed: set[int]) -> tuple[bool, bool]:
-        """Whether rows are not scaled yet, and whether more than ``call`` would read what is scaled with them."""
-        made = {ref.id for index in passed for ref in self._calls[index].tensor_outputs()}
-        readers = {reader for number in made for reader in self._readers.get(number, ())}
+    def _side_effects(self, call: Call, rows: Rows, passed: set[int], asked: set[int]) -> tuple[bool, bool]:
+        """Whether rows are not scaled yet, and whether more than ``call`` would read what is scaled with them.
+
+        Of the parts that a call cuts, as the queries and keys that one layer makes, only those that were asked for.
+        """
+        readers = {reader for number in asked for reader in self._readers.get(number, ())}
         return not _within(rows, self._scaled), not readers <= {*passed, call.index}
 
     def _all(self, call: Call, tensors: Sequence[TensorRef], tensor: TensorRef, wanted: Tensor) -> Rows | None:
@@ -316,7 +326,10 @@ def _parameters_of(names: Mapping[int, str], call: Call, makers: _Makers) -> tup
     last, norm = len(call.outputs[0].shape) - 1 if call.tensor_outputs() else 0, call.facts.norm
     tensors: list[TensorRef | None]
     if call.facts.is_product or call.facts.is_convolution:
-        tensors, dim = [_turned_back(call, names, makers), call.bias], 1 if call.facts.is_convolution else last
+        weight = _turned_back(call, names, makers)
+        if call.facts.is_product and len(weight.shape) != 2:  # a vector, or one matrix for each of a batch
+            return None
+        tensors, dim = [weight, call.bias], 1 if call.facts.is_convolution else last
     elif norm is not None:
         tensors, dim = list(call.args[norm.weight : norm.weight + 2]), last if norm.kind == "layer" else 1
     else:

@@ -1,0 +1,85 @@
+"""Where code that runs in a module may read its numbers: in the module, in those inside of it, in its configs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+from torch import nn
+
+from sapwood.models.places import AttributePlace, holds_numbers, integers, own_data
+
+LISTS = (nn.ModuleList, nn.ModuleDict)
+"""What has no code of its own: what is in there is called, and asked for its numbers, by the module around it."""
+
+
+def own_changes(
+    model: nn.Module, names: Sequence[str], wanted: Mapping[int, int]
+) -> Iterator[dict[AttributePlace, int]]:
+    """Attributes of modules that hold a wanted number: one by one, then all of a module together.
+
+    Args:
+        model: The model.
+        names: Its modules, in the order in which they are asked.
+        wanted: A number that is there -> what it has to be.
+    """
+    for name in names:
+        places = {place: wanted[old] for place, old in integers(name, model.get_submodule(name)) if old in wanted}
+        yield from ({place: new} for place, new in places.items())
+        if len(places) > 1:
+            yield places
+
+
+def children(model: nn.Module, names: Sequence[str]) -> list[str]:
+    """The names of the modules right inside of some."""
+    return [_joined(name, child) for name in names for child, _ in model.get_submodule(name).named_children()]
+
+
+def listed_changes(
+    model: nn.Module, names: Sequence[str], wanted: Mapping[int, int]
+) -> Iterator[dict[AttributePlace, int]]:
+    """The same for modules in lists, as the cells of a loop: of alike ones the first that holds a number, then all.
+
+    PyTorch's own hold their widths already, and a list may be long: the others are not tried one after the other.
+    """
+    alike: dict[tuple[type, str, int, int], dict[AttributePlace, int]] = defaultdict(dict)
+    for name in _listed(model, names):
+        module = model.get_submodule(name)
+        if type(module).__module__.partition(".")[0] == "torch":
+            continue
+        for place, old in integers(name, module):
+            if old in wanted:
+                alike[type(module), place.attribute, place.position, old][place] = wanted[old]
+    for places in alike.values():
+        yield dict([next(iter(places.items()))])
+        if len(places) > 1:
+            yield places
+
+
+def config_changes(
+    model: nn.Module, names: Sequence[str], wanted: Mapping[int, int]
+) -> Iterator[dict[AttributePlace, int]]:
+    """Numbers of configs that modules keep, each config once: the modules that share it read the same number."""
+    seen: set[int] = set()
+    for name in names:
+        for attribute, value in vars(model.get_submodule(name)).items():
+            if attribute.startswith("_") or not holds_numbers(value) or id(value) in seen:
+                continue
+            seen.add(id(value))
+            for key, old in own_data(value).items():
+                if type(old) is int and old in wanted and key.isidentifier() and not key.startswith("_"):
+                    yield {AttributePlace(name, f"{attribute}.{key}"): wanted[old]}
+
+
+def _listed(model: nn.Module, names: Sequence[str]) -> Iterator[str]:
+    """The names of modules that stand in lists of some modules, or in lists of these lists."""
+    for name in names:
+        for child, module in model.get_submodule(name).named_children():
+            if isinstance(module, LISTS):
+                inside = [_joined(name, f"{child}.{item}") for item, _ in module.named_children()]
+                yield from (one for one in inside if not isinstance(model.get_submodule(one), LISTS))
+                yield from _listed(model, [_joined(name, child)])
+
+
+def _joined(name: str, child: str) -> str:
+    return f"{name}.{child}".lstrip(".")

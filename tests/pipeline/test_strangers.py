@@ -1,0 +1,130 @@
+"""Networks as strangers write them: against the dense model with what the plan cuts at zero, from the plan alone."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import sapwood
+from sapwood.errors import ShapeError
+from sapwood.graph import output_tensors
+from sapwood.models import AttributeEdit, Plan, apply_plan
+from sapwood.pipeline import Target, prune
+from support.probes import Net
+from support.silencing import silenced
+from support.strangers import STRANGERS, configured
+
+EXACT = 1e-12
+"""Relative, in float64: a handful of layers, summed in another order."""
+
+WIDTHS = {
+    "angles_and_sums_of_exponents": {"a.weight": (8, 6), "head.weight": (3, 8)},
+    "bilinear_layer": {"both.weight": (10, 8, 6), "head.weight": (3, 10)},
+    "cells_in_a_list": {"cells.0.gates.weight": (12, 7, 3, 3), "cells.1.gates.weight": (18, 10, 3, 3)},
+    "cells_in_a_list_of_one_width": {"cells.0.gates.weight": (12, 7, 3, 3), "cells.1.gates.weight": (12, 8, 3, 3)},
+    "keys_kept_in_buffers": {"qkv.weight": (24, 6), "head.weight": (3, 8)},
+    "last_channel_read_for_its_shape": {"a.weight": (8, 6), "places": (5, 8), "head.weight": (3, 8)},
+    "moved_by_a_matrix": {"look.weight": (8, 3, 3, 3), "how.weight": (6, 8), "a.weight": (12, 3, 3, 3)},
+    "places_times_queries": {"qkv.weight": (24, 6), "places": (9, 8), "head.weight": (3, 8)},
+    "powers_of_channels": {"a.weight": (8, 3, 3, 3), "head.weight": (5, 8, 1, 1)},
+    "sound_in_frames": {"a.weight": (8, 9, 1), "head.weight": (3, 8)},
+    "symmetric_weight": {"a.weight": (8, 6), "upper": (8, 8), "head.weight": (3, 8)},
+    "volume_read_on_a_grid": {"a.weight": (8, 2, 1, 1, 1), "head.weight": (3, 8, 1, 1, 1)},
+    "widths_in_a_dataclass": {"1.qkv.weight": (24, 8), "2.out.weight": (8, 8), "3.weight": (3, 8)},
+    "widths_in_a_dict": {"1.qkv.weight": (24, 8), "2.out.weight": (8, 8), "3.weight": (3, 8)},
+    "widths_in_a_namespace": {"1.qkv.weight": (24, 8), "2.out.weight": (8, 8), "3.weight": (3, 8)},
+}
+"""Shapes at half the channels."""
+
+
+@torch.no_grad()
+def outputs(model: nn.Module, x: Tensor) -> list[Tensor]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)  # of what code makes without a type
+    try:
+        return output_tensors(copy.deepcopy(model).double().eval()(x.double()))
+    finally:
+        torch.set_default_dtype(before)
+
+
+@pytest.mark.parametrize("name", sorted(WIDTHS))
+def test_half_goes_and_the_rest_is_what_it_was(name: str) -> None:
+    model, x = STRANGERS[name]()
+    pruned = prune(model.eval(), x, target=Target(sparsity=0.5), criterion="random")
+    assert {key: tuple(pruned.model.get_parameter(key).shape) for key in WIDTHS[name]} == WIDTHS[name]
+    exact = copy.deepcopy(model).double()
+    for found, wanted in zip(
+        outputs(apply_plan(exact, pruned.plan), x), outputs(silenced(model, pruned.plan), x), strict=True
+    ):
+        assert float((found - wanted).abs().max()) <= EXACT * float(wanted.abs().max())
+
+
+def test_every_stranger_is_judged() -> None:
+    assert STRANGERS.keys() == WIDTHS.keys()
+
+
+@pytest.mark.parametrize(
+    "config", [SimpleNamespace(width=16, heads=4), {"width": 16, "heads": 4}], ids=["object", "dict"]
+)
+def test_a_config_that_layers_share_is_copied_once_and_left_as_it_was(config: Any, tmp_path: Any) -> None:
+    model, x = configured(config)
+    before = copy.deepcopy(config)
+    pruned = prune(model.eval(), x, target=Target(sparsity=0.5))
+    small = pruned.model
+    assert config == before
+    assert small[1].config is small[2].config
+    assert small[1].config == type(config)(**{"width": 8, "heads": 4})
+    sapwood.save(pruned, tmp_path / "small")
+    again = sapwood.load(tmp_path / "small", model=lambda: configured(config)[0])
+    assert config == before
+    assert again[2].config == small[2].config
+    assert torch.equal(again(x), small(x))
+
+
+def test_a_config_that_may_not_change_keeps_widths_whole() -> None:
+    """Frozen on purpose: heads stay, with the line that reads them, and the rest goes."""
+
+    @dataclass(frozen=True)
+    class Config:
+        width: int = 16
+        heads: int = 4
+
+    pruned = prune(configured(Config())[0].eval(), torch.randn(2, 5, 6), target=Target(sparsity=0.5))
+    assert pruned.model[1].config == Config()
+    reasons = {(entry.tensor, entry.dim): entry.reason for entry in pruned.unpruned}
+    assert "a shape in the code that no attribute explains" in reasons["1.qkv.weight", 0]
+    assert "strangers.py" in reasons["1.qkv.weight", 0]
+
+
+def test_a_buffer_written_in_the_run_is_not_scaled() -> None:
+    """Keys that a cache holds are made anew: the queries are scaled, and what stood in the cache is left alone."""
+    model, x = STRANGERS["keys_kept_in_buffers"]()
+    plan = prune(model.eval(), x, target=Target(sparsity=0.5)).plan
+    assert {entry.tensor for entry in plan.rescales} == {"qkv.weight", "qkv.bias"}
+
+
+def test_a_vector_that_products_meet_is_scaled_as_a_whole() -> None:
+    """The scores of a learned query, over the root of its width: no row of it belongs to a row of the result."""
+
+    def run(m: Any, x: Tensor) -> Any:
+        y = m.a(x)
+        return ((y @ m.query) / y.shape[-1] ** 0.5).softmax(-1)[:, None] @ m.v(x)
+
+    parts = {"a": nn.Linear(6, 16), "query": nn.Parameter(torch.randn(16)), "v": nn.Linear(6, 3)}
+    model, x = Net(run, **parts).eval(), torch.randn(2, 5, 6)
+    pruned = prune(model, x, target=Target(sparsity=0.5))
+    assert pruned.model.a.weight.shape == (8, 6)
+    (found,), (wanted,) = (outputs(one, x) for one in (apply_plan(model, pruned.plan), silenced(model, pruned.plan)))
+    assert float((found - wanted).abs().max()) <= 1e-6 * float(wanted.abs().max())  # rounded to float32 by the plan
+
+
+def test_plans_reach_no_data_of_pytorch_itself() -> None:
+    plan = Plan(attributes=(AttributeEdit("", "_modules.a", 1, 2),))
+    with pytest.raises(ShapeError, match=r"the plan sets _modules\.a of ''; the model has no config there"):
+        apply_plan(nn.Sequential(nn.Linear(2, 2)), plan)

@@ -1,0 +1,212 @@
+"""Networks as strangers write them, small, each with one way in which code reads its widths; see ``probes.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from support.probes import Net, conv, head, picture
+
+STRANGERS: dict[str, Callable[[], tuple[nn.Module, Any]]] = {}
+
+
+def stranger(make: Callable[[], tuple[nn.Module, Any]]) -> Callable[[], tuple[nn.Module, Any]]:
+    """Adds a network and its example inputs to the list, under the function's name."""
+    STRANGERS[make.__name__] = make
+    return make
+
+
+class Cell(nn.Module):
+    """A recurrent cell of which the loop around it makes the first state (ConvLSTM)."""
+
+    def __init__(self, inputs: int, hidden: int) -> None:
+        super().__init__()
+        self.hidden = hidden
+        self.gates = conv(inputs + hidden, 3 * hidden)
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        forget, keep, new = torch.split(self.gates(torch.cat([x, h], 1)), self.hidden, 1)
+        return forget.sigmoid() * h + keep.sigmoid() * new.tanh()
+
+    def start(self, x: Tensor) -> Tensor:
+        return torch.zeros(len(x), self.hidden, *x.shape[2:])
+
+
+def looped(widths: tuple[int, int]) -> tuple[nn.Module, Any]:
+    def run(m, x):
+        for cell in m.cells:
+            h = cell.start(x)
+            for _ in range(2):
+                h = cell(x, h)
+            x = h
+        return m.head(x)
+
+    cells = nn.ModuleList([Cell(3, widths[0]), Cell(*widths)])
+    return Net(run, cells=cells, head=head(widths[1])), picture()
+
+
+@stranger
+def cells_in_a_list():
+    return looped((8, 12))
+
+
+@stranger
+def cells_in_a_list_of_one_width():
+    return looped((8, 8))
+
+
+KEYS = ("width", "heads")
+
+
+def configured(config: Any) -> tuple[nn.Module, Any]:
+    """Attention that reads its widths from an object that all layers share."""
+
+    def attention(m, x):
+        b, t, _ = x.shape
+        width, heads = (m.config[key] if isinstance(m.config, dict) else getattr(m.config, key) for key in KEYS)
+        q, k, v = (y.view(b, t, heads, width // heads).transpose(1, 2) for y in m.qkv(x).split(width, -1))
+        y = F.scaled_dot_product_attention(q, k, v, scale=0.3).transpose(1, 2)
+        return x + m.out(y.reshape(b, t, width))
+
+    def layer():
+        return Net(attention, qkv=nn.Linear(16, 48), out=nn.Linear(16, 16), config=config)
+
+    return nn.Sequential(nn.Linear(6, 16), layer(), layer(), nn.Linear(16, 3)), torch.randn(2, 5, 6)
+
+
+@stranger
+def widths_in_a_dataclass():
+    @dataclass
+    class Config:
+        width: int = 16
+        heads: int = 4
+
+    return configured(Config())
+
+
+@stranger
+def widths_in_a_namespace():
+    return configured(SimpleNamespace(width=16, heads=4))
+
+
+@stranger
+def widths_in_a_dict():
+    return configured({"width": 16, "heads": 4})
+
+
+@stranger
+def symmetric_weight():
+    """Kept as its upper half: a channel goes from both sides."""
+
+    def run(m, x):
+        upper = m.upper.triu()
+        return m.head(F.relu(m.a(x)) @ (upper + upper.triu(1).mT))
+
+    return Net(run, a=nn.Linear(6, 16), upper=nn.Parameter(torch.randn(16, 16)), head=nn.Linear(16, 3)), torch.randn(
+        4, 6
+    )
+
+
+@stranger
+def bilinear_layer():
+    def run(m, x):
+        return m.head(F.relu(m.both(F.relu(m.a(x)), m.b(x).tanh())))
+
+    parts = {"a": nn.Linear(6, 16), "b": nn.Linear(6, 12), "both": nn.Bilinear(16, 12, 20)}
+    return Net(run, **parts, head=nn.Linear(20, 3)), torch.randn(5, 6)
+
+
+@stranger
+def last_channel_read_for_its_shape():
+    """As BART counts its tokens: the channel is one like any other."""
+
+    def run(m, x):
+        x = m.a(x)
+        return m.head(F.relu(x + m.places[: x[:, :, -1].shape[1]]))
+
+    return Net(run, a=nn.Linear(6, 16), places=nn.Parameter(torch.randn(5, 16)), head=nn.Linear(16, 3)), torch.randn(
+        2, 5, 6
+    )
+
+
+@stranger
+def keys_kept_in_buffers():
+    def run(m, tokens):
+        made = []
+        for place in range(tokens.shape[1]):
+            q, k, v = m.qkv(tokens[:, place]).chunk(3, -1)
+            m.keys[:, place], m.values[:, place] = k, v
+            scores = (q[:, None] @ m.keys[:, : place + 1].mT / q.shape[-1] ** 0.5).softmax(-1)
+            made.append((scores @ m.values[:, : place + 1])[:, 0])
+        return m.head(torch.stack(made, 1))
+
+    parts = {"keys": torch.zeros(2, 4, 16), "values": torch.zeros(2, 4, 16)}
+    return Net(run, qkv=nn.Linear(6, 48), **parts, head=nn.Linear(16, 3)), torch.randn(2, 4, 6)
+
+
+@stranger
+def places_times_queries():
+    """Distances as in Shaw's attention: keys and places are scaled, not the queries that meet both."""
+
+    def run(m, x):
+        q, k, v = m.qkv(x).chunk(3, -1)
+        t = x.shape[1]
+        far = torch.arange(t)[:, None] - torch.arange(t) + t - 1
+        scores = q @ k.mT + torch.einsum("bid,ijd->bij", q, m.places[far])
+        return m.head((scores * q.shape[-1] ** -0.5).softmax(-1) @ v)
+
+    parts = {"qkv": nn.Linear(6, 48), "places": nn.Parameter(torch.randn(9, 16))}
+    return Net(run, **parts, head=nn.Linear(16, 3)), torch.randn(2, 5, 6)
+
+
+@stranger
+def sound_in_frames():
+    def run(m, x):
+        power = torch.fft.rfft(x.unfold(-1, 16, 8)).abs()
+        return m.head(F.relu(m.a(power.mT)).unfold(-1, 3, 2).amax((2, 3)))
+
+    return Net(run, a=nn.Conv1d(9, 16, 1), head=nn.Linear(16, 3)), torch.randn(2, 80)
+
+
+@stranger
+def moved_by_a_matrix():
+    """A spatial transformer."""
+
+    def run(m, x):
+        grid = F.affine_grid(m.how(F.relu(m.look(x)).mean((2, 3))).view(-1, 2, 3), list(x.shape), align_corners=False)
+        return m.head(F.relu(m.a(F.grid_sample(x, grid, align_corners=False))))
+
+    return Net(run, look=conv(3, 16), how=nn.Linear(16, 6), a=conv(3, 24), head=head(24)), picture()
+
+
+@stranger
+def volume_read_on_a_grid():
+    def run(m, x):
+        grid = torch.tensor([[[[[0.1, -0.3, 0.5], [0.7, 0.2, -0.6]]]]], dtype=x.dtype).expand(len(x), -1, -1, -1, -1)
+        return m.head(F.grid_sample(F.relu(m.a(x)), grid, align_corners=True))
+
+    return Net(run, a=nn.Conv3d(2, 16, 1), head=nn.Conv3d(16, 3, 1)), torch.randn(2, 2, 4, 4, 4)
+
+
+@stranger
+def powers_of_channels():
+    def run(m, x):
+        x = F.relu(m.a(x))
+        return m.head(x), torch.diagonal(x.flatten(2) @ x.flatten(2).mT, dim1=1, dim2=2).sum(-1)
+
+    return Net(run, a=conv(3, 16), head=head(16)), picture()
+
+
+@stranger
+def angles_and_sums_of_exponents():
+    def run(m, x):
+        x = m.a(x)
+        return m.head(torch.logaddexp(torch.atan(x), torch.asinh(x)) + torch.exp2(x.sigmoid()))
+
+    return Net(run, a=nn.Linear(6, 16), head=nn.Linear(16, 3)), torch.randn(5, 6)
