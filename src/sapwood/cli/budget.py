@@ -96,7 +96,7 @@ RecoverOption = Annotated[
         "--recover",
         help="Give the layers that stay the work of what went, from the pictures of --data without their labels: "
         "`reconstruct` in closed form, `distill` that and a short descent to the dense network's outputs; `batchnorm` "
-        "only measures BatchNorm statistics anew.",
+        "only brings BatchNorms to the dense network's mean and deviation.",
     ),
 ]
 RecoverPicturesOption = Annotated[

@@ -13,7 +13,7 @@ from sapwood.errors import ConfigError
 from sapwood.masks import Pattern, Slot, distinct_slots, find_slots, remove_masks_
 from sapwood.models import Plan, copy_model, framework_of, refresh_masked
 from sapwood.pipeline.pruning import Pruned
-from sapwood.recovery import DistillConfig, Recovered, Rule, distill, reconstruct, reestimate_batchnorm
+from sapwood.recovery import DistillConfig, Recovered, Rule, distill, reconstruct, repair_batchnorm
 from sapwood.runtime import kept_memory
 from sapwood.tasks import Inputs, listed_head, num_samples
 from sapwood.types import ModelBundle, RecoverMethod, TaskSpec
@@ -69,7 +69,8 @@ def recover(
         bundle: The dense model.
         pruned: What :func:`sapwood.prune` made of it.
         batches: Inputs of the network, as evaluation would give them.
-        method: ``"batchnorm"``: statistics measured anew (:func:`sapwood.recovery.reestimate_batchnorm`).
+        method: ``"batchnorm"``: BatchNorms brought to the dense network's mean and deviation, channel by channel
+            (:func:`sapwood.recovery.repair_batchnorm`).
             ``"reconstruct"``: closed form, layer by layer (:func:`sapwood.reconstruct`). ``"distill"``: that, then
             a descent on the outputs (:func:`sapwood.recovery.distill`). ``"none"``: nothing.
         config: Of distillation.
@@ -195,11 +196,11 @@ class _RecoveryRequest:
         self, dense: nn.Module, pruned: nn.Module, plan: Plan, inputs: list[Inputs], rules: Mapping[str, Rule]
     ) -> tuple[nn.Module, Recovered, Mapping[str, Tensor]]:
         if self.method == "batchnorm":
-            measured = reestimate_batchnorm(pruned, inputs, progress=self._told("measuring BatchNorms"))
+            repaired = repair_batchnorm(dense, pruned, plan, inputs, progress=self._told("repairing BatchNorms"))
             found = Recovered(
-                "batchnorm", sum(map(num_samples, inputs)), measured.seconds, (), {}, norms=measured.norms
+                "batchnorm", sum(map(num_samples, inputs)), repaired.seconds, (), {}, norms=repaired.norms
             )
-            return measured.model, found, {name: rule.mask for name, rule in rules.items()}
+            return repaired.model, found, {name: rule.mask for name, rule in rules.items()}
         solved = reconstruct(
             dense,
             pruned,
