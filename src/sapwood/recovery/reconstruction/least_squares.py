@@ -11,6 +11,9 @@ from torch import Tensor
 DAMPINGS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Ridges that are tried, as fractions of the mean square of an input."""
 
+FLAT = 1e-9
+"""Targets whose spread is at most this fraction of their squares' sum do not vary: what is left is rounding."""
+
 WORSE = 2
 """The search ends when so many smaller ridges in a row have been no better."""
 
@@ -69,6 +72,15 @@ class NormalSums:
         """The sum of squared differences between targets and their means."""
         return max(0.0, float((self.yy - self.y.square() / max(self.count, 1)).sum()))
 
+    def unit(self) -> float:
+        """What an error is told as a fraction of: the spread; where targets hardly vary, the sum of their squares.
+
+        Where they are all zero, it is the number of rows.
+        """
+        squares = float(self.yy.sum())
+        spread = self.spread()
+        return spread if spread > FLAT * squares else squares or max(self.count, 1.0)
+
 
 @dataclass(frozen=True)
 class Solved:
@@ -78,7 +90,7 @@ class Solved:
         weight: New or, where nothing fits better, the old one.
         bias: The same.
         damping: The ridge taken, as a fraction of the mean square of an input; None where the weights stay.
-        before: Relative squared error of the old weights on the held-out rows.
+        before: Squared error of the old weights on the held-out rows, as a fraction of :meth:`NormalSums.unit`.
         after: Of the new ones, there.
     """
 
@@ -126,7 +138,7 @@ def solve(
         ridges = _ridges(System(fit, weight, intercept), held_error, dampings)
         found += [(error, damping, intercept) for error, damping in ridges]
     error, chosen, moves = min(found, key=lambda one: one[0])
-    spread = max(held.spread(), torch.finfo(torch.float64).tiny)
+    unit = held.unit()
     everything = fit.joined(held)
     new_weight = weight
     if chosen is not None:
@@ -134,7 +146,7 @@ def solve(
         if again is not None:
             new_weight = again
     new_bias = intercept_of(everything, new_weight) if moves else bias
-    return Solved(new_weight, new_bias, chosen, found[0][0] / spread, error / spread)
+    return Solved(new_weight, new_bias, chosen, found[0][0] / unit, error / unit)
 
 
 def _ridges(
