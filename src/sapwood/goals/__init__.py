@@ -1,7 +1,13 @@
 """What pruning is to reach: budgets, what each channel is worth to them, and milliseconds that are measured."""
 
 from sapwood.goals.asked import check_asked, deployment_of
-from sapwood.goals.calibrating import calibrate, pictures_without_labels
+from sapwood.goals.calibrating import (
+    RecoveryPictures,
+    calibrate,
+    pictures_without_labels,
+    recovery_batches,
+    recovery_pictures,
+)
 from sapwood.goals.chooser import Chooser, Chosen, cost_of, group_key
 from sapwood.goals.group_sets import cuts, matching_groups
 from sapwood.goals.latency_of_widths import Attempt, LatencyOutcome, LatencyTarget, frozen_layers
@@ -31,6 +37,7 @@ __all__ = [
     "LatencyTarget",
     "LayerSparsity",
     "Limits",
+    "RecoveryPictures",
     "Scorer",
     "Sensitivity",
     "SensitivityRow",
@@ -50,6 +57,8 @@ __all__ = [
     "masking_harm",
     "matching_groups",
     "pictures_without_labels",
+    "recovery_batches",
+    "recovery_pictures",
     "scorer",
     "sensitivity",
     "sensitivity_measure",

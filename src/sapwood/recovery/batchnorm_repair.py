@@ -172,7 +172,7 @@ class _Repair:
         norm = self._norms[name]
         assert norm.running_mean is not None
         assert norm.running_var is not None
-        gain, shift = _gain(norm), _shift(norm)
+        gain = _gain(norm)
         deviation = seen.var.sqrt()
         flat = (deviation <= FLAT * seen.mean.abs()) | (gain == 0.0)
         mean, var = seen.mean, seen.var

@@ -23,7 +23,7 @@ class NormalSums:
     """Sums over rows of inputs x (groups g, unknowns n) and targets y (g, outputs o), in float64.
 
     Attributes:
-        count: Rows.
+        count: Rows, each by its weight.
         x: Shape (g, n).
         y: Shape (g, o).
         xx: Shape (g, n, n).
@@ -31,7 +31,7 @@ class NormalSums:
         yy: Shape (g, o).
     """
 
-    count: int
+    count: float
     x: Tensor
     y: Tensor
     xx: Tensor
@@ -57,9 +57,10 @@ class NormalSums:
         self.xy.baddbmm_(x.transpose(1, 2), y)
         self.yy += y.square().sum(dim=1)
 
-    def joined(self, other: NormalSums) -> NormalSums:
-        """The sums over the rows of both."""
-        return NormalSums(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(NormalSums)))
+    def joined(self, other: NormalSums, weight: float = 1.0) -> NormalSums:
+        """The sums over the rows of both, each of the other's counting ``weight``."""
+        pairs = [(getattr(self, field.name), getattr(other, field.name)) for field in fields(NormalSums)]
+        return NormalSums(*(own + (one if weight == 1.0 else weight * one) for own, one in pairs))
 
     def error(self, weight: Tensor, bias: Tensor) -> float:
         """The sum of squared differences between targets and ``x @ weight + bias``: (g, n, o) and (g, o)."""
