@@ -25,6 +25,7 @@ from sapwood.goals.sensitivity import (
     sensitivity_of,
 )
 from sapwood.goals.targets import Calibration, Deployment, Limits, Target
+from sapwood.goals.unseen import unseen_pictures
 
 __all__ = [
     "Attempt",
@@ -63,6 +64,7 @@ __all__ = [
     "sensitivity",
     "sensitivity_measure",
     "sensitivity_of",
+    "unseen_pictures",
     "weight_scores",
     "with_batch",
 ]
