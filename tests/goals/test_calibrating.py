@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -79,7 +81,13 @@ def test_recovery_tells_the_first_folder_from_the_others(bundle: ModelBundle) ->
     mixed = recovery_batches(calibrate(bundle, "own+other", labels="own"))
     assert sorted(shades(mixed.own)) == [10, 11, 12]  # type: ignore[arg-type]
     assert sorted(shades(mixed.others)) == [100, 101, 102, 103, 104]  # type: ignore[arg-type]
-    assert recovery_batches(calibrate(bundle, "own", labels="own")).others == []
+    alone = calibrate(bundle, "own", labels="own")
+    for given in (alone, replace(alone, dataset=None)):
+        told = recovery_batches(given)
+        assert sorted(shades(told.own)) == [10, 11, 12]  # type: ignore[arg-type]
+        assert told.others == []
+    mine = recovery_batches(replace(alone, batches=[SimpleNamespace(inputs="mine")]))
+    assert (mine.own, mine.others) == (["mine"], [])
 
 
 def _unseen(bundle: ModelBundle, data: str, num_seen: int) -> list[int]:

@@ -28,20 +28,20 @@ class CompareSettings:
         iou_threshold: Overlap above which NMS drops the weaker box.
         shown_score_threshold: Detections below are left out of the chosen pictures.
         batch_size: Pictures a forward pass, for the accuracy.
-        agreement_pictures: Pictures on which cases are compared with what the baseline finds, at most; 0 leaves it out.
         latency_rounds: Rounds in which every case runs once; 0 measures no time.
         threads: Threads PyTorch may use meanwhile; as it is if None.
         on_bad: ``"error"`` stops at a picture that cannot be read, ``"skip"`` leaves it out and lists it.
+        agreement_pictures: Pictures on which cases are compared with what the baseline finds, at most; 0 leaves it out.
     """
 
     score_threshold: float = 0.005
     iou_threshold: float = 0.45
     shown_score_threshold: float = 0.25
     batch_size: int = 8
-    agreement_pictures: int = 256
     latency_rounds: int = 30
     threads: int | None = None
     on_bad: OnBad = "error"
+    agreement_pictures: int = 256
 
 
 @dataclass(frozen=True)

@@ -93,12 +93,15 @@ def recovery_pictures(
 
 def recovery_batches(calibration: Calibration) -> RecoveryPictures:
     """The inputs that criteria looked at, the first folder's apart from the others'."""
+    batches = list(calibration.batches)
+    known = set() if calibration.dataset is None else {id(sample) for sample in calibration.dataset.samples}
+    is_own = [[id(sample) in known for sample in getattr(batch, "samples", ())] for batch in batches]
+    if not any(map(any, is_own)):  # nothing tells them apart
+        return RecoveryPictures([batch.inputs for batch in batches], [])
     found = RecoveryPictures([], [])
-    known = None if calibration.dataset is None else {id(sample) for sample in calibration.dataset.samples}
-    for batch in calibration.batches:
-        is_own = [known is None or id(sample) in known for sample in batch.samples]
+    for batch, marks in zip(batches, is_own, strict=True):
         for part, wanted in ((found.own, True), (found.others, False)):
-            chosen = [number for number, own in enumerate(is_own) if own is wanted]
+            chosen = [number for number, own in enumerate(marks) if own is wanted]
             if chosen:
                 part.append(_rows(batch.inputs, chosen))
     return found

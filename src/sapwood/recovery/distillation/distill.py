@@ -36,7 +36,6 @@ class DistillConfig:
             that of the task, :attr:`sapwood.tasks.Task.distill_rate`: more does harm to weights that were solved for.
         feature_weight: Weight of the error of the layers' outputs beside that of the network's.
         augment: Show mirrored, scaled and shifted views of the pictures.
-        others_share: Fraction of each step's pictures that are of the others, where there are any.
         held_out: Fraction of the pictures that tells when the network was at its best.
         evaluations: How often that is looked at.
         patience: Ends after so many looks without a better network; the last looks, at small rates, are often the best.
@@ -44,6 +43,7 @@ class DistillConfig:
         seed: Of the order of the pictures and of their views.
         precision: ``"float32"``, ``"bfloat16"`` (autocast; weights and looks stay float32), or ``"auto"``: bfloat16
             where the processor multiplies it natively.
+        others_share: Fraction of each step's pictures that are of the others, where there are any.
     """
 
     steps: int = 1000
@@ -51,13 +51,13 @@ class DistillConfig:
     lr: float | None = None
     feature_weight: float = 1.0
     augment: bool = True
-    others_share: float = 0.25
     held_out: float = 0.125
     evaluations: int = 20
     patience: int = 20
     decay: float = 0.99
     seed: int = 0
     precision: Precision = "auto"
+    others_share: float = 0.25
 
     def __post_init__(self) -> None:
         for name, least in (("steps", 1), ("batch_size", 1), ("evaluations", 1), ("patience", 1)):

@@ -74,7 +74,7 @@ def reconstruct(
     Memory: beside the networks and the pictures, 1 GiB of the dense network's outputs, 1 GiB of what layers read, so
     that not every layer needs a run from the beginning, and two float64 matrices of the size of the largest layer's
     unknowns squared (1 GiB where several small layers are summed at once), six while it is solved: 1.0 GB for a 3x3
-    convolution of 512 channels.
+    convolution of 512 channels. With ``others``, three and eight.
 
     Args:
         dense: The network before pruning.
