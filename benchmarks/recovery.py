@@ -65,6 +65,7 @@ class Job:
     bundle: ModelBundle
     calibration: Calibration
     inputs: list[Any]
+    others: list[Any]
     options: argparse.Namespace
     judged: Any
 
@@ -115,7 +116,8 @@ def main() -> None:
     scored_on = options.scored_on or (500 if size == 100 else 64)
     calibration = Calibration(batches[: max(1, scored_on // size)], task_loss(bundle, "own"), train)
 
-    job = Job(bundle, calibration, [batch.inputs for batch in (*batches, *others)], options, judged)
+    inputs, beside = ([batch.inputs for batch in some] for some in (batches, others))
+    job = Job(bundle, calibration, inputs, beside, options, judged)
     goal = " ".join(f"{name} {getattr(options, name)}" for name in GOALS if getattr(options, name))
     print(f"{options.model}, {goal}, {len(batches)} and {len(others)} batches of {size} pictures without labels")
     print(f"dense: {evaluate(bundle, judged, batch_size=size).value:.4f} on {len(judged.samples)} pictures", flush=True)
@@ -207,11 +209,19 @@ def finished(job: Job, settings: dict[str, Any], *, recovered: bool = True) -> R
     row = {"prune_s": time.perf_counter() - start, **job.size(pruned.model), **job.figures("pruned", pruned.model)}
     if not recovered:
         return row
-    solved = sapwood.reconstruct(job.bundle.model, pruned.model, pruned.plan, job.inputs, views=num_views(job.inputs))
+    solved = sapwood.reconstruct(
+        job.bundle.model, pruned.model, pruned.plan, job.inputs, others=job.others, views=num_views(job.inputs)
+    )
     row |= {"reconstruct_s": solved.seconds, **job.figures("reconstructed", solved.model)}
     if job.options.steps:
         refined = sapwood.distill(
-            job.bundle.model, solved.model, pruned.plan, job.inputs, job.bundle.task, config=job.distill_config()
+            job.bundle.model,
+            solved.model,
+            pruned.plan,
+            job.inputs,
+            job.bundle.task,
+            others=job.others,
+            config=job.distill_config(),
         )
         row |= {"distill_s": refined.seconds, "best_step": refined.best_step}
         row |= job.figures("distilled", refined.model)
@@ -255,7 +265,12 @@ def masked(criterion: str, budget: str, *, anew: bool) -> Callable[[Job], Row]:
         row = {"mask_s": time.perf_counter() - start, **job.figures("masked", model)}
         pattern = case.unit_pattern if anew else None
         record = recover_masked_(
-            replace(job.bundle, model=model), job.bundle.model, job.inputs, "reconstruct", pattern=pattern
+            replace(job.bundle, model=model),
+            job.bundle.model,
+            job.inputs,
+            "reconstruct",
+            others=job.others,
+            pattern=pattern,
         )
         assert record is not None
         row |= {"reconstruct_s": record.seconds, **job.figures("reconstructed", model)}
@@ -268,6 +283,7 @@ def masked(criterion: str, budget: str, *, anew: bool) -> Callable[[Job], Row]:
                 Plan(),
                 job.inputs,
                 job.bundle.task,
+                others=job.others,
                 masks=masks,
                 config=job.distill_config(),
             )

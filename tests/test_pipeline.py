@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sapwood import pipeline
+from sapwood import pipeline, tasks
 from sapwood.cases import CaseRow, MaskRow, parse_cases
 from sapwood.comparing import CompareSettings, compare, measuring, read_pictures
 from sapwood.comparing import comparison as comparison_module
@@ -292,7 +294,46 @@ def test_classifiers_take_the_same_road(tmp_path: Path) -> None:
     expected = classifier().model(picture).softmax(1).topk(5)
     assert [entry["score"] for entry in found] == pytest.approx(expected.values[0].tolist(), abs=1e-4)
     assert [entry["class"] for entry in found] == ["abcdef"[index] for index in expected.indices[0].tolist()]
-    assert "top-1" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "top-1" in page
+    wanted = tasks.agreement(classifier(), {"masked": _masked_classifier(rows[0])}, pictures_of_classes())
+    agreement = record["agreement"]
+    assert (agreement["figure"], agreement["num_images"]) == ("top-1", 12)
+    assert list(agreement["networks"]) == [record["cases"][1]["name"]]
+    assert agreement["networks"][record["cases"][1]["name"]] == asdict(wanted.networks["masked"])
+    assert 'id="agreement"' in page
+
+
+def _masked_classifier(row: CaseRow) -> ModelBundle:
+    return row.prepare()(classifier(), None).bundle
+
+
+def test_differences_in_agreement_are_of_the_same_pictures(tmp_path: Path) -> None:
+    rows = parse_cases("- {method: l1_unstructured, layers: [conv, linear], sparsity: [0.3, 0.9]}", "c")
+    settings = replace(QUICK, latency_rounds=0, agreement_pictures=8)
+    compare_them = partial(compare, classifier(), pictures_of_classes(), rows, out_dir=tmp_path, pictures={})
+    record = compare_them(settings=settings)
+    agreement = record["agreement"]
+    assert agreement["num_images"] == 8
+    ((name, value), (other, beside)) = ((name, one["value"]) for name, one in agreement["networks"].items())
+    (pair,) = agreement["differences"]
+    assert {pair["network"], pair["other"]} == {name, other}
+    apart = value - beside if pair["network"] == name else beside - value
+    assert pair["estimate"]["value"] == pytest.approx(apart)
+    assert pair["estimate"]["low"] <= pair["estimate"]["value"] <= pair["estimate"]["high"]
+    assert compare_them(settings=settings)["agreement"] == agreement
+    assert compare_them(settings=replace(settings, agreement_pictures=0))["agreement"] is None
+
+
+def test_why_agreement_was_not_measured_stands_among_the_conditions(tmp_path: Path) -> None:
+    rows = parse_cases("- {method: l1_unstructured, sparsity: 0.5}", "c")
+    bundle = detector()
+    with torch.no_grad():
+        bundle.model.head.bias.fill_(-20.0)  # type: ignore[union-attr, operator]
+    settings = replace(QUICK, latency_rounds=0)
+    record = compare(bundle, dataset(), rows, out_dir=tmp_path, settings=settings, pictures={})
+    assert record["agreement"] is None
+    assert re.match("not measured: .* finds nothing with a score above 0.3", record["conditions"]["agreement"])
 
 
 def test_progress_rises_to_the_end(tmp_path: Path) -> None:
@@ -306,9 +347,10 @@ def test_progress_rises_to_the_end(tmp_path: Path) -> None:
         pictures={},
         progress=lambda done, total: told.append((done, total)),
     )
-    assert {total for _, total in told} == {4 * 5 + 2 * (2 * 4)}  # pictures, then rounds in PyTorch and on the engine
+    # pictures, those that cases are compared with the baseline on, then rounds in PyTorch and on the engine
+    assert {total for _, total in told} == {4 * 5 + 4 * 4 + 2 * (2 * 4)}
     assert [done for done, _ in told] == sorted(done for done, _ in told)
-    assert told[-1] == (36, 36)
+    assert told[-1] == (52, 52)
 
 
 def test_no_rounds_no_times(tmp_path: Path) -> None:

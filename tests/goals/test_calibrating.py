@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +13,13 @@ from PIL import Image
 from torch import nn
 
 from sapwood.errors import DataError, NoDataSetError
-from sapwood.goals import calibrate, pictures_without_labels
+from sapwood.goals import (
+    calibrate,
+    pictures_without_labels,
+    recovery_batches,
+    recovery_pictures,
+    unseen_pictures,
+)
 from sapwood.types import ModelBundle, ModelSource, TaskSpec
 
 TASK = TaskSpec("classification", (4, 4), ("dark", "light"))
@@ -61,6 +69,42 @@ def test_criteria_look_at_several_and_accuracy_at_the_first(bundle: ModelBundle)
     assert sum(len(batch.inputs) for batch in found.batches) == 8
     assert found.dataset is not None
     assert (found.dataset.name, len(found.dataset.samples)) == ("own train", 3)
+
+
+@pytest.mark.usefixtures("folders")
+def test_recovery_tells_the_first_folder_from_the_others(bundle: ModelBundle) -> None:
+    found = recovery_pictures(bundle, "own+other", num_pictures=99)
+    assert sorted(shades(found.own)) == [10, 11, 12]  # type: ignore[arg-type]
+    assert sorted(shades(found.others)) == [100, 101, 102, 103, 104]  # type: ignore[arg-type]
+    few = recovery_pictures(bundle, "own+other", num_pictures=2)
+    assert (len(shades(few.own)), few.others) == (2, [])  # type: ignore[arg-type]
+    mixed = recovery_batches(calibrate(bundle, "own+other", labels="own"))
+    assert sorted(shades(mixed.own)) == [10, 11, 12]  # type: ignore[arg-type]
+    assert sorted(shades(mixed.others)) == [100, 101, 102, 103, 104]  # type: ignore[arg-type]
+    alone = calibrate(bundle, "own", labels="own")
+    for given in (alone, replace(alone, dataset=None)):
+        told = recovery_batches(given)
+        assert sorted(shades(told.own)) == [10, 11, 12]  # type: ignore[arg-type]
+        assert told.others == []
+    mine = recovery_batches(replace(alone, batches=[SimpleNamespace(inputs="mine")]))
+    assert (mine.own, mine.others) == (["mine"], [])
+
+
+def _unseen(bundle: ModelBundle, data: str, num_seen: int) -> list[int]:
+    dataset = unseen_pictures(bundle, data, num_seen=num_seen)
+    return [] if dataset is None else sorted(int(sample.load().mean()) for sample in dataset.samples)  # type: ignore[union-attr, arg-type]
+
+
+def test_pictures_that_nobody_saw_are_of_the_first_folder(bundle: ModelBundle, folders: Path) -> None:
+    seen = set(shades(recovery_pictures(bundle, "other", num_pictures=3).own))  # type: ignore[arg-type]
+    assert set(_unseen(bundle, "other", 3)) == {100, 101, 102, 103, 104} - seen
+    assert _unseen(bundle, "other", 5) == []
+    assert _unseen(bundle, "own+other", 3) == []
+    assert len(_unseen(bundle, "own+other", 2)) == 1
+    (folders / "own" / "val" / "light").mkdir(parents=True)
+    (folders / "own" / "val" / "dark").mkdir()
+    Image.fromarray(np.full((4, 4, 3), 20, np.uint8)).save(folders / "own" / "val" / "light" / "d.png")
+    assert _unseen(bundle, "own+other", 99) == [20]
 
 
 def test_several_labelled_folders_keep_their_labels(bundle: ModelBundle, folders: Path) -> None:

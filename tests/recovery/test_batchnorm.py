@@ -7,11 +7,7 @@ import torch
 from torch import nn
 
 from sapwood.errors import ConfigError
-from sapwood.masks import MaskCase, apply_masks_, find_slots
-from sapwood.models import copy_model
-from sapwood.pipeline import recover_masked_
 from sapwood.recovery import reestimate_batchnorm
-from sapwood.types import ModelBundle, ModelSource, RecoverMethod, TaskSpec
 
 
 def _network() -> nn.Sequential:
@@ -56,23 +52,6 @@ def test_norm_that_does_not_run_keeps_its_statistics() -> None:
     found = reestimate_batchnorm(Spare(), [torch.randn(8, 2)])
     assert found.norms == ("used",)
     assert found.model.spare.running_mean.tolist() == [3.0, 3.0]  # type: ignore[union-attr, operator]
-
-
-def test_masked_model_gets_new_statistics_and_keeps_its_masks() -> None:
-    model, pictures = _network(), torch.randn(64, 3, 8, 8)
-    masked = copy_model(model)
-    apply_masks_(masked, MaskCase("scored", 0.6, layers=("conv",)))
-    masks = {slot.name: slot.mask.clone() for slot in find_slots(masked) if slot.mask is not None}
-    bundle = ModelBundle(masked, pictures[:1], TaskSpec("classification", (8, 8)), ModelSource("net", "module"))
-    method: RecoverMethod = "batchnorm"
-    record = recover_masked_(bundle, model, [pictures], method)
-    assert record is not None
-    assert record.norms == ("1", "4")
-    assert all(torch.equal(slot.mask, masks[slot.name]) for slot in find_slots(masked) if slot.mask is not None)
-    with torch.no_grad():
-        outputs = masked(pictures)
-    # a batch normalises by its own variance, the running one is corrected for the number of values: 1 in 2,304
-    torch.testing.assert_close(outputs.mean(dim=(0, 2, 3)), model[4].bias.detach(), atol=1e-3, rtol=0.0)
 
 
 @pytest.mark.parametrize(

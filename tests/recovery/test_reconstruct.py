@@ -12,9 +12,10 @@ from torch.nn import functional as F
 import sapwood
 from sapwood.errors import CheckFailedError, ConfigError
 from sapwood.models import Plan
-from sapwood.recovery import Reconstruction, reconstruct
+from sapwood.recovery import Reconstruction, Rule, reconstruct
 from sapwood.recovery.reconstruction import least_squares
 from sapwood.recovery.reconstruction.least_squares import NormalSums, System, solve
+from sapwood.recovery.reconstruction.masked import solve_by_rule
 
 
 class Residual(nn.Module):
@@ -219,6 +220,28 @@ def test_rows_that_are_noise_leave_the_weights() -> None:
     found = solve(fit, held, weight, bias, intercept=False, dampings=(1e-6, 1e-3))
     assert found.damping is None
     assert torch.equal(found.weight, weight)
+
+
+@pytest.mark.parametrize(
+    ("level", "noise", "unit"),
+    [(3.0, 0.0, 10 * 9.0), (3.0, 1e-7, 10 * 9.0), (0.0, 0.0, 10.0), (3.0, 1.0, None)],
+)
+def test_errors_where_targets_hardly_vary_are_fractions_of_their_squares(
+    level: float, noise: float, unit: float | None
+) -> None:
+    """A spread of 0, or of rounding, would make numbers of 300 digits."""
+    x = torch.linspace(-1.0, 1.0, 10, dtype=torch.float64).reshape(10, 1, 1)
+    y = level + noise * x
+    fit, held = NormalSums.zeros(1, 1, 1), NormalSums.zeros(1, 1, 1)
+    fit.add(x, y)
+    held.add(x, y)
+    zero = torch.zeros(1, 1, 1, dtype=torch.float64)
+    found = solve(fit, held, 0.5 + zero, zero[0], intercept=True)
+    expected = float((0.5 * x - y).square().sum()) / (unit or float((y - y.mean()).square().sum()))
+    assert found.before == pytest.approx(expected, rel=1e-6)
+    ruled, _ = solve_by_rule(fit, held, 0.5 + zero, zero[0], Rule(torch.ones(1, 1, dtype=torch.bool)), intercept=True)
+    assert ruled.before == pytest.approx(expected, rel=1e-6)
+    assert ruled.after <= found.before
 
 
 def test_mirror_images_count_and_are_held_out_with_their_pictures() -> None:

@@ -126,6 +126,7 @@ def make_record() -> dict[str, Any]:
         "pictures": [{"id": "dog.jpg", "width": 768, "height": 576, "jpeg": jpeg_uri(768, 576)}],
         "cases": cases,
         "live_mask": {"case": "global L1 · conv · 0.5", "ratio": 1.31, "ratio_q25": 1.27, "ratio_q75": 1.36},
+        "agreement": None,
     }
 
 

@@ -248,3 +248,12 @@ def test_a_folder_of_pictures_will_do(tmp_path: Any) -> None:
     Image.fromarray(colours(STRONG, BLUE)).save(tmp_path / "a.png")
     found = agreement(DENSE, {"small": DENSE}, open_unlabelled(tmp_path, "detection"))
     assert (found.num_found, found.networks["small"].value) == (2, 1.0)
+
+
+def test_two_networks_that_find_nothing_have_a_difference_of_nothing() -> None:
+    dataset = unlabelled((STRONG, BLUE), (BLUE, GREY))
+    networks = {name: bundle(Cells(9.0), DETECTION) for name in ("one", "other")}
+    found = agreement(bundle(Cells(0.3), DETECTION), networks, dataset)
+    assert [one.value for one in found.networks.values()] == [0.0, 0.0]
+    (pair,) = found.differences
+    assert (pair.estimate.value, pair.estimate.low, pair.estimate.high) == (0.0, 0.0, 0.0)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -13,14 +11,11 @@ import typer
 
 from sapwood.cli.common import progress_bar
 from sapwood.cli.fractions import fraction
+from sapwood.cli.recovery import Recovery
 from sapwood.errors import ConfigError
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from sapwood.masks import Pattern
-    from sapwood.pipeline import Calibration, Deployment, Limits, Pruned, Scorer, Sensitivity, Target
-    from sapwood.recovery import Recovered
+    from sapwood.pipeline import Calibration, Deployment, Limits, Scorer, Sensitivity, Target
     from sapwood.types import ModelBundle
 
 
@@ -71,7 +66,7 @@ CalibrationDataOption = Annotated[
     typer.Option(
         "--data",
         help="Pictures for criteria that look at data, and for --recover; see `sapwood eval`. Of `A+B`, those of A "
-        "are drawn first.",
+        "are drawn first, and what helps is judged by them alone.",
     ),
 ]
 CalibrationSplitOption = Annotated[str, typer.Option("--train-split", help="Which part of the data set that is.")]
@@ -96,7 +91,7 @@ RecoverOption = Annotated[
         "--recover",
         help="Give the layers that stay the work of what went, from the pictures of --data without their labels: "
         "`reconstruct` in closed form, `distill` that and a short descent to the dense network's outputs; `batchnorm` "
-        "only measures BatchNorm statistics anew.",
+        "only brings BatchNorms to the dense network's mean and deviation.",
     ),
 ]
 RecoverPicturesOption = Annotated[
@@ -336,55 +331,6 @@ class RecoveryOptions:
                 f"--recover {self.recover.value} looks at pictures (labels are not needed); expected --data"
             )
         return Recovery(self, pictures, seed)
-
-
-@dataclass(frozen=True)
-class Recovery:
-    """Recovers models as the options say, with a bar a stage."""
-
-    how: RecoveryOptions
-    pictures: PictureOptions
-    seed: int
-
-    def pruned(self, bundle: ModelBundle, result: Pruned) -> Pruned:
-        """Recovers what was pruned of ``bundle``."""
-        if not self.how.wanted:
-            return result
-        from sapwood.pipeline import recover
-
-        with self._options(bundle) as options:
-            return recover(bundle, result, **options)
-
-    def masked_(self, bundle: ModelBundle, dense: nn.Module, pattern: Pattern | None) -> Recovered | None:
-        """Recovers a masked model in place; with ``pattern`` it is also chosen anew which weights stay."""
-        if not self.how.wanted:
-            return None
-        from sapwood.pipeline import recover_masked_
-
-        with self._options(bundle) as options:
-            return recover_masked_(bundle, dense, pattern=pattern, **options)
-
-    @contextmanager
-    def _options(self, bundle: ModelBundle) -> Iterator[dict[str, Any]]:
-        """The pictures, whose labels are not looked at, and the rest."""
-        from sapwood.goals import pictures_without_labels
-        from sapwood.recovery import DistillConfig
-
-        batches = pictures_without_labels(
-            bundle,
-            str(self.pictures.data),
-            split=self.pictures.split,
-            num_pictures=self.how.recover_pictures,
-            seed=self.seed,
-        )
-        with ExitStack() as bars:
-            yield {
-                "batches": batches,
-                "method": self.how.recover.value,
-                "config": DistillConfig(steps=self.how.recover_steps, seed=self.seed),
-                "seed": self.seed,
-                "progress": lambda stage: bars.enter_context(progress_bar(stage)),
-            }
 
 
 def measure_sensitivity(

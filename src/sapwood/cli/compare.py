@@ -126,7 +126,7 @@ def run_compare(
     """Compares, then prints the table or the record; ``sapwood demo`` does it, too."""
     from sapwood import comparing
     from sapwood.files import alone_in
-    from sapwood.report import compare_table
+    from sapwood.report import case_agreement_table, compare_table, read_record
 
     command = shlex.join(["sapwood", *sys.argv[1:]])
     stopped = saying(lambda: f"the cases that are done are in {out / 'cases'}; go on with: {same_command()}")
@@ -147,6 +147,9 @@ def run_compare(
         return
     console = make_console()
     console.print(compare_table(record))
+    agreement = read_record(record).agreement
+    if agreement is not None:
+        console.print(case_agreement_table(agreement))
     console.print(f"report: {out / 'report.html'}   record: {out / 'compare.json'}", highlight=False)
     next_step(
         "open the report, and take the best case to your own network: " + words("sapwood", "prune", "--help")

@@ -117,6 +117,17 @@ def prune(
         (result, earlier), curves = found, None
         complain(f"{out} holds the network as this command pruned it; its recovery goes on", 0)
     with nullcontext() if place is None else saying(place.where):
-        result = recovers.pruned(bundle, result)
+        result, agreement = recovers.judged(bundle, result)
     with nullcontext() if place is None else place.replaced():
-        finish("prune", bundle, result, asked, out, layers=layers, as_json=as_json, sensitivity=curves, earlier=earlier)
+        finish(
+            "prune",
+            bundle,
+            result,
+            asked,
+            out,
+            layers=layers,
+            as_json=as_json,
+            sensitivity=curves,
+            agreement=agreement,
+            earlier=earlier,
+        )

@@ -58,13 +58,14 @@ def finish(
     layers: bool,
     as_json: bool,
     sensitivity: Any = None,
+    agreement: records.MeasuredAgreement | None = None,
     earlier: Pruning | None = None,
 ) -> None:
     """Saves what a verb made of ``bundle``, and prints it, with what an ``earlier`` command measured of it."""
     from sapwood.pipeline import shrink_record
     from sapwood.report import prune_tables
 
-    record = shrink_record(bundle, result, options, sensitivity, verb)
+    record = shrink_record(bundle, result, options, sensitivity, verb, agreement=agreement)
     if earlier is not None:
         record = record.model_copy(update={name: getattr(earlier, name) for name in MEASURED})
     failed = None

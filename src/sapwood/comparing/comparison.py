@@ -16,6 +16,7 @@ from torch import nn
 
 import sapwood
 from sapwood.cases import BASELINE, Candidate, CaseRow, Make, named_rows
+from sapwood.comparing.agreeing import case_agreement, num_agreeing
 from sapwood.comparing.measuring import CompareSettings, MeasuringSetup, case_head, measure_case
 from sapwood.comparing.own import Measure, dataset_of, rows_of, subject_of
 from sapwood.comparing.pictures import first_pictures, shown_picture
@@ -28,7 +29,16 @@ from sapwood.files import check_folder, write_json, write_text
 from sapwood.fingerprints import data_fingerprint, model_fingerprint, pictures_fingerprint
 from sapwood.goals import Calibration
 from sapwood.measure import machine
-from sapwood.report import CaseResult, Comparison, DataInfo, LiveMask, ModelInfo, dump_record, render_compare
+from sapwood.report import (
+    CaseResult,
+    Comparison,
+    DataInfo,
+    LiveMask,
+    MeasuredAgreement,
+    ModelInfo,
+    dump_record,
+    render_compare,
+)
 from sapwood.types import Dataset, ExampleInputs, ModelBundle, Picture
 
 
@@ -85,16 +95,25 @@ def compare(
     rows = named_rows(rows_of(cases))
     makes = prepare(rows)
     out_dir = _checked_folder(out_dir)
-    steps = Steps(progress, len(dataset.samples), len(rows) + 1, settings.latency_rounds)
     with _threads(settings.threads):
         shown = first_pictures(dataset) if pictures is None else pictures
         subject = MeasuringSetup(dataset, shown, settings, measure)
+        steps = Steps(
+            progress,
+            len(dataset.samples),
+            len(rows) + 1,
+            settings.latency_rounds,
+            agreeing=num_agreeing(bundle, subject),
+        )
         run = _ComparisonRun(bundle, subject, steps, _open_store(bundle, subject, out_dir, steps), calibration)
         run.measure(_baseline_row(), baseline_candidate, stop_on_error=True)
         for row, make in zip(rows, makes, strict=True):
             run.measure(row, make)
+        agreement, why = case_agreement(run.candidates, subject)
+        steps.next_figure()
         live_mask, conditions = run.time()
-    comparison = _comparison(run, live_mask, conditions, command)
+    conditions = {**conditions, "agreement": why} if why else conditions
+    comparison = _comparison(run, live_mask, conditions, command, agreement)
     record = dump_record(comparison)
     write_json(out_dir / "compare.json", record)
     write_text(out_dir / "report.html", render_compare(record))
@@ -160,7 +179,11 @@ class _ComparisonRun:
 
 
 def _comparison(
-    run: _ComparisonRun, live_mask: LiveMask | None, conditions: Mapping[str, Any], command: str
+    run: _ComparisonRun,
+    live_mask: LiveMask | None,
+    conditions: Mapping[str, Any],
+    command: str,
+    agreement: MeasuredAgreement | None,
 ) -> Comparison:
     bundle, dataset = run.dense, run.subject.dataset
     baseline = run.results[BASELINE]
@@ -182,6 +205,7 @@ def _comparison(
         pictures=tuple(shown_picture(name, picture) for name, picture in run.subject.pictures.items()),
         cases=tuple(run.results.values()),
         live_mask=live_mask,
+        agreement=agreement,
     )
 
 

@@ -31,6 +31,7 @@ class CompareSettings:
         latency_rounds: Rounds in which every case runs once; 0 measures no time.
         threads: Threads PyTorch may use meanwhile; as it is if None.
         on_bad: ``"error"`` stops at a picture that cannot be read, ``"skip"`` leaves it out and lists it.
+        agreement_pictures: Pictures on which cases are compared with what the baseline finds, at most; 0 leaves it out.
     """
 
     score_threshold: float = 0.005
@@ -40,6 +41,7 @@ class CompareSettings:
     latency_rounds: int = 30
     threads: int | None = None
     on_bad: OnBad = "error"
+    agreement_pictures: int = 256
 
 
 @dataclass(frozen=True)

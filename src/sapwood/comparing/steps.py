@@ -18,14 +18,18 @@ class Steps:
         num_images: Of the data set.
         num_cases: The baseline counts.
         latency_rounds: In each of them every case runs once.
+        agreeing: Pictures on which the cases are compared with the baseline.
     """
 
-    def __init__(self, progress: Progress | None, num_images: int, num_cases: int, latency_rounds: int) -> None:
+    def __init__(
+        self, progress: Progress | None, num_images: int, num_cases: int, latency_rounds: int, agreeing: int = 0
+    ) -> None:
         self._progress = progress
+        self._agreeing = agreeing * num_cases
         self._num_images = num_images
         self._timing = latency_rounds * num_cases
         self._start = 0
-        self._total = num_images * (num_cases + 1) + TIMINGS * self._timing
+        self._total = num_images * (num_cases + 1) + self._agreeing + TIMINGS * self._timing
 
     def images(self, done: int, total: int) -> None:
         """Tells how many of the data set's pictures the case under way has seen."""
@@ -35,6 +39,11 @@ class Steps:
     def next_case(self) -> None:
         """Goes on to the next case, whether or not the last one saw every picture."""
         self._start += self._num_images
+        self._tell(self._start)
+
+    def next_figure(self) -> None:
+        """Goes on from the comparison with the baseline's findings."""
+        self._start += self._agreeing
         self._tell(self._start)
 
     def rounds(self, done: int, total: int) -> None:

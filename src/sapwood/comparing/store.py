@@ -18,7 +18,7 @@ from sapwood.measure import machine
 from sapwood.reading import read_json, reading
 from sapwood.report import SCHEMA, CaseResult
 
-UNMEASURED = ("latency_rounds",)
+UNMEASURED = ("latency_rounds", "agreement_pictures")
 """Settings that a stored result does not depend on."""
 
 

@@ -2,7 +2,13 @@
 
 from sapwood.goals.asked import check_asked, deployment_of
 from sapwood.goals.bench import Bench, with_batch
-from sapwood.goals.calibrating import calibrate, pictures_without_labels
+from sapwood.goals.calibrating import (
+    RecoveryPictures,
+    calibrate,
+    pictures_without_labels,
+    recovery_batches,
+    recovery_pictures,
+)
 from sapwood.goals.chooser import Chooser, Chosen, cost_of, group_key
 from sapwood.goals.group_sets import cuts, matching_groups
 from sapwood.goals.latency_of_widths import Attempt, LatencyOutcome, LatencyTarget, frozen_layers
@@ -20,6 +26,7 @@ from sapwood.goals.sensitivity import (
     sensitivity_of,
 )
 from sapwood.goals.targets import Calibration, Deployment, Limits, Target
+from sapwood.goals.unseen import unseen_pictures
 from sapwood.goals.width_steps import LayerSteps, WidthSteps, find_width_steps, known_steps
 
 __all__ = [
@@ -34,6 +41,7 @@ __all__ = [
     "LayerSparsity",
     "LayerSteps",
     "Limits",
+    "RecoveryPictures",
     "Scorer",
     "Sensitivity",
     "SensitivityRow",
@@ -56,10 +64,13 @@ __all__ = [
     "masking_harm",
     "matching_groups",
     "pictures_without_labels",
+    "recovery_batches",
+    "recovery_pictures",
     "scorer",
     "sensitivity",
     "sensitivity_measure",
     "sensitivity_of",
+    "unseen_pictures",
     "weight_scores",
     "with_batch",
 ]

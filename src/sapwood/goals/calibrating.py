@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,52 @@ def pictures_without_labels(
     return [batch.inputs for batch in _drawn(bundle, datasets, num_pictures, seed)]
 
 
+@dataclass(frozen=True)
+class RecoveryPictures:
+    """Inputs of the network, in batches.
+
+    Attributes:
+        own: Of the first folder.
+        others: Of the others.
+    """
+
+    own: list[Inputs]
+    others: list[Inputs]
+
+
+def recovery_pictures(
+    bundle: ModelBundle, data: str | Path, *, split: str = "train", num_pictures: int = 1000, seed: int = 0
+) -> RecoveryPictures:
+    """Reads what recovery looks at, as :func:`pictures_without_labels`, the first folder's apart from the others'."""
+    datasets = [open_pictures(bundle, part, split=split) for part in data_parts(data)]
+    first, *more = _drawn_each(bundle, datasets, num_pictures, seed)
+    others = [sample for samples in more for sample in samples]
+    return RecoveryPictures(
+        [batch.inputs for batch in _batches(bundle, datasets[0], first, seed)],
+        [batch.inputs for batch in _batches(bundle, datasets[0], others, seed)] if others else [],
+    )
+
+
+def recovery_batches(calibration: Calibration) -> RecoveryPictures:
+    """The inputs that criteria looked at, the first folder's apart from the others'."""
+    batches = list(calibration.batches)
+    known = set() if calibration.dataset is None else {id(sample) for sample in calibration.dataset.samples}
+    is_own = [[id(sample) in known for sample in getattr(batch, "samples", ())] for batch in batches]
+    if not any(map(any, is_own)):  # nothing tells them apart
+        return RecoveryPictures([batch.inputs for batch in batches], [])
+    found = RecoveryPictures([], [])
+    for batch, marks in zip(batches, is_own, strict=True):
+        for part, wanted in ((found.own, True), (found.others, False)):
+            chosen = [number for number, own in enumerate(marks) if own is wanted]
+            if chosen:
+                part.append(_rows(batch.inputs, chosen))
+    return found
+
+
+def _rows(inputs: Inputs, chosen: list[int]) -> Inputs:
+    return {name: one[chosen] for name, one in inputs.items()} if isinstance(inputs, dict) else inputs[chosen]
+
+
 def _labelled(bundle: ModelBundle, data: str, *, split: str, on_bad: OnBad) -> Dataset:
     """Opens a data set with its labels, or says what does without."""
     try:
@@ -79,12 +125,23 @@ def _labelled(bundle: ModelBundle, data: str, *, split: str, on_bad: OnBad) -> D
 
 def _drawn(bundle: ModelBundle, datasets: Sequence[Dataset], num_pictures: int, seed: int) -> CalibrationBatches:
     """Pictures of the first data set before those of the second, as many as are asked for; mixed, where of several."""
-    samples: list[Any] = []
-    for dataset in datasets:
-        left = num_pictures - len(samples)
-        if left > 0 or len(datasets) == 1:
-            samples += calibration_batches(bundle, dataset, num_pictures=left, seed=seed).samples
+    samples = [one for part in _drawn_each(bundle, datasets, num_pictures, seed) for one in part]
     if len(datasets) > 1:
         order = np.random.default_rng(seed).permutation(len(samples))
         samples = [samples[number] for number in order.tolist()]
-    return replace(calibration_batches(bundle, datasets[0], seed=seed), samples=tuple(samples))
+    return _batches(bundle, datasets[0], samples, seed)
+
+
+def _drawn_each(bundle: ModelBundle, datasets: Sequence[Dataset], num_pictures: int, seed: int) -> list[list[Any]]:
+    """The samples of each data set: of the second as many as the first has too few, and so on."""
+    drawn: list[list[Any]] = []
+    for dataset in datasets:
+        left = num_pictures - sum(map(len, drawn))
+        reads = left > 0 or len(datasets) == 1
+        drawn.append([*calibration_batches(bundle, dataset, num_pictures=left, seed=seed).samples] if reads else [])
+    return drawn
+
+
+def _batches(bundle: ModelBundle, dataset: Dataset, samples: Sequence[Any], seed: int) -> CalibrationBatches:
+    """Samples as batches of the size that a model's task takes of a data set."""
+    return replace(calibration_batches(bundle, dataset, seed=seed), samples=tuple(samples))

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from sapwood.models import shrink_describable
     from sapwood.pipeline.benching import bench
+    from sapwood.pipeline.judging import measured_agreement
     from sapwood.pipeline.masking import MaskingOutcome, mask_, masking_record, masks_by_pictures
     from sapwood.pipeline.pruning import Pruned, prune
     from sapwood.pipeline.quantising import Int8File, Int8Options, export_int8
@@ -62,6 +63,7 @@ _HOMES = {
     "with_batch": "sapwood.goals",
     "shrink_describable": "sapwood.models",
     "bench": "sapwood.pipeline.benching",
+    "measured_agreement": "sapwood.pipeline.judging",
     "MaskingOutcome": "sapwood.pipeline.masking",
     "mask_": "sapwood.pipeline.masking",
     "masking_record": "sapwood.pipeline.masking",
@@ -118,6 +120,7 @@ __all__ = [
     "masks_by_pictures",
     "matching_tensors",
     "measure_widths",
+    "measured_agreement",
     "on_runtime",
     "prune",
     "recover",

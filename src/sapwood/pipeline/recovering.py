@@ -13,7 +13,7 @@ from sapwood.errors import ConfigError
 from sapwood.masks import Pattern, Slot, distinct_slots, find_slots, remove_masks_
 from sapwood.models import Plan, copy_model, framework_of, refresh_masked
 from sapwood.pipeline.pruning import Pruned
-from sapwood.recovery import DistillConfig, Recovered, Rule, distill, reconstruct, reestimate_batchnorm
+from sapwood.recovery import DistillConfig, Recovered, Rule, distill, reconstruct, repair_batchnorm
 from sapwood.runtime import kept_memory
 from sapwood.tasks import Inputs, listed_head, num_samples
 from sapwood.types import ModelBundle, RecoverMethod, TaskSpec
@@ -59,6 +59,7 @@ def recover(
     batches: Iterable[Inputs],
     method: RecoverMethod,
     *,
+    others: Iterable[Inputs] = (),
     config: DistillConfig | None = None,
     seed: int = 0,
     progress: StageProgress | None = None,
@@ -69,9 +70,12 @@ def recover(
         bundle: The dense model.
         pruned: What :func:`sapwood.prune` made of it.
         batches: Inputs of the network, as evaluation would give them.
-        method: ``"batchnorm"``: statistics measured anew (:func:`sapwood.recovery.reestimate_batchnorm`).
+        method: ``"batchnorm"``: BatchNorms brought to the dense network's mean and deviation, channel by channel
+            (:func:`sapwood.recovery.repair_batchnorm`).
             ``"reconstruct"``: closed form, layer by layer (:func:`sapwood.reconstruct`). ``"distill"``: that, then
             a descent on the outputs (:func:`sapwood.recovery.distill`). ``"none"``: nothing.
+        others: More inputs, of another kind than those that count, for reconstruction and distillation; what they
+            count is judged by ``batches``.
         config: Of distillation.
         seed: Of the places that reconstruction looks at.
         progress: Asked for a callback at the start of each stage.
@@ -83,7 +87,7 @@ def recover(
     Raises:
         ConfigError: If there is no such method, or no picture.
     """
-    work = _RecoveryRequest(method, bundle.task, config, seed, progress)
+    work = _RecoveryRequest(method, bundle.task, tuple(others), config, seed, progress)
     if method == "none":
         return pruned
     model, found, _ = work.run(bundle.model, pruned.model, pruned.plan, list(batches), {})
@@ -97,6 +101,7 @@ def recover_masked_(
     method: RecoverMethod,
     *,
     pattern: Pattern | None = None,
+    others: Iterable[Inputs] = (),
     config: DistillConfig | None = None,
     seed: int = 0,
     progress: StageProgress | None = None,
@@ -110,6 +115,8 @@ def recover_masked_(
         batches: Inputs of the network, as evaluation would give them.
         method: See :func:`recover`.
         pattern: Choose anew which units of a layer stay, as many as its mask has; None keeps the masks.
+        others: More inputs, of another kind than those that count, for reconstruction and distillation; what they
+            count is judged by ``batches``.
         config: Of distillation.
         seed: Of the places that reconstruction looks at.
         progress: Asked for a callback at the start of each stage.
@@ -117,7 +124,7 @@ def recover_masked_(
     Raises:
         ConfigError: If there is no such method, no picture, or no live mask.
     """
-    work = _RecoveryRequest(method, bundle.task, config, seed, progress)
+    work = _RecoveryRequest(method, bundle.task, tuple(others), config, seed, progress)
     if method == "none":
         return None
     slots = [slot for slot in distinct_slots(bundle.model) if slot.mask is not None]
@@ -146,6 +153,12 @@ def recover_masked_(
     return found
 
 
+def _of_size(batches: Sequence[Inputs], size: int) -> tuple[Inputs, ...]:
+    """The same pictures in batches of a size; what is left over is left out."""
+    pictures = [batch for batch in batches if isinstance(batch, Tensor)]
+    return tuple(one for one in torch.split(torch.cat(pictures), size) if len(one) == size) if pictures else ()
+
+
 def _check_shared(slots: Sequence[Slot]) -> None:
     """Refuses a parameter that modules share under different masks, for it can have the values of one only."""
     first: dict[int, Slot] = {}
@@ -169,6 +182,7 @@ class _RecoveryRequest:
 
     method: RecoverMethod
     task: TaskSpec
+    others: tuple[Inputs, ...]
     config: DistillConfig | None
     seed: int
     progress: StageProgress | None
@@ -181,12 +195,13 @@ class _RecoveryRequest:
         self, dense: nn.Module, pruned: nn.Module, plan: Plan, inputs: list[Inputs], rules: Mapping[str, Rule]
     ) -> tuple[nn.Module, Recovered, Mapping[str, Tensor]]:
         """Does what the method says: the model, what happened, and the masks of the rules."""
-        framework = framework_of(dense)
+        framework, request = framework_of(dense), self
         if listed_head(self.task.heads) is not None:
             pictures = [batch for batch in inputs if isinstance(batch, Tensor)]
             inputs = [*even_batches(pictures)]  # such a detector makes calls for each picture of a batch
+            request = replace(self, others=_of_size(self.others, num_samples(inputs[0])) if inputs else ())
         with kept_memory():
-            model, found, masks = self._run(
+            model, found, masks = request._run(
                 framework.comparable(dense), framework.comparable(pruned), plan, inputs, rules
             )
         return framework.plain(model), found, masks
@@ -195,16 +210,17 @@ class _RecoveryRequest:
         self, dense: nn.Module, pruned: nn.Module, plan: Plan, inputs: list[Inputs], rules: Mapping[str, Rule]
     ) -> tuple[nn.Module, Recovered, Mapping[str, Tensor]]:
         if self.method == "batchnorm":
-            measured = reestimate_batchnorm(pruned, inputs, progress=self._told("measuring BatchNorms"))
+            repaired = repair_batchnorm(dense, pruned, plan, inputs, progress=self._told("repairing BatchNorms"))
             found = Recovered(
-                "batchnorm", sum(map(num_samples, inputs)), measured.seconds, (), {}, norms=measured.norms
+                "batchnorm", sum(map(num_samples, inputs)), repaired.seconds, (), {}, norms=repaired.norms
             )
-            return measured.model, found, {name: rule.mask for name, rule in rules.items()}
+            return repaired.model, found, {name: rule.mask for name, rule in rules.items()}
         solved = reconstruct(
             dense,
             pruned,
             plan,
             inputs,
+            others=self.others,
             rules=rules,
             views=num_views(inputs),
             seed=self.seed,
@@ -219,6 +235,7 @@ class _RecoveryRequest:
             plan,
             inputs,
             self.task,
+            others=self.others,
             masks=solved.masks,
             config=self.config,
             progress=self._told("distilling"),

@@ -134,6 +134,8 @@ def shrink_record(
     options: dict[str, Any],
     sensitivity: Sensitivity | None = None,
     verb: Literal["prune", "compact"] = "prune",
+    *,
+    agreement: records.MeasuredAgreement | None = None,
 ) -> Pruning:
     """Tells what removing channels did to a model.
 
@@ -143,6 +145,7 @@ def shrink_record(
         options: What was asked for.
         sensitivity: What the widths were chosen by, if that was measured.
         verb: What was done.
+        agreement: Of the result with the model before, if that was measured.
 
     Returns:
         Sizes and layers before and after, the proof, what stays whole, and what was measured on the way.
@@ -168,6 +171,7 @@ def shrink_record(
             "latency": getattr(result, "latency", None),
             "sensitivity": sensitivity,
             "recovery": getattr(result, "recovery", None),
+            "agreement": agreement,
         },
     )
 

@@ -20,7 +20,7 @@ class Recovered:
         left_alone: Weights that could not be solved, each with its reason.
         checks: Of distillation, the divergence from the dense network on held-out pictures as it fell.
         best_step: When that was lowest.
-        norms: BatchNorms whose statistics were measured anew.
+        norms: BatchNorms that were brought to the dense network's mean and deviation.
     """
 
     method: str

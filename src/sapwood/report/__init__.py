@@ -1,7 +1,7 @@
 """Typed records -> one self-contained HTML page, and tables for the console; never sees a model."""
 
 from sapwood.report import records
-from sapwood.report.agreement import agreement_table
+from sapwood.report.agreement import agreement_table, case_agreement_table
 from sapwood.report.bench import bench_table, reasons
 from sapwood.report.console import compare_table, evaluation_table, mask_tables, masking_table
 from sapwood.report.formats import megabytes
@@ -21,6 +21,7 @@ __all__ = [
     "agreement_table",
     "apart_text",
     "bench_table",
+    "case_agreement_table",
     "compare_table",
     "difference",
     "evaluation_table",

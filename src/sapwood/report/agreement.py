@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from sapwood.report import formats
-from sapwood.report.records import AgreementRecord, make_part
+from sapwood.report.records import AgreementRecord, MeasuredAgreement, make_part
 from sapwood.report.table import TextTable, columns
 
 
-def agreement_table(agreement: AgreementRecord | Mapping[str, Any]) -> TextTable:
+def agreement_table(agreement: MeasuredAgreement | Mapping[str, Any]) -> TextTable:
     """Returns a row a network, then one for every two of them.
 
     Args:
@@ -22,7 +22,7 @@ def agreement_table(agreement: AgreementRecord | Mapping[str, Any]) -> TextTable
         >>> agreement_table({**named, "networks": {"small": sure}, "num_images": 64, "num_found": 64}).rows
         (('small', '0.800', '0.750', '0.850'),)
     """
-    found = make_part(AgreementRecord, agreement)
+    found = agreement if isinstance(agreement, MeasuredAgreement) else make_part(AgreementRecord, agreement)
     rows = [
         (name, formats.score(one.value), formats.score(one.low), formats.score(one.high))
         for name, one in found.networks.items()
@@ -42,4 +42,38 @@ def agreement_table(agreement: AgreementRecord | Mapping[str, Any]) -> TextTable
             *(f"skipped: {reason}" for reason in found.skipped),
         ),
         rules=rules,
+    )
+
+
+def case_agreement_table(agreement: MeasuredAgreement) -> TextTable:
+    """Returns a row a case of a comparison: its agreement, and how far it is below the case that agrees most.
+
+    Args:
+        agreement: With the differences of every two.
+    """
+    best = max(agreement.networks, key=lambda name: agreement.networks[name].value)
+    apart = agreement.over(best)
+    rows = tuple(
+        (
+            name,
+            formats.score(one.value),
+            formats.score(one.low),
+            formats.score(one.high),
+            *(
+                (formats.delta(apart[name].value), formats.delta(apart[name].low), formats.delta(apart[name].high))
+                if name in apart
+                else (formats.MISSING,) * 3
+            ),
+        )
+        for name, one in agreement.networks.items()
+    )
+    return TextTable(
+        "Agreement with the dense network",
+        columns("case", agreement.figure, "95 % from", "to", f"over {best}", "95 % from", "to"),
+        rows,
+        heading="agreement with the dense network, whose findings stand for labels",
+        notes=(
+            f"{agreement.num_images} pictures of {agreement.data}; differences are of the same samples of them: "
+            "where 0 lies between the two figures, they do not tell the cases apart",
+        ),
     )

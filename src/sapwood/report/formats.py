@@ -4,6 +4,8 @@ from __future__ import annotations
 
 MINUS = "\u2212"
 MISSING = "\u2013"
+LONG = 1e6
+"""Losses from here on are written by their power of ten."""
 
 
 def count(value: float | None) -> str:
@@ -59,12 +61,14 @@ def delta(value: float | None) -> str:
 
 
 def loss(value: float) -> str:
-    """Writes how much worse a figure is, three figures with a minus where it is better.
+    """Writes how much worse a figure is, three figures with a minus where it is better; a long one by its power of ten.
 
     Examples:
-        >>> [loss(value) for value in (115.4778, 0.03128, 0.0, -0.00213, 2e-12)]
-        ['115', '0.0313', '0', '−0.00213', '0']
+        >>> [loss(value) for value in (115.4778, 0.03128, 0.0, -0.00213, 2e-12, 4.2e300)]
+        ['115', '0.0313', '0', '−0.00213', '0', '4.2e+300']
     """
+    if abs(value) >= LONG:
+        return (MINUS if value < 0 else "") + f"{abs(value):.1e}"
     if abs(value) < 1e-9:
         return "0"
     return (MINUS if value < 0 else "") + three(abs(value))

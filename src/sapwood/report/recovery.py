@@ -24,7 +24,7 @@ def recovery_table(recovery: RecoveryRecord | Mapping[str, Any]) -> TextTable:
     done = make_part(RecoveryRecord, recovery)
     note = "error of each layer's outputs on held-out pictures, as a fraction of their variance"
     if done.norms:
-        note = f"statistics of {len(done.norms)} BatchNorms measured anew; no weight changed"
+        note = f"{len(done.norms)} BatchNorms set anew; no weight of another layer changed"
     if done.checks:
         best = min(check.divergence for check in done.checks)
         note += (

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from sapwood.report import findings, formats, plots, pruned_findings, run_view, shrinking, view
+from sapwood.report.agreement import agreement_table, case_agreement_table
 from sapwood.report.latency import inspect_latency_table, latency_table, time_rows
 from sapwood.report.plots.layers import used_kinds
 from sapwood.report.records import (
@@ -57,6 +58,7 @@ def render_compare(record: Comparison | Mapping[str, Any]) -> str:
         layers=plots.layer_plots(comparison),
         layer_kinds=used_kinds(comparison),
         layer_table=view.layer_table(comparison),
+        agreement_table=case_agreement_table(comparison.agreement) if comparison.agreement else None,
         per_class=view.per_class_table(comparison),
         pictures=plots.picture_rows(comparison),
         shares=view.time_shares(comparison),
@@ -90,6 +92,7 @@ def render_prune(record: Pruning | Mapping[str, Any]) -> str:
         time_table=latency_table(latency) if latency else None,
         attempts=plots.attempt_plot(latency) if latency else None,
         recovery_table=recovery_table(pruning.recovery) if pruning.recovery else None,
+        agreement_table=agreement_table(pruning.agreement) if pruning.agreement else None,
         whole=shrinking.unpruned_table(pruning.unpruned),
         notes=pruning.notes,
         conditions=view.condition_rows(pruning.options, latency.conditions if latency else {}, files=pruning.files),

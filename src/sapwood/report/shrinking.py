@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sapwood.report import formats
+from sapwood.report.agreement import agreement_table
 from sapwood.report.latency import inspect_latency_table, latency_table
 from sapwood.report.proof import proof_text
 from sapwood.report.records import (
@@ -37,6 +38,7 @@ def prune_tables(pruning: Pruning, *, layers: bool) -> list[TextTable]:
         sensitivity_table(pruning.sensitivity) if pruning.sensitivity else None,
         latency_table(pruning.latency) if pruning.latency else None,
         recovery_table(pruning.recovery) if pruning.recovery else None,
+        agreement_table(pruning.agreement) if pruning.agreement else None,
         unpruned_table(pruning.unpruned) if pruning.unpruned else None,
         note_table(pruning.notes) if pruning.notes else None,
     ]

@@ -6,7 +6,7 @@ Detection (decode, NMS, mAP, YOLO loss), classification of pictures and texts (t
 from sapwood.tasks import classifier as classifier
 from sapwood.tasks import detector as detector
 from sapwood.tasks import language as language
-from sapwood.tasks.agreeing import Agreement, Difference, Estimate, agreement
+from sapwood.tasks.agreeing import Agreement, Difference, Estimate, agreement, has_agreement
 from sapwood.tasks.decode import decode, yolo_heads
 from sapwood.tasks.detection import detect
 from sapwood.tasks.divergence import divergence, divergence_from
@@ -46,6 +46,7 @@ __all__ = [
     "divergence",
     "divergence_from",
     "evaluate",
+    "has_agreement",
     "labels_of",
     "listed_head",
     "mean_average_precision",

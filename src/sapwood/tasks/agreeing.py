@@ -164,6 +164,14 @@ def agreement(
     )
 
 
+def has_agreement(bundle: ModelBundle, dataset: Dataset) -> bool:
+    """Whether there is such a figure for a network's task, on such data."""
+    if bundle.task.kind not in TASKS:
+        return False
+    task = TASKS[bundle.task.kind]
+    return isinstance(task, ComparesNetworks) and isinstance(dataset, task.dataset)
+
+
 def _task(dense: ModelBundle, dataset: Dataset) -> ComparesNetworks:
     kind = dense.task.kind
     if kind not in TASKS:
@@ -191,6 +199,7 @@ def _samples(num_pictures: int, seed: int) -> Tensor:  # shape: (1 + RESAMPLES, 
 
 def _estimate(values: Tensor) -> Estimate:  # shape: (1 + RESAMPLES,)
     """Of all pictures, and of the samples that have something to find."""
+    values = values.double()  # a network that finds nothing has zeros of another type
     samples = values[1:][~values[1:].isnan()]
     low, high = ((1.0 - COVERED) / 2.0, (1.0 + COVERED) / 2.0)
     bounds = samples.quantile(torch.tensor([low, high], dtype=torch.float64))

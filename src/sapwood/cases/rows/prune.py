@@ -144,7 +144,7 @@ class PruneRow(CaseRow):
 
     def _pruned(self, dense: ModelBundle, target: Target, calibration: Calibration | None) -> Pruned:
         """The model without its channels, with its accuracy back as far as the row says."""
-        from sapwood.goals import Deployment, Limits
+        from sapwood.goals import Deployment, Limits, recovery_batches
         from sapwood.pipeline import prune, recover
 
         pruned = prune(
@@ -159,7 +159,8 @@ class PruneRow(CaseRow):
         )
         if calibration is None or self.recover == "none":
             return pruned
-        return recover(dense, pruned, [batch.inputs for batch in calibration.batches], self.recover)
+        pictures = recovery_batches(calibration)
+        return recover(dense, pruned, pictures.own, self.recover, others=pictures.others)
 
     def _notes(self, pruned: Pruned) -> list[str]:
         from sapwood.report import apart_text

@@ -17,7 +17,7 @@ from sapwood.errors import ConfigError, TrainingError
 from sapwood.graph import trace
 from sapwood.models import Plan, copy_model
 from sapwood.recovery.distillation.features import FeatureMatch
-from sapwood.recovery.distillation.samples import Samples, channels_last, looked_at
+from sapwood.recovery.distillation.samples import Drawn, Samples, channels_last, looked_at
 from sapwood.recovery.kept_outputs import KeptOutputs
 from sapwood.recovery.reconstruction.sites import find_sites
 from sapwood.tasks import TASKS, Inputs, called, divergence, num_samples
@@ -46,6 +46,7 @@ class DistillConfig:
         seed: Of the order of the pictures and of their views.
         precision: ``"float32"``, ``"bfloat16"`` (autocast; weights and looks stay float32), or ``"auto"``: bfloat16
             where the processor multiplies it natively.
+        others_share: Fraction of each step's pictures that are of the others, where there are any.
     """
 
     steps: int = 1000
@@ -59,6 +60,7 @@ class DistillConfig:
     decay: float = 0.99
     seed: int = 0
     precision: Precision = "auto"
+    others_share: float = 0.25
 
     def __post_init__(self) -> None:
         for name, least in (("steps", 1), ("batch_size", 1), ("evaluations", 1), ("patience", 1)):
@@ -71,7 +73,7 @@ class DistillConfig:
             raise ConfigError(f"lr: got {self.lr}; expected more than 0")
         if not 0.0 <= self.feature_weight < math.inf:
             raise ConfigError(f"feature_weight: got {self.feature_weight}; expected at least 0")
-        for name in ("held_out", "decay"):
+        for name in ("others_share", "held_out", "decay"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ConfigError(f"{name}: got {getattr(self, name)}; expected a number in [0, 1)")
 
@@ -92,7 +94,7 @@ class Distilled:
         model: A copy with the best weights that were seen.
         history: The looks at the held-out pictures; the first is the model that was given.
         best_step: When it was at its best; 0 if nothing helped.
-        num_pictures: Pictures without labels that were used, held out ones among them.
+        num_pictures: Pictures without labels that were used, held out ones and the others' among them.
         seconds: How long it took.
     """
 
@@ -110,6 +112,7 @@ def distill(
     batches: Iterable[Inputs],
     task: TaskSpec,
     *,
+    others: Iterable[Inputs] = (),
     masks: Mapping[str, Tensor] | None = None,
     config: DistillConfig | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -128,6 +131,8 @@ def distill(
         batches: What the networks read: pictures, shape (B, C, H, W), or tensors by the name of their argument; gone
             through once, then kept. Only pictures are augmented.
         task: What the outputs are.
+        others: More inputs, of another kind than those that count: a share of each step's (``config.others_share``),
+            and never held out.
         masks: By the name of a weight of ``pruned``: True where it may move; elements that are zero elsewhere stay so.
         config: How.
         progress: Called with (done, total) steps.
@@ -147,10 +152,13 @@ def distill(
     pictures = Samples.of(list(batches))
     if len(pictures) < 2:
         raise ConfigError(f"{len(pictures)} pictures to distill on; expected at least 2")
+    more = list(others)
+    beside = Samples.of(more) if more and config.others_share else None
     with torch.random.fork_rng(devices=[]):
-        run = _Descent(dense, pruned, plan, pictures, task=task, masks=masks or {}, config=config)
+        run = _Descent(dense, pruned, plan, pictures, others=beside, task=task, masks=masks or {}, config=config)
         run.descend(progress)
-    return Distilled(run.best(), tuple(run.history), run.best_step, len(pictures), time.perf_counter() - start)
+    num_pictures = len(pictures) + (0 if beside is None else len(beside))
+    return Distilled(run.best(), tuple(run.history), run.best_step, num_pictures, time.perf_counter() - start)
 
 
 class _Descent:
@@ -163,6 +171,7 @@ class _Descent:
         plan: Plan,
         pictures: Samples,
         *,
+        others: Samples | None,
         task: TaskSpec,
         masks: Mapping[str, Tensor],
         config: DistillConfig,
@@ -176,6 +185,7 @@ class _Descent:
         order = torch.randperm(len(pictures), generator=self._generator)
         held = min(len(pictures) - 1, max(1, round(config.held_out * len(pictures))))
         self._held, self._pictures = (pictures.take(part.tolist()) for part in (order[:held], order[held:]))
+        self._others = others
         self._parameters = [one.requires_grad_() for one in self._model.parameters()]
         own_parameters = dict(self._model.named_parameters(remove_duplicate=False))
         self._masked = [(own_parameters[name], mask) for name, mask in masks.items()]
@@ -234,12 +244,14 @@ class _Descent:
 
     def _batches(self, count: int) -> Any:
         size = min(self._config.batch_size, len(self._pictures))
-        order: list[int] = []
+        others, num_others = self._others, 0
+        if others is not None:
+            num_others = min(round(self._config.others_share * self._config.batch_size), len(others))
+            size = max(1, min(size, self._config.batch_size - num_others))
+        own, beside = Drawn(self._pictures, self._generator), Drawn(others or self._pictures, self._generator)
         for _ in range(count):
-            if len(order) < size:
-                order += torch.randperm(len(self._pictures), generator=self._generator).tolist()
-            chosen, order = order[:size], order[size:]
-            batch = self._pictures.take(chosen).inputs()
+            drawn = own.take(size)
+            batch = (drawn.joined(beside.take(num_others)) if num_others else drawn).inputs()
             yield looked_at(batch, self._generator) if self._config.augment else channels_last(batch)
 
     def _loss(self, batch: Inputs, scale: float) -> Tensor:

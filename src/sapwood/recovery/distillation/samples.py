@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -47,10 +47,35 @@ class Samples:
         """As a network reads them."""
         return self.tensors[ONLY] if ONLY in self.tensors else dict(self.tensors)
 
+    def joined(self, other: Samples) -> Samples:
+        """These, then the other's."""
+        return Samples({name: torch.cat([values, other.tensors[name]]) for name, values in self.tensors.items()})
+
     def split(self, size: int) -> list[Inputs]:
         """In batches."""
         count = len(self)
         return [self.take(range(start, min(start + size, count))).inputs() for start in range(0, count, size)]
+
+
+@dataclass
+class Drawn:
+    """Samples in a random order, each once before any comes again.
+
+    Attributes:
+        samples: What is drawn from.
+        generator: Decides.
+    """
+
+    samples: Samples
+    generator: torch.Generator
+    _order: list[int] = field(default_factory=list)
+
+    def take(self, count: int) -> Samples:
+        """The next ones, at most as many as there are."""
+        if len(self._order) < count:
+            self._order += torch.randperm(len(self.samples), generator=self.generator).tolist()
+        chosen, self._order = self._order[:count], self._order[count:]
+        return self.samples.take(chosen)
 
 
 def channels_last(inputs: Inputs) -> Inputs:

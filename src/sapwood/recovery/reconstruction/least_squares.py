@@ -11,6 +11,9 @@ from torch import Tensor
 DAMPINGS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Ridges that are tried, as fractions of the mean square of an input."""
 
+FLAT = 1e-9
+"""Targets whose spread is at most this fraction of their squares' sum do not vary: what is left is rounding."""
+
 WORSE = 2
 """The search ends when so many smaller ridges in a row have been no better."""
 
@@ -20,7 +23,7 @@ class NormalSums:
     """Sums over rows of inputs x (groups g, unknowns n) and targets y (g, outputs o), in float64.
 
     Attributes:
-        count: Rows.
+        count: Rows, each by its weight.
         x: Shape (g, n).
         y: Shape (g, o).
         xx: Shape (g, n, n).
@@ -28,7 +31,7 @@ class NormalSums:
         yy: Shape (g, o).
     """
 
-    count: int
+    count: float
     x: Tensor
     y: Tensor
     xx: Tensor
@@ -54,9 +57,10 @@ class NormalSums:
         self.xy.baddbmm_(x.transpose(1, 2), y)
         self.yy += y.square().sum(dim=1)
 
-    def joined(self, other: NormalSums) -> NormalSums:
-        """The sums over the rows of both."""
-        return NormalSums(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(NormalSums)))
+    def joined(self, other: NormalSums, weight: float = 1.0) -> NormalSums:
+        """The sums over the rows of both, each of the other's counting ``weight``."""
+        pairs = [(getattr(self, field.name), getattr(other, field.name)) for field in fields(NormalSums)]
+        return NormalSums(*(own + (one if weight == 1.0 else weight * one) for own, one in pairs))
 
     def error(self, weight: Tensor, bias: Tensor) -> float:
         """The sum of squared differences between targets and ``x @ weight + bias``: (g, n, o) and (g, o)."""
@@ -69,6 +73,15 @@ class NormalSums:
         """The sum of squared differences between targets and their means."""
         return max(0.0, float((self.yy - self.y.square() / max(self.count, 1)).sum()))
 
+    def unit(self) -> float:
+        """What an error is told as a fraction of: the spread; where targets hardly vary, the sum of their squares.
+
+        Where they are all zero, it is the number of rows.
+        """
+        squares = float(self.yy.sum())
+        spread = self.spread()
+        return spread if spread > FLAT * squares else squares or max(self.count, 1.0)
+
 
 @dataclass(frozen=True)
 class Solved:
@@ -78,7 +91,7 @@ class Solved:
         weight: New or, where nothing fits better, the old one.
         bias: The same.
         damping: The ridge taken, as a fraction of the mean square of an input; None where the weights stay.
-        before: Relative squared error of the old weights on the held-out rows.
+        before: Squared error of the old weights on the held-out rows, as a fraction of :meth:`NormalSums.unit`.
         after: Of the new ones, there.
     """
 
@@ -126,7 +139,7 @@ def solve(
         ridges = _ridges(System(fit, weight, intercept), held_error, dampings)
         found += [(error, damping, intercept) for error, damping in ridges]
     error, chosen, moves = min(found, key=lambda one: one[0])
-    spread = max(held.spread(), torch.finfo(torch.float64).tiny)
+    unit = held.unit()
     everything = fit.joined(held)
     new_weight = weight
     if chosen is not None:
@@ -134,7 +147,7 @@ def solve(
         if again is not None:
             new_weight = again
     new_bias = intercept_of(everything, new_weight) if moves else bias
-    return Solved(new_weight, new_bias, chosen, found[0][0] / spread, error / spread)
+    return Solved(new_weight, new_bias, chosen, found[0][0] / unit, error / unit)
 
 
 def _ridges(

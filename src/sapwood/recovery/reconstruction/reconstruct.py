@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,8 +16,9 @@ from sapwood.graph import output_tensors, trace
 from sapwood.models import Plan, copy_model
 from sapwood.ops import Call, Graph
 from sapwood.recovery.kept_outputs import KeptOutputs
-from sapwood.recovery.reconstruction.least_squares import NormalSums, Solved, solve
-from sapwood.recovery.reconstruction.masked import Rule, solve_by_rule
+from sapwood.recovery.reconstruction.layer_sums import WEIGHTS, LayerSums
+from sapwood.recovery.reconstruction.masked import Rule
+from sapwood.recovery.reconstruction.results import LayerReconstruction, Reconstruction
 from sapwood.recovery.reconstruction.resuming import Restart, Start, find_restarts
 from sapwood.recovery.reconstruction.sampling import SamplePlaces, take
 from sapwood.recovery.reconstruction.sites import Site, find_sites
@@ -42,55 +43,14 @@ SAME = 1e-10
 """Relative squared error below which a layer is as it was."""
 
 
-@dataclass(frozen=True)
-class LayerReconstruction:
-    """What became of one layer.
-
-    Attributes:
-        layer: The module.
-        error_before: Squared error of its outputs (behind its BatchNorm) on held-out pictures, as a fraction of the
-            variance of what they should be, in the network reconstructed so far.
-        error_after: The same with the new weights.
-        damping: The ridge, as a fraction of the mean square of an input; None where the weights stay.
-        num_rows: Rows (patches or tokens) that were looked at.
-        num_unknowns: Weights of one output.
-    """
-
-    layer: str
-    error_before: float
-    error_after: float
-    damping: float | None
-    num_rows: int
-    num_unknowns: int
-
-
-@dataclass(frozen=True)
-class Reconstruction:
-    """A reconstructed model.
-
-    Attributes:
-        model: A copy of the pruned model with other weights.
-        layers: One entry a layer that reads changed inputs, in order.
-        left_alone: Weights that could not be solved, each with its reason.
-        num_pictures: Pictures that were looked at.
-        seconds: How long it took.
-        masks: By the name of a weight that a rule was given for, what may differ from zero.
-    """
-
-    model: nn.Module
-    layers: tuple[LayerReconstruction, ...]
-    left_alone: Mapping[str, str]
-    num_pictures: int
-    seconds: float
-    masks: Mapping[str, Tensor] = field(default_factory=dict)
-
-
 def reconstruct(
     dense: nn.Module,
     pruned: nn.Module,
     plan: Plan,
     batches: Iterable[ExampleInputs],
     *,
+    others: Iterable[ExampleInputs] = (),
+    others_weights: Sequence[float] = WEIGHTS,
     rules: Mapping[str, Rule] | None = None,
     views: int = 1,
     num_patches: int = NUM_PATCHES,
@@ -114,23 +74,28 @@ def reconstruct(
     Memory: beside the networks and the pictures, 1 GiB of the dense network's outputs, 1 GiB of what layers read, so
     that not every layer needs a run from the beginning, and two float64 matrices of the size of the largest layer's
     unknowns squared (1 GiB where several small layers are summed at once), six while it is solved: 1.0 GB for a 3x3
-    convolution of 512 channels.
+    convolution of 512 channels. With ``others``, three and eight.
 
     Args:
         dense: The network before pruning.
         pruned: What ``plan`` makes of it; not touched.
         plan: Which channels stay.
         batches: Inputs, as the model takes them; gone through once, then kept.
+        others: More inputs, of another kind than those that count: nothing is held out of them, and each is looked at
+            once.
+        others_weights: What a row of theirs may count, one's own counting 1; which one it is, is chosen layer by layer
+            on held-out rows of one's own.
         rules: By the name of a weight of ``pruned``: which of its elements may differ from zero.
         views: Looks at every picture: with 2 its mirror image counts, too, with more, it is moved, scaled and mirrored
             at random. Of few pictures, deep layers see few places.
-        num_patches: Places (pixels of a feature map, tokens) of each layer that are looked at, in all.
+        num_patches: Places (pixels of a feature map, tokens) of each layer that are looked at, in all; of the others,
+            as many of each picture as of one's own.
         seed: Of the draw of these places.
         progress: Called with (done, total) layers.
 
     Raises:
-        ConfigError: If there is no batch, ``num_patches`` or ``views`` is out of range, a rule does not fit the model,
-            or what is to be looked at again are no pictures.
+        ConfigError: If there is no batch, ``num_patches``, ``views`` or a weight is out of range, a rule does not fit
+            the model, or what is to be looked at again are no pictures.
         CheckFailedError: If the pruned network makes other calls than the dense one.
 
     Source: He, Zhang, Sun, "Channel Pruning for Accelerating Very Deep Neural Networks", ICCV 2017, for one layer.
@@ -147,16 +112,28 @@ def reconstruct(
         raise ConfigError(f"num_patches: got {num_patches}; expected at least 1")
     model = copy_model(pruned).eval()
     checked = _checked_rules(rules or {}, model)
+    if not others_weights or not all(0.0 <= weight < math.inf for weight in others_weights):
+        raise ConfigError(f"others_weights: got {others_weights!r}; expected numbers of at least 0")
     sizes = [len(output_tensors(batch)[0]) for batch in kept]
-    offsets = [sum(sizes[:number]) for number in range(len(sizes))]
-    kept, offsets = _with_views(kept, views, seed), offsets * views
+    more = list(others)
+    offsets = [sum(sizes[:number]) for number in range(len(sizes))] * views
+    kept = _with_views(kept, views, seed)
     work = _TwoNetworks(
-        copy_model(dense).eval(), model, plan, kept, offsets=offsets, rules=checked, num_patches=num_patches, seed=seed
+        copy_model(dense).eval(),
+        model,
+        plan,
+        [*kept, *more],
+        offsets=[*offsets, *(None for _ in more)],
+        others_weights=others_weights,
+        rules=checked,
+        num_patches=num_patches,
+        seed=seed,
     )
+    num_pictures = sum(sizes) + sum(len(output_tensors(batch)[0]) for batch in more)
     rows = work.run(progress)
     work.model.train(pruned.training)
     seconds = time.perf_counter() - start
-    return Reconstruction(work.model, rows, work.left_alone, sum(sizes), seconds, work.masks)
+    return Reconstruction(work.model, rows, work.left_alone, num_pictures, seconds, work.masks)
 
 
 class _TwoNetworks:
@@ -169,17 +146,19 @@ class _TwoNetworks:
         plan: Plan,
         batches: Sequence[ExampleInputs],
         *,
-        offsets: Sequence[int],
+        offsets: Sequence[int | None],
+        others_weights: Sequence[float],
         rules: Mapping[str, Rule],
         num_patches: int,
         seed: int,
     ) -> None:
         self._dense, self.model, self._batches, self._seed = dense, model, batches, seed
-        self._offsets = offsets
+        self._offsets, self._others_weights = offsets, others_weights
         self._rules = rules
         self.masks = {name: rule.mask for name, rule in rules.items()}
         self.sizes = [len(output_tensors(batch)[0]) for batch in batches]
-        self._per_picture = max(1, -(-num_patches // sum(self.sizes)))
+        self._num_own = sum(size for size, offset in zip(self.sizes, offsets, strict=True) if offset is not None)
+        self._per_picture = max(1, -(-num_patches // self._num_own))
         self._starts = [Start() for _ in batches]
         self._graph, self._dense_graph = trace(model, batches[0]), trace(dense, batches[0])
         _check_same_calls(self._dense_graph, self._graph)
@@ -210,7 +189,7 @@ class _TwoNetworks:
                 sums = self._collect(wave, wanted, next(restarts))
                 for site in wave:
                     rule = self._rules.get(site.weight)
-                    row, mask = _solve(site, *sums[site.weight], self._tensors, rule)
+                    row, mask = _solve(site, sums[site.weight], self._tensors, rule, self._others_weights)
                     if row is not None:
                         rows.append(row)
                     if mask is not None:
@@ -221,9 +200,10 @@ class _TwoNetworks:
         return tuple(rows)
 
     def _num_bytes(self) -> dict[str, int]:
-        """Of the sums of each layer, fitted and held out."""
+        """Of the sums of each layer: fitted, held out, and the others'."""
+        each = 16 if None not in self._offsets else 24
         return {
-            name: 16 * groups * (unknowns * (unknowns + outputs))
+            name: each * groups * (unknowns * (unknowns + outputs))
             for name, (groups, unknowns, outputs) in self._shapes.items()
         }
 
@@ -274,15 +254,11 @@ class _TwoNetworks:
         wave: Sequence[Site],
         wanted: Sequence[Mapping[int, tuple[Tensor, Tensor | None]]],
         restart: Restart | None,
-    ) -> dict[str, tuple[NormalSums, NormalSums]]:
-        """The sums of some layers over all batches: those to fit and those held out."""
+    ) -> dict[str, LayerSums]:
+        """The sums of some layers over all batches."""
         uses = [(site, use) for site in wave for use in site.uses]
-        shapes = self._shapes
-        sums = {
-            site.weight: (NormalSums.zeros(*shapes[site.weight]), NormalSums.zeros(*shapes[site.weight]))
-            for site in wave
-        }
-        by_picture = sum(self.sizes) >= FEW_PICTURES
+        shapes, has_others = self._shapes, None in self._offsets
+        sums = {site.weight: LayerSums.zeros(shapes[site.weight], others=has_others) for site in wave}
         for number, (batch, before) in enumerate(zip(self._batches, self._offsets, strict=True)):
             places = self._places(number)
             samples, start = take(
@@ -303,26 +279,35 @@ class _TwoNetworks:
                 if other is not None and sample.other is not None:
                     target += other - sample.other
                 target = target.reshape(len(target), shapes[site.weight][0], -1)
-                order = before + (places.pictures(use.call) if by_picture else torch.arange(len(target)))
-                held = order % HELD_OUT == 0
-                for own, some in zip(sums[site.weight], (~held, held), strict=True):
-                    own.add(sample.patches[some], target[some])
+                own = sums[site.weight]
+                if before is None:
+                    assert own.others is not None
+                    own.others.add(sample.patches, target)
+                    continue
+                held = self._held_out(before, places.pictures(use.call), len(target))
+                own.fit.add(sample.patches[~held], target[~held])
+                own.held.add(sample.patches[held], target[held])
         return sums
+
+    def _held_out(self, before: int, pictures: Tensor, num_rows: int) -> Tensor:
+        """Which rows of a batch are held out: those of every so many-th picture, or so many-th rows of few pictures."""
+        return (before + (pictures if self._num_own >= FEW_PICTURES else torch.arange(num_rows))) % HELD_OUT == 0
 
 
 def _solve(
-    site: Site, fit: NormalSums, held: NormalSums, tensors: Mapping[str, Tensor], rule: Rule | None
+    site: Site, sums: LayerSums, tensors: Mapping[str, Tensor], rule: Rule | None, others_weights: Sequence[float]
 ) -> tuple[LayerReconstruction | None, Tensor | None]:
     """Solves one layer and writes its weights: what became of it, None where it is as it was; and its mask."""
     layer = SolvedLayer(site, tensors)
     weight, bias = layer.folded()
     mask = None
+    how: dict[str, Any] = {"intercept": layer.has_intercept, "weights": others_weights}
     if rule is None:
-        solved: Solved = solve(fit, held, weight, bias, intercept=layer.has_intercept)
+        solved, counted = sums.solve(weight, bias, **how)
         if solved.before < SAME:
             return None, None
     else:
-        solved, mask = solve_by_rule(fit, held, weight, bias, rule, intercept=layer.has_intercept)
+        solved, mask, counted = sums.solve_by_rule(weight, bias, rule, **how)
     if rule is not None or solved.after < solved.before:
         layer.write(solved.weight, solved.bias)
     row = LayerReconstruction(
@@ -330,8 +315,9 @@ def _solve(
         error_before=solved.before,
         error_after=solved.after,
         damping=solved.damping,
-        num_rows=fit.count + held.count,
+        num_rows=sums.num_rows,
         num_unknowns=weight.shape[1],
+        others_weight=counted,
     )
     return row, mask
 

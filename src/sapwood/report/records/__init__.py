@@ -1,6 +1,6 @@
 """One typed record a verb: made where the figures are, read by the console and by the page; none holds a model."""
 
-from sapwood.report.records.agreement import AgreementRecord, Estimated, EstimatedDifference
+from sapwood.report.records.agreement import AgreementRecord, Estimated, EstimatedDifference, MeasuredAgreement
 from sapwood.report.records.bench import BenchRecord, BenchRow
 from sapwood.report.records.compare import (
     SCHEMA,
@@ -70,6 +70,7 @@ __all__ = [
     "Losses",
     "Macs",
     "Masking",
+    "MeasuredAgreement",
     "ModelInfo",
     "ModelZeros",
     "PictureResult",

@@ -23,22 +23,36 @@ class EstimatedDifference(RecordPart):
     estimate: Estimated
 
 
-class AgreementRecord(VerbRecord):
-    """How far networks agree with a dense one: the fields of :class:`sapwood.tasks.Agreement`, and what was measured.
+class MeasuredAgreement(RecordPart):
+    """How far networks agree with a dense one: the fields of :class:`sapwood.tasks.Agreement`, and what was looked at.
 
     Attributes:
         against: The dense network, as it was named.
         data: The data set.
-        split: Which part of it.
         networks: By their names, as they were given.
     """
 
     against: str
     data: str
-    split: str
     figure: str
     networks: dict[str, Estimated]
     differences: tuple[EstimatedDifference, ...] = ()
     num_images: Count
     num_found: Count
     skipped: tuple[str, ...] = ()
+
+    def over(self, other: str) -> dict[str, Estimated]:
+        """How far each network is above another one, by its name."""
+        found = {pair.network: pair.estimate for pair in self.differences if pair.other == other}
+        turned = {pair.other: pair.estimate for pair in self.differences if pair.network == other}
+        return found | {name: Estimated(value=-one.value, low=-one.high, high=-one.low) for name, one in turned.items()}
+
+
+class AgreementRecord(MeasuredAgreement, VerbRecord):
+    """What ``sapwood eval --against`` tells.
+
+    Attributes:
+        split: Which part of the data set.
+    """
+
+    split: str

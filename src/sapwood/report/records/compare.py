@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, FiniteFloat
 
+from sapwood.report.records.agreement import MeasuredAgreement
 from sapwood.report.records.parts import Count, Fraction, RecordPart, VerbRecord, read_part
 
 SCHEMA = "sapwood.compare/1"
@@ -193,6 +194,7 @@ class Comparison(VerbRecord):
         settings: Thresholds, batch size, rounds.
         conditions: Machine, threads, versions: what the figures hold under.
         live_mask: Time of one case with its masks still live, as a ratio to the same case with them removed.
+        agreement: Of the cases with the unpruned network, on some of the pictures; None where there is none.
     """
 
     schema_id: Literal["sapwood.compare/1"] = Field(
@@ -208,6 +210,7 @@ class Comparison(VerbRecord):
     pictures: tuple[ShownPicture, ...] = ()
     cases: Annotated[tuple[CaseResult, ...], Field(min_length=1)]
     live_mask: LiveMask | None = None
+    agreement: MeasuredAgreement | None = None
 
     @property
     def baseline(self) -> CaseResult:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AliasChoices, BeforeValidator, Field, FiniteFloat, PlainSerializer
 
+from sapwood.report.records.agreement import MeasuredAgreement
 from sapwood.report.records.inspect import Size, Whole
 from sapwood.report.records.latency import TargetLatency
 from sapwood.report.records.parts import Count, RecordPart, VerbRecord, read_part
@@ -70,10 +71,11 @@ class Pruning(VerbRecord):
         latency: Of a latency target, or where the result was timed.
         sensitivity: Where it was measured.
         recovery: Where weights were solved anew.
+        agreement: Of the pruned and the recovered network with the dense one, where it recovered.
         files: What was written, and where.
     """
 
-    sections: ClassVar[tuple[str, ...]] = ("channels", "latency", "sensitivity", "recovery")
+    sections: ClassVar[tuple[str, ...]] = ("channels", "latency", "sensitivity", "recovery", "agreement")
 
     schema_id: Literal["sapwood.prune/1"] = Field(
         default="sapwood.prune/1", validation_alias=AliasChoices("schema", "schema_id"), serialization_alias="schema"
@@ -93,6 +95,7 @@ class Pruning(VerbRecord):
     latency: TargetLatency | None = None
     sensitivity: Losses | None = None
     recovery: RecoveryRecord | None = None
+    agreement: MeasuredAgreement | None = None
     files: dict[str, str] = Field(default_factory=dict)
 
 

@@ -16,6 +16,7 @@ class LayerErrors(RecordPart):
     damping: FiniteFloat | None = None
     num_rows: Count = 0
     num_unknowns: Count = 0
+    others_weight: FiniteFloat | None = None
 
 
 class CheckRecord(RecordPart):

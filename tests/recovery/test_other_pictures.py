@@ -1,0 +1,146 @@
+"""Pictures of other folders: they count as much as helps on one's own that were held out, and never judge."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import sapwood
+from sapwood.errors import ConfigError
+from sapwood.pipeline import Pruned, recover
+from sapwood.recovery import DistillConfig, Rule, distill, reconstruct
+from sapwood.recovery.distillation.samples import Drawn, Samples
+from sapwood.recovery.reconstruction.layer_sums import LayerSums
+from sapwood.types import ModelBundle, ModelSource, TaskSpec
+
+TASK = TaskSpec("classification", (6, 6), tuple("abcd"))
+
+
+def _rows(count: int, seed: int, truth: Tensor) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(count, 1, 4, dtype=torch.float64, generator=generator)
+    noise = torch.randn(count, 1, 2, dtype=torch.float64, generator=generator)
+    return inputs, inputs @ truth + 0.5 * noise
+
+
+def _sums(truth: Tensor, of_others: Tensor) -> LayerSums:
+    sums = LayerSums.zeros((1, 4, 2), others=True)
+    assert sums.others is not None
+    sums.fit.add(*_rows(6, 0, truth))
+    sums.held.add(*_rows(200, 1, truth))
+    sums.others.add(*_rows(400, 2, of_others))
+    return sums
+
+
+TRUTH = torch.arange(8, dtype=torch.float64).reshape(1, 4, 2) / 4.0
+
+
+def test_a_weight_counts_rows_as_if_they_were_there_so_many_times() -> None:
+    sums = _sums(TRUTH, 0.5 * TRUTH)
+    old, bias = torch.zeros(1, 4, 2, dtype=torch.float64), torch.zeros(1, 2, dtype=torch.float64)
+    solved, counted = sums.solve(old, bias, intercept=False, weights=(0.25,))
+    assert counted == 0.25
+    parts = [(_rows(6, 0, TRUTH), 1.0), (_rows(200, 1, TRUTH), 1.0), (_rows(400, 2, 0.5 * TRUTH), 0.25)]
+    inputs, targets = (torch.cat([weight**0.5 * rows[place][:, 0] for rows, weight in parts]) for place in (0, 1))
+    assert solved.damping is not None
+    gram = inputs.T @ inputs
+    ridge = solved.damping * gram.diagonal().mean() * torch.eye(4, dtype=torch.float64)
+    torch.testing.assert_close(solved.weight[0], torch.linalg.solve(gram + ridge, inputs.T @ targets))
+    assert sums.num_rows == 606
+
+
+def test_the_weight_is_the_one_that_is_best_on_rows_of_ones_own() -> None:
+    old, bias = torch.zeros(1, 4, 2, dtype=torch.float64), torch.zeros(1, 2, dtype=torch.float64)
+    alike, apart = _sums(TRUTH, TRUTH), _sums(TRUTH, -TRUTH)
+    assert alike.solve(old, bias, intercept=True)[1] == 1.0
+    solved, counted = apart.solve(old, bias, intercept=True)
+    assert counted == 0.0
+    alone = replace(apart, others=None).solve(old, bias, intercept=True)
+    assert alone[1] is None
+    assert torch.equal(solved.weight, alone[0].weight)
+    rule = Rule(torch.ones(2, 4, dtype=torch.bool))
+    assert alike.solve_by_rule(old, bias, rule, intercept=True)[2] == 1.0
+    assert apart.solve_by_rule(old, bias, rule, intercept=True)[2] == 0.0
+
+
+@pytest.fixture(scope="module")
+def case() -> tuple[ModelBundle, Pruned, Tensor, Tensor]:
+    torch.manual_seed(0)
+    dense = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)
+    ).eval()
+    own, others = torch.randn(24, 3, 6, 6), 5.0 + torch.randn(16, 3, 6, 6)
+    pruned = sapwood.prune(dense, own[:1], target=sapwood.Target(sparsity=0.5))
+    return ModelBundle(dense, own[:1], TASK, ModelSource("tiny:net", "test")), pruned, own, others
+
+
+def _same(one: nn.Module, other: nn.Module) -> bool:
+    values = other.state_dict()
+    return all(torch.equal(value, values[name]) for name, value in one.state_dict().items())
+
+
+def test_reconstruction_without_their_weight_is_as_if_they_were_not_there(
+    case: tuple[ModelBundle, Pruned, Tensor, Tensor],
+) -> None:
+    bundle, pruned, own, others = case
+    given = (bundle.model, pruned.model, pruned.plan, own.split(8))
+    alone = reconstruct(*given)
+    beside = reconstruct(*given, others=[others], others_weights=(0.0,))
+    assert _same(alone.model, beside.model)
+    assert (alone.num_pictures, beside.num_pictures) == (24, 40)
+    assert {layer.others_weight for layer in alone.layers} == {None}
+    assert {layer.others_weight for layer in beside.layers} == {0.0}
+    counted = reconstruct(*given, others=[others], others_weights=(1.0,))
+    assert not _same(alone.model, counted.model)
+    assert [one.error_before for one in counted.layers][:1] == [one.error_before for one in alone.layers][:1]
+    chosen = reconstruct(*given, others=[others])
+    assert all(
+        one.error_after <= other.error_after for one, other in zip(chosen.layers[:1], alone.layers, strict=False)
+    )
+    for weights in ((), (-1.0,), (float("nan"),)):
+        with pytest.raises(ConfigError, match=r"others_weights: got .*; expected numbers of at least 0"):
+            reconstruct(*given, others=[others], others_weights=weights)
+
+
+def test_distillation_shows_a_share_of_them_and_holds_none_out(
+    case: tuple[ModelBundle, Pruned, Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle, pruned, own, others = case
+    seen: list[list[bool]] = []
+
+    def shown(inputs: Tensor, generator: torch.Generator) -> Tensor:
+        del generator
+        seen.append([float(picture.mean()) > 2.5 for picture in inputs])
+        return inputs
+
+    monkeypatch.setattr(importlib.import_module("sapwood.recovery.distillation.distill"), "looked_at", shown)
+    config = DistillConfig(steps=6, batch_size=8, others_share=0.25, evaluations=1)
+    given = (bundle.model, pruned.model, pruned.plan, [own], TASK)
+    found = distill(*given, others=[others], config=config)
+    assert [(len(batch), sum(batch)) for batch in seen] == [(8, 2)] * 6
+    assert found.num_pictures == 40
+    alone = distill(*given, config=config)
+    assert alone.history[0] == found.history[0], "others are held out"
+    assert alone.num_pictures == 24
+    without = distill(*given, others=[others], config=replace(config, others_share=0.0))
+    assert _same(alone.model, without.model)
+
+
+def test_each_sample_is_drawn_once_before_any_comes_again() -> None:
+    drawn = Drawn(Samples({"": torch.arange(5)}), torch.Generator().manual_seed(0))
+    order = [int(one) for _ in range(5) for one in drawn.take(2).inputs()]  # type: ignore[union-attr]
+    assert sorted(order[:5]) == sorted(order[5:]) == [0, 1, 2, 3, 4]
+
+
+def test_recovery_takes_them_and_the_record_says_what_they_counted(
+    case: tuple[ModelBundle, Pruned, Tensor, Tensor],
+) -> None:
+    bundle, pruned, own, others = case
+    found = recover(bundle, pruned, [own], "reconstruct", others=[others]).recovery
+    assert found is not None
+    assert found.num_pictures == 40
+    assert all(layer.others_weight in {0.0, 0.1, 1.0} for layer in found.layers)
