@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sapwood.cli import budget
+from sapwood.cli.commanded import made
 from sapwood.cli.common import JsonOption, LoadOptions, ModelArgument, make_console, print_json
 from sapwood.cli.groups import grouped
 from sapwood.cli.next_steps import next_step, words
@@ -72,7 +73,7 @@ def inspect(
         score = pipeline.scorer(bundle.model, criterion, calibration)
         curves = budget.measure_sensitivity(bundle, sensitivity, calibration, score)
     with doing("finding channel groups" if deployment is None else f"timing layers on {deployment.runtime}"):
-        record = pipeline.inspect_model(bundle, deployment, curves)
+        record = pipeline.inspect_model(bundle, deployment, curves).model_copy(update={"made": made()})
     _show(record, out, as_json=as_json)
     if not as_json:
         goal = ("--macs", "0.5") if deployment is None else ("--latency", "0.5", "--runtime", deployment.runtime)

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from sapwood.cli.commanded import as_step, made
 from sapwood.cli.common import make_console
 from sapwood.cli.renamed import renamed
 from sapwood.cli.steps import Command
@@ -91,6 +92,7 @@ class Runner:
             num_steps=len(self.commands),
             steps=tuple(self.entries),
             earlier=tuple(entry for entry in self.before if entry.directory not in seen),
+            made=made(),
         )
 
     def _run_step(self, number: int, command: Command, fingerprint: str, *, resume: bool) -> None:
@@ -134,7 +136,7 @@ class Runner:
             import torch
 
             threads, missed, code = torch.get_num_threads(), None, 0
-            with contextlib.redirect_stdout(io.StringIO()) as printed:
+            with as_step(arguments), contextlib.redirect_stdout(io.StringIO()) as printed:
                 try:
                     code = self.group.main(args=renamed(arguments), prog_name="sapwood", standalone_mode=False)
                 except CheckFailedError as error:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import AliasChoices, Field
 
 from sapwood.report.records.latency import LayerLatency
+from sapwood.report.records.made import MadeBy
 from sapwood.report.records.parts import Count, RecordPart, VerbRecord, read_part
 from sapwood.report.records.sensitivity import Losses
 
@@ -62,9 +63,10 @@ class Inspection(Size, VerbRecord):
             pruning.
         latency: Where the model was timed, the slowest layer first.
         sensitivity: Where it was measured.
+        made: By what command, when and where; not told by 0.2.
     """
 
-    sections: ClassVar[tuple[str, ...]] = ("latency", "sensitivity")
+    sections: ClassVar[tuple[str, ...]] = ("latency", "sensitivity", "made")
 
     schema_id: Literal["sapwood.inspect/1"] = Field(
         default="sapwood.inspect/1", validation_alias=AliasChoices("schema", "schema_id"), serialization_alias="schema"
@@ -75,6 +77,7 @@ class Inspection(Size, VerbRecord):
     unpruned: tuple[Whole, ...] = ()
     latency: LayerLatency | None = None
     sensitivity: Losses | None = None
+    made: MadeBy | None = None
 
 
 def read_inspection(record: Mapping[str, Any] | Inspection) -> Inspection:
