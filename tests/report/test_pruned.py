@@ -143,7 +143,7 @@ def test_the_page_of_a_pruned_model_has_every_part() -> None:
         "Predicted against measured",
         "0.480 → 0.510",
         "With about 12 % of its channels, a.weight[0] costs 4.00 (loss), b.weight[0] only 0.0400.",
-        "is an output of the model 2 c.weight[0], c.bias[0]",
+        "is an output of the model in module 'c' 2 c.weight[0], c.bias[0]",
         "the largest difference is 2.5e-16 of the largest output. The check passed.",
         "aten.fft_fft",
         "Memory 16.4 GB",
