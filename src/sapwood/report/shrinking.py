@@ -108,7 +108,7 @@ def unpruned_table(unpruned: Sequence[Whole | Mapping[str, Any]]) -> TextTable:
 
 
 def _with_place(reason: str, whole: Sequence[Whole]) -> str:
-    """A reason with the module, file and line that it names, where all dimensions name the same; else with the first."""
+    """A reason with the module, file and line that it names; of several places the first, and how many more."""
     places = list(dict.fromkeys(one.reason.removeprefix(reason) for one in whole))
     if not places[0]:
         return reason
