@@ -114,7 +114,7 @@ def test_a_mask_file_lies_beside_the_cases_file(tmp_path: Path) -> None:
         ("- {method: scored, blocks: 2:4}", r"field blocks: got 124; expected a text; YAML reads 2:4 as a number, so"),
         ("- {method: a, n: 0}", r"field n: got 0; expected greater than 0"),
         ("- {method: a, layers: []}", r"field layers: got \[\]; expected .*at least 1 item"),
-        ("- {kind: magic}", r"row 1\), field kind: got 'magic'; expected one of: compact, mask, prune"),
+        ("- {kind: magic}", r"row 1\), field kind: got 'magic'; expected one of: compact, mask, model, prune"),
         ("- {name: baseline, method: a}", r"field name: 'baseline' is the unpruned network's; expected another"),
         (
             "- {method: a, sparsity: 0.1}\n- {method: a, sparsity: [0.2, 0.1]}",
@@ -151,6 +151,7 @@ def test_rows_round_trip_through_their_dump(kind: str) -> None:
     examples = {
         "mask": single("- {method: ln_structured, n: 1, dim: 1, sparsity: 0.4}"),
         "compact": single("- {kind: compact, method: ln_structured, exact: false, sparsity: 0.4}"),
+        "model": single("- {kind: model, model: small, note: from afar}"),
         "prune": single("- {kind: prune, sparsity: 0.4, round_to: 8}"),
     }
     row = examples[kind]

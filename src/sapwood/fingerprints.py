@@ -81,8 +81,11 @@ def pictures_fingerprint(pictures: Mapping[str, Picture]) -> str:
 
 
 def file_fingerprint(path: str | Path) -> str:
-    """Hashes a file's bytes; a missing file gives the empty text."""
+    """Hashes a file's bytes, or those of every file in a folder; a missing one gives the empty text."""
     path = Path(path)
+    if path.is_dir():
+        files = sorted(one for one in path.iterdir() if one.is_file())
+        return key_of({one.name: file_fingerprint(one) for one in files})
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 

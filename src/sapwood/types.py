@@ -282,6 +282,9 @@ class Evaluation:
         num_images: Pictures or texts that were measured.
         seconds: Wall seconds by part (``"read"``, ``"network"``, ``"postprocess"``, ``"score"``).
         skipped: Pictures that were left out, with the reason.
+        resampled: The primary figure of samples of the pictures, drawn with replacement: the same samples for every
+            model that is measured on as many pictures, so that differences can be formed sample by sample. Empty where
+            that was not asked for, or nothing is known of single pictures.
     """
 
     primary: str
@@ -290,6 +293,7 @@ class Evaluation:
     num_images: int
     seconds: Mapping[str, float]
     skipped: tuple[str, ...] = ()
+    resampled: tuple[float, ...] = ()
 
     @property
     def value(self) -> float:

@@ -86,7 +86,9 @@ def test_every_step_is_done_and_named_with_what_made_it(capsys: pytest.CaptureFi
     assert record["steps"][3]["result"]["primary"] == "mAP@0.5"
     page = (finished / "report.html").read_text()
     assert page == render_run(record)
-    assert "<h1>All 6 steps are done.</h1>" in page
+    assert "All 6 steps are done." in page
+    assert record["made"]["command"].startswith("sapwood ")
+    assert 'href="02-small/report.html"' in page
     printed = capsys.readouterr().out
     assert "[6/6] sapwood export" in printed
     assert "report: " in printed
@@ -236,7 +238,7 @@ def test_a_missed_target_ends_the_run_or_not(
     assert record["steps"][0]["result"]["verb"] == "prune"
     page = (tmp_path / "b" / "report.html").read_text()
     assert "latency target 0.5 missed" in page
-    assert "<h1>All 2 steps are done; 1 missed a target.</h1>" in page
+    assert "All 2 steps are done; 1 missed a target." in page
 
 
 @pytest.mark.parametrize(

@@ -71,9 +71,8 @@ def test_a_row_in_int8_without_pictures_is_refused(dense: ModelBundle) -> None:
 
 @pytest.mark.parametrize("kind", ROW_KINDS)
 def test_a_row_without_the_fields_of_its_kind_is_refused(kind: str) -> None:
-    message = (
-        rf"^kind {kind}: got a CaseRow, which makes nothing; expected a row of one of the kinds compact, mask, prune$"
-    )
+    kinds = "compact, mask, model, prune"
+    message = rf"^kind {kind}: got a CaseRow, which makes nothing; expected a row of one of the kinds {kinds}$"
     with pytest.raises(ConfigError, match=message):
         CaseRow(kind=kind).prepare()
 

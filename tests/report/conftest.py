@@ -91,6 +91,7 @@ def make_case(
             "ratio_q75": ratio + spread,
         },
         "engine": None,
+        "runtimes": {},
         "peak_memory_bytes": 91_000_000,
         "layers": layers,
         "notes": [],

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sapwood.report.plots import accuracy_plot, latency_plot, layer_plots, picture_rows
+from sapwood.report.plots import accuracy_plots, latency_plot, layer_plots, picture_rows
 from sapwood.report.plots.axis import axis_from_zero
 from sapwood.report.record import read_record
 
@@ -25,8 +25,9 @@ def test_axis_reaches_its_highest_value_and_no_further_than_needed(highest: floa
 
 
 def test_accuracy_marks(record: dict[str, Any]) -> None:
-    plot = accuracy_plot(read_record(record))
-    assert plot is not None
+    (plot,) = accuracy_plots(read_record(record))
+    assert plot.unit == "weights set to zero"
+    assert len({(line.color, line.mark) for line in plot.lines}) == len(plot.lines)
     assert [line.family for line in plot.lines] == [
         "global L1 · conv",
         "global L1 · conv + BatchNorm",
@@ -43,13 +44,36 @@ def test_accuracy_marks(record: dict[str, Any]) -> None:
     assert "global L1 · conv: 0.284 at 20 %, 0.277 at 50 %" in plot.summary
 
 
-def test_cases_without_a_level_stand_at_their_zeros(record: dict[str, Any]) -> None:
+def test_families_that_go_by_other_units_have_other_plots(record: dict[str, Any]) -> None:
+    for case in record["cases"]:
+        if case["family"] == "structured L2 · conv":
+            case |= {"kind": "prune", "settings": {"macs": 1 - case["level"]}}
+        if case["family"] == "global L1 · BatchNorm":
+            case["settings"] = {"method": "ln_structured"}
+    plots = accuracy_plots(read_record(record))
+    assert [plot.unit for plot in plots] == [
+        "multiply-accumulates removed",
+        "channels set to zero",
+        "weights set to zero",
+    ]
+    assert [line.family for line in plots[0].lines] == ["structured L2 · conv"]
+
+
+def test_a_family_of_one_case_has_no_line(record: dict[str, Any]) -> None:
+    record["cases"] = [case for case in record["cases"] if case["name"] != "global L1 · BatchNorm · 0.5"]
+    (plot,) = accuracy_plots(read_record(record))
+    assert [len(line.segments) for line in plot.lines] == [4, 2, 0, 4]
     record["cases"] = record["cases"][:2]
+    assert accuracy_plots(read_record(record)) == ()
+
+
+def test_cases_without_a_level_stand_at_their_zeros(record: dict[str, Any]) -> None:
+    record["cases"] = record["cases"][:3]
     record["cases"][1] |= {"level": None, "params": 100, "nonzeros": 60}
-    plot = accuracy_plot(read_record(record))
-    assert plot is not None
+    record["cases"][2] |= {"level": None, "params": 100, "nonzeros": 80}
+    (plot,) = accuracy_plots(read_record(record))
     assert plot.x_ticks[-1] == (100.0, "40 %")
-    assert plot.lines[0].points[0].x == 100.0
+    assert [point.x for point in plot.lines[0].points] == [50.0, 100.0]
 
 
 def test_latency_marks(record: dict[str, Any]) -> None:

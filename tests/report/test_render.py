@@ -15,7 +15,7 @@ from support.pages import outline, words
 def test_page_is_one_file_that_loads_nothing(record: dict[str, Any]) -> None:
     page = render_compare(record)
     found = outline(page)
-    assert "script" not in found.tags
+    assert found.tags.count("script") == 1
     assert "link" not in found.tags
     assert all(link.startswith(("#", "data:image/jpeg;base64,")) for link in found.links)
     assert "url(" not in page
@@ -68,7 +68,7 @@ def test_everything_from_the_record_is_escaped(record: dict[str, Any]) -> None:
         case["pictures"][0]["id"] = evil
     page = render_compare(record)
     found = outline(page)
-    assert "script" not in found.tags
+    assert found.tags.count("script") == 1
     assert "img" not in found.tags
     assert "&lt;script&gt;" in page
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sapwood.cli.commanded import typed
 from sapwood.cli.common import (
     DataOption,
     JsonOption,
@@ -122,13 +121,13 @@ def run_compare(
     *,
     calibration: Callable[[], Calibration | None],
     as_json: bool,
+    tell: Callable[[dict[str, Any]], None] | None = None,
 ) -> None:
-    """Compares, then prints the table or the record; ``sapwood demo`` does it, too."""
+    """Compares, then prints the table or the record, or lets ``tell`` do it, as ``sapwood demo`` has it."""
     from sapwood import comparing
     from sapwood.files import alone_in
     from sapwood.report import case_agreement_table, compare_table, read_record
 
-    command = shlex.join(["sapwood", *sys.argv[1:]])
     stopped = saying(lambda: f"the cases that are done are in {out / 'cases'}; go on with: {same_command()}")
     with alone_in(out), progress_bar("comparing") as progress, stopped:
         record = comparing.compare(
@@ -139,20 +138,21 @@ def run_compare(
             pictures=pictures,
             calibration=calibration,
             settings=settings,
-            command=command,
+            command=typed(),
             progress=progress,
         )
     if as_json:
         print_json(record)
         return
     console = make_console()
+    places = f"report: {out / 'report.html'}   record: {out / 'compare.json'}"
+    if tell is not None:
+        console.print(places, highlight=False)
+        tell(record)
+        return
     console.print(compare_table(record))
     agreement = read_record(record).agreement
     if agreement is not None:
         console.print(case_agreement_table(agreement))
-    console.print(f"report: {out / 'report.html'}   record: {out / 'compare.json'}", highlight=False)
-    next_step(
-        "open the report, and take the best case to your own network: " + words("sapwood", "prune", "--help")
-        if bundle.source.kind == "builtin"
-        else words("sapwood", "prune", bundle.source.spec, "--macs", "0.5", "--recover", "reconstruct", "-o", "small")
-    )
+    console.print(places, highlight=False)
+    next_step(words("sapwood", "prune", bundle.source.spec, "--macs", "0.5", "--recover", "reconstruct", "-o", "small"))

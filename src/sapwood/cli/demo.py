@@ -6,12 +6,13 @@ import os
 import sys
 import webbrowser
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from sapwood.cli.common import JsonOption, ThreadsOption, load_bundle
+from sapwood.cli.common import JsonOption, ThreadsOption, load_bundle, make_console
 from sapwood.cli.compare import run_compare
+from sapwood.cli.next_steps import next_step
 
 NUM_SHOWN = 3
 NUM_CALIBRATION = 64
@@ -25,7 +26,9 @@ def demo(
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compares every masking method on a small digit detector that comes with Sapwood; a table, and report.html.
+    """Torch's masks, channels removed, and what is of use, on a small digit detector that comes with Sapwood.
+
+    A table, and report.html with every case.
 
     Example: `sapwood demo`
     """
@@ -42,15 +45,27 @@ def demo(
     run_compare(
         bundle,
         dataset,
-        (*default_cases(), *default_cases("recovered")),
+        default_cases("demo"),
         first_pictures(dataset, NUM_SHOWN),
         out,
         settings,
         calibration=lambda: calibrate(bundle, "digits", num_pictures=NUM_CALIBRATION, labels="own"),
         as_json=as_json,
+        tell=_tell,
     )
     if open_report and _someone_is_watching():
         webbrowser.open((out / "report.html").resolve().as_uri())
+
+
+def _tell(record: dict[str, Any]) -> None:
+    """The cases, and what they come to, last of all."""
+    from sapwood.report import story_end, story_table
+
+    make_console().print(story_table(record))
+    sentence, commands = story_end(record)
+    print(sentence)
+    if commands:
+        next_step(*commands, because="The like of your own network:")
 
 
 def _someone_is_watching() -> bool:

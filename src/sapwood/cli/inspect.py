@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sapwood.cli import budget
+from sapwood.cli.commanded import made
 from sapwood.cli.common import JsonOption, LoadOptions, ModelArgument, make_console, print_json
 from sapwood.cli.groups import grouped
 from sapwood.cli.next_steps import next_step, words
@@ -82,7 +83,7 @@ def inspect(
             liked = pipeline.measure_widths(bundle, deployment, progress)
     timed = deployment if latency else None
     with doing("finding channel groups" if timed is None else f"timing layers on {timed.runtime}"):
-        record = pipeline.inspect_model(bundle, timed, curves, liked)
+        record = pipeline.inspect_model(bundle, timed, curves, liked).model_copy(update={"made": made()})
     _show(record, out, as_json=as_json)
     if not as_json:
         goal = ("--macs", "0.5") if deployment is None else ("--latency", "0.5", "--runtime", deployment.runtime)

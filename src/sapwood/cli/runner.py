@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from sapwood.cli.commanded import as_step, made
 from sapwood.cli.common import make_console
 from sapwood.cli.renamed import renamed
 from sapwood.cli.steps import Command
@@ -47,6 +48,7 @@ class Runner:
         quiet: Whether nothing is printed.
         entries: One record a step that was begun.
         before: The same of the run that stood there.
+        made: By what command the last step was run that was not done before, and where.
     """
 
     recipe: Recipe
@@ -57,10 +59,13 @@ class Runner:
     quiet: bool
     entries: list[records.RunStep] = field(default_factory=list)
     before: list[records.RunStep] = field(default_factory=list)
+    made: records.MadeBy | None = None
 
     def run_all(self) -> None:
         """Runs every step that is not done."""
-        self.before = before = self.processes.from_first(lambda: _read(self.out / RECORD))
+        earlier = self.processes.from_first(lambda: _read(self.out / RECORD))
+        self.before = before = [] if earlier is None else [*earlier.steps, *earlier.earlier]
+        self.made = None if earlier is None else earlier.made
         prints: dict[str, str] = {}
         for number, command in enumerate(self.commands, start=1):
             own = self.processes.from_first(partial(_fingerprint, command, prints))
@@ -91,6 +96,7 @@ class Runner:
             num_steps=len(self.commands),
             steps=tuple(self.entries),
             earlier=tuple(entry for entry in self.before if entry.directory not in seen),
+            made=self.made,
         )
 
     def _run_step(self, number: int, command: Command, fingerprint: str, *, resume: bool) -> None:
@@ -105,6 +111,7 @@ class Runner:
             state=BEGUN,
         )
         self.entries.append(begun)
+        self.made = made()
         self.processes.from_first(lambda: self._begin(command))
         start = time.perf_counter()
         try:
@@ -134,7 +141,7 @@ class Runner:
             import torch
 
             threads, missed, code = torch.get_num_threads(), None, 0
-            with contextlib.redirect_stdout(io.StringIO()) as printed:
+            with as_step(arguments), contextlib.redirect_stdout(io.StringIO()) as printed:
                 try:
                     code = self.group.main(args=renamed(arguments), prog_name="sapwood", standalone_mode=False)
                 except CheckFailedError as error:
@@ -225,22 +232,21 @@ def allow_factories(recipe: Recipe, commands: list[Command], allowed: Collection
         remember_factory(spec)
 
 
-def _read(path: Path) -> list[records.RunStep]:
-    """The steps of the run that stands in a directory, if one does."""
+def _read(path: Path) -> records.RunRecord | None:
+    """The run that stands in a directory, if one does."""
     from sapwood.report import read_run
 
     if not path.is_file():
-        return []
+        return None
     expected = "the record of a run, as `sapwood run` writes it"
     record = read_json(path, expected, ConfigError)
     with reading(path, expected, ConfigError):
         if not all(isinstance(step["fingerprint"], str) for step in [*record["steps"], *record["earlier"]]):
             raise ConfigError(f"{path}: a step's fingerprint is no text; expected {expected}")
         try:
-            run = read_run(record)
+            return read_run(record)
         except DataError as error:
             raise ConfigError(f"{path}: {error}; expected {expected}") from None
-    return [*run.steps, *run.earlier]
 
 
 def _fingerprint(command: Command, prints: dict[str, str]) -> str:

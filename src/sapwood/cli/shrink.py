@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from sapwood.cli.commanded import made
 from sapwood.cli.common import make_console, print_json
 from sapwood.cli.next_steps import next_step, words
 from sapwood.errors import CheckFailedError
@@ -66,6 +67,7 @@ def finish(
     from sapwood.report import prune_tables
 
     record = shrink_record(bundle, result, options, sensitivity, verb, agreement=agreement)
+    record = record.model_copy(update={"made": made()})
     if earlier is not None:
         record = record.model_copy(update={name: getattr(earlier, name) for name in MEASURED})
     failed = None

@@ -23,7 +23,7 @@ from sapwood.comparing.pictures import first_pictures, shown_picture
 from sapwood.comparing.prepared import baseline_candidate, prepare
 from sapwood.comparing.steps import Progress, Steps
 from sapwood.comparing.store import CaseStore
-from sapwood.comparing.timing import time_candidates, time_live_mask, time_on_engine
+from sapwood.comparing.timing import time_candidates, time_deployed, time_live_mask, time_on_engine
 from sapwood.errors import ConfigError
 from sapwood.files import check_folder, write_json, write_text
 from sapwood.fingerprints import data_fingerprint, model_fingerprint, pictures_fingerprint
@@ -170,12 +170,17 @@ class _ComparisonRun:
             self.results[name] = self.results[name].model_copy(update={"latency": latency})
         self.steps.next_timing()
         threads = self.subject.settings.threads
-        engine, where = time_on_engine(self.candidates, rounds, threads, self.steps.rounds)
+        sessions: dict[str, Callable[[], object]] = {}
+        engine, where = time_on_engine(self.candidates, rounds, threads, self.steps.rounds, sessions)
         for name, latency in engine.items():
             self.results[name] = self.results[name].model_copy(update={"engine": latency})
+        self.steps.next_timing()
+        deployed, deployed_where = time_deployed(self.candidates, sessions, rounds, threads, self.steps.rounds)
+        for name, runtimes in deployed.items():
+            self.results[name] = self.results[name].model_copy(update={"runtimes": runtimes})
         live_mask = time_live_mask(self.candidates, rounds)
         self.steps.finish()
-        return live_mask, {**conditions, "engine": where}
+        return live_mask, {**conditions, "engine": where, "onnxruntime": deployed_where}
 
 
 def _comparison(

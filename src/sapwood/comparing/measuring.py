@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sapwood.cases import Candidate, CaseRow
+from sapwood.comparing.density import density_map
 from sapwood.comparing.own import Measure, evaluate_by
 from sapwood.comparing.pictures import find_in
 from sapwood.data import OnBad
@@ -30,6 +31,7 @@ class CompareSettings:
         batch_size: Pictures a forward pass, for the accuracy.
         latency_rounds: Rounds in which every case runs once; 0 measures no time.
         threads: Threads PyTorch may use meanwhile; as it is if None.
+        resamples: Samples of the pictures that accuracy is formed of, too, for what depends on the pictures; 0: none.
         on_bad: ``"error"`` stops at a picture that cannot be read, ``"skip"`` leaves it out and lists it.
         agreement_pictures: Pictures on which cases are compared with what the baseline finds, at most; 0 leaves it out.
     """
@@ -40,6 +42,7 @@ class CompareSettings:
     batch_size: int = 8
     latency_rounds: int = 30
     threads: int | None = None
+    resamples: int = 400
     on_bad: OnBad = "error"
     agreement_pictures: int = 256
 
@@ -105,6 +108,7 @@ def _evaluated(bundle: ModelBundle, subject: MeasuringSetup, progress: Callable[
         iou_threshold=settings.iou_threshold,
         on_bad=settings.on_bad,
         progress=progress,
+        resamples=settings.resamples,
     )
 
 
@@ -125,6 +129,7 @@ def _accuracy(evaluation: Evaluation) -> Accuracy:
         num_images=evaluation.num_images,
         seconds={part: round(seconds, 4) for part, seconds in evaluation.seconds.items()},
         skipped=evaluation.skipped,
+        resampled=evaluation.resampled or None,
     )
 
 
@@ -142,7 +147,15 @@ def _peak_memory(bundle: ModelBundle) -> int | None:
 
 
 def _layers(bundle: ModelBundle) -> tuple[Layer, ...]:
+    values = dict(bundle.model.named_parameters(remove_duplicate=False))
     return tuple(
-        Layer(name=tensor.name, kind=tensor.kind, numel=tensor.num_params, zeros=tensor.num_zeros)
+        Layer(
+            name=tensor.name,
+            kind=tensor.kind,
+            numel=tensor.num_params,
+            zeros=tensor.num_zeros,
+            shape=tuple(values[tensor.name].shape) if tensor.name in values else None,
+            density=density_map(values[tensor.name].detach()) if tensor.num_zeros and tensor.name in values else None,
+        )
         for tensor in masking_state(bundle.model).tensors
     )

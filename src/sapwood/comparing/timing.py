@@ -15,6 +15,9 @@ from sapwood.types import ModelBundle
 
 Progress = Callable[[int, int], None]
 
+REFERENCE = "onnxruntime"
+"""The runtime on which the unpruned network is what one would deploy otherwise."""
+
 REPEATS = 5
 """Calls that are timed as one where the runtimes differ."""
 
@@ -33,10 +36,14 @@ def time_candidates(
 
 
 def time_on_engine(
-    candidates: Mapping[str, Candidate], rounds: int, threads: int | None, progress: Progress | None = None
+    candidates: Mapping[str, Candidate],
+    rounds: int,
+    threads: int | None,
+    progress: Progress | None = None,
+    sessions: dict[str, Callable[[], object]] | None = None,
 ) -> tuple[dict[str, Latency], str]:
     """Times one pass of one picture through every candidate on the sparse engine, each in rounds with the baseline in
-    PyTorch; ``progress`` is told of candidates.
+    PyTorch; ``progress`` is told of candidates, and ``sessions`` gets what was compiled.
 
     Returns:
         The times, ratios being to the baseline in PyTorch, and on what, or why there are none.
@@ -55,12 +62,61 @@ def time_on_engine(
         except SapwoodError as error:
             reasons.append(f"{name}: {error}")
             continue
+        if sessions is not None:
+            sessions[name] = session
         pair = {"dense": _repeated(dense), "engine": _repeated(session)}
         table = measure_latency(pair, baseline="dense", rounds=turns, threads=cores, batch=1, pause=SPIN_DOWN)
         times[name] = _latency(table["engine"], REPEATS)
         if progress is not None:
             progress(done, len(candidates))
     return times, "; ".join([f"{instruction_set()}, {cores} threads", *reasons])
+
+
+def time_deployed(
+    candidates: Mapping[str, Candidate],
+    engine: Mapping[str, Callable[[], object]],
+    rounds: int,
+    threads: int | None,
+    progress: Progress | None = None,
+) -> tuple[dict[str, dict[str, Latency]], str]:
+    """Times one pass of one picture through every candidate on ONNX Runtime and on the sparse engine, where ``engine``
+    has it, each in rounds with the unpruned network on ONNX Runtime; ``progress`` is told of candidates.
+
+    Returns:
+        Each candidate's times by runtime, as ratios to the unpruned network on ONNX Runtime; why some are missing.
+    """
+    times: dict[str, dict[str, Latency]] = {}
+    reasons: list[str] = []
+    cores = Deployment(REFERENCE, threads, 1).num_threads
+    dense, missing = _loaded(candidates[BASELINE], REFERENCE, threads)
+    if dense is None:
+        return {}, missing
+    for done, (name, candidate) in enumerate(candidates.items(), start=1):
+        own, reason = (dense, "") if name == BASELINE else _loaded(candidate, REFERENCE, threads)
+        reasons += [f"{name}: {reason}"] if reason else []
+        sessions = {REFERENCE: own, "sapwood": engine.get(name)}
+        calls = {runtime: _repeated(call) for runtime, call in sessions.items() if call is not None}
+        table = measure_latency(
+            {"dense": _repeated(dense), **calls},
+            baseline="dense",
+            rounds=-(-rounds // REPEATS),
+            threads=cores,
+            batch=1,
+            pause=SPIN_DOWN,
+        )
+        times[name] = {runtime: _latency(table[runtime], REPEATS) for runtime in calls}
+        if progress is not None:
+            progress(done, len(candidates))
+    return times, "; ".join([f"{cores} threads", *reasons])
+
+
+def _loaded(candidate: Candidate, runtime: str, threads: int | None) -> tuple[Callable[[], object] | None, str]:
+    """A candidate on a runtime, or why it does not run there."""
+    bench = Bench.of(candidate.bundle.example_inputs, Deployment(runtime, threads, 1))
+    try:
+        return bench.load(candidate.bundle.model), ""
+    except SapwoodError as error:
+        return None, str(error)
 
 
 def time_live_mask(

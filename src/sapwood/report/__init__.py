@@ -9,11 +9,12 @@ from sapwood.report.latency import inspect_latency_table, latency_table
 from sapwood.report.proof import apart_text, difference, moved_text, proof_text
 from sapwood.report.records import *  # noqa: F403 - the records are part of the face
 from sapwood.report.recovery import recovery_table
-from sapwood.report.render import render_compare, render_inspect, render_prune, render_run
+from sapwood.report.render import render_bench, render_compare, render_inspect, render_prune, render_run
 from sapwood.report.run_view import run_tables
 from sapwood.report.sensitivity import sensitivity_table
 from sapwood.report.shrinking import inspect_tables, prune_tables
 from sapwood.report.sparsity import sparsity_table
+from sapwood.report.story import story_end, story_table
 from sapwood.report.table import TextTable
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "reasons",
     "records",
     "recovery_table",
+    "render_bench",
     "render_compare",
     "render_inspect",
     "render_prune",
@@ -44,5 +46,7 @@ __all__ = [
     "run_tables",
     "sensitivity_table",
     "sparsity_table",
+    "story_end",
+    "story_table",
 ]
 __all__ += records.__all__

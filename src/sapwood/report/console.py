@@ -10,6 +10,7 @@ from sapwood.report.findings import Tone
 from sapwood.report.records import Accuracy, Comparison, Masking, ModelZeros, TensorZeros, make_part, read_record
 from sapwood.report.recovery import recovery_table
 from sapwood.report.sparsity import sparsity_table
+from sapwood.report.standing import REFERENCE
 from sapwood.report.table import Cells, Look, TextTable, columns
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def compare_table(record: Comparison | Mapping[str, Any]) -> TextTable:
     comparison = read_record(record)
     primary, *others = view.metric_names(comparison)
     titles = ("zeros", primary, "", *others, "params", "file", "MACs", "non-zero", "time", "half of the rounds")
-    engine = view.has_engine(comparison)
+    engine, deployed = view.has_engine(comparison), view.has_reference(comparison)
     rows: list[Cells] = []
     looks: dict[int | tuple[int, int], Look] = {}
     rules = []
@@ -43,10 +44,11 @@ def compare_table(record: Comparison | Mapping[str, Any]) -> TextTable:
         for row in group.rows:
             cells = _cells(row, len(others), indent=group.family is not None)
             looks |= _looks(row, len(rows), len(cells))
-            rows.append((*cells, row.engine) if engine else cells)
+            more = [row.onnxruntime] * deployed + [row.engine] * engine
+            rows.append((*cells, *more) if row.error is None else cells)
     return TextTable(
         "Every case",
-        columns("case", *titles, *(["engine"] if engine else [])),
+        columns("case", *titles, *["onnx"] * deployed, *["engine"] * engine),
         tuple(rows),
         heading=view.subject_text(comparison),
         notes=_notes(comparison),
@@ -131,9 +133,14 @@ def _notes(comparison: Comparison) -> Cells:
     dense = comparison.baseline
     if not dense.latency:
         return ()
-    engine = "; engine: the same on Sapwood's sparse engine" if view.has_engine(comparison) else ""
     time = formats.milliseconds(dense.latency.median_ms)
-    return (f"time: ratio to the baseline's {time}, round by round{engine}",)
+    told = f"time: ratio to the baseline's {time}, round by round"
+    engine = "engine: the same on Sapwood's sparse engine"
+    if view.has_reference(comparison):
+        base = formats.milliseconds(dense.runtimes[REFERENCE].median_ms)
+        both = "onnx, engine: on ONNX Runtime and on Sapwood's sparse engine"
+        return (told, f"{both}, ratios to the baseline's {base} on ONNX Runtime")
+    return (f"{told}; {engine}",) if view.has_engine(comparison) else (told,)
 
 
 def _evaluation_notes(evaluation: Evaluation | Accuracy) -> Cells:

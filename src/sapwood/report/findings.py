@@ -10,15 +10,10 @@ from typing import Literal
 from sapwood.report import formats
 from sapwood.report.noise import NOISY
 from sapwood.report.records import CaseResult, Comparison, Latency, LiveMask
+from sapwood.report.standing import CLEARLY, KEEPS, LOSES, keeps, retained
 
 Tone = Literal["good", "mixed", "bad", "plain"]
 
-KEEPS = 0.95
-"""A case that has this share of the baseline's accuracy left counts as keeping it."""
-LOSES = 0.5
-"""A case that has less than this share left counts as broken."""
-CLEARLY = 0.05
-"""Times nearer than this to the baseline's, or nearer than their own spread, count as the same time."""
 FEW_ZEROS = 0.01
 """A case with so many more zeros than the baseline has some to speak of."""
 
@@ -30,52 +25,6 @@ class Finding:
     subject: str
     text: str
     tone: Tone = "plain"
-
-
-def retained(case: CaseResult, comparison: Comparison) -> float | None:
-    """Returns the share of the baseline's accuracy that a case has left; None where either is unknown or that is 0."""
-    dense = comparison.baseline.value
-    return None if not dense or case.value is None else case.value / dense
-
-
-def headline(comparison: Comparison) -> Finding:
-    """Returns what the whole comparison comes to: the best faster network, or that nothing became faster."""
-    timed = [case for case in comparison.candidates if case.done and case.latency is not None]
-    if not timed:
-        return _without_times(comparison)
-    faster = [case for case in timed if speed(case.latency) == "faster"]
-    keeping = [case for case in faster if (retained(case, comparison) or 0.0) >= KEEPS]
-    if keeping:
-        return _fastest(keeping, comparison, "good")
-    on_engine = _usable_on_engine(comparison)
-    if on_engine is not None:
-        return on_engine
-    if faster:
-        best = max(faster, key=lambda case: retained(case, comparison) or 0.0)
-        return _fastest([best], comparison, "mixed" if (retained(best, comparison) or 0.0) >= LOSES else "bad")
-    return _nothing_faster(timed)
-
-
-def _usable_on_engine(comparison: Comparison) -> Finding | None:
-    """The fastest network on the sparse engine that keeps its accuracy, if one is clearly faster than the unpruned."""
-    dense = comparison.baseline.engine
-    timed = [
-        case
-        for case in comparison.candidates
-        if case.done and speed(case.engine) == "faster" and (retained(case, comparison) or 0.0) >= KEEPS
-    ]
-    if dense is None or not timed:
-        return None
-    best = min(timed, key=lambda case: case.engine.ratio if case.engine else 1.0)
-    assert best.engine is not None
-    if best.engine.ratio > dense.ratio * (1.0 - CLEARLY):
-        return None  # the engine is faster, not the network
-    kept = formats.percent(min(retained(best, comparison) or 0.0, 1.0))
-    text = (
-        f"{best.name} takes {formats.times(best.engine.ratio)} the time of the unpruned network on Sapwood's sparse "
-        f"engine and keeps {kept} of its {comparison.primary}."
-    )
-    return Finding("Speed", text, "good")
 
 
 def speed(latency: Latency | LiveMask | None) -> Literal["faster", "same", "slower"]:
@@ -105,54 +54,14 @@ def findings(comparison: Comparison) -> list[Finding]:
     return [finding for finding in found if finding.text]
 
 
-def _fastest(cases: Sequence[CaseResult], comparison: Comparison, tone: Tone) -> Finding:
-    best = min(cases, key=lambda case: case.latency.ratio if case.latency else 1.0)
-    assert best.latency is not None
-    kept = retained(best, comparison)
-    text = f"{best.name} takes {formats.times(best.latency.ratio)} the time of the unpruned network"
-    if kept is None:
-        return Finding("Speed", f"{text}.", tone)
-    only = "and keeps" if tone == "good" else "but keeps only"
-    return Finding("Speed", f"{text} {only} {formats.percent(min(kept, 1.0))} of its {comparison.primary}.", tone)
-
-
-def _nothing_faster(timed: Sequence[CaseResult]) -> Finding:
-    emptiest = max(timed, key=lambda case: case.sparsity)
-    assert emptiest.latency is not None
-    means = "masks" if all(case.kind == "mask" for case in timed) else "the zeros"
-    verdict = {
-        "same": f"{means} do not make it faster",
-        "slower": f"{means} make it slower, not faster",
-        "faster": f"{means} make it faster",
-    }[speed(emptiest.latency)]
-    text = (
-        f"At {formats.percent(emptiest.sparsity)} zeros the network takes {formats.times(emptiest.latency.ratio)} "
-        f"the time: {verdict}."
-    )
-    return Finding("Speed", text, "bad" if emptiest.sparsity else "plain")
-
-
-def _without_times(comparison: Comparison) -> Finding:
-    done = [case for case in comparison.candidates if case.done and case.value is not None]
-    if not done or comparison.baseline.value is None:
-        return Finding("Accuracy", f"{_plural(len(comparison.cases), 'case')} of {comparison.model.title}.")
-    keeping = [case for case in done if (retained(case, comparison) or 0.0) >= KEEPS]
-    if not keeping:
-        return Finding("Accuracy", f"No case keeps {KEEPS:.0%} of the unpruned {comparison.primary}.", "bad")
-    best = max(keeping, key=lambda case: case.sparsity)
-    share = formats.percent(min(retained(best, comparison) or 0.0, 1.0))
-    text = f"{best.name} keeps {share} of the unpruned {comparison.primary} at {formats.percent(best.sparsity)} zeros."
-    return Finding("Accuracy", text, "good")
-
-
 def _family_finding(family: str, cases: Sequence[CaseResult], comparison: Comparison) -> Finding:
     """How far a family can go: the last case that keeps the accuracy, and the first that does not."""
     shares = [(case, share) for case in cases if (share := retained(case, comparison)) is not None]
     if not shares:
         return Finding(family, "")
     shares.sort(key=lambda pair: (pair[0].level or 0.0, pair[0].sparsity))
-    keeping = [pair for pair in shares if pair[1] >= KEEPS]
-    losing = [pair for pair in shares if pair[1] < KEEPS]
+    keeping = [pair for pair in shares if keeps(pair[0], comparison)]
+    losing = [pair for pair in shares if not keeps(pair[0], comparison)]
     metric = comparison.primary
     if not losing:
         return Finding(family, f"keeps the accuracy: {_left(keeping[-1:], metric)}.", "good")
@@ -187,7 +96,7 @@ def _engine_finding(comparison: Comparison) -> Finding | None:
     dense = comparison.baseline.engine
     if not timed or dense is None:
         return None
-    keeping = [case for case in timed if (retained(case, comparison) or 0.0) >= KEEPS]
+    keeping = [case for case in timed if keeps(case, comparison)]
     best = min(keeping, key=lambda case: case.engine.ratio if case.engine else 1.0) if keeping else None
     emptiest = max(timed, key=lambda case: case.sparsity)
     chosen = best or emptiest
@@ -211,9 +120,7 @@ def _size_finding(comparison: Comparison) -> Finding | None:
     if max(abs(size - dense) for size in sizes) <= 0.01 * dense:
         return Finding("File size", f"stays at {formats.megabytes(dense)} in every case: zeros are stored as numbers.")
     usable = [
-        case.file_bytes
-        for case in comparison.candidates
-        if case.file_bytes is not None and (retained(case, comparison) or 0.0) >= KEEPS
+        case.file_bytes for case in comparison.candidates if case.file_bytes is not None and keeps(case, comparison)
     ]
     if not comparison.baseline.value:
         return Finding("File size", f"from {formats.megabytes(dense)} down to {formats.megabytes(min(sizes))}.")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from sapwood.report import formats
+from sapwood.report.answers import times_as_fast
 from sapwood.report.findings import Finding, Tone
 from sapwood.report.latency import deployment_text, time_rows
+from sapwood.report.names import runtime_name
 from sapwood.report.noise import noise_text
 from sapwood.report.proof import difference
 from sapwood.report.records import Inspection, Losses, Pruning, TargetLatency
@@ -23,9 +25,9 @@ def pruned_headline(pruning: Pruning) -> Finding:
         macs = formats.percent(_share(pruning.after.macs, pruning.before.macs))
         text = f"The network keeps {kept} of its parameters and {macs} of its multiply-accumulates."
         return Finding("Size", text, "good" if pruning.after.params < pruning.before.params else "plain")
-    where = deployment_text(latency.conditions)
-    took = f"{formats.milliseconds(latency.pruned_ms)} instead of {formats.milliseconds(latency.dense_ms)}"
-    text = f"The network takes {formats.times(latency.ratio)} the time it took: {took}, measured on {where}."
+    size = formats.percent(_share(pruning.after.file_bytes, pruning.before.file_bytes))
+    where = runtime_name(str(latency.conditions.get("runtime", "torch")))
+    text = f"{times_as_fast(latency.ratio)} in {where}, {size} of the size."
     if latency.met:
         return Finding("Speed", text, "good")
     return Finding("Speed", f"{text} The target of {_asked(latency)} is missed.", "bad")

@@ -1,4 +1,10 @@
-"""A record -> one self-contained HTML page: no scripts, no requests, figures as inline SVG."""
+"""A record -> one self-contained HTML page: a script of its own, no requests, figures as inline SVG.
+
+The plots are ours: places in percent that a template draws, so that a page of a hundred marks has a few kB of them,
+widens without its letters growing and can be read without its script. Libraries that make SVG (matplotlib) draw
+letters as outlines of one size and know no dark mode; those that are scripts (Vega, Plotly) bring 1 to 4 MB to every
+page, and show nothing without.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +15,29 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from sapwood.report import findings, formats, plots, pruned_findings, run_view, shrinking, view
+from sapwood.report import (
+    answers,
+    bench_view,
+    findings,
+    formats,
+    plots,
+    pruned_findings,
+    run_networks,
+    run_view,
+    shrinking,
+    verb_answers,
+    verdict,
+    view,
+)
 from sapwood.report.agreement import agreement_table, case_agreement_table
 from sapwood.report.latency import inspect_latency_table, latency_table, time_rows
 from sapwood.report.plots.layers import used_kinds
 from sapwood.report.records import (
+    BenchRecord,
     Comparison,
     Inspection,
     Losses,
+    MadeBy,
     Pruning,
     RunRecord,
     WidthTimes,
@@ -43,17 +64,27 @@ def render_compare(record: Comparison | Mapping[str, Any]) -> str:
         DataError: If ``record`` is not such a record.
     """
     comparison = read_record(record)
+    best, groups = answers.chosen(comparison), view.row_groups(comparison)
+    emptiest = view.emptiest_of_use(comparison)
     return _render(
         "compare.html.j2",
         comparison=comparison,
         subject=view.subject_text(comparison),
-        headline=findings.headline(comparison),
+        headline=verdict.headline(comparison),
+        answers=answers.compare_answers(comparison),
+        tradeoff=plots.tradeoff_plot(comparison),
+        chosen_name=None if best is None else best.case.name,
+        network=None if best is None else plots.compared_network(best.case, comparison),
+        maps=() if emptiest is None else plots.zero_maps(emptiest),
+        maps_of="" if emptiest is None else emptiest.name,
         findings=findings.findings(comparison),
         facts=view.facts(comparison),
         metrics=view.metric_names(comparison),
-        groups=view.row_groups(comparison),
+        groups=groups,
         engine=int(view.has_engine(comparison)),
-        accuracy=plots.accuracy_plot(comparison),
+        deployed=int(view.has_reference(comparison)),
+        sure=any(row.sure for group in groups for row in group.rows),
+        accuracies=plots.accuracy_plots(comparison),
         latency=plots.latency_plot(comparison),
         layers=plots.layer_plots(comparison),
         layer_kinds=used_kinds(comparison),
@@ -85,17 +116,24 @@ def render_prune(record: Pruning | Mapping[str, Any]) -> str:
         pruning=pruning,
         headline=pruned_findings.pruned_headline(pruning),
         findings=pruned_findings.pruned_findings(pruning),
+        answers=verb_answers.prune_answers(pruning),
         sizes=shrinking.size_table(pruning),
-        widths=plots.width_plot(pruning),
+        network=plots.pruned_network(pruning),
         width_table=shrinking.width_table(pruning),
         times=plots.layer_time_plot(time_rows(latency.layers)) if latency else None,
+        fall=plots.waterfall(latency.layers, [layer.name for layer in pruning.layers]) if latency else None,
         time_table=latency_table(latency) if latency else None,
         attempts=plots.attempt_plot(latency) if latency else None,
         recovery_table=recovery_table(pruning.recovery) if pruning.recovery else None,
         agreement_table=agreement_table(pruning.agreement) if pruning.agreement else None,
         whole=shrinking.unpruned_table(pruning.unpruned),
         notes=pruning.notes,
-        conditions=view.condition_rows(pruning.options, latency.conditions if latency else {}, files=pruning.files),
+        conditions=view.condition_rows(
+            verb_answers.made_rows(pruning.made),
+            view.used_options(pruning),
+            latency.conditions if latency else {},
+            files=pruning.files,
+        ),
         **_heat(pruning.sensitivity),
     )
 
@@ -114,24 +152,19 @@ def render_inspect(record: Inspection | Mapping[str, Any]) -> str:
     """
     inspection = read_inspection(record)
     latency = inspection.latency
-    facts = (
-        ("parameters", formats.count(inspection.params)),
-        ("MACs", formats.count(inspection.macs)),
-        ("file", formats.megabytes(inspection.file_bytes)),
-        ("channel groups", str(len(inspection.groups))),
-    )
     return _render(
         "inspect.html.j2",
         inspection=inspection,
         headline=pruned_findings.inspect_headline(inspection),
-        facts=facts,
+        answers=verb_answers.inspect_answers(inspection),
         times=plots.layer_time_plot(time_rows(latency.layers)) if latency else None,
+        fall=plots.waterfall(latency.layers, [layer.name for layer in inspection.layers]) if latency else None,
         time_table=inspect_latency_table(latency) if latency else None,
         **_widths(inspection.widths),
         layers=shrinking.layer_table(inspection),
         groups=shrinking.group_table(inspection),
         whole=shrinking.unpruned_table(inspection.unpruned),
-        conditions=view.condition_rows(latency.conditions if latency else {}),
+        conditions=view.condition_rows(verb_answers.made_rows(inspection.made), latency.conditions if latency else {}),
         **_heat(inspection.sensitivity),
     )
 
@@ -152,11 +185,42 @@ def render_run(record: RunRecord | Mapping[str, Any]) -> str:
     return _render(
         "run.html.j2",
         run=run,
-        headline=run_view.run_headline(run),
+        headline=run_networks.run_verdict(run, run_view.run_headline(run)),
+        states=run_view.run_headline(run),
+        answers=run_networks.run_answers(run),
+        networks=run_networks.network_table(run),
+        links=run_networks.step_links(run),
+        pictures=_run_pictures(run),
+        conditions=view.condition_rows(verb_answers.made_rows(run.made)),
         steps=run_view.step_rows(run),
         times=run_view.time_rows(run),
         commands=run_view.command_rows(run),
     )
+
+
+def render_bench(record: BenchRecord, made: MadeBy | None = None) -> str:
+    """Builds the page of a measurement of latencies.
+
+    Args:
+        record: What :func:`sapwood.pipeline.bench` returned.
+        made: By what command, when and where.
+
+    Returns:
+        A whole HTML document. Everything that came from the record is escaped.
+    """
+    return _render(
+        "bench.html.j2",
+        **bench_view.bench_values(record, made),
+        conditions=view.condition_rows(verb_answers.made_rows(made), record.conditions, record.versions),
+    )
+
+
+def _run_pictures(run: RunRecord) -> tuple[plots.PictureRow, ...]:
+    """What the cases of the run's first comparison find; nothing where there is none."""
+    for step in run.steps:
+        if step.verb == "compare" and isinstance(step.result, Mapping) and step.result.get("pictures"):
+            return plots.picture_rows(read_record(step.result))
+    return ()
 
 
 def _heat(losses: Losses | None) -> dict[str, Any]:
@@ -180,8 +244,11 @@ def _widths(times: WidthTimes | None) -> dict[str, Any]:
 
 def _render(template: str, **values: Any) -> str:
     environment = _environment()
-    style, _, _ = environment.loader.get_source(environment, "style.css")  # type: ignore[union-attr]
-    return environment.get_template(template).render(style=Markup(style), **values)
+    style, script = (
+        Markup(environment.loader.get_source(environment, name)[0])  # type: ignore[union-attr]
+        for name in ("style.css", "script.js")
+    )
+    return environment.get_template(template).render(style=style, script=script, **values)
 
 
 @cache

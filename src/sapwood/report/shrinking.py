@@ -100,13 +100,24 @@ def width_table(record: Pruning | Mapping[str, Any]) -> TextTable:
 
 def unpruned_table(unpruned: Sequence[Whole | Mapping[str, Any]]) -> TextTable:
     """Returns what stayed whole, a row a reason."""
-    by_reason: dict[str, list[str]] = {}
+    by_reason: dict[str, list[Whole]] = {}
     for entry in (make_part(Whole, one) for one in unpruned):
-        by_reason.setdefault(entry.reason.partition(" in module ")[0], []).append(f"{entry.tensor}[{entry.dim}]")
+        by_reason.setdefault(entry.reason.partition(" in module ")[0], []).append(entry)
     found = sorted(by_reason.items(), key=lambda item: -len(item[1]))
-    rows = tuple((reason, str(len(names)), few(names)) for reason, names in found)
+    rows = tuple(
+        (_with_place(reason, whole), str(len(whole)), few([f"{one.tensor}[{one.dim}]" for one in whole]))
+        for reason, whole in found
+    )
     titles = columns("reason", "how many", "as", words=["as"])
     return TextTable("What stays whole", titles, rows, heading="dimensions that stay whole")
+
+
+def _with_place(reason: str, whole: Sequence[Whole]) -> str:
+    """A reason with the module, file and line that it names; of several places the first, and how many more."""
+    places = list(dict.fromkeys(one.reason.removeprefix(reason) for one in whole))
+    if not places[0]:
+        return reason
+    return f"{reason}{places[0]}" + (f" and {len(places) - 1} more" if len(places) > 1 else "")
 
 
 def note_table(notes: Sequence[str]) -> TextTable:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sapwood.report import formats
-from sapwood.report.findings import KEEPS, LOSES, Tone, retained, speed
+from sapwood.report.findings import Tone, speed
 from sapwood.report.plots.layers import touched_layers
-from sapwood.report.records import CaseResult, Comparison
+from sapwood.report.records import CaseResult, Comparison, Latency, Pruning
+from sapwood.report.standing import LOSES, REFERENCE, keeps, reference, retained, usable
+from sapwood.report.sureness import sure_text, within_noise
 from sapwood.report.table import TextTable, columns
 
 
@@ -18,13 +20,22 @@ class Row:
     """One case in the main table.
 
     Attributes:
+        number: Of the case, from 0.
+        full_name: The case's name, whole.
         name: The case's name, without its family's where that stands above it.
         tone: How much of the accuracy is left.
         left: Accuracy left, in percent of the baseline's, for the bar in the cell.
         metrics: Every figure of accuracy, the primary first, each with its difference to the baseline.
+        sure: How far the primary figure depends on the pictures.
+        noise: Whether the loss is within that.
+        engine: The time on the sparse engine, as a ratio to the unpruned network on the reference runtime.
+        use: Whether it is faster and keeps its accuracy.
+        values: What a column is sorted by, by its name.
         error: Why there are no figures.
     """
 
+    number: int
+    full_name: str
     name: str
     tone: Tone
     left: float
@@ -38,9 +49,14 @@ class Row:
     time: str = formats.MISSING
     time_spread: str = ""
     time_tone: Tone = "plain"
+    onnxruntime: str = ""
+    onnxruntime_spread: str = ""
     engine: str = ""
     engine_spread: str = ""
-    memory: str = formats.MISSING
+    sure: str = ""
+    noise: bool = False
+    use: bool = False
+    values: Mapping[str, float | None] = field(default_factory=dict)
     error: str | None = None
     notes: tuple[str, ...] = ()
 
@@ -71,7 +87,18 @@ def metric_names(comparison: Comparison) -> tuple[str, ...]:
 
 def has_engine(comparison: Comparison) -> bool:
     """Whether a case was timed on the sparse engine."""
-    return any(case.engine is not None for case in comparison.cases)
+    return any(case.engine is not None or "sapwood" in case.runtimes for case in comparison.cases)
+
+
+def has_reference(comparison: Comparison) -> bool:
+    """Whether the unpruned network was timed on ONNX Runtime, and cases against it."""
+    return reference(comparison) == REFERENCE
+
+
+def emptiest_of_use(comparison: Comparison) -> CaseResult | None:
+    """The case with the most zeros that keeps its accuracy, whose maps of zeros are worth a look."""
+    mapped = [case for case in comparison.candidates if any(layer.density for layer in case.layers)]
+    return max((case for case in mapped if keeps(case, comparison)), key=lambda case: case.sparsity, default=None)
 
 
 def per_class_table(comparison: Comparison) -> TextTable:
@@ -176,13 +203,17 @@ def _short_name(case: CaseResult, family: str) -> str:
 
 
 def _row(case: CaseResult, comparison: Comparison, name: str) -> Row:
+    number = comparison.cases.index(case)
     if case.error is not None:
-        return Row(name, "bad", 0.0, (), error=case.error, notes=case.notes)
+        return Row(number, case.name, name, "bad", 0.0, (), error=case.error, notes=case.notes)
     share = retained(case, comparison)
     latency = case.latency
+    deployed, engine = case.runtimes.get(REFERENCE), case.runtimes.get("sapwood", case.engine)
     return Row(
+        number=number,
+        full_name=case.name,
         name=name,
-        tone="plain" if case is comparison.baseline else tone_of(share),
+        tone="plain" if case is comparison.baseline else tone_of(case, comparison),
         left=round(100.0 * min(1.0, max(0.0, share or 0.0)), 1),
         metrics=tuple(_metric(case, comparison, metric) for metric in metric_names(comparison)),
         sparsity=formats.percent(case.sparsity),
@@ -192,29 +223,55 @@ def _row(case: CaseResult, comparison: Comparison, name: str) -> Row:
         macs=formats.count(case.macs.total if case.macs else None),
         macs_nonzero=formats.count(case.macs.nonzero if case.macs else None),
         time=formats.times(latency.ratio if latency else None),
-        time_spread=_spread(case, comparison),
+        time_spread=_own_time(case, comparison, latency),
         time_tone=time_tone(case),
-        engine=formats.times(case.engine.ratio if case.engine else None),
-        engine_spread=f"{case.engine.ratio_q25:.2f} to {case.engine.ratio_q75:.2f}" if case.engine else "",
-        memory=formats.megabytes(case.peak_memory_bytes),
+        onnxruntime=formats.times(deployed.ratio if deployed else None),
+        onnxruntime_spread=_own_time(case, comparison, deployed),
+        engine=formats.times(engine.ratio if engine else None),
+        engine_spread=_quartiles(engine),
+        sure=sure_text(case),
+        noise=within_noise(case, comparison),
+        use=any(one.case is case for one in usable(comparison)),
+        values=_values(case, comparison),
         notes=case.notes,
     )
 
 
-def _spread(case: CaseResult, comparison: Comparison) -> str:
-    """The quartiles of a case's ratio; of the baseline, whose ratio is always 1, the time itself."""
-    if case.latency is None:
+def _values(case: CaseResult, comparison: Comparison) -> dict[str, float | None]:
+    """What the columns of the page are sorted by."""
+    times = {"torch": case.latency, "sapwood": case.engine, **case.runtimes}
+    return {
+        "zeros": case.sparsity,
+        **{name: case.accuracy.metrics.get(name) if case.accuracy else None for name in metric_names(comparison)},
+        **{name: latency.ratio if latency else None for name, latency in times.items()},
+        "params": float(case.params),
+        "file": case.file_bytes,
+        "macs": case.macs.total if case.macs else None,
+    }
+
+
+def _quartiles(latency: Latency | None) -> str:
+    """Between which ratios half of the rounds are; in words where that is about the same time."""
+    if latency is None:
         return ""
-    if case is comparison.baseline:
-        return formats.milliseconds(case.latency.median_ms)
-    return f"{case.latency.ratio_q25:.2f} to {case.latency.ratio_q75:.2f}"
+    text = f"{latency.ratio_q25:.2f} to {latency.ratio_q75:.2f}"
+    noisy = latency.ratio_q25 < 1.0 < latency.ratio_q75 and latency.ratio_q25 != latency.ratio_q75
+    return f"{text}, within noise" if noisy else text
 
 
-def tone_of(share: float | None) -> Tone:
-    """Says whether a share of the accuracy that is left is good news."""
+def _own_time(case: CaseResult, comparison: Comparison, latency: Latency | None) -> str:
+    """The quartiles of a case's ratio; of the baseline, whose ratio is always 1, the time itself."""
+    if latency is not None and case is comparison.baseline:
+        return formats.milliseconds(latency.median_ms)
+    return _quartiles(latency)
+
+
+def tone_of(case: CaseResult, comparison: Comparison) -> Tone:
+    """Says whether the accuracy that is left is good news."""
+    share = retained(case, comparison)
     if share is None:
         return "plain"
-    return "good" if share >= KEEPS else "mixed" if share >= LOSES else "bad"
+    return "good" if keeps(case, comparison) else "mixed" if share >= LOSES else "bad"
 
 
 def time_tone(case: CaseResult) -> Tone:
@@ -228,7 +285,7 @@ def _metric(case: CaseResult, comparison: Comparison, name: str) -> tuple[str, s
     dense = comparison.baseline.accuracy.metrics.get(name) if comparison.baseline.accuracy else None
     if value is None or dense is None or case is comparison.baseline:
         return formats.score(value), ""
-    return formats.score(value), formats.delta(value - dense)
+    return formats.score(value), formats.delta(round(value, 3) - round(dense, 3))
 
 
 def _words(name: str) -> str:
@@ -255,6 +312,18 @@ def condition_rows(*parts: Mapping[str, Any], files: Mapping[str, str] | None = 
         merged.update({name: value for name, value in part.items() if value not in (None, [], {}, "")})
     merged.update({f"written: {name}": path for name, path in (files or {}).items()})
     return tuple((name, text) for name, text in (condition(*item) for item in merged.items()) if text)
+
+
+NEEDS_PICTURES = ("split", "num_pictures", "labels", "criterion_pictures", "train_split")
+RECOVERS = ("recover_pictures", "recover_steps", "seed")
+"""Options that say nothing where no data was given, or nothing was recovered."""
+
+
+def used_options(pruning: Pruning) -> dict[str, Any]:
+    """What was asked for, without what had nothing to do: pictures that were not looked at, switches that were off."""
+    given = {name: value for name, value in pruning.options.items() if value is not False}
+    unused = (() if given.get("data") else NEEDS_PICTURES) + (() if pruning.recovery else RECOVERS)
+    return {name: value for name, value in given.items() if name not in unused}
 
 
 def _text(value: Any) -> str:

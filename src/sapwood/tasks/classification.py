@@ -13,6 +13,7 @@ from sapwood.errors import ConfigError, DataError, ShapeError
 from sapwood.tasks.agreeing import Compared
 from sapwood.tasks.matched import Hits
 from sapwood.tasks.mean_ap import distinct_names
+from sapwood.tasks.resampled import resampled_hits
 from sapwood.tasks.running import Progress, Stopwatch, check_finite, evaluating, read_batches, timed
 from sapwood.tasks.task import Measuring
 from sapwood.types import ClassificationDataset, Evaluation, ModelBundle
@@ -28,6 +29,7 @@ def evaluate_classification(
     batch_size: int = 8,
     progress: Progress | None = None,
     on_bad: OnBad = "error",
+    resamples: int = 0,
 ) -> Evaluation:
     """Measures top-1, and top-5 where the model has more than five classes; see :func:`sapwood.tasks.evaluate`."""
     watch, findings = Stopwatch(), Findings(on_bad)
@@ -48,8 +50,9 @@ def evaluate_classification(
             metrics[f"top-{TOP}"] = _share(rank < TOP)
         names = distinct_names(dataset.class_names)
         per_class = {names[held]: _share(rank[label == held] < 1) for held in sorted(set(label.tolist()))}
+        resampled = resampled_hits(rank < 1, resamples)
     skipped = (*dataset.skipped, *findings.skipped)
-    return Evaluation(PRIMARY, metrics, per_class, len(rank), dict(watch.seconds), skipped)
+    return Evaluation(PRIMARY, metrics, per_class, len(rank), dict(watch.seconds), skipped, resampled)
 
 
 def compare_classifiers(

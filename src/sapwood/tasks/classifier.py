@@ -40,7 +40,12 @@ class Classification:
     def evaluate(self, bundle: ModelBundle, dataset: Any, how: Measuring) -> Evaluation:
         """Measures top-1 and top-5."""
         return evaluate_classification(
-            bundle, dataset, batch_size=how.batch_size, progress=how.progress, on_bad=how.on_bad
+            bundle,
+            dataset,
+            batch_size=how.batch_size,
+            progress=how.progress,
+            on_bad=how.on_bad,
+            resamples=how.resamples,
         )
 
     def compare(

@@ -17,6 +17,7 @@ from sapwood.tasks.listed import check_threshold, find_in_samples, find_listed, 
 from sapwood.tasks.matched import MatchedDetections
 from sapwood.tasks.mean_ap import AveragePrecision, distinct_names, mean_average_precision
 from sapwood.tasks.postprocess import postprocess
+from sapwood.tasks.resampled import resampled_precision
 from sapwood.tasks.running import Progress, Stopwatch, check_finite, evaluating, read_batches, timed
 from sapwood.tasks.task import Measuring
 from sapwood.types import DetectionDataset, Detections, DetectionSample, Evaluation, ModelBundle, Picture
@@ -77,6 +78,7 @@ def evaluate_detection(
     iou_threshold: float = 0.45,
     progress: Progress | None = None,
     on_bad: OnBad = "error",
+    resamples: int = 0,
 ) -> Evaluation:
     """Measures mAP@0.5 and mAP@[.5:.95]; see :func:`sapwood.tasks.evaluate`."""
     _check_classes(bundle, dataset)
@@ -85,6 +87,7 @@ def evaluate_detection(
     found, measured = find_in(bundle, dataset, how, findings, watch)
     with watch.part("score"):
         precision = _average_precision(bundle, found, replace(dataset, samples=tuple(measured)))
+        resampled = resampled_precision(found, measured, resamples, measured=precision.map_50)
     return Evaluation(
         primary=PRIMARY,
         metrics={PRIMARY: precision.map_50, "mAP@[.5:.95]": precision.map_50_95},
@@ -92,6 +95,7 @@ def evaluate_detection(
         num_images=len(measured),
         seconds=dict(watch.seconds),
         skipped=(*dataset.skipped, *findings.skipped),
+        resampled=resampled,
     )
 
 

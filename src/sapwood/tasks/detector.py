@@ -43,6 +43,7 @@ class Detection:
             iou_threshold=how.iou_threshold,
             progress=how.progress,
             on_bad=how.on_bad,
+            resamples=how.resamples,
         )
 
     def compare(

@@ -19,6 +19,7 @@ def evaluate(
     iou_threshold: float = 0.45,
     progress: Progress | None = None,
     on_bad: OnBad = "error",
+    resamples: int = 0,
 ) -> Evaluation:
     """Measures the accuracy of a model on a data set.
 
@@ -36,6 +37,7 @@ def evaluate(
         progress: Called with the pictures done and those in all.
         on_bad: ``"error"`` stops at a picture that cannot be read, ``"skip"`` leaves it out and lists it in
             ``skipped``.
+        resamples: Samples of the pictures, drawn with replacement, that the primary figure is formed of, too.
 
     Returns:
         mAP@0.5 and mAP@[.5:.95], or top-1 and (with more than five classes) top-5; all in [0, 1].
@@ -59,5 +61,5 @@ def evaluate(
         raise ConfigError(
             f"{bundle.source.spec} is for {kind}, and {dataset.name} is a data set with {labels_of(dataset)}"
         )
-    how = Measuring(batch_size, score_threshold, iou_threshold, progress, on_bad)
+    how = Measuring(batch_size, score_threshold, iou_threshold, progress, on_bad, resamples)
     return TASKS[kind].evaluate(bundle, dataset, how)

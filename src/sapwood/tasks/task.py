@@ -31,6 +31,7 @@ class Measuring:
     iou_threshold: float
     progress: Progress | None
     on_bad: OnBad
+    resamples: int = 0
 
 
 @dataclass(frozen=True)

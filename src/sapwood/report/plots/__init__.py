@@ -1,13 +1,15 @@
 """Where each mark of each plot stands, in percent of its plot: data for the template, which draws SVG from it."""
 
-from sapwood.report.plots.accuracy import AccuracyPlot, accuracy_plot
+from sapwood.report.plots.accuracy import AccuracyPlot, accuracy_plots
 from sapwood.report.plots.attempts import AttemptPlot, attempt_plot
 from sapwood.report.plots.latency import LatencyPlot, latency_plot
 from sapwood.report.plots.layer_times import LayerTimePlot, layer_time_plot
 from sapwood.report.plots.layers import LayerPlot, layer_plots
+from sapwood.report.plots.network import NetworkPlot, ZeroMap, compared_network, pruned_network, zero_maps
 from sapwood.report.plots.pictures import PictureRow, picture_rows
 from sapwood.report.plots.sensitivity import SensitivityPlot, sensitivity_plot
-from sapwood.report.plots.widths import WidthPlot, width_plot
+from sapwood.report.plots.tradeoff import TradeoffPlot, tradeoff_plot
+from sapwood.report.plots.waterfall import Waterfall, waterfall
 
 __all__ = [
     "AccuracyPlot",
@@ -15,15 +17,22 @@ __all__ = [
     "LatencyPlot",
     "LayerPlot",
     "LayerTimePlot",
+    "NetworkPlot",
     "PictureRow",
     "SensitivityPlot",
-    "WidthPlot",
-    "accuracy_plot",
+    "TradeoffPlot",
+    "Waterfall",
+    "ZeroMap",
+    "accuracy_plots",
     "attempt_plot",
+    "compared_network",
     "latency_plot",
     "layer_plots",
     "layer_time_plot",
     "picture_rows",
+    "pruned_network",
     "sensitivity_plot",
-    "width_plot",
+    "tradeoff_plot",
+    "waterfall",
+    "zero_maps",
 ]

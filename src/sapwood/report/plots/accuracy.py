@@ -1,4 +1,4 @@
-"""Accuracy over sparsity: one line a family."""
+"""Accuracy over how far cases go: a plot a unit of that, one line a family."""
 
 from __future__ import annotations
 
@@ -11,7 +11,18 @@ from sapwood.report.plots.axis import Axis, axis_from_zero
 from sapwood.report.records import CaseResult, Comparison
 
 NUM_COLORS = 8
-"""How many families get a colour and a marker of their own before they repeat."""
+NUM_MARKS = 4
+"""Colours and shapes of marks: so many families times so many have one of their own."""
+
+UNITS = {
+    "macs": "multiply-accumulates removed",
+    "params": "parameters removed",
+    "latency": "time to be saved",
+    "channels": "channels removed",
+    "zero channels": "channels set to zero",
+    "weights": "weights set to zero",
+}
+"""What the level of a case is a fraction of, and how an axis is called."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +46,11 @@ class Segment:
 
 @dataclass(frozen=True)
 class FamilyLine:
-    """A family's line: its place in the palette, its points from left to right, and the pieces that join them."""
+    """A family's line: its colour, its mark, its points from left to right, and the pieces that join them."""
 
     family: str
     color: int
+    mark: int
     points: tuple[Point, ...]
     segments: tuple[Segment, ...]
 
@@ -49,6 +61,7 @@ class AccuracyPlot:
 
     Attributes:
         metric: What stands on the vertical axis.
+        unit: What stands on the horizontal one.
         x_ticks: Place in percent and label.
         y_ticks: Place in percent from the top and label.
         baseline: Place of the unpruned network's accuracy, in percent from the top, and its label.
@@ -57,6 +70,7 @@ class AccuracyPlot:
     """
 
     metric: str
+    unit: str
     x_ticks: tuple[tuple[float, str], ...]
     y_ticks: tuple[tuple[float, str], ...]
     baseline: tuple[float, str]
@@ -64,8 +78,22 @@ class AccuracyPlot:
     summary: str
 
 
-def accuracy_plot(comparison: Comparison) -> AccuracyPlot | None:
-    """Places the accuracy of every case over the sparsity it was asked for; None where there is none to place.
+def unit_of(case: CaseResult) -> str:
+    """What the level of a case is a fraction of: a key of :data:`UNITS`."""
+    given = case.settings
+    if case.kind == "prune":
+        return next((field for field in ("macs", "params", "latency") if given.get(field) is not None), "channels")
+    return "zero channels" if "structured" in str(given.get("method", "")).split("_") else "weights"
+
+
+def accuracy_plots(comparison: Comparison) -> tuple[AccuracyPlot, ...]:
+    """Returns a plot for each unit of :data:`UNITS` that a family of cases goes by, at more than one level."""
+    made = (accuracy_plot(comparison, unit) for unit in UNITS)
+    return tuple(plot for plot in made if plot is not None)
+
+
+def accuracy_plot(comparison: Comparison, unit: str) -> AccuracyPlot | None:
+    """Places the accuracy of every case over the sparsity it was asked for; None where there is no line to draw.
 
     The horizontal axis is the case's level: of the layers that the case is about, not of the whole network; for a case
     that has none, as one with masks from a file, the share of zeros in the whole network.
@@ -74,19 +102,20 @@ def accuracy_plot(comparison: Comparison) -> AccuracyPlot | None:
     families = {
         family: placeable
         for family, cases in comparison.families().items()
-        if (placeable := [case for case in cases if case.value is not None])
+        if (placeable := [case for case in cases if case.value is not None and unit_of(case) == unit])
     }
-    if dense is None or not families:
+    if dense is None or not any(len(cases) > 1 for cases in families.values()):
         return None
     levels = [_level(case) for cases in families.values() for case in cases]
     highest = max([dense, *(case.value or 0.0 for cases in families.values() for case in cases)])
     x_axis, y_axis = axis_from_zero(max(levels)), axis_from_zero(highest)
     lines = tuple(
-        _line(family, index % NUM_COLORS, cases, (x_axis, y_axis), comparison)
+        _line(family, index, cases, (x_axis, y_axis), comparison)
         for index, (family, cases) in enumerate(families.items())
     )
     return AccuracyPlot(
         metric=comparison.primary,
+        unit=UNITS[unit],
         x_ticks=tuple((x_axis.place(tick), formats.percent(tick)) for tick in x_axis.ticks),
         y_ticks=tuple((100.0 - y_axis.place(tick), y_axis.label(tick)) for tick in y_axis.ticks),
         baseline=(100.0 - y_axis.place(dense), f"unpruned {formats.score(dense)}"),
@@ -100,9 +129,9 @@ def _level(case: CaseResult) -> float:
 
 
 def _line(
-    family: str, color: int, cases: Sequence[CaseResult], axes: tuple[Axis, Axis], comparison: Comparison
+    family: str, index: int, cases: Sequence[CaseResult], axes: tuple[Axis, Axis], comparison: Comparison
 ) -> FamilyLine:
-    """A family's line, which starts at the unpruned network."""
+    """A family's line, which starts at the unpruned network; a single case has none."""
     x_axis, y_axis = axes
     dense = comparison.baseline.value or 0.0
     points = tuple(
@@ -115,9 +144,11 @@ def _line(
     )
     start = Point(x_axis.place(0.0), 100.0 - y_axis.place(dense), "unpruned")
     segments = tuple(
-        Segment(first.x, first.y, second.x, second.y) for first, second in itertools.pairwise((start, *points))
+        Segment(first.x, first.y, second.x, second.y)
+        for first, second in itertools.pairwise((start, *points) if len(points) > 1 else points)
     )
-    return FamilyLine(family, color, points, segments)
+    color, mark = index % NUM_COLORS, (index + index // NUM_COLORS) % NUM_MARKS
+    return FamilyLine(family, color, mark, points, segments)
 
 
 def _summary(families: dict[str, list[CaseResult]], comparison: Comparison) -> str:

@@ -29,6 +29,7 @@ from sapwood.report.records.inspect import (
     read_inspection,
 )
 from sapwood.report.records.latency import LayerLatency, LayerTime, TargetLatency, TimedTarget, ZerosLatency
+from sapwood.report.records.made import MadeBy
 from sapwood.report.records.mask import Masking, ModelZeros, TensorZeros
 from sapwood.report.records.parts import make_part
 from sapwood.report.records.prune import PRUNE_SCHEMA, LayerState, LayerWidths, Pruning, read_pruning
@@ -69,6 +70,7 @@ __all__ = [
     "LiveMask",
     "Losses",
     "Macs",
+    "MadeBy",
     "Masking",
     "MeasuredAgreement",
     "ModelInfo",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AliasChoices, Field, FiniteFloat
 
@@ -48,12 +48,15 @@ class ShownPicture(RecordPart):
 class Accuracy(RecordPart):
     """The fields of :class:`sapwood.types.Evaluation`."""
 
+    sections: ClassVar[tuple[str, ...]] = ("resampled",)
+
     primary: str
     metrics: dict[str, FiniteFloat]
     per_class: dict[str, FiniteFloat]
     num_images: Count
     seconds: dict[str, FiniteFloat]
     skipped: tuple[str, ...] = ()
+    resampled: tuple[FiniteFloat, ...] | None = None
 
     @property
     def value(self) -> float:
@@ -62,12 +65,22 @@ class Accuracy(RecordPart):
 
 
 class Layer(RecordPart):
-    """One parameter: how many numbers it has, and how many of them are zero."""
+    """One parameter: how many numbers it has, and how many of them are zero.
+
+    Attributes:
+        shape: Of the tensor; not told by 0.2.
+        density: Where its numbers are not zero, if some are: rows of digits with ``/`` between, output channels from
+            top to bottom and inputs from left to right in so many equal parts; 9 is no zeros, 0 nothing else.
+    """
+
+    sections: ClassVar[tuple[str, ...]] = ("shape", "density")
 
     name: str
     kind: str
     numel: Count
     zeros: Count
+    shape: tuple[Count, ...] | None = None
+    density: Annotated[str, Field(pattern=r"^[0-9]+(/[0-9]+)*$")] | None = None
 
     @property
     def sparsity(self) -> float:
@@ -119,6 +132,8 @@ class CaseResult(RecordPart):
         macs: Of one forward pass of one picture.
         latency: Of one forward pass of one picture; None where it was not measured.
         engine: The same on the sparse engine, as a ratio to the unpruned network in PyTorch; None where not measured.
+        runtimes: The same by the name of the runtime it ran on, as ratios to the unpruned network on ONNX Runtime: what
+            one would deploy otherwise.
         peak_memory_bytes: Of one forward pass; None where the system does not tell.
         layers: A line a parameter.
         notes: What a reader should know about this case.
@@ -138,6 +153,7 @@ class CaseResult(RecordPart):
     macs: Macs | None = None
     latency: Latency | None = None
     engine: Latency | None = None
+    runtimes: dict[str, Latency] = Field(default_factory=dict)
     peak_memory_bytes: Count | None = None
     layers: tuple[Layer, ...] = ()
     notes: tuple[str, ...] = ()

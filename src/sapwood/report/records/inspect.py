@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import AliasChoices, Field
 
 from sapwood.report.records.latency import LayerLatency
+from sapwood.report.records.made import MadeBy
 from sapwood.report.records.parts import Count, RecordPart, VerbRecord, read_part
 from sapwood.report.records.sensitivity import Losses
 from sapwood.report.records.widths import WidthTimes
@@ -64,9 +65,10 @@ class Inspection(Size, VerbRecord):
         latency: Where the model was timed, the slowest layer first.
         sensitivity: Where it was measured.
         widths: Where the times of widths were measured.
+        made: By what command, when and where; not told by 0.2.
     """
 
-    sections: ClassVar[tuple[str, ...]] = ("latency", "sensitivity", "widths")
+    sections: ClassVar[tuple[str, ...]] = ("latency", "sensitivity", "widths", "made")
 
     schema_id: Literal["sapwood.inspect/1"] = Field(
         default="sapwood.inspect/1", validation_alias=AliasChoices("schema", "schema_id"), serialization_alias="schema"
@@ -78,6 +80,7 @@ class Inspection(Size, VerbRecord):
     latency: LayerLatency | None = None
     sensitivity: Losses | None = None
     widths: WidthTimes | None = None
+    made: MadeBy | None = None
 
 
 def read_inspection(record: Mapping[str, Any] | Inspection) -> Inspection:

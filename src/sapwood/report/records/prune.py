@@ -11,6 +11,7 @@ from pydantic import AliasChoices, BeforeValidator, Field, FiniteFloat, PlainSer
 from sapwood.report.records.agreement import MeasuredAgreement
 from sapwood.report.records.inspect import Size, Whole
 from sapwood.report.records.latency import TargetLatency
+from sapwood.report.records.made import MadeBy
 from sapwood.report.records.parts import Count, RecordPart, VerbRecord, read_part
 from sapwood.report.records.recovery import RecoveryRecord
 from sapwood.report.records.sensitivity import Losses
@@ -73,9 +74,10 @@ class Pruning(VerbRecord):
         recovery: Where weights were solved anew.
         agreement: Of the pruned and the recovered network with the dense one, where it recovered.
         files: What was written, and where.
+        made: By what command, and where; not told by 0.2.
     """
 
-    sections: ClassVar[tuple[str, ...]] = ("channels", "latency", "sensitivity", "recovery", "agreement")
+    sections: ClassVar[tuple[str, ...]] = ("channels", "latency", "sensitivity", "recovery", "agreement", "made")
 
     schema_id: Literal["sapwood.prune/1"] = Field(
         default="sapwood.prune/1", validation_alias=AliasChoices("schema", "schema_id"), serialization_alias="schema"
@@ -97,6 +99,7 @@ class Pruning(VerbRecord):
     recovery: RecoveryRecord | None = None
     agreement: MeasuredAgreement | None = None
     files: dict[str, str] = Field(default_factory=dict)
+    made: MadeBy | None = None
 
 
 def read_pruning(record: Mapping[str, Any] | Pruning) -> Pruning:

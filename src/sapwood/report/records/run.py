@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import AliasChoices, Field, model_validator
 
 from sapwood.report.records.bench import BenchRow
+from sapwood.report.records.made import MadeBy
 from sapwood.report.records.parts import Amount, Count, RecordPart, VerbRecord, read_part
 
 RUN_SCHEMA = "sapwood.run/1"
@@ -49,7 +50,13 @@ class RunStep(RecordPart):
 
 
 class RunRecord(VerbRecord):
-    """A run of a recipe; ``earlier`` is what steps had done that were not looked at again."""
+    """A run of a recipe; ``earlier`` is what steps had done that were not looked at again.
+
+    Attributes:
+        made: By what command, when and where it was run last; not told by 0.2.
+    """
+
+    sections: ClassVar[tuple[str, ...]] = ("made",)
 
     schema_id: Literal["sapwood.run/1"] = Field(
         default="sapwood.run/1", validation_alias=AliasChoices("schema", "schema_id"), serialization_alias="schema"
@@ -59,6 +66,7 @@ class RunRecord(VerbRecord):
     num_steps: Count
     steps: tuple[RunStep, ...]
     earlier: tuple[RunStep, ...] = ()
+    made: MadeBy | None = None
 
 
 def read_run(record: Mapping[str, Any] | RunRecord) -> RunRecord:

@@ -1,0 +1,65 @@
+"""What was typed, for pages and records; a step of a recipe has its own command."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sapwood.report.records import MadeBy
+
+BESIDE = ("torchvision", "onnx", "onnxruntime", "openvino")
+"""Packages whose versions a figure may depend on, beside PyTorch's."""
+
+_STEP: ContextVar[tuple[str, ...] | None] = ContextVar("step", default=None)
+
+
+@contextmanager
+def as_step(arguments: Sequence[str]) -> Iterator[None]:
+    """Inside, these are the arguments that were given."""
+    token = _STEP.set(tuple(arguments))
+    try:
+        yield
+    finally:
+        _STEP.reset(token)
+
+
+def typed() -> str:
+    """The command, as one would type it again.
+
+    Examples:
+        >>> with as_step(["inspect", "my net.cfg"]):
+        ...     typed()
+        "sapwood inspect 'my net.cfg'"
+    """
+    step = _STEP.get()
+    return shlex.join(["sapwood", *(sys.argv[1:] if step is None else step)])
+
+
+def made() -> MadeBy:
+    """By what command, when and where a record is made: now, here."""
+    from datetime import datetime
+    from importlib.metadata import PackageNotFoundError, version
+
+    import sapwood
+    from sapwood.measure import machine
+    from sapwood.report.records import MadeBy
+
+    def installed(name: str) -> str:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            return ""
+
+    versions = {name: installed(name) for name in BESIDE}
+    return MadeBy(
+        command=typed(),
+        date=datetime.now().astimezone().isoformat(timespec="seconds"),
+        sapwood=sapwood.__version__,
+        versions={name: text for name, text in versions.items() if text},
+        machine=machine(),
+    )

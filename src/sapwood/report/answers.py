@@ -1,0 +1,226 @@
+"""The five questions that a page answers first: how much faster, where, what was lost, how sure, how do I get it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sapwood.report import formats
+from sapwood.report.findings import Tone
+from sapwood.report.records import CaseResult, Comparison
+from sapwood.report.standing import NAMES, WHERE, Standing, keeps, reference, standings, usable
+from sapwood.report.sureness import accuracy_interval, within_noise
+
+FASTER, PLACE, LOST, SURE, GET = "How much faster?", "Where?", "What was lost?", "How sure is that?", "How do I get it?"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One of the five: the question, the answer in a few words, and what else belongs to it.
+
+    Attributes:
+        question: As a reader has it.
+        answer: In large type.
+        more: In small type.
+        commands: To be copied, one a line.
+        tone: Whether it is good news.
+    """
+
+    question: str
+    answer: str
+    more: str = ""
+    commands: tuple[str, ...] = ()
+    tone: Tone = "plain"
+
+
+def chosen(comparison: Comparison) -> Standing | None:
+    """The case that the page is about: the fastest usable one; else the one nearest to it; None without times."""
+    best = usable(comparison)
+    if best:
+        return best[0]
+    timed = [one for one in standings(comparison) if one.case is not comparison.baseline and one.faster]
+    keeping = [one for one in timed if keeps(one.case, comparison)]
+    return max(keeping or timed, key=lambda one: (one.case.value or 0.0, -one.ratio), default=None)
+
+
+def verdict_text(standing: Standing, comparison: Comparison) -> str:
+    """Says in a sentence what a case comes to: how much faster, what was lost, how small it is."""
+    lost = loss_text(standing.case, comparison, first_only=True)
+    return f"{speed_text(standing, comparison)}, {lost}, {size_text(standing.case, comparison)}."
+
+
+def speed_text(standing: Standing, comparison: Comparison) -> str:
+    """Writes how many times as fast a case is, and where; against what, where that is another runtime."""
+    other = standing.runtime != reference(comparison)
+    against = f" as the unpruned network {WHERE[reference(comparison)]}" if other else ""
+    return f"{times_as_fast(standing.ratio)} {WHERE[standing.runtime]}{against}"
+
+
+def times_as_fast(ratio: float) -> str:
+    """Writes a ratio of times as a speed.
+
+    Examples:
+        >>> times_as_fast(0.476), times_as_fast(1.002)
+        ('2.1 times as fast', 'As fast')
+    """
+    text = f"{1.0 / ratio:.1f}"
+    return "As fast" if text == "1.0" else f"{text} times as fast"
+
+
+def loss_text(case: CaseResult, comparison: Comparison, *, first_only: bool = False) -> str:
+    """Writes how many points of each figure were lost, the primary one first."""
+    dense, own = comparison.baseline.accuracy, case.accuracy
+    if dense is None or own is None:
+        return "accuracy not measured"
+    names = [dense.primary, *(name for name in dense.metrics if name != dense.primary)]
+    known = [name for name in names if name in own.metrics][: 1 if first_only else None]
+    return ", ".join(points_text(dense.metrics[name] - own.metrics[name], name) for name in known)
+
+
+def points_text(lost: float, name: str) -> str:
+    """Writes a difference of accuracies in points, of which 100 are all.
+
+    Examples:
+        >>> points_text(0.0031, "mAP@0.5"), points_text(0.0002, "top-1"), points_text(-0.012, "top-1")
+        ('0.3 points of mAP@0.5 lost', 'no top-1 lost', 'no top-1 lost (1.2 points won)')
+    """
+    text = f"{100.0 * abs(lost):.1f}"
+    if text == "0.0":
+        return f"no {name} lost"
+    points = "point" if text == "1.0" else "points"
+    return f"{text} {points} of {name} lost" if lost > 0 else f"no {name} lost ({text} {points} won)"
+
+
+def size_text(case: CaseResult, comparison: Comparison) -> str:
+    """Writes what is left of the file, or of the weights where zeros are stored as numbers."""
+    dense = comparison.baseline
+    shares = []
+    if dense.file_bytes and case.file_bytes is not None and case.file_bytes < 0.99 * dense.file_bytes:
+        shares.append(f"{formats.percent(case.file_bytes / dense.file_bytes)} of the size")
+    if dense.nonzeros and case.sparsity > 0.05:
+        shares.append(f"{formats.percent(case.nonzeros / dense.nonzeros)} of the weights not zero")
+    return " and ".join(shares) or "the same size"
+
+
+def compare_answers(comparison: Comparison) -> tuple[Answer, ...]:
+    """Returns the answers of a comparison about the case it is for; none where nothing was timed."""
+    best = chosen(comparison)
+    if best is None:
+        return ()
+    case, conditions = best.case, comparison.conditions
+    tone: Tone = "good" if keeps(case, comparison) else "bad"
+    dense_ms = formats.milliseconds(best.ms / best.ratio)
+    return (
+        Answer(
+            FASTER,
+            times_as_fast(best.ratio).replace(" times as fast", "×"),
+            f"{formats.milliseconds(best.ms)} instead of {dense_ms} a picture: {case.name}",
+            tone=tone,
+        ),
+        Answer(PLACE, NAMES[best.runtime], where_text(conditions)),
+        Answer(LOST, _lost_points(case, comparison), _lost_more(case, comparison), tone=tone),
+        Answer(SURE, _sure(case), _sure_more(best, comparison)),
+        Answer(GET, "", "", commands_for(case, comparison)),
+    )
+
+
+def where_text(conditions: Mapping[str, Any]) -> str:
+    """Writes the processor and how many threads."""
+    threads = conditions.get("threads")
+    told = f"{threads} thread{'' if threads == 1 else 's'}" if threads else ""
+    return ", ".join(part for part in (str(conditions.get("cpu") or ""), told) if part)
+
+
+def commands_for(case: CaseResult, comparison: Comparison) -> tuple[str, ...]:
+    """The commands that make a case, or the like of it, with the network that was compared."""
+    given = case.settings
+    if given.get("commands"):
+        return tuple(str(line) for line in given["commands"])
+    model = [comparison.model.spec]
+    if comparison.model.weights:
+        model += ["--weights", comparison.model.weights]
+    if case.kind == "prune":
+        return (shlex.join(["sapwood", "prune", *model, *_options(given, PRUNE_OPTIONS), "-o", "small"]),)
+    if case.kind in {"mask", "compact"}:
+        mask = shlex.join(["sapwood", "mask", *model, *_options(given, MASK_OPTIONS), "-o", "masked"])
+        exact = [] if given.get("exact", True) else ["--inexact"]
+        then = [shlex.join(["sapwood", "compact", "masked", *exact, "-o", "small"])] if case.kind == "compact" else []
+        return (mask, *then)
+    return ()
+
+
+PRUNE_OPTIONS = {
+    "sparsity": "--sparsity",
+    "params": "--params",
+    "macs": "--macs",
+    "latency": "--latency",
+    "runtime": "--runtime",
+    "criterion": "--criterion",
+    "allocator": "--allocator",
+    "recover": "--recover",
+    "round_to": "--round-to",
+}
+MASK_OPTIONS = {
+    "method": "--method",
+    "sparsity": "--sparsity",
+    "scope": "--scope",
+    "layers": "--layers",
+    "pattern": "--pattern",
+}
+DEFAULTS: Mapping[str, Any] = {
+    "runtime": "torch",
+    "criterion": "l2",
+    "recover": "none",
+    "round_to": 1,
+    "scope": "local",
+}
+
+
+def _options(given: Mapping[str, Any], options: Mapping[str, str]) -> list[str]:
+    """What a row says, as options of the command."""
+    found: list[str] = []
+    for field, option in options.items():
+        value = given.get(field)
+        if value is None or value == DEFAULTS.get(field):
+            continue
+        found += [option, ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)]
+    looks = given.get("recover", "none") != "none"
+    return [*found, "--data", "DIR"] if looks else found
+
+
+def _lost_points(case: CaseResult, comparison: Comparison) -> str:
+    dense, own = comparison.baseline.value, case.value
+    if dense is None or own is None:
+        return formats.MISSING
+    lost = f"{100.0 * (dense - own):.1f}"
+    return "nothing" if float(lost) <= 0.0 else f"{lost} point" + ("" if lost == "1.0" else "s")
+
+
+def _lost_more(case: CaseResult, comparison: Comparison) -> str:
+    dense, own = comparison.baseline.accuracy, case.accuracy
+    if dense is None or own is None:
+        return ""
+    told = [
+        f"{name} {formats.score(value)} → {formats.score(own.metrics.get(name))}"
+        for name, value in dense.metrics.items()
+    ]
+    return "; ".join([*told, size_text(case, comparison)])
+
+
+def _sure(case: CaseResult) -> str:
+    found = accuracy_interval(case)
+    return "no ± measured" if found is None else f"± {100.0 * found.half:.1f} points"
+
+
+def _sure_more(best: Standing, comparison: Comparison) -> str:
+    case = best.case
+    found = case.accuracy.resampled if case.accuracy else None
+    pictures = f"{comparison.data.num_images} pictures"
+    parts = [f"95 of 100 samples of {pictures}" if found else f"accuracy on {pictures}"]
+    if within_noise(case, comparison):
+        parts.append("the loss is within noise")
+    slow, fast = (f"{1.0 / max(ratio, 1e-9):.1f}" for ratio in (best.high, best.low))
+    parts.append(f"half of the rounds {slow} to {fast} times as fast")
+    return "; ".join(parts)

@@ -1,0 +1,27 @@
+"""Of the records: by what command, when and where something was made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from sapwood.report.records.parts import RecordPart
+
+
+class MadeBy(RecordPart):
+    """How a record came to be.
+
+    Attributes:
+        command: What was typed.
+        date: ISO 8601, with the offset from UTC.
+        sapwood: Version that wrote it.
+        versions: Of what else took part, by name: runtimes, libraries.
+        machine: Processor, cores, memory, system, Python, PyTorch.
+    """
+
+    command: str = ""
+    date: str = ""
+    sapwood: str = ""
+    versions: dict[str, str] = Field(default_factory=dict)
+    machine: dict[str, Any] = Field(default_factory=dict)

@@ -1,0 +1,202 @@
+"""The networks of a run: the dense one and what each step made of it, with ratios, accuracies and links."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sapwood.report import formats
+from sapwood.report.answers import FASTER, GET, LOST, PLACE, SURE, Answer, points_text
+from sapwood.report.findings import Finding
+from sapwood.report.names import runtime_name
+from sapwood.report.records import RunRecord, RunStep
+from sapwood.report.standing import KEEPS
+from sapwood.report.table import TextTable, columns
+
+DENSE = "dense"
+PAGES = {"prune", "compact", "compare"}
+"""Verbs that write a page of their own."""
+
+
+@dataclass(frozen=True)
+class RunNetwork:
+    """A network of a run.
+
+    Attributes:
+        name: Of the step that made it; the dense one has the recipe's.
+        directory: Of that step; empty of the dense one.
+        params: Parameters.
+        nonzeros: Those that are not zero.
+        macs: Multiply-accumulates.
+        metrics: Its accuracy, as the last step that measured it has it.
+        times: Ratio to the dense network on the same runtime, by runtime.
+    """
+
+    name: str
+    directory: str = ""
+    params: int | None = None
+    nonzeros: int | None = None
+    macs: int | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    times: Mapping[str, float] = field(default_factory=dict)
+
+
+def networks(run: RunRecord) -> tuple[RunNetwork, ...]:
+    """The dense network, and those that steps made, in their order."""
+    found = {"": _dense(run)}
+    for step in run.steps:
+        if step.size is not None and not (step.verb == "train" and not found[""].directory and len(found) == 1):
+            size = step.size
+            found[step.directory] = RunNetwork(step.name, step.directory, size.params, size.nonzeros, size.macs)
+        for directory, metrics in _accuracies(step, found):
+            found[directory] = replace(found[directory], metrics=metrics)
+        for directory, runtime, ratio in _times(step, found):
+            found[directory] = replace(found[directory], times={**found[directory].times, runtime: ratio})
+    return tuple(found.values())
+
+
+def network_table(run: RunRecord) -> TextTable:
+    """A row a network: what is left of the dense one, and its accuracy."""
+    dense, *others = networks(run)
+    names = list(dict.fromkeys(name for one in (dense, *others) for name in one.metrics))
+    runtimes = list(dict.fromkeys(name for one in others for name in one.times))
+    rows = tuple(
+        (
+            one.name,
+            formats.count(one.params),
+            _share(one.nonzeros, one.params),
+            formats.count(one.macs),
+            _share(one.macs, dense.macs),
+            *(formats.score(one.metrics.get(name)) for name in names),
+            *(formats.times(one.times.get(name)) for name in runtimes),
+        )
+        for one in (dense, *others)
+    )
+    times = [f"time in {runtime_name(name)}" for name in runtimes]
+    titles = columns("network", "parameters", "not zero", "MACs", "MACs left", *names, *times)
+    return TextTable("Networks", titles, rows)
+
+
+def run_verdict(run: RunRecord, states: str) -> Finding:
+    """What the last network comes to beside the dense one; how far the run is, where nothing is known of it."""
+    dense, *others = networks(run)
+    if not others:
+        return Finding("Steps", states)
+    last = others[-1]
+    parts = []
+    fastest = min(last.times.values(), default=None)
+    if fastest is not None and fastest < 1.0:
+        where = next(name for name, ratio in last.times.items() if ratio == fastest)
+        parts.append(f"{1.0 / fastest:.1f} times as fast in {runtime_name(where)}")
+    if dense.macs and last.macs is not None:
+        parts.append(f"{formats.percent(last.macs / dense.macs)} of the MACs")
+    figures = [f"{name} {formats.score(was)} to {formats.score(now)}" for name, was, now in _both(dense, last)]
+    kept = all(now >= KEEPS * was for _, was, now in list(_both(dense, last))[:1])
+    if not kept:
+        return Finding("Networks", f"Not of use: {', '.join([*figures, *parts])}.", "bad")
+    text = ", ".join([*parts, *figures])
+    return Finding("Networks", f"{text[:1].upper()}{text[1:]}." if text else states, "good")
+
+
+def run_answers(run: RunRecord) -> tuple[Answer, ...]:
+    """The five questions, of the last network."""
+    dense, *others = networks(run)
+    if not others:
+        return ()
+    last = others[-1]
+    best = min(last.times.items(), key=lambda one: one[1], default=None)
+    figures = list(_both(dense, last))
+    macs, params = _share(last.macs, dense.macs), _share(last.params, dense.params)
+    left = f"{macs} of the MACs and {params} of the parameters are left"
+    faster = Answer(FASTER, "not measured" if best is None else f"{1.0 / best[1]:.1f}×", left)
+    place = Answer(PLACE, "not measured" if best is None else runtime_name(best[0]), _machine(run))
+    told = "; ".join(f"{name} {formats.score(was)} → {formats.score(now)}" for name, was, now in figures)
+    lost = points_text(figures[0][1] - figures[0][2], figures[0][0]) if figures else "accuracy not measured"
+    sure = _proofs(run)
+    commands = (run.made.command,) if run.made is not None and run.made.command else ()
+    return (faster, place, Answer(LOST, lost, told), Answer(SURE, sure, _missed(run)), Answer(GET, "", "", commands))
+
+
+def step_links(run: RunRecord) -> tuple[tuple[str, str], ...]:
+    """Pages that steps wrote: a name and an address beside the run's page."""
+    made = (step for step in run.steps if step.verb in PAGES and step.state != "begun")
+    return tuple((step.name, f"{step.directory}/report.html") for step in made)
+
+
+def _dense(run: RunRecord) -> RunNetwork:
+    """The network that the steps begin with: what the first step trained, or what one made smaller."""
+    for step in run.steps:
+        if step.verb == "train" and step.size is not None:
+            size = step.size
+            return RunNetwork(step.name, "", size.params, size.nonzeros, size.macs, _metrics(step))
+        before = step.result.get("before") if isinstance(step.result, Mapping) else None
+        if step.verb in {"prune", "compact"} and isinstance(before, Mapping):
+            params, macs = before.get("params"), before.get("macs")
+            return RunNetwork(DENSE, "", params, params, macs)
+        if step.size is not None:
+            return RunNetwork(DENSE, "", step.size.params, None, step.size.macs)
+    return RunNetwork(DENSE)
+
+
+def _accuracies(step: RunStep, found: Mapping[str, RunNetwork]) -> Iterator[tuple[str, Mapping[str, float]]]:
+    metrics = _metrics(step)
+    if metrics and step.verb == "train":
+        yield (step.directory if step.directory in found else ""), metrics
+    elif metrics and step.verb == "eval":
+        yield _named(step.command, found), metrics
+
+
+def _times(step: RunStep, found: Mapping[str, RunNetwork]) -> Iterator[tuple[str, str, float]]:
+    for row in step.timed:
+        if row.same_runtime_ratio is not None and row.model:
+            yield _named(row.model, found), row.runtime, row.same_runtime_ratio
+    latency = step.result.get("latency") if isinstance(step.result, Mapping) else None
+    if step.directory in found and isinstance(latency, Mapping) and isinstance(latency.get("ratio"), float):
+        yield step.directory, str((latency.get("conditions") or {}).get("runtime", "torch")), latency["ratio"]
+
+
+def _named(model: str, found: Mapping[str, RunNetwork]) -> str:
+    """The directory of the step that made a model, by the folders of its path; empty of the dense one."""
+    parts = re.split(r"[\\/\s'\"]+", model)
+    return next((directory for directory in found if directory and directory in parts), "")
+
+
+def _metrics(step: RunStep) -> Mapping[str, float]:
+    metrics = step.result.get("metrics") if isinstance(step.result, Mapping) else None
+    return (
+        {str(name): one for name, one in metrics.items() if isinstance(one, float)}
+        if isinstance(metrics, Mapping)
+        else {}
+    )
+
+
+def _both(dense: RunNetwork, other: RunNetwork) -> Iterator[tuple[str, float, float]]:
+    for name, was in dense.metrics.items():
+        if name in other.metrics:
+            yield name, was, other.metrics[name]
+
+
+def _proofs(run: RunRecord) -> str:
+    proofs: list[Any] = [
+        step.result["verification"].get("passed")
+        for step in run.steps
+        if isinstance(step.result, Mapping) and isinstance(step.result.get("verification"), Mapping)
+    ]
+    if not proofs:
+        return "no proof asked for"
+    return "proven" if all(proofs) else "not proven"
+
+
+def _missed(run: RunRecord) -> str:
+    missed = [step.name for step in run.steps if step.state == "missed"]
+    return f"missed: {', '.join(missed)}" if missed else "every target was met"
+
+
+def _machine(run: RunRecord) -> str:
+    return str(run.made.machine.get("cpu") or "") if run.made is not None else ""
+
+
+def _share(part: int | None, whole: int | None) -> str:
+    return formats.percent(part / whole if part is not None and whole else None)

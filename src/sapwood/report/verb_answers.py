@@ -1,0 +1,114 @@
+"""The five questions, answered by `prune`, `inspect`, `bench` and `run`."""
+
+from __future__ import annotations
+
+from sapwood.report import formats
+from sapwood.report.answers import FASTER, GET, LOST, PLACE, SURE, Answer, where_text
+from sapwood.report.latency import deployment_text
+from sapwood.report.names import runtime_name
+from sapwood.report.proof import difference
+from sapwood.report.records import Inspection, MadeBy, Pruning
+from sapwood.report.shrinking import is_proven
+
+UNMEASURED = "not measured"
+
+
+def prune_answers(pruning: Pruning) -> tuple[Answer, ...]:
+    """How much faster and smaller a pruned network is, and what that is known to cost: nothing is known of accuracy."""
+    latency, made = pruning.latency, pruning.made
+    share = _share(pruning.after.macs, pruning.before.macs)
+    small = _share(pruning.after.file_bytes, pruning.before.file_bytes)
+    if latency is None:
+        fast = Answer(FASTER, UNMEASURED, f"{share} of the multiply-accumulates and {small} of the size are left")
+        place = Answer(PLACE, UNMEASURED, "sapwood bench times both networks on every runtime")
+    else:
+        took = f"{formats.milliseconds(latency.pruned_ms)} instead of {formats.milliseconds(latency.dense_ms)} a call; "
+        took += f"{share} of the multiply-accumulates and {small} of the size are left"
+        fast = Answer(FASTER, f"{1.0 / latency.ratio:.1f}×", took, tone="good" if latency.met else "bad")
+        threads = {"threads": latency.conditions.get("threads"), "cpu": latency.conditions.get("cpu")}
+        place = Answer(PLACE, runtime_name(str(latency.conditions.get("runtime", "torch"))), where_text(threads))
+    return (
+        fast,
+        place,
+        Answer(LOST, UNMEASURED, _moved(pruning)),
+        Answer(SURE, "proven" if is_proven(pruning) else "not proven", _sure(pruning)),
+        Answer(GET, "", "", _commands(pruning, made)),
+    )
+
+
+def inspect_answers(inspection: Inspection) -> tuple[Answer, ...]:
+    """What there is to gain, where, and how it is got."""
+    latency = inspection.latency
+    sizes = f"{formats.count(inspection.params)} parameters, {formats.megabytes(inspection.file_bytes)}"
+    loose = sum(group.channels for group in inspection.groups)
+    slowest = max((one for one in latency.layers), key=lambda one: one.before_ms, default=None) if latency else None
+    goal = ["--macs", "0.5"]
+    if latency is None:
+        time = Answer("How long does it take?", UNMEASURED, "--layer-times measures every layer")
+    else:
+        where = deployment_text(latency.conditions)
+        goal = ["--latency", "0.5", "--runtime", str(latency.conditions.get("runtime", "torch"))]
+        time = Answer("How long does it take?", formats.milliseconds(latency.total_ms), f"a call on {where}")
+    place = Answer(
+        "Where does it go?",
+        UNMEASURED
+        if slowest is None
+        else formats.percent(_of(slowest.before_ms, latency.total_ms if latency else 0.0)),
+        "" if slowest is None else f"in {slowest.layer}, the slowest layer",
+    )
+    return (
+        time,
+        place,
+        Answer("How big is it?", formats.count(inspection.macs), f"multiply-accumulates; {sizes}"),
+        Answer(
+            "What can go?",
+            f"{loose} channels",
+            f"in {len(inspection.groups)} groups; {len(inspection.unpruned)} dimensions stay whole",
+        ),
+        Answer("What comes next?", "", "", (" ".join(["sapwood prune", inspection.model, *goal, "-o small"]),)),
+    )
+
+
+def made_rows(made: MadeBy | None) -> dict[str, object]:
+    """By what command, when, with which versions, on what: for the conditions of a page."""
+    if made is None:
+        return {}
+    return {
+        "command": made.command,
+        "date": made.date,
+        "sapwood": made.sapwood,
+        **made.machine,
+        **made.versions,
+    }
+
+
+def _moved(pruning: Pruning) -> str:
+    if pruning.recovery is not None:
+        return "accuracy: recovery changed the weights after the proof; sapwood eval measures it"
+    moved = pruning.verification.distance_from_dense
+    told = "" if moved is None else f"outputs moved by {difference(moved)} of the largest one; "
+    return f"accuracy: {told}sapwood eval measures it"
+
+
+def _sure(pruning: Pruning) -> str:
+    error = float(pruning.verification.max_abs_error)
+    text = f"differs from the masked network by {difference(error)} of the largest output, in float64"
+    if pruning.latency is None:
+        return text
+    slow, fast = (f"{1.0 / max(one, 1e-9):.1f}" for one in (pruning.latency.ratio_q3, pruning.latency.ratio_q1))
+    return f"{text}; half of the rounds {slow} to {fast} times as fast"
+
+
+def _commands(pruning: Pruning, made: MadeBy | None) -> tuple[str, ...]:
+    place = pruning.files.get("saved")
+    data = str(pruning.options.get("data") or "DIR")
+    typed = (made.command,) if made is not None and made.command else ()
+    return typed if place is None else (*typed, f"sapwood eval {place} --data {data}")
+
+
+def _share(part: float, whole: float) -> str:
+    return formats.percent(_of(part, whole))
+
+
+def _of(part: float, whole: float) -> float | None:
+    return part / whole if whole else None

@@ -1,0 +1,57 @@
+"""The page of a run: the dense network, what is left of it, and where to read on."""
+
+from __future__ import annotations
+
+from sapwood.report import render_run
+from sapwood.report.records import read_run
+from sapwood.report.run_networks import network_table, networks, run_answers, run_verdict, step_links
+from support.pages import outline, words
+from support.runs import run_record
+
+
+def test_networks_have_what_later_steps_measured_of_them() -> None:
+    dense, small = networks(read_run(run_record()))
+    assert (dense.name, dense.macs, dense.metrics["mAP@0.5"], dense.times) == (
+        "dense",
+        4000,
+        0.974,
+        {"onnxruntime": 1.0},
+    )
+    assert (small.name, small.macs, small.metrics["mAP@0.5"]) == ("small", 2800, 0.003)
+    assert {name: round(ratio, 3) for name, ratio in small.times.items()} == {"onnxruntime": 0.333}
+    assert network_table(read_run(run_record())).rows[1] == (
+        "small", "300", "100 %", "2.80 k", "70 %", "0.003", "0.002", "0.33×"
+    )  # fmt: skip
+
+
+def test_the_headline_is_what_became_of_the_network() -> None:
+    record = read_run(run_record())
+    found = run_verdict(record, "All 4 steps are done.")
+    assert found.text == (
+        "Not of use: mAP@0.5 0.974 to 0.003, mAP@[.5:.95] 0.487 to 0.002, 3.0 times as fast in ONNX Runtime, 70 % of "
+        "the MACs."
+    )
+    assert found.tone == "bad", "a network that finds nothing is no good news"
+    useful = run_record()
+    useful["steps"][2]["result"]["metrics"]["mAP@0.5"] = 0.97
+    assert run_verdict(read_run(useful), "").text.startswith(
+        "3.0 times as fast in ONNX Runtime, 70 % of the MACs, mAP@0.5"
+    )
+    assert [answer.answer for answer in run_answers(record)] == [
+        "3.0×", "ONNX Runtime", "97.1 points of mAP@0.5 lost", "proven", ""
+    ]  # fmt: skip
+
+
+def test_a_run_that_made_nothing_says_how_far_it_is() -> None:
+    record = run_record() | {"steps": run_record()["steps"][:1]}
+    assert run_verdict(read_run(record), "1 of 4 steps are done.").text == "1 of 4 steps are done."
+    assert "1 of 4 steps are done." in words(render_run(record))
+
+
+def test_the_page_leads_to_those_of_the_steps_and_says_how_it_was_made() -> None:
+    record = run_record()
+    assert step_links(read_run(record)) == (("small", "02-small/report.html"),)
+    page = render_run(record)
+    assert outline(page).links == ["02-small/report.html"]
+    for part in ("sapwood run recipe.yaml -o out", "A CPU", "Onnxruntime 1.32.0", "2026-11-28T10:00:00+00:00"):
+        assert part in words(page)
