@@ -119,7 +119,7 @@ def find_width_steps(
     shown = _Shown(progress, (len(FRACTIONS) + MIXED) * len(MULTIPLES))
     maker = _Maker(planner, model, bench, dict(routes or {}))
     rows: list[dict[int, float]] = []
-    seen: dict[str, _Seen] = {}
+    seen: dict[str, _LayerRuns] = {}
     conditions: Mapping[str, Any] = {}
     for fraction in FRACTIONS:
         made = maker.networks(fraction, shown.step)
@@ -172,7 +172,7 @@ class _Shown:
 
 
 @dataclass
-class _Seen:
+class _LayerRuns:
     """What was measured of a layer: times, times at equal work, and the multiples of what it reads and writes."""
 
     ms: list[float] = field(default_factory=list)
@@ -196,7 +196,7 @@ class _Seen:
 
 
 @dataclass(frozen=True)
-class _Made:
+class _TimedNetwork:
     """A network that was made to be timed."""
 
     model: nn.Module
@@ -213,7 +213,7 @@ class _Maker:
     bench: Bench
     routes: dict[str, int]
 
-    def networks(self, fraction: float, done: Callable[[], None], seed: int | None = None) -> dict[int, _Made]:
+    def networks(self, fraction: float, done: Callable[[], None], seed: int | None = None) -> dict[int, _TimedNetwork]:
         """One network a multiple, of about that fraction of the channels.
 
         Args:
@@ -226,7 +226,7 @@ class _Maker:
             select = select_drawn(partial(_drawn, place, fraction, seed), whole_heads=False, routes=self.routes)
             solution = self.planner.solve(select, prove=unproven, as_config=False)
             small = apply_plan(self.model, solution.realised.plan)
-            made[multiple] = _Made(small, self.bench.load(small), count_macs(small, self.bench.inputs))
+            made[multiple] = _TimedNetwork(small, self.bench.load(small), count_macs(small, self.bench.inputs))
             done()
         return made
 
@@ -244,13 +244,13 @@ def _drawn(
     return [uneven_width(size, kind, fraction) for size, kind in zip(sizes, kinds, strict=True)]
 
 
-def _side_by_side(made: Mapping[int, _Made], bench: Bench) -> LatencyTable:
+def _side_by_side(made: Mapping[int, _TimedNetwork], bench: Bench) -> LatencyTable:
     sessions = {str(multiple): one.session for multiple, one in made.items()}
     threads = bench.deployment.num_threads
     return measure_latency(sessions, baseline=str(MULTIPLES[-1]), rounds=TIMED_ROUNDS, seconds=SECONDS, threads=threads)
 
 
-def _add_all(seen: dict[str, _Seen], made: Mapping[int, _Made]) -> None:
+def _add_all(seen: dict[str, _LayerRuns], made: Mapping[int, _TimedNetwork]) -> None:
     """Times the layers of networks, and adds what each took to ``seen``."""
     for one in made.values():
         took = session_times(one.session, ROUNDS)
@@ -258,7 +258,7 @@ def _add_all(seen: dict[str, _Seen], made: Mapping[int, _Made]) -> None:
             channels = _channels(one.model.get_submodule(layer.name))
             ms = 0.0 if took is None else took.get(layer.name, 0.0)
             if channels is not None and ms > 0.0 and layer.macs:
-                seen.setdefault(layer.name, _Seen()).add(ms, layer.macs, *channels)
+                seen.setdefault(layer.name, _LayerRuns()).add(ms, layer.macs, *channels)
 
 
 def _channels(module: nn.Module) -> tuple[int, int] | None:
