@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
-from jupyter_client.connect import ConnectionFileMixin
+from nbclient import NotebookClient
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
@@ -43,8 +42,7 @@ nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 120
 
-if os.name == "posix":
-    ConnectionFileMixin.transport.default_value = "ipc"  # kernels on TCP warn that others may listen, and need a port
+NotebookClient.extra_arguments.default_args = (["--IPKernelApp.log_level=40"],)  # it warns that it talks over TCP
 logging.getLogger("traitlets").setLevel(logging.WARNING)  # which notebook runs, said beside Sphinx's own words
 
 autodoc_typehints = "signature"

@@ -84,3 +84,16 @@ def test_what_a_reader_finds_first_is_how_to_install() -> None:
 def test_pages_begin_with_one_title(page: Path) -> None:
     assert len(re.findall(r"^# ", text_of(page), re.MULTILINE)) == 1
     assert text_of(page).startswith("# ")
+
+
+HOUSE = re.compile(r"\bharm(s|ful)?\b|\bsilenced\b|outputs' way")
+"""Words of the house, for which the field has others; the glossary names those that stand in the code."""
+
+
+def test_pages_for_users_speak_the_words_of_the_field() -> None:
+    internal = {"design.md", "glossary.md", "CHANGELOG.md", "newcomer.md"}
+    pages = [page for page in WRITTEN if page.name not in internal]
+    pages += [
+        page for page in GENERATED if "commands" in str(page) or page.name in {"configuration.md", "registries.md"}
+    ]
+    assert {page.name: HOUSE.findall(text_of(page)) for page in pages if HOUSE.search(text_of(page))} == {}
