@@ -29,6 +29,7 @@ extensions = [
     "sphinx_copybutton",
 ]
 exclude_patterns = ["_build", "logs", "reference_pages"]
+smartquotes = False  # or --latency in a sentence would begin with a dash
 html_theme = "furo"
 html_title = f"Sapwood {release}"
 html_static_path = ["_static"]

@@ -25,7 +25,9 @@ def _block(translator: Any, node: Any) -> None:
 def _draw(translator: Any, node: Any, *, as_block: bool) -> None:
     """Puts the formula there; one that docutils cannot read ends the build, with its text.
 
-    How large a bracket is, browsers see by themselves.
+    How large a bracket is, browsers see by themselves; what an accent covers, docutils is told by braces.
     """
-    translator.body.append(tex2mathml(re.sub(r"\\[Bb]igg?[lr]?(?![a-z])", "", node.astext()), as_block=as_block))
+    text = re.sub(r"\\[Bb]igg?[lr]?(?![a-z])", "", node.astext())
+    text = re.sub(r"(\\(?:hat|bar|tilde)) (\w)(?=[_^])", r"{\1 \2}", text)
+    translator.body.append(tex2mathml(text, as_block=as_block))
     raise nodes.SkipNode

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import inspect
 import re
 import typing
@@ -152,3 +153,12 @@ def test_pages_that_did_not_change_keep_their_date_and_old_ones_go(tmp_path: Pat
     assert first.stat().st_mtime_ns == before
     assert not old.exists()
     assert {str(path.relative_to(tmp_path / "reference")) for path in tmp_path.rglob("*.md")} == set(PAGES)
+
+
+def test_the_examples_of_what_makes_the_pages_run() -> None:
+    found = doctest.testmod(markdown)
+    assert (found.failed, found.attempted) == (0, 2)
+
+
+def test_a_row_of_a_table_keeps_its_bars_and_its_lines() -> None:
+    assert markdown.table(["a"], [["x|y\nz"], ["p\\|q"]]) == "| a |\n|---|\n| x\\|y z |\n| p\\|q |\n"
