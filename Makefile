@@ -19,7 +19,10 @@ INT8_TESTS := tests/export/test_int8.py tests/pipeline/test_quantising.py tests/
 ENGINE := $(wildcard csrc/*.* csrc/kernels/*.*)
 CPP := $(ENGINE) $(wildcard fuzz/engine/*.* tests/runtime/engine/native/*.*)
 
-.PHONY: demo test slow frameworks check wheels oldest newest pins fuzz faults format clean
+# Where `make docs` puts the site. A warning, as of a broken link, ends it.
+SITE ?= build/docs
+
+.PHONY: demo docs test slow frameworks check wheels oldest newest pins fuzz faults format clean
 
 demo: $(INSTALLED)
 	$(BIN)/sapwood demo -o demo-report
@@ -43,6 +46,9 @@ check: $(INSTALLED)
 wheels: $(INSTALLED)
 	$(BIN)/python -m pip install --disable-pip-version-check -e '.[dev,wheels]'
 	$(BIN)/python wheels/build.py dist
+
+docs: .venv-docs/.installed
+	.venv-docs/bin/python -m sphinx -W --keep-going -b html docs $(SITE)
 
 fuzz: $(INSTALLED)
 	$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --disable-pip-version-check -e '.[dev,fuzz]' || true
@@ -88,5 +94,10 @@ $(INSTALLED): pyproject.toml setup.py $(ENGINE)
 	$(@D)/bin/python -m pip install --disable-pip-version-check -c requirements/frameworks.txt -e '.[onnx,int8,transformers,ultralytics,zoo]' pytest hypothesis pycocotools
 	touch $@
 
+.venv-docs/.installed: requirements/docs.txt pyproject.toml setup.py $(ENGINE)
+	$(PYTHON) -m venv $(@D) || ($(PYTHON) -m pip install --user virtualenv && $(PYTHON) -m virtualenv $(@D))
+	$(@D)/bin/python -m pip install --disable-pip-version-check -c $< -e '.[docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) .venv-frameworks .venv-oldest .venv-newest build dist demo-report
+	rm -rf $(VENV) .venv-docs .venv-frameworks .venv-oldest .venv-newest build dist demo-report

@@ -32,6 +32,8 @@ which holds its own files only."""
 AGAINST = re.compile(r"\bA?GPL|GNU (Affero|General)|Proprietary", re.IGNORECASE)
 APART = {"ultralytics": "AGPL-3.0"}
 """Extras with another licence, which nothing but themselves may ask for."""
+NEVER_IMPORTED = {"docs"}
+"""Extras of programs that work on the sources, as Sphinx does: Sapwood imports none of them."""
 OF_TORCH = re.compile(r"^(nvidia|cuda)-")
 """Nvidia's libraries, which PyTorch's builds for Linux bring along under Nvidia's terms; Sapwood never names them."""
 
@@ -64,7 +66,7 @@ def asked_for(extra: str = "") -> list[Requirement]:
 
 def installed() -> dict[str, metadata.Distribution]:
     """Everything that Sapwood and its extras bring along, where it is installed; those apart left out."""
-    extras = [""] + [extra for extra in PROJECT["optional-dependencies"] if extra not in APART]
+    extras = [""] + [extra for extra in PROJECT["optional-dependencies"] if extra not in {*APART, *NEVER_IMPORTED}]
     waiting = [one for extra in extras for one in asked_for(extra)]
     found: dict[str, metadata.Distribution] = {}
     while waiting:

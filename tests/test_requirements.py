@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PYPROJECT: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
 
 
-TOOLS = {"fuzz", "wheels"}
+TOOLS = {"docs", "fuzz", "wheels"}
 """Extras that no test needs, and that are in neither environment."""
 
 
@@ -79,13 +79,15 @@ def test_all_extras_are_in_both_environments() -> None:
     assert asked | {"dev", "zoo"} | TOOLS | APART == set(PYPROJECT["project"]["optional-dependencies"])
 
 
-@pytest.mark.parametrize("extra", sorted(APART))
-def test_what_is_tested_apart_is_allowed(extra: str) -> None:
+@pytest.mark.parametrize(
+    ("extra", "environment"), [*((extra, "frameworks") for extra in sorted(APART)), ("docs", "docs")]
+)
+def test_what_is_tested_apart_is_allowed(extra: str, environment: str) -> None:
     for line in PYPROJECT["project"]["optional-dependencies"][extra]:
         requirement = Requirement(line)
         if requirement.name == "sapwood":
             continue
-        assert pins("frameworks")[canonicalize_name(requirement.name)] in requirement.specifier
+        assert pins(environment)[canonicalize_name(requirement.name)] in requirement.specifier
 
 
 def test_the_oldest_environment_runs_on_the_oldest_python() -> None:

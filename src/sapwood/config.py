@@ -130,7 +130,17 @@ class AugmentConfig(Strict):
 
 
 class LossConfig(Strict):
-    """How the parts of the YOLO loss are weighed (see :class:`sapwood.tasks.YoloLoss`), and label smoothing."""
+    """How the parts of the YOLO loss are weighed (see :class:`sapwood.tasks.YoloLoss`), and label smoothing.
+
+    Attributes:
+        box_gain: Weight of the box term.
+        objectness_gain: Weight of the objectness term.
+        class_gain: Weight of the class term.
+        ignore_threshold: A place whose box overlaps a true one by more is left out of the objectness.
+        assign_threshold: Overlap of shapes from which further anchors answer for a box.
+        iou_objectness: How far the objectness to learn goes from 1 (at 0) to the overlap of the box (at 1).
+        label_smoothing: Class targets are half this far from 0 and from 1.
+    """
 
     box_gain: float = Field(default=5.0, ge=0)
     objectness_gain: float = Field(default=1.0, ge=0)
@@ -142,7 +152,12 @@ class LossConfig(Strict):
 
 
 class RunPart(Strict):
-    """A part of a run, from ``start`` to ``end``: fractions of its steps."""
+    """A part of a run, from ``start`` to ``end``: fractions of its steps.
+
+    Attributes:
+        start: Where it begins, as a fraction of the run's steps.
+        end: Where it ends, as a fraction of the run's steps.
+    """
 
     start: float = Field(default=0.0, ge=0, lt=1)
     end: float = Field(default=1.0, gt=0, le=1)

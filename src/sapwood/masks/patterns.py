@@ -21,8 +21,8 @@ class Pattern(Protocol):
     """Cuts a parameter into units that stay or go whole; every unit of a pattern holds as many weights.
 
     A parameter is seen as a matrix of ``shape[0]`` rows, the other dimensions flattened in torch's order: a row of a
-    convolution is one output channel and runs over (C_in/G, *K), the kernel's positions fastest. A row of a transposed
-    convolution is one input channel.
+    convolution is one output channel and runs over ``(C_in/G, *K)``, the kernel's positions fastest. A row of a
+    transposed convolution is one input channel.
     """
 
     @property

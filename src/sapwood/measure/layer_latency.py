@@ -73,7 +73,7 @@ class LatencyModel:
     Attributes:
         step: Multiple in which the runtime counts channels, as fitted.
         layers: The fit of each layer.
-        error: Median over the samples of |predicted - measured| / measured, for the whole network.
+        error: Median over the samples of ``|predicted - measured| / measured``, for the whole network.
         worst: The largest of them.
     """
 

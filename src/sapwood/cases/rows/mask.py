@@ -35,7 +35,22 @@ def _no_base_60(value: Any) -> Any:
 
 
 class MaskFields(CaseRow):
-    """The fields of :class:`sapwood.masks.MaskCase`."""
+    """The fields of :class:`sapwood.masks.MaskCase`.
+
+    Attributes:
+        method: The mask method.
+        scope: Whether each layer loses the fraction, or all layers together.
+        layers: Which parameters are masked: ``conv``, ``bn``, ``linear``, ``all``.
+        sparsity: The fraction removed, in [0, 1); a list stands for a row each.
+        n: Of ``ln_structured``: the order of the norm.
+        dim: Of structured methods: the dimension whose slices go; 0 is a layer's output channels.
+        seed: Of random methods.
+        pattern: Only parameters whose name fits, as ``layers.1*.weight``.
+        mask_file: Of ``custom_from_mask``: ``.safetensors`` or ``.npz``, relative to the file of cases.
+        criterion: Of ``scored``: what a weight is worth.
+        budget: Of ``scored``: how layers share the sparsity.
+        blocks: Of ``scored``: which weights go together, as ``'2:4'`` (in quotes) or ``2x1``.
+    """
 
     file_fields: ClassVar[tuple[str, ...]] = ("mask_file",)
 

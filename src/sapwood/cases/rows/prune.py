@@ -37,16 +37,20 @@ class PruneRow(CaseRow):
     """Channels removed by :func:`sapwood.prune`, with all that hangs on them.
 
     Attributes:
-        sparsity: The same fraction of every group goes; or else, as fractions kept,
-        params: of the parameters,
-        macs: of the multiply-accumulates,
-        latency: of the latency measured on ``runtime``; or a time, as ``10ms``. A row has one: neither a list.
+        sparsity: The fraction of every group that goes. A row has this or one of the next three.
+        params: The fraction of the parameters that is kept.
+        macs: The fraction of the multiply-accumulates that is kept.
+        latency: The fraction kept of the latency measured on ``runtime``; or a time, as ``10ms``. It is no list.
+        runtime: Where the latency is measured.
         criterion: What a channel is worth.
         recover: How accuracy comes back: ``none``, ``batchnorm``, ``reconstruct`` or ``distill``. This, and criteria
             that look at data, see pictures of the train split, without their labels.
         allocator: How the budget is shared out, where not as :func:`sapwood.prune` does by itself.
         int8: The runtime on which the network is quantised and measured, as ``openvino-int8``; its ranges are from the
             same pictures. With a sparsity of 0 it is the dense network in int8.
+
+        round_to: The multiple that widths are rounded to.
+        minimum: The fewest channels that stay in a group.
 
     Examples:
         >>> PruneRow(sparsity=0.5).default_family()
