@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 import sapwood
 from sapwood.errors import ShapeError
-from sapwood.graph import output_tensors
+from sapwood.graph import ChannelGroup, output_tensors
+from sapwood.graph.groups import Member, _all_or_none
 from sapwood.models import AttributeEdit, Plan, apply_plan
 from sapwood.pipeline import Target, prune
 from support.probes import Net
@@ -128,3 +130,11 @@ def test_plans_reach_no_data_of_pytorch_itself() -> None:
     plan = Plan(attributes=(AttributeEdit("", "_modules.a", 1, 2),))
     with pytest.raises(ShapeError, match=r"the plan sets _modules\.a of ''; the model has no config there"):
         apply_plan(nn.Sequential(nn.Linear(2, 2)), plan)
+
+
+def test_a_dimension_that_needs_one_unit_in_several_columns_is_named() -> None:
+    """As behind the shuffles of a ShuffleNetV1 whose groups do not divide: some indices need it here, others there."""
+    members = [Member("norm", 0, np.array(column)) for column in ([0, 0, -1], [-1, -1, 0])]
+    (entry,) = _all_or_none([ChannelGroup("conv[0]", (7,), tuple(members))], {"norm"})
+    assert (entry.tensor, entry.dim) == ("norm", 0)
+    assert "overlap" in entry.reason

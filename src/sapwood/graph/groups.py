@@ -329,11 +329,15 @@ def _all_or_none(groups: Collection[ChannelGroup], parameters: Collection[str]) 
     found: dict[tuple[str, int], Unpruned] = {}
     free: set[tuple[str, int]] = set()
     for group in groups:
+        covered: dict[tuple[str, int], Flags] = {}
         for member in group.members:
             place = (member.tensor, member.dim)
             if group.num_channels > 1:
                 free.add(place)
-            elif member.tensor in parameters and (member.column >= 0).all():
+            elif member.tensor in parameters:
+                covered[place] = covered.get(place, np.False_) | (member.column >= 0)
+        for place, those in covered.items():  # a dimension may need the unit in several columns, here and there
+            if those.all():
                 found[place] = Unpruned(
                     *place, "the cuts of its indices overlap, so that they can only go all together"
                 )
