@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from sapwood.report import Inspection
 
 LatencyOption = Annotated[bool, typer.Option("--layer-times", help="Time every layer on --runtime.")]
+BlocksOption = Annotated[
+    bool, typer.Option("--blocks", help="List the residual blocks, which `sapwood prune --remove-blocks` takes.")
+]
 PageOption = Annotated[Path | None, typer.Option("-o", "--out", metavar="FILE.html", help="A page with plots.")]
 
 
@@ -48,6 +51,7 @@ def inspect(
     sensitivity: budget.SensitivityOption = None,
     pictures: budget.PictureOptions,
     criterion: budget.CriterionOption = "l2",
+    blocks: BlocksOption = False,
     out: PageOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -72,7 +76,7 @@ def inspect(
         score = pipeline.scorer(bundle.model, criterion, calibration)
         curves = budget.measure_sensitivity(bundle, sensitivity, calibration, score)
     with doing("finding channel groups" if deployment is None else f"timing layers on {deployment.runtime}"):
-        record = pipeline.inspect_model(bundle, deployment, curves)
+        record = pipeline.inspect_model(bundle, deployment, curves, blocks=blocks)
     _show(record, out, as_json=as_json)
     if not as_json:
         goal = ("--macs", "0.5") if deployment is None else ("--latency", "0.5", "--runtime", deployment.runtime)

@@ -1,8 +1,10 @@
 """What pruning is to reach: budgets, what each channel is worth to them, and milliseconds that are measured."""
 
 from sapwood.goals.asked import check_asked, deployment_of
+from sapwood.goals.blocks import Depth, blocks_to_remove, change_of_outputs, check_depth, harm_without
 from sapwood.goals.calibrating import calibrate, pictures_without_labels
 from sapwood.goals.chooser import Chooser, Chosen, cost_of, group_key
+from sapwood.goals.clock import alone
 from sapwood.goals.group_sets import cuts, matching_groups
 from sapwood.goals.latency_of_widths import Attempt, LatencyOutcome, LatencyTarget, frozen_layers
 from sapwood.goals.latency_of_zeros import LayerSparsity, SparsityOutcome, mask_to_latency_
@@ -27,6 +29,7 @@ __all__ = [
     "Chooser",
     "Chosen",
     "Deployment",
+    "Depth",
     "LatencyOutcome",
     "LatencyTarget",
     "LayerSparsity",
@@ -36,14 +39,19 @@ __all__ = [
     "SensitivityRow",
     "SparsityOutcome",
     "Target",
+    "alone",
+    "blocks_to_remove",
     "calibrate",
+    "change_of_outputs",
     "check_asked",
+    "check_depth",
     "compensation",
     "cost_of",
     "cuts",
     "deployment_of",
     "frozen_layers",
     "group_key",
+    "harm_without",
     "latency_of",
     "layer_samples",
     "mask_to_latency_",

@@ -52,6 +52,14 @@ class Group(RecordPart):
     members: tuple[str, ...]
 
 
+class ResidualBlock(RecordPart):
+    """A residual branch, which could go as a whole: its multiply-accumulates, and why it cannot, where it cannot."""
+
+    name: str
+    macs: Count
+    refused: str = ""
+
+
 class Inspection(Size, VerbRecord):
     """What a model consists of.
 
@@ -62,6 +70,7 @@ class Inspection(Size, VerbRecord):
             pruning.
         latency: Where the model was timed, the slowest layer first.
         sensitivity: Where it was measured.
+        blocks: Its residual blocks, where they were asked for.
     """
 
     sections: ClassVar[tuple[str, ...]] = ("latency", "sensitivity")
@@ -75,6 +84,7 @@ class Inspection(Size, VerbRecord):
     unpruned: tuple[Whole, ...] = ()
     latency: LayerLatency | None = None
     sensitivity: Losses | None = None
+    blocks: tuple[ResidualBlock, ...] = ()
 
 
 def read_inspection(record: Mapping[str, Any] | Inspection) -> Inspection:
