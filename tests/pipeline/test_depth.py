@@ -245,5 +245,17 @@ def test_without_blocks_a_model_trains_and_is_as_it_was_in_a_fresh_process(tmp_p
     subprocess.run([sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parent)], check=True)
 
 
+def test_what_is_left_takes_over_the_work_of_a_block_that_went() -> None:
+    model = conv_net()
+    result = sapwood.prune(model, MAPS, depth=["blocks.2"])
+    pictures = torch.randn(32, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    solved = sapwood.reconstruct(model, result.model, result.plan, pictures.split(8))
+    assert {"head"} <= {row.layer for row in solved.layers}
+    others = torch.randn(16, 3, 8, 8, generator=torch.Generator().manual_seed(2))
+    wanted = model(others)
+    before, after = ((one(others) - wanted).square().sum() for one in (result.model, solved.model))
+    assert after < 0.5 * before
+
+
 def test_a_plan_without_blocks_is_written_as_before() -> None:
     assert "removed" not in plan_to_dict(sapwood.prune(conv_net(), MAPS, target={"macs": 0.6}).plan)
