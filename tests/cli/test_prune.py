@@ -344,3 +344,26 @@ def test_bad_goals_and_options_exit_with_2(
 def test_a_goal_that_cannot_be_reached_exits_with_1(run: Run, cfg: Path, capsys: Capture) -> None:
     assert run("prune", cfg, "--macs", 0.001) == 1
     assert "no allowed widths cost so little" in " ".join(capsys.readouterr().err.split())
+
+
+def test_blocks_are_listed_and_go_whole(
+    run: Run, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    factory = tmp_path / "resnet_of_ten.py"
+    factory.write_text(
+        "import torch, torchvision\n\n\ndef make():\n    torch.manual_seed(0)\n"
+        "    return torchvision.models.resnet18(num_classes=10).eval(), torch.randn(1, 3, 64, 64)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert run("inspect", "resnet_of_ten:make", "--blocks", "--json") == 0
+    blocks = printed(capsys)["blocks"]
+    assert [block["name"] for block in blocks] == ["layer1.0", "layer1.1", "layer2.1", "layer3.1", "layer4.1"]
+    assert blocks[0]["macs"] == 2 * 64 * 64 * 9 * 16 * 16
+    out = tmp_path / "small"
+    assert run("prune", "resnet_of_ten:make", "--remove-blocks", "layer4.*,layer1.0", "-o", out, "--json") == 0
+    record = printed(capsys)
+    assert record["removed_blocks"] == ["layer1.0", "layer4.1"]
+    assert record["before"]["params"] - record["after"]["params"] == 2 * 9 * (64**2 + 512**2) + 4 * (64 + 512)
+    assert "removed" in (out / "plan.json").read_text()
+    assert run("prune", "resnet_of_ten:make", "--remove-blocks", 9) == 2
+    assert "5 residual blocks can go; expected at most as many" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -15,6 +16,7 @@ from sapwood.cli.recovery import Recovery
 from sapwood.errors import ConfigError
 
 if TYPE_CHECKING:
+    from sapwood.goals import Depth
     from sapwood.pipeline import Calibration, Deployment, Limits, Scorer, Sensitivity, Target
     from sapwood.types import ModelBundle
 
@@ -158,6 +160,16 @@ ToleranceOption = Annotated[
 ]
 AtMostOption = Annotated[bool, typer.Option("--at-most", help="Any network faster than --latency will do.")]
 MinimumOption = Annotated[int, typer.Option("--minimum", min=1, help="The fewest channels that stay in a group.")]
+RemoveBlocksOption = Annotated[
+    str | None,
+    typer.Option(
+        "--remove-blocks",
+        metavar="N|FRACTION|NAMES",
+        help="Residual blocks (x + f(x)) that go as a whole before channels do: how many, or a fraction of them, those "
+        "without which the outputs change least on --data or the example inputs; or names, with commas between them, "
+        "as `sapwood inspect --blocks` lists them. A goal may be left out then.",
+    ),
+]
 SparsityOption = Annotated[
     float | None,
     typer.Option("--sparsity", parser=fraction, metavar="FRACTION", help="Of the channels, removed: in [0, 1)."),
@@ -191,8 +203,8 @@ class GoalOptions:
     tolerance: ToleranceOption = None
     at_most: AtMostOption = False
 
-    def target(self) -> Target:
-        """The one goal that was given, and how near it a latency must be.
+    def target(self, *, needed: bool = True) -> Target | None:
+        """The one goal that was given, and how near it a latency must be; None without one that is not ``needed``.
 
         Raises:
             ConfigError: If there is not exactly one, or what is of a latency stands beside another; names the options.
@@ -211,6 +223,9 @@ class GoalOptions:
             for name, value in goals.items()
             if value is not None
         ]
+        if not given and not needed:
+            self._check_no_latency("none")
+            return None
         if len(given) != 1:
             expected = ", ".join(f"--{name}" for name in goals)
             raise ConfigError(f"got {' and '.join(given) or 'no goal'}; expected exactly one of {expected}")
@@ -349,6 +364,21 @@ def measure_sensitivity(
         raise ConfigError("--sensitivity measures the model with each group pruned alone; expected --data")
     with progress_bar("sensitivity") as progress:
         return sensitivity_of(bundle, figure.value, calibration, score, **options, progress=progress)
+
+
+def read_depth(text: str | None) -> Depth:
+    """What ``--remove-blocks`` says: how many, a fraction, or names.
+
+    Examples:
+        >>> read_depth("2"), read_depth("0.25"), read_depth("layer1.1,layer2.*"), read_depth(None)
+        (2, 0.25, ['layer1.1', 'layer2.*'], False)
+    """
+    if text is None:
+        return False
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return [part.strip() for part in text.split(",")]
 
 
 def _layers(text: str) -> tuple[str, ...]:

@@ -22,6 +22,9 @@ LatencyOption = Annotated[bool, typer.Option("--layer-times", help="Time every l
 WidthsOption = Annotated[
     bool, typer.Option("--widths", help="Time what widths --runtime likes; pruning for it keeps them from then on.")
 ]
+BlocksOption = Annotated[
+    bool, typer.Option("--blocks", help="List the residual blocks, which `sapwood prune --remove-blocks` takes.")
+]
 PageOption = Annotated[Path | None, typer.Option("-o", "--out", metavar="FILE.html", help="A page with plots.")]
 
 
@@ -53,6 +56,7 @@ def inspect(
     sensitivity: budget.SensitivityOption = None,
     pictures: budget.PictureOptions,
     criterion: budget.CriterionOption = "l2",
+    blocks: BlocksOption = False,
     out: PageOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -83,7 +87,8 @@ def inspect(
             liked = pipeline.measure_widths(bundle, deployment, progress)
     timed = deployment if latency else None
     with doing("finding channel groups" if timed is None else f"timing layers on {timed.runtime}"):
-        record = pipeline.inspect_model(bundle, timed, curves, liked).model_copy(update={"made": made()})
+        record = pipeline.inspect_model(bundle, timed, curves, liked, blocks=blocks)
+    record = record.model_copy(update={"made": made()})
     _show(record, out, as_json=as_json)
     if not as_json:
         goal = ("--macs", "0.5") if deployment is None else ("--latency", "0.5", "--runtime", deployment.runtime)

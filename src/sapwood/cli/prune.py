@@ -22,6 +22,7 @@ def prune(
     *,
     model: ModelArgument,
     goals: budget.GoalOptions,
+    remove_blocks: budget.RemoveBlocksOption = None,
     criterion: budget.CriterionOption = "l2",
     allocator: budget.AllocatorOption = None,
     pictures: budget.PictureOptions,
@@ -39,11 +40,11 @@ def prune(
 ) -> None:
     """Removes channels, and everything that hangs on them; the result is proven equal to the masked network.
 
-    Give one goal: --sparsity, --params, --macs or --latency. A latency is measured on --runtime, and the network is
-    corrected until the clock agrees within --tolerance, or its quartiles hold the target; exit code 1 if it does not.
-    Outputs stay as they are, or those that --outputs names. Interrupted while --recover is at work, the same command
-    goes on from the pruned network, which is at -o by then. `-o` also gets `report.html` and, of a Darknet network,
-    `model.cfg` and `model.weights`.
+    Give one goal: --sparsity, --params, --macs or --latency; or --remove-blocks, or both. A latency is measured on
+    --runtime, and the network is corrected until the clock agrees within --tolerance, or its quartiles hold the target;
+    exit code 1 if it does not. Outputs stay as they are, or those that --outputs names. Interrupted while --recover is
+    at work, the same command goes on from the pruned network, which is at -o by then. `-o` also gets `report.html` and,
+    of a Darknet network, `model.cfg` and `model.weights`.
 
     Example: `sapwood prune yolov4-tiny.cfg --weights yolov4-tiny.weights --latency 0.5 --runtime onnxruntime -o small`
     """
@@ -51,10 +52,11 @@ def prune(
 
     chosen = {"criterion": criterion, "allocator": allocator}
     measured = {"sensitivity": sensitivity}
-    target, limits = goals.target(), widths.limits()
+    depth = budget.read_depth(remove_blocks)
+    target, limits = goals.target(needed=depth is False), widths.limits()
     asked = as_options(
         goals,
-        {"latency": target.latency},
+        {"latency": None if target is None else target.latency, "remove_blocks": remove_blocks},
         chosen,
         {} if pictures.data is None else pictures,
         measured,
@@ -65,7 +67,7 @@ def prune(
         widths,
         files,
     )
-    deployment = where.deployment(needed=target.kind == "latency")
+    deployment = where.deployment(needed=target is not None and target.kind == "latency")
     check_out(out)
     recovers = recovery.from_pictures(pictures, seed)
     bundle = files.load(model)
@@ -95,6 +97,7 @@ def prune(
                     bundle.model,
                     bundle.example_inputs,
                     target=target,
+                    depth=depth,
                     criterion=score,
                     allocator=allocator,
                     calibration=calibration,

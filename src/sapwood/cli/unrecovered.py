@@ -49,7 +49,8 @@ class Unrecovered:
         plan = load_plans(self.out)[-1]
         proof = {**record.verification.model_dump(), "max_abs_error": float(record.verification.max_abs_error)}
         whole = tuple(Unpruned(one.tensor, one.dim, one.reason) for one in record.unpruned)
-        return Pruned(apply_plan(self.bundle.model, plan), plan, Verification(**proof), whole), record
+        small = apply_plan(self.bundle.model, plan)
+        return Pruned(small, plan, Verification(**proof), whole, removed_blocks=record.removed_blocks), record
 
     def keep(self, result: Pruned, sensitivity: Sensitivity | None) -> None:
         """Saves what was pruned, before its recovery begins."""

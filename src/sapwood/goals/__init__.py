@@ -2,6 +2,7 @@
 
 from sapwood.goals.asked import check_asked, deployment_of
 from sapwood.goals.bench import Bench, with_batch
+from sapwood.goals.blocks import Depth, blocks_to_remove, change_of_outputs, check_depth, harm_without
 from sapwood.goals.calibrating import (
     RecoveryPictures,
     calibrate,
@@ -10,6 +11,7 @@ from sapwood.goals.calibrating import (
     recovery_pictures,
 )
 from sapwood.goals.chooser import Chooser, Chosen, cost_of, group_key
+from sapwood.goals.clock import alone
 from sapwood.goals.group_sets import cuts, matching_groups
 from sapwood.goals.latency_of_widths import Attempt, LatencyOutcome, LatencyTarget, frozen_layers
 from sapwood.goals.latency_of_zeros import LayerSparsity, SparsityOutcome, mask_to_latency_
@@ -36,6 +38,7 @@ __all__ = [
     "Chooser",
     "Chosen",
     "Deployment",
+    "Depth",
     "LatencyOutcome",
     "LatencyTarget",
     "LayerSparsity",
@@ -48,8 +51,12 @@ __all__ = [
     "SparsityOutcome",
     "Target",
     "WidthSteps",
+    "alone",
+    "blocks_to_remove",
     "calibrate",
+    "change_of_outputs",
     "check_asked",
+    "check_depth",
     "compensation",
     "cost_of",
     "cuts",
@@ -57,6 +64,7 @@ __all__ = [
     "find_width_steps",
     "frozen_layers",
     "group_key",
+    "harm_without",
     "known_steps",
     "latency_of",
     "layer_samples",

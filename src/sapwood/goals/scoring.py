@@ -26,6 +26,10 @@ class Scorer:
         self._last: dict[Hashable, list[Tensor]] = {}
         self._sums: Sums = {}
 
+    def of(self, model: nn.Module) -> Scorer:
+        """The same for another model, as for what is left without some blocks."""
+        return Scorer(model, self._criterion, self._calibration)
+
     def statistics(self, needs: Collection[str] | None = None) -> Statistics | None:
         """What the criterion needs, collected when first asked for; None where that is nothing.
 

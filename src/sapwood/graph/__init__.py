@@ -1,5 +1,6 @@
 """A model's graph: recorded by running it once, and read for what hangs on what."""
 
+from sapwood.graph.blocks import Branch, find_blocks
 from sapwood.graph.decisions import Decisions
 from sapwood.graph.double import KeepDouble
 from sapwood.graph.draws import Draws, put_
@@ -15,6 +16,7 @@ from sapwood.graph.structure import Structure, with_values, without_values
 __all__ = [
     "ALL",
     "Analysis",
+    "Branch",
     "ChannelGroup",
     "Decisions",
     "Draws",
@@ -32,6 +34,7 @@ __all__ = [
     "call_model",
     "counting",
     "explaining_inputs",
+    "find_blocks",
     "find_shuffles",
     "flags",
     "leaving_no_trace",

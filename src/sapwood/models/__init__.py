@@ -37,8 +37,9 @@ from sapwood.models.framework import FRAMEWORKS, Framework, Tokenizer, framework
 from sapwood.models.gains import gain_factors
 from sapwood.models.live_masks import drop_masks_, live_masks, used_parts
 from sapwood.models.places import is_plain as is_plain_value
-from sapwood.models.plan import AttributeEdit, Cut, Gain, Merge, Plan, Rescale, Shift
+from sapwood.models.plan import AttributeEdit, Cut, Gain, Gives, Merge, Plan, Removal, Rescale, Shift
 from sapwood.models.quantisers import quieten_
+from sapwood.models.removed import Removed
 from sapwood.models.saved import load_saved, needs_factory, save_model
 from sapwood.models.saved_format import check_target, load_plans, new_saved
 from sapwood.models.session import Compact, load, save
@@ -62,11 +63,14 @@ __all__ = [
     "DarknetNetwork",
     "Framework",
     "Gain",
+    "Gives",
     "Ignored",
     "Loader",
     "Merge",
     "NamedBuild",
     "Plan",
+    "Removal",
+    "Removed",
     "Rescale",
     "Shift",
     "Tokenizer",

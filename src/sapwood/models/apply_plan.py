@@ -19,6 +19,7 @@ from sapwood.models.framework import framework_of
 from sapwood.models.gains import gain_factors
 from sapwood.models.places import set_checked_
 from sapwood.models.plan import AttributeEdit, Cut, Gain, Merge, Plan, Rescale, Shift
+from sapwood.models.removed import remove_
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -35,12 +36,15 @@ def apply_plan(model: Model, plan: Plan) -> Model:
         shared stay shared, ``requires_grad`` stays as it was. The ``cfg`` of a Darknet network has the new widths.
 
     Raises:
-        ShapeError: If a tensor of the plan is missing or has another width, or an attribute is not plain data with the
-            value that the plan says; the message names it.
+        ShapeError: If a tensor or module of the plan is missing, a tensor has another width, or an attribute is not
+            plain data with the value that the plan says; the message names it.
     """
     check_model(model)
     own = "; its .plan is one" if isinstance(getattr(plan, "plan", None), Plan) else ""
     check_kind("plan", plan, Plan, f"a sapwood.models.Plan{own}")
+    if plan.removed:
+        model = copy_model(model)
+        remove_(model, plan.removed)
     tensors = _Tensors(model)
     _check_rows(tensors, plan)
     replaced: dict[int, Tensor] = {}

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, TypeAlias
+
+Gives: TypeAlias = Literal["input", "relu", "zero", "zeros"]
+"""What stands for a module that was removed: what it was given, the positive part of that, one zero that is added to
+everything, or as many zeros."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +113,26 @@ class Merge:
 
 
 @dataclass(frozen=True)
+class Removal:
+    """A module that goes as a whole; a :class:`sapwood.models.Removed` stands in its place.
+
+    Attributes:
+        module: Its name.
+        gives: What is returned in its place.
+        entries: How many entries the tuple has that it returned; None of a tensor.
+    """
+
+    module: str
+    gives: Gives
+    entries: int | None = None
+
+
+@dataclass(frozen=True)
 class Plan:
-    """Everything that turns the dense model into the compact one; see :func:`sapwood.models.apply_plan`."""
+    """Everything that turns the dense model into the compact one; see :func:`sapwood.models.apply_plan`.
+
+    What is removed goes first: all else is said of the model that is left.
+    """
 
     cuts: tuple[Cut, ...] = ()
     attributes: tuple[AttributeEdit, ...] = ()
@@ -118,4 +140,5 @@ class Plan:
     shifts: tuple[Shift, ...] = ()
     merges: tuple[Merge, ...] = ()
     gains: tuple[Gain, ...] = ()
+    removed: tuple[Removal, ...] = ()
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -10,7 +10,7 @@ import pydantic
 import torch
 
 from sapwood.errors import SavedModelError
-from sapwood.models.plan import AttributeEdit, Cut, Gain, Merge, Plan, Rescale, Shift
+from sapwood.models.plan import AttributeEdit, Cut, Gain, Gives, Merge, Plan, Removal, Rescale, Shift
 
 _Index = Annotated[pydantic.StrictInt, pydantic.Field(ge=0)]
 _STRICT = pydantic.ConfigDict(extra="forbid")
@@ -70,6 +70,13 @@ class _Gain(pydantic.BaseModel):
     dim: _Index
 
 
+class _Removal(pydantic.BaseModel):
+    model_config = _STRICT
+    module: str
+    gives: Gives
+    entries: Annotated[pydantic.StrictInt, pydantic.Field(ge=1)] | None
+
+
 class _Plan(pydantic.BaseModel):
     model_config = _STRICT
     cuts: tuple[_Cut, ...]
@@ -78,11 +85,13 @@ class _Plan(pydantic.BaseModel):
     shifts: tuple[_Shift, ...]
     merges: tuple[_Merge, ...] = ()
     gains: tuple[_Gain, ...] = ()
+    removed: tuple[_Removal, ...] = ()
     aliases: dict[str, tuple[str, ...]]
 
 
 def plan_to_dict(plan: Plan) -> dict[str, Any]:
-    """Returns a plan as what JSON holds; a tensor of one name only needs no entry among the aliases.
+    """Returns a plan as what JSON holds; a tensor of one name only needs no entry among the aliases, and a plan that
+    removes no module has no entry for that: older releases read it.
 
     Raises:
         SavedModelError: If an attribute has a value that JSON and this format do not know.
@@ -94,7 +103,9 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
         >>> plan_from_dict(plan_to_dict(Plan(attributes=(edit,)))).attributes[0].after
         (4,)
     """
+    removed = {"removed": [asdict(removal) for removal in plan.removed]} if plan.removed else {}
     return {
+        **removed,
         "cuts": [asdict(cut) | {"kept": list(cut.kept)} for cut in plan.cuts],
         "attributes": [
             {
@@ -136,6 +147,7 @@ def plan_from_dict(data: Mapping[str, Any]) -> Plan:
         shifts=tuple(Shift(shift.tensor, shift.values) for shift in read.shifts),
         merges=tuple(Merge(one.tensor, one.dim, one.into, one.sources, one.factors) for one in read.merges),
         gains=tuple(Gain(gain.tensor, gain.of, gain.dim) for gain in read.gains),
+        removed=tuple(Removal(one.module, one.gives, one.entries) for one in read.removed),
         aliases=read.aliases,
     )
 

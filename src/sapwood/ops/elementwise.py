@@ -55,6 +55,7 @@ def _but_the_kept(call: Call) -> list[int]:
 rule("_weight_norm_interface", pools=_but_the_kept, gain=1)(_elementwise)
 
 note("add", "add_", adds=True, in_place=True)
+note("relu", "relu_", rectifies=True)
 note("mul", "mul_", scales="times")
 note("div", "div_", scales="over")
 note("mul", "mul_", homogeneous="either")

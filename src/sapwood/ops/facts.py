@@ -102,6 +102,7 @@ class Facts:
         reshapes: Whether it only cuts and merges dimensions.
         scales: Whether it multiplies by its second argument, or divides by it.
         adds: Whether it adds two tensors.
+        rectifies: Whether it puts zero in the place of what is negative, and leaves the rest.
         homogeneous: What has to be scaled for its result to be scaled by the same (positive) factor: its first tensor,
             either of its two factors, or all of its tensors.
         zeros: Whether it makes zeros.
@@ -140,6 +141,7 @@ class Facts:
     reshapes: bool = False
     scales: Literal["times", "over"] | None = None
     adds: bool = False
+    rectifies: bool = False
     homogeneous: Literal["first", "either", "all"] | None = None
     zeros: bool = False
     chooses: bool = False

@@ -14,12 +14,14 @@ from torch import nn
 from sapwood.allocation import Allocation, held_dims
 from sapwood.arguments import model_and_inputs, of_fields
 from sapwood.criteria import Criterion
+from sapwood.errors import ConfigError
 from sapwood.goals import (
     Bench,
     Calibration,
     Chooser,
     Chosen,
     Deployment,
+    Depth,
     LatencyOutcome,
     LatencyTarget,
     Limits,
@@ -27,7 +29,10 @@ from sapwood.goals import (
     Sensitivity,
     Target,
     WidthSteps,
+    blocks_to_remove,
+    change_of_outputs,
     check_asked,
+    check_depth,
     cost_of,
     deployment_of,
     known_steps,
@@ -36,9 +41,10 @@ from sapwood.goals import (
 from sapwood.graph import Outputs, Unpruned
 from sapwood.measure import count_params
 from sapwood.models import Ignored, Plan, apply_plan, check_suited, config_fields, framework_of
+from sapwood.pipeline.depth import TIMED, Shallower, rest_of
 from sapwood.pipeline.garbage import only_new_garbage
 from sapwood.pipeline.telling import ModelBefore, short_html, short_text, summary_text, write_report
-from sapwood.removal import Planner, Solution, Verification, check_described, resized_outputs
+from sapwood.removal import Blocks, Planner, Solution, Verification, check_described, resized_outputs
 from sapwood.types import ExampleInputs, ModelBundle
 
 if TYPE_CHECKING:
@@ -63,6 +69,7 @@ class Pruned:
         notes: What else to know of the smaller model, a sentence each: what it shares with the model given, as it
             cannot be copied, and numbers among its attributes that may be widths and were left.
         num_channels: How many channels each group had, as ``allocation`` tells what it keeps.
+        removed_blocks: Names of the residual blocks that went as a whole, where ``depth`` asked for that.
         dense: The model given, for :meth:`summary` and :meth:`report`; a copy or a pickle of the result has it not.
 
     Printed, it is a few lines, in a notebook a small table.
@@ -78,6 +85,7 @@ class Pruned:
     resized_outputs: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     num_channels: tuple[int, ...] = ()
+    removed_blocks: tuple[str, ...] = ()
     dense: ModelBefore | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
@@ -112,7 +120,8 @@ def prune(
     model: nn.Module | ModelBundle,
     example_inputs: ExampleInputs | None = None,
     *,
-    target: Target | Mapping[str, Any],
+    target: Target | Mapping[str, Any] | None = None,
+    depth: Depth = False,
     criterion: str | Criterion | Scorer = "l2",
     allocator: str | None = None,
     calibration: Calibration | None = None,
@@ -128,7 +137,12 @@ def prune(
     Args:
         model: Any module; or what :func:`sapwood.load_model` returns, which brings its example inputs.
         example_inputs: A tensor, a tuple of positional or a dict of keyword arguments.
-        target: What to reach: a :class:`sapwood.Target`, or its fields as a dict, as ``{"macs": 0.5}``.
+        target: What to reach: a :class:`sapwood.Target`, or its fields as a dict, as ``{"macs": 0.5}``. None where
+            nothing but the blocks of ``depth`` is to go.
+        depth: Which residual blocks (``x + f(x)``) go as a whole before channels do: how many, or a fraction of them,
+            one after the other the one without which the outputs change least; or names or globs of blocks, or of
+            modules that they are in. The outputs are those for ``calibration``, or else for the example inputs. A
+            target is one for the model given, of which the blocks are a part; a sparsity is of the channels left.
         criterion: What a channel is worth: a name in :data:`sapwood.criteria.CRITERIA`, or one made with
             :func:`sapwood.criteria.make_criterion`, or a :func:`sapwood.pipeline.scorer` that has scored before.
         allocator: How the budget is shared out, a name in :data:`sapwood.allocation.ALLOCATORS`: ``"uniform"``,
@@ -161,27 +175,56 @@ def prune(
             TorchScript, sharded, or lazy and never run.
     """
     model, example_inputs = model_and_inputs(model, example_inputs)
-    asked: Target = of_fields(Target, target)
+    asked: Target | None = of_fields(Target, target)
     widths: Limits | None = of_fields(Limits, limits)
-    check_asked(asked, calibration, sensitivity, widths)
+    check_depth(depth)
+    if asked is not None or depth is False:
+        check_asked(asked, calibration, sensitivity, widths)
     where = deployment_of(of_fields(Deployment, deployment))
     check_suited(model)
     score = criterion if isinstance(criterion, Scorer) else scorer(model, criterion, calibration)
-    within = widths or Limits()
-    chooser = _chooser(model, asked, score, allocator=allocator, sensitivity=sensitivity, limits=within)
-    planner = Planner(model, example_inputs, ignore, outputs, fields=chooser.fields)
+    ways = _Ways(score, allocator, sensitivity, widths or Limits(), outputs, where, progress)
+    if depth is False:
+        assert asked is not None
+        return _channels(model, example_inputs, asked, ignore, ways)
+    if ways.limits.as_config:
+        raise ConfigError("as_config: no config says that a block is gone; expected depth or as_config, not both")
+    change = change_of_outputs(model, example_inputs, calibration)
+    blocks = Blocks(model, example_inputs, ignore, outputs)
+    return _with_depth(blocks, blocks_to_remove(blocks, depth, change), example_inputs, asked, ways)
+
+
+@dataclass(frozen=True)
+class _Ways:
+    """How channels are chosen and the result is measured: what :func:`prune` was told."""
+
+    score: Scorer
+    allocator: str | None
+    sensitivity: Sensitivity | None
+    limits: Limits
+    outputs: Outputs | None
+    deployment: Deployment | None
+    progress: Progress | None
+
+
+def _channels(model: nn.Module, example_inputs: ExampleInputs, target: Target, ignore: Ignored, ways: _Ways) -> Pruned:
+    """Removes channels."""
+    chooser = _chooser(
+        model, target, ways.score, allocator=ways.allocator, sensitivity=ways.sensitivity, limits=ways.limits
+    )
+    planner = Planner(model, example_inputs, ignore, ways.outputs, fields=chooser.fields)
     outcome, steps = None, None
-    if asked.kind != "latency" and where is None:
-        solution = planner.solve(chooser.towards(asked))
+    if target.kind != "latency" and ways.deployment is None:
+        solution = planner.solve(chooser.towards(target))
     else:
-        bench = Bench.of(example_inputs, where or Deployment())
-        steps = known_steps(planner.analysis(), bench) if within.round_to is None else None
+        bench = Bench.of(example_inputs, ways.deployment or Deployment())
+        steps = known_steps(planner.analysis(), bench) if ways.limits.round_to is None else None
         chooser = chooser if steps is None else replace(chooser, multiple=steps.multiple)
-        solution, outcome = LatencyTarget(planner, model, bench, chooser, asked, progress).solve()
+        solution, outcome = LatencyTarget(planner, model, bench, chooser, target, ways.progress).solve()
     result = _pruned(model, example_inputs, solution, outcome, shared=planner.shared)
     if steps is not None:
         result = replace(result, notes=(*result.notes, _steps_note(steps)))
-    if within.as_config:
+    if ways.limits.as_config:
         check_described(result.model, example_inputs)
     return result
 
@@ -191,6 +234,32 @@ def _steps_note(steps: WidthSteps) -> str:
     return (
         f"wide groups keep multiples of {steps.multiple} where that does as well, as measured on {steps.runtime} on "
         f"{steps.measured} (sapwood inspect --widths)"
+    )
+
+
+def _with_depth(
+    blocks: Blocks, names: tuple[str, ...], example_inputs: ExampleInputs, target: Target | None, ways: _Ways
+) -> Pruned:
+    """Removes residual blocks, then channels of what is left."""
+    model = blocks.model
+    left = Shallower.without(blocks, names)
+    notes = tuple(f"residual block {name} stays: {why}" for name, why in blocks.refused.items())
+    before = ModelBefore.of(model, example_inputs)
+    if target is None:
+        return Pruned(left.model, left.plan, left.verification, (), notes=notes, removed_blocks=names, dense=before)
+    bench = Bench.of(example_inputs, ways.deployment or Deployment()) if target.kind == "latency" else None
+    rest = rest_of(target, model, left.model, example_inputs, bench)
+    own = replace(ways, score=ways.score.of(left.model))
+    found = _channels(left.model, example_inputs, rest, blocks.ignored, own)
+    plan, done = left.joined(found.plan, found.verification, lambda: blocks.far(found.model))
+    timed = (TIMED,) if found.latency is not None else ()
+    return replace(
+        found,
+        plan=plan,
+        verification=done,
+        notes=(*found.notes, *timed, *notes),
+        removed_blocks=names,
+        dense=before,
     )
 
 

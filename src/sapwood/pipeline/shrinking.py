@@ -25,7 +25,7 @@ from sapwood.measure import (
     sample_work,
 )
 from sapwood.models import copy_model, framework_of, whole_tensors
-from sapwood.removal import Planner
+from sapwood.removal import Blocks, Planner
 from sapwood.report import Inspection, Pruning, records
 from sapwood.runtime import RUNTIMES
 from sapwood.types import ExampleInputs, ModelBundle
@@ -93,6 +93,8 @@ def inspect_model(
     deployment: Deployment | None = None,
     sensitivity: Sensitivity | None = None,
     widths: WidthSteps | None = None,
+    *,
+    blocks: bool = False,
 ) -> Inspection:
     """Tells what a model consists of, which channels hang together, and what cannot be pruned.
 
@@ -101,6 +103,7 @@ def inspect_model(
         deployment: Where it is timed, layer by layer; nothing is timed if None.
         sensitivity: What pruning each group alone does, if that was measured.
         widths: What widths a runtime likes, if that was measured.
+        blocks: Whether its residual blocks are looked for, each tried without.
 
     Returns:
         Its sizes, its layers, its groups (each with its members, the dimensions that go together) and what stays whole.
@@ -124,8 +127,19 @@ def inspect_model(
             "latency": None if deployment is None else _layer_latency(bundle, analysis, deployment),
             "sensitivity": sensitivity,
             "widths": widths,
+            "blocks": _blocks(bundle, layers) if blocks else (),
         },
     )
+
+
+def _blocks(bundle: ModelBundle, layers: tuple[ModelLayer, ...]) -> list[records.ResidualBlock]:
+    """The residual blocks, those that can go first."""
+    found = Blocks(bundle.model, bundle.example_inputs)
+    able = [
+        records.ResidualBlock(name=block.name, macs=sum(layer.macs for layer in layers if block.holds(layer.name)))
+        for block in found.found
+    ]
+    return able + [records.ResidualBlock(name=name, macs=0, refused=why) for name, why in found.refused.items()]
 
 
 def shrink_record(
@@ -163,7 +177,8 @@ def shrink_record(
             "options": options,
             "before": before,
             "after": after,
-            "layers": [_widths(layer, now[layer.name]) for layer in layers_before],
+            "removed_blocks": getattr(result, "removed_blocks", ()),
+            "layers": [_widths(layer, now.get(layer.name)) for layer in layers_before],
             "channels": _channels(result),
             "verification": result.verification,
             "unpruned": result.unpruned,
@@ -230,8 +245,10 @@ def _measured(model: nn.Module, inputs: ExampleInputs) -> tuple[records.Size, tu
     return size, model_layers(model, macs)
 
 
-def _widths(before: ModelLayer, after: ModelLayer) -> records.LayerWidths:
-    states = [records.LayerState(shape=layer.shape, macs=layer.macs) for layer in (before, after)]
+def _widths(before: ModelLayer, after: ModelLayer | None) -> records.LayerWidths:
+    """A layer before and after; without a shape where it went with its block."""
+    sizes = [(before.shape, before.macs), ((), 0) if after is None else (after.shape, after.macs)]
+    states = [records.LayerState(shape=shape, macs=macs) for shape, macs in sizes]
     return records.LayerWidths(name=before.name, kind=before.kind, before=states[0], after=states[1])
 
 

@@ -114,8 +114,10 @@ def _remarks(pruned: Pruned) -> list[str]:
     """The proof, what it does not say, and what stayed."""
     from sapwood.report import moved_text, proof_text
 
+    gone = pruned.removed_blocks
     stays = len({(one.tensor, one.dim) for one in pruned.unpruned})
     return [
+        *([f"{len(gone)} residual blocks removed: {', '.join(gone)}"] if gone else []),
         proof_text(pruned.verification, proven=pruned.verification.passed),
         moved_text(pruned.verification, recovered=pruned.recovery is not None),
         *([f"{stays} dimensions stay whole; .unpruned says why"] if stays else []),

@@ -3,6 +3,7 @@
 import warnings
 from typing import Any
 
+from sapwood.removal.blocks import Blocks
 from sapwood.removal.build import Obstacle, Realised, realise
 from sapwood.removal.constraints import Constraints
 from sapwood.removal.cuts import make_cuts
@@ -17,6 +18,7 @@ from sapwood.removal.widths import Expectation, all_kept_draws
 
 __all__ = [
     "PROOF_TOLERANCE",
+    "Blocks",
     "Constraints",
     "Dense",
     "Expectation",

@@ -55,6 +55,7 @@ def inspect_tables(inspection: Inspection) -> list[TextTable]:
         inspect_latency_table(inspection.latency) if inspection.latency else None,
         widths_table(inspection.widths) if inspection.widths else None,
         layer_widths_table(inspection.widths) if inspection.widths else None,
+        block_table(inspection) if inspection.blocks else None,
     ]
     return [table for table in shown if table is not None]
 
@@ -80,9 +81,15 @@ def size_table(record: Pruning | Mapping[str, Any]) -> TextTable:
         columns("", "before", "after", "kept"),
         tuple(rows),
         heading=pruning.model,
-        notes=(proof_text(pruning.verification, proven=is_proven(pruning)),),
+        notes=(proof_text(pruning.verification, proven=is_proven(pruning)), *_blocks_text(pruning)),
         notes_look="" if is_proven(pruning) else "yellow",
     )
+
+
+def _blocks_text(pruning: Pruning) -> list[str]:
+    """Which blocks went as a whole."""
+    gone = pruning.removed_blocks
+    return [f"residual blocks removed ({len(gone)}): {', '.join(gone)}"] if gone else []
 
 
 def width_table(record: Pruning | Mapping[str, Any]) -> TextTable:
@@ -159,6 +166,22 @@ def group_table(record: Inspection | Mapping[str, Any]) -> TextTable:
     return TextTable("Channel groups", titles, rows, heading="channel groups: dimensions that lose the same channels")
 
 
+def block_table(record: Inspection | Mapping[str, Any]) -> TextTable:
+    """Returns the residual blocks of a model: what each costs, and which cannot go."""
+    inspection = read_inspection(record)
+    rows = tuple(
+        (
+            block.name,
+            formats.count(block.macs),
+            formats.percent(block.macs / inspection.macs if inspection.macs else None),
+            block.refused or "can go",
+        )
+        for block in inspection.blocks
+    )
+    titles = columns("residual block", "MACs", "of all", "whole", words=["whole"])
+    return TextTable("Residual blocks", titles, rows, heading="residual blocks: what --remove-blocks takes")
+
+
 def is_proven(pruning: Pruning) -> bool:
     """Whether the compact model was found to equal the masked one, and was meant to."""
     return pruning.verification.passed and bool(pruning.options.get("exact", True))
@@ -191,7 +214,7 @@ def _width_cells(layer: LayerWidths) -> Cells:
         layer.name or THE_MODEL,
         layer.kind,
         shape_text(before.shape),
-        shape_text(after.shape),
+        shape_text(after.shape) or ("removed" if before.shape else ""),
         f"{layer.channels[1]} of {layer.channels[0]}",
         formats.count(before.macs),
         formats.count(after.macs),

@@ -161,8 +161,11 @@ class _TwoNetworks:
         self._per_picture = max(1, -(-num_patches // self._num_own))
         self._starts = [Start() for _ in batches]
         self._graph, self._dense_graph = trace(model, batches[0]), trace(dense, batches[0])
-        _check_same_calls(self._dense_graph, self._graph)
         self._sites, self.left_alone = find_sites(self._graph)
+        self._numbers = _numbers(self._dense_graph, self._graph, plan)
+        for site in [site for site in self._sites if not self._is_in_dense(site)]:
+            self._sites.remove(site)
+            self.left_alone[site.weight] = "the dense network has no such call"
         self._tensors = _tensors(model)
         solvable = {site.weight for site in self._sites}
         for name, rule in rules.items():
@@ -176,6 +179,13 @@ class _TwoNetworks:
             )
             for site in self._sites
         }
+
+    def _is_in_dense(self, site: Site) -> bool:
+        """Whether the dense network makes the calls of a layer."""
+        if self._numbers is None:
+            return True
+        known = set(self._numbers.values())
+        return all({use.call.index, use.branch, use.last} <= known for use in site.uses)
 
     def run(self, progress: Callable[[int, int], None] | None) -> tuple[LayerReconstruction, ...]:
         """Solves layer by layer."""
@@ -239,6 +249,7 @@ class _TwoNetworks:
                 [use for _, use in uses],
                 self._places(number),
                 patches=False,
+                numbers=self._numbers,
             )
             own: dict[int, tuple[Tensor, Tensor | None]] = {}
             for (site, use), sample in zip(uses, samples, strict=True):
@@ -359,6 +370,15 @@ def _shape(weight: Tensor, groups: int) -> tuple[int, int, int]:
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
     found: dict[str, Any] = {name: one.data for name, one in model.named_parameters(remove_duplicate=False)}
     return found | dict(model.named_buffers(remove_duplicate=False))
+
+
+def _numbers(dense: Graph, pruned: Graph, plan: Plan) -> dict[int, int] | None:
+    """The numbers that the dense network's calls have in the pruned one; None where that makes the same."""
+    if not plan.removed:
+        _check_same_calls(dense, pruned)
+        return None
+    there = pruned.sites()
+    return {call.index: there[place].index for place, call in dense.sites().items() if place in there}
 
 
 def _check_same_calls(dense: Graph, pruned: Graph) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,8 +50,10 @@ class _Sampler(Replay):
         patches: bool,
         start: Start,
         restart: Restart | None,
+        numbers: Mapping[int, int] | None = None,
     ) -> None:
         super().__init__(calls)
+        self._numbers = numbers
         self._uses, self._places, self._patches = uses, places, patches
         self._last = max(use.last_read if patches else use.last for use in uses)
         self._start, self._restart = start, restart
@@ -65,20 +67,21 @@ class _Sampler(Replay):
             self.next_start, self._keeper = self._keeper.start(), None
         if call.index < self._start.index:
             return self._seen(call, func, args, self._start.answer(call, func, args, kwargs, self.pass_on))
+        index = call.index if self._numbers is None else self._numbers.get(call.index, -1)
         for use, sample in zip(self._uses, self.samples, strict=True):
-            if call.index == use.call.index:
+            if index == use.call.index:
                 self._places.choose(use.call, args)
                 if self._patches:
                     sample.patches = self._places.patches(use.call, args)
-            if call.index == use.sum:
+            if index == use.sum:
                 sample.other = self._places.values(use.call, args[use.other])
-        if self._patches and call.index >= self._last:
+        if self._patches and index >= self._last:
             raise _DoneError
         result = self._seen(call, func, args, self.pass_on(func, args, kwargs))
         for use, sample in zip(self._uses, self.samples, strict=True):
-            if call.index == use.branch and not self._patches:
+            if index == use.branch and not self._patches:
                 sample.branch = self._places.values(use.call, result if isinstance(result, Tensor) else result[0])
-        if call.index >= self._last:
+        if index >= self._last:
             raise _DoneError
         return result
 
@@ -159,6 +162,7 @@ def take(
     patches: bool,
     start: Start | None = None,
     restart: Restart | None = None,
+    numbers: Mapping[int, int] | None = None,
 ) -> tuple[list[LayerSample], Start | None]:
     """Runs a model as far as needed and returns one sample a use.
 
@@ -171,6 +175,7 @@ def take(
         patches: Whether the inputs of the uses are wanted; their outputs otherwise.
         start: Where an earlier run on this batch left off.
         restart: Where a later one could start.
+        numbers: The number that each of the calls has in ``uses``, where these are another network's.
 
     Returns:
         The samples, and that start, where one was to be had.
@@ -178,7 +183,7 @@ def take(
     Raises:
         CheckFailedError: If it makes other calls than were recorded.
     """
-    sampler = _Sampler(calls, uses, places, patches=patches, start=start or Start(), restart=restart)
+    sampler = _Sampler(calls, uses, places, patches=patches, start=start or Start(), restart=restart, numbers=numbers)
     try:
         with plain_kernels(model), sampler:
             run_model(model, inputs)

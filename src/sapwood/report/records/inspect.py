@@ -54,6 +54,14 @@ class Group(RecordPart):
     members: tuple[str, ...]
 
 
+class ResidualBlock(RecordPart):
+    """A residual branch, which could go as a whole: its multiply-accumulates, and why it cannot, where it cannot."""
+
+    name: str
+    macs: Count
+    refused: str = ""
+
+
 class Inspection(Size, VerbRecord):
     """What a model consists of.
 
@@ -66,6 +74,7 @@ class Inspection(Size, VerbRecord):
         sensitivity: Where it was measured.
         widths: Where the times of widths were measured.
         made: By what command, when and where; not told by 0.2.
+        blocks: Its residual blocks, where they were asked for.
     """
 
     sections: ClassVar[tuple[str, ...]] = ("latency", "sensitivity", "widths", "made")
@@ -81,6 +90,7 @@ class Inspection(Size, VerbRecord):
     sensitivity: Losses | None = None
     widths: WidthTimes | None = None
     made: MadeBy | None = None
+    blocks: tuple[ResidualBlock, ...] = ()
 
 
 def read_inspection(record: Mapping[str, Any] | Inspection) -> Inspection:

@@ -46,7 +46,7 @@ class LayerWidths(RecordPart):
     def channels(self) -> tuple[int, int]:
         """Output channels before and after; a transposed convolution's weight has them second."""
         dim = 1 if "Transpose" in self.kind and len(self.before.shape) > 1 else 0
-        return (self.before.shape or (0,))[dim], (self.after.shape or (0,))[dim]
+        return (self.before.shape or (0,))[dim], (self.after.shape or (0, 0))[dim]
 
 
 class VerificationRecord(RecordPart):
@@ -68,6 +68,7 @@ class Pruning(VerbRecord):
         date: ISO 8601, with the offset from UTC.
         options: What was asked for.
         channels: Of all groups, before and after: what a sparsity is a fraction of. Not told by ``compact`` and by 0.2.
+        removed_blocks: The residual blocks that went as a whole, by name.
         notes: What else to know of the smaller model, a sentence each.
         latency: Of a latency target, or where the result was timed.
         sensitivity: Where it was measured.
@@ -93,6 +94,7 @@ class Pruning(VerbRecord):
     channels: tuple[Count, Count] | None = None
     verification: VerificationRecord
     unpruned: tuple[Whole, ...] = ()
+    removed_blocks: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     latency: TargetLatency | None = None
     sensitivity: Losses | None = None

@@ -1,0 +1,261 @@
+"""Whole residual blocks removed: found, judged by the outputs, proven, kept on disk, trained and exported."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import sapwood
+from sapwood import Target
+from sapwood.errors import ConfigError
+from sapwood.graph import find_blocks, trace
+from sapwood.models import Removed, apply_plan
+from sapwood.models.plan_json import plan_from_dict, plan_to_dict
+from sapwood.removal import Blocks
+
+MAPS = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+TOKENS = torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(0))
+
+
+class ConvBlock(nn.Module):
+    """``relu(x + f(x))``, added in place as torchvision does."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(8, 6, 3, padding=1), nn.BatchNorm2d(6)
+        self.second = nn.Conv2d(6, 8, 3, padding=1)
+        with torch.no_grad():
+            self.second.weight *= scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.second(F.relu(self.norm(self.first(x))))
+        out += x
+        return F.relu(out)
+
+
+class ConvNet(nn.Module):
+    """Three blocks, of which the second does least."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.blocks = nn.ModuleList([ConvBlock(1.0), ConvBlock(0.01), ConvBlock(2.0)])
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.stem(x))
+        for block in self.blocks:
+            x = block(x)
+        return self.head(x.mean(dim=(2, 3)))
+
+
+class Attention(nn.Module):
+    """Two heads; gives its weights as well, as some do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.out = nn.Linear(8, 24), nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        query, key, value = self.qkv(x).unflatten(-1, (3, 2, 4)).permute(2, 0, 3, 1, 4)
+        weights = (query @ key.transpose(-1, -2)).softmax(-1)
+        return self.out((weights @ value).transpose(1, 2).flatten(2)), weights
+
+
+class Layer(nn.Module):
+    """Attention and two linear layers, each added; normed before or after."""
+
+    def __init__(self, *, after: bool) -> None:
+        super().__init__()
+        self.after = after
+        self.attention, self.up, self.down = Attention(), nn.Linear(8, 12), nn.Linear(12, 8)
+        self.norm1, self.norm2, self.drop = nn.LayerNorm(8), nn.LayerNorm(8), nn.Dropout(0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.after:
+            x = self.norm1(x + self.drop(self.attention(x)[0]))
+            return self.norm2(x + self.drop(self.down(F.gelu(self.up(x)))))
+        x = x + self.drop(self.attention(self.norm1(x))[0])
+        return x + self.drop(self.down(F.gelu(self.up(self.norm2(x)))))
+
+
+class Tokens(nn.Module):
+    """Two such layers."""
+
+    def __init__(self, *, after: bool = False) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([Layer(after=after), Layer(after=after)])
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return self.head(x.mean(1))
+
+
+def conv_net() -> ConvNet:
+    torch.manual_seed(0)
+    return ConvNet().eval()
+
+
+def token_net(*, after: bool = False) -> Tokens:
+    torch.manual_seed(0)
+    return Tokens(after=after).eval()
+
+
+def test_branches_are_found_with_what_is_theirs_alone() -> None:
+    found = find_blocks(trace(conv_net(), MAPS))
+    assert [block.name for block in found] == ["blocks.0", "blocks.1", "blocks.2"]
+    assert found[1].modules == ("blocks.1.first", "blocks.1.norm", "blocks.1.second")
+    names = [block.name for block in find_blocks(trace(token_net(), TOKENS))]
+    assert names == ["layers.0.attention", "layers.0.up", "layers.1.attention", "layers.1.up"]
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_branch_less_is_the_model_with_zeros_in_its_place(after: bool) -> None:
+    model = token_net(after=after)
+    result = sapwood.prune(model, TOKENS, depth=["layers.0.attention", "layers.1.up"])
+    layers = [(layer.attention, layer.norm1, layer.up, layer.norm2, layer.down) for layer in model.layers]
+
+    def wanted(x: Tensor) -> Tensor:
+        (_, norm1, up, norm2, down), (attention2, norm3, _, norm4, _) = layers
+        if after:
+            x = norm1(x)
+            x = norm2(x + down(F.gelu(up(x))))
+            return model.head(norm4(norm3(x + attention2(x)[0])).mean(1))
+        x = x + down(F.gelu(up(norm2(x))))
+        return model.head((x + attention2(norm3(x))[0]).mean(1))
+
+    assert torch.allclose(result.model(TOKENS), wanted(TOKENS), atol=1e-6)
+    assert result.removed_blocks == ("layers.0.attention", "layers.1.up")
+    assert result.verification.passed
+    assert result.verification.distance_from_dense > 0.01
+    kept = set(result.model.state_dict())
+    gone = (
+        "layers.0.attention",
+        "layers.1.up",
+        "layers.1.down",
+        *(() if after else ("layers.0.norm1", "layers.1.norm2")),
+    )
+    assert kept == {name for name in model.state_dict() if not name.startswith(gone)}
+
+
+def test_a_module_of_which_only_the_addition_is_left_goes_whole() -> None:
+    result = sapwood.prune(conv_net(), MAPS, depth=["blocks.1"])
+    assert isinstance(result.model.blocks[1], Removed)
+    assert result.plan.removed[0].gives == "relu"
+    both = sapwood.prune(token_net(), TOKENS, depth=["layers.0"])
+    assert both.model.layers[0].gives == "input"
+    assert both.removed_blocks == ("layers.0.attention", "layers.0.up")
+
+
+def test_those_go_without_which_the_outputs_change_least() -> None:
+    assert sapwood.prune(conv_net(), MAPS, depth=1).removed_blocks == ("blocks.1",)
+    assert len(sapwood.prune(conv_net(), MAPS, depth=0.67).removed_blocks) == 2
+
+
+def test_a_target_is_of_the_model_with_its_blocks() -> None:
+    model = conv_net()
+    dense = sapwood.measure.count_macs(model, MAPS).total
+    result = sapwood.prune(model, MAPS, target=Target(macs=0.5), depth=1)
+    left = sapwood.measure.count_macs(result.model, MAPS).total
+    assert 0.4 * dense < left <= 0.5 * dense
+    assert result.verification.passed
+    assert result.plan.removed
+    assert result.plan.cuts
+    again = apply_plan(model, plan_from_dict(plan_to_dict(result.plan)))
+    assert torch.equal(again(MAPS), result.model(MAPS))
+    assert "residual blocks removed (1): blocks.1" in result.summary(layers=True)
+    assert "1 residual blocks removed: blocks.1" in repr(result)
+
+
+class Odd(nn.Module):
+    """A branch whose inside is returned, one that draws, one in no module, and one that writes into a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two, self.three = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+        self.weight = nn.Parameter(torch.eye(8))
+        self.counts = nn.Module()
+        self.counts.layer = nn.Linear(8, 8)
+        self.counts.register_buffer("seen", torch.zeros(8))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = self.one(x)
+        x = x + hidden.sigmoid()
+        x = x + F.linear(x, self.weight)
+        x = x + torch.rand_like(x) * self.three(x)
+        return x, hidden
+
+
+def test_what_cannot_go_is_named_with_its_reason() -> None:
+    torch.manual_seed(0)
+    refused = Blocks(Odd().eval(), torch.randn(2, 8)).refused
+    assert refused["one"].startswith("what it makes is returned as well, as 1")
+    assert any("its code is in no module of its own: aten.mm" in why for why in refused.values())
+    assert refused["three"].startswith("it draws random numbers: aten.rand_like")
+    with pytest.raises(ConfigError, match="depth 'one': one cannot go: what it makes is returned as well"):
+        sapwood.prune(Odd().eval(), torch.randn(2, 8), depth=["one"])
+
+
+@pytest.mark.parametrize(
+    ("depth", "message"),
+    [
+        (4, "depth 4: 3 residual blocks can go; expected at most as many"),
+        (["blocks.9"], "depth 'blocks.9' names no residual block; expected one of: blocks.0, blocks.1, blocks.2"),
+        (0, "depth 0; expected how many blocks, a fraction of them in"),
+        (1.5, "depth 1.5; expected how many blocks"),
+        ([], r"depth \[\]; expected how many blocks"),
+    ],
+)
+def test_bad_depths_are_named(depth: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        sapwood.prune(conv_net(), MAPS, depth=depth)
+
+
+def test_what_must_stay_whole_keeps_its_block() -> None:
+    blocks = Blocks(conv_net(), MAPS, ["blocks.0.first"])
+    assert blocks.refused == {"blocks.0": "ignored, as asked: blocks.0.first"}
+    result = sapwood.prune(conv_net(), MAPS, depth=2, ignore=["blocks.0.first"])
+    assert result.removed_blocks == ("blocks.1", "blocks.2")
+    assert "residual block blocks.0 stays: ignored, as asked: blocks.0.first" in result.notes
+
+
+def test_without_blocks_a_model_trains_and_is_as_it_was_in_a_fresh_process(tmp_path: Path) -> None:
+    result = sapwood.prune(conv_net(), MAPS, target={"macs": 0.6}, depth=1)
+    optimizer = torch.optim.SGD(result.model.train().parameters(), 0.01)
+    result.model(MAPS).square().mean().backward()
+    assert all(parameter.grad is not None for parameter in result.model.parameters())
+    optimizer.step()
+    result.model.eval()
+    sapwood.save(result, tmp_path / "small")
+    torch.save({"x": MAPS, "y": result.model(MAPS).detach()}, tmp_path / "io.pt")
+    code = (
+        "import sys, torch, sapwood; sys.path.insert(0, sys.argv[2]); from test_depth import conv_net\n"
+        "model = sapwood.load(sys.argv[1] + '/small', model=conv_net()); io = torch.load(sys.argv[1] + '/io.pt')\n"
+        "assert torch.equal(model(io['x']), io['y'])"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parent)], check=True)
+
+
+def test_what_is_left_takes_over_the_work_of_a_block_that_went() -> None:
+    model = conv_net()
+    result = sapwood.prune(model, MAPS, depth=["blocks.2"])
+    pictures = torch.randn(32, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    solved = sapwood.reconstruct(model, result.model, result.plan, pictures.split(8))
+    assert {"head"} <= {row.layer for row in solved.layers}
+    others = torch.randn(16, 3, 8, 8, generator=torch.Generator().manual_seed(2))
+    wanted = model(others)
+    before, after = ((one(others) - wanted).square().sum() for one in (result.model, solved.model))
+    assert after < 0.5 * before
+
+
+def test_a_plan_without_blocks_is_written_as_before() -> None:
+    assert "removed" not in plan_to_dict(sapwood.prune(conv_net(), MAPS, target={"macs": 0.6}).plan)
