@@ -112,8 +112,9 @@ def test_distillation_shows_a_share_of_them_and_holds_none_out(
     bundle, pruned, own, others = case
     seen: list[list[bool]] = []
 
-    def shown(inputs: Tensor, generator: torch.Generator) -> Tensor:
+    def shown(inputs: Tensor, generator: torch.Generator, *, mosaics: bool) -> Tensor:
         del generator
+        assert not mosaics, "of a classifier"
         seen.append([float(picture.mean()) > 2.5 for picture in inputs])
         return inputs
 

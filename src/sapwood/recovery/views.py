@@ -24,6 +24,27 @@ CONTRAST = 0.2
 MIXED = 0.5
 """Fraction of the batches in which pictures are cut into each other."""
 
+MOSAICS = 0.5
+"""Fraction of the varied views that are mosaics."""
+
+MOSAIC_SCALES = (0.3, 1.7)
+"""Of the pictures in a mosaic."""
+
+MOSAIC_CUT = (0.3, 0.7)
+"""Where in the middle its four pictures meet."""
+
+COLOURS = 0.25
+"""How far factors of colours may be from 1."""
+
+TINT = 0.5
+"""What part of that those of single channels may be."""
+
+DISTURBED = 1 / 3
+"""Fraction of the varied views that are blurred, and of those that get noise."""
+
+NOISE = 0.05
+"""The largest deviation of the noise, where pictures are in [0, 1]."""
+
 
 def augmented(inputs: Tensor, generator: torch.Generator) -> Tensor:  # shapes: (B, C, H, W)
     """Mirrors half of the pictures, moves, scales and brightens each at random, and cuts some into others.
@@ -39,6 +60,72 @@ def augmented(inputs: Tensor, generator: torch.Generator) -> Tensor:  # shapes: 
     factor = 1.0 + (torch.rand(len(inputs), generator=generator) * 2.0 - 1.0) * CONTRAST
     moved = moved * factor.to(inputs.device, inputs.dtype)[:, None, None, None]
     return _cut(moved, generator) if float(torch.rand((), generator=generator)) < MIXED else moved
+
+
+def varied(inputs: Tensor, generator: torch.Generator) -> Tensor:  # shapes: (B, C, H, W)
+    """Views of which no two are alike: mosaics of four pictures at other scales, and other colours, blur and noise.
+
+    Half of the views are mosaics, the others single pictures moved and scaled; small pictures (:data:`SMALL`) are
+    moved only. A third is blurred, a third gets noise.
+
+    Args:
+        inputs: Network inputs.
+        generator: Decides.
+    """
+    if max(inputs.shape[2:]) <= SMALL:
+        return _in_other_colours(_moved_by_pixels(inputs, generator), generator)
+    mosaics = _mosaics(inputs, generator)
+    single = _warped(inputs, generator)
+    chosen = torch.rand(len(inputs), generator=generator) < MOSAICS
+    found = torch.where(chosen.to(inputs.device)[:, None, None, None], mosaics, single)
+    found = _in_other_colours(found, generator)
+    blurred = torch.rand(len(inputs), generator=generator) < DISTURBED
+    if bool(blurred.any()):
+        found[blurred] = F.avg_pool2d(found[blurred], 3, stride=1, padding=1, count_include_pad=False)
+    strength = torch.rand(len(inputs), generator=generator) * NOISE
+    strength *= torch.rand(len(inputs), generator=generator) < DISTURBED
+    noise = torch.randn(found.shape, generator=generator).to(found.device, found.dtype)
+    return found + noise * strength.to(found.device, found.dtype)[:, None, None, None]
+
+
+def _mosaics(inputs: Tensor, generator: torch.Generator) -> Tensor:
+    """Four pictures around a place near the middle, each at a scale of its own, mirrored or not."""
+    height, width = inputs.shape[2:]
+    cut = [round(size * float(torch.empty(()).uniform_(*MOSAIC_CUT, generator=generator))) for size in (height, width)]
+    found = torch.empty_like(inputs)
+    for down in (slice(0, cut[0]), slice(cut[0], height)):
+        for right in (slice(0, cut[1]), slice(cut[1], width)):
+            order = torch.randperm(len(inputs), generator=generator)
+            low, high = (math.log(one) for one in MOSAIC_SCALES)
+            scale = torch.empty(len(inputs)).uniform_(low, high, generator=generator).exp()
+            shape = (len(inputs), inputs.shape[1], down.stop - down.start, right.stop - right.start)
+            found[..., down, right] = _windows(inputs[order], shape, scale, generator)
+    return found
+
+
+def _windows(inputs: Tensor, shape: Sequence[int], scale: Tensor, generator: torch.Generator) -> Tensor:
+    """A window of each picture at a scale of its own, at a place where as much of it is seen as there can be."""
+    theta = torch.zeros(len(inputs), 2, 3)
+    mirrored = torch.where(torch.rand(len(inputs), generator=generator) < 0.5, -1.0, 1.0)
+    for axis, (window, size) in enumerate(((shape[3], inputs.shape[3]), (shape[2], inputs.shape[2]))):
+        part = window / size / scale  # of the picture's side that the window shows
+        theta[:, axis, axis] = part * mirrored if axis == 0 else part
+        theta[:, axis, 2] = (torch.rand(len(inputs), generator=generator) * 2.0 - 1.0) * (1.0 - part).abs()
+    grid = F.affine_grid(theta.to(inputs.device, inputs.dtype), list(shape), align_corners=False)
+    return F.grid_sample(inputs, grid, align_corners=False)
+
+
+def _in_other_colours(inputs: Tensor, generator: torch.Generator) -> Tensor:
+    """Each picture with other contrast, other strength of each channel, and nearer to grey or farther from it."""
+
+    def factors(*shape: int) -> Tensor:
+        drawn = 1.0 + (torch.rand(len(inputs), *shape, generator=generator) * 2.0 - 1.0) * COLOURS
+        return drawn.to(inputs.device, inputs.dtype)
+
+    grey = inputs.mean(dim=1, keepdim=True)
+    saturated = grey + (inputs - grey) * factors(1, 1, 1)
+    tinted = 1.0 + (factors(inputs.shape[1], 1, 1) - 1.0) * TINT
+    return saturated * tinted * factors(1, 1, 1)
 
 
 def moved_and_mirrored(inputs: Tensor, generator: torch.Generator) -> Tensor:  # shapes: (B, C, H, W)

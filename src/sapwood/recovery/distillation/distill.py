@@ -47,6 +47,8 @@ class DistillConfig:
         precision: ``"float32"``, ``"bfloat16"`` (autocast; weights and looks stay float32), or ``"auto"``: bfloat16
             where the processor multiplies it natively.
         others_share: Fraction of each step's pictures that are of the others, where there are any.
+        mosaics: Whether these views are mosaics of four pictures, and pictures in other colours, blurred and with
+            noise (:func:`sapwood.recovery.views.varied`). None: of a detector.
     """
 
     steps: int = 1000
@@ -61,6 +63,7 @@ class DistillConfig:
     seed: int = 0
     precision: Precision = "auto"
     others_share: float = 0.25
+    mosaics: bool | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("steps", 1), ("batch_size", 1), ("evaluations", 1), ("patience", 1)):
@@ -252,7 +255,12 @@ class _Descent:
         for _ in range(count):
             drawn = own.take(size)
             batch = (drawn.joined(beside.take(num_others)) if num_others else drawn).inputs()
-            yield looked_at(batch, self._generator) if self._config.augment else channels_last(batch)
+            yield self._seen(batch) if self._config.augment else channels_last(batch)
+
+    def _seen(self, batch: Inputs) -> Inputs:
+        """The batch as it is shown."""
+        mosaics = self._config.mosaics
+        return looked_at(batch, self._generator, mosaics=self._task.kind == "detection" if mosaics is None else mosaics)
 
     def _loss(self, batch: Inputs, scale: float) -> Tensor:
         with ExitStack() as stack:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from sapwood.recovery.views import augmented
+from sapwood.recovery.views import augmented, varied
 from sapwood.tasks import Inputs
 
 ONLY = ""
@@ -85,6 +85,8 @@ def channels_last(inputs: Inputs) -> Inputs:
     return inputs
 
 
-def looked_at(inputs: Inputs, generator: torch.Generator) -> Inputs:
-    """Pictures as :func:`augmented` shows them; everything else as it is."""
-    return channels_last(augmented(inputs, generator) if isinstance(inputs, Tensor) and inputs.dim() == 4 else inputs)
+def looked_at(inputs: Inputs, generator: torch.Generator, *, mosaics: bool = False) -> Inputs:
+    """Pictures as :func:`augmented` or, with ``mosaics``, :func:`varied` shows them; everything else as it is."""
+    if not isinstance(inputs, Tensor) or inputs.dim() != 4:
+        return inputs
+    return channels_last((varied if mosaics else augmented)(inputs, generator))
