@@ -148,7 +148,7 @@ def test_what_the_engine_buys(record: dict[str, Any]) -> None:
     assert by_subject(record)["On the sparse engine"] == found, "it is about zeros"
     cases["global L1 · conv · 0.5"]["engine"] = None
     found = by_subject(record)["On the sparse engine"]
-    assert found.tone == "mixed"
+    assert found.tone == "bad", "fast, and of no use"
     assert "takes 0.12× the time" in found.text
     cases["global L1 · conv · 0.95"]["engine"] = ratio(1.0)
     assert by_subject(record)["On the sparse engine"].tone == "plain"

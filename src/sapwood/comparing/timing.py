@@ -92,7 +92,7 @@ def time_deployed(
     if dense is None:
         return {}, missing
     for done, (name, candidate) in enumerate(candidates.items(), start=1):
-        own, reason = (dense, "") if name == BASELINE else _loaded(candidate, REFERENCE, threads)
+        own, reason = (None, "") if name == BASELINE else _loaded(candidate, REFERENCE, threads)
         reasons += [f"{name}: {reason}"] if reason else []
         sessions = {REFERENCE: own, "sapwood": engine.get(name)}
         calls = {runtime: _repeated(call) for runtime, call in sessions.items() if call is not None}
@@ -104,7 +104,9 @@ def time_deployed(
             batch=1,
             pause=SPIN_DOWN,
         )
-        times[name] = {runtime: _latency(table[runtime], REPEATS) for runtime in calls}
+        itself = {REFERENCE: "dense"} if name == BASELINE else {}
+        rows = {**itself, **{runtime: runtime for runtime in calls}}
+        times[name] = {runtime: _latency(table[row], REPEATS) for runtime, row in rows.items()}
         if progress is not None:
             progress(done, len(candidates))
     return times, "; ".join([f"{cores} threads", *reasons])

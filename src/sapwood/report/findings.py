@@ -109,7 +109,7 @@ def _engine_finding(comparison: Comparison) -> Finding | None:
         f"{formats.times(dense.ratio)} there."
     )
     faster = speed(chosen.engine) == "faster"
-    return Finding("On the sparse engine", text, ("good" if best else "mixed") if faster else "plain")
+    return Finding("On the sparse engine", text, ("good" if best else "bad") if faster else "plain")
 
 
 def _size_finding(comparison: Comparison) -> Finding | None:

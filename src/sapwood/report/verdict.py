@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sapwood.report import formats
-from sapwood.report.answers import chosen, loss_text, times_as_fast, verdict_text
+from sapwood.report.answers import chosen, loss_text, speed_text, times_as_fast, verdict_text
 from sapwood.report.findings import Finding, speed
 from sapwood.report.records import CaseResult, Comparison
 from sapwood.report.standing import KEEPS, WHERE, keeps, retained
@@ -23,7 +23,7 @@ def headline(comparison: Comparison) -> Finding:
         return Finding("Speed", verdict_text(best, comparison), "good")
     if retained(best.case, comparison) is None:
         return Finding("Speed", f"{times_as_fast(best.ratio)} {WHERE[best.runtime]}; accuracy was not measured.")
-    nearest = f"{times_as_fast(best.ratio)} {WHERE[best.runtime]}, {loss_text(best.case, comparison, first_only=True)}"
+    nearest = f"{speed_text(best, comparison)}, {loss_text(best.case, comparison, first_only=True)}"
     return Finding("Speed", f"Nothing of use is faster yet. The nearest: {nearest}.", "bad")
 
 
