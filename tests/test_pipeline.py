@@ -347,10 +347,10 @@ def test_progress_rises_to_the_end(tmp_path: Path) -> None:
         pictures={},
         progress=lambda done, total: told.append((done, total)),
     )
-    # pictures, those that cases are compared with the baseline on, then rounds in PyTorch and on the engine
-    assert {total for _, total in told} == {4 * 5 + 4 * 4 + 2 * (2 * 4)}
+    # pictures, those that cases are compared with the baseline on, then rounds in PyTorch, on the engine and deployed
+    assert {total for _, total in told} == {4 * 5 + 4 * 4 + 3 * (2 * 4)}
     assert [done for done, _ in told] == sorted(done for done, _ in told)
-    assert told[-1] == (52, 52)
+    assert told[-1] == (60, 60)
 
 
 def test_no_rounds_no_times(tmp_path: Path) -> None:

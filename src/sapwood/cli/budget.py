@@ -12,7 +12,6 @@ import typer
 
 from sapwood.cli.common import progress_bar
 from sapwood.cli.fractions import fraction
-from sapwood.cli.recovery import Recovery
 from sapwood.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -334,18 +333,6 @@ class RecoveryOptions:
     def wanted(self) -> bool:
         """Whether anything is recovered."""
         return self.recover is not Recover.none
-
-    def from_pictures(self, pictures: PictureOptions, seed: int) -> Recovery:
-        """What recovers from these pictures.
-
-        Raises:
-            ConfigError: If it needs pictures and there are none.
-        """
-        if self.wanted and pictures.data is None:
-            raise ConfigError(
-                f"--recover {self.recover.value} looks at pictures (labels are not needed); expected --data"
-            )
-        return Recovery(self, pictures, seed)
 
 
 def measure_sensitivity(

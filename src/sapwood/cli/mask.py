@@ -14,6 +14,7 @@ from sapwood.cli.common import JsonOption, LoadOptions, ModelArgument, make_cons
 from sapwood.cli.fractions import fraction
 from sapwood.cli.groups import grouped
 from sapwood.cli.next_steps import next_step, words
+from sapwood.cli.recovery import Recovery
 from sapwood.cli.shrink import check_out
 from sapwood.errors import ConfigError
 
@@ -198,7 +199,7 @@ def mask(
     from sapwood.models import save_model
 
     case, deployment = what.case(), goal.deployment()
-    recovers = recovery.from_pictures(pictures, what.seed)
+    recovers = Recovery(recovery, pictures, what.seed)
     _check_options(what, goal, recovery, reselects=reselect)
     check_out(out)
     bundle = files.load(model)

@@ -9,6 +9,7 @@ from sapwood.cli import budget
 from sapwood.cli.common import JsonOption, LoadOptions, ModelArgument, progress_bar
 from sapwood.cli.groups import as_options, grouped
 from sapwood.cli.output import complain
+from sapwood.cli.recovery import Recovery
 from sapwood.cli.shrink import IgnoreOption, LayersOption, OutOption, OutputsOption, check_out, finish
 from sapwood.cli.stopping import saying
 from sapwood.cli.unrecovered import Unrecovered
@@ -69,7 +70,7 @@ def prune(
     )
     deployment = where.deployment(needed=target is not None and target.kind == "latency")
     check_out(out)
-    recovers = recovery.from_pictures(pictures, seed)
+    recovers = Recovery(recovery, pictures, seed)
     bundle = files.load(model)
     pipeline.check_inputs(bundle)
     whole = pipeline.matching_tensors(bundle.model, ignore or ())

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sapwood.cli.common import progress_bar
-from sapwood.errors import DataError
+from sapwood.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,11 +23,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Recovery:
-    """Recovers models as the options say, with a bar a stage."""
+    """Recovers models as the options say, with a bar a stage.
+
+    Raises:
+        ConfigError: If that needs pictures and there are none.
+    """
 
     how: RecoveryOptions
     pictures: PictureOptions
     seed: int
+
+    def __post_init__(self) -> None:
+        if self.how.wanted and self.pictures.data is None:
+            raise ConfigError(
+                f"--recover {self.how.recover.value} looks at pictures (labels are not needed); expected --data"
+            )
 
     def pruned(self, bundle: ModelBundle, result: Pruned) -> Pruned:
         """Recovers what was pruned of ``bundle``."""
