@@ -12,6 +12,9 @@ MET_WITHIN = 0.05
 CLOSE_ENOUGH = 0.02
 """When to stop trying: closer than this the clock's own spread decides."""
 
+TELLING = 1.5
+"""Quartiles that are farther apart than this factor say that the machine is busy, and nothing of the network."""
+
 LOWEST = 1e-6
 """A fraction of the cost that no network reaches."""
 
@@ -41,20 +44,33 @@ def is_met(
     Args:
         ratio: What was measured.
         target: What was asked for.
-        quartiles: Of the measurement: a target between them is met, for the clock cannot tell that it is missed.
+        quartiles: Of the measurement: a target between them is met, for the clock cannot tell that it is missed; see
+            :func:`is_between`.
         tolerance: How far the ratio may be from the target, as a fraction of it.
         at_most: Whether any faster network will do.
 
     Examples:
         >>> is_met(0.52, 0.5), is_met(0.53, 0.5), is_met(0.53, 0.5, quartiles=(0.499, 0.57))
         (True, False, True)
+        >>> is_met(0.07, 0.5, quartiles=(0.05, 2.1))
+        False
         >>> is_met(0.44, 0.5), is_met(0.44, 0.5, at_most=True), is_met(0.44, 0.5, tolerance=0.15)
         (False, True, True)
     """
-    if quartiles is not None and quartiles[0] <= target <= quartiles[1]:
+    if quartiles is not None and is_between(target, *quartiles):
         return True
     off = ratio / target - 1.0
     return off <= tolerance if at_most else abs(off) <= tolerance
+
+
+def is_between(target: float, low: float, high: float) -> bool:
+    """Whether a target is between quartiles that tell anything; those of a busy machine hold nearly every target.
+
+    Examples:
+        >>> is_between(0.5, 0.45, 0.57), is_between(0.5, 0.05, 2.1)
+        (True, False)
+    """
+    return low <= target <= high <= TELLING * low
 
 
 def distance(ratio: float, target: float) -> float:

@@ -17,6 +17,7 @@ from sapwood.goals.approach import (
     MAX_NUDGES,
     MET_WITHIN,
     Reached,
+    is_between,
     next_fraction,
     nudged,
 )
@@ -129,7 +130,7 @@ class _Try:
     def is_hit(self, aim: Aim) -> bool:
         """Whether trying on can hardly do better: the clock's own spread decides."""
         low, _, high = aim.shown(self.row)
-        return aim.distance(self.row) <= CLOSE_ENOUGH or low <= aim.ratio <= high
+        return aim.distance(self.row) <= CLOSE_ENOUGH or is_between(aim.ratio, low, high)
 
 
 @dataclass
