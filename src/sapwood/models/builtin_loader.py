@@ -1,4 +1,7 @@
-"""Loads the networks that come with Sapwood: ``builtin:digits``, a small yolov4-tiny that reads handwritten digits."""
+"""Loads the networks that come with Sapwood: ``builtin:digits``, a small yolov4-tiny that reads handwritten digits.
+
+``builtin:digits-half`` is the same with half of the channels, pruned and trained as its ``.train.yaml`` says.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,12 @@ from sapwood.types import ModelBundle, ModelSource
 
 PREFIX = "builtin:"
 
-NETWORKS = {"digits": ("yolov4-tiny-digits", tuple("0123456789"))}
+DIGITS = tuple("0123456789")
+
+NETWORKS = {
+    "digits": ("yolov4-tiny-digits", DIGITS),
+    "digits-half": ("yolov4-tiny-digits-half", DIGITS),
+}
 """Name -> stem of the files in ``models/zoo``, class names."""
 
 
