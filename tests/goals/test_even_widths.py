@@ -11,8 +11,9 @@ from torch import nn
 
 import sapwood
 from sapwood.allocation import CostTable, Problem
-from sapwood.goals.even_widths import SLACK, even_kept, even_step
+from sapwood.goals.even_widths import SLACK, even_kept, even_step, near_problem
 from sapwood.masks import num_kept
+from sapwood.measure import count_macs
 from sapwood.pipeline import Limits, Target
 
 
@@ -43,6 +44,25 @@ def test_by_hand() -> None:
     # 104 is nearest to 102, twice: the kind goes down to 96 and 96, 12 of 256 too few, or, where it is there, 512 does
     assert even_kept(problem(128, 128), [102, 102]) is None
     assert even_kept(problem(128, 128, 512), [102, 102, 410]) == [104, 104, 400]
+
+
+def test_the_even_widths_next_to_those_of_equal_fractions_are_tried() -> None:
+    near = near_problem(problem(64, 128, 6), [58, 112, 3])
+    assert [own.tolist() for own in near.widths] == [[56, 64], [112], [3]]
+    assert [own.tolist() for own in near.losses] == [[9.0, 1.0], [17.0], [4.0]]
+
+
+@pytest.mark.parametrize("share", [0.4, 0.55, 0.75])
+def test_equal_fractions_of_work_take_even_widths(share: float) -> None:
+    model, sizes = chain(64, 128, 256, 192), (64, 128, 256, 192)
+    even = sapwood.prune(model, X, target=Target(macs=share), allocator="uniform")
+    exact = sapwood.prune(model, X, target=Target(macs=share), allocator="uniform", limits=Limits(round_to=1))
+    assert all(width % 8 == 0 for width in widths(even.model))
+    assert any(width % 8 for width in widths(exact.model))
+    for width, other, size in zip(widths(even.model), widths(exact.model), sizes, strict=True):
+        assert abs(width - other) < 8 or width == size
+    macs = [count_macs(one, X).total for one in (model, even.model)]
+    assert share - SLACK <= macs[1] / macs[0] <= share
 
 
 def test_what_stays_whole_or_is_narrow_is_not_rounded() -> None:

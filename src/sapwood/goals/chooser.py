@@ -31,7 +31,7 @@ from sapwood.allocation import (
     vector_step,
 )
 from sapwood.errors import BudgetError, ConfigError
-from sapwood.goals.even_widths import SLACK, even_kept, even_problem
+from sapwood.goals.even_widths import SLACK, even_kept, even_problem, near_problem
 from sapwood.goals.group_sets import cuts, disjoint, matching_groups
 from sapwood.goals.multiples import in_multiples
 from sapwood.goals.targets import Limits, Target
@@ -257,18 +257,24 @@ class Chooser:
         return replace(chosen, held=shared.held, whole=shared.whole)
 
     def _allocated(self, problem: Problem, budget: float) -> Allocation:
-        """The answer of the allocator, with even widths where these do as well."""
-        return self._even(problem, budget) or ALLOCATORS[self.allocator]()(problem, budget)
+        """The answer of the allocator, with even widths where these do as well.
 
-    def _even(self, problem: Problem, budget: float) -> Allocation | None:
-        """Even widths, where they are free to be and the budget is used up with them."""
+        Where its own answer for even widths leaves too much of the budget, as that of equal fractions does, the even
+        widths next to its answer for any are tried, whichever of the two cost least accuracy.
+        """
         if not self.fine or self.limits.round_to is not None:
-            return None
+            return ALLOCATORS[self.allocator]()(problem, budget)
+        enough = budget - SLACK * problem.dense_cost
         with suppress(BudgetError):
             found = ALLOCATORS[self.allocator]()(even_problem(problem, self.multiple), budget)
-            if found.cost >= budget - SLACK * problem.dense_cost:
+            if found.cost >= enough:
                 return found
-        return None
+        exact = ALLOCATORS[self.allocator]()(problem, budget)
+        with suppress(BudgetError):
+            near = ALLOCATORS["knapsack"]()(near_problem(problem, exact.kept, self.multiple), budget)
+            if near.cost >= enough:
+                return near
+        return exact
 
     def problem(self, analysis: Analysis, scores: Sequence[Tensor]) -> Problem:
         """What the allocator gets."""

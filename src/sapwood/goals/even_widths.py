@@ -50,11 +50,25 @@ def even_problem(problem: Problem, most: int = VECTOR) -> Problem:
         np.ones(len(widths), dtype=bool) if number in shared else _even(count, widths, most)
         for number, (count, widths) in enumerate(zip(problem.num_channels, problem.widths, strict=True))
     ]
-    return replace(
-        problem,
-        widths=tuple(widths[keep] for widths, keep in zip(problem.widths, chosen, strict=True)),
-        losses=tuple(losses[keep] for losses, keep in zip(problem.losses, chosen, strict=True)),
-    )
+    return _restricted(problem, chosen)
+
+
+def near_problem(problem: Problem, kept: Sequence[int], most: int = VECTOR) -> Problem:
+    """The problem with the even widths below and above what each group keeps where any width will do.
+
+    A group that must keep the same share as groups of other sizes stays at what it keeps.
+
+    Args:
+        problem: The groups, and what they may keep.
+        kept: What they keep where any width will do.
+        most: The multiple that widths of wide groups should be of.
+    """
+    even, shared = even_problem(problem, most).widths, _shared(problem)
+    chosen = []
+    for number, (widths, own, wanted) in enumerate(zip(problem.widths, even, kept, strict=True)):
+        near = {wanted} if number in shared else {*own[own <= wanted][-1:].tolist(), *own[own >= wanted][:1].tolist()}
+        chosen.append(np.isin(widths, list(near)))
+    return _restricted(problem, chosen)
 
 
 def even_kept(problem: Problem, kept: Sequence[int], most: int = VECTOR) -> list[int] | None:
@@ -88,6 +102,15 @@ def even_kept(problem: Problem, kept: Sequence[int], most: int = VECTOR) -> list
             _set(found, numbers, below)
     beyond = sum(kept) - sum(found)
     return found if 0 <= beyond <= SLACK * sum(problem.num_channels) else None
+
+
+def _restricted(problem: Problem, chosen: Sequence[np.ndarray]) -> Problem:
+    """The problem with those widths only."""
+    return replace(
+        problem,
+        widths=tuple(widths[keep] for widths, keep in zip(problem.widths, chosen, strict=True)),
+        losses=tuple(losses[keep] for losses, keep in zip(problem.losses, chosen, strict=True)),
+    )
 
 
 def _shared(problem: Problem) -> set[int]:

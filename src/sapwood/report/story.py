@@ -52,7 +52,8 @@ def story_end(record: Comparison | Mapping[str, Any]) -> tuple[str, tuple[str, .
     sentence = headline(comparison).text
     if last is None:
         return sentence, ()
-    told = f"{last.name}: {sentence[:1].lower()}{sentence[1:]} ({loss_text(last, comparison)})"
+    more = [part for part in loss_text(last, comparison).split(", ") if part not in sentence]
+    told = f"{last.name}: {'; '.join([sentence[:1].lower() + sentence[1:].rstrip('.'), *more])}"
     own = commands_for(last, comparison.model_copy(update={"model": OWN}))
     return told, own if len(own) > 1 else (*own, _second(last))
 
