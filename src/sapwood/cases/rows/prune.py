@@ -49,7 +49,7 @@ class PruneRow(CaseRow):
         int8: The runtime on which the network is quantised and measured, as ``openvino-int8``; its ranges are from the
             same pictures. With a sparsity of 0 it is the dense network in int8.
 
-        round_to: The multiple that widths are rounded to.
+        round_to: The multiple that widths are rounded to; where none is said, as `sapwood prune` does.
         minimum: The fewest channels that stay in a group.
 
     Examples:
@@ -73,7 +73,7 @@ class PruneRow(CaseRow):
     allocator: str | None = None
     recover: RecoverMethod = "none"
     int8: Literal["onnxruntime-int8", "openvino-int8"] | None = None
-    round_to: Annotated[Whole, Field(ge=1)] = 1
+    round_to: Annotated[Whole, Field(ge=1)] | None = None
     minimum: Annotated[Whole, Field(ge=1)] = 1
 
     def default_family(self) -> str:
@@ -86,7 +86,7 @@ class PruneRow(CaseRow):
             parts.append("parameters kept" if self.macs is None else "MACs kept")
         if self.allocator is not None:
             parts.append(self.allocator)
-        if self.round_to > 1:
+        if self.round_to is not None and self.round_to > 1:
             parts.append(f"multiples of {self.round_to}")
         if self.recover != "none":
             parts.append(self.recover)
