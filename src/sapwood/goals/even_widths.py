@@ -56,7 +56,7 @@ def even_problem(problem: Problem, most: int = VECTOR) -> Problem:
 def near_problem(problem: Problem, kept: Sequence[int], most: int = VECTOR) -> Problem:
     """The problem with the even widths below and above what each group keeps where any width will do.
 
-    A group that must keep the same share as groups of other sizes stays at what it keeps.
+    A group that must keep the same share as groups of other sizes keeps all of its widths.
 
     Args:
         problem: The groups, and what they may keep.
@@ -66,8 +66,8 @@ def near_problem(problem: Problem, kept: Sequence[int], most: int = VECTOR) -> P
     even, shared = even_problem(problem, most).widths, _shared(problem)
     chosen = []
     for number, (widths, own, wanted) in enumerate(zip(problem.widths, even, kept, strict=True)):
-        near = {wanted} if number in shared else {*own[own <= wanted][-1:].tolist(), *own[own >= wanted][:1].tolist()}
-        chosen.append(np.isin(widths, list(near)))
+        near = [*own[own <= wanted][-1:].tolist(), *own[own >= wanted][:1].tolist()]
+        chosen.append(np.ones(len(widths), dtype=bool) if number in shared else np.isin(widths, near))
     return _restricted(problem, chosen)
 
 
