@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -81,6 +83,15 @@ def pictures_of_classes() -> ClassificationDataset:
 
 def dataset() -> Any:
     return digits_dataset("val", size=(64, 64), num_images=4)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def only_new_garbage() -> Iterator[None]:
+    """Each timing collects garbage first: what the tests before left behind is not looked through again for each."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="module")
@@ -272,6 +283,7 @@ def test_results_of_other_conditions_are_not_taken_over(
     assert measured == ["baseline"]
 
 
+@pytest.mark.slow
 def test_a_new_name_is_not_a_new_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     row = MaskRow(method="l1_unstructured", sparsity=0.5)
     compare(detector(), dataset(), [row], out_dir=tmp_path, settings=QUICK, pictures={})
@@ -427,6 +439,7 @@ def test_public_names() -> None:
     assert set(pipeline.__all__) <= set(dir(pipeline))
 
 
+@pytest.mark.slow
 def test_real_detector_against_the_published_shape(data_dir: Path, tmp_path: Path) -> None:
     from sapwood.data import open_detection
     from sapwood.models import load_model
