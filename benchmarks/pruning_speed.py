@@ -135,24 +135,11 @@ def list_of(name: str) -> Any:
 
 def theirs(name: str) -> dict[str, float]:
     """Torch-Pruning's seconds."""
-    import torch_pruning as tp
-
-    import sapwood
+    import zoo_models
 
     zoo = list_of(name)
     model, inputs = zoo.make(name)
-    groups = sapwood.build_groups(sapwood.trace(zoo.make(name)[0], inputs))
-    heads = {entry.tensor.rpartition(".")[0] for entry in groups.unpruned if "output of the model" in entry.reason}
-    began = time.process_time()
-    pruner = tp.pruner.MetaPruner(
-        model,
-        inputs,
-        importance=tp.importance.GroupMagnitudeImportance(p=2),
-        pruning_ratio=0.5,
-        ignored_layers=[module for key, module in model.named_modules() if key in heads],
-    )
-    pruner.step()
-    return {"all": time.process_time() - began}
+    return {"all": zoo_models.prune_with_torch_pruning_(model, inputs, zoo.make(name)[0])[0]}
 
 
 def ours(name: str) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -167,3 +168,33 @@ def expected_transformer(model: nn.Module, times: dict[str, float]) -> float:
         fixed = name in PREDICTORS or weight.dim() == 4  # the predictor's outputs; the patches' colours
         left += times.get(name, 0.0) * weight.numel() * (0.5 if fixed else 0.25)
     return left / macs(model, times)
+
+
+def prune_with_torch_pruning_(model: nn.Module, inputs: Any, dense: nn.Module) -> tuple[float, int]:
+    """Halves the widths of ``model`` with Torch-Pruning, in place; layers that make outputs are left out, as it needs.
+
+    Args:
+        model: The model.
+        inputs: Its example inputs.
+        dense: The same model, on which Sapwood finds what makes outputs.
+
+    Returns:
+        The seconds of the processor that Torch-Pruning took, and how many layers were left out.
+    """
+    import torch_pruning as tp
+
+    import sapwood
+
+    groups = sapwood.build_groups(sapwood.trace(dense, inputs))
+    heads = {entry.tensor.rpartition(".")[0] for entry in groups.unpruned if "output of the model" in entry.reason}
+    ignored = [module for key, module in model.named_modules() if key in heads]
+    began = time.process_time()
+    pruner = tp.pruner.MetaPruner(
+        model,
+        inputs,
+        importance=tp.importance.GroupMagnitudeImportance(p=2),
+        pruning_ratio=0.5,
+        ignored_layers=ignored,
+    )
+    pruner.step()
+    return time.process_time() - began, len(ignored)

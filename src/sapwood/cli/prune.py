@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sapwood.cli import budget
 from sapwood.cli.common import JsonOption, LoadOptions, ModelArgument, progress_bar
@@ -16,6 +16,7 @@ from sapwood.cli.unrecovered import Unrecovered
 
 if TYPE_CHECKING:
     from sapwood.pipeline import Pruned, Sensitivity
+    from sapwood.types import ModelBundle
 
 
 @grouped
@@ -90,27 +91,11 @@ def prune(
             whole_heads=widths.whole_heads,
             recovered=recovery.wanted,
         )
-        with progress_bar("pruning", quiet=deployment is None) as progress:
-            result = pipeline.shrink_describable(
-                bundle.model,
-                whole,
-                lambda held: pipeline.prune(
-                    bundle.model,
-                    bundle.example_inputs,
-                    target=target,
-                    depth=depth,
-                    criterion=score,
-                    allocator=allocator,
-                    calibration=calibration,
-                    sensitivity=curves,
-                    ignore=held,
-                    limits=limits,
-                    outputs=outputs,
-                    deployment=deployment,
-                    progress=progress,
-                ),
-            )
-        return result, curves
+        how = {
+            "target": target, "depth": depth, "criterion": score, "allocator": allocator, "calibration": calibration,
+            "sensitivity": curves, "limits": limits, "outputs": outputs, "deployment": deployment,
+        }  # fmt: skip
+        return _pruned(bundle, whole, how), curves
 
     earlier = None
     if found is None:
@@ -135,3 +120,15 @@ def prune(
             agreement=agreement,
             earlier=earlier,
         )
+
+
+def _pruned(bundle: ModelBundle, whole: dict[str, str], how: dict[str, Any]) -> Pruned:
+    """Prunes with a bar, where it is timed; what a file of the model's framework cannot say stays whole."""
+    from sapwood import pipeline
+
+    with progress_bar("pruning", quiet=how["deployment"] is None) as progress:
+
+        def leaving(held: dict[str, str]) -> Pruned:
+            return pipeline.prune(bundle.model, bundle.example_inputs, ignore=held, progress=progress, **how)
+
+        return pipeline.shrink_describable(bundle.model, whole, leaving)

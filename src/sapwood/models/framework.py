@@ -27,6 +27,18 @@ Anchors: TypeAlias = "Callable[[TaskSpec, int], list[tuple[float, float]]]"
 
 Model_contra = TypeVar("Model_contra", bound=nn.Module, contravariant=True)
 
+
+class Smaller(Protocol):
+    """What pruning or compacting returns."""
+
+    @property
+    def model(self) -> nn.Module:
+        """The smaller model."""
+        ...
+
+
+SmallerT = TypeVar("SmallerT", bound=Smaller)
+
 _NEUTRAL: Mapping[str, tuple[object, ...]] = {
     "num_classes": ("cfg",),
     "anchors": ("cfg",),
@@ -252,7 +264,9 @@ def framework_of(model: nn.Module) -> Framework[Any]:
     return next((framework for framework in others if framework.owns(model)), FRAMEWORKS[PLAIN])
 
 
-def shrink_describable(model: nn.Module, ignore: Mapping[str, str], shrink: Callable[[dict[str, str]], Any]) -> Any:
+def shrink_describable(
+    model: nn.Module, ignore: Mapping[str, str], shrink: Callable[[dict[str, str]], SmallerT]
+) -> SmallerT:
     """Removes channels so that the files of the model's framework can describe the result.
 
     Where none do (no ``.cfg`` of Darknet has words for some routes and shortcuts), what the layer in question reads is

@@ -62,9 +62,8 @@ def thinned(inputs: ExampleInputs, graph: Graph) -> ExampleInputs | None:
 
 def _needed(graph: Graph) -> float:
     """The fraction of the rows and columns with which the windows of the run still find all that they read."""
-    largest = max((max(ref.shape[-2:]) for ref in graph.inputs if len(ref.shape) in {4, 5}), default=0)
     found = [min(span / size, 1.0) for call in graph.calls for span, size in _windows(call) if span > 1]
-    return max(found, default=1.0) if largest else 1.0
+    return max(found, default=1.0)
 
 
 def _windows(call: Call) -> list[tuple[int, int]]:
