@@ -13,6 +13,11 @@ OLDEST_PYTHON ?= $(call found,python3.10)
 NEWEST_PYTHON ?= $(call found,python3.13)
 UV ?= uv
 
+# As many processes as processors, of one thread each: most tests are Python, and threads of two processes only wait.
+# A test that runs when it is its turn is taken over by whoever is done; four at most, for their memory.
+test slow frameworks check oldest newest: export OMP_NUM_THREADS ?= 1
+IN_PARALLEL := -n logical --maxprocesses 4 --dist worksteal
+
 # Tests of which those with NNCF are left out where it is not installed.
 INT8_TESTS := tests/export/test_int8.py tests/pipeline/test_quantising.py tests/runtime/test_int8_runtimes.py
 
@@ -28,20 +33,20 @@ demo: $(INSTALLED)
 	$(BIN)/sapwood demo -o demo-report
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(IN_PARALLEL) -m "not slow"
 
 slow: $(INSTALLED)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest $(IN_PARALLEL) -m slow
 
 frameworks: .venv-frameworks/.installed
-	.venv-frameworks/bin/python -m pytest tests/frameworks $(INT8_TESTS)
+	.venv-frameworks/bin/python -m pytest $(IN_PARALLEL) tests/frameworks $(INT8_TESTS)
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(CPP)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(IN_PARALLEL) -m "not slow"
 
 wheels: $(INSTALLED)
 	$(BIN)/python -m pip install --disable-pip-version-check -e '.[dev,wheels]'
@@ -58,7 +63,7 @@ faults: $(INSTALLED)
 	$(BIN)/python faults/run.py
 
 oldest newest: %: .venv-%/.installed
-	.venv-$@/bin/python -m pytest -m "not slow"
+	.venv-$@/bin/python -m pytest $(IN_PARALLEL) -m "not slow"
 
 pins:  # needs uv
 	$(call pin,oldest,--resolution lowest-direct --python-version 3.10)
@@ -91,7 +96,7 @@ $(INSTALLED): pyproject.toml setup.py $(ENGINE)
 # Ultralytics and its OpenCV stay out of the venv of the other tests, which have another one.
 .venv-frameworks/.installed: requirements/frameworks.txt pyproject.toml setup.py $(ENGINE)
 	$(PYTHON) -m venv $(@D) || ($(PYTHON) -m pip install --user virtualenv && $(PYTHON) -m virtualenv $(@D))
-	$(@D)/bin/python -m pip install --disable-pip-version-check -c requirements/frameworks.txt -e '.[onnx,int8,transformers,ultralytics,zoo]' pytest hypothesis pycocotools
+	$(@D)/bin/python -m pip install --disable-pip-version-check -c requirements/frameworks.txt -e '.[onnx,int8,transformers,ultralytics,zoo]' pytest pytest-xdist hypothesis pycocotools
 	touch $@
 
 .venv-docs/.installed: requirements/docs.txt pyproject.toml setup.py $(ENGINE)

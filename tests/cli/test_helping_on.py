@@ -70,7 +70,7 @@ def test_an_interrupted_recovery_leaves_the_pruned_network_and_goes_on(
     out = dense.parent / "small"
     assert run(*given(dense, data, out)) == 130
     assert re.search(
-        r"^interrupted: \S+small holds the pruned network, whose accuracy is not back; go on with: sapwood ",
+        r"^interrupted: \S+small holds the pruned network, whose accuracy is not back; go on with: sapwood prune ",
         capsys.readouterr().err,
         re.MULTILINE,
     )

@@ -82,7 +82,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(
     assert f"error: {out}: cannot be written (Permission denied: {tmp_path})" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("verb", set(VERBS) - set(DIRECTORIES) - {"export", "inspect"})
+@pytest.mark.parametrize("verb", sorted(set(VERBS) - set(DIRECTORIES) - {"export", "inspect"}))
 def test_a_file_where_a_folder_should_be(
     verb: str, tmp_path: Path, begin: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, TextIO, cast
 
+from sapwood.cli.commanded import as_command
 from sapwood.cli.output import READER_GONE, Output, complain, finish, open_missing
 from sapwood.cli.renamed import renamed
 from sapwood.errors import SapwoodError
@@ -35,9 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(arguments: Sequence[str] | None) -> Any:
     from sapwood.cli.app import app
 
-    given = sys.argv[1:] if arguments is None else arguments
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        app(args=renamed(given), prog_name="sapwood")
+        with as_command(given):
+            app(args=renamed(given), prog_name="sapwood")
     except SystemExit as end:
         return end.code
     except SapwoodError as error:

@@ -15,12 +15,35 @@ if TYPE_CHECKING:
 BESIDE = ("torchvision", "onnx", "onnxruntime", "openvino")
 """Packages whose versions a figure may depend on, beside PyTorch's."""
 
+_GIVEN: ContextVar[tuple[str, ...] | None] = ContextVar("given", default=None)
 _STEP: ContextVar[tuple[str, ...] | None] = ContextVar("step", default=None)
 
 
 @contextmanager
+def as_command(arguments: Sequence[str]) -> Iterator[None]:
+    """Inside, these are the arguments of the command, whatever the process was started with."""
+    token = _GIVEN.set(tuple(arguments))
+    try:
+        yield
+    finally:
+        _GIVEN.reset(token)
+
+
+def given() -> tuple[str, ...]:
+    """The arguments of the command; of the process, where none runs.
+
+    Examples:
+        >>> with as_command(["run", "recipe.yaml"]), as_step(["eval", "small"]):
+        ...     given()
+        ('run', 'recipe.yaml')
+    """
+    command = _GIVEN.get()
+    return tuple(sys.argv[1:]) if command is None else command
+
+
+@contextmanager
 def as_step(arguments: Sequence[str]) -> Iterator[None]:
-    """Inside, these are the arguments that were given."""
+    """Inside, these are the arguments of what runs: a step of the command."""
     token = _STEP.set(tuple(arguments))
     try:
         yield
@@ -37,7 +60,7 @@ def typed() -> str:
         "sapwood inspect 'my net.cfg'"
     """
     step = _STEP.get()
-    return shlex.join(["sapwood", *(sys.argv[1:] if step is None else step)])
+    return shlex.join(["sapwood", *(given() if step is None else step)])
 
 
 def made() -> MadeBy:

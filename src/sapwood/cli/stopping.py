@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from sapwood.cli.commanded import given
 
 
 class Interrupted(KeyboardInterrupt):
@@ -25,5 +26,5 @@ def saying(where: Callable[[], str]) -> Iterator[None]:
 
 def same_command(*more: str) -> str:
     """The command that was given, with what is to be added to it."""
-    given = sys.argv[1:]
-    return shlex.join(["sapwood", *given, *(one for one in more if one not in given)])
+    before = given()
+    return shlex.join(["sapwood", *before, *(one for one in more if one not in before)])

@@ -30,7 +30,7 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     set_instruction_set(before)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What is tried here is not remembered for the user."""
     with pytest.MonkeyPatch.context() as patch:
@@ -39,7 +39,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _on_the_engine() -> Iterator[None]:
     """What is tested is the engine: nothing is left to PyTorch for being faster there."""
     with pytest.MonkeyPatch.context() as patch:
