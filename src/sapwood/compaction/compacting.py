@@ -215,7 +215,7 @@ def _error(
 def _error_of_cuts(dense: Dense, structure: Structure, analysis: Analysis, realised: Realised) -> float:
     """The proof that ``prune`` makes: no folds, against the masked model with the removed channels silenced."""
     masked, inputs, decisions = copy_model(dense.model), dense.inputs, structure.decisions
-    wanted, draws = reference_outputs(
+    wanted, draws, _ = reference_outputs(
         masked, inputs, analysis, realised.expectation, decisions, followed=realised.followed
     )
     return _difference(

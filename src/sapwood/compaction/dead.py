@@ -108,7 +108,7 @@ class _DeadSearch:
         atoms = self.analysis.context.atoms
         removed = flags(atoms, self.removed)
         for cut in self.analysis.equal_parts:
-            gone = [np.flatnonzero(~alive_rows(atoms, part, removed)) for part in cut.parts]
+            gone = [np.flatnonzero(~alive_rows(part, removed)) for part in cut.parts]
             fewest = min(map(len, gone))
             for part, rows in zip(cut.parts, gone, strict=True):
                 if self.put_back(part[rows[fewest:]], f"cut into equal parts by {cut.call}"):

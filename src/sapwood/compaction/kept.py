@@ -57,7 +57,7 @@ def name_kept(analysis: Analysis, dead: Dead, parameters: Mapping[str, Tensor]) 
         weight = parameters.get(name)
         if weight is None or weight.dim() < 2:
             continue
-        stays = alive_rows(analysis.context.atoms, axes[0], removed)
+        stays = alive_rows(axes[0], removed)
         zero = (weight == 0).flatten(1).all(dim=1).cpu().numpy()
         for index in np.flatnonzero(stays & zero).tolist():
             found[name, 0, _reason(analysis, dead, axes[0][index])].add(index)

@@ -21,20 +21,33 @@ class KeepDouble(CallMode):
 
     A type that is named is replaced. What is made without one is widened, and so is what is read: constants that the
     code keeps. Nothing is changed for other threads, as the default type would be.
+
+    Attributes:
+        idle: Whether all was float64 by itself so far: code that makes the same calls needs no such mode.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.idle = True
 
     def meet(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Makes the call in float64."""
         if not isinstance(func, torch._ops.OpOverload):
+            self.idle = False
             return self.pass_on(func, args, kwargs)
-        if kwargs.get("dtype") in WIDER:
+        if kwargs and kwargs.get("dtype") in WIDER:
+            self.idle = False
             kwargs = {**kwargs, "dtype": WIDER[kwargs["dtype"]]}
-        if _any_short((args, kwargs)):
+        if _any_short(args) or (kwargs and _any_short(kwargs)):
+            self.idle = False
             written = {id(leaf) for leaf in _written(func, args, kwargs)}
             args, kwargs = mapped(lambda leaf: leaf if id(leaf) in written else _widened(leaf), (args, kwargs))
         formula = in_double(func)
         result = self.pass_on(func, args, kwargs) if formula is None else formula(*args, **kwargs)
-        if not _any_short(result) or func._schema.is_mutable:
+        short = _any_short(result)
+        if short or formula is not None:
+            self.idle = False
+        if not short or func._schema.is_mutable:
             return result
         exact = self._exactly(func, args, kwargs)
         return mapped(_widened, result if exact is None else exact)
@@ -69,9 +82,17 @@ def _any_short(value: Any) -> bool:
     """Whether a tensor in ``value`` is of a shorter type; asked at every call, so without a list of what is in it."""
     if isinstance(value, Tensor):
         return value.dtype in WIDER
-    if isinstance(value, (tuple, list)):
-        return any(map(_any_short, value))
-    return isinstance(value, dict) and any(map(_any_short, value.values()))
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, (tuple, list)):
+        return False
+    for item in value:
+        if isinstance(item, Tensor):
+            if item.dtype in WIDER:
+                return True
+        elif isinstance(item, (tuple, list, dict)) and _any_short(item):
+            return True
+    return False
 
 
 def _is_short(leaf: Any) -> bool:

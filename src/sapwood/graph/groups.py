@@ -350,16 +350,15 @@ def _positions(column: Axis, units: Axis) -> Axis:
     return np.where(units[position] == column, position, -1)
 
 
-def alive_rows(atoms: Atoms, axis: Axis, gone: Flags) -> Flags:
-    """For each index of ``axis``, whether all of its atoms stay; ``gone`` says of each atom whether it goes."""
-    resolved = atoms.resolve(axis)
-    if not resolved.shape[1]:
-        return np.ones(len(axis), dtype=np.bool_)
-    return np.asarray(~gone[resolved].any(axis=1), dtype=np.bool_)
+def alive_rows(axis: Axis, gone: Flags) -> Flags:
+    """For each index of ``axis``, whether all of its atoms stay; ``gone`` is what :func:`flags` returned."""
+    if axis.shape[1] == 1:
+        return np.logical_not(gone[axis[:, 0]])
+    return np.asarray(~gone[axis].any(axis=1), dtype=np.bool_)
 
 
 def flags(atoms: Atoms, removed: Axis) -> Flags:
-    """For each atom, whether it is among ``removed`` (representatives)."""
+    """For each atom, whether it goes with ``removed`` (representatives)."""
     gone = np.zeros(len(atoms), dtype=np.bool_)
     gone[removed] = True
-    return gone
+    return atoms.spread(gone)

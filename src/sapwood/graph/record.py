@@ -24,7 +24,7 @@ from sapwood.graph.draws import one_seed
 from sapwood.graph.outputs import Outputs, counting, named_outputs, output_tensors
 from sapwood.graph.remembered import remembering_nothing
 from sapwood.graph.skeleton import new_tensors_like
-from sapwood.models import copy_model, refresh_computed
+from sapwood.models import all_modules, copy_model, refresh_computed
 from sapwood.ops import (
     RULES,
     Call,
@@ -173,13 +173,22 @@ def run_model(model: nn.Module, example_inputs: ExampleInputs) -> Any:
 
 
 @contextmanager
-def plain_kernels(model: nn.Module) -> Iterator[None]:
+def plain_kernels(model: nn.Module, *, double: bool = True) -> Iterator[KeepDouble | None]:
     """Runs without gradients and without the fused kernels that hide a layer's inside (attention, recurrent layers).
 
     Tensors that the code makes are made where the parameters are. Random numbers come from one seed. In a float64 model
     all floating tensors are float64. Functions remember nothing of other runs.
+
+    Args:
+        model: What runs.
+        double: Whether a mode looks after float64; not needed where it had nothing to do in a run that made the same
+            calls.
+
+    Yields:
+        That mode, if there is one.
     """
-    modules = tuple(model.modules())
+    keeper = None
+    modules = tuple(all_modules(model))
     parameters = [one for module in modules for one in module._parameters.values() if one is not None]
     with ExitStack() as stack:
         stack.enter_context(nothing_compiled())
@@ -198,9 +207,10 @@ def plain_kernels(model: nn.Module) -> Iterator[None]:
         stack.enter_context(torch.no_grad())
         if any(parameter.is_meta for parameter in parameters):
             stack.enter_context(ShapesOnly())
-        if any(parameter.dtype in {torch.float64, torch.complex128} for parameter in parameters):
-            stack.enter_context(KeepDouble())
-        yield
+        if double and any(parameter.dtype in {torch.float64, torch.complex128} for parameter in parameters):
+            keeper = KeepDouble()
+            stack.enter_context(keeper)
+        yield keeper
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from typing import Any
 
 from torch import nn
 
+from sapwood.models import all_modules
+
 _Cache = functools._lru_cache_wrapper
 
 
@@ -44,7 +46,8 @@ def remembering_nothing(model: nn.Module) -> Iterator[None]:
 
 def _caches(model: nn.Module) -> list[_Cache[Any]]:
     """The caches that the code of a model's classes may read: in their bodies, and in the files where they stand."""
-    classes = {base for module in model.modules() for base in type(module).__mro__ if not _is_torchs(base.__module__)}
+    kinds = set(map(type, all_modules(model)))
+    classes = {base for kind in kinds for base in kind.__mro__ if not _is_torchs(base.__module__)}
     files = {own.__module__ for own in classes}
     places = [vars(own) for own in classes] + [vars(sys.modules[name]) for name in files if name in sys.modules]
     found = {id(cache): cache for place in places for value in list(place.values()) for cache in _inside(value)}

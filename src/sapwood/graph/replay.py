@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from sapwood.errors import CheckFailedError
-from sapwood.ops import Call, CallMode, copies, hides_calls, leaves, looks, name_of, same_op
+from sapwood.ops import Call, CallMode, copies, hides_calls, leaves, looks, name_of, restrides, same_op
 
 
 class OtherCallsError(CheckFailedError):
@@ -47,12 +47,13 @@ class Replay(CallMode):
             with self:
                 return func.decompose(*args, **kwargs)
         if self.follows and not self._is_next(func):
-            if copies(
-                func
-            ):  # where sizes are others, what is to be contiguous or of another shape may have to be copied
+            # where sizes are others, what is to be contiguous or of another shape may have to be copied
+            if copies(func) or restrides(func, args):
                 self._kept_alive.append(made := self.pass_on(func, args, kwargs))
                 return made
-            if self._next < len(self._calls) and copies(self.current.op):
+            while self._next < len(self._calls) - 1 and restrides(self.current.op, self.current.args):
+                self._next += 1
+            if self._next < len(self._calls) and not self._is_next(func) and copies(self.current.op):
                 args = self._without_copy(func, args)
         if self.follows and not self._is_next(func):
             self.follows = False

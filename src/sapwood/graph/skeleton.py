@@ -10,26 +10,27 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sapwood.models import deep_copy, held, map_tensors
+from sapwood.models import all_modules, deep_copy, held, map_tensors, wide_type
 from sapwood.types import ExampleInputs
 
 
-def skeleton(model: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
+def skeleton(model: nn.Module, memo: dict[int, Any] | None = None, *, wide: bool = False) -> nn.Module:
     """A deep copy of ``model`` whose tensors have shapes and types but no values; tensors that are shared stay shared.
 
     Args:
         model: Any module.
         memo: Is told what was copied: the identity of each thing, and its copy.
+        wide: Whether the copy's tensors are of the types of the proof, as :func:`sapwood.models.widen_` makes them.
 
     Examples:
         >>> skeleton(nn.Linear(3, 2)).weight.device
         device(type='meta')
     """
     memo = {} if memo is None else memo
-    for module in model.modules():
+    for module in all_modules(model):
         for tensor in _tensors(module):
             if id(tensor) not in memo:
-                memo[id(tensor)] = _without_values(tensor)
+                memo[id(tensor)] = _without_values(tensor, wide=wide)
     return deep_copy(model, memo)
 
 
@@ -48,9 +49,9 @@ def leaving_no_trace(model: nn.Module) -> Iterator[None]:
         >>> layer.cache, len(layer._forward_hooks)
         ({}, 0)
     """
-    before = [(vars(module), dict(vars(module))) for module in model.modules()]
+    before = [(vars(module), dict(vars(module))) for module in all_modules(model)]
     containers = [
-        (value, value.copy() if value else value.__class__())
+        (value, value.copy() if value else ())
         for _, attributes in before
         for value in attributes.values()
         if type(value) in CONTAINERS
@@ -66,8 +67,9 @@ def leaving_no_trace(model: nn.Module) -> Iterator[None]:
                 continue
             if type(container) is list:
                 container[:] = old
-            else:
-                container.clear()
+                continue
+            container.clear()
+            if old:
                 container.update(old)
 
 
@@ -101,8 +103,9 @@ def _tensors(module: nn.Module) -> Iterator[Tensor]:
                 yield from (one for one in held(vars(inner)) if isinstance(one, Tensor))
 
 
-def _without_values(tensor: Tensor) -> Tensor:
-    empty = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+def _without_values(tensor: Tensor, *, wide: bool = False) -> Tensor:
+    dtype = wide_type(tensor.dtype) if wide else tensor.dtype
+    empty = torch.empty_strided(tensor.shape, tensor.stride(), dtype=dtype, device="meta")
     if isinstance(tensor, nn.Parameter):
         return nn.Parameter(empty, requires_grad=tensor.requires_grad)
     return empty.requires_grad_(tensor.requires_grad)

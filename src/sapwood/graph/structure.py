@@ -46,7 +46,7 @@ def without_values(model: nn.Module, inputs: ExampleInputs, outputs: Outputs | N
     if any(isinstance(module, nn.RNNBase) for module in model.modules()):  # made of other calls without values
         return None
     memo: dict[int, Any] = {}
-    bones = quieten_(widen_(skeleton(model, memo), memo).eval())
+    bones = quieten_(widen_(skeleton(model, memo, wide=True), memo).eval())
     shapes = shapes_of(inputs)
     try:
         with leaving_no_trace(bones):

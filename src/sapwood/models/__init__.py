@@ -50,8 +50,9 @@ from sapwood.models.ultralytics import UltralyticsNetwork
 from sapwood.models.ultralytics import framework as ultralytics_framework  # noqa: F401 - registers it
 from sapwood.models.ultralytics.loader import read_ultralytics, write_ultralytics
 from sapwood.models.unsuited import check_suited, whole_parts
+from sapwood.models.walking import all_modules
 from sapwood.models.whole import Ignored, whole_tensors
-from sapwood.models.widening import wide_copy, widen_, widened
+from sapwood.models.widening import wide_copy, wide_type, widen_, widened
 
 __all__ = [
     "FRAMEWORKS",
@@ -76,6 +77,7 @@ __all__ = [
     "Tokenizer",
     "TransformersNetwork",
     "UltralyticsNetwork",
+    "all_modules",
     "apply_plan",
     "attributes",
     "builtin_file",
@@ -122,6 +124,7 @@ __all__ = [
     "whole_parts",
     "whole_tensors",
     "wide_copy",
+    "wide_type",
     "widen_",
     "widened",
     "write_cfg",

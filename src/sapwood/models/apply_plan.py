@@ -20,6 +20,7 @@ from sapwood.models.gains import gain_factors
 from sapwood.models.places import set_checked_
 from sapwood.models.plan import AttributeEdit, Cut, Gain, Merge, Plan, Rescale, Shift
 from sapwood.models.removed import remove_
+from sapwood.models.walking import all_modules
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -66,10 +67,18 @@ def apply_plan(model: Model, plan: Plan) -> Model:
             table, leaf = tables.table(name)
             table[leaf] = tensor
     set_attributes_(compact, plan.attributes)
-    # Modules that cache tensors of the dense widths forget them on such a call.
-    compact._apply(lambda tensor: tensor)  # type: ignore[no-untyped-call]
+    forget_cached_(compact)
     framework_of(compact).refit_(compact, plan)
     return compact
+
+
+def forget_cached_(model: nn.Module) -> None:
+    """Has modules that cache tensors (of the dense widths) forget them, as they do when they are converted.
+
+    PyTorch's own way of converting caches nothing, and takes its time for each tensor.
+    """
+    if any(type(module)._apply is not nn.Module._apply for module in all_modules(model)):
+        model._apply(lambda tensor: tensor)  # type: ignore[no-untyped-call]
 
 
 def make_biases_(model: nn.Module, plans: Iterable[Plan], state: Mapping[str, Tensor]) -> None:

@@ -16,6 +16,7 @@ from torch.nn.utils import parametrize
 from sapwood.arguments import check_model
 from sapwood.models.computed import refresh_computed, refresh_masked
 from sapwood.models.containers import brings_layers, held
+from sapwood.models.walking import all_modules
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -71,7 +72,7 @@ def _own_classes_(twin: nn.Module) -> None:
     PyTorch makes a class for each such module, which a copy shares; taking the parametrization off the one would delete
     the parameter's property from the other.
     """
-    for module in twin.modules():
+    for module in all_modules(twin):
         if parametrize.is_parametrized(module):
             kind = type(module)
             own = {name: value for name, value in vars(kind).items() if name not in {"__dict__", "__weakref__"}}
@@ -132,8 +133,12 @@ class _Copying:
         self.memo[id(module)] = twin
         if usual:
             held, value = vars(twin), self.value
-            for name, item in vars(module).items():  # most of which are numbers: a call less for each
-                held[name] = item if item is None or type(item) in ATOMS else value(item)
+            for name, item in vars(module).items():  # most of which are numbers, or tables without hooks
+                kind_of = type(item)
+                if item is None or kind_of in ATOMS:
+                    held[name] = item
+                else:
+                    held[name] = kind_of() if name in TABLES and kind_of in EMPTIES and not item else value(item)
         else:  # a wrapper for several processes leaves out what belongs to this one, and makes it anew
             state = _state_of(module)
             self.memo.setdefault(id(self.memo), []).append(state)  # as deepcopy: an identity is used again otherwise
@@ -231,6 +236,9 @@ def _copy_by_itself(module: Model, memo: dict[int, Any]) -> Model:
 
 
 EMPTIES = frozenset({dict, OrderedDict})
+TABLES = frozenset(name for name, table in vars(nn.Module()).items() if type(table) in EMPTIES)
+"""Tables that each module has for itself, as those of its hooks."""
+
 CONTAINERS = frozenset({dict, OrderedDict, list, tuple})
 PLAIN_TENSORS = frozenset({Tensor, nn.Parameter})
 ATOMS = frozenset({bool, int, float, complex, str, bytes, type, torch.dtype, torch.device, torch.Size})
@@ -279,18 +287,22 @@ def _brings_layers(cell: CellType) -> bool:
 
 def remember_computed_tensors(model: nn.Module, memo: dict[int, Any]) -> None:
     """Puts a copy by value of each computed tensor that a module of ``model`` holds into ``memo`` of a deep copy."""
-    for module in model.modules():
+    for module in all_modules(model):
         for attribute in vars(module).values():
-            if attribute is None or type(attribute) in ATOMS or (type(attribute) in CONTAINERS and not attribute):
+            kind = type(attribute)
+            if attribute is None or kind in ATOMS or (kind in CONTAINERS and not attribute):
                 continue
-            for value in held(attribute):
+            if attribute is module._modules:  # of which each comes in its turn
+                continue
+            for value in attribute.values() if attribute is module._parameters else held(attribute):
                 if isinstance(value, Tensor) and not value.is_leaf:
                     memo.setdefault(id(value), value.detach().clone())
 
 
 def _same_modes_(model: nn.Module, twin: nn.Module) -> None:
     """Puts modules into training or evaluation as in ``model``, where a class of its own way of copying did not."""
-    if all(one.training is other.training for one, other in zip(model.modules(), twin.modules(), strict=False)):
+    pairs = zip(all_modules(model), all_modules(twin), strict=False)
+    if all(one.training is other.training for one, other in pairs):
         return
     modes = {name: module.training for name, module in model.named_modules()}
     for name, module in twin.named_modules():

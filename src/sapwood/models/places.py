@@ -15,6 +15,7 @@ from torch import nn
 
 from sapwood.errors import ShapeError
 from sapwood.models.plan import AttributeEdit
+from sapwood.models.walking import module_of
 
 CONTAINERS = frozenset({list, tuple, torch.Size})
 """What may hold the values that a plan sets."""
@@ -82,7 +83,7 @@ class AttributePlace:
         Raises:
             ShapeError: If the attribute is one of a config, and the module has none.
         """
-        holder: Any = model.get_submodule(self.module)
+        holder: Any = module_of(model, self.module)
         *path, name = self.attribute.split(".")
         for part in path:
             holder = None if part.startswith("_") else own_data(holder).get(part)

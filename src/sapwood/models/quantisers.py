@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from sapwood.models.walking import all_modules
+
 Model = TypeVar("Model", bound=nn.Module)
 
 WATCHERS = (
@@ -31,8 +33,8 @@ def quieten_(model: Model) -> Model:
         ``model``.
     """
     kinds = tuple(getattr(sys.modules[file], name) for file, name in WATCHERS if file in sys.modules)
-    for module in model.modules():
-        if kinds and isinstance(module, kinds):
+    for module in all_modules(model) if kinds else ():
+        if isinstance(module, kinds):
             module.forward = MethodType(_let_through, module)
     return model
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sapwood.models.computed import refresh_masked
 from sapwood.models.containers import map_tensors
 from sapwood.models.copying import PLAIN_TENSORS, copy_into
+from sapwood.models.walking import all_modules
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -64,9 +65,10 @@ def widen_(model: Model, memo: Mapping[int, Any]) -> Model:
     Returns:
         ``model``.
     """
-    model._apply(_wider)  # type: ignore[no-untyped-call]
+    if not _is_wide(model):
+        model._apply(_wider)  # type: ignore[no-untyped-call]
     own = [value for number, value in memo.items() if id(value) != number]
-    registered = {id(module) for module in model.modules()}
+    registered = {id(module) for module in all_modules(model)}
     for value in own:
         if isinstance(value, nn.Module) and id(value) not in registered:
             value._apply(_wider)  # type: ignore[no-untyped-call]
@@ -76,6 +78,19 @@ def widen_(model: Model, memo: Mapping[int, Any]) -> Model:
     return model
 
 
+def _is_wide(model: nn.Module) -> bool:
+    """Whether all that modules register is wide already, and none of them does more when it is converted."""
+    return all(
+        type(module)._apply is nn.Module._apply
+        and all(
+            tensor is None or (wide_type(tensor.dtype) is tensor.dtype and tensor.grad is None)
+            for table in (module._parameters, module._buffers)
+            for tensor in table.values()
+        )
+        for module in all_modules(model)
+    )
+
+
 def _widen_tensor_(tensor: Tensor) -> None:
     wide = _wider(tensor.detach())
     if wide.dtype is not tensor.dtype:
@@ -83,6 +98,16 @@ def _widen_tensor_(tensor: Tensor) -> None:
 
 
 def _wider(tensor: Tensor) -> Tensor:
-    if tensor.is_complex():
-        return tensor.to(torch.complex128)
-    return tensor.to(torch.float64) if tensor.is_floating_point() else tensor
+    return tensor.to(wide_type(tensor.dtype))
+
+
+def wide_type(dtype: torch.dtype) -> torch.dtype:
+    """The type in which numbers of a type are compared.
+
+    Examples:
+        >>> wide_type(torch.float16), wide_type(torch.int64)
+        (torch.float64, torch.int64)
+    """
+    if dtype.is_complex:
+        return torch.complex128
+    return torch.float64 if dtype.is_floating_point else dtype

@@ -17,7 +17,7 @@ from sapwood.ops import (
     unfolding,
 )
 from sapwood.ops.atoms import ALWAYS, Atoms, Axis, fixed_axis
-from sapwood.ops.call import Call, Graph, TensorRef, copies, hides_calls, looks, name_of, same_op
+from sapwood.ops.call import Call, Graph, TensorRef, copies, hides_calls, looks, name_of, restrides, same_op
 from sapwood.ops.context import NEVER_CHANNELS, RULES, Context, EqualParts, Rule, apply_rule, bound, is_expected, rule
 from sapwood.ops.derived import Derived, Part, Turned
 from sapwood.ops.doubles import in_double
@@ -79,6 +79,7 @@ __all__ = [
     "pooling",
     "reduction",
     "reshaping",
+    "restrides",
     "rule",
     "same_op",
     "scattering",

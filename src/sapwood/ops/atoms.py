@@ -109,6 +109,26 @@ class Atoms:
             whole[rows, : table.shape[1]] = table[self._expanded_row[column[rows]]]
         return [part for place in range(width) for part in self._resolve_column(self.find(whole[:, place]))]
 
+    def spread(self, flags: np.ndarray[Any, np.dtype[np.bool_]]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """For each atom, whether its representative, or one of those that it is made of, is flagged.
+
+        What holds for an axis is then one look at each of its atoms, without :meth:`resolve`.
+        """
+        found = flags[self.find(np.arange(self._count))]
+        expanded = np.flatnonzero(self._expanded[: self._count] != NEVER)
+        if not len(expanded):
+            return found
+        parts = np.full((len(expanded), max(table.shape[1] for table in self._expansion)), ALWAYS, dtype=np.int64)
+        for number, table in enumerate(self._expansion):
+            rows = np.flatnonzero(self._expanded[expanded] == number)
+            parts[rows, : table.shape[1]] = table[self._expanded_row[expanded[rows]]]
+        while True:  # as often as expansions stand in expansions
+            more = found[parts].any(axis=1) & ~found[expanded]
+            if not more.any():
+                return found
+            found[expanded[more]] = True
+            found |= found[self._parent[: self._count]]
+
     def freeze(self, axis: Axis, reason: str) -> None:
         """Keeps every index of ``axis`` alive for good; the first reason is remembered."""
         roots = self.resolve(axis)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,11 +13,16 @@ import torch
 from sapwood.ops.facts import FACTS, UNKNOWN, Facts
 from sapwood.ops.nested import leaves
 
+_NAMES: dict[int, tuple[Any, str]] = {}
+"""Operators by identity, each with its name: PyTorch works out their hashes in Python."""
 
-@cache
+
 def name_of(op: Any) -> str:
     """An operator's name without its overload: ``"aten.convolution"``."""
-    return str(op.overloadpacket)
+    entry = _NAMES.get(id(op))
+    if entry is None:
+        entry = _NAMES[id(op)] = (op, str(op.overloadpacket))
+    return entry[1]
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ class Call:
         """The operator's name without its overload: ``"aten.convolution"``."""
         return name_of(self.op)
 
-    @property
+    @cached_property
     def facts(self) -> Facts:
         """What is known of the operator."""
         return FACTS.get(self.name, UNKNOWN)
@@ -124,7 +129,7 @@ LOOKS_AS = frozenset({"aten.view", "aten._unsafe_view"})
 
 def same_op(call: Call, op: torch._ops.OpOverload) -> bool:
     """Whether another run makes ``call`` when it calls ``op``."""
-    return call.op is op or {call.name, name_of(op)} in (WRAPS_A_NUMBER, LOOKS_AS)
+    return call.op is op or (call.name != name_of(op) and {call.name, name_of(op)} in (WRAPS_A_NUMBER, LOOKS_AS))
 
 
 def looks(op: torch._ops.OpOverload) -> bool:
@@ -135,6 +140,25 @@ def looks(op: torch._ops.OpOverload) -> bool:
 def copies(op: torch._ops.OpOverload) -> bool:
     """Whether ``op`` only copies, as is done to a tensor that has to be contiguous and is not."""
     return name_of(op) == "aten.clone"
+
+
+def restrides(op: torch._ops.OpOverload, args: Any) -> bool:
+    """Whether a call only says in another way how a tensor lies in memory, where dimensions of size 1 leave a choice.
+
+    Pooling a map to one position does so, if the map's channels lie side by side: a run of the same code on a tensor
+    that lies otherwise makes no such call.
+
+    Args:
+        op: The operator.
+        args: Its arguments; the first is a tensor, or the one that stands for it in a recorded run.
+    """
+    if name_of(op) != "aten.as_strided_" or tuple(args[0].shape) != tuple(args[1]):
+        return False
+    places, step = [], 1
+    for size, stride in zip(reversed(args[1]), reversed(args[2]), strict=True):
+        places.append(size == 1 or stride == step)
+        step *= size
+    return all(places)
 
 
 def hides_calls(op: torch._ops.OpOverload) -> bool:

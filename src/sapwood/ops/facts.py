@@ -182,6 +182,11 @@ class Facts:
         return self.sum is not None and self.sum.kind == "attention"
 
     @property
+    def has_numbers(self) -> bool:
+        """Whether numbers of its arguments follow widths though no shape shows it: groups, slices, padding."""
+        return self.groups_at is not None or self.slices or self.pads
+
+    @property
     def passes(self) -> bool:
         """Whether every channel keeps to itself."""
         return self.spreads in {"each", "moved"}

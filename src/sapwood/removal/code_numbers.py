@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -77,13 +78,19 @@ class NumberChange:
 def value_numbers(call: Call, args: Any, kwargs: Mapping[str, Any]) -> tuple[float, ...]:
     """The numbers of a call that stand for values: no sizes, dimensions or positions."""
     found: list[float] = []
-    for number, argument in enumerate(call.op._schema.arguments):
-        value = args[number] if number < len(args) else kwargs.get(argument.name)
-        if type(value) is float or (type(value) is int and str(argument.type) in VALUES):
+    for number, (name, holds_values) in enumerate(_arguments(call.op)):
+        value = args[number] if number < len(args) else kwargs.get(name)
+        if type(value) is float or (type(value) is int and holds_values):
             found.append(value)
         elif type(value) in {list, tuple}:
             found += [leaf for leaf in leaves(value) if type(leaf) is float]
     return tuple(found)
+
+
+@functools.cache
+def _arguments(op: Any) -> tuple[tuple[str, bool], ...]:
+    """The names of an operator's arguments, each with whether an integer there is a value."""
+    return tuple((argument.name, str(argument.type) in VALUES) for argument in op._schema.arguments)
 
 
 VALUES = frozenset({"number", "Optional[number]", "Tensor", "Optional[Tensor]", "float", "Optional[float]"})

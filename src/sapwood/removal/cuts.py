@@ -15,7 +15,7 @@ def make_cuts(analysis: Analysis, removed: Axis) -> tuple[Cut, ...]:
     cuts = []
     for name, axes in analysis.axes.items():
         for dim, axis in enumerate(axes):
-            alive = alive_rows(analysis.context.atoms, axis, gone)
+            alive = alive_rows(axis, gone)
             if not alive.all():
                 cuts.append(Cut(name, dim, len(axis), tuple(np.flatnonzero(alive).tolist())))
     return tuple(cuts)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -253,12 +254,12 @@ def _wanted_of(call: Call, source: TensorRef, made: TensorRef, wanted: Tensor, k
                 call.outputs, results if isinstance(results, (list, tuple)) else [results], strict=True
             )
             if ref == made
-        )[wanted]
+        )
     except Exception:  # it reads more than that tensor and what is known
         return torch.ones(source.shape, dtype=torch.bool)
-    found = torch.zeros(labels.numel() + 1, dtype=torch.bool)
-    found[arrived] = True
-    return found[1:].reshape(source.shape)
+    found = np.zeros(labels.numel() + 1, dtype=np.bool_)
+    found[(arrived if bool(wanted.all()) else arrived[wanted]).numpy()] = True  # many times as fast as PyTorch does it
+    return torch.from_numpy(found[1:]).reshape(source.shape)
 
 
 def _labelled(call: Call, source: TensorRef, labels: Tensor, known: Mapping[int, Tensor]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -72,6 +72,8 @@ class MaskedReference(Replay):
         return self.pass_on(func, args, kwargs)
 
     def _silence(self, tensor: Tensor, ref: TensorRef) -> Tensor:
+        if not self._expectation.changed(ref):
+            return tensor
         for dim, rows in enumerate(self._expectation.rows(ref)):
             if not rows.all():
                 shape = [1] * tensor.dim()
@@ -172,6 +174,20 @@ def _choice(expectation: Expectation, call: Call, inputs: Any) -> list[Tensor]:
     return [leaf.detach().clone() for leaf in leaves(inputs) if isinstance(leaf, Tensor)]
 
 
+class Reference(NamedTuple):
+    """What the dense model returned with the removed channels silenced.
+
+    Attributes:
+        outputs: The values, and what it chose from on the way.
+        draws: The random numbers that were drawn.
+        all_double: Whether everything was float64 by itself.
+    """
+
+    outputs: list[Tensor]
+    draws: Draws
+    all_double: bool
+
+
 def reference_outputs(
     model: nn.Module,
     inputs: ExampleInputs,
@@ -181,20 +197,18 @@ def reference_outputs(
     *,
     followed: Mapping[int, float] | None = None,
     kind: type[MaskedReference] = MaskedReference,
-) -> tuple[list[Tensor], Draws]:
+) -> Reference:
     """What the dense ``model`` returns with the removed channels silenced, and what it chooses from on the way.
 
     Of outputs that may change their sizes, the kept part. Numbers that divide a sum over channels by how many there are
     (``followed``) are those of the compact model. ``kind`` is what runs it.
-
-    Returns:
-        The values, and the random numbers that were drawn.
     """
     reference = kind(analysis, expectation, decisions, followed)
-    with leaving_no_trace(model), plain_kernels(model), reference:
+    with leaving_no_trace(model), plain_kernels(model) as keeper, reference:
         outputs = output_tensors(run_model(model, inputs))
     outputs = [expectation.kept(tensor, ref) for tensor, ref in zip(outputs, analysis.graph.outputs, strict=True)]
-    return [*outputs, *(reference.chosen_from if analysis.graph.reads_values else [])], reference.draws
+    chosen_from = reference.chosen_from if analysis.graph.reads_values else []
+    return Reference([*outputs, *chosen_from], reference.draws, keeper is not None and keeper.idle)
 
 
 def compact_outputs(
@@ -205,14 +219,16 @@ def compact_outputs(
     expectation: Expectation | None = None,
     *,
     draws: Draws | None = None,
+    all_double: bool = False,
 ) -> list[Tensor]:
     """What the compact ``model`` returns and, under an ``expectation``, what it chooses from on the way.
 
     Where it chooses between the same values as the recorded run did, it chooses the same; where that drew random
-    numbers (``draws``), it gets what stays of them.
+    numbers (``draws``), it gets what stays of them. Where a run of the same calls was ``all_double``, nothing looks
+    after that in this one.
     """
     if not graph.reads_values and not graph.draws:
-        with plain_kernels(model):
+        with plain_kernels(model, double=not all_double):
             return output_tensors(run_model(model, inputs))
     same = SameDecisions(graph, decisions, draws or decisions.draws, expectation)
     with plain_kernels(model), same:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -13,6 +13,8 @@ from sapwood.graph import Analysis, Draws, alive_rows, flags
 from sapwood.ops import Axis, Call, TensorRef
 from sapwood.removal.orders import Orders
 
+Bools: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
+
 
 class Expectation:
     """Sizes of every tensor of the recorded run in the compact model."""
@@ -20,7 +22,8 @@ class Expectation:
     def __init__(self, analysis: Analysis, removed: np.ndarray[Any, np.dtype[np.int64]]) -> None:
         self._context = analysis.context
         self._gone = flags(analysis.context.atoms, removed)
-        self._alive: dict[int, tuple[Axis, np.ndarray[Any, np.dtype[np.bool_]]]] = {}
+        self._alive: dict[int, tuple[Axis, Bools]] = {}
+        self._of_tensors: dict[int, tuple[list[Bools], tuple[int, ...]]] = {}
         self._orders: Orders | None = None
 
     def ordered(self, orders: Orders | None) -> Expectation:
@@ -29,7 +32,7 @@ class Expectation:
         found._orders = orders
         return found
 
-    def alive(self, axis: Axis) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    def alive(self, axis: Axis) -> Bools:
         """For each index of ``axis``, whether it stays."""
         entry = self._alive.get(id(axis))
         if entry is None:
@@ -37,15 +40,23 @@ class Expectation:
             self._alive[id(axis)] = entry
         return entry[1]
 
-    def _made_alive(self, axis: Axis) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    def _made_alive(self, axis: Axis) -> Bools:
         source = self._context.followed(axis)
         if source is None:
-            return alive_rows(self._context.atoms, axis, self._gone)
+            return alive_rows(axis, self._gone)
         return np.arange(len(axis)) * len(source) < int(self.alive(source).sum()) * len(axis)
 
-    def rows(self, tensor: TensorRef) -> list[np.ndarray[Any, np.dtype[np.bool_]]]:
+    def rows(self, tensor: TensorRef) -> list[Bools]:
         """For each dimension of ``tensor``, which indices stay."""
-        return [self.alive(axis) for axis in self._context.axes(tensor)]
+        return self._known(tensor)[0]
+
+    def _known(self, tensor: TensorRef) -> tuple[list[Bools], tuple[int, ...]]:
+        """What stays of a tensor, and how many of each dimension; asked for at every call of every run."""
+        found = self._of_tensors.get(tensor.id)
+        if found is None:
+            rows = [self.alive(axis) for axis in self._context.axes(tensor)]
+            found = self._of_tensors[tensor.id] = rows, tuple(int(np.count_nonzero(one)) for one in rows)
+        return found
 
     def kept(self, tensor: Tensor, ref: TensorRef) -> Tensor:
         """What stays of the value of ``ref`` in the dense model, in the order in which the compact one has it."""
@@ -58,7 +69,7 @@ class Expectation:
 
     def shape(self, tensor: TensorRef) -> tuple[int, ...]:
         """The tensor's sizes in the compact model."""
-        return tuple(int(rows.sum()) for rows in self.rows(tensor))
+        return self._known(tensor)[1]
 
     def changed(self, tensor: TensorRef) -> bool:
         """Whether the tensor loses anything."""
