@@ -36,6 +36,7 @@ WIDTHS = {
     "moved_by_a_matrix": {"look.weight": (8, 3, 3, 3), "how.weight": (6, 8), "a.weight": (12, 3, 3, 3)},
     "places_times_queries": {"qkv.weight": (24, 6), "places": (9, 8), "head.weight": (3, 8)},
     "powers_of_channels": {"a.weight": (8, 3, 3, 3), "head.weight": (5, 8, 1, 1)},
+    "shifted_in_time_by_eighths": {"a.weight": (16, 3, 3, 3), "head.weight": (5, 16, 1, 1)},
     "sound_in_frames": {"a.weight": (8, 9, 1), "head.weight": (3, 8)},
     "split_attention": {"both.weight": (16, 1, 3, 3), "up.weight": (16, 2, 1, 1), "head.weight": (5, 8, 1, 1)},
     "symmetric_weight": {"a.weight": (8, 6), "upper": (8, 8), "head.weight": (3, 8)},

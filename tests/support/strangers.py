@@ -247,3 +247,20 @@ def split_attention():
 
     parts = {"down": conv(16, 8, 1, groups=2), "up": conv(8, 32, 1, groups=2)}
     return Net(run, both=conv(4, 32, groups=4), **parts, head=head(16)), picture(4)
+
+
+@stranger
+def shifted_in_time_by_eighths():
+    """Each eighth of the channels is of another frame, as many as the width says (temporal shift modules)."""
+
+    def run(m, x):
+        x = m.a(x)
+        frames = x.view(-1, 4, *x.shape[1:])
+        eighth = frames.shape[2] // 8
+        out = torch.zeros_like(frames)
+        out[:, :-1, :eighth] = frames[:, 1:, :eighth]
+        out[:, 1:, eighth : 2 * eighth] = frames[:, :-1, eighth : 2 * eighth]
+        out[:, :, 2 * eighth :] = frames[:, :, 2 * eighth :]
+        return m.head(out.view(x.shape))
+
+    return Net(run, a=conv(3, 32), head=head(32)), torch.randn(8, 3, 6, 6)
