@@ -104,6 +104,20 @@ def test_what_is_pytorchs_own_is_refused(attribute: str) -> None:
         edited(attribute, before, True)
 
 
+def test_private_numbers_of_a_network_are_its_widths_and_those_of_a_layer_are_not() -> None:
+    class Private(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self._width = 8
+            self.layer = nn.Conv2d(1, 1, 3, padding=1)
+
+    edit = AttributeEdit("", "_width", 8, 4)
+    assert apply_plan(Private(), Plan(attributes=(edit,)))._width == 4
+    padding = AttributeEdit("layer", "_reversed_padding_repeated_twice", [1, 1, 1, 1], [0, 0, 0, 0])
+    with pytest.raises(ShapeError, match="_reversed_padding_repeated_twice of 'layer', which is PyTorch's own"):
+        apply_plan(Private(), Plan(attributes=(padding,)))
+
+
 @pytest.mark.parametrize("attribute", ["table", "function"])
 def test_what_is_not_plain_is_refused(attribute: str) -> None:
     with pytest.raises(

@@ -210,3 +210,57 @@ def angles_and_sums_of_exponents():
         return m.head(torch.logaddexp(torch.atan(x), torch.asinh(x)) + torch.exp2(x.sigmoid()))
 
     return Net(run, a=nn.Linear(6, 16), head=nn.Linear(16, 3)), torch.randn(5, 6)
+
+
+@stranger
+def codes_by_private_numbers():
+    """A VQ-VAE whose numbers stand behind underscores, as in the code that most copy."""
+
+    class Codes(nn.Module):
+        def __init__(self, number: int, width: int) -> None:
+            super().__init__()
+            self._width, self._number = width, number
+            self.book = nn.Embedding(number, width)
+
+        def forward(self, x: Tensor) -> Tensor:
+            rows = x.permute(0, 2, 3, 1).contiguous()
+            flat = rows.view(-1, self._width)
+            chosen = torch.cdist(flat, self.book.weight).argmin(1, keepdim=True)
+            ones = torch.zeros(len(chosen), self._number, dtype=x.dtype).scatter_(1, chosen, 1)
+            return (ones @ self.book.weight).view(rows.shape).permute(0, 3, 1, 2).contiguous()
+
+    return nn.Sequential(conv(3, 16), Codes(10, 16), head(16)), picture()
+
+
+@stranger
+def split_attention():
+    """Branches weighed against each other, by a fully connected layer in groups (ResNeSt)."""
+
+    def run(m, x):
+        x = m.both(x)
+        branches = x.chunk(2, 1)
+        pooled = sum(branches).mean((2, 3), keepdim=True)
+        weights = (
+            m.up(m.down(pooled).relu()).view(len(x), 2, 2, -1).transpose(1, 2).softmax(1).reshape(len(x), -1, 1, 1)
+        )
+        return m.head(sum(part * weight for part, weight in zip(branches, weights.chunk(2, 1), strict=True)))
+
+    parts = {"down": conv(16, 8, 1, groups=2), "up": conv(8, 32, 1, groups=2)}
+    return Net(run, both=conv(4, 32, groups=4), **parts, head=head(16)), picture(4)
+
+
+@stranger
+def shifted_in_time_by_eighths():
+    """Each eighth of the channels is of another frame, as many as the width says (temporal shift modules)."""
+
+    def run(m, x):
+        x = m.a(x)
+        frames = x.view(-1, 4, *x.shape[1:])
+        eighth = frames.shape[2] // 8
+        out = torch.zeros_like(frames)
+        out[:, :-1, :eighth] = frames[:, 1:, :eighth]
+        out[:, 1:, eighth : 2 * eighth] = frames[:, :-1, eighth : 2 * eighth]
+        out[:, :, 2 * eighth :] = frames[:, :, 2 * eighth :]
+        return m.head(out.view(x.shape))
+
+    return Net(run, a=conv(3, 32), head=head(32)), torch.randn(8, 3, 6, 6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
@@ -24,6 +25,7 @@ from sapwood.ops import (
     apply_rule,
     is_expected,
     leave_out,
+    sliced,
 )
 
 Flags: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
@@ -131,7 +133,7 @@ def build_groups(
     Args:
         graph: From :func:`sapwood.graph.trace`.
         frozen: Tensors (``"name"``) or dimensions (``"name[dim]"``) that must stay whole, with the reason.
-        tied: Indices of calls that cut at equal distances and whose parts must lose the same positions.
+        tied: Indices of calls that cut at equal distances, or slice, and whose parts must lose the same positions.
         fixed: Indices of calls whose outputs must keep their sizes: the reason, and whether the inputs must, too.
         held: Dimensions that must stay whole, with the reason: index of a call, number of a tensor of those that it
             reads and then makes, dimension.
@@ -163,10 +165,7 @@ def build_groups(
         if reference.id not in graph.resizable:
             reason = f"is an output of the model: {name}" if len(graph.outputs) > 1 else "is an output of the model"
             context.freeze(context.axes(reference), reason)
-    for cut in context.equal_parts:
-        if cut.call.index in tied:
-            for part in cut.parts[1:]:
-                context.join(cut.parts[0], part, cut.call)
+    _tie(graph, context, tied)
     analysis = _collect(graph, context, owned, references)
     units = [group.units for group in analysis.groups]
     found, stiff = ladders(context.atoms, context.derived, units) if shuffles and climbed else ((), [])
@@ -203,6 +202,20 @@ def _apply_rules(
             reason, inputs_too = fixed[call.index]
             tensors = [*call.tensor_outputs(), *(call.tensor_inputs() if inputs_too else [])]
             context.freeze([axis for tensor in tensors for axis in context.axes(tensor)], reason)
+
+
+def _tie(graph: Graph, context: Context, tied: Collection[int]) -> None:
+    """Parts that some calls cut lose the same positions; what is sliced counts as cut where all slices could begin."""
+    for cut in context.equal_parts:
+        if cut.call.index in tied:
+            for part in cut.parts[1:]:
+                context.join(cut.parts[0], part, cut.call)
+    for call in (graph.calls[index] for index in sorted(tied) if graph.calls[index].facts.slices):
+        dim, begin, stop = sliced(call)
+        axis = context.axes(call.args[0])[dim]
+        step = math.gcd(begin, stop, len(axis))
+        for start in range(step, len(axis) if step > 1 else 0, step):
+            context.join(axis[:step], axis[start : start + step], call)
 
 
 def _axis_at(graph: Graph, context: Context, place: Dimension) -> Axis:

@@ -20,6 +20,12 @@ from sapwood.models.walking import module_of
 CONTAINERS = frozenset({list, tuple, torch.Size})
 """What may hold the values that a plan sets."""
 
+TABLES = frozenset(vars(nn.Module())) | {"_compiled_call_impl", "_version"}
+"""What every module keeps for PyTorch."""
+
+BARE = (nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict)
+"""PyTorch's classes whose subclasses keep no number of PyTorch's own behind an underscore, but for the tables."""
+
 PLAIN = "a number, a bool, None, a text, or a tuple of such"
 
 
@@ -86,7 +92,7 @@ class AttributePlace:
         holder: Any = module_of(model, self.module)
         *path, name = self.attribute.split(".")
         for part in path:
-            holder = None if part.startswith("_") else own_data(holder).get(part)
+            holder = None if is_pytorchs(holder, part) else own_data(holder).get(part)
             if not holds_numbers(holder):
                 raise ShapeError(f"the plan sets {self.text} of {self.module!r}; the model has no config there")
         return holder, name
@@ -124,6 +130,27 @@ def holds_numbers(value: Any) -> bool:
     return type(value) in {SimpleNamespace, Namespace} or is_config(value)
 
 
+def is_pytorchs(holder: Any, name: str) -> bool:
+    """Whether an attribute is none of the network's own code: a table of PyTorch's, or private to a layer or a config.
+
+    Examples:
+        >>> class Codes(nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self._width = 8
+        >>> is_pytorchs(Codes(), "_width"), is_pytorchs(Codes(), "_parameters")
+        (False, True)
+        >>> is_pytorchs(nn.Conv2d(1, 1, 3), "_reversed_padding_repeated_twice")
+        True
+    """
+    if name in TABLES or name.startswith("__"):
+        return True
+    if not name.startswith("_"):
+        return False
+    kinds = type(holder).__mro__ if isinstance(holder, nn.Module) else ()
+    return not kinds or any(kind.__module__.partition(".")[0] == "torch" and kind not in BARE for kind in kinds)
+
+
 def is_plain(value: Any) -> bool:
     """Whether a value is one that a plan may set: a number, a bool, None, a text, or a tuple or list of such."""
     if type(value) in CONTAINERS:
@@ -158,7 +185,7 @@ def _data(model: nn.Module, place: AttributePlace) -> Any:
     own = own_data(holder)
     if name not in own and not is_config(holder):
         raise ShapeError(f"the plan sets {where}; the model has none that it keeps as data")
-    if name.startswith("_") or name == "training":
+    if is_pytorchs(holder, name):
         raise ShapeError(f"the plan sets {where}, which is PyTorch's own; expected a width")
     value: Any = own.get(name)
     if place.position >= 0 and (type(value) not in CONTAINERS or place.position >= len(value)):
@@ -183,7 +210,7 @@ def _same(one: Any, other: Any) -> bool:
 def integers(name: str, module: nn.Module) -> Iterator[tuple[AttributePlace, int]]:
     """Every integer attribute of a module, lists and tuples of integers included."""
     for attribute, value in vars(module).items():
-        if attribute.startswith("_") or attribute == "training":
+        if is_pytorchs(module, attribute):
             continue
         if type(value) is int:
             yield AttributePlace(name, attribute), value

@@ -36,7 +36,7 @@ class _Cut(pydantic.BaseModel):
 class _Edit(pydantic.BaseModel):
     model_config = _STRICT
     module: str
-    attribute: str = pydantic.Field(pattern=r"^[A-Za-z]\w*(\.[A-Za-z]\w*)*(\[\d+\])?$")
+    attribute: str = pydantic.Field(pattern=r"^_?[A-Za-z]\w*(\.[A-Za-z]\w*)*(\[\d+\])?$")
     before: Any
     after: Any
 

@@ -23,7 +23,7 @@ from sapwood.ops.derived import Derived, Part, Turned
 from sapwood.ops.doubles import in_double
 from sapwood.ops.facts import FACTS, UNKNOWN
 from sapwood.ops.free import is_free
-from sapwood.ops.indexing import leave_out
+from sapwood.ops.indexing import leave_out, sliced
 from sapwood.ops.modes import CallMode, nothing_compiled
 from sapwood.ops.nested import leaves, mapped
 from sapwood.ops.reshaping import moved, order_of
@@ -83,6 +83,7 @@ __all__ = [
     "rule",
     "same_op",
     "scattering",
+    "sliced",
     "spans",
     "unfolding",
 ]

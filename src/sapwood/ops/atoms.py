@@ -21,6 +21,9 @@ ALWAYS = 0
 CUT = "is cut together with indices that stay"
 """Why indices stay of a dimension that is cut into several, of which some hold nothing that can go."""
 
+TWO_WAYS = "its indices are grouped in two ways that do not match"
+"""Why indices stay that one side takes for parts of dimensions which the other does not have."""
+
 NEVER = -1
 """Stands for the number of an expansion where an atom has none."""
 
@@ -178,9 +181,12 @@ class Atoms:
                 self._union(left, right)
         elif narrow.shape[1] == 1:
             self._expand(narrow[:, 0], wide)
+        elif (whole := (wide == wide[:1]).all(axis=0)).any():  # a part as a whole, which the other side does not know
+            self.freeze(wide[:, whole], f"{reason}; {TWO_WAYS}")
+            self._join_rows(wide[:, ~whole], narrow, reason)
         else:
-            self.freeze(wide, f"{reason}; its indices are grouped in two ways that do not match")
-            self.freeze(narrow, f"{reason}; its indices are grouped in two ways that do not match")
+            self.freeze(wide, f"{reason}; {TWO_WAYS}")
+            self.freeze(narrow, f"{reason}; {TWO_WAYS}")
 
     @staticmethod
     def _aligned(first: Axis, second: Axis) -> list[Axis]:

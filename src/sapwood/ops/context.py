@@ -124,7 +124,7 @@ Rule: TypeAlias = Callable[[Context, Call], None]
 
 def is_expected(reason: str, dim: int) -> bool:
     """Whether nobody wonders why dimension ``dim`` of a parameter stays whole: kernels, and maps behind channels."""
-    return reason == NEVER_CHANNELS or (dim > 1 and reason.startswith(POSITION))
+    return dim > 1 and (reason == NEVER_CHANNELS or reason.startswith(POSITION))
 
 
 RULES: Registry[Rule] = Registry("op rule", entry_points="sapwood.operators")

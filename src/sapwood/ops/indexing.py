@@ -40,17 +40,24 @@ def leave_out(context: Context, call: Call) -> None:
     context.set(call.outputs[0], [axis for number, axis in enumerate(axes) if number != dim])
 
 
+def sliced(call: Call) -> tuple[int, int, int]:
+    """The dimension that a ``slice`` cuts, where the part begins, and where it stops."""
+    values = bound(call)
+    shape = call.args[0].shape
+    dim = int(values["dim"]) % len(shape)  # type: ignore[call-overload]
+    begin, stop, _ = slice(values["start"], values["end"]).indices(shape[dim])
+    return dim, begin, max(begin, stop)
+
+
 @_rule("slice")
 def _slice(context: Context, call: Call) -> None:
-    values = bound(call)
     axes = context.axes(call.args[0])
-    dim = int(values["dim"]) % len(axes)  # type: ignore[call-overload]
-    start, end, step = values["start"], values["end"], int(values["step"])  # type: ignore[call-overload]
+    dim, begin, stop = sliced(call)
+    step = int(bound(call)["step"])  # type: ignore[call-overload]
     whole = axes[dim]
-    axes[dim] = whole[start:end:step]
+    axes[dim] = whole[begin:stop:step]
     if step == 1:
-        begin, stop, _ = slice(start, end).indices(len(whole))
-        context.derive(axes[dim], [whole], Part(begin, max(begin, stop), len(whole)))
+        context.derive(axes[dim], [whole], Part(begin, stop, len(whole)))
     else:
         axes[dim] = context.fix([axes[dim]], call)[0]
     context.set(call.outputs[0], axes)

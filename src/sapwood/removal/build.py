@@ -36,7 +36,7 @@ class Obstacle:
 
     Attributes:
         call: The call.
-        tie: The call cuts into equal parts, which could lose the same positions instead of staying whole.
+        tie: The call cuts into parts, which could lose the same positions instead of staying whole.
         reason: What is in the way, for the user.
         widths: Dimensions that are in the way, where they are known: of the tensors that a call reads and makes.
         together: Sets of dimensions that could lose the same share instead of staying whole.
@@ -244,7 +244,8 @@ def _obstacle(
     before = reversed([one for one in analysis.graph.calls[: call.index] if one.modules == call.modules])
     earlier = (_made_smaller(one, expectation, told) for one in before if one.name == call.name)
     widths = _made_smaller(call, expectation) or next(filter(None, earlier), ())
-    return Obstacle(call, False, f"a shape in the code that no attribute explains, in {call}: {wanted}", widths)
+    reason = f"a shape in the code that no attribute explains, in {call}: {wanted}"
+    return Obstacle(call, call.facts.slices, reason, widths)
 
 
 def _made_smaller(

@@ -73,9 +73,6 @@ class Constraints:
         if rigid:
             self._rigid |= rigid
             return True
-        if obstacle.tie and site not in self._tied:
-            self._tied.add(site)
-            return True
         if obstacle.together and self._proportions[site] < MAX_PROPORTIONS:
             self._proportions[site] += 1
             self._together[site] += [
@@ -84,6 +81,9 @@ class Constraints:
             ]
             return True
         self._together.pop(site, None)
+        if obstacle.tie and site not in self._tied:
+            self._tied.add(site)
+            return True
         widths = {(sites[one.call.index], one.number, one.dim): obstacle.reason for one in obstacle.widths}
         if widths.keys() - self._held.keys():
             self._held.update(widths)

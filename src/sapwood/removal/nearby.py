@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from torch import nn
 
-from sapwood.models.places import AttributePlace, holds_numbers, integers, own_data
+from sapwood.models.places import AttributePlace, holds_numbers, integers, is_pytorchs, own_data
 
 LISTS = (nn.ModuleList, nn.ModuleDict)
 """What has no code of its own: what is in there is called, and asked for its numbers, by the module around it."""
@@ -62,8 +62,9 @@ def config_changes(
     """Numbers of configs that modules keep, each config once: the modules that share it read the same number."""
     seen: set[int] = set()
     for name in names:
-        for attribute, value in vars(model.get_submodule(name)).items():
-            if attribute.startswith("_") or not holds_numbers(value) or id(value) in seen:
+        module = model.get_submodule(name)
+        for attribute, value in vars(module).items():
+            if is_pytorchs(module, attribute) or not holds_numbers(value) or id(value) in seen:
                 continue
             seen.add(id(value))
             for key, old in own_data(value).items():
