@@ -1,7 +1,7 @@
 """Accuracy back without labels: what reconstruction and distillation give, beside pruning without recovery.
 
     python benchmarks/recovery.py resnet56 --macs 0.5 --num-pictures 1000
-    python benchmarks/recovery.py resnet56 --macs 0.47 --num-pictures 5000 --steps 2000
+    python benchmarks/recovery.py resnet56 --macs 0.47 --num-pictures 5000 --steps 2000 --mirrored
     python benchmarks/recovery.py yolov3-tiny --latency 0.7 --num-pictures 128 --steps 600
     python benchmarks/recovery.py yolov3-tiny --latency 0.7 --num-pictures 128 --others ../shared/data/pictures
     python benchmarks/recovery.py yolov3-tiny --zeros 0.8 --num-pictures 128 --steps 300
@@ -22,12 +22,13 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 import sapwood
 from sapwood.data import open_unlabelled
@@ -100,7 +101,18 @@ class Job:
     def distill_config(self) -> DistillConfig:
         chosen = {"lr": self.options.lr} if self.options.lr else {}
         small = self.bundle.task.kind == "classification"
-        return DistillConfig(steps=self.options.steps, batch_size=64 if small else 8, **chosen)
+        options = self.options
+        return DistillConfig(
+            steps=options.steps, batch_size=64 if small else 8, mirrored=options.mirrored, seed=options.seed, **chosen
+        )
+
+
+@contextmanager
+def clocked(row: Row, stage: str) -> Iterator[None]:
+    """Adds the stage's seconds and its processor seconds, of all threads, to the row."""
+    start, used = time.perf_counter(), time.process_time()
+    yield
+    row |= {f"{stage}_s": time.perf_counter() - start, f"{stage}_cpu_s": time.process_time() - used}
 
 
 DEPLOYMENT = Deployment("onnxruntime", None, 1)
@@ -111,7 +123,9 @@ def main() -> None:
     options = parsed()
     bundle, train, judged = subject(options.model, options.data, options.held_out)
     size = 100 if bundle.task.kind == "classification" else 8
-    batches = list(calibration_batches(bundle, train, num_pictures=options.num_pictures, batch_size=size))
+    batches = list(
+        calibration_batches(bundle, train, num_pictures=options.num_pictures, batch_size=size, seed=options.seed)
+    )
     others = others_of(bundle, options, size)
     scored_on = options.scored_on or (500 if size == 100 else 64)
     calibration = Calibration(batches[: max(1, scored_on // size)], task_loss(bundle, "own"), train)
@@ -141,7 +155,9 @@ def others_of(bundle: ModelBundle, options: argparse.Namespace, size: int) -> li
     if options.others is None:
         return []
     dataset = open_unlabelled(options.others, bundle.task.kind)
-    return list(calibration_batches(bundle, dataset, num_pictures=options.num_others, batch_size=size))
+    return list(
+        calibration_batches(bundle, dataset, num_pictures=options.num_others, batch_size=size, seed=options.seed)
+    )
 
 
 GOALS = ("macs", "latency", "zeros")
@@ -162,6 +178,8 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--measured-on", type=int, help="How many for sensitivity; half of those if not given")
     parser.add_argument("--steps", type=int, default=0, help="Of distillation; none if 0")
     parser.add_argument("--lr", type=float, help="Of distillation")
+    parser.add_argument("--mirrored", action="store_true", help="Follows the dense network's mean over mirror images")
+    parser.add_argument("--seed", type=int, default=0, help="Of the pictures and of distillation")
     parser.add_argument("--held-out", type=int, default=0)
     parser.add_argument("--methods", nargs="*", help="Names of methods; all if not given")
     parser.add_argument("--out", default="recovery.json")
@@ -174,58 +192,73 @@ def plainly(criterion: str, allocator: str, *, recovered: bool = True) -> Callab
 
 def by_sensitivity(job: Job) -> Row:
     """The knapsack by what is lost once the layers that read a group are solved anew."""
-    start = time.perf_counter()
+    row: Row = {}
     calibration = job.calibration
     few = job.options.measured_on or job.options.scored_on or (250 if job.bundle.task.kind == "classification" else 32)
     size = len(job.inputs[0])
     measured_on = replace(calibration, batches=calibration.batches[: max(1, few // size)])
-    measure, figure = sensitivity_measure(job.bundle, "divergence", measured_on)
-    score = scorer(job.bundle.model, "obs", calibration)
-    curves = sensitivity(
-        job.bundle.model,
-        job.bundle.example_inputs,
-        measure,
-        score=score,
-        figure=figure,
-        fractions=FRACTIONS,
-        compensate=compensation(job.bundle.model, calibration, score),
-    )
-    row = {"sensitivity_s": time.perf_counter() - start}
+    with clocked(row, "sensitivity"):
+        measure, figure = sensitivity_measure(job.bundle, "divergence", measured_on)
+        score = scorer(job.bundle.model, "obs", calibration)
+        curves = sensitivity(
+            job.bundle.model,
+            job.bundle.example_inputs,
+            measure,
+            score=score,
+            figure=figure,
+            fractions=FRACTIONS,
+            compensate=compensation(job.bundle.model, calibration, score),
+        )
     return row | finished(job, {"criterion": score, "allocator": "knapsack", "sensitivity": curves})
 
 
 def finished(job: Job, settings: dict[str, Any], *, recovered: bool = True) -> Row:
     """Prunes and recovers; the accuracy of each stage, and its seconds."""
-    start = time.perf_counter()
+    row: Row = {}
     goal = "latency" if job.options.latency else "macs"
-    pruned = sapwood.prune(
-        job.bundle.model,
-        job.bundle.example_inputs,
-        target=sapwood.Target(**{goal: getattr(job.options, goal)}),
-        calibration=job.calibration,
-        deployment=DEPLOYMENT if goal == "latency" else None,
-        **settings,
-    )
-    row = {"prune_s": time.perf_counter() - start, **job.size(pruned.model), **job.figures("pruned", pruned.model)}
+    with clocked(row, "prune"):
+        pruned = sapwood.prune(
+            job.bundle.model,
+            job.bundle.example_inputs,
+            target=sapwood.Target(**{goal: getattr(job.options, goal)}),
+            calibration=job.calibration,
+            deployment=DEPLOYMENT if goal == "latency" else None,
+            **settings,
+        )
+    row |= {**job.size(pruned.model), **job.figures("pruned", pruned.model)}
     if not recovered:
         return row
-    solved = sapwood.reconstruct(
-        job.bundle.model, pruned.model, pruned.plan, job.inputs, others=job.others, views=num_views(job.inputs)
-    )
-    row |= {"reconstruct_s": solved.seconds, **job.figures("reconstructed", solved.model)}
+    with clocked(row, "reconstruct"):
+        solved = sapwood.reconstruct(
+            job.bundle.model,
+            pruned.model,
+            pruned.plan,
+            job.inputs,
+            others=job.others,
+            views=num_views(job.inputs),
+            seed=job.options.seed,
+        )
+    row |= job.figures("reconstructed", solved.model)
     if job.options.steps:
+        row |= distilled(job, solved.model, pruned.plan)
+    return row
+
+
+def distilled(job: Job, model: nn.Module, plan: Plan, masks: dict[str, Tensor] | None = None) -> Row:
+    """What distillation makes of a recovered network."""
+    row: Row = {}
+    with clocked(row, "distill"):
         refined = sapwood.distill(
             job.bundle.model,
-            solved.model,
-            pruned.plan,
+            model,
+            plan,
             job.inputs,
             job.bundle.task,
             others=job.others,
+            masks=masks,
             config=job.distill_config(),
         )
-        row |= {"distill_s": refined.seconds, "best_step": refined.best_step}
-        row |= job.figures("distilled", refined.model)
-    return row
+    return row | {"best_step": refined.best_step} | job.figures("distilled", refined.model)
 
 
 def torch_pruning(kind: str, globally: bool) -> Callable[[Job], Row]:
@@ -255,40 +288,30 @@ def masked(criterion: str, budget: str, *, anew: bool) -> Callable[[Job], Row]:
     """Zeros in the convolutions; ``anew``: which weights stay is chosen while layers are solved."""
 
     def run(job: Job) -> Row:
-        start = time.perf_counter()
+        row: Row = {}
         case = MaskCase("scored", job.options.zeros, layers=("conv",), criterion=criterion, budget=budget)
         scores = None
-        if criterion != "magnitude":
-            scores = weight_scores(job.bundle.model, job.bundle.example_inputs, criterion, job.calibration)
         model = sapwood.copy_model(job.bundle.model)
-        apply_masks_(model, case, scores=scores)
-        row = {"mask_s": time.perf_counter() - start, **job.figures("masked", model)}
-        pattern = case.unit_pattern if anew else None
-        record = recover_masked_(
-            replace(job.bundle, model=model),
-            job.bundle.model,
-            job.inputs,
-            "reconstruct",
-            others=job.others,
-            pattern=pattern,
-        )
-        assert record is not None
-        row |= {"reconstruct_s": record.seconds, **job.figures("reconstructed", model)}
+        with clocked(row, "mask"):
+            if criterion != "magnitude":
+                scores = weight_scores(job.bundle.model, job.bundle.example_inputs, criterion, job.calibration)
+            apply_masks_(model, case, scores=scores)
+        row |= job.figures("masked", model)
+        with clocked(row, "reconstruct"):
+            recover_masked_(
+                replace(job.bundle, model=model),
+                job.bundle.model,
+                job.inputs,
+                "reconstruct",
+                others=job.others,
+                pattern=case.unit_pattern if anew else None,
+                seed=job.options.seed,
+            )
+        row |= job.figures("reconstructed", model)
         if job.options.steps:
             masks = {slot.name: slot.mask != 0 for slot in find_slots(model) if slot.mask is not None}
             remove_masks_(model)
-            refined = sapwood.distill(
-                job.bundle.model,
-                model,
-                Plan(),
-                job.inputs,
-                job.bundle.task,
-                others=job.others,
-                masks=masks,
-                config=job.distill_config(),
-            )
-            row |= {"distill_s": refined.seconds, "best_step": refined.best_step}
-            row |= job.figures("distilled", refined.model)
+            row |= distilled(job, model, Plan(), masks)
         return row
 
     return run

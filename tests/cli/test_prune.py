@@ -264,6 +264,14 @@ def test_recovery_without_labels(  # noqa: PLR0917
     assert "pictures without labels" in capsys.readouterr().out
 
 
+def test_mirror_images_are_for_distilled_classifiers(run: Run, cfg: Path, data: Path, capsys: Capture) -> None:
+    given = ("prune", cfg, "--macs", 0.6, "--data", data, "--recover-mirrored")
+    assert run(*given, "--recover", "reconstruct") == 2
+    assert "expected --recover distill, got reconstruct" in capsys.readouterr().err
+    assert run(*given, "--recover", "distill") == 2
+    assert "mirrored: answers to mirror images are of classifiers of pictures" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("how", ["batchnorm", "reconstruct"])
 def test_recovery_from_a_folder_of_pictures(  # noqa: PLR0917
     how: str, run: Run, cfg: Path, data: Path, tmp_path: Path, capsys: Capture

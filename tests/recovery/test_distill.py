@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 
 import sapwood
 from sapwood.errors import ConfigError
+from sapwood.models import Plan
 from sapwood.pipeline import Pruned, recover
 from sapwood.recovery import DistillConfig, distill
 from sapwood.recovery import views as views_module
@@ -88,6 +90,41 @@ def test_outputs_apart_by_rounding_only_stay_so(case: tuple[ModelBundle, Pruned,
     found = distill(dense, small, pruned.plan, [pictures], TASK, config=config)
     assert abs(found.history[0].divergence) < 1e-7
     assert min(check.divergence for check in found.history) <= found.history[0].divergence
+
+
+def test_mirrored_follows_what_the_dense_network_says_of_both_sides() -> None:
+    """The dense network itself is not there yet, and a copy of it comes nearer."""
+    torch.manual_seed(0)
+    pictures = torch.randn(160, 3, 6, 6)
+    dense = nn.Sequential(nn.Conv2d(3, 5, 6), nn.Flatten()).eval()
+    config = replace(QUICK, steps=40, batch_size=32, lr=1e-2, augment=False, mirrored=True, precision="float32")
+    found = distill(dense, dense, Plan(), [pictures[:128]], TASK, config=config)
+    seen = pictures[128:]
+    with torch.no_grad():
+        both = (dense(seen).softmax(1) + dense(seen.flip(3)).softmax(1)) / 2.0
+        before, after = (float(divergence(TASK, model(seen), both.log(), model)) for model in (dense, found.model))
+    assert after < 0.5 * before
+
+
+def test_mirrored_is_of_classifiers_of_pictures(case: tuple[ModelBundle, Pruned, Tensor]) -> None:
+    bundle, pruned, pictures = case
+    config = replace(QUICK, mirrored=True)
+    boxes = replace(TASK, kind="detection")
+    wanted = r"mirrored: answers to mirror images are of classifiers of pictures; got a network for detection"
+    with pytest.raises(ConfigError, match=wanted):
+        distill(bundle.model, pruned.model, pruned.plan, [pictures], boxes, config=config)
+    line = nn.Linear(4, 5)
+    with pytest.raises(ConfigError, match=r"got a network for classification, which reads shape \(1, 4\)"):
+        distill(line, line, Plan(), [torch.randn(4, 4)], TASK, config=config)
+
+
+def test_mirrored_is_refused_before_anything_is_solved(case: tuple[ModelBundle, Pruned, Tensor]) -> None:
+    bundle, pruned, pictures = case
+    stages: list[str] = []
+    boxes = replace(bundle, task=replace(TASK, kind="detection"))
+    with pytest.raises(ConfigError, match="mirrored: answers to mirror images are of classifiers of pictures"):
+        recover(boxes, pruned, [pictures], "distill", config=replace(QUICK, mirrored=True), progress=stages.append)
+    assert stages == []
 
 
 def test_recover_reconstructs_first(case: tuple[ModelBundle, Pruned, Tensor]) -> None:

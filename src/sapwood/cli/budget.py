@@ -101,6 +101,14 @@ RecoverPicturesOption = Annotated[
 MOST_PICTURES = 1000
 """Pictures that --recover looks at, at most, unless told otherwise."""
 RecoverStepsOption = Annotated[int, typer.Option("--recover-steps", min=1, help="Steps of --recover distill.")]
+RecoverMirroredOption = Annotated[
+    bool,
+    typer.Option(
+        "--recover-mirrored",
+        help="--recover distill follows the mean of what a classifier says of each picture and of its mirror image; "
+        "for classes that a mirror does not change.",
+    ),
+]
 SeedOption = Annotated[
     int, typer.Option("--seed", help="Chooses the pictures, the places looked at, and the order of --recover.")
 ]
@@ -328,6 +336,7 @@ class RecoveryOptions:
     recover: RecoverOption = Recover.none
     recover_pictures: RecoverPicturesOption = MOST_PICTURES
     recover_steps: RecoverStepsOption = 1000
+    recover_mirrored: RecoverMirroredOption = False
 
     @property
     def wanted(self) -> bool:

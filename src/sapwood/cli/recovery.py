@@ -39,6 +39,12 @@ class Recovery:
                 f"--recover {self.how.recover.value} looks at pictures (labels are not needed); expected --data"
             )
 
+        if self.how.recover_mirrored and self.how.recover.value != "distill":
+            raise ConfigError(
+                f"--recover-mirrored says what distillation follows; expected --recover distill, got "
+                f"{self.how.recover.value}"
+            )
+
     def pruned(self, bundle: ModelBundle, result: Pruned) -> Pruned:
         """Recovers what was pruned of ``bundle``."""
         if not self.how.wanted:
@@ -98,7 +104,9 @@ class Recovery:
                 "batches": batches.own,
                 "others": batches.others,
                 "method": self.how.recover.value,
-                "config": DistillConfig(steps=self.how.recover_steps, seed=self.seed),
+                "config": DistillConfig(
+                    steps=self.how.recover_steps, seed=self.seed, mirrored=self.how.recover_mirrored
+                ),
                 "seed": self.seed,
                 "progress": lambda stage: bars.enter_context(progress_bar(stage)),
             }

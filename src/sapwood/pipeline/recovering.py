@@ -85,7 +85,7 @@ def recover(
         before, stay as they are.
 
     Raises:
-        ConfigError: If there is no such method, or no picture.
+        ConfigError: If there is no such method, or no picture, or ``config`` asks for what is not of such networks.
     """
     work = _RecoveryRequest(method, bundle.task, tuple(others), config, seed, progress)
     if method == "none":
@@ -215,6 +215,8 @@ class _RecoveryRequest:
                 "batchnorm", sum(map(num_samples, inputs)), repaired.seconds, (), {}, norms=repaired.norms
             )
             return repaired.model, found, {name: rule.mask for name, rule in rules.items()}
+        if self.method == "distill" and self.config is not None and inputs:
+            self.config.check_suits(self.task, inputs[0])
         solved = reconstruct(
             dense,
             pruned,

@@ -315,7 +315,7 @@ def condition_rows(*parts: Mapping[str, Any], files: Mapping[str, str] | None = 
 
 
 NEEDS_PICTURES = ("split", "num_pictures", "labels", "criterion_pictures", "train_split")
-RECOVERS = ("recover_pictures", "recover_steps", "seed")
+RECOVERS = ("recover_pictures", "recover_steps", "recover_mirrored", "seed")
 """Options that say nothing where no data was given, or nothing was recovered."""
 
 

@@ -9,7 +9,7 @@ from sapwood.tasks import language as language
 from sapwood.tasks.agreeing import Agreement, Difference, Estimate, agreement, has_agreement
 from sapwood.tasks.decode import decode, yolo_heads
 from sapwood.tasks.detection import detect
-from sapwood.tasks.divergence import divergence, divergence_from
+from sapwood.tasks.divergence import divergence, divergence_from, mean_of_views
 from sapwood.tasks.evaluation import evaluate
 from sapwood.tasks.listed import listed_head
 from sapwood.tasks.mean_ap import AveragePrecision, mean_average_precision
@@ -50,6 +50,7 @@ __all__ = [
     "labels_of",
     "listed_head",
     "mean_average_precision",
+    "mean_of_views",
     "num_samples",
     "open_data",
     "open_pictures",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -67,6 +68,25 @@ def class_divergence(
     """The divergence of a classifier's outputs; see :func:`divergence`."""
     found, wanted = (_log_probabilities(task, one, model, temperature) for one in (outputs, reference))
     return F.kl_div(found, wanted, log_target=True, reduction="batchmean") * temperature**2
+
+
+def mean_of_views(task: TaskSpec, given: Sequence[Any], model: nn.Module) -> Tensor:  # shape: (B, classes)
+    """What a classifier says of some pictures by several views of each: the mean of its probabilities.
+
+    Args:
+        task: What the outputs are: the mean comes in the same form.
+        given: What the model returned for each of the views, at least one.
+        model: For messages.
+
+    Examples:
+        >>> task = TaskSpec("classification", (8, 8), ("cat", "dog"))
+        >>> sure, unsure = torch.tensor([[9.0, -9.0]]), torch.tensor([[0.0, 0.0]])
+        >>> [round(value, 2) for value in mean_of_views(task, [sure, unsure], nn.Identity()).exp()[0].tolist()]
+        [0.75, 0.25]
+    """
+    logs = torch.stack([_log_probabilities(task, outputs, model, 1.0) for outputs in given])
+    mean = logs.logsumexp(dim=0) - math.log(len(given))
+    return mean.exp() if task.outputs == "probabilities" else mean
 
 
 def box_divergence(task: TaskSpec, outputs: Any, reference: Any, model: nn.Module) -> Tensor:  # shape: ()

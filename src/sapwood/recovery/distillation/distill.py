@@ -20,7 +20,7 @@ from sapwood.recovery.distillation.features import FeatureMatch
 from sapwood.recovery.distillation.samples import Drawn, Samples, channels_last, looked_at
 from sapwood.recovery.kept_outputs import KeptOutputs
 from sapwood.recovery.reconstruction.sites import find_sites
-from sapwood.tasks import TASKS, Inputs, called, divergence, num_samples
+from sapwood.tasks import TASKS, Inputs, called, divergence, mean_of_views, num_samples
 from sapwood.training import Precision, WeightAverage, as_float32, mixed
 from sapwood.types import TaskSpec
 
@@ -49,6 +49,8 @@ class DistillConfig:
         others_share: Fraction of each step's pictures that are of the others, where there are any.
         mosaics: Whether these views are mosaics of four pictures, and pictures in other colours, blurred and with
             noise (:func:`sapwood.recovery.views.varied`). None: of a detector.
+        mirrored: The dense network's answer is the mean of those to a picture and to its mirror image, which is better
+            than either alone: of a classifier of pictures, whose classes a mirror does not change.
     """
 
     steps: int = 1000
@@ -64,6 +66,7 @@ class DistillConfig:
     precision: Precision = "auto"
     others_share: float = 0.25
     mosaics: bool | None = None
+    mirrored: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("steps", 1), ("batch_size", 1), ("evaluations", 1), ("patience", 1)):
@@ -79,6 +82,23 @@ class DistillConfig:
         for name in ("others_share", "held_out", "decay"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ConfigError(f"{name}: got {getattr(self, name)}; expected a number in [0, 1)")
+
+    def check_suits(self, task: TaskSpec, inputs: Inputs) -> None:
+        """Refuses answers to mirror images where there are none.
+
+        Args:
+            task: What the outputs are.
+            inputs: What the network reads.
+
+        Raises:
+            ConfigError: If they are asked for and the network is no classifier of pictures.
+        """
+        pictures = isinstance(inputs, Tensor) and inputs.dim() == 4
+        if self.mirrored and not (pictures and task.kind == "classification"):
+            raise ConfigError(
+                f"mirrored: answers to mirror images are of classifiers of pictures; got a network for {task.kind}, "
+                f"which reads {_shape_of(inputs)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -141,7 +161,8 @@ def distill(
         progress: Called with (done, total) steps.
 
     Raises:
-        ConfigError: If there are fewer than two pictures.
+        ConfigError: If there are fewer than two pictures, or answers to mirror images are asked for and the network is
+            no classifier of pictures.
         TrainingError: If the loss is no longer finite.
     """
     for name, network in (("dense", dense), ("pruned", pruned)):
@@ -155,6 +176,7 @@ def distill(
     pictures = Samples.of(list(batches))
     if len(pictures) < 2:
         raise ConfigError(f"{len(pictures)} pictures to distill on; expected at least 2")
+    config.check_suits(task, pictures.take([0]).inputs())
     more = list(others)
     beside = Samples.of(more) if more and config.others_share else None
     with torch.random.fork_rng(devices=[]):
@@ -206,7 +228,7 @@ class _Descent:
         own = dict(self._model.named_modules())
         kept = {name: outputs for name, outputs in modules.items() if name in own}
         self._match = FeatureMatch(self._dense, self._model, kept)
-        self._references = [self._outputs(self._dense, batch) for batch in self._held.split(config.batch_size)]
+        self._references = [self._answer(batch) for batch in self._held.split(config.batch_size)]
         self.history = [DistillCheck(0, self._measure(self._model))]
         self._best_state = {name: value.clone() for name, value in self._model.state_dict().items()}
         self.best_step = 0
@@ -269,8 +291,19 @@ class _Descent:
             stack.enter_context(mixed(self._config.precision))
             reference = self._outputs(self._dense, batch)
             outputs = called(self._model, batch)
+        with mixed(self._config.precision):
+            reference = self._answer(batch, reference)
         apart = divergence(self._task, as_float32(outputs), as_float32(reference), self._model) / scale
         return apart + self._config.feature_weight * self._match.take()
+
+    def _answer(self, batch: Inputs, outputs: Any = None) -> Any:
+        """What the pruned network is to say; ``outputs``: what the dense one said, if it ran already."""
+        outputs = self._outputs(self._dense, batch) if outputs is None else outputs
+        if not self._config.mirrored:
+            return outputs
+        assert isinstance(batch, Tensor)
+        mirrored = self._outputs(self._dense, channels_last(batch.flip(3)))
+        return mean_of_views(self._task, [outputs, mirrored], self._dense)
 
     def _outputs(self, model: nn.Module, batch: Inputs) -> Any:
         with torch.no_grad():
@@ -297,6 +330,10 @@ class _Descent:
         self.history.append(DistillCheck(step, found))
         lowest = min(range(len(self.history)), key=lambda number: self.history[number].divergence)
         return len(self.history) - 1 - lowest >= self._config.patience
+
+
+def _shape_of(inputs: Inputs) -> str:
+    return f"shape {tuple(inputs.shape)}" if isinstance(inputs, Tensor) else f"{', '.join(inputs)}"
 
 
 def _rate(step: int, steps: int) -> float:
