@@ -247,3 +247,22 @@ def test_verbose_tells_stages_and_leaves_logging_as_it_was(run: Run, cfg: Path, 
 def test_completion_can_be_installed(run: Run, capsys: Capture) -> None:
     assert run("--help") == 0
     assert "--install-completion" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", [*COMMANDS.commands, ""])
+def test_no_type_stands_beside_a_flag(run: Run, capsys: Capture, verb: str) -> None:
+    assert run(*filter(None, [verb]), "--help") == 0
+    told = capsys.readouterr().out
+    assert "--help" in told
+    assert "bool" not in told.lower()
+
+
+@pytest.mark.parametrize(("options", "opened"), [((), 0), (("--open",), 1)])
+def test_a_browser_opens_only_where_that_is_asked_for(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], opened: int
+) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr("webbrowser.open", shown.append)
+    monkeypatch.setattr("sapwood.cli.demo.run_compare", lambda *_, **__: None)
+    assert run("demo", "-o", tmp_path / "demo", *options) == 0
+    assert shown == [(tmp_path / "demo" / "report.html").as_uri()] * opened
