@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PYPROJECT: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
 
 
-TOOLS = {"docs", "fuzz", "wheels"}
+TOOLS = {"browser", "docs", "fuzz", "wheels"}
 """Extras that no test needs, and that are in neither environment."""
 
 

@@ -77,6 +77,15 @@ def test_a_saved_model_of_a_factory_needs_it_again(
         assert source["spec"] == "ownnet:factory"
 
 
+def test_a_file_is_run_only_if_it_is_named_on_the_command_line(run: Run, small: Path, capsys: Capture) -> None:
+    plan = small / "plan.json"
+    plan.write_text(plan.read_text().replace('"ownnet:factory"', '"ownnet.py:factory"'))
+    assert run("inspect", small) == 2
+    assert "expected the factory from you: --model-factory ownnet.py:factory" in capsys.readouterr().err
+    assert run("inspect", small, "--model-factory", small.parent / "ownnet.py:factory") == 0
+    assert run("inspect", small.parent / "ownnet.py:factory") == 0
+
+
 def test_a_factory_that_nothing_needs_is_refused(run: Run, small: Path, capsys: Capture) -> None:
     assert run("inspect", "builtin:digits", *OPTION) == 2
     assert "builtin:digits needs no factory; expected a saved directory" in capsys.readouterr().err

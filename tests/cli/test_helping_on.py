@@ -214,7 +214,39 @@ def test_records_are_written_where_they_are_asked_for(
         assert run(*verb, "--json", "-o", file) == 0
         assert json.loads(file.read_text()) == json.loads(capsys.readouterr().out)
         assert run(*verb, "-o", tmp_path / "record.txt") == 2
-        assert "the result is a record; expected a name that ends in .json" in capsys.readouterr().err
+        assert (
+            "the result is a record (.json) or a page (.html); expected a name that ends in one"
+            in capsys.readouterr().err
+        )
+
+
+def test_pages_are_written_where_they_are_asked_for(run: Run, pair: Pair, tmp_path: Path, capsys: Capture) -> None:
+    model, pictures = pair
+    page = tmp_path / "page.html"
+    for verb in (
+        ("eval", model, "--data", pictures, "-o", page),
+        ("eval", model, "--data", pictures, "--against", model, "-o", page),
+        ("bench", model, "--rounds", 2, "-o", page),
+        ("export", model, "--format", "torch-export", "-o", tmp_path / "model.pt2", "--report", page),
+    ):
+        assert run(*verb) == 0
+        assert f'<span class="quiet">{verb[0]}</span>' in page.read_text()
+        page.unlink()
+    assert run("export", model, "--format", "onnx", "-o", tmp_path / "a.onnx", "--report", tmp_path / "a.pdf") == 2
+    assert "a report is a page; expected a name that ends in .html" in capsys.readouterr().err
+    assert not (tmp_path / "a.onnx").exists()
+
+
+def test_masks_have_a_page_that_is_made_again(run: Run, cfg: Path, tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "masked"
+    assert run("mask", cfg, "--sparsity", 0.5, "-o", out) == 0
+    assert f"report: {out / 'report.html'}" in capsys.readouterr().out
+    first = (out / "report.html").read_text()
+    assert run("report", out) == 0
+    assert (out / "report.html").read_text() == first
+    assert run("mask", out, "--sparsity", 0.5, "--layers", "bn", "-o", out) == 0  # its own files are replaced
+    assert (out / "report.html").read_text() != first
+    assert run("compact", out, "-o", tmp_path / "small") == 0
 
 
 def test_a_report_goes_where_it_is_asked_for(run: Run, cfg: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -247,3 +279,22 @@ def test_verbose_tells_stages_and_leaves_logging_as_it_was(run: Run, cfg: Path, 
 def test_completion_can_be_installed(run: Run, capsys: Capture) -> None:
     assert run("--help") == 0
     assert "--install-completion" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", [*COMMANDS.commands, ""])
+def test_no_type_stands_beside_a_flag(run: Run, capsys: Capture, verb: str) -> None:
+    assert run(*filter(None, [verb]), "--help") == 0
+    told = capsys.readouterr().out
+    assert "--help" in told
+    assert "bool" not in told.lower()
+
+
+@pytest.mark.parametrize(("options", "opened"), [((), 0), (("--open",), 1)])
+def test_a_browser_opens_only_where_that_is_asked_for(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], opened: int
+) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr("webbrowser.open", shown.append)
+    monkeypatch.setattr("sapwood.cli.demo.run_compare", lambda *_, **__: None)
+    assert run("demo", "-o", tmp_path / "demo", *options) == 0
+    assert shown == [(tmp_path / "demo" / "report.html").as_uri()] * opened

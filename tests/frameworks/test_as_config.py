@@ -286,3 +286,10 @@ print(model.config.hidden_size, model(input_ids=torch.tensor({IDS.tolist()})).lo
     wanted = outputs(sapwood.load_saved(str(small), factory=bert).model, {"input_ids": IDS})[0]
     assert said[0] == "16"
     torch.testing.assert_close(torch.tensor(json.loads(said[1])), wanted.flatten())
+
+
+@pytest.mark.parametrize(("limits", "told"), [(Limits(), True), (Limits(as_config=True), False)])
+def test_a_folder_that_loads_nowhere_is_told_of(limits: Limits, told: bool) -> None:
+    model = transformers.BertModel(CONFIGS["BertModel"]()).eval()
+    pruned = sapwood.prune(model, IDS, target=Target(sparsity=0.5), limits=limits)
+    assert any("save_pretrained writes of it loads nowhere" in note for note in pruned.notes) is told

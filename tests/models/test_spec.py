@@ -261,10 +261,53 @@ def test_factories_that_cannot_be_used(factories: str, spec: str, message: str) 
         load_model(spec)
 
 
-@pytest.mark.parametrize("spec", ["", "resnet50", "nothing/here", "model.weights", "a:b:c"])
+FILE_OF_A_FACTORY = """
+from dataclasses import dataclass
+from beside_it import LAYERS
+import torch
+
+@dataclass
+class Sizes:
+    wide: int = LAYERS
+
+def mine():
+    import found_late
+    return torch.nn.Sequential(torch.nn.Linear(4, Sizes().wide), torch.nn.Linear(Sizes().wide, 2)), torch.ones(1, 4)
+"""
+
+
+@pytest.mark.parametrize("folder", ["", "my nets"])
+def test_a_factory_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
+    place = tmp_path / folder
+    place.mkdir(exist_ok=True)
+    for name, text in {"net.py": FILE_OF_A_FACTORY, "beside_it.py": "LAYERS = 7", "found_late.py": ""}.items():
+        (place / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    for name in ("beside_it", "found_late"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    spec, before = str(Path(folder) / "net.py:mine"), list(sys.path)
+    first, second = load_model(spec), load_model(spec)
+    assert first.source.spec == spec
+    assert first.model[0].weight.shape == (7, 4)
+    assert type(first.model) is type(second.model)
+    assert sys.path == before
+    with pytest.raises(SpecError, match=r"net.py has no 'yours'; expected a function or a class"):
+        load_model(str(Path(folder) / "net.py:yours"))
+
+
+def test_a_file_that_is_not_there_has_no_factory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SpecError, match=r"absent.py:f: no file absent.py; expected one that Python finds from"):
+        load_model("absent.py:f")
+    with pytest.raises(SpecError, match=r"far/absent.py: no such file; expected one of Python that has the factory"):
+        load_model("far/absent.py:f")
+
+
+@pytest.mark.parametrize("spec", ["", "resnet50", "nothing/here", "model.weights", "a:b:c", "net.py:a:b"])
 def test_other_specifications_are_refused(spec: str) -> None:
     with pytest.raises(
-        SpecError, match=r"names no model; expected one of: .*net.cfg, package.module:factory, a directory"
+        SpecError,
+        match=r"names no model; expected one of: .*net.cfg, package.module:factory or file.py:factory, a directory",
     ):
         load_model(spec)
 

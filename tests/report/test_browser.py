@@ -10,10 +10,29 @@ from typing import Any
 
 import pytest
 
-from sapwood.report import render_bench, render_compare, render_inspect, render_prune, render_run
-from sapwood.report.records import BenchRecord, BenchRow, MadeBy, make_part
+from sapwood.report import (
+    render_agreement,
+    render_bench,
+    render_compare,
+    render_evaluation,
+    render_export,
+    render_inspect,
+    render_mask,
+    render_prune,
+    render_run,
+)
+from sapwood.report.records import (
+    AgreementRecord,
+    BenchRecord,
+    BenchRow,
+    EvaluationRecord,
+    ExportRecord,
+    MadeBy,
+    make_part,
+)
 from support.pruned import inspect_record, prune_record
 from support.runs import MADE, run_record
+from support.sheets import AGREED, EVALUATED, EXPORTED, MASKED
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +45,7 @@ HEIGHT = 900
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="no playwright here: pip install playwright")
+    playwright = pytest.importorskip("playwright.sync_api", reason="no playwright here: pip install 'sapwood[browser]'")
     found = next((path for name in NAMES if (path := shutil.which(name))), None)
     if found is None:
         pytest.skip(f"none of {', '.join(NAMES)} is installed")
@@ -64,12 +83,19 @@ def bench_page() -> str:
     return render_bench(record, make_part(MadeBy, MADE))
 
 
+BY = make_part(MadeBy, MADE)
 PAGES: dict[str, Callable[[dict[str, Any]], str]] = {
     "compare": lambda record: render_compare(full(record)),
     "prune": lambda _: render_prune(prune_record()),
     "inspect": lambda _: render_inspect(inspect_record()),
     "run": lambda _: render_run(run_record()),
     "bench": lambda _: bench_page(),
+    "eval": lambda _: render_evaluation(
+        make_part(EvaluationRecord, EVALUATED), BY, ("sapwood prune net.cfg -o small",)
+    ),
+    "against": lambda _: render_agreement(make_part(AgreementRecord, AGREED), BY),
+    "mask": lambda _: render_mask({**MASKED, "made": MADE}),
+    "export": lambda _: render_export(make_part(ExportRecord, EXPORTED), BY),
 }
 
 

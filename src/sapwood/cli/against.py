@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sapwood.cli.commanded import made
 from sapwood.cli.common import OnBad, ResizeChoice, load_bundle, make_console, print_json, progress_bar
 from sapwood.cli.devices import on_device
 from sapwood.cli.record_files import write_record
@@ -90,7 +91,7 @@ class AgainstOptions:
         """
         from sapwood import tasks
         from sapwood.data import data_parts
-        from sapwood.report import agreement_table, records
+        from sapwood.report import agreement_table, records, render_agreement
 
         assert self.against is not None
         networks = {name: bundle}
@@ -105,7 +106,7 @@ class AgainstOptions:
             found = tasks.agreement(dense, networks, dataset, on_bad=on_bad.value, progress=progress, **options)
         named = {"against": self.against, "data": dataset.name, "split": split}
         record = records.make_part(records.AgreementRecord, {**named, **asdict(found)})
-        write_record(out, record.plain())
+        write_record(out, record.plain(), lambda: render_agreement(record, made()))
         if as_json:
             print_json(record.plain())
         else:

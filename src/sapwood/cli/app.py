@@ -23,10 +23,12 @@ from sapwood.cli import (
     run,
     train,
 )
+from sapwood.cli.flags import Verb, Verbs
 from sapwood.cli.volume import with_volume
 
 app = typer.Typer(
     name="sapwood",
+    cls=Verbs,
     help="Prunes trained PyTorch networks so that they really get smaller and faster, and proves it.\n\n"
     "Begin with `sapwood demo`, or with your own network: `sapwood inspect net.cfg`, "
     "`sapwood prune net.cfg --macs 0.5 -o small`, `sapwood eval small --data DIR`.",
@@ -54,17 +56,17 @@ def _root(
     pass
 
 
-app.command("demo")(with_volume(demo.demo))
-app.command("inspect")(with_volume(inspect.inspect))
-app.command("mask")(with_volume(mask.mask))
-app.command("compact")(with_volume(compact.compact))
-app.command("prune")(with_volume(prune.prune))
-app.command("train")(with_volume(train.train))
-app.command("eval")(with_volume(evaluate.evaluate))
-app.command("detect")(with_volume(detect.detect))
-app.command("compare")(with_volume(compare.compare))
-app.command("compile")(with_volume(compile.compile))
-app.command("export")(with_volume(export.export))
-app.command("bench")(with_volume(bench.bench))
-app.command("run")(with_volume(run.run))
-app.command("report")(with_volume(report.report))
+app.command("demo", cls=Verb)(with_volume(demo.demo))
+app.command("inspect", cls=Verb)(with_volume(inspect.inspect))
+app.command("mask", cls=Verb)(with_volume(mask.mask))
+app.command("compact", cls=Verb)(with_volume(compact.compact))
+app.command("prune", cls=Verb)(with_volume(prune.prune))
+app.command("train", cls=Verb)(with_volume(train.train))
+app.command("eval", cls=Verb)(with_volume(evaluate.evaluate))
+app.command("detect", cls=Verb)(with_volume(detect.detect))
+app.command("compare", cls=Verb)(with_volume(compare.compare))
+app.command("compile", cls=Verb)(with_volume(compile.compile))
+app.command("export", cls=Verb)(with_volume(export.export))
+app.command("bench", cls=Verb)(with_volume(bench.bench))
+app.command("run", cls=Verb)(with_volume(run.run))
+app.command("report", cls=Verb)(with_volume(report.report))

@@ -11,7 +11,7 @@ import typer
 from sapwood.cli.commanded import made
 from sapwood.cli.common import JsonOption, ModelFactoryOption, load_bundle, make_console, print_json, progress_bar
 from sapwood.cli.next_steps import next_step, words
-from sapwood.cli.record_files import check_record, write_record
+from sapwood.cli.record_files import RecordOption, check_record, write_record
 from sapwood.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -41,12 +41,7 @@ def bench(
         list[Path] | None, typer.Option("--weights", help="Of the models, in their order; may be repeated.")
     ] = None,
     model_factory: ModelFactoryOption = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "-o", "--out", metavar="FILE", help="Also write what --json prints (FILE.json), or a page (FILE.html)."
-        ),
-    ] = None,
+    out: RecordOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Latency of every model on every runtime, in interleaved rounds, each first checked against PyTorch.
@@ -57,24 +52,16 @@ def bench(
     Example: `sapwood bench big small --runtime torch,onnxruntime`
     """
     from sapwood import pipeline
-    from sapwood.files import check_file, write_text
     from sapwood.report import bench_table, reasons, render_bench
 
-    page = out if out is not None and out.suffix == ".html" else None
-    if page is not None:
-        check_file(page)
-    else:
-        check_record(out)
+    check_record(out)
     bundles = _bundles(models, weights or [], model_factory)
     runtimes = list(dict.fromkeys(name.strip() for name in runtime.split(",") if name.strip()))
     with progress_bar("timing") as progress:
         record = pipeline.bench(
             bundles, runtimes, threads=threads, batch=batch, rounds=rounds, progress=progress
         )  # fmt: skip
-    if page is not None:
-        write_text(page, render_bench(record, made()))
-    else:
-        write_record(out, asdict(record))
+    write_record(out, asdict(record), lambda: render_bench(record, made()))
     if as_json:
         print_json(asdict(record))
     else:

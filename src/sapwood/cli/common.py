@@ -47,7 +47,7 @@ ModelArgument = Annotated[
     typer.Argument(
         metavar="MODEL",
         help="`net.cfg`, `net.pt`, `ultralytics:NAME.yaml`, `torchvision:NAME`, `timm:NAME`, `transformers:FOLDER`, "
-        "`package.module:factory`, `builtin:digits`, or a directory that Sapwood wrote.",
+        "`package.module:factory`, `file.py:factory`, `builtin:digits`, or a directory that Sapwood wrote.",
         show_default=False,
     ),
 ]
@@ -57,9 +57,9 @@ ModelFactoryOption = Annotated[
     str | None,
     typer.Option(
         "--model-factory",
-        metavar="PACKAGE.MODULE:FACTORY",
-        help="Of a saved MODEL that came from a function of yours: what makes the dense model. No file is trusted to "
-        "name it.",
+        metavar="MODULE:FACTORY",
+        help="Of a saved MODEL that came from a function of yours: what makes the dense model, as `mynet:net` or "
+        "`nets/mynet.py:net`. No file is trusted to name it.",
     ),
 ]
 DataOption = Annotated[

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import webbrowser
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,7 +20,7 @@ def demo(
     out: Annotated[Path, typer.Option("-o", "--out", help="Where the report goes.")] = Path("demo-report"),
     images: Annotated[int, typer.Option("--images", min=1, help="Pictures that accuracy is measured on.")] = 200,
     rounds: Annotated[int, typer.Option("--rounds", min=3, help="Rounds of the latency measurement.")] = 50,
-    open_report: Annotated[bool, typer.Option("--open/--no-open", help="Show the report in a browser.")] = True,
+    open_report: Annotated[bool, typer.Option("--open/--no-open", help="Show the report in a browser.")] = False,
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -53,7 +51,7 @@ def demo(
         as_json=as_json,
         tell=_tell,
     )
-    if open_report and _someone_is_watching():
+    if open_report:
         webbrowser.open((out / "report.html").resolve().as_uri())
 
 
@@ -66,11 +64,3 @@ def _tell(record: dict[str, Any]) -> None:
     print(sentence)
     if commands:
         next_step(*commands, because="The like of your own network:")
-
-
-def _someone_is_watching() -> bool:
-    """Whether this runs at a terminal of a machine with a screen."""
-    has_screen = sys.platform in {"darwin", "win32"} or bool(
-        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    )
-    return has_screen and sys.stdout.isatty() and "CI" not in os.environ

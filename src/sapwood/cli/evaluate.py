@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sapwood.cli.against import AgainstOptions
+from sapwood.cli.commanded import made
 from sapwood.cli.common import (
     DataOption,
     JsonOption,
@@ -27,12 +28,15 @@ from sapwood.cli.common import (
 )
 from sapwood.cli.devices import DeviceOption, on_device
 from sapwood.cli.groups import grouped
+from sapwood.cli.int8 import NUM_PICTURES
 from sapwood.cli.next_steps import next_step, words
 from sapwood.cli.record_files import RecordOption, check_record, write_record
 
 if TYPE_CHECKING:
     from sapwood.types import ModelBundle
-from sapwood.cli.int8 import NUM_PICTURES
+
+SAMPLES = 400
+"""Of the pictures, that a figure's interval is formed of."""
 
 
 @grouped
@@ -76,7 +80,7 @@ def evaluate(
     Example: `sapwood eval yolov3-tiny.cfg --weights yolov3-tiny.weights --data coco`
     """
     from sapwood import tasks
-    from sapwood.report import evaluation_table, records
+    from sapwood.report import evaluation_table, records, render_evaluation
 
     compared.check()
     check_record(out)
@@ -116,15 +120,17 @@ def evaluate(
             **options,
             on_bad=on_bad.value,
             progress=progress,
+            resamples=SAMPLES,
         )
     named = {"model": model, "data": dataset.name, "split": split, "runtime": runtime}
-    record = records.make_part(records.EvaluationRecord, {**named, **asdict(evaluation)}).plain()
-    write_record(out, record)
+    figures = {**named, **asdict(evaluation), "interval": records.estimated(evaluation.value, evaluation.resampled)}
+    record, then = records.make_part(records.EvaluationRecord, figures), _next(model, bundle, data)
+    write_record(out, record.plain(), lambda: render_evaluation(record, made(), then))
     if as_json:
-        print_json(record)
+        print_json(record.plain())
         return
-    make_console().print(evaluation_table(evaluation))
-    next_step(*_next(model, bundle, data))
+    make_console().print(evaluation_table(record))
+    next_step(*then)
 
 
 def _next(model: str, bundle: ModelBundle, data: str) -> tuple[str, ...]:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sapwood.cli.common import (
-    JsonOption,
-    LoadOptions,
-    ModelArgument,
-    print_json,
-)
+from sapwood.cli.commanded import made
+from sapwood.cli.common import JsonOption, LoadOptions, ModelArgument, print_json
 from sapwood.cli.groups import grouped
 from sapwood.cli.int8 import QuantisingOptions, lines, stage
 from sapwood.cli.next_steps import next_step, words
+from sapwood.cli.record_files import check_page
 from sapwood.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sapwood.export import Exported
+    from sapwood.report import ExportRecord
 
 RUNTIME_OF = {"onnx": "onnxruntime", "openvino": "openvino"}
 """What runs files of a format."""
@@ -48,6 +49,9 @@ def export(
     quantising: QuantisingOptions,
     batch: Annotated[int | None, typer.Option("--batch-size", min=1, help="Examples a run.")] = None,
     dynamic_batch: Annotated[bool, typer.Option("--dynamic-batch", help="Any number of examples a run.")] = False,
+    page: Annotated[
+        Path | None, typer.Option("--report", metavar="FILE.html", help="Also write a page about the file.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Writes a model as a file, runs what was written, and compares before it takes its place.
@@ -58,10 +62,12 @@ def export(
     Example: `sapwood export small --format onnx -o small.onnx`
     """
     from sapwood.export import EXPORTERS, ExportOptions, checked_path
+    from sapwood.files import write_text
     from sapwood.pipeline import export_int8, with_batch
     from sapwood.pipeline.quantising import int8_details
-    from sapwood.report import megabytes, records
+    from sapwood.report import render_export
 
+    check_page(page, "--report")
     exporter = EXPORTERS[file_format]
     if not exporter.has_batch and (batch is not None or dynamic_batch):
         raise ConfigError(f"{file_format} files run with any batch; expected neither --batch-size nor --dynamic-batch")
@@ -80,26 +86,48 @@ def export(
             bundle, file_format, out, int8, example_inputs=inputs, dynamic_batch=dynamic_batch, stage=stage
         )
         exported, details, more = result.exported, int8_details(result), lines(result)
+    record, then = _record(model, exported, details), _next(model, file_format)
+    if page is not None:
+        write_text(page, render_export(record, made(), then))
     if as_json:
-        values = {
-            **{field.name: getattr(exported, field.name) for field in fields(exported)},
-            "model": model,
-            "files": [{"path": str(file), "size_bytes": file.stat().st_size} for file in exported.files],
-            "size_bytes": exported.size_bytes,
-            "check": exported,
-            "details": {**exported.details, **details},
-        }
-        print_json(records.make_part(records.ExportRecord, values).plain())
+        print_json(record.plain())
         return
-    for file in exported.files:
-        print(f"{file}  {megabytes(file.stat().st_size)}")
-    if exported.inputs:
-        print(f"inputs {', '.join(exported.inputs)}; outputs {', '.join(exported.outputs)}")
+    _show(record, more)
+    next_step(*then)
+
+
+def _record(model: str, exported: Exported, details: dict[str, Any]) -> ExportRecord:
+    from sapwood.report import records
+
+    values = {
+        **{field.name: getattr(exported, field.name) for field in fields(exported)},
+        "model": model,
+        "files": [{"path": str(file), "size_bytes": file.stat().st_size} for file in exported.files],
+        "size_bytes": exported.size_bytes,
+        "check": exported,
+        "details": {**exported.details, **details},
+    }
+    return records.make_part(records.ExportRecord, values)
+
+
+def _show(record: ExportRecord, more: list[str]) -> None:
+    """Prints what was written, and how far it is from the model."""
+    from sapwood.report import megabytes
+
+    for file in record.files:
+        print(f"{file.path}  {megabytes(file.size_bytes)}")
+    if record.inputs:
+        print(f"inputs {', '.join(record.inputs)}; outputs {', '.join(record.outputs)}")
     print(
-        f"check: differs from the PyTorch model by {exported.max_relative_error:.1e} of the largest output, of at most "
-        f"{exported.tolerance:.0e}"
+        f"check: differs from the PyTorch model by {record.check.max_relative_error:.1e} of the largest output, of at "
+        f"most {record.check.tolerance:.0e}"
     )
     for line in more:
         print(line)
-    if file_format in RUNTIME_OF:
-        next_step(words("sapwood", "bench", model, "--runtime", f"torch,{RUNTIME_OF[file_format]}"))
+
+
+def _next(model: str, file_format: str) -> tuple[str, ...]:
+    """What times the file, where Sapwood can; else what measures the model."""
+    if file_format not in RUNTIME_OF:
+        return (words("sapwood", "eval", model, "--data", "DIR"),)
+    return (words("sapwood", "bench", model, "--runtime", f"torch,{RUNTIME_OF[file_format]}"),)

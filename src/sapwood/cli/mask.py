@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 
 from sapwood.cli import budget as budgets
+from sapwood.cli.commanded import made
 from sapwood.cli.common import JsonOption, LoadOptions, ModelArgument, make_console, print_json, progress_bar
 from sapwood.cli.fractions import fraction
 from sapwood.cli.groups import grouped
@@ -19,11 +20,14 @@ from sapwood.cli.shrink import check_out
 from sapwood.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from sapwood.masks import MaskCase, MaskRecord
     from sapwood.pipeline import Deployment
     from sapwood.report import Masking
+    from sapwood.types import ModelBundle
+
+
+SAVED = ("mask_latency", "recovery")
+"""Of the record, what a saved model tells as well."""
 
 
 class Scope(str, Enum):
@@ -196,7 +200,6 @@ def mask(
     """
     from sapwood import pipeline
     from sapwood.masks import remove_masks_
-    from sapwood.models import save_model
 
     case, deployment = what.case(), goal.deployment()
     recovers = Recovery(recovery, pictures, what.seed)
@@ -215,18 +218,30 @@ def mask(
     )
     if permanent:
         remove_masks_(bundle.model)
-    told = pipeline.masking_record(done, saved=out)
+    told = pipeline.masking_record(done, saved=out).model_copy(update={"model": model, "made": made()})
     if out is not None:
-        plain = told.plain()
-        more = {name: plain[name] for name in told.sections if name in plain}
-        save_model(bundle, out, record={"mask": asdict(done.record), **more})
+        _save(bundle, told, done.record, out)
     if as_json:
         print_json(told.plain())
     else:
-        _show(told, done.record, out, permanent=permanent)
+        _show(told, out, permanent=permanent)
         _tell_next(what, pictures, out)
     if done.latency is not None and not done.latency.met:
         raise typer.Exit(1)
+
+
+def _save(bundle: ModelBundle, told: Masking, record: MaskRecord, out: Path) -> None:
+    """Writes the directory in one step: the masked model, what masking did, and the page of that."""
+    from sapwood.files import write_json, write_text
+    from sapwood.models import new_saved, save_model
+    from sapwood.report import render_mask
+
+    plain = told.plain()
+    more = {name: plain[name] for name in SAVED if name in plain}
+    with new_saved(out) as folder:
+        save_model(bundle, folder, record={"mask": asdict(record), **more})
+        write_json(folder / "mask.json", plain)
+        write_text(folder / "report.html", render_mask(told))
 
 
 def _tell_next(what: MaskOptions, pictures: budgets.PictureOptions, out: Path | None) -> None:
@@ -256,21 +271,15 @@ def _check_options(
         )
 
 
-def _show(told: Masking, record: MaskRecord, out: Path | None, *, permanent: bool) -> None:
-    """Prints the tables and the remarks."""
+def _show(told: Masking, out: Path | None, *, permanent: bool) -> None:
+    """Prints the tables, what could not be masked, what else a reader should know, and where the model is."""
     from sapwood.report import mask_tables
 
     console = make_console()
     for table in mask_tables(told):
         console.print(table)
-    _print_remarks(console, record, out, permanent=permanent)
-
-
-def _print_remarks(console: Console, record: MaskRecord, out: Path | None, *, permanent: bool) -> None:
-    """What could not be masked, what else a reader should know, and where the model is."""
-    for reason in record.skipped:
-        console.print(f"not masked: {reason}", highlight=False)
-    for note in record.notes:
-        console.print(f"note: {note}", highlight=False)
+    for remark in told.remarks:
+        console.print(remark, highlight=False)
     if out is not None:
         console.print(f"saved: {out} ({'permanent zeros' if permanent else 'live masks'}; safetensors, no pickle)")
+        console.print(f"report: {out / 'report.html'}", highlight=False)

@@ -1,7 +1,8 @@
-"""``-o`` of verbs whose result is a table: the record that ``--json`` prints, as a file."""
+"""``-o`` of verbs whose result is figures: what ``--json`` prints, as a file, or a page of it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,29 +12,53 @@ from sapwood.errors import ConfigError
 
 RecordOption = Annotated[
     Path | None,
-    typer.Option("-o", "--out", metavar="FILE.json", help="Also write what --json prints to this file."),
+    typer.Option(
+        "-o", "--out", metavar="FILE", help="Also write what --json prints (FILE.json), or a page (FILE.html)."
+    ),
 ]
 
 
 def check_record(out: Path | None) -> None:
-    """Checks, before the work, that a record can be written where it should go.
+    """Checks, before the work, that a result can be written where it should go.
 
     Raises:
-        ConfigError: If the name does not end in ``.json``.
+        ConfigError: If the name ends neither in ``.json`` nor in ``.html``.
         WriteError: If it cannot be written.
     """
     from sapwood.files import check_file
 
     if out is None:
         return
-    if out.suffix != ".json":
-        raise ConfigError(f"-o {out}: the result is a record; expected a name that ends in .json")
+    if out.suffix not in {".json", ".html"}:
+        raise ConfigError(
+            f"-o {out}: the result is a record (.json) or a page (.html); expected a name that ends in one of these"
+        )
     check_file(out)
 
 
-def write_record(out: Path | None, record: Any) -> None:
-    """Writes the record, where that was asked for."""
-    from sapwood.files import write_json
+def check_page(out: Path | None, option: str) -> None:
+    """Checks, before the work, that a page can be written where it should go.
 
-    if out is not None:
+    Raises:
+        ConfigError: If the name does not end in ``.html``.
+        WriteError: If it cannot be written.
+    """
+    from sapwood.files import check_file
+
+    if out is None:
+        return
+    if out.suffix != ".html":
+        raise ConfigError(f"{option} {out}: a report is a page; expected a name that ends in .html")
+    check_file(out)
+
+
+def write_record(out: Path | None, record: Any, page: Callable[[], str]) -> None:
+    """Writes the record, or the page, where that was asked for."""
+    from sapwood.files import write_json, write_text
+
+    if out is None:
+        return
+    if out.suffix == ".html":
+        write_text(out, page())
+    else:
         write_json(out, record)

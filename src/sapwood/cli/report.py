@@ -11,11 +11,14 @@ import typer
 
 from sapwood.cli.common import JsonOption, print_json
 from sapwood.cli.next_steps import next_step
-from sapwood.errors import ConfigError, DataError
+from sapwood.cli.record_files import check_page
+from sapwood.errors import DataError
 
 RunArgument = Annotated[
     Path,
-    typer.Argument(metavar="RUN_DIR", help="A directory that `sapwood compare`, `prune`, `compact` or `run` wrote."),
+    typer.Argument(
+        metavar="RUN_DIR", help="A directory that `sapwood compare`, `prune`, `compact`, `mask` or `run` wrote."
+    ),
 ]
 
 
@@ -33,26 +36,25 @@ def report(
 
     Example: `sapwood report runs/compare -o page.html`
     """
-    from sapwood.files import check_file, write_text
+    from sapwood.files import write_text
     from sapwood.reading import naming, read_json, reading
-    from sapwood.report import render_compare, render_prune, render_run
+    from sapwood.report import render_compare, render_mask, render_prune, render_run
 
     renderers: dict[str, Callable[[Mapping[str, Any]], str]] = {
         "compare.json": render_compare,
         "report.json": render_prune,
+        "mask.json": render_mask,
         "run.json": render_run,
     }
     name = next((name for name in renderers if os.path.isfile(run_dir / name)), None)
     if name is None:
         raise DataError(
             f"{run_dir}: no {' or '.join(renderers)} there; expected a directory that `sapwood compare`, `prune`, "
-            "`compact` or `run` wrote"
+            "`compact`, `mask` or `run` wrote"
         )
     source = run_dir / name
     target = run_dir / "report.html" if out is None else out
-    if target.suffix != ".html":
-        raise ConfigError(f"-o {target}: a report is a page; expected a name that ends in .html")
-    check_file(target)
+    check_page(target, "-o")
     record = read_json(source, "the record that Sapwood wrote", DataError)
     with naming(source), reading(source, "the record that Sapwood wrote", DataError):
         page = renderers[name](record)

@@ -1,8 +1,10 @@
-"""Loads ``package.module:factory``: whatever a function of the user's own returns."""
+"""Loads ``package.module:factory`` and ``file.py:factory``: whatever a function of the user's own returns."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import importlib.util
 import os
 import re
 import sys
@@ -10,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from torch import nn
@@ -22,28 +25,35 @@ from sapwood.types import ModelBundle, ModelSource, TaskSpec
 _typed: set[str] = set()
 """The specifications that the caller named in this process: what a file names is not called for that."""
 
-_FORM = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+_NAME = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
+_FORM = re.compile(rf"{_NAME}:{_NAME}")
+_FILE_FORM = re.compile(rf"(?P<file>.+\.py):{_NAME}", re.DOTALL)
+
+
+FORM = "package.module:factory or file.py:factory"
+"""How a factory is named, for messages."""
 
 
 def find_factory(spec: str) -> Callable[[], object]:
     """Returns the function that a caller's specification names, and remembers it; see :func:`remember_factory`.
 
     Args:
-        spec: ``package.module:factory``, from whoever started this process: never from a file that is only read.
+        spec: ``package.module:factory``, or ``folder/file.py:factory``, from whoever started this process: never from a
+            file that is only read.
 
     Raises:
         SpecError: If it names nothing that can be called.
     """
     if not _matches(spec):
-        raise SpecError(f"{spec!r} names no factory; expected package.module:factory")
+        raise SpecError(f"{spec!r} names no factory; expected {FORM}")
     remember_factory(spec)
-    with _working_directory_importable():
+    with _as_python_finds(spec):
         factory = _find(spec)
     return lambda: _called(factory, spec)
 
 
 def is_factory(spec: str) -> bool:
-    """Whether a specification is ``package.module:factory``, code to run."""
+    """Whether a specification is ``package.module:factory`` or ``file.py:factory``, code to run."""
     return _matches(spec)
 
 
@@ -51,7 +61,8 @@ def remember_factory(spec: str) -> None:
     """Lets saved directories that name ``spec`` be built by it for the rest of this process.
 
     Args:
-        spec: What the caller typed; anything but ``package.module:factory`` is no factory, and nothing happens.
+        spec: What the caller typed; anything but ``package.module:factory`` or ``file.py:factory`` is no factory, and
+            nothing happens.
     """
     if _matches(spec):
         _typed.add(spec)
@@ -96,7 +107,7 @@ def _rebuild(source: ModelSource, state: State) -> ModelBundle:
     if source.spec in _typed:
         return _build(source)
     if not _matches(source.spec):
-        raise SpecError(f"{source.spec[:80]!r} names no factory; expected package.module:factory")
+        raise SpecError(f"{source.spec[:80]!r} names no factory; expected {FORM}")
     raise SpecError(
         f"no file decides what is imported and called; expected the factory from you: --model-factory {source.spec}, "
         "or in Python sapwood.load(directory, model=factory), load_model(directory, factory=factory)"
@@ -108,7 +119,7 @@ def _build(source: ModelSource) -> ModelBundle:
 
 
 def _called(factory: Callable[[], object], spec: str) -> object:
-    with _working_directory_importable():
+    with _as_python_finds(spec):
         try:
             return factory()
         except SapwoodError:
@@ -118,12 +129,15 @@ def _called(factory: Callable[[], object], spec: str) -> object:
 
 
 def _find(spec: str) -> Callable[[], Any]:
-    module_name, _, path = spec.partition(":")
+    module_name, _, path = spec.rpartition(":")
     try:
-        found: Any = importlib.import_module(module_name)
+        found: Any = _module_of(module_name) if _is_file(spec) else importlib.import_module(module_name)
+    except SpecError:
+        raise
     except ModuleNotFoundError as error:
         missing = error.name or module_name
-        raise SpecError(f"{spec}: no module {missing!r}; expected one that Python finds from {os.getcwd()}") from error
+        absent = f"no file {module_name}" if module_name.endswith(".py") else f"no module {missing!r}"
+        raise SpecError(f"{spec}: {absent}; expected one that Python finds from {os.getcwd()}") from error
     except Exception as error:
         raise SpecError(f"{spec}: importing {module_name} failed: {type(error).__name__}: {error}") from error
     for part in path.split("."):
@@ -135,19 +149,45 @@ def _find(spec: str) -> Callable[[], Any]:
     return found  # type: ignore[no-any-return]
 
 
+def _module_of(path: str) -> ModuleType:
+    """The module that a file is, once a process."""
+    file = Path(path).resolve()
+    if not file.is_file():
+        raise SpecError(f"{path}: no such file; expected one of Python that has the factory")
+    name = f"{file.stem}_{hashlib.sha256(os.fsencode(file)).hexdigest()[:8]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    found = importlib.util.spec_from_file_location(name, file)
+    assert found is not None  # the name ends in .py
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    sys.modules[name] = module  # before it runs: dataclasses look their module up
+    try:
+        found.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
 @contextmanager
-def _working_directory_importable() -> Iterator[None]:
-    """As ``python -m`` does: modules of the working directory are found first."""
-    here = os.getcwd()
-    sys.path.insert(0, here)
+def _as_python_finds(spec: str) -> Iterator[None]:
+    """Modules beside a file, or of the working directory, are found first: as for ``python file.py``, ``python -m``."""
+    folder = str(Path(spec.rpartition(":")[0]).resolve().parent) if _is_file(spec) else os.getcwd()
+    sys.path.insert(0, folder)
     try:
         yield
     finally:
-        sys.path.remove(here)
+        sys.path.remove(folder)
 
 
 def _matches(spec: str) -> bool:
-    return _FORM.fullmatch(spec) is not None and spec.partition(":")[0] not in LOADERS
+    return _is_file(spec) or (_FORM.fullmatch(spec) is not None and spec.partition(":")[0] not in LOADERS)
 
 
-LOADERS.register("factory")(Loader("package.module:factory", _matches, _load, _rebuild))
+def _is_file(spec: str) -> bool:
+    found = _FILE_FORM.fullmatch(spec)
+    return found is not None and (_FORM.fullmatch(spec) is None or os.path.isfile(found["file"]))
+
+
+LOADERS.register("factory")(Loader(FORM, _matches, _load, _rebuild))

@@ -32,7 +32,7 @@ the place of ``framework``; both still load."""
 
 WEIGHTS_NAME = "model.safetensors"
 PLAN_NAME = "plan.json"
-OWN_NAMES = (PLAN_NAME, WEIGHTS_NAME, "report.json", "report.html")
+OWN_NAMES = (PLAN_NAME, WEIGHTS_NAME, "report.json", "mask.json", "report.html")
 """Of the files that Sapwood writes of any model, beside those of its framework; others there are the user's own."""
 
 EXPECTED = "what sapwood.save or save_model wrote"

@@ -75,8 +75,8 @@ def load_model(
     """Loads a model.
 
     Args:
-        spec: What to load: ``net.cfg`` (Darknet), ``torchvision:NAME``, ``timm:NAME``, ``package.module:factory``, or a
-            directory that :func:`~sapwood.models.save_model` wrote.
+        spec: What to load: ``net.cfg`` (Darknet), ``torchvision:NAME``, ``timm:NAME``, ``package.module:factory``,
+            ``folder/file.py:factory``, or a directory that :func:`~sapwood.models.save_model` wrote.
         weights: Darknet ``.weights`` for a ``.cfg``, a state dict (``.safetensors``, ``.pth``) for the others. Without
             it the weights are random.
         names: A file of class names, one a line. Without it: the ``.names`` file beside a ``.cfg`` that has as many

@@ -126,5 +126,6 @@ def masking_record(done: MaskingOutcome, *, saved: Path | None = None) -> Maskin
             "mask_latency": done.latency,
             "recovery": done.recovery,
             "saved": None if saved is None else str(saved),
+            "remarks": (*(f"not masked: {why}" for why in done.record.skipped), *done.record.notes),
         },
     )

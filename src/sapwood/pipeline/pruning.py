@@ -40,7 +40,7 @@ from sapwood.goals import (
 )
 from sapwood.graph import Outputs, Unpruned
 from sapwood.measure import count_params
-from sapwood.models import Ignored, Plan, apply_plan, check_suited, config_fields, framework_of
+from sapwood.models import Ignored, Plan, apply_plan, check_suited, config_fields, config_module, framework_of
 from sapwood.pipeline.depth import TIMED, Shallower, rest_of
 from sapwood.pipeline.garbage import only_new_garbage
 from sapwood.pipeline.telling import ModelBefore, short_html, short_text, summary_text, write_report
@@ -194,6 +194,12 @@ def prune(
     return _with_depth(blocks, blocks_to_remove(blocks, depth, change), example_inputs, asked, ways)
 
 
+NO_FOLDER = (
+    "its config does not say these widths, so what save_pretrained writes of it loads nowhere: sapwood.save keeps it, "
+    "and with --as-config (Limits(as_config=True)) it becomes an ordinary folder of transformers"
+)
+
+
 @dataclass(frozen=True)
 class _Ways:
     """How channels are chosen and the result is measured: what :func:`prune` was told."""
@@ -226,6 +232,8 @@ def _channels(model: nn.Module, example_inputs: ExampleInputs, target: Target, i
         result = replace(result, notes=(*result.notes, _steps_note(steps)))
     if ways.limits.as_config:
         check_described(result.model, example_inputs)
+    elif config_module(model) is not None and result.plan.cuts:
+        result = replace(result, notes=(*result.notes, NO_FOLDER))
     return result
 
 

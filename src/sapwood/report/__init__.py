@@ -9,7 +9,17 @@ from sapwood.report.latency import inspect_latency_table, latency_table
 from sapwood.report.proof import apart_text, difference, moved_text, proof_text
 from sapwood.report.records import *  # noqa: F403 - the records are part of the face
 from sapwood.report.recovery import recovery_table
-from sapwood.report.render import render_bench, render_compare, render_inspect, render_prune, render_run
+from sapwood.report.render import (
+    render_agreement,
+    render_bench,
+    render_compare,
+    render_evaluation,
+    render_export,
+    render_inspect,
+    render_mask,
+    render_prune,
+    render_run,
+)
 from sapwood.report.run_view import run_tables
 from sapwood.report.sensitivity import sensitivity_table
 from sapwood.report.shrinking import inspect_tables, prune_tables
@@ -38,9 +48,13 @@ __all__ = [
     "reasons",
     "records",
     "recovery_table",
+    "render_agreement",
     "render_bench",
     "render_compare",
+    "render_evaluation",
+    "render_export",
     "render_inspect",
+    "render_mask",
     "render_prune",
     "render_run",
     "run_tables",

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from sapwood.report import formats, view
 from sapwood.report.findings import Tone
-from sapwood.report.records import Accuracy, Comparison, Masking, ModelZeros, TensorZeros, make_part, read_record
+from sapwood.report.records import (
+    Accuracy,
+    Comparison,
+    EvaluationRecord,
+    Masking,
+    ModelZeros,
+    TensorZeros,
+    make_part,
+    read_record,
+)
 from sapwood.report.recovery import recovery_table
 from sapwood.report.sparsity import sparsity_table
 from sapwood.report.standing import REFERENCE
@@ -57,7 +66,7 @@ def compare_table(record: Comparison | Mapping[str, Any]) -> TextTable:
     )
 
 
-def evaluation_table(evaluation: Evaluation | Accuracy) -> TextTable:
+def evaluation_table(evaluation: Evaluation | Accuracy | EvaluationRecord) -> TextTable:
     """Returns the accuracy of one model: its figures, then the primary one class by class."""
     return TextTable(
         "Accuracy",
@@ -143,7 +152,7 @@ def _notes(comparison: Comparison) -> Cells:
     return (f"{told}; {engine}",) if view.has_engine(comparison) else (told,)
 
 
-def _evaluation_notes(evaluation: Evaluation | Accuracy) -> Cells:
+def _evaluation_notes(evaluation: Evaluation | Accuracy | EvaluationRecord) -> Cells:
     total = sum(evaluation.seconds.values())
     parts = [
         f"{view.PART_LABELS.get(part, part)} {formats.percent(value / total)}"
@@ -151,7 +160,9 @@ def _evaluation_notes(evaluation: Evaluation | Accuracy) -> Cells:
         if total > 0
     ]
     took = [f"{formats.seconds(total)}: " + ", ".join(parts)] if parts else []
-    return (*took, *(f"skipped: {reason}" for reason in evaluation.skipped))
+    found = getattr(evaluation, "interval", None)
+    sure = [f"{evaluation.primary} ± {formats.score(found.half)}: 95 of 100 samples of the pictures"] if found else []
+    return (*sure, *took, *(f"skipped: {reason}" for reason in evaluation.skipped))
 
 
 def _tensor_cell(state: TensorZeros | None) -> str:

@@ -18,8 +18,11 @@ from markupsafe import Markup
 from sapwood.report import (
     answers,
     bench_view,
+    evaluated,
+    exported,
     findings,
     formats,
+    masked,
     plots,
     pruned_findings,
     run_networks,
@@ -33,21 +36,27 @@ from sapwood.report.agreement import agreement_table, case_agreement_table
 from sapwood.report.latency import inspect_latency_table, latency_table, time_rows
 from sapwood.report.plots.layers import used_kinds
 from sapwood.report.records import (
+    AgreementRecord,
     BenchRecord,
     Comparison,
+    EvaluationRecord,
+    ExportRecord,
     Inspection,
     Losses,
     MadeBy,
+    Masking,
     Pruning,
     RunRecord,
     WidthTimes,
     read_inspection,
+    read_masking,
     read_pruning,
     read_record,
     read_run,
 )
 from sapwood.report.recovery import recovery_table
 from sapwood.report.sensitivity import sensitivity_table
+from sapwood.report.sheet import Sheet
 from sapwood.report.widths import layer_widths_table, widths_table, widths_text
 
 
@@ -213,6 +222,71 @@ def render_bench(record: BenchRecord, made: MadeBy | None = None) -> str:
         **bench_view.bench_values(record, made),
         conditions=view.condition_rows(verb_answers.made_rows(made), record.conditions, record.versions),
     )
+
+
+def render_evaluation(record: EvaluationRecord, made: MadeBy | None = None, then: tuple[str, ...] = ()) -> str:
+    """Builds the page of an accuracy.
+
+    Args:
+        record: What `sapwood eval` measured.
+        made: By what command, when and where.
+        then: Commands that may come next.
+
+    Returns:
+        A whole HTML document. Everything that came from the record is escaped.
+    """
+    about = {"data": record.data, "split": record.split, "runtime": record.runtime, "pictures": record.num_images}
+    return _sheet(evaluated.evaluation_sheet(record, made, then), made, about)
+
+
+def render_agreement(record: AgreementRecord, made: MadeBy | None = None) -> str:
+    """Builds the page of how far networks agree with the one that they were made from.
+
+    Args:
+        record: What `sapwood eval --against` measured.
+        made: By what command, when and where.
+
+    Returns:
+        A whole HTML document. Everything that came from the record is escaped.
+    """
+    about = {"data": record.data, "split": record.split, "pictures": record.num_images}
+    return _sheet(evaluated.agreement_sheet(record, made), made, about)
+
+
+def render_mask(record: Masking | Mapping[str, Any]) -> str:
+    """Builds the page of masks from their JSON record alone.
+
+    Args:
+        record: What `sapwood mask --json` printed, or `mask.json` read back.
+
+    Returns:
+        A whole HTML document. Everything that came from the record is escaped.
+
+    Raises:
+        DataError: If ``record`` is not such a record.
+    """
+    masking = read_masking(record)
+    latency = masking.mask_latency.conditions if masking.mask_latency else {}
+    return _sheet(masked.masking_sheet(masking), masking.made, masking.case, latency, {"saved": masking.saved})
+
+
+def render_export(record: ExportRecord, made: MadeBy | None = None, then: tuple[str, ...] = ()) -> str:
+    """Builds the page of an exported model.
+
+    Args:
+        record: What `sapwood export` wrote.
+        made: By what command, when and where.
+        then: Commands that may come next.
+
+    Returns:
+        A whole HTML document. Everything that came from the record is escaped.
+    """
+    return _sheet(exported.export_sheet(record, made, then), made, {"format": record.format})
+
+
+def _sheet(sheet: Sheet, made: MadeBy | None, *about: Mapping[str, Any]) -> str:
+    conditions = view.condition_rows(verb_answers.made_rows(made), *about)
+    return _render("sheet.html.j2", sheet=sheet, made=made, conditions=conditions)
 
 
 def _run_pictures(run: RunRecord) -> tuple[plots.PictureRow, ...]:

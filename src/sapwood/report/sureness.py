@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sapwood.report import formats
-from sapwood.report.records import CaseResult, Comparison
-
-COVERED = 0.95
-"""Fraction of the samples that an interval covers."""
+from sapwood.report.records import CaseResult, Comparison, middle
 
 
 @dataclass(frozen=True)
@@ -31,9 +28,7 @@ def interval(values: tuple[float, ...]) -> Interval:
         >>> interval(tuple(float(number) for number in range(101)))
         Interval(low=2.5, high=97.5)
     """
-    ordered = sorted(values)
-    low, high = (_quantile(ordered, part) for part in ((1.0 - COVERED) / 2.0, (1.0 + COVERED) / 2.0))
-    return Interval(round(low, 6), round(high, 6))
+    return Interval(*middle(values))
 
 
 def accuracy_interval(case: CaseResult) -> Interval | None:
@@ -67,10 +62,3 @@ def sure_text(case: CaseResult) -> str:
     """
     found = accuracy_interval(case)
     return "" if found is None else f"± {formats.score(found.half)}"
-
-
-def _quantile(ordered: list[float], part: float) -> float:
-    place = part * (len(ordered) - 1)
-    below = int(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (place - below) * (ordered[above] - ordered[below])

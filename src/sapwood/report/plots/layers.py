@@ -59,20 +59,30 @@ def used_kinds(comparison: Comparison) -> list[tuple[str, str]]:
 
 def _plot(case: CaseResult, touched: list[str]) -> LayerPlot:
     layers = {layer.name: layer for layer in case.layers}
-    step = 100.0 / len(touched)
-    gap = 0.2 * step if len(touched) <= 120 else 0.0
     bars = tuple(
-        LayerBar(
-            x=round(index * step + gap / 2, 3),
-            width=round(step - gap, 3),
-            height=round(100.0 * layer.sparsity, 2),
-            kind=layer.kind if layer.kind in KIND_LABELS else "other",
-            title=f"{name}: {formats.percent(layer.sparsity)} of {formats.count(layer.numel)}",
-        )
-        for index, name in enumerate(touched)
+        layer_bar(place, len(touched), name=name, kind=layer.kind, sparsity=layer.sparsity, numel=layer.numel)
+        for place, name in enumerate(touched)
         if (layer := layers.get(name)) is not None
     )
     return LayerPlot(case.name, bars, _summary(case, touched), formats.percent(case.sparsity))
+
+
+def layer_bar(place: int, num_bars: int, *, name: str, kind: str, sparsity: float, numel: int) -> LayerBar:
+    """The bar of one of so many parameters, as high as it has zeros; a gap parts them where there is room.
+
+    Examples:
+        >>> layer_bar(1, 4, name="fc.weight", kind="linear", sparsity=0.5, numel=1200)
+        LayerBar(x=27.5, width=20.0, height=50.0, kind='linear', title='fc.weight: 50 % of 1.20 k')
+    """
+    step = 100.0 / num_bars
+    gap = 0.2 * step if num_bars <= 120 else 0.0
+    return LayerBar(
+        x=round(place * step + gap / 2, 3),
+        width=round(step - gap, 3),
+        height=round(100.0 * sparsity, 2),
+        kind=kind if kind in KIND_LABELS else "other",
+        title=f"{name}: {formats.percent(sparsity)} of {formats.count(numel)}",
+    )
 
 
 def _summary(case: CaseResult, touched: list[str]) -> str:

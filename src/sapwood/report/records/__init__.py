@@ -1,6 +1,13 @@
 """One typed record a verb: made where the figures are, read by the console and by the page; none holds a model."""
 
-from sapwood.report.records.agreement import AgreementRecord, Estimated, EstimatedDifference, MeasuredAgreement
+from sapwood.report.records.agreement import (
+    AgreementRecord,
+    Estimated,
+    EstimatedDifference,
+    MeasuredAgreement,
+    estimated,
+    middle,
+)
 from sapwood.report.records.bench import BenchRecord, BenchRow
 from sapwood.report.records.compare import (
     SCHEMA,
@@ -31,7 +38,7 @@ from sapwood.report.records.inspect import (
 )
 from sapwood.report.records.latency import LayerLatency, LayerTime, TargetLatency, TimedTarget, ZerosLatency
 from sapwood.report.records.made import MadeBy
-from sapwood.report.records.mask import Masking, ModelZeros, TensorZeros
+from sapwood.report.records.mask import MASK_SCHEMA, Masking, ModelZeros, TensorZeros, read_masking
 from sapwood.report.records.parts import make_part
 from sapwood.report.records.prune import PRUNE_SCHEMA, LayerState, LayerWidths, Pruning, read_pruning
 from sapwood.report.records.recovery import RecoveryRecord
@@ -42,6 +49,7 @@ from sapwood.report.records.work import EvaluationRecord, ExportRecord, ReadBack
 
 __all__ = [
     "INSPECT_SCHEMA",
+    "MASK_SCHEMA",
     "PRUNE_SCHEMA",
     "RUN_SCHEMA",
     "SCHEMA",
@@ -94,8 +102,11 @@ __all__ = [
     "WrittenFile",
     "ZerosLatency",
     "dump_record",
+    "estimated",
     "make_part",
+    "middle",
     "read_inspection",
+    "read_masking",
     "read_pruning",
     "read_record",
     "read_run",

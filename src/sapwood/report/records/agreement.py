@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import FiniteFloat
 
 from sapwood.report.records.parts import Count, RecordPart, VerbRecord
@@ -13,6 +15,47 @@ class Estimated(RecordPart):
     value: FiniteFloat
     low: FiniteFloat
     high: FiniteFloat
+
+    @property
+    def half(self) -> float:
+        """Half of what is between them."""
+        return (self.high - self.low) / 2.0
+
+
+COVERED = 0.95
+"""Fraction of the samples that an interval covers."""
+
+
+def estimated(value: float, samples: Sequence[float]) -> Estimated | None:
+    """A figure with the middle 95 % of what samples of the pictures gave; None without samples.
+
+    Examples:
+        >>> estimated(0.5, [number / 100 for number in range(101)])
+        Estimated(value=0.5, low=0.025, high=0.975)
+    """
+    if not samples:
+        return None
+    low, high = middle(samples)
+    return Estimated(value=value, low=low, high=high)
+
+
+def middle(samples: Sequence[float]) -> tuple[float, float]:
+    """Between which values the middle 95 % of samples are.
+
+    Examples:
+        >>> middle([float(number) for number in range(101)])
+        (2.5, 97.5)
+    """
+    ordered = sorted(samples)
+    low, high = (_quantile(ordered, part) for part in ((1.0 - COVERED) / 2.0, (1.0 + COVERED) / 2.0))
+    return round(low, 6), round(high, 6)
+
+
+def _quantile(ordered: Sequence[float], part: float) -> float:
+    place = part * (len(ordered) - 1)
+    below = int(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
 
 
 class EstimatedDifference(RecordPart):

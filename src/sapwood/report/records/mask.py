@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import AliasChoices, Field
 
 from sapwood.report.records.latency import ZerosLatency
-from sapwood.report.records.parts import Count, Fraction, RecordPart, VerbRecord
+from sapwood.report.records.made import MadeBy
+from sapwood.report.records.parts import Count, Fraction, RecordPart, VerbRecord, read_part
 from sapwood.report.records.recovery import RecoveryRecord
+
+MASK_SCHEMA = "sapwood.mask/1"
 
 
 class TensorZeros(RecordPart):
@@ -47,9 +53,16 @@ class Masking(VerbRecord):
         mask_latency: Of a latency target.
         recovery: Where weights were solved anew.
         saved: The directory that the model is in.
+        model: As it was named; not told by 0.2.
+        remarks: What could not be masked and what else is to be known, a sentence each; not told by 0.2.
+        made: By what command, and where; not told by 0.2.
     """
 
-    sections: ClassVar[tuple[str, ...]] = ("mask_latency", "recovery")
+    sections: ClassVar[tuple[str, ...]] = ("mask_latency", "recovery", "made")
+
+    schema_id: Literal["sapwood.mask/1"] = Field(
+        default="sapwood.mask/1", validation_alias=AliasChoices("schema", "schema_id"), serialization_alias="schema"
+    )
 
     case: dict[str, Any]
     before: ModelZeros
@@ -58,3 +71,15 @@ class Masking(VerbRecord):
     mask_latency: ZerosLatency | None = None
     recovery: RecoveryRecord | None = None
     saved: str | None = None
+    model: str = ""
+    remarks: tuple[str, ...] = ()
+    made: MadeBy | None = None
+
+
+def read_masking(record: Masking | Mapping[str, Any]) -> Masking:
+    """Returns the record of masks as its type.
+
+    Raises:
+        DataError: If it is not such a record.
+    """
+    return read_part(record, MASK_SCHEMA, Masking)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field, FiniteFloat
 
+from sapwood.report.records.agreement import Estimated
 from sapwood.report.records.parts import Amount, Count, RecordPart, VerbRecord
 
 
@@ -17,12 +18,17 @@ class EvaluationRecord(VerbRecord):
         data: The data set.
         split: Which part of it.
         runtime: What ran the network.
+        interval: The primary figure, and between which values 95 of 100 samples of the pictures have it; None where
+            nothing is known of single pictures.
     """
+
+    sections: ClassVar[tuple[str, ...]] = ("interval",)
 
     model: str
     data: str
     split: str
     runtime: str
+    interval: Estimated | None = None
     primary: str
     metrics: dict[str, FiniteFloat]
     per_class: dict[str, FiniteFloat]
