@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import importlib
 import importlib.metadata
 import io
 import json
@@ -31,6 +30,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # no pool of processes for a few small kernels
 HERE = Path(__file__).resolve()
 Example = Any
 """What a network is called with: a tensor, or tensors by name."""
@@ -250,24 +250,11 @@ def timm_average(model: nn.Module) -> nn.Module:
 # lightning
 
 
-def lit_class() -> type[Any]:
-    import lightning
+def lit() -> nn.Module:
+    from round_trips_lightning import Lit
 
-    class Lit(lightning.LightningModule):
-        def __init__(self, body: nn.Module | None = None) -> None:
-            super().__init__()
-            self.net = net() if body is None else body
-
-        def forward(self, pictures: Tensor) -> Any:
-            return self.net(pictures)
-
-        def training_step(self, batch: Any, index: int) -> Tensor:
-            return nn.functional.cross_entropy(self(batch[0]), batch[1])
-
-        def configure_optimizers(self) -> Any:
-            return torch.optim.SGD(self.parameters(), lr=0.1)
-
-    return Lit
+    torch.manual_seed(0)
+    return Lit(Net()).eval()
 
 
 def lit_fitted(model: nn.Module, folder: Path, *callbacks: Any) -> Any:
@@ -289,7 +276,9 @@ def lit_store(model: nn.Module, folder: Path) -> None:
 
 
 def lit_restore(folder: Path) -> nn.Module:
-    return lit_class().load_from_checkpoint(folder / "last.ckpt").eval()  # type: ignore[no-any-return]
+    from round_trips_lightning import Lit
+
+    return Lit.load_from_checkpoint(folder / "last.ckpt", body=Net()).eval()  # type: ignore[no-any-return]
 
 
 def lit_trained(model: nn.Module, folder: Path) -> nn.Module:
@@ -358,7 +347,7 @@ SUBJECTS = {
     ),
     "timm": Subject("timm", timm_resnet, pictures, sum_of, timm_store, timm_restore, timm_trained, timm_average),
     "lightning": Subject(
-        "lightning", lambda: lit_class()().eval(), pictures, sum_of, lit_store, lit_restore, lit_trained, lit_average
+        "lightning", lit, pictures, sum_of, lit_store, lit_restore, lit_trained, lit_average
     ),
     "accelerate": Subject(
         "accelerate", net, pictures, sum_of, accelerate_store, accelerate_restore, accelerate_trained, None
