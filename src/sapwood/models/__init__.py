@@ -48,6 +48,7 @@ from sapwood.models.transformers import TransformersNetwork
 from sapwood.models.transformers import framework as transformers_framework  # noqa: F401 - registers it
 from sapwood.models.ultralytics import UltralyticsNetwork
 from sapwood.models.ultralytics import framework as ultralytics_framework  # noqa: F401 - registers it
+from sapwood.models.ultralytics import own as ultralytics_own  # noqa: F401 - registers it
 from sapwood.models.ultralytics.loader import read_ultralytics, write_ultralytics
 from sapwood.models.unsuited import check_suited, whole_parts
 from sapwood.models.walking import all_modules

@@ -57,7 +57,7 @@ def read_checkpoint(path: Path) -> ReadNetwork:
     network = (content.get("ema") or content.get("model")) if isinstance(content, Mapping) else None
     if not isinstance(network, tasks.BaseModel):
         raise SpecError(f"{path}: holds {_described(content, network)}; expected {EXPECTED}")
-    yaml, plans = _origin(path, network)
+    yaml, plans = origin(path, network)
     network = network.float().eval()
     network.criterion = None
     for name, parameter in network.named_parameters():
@@ -69,16 +69,10 @@ def read_checkpoint(path: Path) -> ReadNetwork:
 def write_checkpoint(path: Path, network: nn.Module, yaml: str, plans: tuple[str, ...], image_size: int) -> None:
     """Writes a network as Ultralytics does, so that ``YOLO(path)`` takes it.
 
-    One whose widths its ``.yaml`` does not say gets one that Ultralytics cannot build from: training would make the
-    dense network again without a word, and now says what to do.
+    One whose widths its ``.yaml`` does not say gets one that Ultralytics cannot build from; see :func:`mark_`.
     """
-    content = read_yaml_text(yaml, str(path))
-    if plans:
-        content["backbone"][0][2] = TRAIN_WITH
-    marked: Any = network
-    marked.yaml = content
-    setattr(marked, MARK, json.dumps({"yaml": yaml, "plans": list(plans)}))
-    task = ultralytics_tasks().guess_model_task(marked)
+    mark_(network, yaml, plans, str(path))
+    task = ultralytics_tasks().guess_model_task(network)
     torch.save(
         {
             "epoch": -1,
@@ -94,17 +88,31 @@ def write_checkpoint(path: Path, network: nn.Module, yaml: str, plans: tuple[str
     )
 
 
+def mark_(network: nn.Module, yaml: str, plans: tuple[str, ...], where: str) -> None:
+    """Notes in a network of Ultralytics what it was made from.
+
+    If something was removed, Ultralytics cannot build from its ``.yaml`` any more: training would make the dense network
+    again without a word, and now says what to do.
+    """
+    content = read_yaml_text(yaml, where)
+    if plans:
+        content["backbone"][0][2] = TRAIN_WITH
+    marked: Any = network
+    marked.yaml = content
+    setattr(marked, MARK, json.dumps({"yaml": yaml, "plans": list(plans)}))
+
+
 TRAIN_WITH = "pruned: train it with trainer=sapwood.models.ultralytics.keep_widths"
 """Stands for the first layer in the ``.yaml`` of a pruned network, and so in the error of whoever builds from it."""
 
 
-def _origin(path: Path, network: Any) -> tuple[str, tuple[str, ...]]:
+def origin(where: Path, network: Any) -> tuple[str, tuple[str, ...]]:
     """The ``.yaml`` of the dense network, and the plans since."""
     own = dict(network.yaml)
     if hasattr(network, MARK):
-        with reading(path, "what Sapwood noted of a network that it pruned", SpecError):
+        with reading(where, "what Sapwood noted of a network that it pruned", SpecError):
             kept = json.loads(getattr(network, MARK))
-            own, plans = read_yaml_text(kept["yaml"], str(path)), tuple(str(plan) for plan in kept["plans"])
+            own, plans = read_yaml_text(kept["yaml"], str(where)), tuple(str(plan) for plan in kept["plans"])
     else:
         plans = ()
     names = getattr(network, "names", {})
