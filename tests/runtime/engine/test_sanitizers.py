@@ -17,7 +17,7 @@ from sapwood.runtime.engine.library import LIBRARY
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 HERE = Path(__file__).parent
-CASES = int(os.environ.get("ENGINE_CASES", "1500"))
+CASES = int(os.environ.get("ENGINE_CASES", "750"))
 
 
 def sources() -> list[str]:
@@ -89,7 +89,7 @@ print("done", places()[0])
 
 KINDS = {
     "memory": ("address,undefined", ("libasan.so", "libubsan.so"), b"__asan_report_load", CASES),
-    "threads": ("thread", ("libtsan.so",), b"__tsan_func_entry", CASES // 5),
+    "threads": ("thread", ("libtsan.so",), b"__tsan_func_entry", CASES // 3),
 }
 """Sanitizers, what they need to run, what instrumented code calls, and how many cases."""
 
