@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from torch import nn
 
+from sapwood.models import module_of
 from sapwood.models.places import AttributePlace, holds_numbers, integers, own_data
+from sapwood.removal.attributes import read_off
 
 LISTS = (nn.ModuleList, nn.ModuleDict)
 """What has no code of its own: what is in there is called, and asked for its numbers, by the module around it."""
@@ -18,13 +20,18 @@ def own_changes(
 ) -> Iterator[dict[AttributePlace, int]]:
     """Attributes of modules that hold a wanted number: one by one, then all of a module together.
 
+    Those of PyTorch's own modules that were read off their tensors are right, and are not asked.
+
     Args:
         model: The model.
         names: Its modules, in the order in which they are asked.
         wanted: A number that is there -> what it has to be.
     """
     for name in names:
-        places = {place: wanted[old] for place, old in integers(name, model.get_submodule(name)) if old in wanted}
+        module = module_of(model, name)
+        places = {place: wanted[old] for place, old in integers(name, module) if old in wanted}
+        right = read_off(module) if places else frozenset()
+        places = {place: new for place, new in places.items() if place.attribute not in right}
         yield from ({place: new} for place, new in places.items())
         if len(places) > 1:
             yield places
