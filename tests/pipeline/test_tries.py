@@ -90,6 +90,9 @@ def test_widths_that_were_read_off_tensors_are_right() -> None:
     layer = _Alike()
     found = [next(iter(change)).text for change in own_changes(layer, ("", "a", "b"), {WIDTH: 8}) if len(change) == 1]
     assert found == [f"number{number}" for number in range(TRIED)]
+    layer.a.out_features = 2 * WIDTH
+    changes = list(own_changes(layer, ("a",), {2 * WIDTH: WIDTH}))
+    assert [next(iter(change)).text for change in changes] == ["out_features"], "it is not what the weight says"
 
 
 def test_what_helped_once_in_a_line_is_tried_first_and_costs_nothing() -> None:

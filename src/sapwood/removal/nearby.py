@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from torch import nn
 
@@ -20,7 +21,7 @@ def own_changes(
 ) -> Iterator[dict[AttributePlace, int]]:
     """Attributes of modules that hold a wanted number: one by one, then all of a module together.
 
-    Those of PyTorch's own modules that were read off their tensors are right, and are not asked.
+    Those of PyTorch's own modules that are what their tensors say are right, and are not asked.
 
     Args:
         model: The model.
@@ -29,12 +30,19 @@ def own_changes(
     """
     for name in names:
         module = module_of(model, name)
-        places = {place: wanted[old] for place, old in integers(name, module) if old in wanted}
-        right = read_off(module) if places else frozenset()
-        places = {place: new for place, new in places.items() if place.attribute not in right}
+        found = [(place, old) for place, old in integers(name, module) if old in wanted]
+        right = read_off(module) if found else {}
+        places = {place: wanted[old] for place, old in found if not _is_read(right.get(place.attribute), place, old)}
         yield from ({place: new} for place, new in places.items())
         if len(places) > 1:
             yield places
+
+
+def _is_read(known: Any, place: AttributePlace, value: int) -> bool:
+    """Whether a value is the one that was read off tensors."""
+    if isinstance(known, (list, tuple)) and 0 <= place.position < len(known):
+        known = known[place.position]
+    return bool(known == value)
 
 
 def children(model: nn.Module, names: Sequence[str]) -> list[str]:
