@@ -40,12 +40,14 @@ class Tries:
     Attributes:
         left: How many attributes may still be tried in vain.
         helped: By the line of code, the attributes that brought a run further there.
+        guesses: Whether widths are set before a model ran; not again where its run was not as planned anyway.
         idle: What was set without any effect before a run came to a line of code, as :func:`_situation` tells it.
     """
 
     left: int = MAX_IN_VAIN
     helped: dict[str, set[tuple[str, ...]]] = field(default_factory=dict)
     idle: set[tuple[object, ...]] = field(default_factory=set)
+    guesses: bool = True
 
     def ordered(self, divergence: Divergence, changes: Iterable[Change]) -> Iterator[Change]:
         """Changes, each once, as long as tries are left; those first that helped in the same line before.
