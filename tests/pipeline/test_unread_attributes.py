@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import sapwood
+from sapwood.removal import repair, unread
 
 HALF = sapwood.Target(sparsity=0.5)
 
@@ -65,6 +66,15 @@ def test_a_block_merges_its_branches_after_pruning() -> None:
     assert pruned.notes == ()
     again = sapwood.prune(copy.deepcopy(pruned.model), torch.randn(2, 3, 8, 8), target=HALF)
     assert again.model[1].in_channels == 4
+
+
+def test_what_nothing_reads_is_set_for_no_run_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[None] = []
+    for module in (repair, unread):
+        monkeypatch.setattr(module, "follow", lambda *given, right=module.follow: (runs.append(None), right(*given))[1])
+    model = nn.Sequential(nn.Conv2d(3, 16, 3), Branches(16), nn.Conv2d(16, 4, 1)).eval()
+    pruned = sapwood.prune(model, torch.randn(2, 3, 8, 8), target=HALF)
+    assert (pruned.model[1].in_channels, len(runs)) == (8, 1)
 
 
 def test_the_way_of_exporters_works_after_pruning() -> None:

@@ -50,7 +50,7 @@ def leaving_no_trace(model: nn.Module) -> Iterator[None]:
         ({}, 0)
     """
     before = [(vars(module), dict(vars(module))) for module in all_modules(model)]
-    containers = [
+    containers: list[tuple[Any, Any]] = [
         (value, value.copy() if value else ())
         for _, attributes in before
         for value in attributes.values()

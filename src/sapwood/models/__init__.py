@@ -51,7 +51,7 @@ from sapwood.models.ultralytics import framework as ultralytics_framework  # noq
 from sapwood.models.ultralytics import own as ultralytics_own  # noqa: F401 - registers it
 from sapwood.models.ultralytics.loader import read_ultralytics, write_ultralytics
 from sapwood.models.unsuited import check_suited, whole_parts
-from sapwood.models.walking import all_modules
+from sapwood.models.walking import all_modules, module_of
 from sapwood.models.whole import Ignored, whole_tensors
 from sapwood.models.widening import wide_copy, wide_type, widen_, widened
 
@@ -105,6 +105,7 @@ __all__ = [
     "load_plans",
     "load_saved",
     "map_tensors",
+    "module_of",
     "named_things",
     "needs_factory",
     "new_saved",

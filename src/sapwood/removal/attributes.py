@@ -56,10 +56,13 @@ RULES: tuple[tuple[type, Callable[[Any], dict[str, Any]]], ...] = (
 )
 
 
-def read_off(module: nn.Module) -> frozenset[str]:
-    """The attributes of a module that are read off its tensors, and so are right: those of PyTorch's own classes."""
-    values = {name for kind, read in RULES if isinstance(module, kind) for name in read(module)}
-    return frozenset(values | (set(CONVOLUTION) if isinstance(module, _ConvNd) else set()))
+def read_off(module: nn.Module) -> dict[str, Any]:
+    """The attributes of a module that are read off its tensors, those of PyTorch's own classes, as they should be."""
+    values = _convolution_values(module, module.groups) if isinstance(module, _ConvNd) else {}
+    for kind, read in RULES:
+        if isinstance(module, kind):
+            values.update(read(module))
+    return values
 
 
 def fix_known_attributes_(model: nn.Module, cuts: tuple[Cut, ...], groups: Mapping[str, int]) -> list[AttributeEdit]:
@@ -91,10 +94,6 @@ def fix_known_attributes_(model: nn.Module, cuts: tuple[Cut, ...], groups: Mappi
                 setattr(module, attribute, after)
                 edits.append(AttributeEdit(name, attribute, before, after))
     return edits
-
-
-CONVOLUTION = ("in_channels", "out_channels", "groups")
-"""The attributes of a convolution that are widths, or numbers of groups of channels."""
 
 
 def _convolution_values(module: Any, groups: int) -> dict[str, Any]:

@@ -51,6 +51,11 @@ class Followed:
         """The earliest sign of trouble."""
         return self.strayed or self.divergence
 
+    @property
+    def is_as_planned(self) -> bool:
+        """Whether every size and number was the planned one, and nothing was made of numbers alone."""
+        return self.first is None and not self.changes and not self.made
+
     def is_like(self, other: Followed) -> bool:
         """Whether another run made the same calls of the same numbers."""
         own, others = ((run.divergence, run.strayed, run.changes) for run in (self, other))

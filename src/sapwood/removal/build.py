@@ -22,7 +22,7 @@ from sapwood.removal.orders import Orders, find_orders
 from sapwood.removal.proportions import proportions
 from sapwood.removal.repair import MAX_IN_VAIN, Repaired, Tries, repair_
 from sapwood.removal.rescale import Producers, attention_changes, producers, rescales
-from sapwood.removal.unread import set_unread_
+from sapwood.removal.unread import Unread, guess_unread_, set_unread_
 from sapwood.removal.widths import Expectation
 from sapwood.removal.widths_behind import Width, counts_what_is_summed, widths_behind
 
@@ -108,7 +108,7 @@ def realise(
     edits = fix_known_attributes_(compact, plan.cuts, _kept_groups(analysis, expectation))
     if fields is not None:
         edits += describe_(compact, fields, analysis, expectation)
-    repaired = repair_(compact, structure, analysis, expectation, tries or Tries())
+    guessed, repaired = _made_to_run(compact, structure, analysis, expectation, edits, tries=tries or Tries())
     if repaired.followed.divergence is not None:
         if "meta tensor" in str(repaired.followed.divergence.found).lower():
             raise OnlyWithValuesError(str(repaired.followed.divergence.found))
@@ -134,10 +134,9 @@ def realise(
     gains = _gains(analysis, expectation)
     if isinstance(gains, Obstacle):
         return gains
-    edits += repaired.edits
-    done = Repaired(tuple(edits), repaired.followed)
-    unread, unset = set_unread_(compact, structure, analysis, expectation, done)
-    edits += unread
+    done = Repaired((*edits, *repaired.edits), repaired.followed)
+    unread, unset = guessed or set_unread_(compact, structure, analysis, expectation, done)
+    edits = [*done.edits, *unread]
     plan = replace(plan, attributes=tuple(edits), rescales=rescales(undone), gains=gains)
     strayed = repaired.followed.strayed
     return Realised(
@@ -148,6 +147,25 @@ def realise(
         undone,
         followed,
     )
+
+
+def _made_to_run(
+    compact: nn.Module,
+    structure: Structure,
+    analysis: Analysis,
+    expectation: Expectation,
+    edits: Sequence[AttributeEdit],
+    *,
+    tries: Tries,
+) -> tuple[Unread | None, Repaired]:
+    """Sets attributes until the compact model runs as planned; those that nothing reads at once, if it then does."""
+    if tries.guesses:
+        guessed = guess_unread_(compact, structure, analysis, expectation, edits)
+        if guessed is not None:
+            return guessed[0], Repaired((), guessed[1])
+    repaired = repair_(compact, structure, analysis, expectation, tries)
+    tries.guesses = repaired.followed.is_as_planned
+    return None, repaired
 
 
 def _orders(structure: Structure, analysis: Analysis, expectation: Expectation, compact: nn.Module) -> Orders | None:

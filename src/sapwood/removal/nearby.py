@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from torch import nn
 
+from sapwood.models import module_of
 from sapwood.models.places import AttributePlace, holds_numbers, integers, is_pytorchs, own_data
+from sapwood.removal.attributes import read_off
 
 LISTS = (nn.ModuleList, nn.ModuleDict)
 """What has no code of its own: what is in there is called, and asked for its numbers, by the module around it."""
@@ -18,16 +21,28 @@ def own_changes(
 ) -> Iterator[dict[AttributePlace, int]]:
     """Attributes of modules that hold a wanted number: one by one, then all of a module together.
 
+    Those of PyTorch's own modules that are what their tensors say are right, and are not asked.
+
     Args:
         model: The model.
         names: Its modules, in the order in which they are asked.
         wanted: A number that is there -> what it has to be.
     """
     for name in names:
-        places = {place: wanted[old] for place, old in integers(name, model.get_submodule(name)) if old in wanted}
+        module = module_of(model, name)
+        found = [(place, old) for place, old in integers(name, module) if old in wanted]
+        right = read_off(module) if found else {}
+        places = {place: wanted[old] for place, old in found if not _is_read(right.get(place.attribute), place, old)}
         yield from ({place: new} for place, new in places.items())
         if len(places) > 1:
             yield places
+
+
+def _is_read(known: Any, place: AttributePlace, value: int) -> bool:
+    """Whether a value is the one that was read off tensors."""
+    if isinstance(known, (list, tuple)) and 0 <= place.position < len(known):
+        known = known[place.position]
+    return bool(known == value)
 
 
 def children(model: nn.Module, names: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -40,14 +40,23 @@ class Tries:
     Attributes:
         left: How many attributes may still be tried in vain.
         helped: By the line of code, the attributes that brought a run further there.
+        guesses: Whether widths are set before a model ran; not again where its run was not as planned anyway.
+        idle: What was set without any effect before a run came to a line of code, as :func:`_situation` tells it.
     """
 
     left: int = MAX_IN_VAIN
     helped: dict[str, set[tuple[str, ...]]] = field(default_factory=dict)
+    idle: set[tuple[object, ...]] = field(default_factory=set)
+    guesses: bool = True
 
-    def ordered(self, call: Call, changes: Iterable[Change]) -> Iterator[Change]:
-        """Changes, each once, as long as tries are left; those first that helped in the same line before."""
+    def ordered(self, divergence: Divergence, changes: Iterable[Change]) -> Iterator[Change]:
+        """Changes, each once, as long as tries are left; those first that helped in the same line before.
+
+        What the same line met in a layer like this one, and a change of the like there had no effect, is left out.
+        """
+        call = divergence.call
         each = list({frozenset(change.items()): change for change in changes}.values())
+        each = [change for change in each if _situation(divergence, change) not in self.idle]
         known = self.helped.get(call.location, set())
         yield from (change for change in each if _names(change) in known)
         for change in each:
@@ -62,6 +71,20 @@ class Tries:
         if _names(change) not in self.helped.setdefault(call.location, set()):
             self.helped[call.location].add(_names(change))
             self.left += 1  # it was not in vain
+
+
+def _situation(divergence: Divergence, change: Change) -> tuple[object, ...]:
+    """A change, and where it is tried: the same for layers that are alike, whose numbers in lists differ."""
+    call = divergence.call
+    own = call.module.split(".")
+    places = sorted((*_beside(own, place.module.split(".")), place.text, new) for place, new in change.items())
+    return call.location, call.name, tuple(divergence.wanted), str(divergence.found), tuple(places)
+
+
+def _beside(own: Sequence[str], other: Sequence[str]) -> tuple[str, ...]:
+    """The path of a module as one beside another: the same steps of both without the numbers of layers."""
+    common = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(own, other, strict=False)))
+    return (*("#" if part.isdigit() else part for part in own[:common]), *other[common:])
 
 
 def _names(change: Change) -> tuple[str, ...]:
@@ -110,12 +133,14 @@ def _advance(
 ) -> tuple[list[AttributeEdit], Followed] | None:
     """Finds attributes whose change brings the run further than ``divergence``."""
     call = divergence.call
-    for change in tries.ordered(call, _candidates(model, analysis, divergence, expectation)):
+    for change in tries.ordered(divergence, _candidates(model, analysis, divergence, expectation)):
         edits = _set_everywhere(model, analysis, expectation, call, change)
         after = follow(model, structure, analysis, expectation)
         if after.first is None or after.first.call.index > call.index:
             tries.keep(call, change)
             return edits, after
+        if after.first == divergence:
+            tries.idle.add(_situation(divergence, change))
         for edit in reversed(edits):
             AttributePlace.of(edit).set(model, edit.before)
     return None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 from torch import nn
 
@@ -13,7 +14,7 @@ from sapwood.graph import Analysis, Structure
 from sapwood.models import AttributeEdit, framework_of
 from sapwood.models.places import AttributePlace, integers
 from sapwood.removal.attributes import read_off
-from sapwood.removal.beside import follow
+from sapwood.removal.beside import Followed, follow
 from sapwood.removal.repair import Repaired
 from sapwood.removal.widths import Expectation
 
@@ -40,9 +41,58 @@ Widths = dict[str, dict[int, set[int]]]
 """Module -> a size of its tensors -> what became of it."""
 
 
+Unread: TypeAlias = "tuple[list[AttributeEdit], tuple[str, ...]]"
+"""What was set, and the names of attributes of which it cannot be told what they should be."""
+
+
+def guess_unread_(
+    compact: nn.Module,
+    structure: Structure,
+    analysis: Analysis,
+    expectation: Expectation,
+    edits: Sequence[AttributeEdit],
+) -> tuple[Unread, Followed] | None:
+    """Sets what :func:`set_unread_` would, before anything is known of how the model runs: one run instead of two.
+
+    Args:
+        compact: The compact model.
+        structure: The dense model's recorded run.
+        analysis: Its groups.
+        expectation: What becomes of every tensor.
+        edits: What is set already.
+
+    Returns:
+        What was set, and how the model then ran; None, and the model as it was, where there is nothing to set, or the
+        run is not the planned one in every size and every number.
+    """
+    wanted, doubtful = _unread_widths(compact, analysis, expectation, edits)
+    if not wanted:
+        return None
+    for edit in wanted:
+        AttributePlace.of(edit).set(compact, edit.after)
+    followed = follow(compact, structure, analysis, expectation)
+    if followed.is_as_planned:
+        return (wanted, tuple(doubtful)), followed
+    for edit in wanted:
+        AttributePlace.of(edit).set(compact, edit.before)
+    return None
+
+
+def _unread_widths(
+    compact: nn.Module, analysis: Analysis, expectation: Expectation, edits: Sequence[AttributeEdit]
+) -> tuple[list[AttributeEdit], list[str]]:
+    """What there is to set, and what is doubtful."""
+    known = {AttributePlace.of(edit) for edit in edits}
+    sizes = itertools.chain(_sizes(analysis, expectation), _sizes_of_layers(edits))
+    told = framework_of(compact).own_widths(compact)
+    wanted, doubtful = _wanted(compact, _widths(sizes), known, told)
+    wanted.sort(key=lambda edit: edit.attribute)
+    return wanted, doubtful
+
+
 def set_unread_(
     compact: nn.Module, structure: Structure, analysis: Analysis, expectation: Expectation, done: Repaired
-) -> tuple[list[AttributeEdit], tuple[str, ...]]:
+) -> Unread:
     """Sets integer attributes that are a width of their module's own layers, where all of that width became the same.
 
     Args:
@@ -53,13 +103,9 @@ def set_unread_(
         done: What is set already, and how ``compact`` ran; what is set here may change nothing of that.
 
     Returns:
-        What was set, and the names of attributes of which it cannot be told what they should be.
+        What was set, and what is doubtful.
     """
-    known = {AttributePlace.of(edit) for edit in done.edits}
-    sizes = itertools.chain(_sizes(analysis, expectation), _sizes_of_layers(done.edits))
-    told = framework_of(compact).own_widths(compact)
-    wanted, doubtful = _wanted(compact, _widths(sizes), known, told)
-    wanted.sort(key=lambda edit: edit.attribute)
+    wanted, doubtful = _unread_widths(compact, analysis, expectation, done.edits)
 
     def changes_nothing(own: list[AttributeEdit]) -> bool:
         """Sets attributes; takes that back where the model then runs otherwise."""
