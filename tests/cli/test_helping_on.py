@@ -298,3 +298,19 @@ def test_a_browser_opens_only_where_that_is_asked_for(
     monkeypatch.setattr("sapwood.cli.demo.run_compare", lambda *_, **__: None)
     assert run("demo", "-o", tmp_path / "demo", *options) == 0
     assert shown == [(tmp_path / "demo" / "report.html").as_uri()] * opened
+
+
+def test_random_weights_are_told_of_where_nobody_trains_them(
+    run: Run, cfg: Path, data: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    told = "the weights of {} are random; expected --weights FILE beside a network that was trained"
+    assert run("export", cfg, "--format", "darknet", "-o", tmp_path / "a.cfg") == 0
+    assert told.format(cfg) in capsys.readouterr().err
+    assert run("inspect", "torchvision:squeezenet1_1", "--json") == 0
+    assert told.format("torchvision:squeezenet1_1") in capsys.readouterr().err
+    for given in ((cfg, "--weights", tmp_path / "a.weights"), ("builtin:digits",), (cfg, "--quiet")):
+        assert run("inspect", *given) == 0
+        assert "are random" not in capsys.readouterr().err
+    assert trained(run, cfg, data, tmp_path / "run", "--epochs", 1) == 0
+    assert run("inspect", tmp_path / "run" / "model") == 0
+    assert "are random" not in capsys.readouterr().err
