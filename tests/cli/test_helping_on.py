@@ -46,6 +46,12 @@ def stopped_recovery(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 
 @pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder that commands are typed in."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
 def dense(run: Run, cfg: Path, tmp_path: Path, capsys: Capture) -> Path:
     """A network whose weights are the same each time that it is loaded."""
     assert run("prune", cfg, "--sparsity", 0, "-o", tmp_path / "dense") == 0
@@ -298,3 +304,43 @@ def test_a_browser_opens_only_where_that_is_asked_for(
     monkeypatch.setattr("sapwood.cli.demo.run_compare", lambda *_, **__: None)
     assert run("demo", "-o", tmp_path / "demo", *options) == 0
     assert shown == [(tmp_path / "demo" / "report.html").as_uri()] * opened
+
+
+def test_random_weights_are_told_of_where_nobody_trains_them(
+    run: Run, cfg: Path, data: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    told = "the weights of {} are random; expected --weights FILE beside a network that was trained"
+    assert run("export", cfg, "--format", "darknet", "-o", tmp_path / "a.cfg") == 0
+    assert told.format(cfg) in capsys.readouterr().err
+    assert run("inspect", "torchvision:squeezenet1_1", "--json") == 0
+    assert told.format("torchvision:squeezenet1_1") in capsys.readouterr().err
+    for given in ((cfg, "--weights", tmp_path / "a.weights"), ("builtin:digits",), (cfg, "--quiet")):
+        assert run("inspect", *given) == 0
+        assert "are random" not in capsys.readouterr().err
+    assert trained(run, cfg, data, tmp_path / "run", "--epochs", 1) == 0
+    assert run("inspect", tmp_path / "run" / "model") == 0
+    assert "are random" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ("inspect",),
+        ("bench", "--rounds", "1"),
+        ("export", "--format", "torch-export", "-o", "a.pt2"),
+        ("prune", "--sparsity", "0.5", "-o", "small"),
+        ("eval", "--data", "DATA"),
+    ],
+    ids=lambda verb: verb[0],
+)
+@pytest.mark.usefixtures("here")
+def test_next_steps_name_the_weights_that_were_given(
+    run: Run, cfg: Path, data: Path, capsys: Capture, verb: Any
+) -> None:
+    assert run("export", cfg, "--format", "darknet", "-o", "a.cfg", "--quiet") == 0
+    capsys.readouterr()
+    more = [data if part == "DATA" else part for part in verb[1:]]
+    assert run(verb[0], cfg, "--weights", "a.weights", *more) == 0
+    proposed = [line for line in capsys.readouterr().out.splitlines() if f" {cfg} " in line]
+    assert proposed
+    assert all("--weights a.weights" in line for line in proposed if "sapwood" in line)

@@ -80,3 +80,9 @@ def test_lines_of_packages_whose_names_begin_with_torch_are_named() -> None:
         torch.rand(1, 4, 3, 3),
     )
     assert {call.location.partition(":")[0] for call in graph.calls if call.name == "aten.mul"} == {"misc.py"}
+
+
+def test_a_model_of_pytorch_s_own_code_alone_has_no_place_to_name() -> None:
+    graph = trace(nn.Sequential(nn.Linear(4, 3), nn.ReLU()), torch.ones(1, 4))
+    assert {call.location for call in graph.calls} == {""}
+    assert str(graph.calls[-1]) == "aten.relu in module '1'"

@@ -36,10 +36,10 @@ def answers(sheet: Sheet) -> list[str]:
 def test_an_evaluation_says_how_good_how_long_where_weak_and_how_sure() -> None:
     sheet = evaluation_sheet(make_part(EvaluationRecord, EVALUATED), BY, ("sapwood prune net.cfg -o small",))
     assert sheet.headline.text == "mAP@0.5 is 0.300 ± 0.030 on 50 pictures of coco val."
-    assert answers(sheet) == ["0.300", "80.0 ms", "cup 0.050", "± 3.0 points", ""]
+    assert answers(sheet) == ["0.300", "80.0 ms", "0.050", "± 3.0 points", ""]
     assert sheet.answers[0].more == "mAP@0.5; mAP@[.5:.95] 0.150"
     assert sheet.answers[1].more.startswith("a picture in ONNX Runtime: reading pictures 20.0 ms, network 60.0 ms; ")
-    assert sheet.answers[2].more == "cat 0.300; dog 0.400"
+    assert sheet.answers[2].more == "class cup; then cat (0.300), dog (0.400)"
     assert sheet.answers[3].more == "95 of 100 samples of 50 pictures; 1 were left out"
     assert sheet.answers[4].commands == (TYPED, "sapwood prune net.cfg -o small")
     bars = sheet.sections[0].bars

@@ -10,7 +10,7 @@ import typer
 
 from sapwood.cli.commanded import made
 from sapwood.cli.common import JsonOption, ModelFactoryOption, load_bundle, make_console, print_json, progress_bar
-from sapwood.cli.next_steps import next_step, words
+from sapwood.cli.next_steps import model_words, next_step, words
 from sapwood.cli.record_files import RecordOption, check_record, write_record
 from sapwood.errors import ConfigError
 
@@ -68,26 +68,27 @@ def bench(
         make_console().print(bench_table(record))
         for line in reasons(record):
             print(line)
-        _tell_next(record)
+        _tell_next(record, bundles)
     if any(row.check_failed for row in record.rows):
         raise typer.Exit(1)
     if record.baseline is None:
         raise typer.Exit(2)
 
 
-def _tell_next(record: BenchRecord) -> None:
+def _tell_next(record: BenchRecord, bundles: dict[str, ModelBundle]) -> None:
     """The fastest pair is what one takes to where the network is to run."""
     timed = {row.ratio: row for row in record.rows if row.ratio is not None}
     if not timed:
         return
     best = timed[min(timed)]
+    model = model_words(best.model, bundles[best.model].source)
     if best.runtime == "sapwood":
-        next_step(words("sapwood", "compile", best.model, "-o", "fast"))
+        next_step(words("sapwood", "compile", *model, "-o", "fast"))
     elif best.runtime in {"onnxruntime", "openvino"}:
         kind, suffix = ("onnx", ".onnx") if best.runtime == "onnxruntime" else ("openvino", ".xml")
-        next_step(words("sapwood", "export", best.model, "--format", kind, "-o", f"model{suffix}"))
+        next_step(words("sapwood", "export", *model, "--format", kind, "-o", f"model{suffix}"))
     else:
-        next_step(words("sapwood", "prune", best.model, "--latency", "0.5", "--runtime", best.runtime, "-o", "small"))
+        next_step(words("sapwood", "prune", *model, "--latency", "0.5", "--runtime", best.runtime, "-o", "small"))
 
 
 def _bundles(models: list[str], weights: list[Path], factory: str | None) -> dict[str, ModelBundle]:

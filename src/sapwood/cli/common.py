@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
+from sapwood.cli.output import complain
 from sapwood.cli.progress import doing, progress_bar
+from sapwood.cli.volume import is_quiet
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sapwood.types import Dataset, ModelBundle
+    from sapwood.types import Dataset, ModelBundle, ModelSource
 
 __all__ = [
     "DataOption",
@@ -120,18 +122,39 @@ def load_bundle(
     resize: ResizeChoice | None = None,
     *,
     factory: str | None = None,
+    trains: bool = False,
 ) -> ModelBundle:
-    """Loads a model the way every verb does; what is written of it later names the ``factory`` that made it."""
+    """Loads a model the way every verb does; what is written of it later names the ``factory`` that made it.
+
+    Random weights are told of, unless the verb ``trains`` them.
+    """
     from sapwood.models import find_factory, load_model
 
     made_by = None if factory is None else find_factory(factory)
     with doing(f"loading {spec}"):
         bundle = load_model(spec, weights=weights, names=names, factory=made_by)
+    if not trains and is_random(spec, bundle.source) and not is_quiet():
+        complain(
+            f"note: the weights of {spec} are random; expected --weights FILE beside a network that was trained", 0
+        )
     if factory is not None:
         bundle = replace(bundle, source=replace(bundle.source, spec=factory, kind="factory"))
     if resize is None:
         return bundle
     return replace(bundle, task=replace(bundle.task, resize=resize.value))
+
+
+def is_random(spec: str, source: ModelSource) -> bool:
+    """Whether a network that no file of weights was given for is one that nobody trained: it was built by its name.
+
+    Examples:
+        >>> from sapwood.types import ModelSource
+        >>> source = ModelSource("torchvision:resnet18", "torchvision")
+        >>> is_random("torchvision:resnet18", source), is_random("a_saved_one", source)
+        (True, False)
+    """
+    by_name = source.kind in {"torchvision", "timm", "darknet"} or spec.endswith((".yaml", ".yml"))
+    return by_name and spec == source.spec and source.weights is None
 
 
 def open_data(bundle: ModelBundle, data: str, split: str, on_bad: OnBad) -> Dataset:

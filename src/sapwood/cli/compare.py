@@ -25,7 +25,7 @@ from sapwood.cli.common import (
     progress_bar,
 )
 from sapwood.cli.groups import grouped
-from sapwood.cli.next_steps import next_step, words
+from sapwood.cli.next_steps import model_words, next_step, words
 from sapwood.cli.stopping import same_command, saying
 
 if TYPE_CHECKING:
@@ -155,4 +155,6 @@ def run_compare(
     if agreement is not None:
         console.print(case_agreement_table(agreement))
     console.print(places, highlight=False)
-    next_step(words("sapwood", "prune", bundle.source.spec, "--macs", "0.5", "--recover", "reconstruct", "-o", "small"))
+    named = model_words(bundle.source.spec, bundle.source)
+    recovers = ("--recover", "reconstruct", "--data", "DIR")
+    next_step(words("sapwood", "prune", *named, "--macs", "0.5", *recovers, "-o", "small"))

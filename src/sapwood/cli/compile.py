@@ -16,7 +16,7 @@ from sapwood.cli.common import (
     print_json,
 )
 from sapwood.cli.groups import grouped
-from sapwood.cli.next_steps import next_step, words
+from sapwood.cli.next_steps import model_words, next_step, words
 
 RUNS = 20
 """Timed, after some that are not."""
@@ -101,7 +101,7 @@ def compile(
     if compiled.choice.wholes:
         tried = ", ".join(f"{name} {time:.1f} ms" for name, time in compiled.choice.wholes.items())
         print(f"run by {compiled.choice.taken}, the fastest of {tried}; --explain says it part by part")
-    next_step(words("sapwood", "bench", model, "--runtime", "torch,onnxruntime,sapwood"))
+    next_step(words("sapwood", "bench", *model_words(model, bundle.source), "--runtime", "torch,onnxruntime,sapwood"))
 
 
 def _kinds(calls: object) -> str:

@@ -22,7 +22,7 @@ from sapwood.cli.common import (
 )
 from sapwood.cli.devices import DeviceOption, on_device
 from sapwood.cli.groups import grouped
-from sapwood.cli.next_steps import next_step, words
+from sapwood.cli.next_steps import model_words, next_step, words
 from sapwood.errors import ConfigError, ImageError
 
 if TYPE_CHECKING:
@@ -95,7 +95,10 @@ def detect(
     else:
         _print(records)
         print(f"record: {out / RECORD}")
-        next_step(words("sapwood", "eval", model, "--data", "DIR"), because="Boxes on pictures are no measure.")
+        next_step(
+            words("sapwood", "eval", *model_words(model, bundle.source), "--data", "DIR"),
+            because="Boxes on pictures are no measure.",
+        )
 
 
 def _pictures(arguments: list[Path]) -> list[Path]:

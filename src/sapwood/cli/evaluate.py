@@ -29,7 +29,7 @@ from sapwood.cli.common import (
 from sapwood.cli.devices import DeviceOption, on_device
 from sapwood.cli.groups import grouped
 from sapwood.cli.int8 import NUM_PICTURES
-from sapwood.cli.next_steps import next_step, words
+from sapwood.cli.next_steps import model_words, next_step, words
 from sapwood.cli.record_files import RecordOption, check_record, write_record
 
 if TYPE_CHECKING:
@@ -135,10 +135,11 @@ def evaluate(
 
 def _next(model: str, bundle: ModelBundle, data: str) -> tuple[str, ...]:
     """A pruned network is timed and given away, any other is pruned."""
+    named = model_words(model, bundle.source)
     if bundle.source.plans:
-        return words("sapwood", "bench", model, "--runtime", "torch,onnxruntime"), words(
-            "sapwood", "export", model, "--format", "onnx", "-o", "model.onnx"
+        return words("sapwood", "bench", *named, "--runtime", "torch,onnxruntime"), words(
+            "sapwood", "export", *named, "--format", "onnx", "-o", "model.onnx"
         )
     return (
-        words("sapwood", "prune", model, "--macs", "0.5", "--data", data, "--recover", "reconstruct", "-o", "small"),
+        words("sapwood", "prune", *named, "--macs", "0.5", "--data", data, "--recover", "reconstruct", "-o", "small"),
     )

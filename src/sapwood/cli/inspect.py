@@ -12,7 +12,7 @@ from sapwood.cli import budget
 from sapwood.cli.commanded import made
 from sapwood.cli.common import JsonOption, LoadOptions, ModelArgument, make_console, print_json
 from sapwood.cli.groups import grouped
-from sapwood.cli.next_steps import next_step, words
+from sapwood.cli.next_steps import model_words, next_step, words
 from sapwood.cli.progress import doing, progress_bar
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def inspect(
     _show(record, out, as_json=as_json)
     if not as_json:
         goal = ("--macs", "0.5") if deployment is None else ("--latency", "0.5", "--runtime", deployment.runtime)
-        next_step(words("sapwood", "prune", model, *goal, "-o", "small"))
+        next_step(words("sapwood", "prune", *model_words(model, bundle.source), *goal, "-o", "small"))
 
 
 def _show(record: Inspection, out: Path | None, *, as_json: bool) -> None:

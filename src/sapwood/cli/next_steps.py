@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import shlex
+from typing import TYPE_CHECKING
 
 from sapwood.cli.volume import is_quiet
+
+if TYPE_CHECKING:
+    from sapwood.types import ModelSource
 
 
 def next_step(*commands: str, because: str = "") -> None:
@@ -32,3 +36,20 @@ def words(*parts: object) -> str:
         "sapwood eval 'my net'"
     """
     return shlex.join(map(str, parts))
+
+
+def model_words(model: str, source: ModelSource) -> tuple[str, ...]:
+    """A model as it was named, with what was given beside it: its weights, or the function that makes it.
+
+    Examples:
+        >>> from sapwood.types import ModelSource
+        >>> model_words("net.cfg", ModelSource("net.cfg", "darknet", "net.weights"))
+        ('net.cfg', '--weights', 'net.weights')
+        >>> model_words("small", ModelSource("net.cfg", "darknet", "net.weights"))
+        ('small',)
+        >>> model_words("small", ModelSource("mynet:net", "factory"))
+        ('small', '--model-factory', 'mynet:net')
+    """
+    if source.spec == model:
+        return (model, "--weights", source.weights) if source.weights else (model,)
+    return (model, "--model-factory", source.spec) if source.kind == "factory" else (model,)

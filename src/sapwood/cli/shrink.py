@@ -10,7 +10,7 @@ import typer
 
 from sapwood.cli.commanded import made
 from sapwood.cli.common import make_console, print_json
-from sapwood.cli.next_steps import next_step, words
+from sapwood.cli.next_steps import model_words, next_step, words
 from sapwood.errors import CheckFailedError
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def finish(
             console.print(table)
         for name, path in record.files.items():
             console.print(f"{name}: {path}", highlight=False)
-        _tell_next(record, result, out)
+        _tell_next(record, bundle, result, out)
     if not result.verification.passed:
         raise CheckFailedError(
             f"the compact model differs from the masked one by {result.verification.max_abs_error:.1e} of the largest "
@@ -92,7 +92,7 @@ def finish(
     _check_latency(record.latency)
 
 
-def _tell_next(record: Pruning, result: Any, out: Path | None) -> None:
+def _tell_next(record: Pruning, bundle: ModelBundle, result: Any, out: Path | None) -> None:
     """The proof is silent about accuracy: how far the outputs moved, and how it is measured and brought back."""
     from sapwood.report import moved_text
 
@@ -103,10 +103,11 @@ def _tell_next(record: Pruning, result: Any, out: Path | None) -> None:
     if out is None:
         next_step("the same with -o DIR, which saves the smaller network", because=because)
         return
+    dense, *given = model_words(record.model, bundle.source)
     commands = [words("sapwood", "eval", out, "--data", data)]
     if record.verb == "prune" and not recovered:
         commands.append(f"the same again with --data {data} --recover reconstruct")
-    commands.append(words("sapwood", "bench", record.model, out, "--runtime", "torch,onnxruntime"))
+    commands.append(words("sapwood", "bench", dense, out, *given, "--runtime", "torch,onnxruntime"))
     next_step(*commands, because=because)
 
 

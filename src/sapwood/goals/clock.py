@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from sapwood.goals.approach import TELLING
 from sapwood.goals.bench import Bench
 from sapwood.measure import LatencyRow, LatencyTable, measure_latency
 from sapwood.runtime import Session
@@ -19,6 +20,9 @@ SECONDS = 2.0
 
 LOADS = 2
 """How often both are loaded anew for that: where their memory lies shifts the ratio by a few percent."""
+
+MOST_LOADS = 4
+"""How often at most, where a machine is so busy that what a load shows tells nothing; the search would follow it."""
 
 FIGURES = ("median_ms", "q1_ms", "q3_ms", "ratio", "ratio_q1", "ratio_q3")
 
@@ -43,15 +47,22 @@ class Timed:
 
 
 def timed(bench: Bench, dense_model: nn.Module, model: nn.Module) -> Timed:
-    """Times a network against the dense one, in :data:`LOADS` loads of both."""
-    tables: list[LatencyTable] = []
-    for _ in range(LOADS):
+    """Times a network against the dense one, in :data:`LOADS` loads of both, not counting those that tell nothing."""
+    every: list[LatencyTable] = []
+    while len([table for table in every if _tells(table)]) < LOADS and len(every) < MOST_LOADS:
         dense, session = bench.load(dense_model), bench.load(model)
-        tables.append(_table({"dense": dense, "pruned": session}, bench))
+        every.append(_table({"dense": dense, "pruned": session}, bench))
+    tables = [table for table in every if _tells(table)] or every
     means: dict[str, Any] = {name: fmean(getattr(table["pruned"], name) for table in tables) for name in FIGURES}
     row = replace(tables[-1]["pruned"], **means, speedup=1.0 / means["ratio"])
     dense_ms = fmean(table["dense"].median_ms for table in tables)
     return Timed(row, dense_ms, tables[-1].conditions, dense, session)
+
+
+def _tells(table: LatencyTable) -> bool:
+    """Whether the rounds of a load agree enough."""
+    row = table["pruned"]
+    return row.ratio_q3 <= TELLING * row.ratio_q1
 
 
 def alone(bench: Bench, model: nn.Module) -> float:

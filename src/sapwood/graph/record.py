@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -41,6 +42,7 @@ from sapwood.ops import (
 from sapwood.types import ExampleInputs
 
 _OWN_FOLDER = str(Path(__file__).resolve().parents[1]) + os.sep
+_PYTHON_FOLDER = str(Path(os.__file__).resolve().parent) + os.sep
 _TORCH_FOLDER = str(Path(torch.__file__).resolve().parent) + os.sep
 
 
@@ -89,21 +91,34 @@ class _Recorder(CallMode):
 
 
 def _caller() -> str:
-    """``file:line`` of the first frame outside PyTorch and Sapwood."""
-    frame = sys._getframe(1)
+    """``file:line`` of the model's code: the first frame outside PyTorch, Sapwood and Python's library; else nothing.
+
+    Behind the model's code stands what runs the model, of Sapwood again: there it ends.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    recording = True
     while frame is not None:
-        name = _users_file(frame.f_code.co_filename)
+        name, own = _place(frame.f_code.co_filename)
         if name is not None:
             return f"{name}:{frame.f_lineno}"
-        frame = frame.f_back  # type: ignore[assignment]
-    return "unknown"
+        if own and not recording:
+            return ""
+        recording = recording and own
+        frame = frame.f_back
+    return ""
 
 
 @functools.cache
-def _users_file(path: str) -> str | None:
-    """The name of a file that is neither PyTorch's nor Sapwood's own; its models are as good as a user's."""
-    own_model = path.startswith(_OWN_FOLDER + "models" + os.sep)
-    return Path(path).name if own_model or not path.startswith((_OWN_FOLDER, _TORCH_FOLDER, "<")) else None
+def _place(path: str) -> tuple[str | None, bool]:
+    """The name of a file of a model's code, and whether it is Sapwood's; its models are as good as a user's."""
+    own = path.startswith(_OWN_FOLDER) and not path.startswith(_OWN_FOLDER + "models" + os.sep)
+    others = own or path.startswith((_TORCH_FOLDER, "<"))
+    return (None if others or _is_pythons(path) else Path(path).name), own
+
+
+def _is_pythons(path: str) -> bool:
+    """Whether a file is of Python's library; what is installed beside it is not."""
+    return path.startswith(_PYTHON_FOLDER) and "-packages" not in path
 
 
 @contextmanager

@@ -51,7 +51,7 @@ class Call:
         kwargs: Keyword arguments; tensors are :class:`TensorRef`.
         outputs: What it returned, flat; anything but tensors is kept as it is.
         modules: Names of the modules that were running, outermost first; ``""`` is the model itself.
-        location: ``file:line`` of the model's code that made the call.
+        location: ``file:line`` of the model's code that made the call; empty where that is all PyTorch's.
     """
 
     index: int
@@ -116,7 +116,8 @@ class Call:
         return any(isinstance(index, TensorRef) and index.dtype is torch.bool for index in indices)
 
     def __str__(self) -> str:
-        return f"{self.name} in module {self.module or '(the model)'!r} at {self.location}"
+        place = f" at {self.location}" if self.location else ""
+        return f"{self.name} in module {self.module or '(the model)'!r}{place}"
 
 
 WRAPS_A_NUMBER = frozenset({"aten.lift_fresh", "aten.scalar_tensor"})

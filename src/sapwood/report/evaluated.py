@@ -65,16 +65,22 @@ def _evaluation_answers(
     record: EvaluationRecord, made: MadeBy | None, then: tuple[str, ...], classes: list[str]
 ) -> tuple[Answer, ...]:
     others = [f"{name} {formats.score(value)}" for name, value in record.metrics.items() if name != record.primary]
-    weak = [f"{name} {formats.score(record.per_class[name])}" for name in classes[: -WEAKEST - 1 : -1]]
     samples = "95 of 100 samples of " if record.interval else ""
     left_out = f"; {len(record.skipped)} were left out" if record.skipped else ""
     return (
         Answer(GOOD, formats.score(record.metrics[record.primary]), "; ".join([record.primary, *others])),
         Answer(LONG, *_took(record, made)),
-        Answer(WEAK, weak[0] if len(classes) > 1 else "", "; ".join(weak[1:])),
+        Answer(WEAK, *(_weakest(record, classes) if len(classes) > 1 else ("", ""))),
         Answer(SURE, _half(record.interval), f"{samples}{record.num_images} pictures{left_out}"),
         Answer(GET, "", "", (*((made.command,) if made else ()), *then)),
     )
+
+
+def _weakest(record: EvaluationRecord, classes: list[str]) -> tuple[str, str]:
+    """The least figure of a class, and which classes have the least ones."""
+    least, *others = classes[: -WEAKEST - 1 : -1]
+    told = ", ".join(f"{name} ({formats.score(record.per_class[name])})" for name in others)
+    return formats.score(record.per_class[least]), f"class {least}; then {told}"
 
 
 def _took(record: EvaluationRecord, made: MadeBy | None) -> tuple[str, str]:

@@ -23,7 +23,12 @@ def masking_sheet(record: Masking) -> Sheet:
         f"{len(now.tensors)} parameters."
     )
     sections = [
-        Section("zeros", "Where the zeros are", "A bar a parameter, in the order of the network.", layers=_plot(now)),
+        Section(
+            "zeros",
+            "Where the zeros are",
+            "A bar a parameter, in the order of the network, as high as its share of zeros; the line is at half.",
+            layers=_plot(now),
+        ),
         Section("figures", "In numbers", table=masking_table(record.before, now, record.after_remove)),
     ]
     if record.mask_latency is not None:

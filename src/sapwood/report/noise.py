@@ -14,9 +14,10 @@ def noise_text(spread: float) -> str:
     Examples:
         >>> noise_text(0.02), noise_text(0.2)
         ('', '; the machine was busy: differences below 20 % mean nothing, time again on a quiet one')
+        >>> noise_text(1.7)
+        '; the machine was busy: these times mean nothing, time again on a quiet one'
     """
     if spread <= NOISY:
         return ""
-    return (
-        f"; the machine was busy: differences below {formats.percent(spread)} mean nothing, time again on a quiet one"
-    )
+    nothing = "these times" if spread >= 1.0 else f"differences below {formats.percent(spread)}"
+    return f"; the machine was busy: {nothing} mean nothing, time again on a quiet one"

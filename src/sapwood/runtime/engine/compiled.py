@@ -142,8 +142,7 @@ class CompiledModel(nn.Module):
             label = step.label or ("(engine)" if step.own else "(model)")
             lines.append(f"{label:40}{step.kind + ', dense' * step.dense:28}{zeros:>8}{milliseconds:10.3f}")
         lines += [
-            f"in PyTorch: {node.op.overloadpacket} in module {node.label or '(the model)'!r} at {node.location}: "
-            f"{node.reason}"
+            f"in PyTorch: {node.op.overloadpacket} in module {node.label or '(the model)'!r}{_at(node)}: {node.reason}"
             for node in self.outside
         ]
         lines += told(self.choice, self._assembly)
@@ -357,3 +356,8 @@ def _check(found: Sequence[Any], wanted: Sequence[Any]) -> None:
                 f"the compiled network is {float((one - other).abs().max()):.3g} away from the model on the example "
                 f"inputs, whose results reach {largest:.3g}; expected at most {ENGINE_TOLERANCE:g} of that"
             )
+
+
+def _at(node: Outside) -> str:
+    """Where the model's code makes a call, if that is known."""
+    return f" at {node.location}" if node.location else ""
