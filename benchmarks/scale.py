@@ -29,10 +29,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from allocation import network
 from torch import Tensor, nn
 
 import sapwood
+from allocation import network
 from sapwood.allocation import ALLOCATORS
 from sapwood.data import open_classification
 from sapwood.measure import count_macs, count_params
@@ -238,7 +238,7 @@ def kills(small: bool) -> None:
     with tempfile.TemporaryDirectory() as root:
         inputs = make_inputs(Path(root))
         recipe = Path(root, "long.yaml")
-        recipe.write_text(RECIPE.format(cfg=inputs["cfg"], data=inputs["data"], epochs=4 if small else 40))
+        recipe.write_text(RECIPE.format(cfg=inputs["cfg"], data=inputs["data"], epochs=4 if small else 12))
         whole, seconds = Path(root, "whole"), run_killed(recipe, Path(root, "whole"), 0, 0.0)
         broken = Path(root, "broken")
         took = run_killed(recipe, broken, 2 if small else 10, seconds)
