@@ -38,6 +38,9 @@ ENVIRONMENTS = {
     "opencv5": ["opencv-python-headless==5.0.0.93"],
     "tract": ["tract==0.23.9"],
     "mnn": ["MNN==3.6.1"],
+    "executorch": ["torch==2.14.1", "executorch==1.5.1"],
+    "litert": ["torch==2.14.1", "litert-torch==0.10.0"],
+    "tvm": ["apache-tvm==0.27.0.post1", "onnx==1.23.2"],
 }
 """Packages of each virtual environment; the first one (about 6 GB) writes the networks."""
 Run = Callable[[Path, str, "np.ndarray[Any, Any]"], Any]
@@ -221,6 +224,38 @@ def torch_export(folder: Path, name: str, picture: Any) -> Any:
     return torch.export.load(folder / f"{name}.pt2").module()(torch.from_numpy(picture)).detach().numpy()
 
 
+def executorch(folder: Path, name: str, picture: Any) -> Any:
+    import torch
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+    from executorch.runtime import Runtime
+
+    program = torch.export.load(folder / f"{name}.pt2")
+    lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch()
+    method = Runtime.get().load_program(lowered.buffer).load_method("forward")
+    return method.execute([torch.from_numpy(picture)])[0].numpy()
+
+
+def litert(folder: Path, name: str, picture: Any) -> Any:
+    import litert_torch
+    import torch
+
+    given = torch.from_numpy(picture)
+    return litert_torch.convert(torch.export.load(folder / f"{name}.pt2").module(), (given,))(given)
+
+
+def tvm(folder: Path, name: str, picture: Any) -> Any:
+    import onnx
+    import tvm
+    from tvm import relax
+    from tvm.relax.frontend.onnx import from_onnx
+
+    module = relax.transform.LegalizeOps()(from_onnx(onnx.load(folder / f"{name}.onnx")))
+    machine = relax.VirtualMachine(tvm.compile(module, target="llvm"), tvm.cpu())
+    found = machine["main"](tvm.runtime.tensor(picture))
+    return (found if hasattr(found, "numpy") else found[0]).numpy()
+
+
 RUNTIMES: dict[str, tuple[str, Run]] = {
     "onnxruntime": ("onnxruntime", onnxruntime),
     "openvino": ("openvino", openvino),
@@ -232,6 +267,9 @@ RUNTIMES: dict[str, tuple[str, Run]] = {
     "ncnn": ("torch", ncnn),
     "onnx2torch": ("torch", onnx2torch),
     "torch-export": ("torch", torch_export),
+    "executorch": ("executorch", executorch),
+    "litert": ("litert", litert),
+    "tvm": ("tvm", tvm),
 }
 """Name to its environment and what runs it."""
 

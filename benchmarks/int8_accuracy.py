@@ -1,4 +1,4 @@
-"""Accuracy of channels and int8 together, on the runtime: ``python benchmarks/int8_accuracy.py resnet56 --judged 2000``.
+"""Accuracy of channels and int8 together: ``python benchmarks/int8_accuracy.py resnet56 --judged 2000``.
 
 Prunes one of the networks of ``subjects.py`` to a share of its MACs, recovers it by reconstruction from pictures
 without their labels, and measures four rows on the same pictures: dense and pruned, float32 and int8 (ranges from 128
@@ -10,16 +10,13 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from subjects import NAMES, subject
-from torch import Tensor
 
 import sapwood
 from sapwood.pipeline import on_runtime, recover
 from sapwood.tasks import calibration_batches, evaluate
-from sapwood.types import ModelBundle
 
 RANGES = 128
 """Pictures that the ranges of int8 are from."""
@@ -45,13 +42,10 @@ def main() -> None:
     pictures = [batch.inputs for batch in ranges]
     for name, bundle in (("dense", dense), ("pruned", replace(dense, model=pruned.model))):
         for runtime in (options.runtime, f"{options.runtime}-int8"):
-            row(f"{name} on {runtime}", bundle, runtime, pictures, judged, options.threads)
-
-
-def row(name: str, bundle: ModelBundle, runtime: str, pictures: list[Tensor], judged: Any, threads: int) -> None:
-    there = on_runtime(bundle, runtime, pictures=lambda: pictures, threads=threads)
-    found = evaluate(there, judged)
-    print(f"{name}: {found.primary} {found.metrics[found.primary]:.4f} on {len(judged.samples)} pictures", flush=True)
+            there = on_runtime(bundle, runtime, pictures=lambda: pictures, threads=options.threads)
+            found = evaluate(there, judged)
+            accuracy = f"{found.primary} {found.metrics[found.primary]:.4f}"
+            print(f"{name} on {runtime}: {accuracy} on {len(judged.samples)} pictures", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """What of a pruned network survives the frameworks around it: ``python benchmarks/round_trips.py``.
 
 A tiny network of each framework loses half of its channels by ``sapwood.prune``, and goes through what users do next:
-saved and loaded in a fresh process, trained by the framework's own loop, copied, averaged, compiled, exported, trained by
-one and by two processes. Each cell is run and compared: with the pruned network's outputs, with its widths, or with
+saved and loaded in a fresh process, trained by the framework's own loop, copied, averaged, compiled, exported, trained
+by one and by two processes. Each cell is run and compared: with the pruned network's outputs, with its widths, or with
 the sum of gradients of one process. Needs ``pip install ultralytics transformers timm lightning accelerate`` beside
 Sapwood; nothing is downloaded. About four minutes on two cores.
 
@@ -175,9 +175,14 @@ def bert() -> nn.Module:
     torch.manual_seed(0)
     return BertForSequenceClassification(  # type: ignore[no-any-return]
         BertConfig(
-            vocab_size=50, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48,
-            max_position_embeddings=32, num_labels=3,
-        )  # fmt: skip
+            vocab_size=50,
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            intermediate_size=48,
+            max_position_embeddings=32,
+            num_labels=3,
+        )
     ).eval()
 
 
@@ -220,9 +225,7 @@ def timm_store(model: nn.Module, folder: Path) -> None:
 def timm_restore(folder: Path) -> nn.Module:
     import timm
 
-    model: nn.Module = timm.create_model(
-        "resnet10t", num_classes=5, checkpoint_path=str(folder / "model_best.pth.tar")
-    )
+    model: nn.Module = timm.create_model("resnet10t", num_classes=5, checkpoint_path=str(folder / "model_best.pth.tar"))
     return model.eval()
 
 

@@ -1,9 +1,8 @@
-"""Time and memory where things are large: ``python benchmarks/scale.py [networks|allocators|files|kills] ...``.
+"""Time and memory where things are large: ``python benchmarks/scale.py [vit|chain|allocators|files] ...``.
 
     python benchmarks/scale.py vit chain        # made networks through sapwood.prune, by stage
     python benchmarks/scale.py allocators       # 10,000 groups through each allocator
     python benchmarks/scale.py files            # 2,000,000 names of pictures in 1,000 folders (hard links)
-    python benchmarks/scale.py kills            # a recipe that is killed ten times, and gone on with
 
 ``--small`` takes a hundredth of each, to see that it works. The vision transformer has 500 M parameters (2 GB of
 float32) and takes up to 12 GB of memory. Figures in docs/measured.md come from one run of each on one thread.
@@ -12,12 +11,8 @@ float32) and takes up to 12 GB of memory. Figures in docs/measured.md come from 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
-import random
 import resource
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -29,10 +24,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from allocation import network
 from torch import Tensor, nn
 
 import sapwood
+from allocation import network
 from sapwood.allocation import ALLOCATORS
 from sapwood.data import open_classification
 from sapwood.measure import count_macs, count_params
@@ -40,7 +35,6 @@ from sapwood.pipeline import pruning
 from sapwood.removal import planner
 from sapwood.removal.constraints import Constraints
 
-HERE = Path(__file__).resolve().parent
 MEGABYTE = 2**20
 
 
@@ -218,65 +212,9 @@ def files(small: bool) -> None:
         assert len({sample.image_id for sample in data.samples}) == folders * each
 
 
-RECIPE = """model: {cfg}
-data: {data}
-steps:
-- {{name: dense, train: {{epochs: {epochs}, batch_size: 4}}}}
-- {{name: sparse, train: {{epochs: {epochs}, batch_size: 4, sparse: group_norm}}}}
-- {{name: small, prune: {{sparsity: 0.5}}}}
-- {{name: tuned, train: {{epochs: {epochs}, batch_size: 4, teacher: dense}}}}
-- eval: {{}}
-- {{name: file, export: {{format: onnx}}}}
-"""
-
-
-def kills(small: bool) -> None:
-    """A recipe run whole, and one that is killed ten times: the same weights at the end?"""
-    sys.path[:0] = [str(HERE.parent / "faults"), str(HERE.parent / "tests")]
-    from verbs import make_inputs
-
-    with tempfile.TemporaryDirectory() as root:
-        inputs = make_inputs(Path(root))
-        recipe = Path(root, "long.yaml")
-        recipe.write_text(RECIPE.format(cfg=inputs["cfg"], data=inputs["data"], epochs=4 if small else 40))
-        whole, seconds = Path(root, "whole"), run_killed(recipe, Path(root, "whole"), 0, 0.0)
-        broken = Path(root, "broken")
-        took = run_killed(recipe, broken, 2 if small else 10, seconds)
-        print(f"whole {seconds:.0f} s; killed {2 if small else 10} times {took:.0f} s")
-        for file in sorted(whole.rglob("*.safetensors")):
-            other = broken / file.relative_to(whole)
-            same = other.exists() and digest(other) == digest(file)
-            print(f"  {file.relative_to(whole)}: {'the same bytes' if same else 'OTHER'}")
-
-
-def run_killed(recipe: Path, place: Path, times: int, seconds: float) -> float:
-    """Runs a recipe to its end, killed at random moments before; returns the seconds of all of it."""
-    draw, start = random.Random(0), time.perf_counter()
-    for number in range(times + 1):
-        child = subprocess.Popen(
-            [sys.executable, "-m", "sapwood", "run", str(recipe), "-o", str(place)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            _, error = child.communicate(timeout=seconds * draw.uniform(0.05, 0.5) if number < times else None)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.communicate()
-            continue
-        if child.returncode:
-            raise SystemExit(f"{recipe} ended with {child.returncode} after {number} kills: {error}")
-    return time.perf_counter() - start
-
-
-def digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="+", choices=["vit", "chain", "allocators", "files", "kills"])
+    parser.add_argument("what", nargs="+", choices=["vit", "chain", "allocators", "files"])
     parser.add_argument("--small", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -284,7 +222,7 @@ def main() -> None:
         if what in ("vit", "chain"):
             pruned(what, options.small)
         else:
-            {"allocators": allocators, "files": files, "kills": kills}[what](options.small)
+            {"allocators": allocators, "files": files}[what](options.small)
 
 
 if __name__ == "__main__":

@@ -91,8 +91,8 @@ def write_checkpoint(path: Path, network: nn.Module, yaml: str, plans: tuple[str
 def mark_(network: nn.Module, yaml: str, plans: tuple[str, ...], where: str) -> None:
     """Notes in a network of Ultralytics what it was made from.
 
-    If something was removed, Ultralytics cannot build from its ``.yaml`` any more: training would make the dense network
-    again without a word, and now says what to do.
+    If something was removed, Ultralytics cannot build from its ``.yaml`` any more: training would make the dense
+    network again without a word, and now says what to do.
     """
     content = read_yaml_text(yaml, where)
     if plans:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -31,7 +32,23 @@ class UltralyticsOwn(Framework[nn.Module]):
     def refit_(self, model: Any, plan: Plan) -> None:
         """Notes the plan, as in a file that Sapwood writes: training without ``keep_widths`` stops."""
         yaml, plans = origin(Path(f"a {type(model).__name__}"), model)
-        mark_(model, yaml, (*plans, json.dumps(plan_to_dict(plan))), type(model).__name__)
+        mark_(model, yaml, (*plans, json.dumps(plan_to_dict(_held(plan)))), type(model).__name__)
+
+
+def _held(plan: Plan) -> Plan:
+    """The plan by the names that tensors and modules have in the ``UltralyticsNetwork`` of whoever reads a file."""
+    parts = {part.name: getattr(plan, part.name) for part in fields(Plan)}
+    aliases = {_name(name): tuple(map(_name, others)) for name, others in parts.pop("aliases").items()}
+    return Plan(**{name: tuple(map(_renamed, entries)) for name, entries in parts.items()}, aliases=aliases)
+
+
+def _renamed(entry: Any) -> Any:
+    names = {name: _name(getattr(entry, name)) for name in ("tensor", "of", "module") if hasattr(entry, name)}
+    return replace(entry, **names)
+
+
+def _name(own: str) -> str:
+    return f"network.{own}" if own else "network"
 
 
 FRAMEWORKS.register(NAME)(UltralyticsOwn())
