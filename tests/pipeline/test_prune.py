@@ -17,7 +17,6 @@ REFUSED = {
     "cut_to_one_channel": "the halves of a half of four channels are one channel each",
     "group_norm_across_halves": "three norm groups and two halves cut six channels in ways that do not match",
     "index_select_permutation": "an index given by a tensor is read by position",
-    "temporal_shift": "the places of the cuts are computed from the width",
 }
 """Probes of which the tied part stays whole, with a reason in ``unpruned``; all others must shrink."""
 

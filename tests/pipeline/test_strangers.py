@@ -36,6 +36,7 @@ WIDTHS = {
     "moved_by_a_matrix": {"look.weight": (8, 3, 3, 3), "how.weight": (6, 8), "a.weight": (12, 3, 3, 3)},
     "places_times_queries": {"qkv.weight": (24, 6), "places": (9, 8), "head.weight": (3, 8)},
     "powers_of_channels": {"a.weight": (8, 3, 3, 3), "head.weight": (5, 8, 1, 1)},
+    "pyramid_of_grouped_kernels": {"plain.weight": (4, 8, 3, 3), "grouped.weight": (4, 4, 5, 5), "norm.weight": (8,)},
     "shifted_in_time_by_eighths": {"a.weight": (16, 3, 3, 3), "head.weight": (5, 16, 1, 1)},
     "sound_in_frames": {"a.weight": (8, 9, 1), "head.weight": (3, 8)},
     "split_attention": {"both.weight": (16, 1, 3, 3), "up.weight": (16, 2, 1, 1), "head.weight": (5, 8, 1, 1)},
@@ -43,6 +44,7 @@ WIDTHS = {
     "volume_read_on_a_grid": {"a.weight": (8, 2, 1, 1, 1), "head.weight": (3, 8, 1, 1, 1)},
     "widths_in_a_dataclass": {"1.qkv.weight": (24, 8), "2.out.weight": (8, 8), "3.weight": (3, 8)},
     "widths_in_a_dict": {"1.qkv.weight": (24, 8), "2.out.weight": (8, 8), "3.weight": (3, 8)},
+    "widths_in_a_list_of_a_dict": {"a.weight": (8, 3, 3, 3), "b.weight": (12, 8, 3, 3), "head.weight": (3, 768)},
     "widths_in_a_namespace": {"1.qkv.weight": (24, 8), "2.out.weight": (8, 8), "3.weight": (3, 8)},
 }
 """Shapes at half the channels."""

@@ -264,3 +264,27 @@ def shifted_in_time_by_eighths():
         return m.head(out.view(x.shape))
 
     return Net(run, a=conv(3, 32), head=head(32)), torch.randn(8, 3, 6, 6)
+
+
+@stranger
+def widths_in_a_list_of_a_dict():
+    """The last width of a list decides how the map is flattened."""
+
+    def run(m, x):
+        x = m.b(m.a(x).relu()).relu()
+        return m.head(x.reshape(-1, m.arch["dims"][1] * x.shape[2] * x.shape[3]))
+
+    arch = {"dims": [16, 24], "name": "small"}
+    return Net(run, a=conv(3, 16), b=conv(16, 24), head=nn.Linear(24 * 64, 3), arch=arch), picture()
+
+
+@stranger
+def pyramid_of_grouped_kernels():
+    """A plain convolution and a grouped one behind each other in one dimension (PyConv): each loses channels."""
+
+    def run(m, x):
+        x = m.a(x)
+        return m.head(m.norm(torch.cat([m.plain(x), m.grouped(x)], 1)).relu())
+
+    parts = {"plain": conv(16, 8), "grouped": conv(16, 8, 5, groups=2), "norm": nn.BatchNorm2d(16)}
+    return Net(run, a=conv(3, 16), **parts, head=head(16)), picture()

@@ -72,16 +72,15 @@ class AttributePlace:
     def set(self, model: nn.Module, new: Any) -> None:
         """Puts ``new`` there; a list or tuple is replaced by a changed copy."""
         holder, name = self.holder(model)
+        if self.position >= 0:
+            whole = holder[name] if type(holder) is dict else getattr(holder, name)
+            items = list(whole)
+            items[self.position] = new
+            new = type(whole)(items)
         if type(holder) is dict:
             holder[name] = new
-            return
-        if self.position < 0:
+        else:
             setattr(holder, name, new)
-            return
-        whole = getattr(holder, name)
-        items = list(whole)
-        items[self.position] = new
-        setattr(holder, name, type(whole)(items))
 
     def holder(self, model: nn.Module) -> tuple[Any, str]:
         """What has the attribute, and its name there.
@@ -212,9 +211,18 @@ def integers(name: str, module: nn.Module) -> Iterator[tuple[AttributePlace, int
     for attribute, value in vars(module).items():
         if is_pytorchs(module, attribute):
             continue
-        if type(value) is int:
-            yield AttributePlace(name, attribute), value
-        elif type(value) in {list, tuple}:
-            for position, item in enumerate(value):
-                if type(item) is int:
-                    yield AttributePlace(name, attribute, position), item
+        for position, number in numbered(value):
+            yield AttributePlace(name, attribute, position), number
+
+
+def numbered(value: Any) -> Iterator[tuple[int, int]]:
+    """The integers of an attribute, each with its position in a list or tuple, or with -1.
+
+    Examples:
+        >>> list(numbered(8)), list(numbered([16, "M", 32])), list(numbered(True))
+        ([(-1, 8)], [(0, 16), (2, 32)], [])
+    """
+    if type(value) is int:
+        yield -1, value
+    elif type(value) in {list, tuple}:
+        yield from ((position, item) for position, item in enumerate(value) if type(item) is int)

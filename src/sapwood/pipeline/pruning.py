@@ -44,7 +44,16 @@ from sapwood.models import Ignored, Plan, apply_plan, check_suited, config_field
 from sapwood.pipeline.depth import TIMED, Shallower, rest_of
 from sapwood.pipeline.garbage import only_new_garbage
 from sapwood.pipeline.telling import ModelBefore, short_html, short_text, summary_text, write_report
-from sapwood.removal import Blocks, Planner, Solution, Verification, check_described, resized_outputs
+from sapwood.removal import (
+    Blocks,
+    Planner,
+    Solution,
+    Verification,
+    check_described,
+    not_read,
+    not_run_notes,
+    resized_outputs,
+)
 from sapwood.types import ExampleInputs, ModelBundle
 
 if TYPE_CHECKING:
@@ -307,12 +316,14 @@ def _pruned(
         small = apply_plan(model, plan)
     analysis = solution.analysis
     held = held_dims(analysis, solution.chosen.held, solution.chosen.stuck, solution.chosen.whole)
+    asleep = not_read(model, analysis)
     notes = [f"{name} is shared with the model given: no {kind} is copied" for name, kind in shared.items()]
+    notes += not_run_notes(asleep) if plan.cuts else ()
     return Pruned(
         small,
         plan,
         solution.verification,
-        (*analysis.unpruned, *held),
+        (*analysis.unpruned, *held, *asleep),
         solution.chosen.allocation,
         outcome,
         resized_outputs=resized_outputs(solution),

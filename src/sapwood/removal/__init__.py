@@ -9,6 +9,7 @@ from sapwood.removal.constraints import Constraints
 from sapwood.removal.cuts import make_cuts
 from sapwood.removal.dense import Dense, as_float64
 from sapwood.removal.difference import lively_, relative_error, telling
+from sapwood.removal.not_run import not_read, not_run_notes
 from sapwood.removal.planner import Picked, Planner, Select, Solution, resized_outputs, rounds
 from sapwood.removal.pooled import pooled_norms
 from sapwood.removal.proof import PROOF_TOLERANCE, Verification, unproven, verify
@@ -35,6 +36,8 @@ __all__ = [
     "compact_outputs",
     "lively_",
     "make_cuts",
+    "not_read",
+    "not_run_notes",
     "pooled_norms",
     "realise",
     "reference_outputs",

@@ -29,8 +29,9 @@ class Constraints:
 
     A call that is in the way is fixed in steps: first what it makes, then also what it reads, then all that its module
     works on. Where it is known which widths are in the way, these alone are fixed before. Where widths near it could
-    lose the same share, this is tried first, and dropped if it does not help. What stands in the way at the same line
-    of two modules does so in all that run it: a deep network would take a round for each of its layers.
+    lose the same share, or the parts that it cuts the same positions, this is tried first, and dropped if it does not
+    help. What stands in the way at the same line of two modules does so in all that run it: a deep network would take a
+    round for each of its layers.
 
     Args:
         frozen: Tensors or dimensions that stay whole, with the reason.
@@ -48,6 +49,7 @@ class Constraints:
         self._rigid: set[Site] = set()
         self._known: tuple[Graph, Mapping[int, Shuffle]] | None = None
         self._tied: set[Site] = set()
+        self._tied_once: set[Site] = set()
         self._met: Counter[Site] = Counter()
         self._fixed: dict[Site, tuple[str, bool]] = {}
         self._held: dict[Place, str] = {}
@@ -81,9 +83,11 @@ class Constraints:
             ]
             return True
         self._together.pop(site, None)
-        if obstacle.tie and site not in self._tied:
+        if obstacle.tie and site not in self._tied_once:
             self._tied.add(site)
+            self._tied_once.add(site)
             return True
+        self._tied.discard(site)
         widths = {(sites[one.call.index], one.number, one.dim): obstacle.reason for one in obstacle.widths}
         if widths.keys() - self._held.keys():
             self._held.update(widths)

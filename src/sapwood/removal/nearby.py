@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from sapwood.models import module_of
-from sapwood.models.places import AttributePlace, holds_numbers, integers, is_pytorchs, own_data
+from sapwood.models.places import AttributePlace, holds_numbers, integers, is_pytorchs, numbered, own_data
 from sapwood.removal.attributes import read_off
 
 LISTS = (nn.ModuleList, nn.ModuleDict)
@@ -82,9 +82,11 @@ def config_changes(
             if is_pytorchs(module, attribute) or not holds_numbers(value) or id(value) in seen:
                 continue
             seen.add(id(value))
-            for key, old in own_data(value).items():
-                if type(old) is int and old in wanted and key.isidentifier() and not key.startswith("_"):
-                    yield {AttributePlace(name, f"{attribute}.{key}"): wanted[old]}
+            for key, own in own_data(value).items():
+                if key.isidentifier() and not key.startswith("_"):
+                    for position, old in numbered(own):
+                        if old in wanted:
+                            yield {AttributePlace(name, f"{attribute}.{key}", position): wanted[old]}
 
 
 def _listed(model: nn.Module, names: Sequence[str]) -> Iterator[str]:
