@@ -33,10 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: Sequence[str] | None) -> Any:
-    from sapwood.cli.app import app
-
     given = sys.argv[1:] if arguments is None else arguments
     try:
+        from sapwood.cli.app import app  # takes a second, in which one may interrupt
+
         app(args=renamed(given), prog_name="sapwood")
     except SystemExit as end:
         return end.code
