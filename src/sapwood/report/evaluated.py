@@ -9,7 +9,7 @@ from sapwood.report.console import evaluation_table
 from sapwood.report.findings import Finding
 from sapwood.report.names import runtime_name
 from sapwood.report.records import AgreementRecord, Estimated, EvaluationRecord, MadeBy
-from sapwood.report.sheet import SheetPart, Sheet, shares
+from sapwood.report.sheet import Sheet, SheetPart, shares
 
 GOOD, LONG, WEAK = "How good is it?", "How long does it take?", "Where is it weak?"
 WEAKEST = 3

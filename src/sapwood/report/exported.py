@@ -9,7 +9,7 @@ from sapwood.report import formats, view
 from sapwood.report.answers import FASTER, GET, LOST, PLACE, SURE, Answer, where_text
 from sapwood.report.findings import Finding
 from sapwood.report.records import ExportRecord, MadeBy
-from sapwood.report.sheet import SheetPart, Sheet
+from sapwood.report.sheet import Sheet, SheetPart
 from sapwood.report.table import TextTable, columns
 
 RUNS_IN: Mapping[str, str] = {

@@ -10,7 +10,7 @@ from sapwood.report.names import runtime_name
 from sapwood.report.plots.layers import LayerBar, LayerPlot, layer_bar
 from sapwood.report.records import Masking, ModelZeros
 from sapwood.report.recovery import recovery_table
-from sapwood.report.sheet import SheetPart, Sheet
+from sapwood.report.sheet import Sheet, SheetPart
 from sapwood.report.sparsity import sparsity_table
 
 
