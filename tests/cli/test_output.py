@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -79,3 +80,27 @@ def test_a_warning_is_one_line(
     with pytest.raises(SystemExit):
         main(["--version"])
     assert sys.stdout is stream
+
+
+def test_an_interruption_while_the_command_is_loaded_is_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Loading(ModuleType):
+        def __getattr__(self, name: str) -> object:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "sapwood.cli.app", Loading("sapwood.cli.app"))
+    with pytest.raises(SystemExit) as end:
+        main(["--version"])
+    assert end.value.code == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_a_terminal_of_another_encoding_shows_what_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, encoding="ascii"))
+    with pytest.raises(SystemExit) as end:
+        main(["inspect", "builtin:digits"])
+    sys.stdout.flush()
+    assert end.value.code == 0
+    assert b"layers.0.conv" in shown.getvalue()

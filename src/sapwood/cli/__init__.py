@@ -34,10 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: Sequence[str] | None) -> Any:
-    from sapwood.cli.app import app
-
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        from sapwood.cli.app import app  # takes a second, in which one may interrupt
+
         with as_command(given):
             app(args=renamed(given), prog_name="sapwood")
     except SystemExit as end:

@@ -9,7 +9,7 @@ from sapwood.report.console import evaluation_table
 from sapwood.report.findings import Finding
 from sapwood.report.names import runtime_name
 from sapwood.report.records import AgreementRecord, Estimated, EvaluationRecord, MadeBy
-from sapwood.report.sheet import Section, Sheet, shares
+from sapwood.report.sheet import Sheet, SheetPart, shares
 
 GOOD, LONG, WEAK = "How good is it?", "How long does it take?", "Where is it weak?"
 WEAKEST = 3
@@ -21,14 +21,14 @@ def evaluation_sheet(record: EvaluationRecord, made: MadeBy | None, then: tuple[
     value = formats.score(record.metrics[record.primary])
     told = f"{record.primary} is {value}{_span(record.interval)} on {record.num_images} pictures of {record.data}."
     classes = sorted(record.per_class, key=lambda name: record.per_class[name], reverse=True)
-    sections = [Section("figures", "In numbers", table=evaluation_table(record))]
+    sections = [SheetPart("figures", "In numbers", table=evaluation_table(record))]
     if len(classes) > 1:
         bars = shares(record.per_class, record.primary, names=classes)
         sections.insert(
-            0, Section("classes", "Class by class", f"{record.primary} of each class, the best first.", bars)
+            0, SheetPart("classes", "Class by class", f"{record.primary} of each class, the best first.", bars)
         )
     if record.skipped:
-        sections.append(Section("skipped", "Left out", lines=record.skipped))
+        sections.append(SheetPart("skipped", "Left out", lines=record.skipped))
     return Sheet(
         "eval",
         record.model,
@@ -55,8 +55,8 @@ def agreement_sheet(record: AgreementRecord, made: MadeBy | None) -> Sheet:
         Answer(GET, "", "", (made.command,) if made else ()),
     )
     sections = (
-        Section("networks", "Network by network", "The whisker spans 95 of 100 samples of the pictures.", bars),
-        Section("figures", "In numbers", table=agreement_table(record)),
+        SheetPart("networks", "Network by network", "The whisker spans 95 of 100 samples of the pictures.", bars),
+        SheetPart("figures", "In numbers", table=agreement_table(record)),
     )
     return Sheet("eval", f"against {record.against}", Finding("Agreement", told), answers, sections)
 

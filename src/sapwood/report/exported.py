@@ -9,7 +9,7 @@ from sapwood.report import formats, view
 from sapwood.report.answers import FASTER, GET, LOST, PLACE, SURE, Answer, where_text
 from sapwood.report.findings import Finding
 from sapwood.report.records import ExportRecord, MadeBy
-from sapwood.report.sheet import Section, Sheet
+from sapwood.report.sheet import Sheet, SheetPart
 from sapwood.report.table import TextTable, columns
 
 RUNS_IN: Mapping[str, str] = {
@@ -29,11 +29,11 @@ def export_sheet(record: ExportRecord, made: MadeBy | None, then: tuple[str, ...
     first = record.files[0].path if record.files else record.format
     where = RUNS_IN.get(record.format, record.format)
     told = f"{first}: {formats.megabytes(record.size_bytes)} that {where} runs, and gives what the model gives."
-    sections = [Section("files", "Files", table=_files(record))]
+    sections = [SheetPart("files", "Files", table=_files(record))]
     names = view.condition_rows(_said(record))
     if names:
         table = TextTable("What it says of itself", columns("field", "value", words=["value"]), names)
-        sections.append(Section("fields", "What it says of itself", table=table))
+        sections.append(SheetPart("fields", "What it says of itself", table=table))
     return Sheet(
         "export", record.model, Finding("File", told, "good"), _answers(record, made, then, where), tuple(sections)
     )

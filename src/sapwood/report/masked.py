@@ -10,7 +10,7 @@ from sapwood.report.names import runtime_name
 from sapwood.report.plots.layers import LayerBar, LayerPlot, layer_bar
 from sapwood.report.records import Masking, ModelZeros
 from sapwood.report.recovery import recovery_table
-from sapwood.report.sheet import Section, Sheet
+from sapwood.report.sheet import Sheet, SheetPart
 from sapwood.report.sparsity import sparsity_table
 
 
@@ -23,20 +23,20 @@ def masking_sheet(record: Masking) -> Sheet:
         f"{len(now.tensors)} parameters."
     )
     sections = [
-        Section(
+        SheetPart(
             "zeros",
             "Where the zeros are",
             "A bar a parameter, in the order of the network, as high as its share of zeros; the line is at half.",
             layers=_plot(now),
         ),
-        Section("figures", "In numbers", table=masking_table(record.before, now, record.after_remove)),
+        SheetPart("figures", "In numbers", table=masking_table(record.before, now, record.after_remove)),
     ]
     if record.mask_latency is not None:
-        sections.append(Section("time", "Where the time goes", table=sparsity_table(record.mask_latency)))
+        sections.append(SheetPart("time", "Where the time goes", table=sparsity_table(record.mask_latency)))
     if record.recovery is not None:
-        sections.append(Section("recovery", "Recovery", table=recovery_table(record.recovery)))
+        sections.append(SheetPart("recovery", "Recovery", table=recovery_table(record.recovery)))
     if record.remarks:
-        sections.append(Section("remarks", "To be known", lines=record.remarks))
+        sections.append(SheetPart("remarks", "To be known", lines=record.remarks))
     subject = " · ".join(part for part in (record.model, str(record.case.get("method", ""))) if part)
     return Sheet("mask", subject, Finding("Zeros", told), _answers(record), tuple(sections))
 

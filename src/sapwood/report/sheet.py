@@ -14,7 +14,7 @@ from sapwood.report.table import TextTable
 
 
 @dataclass(frozen=True)
-class Share:
+class ShareBar:
     """A bar: how long it is and between which places its whisker stands, in percent, and the same in words."""
 
     name: str
@@ -25,17 +25,17 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Shares:
+class ShareBars:
     """Bars on one axis, ticks, and a line in words."""
 
-    bars: tuple[Share, ...]
+    bars: tuple[ShareBar, ...]
     ticks: tuple[tuple[float, str], ...]
     unit: str
     summary: str
 
 
 @dataclass(frozen=True)
-class Section:
+class SheetPart:
     """A part of a page.
 
     Attributes:
@@ -51,7 +51,7 @@ class Section:
     anchor: str
     title: str
     text: str = ""
-    bars: Shares | None = None
+    bars: ShareBars | None = None
     layers: LayerPlot | None = None
     table: TextTable | None = None
     lines: tuple[str, ...] = ()
@@ -73,7 +73,7 @@ class Sheet:
     subject: str
     headline: Finding
     answers: tuple[Answer, ...]
-    sections: tuple[Section, ...]
+    sections: tuple[SheetPart, ...]
 
 
 def shares(
@@ -82,7 +82,7 @@ def shares(
     whiskers: Mapping[str, tuple[float, float]] | None = None,
     *,
     names: Sequence[str] | None = None,
-) -> Shares:
+) -> ShareBars:
     """Places bars of figures on an axis that begins at 0.
 
     Args:
@@ -93,14 +93,14 @@ def shares(
 
     Examples:
         >>> shares({"dog": 0.25, "cat": 0.5}, "AP").bars[1]
-        Share(name='cat', width=100.0, low=100.0, high=100.0, value='0.500')
+        ShareBar(name='cat', width=100.0, low=100.0, high=100.0, value='0.500')
     """
     spans = {name: (whiskers or {}).get(name, (value, value)) for name, value in values.items()}
     axis = axis_from_zero(max([0.0, *values.values(), *(high for _, high in spans.values())]))
     bars = tuple(
-        Share(name, axis.place(values[name]), axis.place(low), axis.place(high), formats.score(values[name]))
+        ShareBar(name, axis.place(values[name]), axis.place(low), axis.place(high), formats.score(values[name]))
         for name in (names or values)
         for low, high in (spans[name],)
     )
     ticks = tuple((axis.place(tick), axis.label(tick)) for tick in axis.ticks)
-    return Shares(bars, ticks, unit, "; ".join(f"{bar.name} {bar.value}" for bar in bars))
+    return ShareBars(bars, ticks, unit, "; ".join(f"{bar.name} {bar.value}" for bar in bars))
