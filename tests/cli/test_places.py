@@ -115,7 +115,7 @@ def test_own_files_beside_a_model_stay(run: Callable[..., int], cfg: Path, tmp_p
     assert sorted(os.listdir(tmp_path / "disk")) == sorted([*FILES, "notes.txt"])
     assert os.readlink(tmp_path / "small") == "disk"
     assert run("mask", cfg, "-o", tmp_path / "small") == 0
-    wanted = ["model.cfg", "model.safetensors", "notes.txt", "plan.json"]
+    wanted = ["mask.json", "model.cfg", "model.safetensors", "notes.txt", "plan.json", "report.html"]
     assert sorted(os.listdir(tmp_path / "disk")) == wanted, "what belonged to the pruned model is gone with it"
     assert (tmp_path / "disk" / "notes.txt").read_text() == "mine"
 

@@ -107,5 +107,5 @@ def _bundles(models: list[str], weights: list[Path], factory: str | None) -> dic
             copies += 1
             name = f"{spec} ({copies})"
         given = weights[number] if number < len(weights) else None
-        found[name] = load_bundle(spec, given, factory=factory if spec in made else None)
+        found[name] = load_bundle(spec, given, factory=factory if spec in made else None, any_weights=True)
     return found

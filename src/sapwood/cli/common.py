@@ -110,9 +110,9 @@ class LoadOptions:
     names: NamesOption = None
     model_factory: ModelFactoryOption = None
 
-    def load(self, model: str, resize: ResizeChoice | None = None) -> ModelBundle:
-        """Loads it."""
-        return load_bundle(model, self.weights, self.names, resize, factory=self.model_factory)
+    def load(self, model: str, resize: ResizeChoice | None = None, *, any_weights: bool = False) -> ModelBundle:
+        """Loads it; see :func:`load_bundle`."""
+        return load_bundle(model, self.weights, self.names, resize, factory=self.model_factory, any_weights=any_weights)
 
 
 def load_bundle(
@@ -122,18 +122,18 @@ def load_bundle(
     resize: ResizeChoice | None = None,
     *,
     factory: str | None = None,
-    trains: bool = False,
+    any_weights: bool = False,
 ) -> ModelBundle:
     """Loads a model the way every verb does; what is written of it later names the ``factory`` that made it.
 
-    Random weights are told of, unless the verb ``trains`` them.
+    Random weights are told of, unless ``any_weights`` will do: the verb trains them, or times layers.
     """
     from sapwood.models import find_factory, load_model
 
     made_by = None if factory is None else find_factory(factory)
     with doing(f"loading {spec}"):
         bundle = load_model(spec, weights=weights, names=names, factory=made_by)
-    if not trains and is_random(spec, bundle.source) and not is_quiet():
+    if not any_weights and is_random(spec, bundle.source) and not is_quiet():
         complain(
             f"note: the weights of {spec} are random; expected --weights FILE beside a network that was trained", 0
         )

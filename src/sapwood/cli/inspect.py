@@ -74,7 +74,7 @@ def inspect(
     if out is not None:
         check_file(out)
     deployment = where.deployment() if latency or widths else None
-    bundle = files.load(model)
+    bundle = files.load(model, any_weights=True)
     pipeline.check_inputs(bundle)
     curves = None
     if sensitivity is not None:

@@ -162,7 +162,7 @@ def train(
     }  # fmt: skip
     if sparse is None and sparse_strength is not None:
         raise ConfigError("--sparse-strength says how strong --sparse is; expected --sparse")
-    bundle = on_device(load_bundle(model, weights, names, factory=model_factory, trains=True), device)
+    bundle = on_device(load_bundle(model, weights, names, factory=model_factory, any_weights=True), device)
     settings = _settings(bundle, config, {name: value for name, value in options.items() if value is not None})
     if len(data_parts(data)) > 1:
         raise ConfigError(f"--data {data}: training learns from the labels of one data set; expected one")

@@ -30,7 +30,7 @@ _FORM = re.compile(rf"{_NAME}:{_NAME}")
 _FILE_FORM = re.compile(rf"(?P<file>.+\.py):{_NAME}", re.DOTALL)
 
 
-FORM = "package.module:factory or file.py:factory"
+FORM = "package.module:factory, file.py:factory"
 """How a factory is named, for messages."""
 
 
