@@ -76,7 +76,11 @@ def lively_copy(model: nn.Module) -> nn.Module:
 
 
 def lively_(model: nn.Module) -> None:
-    """Gives every parameter values with which no output vanishes or overflows; what is proven then is the structure."""
+    """Gives every parameter values with which no output vanishes or overflows; what is proven then is the structure.
+
+    Sums are as large as what they are made of where half of it is cut off (He et al. 2015): signals fade out only in
+    narrow chains of more than some sixty layers.
+    """
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -87,7 +91,7 @@ def lively_(model: nn.Module) -> None:
                 values.uniform_(0.5, 1.5, generator=generator)
             else:
                 drawn = torch.empty(values.shape, dtype=torch.float32)  # of which PyTorch draws many times as fast
-                values.copy_(drawn.normal_(0.0, max(parameter[0].numel(), 1) ** -0.5, generator=generator))
+                values.copy_(drawn.normal_(0.0, (2 / max(parameter[0].numel(), 1)) ** 0.5, generator=generator))
         for buffer in model.buffers():
             dense = buffer.layout is torch.strided and buffer.dtype.is_floating_point
             if dense and not bool(buffer.isfinite().all()):
