@@ -307,7 +307,7 @@ def test_a_file_that_is_not_there_has_no_factory(tmp_path: Path, monkeypatch: py
 def test_other_specifications_are_refused(spec: str) -> None:
     with pytest.raises(
         SpecError,
-        match=r"names no model; expected one of: .*net.cfg, package.module:factory or file.py:factory, a directory",
+        match=r"names no model; expected one of: .*net.cfg, package.module:factory, file.py:factory, a directory",
     ):
         load_model(spec)
 
