@@ -75,7 +75,10 @@ def _verified(proof: _TwoRuns) -> Verification:
     """
     graph, dense = proof.analysis.graph, proof.dense
     found, error, told, reference = proof.compare(dense.model)
-    if not graph.reads_values and (not told or (proof.realised.plan.cuts and (error == 0.0 or proof.fades(reference)))):
+    whole = [] if graph.reads_values else proof.whole(reference)
+    if not graph.reads_values and (
+        not told or (proof.realised.plan.cuts and (error == 0.0 or proof.fades(whole, reference)))
+    ):
         _, again, told_again, _ = proof.compare(lively_copy(dense.model))
         if told_again or not told:
             error = max(error, again) if told else again
@@ -88,7 +91,7 @@ def _verified(proof: _TwoRuns) -> Verification:
     far = None
     if not graph.reads_values:
         counted = [ref.id not in graph.resizable for ref in graph.outputs]
-        measured = relative_error(list(compress(found, counted)), list(compress(proof.whole(reference), counted)))
+        measured = relative_error(list(compress(found, counted)), list(compress(whole, counted)))
         far = measured if math.isfinite(measured) else None
     norms = pooled_norms(proof.analysis, proof.realised.expectation, proof.realised.followed)
     return Verification(error, "float64", error <= PROOF_TOLERANCE, norms, far)
@@ -149,11 +152,11 @@ class _TwoRuns:
             return list(self.structure.outputs)
         return self._untouched(reference, self.inputs)
 
-    def fades(self, reference: Reference) -> bool:
-        """Whether the untouched model is a deep chain whose outputs hardly follow its inputs."""
+    def fades(self, whole: list[Tensor], reference: Reference) -> bool:
+        """Whether the untouched model, which returned ``whole``, is a deep chain that hardly follows its inputs."""
         if not is_deep(self.analysis.graph):
             return False
-        return has_faded(self.whole(reference), self._untouched(reference, other_inputs(self.inputs)))
+        return has_faded(whole, self._untouched(reference, other_inputs(self.inputs)))
 
     def _untouched(self, reference: Reference, inputs: ExampleInputs) -> list[Tensor]:
         return compact_outputs(
