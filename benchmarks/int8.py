@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from sapwood.runtime import RUNTIMES
 from sapwood.tasks import evaluate, open_data
 from sapwood.types import ModelBundle
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # for cifar.py, where ResNet-56 is
 MODELS: dict[str, tuple[str, str | None, str | None]] = {
     "yolov3-tiny": ("{data}/detectors/yolov3-tiny.cfg", "{data}/detectors/yolov3-tiny.weights", "{data}/coco"),
     "yolov4-tiny, digits": ("builtin:digits", None, "digits"),
@@ -35,6 +37,7 @@ MODELS: dict[str, tuple[str, str | None, str | None]] = {
     "ResNet-50": ("torchvision:resnet50", None, None),
     "ResNet-18": ("torchvision:resnet18", None, None),
     "MobileNetV2": ("torchvision:mobilenet_v2", None, None),
+    "ResNet-56": ("cifar:resnet56", "{data}/resnet_cifar10/resnet56-jpeg.pt", None),
 }
 """Model -> its specification, weights, data set."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sapwood.export import QuickOnnx
-from sapwood.runtime.base import RUNTIME
+from sapwood.runtime.base import OVERHEAD, RUNTIME
 
 CONTRACTIONS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "LSTM", "GRU", "RNN"})
 """ONNX operators that do the work of what they are fused into."""
@@ -97,14 +97,19 @@ def _contracts(node: Any) -> bool:
     return node is not None and node.op_type in CONTRACTIONS
 
 
-def summed(times: Mapping[str, float], homes: Mapping[str, str]) -> dict[str, float]:
-    """Adds the times of nodes up by the module they belong to.
+def summed(times: Mapping[str, float], homes: Mapping[str, str], run: float) -> dict[str, float]:
+    """Adds the times of nodes up by the module they belong to; what is left of the run is :data:`OVERHEAD`.
+
+    Args:
+        times: By node.
+        homes: Node -> module.
+        run: The whole run's time, on another clock: where the nodes' clocks add up to more, nothing is left.
 
     Examples:
-        >>> summed({"a": 1.0, "b": 2.0, "c": 4.0}, {"a": "conv", "b": "conv", "c": "(runtime)"})
-        {'conv': 3.0, '(runtime)': 4.0}
+        >>> summed({"a": 1.0, "b": 2.0, "c": 4.0}, {"a": "conv", "b": "conv", "c": "(runtime)"}, 7.5)
+        {'conv': 3.0, '(runtime)': 4.0, '(overhead)': 0.5}
     """
     total: dict[str, float] = {}
     for name, value in times.items():
         total[homes[name]] = total.get(homes[name], 0.0) + value
-    return total
+    return total | {OVERHEAD: max(run - sum(times.values()), 0.0)}

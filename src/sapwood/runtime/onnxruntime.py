@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sapwood.errors import MeasureError
 from sapwood.export import QuickOnnx, plain_tensors, quick_onnx, require, tensors_of
-from sapwood.runtime.base import OVERHEAD, RUNTIMES, WARMUP, LayerTimes, Session
+from sapwood.runtime.base import RUNTIMES, WARMUP, LayerTimes, Session
 from sapwood.runtime.onnx_nodes import NodeHomes, Ran, summed
 from sapwood.types import ExampleInputs
 
@@ -72,7 +72,7 @@ class OnnxRuntimeSession:
             for name, operator in run.operators.items()
         ]
         homes = NodeHomes(self._exported).homes(ran)
-        by_run = [summed(run.nodes, homes) | {OVERHEAD: run.total - sum(run.nodes.values())} for run in runs]
+        by_run = [summed(run.nodes, homes, run.total) for run in runs]
         return LayerTimes.of([{name: 1e-3 * time for name, time in one.items()} for one in by_run])
 
     def float_layers(self) -> tuple[str, ...]:

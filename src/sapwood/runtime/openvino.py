@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sapwood.errors import MeasureError
 from sapwood.export import QuickOnnx, plain_tensors, quick_onnx, require, tensors_of
-from sapwood.runtime.base import OVERHEAD, RUNTIMES, WARMUP, LayerTimes, Session
+from sapwood.runtime.base import RUNTIMES, WARMUP, LayerTimes, Session
 from sapwood.runtime.onnx_nodes import NodeHomes, Ran, summed
 from sapwood.types import ExampleInputs
 
@@ -81,9 +81,7 @@ class OpenVinoSession:
             for name, kind in kinds.items()
         ]
         homes = NodeHomes(self._exported).homes(ran)
-        return LayerTimes.of(
-            [summed(nodes, homes) | {OVERHEAD: total - sum(nodes.values())} for total, nodes, _ in runs]
-        )
+        return LayerTimes.of([summed(nodes, homes, total) for total, nodes, _ in runs])
 
 
 def _timed_run(request: Any, feed: Mapping[str, Any]) -> tuple[float, dict[str, float], dict[str, str]]:
