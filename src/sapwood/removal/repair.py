@@ -134,7 +134,7 @@ def _advance(
     """Finds attributes whose change brings the run further than ``divergence``."""
     call = divergence.call
     for change in tries.ordered(divergence, _candidates(model, analysis, divergence, expectation)):
-        edits = _set_everywhere(model, analysis, expectation, call, change)
+        edits = _set_everywhere(model, analysis, expectation, call, change, dense=structure.model)
         after = follow(model, structure, analysis, expectation)
         if after.first is None or after.first.call.index > call.index:
             tries.keep(call, change)
@@ -162,6 +162,8 @@ def _candidates(
     for (changes, names), factor in itertools.product(ways, (1, 2, 3, 4)):
         wanted = {old // factor: new // factor for old, new in sizes if old % factor == 0 and new % factor == 0}
         yield from changes(model, names, wanted)
+    padded = _padded(analysis, call, expectation)
+    yield from own_changes(model, running, {old: new for old, new in padded.items() if old != new})
 
 
 def _told(analysis: Analysis, divergence: Divergence, expectation: Expectation) -> dict[tuple[int, int], None]:
@@ -179,12 +181,7 @@ def _told(analysis: Analysis, divergence: Divergence, expectation: Expectation) 
 def _changes(analysis: Analysis, call: Call, expectation: Expectation) -> list[tuple[int, int]]:
     """Pairs of old and new sizes at this call and the rest of its line of code, in the order they come."""
     pairs: dict[tuple[int, int], None] = {}
-    line = list(
-        itertools.takewhile(
-            lambda other: (other.location, other.modules) == (call.location, call.modules),
-            analysis.graph.calls[call.index :],
-        )
-    )
+    line = _line(analysis, call)
     for tensor in [tensor for other in line for tensor in (*other.tensor_inputs(), *other.tensor_outputs())]:
         for old, new in zip(tensor.shape, expectation.shape(tensor), strict=True):
             if old != new:
@@ -196,6 +193,30 @@ def _changes(analysis: Analysis, call: Call, expectation: Expectation) -> list[t
     return list(pairs)
 
 
+def _line(analysis: Analysis, call: Call) -> list[Call]:
+    """This call and those behind it in the same line of code."""
+    return list(
+        itertools.takewhile(
+            lambda other: (other.location, other.modules) == (call.location, call.modules),
+            analysis.graph.calls[call.index :],
+        )
+    )
+
+
+def _padded(analysis: Analysis, call: Call, expectation: Expectation) -> dict[int, int]:
+    """What is added to a dimension on both sides together, in a line of code: the old amount and the new one.
+
+    A shortcut that pads its channels half in front and half behind keeps one number for both.
+    """
+    found: dict[int, int] = {}
+    for other in _line(analysis, call):
+        if other.facts.pads:
+            old, new = numbers(other, other.args), wanted_numbers(other, expectation)
+            sums = [[before + after for before, after in zip(one[::2], one[1::2], strict=True)] for one in (old, new)]
+            found |= dict(zip(*sums, strict=True))
+    return found
+
+
 def _places(call: Call, expectation: Expectation) -> Iterator[tuple[int, int]]:
     """Numbers that no shape shows, and what they have to be; they beat an equal size."""
     pairs = zip(numbers(call, call.args), wanted_numbers(call, expectation), strict=True)
@@ -203,9 +224,9 @@ def _places(call: Call, expectation: Expectation) -> Iterator[tuple[int, int]]:
 
 
 def _set_everywhere(
-    model: nn.Module, analysis: Analysis, expectation: Expectation, call: Call, change: Change
+    model: nn.Module, analysis: Analysis, expectation: Expectation, call: Call, change: Change, *, dense: nn.Module
 ) -> list[AttributeEdit]:
-    """Sets attributes, and their like on every module that makes the same call from the same line."""
+    """Sets attributes, and their like on every module that makes the same call from the same line and was not set."""
     edits = []
     for place, new in change.items():
         edits.append(AttributeEdit(place.module, place.text, place.get(model), new))
@@ -227,8 +248,10 @@ def _set_everywhere(
         if type(model.get_submodule(name)) is not own_class:
             continue
         sizes = {old // factor: new // factor for old, new in _changes(analysis, other, expectation)}
+        padded = _padded(analysis, other, expectation)
+        sizes = {old: new for old, new in sizes.items() if padded.get(old, new) == new}  # else met in its turn
         peers = {AttributePlace(name, place.attribute, place.position) for place in change}
-        if all(peer.get(model) in sizes for peer in peers):
+        if all(peer.get(model) in sizes and peer.get(model) == peer.get(dense) for peer in peers):
             done.add(name)
             for peer in sorted(peers):
                 before = peer.get(model)
