@@ -3,18 +3,23 @@
     python benchmarks/engine.py yolov4-tiny.cfg --sparsity 0.5 0.8 0.9 0.95
     python benchmarks/engine.py yolov3-tiny.cfg --weights yolov3-tiny.weights --sparsity 0.8 0.9 --threads 2
     python benchmarks/engine.py bert:128 --peers onnxruntime
-    SAPWOOD_ISA=avx2 python benchmarks/engine.py yolov4-tiny.cfg --sparsity 0.8 0.9 0.95
+    SAPWOOD_ISA=avx2 ONEDNN_MAX_CPU_ISA=AVX2 DNNL_MAX_CPU_ISA=AVX2 python benchmarks/engine.py yolov4-tiny.cfg
+
+The last one holds the engine, OpenVINO and PyTorch to AVX2, all of which take it from these variables; ONNX Runtime has
+no such switch and uses what the processor has.
 
 Zeros are drawn at random, the same fraction in every convolution and linear layer but the first convolution. Speed does
 not depend on the values, so that weights may be random; where --weights are given, the largest stay. Each session's
-outputs are compared with PyTorch's before it is timed.
+outputs are compared with PyTorch's before it is timed, but for int8, which is calibrated on random inputs: it is there
+for its time.
 
 --memory prints by how much a fresh process grows that loads and runs the network, on the engine and in ONNX Runtime.
+With several --threads the whole is run for each.
 
 ONNX Runtime runs with all of its graph optimizations, its fusion of attention, norms and GELU among them where it finds
 their form.
 
-A line a sparsity: milliseconds of the engine, then for each peer the median over the rounds of its time over the
+A line for each sparsity: milliseconds of the engine, then for each peer the median over the rounds of its time over the
 engine's, with quartiles. Peers run the same network, zeros and all; for them zeros change nothing.
 """
 
@@ -22,6 +27,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -36,55 +42,73 @@ import sapwood
 import sapwood.runtime
 from sapwood.measure import measure_latency
 from sapwood.measure.latency import SPIN_DOWN
-from sapwood.runtime import RUNTIMES, check_session
+from sapwood.runtime import RUNTIMES, Session, check_session
 from sapwood.runtime.engine import instruction_set
 
-PEERS = ("onnxruntime", "openvino", "torch-compile", "torch")
+PEERS = ("onnxruntime", "openvino", "openvino-int8", "onnxruntime-int8", "torch-compile", "torch")
+USUAL_PEERS = ("onnxruntime", "openvino", "torch-compile", "torch")
 
 
 def main() -> None:
     options = parsed()
     dense, inputs = loaded(options.model, options.weights)
-    kept = options.weights is not None
-    print(f"{options.model}, {tuple(inputs.shape)}, {options.threads} threads, {instruction_set()}, "
-          f"{options.rounds} rounds, PyTorch {torch.__version__}", flush=True)  # fmt: skip
-    peers = {}
-    for name in options.peers:
-        peers[name] = RUNTIMES[name].load(dense, inputs, threads=options.threads)
-        check_session(peers[name], dense, inputs)
-    rows = []
-    for sparsity in options.sparsity:
-        model = sparse(dense, sparsity, largest=kept)
-        start = time.perf_counter()
-        session: Any = RUNTIMES["sapwood"].load(model, inputs, threads=options.threads)
-        compiled_s = time.perf_counter() - start
-        error = check_session(session, model, inputs)
-        found = measure_latency(
-            {"sapwood": session, **peers},
-            baseline="sapwood",
-            rounds=options.rounds,
-            seconds=600.0,
-            threads=options.threads,
-            pause=SPIN_DOWN if options.threads > 1 else 0.0,  # threads of a peer spin on after its call
-        )
-        own = found["sapwood"]
-        row = {"sparsity": sparsity, "ms": own.median_ms, "error": error, "compile_s": compiled_s}
-        text = f"{sparsity:4.0%}  {own.median_ms:7.2f} ms"
-        for name in peers:
-            one = found[name]
-            row[name] = [one.ratio, one.ratio_q1, one.ratio_q3]
-            text += f"  {name} {one.ratio:.2f} ({one.ratio_q1:.2f} to {one.ratio_q3:.2f})"
-        print(f"{text}  [compiled in {compiled_s:.1f} s, differs by {error:.0e}]", flush=True)
-        if options.layers:
-            for label, milliseconds in sorted(session.layer_times(10).items(), key=lambda item: -item[1])[
-                : options.layers
-            ]:
-                print(f"      {milliseconds:7.3f} ms  {label}")
-        if options.memory:
-            row["memory_mib"] = memory(model, inputs, options.threads)
-            print("      " + ", ".join(f"{name} {mib:.0f} MiB" for name, mib in row["memory_mib"].items()), flush=True)
-        rows.append(row)
-        Path(options.out).write_text(json.dumps(rows, indent=1))
+    rows: list[dict[str, Any]] = []
+    for threads in options.threads:
+        held = os.environ.get("ONEDNN_MAX_CPU_ISA")
+        print(f"{options.model}, {tuple(inputs.shape)}, {threads} threads, {instruction_set()}, "
+              f"oneDNN: {held or 'any'}, {options.rounds} rounds, PyTorch {torch.__version__}", flush=True)  # fmt: skip
+        peers = {name: loaded_peer(name, dense, inputs, threads) for name in options.peers}
+        for sparsity in options.sparsity:
+            rows.append(row(options, (dense, inputs), peers, sparsity=sparsity, threads=threads))
+            Path(options.out).write_text(json.dumps(rows, indent=1))
+
+
+def loaded_peer(name: str, dense: nn.Module, inputs: torch.Tensor, threads: int) -> Session:
+    """A dense runtime's session, whose outputs are right where it is exact."""
+    session = RUNTIMES[name].load(dense, inputs, threads=threads)
+    if getattr(RUNTIMES[name], "exact", True):
+        check_session(session, dense, inputs)
+    return session
+
+
+def row(
+    options: argparse.Namespace,
+    network: tuple[nn.Module, torch.Tensor],
+    peers: dict[str, Session],
+    *,
+    sparsity: float,
+    threads: int,
+) -> dict[str, Any]:
+    """Measures and prints one sparsity of a dense network."""
+    dense, inputs = network
+    model = sparse(dense, sparsity, largest=options.weights is not None)
+    start = time.perf_counter()
+    session: Any = RUNTIMES["sapwood"].load(model, inputs, threads=threads)
+    compiled_s = time.perf_counter() - start
+    error = check_session(session, model, inputs)
+    found = measure_latency(
+        {"sapwood": session, **peers},
+        baseline="sapwood",
+        rounds=options.rounds,
+        seconds=options.seconds,
+        threads=threads,
+        pause=SPIN_DOWN if threads > 1 else 0.0,  # threads of a peer spin on after its call
+    )
+    own = found["sapwood"]
+    told = {"sparsity": sparsity, "threads": threads, "ms": own.median_ms, "error": error, "compile_s": compiled_s}
+    text = f"{sparsity:4.0%}  {own.median_ms:7.2f} ms"
+    for name in peers:
+        one = found[name]
+        told[name] = [one.ratio, one.ratio_q1, one.ratio_q3]
+        text += f"  {name} {one.ratio:.2f} ({one.ratio_q1:.2f} to {one.ratio_q3:.2f})"
+    print(f"{text}  [compiled in {compiled_s:.1f} s, differs by {error:.0e}]", flush=True)
+    if options.layers:
+        for label, milliseconds in sorted(session.layer_times(10).items(), key=lambda item: -item[1])[: options.layers]:
+            print(f"      {milliseconds:7.3f} ms  {label}")
+    if options.memory:
+        told["memory_mib"] = memory(model, inputs, threads)
+        print("      " + ", ".join(f"{name} {mib:.0f} MiB" for name, mib in told["memory_mib"].items()), flush=True)
+    return told
 
 
 def loaded(model: str, weights: str | None) -> tuple[nn.Module, torch.Tensor]:
@@ -103,9 +127,10 @@ GROWTH = """
 import os, sys, numpy, torch, onnxruntime, sapwood.runtime
 from pathlib import Path
 kind, path, threads, shape = sys.argv[1], sys.argv[2], int(sys.argv[3]), [int(n) for n in sys.argv[4].split(",")]
+dtype = getattr(torch, sys.argv[5].removeprefix("torch."))
 torch.set_num_threads(threads)
 sapwood.runtime.compile(torch.nn.ReLU(), torch.zeros(1, 1, 4, 4))
-picture = torch.rand(shape)
+picture = torch.ones(shape, dtype=dtype)
 resident = lambda: int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 2**20
 before = resident()
 if kind == "sapwood":
@@ -131,7 +156,7 @@ def memory(model: nn.Module, inputs: torch.Tensor, threads: int) -> dict[str, fl
         sapwood.export_onnx(model, inputs, files["onnxruntime"])
         for name, path in files.items():
             shape = ",".join(map(str, inputs.shape))
-            command = [sys.executable, "-c", GROWTH, name, path, str(threads), shape]
+            command = [sys.executable, "-c", GROWTH, name, path, str(threads), shape, str(inputs.dtype)]
             found[name] = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return found
 
@@ -159,9 +184,10 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("model")
     parser.add_argument("--weights")
     parser.add_argument("--sparsity", type=float, nargs="+", default=[0.5, 0.8, 0.9, 0.95])
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1])
     parser.add_argument("--rounds", type=int, default=60)
-    parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
+    parser.add_argument("--seconds", type=float, default=600.0, help="After which no round of a sparsity begins")
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(USUAL_PEERS))
     parser.add_argument("--layers", type=int, default=0, help="Slowest layers to list")
     parser.add_argument("--memory", action="store_true", help="Measure it, too")
     parser.add_argument("--out", default="engine.json")

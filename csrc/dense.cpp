@@ -1,6 +1,7 @@
 #include "dense.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <limits>
 
@@ -162,18 +163,22 @@ void upsample(const sw_op& op, float* arena, int channel) {
   }
 }
 
-void combine(const sw_op& op, float* arena, int channel) {
+// Planes of the same pitch are one run of values: what pads their rows is zero, and so is what comes of it.
+void combine(const Kernels& kernels, const sw_op& op, float* arena, int channel) {
   const bool one_value = op.other.height == 1 && op.other.width == 1 && !(op.out.height == 1 && op.out.width == 1);
-  for (int row = 0; row < op.out.height; ++row) {
+  const float* other = row_of(op.other, arena, channel, 0);
+  bool whole = op.in.pitch == op.out.pitch;
+  if (one_value) whole = whole && std::isfinite(other[0]);  // zeros times infinity are none
+  else whole = whole && op.other.pitch == op.out.pitch;
+  const int runs = whole ? 1 : op.out.height;
+  const int64_t count = whole ? int64_t{op.out.height} * op.out.pitch : op.out.width;
+  for (int row = 0; row < runs; ++row) {
     const float* from = row_of(op.in, arena, channel, row);
-    const float* other = row_of(op.other, arena, channel, one_value ? 0 : row);
     float* into = row_of(op.out, arena, channel, row);
-    if (op.kind == SW_ADD)
-      for (int at = 0; at < op.out.width; ++at) into[at] = from[at] + other[at];
-    else if (one_value)
-      for (int at = 0; at < op.out.width; ++at) into[at] = from[at] * other[0];
-    else
-      for (int at = 0; at < op.out.width; ++at) into[at] = from[at] * other[at];
+    if (!one_value) other = row_of(op.other, arena, channel, row);
+    if (one_value && op.kind == SW_MUL) kernels.scale_values(from, other[0], into, count);
+    else if (op.kind == SW_MUL) kernels.multiply_values(from, other, into, count);
+    else kernels.add_values(from, other, into, count);
   }
 }
 
@@ -194,7 +199,7 @@ void run_channel(const Kernels& kernels, const sw_op& op, float* arena, int chan
     case SW_AVGPOOL: pool(kernels, op, arena, channel); break;
     case SW_UPSAMPLE: upsample(op, arena, channel); break;
     case SW_ADD:
-    case SW_MUL: combine(op, arena, channel); break;
+    case SW_MUL: combine(kernels, op, arena, channel); break;
     case SW_COPY:
       for (int row = 0; row < op.in.height; ++row)
         std::memcpy(row_of(op.out, arena, channel, row), row_of(op.in, arena, channel, row),

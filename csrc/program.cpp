@@ -20,39 +20,75 @@ void allocate(sw_program& program, int64_t floats) {
   prepare(program, 1);
 }
 
-// Copies what the operation points to, and points it there.
-std::shared_ptr<const Convolution> own_arrays(sw_op& op, int lanes, bool alone) {
+// Hands out the parts of one piece of memory, each on a cache line. Weights are read from front to back once a picture,
+// and come from far away: on large pages that costs fewer addresses than as arrays of their own.
+class Shelf {
+ public:
+  template <class T>
+  static int64_t floats(int64_t count) {
+    constexpr int64_t line = SW_ALIGN / sizeof(float);
+    return (count * static_cast<int64_t>(sizeof(T) / sizeof(float)) + line - 1) / line * line;
+  }
+
+  explicit Shelf(float* from) : next_(from) {}
+
+  // Copies an array, and points to the copy.
+  template <class T>
+  void take(const T*& array, int64_t count) {
+    if (count) std::memcpy(next_, array, static_cast<size_t>(count) * sizeof(T));
+    array = reinterpret_cast<const T*>(next_);
+    next_ += floats<T>(count);
+  }
+
+ private:
+  float* next_;
+};
+
+// Calls `take(array, count)` for each array that an operation points to, but for those of depthwise convolutions.
+template <class Take>
+void for_each_array(sw_op& op, const Take& take) {
+  switch (op.kind) {
+    case SW_CONV:
+      take(op.conv.starts, op.conv.num_starts);
+      take(op.conv.entries, op.conv.num_entries);
+      take(op.conv.bias, op.conv.num_bias);
+      if (op.conv.groups) take(op.conv.weights, op.conv.num_weights);
+      else op.conv.weights = nullptr;
+      break;
+    case SW_CONSTANT: take(op.constant.values, op.constant.num_values); break;
+    case SW_EMBED: take(op.embed.table, op.embed.num_values); break;
+    case SW_NORM:
+      take(op.norm.factors, op.norm.num_factors);
+      take(op.norm.shifts, op.norm.num_shifts);
+      break;
+    default: break;
+  }
+}
+
+template <class T>
+int64_t floats_of(const T*, int64_t count) {
+  return Shelf::floats<T>(count);
+}
+
+// Copies what operations that were checked point to, and points them there.
+void keep_weights(sw_program& program) {
+  int64_t floats = SW_ALIGN / sizeof(float);
+  for (sw_op& op : program.ops)
+    for_each_array(op, [&](const auto*& array, int64_t count) { floats += floats_of(array, count); });
+  const auto memory = std::make_shared<Floats>(floats, Fill::none);
+  Shelf shelf(memory->get());
+  for (sw_op& op : program.ops)
+    for_each_array(op, [&](const auto*& array, int64_t count) { shelf.take(array, count); });
+  program.weights = memory;
+}
+
+std::shared_ptr<const Convolution> own_mask(const sw_op& op, int lanes, bool alone) {
   auto own = std::make_shared<Convolution>();
-  sw_conv& conv = op.conv;
   own->alone = alone;
-  own->starts.assign(conv.starts, conv.starts + conv.num_starts);
-  own->entries.assign(conv.entries, conv.entries + conv.num_entries);
-  own->bias.assign(conv.bias, conv.bias + conv.num_bias);
-  if (conv.groups) own->weights.assign(conv.weights, conv.weights + conv.num_weights);
   const Strips strips = strips_of(op, lanes);
   own->mask = std::make_unique<Floats>(strips.vectors * lanes);
   for (int64_t row = 0; row < strips.values / op.in.pitch; ++row)
-    std::memset(own->mask->get() + row * op.in.pitch, 0xff, static_cast<size_t>(conv.width) * sizeof(float));
-  conv.starts = own->starts.data();
-  conv.entries = own->entries.data();
-  conv.bias = own->bias.data();
-  conv.weights = own->weights.data();
-  return own;
-}
-
-// The same for what is read as plain numbers; nothing for other kinds.
-std::shared_ptr<const Numbers> own_numbers(sw_op& op) {
-  const auto own = std::make_shared<Numbers>();
-  const auto take = [](std::vector<float>& into, const float*& from, int64_t count) {
-    into.assign(from, from + count);
-    from = into.data();
-  };
-  if (op.kind == SW_CONSTANT) take(own->first, op.constant.values, op.constant.num_values);
-  else if (op.kind == SW_EMBED) take(own->first, op.embed.table, op.embed.num_values);
-  else if (op.kind == SW_NORM) {
-    take(own->first, op.norm.factors, op.norm.num_factors);
-    take(own->second, op.norm.shifts, op.norm.num_shifts);
-  } else return nullptr;
+    std::memset(own->mask->get() + row * op.in.pitch, 0xff, static_cast<size_t>(op.conv.width) * sizeof(float));
   return own;
 }
 
@@ -63,8 +99,7 @@ int64_t sums_between_chunks(const sw_conv& conv, int lanes) {
 
 void keep_arrays(sw_program& program, int number, bool alone) {
   sw_op& op = program.ops[number];
-  program.numbers[number] = own_numbers(op);
-  if (op.kind == SW_CONV) program.convolutions[number] = own_arrays(op, program.kernels->lanes, alone);
+  if (op.kind == SW_CONV) program.convolutions[number] = own_mask(op, program.kernels->lanes, alone);
   if (op.kind == SW_DEPTHWISE) program.depthwises[number] = own_depthwise(op, alone);
 }
 
@@ -96,8 +131,8 @@ std::unique_ptr<sw_program> make_program(const sw_op* ops, int32_t count, int64_
   program->ops.assign(ops, ops + count);
   program->convolutions.resize(count);
   program->depthwises.resize(count);
-  program->numbers.resize(count);
   for (int number = 0; number < count;) number += take(*program, number, count, arena);
+  keep_weights(*program);
   allocate(*program, arena + 2 * kGuard);
   return program;
 }
@@ -106,9 +141,9 @@ std::unique_ptr<sw_program> copy_program(const sw_program& program) {
   auto copy = std::make_unique<sw_program>();
   copy->kernels = program.kernels;
   copy->ops = program.ops;
+  copy->weights = program.weights;
   copy->convolutions = program.convolutions;
   copy->depthwises = program.depthwises;
-  copy->numbers = program.numbers;
   copy->scratch_of_thread = program.scratch_of_thread;
   allocate(*copy, program.memory->count());
   return copy;
@@ -123,15 +158,9 @@ void prepare(sw_program& program, int threads) {
 }
 
 int64_t num_bytes(const sw_program& program) {
-  int64_t bytes = program.memory->bytes() + program.scratch->bytes();
-  for (const auto& one : program.convolutions)
-    if (one)
-      bytes += static_cast<int64_t>(one->entries.size() * sizeof(sw_entry) + one->starts.size() * sizeof(int64_t) +
-                                    (one->bias.size() + one->weights.size()) * sizeof(float));
+  int64_t bytes = program.memory->bytes() + program.scratch->bytes() + program.weights->bytes();
   for (const auto& one : program.depthwises)
     if (one) bytes += one->bytes();
-  for (const auto& one : program.numbers)
-    if (one) bytes += static_cast<int64_t>((one->first.size() + one->second.size()) * sizeof(float));
   return bytes;
 }
 

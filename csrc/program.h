@@ -14,19 +14,10 @@
 
 namespace sapwood {
 
-// What a convolution points to.
+// What a convolution needs besides its weights.
 struct Convolution {
-  std::vector<int64_t> starts;
-  std::vector<sw_entry> entries;
-  std::vector<float> bias;
-  std::vector<float> weights;
   std::unique_ptr<Floats> mask;  // of one row of the output, or of its strip
   bool alone = false;            // it reads where it writes: one thread
-};
-
-// What a constant, a norm or an embedding points to.
-struct Numbers {
-  std::vector<float> first, second;
 };
 
 }  // namespace sapwood
@@ -34,9 +25,9 @@ struct Numbers {
 struct sw_program {
   const sapwood::Kernels* kernels;
   std::vector<sw_op> ops;
-  std::vector<std::shared_ptr<const sapwood::Convolution>> convolutions;  // copies share them
+  std::shared_ptr<const sapwood::Floats> weights;  // all that operations point to; copies share it, and:
+  std::vector<std::shared_ptr<const sapwood::Convolution>> convolutions;
   std::vector<std::shared_ptr<const sapwood::Depthwise>> depthwises;
-  std::vector<std::shared_ptr<const sapwood::Numbers>> numbers;
   std::unique_ptr<sapwood::Floats> memory;
   float* arena;
   std::unique_ptr<sapwood::Floats> scratch;

@@ -31,6 +31,7 @@ inline V max_of(V a, V b) { return _mm256_max_ps(a, b); }
 inline V min_of(V a, V b) { return _mm256_min_ps(a, b); }
 inline V both(V a, V b) { return _mm256_and_ps(a, b); }
 inline V round_of(V x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline void settle(V& x) { asm volatile("" : "+x"(x)::"memory"); }  // what comes before is done before what comes after
 inline V scale_by_power_of_two(V x, V n) {
   __m256i power = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
   return _mm256_mul_ps(x, _mm256_castsi256_ps(_mm256_slli_epi32(power, 23)));
@@ -56,9 +57,10 @@ inline V odd_of(V a, V b) { return in_order(_mm256_shuffle_ps(a, b, 0xDD)); }
 
 #include "depthwise.inc"
 
-const Kernels kKernels = {"avx2",        LANES,        MOST_VECTORS, &conv,     &depthwise, &activate,
-                          &pool_pairs,   &split_pairs, &keep_larger, &sum_of,   BLOCK,      WIDE * LANES,
-                          &conv_columns, MOST_QUERIES, &attend,      &normalize};
+const Kernels kKernels = {"avx2",        LANES,        MOST_VECTORS, &conv,         &depthwise,   &activate,
+                          &pool_pairs,   &split_pairs, &keep_larger, &sum_of,       &add_values,  &multiply_values,
+                          &scale_values, BLOCK,        WIDE * LANES, &conv_columns, MOST_QUERIES, &attend,
+                          &normalize};
 
 }  // namespace
 

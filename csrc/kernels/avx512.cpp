@@ -33,6 +33,8 @@ inline V both(V a, V b) { return _mm512_and_ps(a, b); }
 inline V round_of(V x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 inline V scale_by_power_of_two(V x, V n) { return _mm512_scalef_ps(x, n); }
 
+inline void settle(V& x) { asm volatile("" : "+v"(x)::"memory"); }  // what comes before is done before what comes after
+
 // In place, as instructions: left to itself the compiler spills the sums around them.
 template <int N>
 inline void shift_right_in_place(V& x, V before) {
@@ -51,9 +53,10 @@ inline V odd_of(V a, V b) {
 
 #include "depthwise.inc"
 
-const Kernels kKernels = {"avx512",      LANES,        MOST_VECTORS, &conv,     &depthwise, &activate,
-                          &pool_pairs,   &split_pairs, &keep_larger, &sum_of,   BLOCK,      WIDE * LANES,
-                          &conv_columns, MOST_QUERIES, &attend,      &normalize};
+const Kernels kKernels = {"avx512",      LANES,        MOST_VECTORS, &conv,         &depthwise,   &activate,
+                          &pool_pairs,   &split_pairs, &keep_larger, &sum_of,       &add_values,  &multiply_values,
+                          &scale_values, BLOCK,        WIDE * LANES, &conv_columns, MOST_QUERIES, &attend,
+                          &normalize};
 
 }  // namespace
 

@@ -85,6 +85,10 @@ struct Kernels {
   void (*split_pairs)(const float* from, float* even, float* odd, int count);
   void (*keep_larger)(float* into, const float* from, int count);  // of two rows, value by value
   float (*sum_of)(const float* from, int count);
+  // Value by value: sums and products of two runs, and the products of one with a factor.
+  void (*add_values)(const float* one, const float* other, float* into, int64_t count);
+  void (*multiply_values)(const float* one, const float* other, float* into, int64_t count);
+  void (*scale_values)(const float* from, float factor, float* into, int64_t count);
   int block;  // output channels that dense weights are packed for
   int wide;   // and those that are packed for vectors of channels
   // All places of the output channels first..last, of which the first begins a block of `wide`; `in`, `out` and `other`

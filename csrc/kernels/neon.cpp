@@ -31,6 +31,7 @@ inline V max_of(V a, V b) { return vmaxq_f32(a, b); }
 inline V min_of(V a, V b) { return vminq_f32(a, b); }
 inline V both(V a, V b) { return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(a), vreinterpretq_u32_f32(b))); }
 inline V round_of(V x) { return vrndnq_f32(x); }
+inline void settle(V& x) { asm volatile("" : "+w"(x)::"memory"); }  // what comes before is done before what comes after
 inline V scale_by_power_of_two(V x, V n) {
   int32x4_t power = vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127));
   return vmulq_f32(x, vreinterpretq_f32_s32(vshlq_n_s32(power, 23)));
@@ -49,9 +50,10 @@ inline V odd_of(V a, V b) { return vuzp2q_f32(a, b); }
 
 #include "depthwise.inc"
 
-const Kernels kKernels = {"neon",        LANES,        MOST_VECTORS, &conv,     &depthwise, &activate,
-                          &pool_pairs,   &split_pairs, &keep_larger, &sum_of,   BLOCK,      WIDE * LANES,
-                          &conv_columns, MOST_QUERIES, &attend,      &normalize};
+const Kernels kKernels = {"neon",        LANES,        MOST_VECTORS, &conv,         &depthwise,   &activate,
+                          &pool_pairs,   &split_pairs, &keep_larger, &sum_of,       &add_values,  &multiply_values,
+                          &scale_values, BLOCK,        WIDE * LANES, &conv_columns, MOST_QUERIES, &attend,
+                          &normalize};
 
 }  // namespace
 

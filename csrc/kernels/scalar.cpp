@@ -53,6 +53,7 @@ inline V both(V a, V b) {
 inline V round_of(V x) {
   return each([&](int i) { return std::nearbyint(x.at[i]); });
 }
+inline void settle(V&) {}  // of a vector in a register: what comes before is done before what comes after
 inline V scale_by_power_of_two(V x, V n) {
   return each([&](int i) { return std::ldexp(x.at[i], static_cast<int>(n.at[i])); });
 }
@@ -78,9 +79,10 @@ inline V odd_of(V a, V b) {
 
 #include "depthwise.inc"
 
-const Kernels kKernels = {"scalar",      LANES,        MOST_VECTORS, &conv,     &depthwise, &activate,
-                          &pool_pairs,   &split_pairs, &keep_larger, &sum_of,   BLOCK,      WIDE * LANES,
-                          &conv_columns, MOST_QUERIES, &attend,      &normalize};
+const Kernels kKernels = {"scalar",      LANES,        MOST_VECTORS, &conv,         &depthwise,   &activate,
+                          &pool_pairs,   &split_pairs, &keep_larger, &sum_of,       &add_values,  &multiply_values,
+                          &scale_values, BLOCK,        WIDE * LANES, &conv_columns, MOST_QUERIES, &attend,
+                          &normalize};
 
 }  // namespace
 

@@ -350,13 +350,13 @@ def test_a_batch_over_threads_is_its_pictures_one_by_one(threads: int, count: in
 def test_pictures_go_to_copies_that_run_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = compile_model(network(), torch.zeros(1, 3, 8, 10), threads=2, tune=False)
     ran: list[tuple[object, int]] = []
-    run = Program.run
+    run = Program.run_at
 
-    def watched(self: Program, inputs: Any, outputs: Any, threads: int) -> None:
+    def watched(self: Program, given: Any, wanted: Any, threads: int, times: Any = None) -> int:
         ran.append((self, threads))
-        run(self, inputs, outputs, threads)
+        return run(self, given, wanted, threads, times)
 
-    monkeypatch.setattr(Program, "run", watched)
+    monkeypatch.setattr(Program, "run_at", watched)
     ours(torch.randn(1, 3, 8, 10))
     assert [threads for _, threads in ran] == [2]
     before = ours.num_bytes

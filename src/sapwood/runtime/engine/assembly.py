@@ -20,6 +20,7 @@ from sapwood.runtime.engine.crew import ProgramCrew
 from sapwood.runtime.engine.nodes import Input, Network, Node, Outside, Value
 from sapwood.runtime.engine.partition import EnginePart, partition
 from sapwood.runtime.engine.planning import Planned, Step, plan
+from sapwood.runtime.engine.program import Program
 from sapwood.runtime.engine.tuning import Tuner
 from sapwood.runtime.engine.twins import Around
 
@@ -62,14 +63,20 @@ class Assembly:
         threads: Of a run, on both sides.
         tuner: As for :func:`sapwood.runtime.engine.planning.plan`.
         file: As there.
+
+    Attributes:
+        parts: In the order in which they run.
+        inputs: Values of what it is called with.
+        outputs: Values that it returns, with their shapes.
+        takes_batches: Whether parts run several pictures at once.
     """
 
     def __init__(
         self, network: Network, sides: Sides, threads: int, tuner: Tuner | None = None, file: str | None = None
     ) -> None:
         self._threads = threads
-        self._inputs = [node.out for node in network.nodes if isinstance(node, Input)]
-        self._outputs = list(network.outputs)
+        self.inputs = [node.out for node in network.nodes if isinstance(node, Input)]
+        self.outputs = list(network.outputs)
         around = Around(dict(network.sizes), sides.channels_last)
         self.parts: list[AssembledPart] = [
             ProgramPart(part, threads, plan(part.network, tuner, file))
@@ -110,10 +117,10 @@ class Assembly:
         return [torch.cat(pictures) for pictures in zip(*found, strict=True)]
 
     def _run(self, inputs: Sequence[Tensor], count: int, times: Timed | None) -> list[Tensor]:
-        values = dict(zip(self._inputs, inputs, strict=True))
+        values = dict(zip(self.inputs, inputs, strict=True))
         for part in self.parts:
             part.run(values, count, times)
-        return [_returned(values[value], shape, count) for value, shape in self._outputs]
+        return [_returned(values[value], shape, count) for value, shape in self.outputs]
 
 
 def _returned(tensor: Tensor, shape: tuple[int, ...], count: int) -> Tensor:
@@ -153,6 +160,11 @@ class ProgramPart:
         self.turns = [Turn(part.reads, part.makes)]
 
     @property
+    def program(self) -> Program:
+        """Of one picture."""
+        return self._crew.first
+
+    @property
     def num_bytes(self) -> int:
         """Memory that the library holds for it."""
         return self._crew.num_bytes
@@ -167,7 +179,7 @@ class ProgramPart:
                 lambda number: _picture(given, number, count), lambda number: _picture(found, number, count), count
             )
         else:
-            spent = self._crew.first.timed(given, found, self._threads)
+            spent = self.program.timed(given, found, self._threads)
             times += [(step, time / 1e6) for step, time in zip(self.steps, spent, strict=True)]
         values.update(zip(turn.makes, found, strict=True))
         for value in turn.forgets:

@@ -26,6 +26,7 @@ from sapwood.runtime.engine.inputs import InputSpec, checked, refuse_tracing
 from sapwood.runtime.engine.lengths import Lengths, recorded_lengths
 from sapwood.runtime.engine.lowered import Lowered
 from sapwood.runtime.engine.nodes import Outside
+from sapwood.runtime.engine.quick import QuickCall
 from sapwood.runtime.engine.rules import lower
 from sapwood.types import ExampleInputs
 
@@ -76,8 +77,10 @@ class CompiledModel(nn.Module):
         self._made: dict[int, CompiledModel]
         self._form, self._constants, self._specs = source.form, source.constants, source.inputs
         self._outputs = source.network.outputs
+        self._single = source.form.is_leaf() and not source.constants
         self.choice, self._assembly = assembled(source, self.threads, tune=tune, examples=examples, sides=sides)
         self.lengths, self._made = lengths, {}
+        self._quick = QuickCall.of(self._assembly, self._specs, self.threads)
         self.steps = self._assembly.steps
         self._encoded = encoded
         self.outside = [node for node in source.network.nodes if isinstance(node, Outside)]
@@ -98,11 +101,15 @@ class CompiledModel(nn.Module):
         Raises:
             EngineError: If inputs are no tensors, or of other shapes or types than it was compiled for.
         """
-        shorter = self._shorter(inputs)
-        if shorter is not None:
-            return shorter(*inputs)
-        given = self._checked(inputs)
-        tensors = iter(self._assembly.run(given))
+        found = self._quick(inputs) if self._quick is not None else None
+        if found is None:
+            shorter = self._shorter(inputs)
+            if shorter is not None:
+                return shorter(*inputs)
+            found = self._assembly.run(self._checked(inputs))
+        if self._single:
+            return found[0]
+        tensors = iter(found)
         places, constants = range(self._form.num_leaves), self._constants
         return tree_unflatten(
             [constants[place] if place in constants else next(tensors) for place in places], self._form

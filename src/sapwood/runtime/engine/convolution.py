@@ -25,7 +25,7 @@ DENSE_CHUNK_FLOATS = 6 * CHUNK_FLOATS
 """Floats in a chunk of dense blocks: what is read serves several outputs, so that the next cache will do."""
 
 
-SMALL = 16
+SMALL = 64
 """Places of the largest map for which vectors of channels are tried."""
 
 

@@ -181,6 +181,7 @@ class Program:
         self._handle: int | None = handle
         self._num_ops = num_ops
         self._lock, self._process = threading.Lock(), os.getpid()
+        self._run = lib.library().sw_run
 
     def run(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], threads: int) -> None:
         """Runs one picture: dense float32 tensors, of which the outputs are written.
@@ -202,9 +203,9 @@ class Program:
         return int(lib.library().sw_bytes(self._handle))
 
     def _call(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], threads: int, times: Any) -> None:
-        given, wanted = ((PictureStruct * max(1, len(one)))(*map(picture, one)) for one in (inputs, outputs))
-        with self._own_lock():  # one arena: calls from several threads wait for each other
-            failed = lib.library().sw_run(self._handle, given, len(inputs), wanted, len(outputs), threads, times)
+        given, wanted = ((PictureStruct * len(one))(*map(picture, one)) for one in (inputs, outputs))
+        with self.own_lock():
+            failed = self.run_at(given, wanted, threads, times)
         if failed == RunResult.WRONG_PICTURES:
             sizes = [tensor.numel() for tensor in (*inputs, *outputs)]
             raise EngineError(f"pictures of {sizes} numbers; expected those that the program was made for")
@@ -213,8 +214,19 @@ class Program:
         if failed:
             raise EngineError(f"{threads} threads cannot be started")
 
-    def _own_lock(self) -> threading.Lock:
-        """The lock; another one after ``fork``, for the parent's may be held by a thread that is not here."""
+    def run_at(self, given: Any, wanted: Any, threads: int, times: Any = None) -> int:
+        """Runs one picture from and to where it stands, within :meth:`own_lock`: arrays of ``PictureStruct``.
+
+        Returns:
+            A :class:`RunResult`.
+        """
+        return int(self._run(self._handle, given, len(given), wanted, len(wanted), threads, times))
+
+    def own_lock(self) -> threading.Lock:
+        """The lock of its one arena: calls from several threads wait for each other.
+
+        Another one after ``fork``, for the parent's may be held by a thread that is not here.
+        """
         if self._process != os.getpid():
             self._lock, self._process = threading.Lock(), os.getpid()
         return self._lock

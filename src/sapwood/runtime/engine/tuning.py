@@ -18,7 +18,7 @@ from sapwood.runtime.engine.convolution import CHUNK_FLOATS, COLUMNS, DENSE_CHUN
 from sapwood.runtime.engine.library import instruction_set
 from sapwood.runtime.engine.program import Builder, Program
 
-VERSION = 3
+VERSION = 4
 """The version of what is remembered; it changes with the kernels."""
 
 VECTORS = (28, 20, 14, 10, 7, 4)

@@ -89,6 +89,15 @@ void check_rows(const Kernels& kernels) {
     }
     EXPECT(kept[0] == lower[0] && std::fabs(kernels.sum_of(upper.data() + 1, count) - sum) <= 1e-3);
 
+    std::vector<float> made(count + 2, kUntouched);
+    kernels.add_values(upper.data() + 1, lower.data() + 1, made.data() + 1, count);
+    for (int at = 1; at <= count; ++at) EXPECT(made[at] == upper[at] + lower[at]);
+    kernels.multiply_values(upper.data() + 1, lower.data() + 1, made.data() + 1, count);
+    for (int at = 1; at <= count; ++at) EXPECT(made[at] == upper[at] * lower[at]);
+    kernels.scale_values(upper.data() + 1, 1.75f, made.data() + 1, count);
+    for (int at = 1; at <= count; ++at) EXPECT(made[at] == upper[at] * 1.75f);
+    EXPECT(made[0] == kUntouched && made[count + 1] == kUntouched);
+
     std::vector<float> row(count + 1), even(count / 2 + 3, kUntouched), odd(count / 2 + 3, kUntouched);
     for (int at = 0; at <= count; ++at) row[at] = number(at);
     kernels.split_pairs(row.data() + 1, even.data() + 1, odd.data() + 1, count);
@@ -146,7 +155,7 @@ void check_block(const Kernels& kernels, int vectors, int channels, int groups, 
 
 // Vectors of channels: rows of `width` places of two inputs, `pitch` apart; nothing else is written.
 void check_channels(const Kernels& kernels, int channels, int width, bool added) {
-  const int height = 2, pitch = width + 3, inputs = 2, plane = (height * pitch + 15) / 16 * 16, wide = kernels.wide;
+  const int height = 3, pitch = width + 3, inputs = 2, plane = (height * pitch + 15) / 16 * 16, wide = kernels.wide;
   Floats in(inputs * plane), other(channels * plane), out(channels * plane + 16);
   for (int at = 0; at < inputs * plane; ++at) in.get()[at] = number(at);
   for (int at = 0; at < channels * plane; ++at) other.get()[at] = number(at + 300);
