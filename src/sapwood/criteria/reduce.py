@@ -49,9 +49,7 @@ def channel_sums(rows: Tensor, column: np.ndarray[Any, np.dtype[np.int64]], num_
     """Adds up what belongs to each channel; see :func:`slice_sums`."""
     if len(column) == num_channels and np.array_equal(column, np.arange(num_channels)):  # as in most parameters
         return rows.to(torch.float64, copy=True)
-    index = torch.from_numpy(column)
-    inside = index >= 0
-    return torch.zeros(num_channels, dtype=torch.float64).index_add_(0, index[inside], rows[inside])
+    return torch.from_numpy(np.bincount(column + 1, weights=rows.numpy(), minlength=num_channels + 1)[1:])
 
 
 def reduced(slices: Sequence[Tensor], reduction: Reduction) -> Tensor:  # shapes: S times (C,) -> (C,)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sapwood.ops import CallMode, in_double, leaves, mapped
+from sapwood.ops import CallMode, in_double, leaves, made_sooner, mapped
 
 WIDER = {
     **dict.fromkeys((torch.float32, torch.float16, torch.bfloat16), torch.float64),
@@ -43,7 +43,11 @@ class KeepDouble(CallMode):
             written = {id(leaf) for leaf in _written(func, args, kwargs)}
             args, kwargs = mapped(lambda leaf: leaf if id(leaf) in written else _widened(leaf), (args, kwargs))
         formula = in_double(func)
-        result = self.pass_on(func, args, kwargs) if formula is None else formula(*args, **kwargs)
+        if formula is None:
+            sooner = made_sooner(func, args)
+            result = self.pass_on(func, args, kwargs) if sooner is None else sooner
+        else:
+            result = formula(*args, **kwargs)
         short = _any_short(result)
         if short or formula is not None:
             self.idle = False

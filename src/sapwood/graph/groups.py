@@ -269,8 +269,7 @@ def _collect(
     unpruned = []
     for name, dims in axes.items():
         for dim, axis in enumerate(dims):
-            roots = np.unique(axis)
-            roots = roots[roots != ALWAYS]
+            roots = _each_once(axis)
             if not len(roots):
                 continue
             free = roots[~atoms.is_frozen(roots)]
@@ -357,9 +356,20 @@ def _all_or_none(groups: Collection[ChannelGroup], parameters: Collection[str]) 
     return [entry for place, entry in found.items() if place not in free]
 
 
+def _each_once(axis: Axis) -> Axis:
+    """The atoms of an axis, each once and in order, but for what always stays."""
+    column: Axis = axis[:, 0] if axis.shape[1] == 1 else axis.reshape(-1)
+    if len(column) and column[0] > ALWAYS and (column[1:] > column[:-1]).all():  # as in most axes
+        return column
+    roots: Axis = np.unique(column)
+    return np.asarray(roots[roots != ALWAYS], dtype=np.int64)
+
+
 def _positions(column: Axis, units: Axis) -> Axis:
     """For each entry of ``column``, its position in ``units``, or -1."""
-    position = np.searchsorted(units, column).clip(max=len(units) - 1)
+    if np.array_equal(column, units):
+        return np.arange(len(units))
+    position = np.minimum(np.searchsorted(units, column), len(units) - 1)
     return np.where(units[position] == column, position, -1)
 
 

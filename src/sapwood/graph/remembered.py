@@ -50,8 +50,13 @@ def _caches(model: nn.Module) -> list[_Cache[Any]]:
     classes = {base for kind in kinds for base in kind.__mro__ if not _is_torchs(base.__module__)}
     files = {own.__module__ for own in classes}
     places = [vars(own) for own in classes] + [vars(sys.modules[name]) for name in files if name in sys.modules]
-    found = {id(cache): cache for place in places for value in list(place.values()) for cache in _inside(value)}
+    values = [value for place in places for value in list(place.values()) if type(value) in WRAPPERS]
+    found = {id(cache): cache for value in values for cache in _inside(value)}
     return list(found.values())
+
+
+WRAPPERS = frozenset({_Cache, FunctionType, classmethod, staticmethod})
+"""Of what is remembered by, or may be wrapped around it."""
 
 
 def _is_torchs(name: str) -> bool:

@@ -56,8 +56,7 @@ def copy_into(memo: dict[int, Any], model: Model, shared: list[Any] | None = Non
 
     What could not be copied is put into ``shared``.
     """
-    remember_computed_tensors(model, memo)
-    copying = _Copying(memo)
+    copying = _Copying(memo, model)
     twin = copying.module(model)
     if shared is not None:
         shared += copying.shared
@@ -115,9 +114,10 @@ def named_things(model: nn.Module, things: Collection[Any]) -> dict[str, str]:
 class _Copying:
     """One copy of a model: what was copied so far, and what could not be."""
 
-    def __init__(self, memo: dict[int, Any]) -> None:
+    def __init__(self, memo: dict[int, Any], whole: nn.Module | None = None) -> None:
         self.memo = memo
         self.shared: list[Any] = []
+        self._whole = whole
         self._ways: dict[type, bool | None] = {}
 
     def module(self, module: Model) -> Model:
@@ -128,6 +128,7 @@ class _Copying:
             self._ways[kind] = _as_usual(kind)
         usual = self._ways[kind]
         if usual is None:
+            self._remember()
             return _copy_by_itself(module, self.memo)
         twin = kind.__new__(kind)
         self.memo[id(module)] = twin
@@ -205,6 +206,7 @@ class _Copying:
 
     def _object(self, value: Any) -> Any:
         """A copy of anything else; where Python makes none, of what it holds of the model, or the thing itself."""
+        self._remember()
         trial = dict(self.memo)
         try:
             twin = copy.deepcopy(value, trial)
@@ -214,6 +216,12 @@ class _Copying:
         self.memo.setdefault(id(self.memo), []).extend(trial.pop(id(trial), ()))  # what deepcopy keeps alive
         self.memo.update({key: one for key, one in trial.items() if key not in self.memo})
         return twin
+
+    def _remember(self) -> None:
+        """Copies computed tensors, of which ``copy.deepcopy`` knows no way, before it is asked for the first time."""
+        if self._whole is not None:
+            remember_computed_tensors(self._whole, self.memo)
+            self._whole = None
 
     def _by_attributes(self, value: Any) -> Any:
         self.memo[id(value)] = twin = object.__new__(type(value))

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from sapwood.errors import ConfigError
+from sapwood.models.walking import all_modules
 
 
 def check_suited(model: nn.Module) -> None:
@@ -33,6 +34,8 @@ SHOWN = 3
 def _those(model: nn.Module, found: Callable[[nn.Module], bool]) -> list[tuple[str, nn.Module]]:
     if found in {_is_script, _is_driver}:  # parts are left whole, or never asked
         return [("", model)] if found(model) else []
+    if not any(map(found, all_modules(model))):  # names take their time
+        return []
     return [(name, module) for name, module in model.named_modules() if found(module)]
 
 

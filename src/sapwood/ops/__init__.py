@@ -17,10 +17,10 @@ from sapwood.ops import (
     unfolding,
 )
 from sapwood.ops.atoms import ALWAYS, Atoms, Axis, fixed_axis
-from sapwood.ops.call import Call, Graph, TensorRef, copies, hides_calls, looks, name_of, restrides, same_op
+from sapwood.ops.call import Call, Graph, TensorRef, copies, floats_of, hides_calls, looks, name_of, restrides, same_op
 from sapwood.ops.context import NEVER_CHANNELS, RULES, Context, EqualParts, Rule, apply_rule, bound, is_expected, rule
 from sapwood.ops.derived import Derived, Part, Turned
-from sapwood.ops.doubles import in_double
+from sapwood.ops.doubles import in_double, made_sooner
 from sapwood.ops.facts import FACTS, UNKNOWN
 from sapwood.ops.free import is_free
 from sapwood.ops.indexing import leave_out, sliced
@@ -59,6 +59,7 @@ __all__ = [
     "distance",
     "elementwise",
     "fixed_axis",
+    "floats_of",
     "flop_formulas",
     "fourier",
     "hides_calls",
@@ -70,6 +71,7 @@ __all__ = [
     "leaves",
     "looks",
     "losses",
+    "made_sooner",
     "mapped",
     "moved",
     "name_of",

@@ -28,6 +28,10 @@ NEVER = -1
 """Stands for the number of an expansion where an atom has none."""
 
 
+FIRST = 1 << 12
+"""Atoms that there is room for at first."""
+
+
 def fixed_axis(size: int) -> Axis:
     """An axis none of whose indices can go."""
     return np.zeros((size, 0), dtype=np.int64)
@@ -55,6 +59,7 @@ class Atoms:
         self._expanded_row = np.zeros(1, dtype=np.int64)
         self._reason: dict[int, str] = {ALWAYS: "a dimension of fixed size"}
         self._frozen = np.ones(1, dtype=np.bool_)
+        self._grow(FIRST)
 
     def __len__(self) -> int:
         return self._count
@@ -81,11 +86,14 @@ class Atoms:
     def find(self, atoms: Axis) -> Axis:
         """The representative of each atom."""
         roots = self._parent[atoms]
+        above = self._parent[roots]
+        if (above == roots).all():  # as after most looks before this one
+            return roots
         while True:
+            roots = above
             above = self._parent[roots]
             if (above == roots).all():
                 break
-            roots = above
         self._parent[atoms] = roots
         return roots
 
@@ -101,16 +109,19 @@ class Atoms:
 
     def _resolve_column(self, column: Axis) -> list[Axis]:
         numbers = self._expanded[column]
-        if (numbers == NEVER).all():
-            return [column]
-        known = [number for number in np.unique(numbers).tolist() if number != NEVER]
-        width = max(self._expansion[number].shape[1] for number in known)
-        whole = np.full((len(column), width), ALWAYS, dtype=np.int64)
-        whole[:, 0] = column
-        for number in known:
-            rows, table = numbers == number, self._expansion[number]
-            whole[rows, : table.shape[1]] = table[self._expanded_row[column[rows]]]
-        return [part for place in range(width) for part in self._resolve_column(self.find(whole[:, place]))]
+        if (numbers == numbers[:1]).all():  # all in one way, as they mostly are
+            if not len(numbers) or numbers[0] == NEVER:
+                return [column]
+            whole = self._expansion[numbers[0]][self._expanded_row[column]]
+        else:
+            known = [number for number in np.unique(numbers).tolist() if number != NEVER]
+            width = max(self._expansion[number].shape[1] for number in known)
+            whole = np.full((len(column), width), ALWAYS, dtype=np.int64)
+            whole[:, 0] = column
+            for number in known:
+                rows, table = numbers == number, self._expansion[number]
+                whole[rows, : table.shape[1]] = table[self._expanded_row[column[rows]]]
+        return [part for place in range(whole.shape[1]) for part in self._resolve_column(self.find(whole[:, place]))]
 
     def spread(self, flags: np.ndarray[Any, np.dtype[np.bool_]]) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """For each atom, whether its representative, or one of those that it is made of, is flagged.
@@ -121,10 +132,12 @@ class Atoms:
         expanded = np.flatnonzero(self._expanded[: self._count] != NEVER)
         if not len(expanded):
             return found
-        parts = np.full((len(expanded), max(table.shape[1] for table in self._expansion)), ALWAYS, dtype=np.int64)
-        for number, table in enumerate(self._expansion):
-            rows = np.flatnonzero(self._expanded[expanded] == number)
-            parts[rows, : table.shape[1]] = table[self._expanded_row[expanded[rows]]]
+        sizes = [len(table) for table in self._expansion]
+        tables = np.full((sum(sizes), max(table.shape[1] for table in self._expansion)), ALWAYS, dtype=np.int64)
+        starts = np.cumsum([0, *sizes[:-1]])
+        for start, table in zip(starts.tolist(), self._expansion, strict=True):
+            tables[start : start + len(table), : table.shape[1]] = table
+        parts = tables[starts[self._expanded[expanded]] + self._expanded_row[expanded]]
         while True:  # as often as expansions stand in expansions
             more = found[parts].any(axis=1) & ~found[expanded]
             if not more.any():

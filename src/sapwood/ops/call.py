@@ -96,12 +96,12 @@ class Call:
 
     @cached_property
     def _tensor_inputs(self) -> tuple[TensorRef, ...]:
-        return tuple(leaf for leaf in leaves((self.args, dict(self.kwargs))) if isinstance(leaf, TensorRef))
+        return tuple(leaf for leaf in _flat(self.args, self.kwargs) if isinstance(leaf, TensorRef))
 
     @cached_property
     def floats(self) -> tuple[float, ...]:
         """All floating-point numbers among the arguments, in order."""
-        return tuple(leaf for leaf in leaves((self.args, dict(self.kwargs))) if type(leaf) is float)
+        return floats_of(self.args, self.kwargs)
 
     def tensor_outputs(self) -> list[TensorRef]:
         """All tensors among the results, in order."""
@@ -118,6 +118,23 @@ class Call:
     def __str__(self) -> str:
         place = f" at {self.location}" if self.location else ""
         return f"{self.name} in module {self.module or '(the model)'!r}{place}"
+
+
+def _flat(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterable[Any]:
+    """All arguments; mostly nothing has to be unpacked."""
+    if not kwargs and not any(isinstance(one, (tuple, list, dict)) for one in args):
+        return args
+    return leaves((args, dict(kwargs)))
+
+
+def floats_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[float, ...]:
+    """All floating-point numbers among arguments, in order.
+
+    Examples:
+        >>> floats_of((1, [2.0]), {"a": 3.0})
+        (2.0, 3.0)
+    """
+    return tuple(leaf for leaf in _flat(args, kwargs) if type(leaf) is float)
 
 
 WRAPS_A_NUMBER = frozenset({"aten.lift_fresh", "aten.scalar_tensor"})

@@ -162,13 +162,25 @@ def apply_rule(context: Context, call: Call) -> None:
 
 def bound(call: Call) -> dict[str, object]:
     """The call's arguments by the names of the operator's schema, defaults filled in."""
-    schema = call.op._schema
     values: dict[str, object] = {}
-    for number, argument in enumerate(schema.arguments):
-        if number < len(call.args) and not argument.kwarg_only:
-            values[argument.name] = call.args[number]
-        elif argument.name in call.kwargs:
-            values[argument.name] = call.kwargs[argument.name]
+    for number, (name, kwarg_only, default) in enumerate(_arguments(call.op)):
+        if number < len(call.args) and not kwarg_only:
+            values[name] = call.args[number]
+        elif name in call.kwargs:
+            values[name] = call.kwargs[name]
         else:
-            values[argument.name] = argument.default_value
+            values[name] = default
     return values
+
+
+_ARGUMENTS: dict[int, tuple[Any, list[tuple[str, bool, object]]]] = {}
+"""Operators by identity, each with its arguments: reading a schema takes longer than all that is done with it."""
+
+
+def _arguments(op: Any) -> list[tuple[str, bool, object]]:
+    """Name, whether it is given by name only, and default of each argument."""
+    entry = _ARGUMENTS.get(id(op))
+    if entry is None:
+        found = [(one.name, one.kwarg_only, one.default_value) for one in op._schema.arguments]
+        entry = _ARGUMENTS[id(op)] = (op, found)
+    return entry[1]

@@ -56,9 +56,25 @@ def _answer(name: str, args: tuple[Any, ...]) -> Any:
 
 def _like_it(x: Tensor) -> Tensor:
     """What ``torch.empty_like`` makes."""
-    if not x.is_contiguous():
+    if not (x.is_contiguous() or _is_dense(x)):
         return torch.empty_like(x)
     return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=x.device)
+
+
+def _is_dense(x: Tensor) -> bool:
+    """Whether each place in memory between the first and the last element holds one element."""
+    step = 1
+    for stride, size in sorted(zip(x.stride(), x.shape, strict=True)):
+        if size != 1:
+            if stride != step:
+                return False
+            step *= size
+    return True
+
+
+def _new(x: Tensor, *sizes: int) -> Tensor:
+    """What ``x.new_empty`` makes, which without values is made in Python."""
+    return torch.empty(sizes, dtype=x.dtype, device=x.device)
 
 
 def _like(first: Tensor, other: Any) -> bool:
@@ -75,7 +91,7 @@ def _broadcast(first: Tensor, other: Any) -> Tensor | None:
     pairs = list(zip(*((*[1] * (rank - one.dim()), *one.shape) for one in (first, other)), strict=True))
     if not (first.is_contiguous() and other.is_contiguous()) or any(a != b and 1 not in (a, b) for a, b in pairs):
         return None
-    return first.new_empty([b if a == 1 else a for a, b in pairs])
+    return _new(first, *[b if a == 1 else a for a, b in pairs])
 
 
 def _convolution(x: Tensor, weight: Tensor, bias: Any, *rest: Any) -> Any:
@@ -98,16 +114,16 @@ def _convolution(x: Tensor, weight: Tensor, bias: Any, *rest: Any) -> Any:
             (size + 2 * pad - span) // step + 1
             for size, step, pad, span in zip(spatial, stride, padding, spans, strict=True)
         ]
-    return x.new_empty((len(x), outputs, *made)) if min(made) > 0 else None
+    return _new(x, len(x), outputs, *made) if min(made) > 0 else None
 
 
 def _embedding(table: Tensor, places: Any, *_: Any) -> Any:
-    return table.new_empty((*places.shape, table.shape[1])) if table.dim() == 2 and places.is_meta else None
+    return _new(table, *places.shape, table.shape[1]) if table.dim() == 2 and places.is_meta else None
 
 
 def _product(left: Tensor, right: Tensor) -> Any:
     fits = left.dtype == right.dtype and left.shape[:-2] == right.shape[:-2] and left.shape[-1] == right.shape[-2]
-    return left.new_empty((*left.shape[:-1], right.shape[-1])) if fits else None
+    return _new(left, *left.shape[:-1], right.shape[-1]) if fits else None
 
 
 def _mean(x: Tensor, dims: Any = None, keepdim: bool = False) -> Any:
@@ -116,12 +132,12 @@ def _mean(x: Tensor, dims: Any = None, keepdim: bool = False) -> Any:
     if not x.is_contiguous() or len(gone) != len(dims or range(rank)):
         return None
     if keepdim:
-        return x.new_empty([1 if dim in gone else size for dim, size in enumerate(x.shape)])
-    return x.new_empty([size for dim, size in enumerate(x.shape) if dim not in gone])
+        return _new(x, *[1 if dim in gone else size for dim, size in enumerate(x.shape)])
+    return _new(x, *[size for dim, size in enumerate(x.shape) if dim not in gone])
 
 
 def _softmax(x: Tensor, *_: Any) -> Any:
-    return x.new_empty(x.shape)
+    return _new(x, *x.shape)
 
 
 def _batch_norm(x: Tensor, *rest: Any) -> Any:
@@ -129,7 +145,7 @@ def _batch_norm(x: Tensor, *rest: Any) -> Any:
     for tensor in channels:
         if tensor is not None and tensor.shape != (x.shape[1],):
             raise RuntimeError(f"batch norm of {x.shape[1]} channels with a tensor of shape {tuple(tensor.shape)}")
-    saved = x.new_empty(x.shape[1] if training else 0)
+    saved = _new(x, x.shape[1] if training else 0)
     return _like_it(x), saved, _like_it(saved)
 
 
@@ -138,8 +154,8 @@ def _layer_norm(x: Tensor, shape: Any, weight: Any, bias: Any, eps: float) -> An
     for known in (tuple(shape), *(tuple(tensor.shape) for tensor in (weight, bias) if tensor is not None)):
         if tuple(x.shape[-rank:]) != known:
             raise RuntimeError(f"layer norm over {known} of a tensor of shape {tuple(x.shape)}")
-    saved = x.new_empty((*x.shape[:-rank], *[1] * rank))
-    return x.new_empty(x.shape), saved, _like_it(saved)
+    saved = _new(x, *x.shape[:-rank], *[1] * rank)
+    return _new(x, *x.shape), saved, _like_it(saved)
 
 
 def _addmm(bias: Tensor, left: Tensor, right: Tensor) -> Any:
@@ -147,13 +163,13 @@ def _addmm(bias: Tensor, left: Tensor, right: Tensor) -> Any:
         return None
     if left.shape[1] != right.shape[0]:
         raise RuntimeError(f"a product of {tuple(left.shape)} and {tuple(right.shape)}")
-    return left.new_empty(left.shape[0], right.shape[1])
+    return _new(left, left.shape[0], right.shape[1])
 
 
 def _grid_sampler(x: Tensor, grid: Tensor, *_: Any) -> Any:
     if len(x) != len(grid) or grid.shape[-1] != x.dim() - 2:
         raise RuntimeError(f"samples of a tensor of shape {tuple(x.shape)} on a grid of shape {tuple(grid.shape)}")
-    return x.new_empty((*x.shape[:2], *grid.shape[1:-1]))
+    return _new(x, *x.shape[:2], *grid.shape[1:-1])
 
 
 SPECIAL: dict[str, Callable[..., Any]] = {

@@ -48,7 +48,7 @@ class ModelBefore:
 
 
 def short_text(pruned: Pruned) -> str:
-    """Says in a few lines what became of a model; runs nothing."""
+    """Says in a few lines what became of a model; at most the dense one is run, once, to tell how far away it is."""
     lines = [f"{name:<12} {before} -> {after}  (kept {kept})" for name, before, after, kept in _rows(pruned)]
     return "\n".join([f"Pruned {type(pruned.model).__name__}", *(f"  {line}" for line in [*lines, *_remarks(pruned)])])
 

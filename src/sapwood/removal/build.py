@@ -11,10 +11,11 @@ from torch import nn
 from sapwood.graph import Analysis, Structure
 from sapwood.models import AttributeEdit, ConfigFields, Gain, Plan, apply_plan
 from sapwood.ops import Axis, Call
+from sapwood.removal.arrived import Arrived
 from sapwood.removal.attributes import fix_known_attributes_
 from sapwood.removal.beside import Divergence, Followed
 from sapwood.removal.code_numbers import CodeNumbers, NumberChange
-from sapwood.removal.cuts import make_cuts
+from sapwood.removal.cuts import cuts_of
 from sapwood.removal.described import describe_
 from sapwood.removal.gains import changed_norms
 from sapwood.removal.numbers import numbers, wanted_numbers
@@ -103,7 +104,7 @@ def realise(
     uneven = _uneven_cut(analysis, expectation)
     if uneven is not None:
         return uneven
-    plan = Plan(make_cuts(analysis, removed), aliases=analysis.aliases)
+    plan = Plan(cuts_of(analysis, expectation), aliases=analysis.aliases)
     compact = apply_plan(structure.model, plan)
     edits = fix_known_attributes_(compact, plan.cuts, _kept_groups(analysis, expectation))
     if fields is not None:
@@ -197,13 +198,14 @@ def _numbers(analysis: Analysis, expectation: Expectation, run: Followed) -> Num
     undone: list[tuple[NumberChange, Producers]] = []
     followed: dict[int, float] = {}
     found: list[Obstacle] = []
+    arrived = Arrived()
     for change in sorted(changes, key=lambda change: change.call.index):
         if change.call.index in analysis.graph.looked_at:
             continue  # a check of sizes, as that a picture has as many features as a text has places for
         if counts_what_is_summed(analysis, expectation, change):
             followed[change.call.index] = change.after
             continue
-        own = producers(analysis, change, [done for _, done in undone])
+        own = producers(analysis, change, [done for _, done in undone], arrived=arrived)
         if own is None:
             found.append(number_obstacle(analysis, expectation, change))
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -78,7 +77,7 @@ class NumberChange:
 def value_numbers(call: Call, args: Any, kwargs: Mapping[str, Any]) -> tuple[float, ...]:
     """The numbers of a call that stand for values: no sizes, dimensions or positions."""
     found: list[float] = []
-    for number, (name, holds_values) in enumerate(_arguments(call.op)):
+    for number, (name, holds_values) in enumerate(_arguments_of(call.op)):
         value = args[number] if number < len(args) else kwargs.get(name)
         if type(value) is float or (type(value) is int and holds_values):
             found.append(value)
@@ -87,19 +86,36 @@ def value_numbers(call: Call, args: Any, kwargs: Mapping[str, Any]) -> tuple[flo
     return tuple(found)
 
 
-@functools.cache
-def _arguments(op: Any) -> tuple[tuple[str, bool], ...]:
+_ARGUMENTS: dict[int, tuple[Any, tuple[tuple[str, bool], ...]]] = {}
+"""Operators by identity, each with what :func:`_arguments_of` says: PyTorch works out their hashes in Python."""
+
+
+def _arguments_of(op: Any) -> tuple[tuple[str, bool], ...]:
     """The names of an operator's arguments, each with whether an integer there is a value."""
-    return tuple((argument.name, str(argument.type) in VALUES) for argument in op._schema.arguments)
+    entry = _ARGUMENTS.get(id(op))
+    if entry is None:
+        found = tuple((argument.name, str(argument.type) in VALUES) for argument in op._schema.arguments)
+        entry = _ARGUMENTS[id(op)] = (op, found)
+    return entry[1]
 
 
 VALUES = frozenset({"number", "Optional[number]", "Tensor", "Optional[Tensor]", "float", "Optional[float]"})
 """Types of arguments in which an integer is a value."""
 
 
+def _own_numbers(call: Call) -> tuple[float, ...]:
+    """The recorded call's numbers, which each run beside it asks for."""
+    held = vars(call)
+    if "_value_numbers" not in held:
+        held["_value_numbers"] = value_numbers(call, call.args, call.kwargs)
+    return held["_value_numbers"]  # type: ignore[no-any-return]
+
+
 def change_of_numbers(call: Call, args: Any, kwargs: Mapping[str, Any]) -> NumberChange | None:
     """What a call's own numbers, of which one differs from the recorded call's, make of it."""
-    wanted, found = (value_numbers(call, *own) for own in ((call.args, call.kwargs), (args, kwargs)))
+    wanted, found = _own_numbers(call), value_numbers(call, args, kwargs)
+    if wanted == found:
+        return None
     differing = [pair for pair in zip(wanted, found, strict=False) if pair[0] != pair[1]]
     if not differing and len(wanted) == len(found):
         return None

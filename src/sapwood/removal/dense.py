@@ -42,6 +42,11 @@ class Dense:
         return quieten_(wide_copy(self._model, self._shared).eval())
 
     @property
+    def given(self) -> nn.Module:
+        """The model as it was handed over."""
+        return self._model
+
+    @property
     def shared(self) -> dict[str, str]:
         """What a copy shares with the model, as it cannot be copied: names, and the classes of what they name."""
         self.model  # noqa: B018 - made when it is first asked for, which finds out

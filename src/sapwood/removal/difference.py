@@ -69,8 +69,13 @@ def _error(one: Tensor, other: Tensor, largest: float) -> float:
 
 
 def lively_copy(model: nn.Module) -> nn.Module:
-    """A copy of a model, made lively."""
-    model = copy_model(model)
+    """A copy of a model, made lively; the values that it does not keep are not copied first."""
+    blank: dict[int, Tensor] = {
+        id(one): nn.Parameter(torch.empty_like(one), one.requires_grad)
+        for one in model.parameters()
+        if type(one) is nn.Parameter and (one.is_floating_point() or one.is_complex()) and not vars(one)
+    }
+    model = copy_model(model, blank)
     lively_(model)
     return model
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import compress
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -15,6 +16,7 @@ from sapwood.models import apply_plan
 from sapwood.removal.build import Realised
 from sapwood.removal.dense import Dense
 from sapwood.removal.difference import lively_copy, relative_error, telling
+from sapwood.removal.distance import MeasuredWhenAsked, Untouched, finite_error
 from sapwood.removal.fading import has_faded, is_deep, other_inputs
 from sapwood.removal.pooled import pooled_norms
 from sapwood.removal.silenced import MaskedReference, Reference, compact_outputs, reference_outputs
@@ -37,15 +39,19 @@ class Verification:
             kept, differ from the dense model's. Both sides of the comparison take them over the kept channels.
         distance_from_dense: How far the compact model is from the untouched one on the example inputs: the largest
             difference over the largest output, in float64, on as few pixels as the proof took. It costs one run of the
-            untouched model; None where that would tell nothing (outputs that vanish, numbers of boxes that differ) or
-            was not done.
+            untouched model, when it is first looked at; None where that would tell nothing (outputs that vanish,
+            numbers of boxes that differ) or was not done, as where the untouched model was trained before.
     """
 
     max_abs_error: float
     dtype: str
     passed: bool
     pooled_norms: tuple[str, ...] = ()
-    distance_from_dense: float | None = None
+    distance_from_dense: MeasuredWhenAsked = MeasuredWhenAsked()  # noqa: RUF009 - a descriptor, which all share
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies hold the figure."""
+        return {**vars(self), "_distance_from_dense": self.distance_from_dense}
 
 
 def verify(dense: Dense, structure: Structure, analysis: Analysis, realised: Realised) -> Verification:
@@ -74,27 +80,36 @@ def _verified(proof: _TwoRuns) -> Verification:
         CheckFailedError: If they tell nothing.
     """
     graph, dense = proof.analysis.graph, proof.dense
-    found, error, told, reference = proof.compare(dense.model)
-    whole = [] if graph.reads_values else proof.whole(reference)
-    if not graph.reads_values and (
-        not told or (proof.realised.plan.cuts and (error == 0.0 or proof.fades(whole, reference)))
-    ):
-        _, again, told_again, _ = proof.compare(lively_copy(dense.model))
-        if told_again or not told:
-            error = max(error, again) if told else again
-        told = told or told_again
+    run, error = proof.compare(dense.model)
+    told = run.told
+    if not graph.reads_values and (not told or (proof.realised.plan.cuts and (error == 0.0 or proof.fades(run)))):
+        again, error_again = proof.compare(lively_copy(dense.model))
+        if again.told or not told:
+            error = max(error, error_again) if told else error_again
+        told = told or again.told
     if not told:
         raise CheckFailedError(
             "nothing was compared: what the masked model returns is empty, zero or holds NaN, with other values in its "
             "parameters as well; expected example inputs for which it is not. The model given is unchanged."
         )
-    far = None
-    if not graph.reads_values:
-        counted = [ref.id not in graph.resizable for ref in graph.outputs]
-        measured = relative_error(list(compress(found, counted)), list(compress(whole, counted)))
-        far = measured if math.isfinite(measured) else None
     norms = pooled_norms(proof.analysis, proof.realised.expectation, proof.realised.followed)
-    return Verification(error, "float64", error <= PROOF_TOLERANCE, norms, far)
+    return Verification(error, "float64", error <= PROOF_TOLERANCE, norms, proof.distance(run))
+
+
+class _Run(NamedTuple):
+    """A compact model that was run beside a reference.
+
+    Attributes:
+        model: The model.
+        found: What it returned.
+        told: Whether comparing that can tell anything.
+        reference: What it was compared with.
+    """
+
+    model: nn.Module
+    found: list[Tensor]
+    told: bool
+    reference: Reference
 
 
 @dataclass(frozen=True)
@@ -108,8 +123,8 @@ class _TwoRuns:
     realised: Realised
     kind: type[MaskedReference] = MaskedReference
 
-    def compare(self, model: nn.Module) -> tuple[list[Tensor], float, bool, Reference]:
-        """What the compact ``model`` returns, how far from the masked one, whether that can tell, and the masked one's.
+    def compare(self, model: nn.Module) -> tuple[_Run, float]:
+        """Runs the compact ``model``, and tells how far it is from the masked one.
 
         Where all was float64 by itself in the masked one, nothing looks after that in the compact one, unless it then
         fails or differs: it may have taken another way through the code.
@@ -128,9 +143,9 @@ class _TwoRuns:
             with suppress(Exception), leaving_no_trace(compact):
                 found, error = self._against(reference, compact, all_double=True)
                 if error <= PROOF_TOLERANCE:
-                    return found, error, told, reference
+                    return _Run(compact, found, told, reference), error
         found, error = self._against(reference, compact, all_double=False)
-        return found, error, told, reference
+        return _Run(compact, found, told, reference), error
 
     def _against(self, reference: Reference, compact: nn.Module, *, all_double: bool) -> tuple[list[Tensor], float]:
         """What the compact model returns, and how far that is from the masked one."""
@@ -146,27 +161,35 @@ class _TwoRuns:
         )
         return found, relative_error(found, reference.outputs, answers=len(graph.outputs))
 
-    def whole(self, reference: Reference) -> list[Tensor]:
-        """What the untouched model returns: as it was recorded, if it was on values, or by another run."""
-        if self.structure.outputs and not self.analysis.graph.draws and self.inputs is self.dense.inputs:
-            return list(self.structure.outputs)
-        return self._untouched(reference, self.inputs)
-
-    def fades(self, whole: list[Tensor], reference: Reference) -> bool:
-        """Whether the untouched model, which returned ``whole``, is a deep chain that hardly follows its inputs."""
+    def fades(self, run: _Run) -> bool:
+        """Whether the compact model is a deep chain whose outputs hardly follow its inputs."""
         if not is_deep(self.analysis.graph):
             return False
-        return has_faded(whole, self._untouched(reference, other_inputs(self.inputs)))
-
-    def _untouched(self, reference: Reference, inputs: ExampleInputs) -> list[Tensor]:
-        return compact_outputs(
-            self.dense.model,
-            inputs,
+        other = compact_outputs(
+            run.model,
+            other_inputs(self.inputs),
             self.analysis.graph,
             self.structure.decisions,
-            draws=reference.draws,
-            all_double=reference.all_double,
+            self.realised.expectation,
+            draws=run.reference.draws,
+            all_double=run.reference.all_double,
         )
+        return has_faded(run.found, other)
+
+    def distance(self, run: _Run) -> float | Callable[[], float | None] | None:
+        """How far the compact model is from the untouched one, or what measures it."""
+        graph, dense = self.analysis.graph, self.dense
+        if graph.reads_values:
+            return None
+        counted = [ref.id not in graph.resizable for ref in graph.outputs]
+        if graph.draws:
+            again = compact_outputs(
+                dense.model, self.inputs, graph, self.structure.decisions, draws=run.reference.draws
+            )
+            return finite_error(run.found, again, counted)
+        if self.structure.outputs and self.inputs is dense.inputs:  # as it was recorded
+            return finite_error(run.found, list(self.structure.outputs), counted)
+        return Untouched(dense.given, self.inputs, run.found, counted)
 
 
 def unproven(dense: Dense, structure: Structure, analysis: Analysis, realised: Realised) -> Verification:

@@ -9,15 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from sapwood.graph import Analysis
 from sapwood.models import Rescale
 from sapwood.ops import Call, Graph, TensorRef, moved
+from sapwood.removal.arrived import Arrived
 from sapwood.removal.code_numbers import NumberChange
 from sapwood.removal.widths import Expectation
 
@@ -57,7 +57,9 @@ class Producers:
     factor: float
 
 
-def producers(analysis: Analysis, change: NumberChange, known: Sequence[Producers] = ()) -> Producers | None:
+def producers(
+    analysis: Analysis, change: NumberChange, known: Sequence[Producers] = (), *, arrived: Arrived | None = None
+) -> Producers | None:
     """Finds the rows of parameters whose scaling scales what ``change.call`` makes by ``change.factor``.
 
     Of two factors of a product the one is taken that another change scales by as much: it is scaled once for both,
@@ -67,6 +69,7 @@ def producers(analysis: Analysis, change: NumberChange, known: Sequence[Producer
         analysis: The groups.
         change: A number that follows a width.
         known: What is scaled for other changes.
+        arrived: What was found for other changes.
 
     Returns:
         The rows, or None where no parameters scale a factor of it as a whole.
@@ -75,9 +78,10 @@ def producers(analysis: Analysis, change: NumberChange, known: Sequence[Producer
         return None
     scaled = _together(one.rows for one in known if math.isclose(one.factor, change.factor, rel_tol=EQUAL))
     found = []
+    arrived = arrived or Arrived()
     for tensor in change.factors:
-        search = _RowSearch(analysis, scaled)
-        rows = search.rows(tensor, torch.ones(tensor.shape, dtype=torch.bool), change.call.index)
+        search = _RowSearch(analysis, scaled, arrived)
+        rows = search.rows(tensor, arrived.every(tensor.shape), change.call.index)
         if rows:
             found.append(Producers(rows, frozenset(search.passed), change.factor ** (1.0 / search.degree)))
     return next((one for one in found if _within(one.rows, scaled)), found[0] if found else None)
@@ -149,8 +153,9 @@ class _Makers:
 class _RowSearch:
     """Walks from a value back to the parameters that scale it; ``wanted`` says of each element whether it is to be."""
 
-    def __init__(self, analysis: Analysis, scaled: Rows) -> None:
+    def __init__(self, analysis: Analysis, scaled: Rows, arrived: Arrived) -> None:
         self._scaled = scaled
+        self._arrived = arrived
         owned = {**analysis.graph.buffers, **analysis.graph.parameters}
         self._names = {number: own[0] for number, own in owned.items()}
         self._buffers = analysis.graph.buffers
@@ -166,7 +171,7 @@ class _RowSearch:
     def rows(self, tensor: TensorRef, wanted: Tensor, before: int) -> Rows | None:
         """The rows that scale the elements ``wanted`` of ``tensor`` as it is before a call; None where none do."""
         self._steps += 1
-        if not bool(wanted.any()):
+        if not self._arrived.any_of(wanted):
             return {}
         if tensor.id in self._names:
             return self._own_rows(tensor, wanted)
@@ -179,7 +184,7 @@ class _RowSearch:
             return {}
         found = _parameters_of(self._names, call, self._makers)
         if found is not None:
-            return _of_parts(found[0], _any_along(wanted, found[1]))
+            return _of_parts(found[0], self._arrived.any_along(wanted, found[1]))
         return self._through(call, tensor, wanted)
 
     def _own_rows(self, tensor: TensorRef, wanted: Tensor) -> Rows | None:
@@ -198,7 +203,7 @@ class _RowSearch:
         if kind == "either" and len(tensors) == 2 and not any(one.id in self._names for one in tensors):
             return self._of_two(call, tensors, tensor, wanted)
         for source in tensors if kind == "either" else tensors[:1] if kind == "first" else ():
-            found = self.rows(source, _wanted_of(call, source, tensor, wanted, self._known), call.index)
+            found = self.rows(source, self._arrived.wanted_of(call, source, tensor, wanted, self._known), call.index)
             if found is not None:
                 return found
         return None
@@ -208,7 +213,7 @@ class _RowSearch:
         before, asked, found = set(self.passed), set(self._asked), []
         for source in factors:
             self.passed, self._asked = set(), set()
-            rows = self.rows(source, _wanted_of(call, source, tensor, wanted, self._known), call.index)
+            rows = self.rows(source, self._arrived.wanted_of(call, source, tensor, wanted, self._known), call.index)
             if rows is not None:
                 found.append((rows, self.passed, self._asked))
         if len(found) == 2 and found[0][0] and _same_rows(found[0][0], found[1][0]):  # a product with itself
@@ -230,63 +235,11 @@ class _RowSearch:
             return None  # a number is added
         merged: Rows = {}
         for source in tensors:
-            found = self.rows(source, _wanted_of(call, source, tensor, wanted, self._known), call.index)
+            found = self.rows(source, self._arrived.wanted_of(call, source, tensor, wanted, self._known), call.index)
             if found is None:
                 return None
             merged = _together((merged, found))
         return merged
-
-
-def _wanted_of(call: Call, source: TensorRef, made: TensorRef, wanted: Tensor, known: Mapping[int, Tensor]) -> Tensor:
-    """Which elements of ``source`` arrive at the elements ``wanted`` of what ``call`` makes of it; all if in doubt."""
-    if call.facts.spreads == "each":
-        return _unbroadcast(wanted, source.shape)
-    if call.facts.reshapes and call.args[0] == source and wanted.numel() == math.prod(source.shape):
-        return wanted.reshape(source.shape)
-    if call.facts.turns and call.args[0] == source and bool(wanted.all()):
-        return torch.ones(source.shape, dtype=torch.bool)
-    labels = torch.arange(1, math.prod(source.shape) + 1).reshape(source.shape)
-    try:
-        results = _labelled(call, source, labels, known)
-        arrived = next(
-            value
-            for ref, value in zip(
-                call.outputs, results if isinstance(results, (list, tuple)) else [results], strict=True
-            )
-            if ref == made
-        )
-    except Exception:  # it reads more than that tensor and what is known
-        return torch.ones(source.shape, dtype=torch.bool)
-    found = np.zeros(labels.numel() + 1, dtype=np.bool_)
-    found[(arrived if bool(wanted.all()) else arrived[wanted]).numpy()] = True  # many times as fast as PyTorch does it
-    return torch.from_numpy(found[1:]).reshape(source.shape)
-
-
-def _labelled(call: Call, source: TensorRef, labels: Tensor, known: Mapping[int, Tensor]) -> Any:
-    """What a move makes of labels in the place of ``source``, and of zeros in that of other tensors."""
-    if isinstance(call.args[0], (list, tuple)):
-        pieces = [labels if one == source else labels.new_zeros(one.shape) for one in call.args[0]]
-        return call.op(pieces, *call.args[1:], **dict(call.kwargs))
-    if not (call.facts.moves or call.facts.spreads == "moved"):
-        raise ValueError(f"{call} moves nothing")
-    return moved(call, labels, known)
-
-
-def _unbroadcast(wanted: Tensor, shape: Sequence[int]) -> Tensor:
-    """The elements of a tensor of ``shape`` that stand over those ``wanted`` when it is broadcast."""
-    while wanted.dim() > len(shape):
-        wanted = wanted.any(0)
-    for dim, size in enumerate(shape):
-        if size == 1 and wanted.shape[dim] != 1:
-            wanted = wanted.any(dim, keepdim=True)
-    return wanted
-
-
-def _any_along(wanted: Tensor, dim: int) -> Tensor:
-    """For each index of a dimension, whether anything that stands there is wanted."""
-    if bool(wanted.all()):  # as it mostly is, and then need not be turned in memory
-        return torch.ones(wanted.shape[dim], dtype=torch.bool)
-    return wanted.movedim(dim, 0).reshape(wanted.shape[dim], -1).any(1)
 
 
 def _same_rows(one: Rows, other: Rows) -> bool:

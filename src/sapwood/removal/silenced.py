@@ -65,22 +65,18 @@ class MaskedReference(Replay):
             return self.pass_on(func, args, kwargs)
         if (
             call.facts.on_kept
-            and call.facts.pooled_dims(call)
             and any(self._expectation.changed(tensor) for tensor in call.tensor_inputs())
+            and call.facts.pooled_dims(call)
         ):
             return self._on_kept(func, call, args, kwargs)
         return self.pass_on(func, args, kwargs)
 
     def _silence(self, tensor: Tensor, ref: TensorRef) -> Tensor:
-        if not self._expectation.changed(ref):
-            return tensor
-        for dim, rows in enumerate(self._expectation.rows(ref)):
-            if not rows.all():
-                shape = [1] * tensor.dim()
-                shape[dim] = len(rows)
-                tensor = torch.where(
-                    torch.from_numpy(rows).reshape(shape).to(tensor.device), tensor, tensor.new_zeros(())
-                )
+        for dim in self._expectation.smaller(ref):
+            rows = self._expectation.rows(ref)[dim]
+            shape = [1] * tensor.dim()
+            shape[dim] = len(rows)
+            tensor = torch.where(torch.from_numpy(rows).reshape(shape).to(tensor.device), tensor, tensor.new_zeros(()))
         return tensor
 
     def _on_kept(self, func: Any, call: Call, args: Any, kwargs: Any) -> Any:
@@ -113,13 +109,17 @@ class MaskedReference(Replay):
 
     def _scatter(self, tensor: Tensor, ref: Any, whole: Tensor) -> Tensor:
         """What was made of the kept indices among zeros, laid out in memory as ``whole`` is: views depend on that."""
+        if tensor.shape == whole.shape:
+            return tensor if tensor.stride() == whole.stride() else torch.empty_like(whole).copy_(tensor)
         full = torch.zeros_like(whole)
-        if tensor.shape == full.shape:
-            return full.copy_(tensor)
-        places = zip(self._expectation.rows(ref), whole.shape, strict=True)  # sizes that values decide may be others
-        index = [torch.arange(size) if rows.all() else torch.from_numpy(np.flatnonzero(rows)) for rows, size in places]
-        if tuple(len(part) for part in index) != tuple(tensor.shape):
+        smaller, rows = self._expectation.smaller(ref), self._expectation.rows(ref)
+        kept = {dim: np.flatnonzero(rows[dim]) for dim in smaller}
+        sizes = tuple(len(kept[dim]) if dim in kept else size for dim, size in enumerate(whole.shape))
+        if sizes != tuple(tensor.shape):  # sizes that values decide may be others
             return full
+        if len(smaller) == 1:
+            return full.index_copy_(smaller[0], torch.from_numpy(kept[smaller[0]]), tensor)
+        index = [torch.from_numpy(kept[dim]) if dim in kept else torch.arange(size) for dim, size in enumerate(sizes)]
         full[torch.meshgrid(*index, indexing="ij")] = tensor
         return full
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sapwood.graph import OtherCallsError
 from sapwood.models import map_tensors
-from sapwood.ops import Call, Graph, TensorRef, leaves, spans
+from sapwood.ops import Call, Graph, TensorRef, floats_of, leaves, spans
 from sapwood.removal.silenced import MaskedReference
 from sapwood.types import ExampleInputs
 
@@ -92,22 +92,23 @@ class ThinnedReference(MaskedReference):
             sizes = zip(reach, args[0].shape[-len(reach) :], call.args[0].shape[-len(reach) :], strict=True)
             if any(size < min(span, recorded) for span, size, recorded in sizes):
                 raise OtherCallsError(f"a map is smaller than the windows of {call}")
-        if call.floats and tuple(leaf for leaf in leaves((args, kwargs)) if type(leaf) is float) != call.floats:
+        if call.floats and floats_of(args, kwargs) != call.floats:
             raise OtherCallsError(f"a number follows the size of pictures in {call}")
         at = call.facts.groups_at
         if at is not None and args[at] != call.args[at]:
             raise OtherCallsError(f"there are other groups in {call}")
         result = super().make(call, func, args, kwargs)
-        made = [leaf for leaf in leaves(result) if isinstance(leaf, Tensor)]
+        made = [result] if isinstance(result, Tensor) else [leaf for leaf in leaves(result) if isinstance(leaf, Tensor)]
         for ref, tensor in zip(call.tensor_outputs(), made, strict=True):
-            if tuple(tensor.shape) != ref.shape:
+            if tensor.shape != ref.shape:
                 self._check_sizes(call, ref, tensor)
         return result
 
     def _check_sizes(self, call: Call, ref: TensorRef, tensor: Tensor) -> None:
+        smaller = self._expectation.smaller(ref)
         shrunk = tensor.dim() == len(ref.shape) and all(
-            size == recorded or (1 < size < recorded and rows.all())
-            for size, recorded, rows in zip(tensor.shape, ref.shape, self._expectation.rows(ref), strict=True)
+            size == recorded or (1 < size < recorded and dim not in smaller)
+            for dim, (size, recorded) in enumerate(zip(tensor.shape, ref.shape, strict=True))
         )
         if not shrunk:
             raise OtherCallsError(f"{tuple(tensor.shape)} is made in {call}, where {ref.shape} was recorded")

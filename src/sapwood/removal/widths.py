@@ -23,7 +23,7 @@ class Expectation:
         self._context = analysis.context
         self._gone = flags(analysis.context.atoms, removed)
         self._alive: dict[int, tuple[Axis, Bools]] = {}
-        self._of_tensors: dict[int, tuple[list[Bools], tuple[int, ...]]] = {}
+        self._of_tensors: dict[int, tuple[list[Bools], tuple[int, ...], tuple[int, ...]]] = {}
         self._orders: Orders | None = None
 
     def ordered(self, orders: Orders | None) -> Expectation:
@@ -50,19 +50,26 @@ class Expectation:
         """For each dimension of ``tensor``, which indices stay."""
         return self._known(tensor)[0]
 
-    def _known(self, tensor: TensorRef) -> tuple[list[Bools], tuple[int, ...]]:
-        """What stays of a tensor, and how many of each dimension; asked for at every call of every run."""
+    def smaller(self, tensor: TensorRef) -> tuple[int, ...]:
+        """The dimensions of ``tensor`` of which something goes."""
+        return self._known(tensor)[2]
+
+    def _known(self, tensor: TensorRef) -> tuple[list[Bools], tuple[int, ...], tuple[int, ...]]:
+        """What stays of a tensor, how many of each dimension, and of which all do not; asked for at every call."""
         found = self._of_tensors.get(tensor.id)
         if found is None:
             rows = [self.alive(axis) for axis in self._context.axes(tensor)]
-            found = self._of_tensors[tensor.id] = rows, tuple(int(np.count_nonzero(one)) for one in rows)
+            sizes = tuple(int(np.count_nonzero(one)) for one in rows)
+            smaller = tuple(dim for dim, one in enumerate(rows) if sizes[dim] != len(one))
+            found = self._of_tensors[tensor.id] = rows, sizes, smaller
         return found
 
     def kept(self, tensor: Tensor, ref: TensorRef) -> Tensor:
         """What stays of the value of ``ref`` in the dense model, in the order in which the compact one has it."""
+        smaller = self.smaller(ref)
         for dim, rows in enumerate(self.rows(ref)):
             places = None if self._orders is None else self._orders.of_tensor(ref, dim, rows)
-            if places is not None or not rows.all():
+            if places is not None or dim in smaller:
                 places = np.flatnonzero(rows) if places is None else places
                 tensor = tensor.index_select(dim, torch.from_numpy(places).to(tensor.device))
         return tensor

@@ -1,0 +1,54 @@
+"""Formulas of float64 that are quicker than PyTorch's kernels, against these kernels."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from sapwood.ops import made_sooner
+
+CONVOLUTION = torch.ops.aten.convolution.default
+EXACT = 1e-14
+
+
+@pytest.mark.parametrize(
+    ("window", "stride", "padding", "dilation", "bias"),
+    [
+        *itertools.product([(3, 3), (5, 2)], [(1, 1), (2, 3)], [(0, 0), (2, 1)], [(1, 1), (2, 1)], [False, True]),
+        ((7, 7), (1, 1), (3, 3), (1, 1), True),
+    ],
+)
+def test_channels_that_are_groups_are_convolved_as_pytorch_does(window, stride, padding, dilation, bias) -> None:
+    torch.manual_seed(0)
+    x, weight = torch.randn(2, 6, 11, 12).double(), torch.randn(6, 1, *window).double()
+    added = torch.randn(6).double() if bias else None
+    found = made_sooner(CONVOLUTION, (x, weight, added, [*stride], [*padding], [*dilation], False, [0, 0], 6))
+    wanted = F.conv2d(x, weight, added, stride, padding, dilation, 6)
+    assert found is not None
+    assert found.stride() == wanted.stride()
+    torch.testing.assert_close(found, wanted, rtol=EXACT, atol=EXACT)
+
+
+@pytest.mark.parametrize(
+    ("x", "weight", "groups", "transposed"),
+    [
+        (torch.ones(1, 4, 5, 5), torch.ones(4, 1, 3, 3), 4, False),
+        (torch.ones(1, 4, 5, 5).double(), torch.ones(8, 1, 3, 3).double(), 4, False),
+        (torch.ones(1, 4, 5, 5).double(), torch.ones(4, 2, 3, 3).double(), 2, False),
+        (torch.ones(1, 4, 5, 5).double(), torch.ones(4, 1, 3, 3).double(), 4, True),
+        (torch.ones(1, 4, 2, 2).double(), torch.ones(4, 1, 3, 3).double(), 4, False),
+        (torch.ones(1, 4, 9, 9).double(), torch.ones(4, 1, 8, 8).double(), 4, False),
+        (
+            torch.ones(1, 4, 5, 5).double().contiguous(memory_format=torch.channels_last),
+            torch.ones(4, 1, 3, 3).double(),
+            4,
+            False,
+        ),
+    ],
+    ids=["float32", "more filters", "wider groups", "transposed", "too small", "large windows", "channels last"],
+)
+def test_what_the_formula_is_not_for_is_left_to_pytorch(x, weight, groups, transposed) -> None:
+    assert made_sooner(CONVOLUTION, (x, weight, None, [1, 1], [0, 0], [1, 1], transposed, [0, 0], groups)) is None
