@@ -123,7 +123,7 @@ def yolo() -> nn.Module:
 
 
 def alive(network: nn.Module) -> nn.Module:
-    """BatchNorms get the statistics of a batch: with PyTorch's first ones signals fade out, and outputs show nothing."""
+    """BatchNorms get the statistics of a batch: with their first ones signals fade, and outputs show nothing."""
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
