@@ -119,6 +119,19 @@ def yolo() -> nn.Module:
     network.names = {0: "round", 1: "square"}
     network.args = {"imgsz": 64, "task": "detect"}
     network.task = "detect"
+    return alive(network)
+
+
+def alive(network: nn.Module) -> nn.Module:
+    """BatchNorms get the statistics of a batch: with their first ones signals fade, and outputs show nothing."""
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+    with torch.no_grad():
+        network.train()(torch.randn(8, 3, 64, 64))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
     return network.eval()
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import typer
+import yaml
 
 from sapwood.cli.app import app
 from sapwood.cli.steps import commands
@@ -67,6 +68,16 @@ def test_numbers_below_zero_and_plain_values(tmp_path: Path) -> None:
     assert seen(command)["latency"] == "0.5"
 
 
+def test_rows_of_cases_may_stand_in_the_recipe(tmp_path: Path) -> None:
+    text = (
+        "model: net.cfg\nsteps: [compare: {data: d, cases: [{kind: mask, sparsity: 0.5}, {kind: prune, macs: 0.5}]}]\n"
+    )
+    (command,) = made_of(tmp_path, text)
+    ((path, written),) = command.files.items()
+    assert str(path) in command.arguments
+    assert yaml.safe_load(written) == [{"kind": "mask", "sparsity": 0.5}, {"kind": "prune", "macs": 0.5}]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -78,6 +89,7 @@ def test_numbers_below_zero_and_plain_values(tmp_path: Path) -> None:
         ("model: net.cfg\nsteps: [eval: {data: null}]", r"data: None; expected text or a number"),
         ("model: net.cfg\nsteps: [eval: {data: yes}]", r"data: True; expected text or a number; what YAML reads as"),
         ("model: net.cfg\nsteps: [eval: {data: 2024-01-01}]", r"data: datetime.date.*; expected text or a number"),
+        ("model: net.cfg\nsteps: [eval: {data: [a, b]}]", r"eval\): data takes one value; got 2: \['a', 'b'\]"),
         ("model: net.cfg\nsteps: [eval: {data: [[a]]}]", r"data: \['a'\]; expected text or a number"),
         ('model: net.cfg\nsteps: [eval: {data: "a\\0b"}]', r"data: 'a\\x00b'; expected text without NUL"),
         ("model: net.cfg\nsteps: [eval: {'data=x --on-bad': skip}]", r"eval has no option 'data=x --on-bad'"),

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from sapwood.goals import Deployment, LatencyOutcome, LayerSteps, WidthSteps
+from sapwood.goals import Deployment, GroupMultiple, LatencyOutcome, LayerSteps, WidthSteps
 from sapwood.models import load_model
+from sapwood.report.records import WidthTimes, make_part
+from sapwood.report.widths import widths_text
 
 Run = Callable[..., int]
 Capture = pytest.CaptureFixture[str]
@@ -49,7 +51,8 @@ def test_inspect_shows_what_widths_a_runtime_likes(
 ) -> None:
     layer = LayerSteps("layers.1.conv", 2.0, {1: 1.4321, 16: 1.0}, {8: 1.0})
     times = {1: (1.3, 0.02), 2: (1.2, 0.01), 4: (1.1, 0.01), 8: (1.05, 0.01), 16: (1.0, 0.0)}
-    found = WidthSteps("onnxruntime", 16, times, (layer,), "2026-11-29", {"threads": 1})
+    groups = tuple(GroupMultiple(f"layers.{number}.weight[0]", 0, 1) for number in range(6))
+    found = WidthSteps("onnxruntime", 16, times, (layer,), "2026-11-29", {"threads": 1}, groups, (0.991, 0.012))
     asked: list[Deployment] = []
     monkeypatch.setattr(
         "sapwood.pipeline.shrinking.find_width_steps",
@@ -60,12 +63,18 @@ def test_inspect_shows_what_widths_a_runtime_likes(
     assert run(*command, "-o", page) == 0
     assert asked == [Deployment("onnxruntime", threads=1)]
     out = capsys.readouterr().out
-    assert "With --runtime onnxruntime, pruning keeps multiples of 16 in wide groups" in " ".join(out.split())
+    named = ", ".join(f"layers.{number}.weight[0]" for number in range(4))
+    said = f"pruning keeps multiples of 16 in wide groups, but of 1 in {named} and 2 more (0.99 ± 0.01 of the time"
+    assert f"With --runtime onnxruntime, {said}" in " ".join(out.split())
     assert all(text in out for text in ("1.30", "± 0.02", "1.43", "reads", "writes"))
     assert "time of the layers" not in out
     assert "What widths the runtime likes" in page.read_text()
     assert run(*command, "--json") == 0
     assert json.loads(capsys.readouterr().out)["widths"]["layers"][0]["reads"] == {"1": 1.4321, "16": 1.0}
+    tried = WidthSteps("onnxruntime", 1, times, (layer,), "2026-11-29", {"threads": 1}, (), (1.05, 0.012))
+    assert "any number of channels (layers ask for others in places, which took 1.05 ± 0.01 of" in widths_text(
+        make_part(WidthTimes, tried)
+    )
 
 
 def test_inspect_shows_both_as_tables(run: Run, cfg: Path, data: Path, capsys: Capture) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +37,15 @@ def chain() -> nn.Sequential:
 class Made:
     """A session whose layers take what their widths say."""
 
-    def __init__(self, model: nn.Module, read: Mapping[int, float], written: Mapping[int, float]) -> None:
+    def __init__(
+        self, model: nn.Module, read: Mapping[int, float], written: Mapping[int, float], picky: Collection[str] = NAMES
+    ) -> None:
         self.times: dict[str, float] = {}
         work = count_macs(model, X).per_module
         for name, layer in model.named_modules():
             if isinstance(layer, nn.Conv2d):
                 factor = read[multiple_of(layer.in_channels)] * written[multiple_of(layer.out_channels)]
-                self.times[name] = 1e-3 * work[name] * factor
+                self.times[name] = 1e-3 * work[name] * (factor if name in picky else 1.0)
 
     def __call__(self) -> None:
         raise AssertionError("nothing is timed here")
@@ -57,11 +59,18 @@ class Made:
 def steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., WidthSteps]:
     """Measures the chain where times are those of the two tables."""
     monkeypatch.setenv("SAPWOOD_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("sapwood.goals.width_steps.FRACTIONS", (0.6, 0.8))
+    monkeypatch.setattr("sapwood.goals.width_search.FRACTIONS", (0.6, 0.8))
 
-    def measured(read: Mapping[int, float] = READ, written: Mapping[int, float] = WRITTEN) -> WidthSteps:
+    def measured(
+        read: Mapping[int, float] = READ,
+        written: Mapping[int, float] = WRITTEN,
+        picky: Collection[str] = NAMES,
+        mixed_takes: float = 1.0,
+    ) -> WidthSteps:
         def table(sessions: Mapping[str, Made], baseline: str, **_: Any) -> LatencyTable:
             sums = {name: sum(session.times.values()) for name, session in sessions.items()}
+            if baseline == "1":  # widths of each group's own kind beside those of one
+                sums["0"] *= mixed_takes
             rows = [
                 LatencyRow(name, took, took, took, took, took / sums[baseline], 1.0, 1.0, 1.0)
                 for name, took in sums.items()
@@ -69,8 +78,8 @@ def steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Widt
             return LatencyTable(tuple(rows), baseline, {"rounds": 1})
 
         with monkeypatch.context() as patched:
-            patched.setattr(Bench, "load", lambda self, model: Made(model, read, written))
-            patched.setattr("sapwood.goals.width_steps.measure_latency", table)
+            patched.setattr(Bench, "load", lambda self, model: Made(model, read, written, picky))
+            patched.setattr("sapwood.goals.width_search.measure_latency", table)
             return find_width_steps(Planner(chain(), X), chain(), bench())
 
     return measured
@@ -100,6 +109,29 @@ def test_the_finest_multiple_that_does_as_well_is_taken(steps: Callable[..., Wid
     assert steps(READ, nothing).multiple == 8
 
 
+def test_groups_that_no_layer_is_picky_about_are_free(
+    steps: Callable[..., WidthSteps], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = steps(picky=("0", "2"))
+    assert found.multiple == 16
+    assert found.with_groups == pytest.approx((1.0, 0.0), abs=2e-3)  # picky layers have another share of the work
+    free = {("4.weight[0]", 0): 1, ("6.weight[0]", 0): 1, ("8.weight[0]", 0): 1}
+    assert found.by_group == {("0.weight[0]", 0): 8, **free}  # layer 0, which alone likes 16 of these, takes no time
+    assert known_steps(Planner(chain(), X).analysis(), bench()) == found
+    monkeypatch.setattr("sapwood.goals.clock.ROUNDS", 5)
+    pruned = sapwood.prune(chain(), X, target={"sparsity": 0.45}, deployment=Deployment("torch", threads=1))
+    widths = [layer.out_channels for layer in pruned.model if isinstance(layer, nn.Conv2d)][:-1]
+    assert widths[0] % 8 == widths[1] % 16 == 0
+    assert all(width % 8 for width in widths[2:])
+    assert any("multiples of 16 (4 of them of 1, 8)" in note for note in pruned.notes)
+
+
+def test_layers_are_believed_only_where_the_network_does_as_well(steps: Callable[..., WidthSteps]) -> None:
+    found = steps(picky=("0", "2"), mixed_takes=1.05)
+    assert found.groups == ()
+    assert found.with_groups == pytest.approx((1.05, 0.0), abs=2e-3)
+
+
 def test_a_noisy_clock_asks_for_nothing() -> None:
     assert best_multiple({1: (1.06, 0.05), 8: (1.0, 0.0)}) == 1
     assert best_multiple({1: (1.06, 0.03), 8: (1.0, 0.0)}) == 8
@@ -114,6 +146,16 @@ def test_it_is_remembered_for_the_runtime_and_its_threads(steps: Callable[..., W
     assert known_steps(ignoring, bench()) == found
     for other in (Deployment("torch", threads=2), Deployment("torch-compile", threads=1)):
         assert known_steps(analysis, Bench.of(X, other)) is None
+
+
+def test_fewer_instructions_are_another_machine(
+    steps: Callable[..., WidthSteps], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analysis, found = Planner(chain(), X).analysis(), steps()
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert known_steps(analysis, bench()) is None
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
+    assert known_steps(analysis, bench()) == found
 
 
 @pytest.mark.parametrize("damage", ["{", "[]", '"multiple"', "multiple"])

@@ -62,9 +62,9 @@ def inspect(
 ) -> None:
     """Layers with parameters and MACs; channel groups; dimensions that cannot be pruned, and why.
 
-    --layer-times adds the time of every layer; --widths makes some forty networks and times what it costs that widths
-    are no multiples of 2, 4, 8 or 16; --sensitivity adds what pruning each group alone does. What only the model's own
-    code stands in the way of is found by `sapwood prune`.
+    --layer-times adds the time of every layer; --widths makes twenty to forty networks and times what it costs that
+    widths are no multiples of 2, 4, 8 or 16; --sensitivity adds what pruning each group alone does. What only the
+    model's own code stands in the way of is found by `sapwood prune`.
 
     Example: `sapwood inspect yolov4-tiny.cfg --weights yolov4-tiny.weights --layer-times --runtime onnxruntime`
     """

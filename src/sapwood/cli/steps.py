@@ -126,7 +126,7 @@ def _command(
     arguments, files = [step.verb, *models], {}
     for name, value in options.items():
         flag = _flag(verb, name, where)
-        if isinstance(value, Mapping):
+        if _stands_in_a_file(value):
             path = directory.with_name(f"{directory.name}.{name}.yaml")
             files[path] = _written(value, f"{where}: {name}")
             arguments += _option(verb, flag, str(path), where)
@@ -175,10 +175,15 @@ def _suffix(wanted: Any, where: str) -> str:
     return EXPORTERS[wanted].suffix
 
 
-def _written(options: Mapping[str, Any], where: str) -> str:
-    """The file that stands in a recipe as a mapping."""
+def _stands_in_a_file(value: Any) -> bool:
+    """Whether a value is what would stand in a file: a mapping, or rows, as those of `cases`."""
+    return isinstance(value, Mapping) or (isinstance(value, list) and any(isinstance(row, Mapping) for row in value))
+
+
+def _written(content: Mapping[str, Any] | list[Any], where: str) -> str:
+    """The file that stands in a recipe as a mapping or as rows."""
     with reading(where, "options that YAML can write", ConfigError):
-        return yaml.safe_dump(dict(options), sort_keys=False)
+        return yaml.safe_dump(dict(content) if isinstance(content, Mapping) else content, sort_keys=False)
 
 
 def _options_of(verb: Any) -> dict[str, Any]:
@@ -198,11 +203,14 @@ def _flag(verb: Any, name: str, where: str) -> str:
 def _option(verb: Any, flag: str, value: Any, where: str) -> list[str]:
     """An option of a step as the command line has it."""
     name = flag.removeprefix("--").replace("-", "_")
-    if _options_of(verb)[RENAMED.get(verb.name, {}).get(flag, flag)].is_flag:
+    option = _options_of(verb)[RENAMED.get(verb.name, {}).get(flag, flag)]
+    if option.is_flag:
         if not isinstance(value, bool):
             raise ConfigError(f"{where}: {name} is on or off; expected true or false, got {shown(value)}")
         return [flag] if value else []
     values = value if isinstance(value, list) else [value]
+    if len(values) > 1 and not option.multiple:
+        raise ConfigError(f"{where}: {name} takes one value; got {len(values)}: {shown(value)}")
     return [part for one in values for part in _with_value(flag, _text(one, name, where))]
 
 

@@ -10,8 +10,9 @@ from sapwood.goals.calibrating import (
     recovery_batches,
     recovery_pictures,
 )
-from sapwood.goals.chooser import Chooser, Chosen, cost_of, group_key
+from sapwood.goals.chooser import Chooser, Chosen, cost_of
 from sapwood.goals.clock import alone
+from sapwood.goals.group_keys import group_key
 from sapwood.goals.group_sets import cuts, matching_groups
 from sapwood.goals.latency_of_widths import Attempt, LatencyOutcome, LatencyTarget, frozen_layers
 from sapwood.goals.latency_of_zeros import LayerSparsity, SparsityOutcome, mask_to_latency_
@@ -29,7 +30,8 @@ from sapwood.goals.sensitivity import (
 )
 from sapwood.goals.targets import Calibration, Deployment, Limits, Target
 from sapwood.goals.unseen import unseen_pictures
-from sapwood.goals.width_steps import LayerSteps, WidthSteps, find_width_steps, known_steps
+from sapwood.goals.width_search import find_width_steps
+from sapwood.goals.width_steps import GroupMultiple, LayerSteps, WidthSteps, known_steps
 
 __all__ = [
     "Attempt",
@@ -39,6 +41,7 @@ __all__ = [
     "Chosen",
     "Deployment",
     "Depth",
+    "GroupMultiple",
     "LatencyOutcome",
     "LatencyTarget",
     "LayerSparsity",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from sapwood.measure import machine
 from sapwood.models import map_tensors
 from sapwood.runtime import RUNTIMES, LayerTimes, Session
 from sapwood.types import ExampleInputs
+
+ISA_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
+"""Variables that keep a runtime from instructions that the machine has: with them it is another machine."""
 
 ROUNDS = 12
 """Runs of each network; the median of each layer counts."""
@@ -84,6 +88,7 @@ def cache_path(folder: str, shapes: Sequence[Any], bench: Bench, *, samples: Seq
             "batch": bench.deployment.batch,
             "samples": list(samples),
             "model": list(shapes),
+            **{name: os.environ[name] for name in ISA_LIMITS if name in os.environ},
         }
     )
     return cache_folder() / folder / f"{key}.json"

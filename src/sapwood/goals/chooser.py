@@ -31,7 +31,8 @@ from sapwood.allocation import (
     vector_step,
 )
 from sapwood.errors import BudgetError, ConfigError
-from sapwood.goals.even_widths import SLACK, even_kept, even_problem, near_problem
+from sapwood.goals.even_widths import SLACK, Multiples, even_kept, even_problem, near_problem
+from sapwood.goals.group_keys import GroupKey, factor_key, group_key, multiples_of
 from sapwood.goals.group_sets import cuts, disjoint, matching_groups
 from sapwood.goals.multiples import in_multiples
 from sapwood.goals.targets import Limits, Target
@@ -49,9 +50,6 @@ Cost: TypeAlias = Callable[[Analysis, Mapping[int, str]], CostTable]
 Curve: TypeAlias = tuple[Sequence[float], Sequence[float]]
 """Fractions kept, ascending, and the loss when a group alone is pruned to each."""
 
-GroupKey: TypeAlias = tuple[str, int]
-"""What a group is known by in every analysis of a model; see :func:`group_key`."""
-
 
 def cost_of(target: Target, num_params: int) -> Cost:
     """What a target budgets, of a model with so many parameters; latency is put in its place once it is measured."""
@@ -64,20 +62,6 @@ def cost_of(target: Target, num_params: int) -> Cost:
 
 MAX_TIGHTER = 5
 """How often less is asked for where steps of a ladder cost more than their share."""
-
-
-def group_key(group: ChannelGroup) -> GroupKey:
-    """The group's name and the first index of that dimension that is its own: parts of one map have one name."""
-    column = next(member.column for member in group.members if f"{member.tensor}[{member.dim}]" == group.name)
-    return group.name, int(np.flatnonzero(column >= 0)[0])
-
-
-def _factor_key(group: ChannelGroup) -> tuple[GroupKey, int]:
-    """With the first index of the second channel: heads and the places in a head have one map, from one index on."""
-    name, first = group_key(group)
-    column = next(member.column for member in group.members if f"{member.tensor}[{member.dim}]" == group.name)
-    others = np.flatnonzero((column >= 0) & (column != column[first]))
-    return (name, first), int(others[0]) if len(others) else -1
 
 
 @dataclass(frozen=True)
@@ -121,6 +105,7 @@ class Chooser:
             Otherwise, unless the limits say what widths are multiples of, only numbers that vector kernels like
             (:func:`sapwood.allocation.vector_step`).
         multiple: What those numbers are multiples of in wide groups.
+        multiples: By :func:`group_key`: where it is another multiple.
         both: Grouped convolutions may lose whole groups and channels of every group; by default one of the two.
         fields: What a config says of the widths, which then is all that they may be.
     """
@@ -133,6 +118,7 @@ class Chooser:
     curves: Mapping[GroupKey, Curve] | None = None
     fine: bool = True
     multiple: int = VECTOR
+    multiples: Mapping[GroupKey, int] = field(default_factory=dict)
     both: bool = False
     fields: ConfigFields | None = None
     _last: list[tuple[Analysis, SharedWidths]] = field(default_factory=list, init=False, repr=False, compare=False)
@@ -170,15 +156,16 @@ class Chooser:
         problem = self.problem(analysis, scores)
         dense = problem.dense_cost
         budget = fraction * dense
+        wide = self._wide(analysis)
         problem, _ = in_multiples(
-            problem, self._shared(analysis).multiples, lambda own: self._allocated(own, budget).kept
+            problem, self._shared(analysis).multiples, lambda own: self._allocated(own, budget, wide).kept
         )
-        allocation, asked = self._allocated(problem, budget), budget
+        allocation, asked = self._allocated(problem, budget, wide), budget
         for _ in range(MAX_TIGHTER if problem.ladders else 0):
             if allocation.cost <= budget:
                 break
             asked -= allocation.cost - budget
-            allocation = self._allocated(problem, asked)
+            allocation = self._allocated(problem, asked, wide)
         removed = _lowest(analysis, scores, allocation.kept)
         return self._told(analysis, Chosen(removed, allocation, dense, _stuck(problem)))
 
@@ -186,12 +173,13 @@ class Chooser:
         """Chooses the same fraction of every group's channels."""
         scores = self.score(analysis)
         problem = self.problem(analysis, scores)
+        wide = self._wide(analysis)
         problem, kept = in_multiples(
-            problem, self._shared(analysis).multiples, lambda own: self._nearest_to(own, sparsity)
+            problem, self._shared(analysis).multiples, lambda own: self._nearest_to(own, sparsity, wide)
         )
         return self._told(analysis, _chosen(analysis, scores, problem, kept))
 
-    def _nearest_to(self, problem: Problem, sparsity: float) -> Sequence[int]:
+    def _nearest_to(self, problem: Problem, sparsity: float, wide: Multiples) -> Sequence[int]:
         """The widths that are nearest to the same fraction of every group's channels."""
         tied = merged(problem)
         kept: Sequence[int] = tied.expanded(
@@ -202,7 +190,7 @@ class Chooser:
                 for count, widths, own in zip(tied.problem.num_channels, tied.problem.widths, tied.members, strict=True)
             ]
         )
-        return (even_kept(problem, kept, self.multiple) if self.limits.round_to is None else None) or kept
+        return (even_kept(problem, kept, wide) if self.limits.round_to is None else None) or kept
 
     def _at_sparsity(self, sparsity: float, count: int, widths: np.ndarray) -> int:
         wanted = num_kept(count, sparsity, round_to=self.limits.round_to or 1, minimum=self.limits.minimum)
@@ -218,9 +206,9 @@ class Chooser:
 
     def choose_again(self, analysis: Analysis, before: Analysis, chosen: Chosen) -> Chosen:
         """Chooses the widths of ``before``; a group that was not there, as when more must stay whole, loses nothing."""
-        widths = dict(zip(map(_factor_key, before.groups), chosen.allocation.kept, strict=True))
+        widths = dict(zip(map(factor_key, before.groups), chosen.allocation.kept, strict=True))
         kept = tuple(
-            min(widths.get(_factor_key(group), group.num_channels), group.num_channels) for group in analysis.groups
+            min(widths.get(factor_key(group), group.num_channels), group.num_channels) for group in analysis.groups
         )
         shared = self._shared(analysis)
         sizes = [group.num_channels for group in analysis.groups]
@@ -256,7 +244,7 @@ class Chooser:
         shared = self._shared(analysis)
         return replace(chosen, held=shared.held, whole=shared.whole)
 
-    def _allocated(self, problem: Problem, budget: float) -> Allocation:
+    def _allocated(self, problem: Problem, budget: float, wide: Multiples) -> Allocation:
         """The answer of the allocator, with even widths where these do as well.
 
         Where its own answer for even widths leaves too much of the budget, as that of equal fractions does, the even
@@ -266,12 +254,12 @@ class Chooser:
             return ALLOCATORS[self.allocator]()(problem, budget)
         enough = budget - SLACK * problem.dense_cost
         with suppress(BudgetError):
-            found = ALLOCATORS[self.allocator]()(even_problem(problem, self.multiple), budget)
+            found = ALLOCATORS[self.allocator]()(even_problem(problem, wide), budget)
             if found.cost >= enough:
                 return found
         exact = ALLOCATORS[self.allocator]()(problem, budget)
         with suppress(BudgetError):
-            near = ALLOCATORS["knapsack"]()(near_problem(problem, exact.kept, self.multiple), budget)
+            near = ALLOCATORS["knapsack"]()(near_problem(problem, exact.kept, wide), budget)
             if near.cost >= enough:
                 return near
         return exact
@@ -319,16 +307,21 @@ class Chooser:
             elif number in held:
                 found.append(np.array([count], dtype=np.int64))
             else:
-                found.append(self._allowed(count, bounds.get(number, (0.0, 1.0))))
+                multiple = self.multiples.get(group_key(group), self.multiple)
+                found.append(self._allowed(count, bounds.get(number, (0.0, 1.0)), multiple))
         return found
 
-    def _allowed(self, count: int, bounds: tuple[float, float]) -> np.ndarray:
+    def _wide(self, analysis: Analysis) -> Multiples:
+        """What widths of wide groups should be multiples of."""
+        return multiples_of(analysis, self.multiples, self.multiple) if self.multiples else self.multiple
+
+    def _allowed(self, count: int, bounds: tuple[float, float], multiple: int) -> np.ndarray:
         """The widths that so many channels may be narrowed to."""
         low, high = bounds
         round_to = self.limits.round_to or 1
         return allowed_widths(
             count,
-            round_to=round_to if self.fine or round_to > 1 else vector_step(count, self.multiple),
+            round_to=round_to if self.fine or round_to > 1 else vector_step(count, multiple),
             minimum=self.limits.minimum,
             lower=max(1, int(np.ceil(low * count))),
             upper=max(1, int(high * count)),
@@ -340,7 +333,7 @@ class Chooser:
         for ladder in analysis.ladders:
             own = [bounds[number] for number in ladder.groups if number in bounds] or [(0.0, 1.0)]
             limits = max(low for low, _ in own), min(high for _, high in own)
-            allowed = np.isin(ladder.levels, self._allowed(int(ladder.levels[-1]), limits))
+            allowed = np.isin(ladder.levels, self._allowed(int(ladder.levels[-1]), limits, self.multiple))
             if not allowed.any():
                 allowed[-1] = True
             found.append(Ladder(ladder.groups, ladder.levels[allowed], ladder.rows[allowed]))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from sapwood.allocation import VECTOR, Problem
 
 SLACK = 0.02
 """Of the whole, the most that goes beyond what was asked for; where multiples cost more, any width will do."""
+
+Multiples: TypeAlias = int | Sequence[int]
+"""What widths should be multiples of: one number for all groups, or one a group."""
 
 WIDE = 4
 """Multiples that a group holds at least: rounding moves it by an eighth then, at most."""
@@ -40,20 +44,22 @@ def even_step(num_channels: int, most: int = VECTOR) -> int:
     return step
 
 
-def even_problem(problem: Problem, most: int = VECTOR) -> Problem:
+def even_problem(problem: Problem, most: Multiples = VECTOR) -> Problem:
     """The problem with even widths only; a group that has none keeps those that it has.
 
     So does one that must keep the same share as groups of other sizes: their even widths need not agree.
     """
     shared = _shared(problem)
     chosen = [
-        np.ones(len(widths), dtype=bool) if number in shared else _even(count, widths, most)
-        for number, (count, widths) in enumerate(zip(problem.num_channels, problem.widths, strict=True))
+        np.ones(len(widths), dtype=bool) if number in shared else _even(count, widths, own)
+        for number, (count, widths, own) in enumerate(
+            zip(problem.num_channels, problem.widths, _one_each(problem, most), strict=True)
+        )
     ]
     return _restricted(problem, chosen)
 
 
-def near_problem(problem: Problem, kept: Sequence[int], most: int = VECTOR) -> Problem:
+def near_problem(problem: Problem, kept: Sequence[int], most: Multiples = VECTOR) -> Problem:
     """The problem with the even widths below and above what each group keeps where any width will do.
 
     A group that must keep the same share as groups of other sizes keeps all of its widths.
@@ -61,7 +67,7 @@ def near_problem(problem: Problem, kept: Sequence[int], most: int = VECTOR) -> P
     Args:
         problem: The groups, and what they may keep.
         kept: What they keep where any width will do.
-        most: The multiple that widths of wide groups should be of.
+        most: The multiple that widths of wide groups should be of; one for all, or one a group.
     """
     even, shared = even_problem(problem, most).widths, _shared(problem)
     chosen = []
@@ -71,7 +77,7 @@ def near_problem(problem: Problem, kept: Sequence[int], most: int = VECTOR) -> P
     return _restricted(problem, chosen)
 
 
-def even_kept(problem: Problem, kept: Sequence[int], most: int = VECTOR) -> list[int] | None:
+def even_kept(problem: Problem, kept: Sequence[int], most: Multiples = VECTOR) -> list[int] | None:
     """Rounds what groups keep to even widths, so that at most as many channels stay in all.
 
     Groups of one size that keep as many stay alike. The nearest width is taken; where too much would stay, groups take
@@ -80,7 +86,7 @@ def even_kept(problem: Problem, kept: Sequence[int], most: int = VECTOR) -> list
     Args:
         problem: The groups, and what they may keep.
         kept: What they keep where any width will do.
-        most: The multiple that widths of wide groups should be of.
+        most: The multiple that widths of wide groups should be of; one for all, or one a group.
 
     Returns:
         One number a group; None where that takes more than :data:`SLACK` of all channels beyond what was asked for.
@@ -102,6 +108,10 @@ def even_kept(problem: Problem, kept: Sequence[int], most: int = VECTOR) -> list
             _set(found, numbers, below)
     beyond = sum(kept) - sum(found)
     return found if 0 <= beyond <= SLACK * sum(problem.num_channels) else None
+
+
+def _one_each(problem: Problem, most: Multiples) -> Sequence[int]:
+    return [most] * len(problem.widths) if isinstance(most, int) else most
 
 
 def _restricted(problem: Problem, chosen: Sequence[np.ndarray]) -> Problem:

@@ -15,7 +15,8 @@ from sapwood.allocation import held_groups
 from sapwood.calibration import collect
 from sapwood.criteria import BlockObs, ModelView, compensated, problems_of
 from sapwood.errors import ConfigError, CriterionError, MeasureError
-from sapwood.goals.chooser import Curve, GroupKey, Score, group_key
+from sapwood.goals.chooser import Curve, Score
+from sapwood.goals.group_keys import GroupKey, group_key
 from sapwood.goals.scoring import Scorer
 from sapwood.goals.targets import Calibration
 from sapwood.graph import Analysis

@@ -10,11 +10,15 @@ from sapwood.measure.memory import peak_memory
 from sapwood.measure.size import count_buffers, count_nonzeros, count_params, file_size_bytes
 from sapwood.measure.width_effects import (
     MULTIPLES,
+    WORTH,
+    WidthEffects,
     best_multiple,
     multiple_of,
-    read_and_written,
+    ratio_and_error,
     relative_times,
+    told,
     uneven_width,
+    width_effects,
 )
 from sapwood.measure.width_samples import width_samples
 
@@ -22,6 +26,7 @@ __all__ = [
     "MULTIPLES",
     "SPIN_DOWN",
     "STEPS",
+    "WORTH",
     "LatencyModel",
     "LatencyRow",
     "LatencyTable",
@@ -30,6 +35,7 @@ __all__ = [
     "MacCount",
     "ModelLayer",
     "Sample",
+    "WidthEffects",
     "best_multiple",
     "count_buffers",
     "count_macs",
@@ -44,11 +50,13 @@ __all__ = [
     "model_layers",
     "multiple_of",
     "peak_memory",
-    "read_and_written",
+    "ratio_and_error",
     "relative_times",
     "sample_work",
     "summarise",
     "time_rounds",
+    "told",
     "uneven_width",
+    "width_effects",
     "width_samples",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -73,35 +74,73 @@ def best_multiple(times: Mapping[int, tuple[float, float]]) -> int:
     return min(multiple for multiple, (ratio, error) in times.items() if ratio <= 1.0 + WORTH + error)
 
 
-def read_and_written(
-    times: Sequence[float], reads: Sequence[int], writes: Sequence[int]
-) -> tuple[dict[int, float], dict[int, float]]:
+@dataclass(frozen=True)
+class WidthEffects:
+    """What multiples cost a layer, told apart by what it reads and what it writes.
+
+    Attributes:
+        reads: By multiple of the channels read: time at equal work, relative to the best.
+        writes: The same of the channels written.
+        error: The standard error of such a ratio, as a fraction.
+    """
+
+    reads: dict[int, float]
+    writes: dict[int, float]
+    error: float
+
+
+def width_effects(times: Sequence[float], reads: Sequence[int], writes: Sequence[int]) -> WidthEffects:
     r"""Splits a layer's times at equal work between what it reads and what it writes.
 
     .. math:: \log t_i = a + r_{\mathrm{read}_i} + w_{\mathrm{written}_i}
 
-    by least squares; where the runs cannot tell the two apart, each gets the same share.
+    by least squares; where the runs cannot tell the two apart, each gets the same share. What is left over is
+    noise, of which the error of a ratio follows: that of a difference of two means, each of the runs of one multiple.
 
     Args:
         times: One a run: time over work.
         reads: The multiple of the channels read, in each.
         writes: The multiple of the channels written.
 
-    Returns:
-        By multiple, the time relative to the best one's: of channels read, and of channels written.
-
     Examples:
-        >>> read_and_written([2.0, 1.0, 2.0, 1.0], [1, 8, 1, 8], [1, 1, 8, 8])
-        ({1: 2.0, 8: 1.0}, {1: 1.0, 8: 1.0})
+        >>> width_effects([2.0, 1.0, 2.0, 1.0], [1, 8, 1, 8], [1, 1, 8, 8])
+        WidthEffects(reads={1: 2.0, 8: 1.0}, writes={1: 1.0, 8: 1.0}, error=0.0)
     """
     kinds = [sorted(set(reads)), sorted(set(writes))]
     columns = [np.ones(len(times))]
     for values, own in zip((reads, writes), kinds, strict=True):
         columns += [np.asarray(values) == multiple for multiple in own]
     matrix = np.stack(columns, axis=1).astype(np.float64)
-    found = np.linalg.lstsq(matrix, np.log(times), rcond=None)[0]
+    logs = np.log(times)
+    found, _, rank, _ = np.linalg.lstsq(matrix, logs, rcond=None)
+    left = logs - matrix @ found
+    spread = float(np.sqrt((left**2).sum() / max(len(times) - int(rank), 1)))
+    levels = max(len(own) for own in kinds)
     read, written = found[1 : 1 + len(kinds[0])], found[1 + len(kinds[0]) :]
-    return _relative(kinds[0], read), _relative(kinds[1], written)
+    error = round(spread * float(np.sqrt(2 * levels / len(times))), 6)
+    return WidthEffects(_relative(kinds[0], read), _relative(kinds[1], written), error)
+
+
+def ratio_and_error(ratios: Sequence[float]) -> tuple[float, float]:
+    """The geometric mean of ratios, and its standard error; of a single one the error is not known, and infinite.
+
+    Examples:
+        >>> ratio_and_error([1.0, 1.0]), ratio_and_error([2.0])
+        ((1.0, 0.0), (2.0, inf))
+    """
+    logs = np.log(ratios)
+    mean = float(np.exp(logs.mean()))
+    return mean, mean * float(logs.std(ddof=1) / np.sqrt(len(logs))) if len(logs) > 1 else float("inf")
+
+
+def told(times: Mapping[int, tuple[float, float]]) -> bool:
+    """Whether it is clear which multiples cost more than :data:`WORTH`: each is further from that than its error.
+
+    Examples:
+        >>> told({1: (1.2, 0.01), 8: (1.0, 0.0)}), told({1: (1.03, 0.02), 8: (1.0, 0.0)})
+        (True, False)
+    """
+    return all(abs(ratio - 1.0 - WORTH) > error for ratio, error in times.values())
 
 
 def _relative(multiples: Sequence[int], logs: np.ndarray) -> dict[int, float]:

@@ -234,7 +234,7 @@ def _channels(model: nn.Module, example_inputs: ExampleInputs, target: Target, i
     else:
         bench = Bench.of(example_inputs, ways.deployment or Deployment())
         steps = known_steps(planner.analysis(), bench) if ways.limits.round_to is None else None
-        chooser = chooser if steps is None else replace(chooser, multiple=steps.multiple)
+        chooser = chooser if steps is None else replace(chooser, multiple=steps.multiple, multiples=steps.by_group)
         solution, outcome = LatencyTarget(planner, model, bench, chooser, target, ways.progress).solve()
     result = _pruned(model, example_inputs, solution, outcome, shared=planner.shared)
     if steps is not None:
@@ -248,9 +248,11 @@ def _channels(model: nn.Module, example_inputs: ExampleInputs, target: Target, i
 
 def _steps_note(steps: WidthSteps) -> str:
     """What the widths were chosen by."""
+    own = sorted({one.multiple for one in steps.groups})
+    some = f" ({len(steps.groups)} of them of {', '.join(map(str, own))})" if own else ""
     return (
-        f"wide groups keep multiples of {steps.multiple} where that does as well, as measured on {steps.runtime} on "
-        f"{steps.measured} (sapwood inspect --widths)"
+        f"wide groups keep multiples of {steps.multiple}{some} where that does as well, as measured on {steps.runtime} "
+        f"on {steps.measured} (sapwood inspect --widths)"
     )
 
 

@@ -6,6 +6,9 @@ from sapwood.report import formats
 from sapwood.report.records import WidthTimes
 from sapwood.report.table import TextTable, columns
 
+MOST_GROUPS = 4
+"""Groups of one multiple that are named."""
+
 MOST_LAYERS = 12
 """Layers that are shown, the slowest."""
 
@@ -32,7 +35,26 @@ def widths_table(widths: WidthTimes) -> TextTable:
 def widths_text(widths: WidthTimes) -> str:
     """What follows for pruning, in a sentence."""
     kept = "any number of channels" if widths.multiple == 1 else f"multiples of {widths.multiple} in wide groups"
-    return f"With --runtime {widths.runtime}, pruning keeps {kept}, where that does as well."
+    return f"With --runtime {widths.runtime}, pruning keeps {kept}{_groups_text(widths)}, where that does as well."
+
+
+def _groups_text(widths: WidthTimes) -> str:
+    """The groups of other multiples, and what they take; nothing where the layers say what the network does."""
+    if widths.with_groups is None:
+        return ""
+    took = "{:.2f} ± {:.2f} of the time with one multiple for all".format(*widths.with_groups)
+    if not widths.groups:
+        return f" (layers ask for others in places, which took {took})"
+    by_multiple: dict[int, list[str]] = {}
+    for one in widths.groups:
+        by_multiple.setdefault(one.multiple, []).append(one.group)
+    named = "; ".join(f"of {multiple} in {_listed(names)}" for multiple, names in sorted(by_multiple.items()))
+    return f", but {named} ({took})"
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:MOST_GROUPS])
+    return shown if len(names) <= MOST_GROUPS else f"{shown} and {len(names) - MOST_GROUPS} more"
 
 
 def layer_widths_table(widths: WidthTimes) -> TextTable | None:

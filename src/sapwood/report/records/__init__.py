@@ -44,7 +44,7 @@ from sapwood.report.records.prune import PRUNE_SCHEMA, LayerState, LayerWidths, 
 from sapwood.report.records.recovery import RecoveryRecord
 from sapwood.report.records.run import RUN_SCHEMA, RunRecord, RunStep, read_run
 from sapwood.report.records.sensitivity import GroupLosses, Losses
-from sapwood.report.records.widths import LayerStepTimes, WidthTimes
+from sapwood.report.records.widths import GroupWidths, LayerStepTimes, WidthTimes
 from sapwood.report.records.work import EvaluationRecord, ExportRecord, ReadBack, TrainingRecord, WrittenFile
 
 __all__ = [
@@ -67,6 +67,7 @@ __all__ = [
     "Found",
     "Group",
     "GroupLosses",
+    "GroupWidths",
     "InspectedLayer",
     "Inspection",
     "Latency",
