@@ -199,7 +199,9 @@ def test_no_two_drawn_pictures_have_one_name(run: Callable[..., int], cfg: Path,
         Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(tmp_path / "in" / name)
     given = [tmp_path / "in" / name for name in ("a.png", "a-2.png", "b/a.png")]
     assert run("detect", cfg, *given, "-o", tmp_path / "found") == 0
-    assert sorted(os.listdir(tmp_path / "found")) == ["a-2.jpg", "a-3.jpg", "a.jpg", "detections.json"]
+    assert sorted(os.listdir(tmp_path / "found")) == [
+        "a-2.jpg", "a-3.jpg", "a.jpg", "detections.json", "report.html",
+    ]  # fmt: skip
 
 
 def test_one_process_at_a_time_writes_into_a_folder(
@@ -230,7 +232,9 @@ def test_a_compiled_network_says_its_own_size(
     (tmp_path / "fast" / "notes.txt").write_text("mine")
     assert run("compile", cfg, "--no-tune", "-o", tmp_path / "fast", "--json") == 0
     assert json.loads(capsys.readouterr().out)["size_bytes"] == size
-    assert sorted(os.listdir(tmp_path / "fast")) == ["data", "network.json", "notes.txt", "weights.safetensors"]
+    assert sorted(os.listdir(tmp_path / "fast")) == [
+        "compile.json", "data", "network.json", "notes.txt", "report.html", "weights.safetensors",
+    ]  # fmt: skip
 
 
 def test_a_model_is_written_over_the_one_it_was_made_of(run: Callable[..., int], cfg: Path, tmp_path: Path) -> None:

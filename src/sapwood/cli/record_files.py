@@ -10,6 +10,10 @@ import typer
 
 from sapwood.errors import ConfigError
 
+SIGN = b"<span>Sapwood</span>"
+"""In the head of every page."""
+MOST_READ = 200_000
+
 RecordOption = Annotated[
     Path | None,
     typer.Option(
@@ -50,6 +54,23 @@ def check_page(out: Path | None, option: str) -> None:
     if out.suffix != ".html":
         raise ConfigError(f"{option} {out}: a report is a page; expected a name that ends in .html")
     check_file(out)
+
+
+def check_own_page(page: Path) -> None:
+    """Checks, before the work, that the page that goes into a folder replaces nothing but an earlier one.
+
+    Raises:
+        ConfigError: If a file of that name stands there that Sapwood did not write.
+        WriteError: If it cannot be written.
+    """
+    from sapwood.files import check_file
+
+    check_file(page)
+    if page.is_file() and SIGN not in page.read_bytes()[:MOST_READ]:
+        raise ConfigError(
+            f"{page}: it would be replaced, and Sapwood did not write it; expected another folder for -o, or no such "
+            "file in it"
+        )
 
 
 def write_record(out: Path | None, record: Any, page: Callable[[], str]) -> None:
