@@ -20,6 +20,10 @@ VERBS: dict[str, tuple[str, ...]] = {
     "compact": ("compact", "NET"),
     "compile": ("compile", "NET"),
     "export": ("export", "NET", "--format", "onnx"),
+    "eval": ("eval", "NET", "--data", "DATA"),
+    "against": ("eval", "NET", "--data", "DATA", "--against", "NET"),
+    "bench": ("bench", "NET"),
+    "page of export": ("export", "NET", "--format", "onnx", "-o", "net.onnx", "--report"),
     "inspect": ("inspect", "NET"),
     "detect": ("detect", "NET", "PICTURES"),
     "compare": ("compare", "NET", "--data", "DATA"),
@@ -27,7 +31,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     "train": ("train", "NET", "--data", "DATA"),
     "run": ("run", "RECIPE"),
 }
-ENDS = {"export": ".onnx"}
+ENDS = {"export": ".onnx", "eval": ".json", "against": ".html", "bench": ".html", "page of export": ".html"}
 DIRECTORIES = ("prune", "mask", "compact", "compile")
 
 
@@ -50,7 +54,12 @@ def begin(
 
     monkeypatch.setattr("sapwood.models.load_model", no_work)
     monkeypatch.setattr("sapwood.cli.runner.Runner.run_all", no_work)
-    return lambda verb, out: run(*(inputs.get(one, one) for one in VERBS[verb]), "-o", out)
+
+    def begin_verb(verb: str, out: Path | str) -> int:
+        given = [inputs.get(one, one) for one in VERBS[verb]]
+        return run(*given, *(() if given[-1] == "--report" else ("-o",)), out)
+
+    return begin_verb
 
 
 @pytest.fixture
@@ -82,13 +91,44 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(
     assert f"error: {out}: cannot be written (Permission denied: {tmp_path})" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("verb", sorted(set(VERBS) - set(DIRECTORIES) - {"export", "inspect"}))
+@pytest.mark.parametrize("verb", sorted(set(VERBS) - set(DIRECTORIES) - set(ENDS) - {"inspect"}))
 def test_a_file_where_a_folder_should_be(
     verb: str, tmp_path: Path, begin: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "out").write_text("mine")
     assert begin(verb, tmp_path / "out") == 2
     assert "out: a file; expected a folder, or nothing there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("verb", "name"),
+    [
+        ("compare", "compare.json"),
+        ("demo", "report.html"),
+        ("detect", "detections.json"),
+        ("run", "run.json"),
+        ("train", "metrics.jsonl"),
+        ("train", "checkpoint.safetensors"),
+        ("train", "train.json"),
+    ],
+)
+def test_a_folder_where_a_file_of_the_run_should_be(
+    verb: str, name: str, tmp_path: Path, begin: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out" / name).mkdir(parents=True)
+    assert begin(verb, tmp_path / "out") == 2
+    assert f"{name}: is a directory; expected a file, or nothing there" in capsys.readouterr().err
+    assert (tmp_path / "out" / name).is_dir()
+
+
+@pytest.mark.parametrize("verb", ["compare", "demo"])
+def test_a_file_where_cases_should_go(
+    verb: str, tmp_path: Path, begin: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "cases").write_text("mine")
+    assert begin(verb, tmp_path / "out") == 2
+    assert "cases: a file; expected a folder, or nothing there" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("verb", DIRECTORIES)

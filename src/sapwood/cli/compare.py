@@ -26,7 +26,7 @@ from sapwood.cli.common import (
 )
 from sapwood.cli.groups import grouped
 from sapwood.cli.next_steps import model_words, next_step, words
-from sapwood.cli.record_files import check_own_page
+from sapwood.cli.record_files import check_run
 from sapwood.cli.stopping import same_command, saying
 
 if TYPE_CHECKING:
@@ -92,8 +92,8 @@ def compare(
     from sapwood.goals import calibrate
 
     del print_cases  # printed long before
-    check_folder(out)
-    check_own_page(out / "report.html")
+    check_run(out, "compare.json")
+    check_folder(out / "cases")
     rows = default_cases() if cases is None else read_cases(cases)
     bundle = files.load(model, resize)
     dataset = open_data(bundle, data, split, on_bad)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from PIL import Image
 
-from sapwood.cli.commanded import made, typed
+from sapwood.cli.commanded import made
 from sapwood.cli.common import (
     JsonOption,
     LoadOptions,
@@ -28,8 +28,8 @@ from sapwood.cli.common import (
 from sapwood.cli.devices import DeviceOption, on_device
 from sapwood.cli.groups import grouped
 from sapwood.cli.next_steps import model_words, next_step, words
-from sapwood.cli.record_files import check_own_page
-from sapwood.cli.stopping import saying
+from sapwood.cli.record_files import PAGE, check_run
+from sapwood.cli.stopping import same_command, saying
 from sapwood.errors import ConfigError, ImageError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from sapwood.report import Detecting
     from sapwood.types import Detections
 
-RECORD, PAGE = "detections.json", "report.html"
+RECORD = "detections.json"
 LONGEST_SIDE = 720
 """Pixels of the longer side of a picture on the page."""
 COMMENT = b"drawn by sapwood detect"
@@ -72,11 +72,10 @@ def detect(
     """
     from sapwood import tasks
     from sapwood.data import draw_detections, picture_size, read_image
-    from sapwood.files import alone_in, check_folder, write_bytes, write_json, write_text
+    from sapwood.files import alone_in, write_bytes, write_json, write_text
     from sapwood.report import records, render_detect
 
-    check_folder(out)
-    check_own_page(out / PAGE)
+    check_run(out, RECORD)
     set_threads(threads)
     bundle = on_device(files.load(model, resize), device)
     if bundle.task.kind != "detection":
@@ -91,7 +90,7 @@ def detect(
     seconds = 0.0
 
     def where() -> str:
-        return f"{len(found)} of {len(paths)} pictures are drawn in {out}; all of them are drawn by: {typed()}"
+        return f"{len(found)} of {len(paths)} pictures are drawn in {out}; all are drawn by: {same_command()}"
 
     with alone_in(out), progress_bar("detecting") as progress, saying(where):
         for number, (path, name) in enumerate(zip(paths, names_drawn, strict=True), start=1):

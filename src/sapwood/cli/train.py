@@ -30,13 +30,13 @@ from sapwood.cli.devices import DeviceOption, on_device
 from sapwood.cli.epochs import epoch_line
 from sapwood.cli.fractions import fraction
 from sapwood.cli.next_steps import model_words, next_step, words
-from sapwood.cli.record_files import check_own_page
+from sapwood.cli.record_files import PAGE, check_run
 from sapwood.cli.stopping import same_command, saying
 
 HOW, SPARSE, TEACHER = "How it is trained", "Towards sparsity", "A teacher"
 """Headings of the help."""
-RECORD, PAGE = "train.json", "report.html"
-"""What the directory of a run gets beside its checkpoints and its model."""
+RECORD = "train.json"
+"""What the directory of a run gets beside its checkpoints, its model and its page."""
 
 if TYPE_CHECKING:
     from sapwood.config import TrainConfig
@@ -151,12 +151,11 @@ def train(
     from sapwood import training
     from sapwood.data import data_parts
     from sapwood.errors import ConfigError
-    from sapwood.files import alone_in, check_folder
+    from sapwood.files import alone_in
     from sapwood.models import check_target, save_model
     from sapwood.pipeline import training_plugins
 
-    check_folder(out)
-    check_own_page(out / PAGE)
+    check_run(out, "metrics.jsonl", "checkpoint.safetensors", "best.safetensors", RECORD)
     check_target(out / "model")
     if resume and not training.holds_run(out):
         raise ConfigError(f"{out} holds no run to resume; expected the -o of one, or no --resume")
