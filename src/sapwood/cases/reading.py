@@ -21,7 +21,7 @@ def read_cases(path: str | Path) -> tuple[CaseRow, ...]:
     """Reads the rows of a cases file.
 
     Args:
-        path: A YAML file: a list of mappings. ``sparsity``, ``params`` or ``macs`` may be a list, which stands for a row
+        path: A YAML file: a list of mappings. Lists of ``sparsity``, ``params`` or ``macs`` stand for a row
             each; a ``mask_file`` is looked for beside the file.
 
     Returns:
