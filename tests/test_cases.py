@@ -52,6 +52,15 @@ def test_other_latencies_are_refused(given: str) -> None:
         parse_cases(f"[{{kind: prune, latency: {given}}}]", "cases.yaml")
 
 
+@pytest.mark.parametrize("goal", ["sparsity", "params", "macs"])
+def test_a_list_of_any_goal_of_pruning_is_a_row_each(goal: str) -> None:
+    rows = parse_cases(f"- {{kind: prune, {goal}: [0.5, 0.7]}}", "cases.yaml")
+    assert [getattr(row, goal) for row in rows] == [0.5, 0.7]
+    assert len({row.family for row in rows}) == 1
+    with pytest.raises(ConfigError, match=rf"field {goal}: got an empty list; expected a number or a list of numbers"):
+        parse_cases(f"- {{kind: prune, {goal}: []}}", "cases.yaml")
+
+
 def test_a_list_of_sparsities_is_a_row_each_in_one_family() -> None:
     rows = parse_cases("- {method: l1_unstructured, sparsity: [0.1, 0.25]}", "cases.yaml")
     assert [row.name for row in rows] == ["per-layer L1 · conv · 0.1", "per-layer L1 · conv · 0.25"]

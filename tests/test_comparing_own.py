@@ -70,6 +70,19 @@ def test_a_measure_that_says_nothing_is_an_error(tmp_path: Path, returned: Any, 
         compared(tmp_path, measure=lambda one: returned)
 
 
+@pytest.mark.parametrize(
+    ("measure", "message"),
+    [
+        (3, "^measure is an int; expected a function of a model$"),
+        (lambda: 0.5, "^measure cannot be called with a model: .*; expected a function of one argument$"),
+        (lambda model, data: 0.5, "^measure cannot be called with a model: .*; expected a function of one argument$"),
+    ],
+)
+def test_a_measure_that_takes_no_model_is_an_error(tmp_path: Path, measure: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        compared(tmp_path, measure=measure)
+
+
 def test_the_measure_cannot_change_what_is_compared(tmp_path: Path) -> None:
     def spoils(one: nn.Module) -> float:
         with torch.no_grad():

@@ -104,8 +104,9 @@ def test_mask_by_score_says_what_does_not_fit(cfg: Path, capsys: pytest.CaptureF
         (["train", "CFG", "--data", "DATA", "--epochs", "0"], "epochs"),
         (
             ["report", "nowhere"],
-            "no compare.json or report.json or mask.json or run.json there; expected a directory that "
-            "`sapwood compare`, `prune`, `compact`, `mask` or `run` wrote",
+            "no compare.json or report.json or mask.json or train.json or detections.json or compile.json or run.json "
+            "there; expected a directory that "
+            "`sapwood compare`, `prune`, `compact`, `mask`, `train`, `detect`, `compile` or `run` wrote",
         ),
     ],
 )

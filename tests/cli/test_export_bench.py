@@ -93,7 +93,14 @@ def test_compile_saves_what_the_runtime_loads(run: Run, tmp_path: Path, capsys: 
     assert "90.0% of the weights zero, no calls left to PyTorch" in text
     assert run("compile", tmp_path / "masked", "-o", fast, "--no-tune", "--threads", 1, "--json") == 0
     record = json.loads(capsys.readouterr().out)
-    assert record["size_bytes"] == sum(path.stat().st_size for path in fast.iterdir()) < 3_857_000 / 5
+    files = ("network.json", "weights.safetensors")
+    assert record["size_bytes"] == sum((fast / name).stat().st_size for name in files) < 3_857_000 / 5
+    assert record["beside"]["rounds"] >= 5
+    assert record["max_relative_error"] < 1e-3
+    assert json.loads((fast / "compile.json").read_text()) == record
+    first = (fast / "report.html").read_text()
+    assert run("report", fast) == 0
+    assert (fast / "report.html").read_text() == first
     bundle = sapwood.load_model(str(tmp_path / "masked"))
     assert isinstance(bundle.example_inputs, torch.Tensor)
     picture = torch.rand(1, *bundle.example_inputs.shape[1:])

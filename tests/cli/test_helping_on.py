@@ -255,6 +255,33 @@ def test_masks_have_a_page_that_is_made_again(run: Run, cfg: Path, tmp_path: Pat
     assert run("compact", out, "-o", tmp_path / "small") == 0
 
 
+@pytest.mark.parametrize("verb", ["detect", "train"])
+def test_runs_have_a_page_that_is_made_again(run: Run, cfg: Path, data: Path, capsys: Capture, verb: str) -> None:
+    out, name = cfg.parent / "out", {"detect": "detections.json", "train": "train.json"}[verb]
+    more = (data / "images" / "val",) if verb == "detect" else ("--data", data, "--epochs", 1, "--batch-size", 2)
+    assert run(verb, cfg, *more, "-o", out, "--json") == 0
+    record = json.loads(capsys.readouterr().out)
+    assert json.loads((out / name).read_text()) == record
+    assert record["made"]["command"].startswith(f"sapwood {verb} {cfg}")
+    first = (out / "report.html").read_text()
+    assert f'<span class="quiet">{verb}</span>' in first
+    assert ("data:image/jpeg" in first) == (verb == "detect")
+    assert run("report", out) == 0
+    assert (out / "report.html").read_text() == first
+
+
+@pytest.mark.parametrize("verb", ["detect", "train", "compare", "demo", "run"])
+def test_a_page_of_somebody_elses_is_not_replaced(run: Run, cfg: Path, data: Path, capsys: Capture, verb: str) -> None:
+    (cfg.parent / "recipe.yaml").write_text(json.dumps({"model": str(cfg), "steps": [{"prune": {"sparsity": 0.5}}]}))
+    (cfg.parent / "report.html").write_text("<p>mine</p>")
+    begin = {"detect": (cfg, data / "images" / "val"), "demo": (), "run": (cfg.parent / "recipe.yaml",)}
+    assert run(verb, *begin.get(verb, (cfg, "--data", data)), "-o", cfg.parent) == 2
+    assert (
+        "report.html: it would be replaced, and Sapwood did not write it; expected another" in capsys.readouterr().err
+    )
+    assert (cfg.parent / "report.html").read_text() == "<p>mine</p>"
+
+
 def test_a_report_goes_where_it_is_asked_for(run: Run, cfg: Path, tmp_path: Path, capsys: Capture) -> None:
     out, page = tmp_path / "small", tmp_path / "page.html"
     assert run("prune", cfg, "--sparsity", 0.5, "-o", out) == 0

@@ -20,6 +20,10 @@ VERBS: dict[str, tuple[str, ...]] = {
     "compact": ("compact", "NET"),
     "compile": ("compile", "NET"),
     "export": ("export", "NET", "--format", "onnx"),
+    "eval": ("eval", "NET", "--data", "DATA"),
+    "against": ("eval", "NET", "--data", "DATA", "--against", "NET"),
+    "bench": ("bench", "NET"),
+    "page of export": ("export", "NET", "--format", "onnx", "-o", "net.onnx", "--report"),
     "inspect": ("inspect", "NET"),
     "detect": ("detect", "NET", "PICTURES"),
     "compare": ("compare", "NET", "--data", "DATA"),
@@ -27,7 +31,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     "train": ("train", "NET", "--data", "DATA"),
     "run": ("run", "RECIPE"),
 }
-ENDS = {"export": ".onnx"}
+ENDS = {"export": ".onnx", "eval": ".json", "against": ".html", "bench": ".html", "page of export": ".html"}
 DIRECTORIES = ("prune", "mask", "compact", "compile")
 
 
@@ -50,7 +54,12 @@ def begin(
 
     monkeypatch.setattr("sapwood.models.load_model", no_work)
     monkeypatch.setattr("sapwood.cli.runner.Runner.run_all", no_work)
-    return lambda verb, out: run(*(inputs.get(one, one) for one in VERBS[verb]), "-o", out)
+
+    def begin_verb(verb: str, out: Path | str) -> int:
+        given = [inputs.get(one, one) for one in VERBS[verb]]
+        return run(*given, *(() if given[-1] == "--report" else ("-o",)), out)
+
+    return begin_verb
 
 
 @pytest.fixture
@@ -82,13 +91,44 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(
     assert f"error: {out}: cannot be written (Permission denied: {tmp_path})" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("verb", sorted(set(VERBS) - set(DIRECTORIES) - {"export", "inspect"}))
+@pytest.mark.parametrize("verb", sorted(set(VERBS) - set(DIRECTORIES) - set(ENDS) - {"inspect"}))
 def test_a_file_where_a_folder_should_be(
     verb: str, tmp_path: Path, begin: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "out").write_text("mine")
     assert begin(verb, tmp_path / "out") == 2
     assert "out: a file; expected a folder, or nothing there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("verb", "name"),
+    [
+        ("compare", "compare.json"),
+        ("demo", "report.html"),
+        ("detect", "detections.json"),
+        ("run", "run.json"),
+        ("train", "metrics.jsonl"),
+        ("train", "checkpoint.safetensors"),
+        ("train", "train.json"),
+    ],
+)
+def test_a_folder_where_a_file_of_the_run_should_be(
+    verb: str, name: str, tmp_path: Path, begin: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out" / name).mkdir(parents=True)
+    assert begin(verb, tmp_path / "out") == 2
+    assert f"{name}: is a directory; expected a file, or nothing there" in capsys.readouterr().err
+    assert (tmp_path / "out" / name).is_dir()
+
+
+@pytest.mark.parametrize("verb", ["compare", "demo"])
+def test_a_file_where_cases_should_go(
+    verb: str, tmp_path: Path, begin: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "cases").write_text("mine")
+    assert begin(verb, tmp_path / "out") == 2
+    assert "cases: a file; expected a folder, or nothing there" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("verb", DIRECTORIES)
@@ -199,7 +239,9 @@ def test_no_two_drawn_pictures_have_one_name(run: Callable[..., int], cfg: Path,
         Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(tmp_path / "in" / name)
     given = [tmp_path / "in" / name for name in ("a.png", "a-2.png", "b/a.png")]
     assert run("detect", cfg, *given, "-o", tmp_path / "found") == 0
-    assert sorted(os.listdir(tmp_path / "found")) == ["a-2.jpg", "a-3.jpg", "a.jpg", "detections.json"]
+    assert sorted(os.listdir(tmp_path / "found")) == [
+        "a-2.jpg", "a-3.jpg", "a.jpg", "detections.json", "report.html",
+    ]  # fmt: skip
 
 
 def test_one_process_at_a_time_writes_into_a_folder(
@@ -230,7 +272,9 @@ def test_a_compiled_network_says_its_own_size(
     (tmp_path / "fast" / "notes.txt").write_text("mine")
     assert run("compile", cfg, "--no-tune", "-o", tmp_path / "fast", "--json") == 0
     assert json.loads(capsys.readouterr().out)["size_bytes"] == size
-    assert sorted(os.listdir(tmp_path / "fast")) == ["data", "network.json", "notes.txt", "weights.safetensors"]
+    assert sorted(os.listdir(tmp_path / "fast")) == [
+        "compile.json", "data", "network.json", "notes.txt", "report.html", "weights.safetensors",
+    ]  # fmt: skip
 
 
 def test_a_model_is_written_over_the_one_it_was_made_of(run: Callable[..., int], cfg: Path, tmp_path: Path) -> None:

@@ -120,11 +120,25 @@ def run_commands(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
         if words[:2] == ["python", "-c"]:
             exec(words[2], {})
         else:
-            if ">" in words:
-                Path(words[-1]).write_text(json.dumps({"metrics": {"map50": 0.9}}))
-                words = words[: words.index(">")]
             monkeypatch.setattr(sys, "argv", words[1:])
             assert ended(words) == 0, line
+
+
+def test_the_check_of_a_pipeline_reads_what_eval_writes(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (check,) = (text for kind, text in blocks("howto/ci.md") if kind == "python")
+    (workplace / "check.py").write_text(check)
+    evaluated = ["sapwood", "eval", "net.cfg", "--weights", "net.weights", "--data", "pictures", "--json"]
+    assert ended(evaluated) == 0
+    printed = capsys.readouterr().out
+    Path("accuracy.json").write_text(printed)
+    monkeypatch.setattr(sys, "argv", ["check.py", "accuracy.json"])
+    assert ended(["python", "check.py"]) == 1
+    assert (
+        capsys.readouterr().out
+        == f"mAP@0.5 {json.loads(Path('accuracy.json').read_text())['metrics']['mAP@0.5']:.3f}\n"
+    )
 
 
 @pytest.mark.parametrize("page", PAGES)

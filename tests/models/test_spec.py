@@ -312,6 +312,16 @@ def test_other_specifications_are_refused(spec: str) -> None:
         load_model(spec)
 
 
+@pytest.mark.parametrize("spec", ["mine.py", "mine"])
+def test_a_file_of_python_without_its_function_is_asked_about(
+    spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text("raise SystemError('nobody asked for this to be run')")
+    with pytest.raises(SpecError, match=r"names no model; .*; did you mean mine.py:FUNCTION, of which mine.py has the"):
+        load_model(spec)
+
+
 def test_an_absent_cfg_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CfgError, match=r"none.cfg: no such file; expected a Darknet .cfg file"):
         load_model(str(tmp_path / "none.cfg"))

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from sapwood.report import render_compare, story_end, story_table
-from sapwood.report.answers import chosen, commands_for, compare_answers
+from sapwood.report.answers import chosen, compare_answers
+from sapwood.report.case_commands import commands_for
 from sapwood.report.plots import compared_network, tradeoff_plot, zero_maps
 from sapwood.report.plots.waterfall import waterfall
 from sapwood.report.record import read_record
@@ -89,8 +90,10 @@ def test_commands_repeat_the_row(record: dict[str, Any]) -> None:
     case |= {"kind": "prune", "settings": {"macs": 0.4, "allocator": "uniform", "recover": "reconstruct"}}
     made = read_record(record)
     assert commands_for(made.cases[2], made) == (
-        f"sapwood prune {begin} --macs 0.4 --allocator uniform --recover reconstruct --data DIR -o small",
+        f"sapwood prune {begin} --macs 0.4 --allocator uniform --recover reconstruct --data coco -o small",
     )
+    made = read_record(record | {"command": "sapwood demo"})
+    assert "--data DIR" in commands_for(made.cases[2], made)[0]
 
 
 def test_error_bars_come_from_samples_of_the_pictures(record: dict[str, Any]) -> None:

@@ -14,12 +14,15 @@ from sapwood.report import (
     render_agreement,
     render_bench,
     render_compare,
+    render_compile,
+    render_detect,
     render_evaluation,
     render_export,
     render_inspect,
     render_mask,
     render_prune,
     render_run,
+    render_train,
 )
 from sapwood.report.records import (
     AgreementRecord,
@@ -32,7 +35,7 @@ from sapwood.report.records import (
 )
 from support.pruned import inspect_record, prune_record
 from support.runs import MADE, run_record
-from support.sheets import AGREED, EVALUATED, EXPORTED, MASKED
+from support.sheets import AGREED, COMPILED, DETECTED, EVALUATED, EXPORTED, MASKED, TRAINED
 
 pytestmark = pytest.mark.slow
 
@@ -86,9 +89,17 @@ def bench_page() -> str:
     return render_bench(record, make_part(MadeBy, MADE))
 
 
+def with_long_names(record: dict[str, Any]) -> dict[str, Any]:
+    """Names as a comparison of several ways of recovering has them."""
+    for case in record["cases"][1:]:
+        case["name"] = f"channels removed · L2 · MACs kept · batchnorm · {case['name']}"
+    return record
+
+
 BY = make_part(MadeBy, MADE)
 PAGES: dict[str, Callable[[dict[str, Any]], str]] = {
     "compare": lambda record: render_compare(full(record)),
+    "compare, long names": lambda record: render_compare(with_long_names(full(record))),
     "prune": lambda _: render_prune(prune_record()),
     "inspect": lambda _: render_inspect(inspect_record()),
     "run": lambda _: render_run(run_record()),
@@ -98,6 +109,11 @@ PAGES: dict[str, Callable[[dict[str, Any]], str]] = {
     ),
     "against": lambda _: render_agreement(make_part(AgreementRecord, AGREED), BY),
     "mask": lambda _: render_mask({**MASKED, "made": MADE}),
+    "compile": lambda _: render_compile({**COMPILED, "made": MADE}),
+    "train": lambda _: render_train({**TRAINED, "made": MADE}),
+    "detect": lambda record: render_detect(
+        {**DETECTED, "made": MADE}, {"found/dog.jpg": record["pictures"][0]["jpeg"]}
+    ),
     "export": lambda _: render_export(make_part(ExportRecord, EXPORTED), BY),
 }
 
@@ -146,6 +162,18 @@ def test_the_answers_stand_on_the_first_screen(opened: Any, verb: str) -> None:
     box = page.locator(".answers").bounding_box()
     assert box["y"] + box["height"] <= HEIGHT
     assert page.locator(".answers dt").count() == 5
+
+
+def test_the_table_of_cases_is_seen_whole_on_a_desktop(opened: Any) -> None:
+    table = opened("compare, long names").locator("#cases")
+    assert table.evaluate("one => one.scrollWidth <= one.closest('.scroll').clientWidth")
+
+
+def test_a_command_is_broken_between_words_and_copied_as_it_stands(opened: Any) -> None:
+    code = opened("eval", 390).locator(".command code").first
+    assert code.evaluate("one => one.textContent") == MADE["command"]
+    heights = code.locator(".word").evaluate_all("all => all.map(one => one.getClientRects().length)")
+    assert set(heights) == {1}
 
 
 def test_dark_pages_are_dark(opened: Any) -> None:

@@ -78,7 +78,7 @@ def test_headline_without_times(record: dict[str, Any]) -> None:
         "global L1 · conv + BatchNorm · 0.5 keeps 95 % of the unpruned"
     )
     record["cases"] = [case for case in record["cases"] if case["name"].startswith(("baseline", "structured"))]
-    assert headline(read_record(record)) == Finding("Accuracy", "No case keeps 95% of the unpruned mAP@0.5.", "bad")
+    assert headline(read_record(record)) == Finding("Accuracy", "No case keeps 95 % of the unpruned mAP@0.5.", "bad")
 
 
 def test_families_by_how_far_they_hold(record: dict[str, Any]) -> None:
@@ -105,14 +105,14 @@ def test_no_family_sentence_where_the_baseline_finds_nothing(record: dict[str, A
 def test_file_size(record: dict[str, Any]) -> None:
     assert by_subject(record)["File size"].text.startswith("stays at 1.21 MB in every case")
     record["cases"][2]["file_bytes"] = 605_000
-    kept = "with at least 95% of the unpruned mAP@0.5 kept."
+    kept = "with at least 95 % of the unpruned mAP@0.5 kept."
     cases = {case["name"]: case for case in record["cases"]}
     assert by_subject(record)["File size"].text == f"from 1.21 MB down to 0.605 MB {kept}"
     cases["global L1 · conv · 0.95"]["file_bytes"] = 100_000  # keeps 0.4 %: no news
     assert by_subject(record)["File size"].text == f"from 1.21 MB down to 0.605 MB {kept}"
     record["cases"][2]["file_bytes"] = 1_210_000
     assert by_subject(record)["File size"] == Finding(
-        "File size", "no smaller file keeps 95% of the unpruned mAP@0.5.", "bad"
+        "File size", "No smaller file keeps 95 % of the unpruned mAP@0.5.", "bad"
     )
 
 

@@ -61,7 +61,7 @@ def test_what_eval_train_and_export_tell_is_checked() -> None:
     with pytest.raises(DataError, match=r"^record: metrics.top-1: got nan"):
         records.make_part(records.EvaluationRecord, {**named, **figures, "metrics": {"top-1": math.nan}})
     trained = {"metrics": None, "epochs": 2, "files": {"model": "runs/model"}, "skipped": ["a.jpg: empty"]}
-    assert records.make_part(records.TrainingRecord, trained).plain() == trained
+    assert trained.items() <= records.make_part(records.TrainingRecord, trained).plain().items()
     with pytest.raises(DataError, match=r"^record: epochs: got -1"):
         records.make_part(records.TrainingRecord, trained | {"epochs": -1})
     written = {"model": "m", "format": "onnx", "files": [{"path": "m.onnx", "size_bytes": 9}], "size_bytes": 9}

@@ -53,5 +53,7 @@ def test_the_page_leads_to_those_of_the_steps_and_says_how_it_was_made() -> None
     assert step_links(read_run(record)) == (("small", "02-small/report.html"),)
     page = render_run(record)
     assert outline(page).links == ["02-small/report.html"]
+    record["steps"][0]["result"]["schema"] = "sapwood.train/1"
+    assert step_links(read_run(record))[0] == ("dense", "01-dense/report.html")
     for part in ("sapwood run recipe.yaml -o out", "A CPU", "Onnxruntime 1.32.0", "2026-11-28T10:00:00+00:00"):
         assert part in words(page)

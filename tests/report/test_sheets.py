@@ -1,4 +1,4 @@
-"""The pages of `eval`, `mask` and `export`."""
+"""The pages of `eval`, `mask`, `export`, `compile`, `train` and `detect`."""
 
 from __future__ import annotations
 
@@ -7,26 +7,47 @@ from typing import Any
 import pytest
 
 from sapwood.errors import DataError
-from sapwood.report import render_agreement, render_evaluation, render_export, render_mask
+from sapwood.report import (
+    render_agreement,
+    render_compile,
+    render_detect,
+    render_evaluation,
+    render_export,
+    render_mask,
+    render_train,
+)
+from sapwood.report.compiled import compiling_sheet
+from sapwood.report.detected import detecting_sheet
 from sapwood.report.evaluated import agreement_sheet, evaluation_sheet
 from sapwood.report.exported import export_sheet
 from sapwood.report.masked import masking_sheet
+from sapwood.report.plots.epochs import epoch_plot
 from sapwood.report.records import (
     AgreementRecord,
+    Compiling,
+    Detecting,
     EvaluationRecord,
     ExportRecord,
     MadeBy,
     Masking,
+    TrainingRecord,
     make_part,
+    read_compiling,
+    read_detecting,
     read_masking,
+    read_training,
 )
 from sapwood.report.sheet import Sheet
+from sapwood.report.trained import training_sheet
 from support.pages import outline, words
 from support.runs import MADE
-from support.sheets import AGREED, EVALUATED, EXPORTED, MASKED
+from support.sheets import AGREED, COMPILED, DETECTED, EVALUATED, EXPORTED, MASKED, TRAINED
 
 BY = make_part(MadeBy, MADE)
 TYPED = "sapwood run recipe.yaml -o out"
+
+
+PHOTOS = {"found/dog.jpg": "data:image/jpeg;base64,/9j/"}
 
 
 def answers(sheet: Sheet) -> list[str]:
@@ -64,11 +85,11 @@ def test_agreement_is_about_the_network_that_agrees_most() -> None:
 
 
 def test_masks_are_counted_and_nothing_is_called_faster() -> None:
-    sheet = masking_sheet(make_part(Masking, {**MASKED, "made": MADE}))
+    sheet = masking_sheet(make_part(Masking, {**MASKED, "made": {**MADE, "then": ["sapwood eval masked"]}}))
     assert sheet.headline.text == "40 % of 100 numbers are zero, in 1 of 2 parameters."
     assert answers(sheet) == ["not measured", "Sapwood's engine", "not measured", "counted", ""]
     assert sheet.answers[3].more == "1 live mask; after remove as many zeros in plain weights"
-    assert sheet.answers[4].commands == (TYPED, "sapwood eval masked --data DIR")
+    assert sheet.answers[4].commands == (TYPED, "sapwood eval masked")
     plot = sheet.sections[0].layers
     assert plot is not None
     assert [bar.height for bar in plot.bars] == [50.0, 0.0]
@@ -121,6 +142,118 @@ def test_int8_says_what_it_costs(judged: dict[str, Any], answer: str, more: str)
     assert (lost.answer, lost.more) == (answer, more)
 
 
+BY_NOW = {**MADE, "then": ["sapwood bench 'my net'"]}
+COMMANDS = (TYPED, "sapwood bench 'my net'")
+
+
+def test_a_compiled_network_stands_beside_pytorch() -> None:
+    sheet = compiling_sheet(make_part(Compiling, {**COMPILED, "made": BY_NOW}))
+    assert sheet.headline.text == (
+        "2.5 times as fast as in PyTorch: 4.00 ms a picture instead of 10.0 ms; 90 % of the weights are zero."
+    )
+    assert answers(sheet) == ["2.5×", "Sapwood's engine", "nothing", "20 rounds", ""]
+    assert sheet.answers[0].tone == "good"
+    assert sheet.answers[1].more == "A CPU, 1 thread"
+    assert sheet.answers[3].more == "in turns with PyTorch; half of them 2.0 to 2.6 times as fast"
+    assert sheet.answers[4].commands == COMMANDS
+    bars = sheet.sections[0].bars
+    assert bars is not None
+    assert [(bar.name, bar.value) for bar in bars.bars] == [("fc", "62 %"), ("conv1", "38 %")]
+    plot = sheet.sections[1].layers
+    assert plot is not None
+    assert [(bar.height, bar.kind) for bar in plot.bars] == [(95.0, "conv"), (50.0, "linear")]
+
+
+def test_a_compiled_network_that_is_no_faster_is_no_good_news() -> None:
+    slow = {**COMPILED["beside"], "ratio": 1.2, "ratio_q1": 1.1, "ratio_q3": 1.3}
+    changed = {**COMPILED, "beside": slow, "steps": [], "in_pytorch": [], "tried_ms": {}, "run_by": "PyTorch"} | {
+        "zeros": 0.0
+    }
+    sheet = compiling_sheet(make_part(Compiling, changed))
+    assert sheet.headline.text.startswith("0.8 times as fast as in PyTorch")
+    assert sheet.headline.text.endswith("; no weight is zero.")
+    assert (sheet.headline.tone, sheet.answers[1].answer) == ("bad", "PyTorch")
+    assert [one.anchor for one in sheet.sections] == ["time", "operations"]
+
+
+def test_training_says_how_good_how_long_whether_more_helps_and_how_sure() -> None:
+    sheet = training_sheet(make_part(TrainingRecord, {**TRAINED, "made": BY_NOW}))
+    assert sheet.headline.text == "mAP@0.5 is 0.300 ± 0.030 after 4 epochs."
+    assert answers(sheet) == ["0.300", "4 min", "hardly", "± 3.0 points", ""]
+    assert sheet.answers[1].more == "65.0 s an epoch; 3.00 pictures a second; A CPU, 1 thread"
+    assert sheet.answers[2].more == "the best epoch was 3 of 4; what came after was no better"
+    assert sheet.answers[4].commands == COMMANDS
+    accuracy, loss = sheet.sections[0].curves
+    assert (accuracy.metric, accuracy.baseline[1]) == ("mAP@0.5", "kept 0.300")
+    assert [point.x for point in loss.lines[0].points] == [25.0, 50.0, 75.0, 100.0]
+    assert loss.summary == "loss from 8.00 at epoch 1 to 2.50 at epoch 4"
+
+
+def test_training_that_still_gets_better_says_so() -> None:
+    rising = [{"epoch": one, "total": 1.0, "mAP@0.5": one / 10} for one in (1, 2)]
+    sheet = training_sheet(make_part(TrainingRecord, {**TRAINED, "history": rising}))
+    assert sheet.answers[2].answer == "perhaps"
+    assert sheet.answers[2].more.startswith("the best epoch was 2 of 2: accuracy was still rising; the same command")
+
+
+def test_training_without_measuring_has_no_accuracy() -> None:
+    nothing = {"metrics": None, "primary": None, "interval": None, "per_class": {}, "history": [{"epoch": 1}]}
+    sheet = training_sheet(make_part(TrainingRecord, {**TRAINED, **nothing, "epochs": 1}))
+    assert sheet.headline.text == "Trained for 1 epoch; accuracy was not measured."
+    assert answers(sheet) == ["not measured", "0 ms", "cannot be told", "no ± measured", ""]
+    assert sheet.sections[0].curves == ()
+
+
+def test_a_long_line_has_fewer_marks_and_keeps_its_last_one() -> None:
+    plot = epoch_plot({"loss": [(one, 1.0) for one in range(1, 301)]}, (1.0, "last"))
+    assert plot is not None
+    (line,) = plot.lines
+    assert (len(line.points), len(line.segments), line.points[-1].x) == (75, 299, 100.0)
+
+
+def test_detections_are_told_by_class_and_are_no_measure() -> None:
+    sheet = detecting_sheet(make_part(Detecting, {**DETECTED, "made": BY_NOW}), PHOTOS)
+    assert sheet.headline.text == "3 objects on 1 of 2 pictures."
+    assert answers(sheet) == ["3", "250 ms", "below 0.25", "not measured", ""]
+    assert sheet.answers[0].more == "dog 2, truck 1"
+    assert (
+        sheet.answers[1].more
+        == "a picture at 416 × 192 in PyTorch, the first one slower than the others; A CPU, 1 thread"
+    )
+    assert sheet.answers[3].more.startswith("scores from 0.30 to 0.81; ")
+    assert sheet.answers[4].commands == COMMANDS
+    assert [(photo.name, photo.caption) for photo in sheet.sections[0].photos] == [
+        ("dog.jpg", "dog 0.81, dog 0.30, truck 0.55")
+    ]
+    assert sheet.sections[0].text == "The first 1 of 2; the others are in the folder."
+    table = sheet.sections[1].table
+    assert table is not None
+    assert table.rows == (("dog", "2", "1", "0.81", "0.30"), ("truck", "1", "1", "0.55", "0.55"))
+
+
+def test_a_network_that_finds_nothing_says_so() -> None:
+    sheet = detecting_sheet(make_part(Detecting, {**DETECTED, "images": DETECTED["images"][1:], "seconds": None}), {})
+    assert sheet.headline.text == "Nothing found on 1 picture."
+    assert answers(sheet) == ["0", "not measured", "below 0.25", "not measured", ""]
+    assert [one.anchor for one in sheet.sections] == ["all"]
+
+
+@pytest.mark.parametrize(
+    ("read", "render", "kind", "values"),
+    [
+        (read_compiling, render_compile, Compiling, COMPILED),
+        (read_training, render_train, TrainingRecord, TRAINED),
+        (read_detecting, render_detect, Detecting, DETECTED),
+    ],
+)
+def test_records_are_read_back(read: Any, render: Any, kind: Any, values: dict[str, Any]) -> None:
+    record = make_part(kind, {**values, "made": BY_NOW})
+    assert read(record.plain()) == record
+    assert render(record.plain()) == render(record)
+    with pytest.raises(DataError, match=rf"record: schema is 'sapwood.run/1'; expected '{values['schema']}'"):
+        render({**record.plain(), "schema": "sapwood.run/1"})
+
+
 @pytest.mark.parametrize(
     ("page", "parts"),
     [
@@ -130,12 +263,15 @@ def test_int8_says_what_it_costs(judged: dict[str, Any], answer: str, more: str)
             lambda: render_mask({**MASKED, "made": MADE}),
             ("where the zeros are", "is no convolution", "l1_unstructured"),
         ),
+        (lambda: render_compile({**COMPILED, "made": MADE}), ("where the time goes", "aten.cumsum", "net.py:7")),
+        (lambda: render_train({**TRAINED, "made": MADE}), ("epoch by epoch", "class by class", "a.jpg: is empty")),
+        (lambda: render_detect({**DETECTED, "made": MADE}, PHOTOS), ("the pictures", "dog 0.81", "470, 80, 690, 170")),
         (lambda: render_export(make_part(ExportRecord, EXPORTED), BY), ("net.onnx", "opset", "2026-11-28")),
     ],
-    ids=["eval", "against", "mask", "export"],
+    ids=["eval", "against", "mask", "compile", "train", "detect", "export"],
 )
 def test_pages_are_one_file_and_say_command_and_machine(page: Any, parts: tuple[str, ...]) -> None:
     text = words(page()).lower()
-    assert outline(page()).links == []
+    assert [link for link in outline(page()).links if not link.startswith("data:")] == []
     for part in (*parts, "a cpu"):
         assert part.lower() in text

@@ -1,4 +1,4 @@
-"""Records of `eval`, `mask` and `export`, made up."""
+"""Records of `eval`, `mask`, `export`, `compile`, `train` and `detect`, made up."""
 
 from __future__ import annotations
 
@@ -65,4 +65,68 @@ MASKED: dict[str, Any] = {
     "after_remove": _state(40, live=False),
     "saved": "masked",
     "remarks": ["not masked: bn.weight: is no convolution"],
+}
+COMPILED: dict[str, Any] = {
+    "schema": "sapwood.compile/1",
+    "model": "masked",
+    "out": "fast",
+    "size_bytes": 1_250_000,
+    "zeros": 0.9,
+    "threads": 1,
+    "compile_s": 3.2,
+    "median_ms": 4.0,
+    "run_by": "the engine",
+    "tried_ms": {"the engine": 4.0, "PyTorch": 9.5},
+    "in_pytorch": [{"op": "aten.cumsum", "module": "head", "location": "net.py:7", "reason": "no such operation"}],
+    "beside": {
+        "pytorch_ms": 10.0, "compiled_ms": 4.0, "ratio": 0.4, "ratio_q1": 0.38, "ratio_q3": 0.5, "rounds": 20,
+    },
+    "max_relative_error": 3e-7,
+    "steps": [
+        {"module": "conv1", "operation": "convolution", "weights": 80, "zeros": 0.95, "ms": 1.0},
+        {"module": "conv1", "operation": "relu", "weights": 0, "zeros": 0.0, "ms": 0.5},
+        {"module": "fc", "operation": "linear, dense", "weights": 20, "zeros": 0.5, "ms": 2.5},
+    ],
+}  # fmt: skip
+TRAINED: dict[str, Any] = {
+    "schema": "sapwood.train/1",
+    "metrics": {"mAP@0.5": 0.3, "mAP@[.5:.95]": 0.15},
+    "epochs": 4,
+    "files": {"metrics": "run/metrics.jsonl", "model": "run/model"},
+    "skipped": ["a.jpg: is empty"],
+    "model": "net.cfg",
+    "data": "coco",
+    "train_split": "train",
+    "split": "val",
+    "primary": "mAP@0.5",
+    "num_images": 50,
+    "interval": {"value": 0.3, "low": 0.28, "high": 0.34},
+    "per_class": {"cat": 0.3, "cup": 0.05},
+    "history": [
+        {"epoch": 1, "lr": 0.01, "total": 8.0, "seconds": 60.0, "images_per_second": 2.0},
+        {"epoch": 2, "lr": 0.01, "total": 4.0, "seconds": 60.0, "images_per_second": 4.0, "mAP@0.5": 0.2},
+        {"epoch": 3, "lr": 0.001, "total": 3.0, "seconds": 60.0, "mAP@0.5": 0.3, "eval_seconds": 20.0},
+        {"epoch": 4, "lr": 0.001, "total": 2.5, "seconds": 60.0, "mAP@0.5": 0.25},
+    ],
+    "config": {"epochs": 4},
+}
+DETECTED: dict[str, Any] = {
+    "schema": "sapwood.detect/1",
+    "model": "net.cfg",
+    "score_threshold": 0.25,
+    "iou_threshold": 0.45,
+    "images": [
+        {
+            "image": "dog.jpg",
+            "drawn": "found/dog.jpg",
+            "detections": [
+                {"class": "dog", "score": 0.81, "box": [130.0, 220.0, 310.0, 540.0]},
+                {"class": "dog", "score": 0.3, "box": [0.0, 2.0, 30.0, 54.4]},
+                {"class": "truck", "score": 0.55, "box": [470.0, 80.0, 690.0, 170.0]},
+            ],
+        },
+        {"image": "sky.jpg", "drawn": "found/sky.jpg", "detections": []},
+    ],
+    "seconds": 0.5,
+    "input_size": [192, 416],
 }

@@ -21,8 +21,8 @@ def read_cases(path: str | Path) -> tuple[CaseRow, ...]:
     """Reads the rows of a cases file.
 
     Args:
-        path: A YAML file: a list of mappings. ``sparsity`` may be a list, which stands for a row each; a ``mask_file``
-            is looked for beside the file.
+        path: A YAML file: a list of mappings. Lists of ``sparsity``, ``params`` or ``macs`` stand for a row
+            each; a ``mask_file`` is looked for beside the file.
 
     Returns:
         The rows in the file's order, each with a name of its own.
@@ -98,10 +98,11 @@ def _sweep(raw: Any, origin: str) -> list[Mapping[str, Any]]:
     """The row itself, or a row for each entry where its swept field is a list."""
     if not isinstance(raw, Mapping):
         raise ConfigError(f"{origin}: got {_short(raw)}; expected a mapping, as `method: ln_structured`")
-    field = _kind(raw, origin).sweep
-    values = raw.get(field)
-    if not isinstance(values, list):
+    kind = _kind(raw, origin)
+    field = next((one for one in (kind.sweep, *kind.also_sweep) if isinstance(raw.get(one), list)), None)
+    if field is None:
         return [raw]
+    values = raw[field]
     if not values:
         raise ConfigError(f"{origin}, field {field}: got an empty list; expected a number or a list of numbers")
     return [{**raw, **_sweep_names(raw, value), field: value} for value in values]

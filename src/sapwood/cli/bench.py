@@ -61,34 +61,35 @@ def bench(
         record = pipeline.bench(
             bundles, runtimes, threads=threads, batch=batch, rounds=rounds, progress=progress
         )  # fmt: skip
-    write_record(out, asdict(record), lambda: render_bench(record, made()))
+    then = _next(record, dict(zip(bundles, models, strict=True)), bundles)
+    write_record(out, asdict(record), lambda: render_bench(record, made(then)))
     if as_json:
         print_json(asdict(record))
     else:
         make_console().print(bench_table(record))
         for line in reasons(record):
             print(line)
-        _tell_next(record, bundles)
+        if then:
+            next_step(*then)
     if any(row.check_failed for row in record.rows):
         raise typer.Exit(1)
     if record.baseline is None:
         raise typer.Exit(2)
 
 
-def _tell_next(record: BenchRecord, bundles: dict[str, ModelBundle]) -> None:
+def _next(record: BenchRecord, named: dict[str, str], bundles: dict[str, ModelBundle]) -> tuple[str, ...]:
     """The fastest pair is what one takes to where the network is to run."""
     timed = {row.ratio: row for row in record.rows if row.ratio is not None}
     if not timed:
-        return
+        return ()
     best = timed[min(timed)]
-    model = model_words(best.model, bundles[best.model].source)
+    model = model_words(named[best.model], bundles[best.model].source)
     if best.runtime == "sapwood":
-        next_step(words("sapwood", "compile", *model, "-o", "fast"))
-    elif best.runtime in {"onnxruntime", "openvino"}:
+        return (words("sapwood", "compile", *model, "-o", "fast"),)
+    if best.runtime in {"onnxruntime", "openvino"}:
         kind, suffix = ("onnx", ".onnx") if best.runtime == "onnxruntime" else ("openvino", ".xml")
-        next_step(words("sapwood", "export", *model, "--format", kind, "-o", f"model{suffix}"))
-    else:
-        next_step(words("sapwood", "prune", *model, "--latency", "0.5", "--runtime", best.runtime, "-o", "small"))
+        return (words("sapwood", "export", *model, "--format", kind, "-o", f"model{suffix}"),)
+    return (words("sapwood", "prune", *model, "--latency", "0.5", "--runtime", best.runtime, "-o", "small"),)
 
 
 def _bundles(models: list[str], weights: list[Path], factory: str | None) -> dict[str, ModelBundle]:

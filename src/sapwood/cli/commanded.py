@@ -63,8 +63,19 @@ def typed() -> str:
     return shlex.join(["sapwood", *(given() if step is None else step)])
 
 
-def made() -> MadeBy:
-    """By what command, when and where a record is made: now, here."""
+def again(*more: str) -> str:
+    """The command, as one would type it again, with what is to be added to it.
+
+    Examples:
+        >>> with as_step(["prune", "my net.cfg", "--macs", "0.5"]):
+        ...     again("-o", "small")
+        "sapwood prune 'my net.cfg' --macs 0.5 -o small"
+    """
+    return shlex.join([*shlex.split(typed()), *more])
+
+
+def made(then: Sequence[str] = ()) -> MadeBy:
+    """By what command, when and where a record is made: now, here; and the commands that may come next."""
     from datetime import datetime
     from importlib.metadata import PackageNotFoundError, version
 
@@ -85,4 +96,5 @@ def made() -> MadeBy:
         sapwood=sapwood.__version__,
         versions={name: text for name, text in versions.items() if text},
         machine=machine(),
+        then=tuple(then),
     )

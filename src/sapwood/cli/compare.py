@@ -26,6 +26,7 @@ from sapwood.cli.common import (
 )
 from sapwood.cli.groups import grouped
 from sapwood.cli.next_steps import model_words, next_step, words
+from sapwood.cli.record_files import check_run
 from sapwood.cli.stopping import same_command, saying
 
 if TYPE_CHECKING:
@@ -91,7 +92,8 @@ def compare(
     from sapwood.goals import calibrate
 
     del print_cases  # printed long before
-    check_folder(out)
+    check_run(out, "compare.json")
+    check_folder(out / "cases")
     rows = default_cases() if cases is None else read_cases(cases)
     bundle = files.load(model, resize)
     dataset = open_data(bundle, data, split, on_bad)
@@ -104,6 +106,7 @@ def compare(
         chosen,
         out,
         settings,
+        data=data,
         calibration=lambda: calibrate(
             bundle, data, split=train_split, num_pictures=NUM_CALIBRATION, labels="own", on_bad=on_bad.value
         ),
@@ -119,6 +122,7 @@ def run_compare(
     out: Path,
     settings: CompareSettings,
     *,
+    data: str,
     calibration: Callable[[], Calibration | None],
     as_json: bool,
     tell: Callable[[dict[str, Any]], None] | None = None,
@@ -156,5 +160,5 @@ def run_compare(
         console.print(case_agreement_table(agreement))
     console.print(places, highlight=False)
     named = model_words(bundle.source.spec, bundle.source)
-    recovers = ("--recover", "reconstruct", "--data", "DIR")
+    recovers = ("--recover", "reconstruct", "--data", data)
     next_step(words("sapwood", "prune", *named, "--macs", "0.5", *recovers, "-o", "small"))

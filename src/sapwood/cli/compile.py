@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sapwood.cli.common import (
-    JsonOption,
-    LoadOptions,
-    ModelArgument,
-    print_json,
-)
+from sapwood.cli.commanded import made
+from sapwood.cli.common import JsonOption, LoadOptions, ModelArgument, print_json
 from sapwood.cli.groups import grouped
 from sapwood.cli.next_steps import model_words, next_step, words
+from sapwood.cli.progress import doing
 
-RUNS = 20
-"""Timed, after some that are not."""
+if TYPE_CHECKING:
+    from sapwood.report import Compiling
+
+RECORD = "compile.json"
 
 
 @grouped
@@ -47,63 +45,74 @@ def compile(
 ) -> None:
     """Compiles a network for the sparse engine, compares it with the model, and saves it.
 
-    `sapwood.runtime.load(DIR)` runs it, on any machine with Sapwood. Zeros take a bit each in the file.
+    `sapwood.runtime.load(DIR)` runs it, on any machine with Sapwood. Zeros take a bit each in the file. `-o` also gets
+    `report.html`: its time beside PyTorch's, operation by operation.
 
     Example: `sapwood compile masked -o fast`
     """
     from sapwood.export import tensors_of
-    from sapwood.report import megabytes
+    from sapwood.pipeline import compiled_figures
+    from sapwood.report import records
     from sapwood.runtime import compile as compile_model
-    from sapwood.runtime.engine.saved import NETWORK_NAME, WEIGHTS_NAME, check_target
+    from sapwood.runtime.engine.saved import check_target
 
     check_target(out)
     bundle = files.load(model)
     start = time.perf_counter()
     inputs = tuple(one[:1] for one in tensors_of(bundle.example_inputs))
-    compiled = compile_model(bundle.model, inputs, threads=threads, tune=tune)
+    with doing("compiling"):
+        compiled = compile_model(bundle.model, inputs, threads=threads, tune=tune)
     seconds = time.perf_counter() - start
     compiled.save(out)
-    milliseconds = []
-    for _ in range(RUNS):
-        start = time.perf_counter()
-        compiled(*inputs)
-        milliseconds.append(1e3 * (time.perf_counter() - start))
-    total, nonzeros = (sum(getattr(step, name) for step in compiled.steps) for name in ("weights", "nonzeros"))
-    size = sum((out / name).stat().st_size for name in (NETWORK_NAME, WEIGHTS_NAME))
-    figures = {
-        "model": model,
-        "out": str(out),
-        "size_bytes": size,
-        "zeros": 1.0 - nonzeros / total if total else 0.0,
-        "threads": compiled.threads,
-        "compile_s": seconds,
-        "median_ms": statistics.median(milliseconds[RUNS // 4 :]),
-        "run_by": compiled.choice.taken,
-        "tried_ms": dict(compiled.choice.wholes),
-        "in_pytorch": [
-            {"op": str(node.op.overloadpacket), "module": node.label, "location": node.location, "reason": node.reason}
-            for node in compiled.outside
-        ],
-    }
+    with doing("timing"):
+        figures = compiled_figures(compiled, bundle.model, inputs)
+    then = words("sapwood", "bench", *model_words(model, bundle.source), "--runtime", "torch,onnxruntime,sapwood")
+    named = {"model": model, "out": str(out), "compile_s": seconds, "size_bytes": _size(out), "made": made([then])}
+    record = records.make_part(records.Compiling, {**figures, **named})
+    _write(record, out)
     if as_json:
-        print_json(figures)
+        print_json(record.plain())
         return
     if explain:
         print(compiled.explain())
-    print(
-        f"{out}  {megabytes(size)}, {figures['zeros']:.1%} of the weights zero, "
-        f"{len(compiled.outside) or 'no'} calls left to PyTorch{_kinds(figures['in_pytorch'])}"
-    )
-    print(
-        f"{figures['median_ms']:.1f} ms a picture on {compiled.threads} threads, compiled in {seconds:.1f} s; "
-        f"gives what the model gives on the example inputs"
-    )
-    if compiled.choice.wholes:
-        tried = ", ".join(f"{name} {time:.1f} ms" for name, time in compiled.choice.wholes.items())
-        print(f"run by {compiled.choice.taken}, the fastest of {tried}; --explain says it part by part")
-    next_step(words("sapwood", "bench", *model_words(model, bundle.source), "--runtime", "torch,onnxruntime,sapwood"))
+    _show(record)
+    next_step(then)
 
 
-def _kinds(calls: object) -> str:
-    found = sorted({str(call["op"]) for call in calls}) if isinstance(calls, list) else []
+def _size(out: Path) -> int:
+    from sapwood.runtime.engine.saved import NETWORK_NAME, WEIGHTS_NAME
+
+    return sum((out / name).stat().st_size for name in (NETWORK_NAME, WEIGHTS_NAME))
+
+
+def _write(record: Compiling, out: Path) -> None:
+    """Writes the record and its page beside the network; `sapwood report` makes the page again."""
+    from sapwood.files import write_json, write_text
+    from sapwood.report import render_compile
+
+    write_json(out / RECORD, record.plain())
+    write_text(out / "report.html", render_compile(record))
+
+
+def _show(record: Compiling) -> None:
+    from sapwood.report import megabytes
+
+    calls, beside = len(record.in_pytorch), record.beside
+    print(
+        f"{record.out}  {megabytes(record.size_bytes)}, {record.zeros:.1%} of the weights zero, "
+        f"{calls or 'no'} call{'' if calls == 1 else 's'} left to PyTorch{_kinds(record)}"
+    )
+    threads = f"{record.threads} thread{'' if record.threads == 1 else 's'}"
+    print(
+        f"{record.median_ms:.1f} ms a picture on {threads}, {beside.pytorch_ms:.1f} ms in PyTorch; compiled in "
+        f"{record.compile_s:.1f} s; gives what the model gives on the example inputs"
+    )
+    if record.tried_ms:
+        tried = ", ".join(f"{name} {time:.1f} ms" for name, time in record.tried_ms.items())
+        print(f"run by {record.run_by}, the fastest of {tried}; --explain says it part by part")
+    print(f"report: {Path(record.out) / 'report.html'}")
+
+
+def _kinds(record: Compiling) -> str:
+    found = sorted({call.op for call in record.in_pytorch})
     return f" ({', '.join(found)}; --explain says why)" if found else ""

@@ -11,6 +11,7 @@ import typer
 from sapwood.cli.common import JsonOption, ThreadsOption, load_bundle, make_console
 from sapwood.cli.compare import run_compare
 from sapwood.cli.next_steps import next_step
+from sapwood.cli.record_files import check_run
 
 NUM_SHOWN = 3
 NUM_CALIBRATION = 64
@@ -36,7 +37,8 @@ def demo(
     from sapwood.files import check_folder
     from sapwood.goals import calibrate
 
-    check_folder(out)
+    check_run(out, "compare.json")
+    check_folder(out / "cases")
     bundle = load_bundle("builtin:digits", None)
     dataset = digits_dataset("test", num_images=images)
     settings = CompareSettings(latency_rounds=rounds, threads=threads)
@@ -47,6 +49,7 @@ def demo(
         first_pictures(dataset, NUM_SHOWN),
         out,
         settings,
+        data="digits",
         calibration=lambda: calibrate(bundle, "digits", num_pictures=NUM_CALIBRATION, labels="own"),
         as_json=as_json,
         tell=_tell,

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import io
 import json
+import time
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from PIL import Image
 
+from sapwood.cli.commanded import made
 from sapwood.cli.common import (
     JsonOption,
     LoadOptions,
@@ -23,15 +28,20 @@ from sapwood.cli.common import (
 from sapwood.cli.devices import DeviceOption, on_device
 from sapwood.cli.groups import grouped
 from sapwood.cli.next_steps import model_words, next_step, words
+from sapwood.cli.record_files import PAGE, check_run
+from sapwood.cli.stopping import same_command, saying
 from sapwood.errors import ConfigError, ImageError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from sapwood.report import Detecting
     from sapwood.types import Detections
 
 RECORD = "detections.json"
+LONGEST_SIDE = 720
+"""Pixels of the longer side of a picture on the page."""
 COMMENT = b"drawn by sapwood detect"
 """In each picture, so that another run knows that it may replace it."""
 
@@ -56,49 +66,83 @@ def detect(
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Finds objects in pictures; writes each picture with its boxes, and all detections as JSON.
+    """Finds objects in pictures; writes each picture with its boxes, all detections as JSON, and a page of both.
 
     Example: `sapwood detect yolov3-tiny.cfg --weights yolov3-tiny.weights dog.jpg -o found`
     """
     from sapwood import tasks
     from sapwood.data import draw_detections, picture_size, read_image
-    from sapwood.files import alone_in, check_folder, write_bytes, write_json
+    from sapwood.files import alone_in, write_bytes, write_json, write_text
+    from sapwood.report import records, render_detect
 
-    check_folder(out)
+    check_run(out, RECORD)
     set_threads(threads)
     bundle = on_device(files.load(model, resize), device)
     if bundle.task.kind != "detection":
         raise ConfigError(f"{model} is not a detector (its task is {bundle.task.kind}); expected a model with boxes")
-    records = []
     paths = _pictures(images)
     for path in paths:
         picture_size(path)  # what is no picture is said before anything is written
     read_image(paths[0])  # and what is only half of one, at least of the first
     names_drawn = _unique_names(paths)
     _check_pictures(out, names_drawn)
-    with alone_in(out), progress_bar("detecting") as progress:
+    found: list[dict[str, Any]] = []
+    seconds = 0.0
+
+    def where() -> str:
+        return f"{len(found)} of {len(paths)} pictures are drawn in {out}; all are drawn by: {same_command()}"
+
+    with alone_in(out), progress_bar("detecting") as progress, saying(where):
         for number, (path, name) in enumerate(zip(paths, names_drawn, strict=True), start=1):
             picture = read_image(path)
-            (found,) = tasks.detect(bundle, [picture], score_threshold=score_threshold, iou_threshold=iou_threshold)
+            start = time.perf_counter()
+            (boxes,) = tasks.detect(bundle, [picture], score_threshold=score_threshold, iou_threshold=iou_threshold)
+            seconds += time.perf_counter() - start
             drawn = out / name
-            write_bytes(drawn, _as_jpeg(draw_detections(picture, found, bundle.task.class_names)))
-            records.append(
-                {"image": str(path), "drawn": str(drawn), "detections": _rows(found, bundle.task.class_names)}
-            )
+            write_bytes(drawn, _as_jpeg(draw_detections(picture, boxes, bundle.task.class_names)))
+            found.append({"image": str(path), "drawn": str(drawn), "detections": _rows(boxes, bundle.task.class_names)})
             progress(number, len(paths))
-        result = {
-            "model": model, "score_threshold": score_threshold, "iou_threshold": iou_threshold, "images": records,
-        }  # fmt: skip
-        write_json(out / RECORD, result)
+        then = words("sapwood", "eval", *model_words(model, bundle.source), "--data", "DIR")
+        record = records.make_part(
+            records.Detecting,
+            {
+                "model": model, "score_threshold": score_threshold, "iou_threshold": iou_threshold, "images": found,
+                "seconds": seconds, "input_size": bundle.task.input_size, "made": made([then]),
+            },
+        )  # fmt: skip
+        write_json(out / RECORD, record.plain())
+        write_text(out / PAGE, render_detect(record, photos(out, record)))
     if as_json:
-        print_json(result)
+        print_json(record.plain())
     else:
-        _print(records)
+        _print(record)
         print(f"record: {out / RECORD}")
-        next_step(
-            words("sapwood", "eval", *model_words(model, bundle.source), "--data", "DIR"),
-            because="Boxes on pictures are no measure.",
-        )
+        print(f"report: {out / PAGE}")
+        next_step(then, because="Boxes on pictures are no measure.")
+
+
+def photos(folder: Path, record: Detecting) -> dict[str, str]:
+    """The first pictures with their boxes, small, as addresses that hold them; what cannot be read is left out.
+
+    Args:
+        folder: Where they are looked for, by the names that they were drawn with.
+        record: Which those are.
+    """
+    from sapwood.report import NUM_PHOTOS
+
+    found = {}
+    for one in record.images[:NUM_PHOTOS]:
+        with contextlib.suppress(OSError, ValueError, Image.DecompressionBombError):
+            found[one.drawn] = _small(folder / Path(one.drawn).name)
+    return found
+
+
+def _small(path: Path) -> str:
+    with Image.open(path) as image:
+        image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+        data = io.BytesIO()
+        image.convert("RGB").save(data, "JPEG", quality=82, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode("ascii")
 
 
 def _pictures(arguments: list[Path]) -> list[Path]:
@@ -128,8 +172,6 @@ def _unique_names(paths: list[Path]) -> list[str]:
 
 
 def _as_jpeg(picture: NDArray[np.uint8]) -> bytes:
-    from PIL import Image
-
     data = io.BytesIO()
     Image.fromarray(picture).save(data, "JPEG", quality=92, comment=COMMENT)
     return data.getvalue()
@@ -161,10 +203,10 @@ def _rows(found: Detections, class_names: tuple[str, ...]) -> list[dict[str, Any
     ]
 
 
-def _print(records: list[dict[str, Any]]) -> None:
-    for record in records:
-        typer.echo(f"{record['image']} -> {record['drawn']}")
-        for row in record["detections"]:
-            typer.echo(f"  {row['class']:<20} {row['score']:.2f}  {row['box']}")
-        if not record["detections"]:
+def _print(record: Detecting) -> None:
+    for one in record.images:
+        typer.echo(f"{one.image} -> {one.drawn}")
+        for row in one.detections:
+            typer.echo(f"  {row.class_name:<20} {row.score:.2f}  {list(row.box)}")
+        if not one.detections:
             typer.echo("  nothing found")

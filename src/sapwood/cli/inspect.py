@@ -88,11 +88,12 @@ def inspect(
     timed = deployment if latency else None
     with doing("finding channel groups" if timed is None else f"timing layers on {timed.runtime}"):
         record = pipeline.inspect_model(bundle, timed, curves, liked, blocks=blocks)
-    record = record.model_copy(update={"made": made()})
+    goal = ("--macs", "0.5") if deployment is None else ("--latency", "0.5", "--runtime", deployment.runtime)
+    then = words("sapwood", "prune", *model_words(model, bundle.source), *goal, "-o", "small")
+    record = record.model_copy(update={"made": made([then])})
     _show(record, out, as_json=as_json)
     if not as_json:
-        goal = ("--macs", "0.5") if deployment is None else ("--latency", "0.5", "--runtime", deployment.runtime)
-        next_step(words("sapwood", "prune", *model_words(model, bundle.source), *goal, "-o", "small"))
+        next_step(then)
 
 
 def _show(record: Inspection, out: Path | None, *, as_json: bool) -> None:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 
 from sapwood.cli import budget as budgets
-from sapwood.cli.commanded import made
+from sapwood.cli.commanded import again, made
 from sapwood.cli.common import JsonOption, LoadOptions, ModelArgument, make_console, print_json, progress_bar
 from sapwood.cli.fractions import fraction
 from sapwood.cli.groups import grouped
-from sapwood.cli.next_steps import next_step, words
+from sapwood.cli.next_steps import model_words, next_step, words
 from sapwood.cli.recovery import Recovery
 from sapwood.cli.shrink import check_out
 from sapwood.errors import ConfigError
@@ -218,14 +218,15 @@ def mask(
     )
     if permanent:
         remove_masks_(bundle.model)
-    told = pipeline.masking_record(done, saved=out).model_copy(update={"model": model, "made": made()})
+    then = _next(bundle, what, pictures, out)
+    told = pipeline.masking_record(done, saved=out).model_copy(update={"model": model, "made": made(then)})
     if out is not None:
         _save(bundle, told, done.record, out)
     if as_json:
         print_json(told.plain())
     else:
         _show(told, out, permanent=permanent)
-        _tell_next(what, pictures, out)
+        next_step(*then, because="Zeros alone make nothing smaller or faster, and accuracy was not measured.")
     if done.latency is not None and not done.latency.met:
         raise typer.Exit(1)
 
@@ -244,18 +245,17 @@ def _save(bundle: ModelBundle, told: Masking, record: MaskRecord, out: Path) -> 
         write_text(folder / "report.html", render_mask(told))
 
 
-def _tell_next(what: MaskOptions, pictures: budgets.PictureOptions, out: Path | None) -> None:
+def _next(
+    bundle: ModelBundle, what: MaskOptions, pictures: budgets.PictureOptions, out: Path | None
+) -> tuple[str, ...]:
     """Masked filters can be removed, single zeros compiled; both are measured first."""
     if out is None:
-        next_step("the same with -o DIR, which saves the masked network")
-        return
+        return (again("-o", "masked"),)
     filters = what.method in {"ln_structured", "random_structured"}
-    then = (
-        words("sapwood", "compact", out, "-o", "small") if filters else words("sapwood", "compile", out, "-o", "fast")
-    )
+    verb, made_of = ("compact", "small") if filters else ("compile", "fast")
     data = "DIR" if pictures.data is None else pictures.data
-    because = "Zeros alone make nothing smaller or faster, and accuracy was not measured."
-    next_step(words("sapwood", "eval", out, "--data", data), then, because=because)
+    saved = model_words(str(out), bundle.source)
+    return words("sapwood", "eval", *saved, "--data", data), words("sapwood", verb, *saved, "-o", made_of)
 
 
 def _check_options(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sapwood.cli.volume import is_quiet
@@ -26,6 +27,16 @@ def next_step(*commands: str, because: str = "") -> None:
     print(f"next: {first}")
     for command in others:
         print(f"  or: {command}")
+
+
+def browse(page: Path) -> str:
+    """The command that shows a page, wherever there is a Python.
+
+    Examples:
+        >>> browse(Path("/tmp/my report.html"))
+        'python -m webbrowser -t file:///tmp/my%20report.html'
+    """
+    return words("python", "-m", "webbrowser", "-t", page.resolve().as_uri())
 
 
 def words(*parts: object) -> str:
@@ -53,3 +64,17 @@ def model_words(model: str, source: ModelSource) -> tuple[str, ...]:
     if source.spec == model:
         return (model, "--weights", source.weights) if source.weights else (model,)
     return (model, "--model-factory", source.spec) if source.kind == "factory" else (model,)
+
+
+def both_words(dense: str, small: str, source: ModelSource) -> tuple[str, ...]:
+    """Two models of `sapwood bench`: one as it was named, and the saved one that was made of it.
+
+    Examples:
+        >>> from sapwood.types import ModelSource
+        >>> both_words("net.cfg", "small", ModelSource("net.cfg", "darknet", "net.weights"))
+        ('net.cfg', 'small', '--weights', 'net.weights')
+        >>> both_words("mynet:net", "small", ModelSource("mynet:net", "factory"))
+        ('mynet:net', 'small', '--model-factory', 'mynet:net')
+    """
+    given = dict.fromkeys((*model_words(dense, source)[1:], *model_words(small, source)[1:]))
+    return (dense, small, *given)

@@ -10,6 +10,11 @@ import typer
 
 from sapwood.errors import ConfigError
 
+PAGE = "report.html"
+SIGN = b"<span>Sapwood</span>"
+"""In the head of every page."""
+MOST_READ = 200_000
+
 RecordOption = Annotated[
     Path | None,
     typer.Option(
@@ -50,6 +55,31 @@ def check_page(out: Path | None, option: str) -> None:
     if out.suffix != ".html":
         raise ConfigError(f"{option} {out}: a report is a page; expected a name that ends in .html")
     check_file(out)
+
+
+def check_run(out: Path, *names: str) -> None:
+    """Checks, before the work, a folder that files go into one by one: each can be written, and the page is Sapwood's.
+
+    Args:
+        out: The folder, which may not exist yet.
+        names: What is written into it beside the page.
+
+    Raises:
+        ConfigError: If it is a file, something else than a file stands in the place of one, or there is a page that
+            Sapwood did not write.
+        WriteError: If nothing can be written there.
+    """
+    from sapwood.files import check_file, check_folder
+
+    check_folder(out)
+    page = out / PAGE
+    for name in (*names, PAGE):
+        check_file(out / name)
+    if page.is_file() and SIGN not in page.read_bytes()[:MOST_READ]:
+        raise ConfigError(
+            f"{page}: it would be replaced, and Sapwood did not write it; expected another folder for -o, or no such "
+            "file in it"
+        )
 
 
 def write_record(out: Path | None, record: Any, page: Callable[[], str]) -> None:

@@ -10,14 +10,16 @@ from typing import Annotated, Any
 import typer
 
 from sapwood.cli.common import JsonOption, print_json
-from sapwood.cli.next_steps import next_step
+from sapwood.cli.next_steps import browse, next_step
 from sapwood.cli.record_files import check_page
 from sapwood.errors import DataError
 
 RunArgument = Annotated[
     Path,
     typer.Argument(
-        metavar="RUN_DIR", help="A directory that `sapwood compare`, `prune`, `compact`, `mask` or `run` wrote."
+        metavar="RUN_DIR",
+        help="A directory that `sapwood compare`, `prune`, `compact`, `mask`, `train`, `detect`, `compile` or `run` "
+        "wrote.",
     ),
 ]
 
@@ -38,19 +40,13 @@ def report(
     """
     from sapwood.files import write_text
     from sapwood.reading import naming, read_json, reading
-    from sapwood.report import render_compare, render_mask, render_prune, render_run
 
-    renderers: dict[str, Callable[[Mapping[str, Any]], str]] = {
-        "compare.json": render_compare,
-        "report.json": render_prune,
-        "mask.json": render_mask,
-        "run.json": render_run,
-    }
+    renderers = _renderers(run_dir)
     name = next((name for name in renderers if os.path.isfile(run_dir / name)), None)
     if name is None:
         raise DataError(
             f"{run_dir}: no {' or '.join(renderers)} there; expected a directory that `sapwood compare`, `prune`, "
-            "`compact`, `mask` or `run` wrote"
+            "`compact`, `mask`, `train`, `detect`, `compile` or `run` wrote"
         )
     source = run_dir / name
     target = run_dir / "report.html" if out is None else out
@@ -63,4 +59,33 @@ def report(
         print_json({"report": str(target), "record": str(source)})
         return
     typer.echo(f"report: {target}")
-    next_step(f"open {target.resolve().as_uri()} in a browser")
+    next_step(browse(target))
+
+
+def _renderers(run_dir: Path) -> dict[str, Callable[[Mapping[str, Any]], str]]:
+    """What makes a page, by the name of the record that it is made of."""
+    from sapwood.cli.detect import photos
+    from sapwood.report import (
+        read_detecting,
+        render_compare,
+        render_compile,
+        render_detect,
+        render_mask,
+        render_prune,
+        render_run,
+        render_train,
+    )
+
+    def detected(record: Mapping[str, Any]) -> str:
+        found = read_detecting(record)
+        return render_detect(found, photos(run_dir, found))
+
+    return {
+        "compare.json": render_compare,
+        "report.json": render_prune,
+        "mask.json": render_mask,
+        "train.json": render_train,
+        "detections.json": detected,
+        "compile.json": render_compile,
+        "run.json": render_run,
+    }

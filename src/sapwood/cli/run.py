@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from sapwood.cli.common import JsonOption, make_console, print_json
-from sapwood.cli.next_steps import next_step
+from sapwood.cli.next_steps import browse, next_step
+from sapwood.cli.record_files import check_run
 from sapwood.cli.runner import MISSED, RECORD, Runner, allow_factories
 from sapwood.cli.steps import commands
 from sapwood.cli.stopping import same_command, saying
@@ -44,7 +45,7 @@ def run(
 
     Example: `sapwood run recipes/yolov4-tiny-bccd.yaml`
     """
-    from sapwood.files import alone_in, check_folder, write_text
+    from sapwood.files import alone_in, write_text
     from sapwood.reading import naming
     from sapwood.recipe import read_recipe
     from sapwood.report import render_run, run_tables
@@ -52,7 +53,7 @@ def run(
 
     asked = read_recipe(recipe)
     place = out or Path("runs") / recipe.stem
-    check_folder(place)
+    check_run(place, RECORD)
     group = cast("TyperGroup", context.find_root().command)
     processes = find_processes()
     with naming(recipe):
@@ -72,6 +73,6 @@ def run(
         else:
             make_console().print(*run_tables(runner.record()))
             make_console().print(f"report: {place / 'report.html'}   record: {place / RECORD}", highlight=False)
-            next_step(f"open {place / 'report.html'} in a browser")
+            next_step(browse(place / "report.html"))
     if any(entry.state == MISSED for entry in runner.entries):
         raise CheckFailedError("a step missed its target; see above")

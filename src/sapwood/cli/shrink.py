@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from sapwood.cli.commanded import made
+from sapwood.cli.commanded import again, made
 from sapwood.cli.common import make_console, print_json
-from sapwood.cli.next_steps import model_words, next_step, words
+from sapwood.cli.next_steps import both_words, model_words, next_step, words
 from sapwood.errors import CheckFailedError
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ def finish(
     from sapwood.report import prune_tables
 
     record = shrink_record(bundle, result, options, sensitivity, verb, agreement=agreement)
-    record = record.model_copy(update={"made": made()})
+    then = _next(record, bundle, out)
+    record = record.model_copy(update={"made": made(then)})
     if earlier is not None:
         record = record.model_copy(update={name: getattr(earlier, name) for name in MEASURED})
     failed = None
@@ -81,7 +82,7 @@ def finish(
             console.print(table)
         for name, path in record.files.items():
             console.print(f"{name}: {path}", highlight=False)
-        _tell_next(record, bundle, result, out)
+        next_step(*then, because=_because(record, result))
     if not result.verification.passed:
         raise CheckFailedError(
             f"the compact model differs from the masked one by {result.verification.max_abs_error:.1e} of the largest "
@@ -92,23 +93,25 @@ def finish(
     _check_latency(record.latency)
 
 
-def _tell_next(record: Pruning, bundle: ModelBundle, result: Any, out: Path | None) -> None:
-    """The proof is silent about accuracy: how far the outputs moved, and how it is measured and brought back."""
+def _because(record: Pruning, result: Any) -> str:
+    """The proof is silent about accuracy: how far the outputs moved."""
     from sapwood.report import moved_text
 
-    recovered = record.recovery is not None
-    moved = moved_text(result.verification, recovered=recovered) if record.verb == "prune" else ""
-    because = f"{moved[0].upper()}{moved[1:]}." if moved else ""
-    data = str(record.options.get("data", "DIR"))
+    moved = moved_text(result.verification, recovered=record.recovery is not None) if record.verb == "prune" else ""
+    return f"{moved[0].upper()}{moved[1:]}." if moved else ""
+
+
+def _next(record: Pruning, bundle: ModelBundle, out: Path | None) -> tuple[str, ...]:
+    """How accuracy is measured and brought back, and how fast the network is."""
     if out is None:
-        next_step("the same with -o DIR, which saves the smaller network", because=because)
-        return
-    dense, *given = model_words(record.model, bundle.source)
-    commands = [words("sapwood", "eval", out, "--data", data)]
-    if record.verb == "prune" and not recovered:
-        commands.append(f"the same again with --data {data} --recover reconstruct")
-    commands.append(words("sapwood", "bench", dense, out, *given, "--runtime", "torch,onnxruntime"))
-    next_step(*commands, because=because)
+        return (again("-o", "small"),)
+    data = str(record.options.get("data", "DIR"))
+    saved = model_words(str(out), bundle.source)
+    commands = [words("sapwood", "eval", *saved, "--data", data)]
+    if record.verb == "prune" and record.recovery is None:
+        commands.append(again(*(() if "data" in record.options else ("--data", data)), "--recover", "reconstruct"))
+    both = both_words(record.model, str(out), bundle.source)
+    return *commands, words("sapwood", "bench", *both, "--runtime", "torch,onnxruntime")
 
 
 def _check_latency(latency: records.TargetLatency | None) -> None:

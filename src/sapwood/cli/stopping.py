@@ -24,6 +24,11 @@ def saying(where: Callable[[], str]) -> Iterator[None]:
         raise Interrupted(where()) from None
 
 
+def anew() -> str:
+    """What is to be said where nothing more is known: whatever stood at ``-o`` is there still."""
+    return f"before anything new was written; start again with: {same_command()}"
+
+
 def same_command(*more: str) -> str:
     """The command that was given, with what is to be added to it."""
     before = given()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sapwood.cli.commanded import made
 from sapwood.cli.common import (
     DataOption,
     JsonOption,
@@ -28,14 +29,18 @@ from sapwood.cli.common import (
 from sapwood.cli.devices import DeviceOption, on_device
 from sapwood.cli.epochs import epoch_line
 from sapwood.cli.fractions import fraction
-from sapwood.cli.next_steps import next_step
+from sapwood.cli.next_steps import model_words, next_step, words
+from sapwood.cli.record_files import PAGE, check_run
 from sapwood.cli.stopping import same_command, saying
 
 HOW, SPARSE, TEACHER = "How it is trained", "Towards sparsity", "A teacher"
 """Headings of the help."""
+RECORD = "train.json"
+"""What the directory of a run gets beside its checkpoints, its model and its page."""
 
 if TYPE_CHECKING:
     from sapwood.config import TrainConfig
+    from sapwood.report import TrainingRecord
     from sapwood.training import TrainResult
     from sapwood.types import ModelBundle
 
@@ -134,7 +139,8 @@ def train(
 ) -> None:
     """Trains a network; a run that was stopped goes on with --resume and ends at the same numbers.
 
-    With --resume and more --epochs a finished run goes on, too. Every epoch is a line on standard error.
+    With --resume and more --epochs a finished run goes on, too. Every epoch is a line on standard error. `-o` also gets
+    `report.html`: figures epoch by epoch.
 
     A `.cfg` whose classes are not those of the data is rewritten for them (`num_classes: cfg` keeps its own).
 
@@ -145,11 +151,11 @@ def train(
     from sapwood import training
     from sapwood.data import data_parts
     from sapwood.errors import ConfigError
-    from sapwood.files import alone_in, check_folder
+    from sapwood.files import alone_in
     from sapwood.models import check_target, save_model
     from sapwood.pipeline import training_plugins
 
-    check_folder(out)
+    check_run(out, "metrics.jsonl", "checkpoint.safetensors", "best.safetensors", RECORD)
     check_target(out / "model")
     if resume and not training.holds_run(out):
         raise ConfigError(f"{out} holds no run to resume; expected the -o of one, or no --resume")
@@ -189,7 +195,11 @@ def train(
         record = {"train": settings.model_dump(mode="json")}
         saved = processes.from_first(lambda: save_model(result.bundle, out / "model", record=record))
     if processes.index == 0:
-        _show(result, saved, as_json=as_json, data=data)
+        named = {
+            "model": model, "data": data, "train_split": train_split, "split": val_split, "teacher": teacher,
+            "config": settings.model_dump(mode="json", exclude_defaults=True),
+        }  # fmt: skip
+        _tell(result, saved, out, named, as_json=as_json)
 
 
 def _stopped(out: Path) -> str:
@@ -216,18 +226,51 @@ def _settings(bundle: ModelBundle, config: Path | None, options: dict[str, Any])
     return parse_config(TrainConfig, base | options, where="options" if config is None else f"{config} with options")
 
 
-def _show(result: TrainResult, saved: Path, *, as_json: bool, data: str) -> None:
-    from sapwood.report import evaluation_table, records
+def _tell(result: TrainResult, saved: Path, out: Path, named: dict[str, Any], *, as_json: bool) -> None:
+    """Writes the record and its page beside the run, and prints what came of it."""
+    from sapwood.files import write_json, write_text
+    from sapwood.report import evaluation_table, render_train
 
-    files = {**{name: str(path) for name, path in result.files.items()}, "model": str(saved)}
+    record = _record(result, saved, out, named)
+    write_json(out / RECORD, record.plain())
+    write_text(out / PAGE, render_train(record))
     if as_json:
-        metrics = None if result.evaluation is None else dict(result.evaluation.metrics)
-        values = {"metrics": metrics, "epochs": len(result.history), "files": files, "skipped": result.skipped}
-        print_json(records.make_part(records.TrainingRecord, values).plain())
+        print_json(record.plain())
         return
     console = make_console()
     if result.evaluation is not None:
         console.print(evaluation_table(result.evaluation))
-    for name, path in files.items():
+    for name, path in record.files.items():
         console.print(f"{name}: {path}", highlight=False)
-    next_step(f"sapwood eval {saved} --data {data}", f"sapwood prune {saved} --macs 0.5 -o small")
+    if record.made is not None:
+        next_step(*record.made.then)
+
+
+def _record(result: TrainResult, saved: Path, out: Path, named: dict[str, Any]) -> TrainingRecord:
+    from sapwood.report import records
+
+    files = {**{name: str(path) for name, path in result.files.items()}, "model": str(saved), "report": str(out / PAGE)}
+    found = result.evaluation
+    measured: dict[str, Any] = {} if found is None else {
+        "primary": found.primary,
+        "num_images": found.num_images,
+        "per_class": dict(found.per_class),
+        "interval": records.estimated(found.value, found.resampled),
+    }  # fmt: skip
+    words_of = model_words(str(saved), result.bundle.source)
+    then = (
+        words("sapwood", "eval", *words_of, "--data", named["data"], *_split(named["split"])),
+        words("sapwood", "prune", *words_of, "--macs", "0.5", "-o", "small"),
+    )
+    values = {
+        **named, **measured,
+        "metrics": None if found is None else dict(found.metrics),
+        "epochs": len(result.history), "history": result.history, "files": files, "skipped": result.skipped,
+        "made": made(then),
+    }  # fmt: skip
+    return records.make_part(records.TrainingRecord, values)
+
+
+def _split(split: str) -> tuple[str, ...]:
+    """The part of the data that was measured on, where it is another one than `sapwood eval` takes by itself."""
+    return () if split in {"val", "none"} else ("--split", split)

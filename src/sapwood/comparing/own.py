@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 import time
@@ -76,9 +77,11 @@ def dataset_of(bundle: ModelBundle, data: Dataset | str | os.PathLike[str] | Non
     """Returns the pictures of a comparison: none where it measures by itself, the `val` part of a place.
 
     Raises:
-        ConfigError: If there is neither data nor a measure.
+        ConfigError: If there is neither data nor a measure, or a measure that takes no model.
         DataError: If the place holds no data set.
     """
+    if measure is not None:
+        check_takes_one(measure)
     if data is None:
         if measure is None:
             raise ConfigError(
@@ -106,6 +109,24 @@ def evaluate_by(measure: Measure, model: nn.Module, num_images: int) -> Evaluati
         raise ConfigError("measure returned no figure; expected one")
     metrics = {str(name): _number(name, value) for name, value in figures.items()}
     return Evaluation(next(iter(metrics)), metrics, {}, num_images, {NAME: time.perf_counter() - start})
+
+
+def check_takes_one(measure: Measure) -> None:
+    """Checks that a function can be called with a model; what has no signature is taken at its word.
+
+    Raises:
+        ConfigError: If it cannot.
+    """
+    if not callable(measure):
+        raise ConfigError(f"measure is {described(measure)}; expected a function of a model")
+    try:
+        inspect.signature(measure).bind(None)
+    except TypeError as error:
+        raise ConfigError(
+            f"measure cannot be called with a model: {error}; expected a function of one argument"
+        ) from None
+    except ValueError:  # of C
+        return
 
 
 def _number(name: object, value: Any) -> float:

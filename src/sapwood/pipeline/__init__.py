@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from sapwood.models import shrink_describable
     from sapwood.pipeline.benching import bench
+    from sapwood.pipeline.compiling import compiled_figures
     from sapwood.pipeline.judging import measured_agreement
     from sapwood.pipeline.masking import MaskingOutcome, mask_, masking_record, masks_by_pictures
     from sapwood.pipeline.pruning import Pruned, prune
@@ -63,6 +64,7 @@ _HOMES = {
     "with_batch": "sapwood.goals",
     "shrink_describable": "sapwood.models",
     "bench": "sapwood.pipeline.benching",
+    "compiled_figures": "sapwood.pipeline.compiling",
     "measured_agreement": "sapwood.pipeline.judging",
     "MaskingOutcome": "sapwood.pipeline.masking",
     "mask_": "sapwood.pipeline.masking",
@@ -112,6 +114,7 @@ __all__ = [
     "check_inputs",
     "compact",
     "compensation",
+    "compiled_figures",
     "export_int8",
     "inspect_model",
     "mask_",

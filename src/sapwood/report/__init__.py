@@ -4,6 +4,7 @@ from sapwood.report import records
 from sapwood.report.agreement import agreement_table, case_agreement_table
 from sapwood.report.bench import bench_table, reasons
 from sapwood.report.console import compare_table, evaluation_table, mask_tables, masking_table
+from sapwood.report.detected import NUM_PHOTOS
 from sapwood.report.formats import megabytes
 from sapwood.report.latency import inspect_latency_table, latency_table
 from sapwood.report.proof import apart_text, difference, moved_text, proof_text
@@ -13,12 +14,15 @@ from sapwood.report.render import (
     render_agreement,
     render_bench,
     render_compare,
+    render_compile,
+    render_detect,
     render_evaluation,
     render_export,
     render_inspect,
     render_mask,
     render_prune,
     render_run,
+    render_train,
 )
 from sapwood.report.run_view import run_tables
 from sapwood.report.sensitivity import sensitivity_table
@@ -28,6 +32,7 @@ from sapwood.report.story import story_end, story_table
 from sapwood.report.table import TextTable
 
 __all__ = [
+    "NUM_PHOTOS",
     "TextTable",
     "agreement_table",
     "apart_text",
@@ -51,12 +56,15 @@ __all__ = [
     "render_agreement",
     "render_bench",
     "render_compare",
+    "render_compile",
+    "render_detect",
     "render_evaluation",
     "render_export",
     "render_inspect",
     "render_mask",
     "render_prune",
     "render_run",
+    "render_train",
     "run_tables",
     "sensitivity_table",
     "sparsity_table",

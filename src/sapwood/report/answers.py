@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sapwood.report import formats
+from sapwood.report.case_commands import commands_for
 from sapwood.report.findings import Tone
-from sapwood.report.records import CaseResult, Comparison
+from sapwood.report.records import CaseResult, Comparison, MadeBy
 from sapwood.report.standing import NAMES, WHERE, Standing, keeps, reference, standings, usable
 from sapwood.report.sureness import accuracy_interval, within_noise
 
@@ -133,61 +134,17 @@ def where_text(conditions: Mapping[str, Any]) -> str:
     return ", ".join(part for part in (str(conditions.get("cpu") or ""), told) if part)
 
 
-def commands_for(case: CaseResult, comparison: Comparison) -> tuple[str, ...]:
-    """The commands that make a case, or the like of it, with the network that was compared."""
-    given = case.settings
-    if given.get("commands"):
-        return tuple(str(line) for line in given["commands"])
-    model = [comparison.model.spec]
-    if comparison.model.weights:
-        model += ["--weights", comparison.model.weights]
-    if case.kind == "prune":
-        return (shlex.join(["sapwood", "prune", *model, *_options(given, PRUNE_OPTIONS), "-o", "small"]),)
-    if case.kind in {"mask", "compact"}:
-        mask = shlex.join(["sapwood", "mask", *model, *_options(given, MASK_OPTIONS), "-o", "masked"])
-        exact = [] if given.get("exact", True) else ["--inexact"]
-        then = [shlex.join(["sapwood", "compact", "masked", *exact, "-o", "small"])] if case.kind == "compact" else []
-        return (mask, *then)
-    return ()
+def get_commands(made: MadeBy | None, saved: str | None, data: Any = None) -> tuple[str, ...]:
+    """What was typed and what comes next; how accuracy is measured, where the record does not say what comes next.
 
-
-PRUNE_OPTIONS = {
-    "sparsity": "--sparsity",
-    "params": "--params",
-    "macs": "--macs",
-    "latency": "--latency",
-    "runtime": "--runtime",
-    "criterion": "--criterion",
-    "allocator": "--allocator",
-    "recover": "--recover",
-    "round_to": "--round-to",
-}
-MASK_OPTIONS = {
-    "method": "--method",
-    "sparsity": "--sparsity",
-    "scope": "--scope",
-    "layers": "--layers",
-    "pattern": "--pattern",
-}
-DEFAULTS: Mapping[str, Any] = {
-    "runtime": "torch",
-    "criterion": "l2",
-    "recover": "none",
-    "round_to": 1,
-    "scope": "local",
-}
-
-
-def _options(given: Mapping[str, Any], options: Mapping[str, str]) -> list[str]:
-    """What a row says, as options of the command."""
-    found: list[str] = []
-    for field, option in options.items():
-        value = given.get(field)
-        if value is None or value == DEFAULTS.get(field):
-            continue
-        found += [option, ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)]
-    looks = given.get("recover", "none") != "none"
-    return [*found, "--data", "DIR"] if looks else found
+    Examples:
+        >>> get_commands(None, "my net")
+        ("sapwood eval 'my net' --data DIR",)
+    """
+    told = () if made is None else made.commands
+    if saved is None or (made is not None and made.then):
+        return told
+    return (*told, shlex.join(["sapwood", "eval", saved, "--data", str(data or "DIR")]))
 
 
 def _lost_points(case: CaseResult, comparison: Comparison) -> str:

@@ -42,7 +42,7 @@ def bench_answers(record: BenchRecord, made: MadeBy | None) -> tuple[Answer, ...
     error = (
         "" if best.max_relative_error is None else f"outputs differ from PyTorch's by {best.max_relative_error:.1e}; "
     )
-    command = (made.command,) if made is not None and made.command else ()
+    command = made.commands if made is not None else ()
     return (
         Answer(FASTER, f"{1.0 / best.ratio:.1f}×", f"{formats.milliseconds(best.median_ms)} a call: {best.model}"),
         Answer(PLACE, runtime_name(best.runtime), where_text(record.conditions)),

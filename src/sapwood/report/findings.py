@@ -124,10 +124,10 @@ def _size_finding(comparison: Comparison) -> Finding | None:
     ]
     if not comparison.baseline.value:
         return Finding("File size", f"from {formats.megabytes(dense)} down to {formats.megabytes(min(sizes))}.")
+    share = f"{formats.percent(KEEPS)} of the unpruned {comparison.primary}"
     if not usable or min(usable) > 0.99 * dense:
-        return Finding("File size", f"no smaller file keeps {KEEPS:.0%} of the unpruned {comparison.primary}.", "bad")
+        return Finding("File size", f"No smaller file keeps {share}.", "bad")
     smallest = formats.megabytes(min(usable))
-    share = f"{KEEPS:.0%} of the unpruned {comparison.primary}"
     return Finding("File size", f"from {formats.megabytes(dense)} down to {smallest} with at least {share} kept.")
 
 

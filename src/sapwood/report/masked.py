@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sapwood.report import formats
-from sapwood.report.answers import FASTER, GET, LOST, PLACE, SURE, Answer, where_text
+from sapwood.report.answers import FASTER, GET, LOST, PLACE, SURE, Answer, get_commands, where_text
 from sapwood.report.console import masking_table
 from sapwood.report.findings import Finding
 from sapwood.report.names import runtime_name
@@ -58,13 +58,8 @@ def _answers(record: Masking) -> tuple[Answer, ...]:
         place,
         Answer(LOST, "not measured", f"accuracy: sapwood eval measures it; {formats.count(now.num_zeros)} zeros"),
         Answer(SURE, "counted", f"{masks}; after remove {'as many zeros' if same else 'other zeros'} in plain weights"),
-        Answer(GET, "", "", _commands(record)),
+        Answer(GET, "", "", get_commands(record.made, record.saved)),
     )
-
-
-def _commands(record: Masking) -> tuple[str, ...]:
-    typed = (record.made.command,) if record.made else ()
-    return typed if record.saved is None else (*typed, f"sapwood eval {record.saved} --data DIR")
 
 
 def _plot(state: ModelZeros) -> LayerPlot:

@@ -18,6 +18,8 @@ from markupsafe import Markup
 from sapwood.report import (
     answers,
     bench_view,
+    compiled,
+    detected,
     evaluated,
     exported,
     findings,
@@ -28,6 +30,7 @@ from sapwood.report import (
     run_networks,
     run_view,
     shrinking,
+    trained,
     verb_answers,
     verdict,
     view,
@@ -39,6 +42,8 @@ from sapwood.report.records import (
     AgreementRecord,
     BenchRecord,
     Comparison,
+    Compiling,
+    Detecting,
     EvaluationRecord,
     ExportRecord,
     Inspection,
@@ -47,12 +52,16 @@ from sapwood.report.records import (
     Masking,
     Pruning,
     RunRecord,
+    TrainingRecord,
     WidthTimes,
+    read_compiling,
+    read_detecting,
     read_inspection,
     read_masking,
     read_pruning,
     read_record,
     read_run,
+    read_training,
 )
 from sapwood.report.recovery import recovery_table
 from sapwood.report.sensitivity import sensitivity_table
@@ -282,6 +291,58 @@ def render_export(record: ExportRecord, made: MadeBy | None = None, then: tuple[
         A whole HTML document. Everything that came from the record is escaped.
     """
     return _sheet(exported.export_sheet(record, made, then), made, {"format": record.format})
+
+
+def render_compile(record: Compiling | Mapping[str, Any]) -> str:
+    """Builds the page of a compiled network from its JSON record alone.
+
+    Args:
+        record: What `sapwood compile --json` printed, or `compile.json` read back.
+
+    Returns:
+        A whole HTML document. Everything that came from the record is escaped.
+
+    Raises:
+        DataError: If ``record`` is not such a record.
+    """
+    made = read_compiling(record)
+    about = {"threads": made.threads, "compiled in": formats.seconds(made.compile_s), "rounds": made.beside.rounds}
+    return _sheet(compiled.compiling_sheet(made), made.made, about, {"saved": made.out})
+
+
+def render_train(record: TrainingRecord | Mapping[str, Any]) -> str:
+    """Builds the page of a trained network from its JSON record alone.
+
+    Args:
+        record: What `sapwood train --json` printed, or `train.json` read back.
+
+    Returns:
+        A whole HTML document. Everything that came from the record is escaped.
+
+    Raises:
+        DataError: If ``record`` is not such a record.
+    """
+    made = read_training(record)
+    about = {"data": made.data, "train split": made.train_split, "split": made.split, **made.config}
+    return _sheet(trained.training_sheet(made), made.made, about)
+
+
+def render_detect(record: Detecting | Mapping[str, Any], photos: Mapping[str, str] | None = None) -> str:
+    """Builds the page of detections from their JSON record, and pictures where there are some.
+
+    Args:
+        record: What `sapwood detect --json` printed, or `detections.json` read back.
+        photos: Pictures with their boxes as `data:` addresses, by where the record says that they were drawn.
+
+    Returns:
+        A whole HTML document. Everything that came from the record is escaped.
+
+    Raises:
+        DataError: If ``record`` is not such a record.
+    """
+    made = read_detecting(record)
+    about = {"score threshold": made.score_threshold, "IoU threshold": made.iou_threshold, "pictures": len(made.images)}
+    return _sheet(detected.detecting_sheet(made, photos or {}), made.made, about)
 
 
 def _sheet(sheet: Sheet, made: MadeBy | None, *about: Mapping[str, Any]) -> str:

@@ -18,6 +18,8 @@ from sapwood.report.table import TextTable, columns
 DENSE = "dense"
 PAGES = {"prune", "compact", "compare"}
 """Verbs that write a page of their own."""
+NEWER_PAGES = {"mask", "compile", "train", "detect"}
+"""Verbs that do since their records have a schema."""
 
 
 @dataclass(frozen=True)
@@ -121,8 +123,13 @@ def run_answers(run: RunRecord) -> tuple[Answer, ...]:
 
 def step_links(run: RunRecord) -> tuple[tuple[str, str], ...]:
     """Pages that steps wrote: a name and an address beside the run's page."""
-    made = (step for step in run.steps if step.verb in PAGES and step.state != "begun")
+    made = (step for step in run.steps if _has_page(step) and step.state != "begun")
     return tuple((step.name, f"{step.directory}/report.html") for step in made)
+
+
+def _has_page(step: RunStep) -> bool:
+    has_schema = isinstance(step.result, Mapping) and "schema" in step.result
+    return step.verb in PAGES or (step.verb in NEWER_PAGES and has_schema)
 
 
 def _dense(run: RunRecord) -> RunNetwork:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sapwood.report import formats
 from sapwood.report.answers import Answer
 from sapwood.report.findings import Finding
+from sapwood.report.plots.accuracy import AccuracyPlot
 from sapwood.report.plots.axis import axis_from_zero
 from sapwood.report.plots.layers import LayerPlot
 from sapwood.report.table import TextTable
@@ -35,6 +36,15 @@ class ShareBars:
 
 
 @dataclass(frozen=True)
+class Photo:
+    """A picture: its name, an address that holds it whole, and what is seen on it."""
+
+    name: str
+    address: str
+    caption: str
+
+
+@dataclass(frozen=True)
 class SheetPart:
     """A part of a page.
 
@@ -44,6 +54,8 @@ class SheetPart:
         text: A sentence or two below that.
         bars: What is drawn.
         layers: Likewise, a bar a layer.
+        curves: Likewise, lines.
+        photos: Pictures.
         table: What is told in numbers.
         lines: What else is to be told, a sentence each.
     """
@@ -53,6 +65,8 @@ class SheetPart:
     text: str = ""
     bars: ShareBars | None = None
     layers: LayerPlot | None = None
+    curves: tuple[AccuracyPlot, ...] = ()
+    photos: tuple[Photo, ...] = ()
     table: TextTable | None = None
     lines: tuple[str, ...] = ()
 
@@ -82,6 +96,7 @@ def shares(
     whiskers: Mapping[str, tuple[float, float]] | None = None,
     *,
     names: Sequence[str] | None = None,
+    write: Callable[[float], str] = formats.score,
 ) -> ShareBars:
     """Places bars of figures on an axis that begins at 0.
 
@@ -90,6 +105,7 @@ def shares(
         unit: What the axis is of.
         whiskers: Between which values some of them lie.
         names: The order; that of the values where None.
+        write: How a figure is written.
 
     Examples:
         >>> shares({"dog": 0.25, "cat": 0.5}, "AP").bars[1]
@@ -98,7 +114,7 @@ def shares(
     spans = {name: (whiskers or {}).get(name, (value, value)) for name, value in values.items()}
     axis = axis_from_zero(max([0.0, *values.values(), *(high for _, high in spans.values())]))
     bars = tuple(
-        ShareBar(name, axis.place(values[name]), axis.place(low), axis.place(high), formats.score(values[name]))
+        ShareBar(name, axis.place(values[name]), axis.place(low), axis.place(high), write(values[name]))
         for name in (names or values)
         for low, high in (spans[name],)
     )

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from sapwood.report import formats, view
-from sapwood.report.answers import chosen, commands_for, loss_text
+from sapwood.report.answers import chosen, loss_text
+from sapwood.report.case_commands import commands_for
 from sapwood.report.records import CaseResult, Comparison, ModelInfo, read_record
 from sapwood.report.standing import keeps
 from sapwood.report.table import Cells, TextTable, columns

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+
 from sapwood.report import formats
-from sapwood.report.answers import FASTER, GET, LOST, PLACE, SURE, Answer, where_text
+from sapwood.report.answers import FASTER, GET, LOST, PLACE, SURE, Answer, get_commands, where_text
 from sapwood.report.latency import deployment_text
 from sapwood.report.names import runtime_name
 from sapwood.report.proof import difference
@@ -32,7 +34,7 @@ def prune_answers(pruning: Pruning) -> tuple[Answer, ...]:
         place,
         Answer(LOST, UNMEASURED, _moved(pruning)),
         Answer(SURE, "proven" if is_proven(pruning) else "not proven", _sure(pruning)),
-        Answer(GET, "", "", _commands(pruning, made)),
+        Answer(GET, "", "", get_commands(made, pruning.files.get("saved"), pruning.options.get("data"))),
     )
 
 
@@ -49,6 +51,8 @@ def inspect_answers(inspection: Inspection) -> tuple[Answer, ...]:
         where = deployment_text(latency.conditions)
         goal = ["--latency", "0.5", "--runtime", str(latency.conditions.get("runtime", "torch"))]
         time = Answer("How long does it take?", formats.milliseconds(latency.total_ms), f"a call on {where}")
+    made = inspection.made
+    then = made.then if made else (shlex.join(["sapwood", "prune", inspection.model, *goal, "-o", "small"]),)
     place = Answer(
         "Where does it go?",
         UNMEASURED
@@ -65,7 +69,7 @@ def inspect_answers(inspection: Inspection) -> tuple[Answer, ...]:
             f"{loose} channels",
             f"in {len(inspection.groups)} groups; {len(inspection.unpruned)} dimensions stay whole",
         ),
-        Answer("What comes next?", "", "", (" ".join(["sapwood prune", inspection.model, *goal, "-o small"]),)),
+        Answer("What comes next?", "", "", then),
     )
 
 
@@ -97,13 +101,6 @@ def _sure(pruning: Pruning) -> str:
         return text
     slow, fast = (f"{1.0 / max(one, 1e-9):.1f}" for one in (pruning.latency.ratio_q3, pruning.latency.ratio_q1))
     return f"{text}; half of the rounds {slow} to {fast} times as fast"
-
-
-def _commands(pruning: Pruning, made: MadeBy | None) -> tuple[str, ...]:
-    place = pruning.files.get("saved")
-    data = str(pruning.options.get("data") or "DIR")
-    typed = (made.command,) if made is not None and made.command else ()
-    return typed if place is None else (*typed, f"sapwood eval {place} --data {data}")
 
 
 def _share(part: float, whole: float) -> str:

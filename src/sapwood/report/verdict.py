@@ -51,7 +51,8 @@ def _without_times(comparison: Comparison) -> Finding:
         return Finding("Accuracy", f"{cases} of {comparison.model.title}.")
     keeping = [case for case in done if keeps(case, comparison)]
     if not keeping:
-        return Finding("Accuracy", f"No case keeps {KEEPS:.0%} of the unpruned {comparison.primary}.", "bad")
+        share = formats.percent(KEEPS)
+        return Finding("Accuracy", f"No case keeps {share} of the unpruned {comparison.primary}.", "bad")
     best = max(keeping, key=lambda case: case.sparsity)
     share = formats.percent(min(retained(best, comparison) or 0.0, 1.0))
     text = f"{best.name} keeps {share} of the unpruned {comparison.primary} at {formats.percent(best.sparsity)} zeros."

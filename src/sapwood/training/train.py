@@ -28,7 +28,11 @@ from sapwood.training.schedule import learning_rate
 from sapwood.types import Dataset, Evaluation, ModelBundle
 
 Measure: TypeAlias = "Callable[[ModelBundle], Evaluation]"
+_Sampling: TypeAlias = "Callable[[ModelBundle, int], Evaluation]"
 MakePlugins: TypeAlias = "Callable[[ModelBundle], Sequence[Plugin]]"
+
+SAMPLES = 400
+"""Of the pictures, that the interval of the last figure is formed of."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,7 @@ class _Trainer:
         self,
         bundle: ModelBundle,
         objective: Objective,
-        measure: Measure | None,
+        measure: _Sampling | None,
         run: TrainingRun,
         progress: Progress | None,
     ) -> None:
@@ -175,7 +179,7 @@ class _Trainer:
         if "best" in files:
             best = replace(best, source=replace(best.source, weights=str(files["best"])))
         measure = self._measure
-        evaluation = None if measure is None else processes.from_first(lambda: measure(best))
+        evaluation = None if measure is None else processes.from_first(lambda: measure(best, SAMPLES))
         skipped = sorted({one for part in processes.gathered(self._objective.skipped) for one in part})
         return TrainResult(best, evaluation, tuple(run.history), files, tuple(skipped))
 
@@ -241,7 +245,7 @@ class _Trainer:
         averaged = _with_state(self._bundle, self._run.averaged())
         if self._processes.device is not None:
             averaged.model.to(self._processes.device)
-        return self._processes.from_first(lambda: measure(averaged))
+        return self._processes.from_first(lambda: measure(averaged, 0))
 
     def _write_own(self, best: nn.Module) -> dict[str, Path]:
         """Writes the files of the model's framework."""
@@ -254,10 +258,13 @@ class _Trainer:
         )
 
 
-def _measure(val_dataset: Dataset | None, measure: Measure | None, config: TrainConfig) -> Measure | None:
-    if measure is not None or val_dataset is None:
-        return measure
-    return lambda bundle: evaluate(bundle, val_dataset, on_bad=config.on_bad)
+def _measure(val_dataset: Dataset | None, measure: Measure | None, config: TrainConfig) -> _Sampling | None:
+    """What measures, with so many samples of the pictures, where that is known of single ones."""
+    if measure is not None:
+        return lambda bundle, _: measure(bundle)
+    if val_dataset is None:
+        return None
+    return lambda bundle, samples: evaluate(bundle, val_dataset, on_bad=config.on_bad, resamples=samples)
 
 
 def _timed(batches: Iterator[Any]) -> Iterator[tuple[Any, float]]:

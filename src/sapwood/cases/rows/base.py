@@ -85,6 +85,8 @@ class CaseRow(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     sweep: ClassVar[str] = "sparsity"
     """The field in which a list stands for a row each."""
+    also_sweep: ClassVar[tuple[str, ...]] = ()
+    """Fields that may take its place, and in which a list means the same."""
 
     file_fields: ClassVar[tuple[str, ...]] = ()
     """Fields that name a file: it is looked for beside the cases file, and the candidate depends on what it holds."""

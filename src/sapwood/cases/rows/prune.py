@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PlainValidator
 
@@ -38,8 +38,8 @@ class PruneRow(CaseRow):
 
     Attributes:
         sparsity: The fraction of every group that goes. A row has this or one of the next three.
-        params: The fraction of the parameters that is kept.
-        macs: The fraction of the multiply-accumulates that is kept.
+        params: The fraction of the parameters that is kept; a list stands for a row each.
+        macs: The fraction of the multiply-accumulates that is kept; likewise.
         latency: The fraction kept of the latency measured on ``runtime``; or a time, as ``10ms``. It is no list.
         runtime: Where the latency is measured.
         criterion: What a channel is worth.
@@ -62,6 +62,8 @@ class PruneRow(CaseRow):
         >>> PruneRow(macs=0.5, int8="openvino-int8").default_family()
         'channels removed · L2 · MACs kept · openvino-int8'
     """
+
+    also_sweep: ClassVar[tuple[str, ...]] = ("params", "macs")
 
     kind: Literal["prune"] = "prune"
     sparsity: Sparsity | None = None

@@ -32,11 +32,12 @@ class LayerPlot:
 
 
 def layer_plots(comparison: Comparison) -> tuple[LayerPlot, ...]:
-    """Places the sparsity of every parameter that any case put zeros into, case by case."""
+    """Places the sparsity of every parameter that any case put zeros into; a case without zeros has no plot."""
     touched = touched_layers(comparison)
     if not touched:
         return ()
-    return tuple(_plot(case, touched) for case in comparison.candidates if case.done and case.layers)
+    shown = (case for case in comparison.candidates if case.done and any(layer.zeros for layer in case.layers))
+    return tuple(_plot(case, touched) for case in shown)
 
 
 def touched_layers(comparison: Comparison) -> list[str]:

@@ -26,6 +26,15 @@ from sapwood.report.records.compare import (
     dump_record,
     read_record,
 )
+from sapwood.report.records.compiled import (
+    COMPILE_SCHEMA,
+    BesidePytorch,
+    Compiling,
+    EngineStep,
+    OutsideCall,
+    read_compiling,
+)
+from sapwood.report.records.detected import DETECT_SCHEMA, DetectedPicture, Detecting, DrawnBox, read_detecting
 from sapwood.report.records.inspect import (
     INSPECT_SCHEMA,
     Group,
@@ -44,22 +53,32 @@ from sapwood.report.records.prune import PRUNE_SCHEMA, LayerState, LayerWidths, 
 from sapwood.report.records.recovery import RecoveryRecord
 from sapwood.report.records.run import RUN_SCHEMA, RunRecord, RunStep, read_run
 from sapwood.report.records.sensitivity import GroupLosses, Losses
+from sapwood.report.records.trained import TRAIN_SCHEMA, TrainingRecord, read_training
 from sapwood.report.records.widths import GroupWidths, LayerStepTimes, WidthTimes
-from sapwood.report.records.work import EvaluationRecord, ExportRecord, ReadBack, TrainingRecord, WrittenFile
+from sapwood.report.records.work import EvaluationRecord, ExportRecord, ReadBack, WrittenFile
 
 __all__ = [
+    "COMPILE_SCHEMA",
+    "DETECT_SCHEMA",
     "INSPECT_SCHEMA",
     "MASK_SCHEMA",
     "PRUNE_SCHEMA",
     "RUN_SCHEMA",
     "SCHEMA",
+    "TRAIN_SCHEMA",
     "Accuracy",
     "AgreementRecord",
     "BenchRecord",
     "BenchRow",
+    "BesidePytorch",
     "CaseResult",
     "Comparison",
+    "Compiling",
     "DataInfo",
+    "DetectedPicture",
+    "Detecting",
+    "DrawnBox",
+    "EngineStep",
     "Estimated",
     "EstimatedDifference",
     "EvaluationRecord",
@@ -85,6 +104,7 @@ __all__ = [
     "MeasuredAgreement",
     "ModelInfo",
     "ModelZeros",
+    "OutsideCall",
     "PictureResult",
     "Pruning",
     "ReadBack",
@@ -106,9 +126,12 @@ __all__ = [
     "estimated",
     "make_part",
     "middle",
+    "read_compiling",
+    "read_detecting",
     "read_inspection",
     "read_masking",
     "read_pruning",
     "read_record",
     "read_run",
+    "read_training",
 ]

@@ -18,6 +18,7 @@ class MadeBy(RecordPart):
         sapwood: Version that wrote it.
         versions: Of what else took part, by name: runtimes, libraries.
         machine: Processor, cores, memory, system, Python, PyTorch.
+        then: The commands that may come next, the likeliest first; not told by 0.2.
     """
 
     command: str = ""
@@ -25,3 +26,9 @@ class MadeBy(RecordPart):
     sapwood: str = ""
     versions: dict[str, str] = Field(default_factory=dict)
     machine: dict[str, Any] = Field(default_factory=dict)
+    then: tuple[str, ...] = ()
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """What was typed, and what may be typed next."""
+        return tuple(one for one in (self.command, *self.then) if one)

@@ -1,4 +1,4 @@
-"""The records of `sapwood eval`, `train` and `export`: what they print with ``--json``."""
+"""The records of `sapwood eval` and `export`: what they print with ``--json``."""
 
 from __future__ import annotations
 
@@ -34,22 +34,6 @@ class EvaluationRecord(VerbRecord):
     per_class: dict[str, FiniteFloat]
     num_images: Count
     seconds: dict[str, Amount]
-    skipped: tuple[str, ...] = ()
-
-
-class TrainingRecord(VerbRecord):
-    """What training gave.
-
-    Attributes:
-        metrics: Figures of the model that was kept; None where nothing was measured.
-        epochs: How many were run.
-        files: What was written, and where.
-        skipped: Pictures that could not be read, a sentence each.
-    """
-
-    metrics: dict[str, FiniteFloat] | None
-    epochs: Count
-    files: dict[str, str]
     skipped: tuple[str, ...] = ()
 
 
