@@ -1,4 +1,4 @@
-"""Convolution groups that divide nothing on the way: which channels go, against a reference of the plan's cuts alone."""
+"""Convolution groups that divide nothing on the way, against a reference of the plan's cuts alone."""
 
 from __future__ import annotations
 
@@ -61,12 +61,8 @@ def distance(model: nn.Module, pruned: sapwood.Pruned, inputs: Tensor) -> float:
     return float((found - wanted).abs().max() / wanted.abs().max())
 
 
-@pytest.mark.parametrize(
-    ("groups", "widths", "stem"), [(3, (60, 120), 12), (4, (112, 224), 24), (8, (384, 768), 24)]
-)
-def test_shufflenet_of_the_first_version_goes(
-    groups: int, widths: tuple[int, ...], stem: int, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize(("groups", "widths", "stem"), [(3, (60, 120), 12), (4, (112, 224), 24), (8, (384, 768), 24)])
+def test_shufflenet_of_the_first_version_goes(groups: int, widths: tuple[int, ...], stem: int, tmp_path: Path) -> None:
     """15, 28 and 96 channels in the middle, 5, 7 and 12 a group: the shuffle's groups divide none of them."""
     model, inputs = shufflenet(groups, widths, stem), torch.randn(1, 3, 16, 16)
     pruned = sapwood.prune(model, inputs, target=HALF, criterion="random")

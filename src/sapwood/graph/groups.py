@@ -128,7 +128,7 @@ class Analysis:
     shuffles: Mapping[int, Shuffle] = field(default_factory=dict)
     ladders: tuple[Ladder, ...] = ()
     tied: frozenset[int] = frozenset()
-    by_position: ByPosition = ByPosition()
+    by_position: ByPosition = field(default_factory=ByPosition)
 
 
 def build_groups(
@@ -183,8 +183,9 @@ def build_groups(
     freeze_unmade(graph, context)
     for name, reference in zip(graph.output_names, graph.outputs, strict=True):
         if reference.id not in graph.resizable:
-            reason = f"is an output of the model: {name}" if len(graph.outputs) > 1 else "is an output of the model"
+            reason = f"is an output of the model: {name}" if name else "is an output of the model"
             context.freeze(context.axes(reference), reason)
+    _freeze_made_in_training(graph, context)
     _tie(graph, context, tied)
     balance(context, [one for one in shuffles.values() if one.keeps_order])
     shuffles = {start: one for start, one in shuffles.items() if not one.keeps_order}
@@ -259,6 +260,21 @@ def _tie(graph: Graph, context: Context, tied: Collection[int]) -> None:
         step = math.gcd(begin, stop, len(axis))
         for start in range(step, len(axis) if step > 1 else 0, step):
             context.join(axis[:step], axis[start : start + step], call)
+
+
+def _freeze_made_in_training(graph: Graph, context: Context) -> None:
+    """What a head makes that only training runs keeps its size; what it hands on of the evaluated run follows that."""
+    if not graph.trained_outputs:
+        return
+    known = np.zeros(len(context.atoms), dtype=np.bool_)
+    for ref in (ref for call in graph.evaluated for ref in call.tensor_inputs() if ref.id in graph.parameters):
+        for axis in context.axes(ref):
+            known[context.atoms.resolve(axis)] = True
+    known[ALWAYS] = False
+    for name, ref in zip(graph.output_names, graph.outputs, strict=True):
+        if ref.id in graph.trained_outputs:
+            own = [axis for axis in context.axes(ref) if not known[context.atoms.resolve(axis)].any()]
+            context.freeze(own, f"is an output of the model {name.replace('.', ': ', 1)}")
 
 
 def _axis_at(graph: Graph, context: Context, place: Dimension) -> Axis:
