@@ -165,10 +165,11 @@ def build_groups(
     check_kind("graph", graph, Graph, "what sapwood.trace returned")
     check_kind("frozen", frozen or {}, Mapping, "a dict of tensors or dimensions and reasons")
     shuffles = dict(loose or {})
-    for start, shuffle in find_shuffles(graph).items() if by_position and by_position.shuffles else ():
-        if start in by_position.shuffles:
+    read = by_position or ByPosition()
+    for start, shuffle in find_shuffles(graph).items() if read.shuffles else ():
+        if start in read.shuffles:
             shuffles[start] = replace(shuffle, keeps_order=True)
-    context = Context(by_position.convolutions if by_position else ())
+    context = Context(read.convolutions)
     owned = {**graph.buffers, **graph.parameters}
     references = _owned_references(graph, owned)
     for reference in references.values():
@@ -202,7 +203,7 @@ def build_groups(
         shuffles=shuffles,
         ladders=found,
         tied=frozenset(tied),
-        by_position=by_position or ByPosition(),
+        by_position=read,
     )
     return analysis if by_position is not None else _or_by_position(analysis, partial(again, loose=loose))
 
