@@ -175,13 +175,42 @@ class Strict(WithHead):
         return scores
 
 
-def test_what_cannot_follow_in_training_keeps_what_it_reads() -> None:
+def test_training_keeps_nothing_whole_that_could_go_without_it() -> None:
+    """What cannot follow is named, with what keeps training right: to leave what it reads."""
     torch.manual_seed(0)
     model, x = Strict().eval(), picture()
     pruned = sapwood.prune(model, x, target=HALF)
-    small = pruned.model
-    assert small.b.out_channels == 12
-    assert [one.shape for one in small.train()(x)] == [one.shape for one in model.train()(x)]
+    assert [pruned.model.a.out_channels, pruned.model.b.out_channels] == [8, 12]
+    (note,) = pruned.notes
+    assert "As in training the model cannot be pruned on them: " in note
+    assert "sixteen channels, please" in note
+    kept = sapwood.prune(model, x, target=HALF, ignore=["a"])
+    assert kept.model.b.out_channels == 12
+    assert kept.notes == (f"aux.0, aux.1, aux.3: {DONE}",)
+    assert [one.shape for one in kept.model.train()(x)] == [one.shape for one in model.train()(x)]
+
+
+class Noisy(WithHead):
+    """Learns what stands where it hides features in training (Wav2Vec2): no head, and a line without a rule."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = nn.Parameter(torch.randn(16))
+
+    def forward(self, x: Tensor) -> Any:
+        y = F.relu(self.a(x))
+        if self.training:
+            y = y.roll(1, 1) + self.hidden[:, None, None]
+        return self.head(F.relu(self.norm(self.b(y))).mean((2, 3)))
+
+
+def test_a_line_that_only_training_runs_keeps_nothing_whole() -> None:
+    torch.manual_seed(0)
+    model, x = Noisy().eval(), picture()
+    pruned = sapwood.prune(model, x, target=HALF)
+    assert [pruned.model.a.out_channels, pruned.model.b.out_channels] == [8, 12]
+    (note,) = [one for one in pruned.notes if "hidden" in one]
+    assert "As in training the model cannot be pruned on them: a.weight read by position in aten.roll" in note
 
 
 def _losses(result: Any) -> Tensor:

@@ -116,7 +116,13 @@ class Planner:
         except Exception as error:  # the model's own code may fail in any way
             self.fault = " ".join(str(error.__cause__ or error).split())
             return
-        if read_names(structure.graph) > read_names(self._structure.graph):
+        known = read_names(self._structure.graph)
+        if not read_names(structure.graph) > known:
+            return
+        stays = {(one.tensor, one.dim) for one in self.analysis().unpruned}
+        more = [one for one in self._constraints.analyse(structure.graph).unpruned if one.tensor in known]
+        self.fault = next((f"{one.tensor} {one.reason}" for one in more if (one.tensor, one.dim) not in stays), "")
+        if not self.fault:
             self._dense, self._structure = dense, structure
 
     @property
@@ -142,14 +148,25 @@ class Planner:
             CheckFailedError: If there is none.
         """
         fields = self._fields if as_config else None
+        if self._structure.graph.trained_from is None:
+            return self._solved(select, prove, fields)
+        fresh = self._constraints
+        self._constraints = fresh.again()
         try:
-            return self._solved(select, prove, fields)
+            found = self._solved(select, prove, fields)
+            if not self._constraints.last:
+                return found
+            self.fault = self._constraints.last
         except (CheckFailedError, OtherCallsError) as error:
-            if self._structure.graph.trained_from is None:
-                raise
-            self.fault = str(error)
-            self._dense, self._structure = self._plain
-            return self._solved(select, prove, fields)
+            found, self.fault = None, str(error)
+        trained = self._dense, self._structure, self._constraints
+        (self._dense, self._structure), self._constraints = self._plain, fresh
+        plain = self._solved(select, prove, fields)
+        if found is None or _gone(found, plain) < _gone(plain, plain):
+            return plain
+        self._dense, self._structure, self._constraints = trained
+        self.fault = ""
+        return found
 
     def _solved(self, select: Select[PickedT], prove: Prove | None, fields: ConfigFields | None) -> Solution[PickedT]:
         try:
@@ -157,6 +174,12 @@ class Planner:
         except OnlyWithValuesError:
             self._structure = self._dense.structure(values=True)
             return rounds(self._dense, self._structure, select, self._constraints, prove=prove, fields=fields)
+
+
+def _gone(solution: Solution[Any], plain: Solution[Any]) -> int:
+    """How many indices went of the parameters that the evaluated model reads."""
+    known = plain.analysis.shapes
+    return sum(cut.width - len(cut.kept) for cut in solution.realised.plan.cuts if cut.tensor in known)
 
 
 def rounds(
