@@ -12,6 +12,7 @@ from sapwood.graph import trace
 from sapwood.models import Plan, apply_plan
 from sapwood.removal import proof
 from sapwood.removal.fading import DEEP, is_deep
+from sapwood.removal.segments import segments_of
 
 HALF = sapwood.Target(sparsity=0.5)
 
@@ -42,18 +43,57 @@ def test_the_shortest_way_counts() -> None:
     assert not is_deep(trace(Residual(), picture))
 
 
-@pytest.mark.parametrize("layers", [6, 40])
-def test_what_is_wrong_in_an_early_layer_is_found(layers: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the first weights of PyTorch, an early layer is behind 40 others of no consequence that float64 shows."""
+def planted(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Makes every compact model wrong in one layer: what it reads is in another order."""
 
     def wrong(model: nn.Module, plan: Plan) -> nn.Module:
         compact = apply_plan(model, plan)
         with torch.no_grad():
-            compact[1].weight.copy_(compact[1].weight.flip(1))
+            weight = compact.get_parameter(name)
+            weight.copy_(weight.flip(1))
         return compact
 
+    monkeypatch.setattr(proof, "apply_plan", wrong)
+
+
+@pytest.mark.parametrize("layers", [6, 40, 110])
+def test_what_is_wrong_in_an_early_layer_is_found(layers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the first weights of PyTorch, an early layer is behind 40 others of no consequence that float64 shows, and
+    with whatever weights behind 110."""
     picture = torch.randn(1, 3, 8, 8)
     assert sapwood.prune(chain(layers), picture, target=HALF).verification.passed
-    monkeypatch.setattr(proof, "apply_plan", wrong)
+    planted(monkeypatch, "1.weight")
     with pytest.raises(CheckFailedError):
         sapwood.prune(chain(layers), picture, target=HALF)
+
+
+@pytest.mark.parametrize("layer", [1, 50, 89])
+def test_what_is_wrong_anywhere_in_a_chain_of_tokens_is_found(layer: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linear layers and norms, each four wide when half has gone; the proof tells by how much it differs."""
+    torch.manual_seed(0)
+    layers = [
+        part for _ in range(30) for part in (nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8))
+    ]
+    linear = [number for number, part in enumerate(layers) if isinstance(part, nn.Linear)]
+    model = nn.Sequential(*layers, nn.Linear(8, 3)).eval()
+    rows = torch.randn(2, 8)
+    assert sapwood.prune(model, rows, target=HALF, ignore=["0"]).verification.max_abs_error <= 1e-13
+    planted(monkeypatch, f"{linear[layer]}.weight")
+    with pytest.raises(CheckFailedError, match="differs from the masked one by"):
+        sapwood.prune(model, rows, target=HALF)
+
+
+def test_segments_end_where_nothing_is_scaled_on_purpose() -> None:
+    """Every eighth layer ends one, but for those whose results the plan scales."""
+    graph = trace(chain(40), torch.randn(1, 3, 8, 8))
+    ends = sorted(segments_of(graph, frozenset()).ends)
+    sums = [call.index for call in graph.calls if call.facts.sum is not None]
+    assert ends == sums[7::8]
+    assert sorted(segments_of(graph, frozenset(ends[:2])).ends) == ends[2:]
+
+
+def test_a_model_is_the_same_after_a_proof_in_segments() -> None:
+    model, picture = chain(40), torch.randn(1, 3, 8, 8)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    sapwood.prune(model, picture, target=HALF)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

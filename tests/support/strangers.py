@@ -288,3 +288,50 @@ def pyramid_of_grouped_kernels():
 
     parts = {"plain": conv(16, 8), "grouped": conv(16, 8, 5, groups=2), "norm": nn.BatchNorm2d(16)}
     return Net(run, a=conv(3, 16), **parts, head=head(16)), picture()
+
+
+@stranger
+def parts_cut_at_sums():
+    """One projection of which three parts go ways of their own, one of them of two widths in one (Mamba-2)."""
+
+    def run(m, x):
+        b, t, _ = x.shape
+        gate, both, step = m.a(x).split([m.inner, m.inner + 2 * m.state, m.heads], -1)
+        both = m.along(both.transpose(1, 2)).transpose(1, 2)
+        values, keys, queries = both.split([m.inner, m.state, m.state], -1)
+        values = values.view(b, t, m.heads, m.each) * step.sigmoid()[..., None]
+        seen = torch.einsum("btn,bsn,bshp->bthp", queries, keys, values)
+        return m.head(seen.reshape(b, t, m.inner) * gate)
+
+    sizes = {"inner": 32, "state": 6, "heads": 4, "each": 8}
+    parts = {"a": nn.Linear(6, 2 * 32 + 2 * 6 + 4), "along": nn.Conv1d(44, 44, 3, padding=1, groups=44)}
+    return Net(run, **parts, **sizes, head=nn.Linear(32, 3)), torch.randn(2, 5, 6)
+
+
+@stranger
+def modulated_convolution():
+    """Each picture has weights of its own, and is a group of one convolution (StyleGAN2)."""
+
+    def run(m, z):
+        x, style = m.start.expand(len(z), -1, -1, -1), m.style(z)
+        b, c, h, w = x.shape
+        weight = m.weight[None] * style[:, None, :, None, None]
+        weight = weight * (weight.square().sum((2, 3, 4), keepdim=True) + 1e-8).rsqrt()
+        y = F.conv2d(x.reshape(1, -1, h, w), weight.reshape(-1, c, 3, 3), padding=1, groups=b)
+        return m.head(F.leaky_relu(y.view(b, m.width, h, w) + m.bias[:, None, None], 0.2))
+
+    parts = {"start": nn.Parameter(torch.randn(1, 16, 4, 4)), "weight": nn.Parameter(torch.randn(20, 16, 3, 3))}
+    parts |= {"style": nn.Linear(7, 16), "bias": nn.Parameter(torch.randn(20))}
+    return Net(run, **parts, width=20, head=head(20)), torch.randn(2, 7)
+
+
+@stranger
+def read_at_several_widths():
+    """Three heads read the first 8, 16 and 32 features (Matryoshka embeddings)."""
+
+    def run(m, x):
+        z = m.a(x)
+        return [one(z[:, :width]) for one, width in zip(m.heads, m.widths, strict=True)]
+
+    heads = nn.ModuleList([nn.Linear(width, 3) for width in (8, 16, 32)])
+    return Net(run, a=nn.Linear(6, 32), heads=heads, widths=[8, 16, 32]), torch.randn(4, 6)

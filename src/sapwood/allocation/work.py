@@ -99,7 +99,7 @@ def layer_work(analysis: Analysis, held: Collection[int] = ()) -> Work:
     owned = {*analysis.graph.parameters, *analysis.graph.buffers}
     terms: dict[str, list[Term]] = {kind: [] for kind in KINDS}
     layers: dict[str, None] = {}
-    for call in analysis.graph.calls:
+    for call in analysis.graph.evaluated:
         if call.op.is_view or call.facts.makes_nothing:
             continue
         layers[call.module] = None

@@ -80,7 +80,7 @@ def find_readers(analysis: Analysis, modules: Collection[str]) -> Readers:
 
 def _sums(analysis: Analysis) -> Iterator[ChannelReader]:
     atoms, axes = analysis.context.atoms, analysis.context.axes
-    for call in analysis.graph.calls:
+    for call in analysis.graph.evaluated:
         if call.facts.is_convolution:
             yield _convolution(analysis, call)
         elif call.facts.sum is not None and not call.facts.is_deformed:

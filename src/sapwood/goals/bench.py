@@ -96,4 +96,4 @@ def cache_path(folder: str, shapes: Sequence[Any], bench: Bench, *, samples: Seq
 
 def call_shapes(analysis: Analysis) -> list[Any]:
     """What a model calls, where, and on tensors of which shapes."""
-    return [(call.name, call.module, [ref.shape for ref in call.tensor_inputs()]) for call in analysis.graph.calls]
+    return [(call.name, call.module, [ref.shape for ref in call.tensor_inputs()]) for call in analysis.graph.evaluated]

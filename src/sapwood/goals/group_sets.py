@@ -43,7 +43,7 @@ def cuts(analysis: Analysis, routes: Mapping[str, int]) -> Iterator[Sequence[Axi
     """The axes of the parts of every cut at equal distances: the code's, and those a ``.cfg`` has no other word for."""
     for cut in analysis.equal_parts:
         yield cut.parts
-    for call in analysis.graph.calls:
+    for call in analysis.graph.evaluated:
         if call.facts.slices:
             parts = next((count for name, count in routes.items() if call.module.startswith(f"{name}.")), 0)
             axis = analysis.context.axes(call.args[0])[int(call.args[1]) if len(call.args) > 1 else 0]

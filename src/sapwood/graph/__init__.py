@@ -12,6 +12,7 @@ from sapwood.graph.replay import OtherCallsError, Replay
 from sapwood.graph.shuffles import Shuffle, find_shuffles
 from sapwood.graph.skeleton import leaving_no_trace
 from sapwood.graph.structure import Structure, with_values, without_values
+from sapwood.graph.training_too import askers, mark_, read_names
 
 __all__ = [
     "ALL",
@@ -30,6 +31,7 @@ __all__ = [
     "Structure",
     "Unpruned",
     "alive_rows",
+    "askers",
     "build_groups",
     "call_model",
     "counting",
@@ -38,9 +40,11 @@ __all__ = [
     "find_shuffles",
     "flags",
     "leaving_no_trace",
+    "mark_",
     "output_tensors",
     "plain_kernels",
     "put_",
+    "read_names",
     "run_model",
     "trace",
     "with_values",

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from sapwood.arguments import check_kind
+from sapwood.graph.balance import ByPosition, balance, matching_no_grid
 from sapwood.graph.caches import freeze_unmade
 from sapwood.graph.ladders import Ladder, ladders
-from sapwood.graph.shuffles import Shuffle
+from sapwood.graph.shuffles import Shuffle, find_shuffles
 from sapwood.ops import (
     ALWAYS,
+    CUT,
+    TWO_WAYS,
     Atoms,
     Axis,
     Call,
@@ -36,6 +40,14 @@ Place: TypeAlias = tuple[str, int, int]
 
 Dimension: TypeAlias = tuple[int, int, int]
 """A dimension of a tensor of a call: index of the call, number of the tensor of those it reads and makes, dimension."""
+
+
+OVERLAP = "the cuts of its indices overlap, so that they can only go all together"
+"""Why a dimension stays of which every index needs the same unit."""
+
+
+NO_GRID = "widths that the groups of each convolution and shuffle on the way divide, or groups=1, would let them go"
+"""What can be done where the groups of convolutions match in no way that lets channels go."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +112,7 @@ class Analysis:
         shuffles: Shuffles of which any channels may go, by the index of their first call.
         ladders: The numbers that groups may keep which are shuffled so.
         tied: Indices of the calls whose equal parts lose the same positions.
+        by_position: The grouped convolutions whose groups match no grid.
     """
 
     graph: Graph
@@ -115,6 +128,7 @@ class Analysis:
     shuffles: Mapping[int, Shuffle] = field(default_factory=dict)
     ladders: tuple[Ladder, ...] = ()
     tied: frozenset[int] = frozenset()
+    by_position: ByPosition = field(default_factory=ByPosition)
 
 
 def build_groups(
@@ -127,6 +141,7 @@ def build_groups(
     together: Collection[Collection[Dimension]] = (),
     loose: Mapping[int, Shuffle] | None = None,
     climbed: bool = True,
+    by_position: ByPosition | None = None,
 ) -> Analysis:
     """Finds the channel groups of a recorded run.
 
@@ -141,6 +156,8 @@ def build_groups(
         loose: Shuffles, of those of :func:`sapwood.graph.find_shuffles`, of which any channels may go, in numbers that
             the code's order allows (:attr:`Analysis.ladders`). Of others the same positions go of every part.
         climbed: Whether these numbers are wanted; a shuffle for which only the full width is right is then not loose.
+        by_position: Grouped convolutions of which all groups stay (:mod:`sapwood.graph.balance`). Where None, those
+            whose groups match no grid, if less stays whole then.
 
     Returns:
         The groups, and for each dimension that is in none, why.
@@ -148,7 +165,11 @@ def build_groups(
     check_kind("graph", graph, Graph, "what sapwood.trace returned")
     check_kind("frozen", frozen or {}, Mapping, "a dict of tensors or dimensions and reasons")
     shuffles = dict(loose or {})
-    context = Context()
+    read = by_position or ByPosition()
+    for start, shuffle in find_shuffles(graph).items() if read.shuffles else ():
+        if start in read.shuffles:
+            shuffles[start] = replace(shuffle, keeps_order=True)
+    context = Context(read.convolutions)
     owned = {**graph.buffers, **graph.parameters}
     references = _owned_references(graph, owned)
     for reference in references.values():
@@ -163,22 +184,46 @@ def build_groups(
     freeze_unmade(graph, context)
     for name, reference in zip(graph.output_names, graph.outputs, strict=True):
         if reference.id not in graph.resizable:
-            reason = f"is an output of the model: {name}" if len(graph.outputs) > 1 else "is an output of the model"
+            reason = f"is an output of the model: {name}" if name else "is an output of the model"
             context.freeze(context.axes(reference), reason)
+    _freeze_made_in_training(graph, context)
     _tie(graph, context, tied)
+    balance(context, [one for one in shuffles.values() if one.keeps_order])
+    shuffles = {start: one for start, one in shuffles.items() if not one.keeps_order}
     analysis = _collect(graph, context, owned, references)
     units = [group.units for group in analysis.groups]
     found, stiff = ladders(context.atoms, context.derived, units) if shuffles and climbed else ((), [])
+    again = partial(build_groups, graph, frozen=frozen, tied=tied, fixed=fixed, held=held, together=together)
     if stiff:
         left = {start: one for start, one in shuffles.items() if not any(one.turned is other for other in stiff)}
-        return build_groups(graph, frozen=frozen, tied=tied, fixed=fixed, held=held, together=together, loose=left)
-    return replace(
+        return again(loose=left, by_position=by_position)
+    analysis = replace(
         analysis,
         together=tuple(tuple(_axis_at(graph, context, place) for place in places) for places in together),
         shuffles=shuffles,
         ladders=found,
         tied=frozenset(tied),
+        by_position=read,
     )
+    return analysis if by_position is not None else _or_by_position(analysis, partial(again, loose=loose))
+
+
+def _or_by_position(analysis: Analysis, again: Callable[..., Analysis]) -> Analysis:
+    """An analysis, or another one in which groups that match no grid are read by position, if less stays whole then."""
+    marks = (TWO_WAYS, CUT, OVERLAP)
+    names = {entry.tensor for entry in analysis.unpruned if any(mark in entry.reason for mark in marks)}
+    found = matching_no_grid(analysis.graph, analysis.context, names)
+    if not found.convolutions:
+        return analysis
+    other = again(by_position=found)
+    if len(other.unpruned) < len(analysis.unpruned):
+        return other
+    weights = {analysis.graph.parameters[analysis.graph.calls[index].args[1].id][0] for index in found.convolutions}
+    told = [
+        replace(entry, reason=f"{entry.reason}; {NO_GRID}") if entry.tensor in weights & names else entry
+        for entry in analysis.unpruned
+    ]
+    return replace(analysis, unpruned=tuple(told))
 
 
 def _apply_rules(
@@ -216,6 +261,21 @@ def _tie(graph: Graph, context: Context, tied: Collection[int]) -> None:
         step = math.gcd(begin, stop, len(axis))
         for start in range(step, len(axis) if step > 1 else 0, step):
             context.join(axis[:step], axis[start : start + step], call)
+
+
+def _freeze_made_in_training(graph: Graph, context: Context) -> None:
+    """What a head makes that only training runs keeps its size; what it hands on of the evaluated run follows that."""
+    if not graph.trained_outputs:
+        return
+    known = np.zeros(len(context.atoms), dtype=np.bool_)
+    for ref in (ref for call in graph.evaluated for ref in call.tensor_inputs() if ref.id in graph.parameters):
+        for axis in context.axes(ref):
+            known[context.atoms.resolve(axis)] = True
+    known[ALWAYS] = False
+    for name, ref in zip(graph.output_names, graph.outputs, strict=True):
+        if ref.id in graph.trained_outputs:
+            own = [axis for axis in context.axes(ref) if not known[context.atoms.resolve(axis)].any()]
+            context.freeze(own, f"is an output of the model {name.replace('.', ': ', 1)}")
 
 
 def _axis_at(graph: Graph, context: Context, place: Dimension) -> Axis:
@@ -350,9 +410,7 @@ def _all_or_none(groups: Collection[ChannelGroup], parameters: Collection[str]) 
                 covered[place] = covered.get(place, np.False_) | (member.column >= 0)
         for place, those in covered.items():  # a dimension may need the unit in several columns, here and there
             if those.all():
-                found[place] = Unpruned(
-                    *place, "the cuts of its indices overlap, so that they can only go all together"
-                )
+                found[place] = Unpruned(*place, OVERLAP)
     return [entry for place, entry in found.items() if place not in free]
 
 

@@ -6,7 +6,7 @@ import functools
 import itertools
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -25,6 +25,7 @@ from sapwood.graph.draws import one_seed
 from sapwood.graph.outputs import Outputs, counting, named_outputs, output_tensors
 from sapwood.graph.remembered import remembering_nothing
 from sapwood.graph.skeleton import new_tensors_like
+from sapwood.graph.training_too import BothRuns, both_runs, marked
 from sapwood.models import all_modules, copy_model, refresh_computed
 from sapwood.ops import (
     RULES,
@@ -177,13 +178,17 @@ def explaining_inputs(model: nn.Module, example_inputs: ExampleInputs) -> Iterat
         raise error
 
 
-def run_model(model: nn.Module, example_inputs: ExampleInputs) -> Any:
+def run_model(model: nn.Module, example_inputs: ExampleInputs, between: Callable[[], None] = lambda: None) -> Any:
     """Does what :func:`call_model` does, with what hooks make of parameters made first, as a part of the run.
 
     A masked weight that the code reads without calling its module (attention's last layer, a weight that a head
     borrows) then follows from its parameter as any other does, in the type that the model has now.
+
+    A model that is marked runs as in training, too (:mod:`sapwood.graph.training_too`); ``between`` is called before.
     """
     refresh_computed(model)
+    if marked(model):
+        return both_runs(model, lambda: call_model(model, example_inputs), between)
     return call_model(model, example_inputs)
 
 
@@ -283,11 +288,15 @@ def record(
     buffers = _names(recorder, model.named_buffers(remove_duplicate=False))
     unsaved = frozenset(recorder.ref(buffer).id for module in model.modules() for buffer in _unsaved(module))
     inputs = tuple(recorder.ref(tensor) for tensor in output_tensors(example_inputs))
+    evaluated: list[int] = []
     with plain_kernels(model), _module_scopes(model, recorder.module_stack), recorder:
-        result = run_model(model, example_inputs)
+        result = run_model(model, example_inputs, lambda: evaluated.append(len(recorder.calls)))
+    result, trained = result if isinstance(result, BothRuns) else (result, ())
     named = named_outputs(result)
-    returned = tuple(recorder.ref(tensor) for _, tensor in named)
-    counted = {ref.id for ref, counts in zip(returned, counting(result, outputs), strict=True) if counts}
+    also = named_outputs(trained, "in training")
+    returned = tuple(recorder.ref(tensor) for _, tensor in (*named, *also))
+    counts = counting(result, outputs)
+    counted = {ref.id for ref, counts in zip(returned, counts, strict=False) if counts}
     graph = Graph(
         tuple(recorder.calls),
         inputs,
@@ -296,10 +305,12 @@ def record(
         buffers,
         recorder.constants,
         unsaved,
-        output_names=tuple(name for name, _ in named),
+        output_names=tuple(name for name, _ in (*named, *also)),
         resizable=frozenset(ref.id for ref in returned) - counted,
+        trained_from=evaluated[0] if evaluated else None,
+        trained_outputs=frozenset(ref.id for ref in returned[len(named) :]) - counted,
     )
-    return graph, [tensor for _, tensor in named]
+    return graph, [tensor for _, tensor in (*named, *also)]
 
 
 def _unsaved(module: nn.Module) -> list[Tensor]:

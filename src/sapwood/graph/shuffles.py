@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from sapwood.ops import Axis, Call, Context, Graph, Part, TensorRef, Turned, fixed_axis, order_of
+from sapwood.ops import Axis, Call, Context, Graph, Part, TensorRef, Turned, Way, fixed_axis, order_of
 
 Factor: TypeAlias = tuple[int, int, int]
 """Of which dimension, how far its steps are apart there, how many there are."""
@@ -30,6 +30,7 @@ class Shuffle:
         turned: What becomes of it.
         states: What the tensor that each call makes is made of.
         picked: Where the outermost factor is a dimension of its own in the end: the calls that pick its indices.
+        keeps_order: Whether what goes is to leave the others in the order that the code makes of them.
     """
 
     calls: tuple[Call, ...]
@@ -37,6 +38,7 @@ class Shuffle:
     turned: Turned
     states: tuple[State, ...]
     picked: tuple[Call, ...] = ()
+    keeps_order: bool = False
 
     @property
     def all_calls(self) -> tuple[Call, ...]:
@@ -69,7 +71,7 @@ class Shuffle:
             size = len(whole) // self.turned.factors[self.turned.order[0]]
             begin = int(call.args[2]) % (len(whole) // size) * size
             part = Part(begin, begin + size, len(whole))
-            axes[self.dim] = context.derive(whole[begin : begin + size], [whole], part)
+            axes[self.dim] = self._derived(context, whole[begin : begin + size], whole, part)
             context.set(call.outputs[0], axes)
         elif call is self.calls[-1] and not self.picked:
             axes[self.dim] = self._turned(context, axes[self.dim])
@@ -79,7 +81,10 @@ class Shuffle:
             context.set(call.outputs[0], [self._inside(context, axes, factors, size) for factors, size in made])
 
     def _turned(self, context: Context, source: Axis) -> Axis:
-        return context.derive(source[self.turned.places()], [source], self.turned)
+        return self._derived(context, source[self.turned.places()], source, self.turned)
+
+    def _derived(self, context: Context, made: Axis, source: Axis, way: Way) -> Axis:
+        return made if self.keeps_order else context.derive(made, [source], way)
 
     def _inside(self, context: Context, axes: Sequence[Axis], factors: Sequence[Factor], size: int) -> Axis:
         """The axis of a dimension of a tensor on the way."""

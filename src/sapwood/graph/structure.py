@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from sapwood.graph.decisions import Decisions
 from sapwood.graph.outputs import Outputs, output_tensors
 from sapwood.graph.record import record, trace
 from sapwood.graph.skeleton import leaving_no_trace, shapes_of, skeleton
+from sapwood.graph.training_too import mark_
 from sapwood.models import quieten_, widen_
 from sapwood.ops import Graph
 from sapwood.types import ExampleInputs
@@ -39,14 +40,19 @@ class Structure:
     outputs: tuple[Tensor, ...] = ()
 
 
-def without_values(model: nn.Module, inputs: ExampleInputs, outputs: Outputs | None = None) -> Structure | None:
-    """Records a run on shapes alone; None where the code needs values, or is known to make other calls on them."""
+def without_values(
+    model: nn.Module, inputs: ExampleInputs, outputs: Outputs | None = None, *, training: Collection[str] = ()
+) -> Structure | None:
+    """Records a run on shapes alone; None where the code needs values, or is known to make other calls on them.
+
+    Where modules are named for ``training``, it runs with these in training mode, too.
+    """
     if any(leaf.layout is not torch.strided for leaf in (*model.buffers(), *output_tensors(inputs))):
         return None
     if any(isinstance(module, nn.RNNBase) for module in model.modules()):  # made of other calls without values
         return None
     memo: dict[int, Any] = {}
-    bones = quieten_(widen_(skeleton(model, memo, wide=True), memo).eval())
+    bones = mark_(quieten_(widen_(skeleton(model, memo, wide=True), memo).eval()), training)
     shapes = shapes_of(inputs)
     try:
         with leaving_no_trace(bones):

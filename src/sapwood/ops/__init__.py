@@ -16,10 +16,10 @@ from sapwood.ops import (
     scattering,
     unfolding,
 )
-from sapwood.ops.atoms import ALWAYS, Atoms, Axis, fixed_axis
+from sapwood.ops.atoms import ALWAYS, CUT, TWO_WAYS, Atoms, Axis, fixed_axis
 from sapwood.ops.call import Call, Graph, TensorRef, copies, floats_of, hides_calls, looks, name_of, restrides, same_op
 from sapwood.ops.context import NEVER_CHANNELS, RULES, Context, EqualParts, Rule, apply_rule, bound, is_expected, rule
-from sapwood.ops.derived import Derived, Part, Turned
+from sapwood.ops.derived import Derived, Part, Turned, Way
 from sapwood.ops.doubles import in_double, made_sooner
 from sapwood.ops.facts import FACTS, UNKNOWN
 from sapwood.ops.free import is_free
@@ -33,9 +33,11 @@ from sapwood.ops.work import flop_formulas
 
 __all__ = [
     "ALWAYS",
+    "CUT",
     "FACTS",
     "NEVER_CHANNELS",
     "RULES",
+    "TWO_WAYS",
     "UNKNOWN",
     "Atoms",
     "Axis",
@@ -50,6 +52,7 @@ __all__ = [
     "ShapesOnly",
     "TensorRef",
     "Turned",
+    "Way",
     "apply_rule",
     "bound",
     "complex",

@@ -210,6 +210,8 @@ class Graph:
         constants: Number of a tensor that neither a call made nor the model owns (numbers, closures, attributes that
             are no buffers) -> a copy of what it was when a call first read it.
         unsaved: Numbers of buffers that are not saved with the model, which makes them anew, as a cache.
+        trained_from: Where the model ran as in training, too: the index of the first call of that run.
+        trained_outputs: Numbers of the outputs of that run. They may change their sizes where others' channels go.
     """
 
     calls: tuple[Call, ...]
@@ -221,6 +223,13 @@ class Graph:
     unsaved: frozenset[int] = frozenset()
     output_names: tuple[str, ...] = ()
     resizable: frozenset[int] = frozenset()
+    trained_from: int | None = None
+    trained_outputs: frozenset[int] = frozenset()
+
+    @property
+    def evaluated(self) -> tuple[Call, ...]:
+        """The calls of the run in evaluation mode."""
+        return self.calls[: self.trained_from]
 
     @property
     def reads_values(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -30,10 +30,20 @@ class EqualParts:
 
 
 class Context:
-    """The axes of every tensor of a recorded run, filled in call by call."""
+    """The axes of every tensor of a recorded run, filled in call by call.
 
-    def __init__(self) -> None:
+    Args:
+        by_position: Indices of grouped convolutions that keep all of their groups, each of which loses the same
+            positions of what it reads and as many, of any, of what it makes.
+
+    Attributes:
+        balanced: What each of these makes, a part a group.
+    """
+
+    def __init__(self, by_position: Collection[int] = ()) -> None:
         self.atoms = Atoms()
+        self.by_position = frozenset(by_position)
+        self.balanced: list[EqualParts] = []
         self.equal_parts: list[EqualParts] = []
         self.barriers: list[Call] = []
         self.derived: list[Derived] = []

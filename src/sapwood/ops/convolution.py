@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sapwood.ops.atoms import Axis, fixed_axis, merge
+from sapwood.ops.atoms import Axis, concatenate, fixed_axis, merge
 from sapwood.ops.call import Call
-from sapwood.ops.context import Context, bound, rule
+from sapwood.ops.context import Context, EqualParts, bound, rule
 from sapwood.ops.facts import Sum
 
 
@@ -50,6 +50,11 @@ def _forward(context: Context, call: Call, channels: Axis, weight: list[Axis], g
     if groups == 1:
         context.join(channels, weight[1], call)
         return weight[0]
+    if call.index in context.by_position:
+        inner = _same_in_all_groups(context, call, channels, groups)
+        context.join(inner, weight[1], call)
+        context.balanced.append(EqualParts(_in_groups(weight[0], groups), call))
+        return weight[0]
     outer, inner = context.atoms.split(channels, (groups, len(channels) // groups))
     outer_out, _ = context.atoms.split(weight[0], (groups, len(weight[0]) // groups))
     context.join(outer, outer_out, call)
@@ -62,8 +67,25 @@ def _transposed(context: Context, call: Call, channels: Axis, weight: list[Axis]
     context.join(channels, weight[0], call)
     if groups == 1:
         return weight[1]
+    if call.index in context.by_position:
+        context.balanced.append(EqualParts(_in_groups(weight[0], groups), call))
+        return concatenate([weight[1]] * groups)
     outer, _ = context.atoms.split(weight[0], (groups, len(weight[0]) // groups))
     return merge([outer, weight[1]])
+
+
+def _in_groups(axis: Axis, groups: int) -> tuple[Axis, ...]:
+    """The part of an axis that belongs to each convolution group."""
+    size = len(axis) // groups
+    return tuple(axis[start : start + size] for start in range(0, len(axis), size))
+
+
+def _same_in_all_groups(context: Context, call: Call, channels: Axis, groups: int) -> Axis:
+    """The channels of one convolution group, after tying each to those at its position in the others."""
+    first, *others = _in_groups(channels, groups)
+    for other in others:
+        context.join(first, other, call)
+    return first
 
 
 @rule("torchvision.deform_conv2d", sum=Sum("deformed", bias=4), groups_at=11)

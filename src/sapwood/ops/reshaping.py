@@ -31,7 +31,10 @@ def _view(context: Context, call: Call) -> None:
 
 
 def _blocks(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """The finest pairs of runs of dimensions with equal products."""
+    """The finest pairs of runs of dimensions with equal products.
+
+    Of a tensor without values (no boxes were found) sizes need not match: what is left of both is the last pair.
+    """
     blocks = []
     left = right = 0
     while left < len(old) or right < len(new):
@@ -42,6 +45,9 @@ def _blocks(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[tuple[int,
         if right < len(new):
             product_right, right = new[right], right + 1
         while product_left != product_right:
+            if max(left - len(old), right - len(new)) >= 0 and 0 in old:
+                left, right = len(old), len(new)
+                break
             if product_left < product_right or right >= len(new):
                 product_left, left = product_left * old[left], left + 1
             else:
@@ -57,7 +63,9 @@ def _regroup(context: Context, call: Call, axes: list[Axis], sizes: tuple[int, .
     if [len(axis) for axis in axes if len(axis) != 1] == [size for size in sizes if size != 1]:
         wide = iter([axis for axis in axes if len(axis) != 1])
         return [fixed_axis(1) if size == 1 else next(wide) for size in sizes]
-    factors = _common_factors([len(axis) for axis in axes], list(sizes))
+    whole = math.prod(len(axis) for axis in axes)
+    same = whole == math.prod(sizes) and whole > 0  # without values they may be others
+    factors = _common_factors([len(axis) for axis in axes], list(sizes)) if same else None
     if factors is None:
         context.freeze(axes, f"is cut in a way that does not divide in {call}")
         return [fixed_axis(size) for size in sizes]

@@ -53,6 +53,7 @@ from sapwood.removal import (
     not_read,
     not_run_notes,
     resized_outputs,
+    trained_notes,
 )
 from sapwood.types import ExampleInputs, ModelBundle
 
@@ -227,7 +228,7 @@ def _channels(model: nn.Module, example_inputs: ExampleInputs, target: Target, i
     chooser = _chooser(
         model, target, ways.score, allocator=ways.allocator, sensitivity=ways.sensitivity, limits=ways.limits
     )
-    planner = Planner(model, example_inputs, ignore, ways.outputs, fields=chooser.fields)
+    planner = Planner(model, example_inputs, ignore, ways.outputs, fields=chooser.fields, training=True)
     outcome, steps = None, None
     if target.kind != "latency" and ways.deployment is None:
         solution = planner.solve(chooser.towards(target))
@@ -236,7 +237,7 @@ def _channels(model: nn.Module, example_inputs: ExampleInputs, target: Target, i
         steps = known_steps(planner.analysis(), bench) if ways.limits.round_to is None else None
         chooser = chooser if steps is None else replace(chooser, multiple=steps.multiple, multiples=steps.by_group)
         solution, outcome = LatencyTarget(planner, model, bench, chooser, target, ways.progress).solve()
-    result = _pruned(model, example_inputs, solution, outcome, shared=planner.shared)
+    result = _pruned(model, example_inputs, solution, outcome, shared=planner.shared, fault=planner.fault)
     if steps is not None:
         result = replace(result, notes=(*result.notes, _steps_note(steps)))
     if ways.limits.as_config:
@@ -311,6 +312,7 @@ def _pruned(
     outcome: LatencyOutcome | None = None,
     *,
     shared: Mapping[str, str],
+    fault: str,
 ) -> Pruned:
     """The model that a solution describes, in the type of its weights."""
     plan = solution.realised.plan
@@ -320,7 +322,7 @@ def _pruned(
     held = held_dims(analysis, solution.chosen.held, solution.chosen.stuck, solution.chosen.whole)
     asleep = not_read(model, analysis)
     notes = [f"{name} is shared with the model given: no {kind} is copied" for name, kind in shared.items()]
-    notes += not_run_notes(asleep) if plan.cuts else ()
+    notes += (*trained_notes(model, analysis), *not_run_notes(asleep, fault)) if plan.cuts else ()
     return Pruned(
         small,
         plan,

@@ -9,7 +9,7 @@ from sapwood.removal.constraints import Constraints
 from sapwood.removal.cuts import make_cuts
 from sapwood.removal.dense import Dense, as_float64
 from sapwood.removal.difference import lively_, relative_error, telling
-from sapwood.removal.not_run import not_read, not_run_notes
+from sapwood.removal.not_run import not_read, not_run_notes, trained_notes
 from sapwood.removal.planner import Picked, Planner, Select, Solution, resized_outputs, rounds
 from sapwood.removal.pooled import pooled_norms
 from sapwood.removal.proof import PROOF_TOLERANCE, Verification, unproven, verify
@@ -45,6 +45,7 @@ __all__ = [
     "resized_outputs",
     "rounds",
     "telling",
+    "trained_notes",
     "unproven",
     "verify",
 ]

@@ -76,6 +76,12 @@ def _scaled(analysis: Analysis, own: Producers) -> tuple[set[int], set[int]]:
     return calls, tensors
 
 
+def scaled_calls(analysis: Analysis, realised: Realised) -> frozenset[int]:
+    """Indices of the calls that make other values in the compact model, as they should: scaled, or in another order."""
+    scaled = {number for _, own in realised.undone for number in _scaled(analysis, own)[0]}
+    return frozenset(scaled | {call.index for one in analysis.shuffles.values() for call in one.all_calls})
+
+
 def _widths(analysis: Analysis, expectation: Expectation, call: Call, number: NumberChange | None) -> tuple[Width, ...]:
     """What is most likely in the way: what a number was made from, or what a call pools."""
     if number is not None:
@@ -122,8 +128,7 @@ class _Comparing(SameDecisions):
         self.found: Call | None = None
         self.number: NumberChange | None = None
         self._due = realised.expectation
-        self._scaled = {number for _, own in realised.undone for number in _scaled(analysis, own)[0]}
-        self._scaled |= {call.index for one in analysis.shuffles.values() for call in one.all_calls}
+        self._scaled = scaled_calls(analysis, realised)
         self._reference = reference
 
     def make(self, call: Call, func: Any, args: Any, kwargs: Any) -> Any:

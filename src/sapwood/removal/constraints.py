@@ -59,6 +59,10 @@ class Constraints:
         self.last = ""
         self.tries = Tries()
 
+    def again(self) -> Constraints:
+        """The same before anything stood in the way."""
+        return Constraints(self._frozen, loose=self._loose)
+
     def add(self, graph: Graph, obstacle: Obstacle, *, stiffer: Sequence[Call] = ()) -> bool:
         """Remembers an obstacle that stood in the way of a run like ``graph``; returns whether more stays by it.
 

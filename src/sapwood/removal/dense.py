@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import traceback
+from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 
 from sapwood.errors import ConfigError
-from sapwood.graph import Outputs, Structure, explaining_inputs, run_model, with_values, without_values
+from sapwood.graph import Outputs, Structure, explaining_inputs, mark_, run_model, with_values, without_values
 from sapwood.models import check_suited, copy_model, named_things, quieten_, wide_copy, widened
 from sapwood.removal.difference import lively_, telling
 from sapwood.types import ExampleInputs
@@ -25,10 +26,19 @@ class Dense:
         inputs: Its example inputs in float64.
         counted: Which of its outputs count.
         most: How many boxes it kept wherever it thins them out, where its parameters have other values now.
+        training: The modules with which it runs in training mode, too.
     """
 
-    def __init__(self, model: nn.Module, inputs: ExampleInputs, outputs: Outputs | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        inputs: ExampleInputs,
+        outputs: Outputs | None = None,
+        *,
+        training: Collection[str] = (),
+    ) -> None:
         check_suited(model)
+        self.training = frozenset(training)
         self._model = model
         self._given = inputs
         self.counted = outputs
@@ -39,7 +49,7 @@ class Dense:
     @cached_property
     def model(self) -> nn.Module:
         """The copy; read only."""
-        return quieten_(wide_copy(self._model, self._shared).eval())
+        return mark_(quieten_(wide_copy(self._model, self._shared).eval()), self.training)
 
     @property
     def given(self) -> nn.Module:
@@ -54,7 +64,7 @@ class Dense:
 
     def structure(self, *, values: bool) -> Structure:
         """A recorded run, on shapes alone where the code allows it and ``values`` does not ask for more."""
-        found = None if values else without_values(self._model, self.inputs, self.counted)
+        found = None if values else without_values(self._model, self.inputs, self.counted, training=self.training)
         if found is not None:
             return found
         with explaining_inputs(self._model, self._given):

@@ -2,7 +2,8 @@
 
 With PyTorch's first weights a difference loses two thirds of its size in each layer: behind twenty layers no more is
 left of it than the proof allows. Where every way from the inputs to an output leads through so many, another run on
-other inputs shows whether outputs follow them. Residual networks have a short way, and cost no such run.
+other inputs shows whether outputs follow them. Residual networks have a short way, and cost no such run. What has faded
+is proven in segments (:mod:`sapwood.removal.segments`).
 """
 
 from __future__ import annotations
@@ -22,14 +23,20 @@ FADED = 1e-3
 """Outputs that follow other inputs by less than this, relative, are taken as faded."""
 
 
-def is_deep(graph: Graph) -> bool:
-    """Whether an output has no way to the inputs of fewer than :data:`DEEP` layers with weights."""
+def depths(graph: Graph) -> dict[int, int]:
+    """For the number of each tensor how many layers with weights the shortest way from the inputs to it has."""
     depth = {ref.id: 0 for ref in graph.inputs}
     for call in graph.calls:
         before = [depth[ref.id] for ref in call.tensor_inputs() if ref.id in depth]
         if before:
             own = min(before) + (call.facts.sum is not None)
             depth.update((ref.id, own) for ref in call.tensor_outputs())
+    return depth
+
+
+def is_deep(graph: Graph) -> bool:
+    """Whether an output has no way to the inputs of fewer than :data:`DEEP` layers with weights."""
+    depth = depths(graph)
     return max((depth.get(ref.id, 0) for ref in graph.outputs), default=0) >= DEEP
 
 

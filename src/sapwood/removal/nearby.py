@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,6 +12,9 @@ from torch import nn
 from sapwood.models import module_of
 from sapwood.models.places import AttributePlace, holds_numbers, integers, is_pytorchs, numbered, own_data
 from sapwood.removal.attributes import read_off
+
+MOST_TIMES = 4
+"""How often a number may stand in a sum."""
 
 LISTS = (nn.ModuleList, nn.ModuleDict)
 """What has no code of its own: what is in there is called, and asked for its numbers, by the module around it."""
@@ -43,6 +47,27 @@ def _is_read(known: Any, place: AttributePlace, value: int) -> bool:
     if isinstance(known, (list, tuple)) and 0 <= place.position < len(known):
         known = known[place.position]
     return bool(known == value)
+
+
+def summed_changes(
+    model: nn.Module, names: Sequence[str], wanted: Mapping[int, int]
+) -> Iterator[dict[AttributePlace, int]]:
+    """Attributes of a module of which a wanted number is the sum ``a + k * b``, as of what Mamba cuts off together.
+
+    ``a`` is what is wanted of it, or stays; what ``b`` has to be follows.
+    """
+    for name in names:
+        module = module_of(model, name)
+        places = [(place, old) for place, old in integers(name, module) if old > 1]
+        for (first, one), (second, other) in itertools.permutations(places, 2):
+            for old, new in wanted.items():
+                count, rest = divmod(old - one, other)
+                if rest or not 1 <= count <= MOST_TIMES:
+                    continue
+                kept = wanted.get(one, one)
+                followed, rest = divmod(new - kept, count)
+                if not rest and 0 < followed < other:
+                    yield {second: followed} if kept == one else {first: kept, second: followed}
 
 
 def children(model: nn.Module, names: Sequence[str]) -> list[str]:

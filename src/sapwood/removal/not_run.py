@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
 from torch import nn
 
-from sapwood.graph import Analysis, Unpruned
+from sapwood.graph import Analysis, Unpruned, read_names
 
 NOT_READ = "is read by no call when the model runs on the example inputs"
 
@@ -24,7 +25,7 @@ def not_read(model: nn.Module, analysis: Analysis) -> tuple[Unpruned, ...]:
     Returns:
         Each with its rows, and with its columns where it has such.
     """
-    known = {name for names in analysis.aliases.values() for name in names}
+    known = read_names(analysis.graph)
     return tuple(
         Unpruned(name, dim, NOT_READ)
         for name, parameter in model.named_parameters()
@@ -34,8 +35,35 @@ def not_read(model: nn.Module, analysis: Analysis) -> tuple[Unpruned, ...]:
     )
 
 
-def not_run_notes(parts: Collection[Unpruned]) -> tuple[str, ...]:
+def trained_notes(model: nn.Module, analysis: Analysis) -> tuple[str, ...]:
+    """What to know of the modules that only the run in training mode ran: a sentence, or nothing."""
+    graph = analysis.graph
+    if graph.trained_from is None:
+        return ()
+    names = read_names(graph) - read_names(replace(graph, calls=graph.evaluated))
+    return (f"{_modules(sorted(names, key=_order(model)))}: run in training mode alone; {WITH_THE_REST}",)
+
+
+WITH_THE_REST = "cut with the rest, and proven in that mode as well"
+
+
+def _order(model: nn.Module) -> Callable[[str], int]:
+    """Where a parameter stands in a model."""
+    return [name for name, _ in model.named_parameters(remove_duplicate=False)].index
+
+
+def _modules(names: Sequence[str]) -> str:
+    """The modules that hold some parameters, the first ones by name."""
+    modules = list(dict.fromkeys(name.rpartition(".")[0] or name for name in names))
+    return ", ".join(modules[:NAMED]) + (f" and {len(modules) - NAMED} more" if len(modules) > NAMED else "")
+
+
+def not_run_notes(parts: Collection[Unpruned], fault: str = "") -> tuple[str, ...]:
     """What to know of the modules that hold such parameters: a sentence, or nothing.
+
+    Args:
+        parts: The parameters.
+        fault: Why the model does not run in training mode, or could not be pruned in it.
 
     Examples:
         >>> not_run_notes([Unpruned("aux.weight", 0, NOT_READ), Unpruned("aux.bias", 0, NOT_READ)])
@@ -43,11 +71,17 @@ def not_run_notes(parts: Collection[Unpruned]) -> tuple[str, ...]:
         >>> not_run_notes([])
         ()
     """
-    names = list(dict.fromkeys(part.tensor.rpartition(".")[0] or part.tensor for part in parts))
-    if not names:
+    if not parts:
         return ()
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    why = f". {IN_TRAINING}: {fault}; {HOW_TO_GO_ON}" if fault else ""
     return (
-        f"{', '.join(names[:NAMED])}{more}: not run on the example inputs, and left as it was; "
-        "code that runs it may meet fewer channels now",
+        f"{_modules([part.tensor for part in parts])}: not run on the example inputs, and left as it was; "
+        f"code that runs it may meet fewer channels now{why}",
     )
+
+
+IN_TRAINING = "As in training the model cannot be pruned on them"
+
+HOW_TO_GO_ON = (
+    "what it runs there alone is cut along if it can, as with larger pictures, or if ignore keeps what it reads"
+)

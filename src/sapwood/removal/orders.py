@@ -115,7 +115,7 @@ def find_orders(dense: Analysis, alive: Mapping[Place, Flags], model: Any, input
     if [call.op for call in graph.calls] != [call.op for call in dense.graph.calls]:
         return None
     narrow = {start: one for start, one in find_shuffles(graph).items() if start in dense.shuffles}
-    compact = build_groups(graph, loose=narrow, tied=dense.tied, climbed=False)
+    compact = build_groups(graph, loose=narrow, tied=dense.tied, climbed=False, by_position=dense.by_position)
     moved, places = _moved(dense)
     return _Match(dense, compact, alive, moved, places).orders()
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from sapwood.errors import CheckFailedError
-from sapwood.graph import Analysis, OtherCallsError, Outputs, Structure, with_values
+from sapwood.graph import Analysis, OtherCallsError, Outputs, Structure, askers, read_names, with_values
 from sapwood.models import ConfigFields, Cut, Ignored, copy_model, whole_parts, whole_tensors
 from sapwood.ops import Axis
 from sapwood.removal.blame import blame
@@ -81,6 +81,11 @@ class Planner:
         outputs: Which of the model's outputs count; see :func:`sapwood.graph.counting`.
         loose: Whether any channels that are shuffled may go, as :class:`sapwood.removal.Constraints` says.
         fields: What a config says of the widths, if the compact model is to be what one builds.
+        training: Whether what only training runs is cut along: of a model that has such, a run as in training is
+            recorded and proven, too, if its code does one on the example inputs.
+
+    Attributes:
+        fault: Why what only training runs was left as it was, if anything; not where that run reads no more.
     """
 
     def __init__(
@@ -92,11 +97,33 @@ class Planner:
         *,
         loose: bool = True,
         fields: ConfigFields | None = None,
+        training: bool = False,
     ) -> None:
+        self.fault = ""
         self._dense = Dense(model, inputs, outputs)
         self._constraints = Constraints({**whole_parts(model), **whole_tensors(model, ignore)}, loose=loose)
         self._structure = self._dense.structure(values=False)
         self._fields = fields
+        self._plain = self._dense, self._structure
+        asking = askers(model, self._structure.graph) if training else ()
+        if asking:
+            self._train_too(Dense(model, inputs, outputs, training=asking))
+
+    def _train_too(self, dense: Dense) -> None:
+        """Records the run in training mode as well, where it reads more than the other."""
+        try:
+            structure = dense.structure(values=False)
+        except Exception as error:  # the model's own code may fail in any way
+            self.fault = " ".join(str(error.__cause__ or error).split())
+            return
+        known = read_names(self._structure.graph)
+        if not read_names(structure.graph) > known:
+            return
+        stays = {(one.tensor, one.dim) for one in self.analysis().unpruned}
+        more = [one for one in self._constraints.analyse(structure.graph).unpruned if one.tensor in known]
+        self.fault = next((f"{one.tensor} {one.reason}" for one in more if (one.tensor, one.dim) not in stays), "")
+        if not self.fault:
+            self._dense, self._structure = dense, structure
 
     @property
     def shared(self) -> dict[str, str]:
@@ -121,11 +148,38 @@ class Planner:
             CheckFailedError: If there is none.
         """
         fields = self._fields if as_config else None
+        if self._structure.graph.trained_from is None:
+            return self._solved(select, prove, fields)
+        fresh = self._constraints
+        self._constraints = fresh.again()
+        try:
+            found = self._solved(select, prove, fields)
+            if not self._constraints.last:
+                return found
+            self.fault = self._constraints.last
+        except (CheckFailedError, OtherCallsError) as error:
+            found, self.fault = None, str(error)
+        trained = self._dense, self._structure, self._constraints
+        (self._dense, self._structure), self._constraints = self._plain, fresh
+        plain = self._solved(select, prove, fields)
+        if found is None or _gone(found, plain) < _gone(plain, plain):
+            return plain
+        self._dense, self._structure, self._constraints = trained
+        self.fault = ""
+        return found
+
+    def _solved(self, select: Select[PickedT], prove: Prove | None, fields: ConfigFields | None) -> Solution[PickedT]:
         try:
             return rounds(self._dense, self._structure, select, self._constraints, prove=prove, fields=fields)
         except OnlyWithValuesError:
             self._structure = self._dense.structure(values=True)
             return rounds(self._dense, self._structure, select, self._constraints, prove=prove, fields=fields)
+
+
+def _gone(solution: Solution[Any], plain: Solution[Any]) -> int:
+    """How many indices went of the parameters that the evaluated model reads."""
+    known = plain.analysis.shapes
+    return sum(cut.width - len(cut.kept) for cut in solution.realised.plan.cuts if cut.tensor in known)
 
 
 def rounds(

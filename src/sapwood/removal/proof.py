@@ -13,12 +13,14 @@ from torch import Tensor, nn
 from sapwood.errors import CheckFailedError
 from sapwood.graph import Analysis, Structure, leaving_no_trace
 from sapwood.models import apply_plan
+from sapwood.removal.blame import scaled_calls
 from sapwood.removal.build import Realised
 from sapwood.removal.dense import Dense
 from sapwood.removal.difference import lively_copy, relative_error, telling
 from sapwood.removal.distance import MeasuredWhenAsked, Untouched, finite_error
 from sapwood.removal.fading import has_faded, is_deep, other_inputs
 from sapwood.removal.pooled import pooled_norms
+from sapwood.removal.segments import Segments, segments_of
 from sapwood.removal.silenced import MaskedReference, Reference, compact_outputs, reference_outputs
 from sapwood.removal.thinned import ThinnedReference, thinned
 from sapwood.types import ExampleInputs
@@ -62,7 +64,7 @@ def verify(dense: Dense, structure: Structure, analysis: Analysis, realised: Rea
 
     Where that tells nothing (outputs of zeros, or equal to the last bit as those of a model whose outputs do not follow
     its inputs are; a chain so deep that signals fade out in it), both are run once more with other values in the
-    parameters: the cuts are the same.
+    parameters: the cuts are the same. What fades is then proven in segments.
     """
     small = thinned(dense.inputs, analysis.graph)
     if small is not None:
@@ -80,10 +82,12 @@ def _verified(proof: _TwoRuns) -> Verification:
         CheckFailedError: If they tell nothing.
     """
     graph, dense = proof.analysis.graph, proof.dense
+    values, cuts = not graph.reads_values, proof.realised.plan.cuts
     run, error = proof.compare(dense.model)
     told = run.told
-    if not graph.reads_values and (not told or (proof.realised.plan.cuts and (error == 0.0 or proof.fades(run)))):
-        again, error_again = proof.compare(lively_copy(dense.model))
+    fades = bool(values and told and cuts) and proof.fades(run)
+    if fades or (values and (not told or (cuts and error == 0.0))):
+        again, error_again = proof.compare(lively_copy(dense.model), proof.segments() if fades else None)
         if again.told or not told:
             error = max(error, error_again) if told else error_again
         told = told or again.told
@@ -123,7 +127,7 @@ class _TwoRuns:
     realised: Realised
     kind: type[MaskedReference] = MaskedReference
 
-    def compare(self, model: nn.Module) -> tuple[_Run, float]:
+    def compare(self, model: nn.Module, segments: Segments | None = None) -> tuple[_Run, float]:
         """Runs the compact ``model``, and tells how far it is from the masked one.
 
         Where all was float64 by itself in the masked one, nothing looks after that in the compact one, unless it then
@@ -137,19 +141,28 @@ class _TwoRuns:
             self.structure.decisions,
             followed=self.realised.followed,
             kind=self.kind,
+            segments=segments,
         )
         compact, told = apply_plan(model, self.realised.plan), telling(reference.outputs)
         if reference.all_double:
             with suppress(Exception), leaving_no_trace(compact):
-                found, error = self._against(reference, compact, all_double=True)
+                found, error = self._against(reference, compact, all_double=True, segments=segments)
                 if error <= PROOF_TOLERANCE:
                     return _Run(compact, found, told, reference), error
-        found, error = self._against(reference, compact, all_double=False)
+        found, error = self._against(reference, compact, all_double=False, segments=segments)
         return _Run(compact, found, told, reference), error
 
-    def _against(self, reference: Reference, compact: nn.Module, *, all_double: bool) -> tuple[list[Tensor], float]:
+    def segments(self) -> Segments:
+        """Where both runs are given new values, and are compared."""
+        return segments_of(self.analysis.graph, scaled_calls(self.analysis, self.realised))
+
+    def _against(
+        self, reference: Reference, compact: nn.Module, *, all_double: bool, segments: Segments | None
+    ) -> tuple[list[Tensor], float]:
         """What the compact model returns, and how far that is from the masked one."""
         graph = self.analysis.graph
+        if segments is not None:
+            segments.found.clear()
         found = compact_outputs(
             compact,
             self.inputs,
@@ -158,8 +171,11 @@ class _TwoRuns:
             self.realised.expectation,
             draws=reference.draws,
             all_double=all_double,
+            segments=segments,
         )
-        return found, relative_error(found, reference.outputs, answers=len(graph.outputs))
+        between: tuple[list[Tensor], list[Tensor]] = ([], []) if segments is None else (segments.found, segments.wanted)
+        error = relative_error(found + between[0], reference.outputs + between[1], answers=len(graph.outputs))
+        return found, error
 
     def fades(self, run: _Run) -> bool:
         """Whether the compact model is a deep chain whose outputs hardly follow its inputs."""

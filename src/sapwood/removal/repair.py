@@ -20,7 +20,7 @@ from sapwood.models import AttributeEdit
 from sapwood.models.places import AttributePlace
 from sapwood.ops import Call
 from sapwood.removal.beside import Divergence, Followed, follow
-from sapwood.removal.nearby import children, config_changes, listed_changes, own_changes
+from sapwood.removal.nearby import children, config_changes, listed_changes, own_changes, summed_changes
 from sapwood.removal.numbers import numbers, wanted_numbers
 from sapwood.removal.widths import Expectation
 
@@ -151,8 +151,9 @@ def _candidates(
 ) -> Iterator[Change]:
     """Attributes of the running modules, innermost first, that hold a size this call is about to lose.
 
-    One by one first, then all of a module together, then attributes of which the size is a multiple. At last the
-    modules inside those that run, whose attributes the code around them may read, and configs, which many may share.
+    One by one first, then all of a module together, then attributes of which the size is a multiple. Then the modules
+    inside those that run, whose attributes the code around them may read, and configs, which many may share. At last
+    pairs of attributes of which the size is a sum.
     """
     call = divergence.call
     sizes = [*_told(analysis, divergence, expectation), *_changes(analysis, call, expectation)]
@@ -164,6 +165,7 @@ def _candidates(
         yield from changes(model, names, wanted)
     padded = _padded(analysis, call, expectation)
     yield from own_changes(model, running, {old: new for old, new in padded.items() if old != new})
+    yield from summed_changes(model, running, dict(sizes))
 
 
 def _told(analysis: Analysis, divergence: Divergence, expectation: Expectation) -> dict[tuple[int, int], None]:

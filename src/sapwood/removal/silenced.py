@@ -21,6 +21,7 @@ from sapwood.graph import (
     run_model,
 )
 from sapwood.ops import Call, Graph, TensorRef, leaves, mapped
+from sapwood.removal.segments import Segments
 from sapwood.removal.widths import Expectation, kept_draws
 from sapwood.types import ExampleInputs
 
@@ -42,12 +43,15 @@ class MaskedReference(Replay):
         self._decisions = decisions
         self._expectation = expectation
         self.chosen_from: list[Tensor] = []
+        self.segments: Segments | None = None
 
     def make(self, call: Call, func: Any, args: Any, kwargs: Any) -> Any:
         """Makes the call on silenced operands, or on the kept indices alone where it pools them."""
         result = self._made(call, func, args, kwargs)
         if call.facts.random:
             self.draws.keep(call.index, result)
+        if self.segments is not None:
+            self.segments.end_masked(call, result, self._expectation)
         return result
 
     def _made(self, call: Call, func: Any, args: Any, kwargs: Any) -> Any:
@@ -133,6 +137,7 @@ class SameDecisions(Replay):
         self._expectation = expectation
         self._decisions = decisions
         self._draws = draws
+        self.segments: Segments | None = None
         self._of_numbers = graph.of_numbers
         self._unasked = _of_no_consequence(graph)
 
@@ -146,6 +151,8 @@ class SameDecisions(Replay):
         result = self.pass_on(func, args, kwargs)
         if call.facts.random:
             put_(result, kept_draws(self._draws, call, self._expectation))
+        if self.segments is not None:
+            self.segments.end_compact(call, result)
         return result
 
     def stray(self, call: Call, func: Any) -> None:
@@ -197,13 +204,16 @@ def reference_outputs(
     *,
     followed: Mapping[int, float] | None = None,
     kind: type[MaskedReference] = MaskedReference,
+    segments: Segments | None = None,
 ) -> Reference:
     """What the dense ``model`` returns with the removed channels silenced, and what it chooses from on the way.
 
     Of outputs that may change their sizes, the kept part. Numbers that divide a sum over channels by how many there are
-    (``followed``) are those of the compact model. ``kind`` is what runs it.
+    (``followed``) are those of the compact model. ``kind`` is what runs it. Where there are ``segments``, each begins
+    with values of its own.
     """
     reference = kind(analysis, expectation, decisions, followed)
+    reference.segments = segments
     with leaving_no_trace(model), plain_kernels(model) as keeper, reference:
         outputs = output_tensors(run_model(model, inputs))
     outputs = [expectation.kept(tensor, ref) for tensor, ref in zip(outputs, analysis.graph.outputs, strict=True)]
@@ -220,17 +230,19 @@ def compact_outputs(
     *,
     draws: Draws | None = None,
     all_double: bool = False,
+    segments: Segments | None = None,
 ) -> list[Tensor]:
     """What the compact ``model`` returns and, under an ``expectation``, what it chooses from on the way.
 
     Where it chooses between the same values as the recorded run did, it chooses the same; where that drew random
     numbers (``draws``), it gets what stays of them. Where a run of the same calls was ``all_double``, nothing looks
-    after that in this one.
+    after that in this one. Where there are ``segments``, each begins with the values that it had in the masked one.
     """
-    if not graph.reads_values and not graph.draws:
+    if not graph.reads_values and not graph.draws and segments is None:
         with plain_kernels(model, double=not all_double):
             return output_tensors(run_model(model, inputs))
     same = SameDecisions(graph, decisions, draws or decisions.draws, expectation)
+    same.segments = segments
     with plain_kernels(model), same:
         outputs = output_tensors(run_model(model, inputs))
     return [*outputs, *(same.chosen_from if graph.reads_values else [])]
