@@ -182,9 +182,10 @@ def build_groups(
         context.freeze([_axis_at(graph, context, place)], reason)
     _freeze_used_positions(graph, context)
     freeze_unmade(graph, context)
+    several = len(graph.outputs) - len(graph.trained_outputs) > 1
     for name, reference in zip(graph.output_names, graph.outputs, strict=True):
         if reference.id not in graph.resizable:
-            reason = f"is an output of the model: {name}" if name else "is an output of the model"
+            reason = f"is an output of the model: {name}" if several else "is an output of the model"
             context.freeze(context.axes(reference), reason)
     _freeze_made_in_training(graph, context)
     _tie(graph, context, tied)
