@@ -14,7 +14,7 @@ from children import FORK, SIGN
 
 VOLATILE = frozenset(
     "date seconds eval_seconds resume images_per_second loader_wait_share latency engine conditions live_mask command "
-    "result files saved report path drawn cfg weights options fingerprint peak_memory_bytes".split()
+    "result files saved report path drawn cfg weights options fingerprint peak_memory_bytes then".split()
 )
 """Keys of records whose values are those of one run."""
 
