@@ -13,6 +13,7 @@ import numpy as np
 from sapwood.arguments import check_kind
 from sapwood.graph.balance import ByPosition, balance, matching_no_grid
 from sapwood.graph.caches import freeze_unmade
+from sapwood.graph.frozen import freeze_outputs, freeze_requested, freeze_used_positions
 from sapwood.graph.ladders import Ladder, ladders
 from sapwood.graph.shuffles import Shuffle, find_shuffles
 from sapwood.ops import (
@@ -174,20 +175,15 @@ def build_groups(
     references = _owned_references(graph, owned)
     for reference in references.values():
         context.set_fresh(reference)
-    _freeze_requested(context, owned, references, frozen or {})
+    freeze_requested(context, owned, references, frozen or {})
     for reference in graph.inputs:
         context.set_fixed(reference)
     _apply_rules(context, graph, shuffles, fixed or {})
     for place, reason in (held or {}).items():
         context.freeze([_axis_at(graph, context, place)], reason)
-    _freeze_used_positions(graph, context)
+    freeze_used_positions(graph, context)
     freeze_unmade(graph, context)
-    several = len(graph.outputs) - len(graph.trained_outputs) > 1
-    for name, reference in zip(graph.output_names, graph.outputs, strict=True):
-        if reference.id not in graph.resizable:
-            reason = f"is an output of the model: {name}" if several else "is an output of the model"
-            context.freeze(context.axes(reference), reason)
-    _freeze_made_in_training(graph, context)
+    freeze_outputs(graph, context)
     _tie(graph, context, tied)
     balance(context, [one for one in shuffles.values() if one.keeps_order])
     shuffles = {start: one for start, one in shuffles.items() if not one.keeps_order}
@@ -264,21 +260,6 @@ def _tie(graph: Graph, context: Context, tied: Collection[int]) -> None:
             context.join(axis[:step], axis[start : start + step], call)
 
 
-def _freeze_made_in_training(graph: Graph, context: Context) -> None:
-    """What a head makes that only training runs keeps its size; what it hands on of the evaluated run follows that."""
-    if not graph.trained_outputs:
-        return
-    known = np.zeros(len(context.atoms), dtype=np.bool_)
-    for ref in (ref for call in graph.evaluated for ref in call.tensor_inputs() if ref.id in graph.parameters):
-        for axis in context.axes(ref):
-            known[context.atoms.resolve(axis)] = True
-    known[ALWAYS] = False
-    for name, ref in zip(graph.output_names, graph.outputs, strict=True):
-        if ref.id in graph.trained_outputs:
-            own = [axis for axis in context.axes(ref) if not known[context.atoms.resolve(axis)].any()]
-            context.freeze(own, f"is an output of the model {name.replace('.', ': ', 1)}")
-
-
 def _axis_at(graph: Graph, context: Context, place: Dimension) -> Axis:
     index, number, dim = place
     call = graph.calls[index]
@@ -290,29 +271,6 @@ def _owned_references(graph: Graph, owned: Mapping[int, tuple[str, ...]]) -> dic
     return {
         reference.id: reference for call in graph.calls for reference in call.tensor_inputs() if reference.id in owned
     }
-
-
-def _freeze_used_positions(graph: Graph, context: Context) -> None:
-    """Where a maximum's positions are used, and not only its values, the positions may not move."""
-    used = {ref.id for call in graph.calls for ref in call.tensor_inputs()} | {ref.id for ref in graph.outputs}
-    for call in graph.calls:
-        outputs = call.tensor_outputs()
-        if call.facts.positions and len(outputs) == 2 and outputs[1].id in used:
-            context.fix([context.axes(call.args[0])[int(call.args[1])]], call)
-
-
-def _freeze_requested(
-    context: Context,
-    owned: Mapping[int, tuple[str, ...]],
-    references: Mapping[int, TensorRef],
-    frozen: Mapping[str, str],
-) -> None:
-    for number, reference in references.items():
-        for name in owned[number]:
-            for dim, axis in enumerate(context.axes(reference)):
-                reason = frozen.get(name) or frozen.get(f"{name}[{dim}]")
-                if reason:
-                    context.freeze([axis], reason)
 
 
 def _collect(

@@ -1,0 +1,58 @@
+"""What keeps its size: what the caller asks for, what the model returns, and where positions are used as numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from sapwood.ops import ALWAYS, Context, Graph, TensorRef
+
+
+def freeze_requested(
+    context: Context,
+    owned: Mapping[int, tuple[str, ...]],
+    references: Mapping[int, TensorRef],
+    frozen: Mapping[str, str],
+) -> None:
+    """Tensors or dimensions that are to stay whole, by name, with the reason."""
+    for number, reference in references.items():
+        for name in owned[number]:
+            for dim, axis in enumerate(context.axes(reference)):
+                reason = frozen.get(name) or frozen.get(f"{name}[{dim}]")
+                if reason:
+                    context.freeze([axis], reason)
+
+
+def freeze_outputs(graph: Graph, context: Context) -> None:
+    """What the model returns keeps its size, where the caller does not say that it may change."""
+    several = len(graph.outputs) - len(graph.trained_outputs) > 1
+    for name, reference in zip(graph.output_names, graph.outputs, strict=True):
+        if reference.id not in graph.resizable:
+            reason = f"is an output of the model: {name}" if several else "is an output of the model"
+            context.freeze(context.axes(reference), reason)
+    _freeze_made_in_training(graph, context)
+
+
+def _freeze_made_in_training(graph: Graph, context: Context) -> None:
+    """What a head makes that only training runs keeps its size; what it hands on of the evaluated run follows that."""
+    if not graph.trained_outputs:
+        return
+    known = np.zeros(len(context.atoms), dtype=np.bool_)
+    for ref in (ref for call in graph.evaluated for ref in call.tensor_inputs() if ref.id in graph.parameters):
+        for axis in context.axes(ref):
+            known[context.atoms.resolve(axis)] = True
+    known[ALWAYS] = False
+    for name, ref in zip(graph.output_names, graph.outputs, strict=True):
+        if ref.id in graph.trained_outputs:
+            own = [axis for axis in context.axes(ref) if not known[context.atoms.resolve(axis)].any()]
+            context.freeze(own, f"is an output of the model {name.replace('.', ': ', 1)}")
+
+
+def freeze_used_positions(graph: Graph, context: Context) -> None:
+    """Where a maximum's positions are used, and not only its values, the positions may not move."""
+    used = {ref.id for call in graph.calls for ref in call.tensor_inputs()} | {ref.id for ref in graph.outputs}
+    for call in graph.calls:
+        outputs = call.tensor_outputs()
+        if call.facts.positions and len(outputs) == 2 and outputs[1].id in used:
+            context.fix([context.axes(call.args[0])[int(call.args[1])]], call)
