@@ -24,36 +24,21 @@ import numpy as np
 from PIL import Image
 from safetensors.numpy import load_file
 
-CFG = """[net]
+LAYER = """[convolutional]
+batch_normalize=1
+filters={}
+size=3
+stride=2
+pad=1
+activation=leaky
+
+"""
+CFG = f"""[net]
 width=96
 height=96
 channels=3
 
-[convolutional]
-batch_normalize=1
-filters=16
-size=3
-stride=2
-pad=1
-activation=leaky
-
-[convolutional]
-batch_normalize=1
-filters=32
-size=3
-stride=2
-pad=1
-activation=leaky
-
-[convolutional]
-batch_normalize=1
-filters=48
-size=3
-stride=2
-pad=1
-activation=leaky
-
-[convolutional]
+{"".join(LAYER.format(filters) for filters in (16, 32, 48))}[convolutional]
 size=1
 stride=1
 pad=1
