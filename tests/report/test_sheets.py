@@ -154,7 +154,10 @@ def test_a_compiled_network_stands_beside_pytorch() -> None:
     assert answers(sheet) == ["2.5×", "Sapwood's engine", "nothing", "20 rounds", ""]
     assert sheet.answers[0].tone == "good"
     assert sheet.answers[1].more == "A CPU, 1 thread"
-    assert sheet.answers[3].more == "in turns with PyTorch; half of them 2.0 to 2.6 times as fast"
+    assert sheet.answers[3].more == (
+        "in turns with PyTorch; half of them 2.0 to 2.6 times as fast; the machine was busy: differences below 30 % "
+        "mean nothing, time again on a quiet one"
+    )
     assert sheet.answers[4].commands == COMMANDS
     bars = sheet.sections[0].bars
     assert bars is not None
@@ -165,7 +168,7 @@ def test_a_compiled_network_stands_beside_pytorch() -> None:
 
 
 def test_a_compiled_network_that_is_no_faster_is_no_good_news() -> None:
-    slow = {**COMPILED["beside"], "ratio": 1.2, "ratio_q1": 1.1, "ratio_q3": 1.3}
+    slow = {**COMPILED["beside"], "ratio": 1.2, "ratio_q1": 1.15, "ratio_q3": 1.25}
     changed = {**COMPILED, "beside": slow, "steps": [], "in_pytorch": [], "tried_ms": {}, "run_by": "PyTorch"} | {
         "zeros": 0.0
     }
@@ -173,6 +176,7 @@ def test_a_compiled_network_that_is_no_faster_is_no_good_news() -> None:
     assert sheet.headline.text.startswith("0.8 times as fast as in PyTorch")
     assert sheet.headline.text.endswith("; no weight is zero.")
     assert (sheet.headline.tone, sheet.answers[1].answer) == ("bad", "PyTorch")
+    assert sheet.answers[3].more.endswith("times as fast")  # on a quiet machine nothing more is to be said
     assert [one.anchor for one in sheet.sections] == ["time", "operations"]
 
 

@@ -95,7 +95,7 @@ def _write(record: Compiling, out: Path) -> None:
 
 
 def _show(record: Compiling) -> None:
-    from sapwood.report import megabytes
+    from sapwood.report import compiled_noise, megabytes
 
     calls, beside = len(record.in_pytorch), record.beside
     print(
@@ -105,7 +105,7 @@ def _show(record: Compiling) -> None:
     threads = f"{record.threads} thread{'' if record.threads == 1 else 's'}"
     print(
         f"{record.median_ms:.1f} ms a picture on {threads}, {beside.pytorch_ms:.1f} ms in PyTorch; compiled in "
-        f"{record.compile_s:.1f} s; gives what the model gives on the example inputs"
+        f"{record.compile_s:.1f} s; gives what the model gives on the example inputs{compiled_noise(record)}"
     )
     if record.tried_ms:
         tried = ", ".join(f"{name} {time:.1f} ms" for name, time in record.tried_ms.items())

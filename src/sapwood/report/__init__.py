@@ -3,6 +3,7 @@
 from sapwood.report import records
 from sapwood.report.agreement import agreement_table, case_agreement_table
 from sapwood.report.bench import bench_table, reasons
+from sapwood.report.compiled import compiled_noise
 from sapwood.report.console import compare_table, evaluation_table, mask_tables, masking_table
 from sapwood.report.detected import NUM_PHOTOS
 from sapwood.report.formats import megabytes
@@ -39,6 +40,7 @@ __all__ = [
     "bench_table",
     "case_agreement_table",
     "compare_table",
+    "compiled_noise",
     "difference",
     "evaluation_table",
     "inspect_latency_table",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sapwood.report import formats
 from sapwood.report.answers import FASTER, GET, LOST, PLACE, SURE, Answer, times_as_fast, where_text
 from sapwood.report.findings import Finding, Tone
+from sapwood.report.noise import noise_text
 from sapwood.report.plots.layers import LayerPlot, layer_bar
 from sapwood.report.records import Compiling, EngineStep
 from sapwood.report.sheet import Sheet, SheetPart, shares
@@ -45,6 +46,12 @@ def compiling_sheet(record: Compiling) -> Sheet:
     return Sheet("compile", record.model, Finding("Speed", told, _tone(record)), _answers(record), tuple(sections))
 
 
+def compiled_noise(record: Compiling) -> str:
+    """Says that the machine was busy, where the ratio to PyTorch was another one from round to round."""
+    beside = record.beside
+    return noise_text((beside.ratio_q3 - beside.ratio_q1) / max(beside.ratio, 1e-9))
+
+
 def _answers(record: Compiling) -> tuple[Answer, ...]:
     beside, machine = record.beside, record.made.machine if record.made else {}
     slow, fast = (f"{1.0 / max(one, 1e-9):.1f}" for one in (beside.ratio_q3, beside.ratio_q1))
@@ -63,7 +70,11 @@ def _answers(record: Compiling) -> tuple[Answer, ...]:
             f"by compiling: outputs differ by {record.max_relative_error:.0e} of the largest one; what zeros cost, "
             "sapwood eval says",
         ),
-        Answer(SURE, f"{beside.rounds} rounds", f"in turns with PyTorch; half of them {slow} to {fast} times as fast"),
+        Answer(
+            SURE,
+            f"{beside.rounds} rounds",
+            f"in turns with PyTorch; half of them {slow} to {fast} times as fast{compiled_noise(record)}",
+        ),
         Answer(GET, "", "", record.made.commands if record.made else ()),
     )
 
