@@ -4,7 +4,8 @@ A small detector is trained, sparse-trained, pruned, recovered without labels, t
 measured and exported by ``sapwood run``: twice without a disturbance, then once more in another folder, where SIGKILL
 ends it ten times at moments that ``--seed`` chooses (a step, and a place in its time), and the same command is started
 again each time. Everything that the two undisturbed runs have in common must be so in the killed one: the names of all
-files, their bytes, and of records every value that is no time. Four minutes; exit code 1 where something differs.
+files, their bytes, and of records every value that is no time. Four minutes; ``--times 30`` makes each training 30
+times as long, so that most kills fall into one; exit code 1 where something differs.
 """
 
 from __future__ import annotations
@@ -57,13 +58,13 @@ data: {folder}/data
 on_missed: go_on
 steps:
 - name: dense
-  train: {{epochs: 6, batch_size: 8}}
+  train: {{epochs: {long}, batch_size: 8}}
 - name: sparse
-  train: {{epochs: 4, batch_size: 8, sparse: group_norm}}
+  train: {{epochs: {short}, batch_size: 8, sparse: group_norm}}
 - name: pruned
   prune: {{macs: 0.5, criterion: obs, labels: own, recover: distill, recover-steps: 30}}
 - name: small
-  train: {{epochs: 6, batch_size: 8, teacher: dense}}
+  train: {{epochs: {long}, batch_size: 8, teacher: dense}}
 - name: masked
   mask: {{sparsity: 0.8}}
 - eval: {{}}
@@ -83,7 +84,7 @@ TELLS_HOW = ("seconds", "resume")
 """Fields that say how a run went, not what came of it: two undisturbed ones may agree in them by chance."""
 
 
-def make_inputs(folder: Path, pictures: int = 24) -> Path:
+def make_inputs(folder: Path, times: int = 1, pictures: int = 24) -> Path:
     """Draws pictures of bright boxes with their labels, and writes the network and the recipe."""
     generator = np.random.default_rng(0)
     for split in ("train", "val"):
@@ -98,7 +99,7 @@ def make_inputs(folder: Path, pictures: int = 24) -> Path:
             (folder / "data" / "labels" / split / f"{number}.txt").write_text(label)
     (folder / "small.cfg").write_text(CFG)
     recipe = folder / "recipe.yaml"
-    recipe.write_text(RECIPE.format(folder=folder))
+    recipe.write_text(RECIPE.format(folder=folder, long=6 * times, short=4 * times))
     return recipe
 
 
@@ -181,12 +182,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--times", type=int, default=1, help="Epochs of each training, as a multiple of 4 or 6.")
     parser.add_argument("--work", type=Path, help="Keeps everything here.")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = (options.work or Path(temporary)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        recipe, log = make_inputs(folder), folder / "said.txt"
+        recipe, log = make_inputs(folder, options.times), folder / "said.txt"
         places = [folder / name / "run" for name in ("first", "second", "killed")]
         seconds = [run_whole(recipe, place, log) for place in places[:2]]
         begun = time.perf_counter()
