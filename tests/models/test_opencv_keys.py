@@ -111,10 +111,20 @@ def test_every_misreading_has_a_case() -> None:
 
 def test_opencv_adds_less_to_a_variance(tmp_path: Path) -> None:
     far = network(CONV, eps=1e-5)
-    far.layers[0].bn.running_var.fill_(1e-5)
+    far.layers[0].bn.running_var[:3] = 1e-5
     assert not agrees(far, tmp_path)
+    assert [*opencv_misreads(far)] == [
+        "layer 0 [convolutional] batch_normalize=1: adds 1e-06 to variances, Darknet 1e-05: 3 of 8 channels have "
+        "hardly any, and become up to 1.35 times as large"  # the root of 2e-5 over 1.1e-5
+    ]
     far.layers[0].bn.eps = 1e-6
     assert agrees(far, tmp_path)
+    assert [*opencv_misreads(far)] == []
+    near = network(CONV, eps=1e-5)
+    near.layers[0].bn.running_var[:3] = 1e-3  # the root of 1.01e-3 over 1.001e-3 is 1.0045
+    nn.init.zeros_(near.layers[0].bn.weight[3:4])
+    near.layers[0].bn.running_var[3] = 0.0  # a channel of nothing stays nothing
+    assert [*opencv_misreads(near)] == []
 
 
 def test_the_export_warns_by_name(tmp_path: Path) -> None:

@@ -8,8 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from torch import nn
+
 from sapwood.models.darknet.cfg import Section
 from sapwood.models.darknet.network import DarknetNetwork, LayerRow
+
+ADDED = 1e-6
+"""What OpenCV adds to a variance before it takes the root; Darknet's forks, and Sapwood, add 1e-5."""
+SAME = 1.01
+"""Scales of a channel of up to this ratio count as one."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,22 @@ MISREADINGS = (
 )
 
 
+def _small_variances(layer: nn.Module) -> str | None:
+    """What OpenCV makes of a layer whose BatchNorm has channels of hardly any variance, as dead ones do."""
+    for norm in layer.modules():
+        if isinstance(norm, nn.BatchNorm2d) and norm.running_var is not None:
+            variance = norm.running_var.double()
+            ratio = ((variance + norm.eps) / (variance + ADDED)).sqrt()
+            other = (ratio > SAME) & (norm.weight != 0)
+            if other.any():
+                channels = f"{int(other.sum())} of {len(ratio)} channels"
+                return (
+                    f"adds {ADDED:g} to variances, Darknet {norm.eps:g}: {channels} have hardly any, "
+                    f"and become up to {float(ratio[other].max()):.3g} times as large"
+                )
+    return None
+
+
 def opencv_misreads(network: DarknetNetwork) -> Iterator[str]:
     """Tells where OpenCV's reader makes another network of the files of ``network``, a line each.
 
@@ -79,3 +102,5 @@ def opencv_misreads(network: DarknetNetwork) -> Iterator[str]:
             if section.name in one.sections and one.applies(section, row):
                 value = section.text(one.key, "")
                 yield f"layer {row.index} [{section.written_name}] {one.key}={value}: {one.what}"
+        if section.name == "convolutional" and (what := _small_variances(network.layers[row.index])):
+            yield f"layer {row.index} [{section.written_name}] batch_normalize=1: {what}"
