@@ -2,8 +2,10 @@
 
 One small network a structure (odd widths, zeros, a live mask, BatchNorm that cannot be folded, paddings of poolings),
 written by PyTorch as ONNX, TorchScript and torch.export, and run by each runtime in a virtual environment of its own,
-with the versions of ``RUNTIMES``. Each cell of the table is the largest difference from PyTorch, relative to the
-largest output, or why there is none. Nothing of Sapwood runs here.
+with the versions of ``ENVIRONMENTS``. Each cell of the table is the largest difference from PyTorch, relative to the
+largest output, or why there is none. The last rows are the digits network as Sapwood prunes it, written by
+torch.export in the Python that calls this; nothing else of Sapwood runs. Below the table: what a runtime calls the
+outputs of a file whose two are named ``fine`` and ``coarse``, in this order.
 
 ``make`` writes the networks, ``run NAME`` runs one runtime in the Python that calls it, ``table`` prints what came.
 """
@@ -21,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ground_networks import DIGITS, digits, structures, two_outputs, write_digits
 
 ENVIRONMENTS = {
     "torch": [
@@ -46,82 +49,21 @@ ENVIRONMENTS = {
 Run = Callable[[Path, str, "np.ndarray[Any, Any]"], Any]
 
 
-def networks() -> dict[str, Any]:
-    """Structure to network; all read 3 x 17 x 19."""
-    import torch
-    from torch import nn
-
-    torch.manual_seed(0)
-
-    class Own(nn.Module):
-        def __init__(self, function: Callable[[Any], Any]) -> None:
-            super().__init__()
-            self.function = function
-
-        def forward(self, picture: Any) -> Any:
-            return self.function(picture)
-
-    class Masked(nn.Conv2d):
-        def __init__(self) -> None:
-            super().__init__(3, 14, 3, padding=1)
-            self.register_buffer("mask", (torch.rand(14, 3, 3, 3) > 0.5).float())
-
-        def forward(self, picture: Any) -> Any:
-            return nn.functional.conv2d(picture, self.weight * self.mask, self.bias, padding=1)
-
-    def norm(channels: int) -> nn.BatchNorm2d:
-        made = nn.BatchNorm2d(channels)
-        nn.init.uniform_(made.weight, 0.5, 2)
-        nn.init.normal_(made.bias)
-        nn.init.normal_(made.running_mean)
-        nn.init.uniform_(made.running_var, 0.5, 2)
-        return made
-
-    def zeros(layer: nn.Conv2d) -> nn.Conv2d:
-        layer.weight.data *= (torch.rand_like(layer.weight) > 0.9).float()
-        return layer
-
-    same = {"padding": 1}
-    dead = nn.Conv2d(3, 13, 3, **same)
-    dead.weight.data[::2] = 0
-    pad = nn.functional.pad
-    return {
-        "13 channels of 3": nn.Conv2d(3, 13, 3, **same),
-        "13 read, 11 written": nn.Sequential(nn.Conv2d(3, 13, 3, **same), nn.ReLU(), nn.Conv2d(13, 11, 3, **same)),
-        "90 % zeros": zeros(nn.Conv2d(3, 16, 3, **same)),
-        "channels of zeros": dead,
-        "live mask": Masked(),
-        "7 groups of 2": nn.Sequential(nn.Conv2d(3, 14, 1), nn.Conv2d(14, 14, 3, padding=1, groups=7)),
-        "depthwise, 13": nn.Sequential(nn.Conv2d(3, 13, 1), nn.Conv2d(13, 13, 5, padding=2, stride=2, groups=13)),
-        "BatchNorm first": nn.Sequential(norm(3), nn.Conv2d(3, 13, 3, **same)),
-        "BatchNorm behind SiLU": nn.Sequential(nn.Conv2d(3, 13, 3, **same), nn.SiLU(), norm(13)),
-        "BatchNorm behind LeakyReLU": nn.Sequential(nn.Conv2d(3, 13, 3, **same), nn.LeakyReLU(0.1), norm(13)),
-        "Mish": nn.Sequential(nn.Conv2d(3, 13, 3, **same), nn.Mish()),
-        "pooling padded with -inf": Own(lambda x: nn.functional.max_pool2d(pad(x, (0, 1, 0, 1), value=-np.inf), 2, 1)),
-        "pooling that rounds up": nn.MaxPool2d(2, 2, ceil_mode=True),
-        "pooling of 5, 9, 13": Own(
-            lambda x: torch.cat([x, *(nn.functional.max_pool2d(x, k, 1, k // 2) for k in (5, 9, 13))], 1)
-        ),
-        "average of what is not padding": nn.AvgPool2d(3, 2, 1, count_include_pad=False),
-        "dilation 2": nn.Conv2d(3, 13, 3, dilation=2, padding=2),
-        "transposed, 3 to 5": nn.ConvTranspose2d(3, 5, 2, 2),
-        "upsampling": nn.Sequential(nn.Conv2d(3, 13, 3, **same), nn.Upsample(scale_factor=2)),
-        "shuffle of 14": nn.Sequential(nn.Conv2d(3, 14, 1), nn.ChannelShuffle(7), nn.Conv2d(14, 5, 1)),
-        "chosen channels": nn.Sequential(nn.Conv2d(3, 13, 1), Own(lambda x: x[:, [0, 2, 3, 7, 11]])),
-    }
-
-
 def make(folder: Path) -> None:
     """Writes each network in each format, its input and its output."""
     import torch
 
-    folder.mkdir(parents=True, exist_ok=True)
-    picture = torch.randn(1, 3, 17, 19, generator=torch.Generator().manual_seed(1))
-    held = {"input": picture.numpy()}
-    for number, (name, network) in enumerate(networks().items()):
+    structure = torch.randn(1, 3, 17, 19, generator=torch.Generator().manual_seed(1))
+    digit = torch.from_numpy(np.load(folder / "digits.npy"))
+    held = {}
+    named = {"input_names": ["picture"], "output_names": ["fine", "coarse"], "opset_version": 18}
+    torch.onnx.export(two_outputs(), (structure,), folder / "two.onnx", external_data=False, verbose=False, **named)
+    torch.jit.trace(two_outputs(), structure).save(str(folder / "two.pt"))
+    for number, (name, network) in enumerate((structures() | digits(folder)).items()):
         network.eval()
+        picture = digit if name in DIGITS else structure
         with torch.no_grad():
-            held[name] = network(picture).numpy()
+            held |= {f"picture of {name}": picture.numpy(), name: network(picture).numpy()}
         names = {"input_names": ["picture"], "output_names": ["result"]}
         torch.onnx.export(
             network,
@@ -173,9 +115,8 @@ def tract(folder: Path, name: str, picture: Any) -> Any:
     return model.into_runnable().run([picture])[0].to_numpy()
 
 
-def mnn(folder: Path, name: str, picture: Any) -> Any:
-    from MNN import expr, nn
-
+def convert(folder: Path, name: str) -> Path:
+    """Has MNN's converter write its own format."""
     made = folder / f"{name}.mnn"
     words = [
         "mnnconvert",
@@ -189,20 +130,31 @@ def mnn(folder: Path, name: str, picture: Any) -> Any:
         "ground",
     ]
     # Not the command `mnnconvert`: it installs packages wherever the first pip of the path installs.
-    convert = [sys.executable, "-c", "import sys, MNN, _tools; _tools.mnnconvert(sys.argv[1:])"]
-    subprocess.run([*convert, *words], check=True, capture_output=True)
+    tool = [sys.executable, "-c", "import sys, MNN, _tools; _tools.mnnconvert(sys.argv[1:])"]
+    subprocess.run([*tool, *words], check=True, capture_output=True)
+    return made
+
+
+def mnn(folder: Path, name: str, picture: Any) -> Any:
+    from MNN import expr, nn
+
+    made = convert(folder, name)
     manager = nn.create_runtime_manager(({"precision": "high", "backend": "CPU", "numThread": 1},))
     network = nn.load_module_from_file(str(made), ["picture"], ["result"], runtime_manager=manager)
     result = network.forward([expr.const(picture.flatten().tolist(), list(picture.shape), expr.NCHW)])[0]
     return expr.convert(result, expr.NCHW).read()
 
 
+def torchscript_to_ncnn(folder: Path, name: str, shape: str) -> None:
+    """Has pnnx write ncnn's format."""
+    tool = Path(sys.executable).with_name("pnnx")
+    subprocess.run([tool, f"{name}.pt", f"inputshape={shape}", "fp16=0"], cwd=folder, check=True, capture_output=True)
+
+
 def ncnn(folder: Path, name: str, picture: Any) -> Any:
     import ncnn
 
-    tool = Path(sys.executable).with_name("pnnx")
-    shape = str(list(picture.shape)).replace(" ", "")
-    subprocess.run([tool, f"{name}.pt", f"inputshape={shape}", "fp16=0"], cwd=folder, check=True, capture_output=True)
+    torchscript_to_ncnn(folder, name, str(list(picture.shape)).replace(" ", ""))
     network, first = ncnn.Net(), np.ascontiguousarray(picture[0])
     if network.load_param(str(folder / f"{name}.ncnn.param")) or network.load_model(str(folder / f"{name}.ncnn.bin")):
         raise ValueError("ncnn does not load what pnnx wrote")
@@ -274,6 +226,69 @@ RUNTIMES: dict[str, tuple[str, Run]] = {
 """Name to its environment and what runs it."""
 
 
+def names_onnxruntime(folder: Path) -> Any:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(folder / "two.onnx", providers=["CPUExecutionProvider"])
+    return [output.name for output in session.get_outputs()]
+
+
+def names_openvino(folder: Path) -> Any:
+    import openvino
+
+    return [sorted(output.names) for output in openvino.Core().read_model(folder / "two.onnx").outputs]
+
+
+def names_opencv(folder: Path) -> Any:
+    import cv2
+
+    return list(cv2.dnn.readNetFromONNX(str(folder / "two.onnx")).getUnconnectedOutLayersNames())
+
+
+def names_tract(folder: Path) -> Any:
+    import tract
+
+    model = tract.onnx().load(folder / "two.onnx")
+    return [model.output_name(number) for number in range(model.output_count())]
+
+
+def names_mnn(folder: Path) -> Any:
+    from MNN import expr
+
+    convert(folder, "two")
+    return [name for name, value in expr.load_as_dict(str(folder / "two.mnn")).items() if name in ("fine", "coarse")]
+
+
+def names_ncnn(folder: Path) -> Any:
+    import ncnn
+
+    torchscript_to_ncnn(folder, "two", "[1,3,17,19]")
+    network = ncnn.Net()
+    network.load_param(str(folder / "two.ncnn.param"))
+    return list(network.output_names())
+
+
+NAMES: dict[str, Callable[[Path], Any]] = {
+    "onnxruntime": names_onnxruntime,
+    "openvino": names_openvino,
+    "opencv4": names_opencv,
+    "opencv5": names_opencv,
+    "tract": names_tract,
+    "mnn": names_mnn,
+    "ncnn": names_ncnn,
+}
+"""What gives a file's outputs names, by runtime; the others count them."""
+
+
+def write_names(runtime: str, folder: Path) -> None:
+    """Keeps what a runtime calls the two outputs."""
+    try:
+        found = NAMES[runtime](folder)
+    except Exception as error:  # whatever a runtime says
+        found = f"refused: {type(error).__name__}: {error}"
+    (folder / f"{runtime}.names.json").write_text(json.dumps(found))
+
+
 def cell(runtime: str, folder: Path, number: int, wanted: Any, picture: Any) -> str:
     """The difference, or why there is none."""
     try:
@@ -288,8 +303,8 @@ def cell(runtime: str, folder: Path, number: int, wanted: Any, picture: Any) -> 
 def run(runtime: str, folder: Path, number: int) -> None:
     """Writes what this runtime makes of one network."""
     held = np.load(folder / "networks.npz")
-    wanted = held[held.files[number + 1]]
-    found = cell(runtime, folder, number, wanted, held["input"])
+    picture, wanted = (held[name] for name in held.files[2 * number : 2 * number + 2])
+    found = cell(runtime, folder, number, wanted, picture)
     (folder / f"{runtime}.{number}.json").write_text(json.dumps(found))
 
 
@@ -309,8 +324,9 @@ def run_all(folder: Path, runtimes: list[str]) -> None:
     """Makes the networks, and runs each in each runtime, a process a cell: one may end with the process."""
     here = ["-W", "ignore", Path(__file__).resolve()]
     if not (folder / "networks.npz").exists():
+        write_digits(folder)
         subprocess.run([prepared(folder, "torch"), *here, "make", "--work", folder], check=True)
-    count = len(np.load(folder / "networks.npz").files) - 1
+    count = len(np.load(folder / "networks.npz").files) // 2
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     for name in runtimes:
         python = prepared(folder, RUNTIMES[name][0])
@@ -319,23 +335,28 @@ def run_all(folder: Path, runtimes: list[str]) -> None:
             done = subprocess.run(words, capture_output=True, check=False, env=environment)
             if done.returncode:
                 (folder / f"{name}.{number}.json").write_text(json.dumps("the process ended"))
+        if name in NAMES:
+            words = [python, *here, "names", name, "--work", folder]
+            subprocess.run(words, capture_output=True, check=False, env=environment)
 
 
 def table(folder: Path) -> str:
     """Markdown: a row a structure, a column a runtime."""
-    names = np.load(folder / "networks.npz").files[1:]
+    networks = np.load(folder / "networks.npz").files[1::2]
     runtimes = [name for name in RUNTIMES if (folder / f"{name}.0.json").exists()]
     rows = [["structure", *runtimes], ["---"] * (len(runtimes) + 1)]
-    for number, name in enumerate(names):
+    for number, name in enumerate(networks):
         cells = [json.loads((folder / f"{runtime}.{number}.json").read_text()) for runtime in runtimes]
         rows.append([name, *cells])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    names = {path.name.split(".")[0]: path.read_text() for path in sorted(folder.glob("*.names.json"))}
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([*lines, *(f"{runtime} calls the outputs {found}" for runtime, found in names.items())])
 
 
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("all", "make", "run", "table"))
+    parser.add_argument("what", choices=("all", "make", "run", "names", "table"))
     parser.add_argument("runtimes", nargs="*", help=f"of {', '.join(RUNTIMES)}; all otherwise")
     parser.add_argument("--number", type=int, default=0, help="of the network that `run` takes")
     parser.add_argument("--work", type=Path, required=True, help="a folder for environments, networks and results")
@@ -345,6 +366,8 @@ def main() -> None:
         make(folder)
     elif given.what == "run":
         run(given.runtimes[0], folder, given.number)
+    elif given.what == "names":
+        write_names(given.runtimes[0], folder)
     else:
         if given.what == "all":
             run_all(folder, given.runtimes or list(RUNTIMES))
