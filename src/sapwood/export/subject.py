@@ -138,10 +138,14 @@ def has_batch(tensor: Tensor, size: int) -> bool:
 def output_names(result: Any, name: str = "output") -> tuple[str, ...]:
     """Names the tensors in a result: keys of dicts, places in tuples, attributes of objects.
 
+    Places have as many digits as the last one, so that names sort as they stand: OpenCV 4 returns outputs sorted.
+
     Examples:
         >>> one = torch.zeros(1)
         >>> output_names(one), output_names((one, one)), output_names({"boxes": one, "more": [one, 3]})
         (('output',), ('output_0', 'output_1'), ('boxes', 'more_0'))
+        >>> output_names([one] * 11)[1:3]
+        ('output_01', 'output_02')
     """
     return tuple(_output_names(result, name, top=True))
 
@@ -170,7 +174,8 @@ def _output_names(value: Any, name: str, *, top: bool) -> Iterator[str]:
     if isinstance(value, Mapping):
         items = [(key if top else f"{name}_{key}", item) for key, item in value.items()]
     elif isinstance(value, (tuple, list)):
-        items = [(f"{name}_{number}", item) for number, item in enumerate(value)]
+        width = len(str(len(value) - 1))
+        items = [(f"{name}_{number:0{width}d}", item) for number, item in enumerate(value)]
     elif hasattr(value, "__dict__") and not isinstance(value, (nn.Module, type)):
         items = [(key if top else f"{name}_{key}", item) for key, item in vars(value).items()]
     else:
