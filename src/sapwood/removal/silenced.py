@@ -243,6 +243,6 @@ def compact_outputs(
             return output_tensors(run_model(model, inputs))
     same = SameDecisions(graph, decisions, draws or decisions.draws, expectation)
     same.segments = segments
-    with plain_kernels(model), same:
+    with plain_kernels(model, double=not all_double), same:
         outputs = output_tensors(run_model(model, inputs))
     return [*outputs, *(same.chosen_from if graph.reads_values else [])]
