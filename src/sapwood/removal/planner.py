@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
@@ -260,6 +260,7 @@ def _as_if_removed(
     silenced = copy_model(dense.model)
     silence_(silenced, cuts)
     structure = with_values(silenced, dense.inputs, dense.counted, most=dense.most)
+    structure = replace(structure, model=dense.model)  # of which the same stays, so that the copy is needed no more
     again = constraints.analyse(structure.graph)
     gone = {(cut.tensor, cut.dim): np.isin(np.arange(cut.width), cut.kept, invert=True) for cut in cuts}
     units = [

@@ -132,7 +132,7 @@ class SameDecisions(Replay):
     """Takes the choices of another run and what stays of its draws, for as long as the same calls are made."""
 
     def __init__(self, graph: Graph, decisions: Decisions, draws: Draws, expectation: Expectation | None) -> None:
-        super().__init__(graph.calls, keeps_all=True)
+        super().__init__(graph.calls)
         self.chosen_from: list[Tensor] = []
         self._expectation = expectation
         self._decisions = decisions
