@@ -25,6 +25,9 @@ from sapwood.types import ExampleInputs
 
 MAX_ROUNDS = 40
 
+MAX_IN_VAIN = 2
+"""How many rounds in a row may meet an obstacle by which nothing more can stay whole; all after it would be the same."""
+
 MAX_BLAMED = 12
 """How often a part is kept whole because the model without it is not right; each time takes two runs more."""
 
@@ -205,8 +208,8 @@ def rounds(
     Raises:
         CheckFailedError: If no plan runs, or what one makes is wrong.
     """
-    blamed = 0
-    for _ in range(MAX_ROUNDS):
+    blamed, in_vain = 0, 0
+    for number in range(1, MAX_ROUNDS + 1):
         analysis = constraints.analyse(structure.graph)
         chosen = select(analysis)
         removed = chosen.removed
@@ -214,8 +217,13 @@ def rounds(
             structure, analysis, removed = _as_if_removed(dense, constraints, analysis, removed)
         outcome = realise(structure, analysis, removed, fields, tries=constraints.tries)
         if isinstance(outcome, Obstacle):
-            for obstacle in (outcome, *outcome.peers):
+            more = [
                 constraints.add(structure.graph, obstacle, stiffer=reached(analysis, obstacle.call))
+                for obstacle in (outcome, *outcome.peers)
+            ]
+            in_vain = 0 if any(more) else in_vain + 1
+            if in_vain > MAX_IN_VAIN:
+                break
             continue
         try:
             verification = (prove or verify)(dense, structure, analysis, outcome)
@@ -237,7 +245,7 @@ def rounds(
             structure.graph, blamed_on, stiffer=reached(analysis, blamed_on.call)
         ):
             raise _differs(verification, constraints)
-    raise CheckFailedError(f"no compact model after {MAX_ROUNDS} rounds; the last obstacle: {constraints.last}")
+    raise CheckFailedError(f"no compact model after {number} rounds; the last obstacle: {constraints.last}")
 
 
 def _differs(verification: Verification, constraints: Constraints) -> CheckFailedError:
