@@ -33,21 +33,22 @@ def test_channels_that_are_groups_are_convolved_as_pytorch_does(window, stride, 
 
 
 @pytest.mark.parametrize(
-    ("size", "window", "stride", "padding", "dilation", "bias"),
+    ("size", "window", "stride", "padding", "dilation"),
     [
         *itertools.product(
-            [(9, 7), (5, 12)], [(3, 3), (1, 3), (5, 1)], [(1, 1), (3, 2)], [(0, 0), (2, 1)], [(1, 1), (2, 1)], [True]
+            [(9, 7), (5, 12)], [(3, 3), (1, 3), (5, 1)], [(1, 1), (3, 2)], [(0, 0), (2, 1)], [(1, 1), (2, 1)]
         ),
-        ((16, 5), (2, 4), (2, 1), (2, 0), (1, 1), False),
+        ((16, 5), (2, 4), (2, 1), (2, 0), (1, 1)),
     ],
 )
-def test_large_maps_are_convolved_in_strips(size, window, stride, padding, dilation, bias, monkeypatch) -> None:
+def test_large_maps_are_convolved_in_strips(size, window, stride, padding, dilation) -> None:
     """A strip is a few rows here, some of which lie outside of the map."""
-    monkeypatch.setattr(doubles, "COLUMNS", 60)
     torch.manual_seed(0)
     x, weight = torch.randn(2, 3, *size).double(), torch.randn(4, 3, *window).double()
-    added = torch.randn(4).double() if bias else None
-    found = made_sooner(CONVOLUTION, (x, weight, added, [*stride], [*padding], [*dilation], False, [0, 0], 1))
+    added = torch.randn(4).double() if window == (3, 3) else None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(doubles, "COLUMNS", 60)
+        found = made_sooner(CONVOLUTION, (x, weight, added, [*stride], [*padding], [*dilation], False, [0, 0], 1))
     if (size[0] + 2 * padding[0] - dilation[0] * (window[0] - 1)) < 1:  # no window fits
         assert found is None
         return

@@ -113,7 +113,7 @@ def normed(layers: int) -> nn.Sequential:
 
 @pytest.mark.parametrize("layer", [1, 25, 58])
 def test_a_chain_whose_segments_show_all_is_proven_once(layer: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With its own weights and no others; a mistake anywhere is found, and what is measured is what the model returns."""
+    """With its own weights and no others; a mistake anywhere is found. What is measured is what the model returns."""
 
     def no_other(model: nn.Module) -> nn.Module:
         raise AssertionError("made another model")

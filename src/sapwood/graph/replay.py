@@ -94,8 +94,8 @@ class Replay(CallMode):
 def stays_alive(func: Any, args: Any, kwargs: Any) -> bool:
     """Whether what a call makes is held until the run ends: what is made of no tensor, and copies of a shape.
 
-    PyTorch detaches a fresh tensor that is held elsewhere, so that a run which is repeated has to hold what the recorded
-    one held, or the calls would not be the same.
+    PyTorch detaches a fresh tensor that is held elsewhere, so that a run which is repeated has to hold what the
+    recorded one held, or the calls would not be the same.
     """
     return "_like" in name_of(func) or not _reads_tensors(args, kwargs)
 

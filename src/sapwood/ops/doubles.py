@@ -121,7 +121,7 @@ LARGEST_WINDOW = 49
 """Positions of a window, up to which its products are made one position after the other."""
 
 COLUMNS = 1 << 21
-"""Numbers that a convolution of float64 lays out as a matrix at once; it would do so for all positions, in gigabytes."""
+"""Numbers that a convolution of float64 lays out as a matrix at once; of all positions it would be gigabytes."""
 
 
 def made_sooner(op: Any, args: Any) -> Tensor | None:
@@ -176,7 +176,7 @@ def _in_strips(source: Tensor, weight: Tensor, bias: Tensor | None, windows: _Wi
     made: Tensor = source.new_empty(len(source), len(weight), *sizes)
     rows = max(COLUMNS // a_row, 1)
     reach = windows.dilation[0] * (windows.size[0] - 1) + 1
-    for number, one in enumerate(source.split(1)):
+    for number, one in enumerate(source[:, None]):
         for begin in range(0, sizes[0], rows):
             end = min(begin + rows, sizes[0])
             top = begin * windows.stride[0] - windows.padding[0]

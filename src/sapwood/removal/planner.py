@@ -26,7 +26,7 @@ from sapwood.types import ExampleInputs
 MAX_ROUNDS = 40
 
 MAX_IN_VAIN = 2
-"""How many rounds in a row may meet an obstacle by which nothing more can stay whole; all after it would be the same."""
+"""How many rounds in a row may meet an obstacle by which nothing more can stay whole; the next would be the same."""
 
 MAX_BLAMED = 12
 """How often a part is kept whole because the model without it is not right; each time takes two runs more."""
@@ -208,8 +208,9 @@ def rounds(
     Raises:
         CheckFailedError: If no plan runs, or what one makes is wrong.
     """
-    blamed, in_vain = 0, 0
-    for number in range(1, MAX_ROUNDS + 1):
+    done = blamed = in_vain = 0
+    while done < MAX_ROUNDS and in_vain <= MAX_IN_VAIN:
+        done += 1
         analysis = constraints.analyse(structure.graph)
         chosen = select(analysis)
         removed = chosen.removed
@@ -222,8 +223,6 @@ def rounds(
                 for obstacle in (outcome, *outcome.peers)
             ]
             in_vain = 0 if any(more) else in_vain + 1
-            if in_vain > MAX_IN_VAIN:
-                break
             continue
         try:
             verification = (prove or verify)(dense, structure, analysis, outcome)
@@ -245,7 +244,7 @@ def rounds(
             structure.graph, blamed_on, stiffer=reached(analysis, blamed_on.call)
         ):
             raise _differs(verification, constraints)
-    raise CheckFailedError(f"no compact model after {number} rounds; the last obstacle: {constraints.last}")
+    raise CheckFailedError(f"no compact model after {done} rounds; the last obstacle: {constraints.last}")
 
 
 def _differs(verification: Verification, constraints: Constraints) -> CheckFailedError:

@@ -62,9 +62,9 @@ def verify(dense: Dense, structure: Structure, analysis: Analysis, realised: Rea
     Both run on as few pixels as tell as much (:mod:`sapwood.removal.thinned`); where the model's code does not run on
     those as it did, or they do not show that the two are equal, on the example inputs as they are.
 
-    A chain so deep that signals may fade out in it is proven in segments. Where a segment's results hardly follow what it
-    is given, or outputs tell nothing (zeros, or equal to the last bit as those of a model whose outputs do not follow its
-    inputs are), both are run once more with other values in the parameters: the cuts are the same.
+    A chain so deep that signals may fade out in it is proven in segments. Where a segment's results hardly follow what
+    it is given, or outputs tell nothing (zeros, or equal to the last bit as those of a model whose outputs do not
+    follow its inputs are), both are run once more with other values in the parameters: the cuts are the same.
     """
     small = thinned(dense.inputs, analysis.graph)
     if small is not None:
@@ -188,7 +188,7 @@ class _TwoRuns:
         return not self.analysis.graph.draws and not self.structure.outputs
 
     def in_segments(self) -> tuple[_Run, float, bool]:
-        """Runs both in segments; returns how far they are apart, and whether a segment hardly follows what it is given."""
+        """Runs both in segments: how far they are apart, and whether a segment hardly follows what it is given."""
         segments = self.segments()
         run, error = self.compare(self.dense.model, segments)
         run = run._replace(segmented=True)
