@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 import torchvision
@@ -86,3 +89,38 @@ def test_a_model_of_pytorch_s_own_code_alone_has_no_place_to_name() -> None:
     graph = trace(nn.Sequential(nn.Linear(4, 3), nn.ReLU()), torch.ones(1, 4))
     assert {call.location for call in graph.calls} == {""}
     assert str(graph.calls[-1]) == "aten.relu in module '1'"
+
+
+class _Watched(nn.Module):
+    """Tells whether what its first layer made is still there when its last one has run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(3, 4), nn.Linear(4, 2)
+        self.alive: list[bool] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.first(x)
+        made = weakref.ref(y)
+        y = y.relu()
+        y = self.last(y)
+        self.alive.append(made() is not None)
+        return y
+
+
+def test_what_a_run_needs_no_more_is_freed_while_it_is_recorded_and_repeated() -> None:
+    """A detector's run holds gigabytes otherwise; a search for garbage would come too late, so there is none."""
+    gc.collect()
+    gc.disable()
+    try:
+        model = _Watched()
+        x = torch.zeros(1, 3)
+        mode = Replay(trace(model, x).calls)
+        with torch.no_grad(), mode:
+            model(x)
+        ended = weakref.ref(mode)
+        del mode
+        assert model.alive == [False, False]
+        assert ended() is None
+    finally:
+        gc.enable()

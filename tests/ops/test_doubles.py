@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from sapwood.ops import made_sooner
+from sapwood.ops import doubles, made_sooner
 
 CONVOLUTION = torch.ops.aten.convolution.default
 EXACT = 1e-14
@@ -33,6 +33,30 @@ def test_channels_that_are_groups_are_convolved_as_pytorch_does(window, stride, 
 
 
 @pytest.mark.parametrize(
+    ("size", "window", "stride", "padding", "dilation"),
+    [
+        *itertools.product(
+            [(9, 7), (5, 12)], [(3, 3), (1, 3), (5, 1)], [(1, 1), (3, 2)], [(0, 0), (2, 1)], [(1, 1), (2, 1)]
+        ),
+        ((16, 5), (2, 4), (2, 1), (2, 0), (1, 1)),
+    ],
+)
+def test_large_maps_are_convolved_in_strips(size, window, stride, padding, dilation) -> None:
+    """A strip is a few rows here, some of which lie outside of the map."""
+    torch.manual_seed(0)
+    x, weight = torch.randn(2, 3, *size).double(), torch.randn(4, 3, *window).double()
+    added = torch.randn(4).double() if window == (3, 3) else None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(doubles, "COLUMNS", 60)
+        found = made_sooner(CONVOLUTION, (x, weight, added, [*stride], [*padding], [*dilation], False, [0, 0], 1))
+    if (size[0] + 2 * padding[0] - dilation[0] * (window[0] - 1)) < 1:  # no window fits
+        assert found is None
+        return
+    assert found is not None
+    torch.testing.assert_close(found, F.conv2d(x, weight, added, stride, padding, dilation), rtol=EXACT, atol=EXACT)
+
+
+@pytest.mark.parametrize(
     ("x", "weight", "groups", "transposed"),
     [
         (torch.ones(1, 4, 5, 5), torch.ones(4, 1, 3, 3), 4, False),
@@ -41,6 +65,7 @@ def test_channels_that_are_groups_are_convolved_as_pytorch_does(window, stride, 
         (torch.ones(1, 4, 5, 5).double(), torch.ones(4, 1, 3, 3).double(), 4, True),
         (torch.ones(1, 4, 2, 2).double(), torch.ones(4, 1, 3, 3).double(), 4, False),
         (torch.ones(1, 4, 9, 9).double(), torch.ones(4, 1, 8, 8).double(), 4, False),
+        (torch.ones(1, 4, 9, 9).double(), torch.ones(4, 4, 3, 3).double(), 1, False),
         (
             torch.ones(1, 4, 5, 5).double().contiguous(memory_format=torch.channels_last),
             torch.ones(4, 1, 3, 3).double(),
@@ -48,7 +73,16 @@ def test_channels_that_are_groups_are_convolved_as_pytorch_does(window, stride, 
             False,
         ),
     ],
-    ids=["float32", "more filters", "wider groups", "transposed", "too small", "large windows", "channels last"],
+    ids=[
+        "float32",
+        "more filters",
+        "wider groups",
+        "transposed",
+        "too small",
+        "large windows",
+        "few positions",
+        "channels last",
+    ],
 )
 def test_what_the_formula_is_not_for_is_left_to_pytorch(x, weight, groups, transposed) -> None:
     assert made_sooner(CONVOLUTION, (x, weight, None, [1, 1], [0, 0], [1, 1], transposed, [0, 0], groups)) is None

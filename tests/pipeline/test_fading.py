@@ -97,3 +97,35 @@ def test_a_model_is_the_same_after_a_proof_in_segments() -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     sapwood.prune(model, picture, target=HALF)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def normed(layers: int) -> nn.Sequential:
+    """A chain whose norms keep signals as large as they were, for a few layers at least."""
+    torch.manual_seed(0)
+    body: list[nn.Module] = []
+    for _ in range(layers):
+        norm = nn.BatchNorm2d(8)
+        norm.running_mean.uniform_(-0.2, 0.2)  # type: ignore[union-attr]
+        norm.running_var.fill_(0.1)  # type: ignore[union-attr]
+        body += [nn.Conv2d(8, 8, 3, padding=1), norm, nn.ReLU()]
+    return nn.Sequential(nn.Conv2d(3, 8, 3), *body, nn.Conv2d(8, 4, 1)).eval()
+
+
+@pytest.mark.parametrize("layer", [1, 25, 58])
+def test_a_chain_whose_segments_show_all_is_proven_once(layer: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its own weights and no others; a mistake anywhere is found. What is measured is what the model returns."""
+
+    def no_other(model: nn.Module) -> nn.Module:
+        raise AssertionError("made another model")
+
+    picture = torch.randn(1, 3, 16, 16)
+    with monkeypatch.context() as patch:
+        patch.setattr(proof, "lively_copy", no_other)
+        found = sapwood.prune(normed(2 * DEEP), picture, target=HALF)
+    dense, small = normed(2 * DEEP).double(), found.model.double()
+    with torch.no_grad():
+        far = (dense(picture.double()) - small(picture.double())).abs().max() / dense(picture.double()).abs().max()
+    assert found.verification.distance_from_dense == pytest.approx(float(far), rel=1e-6)
+    planted(monkeypatch, f"{layer}.weight")
+    with pytest.raises(CheckFailedError, match="differs from the masked one by"):
+        sapwood.prune(normed(2 * DEEP), picture, target=HALF)

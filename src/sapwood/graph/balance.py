@@ -91,7 +91,7 @@ def balance(context: Context, shuffles: Iterable[Shuffle]) -> None:
         shuffles: Those that keep the order of what stays.
     """
     kept = list(shuffles)
-    while True:
+    while kept or context.balanced:
         before = _classes_of(context)
         for shuffle in kept:
             _keep_order(context, shuffle)

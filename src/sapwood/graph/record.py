@@ -6,6 +6,7 @@ import functools
 import itertools
 import os
 import sys
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ from sapwood.graph.double import KeepDouble
 from sapwood.graph.draws import one_seed
 from sapwood.graph.outputs import Outputs, counting, named_outputs, output_tensors
 from sapwood.graph.remembered import remembering_nothing
+from sapwood.graph.replay import stays_alive
 from sapwood.graph.skeleton import new_tensors_like
 from sapwood.graph.training_too import BothRuns, both_runs, marked
 from sapwood.models import all_modules, copy_model, refresh_computed
@@ -56,15 +58,17 @@ class _Recorder(CallMode):
         self.calls: list[Call] = []
         self.constants: dict[int, Tensor] = {}
         self.module_stack: list[str] = []
-        self._refs: dict[int, tuple[TensorRef, Tensor]] = {}
+        self._refs: dict[int, tuple[TensorRef, weakref.ref[Tensor]]] = {}
+        self._kept_alive: list[Any] = []
         self._numbers = itertools.count()
 
     def ref(self, tensor: Tensor, *, known: bool = True) -> TensorRef:
-        """The number of ``tensor``; the tensor is kept alive so that its identity stays its own."""
+        """The number of ``tensor``, as long as it lives: what the run needs no more is freed, as without a record."""
         entry = self._refs.get(id(tensor))
-        if entry is None or entry[0].shape != tuple(tensor.shape):  # some in-place views change a tensor's shape
+        if entry is None or entry[1]() is not tensor or entry[0].shape != tuple(tensor.shape):
+            # some in-place views change a tensor's shape
             reference = TensorRef(next(self._numbers), tuple(tensor.shape), tensor.dtype)
-            self._refs[id(tensor)] = (reference, tensor)
+            self._refs[id(tensor)] = (reference, weakref.ref(tensor))
             if not known:
                 self.constants[reference.id] = tensor.detach().clone()
             return reference
@@ -83,6 +87,8 @@ class _Recorder(CallMode):
         result = self.pass_on(func, args, kwargs)
         if self._decisions is not None:
             result = self._decisions.thinned(name_of(func), result)
+        if stays_alive(func, args, kwargs):
+            self._kept_alive.append(result)
         outputs = tuple(self.ref(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves(result))
         modules = tuple(self.module_stack)
         if self._decisions is not None:

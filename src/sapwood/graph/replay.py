@@ -23,9 +23,8 @@ class Replay(CallMode):
 
     Args:
         calls: Of the recorded run.
-        keeps_all: Whether every result is kept alive; by default those that are made of no tensor, and copies of a
-            shape. PyTorch detaches a fresh tensor that is held elsewhere, as the recorder holds it: without this the
-            calls would not be the same. All are kept where tensors are told apart by identity.
+        keeps_all: Whether every result is kept alive, where tensors are told apart by identity; by default those that
+            :func:`stays_alive` names.
     """
 
     def __init__(self, calls: Sequence[Call], *, keeps_all: bool = False) -> None:
@@ -59,7 +58,7 @@ class Replay(CallMode):
             self.follows = False
             self.stray(self.current, func)
         result = self.make(self.current, func, args, kwargs) if self.follows else self.pass_on(func, args, kwargs)
-        if self._keeps_all or "_like" in name_of(func) or not _reads_tensors(args, kwargs):
+        if self._keeps_all or stays_alive(func, args, kwargs):
             self._kept_alive.append(result)
         if self.follows:
             self._next += 1
@@ -90,6 +89,15 @@ class Replay(CallMode):
             OtherCallsError: Unless a use takes it otherwise.
         """
         raise OtherCallsError(f"the model did {func} where it did {call} before; it does not repeat itself")
+
+
+def stays_alive(func: Any, args: Any, kwargs: Any) -> bool:
+    """Whether what a call makes is held until the run ends: what is made of no tensor, and copies of a shape.
+
+    PyTorch detaches a fresh tensor that is held elsewhere, so that a run which is repeated has to hold what the
+    recorded one held, or the calls would not be the same.
+    """
+    return "_like" in name_of(func) or not _reads_tensors(args, kwargs)
 
 
 def _reads_tensors(args: Any, kwargs: Any) -> bool:

@@ -277,7 +277,10 @@ def _cut(name: str, value: Tensor, cuts: Sequence[Cut], places: _KeptIndices) ->
         width = value.shape[cut.dim] if cut.dim < value.dim() else None
         if width != cut.width:
             raise ShapeError(f"{name} has {width} indices in dimension {cut.dim}; expected {cut.width}")
-        value = value.index_select(cut.dim, places.of(cut.kept, value.device))
+        if value.is_meta:
+            value = value.new_empty([*value.shape[: cut.dim], len(cut.kept), *value.shape[cut.dim + 1 :]])
+        else:
+            value = value.index_select(cut.dim, places.of(cut.kept, value.device))
     return value.contiguous() if cuts else value.clone(memory_format=torch.contiguous_format)
 
 

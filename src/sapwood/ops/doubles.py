@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -120,11 +120,15 @@ def in_double(op: Any) -> Callable[..., Any] | None:
 LARGEST_WINDOW = 49
 """Positions of a window, up to which its products are made one position after the other."""
 
+COLUMNS = 1 << 21
+"""Numbers that a convolution of float64 lays out as a matrix at once; of all positions it would be gigabytes."""
+
 
 def made_sooner(op: Any, args: Any) -> Tensor | None:
     """What ``op`` makes, by an equal formula where its kernel is slow in float64; None where it is not.
 
-    PyTorch convolves channels of float64 that are groups of their own by one small product of matrices for each.
+    PyTorch convolves channels of float64 that are groups of their own by one small product of matrices for each, and
+    others by one product for all positions, for which it lays out every window.
 
     Examples:
         >>> x, weight = torch.ones(1, 2, 3, 3, dtype=torch.float64), torch.ones(2, 1, 3, 3, dtype=torch.float64)
@@ -133,29 +137,73 @@ def made_sooner(op: Any, args: Any) -> Tensor | None:
         tensor([[4., 4.],
                 [4., 4.]], dtype=torch.float64)
     """
-    if name_of(op) != "aten.convolution" or len(args) != 9 or args[8] == 1:
+    if name_of(op) != "aten.convolution" or len(args) != 9:
         return None
     source, weight, bias, stride, padding, dilation, transposed, _, groups = args
-    alone = weight.shape[:2] == (groups, 1) and source.dim() == 4 and source.shape[1] == groups and not transposed
     plain = source.dtype is weight.dtype is torch.float64 and source.is_contiguous() and source.device.type == "cpu"
-    if not (alone and plain) or weight[0].numel() > LARGEST_WINDOW:
+    if not plain or transposed or source.dim() != 4:
         return None
-    padded = torch.nn.functional.pad(source, (padding[1], padding[1], padding[0], padding[0]))
-    sizes = [
-        (size - step * (window - 1) - 1) // stride + 1
-        for size, window, step, stride in zip(padded.shape[2:], weight.shape[2:], dilation, stride, strict=True)
-    ]
+    windows = _Windows(tuple(weight.shape[2:]), tuple(stride), tuple(padding), tuple(dilation))
+    if groups == 1:
+        return _in_strips(source, weight, bias, windows)
+    alone = weight.shape[:2] == (groups, 1) and source.shape[1] == groups
+    return _one_by_one(source, weight, bias, windows) if alone and weight[0].numel() <= LARGEST_WINDOW else None
+
+
+class _Windows(NamedTuple):
+    """The windows of a convolution; a number for rows and one for columns."""
+
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+
+    def positions(self, sizes: Sequence[int]) -> list[int]:
+        """How many there are in each direction of a map."""
+        return [
+            (size + 2 * pad - step * (window - 1) - 1) // stride + 1
+            for size, window, stride, pad, step in zip(sizes, *self, strict=True)
+        ]
+
+
+def _in_strips(source: Tensor, weight: Tensor, bias: Tensor | None, windows: _Windows) -> Tensor | None:
+    """A convolution of some rows at a time, where the matrix of all windows would be large."""
+    sizes = windows.positions(source.shape[2:])
+    a_row = weight[0].numel() * sizes[1]
+    fits = source.shape[1] == weight.shape[1] and min(sizes) >= 1 and max(windows.size) > 1
+    if not fits or len(source) * a_row * sizes[0] <= COLUMNS:
+        return None
+    made: Tensor = source.new_empty(len(source), len(weight), *sizes)
+    rows = max(COLUMNS // a_row, 1)
+    reach = windows.dilation[0] * (windows.size[0] - 1) + 1
+    for number, one in enumerate(source[:, None]):
+        for begin in range(0, sizes[0], rows):
+            end = min(begin + rows, sizes[0])
+            top = begin * windows.stride[0] - windows.padding[0]
+            bottom = (end - 1) * windows.stride[0] - windows.padding[0] + reach
+            strip = one[:, :, max(top, 0) : max(bottom, 0)]
+            above = min(max(-top, 0), bottom - top)
+            strip = torch.nn.functional.pad(strip, (0, 0, above, bottom - top - above - strip.shape[2]))
+            around = (0, windows.padding[1])
+            made[number, :, begin:end] = torch.conv2d(strip, weight, bias, windows.stride, around, windows.dilation)[0]
+    return made
+
+
+def _one_by_one(source: Tensor, weight: Tensor, bias: Tensor | None, windows: _Windows) -> Tensor | None:
+    """A convolution of channels that are groups of their own, one position of the window after the other."""
+    sizes = windows.positions(source.shape[2:])
     if min(sizes) < 1:  # the kernel says what is wrong
         return None
+    (height, width), stride = windows.padding, windows.stride
+    padded = torch.nn.functional.pad(source, (width, width, height, height))
     made: Tensor = source.new_zeros(*source.shape[:2], *sizes)
     if bias is not None:
         made += bias.reshape(-1, 1, 1)
-    rows, columns = (range(window) for window in weight.shape[2:])
-    for row in rows:
-        top = row * dilation[0]
+    for row in range(windows.size[0]):
+        top = row * windows.dilation[0]
         lines = padded[:, :, top : top + stride[0] * (sizes[0] - 1) + 1 : stride[0]]
-        for column in columns:
-            left = column * dilation[1]
+        for column in range(windows.size[1]):
+            left = column * windows.dilation[1]
             met = lines[:, :, :, left : left + stride[1] * (sizes[1] - 1) + 1 : stride[1]]
             made.addcmul_(met, weight[:, 0, row, column].reshape(-1, 1, 1))
     return made

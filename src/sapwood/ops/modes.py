@@ -25,7 +25,7 @@ class CallMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._around: CallMode | None = None
-        self._within: list[CallMode] = [self]
+        self._within: list[CallMode] = []
         self._entered_in: list[CallMode | None] = []
 
     def __enter__(self) -> CallMode:
@@ -34,7 +34,7 @@ class CallMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._entered_in.append(outer)
         if outer is None:
             return super().__enter__()  # type: ignore[no-any-return, no-untyped-call]
-        self._around = outer._within[-1]
+        self._around = outer._innermost
         outer._within.append(self)
         return self
 
@@ -47,7 +47,12 @@ class CallMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._around = None
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return self._within[-1].meet(func, args, kwargs or {})
+        return self._innermost.meet(func, args, kwargs or {})
+
+    @property
+    def _innermost(self) -> CallMode:
+        """The mode that meets calls first; the list has not this one, which would then outlive its last use."""
+        return self._within[-1] if self._within else self
 
     def meet(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Is given a call, and returns what its caller gets."""

@@ -72,7 +72,7 @@ class _TwinFollower(Replay):
     """Compares call by call; stops comparing where the compact model takes another way through its code."""
 
     def __init__(self, analysis: Analysis, expectation: Expectation, decisions: Decisions) -> None:
-        super().__init__(analysis.graph.calls, keeps_all=True)
+        super().__init__(analysis.graph.calls)
         self._unread = analysis.graph.unread
         self._decisions = decisions
         self._expectation = expectation

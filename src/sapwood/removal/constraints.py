@@ -48,6 +48,7 @@ class Constraints:
         self._loose = loose
         self._rigid: set[Site] = set()
         self._known: tuple[Graph, Mapping[int, Shuffle]] | None = None
+        self._analysed: Analysis | None = None
         self._tied: set[Site] = set()
         self._tied_once: set[Site] = set()
         self._met: Counter[Site] = Counter()
@@ -61,7 +62,10 @@ class Constraints:
 
     def again(self) -> Constraints:
         """The same before anything stood in the way."""
-        return Constraints(self._frozen, loose=self._loose)
+        fresh = Constraints(self._frozen, loose=self._loose)
+        if not self.last:
+            fresh._known, fresh._analysed = self._known, self._analysed
+        return fresh
 
     def add(self, graph: Graph, obstacle: Obstacle, *, stiffer: Sequence[Call] = ()) -> bool:
         """Remembers an obstacle that stood in the way of a run like ``graph``; returns whether more stays by it.
@@ -72,6 +76,7 @@ class Constraints:
             stiffer: Where shuffles begin of which the same positions of each part go from now on. Where there are such,
                 this is tried first.
         """
+        self._analysed = None
         sites = {call.index: site for site, call in graph.sites().items()}
         site = sites[obstacle.call.index]
         self.last = obstacle.reason
@@ -116,7 +121,12 @@ class Constraints:
                         self._held.setdefault((other, number, dim), reason.replace(f"'{module}'", f"'{other[0]}'", 1))
 
     def analyse(self, graph: Graph) -> Analysis:
-        """Groups the recorded run under what is known so far."""
+        """Groups the recorded run under what is known so far; once, as long as nothing new is."""
+        if self._analysed is None or self._analysed.graph is not graph:
+            self._analysed = self._analysis(graph)
+        return self._analysed
+
+    def _analysis(self, graph: Graph) -> Analysis:
         sites = graph.sites()
         tied = {sites[site].index for site in self._tied if site in sites}
         fixed = {sites[site].index: why for site, why in self._fixed.items() if site in sites}

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sapwood.graph import output_tensors, plain_kernels, run_model
-from sapwood.models import quieten_, wide_type, widen_
+from sapwood.models import Plan, apply_plan, quieten_, wide_type, widen_
 from sapwood.models.computed import refresh_masked
 from sapwood.models.copying import PLAIN_TENSORS, copy_into
 from sapwood.removal.difference import relative_error
@@ -61,11 +61,13 @@ class Untouched:
     Args:
         model: The model given. It may be converted later; where its values are written to, nothing can be told.
         inputs: Example inputs in float64.
-        found: What the compact model returns on them.
+        found: What the compact model returns on them, or the plan that makes it.
         counted: Which of that counts.
     """
 
-    def __init__(self, model: nn.Module, inputs: ExampleInputs, found: list[Tensor], counted: Sequence[bool]) -> None:
+    def __init__(
+        self, model: nn.Module, inputs: ExampleInputs, found: list[Tensor] | Plan, counted: Sequence[bool]
+    ) -> None:
         self._model = model
         self._inputs = inputs
         self._found = found
@@ -94,9 +96,15 @@ class Untouched:
             memo: dict[int, Any] = {id(one.tensor): one.wide() for one in self._values if one.is_plain}
             twin = quieten_(widen_(copy_into(memo, self._model), memo).eval())
             refresh_masked(twin)
-            with plain_kernels(twin):
-                return finite_error(self._found, output_tensors(run_model(twin, self._inputs)), self._counted)
+            found = self._found
+            if isinstance(found, Plan):
+                found = self._run(apply_plan(twin, found))
+            return finite_error(found, self._run(twin), self._counted)
         return None
+
+    def _run(self, model: nn.Module) -> list[Tensor]:
+        with plain_kernels(model):
+            return output_tensors(run_model(model, self._inputs))
 
 
 class MeasuredWhenAsked:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
@@ -24,6 +24,9 @@ from sapwood.removal.proof import PROOF_TOLERANCE, Verification, verify
 from sapwood.types import ExampleInputs
 
 MAX_ROUNDS = 40
+
+MAX_IN_VAIN = 2
+"""How many rounds in a row may meet an obstacle by which nothing more can stay whole; the next would be the same."""
 
 MAX_BLAMED = 12
 """How often a part is kept whole because the model without it is not right; each time takes two runs more."""
@@ -205,8 +208,9 @@ def rounds(
     Raises:
         CheckFailedError: If no plan runs, or what one makes is wrong.
     """
-    blamed = 0
-    for _ in range(MAX_ROUNDS):
+    done = blamed = in_vain = 0
+    while done < MAX_ROUNDS and in_vain <= MAX_IN_VAIN:
+        done += 1
         analysis = constraints.analyse(structure.graph)
         chosen = select(analysis)
         removed = chosen.removed
@@ -214,8 +218,11 @@ def rounds(
             structure, analysis, removed = _as_if_removed(dense, constraints, analysis, removed)
         outcome = realise(structure, analysis, removed, fields, tries=constraints.tries)
         if isinstance(outcome, Obstacle):
-            for obstacle in (outcome, *outcome.peers):
+            more = [
                 constraints.add(structure.graph, obstacle, stiffer=reached(analysis, obstacle.call))
+                for obstacle in (outcome, *outcome.peers)
+            ]
+            in_vain = 0 if any(more) else in_vain + 1
             continue
         try:
             verification = (prove or verify)(dense, structure, analysis, outcome)
@@ -237,7 +244,7 @@ def rounds(
             structure.graph, blamed_on, stiffer=reached(analysis, blamed_on.call)
         ):
             raise _differs(verification, constraints)
-    raise CheckFailedError(f"no compact model after {MAX_ROUNDS} rounds; the last obstacle: {constraints.last}")
+    raise CheckFailedError(f"no compact model after {done} rounds; the last obstacle: {constraints.last}")
 
 
 def _differs(verification: Verification, constraints: Constraints) -> CheckFailedError:
@@ -260,6 +267,7 @@ def _as_if_removed(
     silenced = copy_model(dense.model)
     silence_(silenced, cuts)
     structure = with_values(silenced, dense.inputs, dense.counted, most=dense.most)
+    structure = replace(structure, model=dense.model)  # of which the same stays, so that the copy is needed no more
     again = constraints.analyse(structure.graph)
     gone = {(cut.tensor, cut.dim): np.isin(np.arange(cut.width), cut.kept, invert=True) for cut in cuts}
     units = [

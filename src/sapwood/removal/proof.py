@@ -62,9 +62,9 @@ def verify(dense: Dense, structure: Structure, analysis: Analysis, realised: Rea
     Both run on as few pixels as tell as much (:mod:`sapwood.removal.thinned`); where the model's code does not run on
     those as it did, or they do not show that the two are equal, on the example inputs as they are.
 
-    Where that tells nothing (outputs of zeros, or equal to the last bit as those of a model whose outputs do not follow
-    its inputs are; a chain so deep that signals fade out in it), both are run once more with other values in the
-    parameters: the cuts are the same. What fades is then proven in segments.
+    A chain so deep that signals may fade out in it is proven in segments. Where a segment's results hardly follow what
+    it is given, or outputs tell nothing (zeros, or equal to the last bit as those of a model whose outputs do not
+    follow its inputs are), both are run once more with other values in the parameters: the cuts are the same.
     """
     small = thinned(dense.inputs, analysis.graph)
     if small is not None:
@@ -83,10 +83,13 @@ def _verified(proof: _TwoRuns) -> Verification:
     """
     graph, dense = proof.analysis.graph, proof.dense
     values, cuts = not graph.reads_values, proof.realised.plan.cuts
-    run, error = proof.compare(dense.model)
+    deep = bool(values and cuts) and is_deep(graph)
+    run, error, fades = proof.in_segments() if deep and proof.may_be_segmented else (None, math.inf, False)
+    if run is None or error > PROOF_TOLERANCE:
+        run, error = proof.compare(dense.model)
+        fades = deep and run.told and proof.fades(run)
     told = run.told
-    fades = bool(values and told and cuts) and proof.fades(run)
-    if fades or (values and (not told or (cuts and error == 0.0))):
+    if fades or (values and (not told or (cuts and error == 0.0 and not run.segmented))):
         again, error_again = proof.compare(lively_copy(dense.model), proof.segments() if fades else None)
         if again.told or not told:
             error = max(error, error_again) if told else error_again
@@ -108,12 +111,14 @@ class _Run(NamedTuple):
         found: What it returned.
         told: Whether comparing that can tell anything.
         reference: What it was compared with.
+        segmented: Whether values were written over on the way, so that what it returned is not what the model returns.
     """
 
     model: nn.Module
     found: list[Tensor]
     told: bool
     reference: Reference
+    segmented: bool = False
 
 
 @dataclass(frozen=True)
@@ -177,10 +182,21 @@ class _TwoRuns:
         error = relative_error(found + between[0], reference.outputs + between[1], answers=len(graph.outputs))
         return found, error
 
-    def fades(self, run: _Run) -> bool:
-        """Whether the compact model is a deep chain whose outputs hardly follow its inputs."""
-        if not is_deep(self.analysis.graph):
-            return False
+    @property
+    def may_be_segmented(self) -> bool:
+        """Whether the first run may be one in segments: what the model returns is then measured by another one."""
+        return not self.analysis.graph.draws and not self.structure.outputs
+
+    def in_segments(self) -> tuple[_Run, float, bool]:
+        """Runs both in segments: how far they are apart, and whether a segment hardly follows what it is given."""
+        segments = self.segments()
+        run, error = self.compare(self.dense.model, segments)
+        run = run._replace(segmented=True)
+        return run, error, run.told and error <= PROOF_TOLERANCE and self.fades(run, segments)
+
+    def fades(self, run: _Run, segments: Segments | None = None) -> bool:
+        """Whether what the compact model returns, or a segment of it makes, hardly follows what it is given."""
+        others = None if segments is None else segments.others()
         other = compact_outputs(
             run.model,
             other_inputs(self.inputs),
@@ -189,8 +205,11 @@ class _TwoRuns:
             self.realised.expectation,
             draws=run.reference.draws,
             all_double=run.reference.all_double,
+            segments=others,
         )
-        return has_faded(run.found, other)
+        if segments is None or others is None:
+            return has_faded(run.found, other)
+        return has_faded(run.found + segments.found, other + others.found)
 
     def distance(self, run: _Run) -> float | Callable[[], float | None] | None:
         """How far the compact model is from the untouched one, or what measures it."""
@@ -205,7 +224,8 @@ class _TwoRuns:
             return finite_error(run.found, again, counted)
         if self.structure.outputs and self.inputs is dense.inputs:  # as it was recorded
             return finite_error(run.found, list(self.structure.outputs), counted)
-        return Untouched(dense.given, self.inputs, run.found, counted)
+        plan = self.realised.plan
+        return Untouched(dense.given, self.inputs, plan if run.segmented else run.found, counted)
 
 
 def unproven(dense: Dense, structure: Structure, analysis: Analysis, realised: Realised) -> Verification:

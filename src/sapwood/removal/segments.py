@@ -3,6 +3,8 @@
 What a mistake in an early layer changes is lost on the way through a narrow chain of some sixty layers, whatever its
 weights are. A segment is short: its results show it, and as what goes into each segment is lively, each is proven as a
 small network of its own would be. Where all segments are equal, the chain is.
+
+That a segment's results show what goes into it is found by giving it other values (:meth:`Segments.others`).
 """
 
 from __future__ import annotations
@@ -35,6 +37,14 @@ class Segments:
     wanted: list[Tensor] = field(default_factory=list)
     found: list[Tensor] = field(default_factory=list)
     _given: dict[int, Tensor] = field(default_factory=dict)
+
+    def others(self) -> Segments:
+        """The same segments for another run of the compact model, each given other values."""
+        generator = torch.Generator().manual_seed(len(self._given))
+        given = {
+            index: torch.randn(made.shape, generator=generator, dtype=made.dtype) for index, made in self._given.items()
+        }
+        return Segments(self.ends, _given=given)
 
     def end_masked(self, call: Call, result: Any, expectation: Expectation) -> None:
         """Keeps what a segment of the masked reference made, and writes new values over it."""

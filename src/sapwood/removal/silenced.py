@@ -132,7 +132,7 @@ class SameDecisions(Replay):
     """Takes the choices of another run and what stays of its draws, for as long as the same calls are made."""
 
     def __init__(self, graph: Graph, decisions: Decisions, draws: Draws, expectation: Expectation | None) -> None:
-        super().__init__(graph.calls, keeps_all=True)
+        super().__init__(graph.calls)
         self.chosen_from: list[Tensor] = []
         self._expectation = expectation
         self._decisions = decisions
@@ -243,6 +243,6 @@ def compact_outputs(
             return output_tensors(run_model(model, inputs))
     same = SameDecisions(graph, decisions, draws or decisions.draws, expectation)
     same.segments = segments
-    with plain_kernels(model), same:
+    with plain_kernels(model, double=not all_double), same:
         outputs = output_tensors(run_model(model, inputs))
     return [*outputs, *(same.chosen_from if graph.reads_values else [])]
