@@ -59,6 +59,7 @@ WIDTHS |= {
     "every_other_channel_added": {"a.weight": (8, 3, 3, 3), "b.weight": (4, 8, 3, 3), "head.weight": (5, 4, 1, 1)},
     "forces_of_an_energy": {"a.weight": (8, 3), "b.weight": (10, 8), "c.weight": (1, 10)},
     "neighbours_turned": {"q.weight": (16, 16), "v.weight": (16, 16), "cos": (5, 2), "head.weight": (3, 16)},
+    "places_shifted_by_padding": {"q.weight": (8, 8), "far.weight": (8, 4), "first": (4, 2), "v.weight": (8, 8)},
     "polynomials_of_every_channel": {"0.factors": (5, 8, 5), "1.factors": (8, 6, 5), "2.factors": (6, 3, 5)},
     "quarter_turns_averaged": {"a.weight": (8, 3, 3, 3), "head.weight": (5, 8, 1, 1)},
     "scores_by_baddbmm": {"q.weight": (8, 8), "v.weight": (8, 8), "head.weight": (3, 8)},

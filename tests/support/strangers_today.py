@@ -143,3 +143,22 @@ def slots_of_experts_by_einsum():
     parts = {"keys": (16, 4, 2), "up": (4, 16, 20), "down": (4, 20, 16)}
     parameters = {name: nn.Parameter(torch.randn(shape) / 4) for name, shape in parts.items()}
     return Net(run, i=nn.Linear(6, 16), **parameters, head=nn.Linear(16, 3)), torch.randn(2, 5, 6)
+
+
+@stranger
+def places_shifted_by_padding():
+    """Distances become positions by zeros and another view; the sum of scores is divided (Transformer-XL)."""
+
+    def run(m, x):
+        x = m.e(x)
+        b, t, _ = x.shape
+        q, k, v = (y.view(b, t, 4, -1).transpose(1, 2) for y in (m.q(x), m.k(x), m.v(x)))
+        far = m.far(m.places).view(2 * t - 1, 4, -1).permute(1, 2, 0)
+        shifted = F.pad((q + m.second[:, None]) @ far, (1, 0)).view(b, 4, 2 * t, t)[:, :, 1:]
+        scores = (q + m.first[:, None]) @ k.mT + shifted.reshape(b, 4, t, 2 * t - 1)[..., :t]
+        y = (scores / q.shape[-1] ** 0.5).softmax(-1) @ v
+        return m.head(y.transpose(1, 2).flatten(2))
+
+    parts = {name: nn.Linear(16, 16) for name in "qkv"} | {"far": nn.Linear(8, 16), "places": torch.randn(9, 8)}
+    parts |= {name: nn.Parameter(torch.randn(4, 4)) for name in ("first", "second")}
+    return Net(run, e=nn.Linear(6, 16), **parts, head=nn.Linear(16, 3)), torch.randn(2, 5, 6)
