@@ -162,3 +162,28 @@ def places_shifted_by_padding():
     parts = {name: nn.Linear(16, 16) for name in "qkv"} | {"far": nn.Linear(8, 16), "places": torch.randn(9, 8)}
     parts |= {name: nn.Parameter(torch.randn(4, 4)) for name in ("first", "second")}
     return Net(run, e=nn.Linear(6, 16), **parts, head=nn.Linear(16, 3)), torch.randn(2, 5, 6)
+
+
+@stranger
+def mean_that_runs_along():
+    """A buffer that each run writes to, in place: a run that is compared begins where the other began."""
+
+    def run(m, x):
+        x = m.a(x)
+        m.mean.lerp_(x.mean((0, 2, 3)), 0.1)
+        return m.head((x - m.mean[:, None, None]).relu())
+
+    return Net(run, a=conv(3, 16), mean=torch.zeros(16), head=head(16)), picture()
+
+
+@stranger
+def queue_of_answers():
+    """Answers are compared with those of runs before, and take the places of some of them (contrastive learning)."""
+
+    def run(m, x):
+        x = m.a(x).relu()
+        scores = x @ m.queue
+        m.queue[:, : len(x)] = x.mT
+        return m.head(x), scores
+
+    return Net(run, a=nn.Linear(6, 16), queue=torch.randn(16, 8), head=nn.Linear(16, 3)), torch.randn(4, 6)
