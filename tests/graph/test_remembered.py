@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sapwood.pipeline import Target, prune
+from support.places import angles_of_places
 
 
 @functools.lru_cache(maxsize=8)
@@ -74,7 +75,24 @@ class Remembering(Placed):
         return self.made(x.shape[1], x.dtype)
 
 
-@pytest.mark.parametrize("kind", [Placed, Wrapped, Whole, Remembering])
+class Far(Placed):
+    def places(self, x: Tensor) -> Tensor:
+        return angles_of_places(x.shape[1])
+
+
+def closed() -> type[Placed]:
+    @functools.lru_cache
+    def own(count: int) -> Tensor:
+        return torch.arange(count) / count
+
+    class Closed(Placed):
+        def places(self, x: Tensor) -> Tensor:
+            return own(x.shape[1])
+
+    return Closed
+
+
+@pytest.mark.parametrize("kind", [Placed, Wrapped, Whole, Remembering, Far, closed()])
 @pytest.mark.parametrize("ran", [False, True])
 def test_what_functions_remember_stands_in_no_way(kind: type[Placed], ran: bool) -> None:
     model, x = kind().eval(), torch.randn(2, 5, 6)

@@ -130,6 +130,20 @@ def test_a_functional_norm_is_named_by_the_module_that_calls_it() -> None:
     assert pruned.verification.pooled_norms == ("1",)
 
 
+def test_a_weight_standardised_by_batch_normalisation_is_named() -> None:
+    """Its statistics are of what a layer reads (NFNet): of fewer channels they are others."""
+
+    class Standardised(nn.Conv2d):
+        def forward(self, x: Tensor) -> Tensor:
+            flat = self.weight.reshape(1, len(self.weight), -1)
+            return F.conv2d(x, F.batch_norm(flat, None, None, training=True).view_as(self.weight), self.bias)
+
+    model = nn.Sequential(Standardised(3, 16, 3), nn.ReLU(), Standardised(16, 20, 3), nn.ReLU(), nn.Conv2d(20, 4, 1))
+    pruned = prune(model, picture(), target=Target(sparsity=0.5))
+    assert pruned.model[2].weight.shape == (10, 8, 3, 3)
+    assert pruned.verification.pooled_norms == ("2",)
+
+
 def test_without_such_a_norm_none_is_named() -> None:
     def run(m, x):
         return m.head(m.norm(F.relu(m.bn(m.a(x)))))

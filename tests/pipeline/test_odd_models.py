@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import sapwood
-from sapwood.errors import ConfigError
+from sapwood.errors import CheckFailedError, ConfigError
 from sapwood.models import map_tensors, shared_things
 from support.silencing import silence_
 
@@ -323,6 +323,10 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
         lambda: nn.Sequential(nn.LazyConv2d(8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1)),
         r"0 \(LazyConv2d\) have no widths yet; expected a model that ran once: call it on the example inputs",
     ),
+    "meta": (
+        lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1, device="meta")),
+        r"2.weight, 2.bias: on the meta device, which holds no values; expected a model with its weights",
+    ),
     "driver": (Driver, r"\(the model\) \(Driver\) has no forward: it predicts, .* expected that model .*yolo.model"),
     "scripted": (lambda: scripted(Base()), "is compiled by TorchScript, .* expected the module before"),
     "int8": (
@@ -340,6 +344,12 @@ def test_kinds_that_cannot_be_pruned_say_what_to_do(name: str) -> None:
         model = make()
     with pytest.raises(ConfigError, match=message):
         sapwood.prune(model, torch.randn(1, 3, 8, 8), target=HALF)
+
+
+def test_inputs_without_elements_prove_nothing_and_say_so() -> None:
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 3))
+    with pytest.raises(CheckFailedError, match=r"nothing was compared: .* expected example inputs"):
+        sapwood.prune(model, torch.randn(2, 0, 6), target=HALF)
 
 
 def test_quantisation_aware_training_goes_on_after_pruning() -> None:

@@ -154,9 +154,12 @@ FAMILIES: Mapping[str, Family] = {
         {
             "min": 0.7, "max": 2.5, "exponent": made, "tensor1": made, "tensor2": made, "mask": positive, "end": made,
             "condition": positive, "src": made, "fill_value": 0.5, "threshold": 1.5, "weight": made, "decimals": 1,
-            "rounding_mode": "floor",
+            "rounding_mode": "floor", "grad_output": made, "output": made, "self_or_result": made, "is_result": False,
+            "self_is_result": False, "alpha": 1.0, "scale": 1.0, "input_scale": 1.0, "negative_slope": 0.1, "beta": 1.0,
+            "min_val": 0.7, "max_val": 2.5,
         },
         own={
+            "logit_backward": {"self": below_one},
             **{f"{name}{end}": _BITS for end in ("", "_") for name in (
                 "bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_not"
             )},
@@ -165,7 +168,7 @@ FAMILIES: Mapping[str, Family] = {
             "random_": {"from": 1, "to": 5},
             "poisson": {"self": _square},
             **{f"{name}{end}": {"self": below_one} for end in ("", "_") for name in (
-                "acos", "asin", "atanh", "erfinv", "logit"
+                "acos", "asin", "atanh", "erfinv", "logit", "special_ndtri"
             )},
             **{f"acosh{end}": {"self": lambda scene: made(scene) + 1.0} for end in ("", "_")},
             **{f"heaviside{end}": {"values": made} for end in ("", "_")},
@@ -343,7 +346,8 @@ FAMILIES: Mapping[str, Family] = {
     "indexing._select": Family({"index": 1}, (*_AT, ({"dim": 1, "index": 0}, True), ({"dim": 1, "index": -1}, True))),
     "indexing._slice": Family(
         {"start": 1, "end": 3, "step": 1},
-        (*_AT, ({"dim": 1, "step": 2, "end": 7}, False), ({"dim": 1, "start": 0, "end": half}, True)),
+        (*_AT, ({"dim": 1, "step": 2, "end": 7}, False), ({"dim": 1, "step": 2, "end": None}, True),
+         ({"dim": 1, "start": 0, "end": half}, True)),
     ),
     "indexing._split": Family(
         {
@@ -382,6 +386,9 @@ FAMILIES: Mapping[str, Family] = {
         ),
     ),
     "indexing._index_select": Family({"index": numbers(3, 1, 2)}, _AT),
+    "indexing._turn": Family({"k": 1}, (({"dims": [1, 2]}, False), ({"dims": [-2, -1]}, True))),
+    "searching._bins": Family({"boundaries": numbers(0.5, 1.0, 1.5)}),
+    "searching._own_bins": Family({"sorted_sequence": numbers(0.5, 1.0, 1.5)}),
     "indexing._roll": Family({"shifts": [1]}, (({"dims": [1]}, False), ({"dims": [2]}, True))),
     "indexing._pad": Family(cases=(({"pad": [1, 1, 1, 0]}, True), ({"pad": [0, 0, 0, 0, 2, 2]}, False))),
     "scattering._gather": Family(

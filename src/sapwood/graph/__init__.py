@@ -6,7 +6,7 @@ from sapwood.graph.double import KeepDouble
 from sapwood.graph.draws import Draws, put_
 from sapwood.graph.groups import Analysis, ChannelGroup, Member, Unpruned, alive_rows, build_groups, flags
 from sapwood.graph.ladders import Ladder
-from sapwood.graph.outputs import ALL, Outputs, counting, output_tensors
+from sapwood.graph.outputs import ALL, Outputs, counting, output_tensors, own_outputs
 from sapwood.graph.record import call_model, explaining_inputs, plain_kernels, run_model, trace
 from sapwood.graph.replay import OtherCallsError, Replay
 from sapwood.graph.shuffles import Shuffle, find_shuffles
@@ -42,6 +42,7 @@ __all__ = [
     "leaving_no_trace",
     "mark_",
     "output_tensors",
+    "own_outputs",
     "plain_kernels",
     "put_",
     "read_names",

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from torch import Tensor, nn
 
 from sapwood.errors import ConfigError
+from sapwood.ops import Graph
 
 Outputs: TypeAlias = "str | int | Sequence[str | int] | Callable[[Any], Any]"
 """Which outputs count: names, globs or positions, or a function that picks them out of what the model returns."""
@@ -33,6 +34,11 @@ and what the head made of them."""
 def output_tensors(value: Any) -> list[Tensor]:
     """All tensors in a model's output, through lists, tuples, dicts and dataclass-like containers."""
     return [tensor for _, tensor in named_outputs(value)]
+
+
+def own_outputs(value: Any, graph: Graph) -> list[Tensor]:
+    """The tensors of an output, copied where a run writes into buffers: one of them may be returned."""
+    return [tensor.clone() if graph.overwritten else tensor for tensor in output_tensors(value)]
 
 
 def named_outputs(value: Any, name: str = "") -> list[tuple[str, Tensor]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FunctionType
 from typing import Any
@@ -20,6 +20,8 @@ _Cache = functools._lru_cache_wrapper
 def remembering_nothing(model: nn.Module) -> Iterator[None]:
     """Within it, functions beside a model's classes start with nothing remembered; afterwards they hold nothing either.
 
+    Nor do those of other files that these call, if they were called with anything new.
+
     Positions that are worked out once for all runs would make the second run other calls than the first, and leave
     tensors of a run on other types, or without values, to the model that was given.
 
@@ -34,25 +36,45 @@ def remembering_nothing(model: nn.Module) -> Iterator[None]:
         >>> positions.cache_info().currsize
         0
     """
-    caches = _caches(model)
-    for cache in caches:
+    near, far = _caches(model)
+    before = [cache.cache_info().misses for cache in far]
+    for cache in near:
         cache.cache_clear()
     try:
         yield
     finally:
-        for cache in caches:
+        for cache in near:
             cache.cache_clear()
+        for cache, misses in zip(far, before, strict=True):
+            if cache.cache_info().misses != misses:
+                cache.cache_clear()
 
 
-def _caches(model: nn.Module) -> list[_Cache[Any]]:
-    """The caches that the code of a model's classes may read: in their bodies, and in the files where they stand."""
+def _caches(model: nn.Module) -> tuple[list[_Cache[Any]], list[_Cache[Any]]]:
+    """The caches that the code of a model's classes may read.
+
+    Near ones are in the classes' bodies, in what their methods close over, and in the files where they stand; far ones
+    in the files from which these have functions, which remember much that has nothing to do with tensors.
+    """
     kinds = set(map(type, all_modules(model)))
     classes = {base for kind in kinds for base in kind.__mro__ if not _is_torchs(base.__module__)}
+    bodies = _wrappers(map(vars, classes))
     files = {own.__module__ for own in classes}
-    places = [vars(own) for own in classes] + [vars(sys.modules[name]) for name in files if name in sys.modules]
-    values = [value for place in places for value in list(place.values()) if type(value) in WRAPPERS]
-    found = {id(cache): cache for value in values for cache in _inside(value)}
-    return list(found.values())
+    beside = _wrappers(vars(sys.modules[name]) for name in files if name in sys.modules)
+    others = {value.__module__ for value in beside if isinstance(value, FunctionType)} - files
+    further = _wrappers(vars(sys.modules[name]) for name in others if name in sys.modules and not _is_torchs(name))
+    near = _each_once(cache for value in (*bodies, *beside) for cache in _inside(value))
+    near |= _each_once(held for value in bodies for held in _closed_over(value) if isinstance(held, _Cache))
+    far = _each_once(cache for value in further for cache in _inside(value))
+    return list(near.values()), [cache for number, cache in far.items() if number not in near]
+
+
+def _each_once(caches: Iterable[_Cache[Any]]) -> dict[int, _Cache[Any]]:
+    return {id(cache): cache for cache in caches}
+
+
+def _wrappers(places: Iterable[Mapping[str, Any]]) -> list[Any]:
+    return [value for place in places for value in list(place.values()) if type(value) in WRAPPERS]
 
 
 WRAPPERS = frozenset({_Cache, FunctionType, classmethod, staticmethod})
@@ -69,7 +91,14 @@ def _inside(value: Any) -> Iterator[_Cache[Any]]:
     if isinstance(value, _Cache):
         yield value
     elif isinstance(value, FunctionType) and hasattr(value, "__wrapped__"):
-        yield from (held for cell in value.__closure__ or () for held in _held(cell) if isinstance(held, _Cache))
+        yield from (held for held in _closed_over(value) if isinstance(held, _Cache))
+
+
+def _closed_over(value: Any) -> Iterator[Any]:
+    """What a function has of the one in which it was made."""
+    own = getattr(value, "__func__", value)
+    for cell in (isinstance(own, FunctionType) and own.__closure__) or ():
+        yield from _held(cell)
 
 
 def _held(cell: Any) -> Iterator[Any]:

@@ -126,9 +126,9 @@ def _by_one_call(call: Call) -> Shuffle | None:
 
 def _by_views(first: Call, readers: Mapping[int, Sequence[Call | None]]) -> Shuffle | None:
     """A shuffle that begins with a view."""
-    if not first.facts.reshapes:
+    shape = first.args[0].shape if first.facts.reshapes else (0,)
+    if 0 in shape:
         return None
-    shape = first.args[0].shape
     state: State = tuple(((dim, 1, size),) if size > 1 else () for dim, size in enumerate(shape))
     calls: list[Call] = []
     states: list[State] = []

@@ -38,7 +38,8 @@ def skeleton(model: nn.Module, memo: dict[int, Any] | None = None, *, wide: bool
 def leaving_no_trace(model: nn.Module) -> Iterator[None]:
     """Within it, modules may keep things (caches, counters, hooks); afterwards they hold what they held before.
 
-    Attributes, and the dicts, lists and sets among them, are put back; the values of tensors are not.
+    Attributes, and the dicts, lists and sets among them, are put back, and the values of buffers and of tensors that
+    are attributes, as of statistics that run along; those of parameters are not.
 
     Examples:
         >>> layer = nn.Linear(3, 2)
@@ -56,9 +57,11 @@ def leaving_no_trace(model: nn.Module) -> Iterator[None]:
         for value in attributes.values()
         if type(value) in CONTAINERS
     ]
+    values = _values(model)
     try:
         yield
     finally:
+        _put_back(values)
         for attributes, old in before:
             attributes.clear()
             attributes.update(old)
@@ -71,6 +74,25 @@ def leaving_no_trace(model: nn.Module) -> Iterator[None]:
             container.clear()
             if old:
                 container.update(old)
+
+
+def _values(model: nn.Module) -> list[tuple[Tensor, Tensor, int]]:
+    """Buffers and tensors that are attributes, each with a copy, and how often it was written to."""
+    found = {
+        id(tensor): tensor
+        for module in all_modules(model)
+        for tensor in (*module._buffers.values(), *vars(module).values())
+        if isinstance(tensor, Tensor) and not tensor.is_meta and not tensor.is_inference()
+    }
+    return [(tensor, tensor.detach().clone(), tensor._version) for tensor in found.values()]
+
+
+def _put_back(values: list[tuple[Tensor, Tensor, int]]) -> None:
+    """Gives tensors that were written to the values that they had."""
+    for tensor, old, version in values:
+        if tensor._version != version:
+            with torch.no_grad():
+                tensor.copy_(old)
 
 
 CONTAINERS = frozenset({dict, OrderedDict, list, set})

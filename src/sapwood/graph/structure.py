@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sapwood.errors import ConfigError
 from sapwood.graph.decisions import Decisions
-from sapwood.graph.outputs import Outputs, output_tensors
+from sapwood.graph.outputs import Outputs, output_tensors, own_outputs
 from sapwood.graph.record import record, trace
 from sapwood.graph.skeleton import leaving_no_trace, shapes_of, skeleton
 from sapwood.graph.training_too import mark_
@@ -78,4 +78,5 @@ def with_values(
     decisions = Decisions(most)
     with leaving_no_trace(model):
         graph, returned = record(model, inputs, decisions, outputs=outputs)
-    return Structure(model, inputs, graph, decisions, tuple(returned))
+        kept = tuple(own_outputs(returned, graph))
+    return Structure(model, inputs, graph, decisions, kept)

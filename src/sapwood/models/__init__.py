@@ -50,7 +50,7 @@ from sapwood.models.ultralytics import UltralyticsNetwork
 from sapwood.models.ultralytics import framework as ultralytics_framework  # noqa: F401 - registers it
 from sapwood.models.ultralytics import own as ultralytics_own  # noqa: F401 - registers it
 from sapwood.models.ultralytics.loader import read_ultralytics, write_ultralytics
-from sapwood.models.unsuited import check_suited, whole_parts
+from sapwood.models.unsuited import check_has_values, check_suited, whole_parts
 from sapwood.models.walking import all_modules, module_of
 from sapwood.models.whole import Ignored, whole_tensors
 from sapwood.models.widening import wide_copy, wide_type, widen_, widened
@@ -84,6 +84,7 @@ __all__ = [
     "builtin_file",
     "cfg_bytes",
     "check_built",
+    "check_has_values",
     "check_suited",
     "check_target",
     "compact_cfg",

@@ -28,6 +28,24 @@ def check_suited(model: nn.Module) -> None:
             raise ConfigError(text.format(", ".join(names[:SHOWN]) + more))
 
 
+def check_has_values(model: nn.Module) -> None:
+    """Checks that a model's tensors hold values, to score, to cut and to compare.
+
+    Raises:
+        ConfigError: If some are on the meta device; the message names them.
+
+    Examples:
+        >>> check_has_values(nn.Linear(3, 2))
+    """
+    names = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if tensor.is_meta]
+    if names:
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        raise ConfigError(
+            f"{', '.join(names[:SHOWN])}{more}: on the meta device, which holds no values; "
+            "expected a model with its weights (model.to_empty(device='cpu'), then load_state_dict)"
+        )
+
+
 SHOWN = 3
 
 

@@ -14,6 +14,7 @@ from sapwood.ops import (
     reduction,
     reshaping,
     scattering,
+    searching,
     unfolding,
 )
 from sapwood.ops.atoms import ALWAYS, CUT, TWO_WAYS, Atoms, Axis, fixed_axis
@@ -88,6 +89,7 @@ __all__ = [
     "rule",
     "same_op",
     "scattering",
+    "searching",
     "sliced",
     "spans",
     "unfolding",

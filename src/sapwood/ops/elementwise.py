@@ -11,7 +11,7 @@ from sapwood.ops.facts import note
 
 UNARY = """
 abs acos acosh asin asinh atan atanh bernoulli bitwise_not ceil celu clamp clamp_max clamp_min cos cosh deg2rad detach
-digamma elu erf erfc erfinv exp exp2 expm1 fill floor frac gelu hardsigmoid hardswish hardtanh leaky_relu lgamma log
+digamma elu erf erfc erfinv exp exp2 expm1 fill floor frac gelu hardsigmoid hardswish hardtanh i0 leaky_relu lgamma log
 log10 log1p log2 logical_not logit mish nan_to_num neg rad2deg reciprocal relu round rsqrt sgn sigmoid sign silu sin
 sinc sinh sqrt tan tanh threshold trunc zero
 """.split()
@@ -24,9 +24,17 @@ hypot le lerp logical_and logical_or logical_xor lt masked_fill mul ne pow remai
 NEVER_IN_PLACE = """
 alias clone empty_like fmax fmin full_like hardshrink isinf isnan lift lift_fresh log_sigmoid_forward logaddexp
 logaddexp2 maximum minimum native_dropout ones_like rand_like randn_like rsub softplus softshrink where _to_copy
-zeros_like _prelu_kernel
+zeros_like _prelu_kernel isneginf isposinf signbit special_entr special_erfcx special_i0e special_i1 special_i1e
+special_log_ndtr special_ndtri special_xlog1py
 """.split()
 """Operators that have no form that writes into its first argument."""
+
+GRADIENTS = """
+elu_backward gelu_backward hardsigmoid_backward hardswish_backward hardtanh_backward leaky_relu_backward
+logit_backward mish_backward sigmoid_backward silu_backward softplus_backward tanh_backward
+threshold_backward
+""".split()
+"""Of activations, where code takes gradients itself: forces are those of an energy, images those of a score."""
 
 
 _rule = partial(rule, spreads="each")
@@ -43,7 +51,7 @@ def _elementwise(context: Context, call: Call) -> None:
 
 for _name in (*UNARY, *BINARY):
     _rule(_name, f"{_name}_")(_elementwise)
-_rule(*NEVER_IN_PLACE)(_elementwise)
+_rule(*NEVER_IN_PLACE, *GRADIENTS)(_elementwise)
 
 
 def _but_the_kept(call: Call) -> list[int]:

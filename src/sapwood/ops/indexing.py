@@ -51,6 +51,7 @@ def sliced(call: Call) -> tuple[int, int, int]:
 
 @_rule("slice")
 def _slice(context: Context, call: Call) -> None:
+    """A part; one of every ``step`` indices where these follow each other without a gap, if they go together."""
     axes = context.axes(call.args[0])
     dim, begin, stop = sliced(call)
     step = int(bound(call)["step"])  # type: ignore[call-overload]
@@ -58,8 +59,12 @@ def _slice(context: Context, call: Call) -> None:
     axes[dim] = whole[begin:stop:step]
     if step == 1:
         context.derive(axes[dim], [whole], Part(begin, stop, len(whole)))
+    elif len(whole) % step == 0 and len(axes[dim]) == len(whole) // step > 1:
+        for place in range(1, step):
+            context.join(whole[::step], whole[place::step], call)
     else:
-        axes[dim] = context.fix([axes[dim]], call)[0]
+        context.fix([whole], call)
+        axes[dim] = fixed_axis(len(axes[dim]))
     context.set(call.outputs[0], axes)
 
 
@@ -192,6 +197,18 @@ def _index_select(context: Context, call: Call) -> None:
     context.set(call.outputs[0], axes)
 
 
+@_rule("rot90")
+def _turn(context: Context, call: Call) -> None:
+    """A quarter turn, or several: two dimensions are read by position, and may change places."""
+    turns, dims = call.args[1:] if len(call.args) > 2 else (*call.args[1:], bound(call)["dims"])
+    axes = context.axes(call.args[0])
+    first, second = (int(dim) % len(axes) for dim in dims)
+    axes[first], axes[second] = context.fix([axes[first], axes[second]], call)
+    if turns % 2:
+        axes[first], axes[second] = axes[second], axes[first]
+    context.set(call.outputs[0], axes)
+
+
 @_rule("roll", "flip")
 def _roll(context: Context, call: Call) -> None:
     values = bound(call)
@@ -233,7 +250,7 @@ note(
     moves=True,
 )
 note("select", "unbind", "split", "split_with_sizes", "slice", "unsafe_split", homogeneous="first")
-note("index", "index_select", "roll", "flip", homogeneous="first")
+note("index", "index_select", "roll", "flip", "rot90", homogeneous="first")
 note("cat", "stack", homogeneous="all")
 note("cat", joins=True)
 note("slice", slices=True)

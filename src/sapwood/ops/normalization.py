@@ -26,6 +26,7 @@ def _batch(call: Call) -> list[int]:
     norm=Norm("batch", 1),
     pools=_batch,
     on_kept=True,
+    statistics=True,
 )
 def _batch_norm(context: Context, call: Call) -> None:
     axes = context.axes(call.args[0])

@@ -40,7 +40,16 @@ from sapwood.goals import (
 )
 from sapwood.graph import Outputs, Unpruned
 from sapwood.measure import count_params
-from sapwood.models import Ignored, Plan, apply_plan, check_suited, config_fields, config_module, framework_of
+from sapwood.models import (
+    Ignored,
+    Plan,
+    apply_plan,
+    check_has_values,
+    check_suited,
+    config_fields,
+    config_module,
+    framework_of,
+)
 from sapwood.pipeline.depth import TIMED, Shallower, rest_of
 from sapwood.pipeline.garbage import only_new_garbage
 from sapwood.pipeline.telling import ModelBefore, short_html, short_text, summary_text, write_report
@@ -182,7 +191,7 @@ def prune(
         BudgetError: If no widths reach the target; the text says what can be reached.
         ConfigError: If the criterion needs data and there is none, an option names nothing, ``limits`` ask for what a
             config can say and there is none, or the model is of a kind that cannot be pruned: quantised, compiled by
-            TorchScript, sharded, or lazy and never run.
+            TorchScript, sharded, without values (on the meta device), or lazy and never run.
     """
     model, example_inputs = model_and_inputs(model, example_inputs)
     asked: Target | None = of_fields(Target, target)
@@ -192,6 +201,7 @@ def prune(
         check_asked(asked, calibration, sensitivity, widths)
     where = deployment_of(of_fields(Deployment, deployment))
     check_suited(model)
+    check_has_values(model)
     score = criterion if isinstance(criterion, Scorer) else scorer(model, criterion, calibration)
     ways = _Ways(score, allocator, sensitivity, widths or Limits(), outputs, where, progress)
     if depth is False:

@@ -118,7 +118,7 @@ def realise(
         return replace(
             found,
             reason=found.reason if tries is None or tries.left else f"{found.reason} ({BOUND})",
-            together=proportions(structure, analysis, expectation, first),
+            together=() if _to_one(found, expectation) else proportions(structure, analysis, expectation, first),
         )
     moved = [one for one in analysis.shuffles.values() if expectation.changed(one.source)]
     if moved:
@@ -256,7 +256,8 @@ def _obstacle(
 ) -> Obstacle:
     """A call whose sizes do not follow: the dimensions that it was to make smaller are in the way, before all others.
 
-    Where it was to make none smaller, those of a call before it, for which an attribute was set that both read.
+    Where it was to make none smaller, those of a call before it, for which an attribute was set that both read. Those
+    of which one index was to be left come first: products and views treat such a dimension as none, and go other ways.
     """
     call = divergence.call
     wanted = f"expected {divergence.wanted}, came {divergence.found}"
@@ -264,8 +265,20 @@ def _obstacle(
     before = reversed([one for one in analysis.graph.calls[: call.index] if one.modules == call.modules])
     earlier = (_made_smaller(one, expectation, told) for one in before if one.name == call.name)
     widths = _made_smaller(call, expectation) or next(filter(None, earlier), ())
+    widths = tuple(one for one in widths if _is_one(one, expectation)) or widths
     reason = f"a shape in the code that no attribute explains, in {call}: {wanted}"
     return Obstacle(call, call.facts.slices, reason, widths)
+
+
+def _to_one(obstacle: Obstacle, expectation: Expectation) -> bool:
+    """Whether an obstacle is that of some dimensions one index alone is left."""
+    return bool(obstacle.widths) and all(_is_one(one, expectation) for one in obstacle.widths)
+
+
+def _is_one(width: Width, expectation: Expectation) -> bool:
+    """Whether one index alone is left of a dimension of a call's results."""
+    ref = width.call.tensor_outputs()[width.number - len(width.call.tensor_inputs())]
+    return expectation.shape(ref)[width.dim] == 1
 
 
 def _made_smaller(

@@ -128,12 +128,12 @@ def change_of_numbers(call: Call, args: Any, kwargs: Mapping[str, Any]) -> Numbe
 
 
 def _proportional_to(call: Call, args: Any, kwargs: Mapping[str, Any]) -> tuple[TensorRef, ...]:
-    """The tensors that a call is proportional to, where it is to its number, too."""
+    """The tensors that a call, or what it adds of a product, is proportional to, where it is to its number, too."""
     if call.facts.scales is not None and not isinstance(call.args[1], TensorRef):
         return tuple(call.args[:1])
     if call.facts.is_attention and call.kwargs.get("scale") is not None:
         return tuple(call.args[:2])
-    if call.facts.is_product and kwargs.get("beta") == 0 and call.kwargs.get("alpha") != kwargs.get("alpha"):
+    if call.facts.is_product and call.kwargs.get("alpha") != kwargs.get("alpha"):
         return tuple(call.args[1:3])
     return ()
 

@@ -84,6 +84,15 @@ class Constraints:
         if rigid:
             self._rigid |= rigid
             return True
+        widths = {(sites[one.call.index], one.number, one.dim): obstacle.reason for one in obstacle.widths}
+        known = {
+            place: why
+            for place, why in widths.items()
+            if self._modules.get(_line(place), {place[0][0]}) - {place[0][0]}
+        }
+        if known.keys() - self._held.keys():
+            self._hold(graph, known)
+            return True
         if obstacle.together and self._proportions[site] < MAX_PROPORTIONS:
             self._proportions[site] += 1
             self._together[site] += [
@@ -97,10 +106,8 @@ class Constraints:
             self._tied_once.add(site)
             return True
         self._tied.discard(site)
-        widths = {(sites[one.call.index], one.number, one.dim): obstacle.reason for one in obstacle.widths}
         if widths.keys() - self._held.keys():
-            self._held.update(widths)
-            self._hold_in_all(graph.sites(), widths)
+            self._hold(graph, widths)
             return True
         self._met[site] += 1
         self._fixed[site] = (obstacle.reason, self._met[site] > 1)
@@ -109,11 +116,13 @@ class Constraints:
             self._fixed.update(dict.fromkeys(same, (obstacle.reason, True)))
         return self._met[site] <= len(("outputs", "inputs", "module"))
 
-    def _hold_in_all(self, sites: Mapping[Site, Call], widths: Mapping[Place, str]) -> None:
-        """Holds widths in every module that runs their line of code, where that was in the way in two."""
+    def _hold(self, graph: Graph, widths: Mapping[Place, str]) -> None:
+        """Holds widths, in every module that runs their line of code where that was in the way in two."""
+        self._held.update(widths)
+        sites = graph.sites()
         for (site, number, dim), reason in widths.items():
             module, *place = site
-            line = (*place, number, dim)
+            line = _line((site, number, dim))
             self._modules[line].add(module)
             if len(self._modules[line]) > 1:
                 for other, call in sites.items():
@@ -150,6 +159,12 @@ class Constraints:
         if self._loose and (self._known is None or self._known[0] is not graph):
             self._known = (graph, find_shuffles(graph))
         return {} if self._known is None else self._known[1]
+
+
+def _line(place: Place) -> Line:
+    """The line of code of a dimension, whichever module runs it."""
+    (_, *where), number, dim = place
+    return (*where, number, dim)
 
 
 def _ranks(call: Call) -> list[int]:

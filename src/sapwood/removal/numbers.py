@@ -16,6 +16,8 @@ Bools = np.ndarray[Any, np.dtype[np.bool_]]
 def numbers(call: Call, args: Sequence[Any]) -> tuple[int, ...]:
     """The numbers in one call: groups, (begin, end) of a slice from its front, amounts of padding; or none.
 
+    Of a slice that takes one of several indices, where it begins: that does not move, for its indices go in blocks.
+
     Args:
         call: The recorded call.
         args: The arguments that count, its own or those of the same call in another run.
@@ -25,8 +27,8 @@ def numbers(call: Call, args: Sequence[Any]) -> tuple[int, ...]:
         return (int(args[facts.groups_at]),)
     if facts.slices and len(args) > 2:
         size = args[0].shape[args[1]]
-        begin, end, _ = slice(*args[2:4] if len(args) > 3 else (args[2], None)).indices(size)
-        return begin, end
+        begin, end, step = slice(*args[2:5] if len(args) > 3 else (args[2], None)).indices(size)
+        return (begin, end) if step == 1 else (begin,)
     return tuple(args[1]) if facts.pads else ()
 
 
@@ -41,7 +43,7 @@ def wanted_numbers(call: Call, expectation: Expectation) -> tuple[int, ...]:
         return (int(rows[channel].reshape(found[0], -1).any(axis=1).sum()),)
     if facts.slices:
         alive = rows[call.args[1]]
-        return tuple(int(alive[:place].sum()) for place in found)
+        return found if len(found) == 1 else tuple(int(alive[:place].sum()) for place in found)
     made = expectation.rows(call.outputs[0])
     amounts: list[int] = []
     for dim, (before, after) in enumerate(zip(found[::2], found[1::2], strict=True), start=1):

@@ -46,7 +46,9 @@ def proportions(
         or _differing(analysis, clusters, expectation, before)
         or _differing(analysis, clusters, expectation, [call, *behind])
     )
-    return (own, *_of_peers(structure, call, own)) if own else ()
+    if not own or not clusters.have_a_share(own, analysis):
+        return ()
+    return (own, *(peers for peers in _of_peers(structure, call, own) if clusters.have_a_share(peers, analysis)))
 
 
 def _of_peers(structure: Structure, call: Call, own: Sequence[Width]) -> Iterator[tuple[Width, ...]]:
@@ -97,6 +99,18 @@ class _Clusters:
             if len(clusters) == 1 and None not in clusters:
                 return clusters.pop()
         return None
+
+    def have_a_share(self, widths: Sequence[Width], analysis: Analysis) -> bool:
+        """Whether dimensions could keep the same share, but all: of a product that of its widest factor counts."""
+        size = 0
+        for width in widths:
+            ref = [*width.call.tensor_inputs(), *width.call.tensor_outputs()][width.number]
+            axis = analysis.context.axes(ref)[width.dim]
+            if self.of(axis) is None:
+                return False
+            groups = [analysis.groups[number] for number in self._numbers(axis)]
+            size = math.gcd(size, max(group.num_channels for group in groups) if axis.shape[1] > 1 else len(axis))
+        return size != 1
 
     def _numbers(self, axis: Axis) -> list[int]:
         units = np.unique(self._atoms.resolve(axis)).tolist()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sapwood.graph import Analysis
 from sapwood.models import Rescale
-from sapwood.ops import Call, Graph, TensorRef, moved
+from sapwood.ops import Call, Graph, TensorRef, bound, moved
 from sapwood.removal.arrived import Arrived
 from sapwood.removal.code_numbers import NumberChange
 from sapwood.removal.widths import Expectation
@@ -195,7 +195,7 @@ class _RowSearch:
 
     def _through(self, call: Call, tensor: TensorRef, wanted: Tensor) -> Rows | None:
         """Asks for what ``call`` reads to be scaled instead."""
-        tensors, kind = call.tensor_inputs(), call.facts.homogeneous
+        tensors, kind = call.tensor_inputs(), "first" if _pads_with_zeros(call) else call.facts.homogeneous
         if kind == "all":
             return self._all(call, tensors, tensor, wanted)
         if kind == "either":
@@ -240,6 +240,11 @@ class _RowSearch:
                 return None
             merged = _together((merged, found))
         return merged
+
+
+def _pads_with_zeros(call: Call) -> bool:
+    """Whether a call adds zeros along dimensions, as where positions are shifted against each other."""
+    return call.facts.pads and not bound(call)["value"]
 
 
 def _same_rows(one: Rows, other: Rows) -> bool:

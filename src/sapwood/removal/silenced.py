@@ -15,7 +15,7 @@ from sapwood.graph import (
     Draws,
     Replay,
     leaving_no_trace,
-    output_tensors,
+    own_outputs,
     plain_kernels,
     put_,
     run_model,
@@ -215,7 +215,7 @@ def reference_outputs(
     reference = kind(analysis, expectation, decisions, followed)
     reference.segments = segments
     with leaving_no_trace(model), plain_kernels(model) as keeper, reference:
-        outputs = output_tensors(run_model(model, inputs))
+        outputs = own_outputs(run_model(model, inputs), analysis.graph)
     outputs = [expectation.kept(tensor, ref) for tensor, ref in zip(outputs, analysis.graph.outputs, strict=True)]
     chosen_from = reference.chosen_from if analysis.graph.reads_values else []
     return Reference([*outputs, *chosen_from], reference.draws, keeper is not None and keeper.idle)
@@ -240,9 +240,9 @@ def compact_outputs(
     """
     if not graph.reads_values and not graph.draws and segments is None:
         with plain_kernels(model, double=not all_double):
-            return output_tensors(run_model(model, inputs))
+            return own_outputs(run_model(model, inputs), graph)
     same = SameDecisions(graph, decisions, draws or decisions.draws, expectation)
     same.segments = segments
     with plain_kernels(model, double=not all_double), same:
-        outputs = output_tensors(run_model(model, inputs))
+        outputs = own_outputs(run_model(model, inputs), graph)
     return [*outputs, *(same.chosen_from if graph.reads_values else [])]

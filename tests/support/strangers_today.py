@@ -1,0 +1,189 @@
+"""More networks as strangers write them: layers of 2025 and 2026, small; see ``strangers.py``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from support.probes import Net, conv, head, picture
+from support.strangers import stranger
+
+
+def turned_pairs(turn: Any, **parts: Any) -> tuple[nn.Module, Any]:
+    """Attention whose queries and keys are turned by their places."""
+
+    def run(m, x):
+        x = m.e(x)
+        q, k, v = (y.view(*y.shape[:2], 4, -1).transpose(1, 2) for y in (m.q(x), m.k(x), m.v(x)))
+        y = F.scaled_dot_product_attention(turn(m, q), turn(m, k), v)
+        return m.head(y.transpose(1, 2).flatten(2))
+
+    layers = {name: nn.Linear(32, 32) for name in "qkv"}
+    return Net(run, e=nn.Linear(6, 32), **layers, **parts, head=nn.Linear(32, 3)), torch.randn(2, 5, 6)
+
+
+def angles() -> Tensor:
+    return torch.outer(torch.arange(5.0), 1.0 / 10000 ** (torch.arange(0, 8, 2) / 8))
+
+
+@stranger
+def neighbours_turned():
+    """Rotary positions of pairs side by side, cut out with steps (GPT-J, RoFormer)."""
+
+    def turn(m, x):
+        even, odd = x[..., ::2], x[..., 1::2]
+        return torch.stack((even * m.cos - odd * m.sin, odd * m.cos + even * m.sin), -1).flatten(-2)
+
+    return turned_pairs(turn, cos=angles().cos(), sin=angles().sin())
+
+
+@stranger
+def complex_numbers_turned():
+    """The same as products of complex numbers, as Llama's first code has it."""
+
+    def turn(m, x):
+        pairs = torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2))
+        return torch.view_as_real(pairs * torch.complex(m.cos, m.sin)).flatten(-2)
+
+    return turned_pairs(turn, cos=angles().cos(), sin=angles().sin())
+
+
+@stranger
+def even_and_odd_channels():
+    def run(m, x):
+        x = m.a(x).relu()
+        return m.even(x[:, ::2]) + m.odd(x[:, 1::2])
+
+    return Net(run, a=conv(3, 16), even=conv(8, 5), odd=conv(8, 5)), picture()
+
+
+@stranger
+def every_other_channel_added():
+    """A shortcut that takes every other channel, as small residual networks on CIFAR do."""
+
+    def run(m, x):
+        x = m.a(x).relu()
+        return m.head((m.b(x) + x[:, ::2]).relu())
+
+    return Net(run, a=conv(3, 16), b=conv(16, 8), head=head(8)), picture()
+
+
+@stranger
+def scores_by_baddbmm():
+    """Positions are added to the scores by the call that makes them, with the scale in it (BLOOM, diffusers)."""
+
+    def run(m, x):
+        x = m.e(x)
+        b, t, d = x.shape
+        each = d // m.heads
+        q, k, v = (y.view(b, t, m.heads, each).transpose(1, 2).reshape(-1, t, each) for y in (m.q(x), m.k(x), m.v(x)))
+        scores = torch.baddbmm(m.far.repeat(b, 1, 1), q, k.mT, beta=1.0, alpha=each**-0.5).softmax(-1)
+        return m.head((scores @ v).view(b, m.heads, t, each).transpose(1, 2).reshape(b, t, d))
+
+    layers = {name: nn.Linear(16, 16) for name in "qkv"}
+    return Net(run, e=nn.Linear(6, 16), **layers, far=torch.randn(4, 1, 5), heads=4, head=nn.Linear(16, 3)), (
+        torch.randn(2, 5, 6)
+    )
+
+
+@stranger
+def forces_of_an_energy():
+    """What is returned is the gradient of a network by its input (interatomic potentials)."""
+
+    def run(m, x):
+        def energy(x):
+            return m.c(F.gelu(m.b(torch.tanh(m.a(x))))).sum()
+
+        return torch.func.grad(energy)(x)
+
+    return Net(run, a=nn.Linear(3, 16), b=nn.Linear(16, 20), c=nn.Linear(20, 1)), torch.randn(5, 3)
+
+
+@stranger
+def quarter_turns_averaged():
+    def run(m, x):
+        x = m.a(x).relu()
+        return m.head(sum(x.rot90(turns, (2, 3)) for turns in range(4)))
+
+    return Net(run, a=conv(3, 16), head=head(16)), picture()
+
+
+@stranger
+def polynomials_of_every_channel():
+    """Chebyshev polynomials of each feature, whose number no attribute says (a Kolmogorov-Arnold network)."""
+
+    class Layer(nn.Module):
+        def __init__(self, inputs: int, outputs: int, degree: int = 4) -> None:
+            super().__init__()
+            self.inputs, self.outputs, self.degree = inputs, outputs, degree
+            self.factors = nn.Parameter(torch.randn(inputs, outputs, degree + 1))
+            self.register_buffer("powers", torch.arange(degree + 1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            angle = torch.tanh(x).view(-1, self.inputs, 1).expand(-1, -1, self.degree + 1).acos()
+            return torch.einsum("bid,iod->bo", (angle * self.powers).cos(), self.factors).view(-1, self.outputs)
+
+    return nn.Sequential(Layer(5, 16), Layer(16, 12), Layer(12, 3)), torch.randn(6, 5)
+
+
+@stranger
+def slots_of_experts_by_einsum():
+    """A product of one slot alone would go another way: two slots stay, and all else goes (soft mixtures)."""
+
+    def run(m, x):
+        x = m.i(x)
+        sent = torch.einsum("bnd,dep->bnep", x, m.keys).sigmoid()
+        slots = torch.einsum("bnd,bnep->bepd", x, sent)
+        made = torch.einsum("beph,ehd->bepd", F.gelu(torch.einsum("bepd,edh->beph", slots, m.up)), m.down)
+        return m.head(torch.einsum("bepd,bnep->bnd", made, sent))
+
+    parts = {"keys": (16, 4, 2), "up": (4, 16, 20), "down": (4, 20, 16)}
+    parameters = {name: nn.Parameter(torch.randn(shape) / 4) for name, shape in parts.items()}
+    return Net(run, i=nn.Linear(6, 16), **parameters, head=nn.Linear(16, 3)), torch.randn(2, 5, 6)
+
+
+@stranger
+def places_shifted_by_padding():
+    """Distances become positions by zeros and another view; the sum of scores is divided (Transformer-XL)."""
+
+    def run(m, x):
+        x = m.e(x)
+        b, t, _ = x.shape
+        q, k, v = (y.view(b, t, 4, -1).transpose(1, 2) for y in (m.q(x), m.k(x), m.v(x)))
+        far = m.far(m.places).view(2 * t - 1, 4, -1).permute(1, 2, 0)
+        shifted = F.pad((q + m.second[:, None]) @ far, (1, 0)).view(b, 4, 2 * t, t)[:, :, 1:]
+        scores = (q + m.first[:, None]) @ k.mT + shifted.reshape(b, 4, t, 2 * t - 1)[..., :t]
+        y = (scores / q.shape[-1] ** 0.5).softmax(-1) @ v
+        return m.head(y.transpose(1, 2).flatten(2))
+
+    parts = {name: nn.Linear(16, 16) for name in "qkv"} | {"far": nn.Linear(8, 16), "places": torch.randn(9, 8)}
+    parts |= {name: nn.Parameter(torch.randn(4, 4)) for name in ("first", "second")}
+    return Net(run, e=nn.Linear(6, 16), **parts, head=nn.Linear(16, 3)), torch.randn(2, 5, 6)
+
+
+@stranger
+def mean_that_runs_along():
+    """A buffer that each run writes to, in place: a run that is compared begins where the other began."""
+
+    def run(m, x):
+        x = m.a(x)
+        m.mean.lerp_(x.mean((0, 2, 3)), 0.1)
+        return m.head((x - m.mean[:, None, None]).relu())
+
+    return Net(run, a=conv(3, 16), mean=torch.zeros(16), head=head(16)), picture()
+
+
+@stranger
+def queue_of_answers():
+    """Answers are compared with those of runs before, and take the places of some of them (contrastive learning)."""
+
+    def run(m, x):
+        x = m.a(x).relu()
+        scores = x @ m.queue
+        m.queue[:, : len(x)] = x.mT
+        return m.head(x), scores
+
+    return Net(run, a=nn.Linear(6, 16), queue=torch.randn(16, 8), head=nn.Linear(16, 3)), torch.randn(4, 6)
