@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sapwood.errors import ConfigError, MeasureError
+from sapwood.goals.block_budget import AUTO, ONLY
 from sapwood.goals.targets import Calibration
 from sapwood.graph import output_tensors, run_model
 from sapwood.models import apply_plan, copy_model
@@ -18,12 +19,13 @@ from sapwood.removal import Blocks
 from sapwood.types import ExampleInputs
 
 Depth: TypeAlias = "bool | int | float | str | Sequence[str]"
-"""Which blocks go: so many, a fraction of those that can, names or globs; none where False."""
+"""Which blocks go: so many, a fraction of those that can, names or globs, or as the target asks (:data:`AUTO` beside
+channels, :data:`ONLY` without); none where False."""
 
 Measure: TypeAlias = Callable[[nn.Module], float]
 """A figure of a model; less is better."""
 
-EXPECTED = "how many blocks, a fraction of them in (0, 1), or names of blocks"
+EXPECTED = "how many blocks, a fraction of them in (0, 1), names of blocks, 'auto' or 'only'"
 
 SAMPLES = 32
 """Samples, at most, on which blocks are judged."""
@@ -45,6 +47,11 @@ def check_depth(depth: object) -> None:
         raise ConfigError(f"depth {depth!r}; expected {EXPECTED}")
 
 
+def by_budget(depth: object) -> bool:
+    """Whether a target says which blocks go."""
+    return isinstance(depth, str) and depth in {AUTO, ONLY}
+
+
 def blocks_to_remove(blocks: Blocks, depth: int | float | str | Sequence[str], measure: Measure) -> tuple[str, ...]:
     """The names of the blocks that go, in the order of the model.
 
@@ -61,7 +68,7 @@ def blocks_to_remove(blocks: Blocks, depth: int | float | str | Sequence[str], m
     able = len(blocks.found)
     count = round(depth * able) if isinstance(depth, float) else int(depth)  # type: ignore[arg-type]
     if count > able or not able:
-        raise ConfigError(f"depth {depth}: {able} residual blocks can go{_why(blocks)}; expected at most as many")
+        raise ConfigError(f"depth {depth}: {able} residual blocks can go{why_none(blocks)}; expected at most as many")
     return least_harmful(blocks, count, measure)
 
 
@@ -158,8 +165,8 @@ def _is_named(name: str, pattern: str) -> bool:
     return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")
 
 
-def _why(blocks: Blocks) -> str:
-    """Why others cannot."""
+def why_none(blocks: Blocks) -> str:
+    """Why others cannot, for messages; empty where there are no others."""
     if not blocks.refused:
         return ""
     name, why = next(iter(blocks.refused.items()))

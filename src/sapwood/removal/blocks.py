@@ -92,6 +92,7 @@ class Blocks:
 
     Attributes:
         model: The model.
+        inputs: Its example inputs.
         ignored: What must stay whole, as it was given.
         found: Those that may go, in the order of the run.
         refused: All others by name, with the reason.
@@ -100,7 +101,7 @@ class Blocks:
     def __init__(
         self, model: nn.Module, inputs: ExampleInputs, ignore: Ignored = None, outputs: Outputs | None = None
     ) -> None:
-        self.model, self.ignored = model, ignore
+        self.model, self.inputs, self.ignored = model, inputs, ignore
         self._dense = Dense(model, inputs, outputs)
         self._structure = self._recorded()
         self._forms = _forms(self._structure)
