@@ -57,8 +57,9 @@ def main() -> None:
         blocks=block_plans(bundle.model, bundle.example_inputs),
     )
     goal = {name: getattr(options, name) for name in GOALS if getattr(options, name)}
-    print(f"dense {evaluate(bundle, judged, batch_size=100).value:.4f} on {len(judged.samples)} pictures; sensitivity by "
-          f"{options.figure} took {time.perf_counter() - start:.0f} s", flush=True)  # fmt: skip
+    took = time.perf_counter() - start
+    dense = evaluate(bundle, judged, batch_size=100).value
+    print(f"dense {dense:.4f} on {len(judged.samples)} pictures; sensitivity by {options.figure} took {took:.0f} s")
     for name, depth in ROWS.items():
         if options.rows and name not in options.rows:
             continue

@@ -91,9 +91,11 @@ def prune(
             ignore=whole,
             whole_heads=widths.whole_heads,
             recovered=recovery.wanted and not joint,
-            blocks=pipeline.block_plans(bundle.model, bundle.example_inputs, ignore=whole, outputs=outputs)
-            if joint and sensitivity is not None
-            else None,
+            blocks=None
+            if sensitivity is None or not joint
+            else pipeline.block_plans(
+                bundle.model, bundle.example_inputs, ignore=whole, outputs=outputs, as_config=widths.as_config
+            ),
         )
         how = {
             "target": target, "depth": depth, "criterion": score, "allocator": allocator, "calibration": calibration,

@@ -27,9 +27,9 @@ from sapwood.goals import (
 from sapwood.goals.targets import Calibration
 from sapwood.graph import Outputs
 from sapwood.measure import count_macs, count_params, fit_latency
-from sapwood.models import Ignored, Plan, apply_plan
+from sapwood.models import Ignored, Plan, apply_plan, later_name
 from sapwood.pipeline.ways import Ways
-from sapwood.removal import Blocks, Planner, Verification
+from sapwood.removal import Blocks, Layers, Planner, Removables, Verification
 from sapwood.types import ExampleInputs
 
 TIMED = "times of layers are beside those of the network without the blocks that went"
@@ -55,7 +55,7 @@ class Shallower:
     blocks: tuple[str, ...]
 
     @staticmethod
-    def without(blocks: Blocks, names: Sequence[str]) -> Shallower:
+    def without(blocks: Removables, names: Sequence[str]) -> Shallower:
         """Removes blocks, and proves it.
 
         Raises:
@@ -80,7 +80,15 @@ class Shallower:
             passed=done.passed and self.verification.passed,
             distance_from_dense=far(),
         )
-        return replace(plan, removed=self.plan.removed), both
+        attributes = (*self.plan.attributes, *plan.attributes)
+        return replace(plan, removed=self.plan.removed, shortened=self.plan.shortened, attributes=attributes), both
+
+    def renamed(self, measured: Sensitivity | None) -> Sensitivity | None:
+        """What was measured of the groups, by the names that they have in the model without the blocks."""
+        if measured is None or not self.plan.shortened:
+            return measured
+        rows = [(later_name(row.group, self.plan), row) for row in measured.rows]
+        return replace(measured, rows=tuple(replace(row, group=name) for name, row in rows if name is not None))
 
 
 def rest_of(target: Target, dense: nn.Module, left: nn.Module, inputs: ExampleInputs, bench: Bench) -> Target | None:
@@ -99,7 +107,7 @@ def rest_of(target: Target, dense: nn.Module, left: nn.Module, inputs: ExampleIn
     return replace(target, latency=f"{aim:.6g}ms")
 
 
-def target_of_blocks(blocks: Blocks, depth: object, target: Target | None) -> Target:
+def target_of_blocks(blocks: Removables, depth: object, target: Target | None) -> Target:
     """Checks that a target can say which blocks go.
 
     Raises:
@@ -113,7 +121,7 @@ def target_of_blocks(blocks: Blocks, depth: object, target: Target | None) -> Ta
     return target
 
 
-def block_sensitivity(blocks: Blocks, ways: Ways, calibration: Calibration | None) -> Sensitivity:
+def block_sensitivity(blocks: Removables, ways: Ways, calibration: Calibration | None) -> Sensitivity:
     """What each group alone and each block alone does to the outputs, as was measured before, or measured now.
 
     Raises:
@@ -121,7 +129,7 @@ def block_sensitivity(blocks: Blocks, ways: Ways, calibration: Calibration | Non
     """
     known = ways.sensitivity
     if known is None:
-        change = change_of_outputs(blocks.model, blocks.inputs, calibration)
+        change = change_of_outputs(blocks.model, blocks.inputs, calibration, ways.outputs)
         return sensitivity(
             blocks.model,
             blocks.inputs,
@@ -148,6 +156,7 @@ def block_plans(
     *,
     ignore: Ignored = None,
     outputs: Outputs | None = None,
+    as_config: bool = False,
 ) -> dict[str, Plan]:
     """What takes out each residual block that may go alone, for :func:`sapwood.pipeline.sensitivity`.
 
@@ -156,14 +165,23 @@ def block_plans(
         example_inputs: Its example inputs.
         ignore: As for :func:`sapwood.prune`.
         outputs: Likewise.
+        as_config: Whether whole layers go, so that a config can say how many there are.
 
     Returns:
         A plan by the name of each block.
     """
-    return plans_of(Blocks(model, example_inputs, ignore, outputs))
+    return plans_of(removables(model, example_inputs, ignore, outputs, as_config=as_config))
 
 
-def plans_of(blocks: Blocks) -> dict[str, Plan]:
+def removables(
+    model: nn.Module, example_inputs: ExampleInputs, ignore: Ignored, outputs: Outputs | None, *, as_config: bool
+) -> Removables:
+    """What may go as a whole: residual blocks, or layers that a config counts."""
+    kind = Layers if as_config else Blocks
+    return kind(model, example_inputs, ignore, outputs)
+
+
+def plans_of(blocks: Removables) -> dict[str, Plan]:
     """What takes out each block that may go alone, by its name."""
     return {block.name: blocks.plan([block.name]) for block in blocks.found}
 
@@ -179,7 +197,7 @@ class BlockBudget:
         ways: How channels are chosen, with a sensitivity that knows blocks and groups.
     """
 
-    blocks: Blocks
+    blocks: Removables
     only: bool
     target: Target
     ways: Ways

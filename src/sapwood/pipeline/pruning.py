@@ -14,7 +14,7 @@ from torch import nn
 from sapwood.allocation import Allocation, held_dims
 from sapwood.arguments import model_and_inputs, of_fields
 from sapwood.criteria import Criterion
-from sapwood.errors import BudgetError, ConfigError
+from sapwood.errors import BudgetError
 from sapwood.goals import (
     ONLY,
     Calibration,
@@ -45,6 +45,7 @@ from sapwood.pipeline.depth import (
     Shallower,
     beside_dense,
     block_sensitivity,
+    removables,
     rest_of,
     target_of_blocks,
 )
@@ -52,8 +53,8 @@ from sapwood.pipeline.garbage import only_new_garbage
 from sapwood.pipeline.telling import ModelBefore, short_html, short_text, summary_text, write_report
 from sapwood.pipeline.ways import Ways
 from sapwood.removal import (
-    Blocks,
     Planner,
+    Removables,
     Solution,
     Verification,
     check_described,
@@ -210,14 +211,12 @@ def prune(
     if depth is False:
         assert asked is not None
         return _channels(model, example_inputs, asked, ignore, ways)
-    if ways.limits.as_config:
-        raise ConfigError("as_config: no config says that a block is gone; expected depth or as_config, not both")
-    blocks = Blocks(model, example_inputs, ignore, outputs)
+    blocks = removables(model, example_inputs, ignore, outputs, as_config=ways.limits.as_config)
     if by_budget(depth):
         asked = target_of_blocks(blocks, depth, asked)
         ways = replace(ways, sensitivity=block_sensitivity(blocks, ways, calibration))
         return _by_budget(blocks, asked, ways, only=depth == ONLY)
-    names = blocks_to_remove(blocks, depth, change_of_outputs(model, example_inputs, calibration))
+    names = blocks_to_remove(blocks, depth, change_of_outputs(model, example_inputs, calibration, outputs))
     return _with_depth(blocks, Shallower.without(blocks, names), asked, ways)
 
 
@@ -259,7 +258,7 @@ def _steps_note(steps: WidthSteps) -> str:
     )
 
 
-def _by_budget(blocks: Blocks, target: Target, ways: Ways, *, only: bool) -> Pruned:
+def _by_budget(blocks: Removables, target: Target, ways: Ways, *, only: bool) -> Pruned:
     """Removes blocks and channels, or blocks alone, as a target asks."""
     choices = BlockBudget(blocks, only, target, ways).choices()
     for number, names in enumerate(choices, start=1):
@@ -272,17 +271,22 @@ def _by_budget(blocks: Blocks, target: Target, ways: Ways, *, only: bool) -> Pru
     return replace(found, sensitivity=ways.sensitivity)
 
 
-def _with_depth(blocks: Blocks, left: Shallower, target: Target | None, ways: Ways, *, channels: bool = True) -> Pruned:
+def _with_depth(
+    blocks: Removables, left: Shallower, target: Target | None, ways: Ways, *, channels: bool = True
+) -> Pruned:
     """Removes channels, too, of what is left without some residual blocks."""
     model, inputs = blocks.model, blocks.inputs
     bench = ways.bench(inputs)
-    notes = tuple(f"residual block {name} stays: {why}" for name, why in blocks.refused.items())
+    kind = "layer" if ways.limits.as_config else "residual block"
+    notes = tuple(f"{kind} {name} stays: {why}" for name, why in blocks.refused.items())
     rest = None if target is None or not channels else rest_of(target, model, left.model, inputs, bench)
     if rest is None:
         found = Pruned(left.model, left.plan, left.verification, (), notes=notes)
+        if ways.limits.as_config:
+            check_described(left.model, inputs)
     else:
-        own = replace(ways, score=ways.score.of(left.model))
-        found = _channels(left.model, inputs, rest, blocks.ignored, own)
+        own = replace(ways, score=ways.score.of(left.model), sensitivity=left.renamed(ways.sensitivity))
+        found = _channels(left.model, inputs, rest, blocks.stays_in(left.plan), own)
         plan, done = left.joined(found.plan, found.verification, lambda: blocks.far(found.model))
         timed = (TIMED,) if found.latency is not None and left.blocks else ()
         found = replace(found, plan=plan, verification=done, notes=(*found.notes, *timed, *notes))

@@ -141,6 +141,11 @@ class Blocks:
         far = relative_error(_run(quieten_(wide_copy(compact).eval()), inputs), _run(dense, inputs))
         return far if math.isfinite(far) else None
 
+    def stays_in(self, plan: Plan) -> Ignored:
+        """What must stay whole, by the names in the model that a plan leaves, which are the same."""
+        del plan
+        return self.ignored
+
     def _judged(self, block: Branch, whole: Mapping[str, str]) -> Branch:
         """A block with the reason why it stays, where its tensors must stay or its modules return what is not known."""
         if block.refused:
