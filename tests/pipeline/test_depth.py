@@ -292,9 +292,8 @@ def test_blocks_alone_are_those_of_least_harm_that_suffice() -> None:
     model = conv_net()
     macs = sapwood.count_macs(model, MAPS).total
     kept = {}
-    for names in itertools.chain.from_iterable(
-        itertools.combinations(["blocks.0", "blocks.1", "blocks.2"], n) for n in range(4)
-    ):
+    blocks = ["blocks.0", "blocks.1", "blocks.2"]
+    for names in (some for number in range(4) for some in itertools.combinations(blocks, number)):
         left = sapwood.prune(model, MAPS, depth=list(names)).model if names else model
         kept[names] = sapwood.count_macs(left, MAPS).total / macs
     result = sapwood.prune(model, MAPS, depth="only", target={"macs": 0.7})
@@ -347,15 +346,15 @@ class Branch(nn.Module):
             "only",
             {"sparsity": 0.5},
             ConfigError,
-            "depth 'only': got sparsity 0.5, which counts channels; exp",
+            "depth 'only': got sparsity 0.5, which counts channels",
         ),
-        (conv_net, "only", {"macs": 0.05}, BudgetError, r"without the 3 blocks that can go \d+ MACs stay \(0\.0771 of"),
+        (conv_net, "only", {"macs": 0.05}, BudgetError, r"without the 3 blocks that can go \d+ MACs stay \(0.077"),
         (
             conv_net,
             "auto",
             {"macs": 1e-4},
             BudgetError,
-            r"blocks that can go, at the smallest widths of the others, \d+",
+            r"can go, at the smallest widths of the others, \d+ MACs",
         ),
         (lambda: nn.Conv2d(3, 4, 1), "auto", {"macs": 0.5}, ConfigError, "depth 'auto': no residual block can go; exp"),
     ],

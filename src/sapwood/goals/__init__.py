@@ -3,7 +3,15 @@
 from sapwood.goals.asked import check_asked, deployment_of
 from sapwood.goals.bench import Bench, with_batch
 from sapwood.goals.block_budget import AUTO, ONLY, blocks_in_budget
-from sapwood.goals.blocks import Depth, blocks_to_remove, by_budget, change_of_outputs, check_depth, why_none
+from sapwood.goals.blocks import (
+    Depth,
+    blocks_to_remove,
+    by_budget,
+    change_of_outputs,
+    check_depth,
+    harm_without,
+    why_none,
+)
 from sapwood.goals.calibrating import (
     RecoveryPictures,
     calibrate,
@@ -74,6 +82,7 @@ __all__ = [
     "find_width_steps",
     "frozen_layers",
     "group_key",
+    "harm_without",
     "known_steps",
     "latency_of",
     "layer_samples",

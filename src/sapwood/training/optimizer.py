@@ -47,7 +47,8 @@ def carry_optimizer_(optimizer: AnyOptimizer, model_before: nn.Module, pruned: C
 
     That is so of SGD, Adam, AdamW, NAdam, RAdam, Adamax, Adadelta, Adagrad, RMSprop, Rprop and ASGD, and of others
     whose state is one tensor, or number, a parameter. Options, the order of the groups and learning rate schedulers
-    stay as they are. Parameters of blocks and layers that went leave their groups. A bias that the plan made joins the group of its weight, without state.
+    stay as they are. Parameters of blocks and layers that went leave their groups. A bias that the plan made joins the
+    group of its weight, without state.
 
     Args:
         optimizer: Of ``model_before``. Changed in place; on an error it is as before.
