@@ -415,8 +415,8 @@ def test_the_goal_says_which_blocks_go(
         assert "1" in record["removed_blocks"]
         assert record["after"]["macs"] <= 0.5 * record["before"]["macs"]
         assert {row["name"] for row in record["sensitivity"]["blocks"]} == {"0", "1", "2"}
-        assert (record["channels"] is None) is (asked == "only")
-        assert run("report", out / "report.json", "-o", tmp_path / "again.html") == 0
+        assert ("channels" in record) is (asked == "auto")
+        assert run("report", out) == 0
         capsys.readouterr()
     assert run("prune", "residual_net:make", "--remove-blocks", "auto") == 2
     assert "got no goal; expected exactly one of --sparsity" in " ".join(capsys.readouterr().err.split())

@@ -79,7 +79,7 @@ def choose_blocks(problem: Problem, options: Sequence[BlockOption], budget: floa
     Raises:
         BudgetError: If neither is enough: the text says what all blocks and the smallest widths leave.
     """
-    search = _Blocks(problem, options, budget, allocate)
+    search = _SetsOfBlocks(problem, options, budget, allocate)
     best = search.forward()
     if best is None:
         raise BudgetError(search.too_little())
@@ -101,7 +101,7 @@ def only_blocks(problem: Problem, options: Sequence[BlockOption], budget: float)
         together=(),
         ladders=(),
     )
-    search = _Blocks(pinned, options, budget, lambda own, _: allocation(own, own.num_channels, gap=0.0))
+    search = _SetsOfBlocks(pinned, options, budget, lambda own, _: allocation(own, own.num_channels, gap=0.0))
     dense = problem.dense_cost
     saved = [cost_of_layers(problem.cost, option.layers, whole) for option in options]
     families = [[number for number, one in enumerate(options) if one.of == name] for name in _families(options)]
@@ -148,7 +148,7 @@ def cost_of_layers(table: CostTable, layers: Collection[str], kept: IntArray) ->
     return replace(table, terms=tuple(term for term in table.terms if term.layer in layers), fixed=0.0).total(kept)
 
 
-class _Blocks:
+class _SetsOfBlocks:
     """Sets of blocks that go, each with the widths of the others."""
 
     def __init__(self, problem: Problem, options: Sequence[BlockOption], budget: float, allocate: Allocate) -> None:

@@ -9,7 +9,7 @@ from sapwood.removal.constraints import Constraints
 from sapwood.removal.cuts import make_cuts
 from sapwood.removal.dense import Dense, as_float64
 from sapwood.removal.difference import lively_, relative_error, telling
-from sapwood.removal.layers import Layer, Layers, Removables, passed_by
+from sapwood.removal.layers import ConfigLayer, Layers, Removables, passed_by
 from sapwood.removal.not_run import not_read, not_run_notes, trained_notes
 from sapwood.removal.planner import Picked, Planner, Select, Solution, resized_outputs, rounds
 from sapwood.removal.pooled import pooled_norms
@@ -24,7 +24,7 @@ __all__ = [
     "Constraints",
     "Dense",
     "Expectation",
-    "Layer",
+    "ConfigLayer",
     "Layers",
     "Obstacle",
     "Picked",

@@ -32,7 +32,7 @@ from sapwood.types import ExampleInputs
 
 
 @dataclass(frozen=True)
-class Layer:
+class ConfigLayer:
     """An entry of a list of layers.
 
     Attributes:
@@ -81,7 +81,9 @@ class Layers:
         self._whole = whole_tensors(model, ignore)
         stays = {**whole_parts(model), **self._whole}
         every = [
-            Layer(f"{one.list}.{number}", one.list, number) for one in self._said.counts for number in range(one.count)
+            ConfigLayer(f"{one.list}.{number}", one.list, number)
+            for one in self._said.counts
+            for number in range(one.count)
         ]
         self.refused = {layer.name: why for layer in every if (why := self._reason(layer, stays))}
         firm = {layer.list for layer in every if layer.name in self.refused}
@@ -136,7 +138,7 @@ class Layers:
         renamed = {later_name(name, plan): why for name, why in self._whole.items()}
         return {name: why for name, why in renamed.items() if name is not None}
 
-    def _reason(self, layer: Layer, stays: Mapping[str, str]) -> str:
+    def _reason(self, layer: ConfigLayer, stays: Mapping[str, str]) -> str:
         """Why a layer stays; empty where it may go."""
         for name, why in stays.items():
             if layer.holds(name.partition("[")[0].rpartition(".")[0]):
