@@ -21,10 +21,10 @@ from sapwood.removal.widths import Expectation, all_kept_draws
 __all__ = [
     "PROOF_TOLERANCE",
     "Blocks",
+    "ConfigLayer",
     "Constraints",
     "Dense",
     "Expectation",
-    "ConfigLayer",
     "Layers",
     "Obstacle",
     "Picked",
