@@ -421,4 +421,4 @@ def test_the_goal_says_which_blocks_go(
     assert run("prune", "residual_net:make", "--remove-blocks", "auto") == 2
     assert "got no goal; expected exactly one of --sparsity" in " ".join(capsys.readouterr().err.split())
     assert run("prune", "residual_net:make", "--remove-blocks", "only", "--macs", 0.01) == 1
-    assert "without the 3 blocks that can go 24 MACs stay" in " ".join(capsys.readouterr().err.split())
+    assert "without the 3 blocks that can go 96 MACs stay" in " ".join(capsys.readouterr().err.split())
