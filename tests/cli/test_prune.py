@@ -375,3 +375,50 @@ def test_blocks_are_listed_and_go_whole(
     assert "removed" in (out / "plan.json").read_text()
     assert run("prune", "resnet_of_ten:make", "--remove-blocks", 9) == 2
     assert "5 residual blocks can go; expected at most as many" in capsys.readouterr().err
+
+
+RESIDUAL = """
+import torch
+from torch import nn
+
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.up, self.down = nn.Linear(8, 24), nn.Linear(24, 8)
+
+    def forward(self, x):
+        return x + self.down(self.up(x).relu())
+
+
+def make():
+    torch.manual_seed(0)
+    model = nn.Sequential(*(Block() for _ in range(3)), nn.Linear(8, 3)).eval()
+    model[1].down.weight.data *= 0.01
+    return model, torch.randn(4, 8)
+"""
+
+
+def test_the_goal_says_which_blocks_go(
+    run: Run, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "residual_net.py").write_text(RESIDUAL)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert run("inspect", "residual_net:make", "--blocks", "--json") == 0
+    changes = {block["name"]: block["change"] for block in printed(capsys)["blocks"]}
+    assert min(changes, key=lambda name: changes[name]) == "1"
+    for asked in ("auto", "only"):
+        out = tmp_path / asked
+        words = ("--remove-blocks", asked, "--macs", 0.5, "-o", out)
+        assert run("prune", "residual_net:make", *words, "--json") == 0
+        record = printed(capsys)
+        assert "1" in record["removed_blocks"]
+        assert record["after"]["macs"] <= 0.5 * record["before"]["macs"]
+        assert {row["name"] for row in record["sensitivity"]["blocks"]} == {"0", "1", "2"}
+        assert ("channels" in record) is (asked == "auto")
+        assert run("report", out) == 0
+        capsys.readouterr()
+    assert run("prune", "residual_net:make", "--remove-blocks", "auto") == 2
+    assert "got no goal; expected exactly one of --sparsity" in " ".join(capsys.readouterr().err.split())
+    assert run("prune", "residual_net:make", "--remove-blocks", "only", "--macs", 0.01) == 1
+    assert "without the 3 blocks that can go 96 MACs stay" in " ".join(capsys.readouterr().err.split())

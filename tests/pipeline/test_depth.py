@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +16,7 @@ from torch.nn import functional as F
 
 import sapwood
 from sapwood import Target
-from sapwood.errors import ConfigError
+from sapwood.errors import BudgetError, ConfigError
 from sapwood.graph import find_blocks, trace
 from sapwood.models import Removed, apply_plan
 from sapwood.models.plan_json import plan_from_dict, plan_to_dict
@@ -243,6 +245,137 @@ def test_without_blocks_a_model_trains_and_is_as_it_was_in_a_fresh_process(tmp_p
         "assert torch.equal(model(io['x']), io['y'])"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parent)], check=True)
+
+
+def test_an_optimizer_goes_on_without_the_blocks_that_went() -> None:
+    model = conv_net()
+    optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
+    model(MAPS).square().mean().backward()
+    optimizer.step()
+    pruned = sapwood.prune(model, MAPS, depth=["blocks.1"], target={"macs": 0.6})
+    sapwood.carry_optimizer_(optimizer, model, pruned)
+    assert set(optimizer.param_groups[0]["params"]) == set(pruned.model.parameters())
+    assert set(optimizer.state) <= set(pruned.model.parameters())
+
+
+def by_hand(model: nn.Module, x: Tensor, names: Any) -> float:
+    """The squared change of the outputs without some blocks of a ConvNet."""
+    twin = copy.deepcopy(model)
+    with torch.no_grad():
+        for name in names:
+            block = twin.get_submodule(name)
+            block.second.weight.zero_()
+            block.second.bias.zero_()
+        return float((twin(x) - model(x)).square().sum() / model(x).square().sum())
+
+
+@pytest.mark.parametrize("goal", ["macs", "params"])
+def test_blocks_and_widths_share_one_budget(goal: str) -> None:
+    model = conv_net()
+    result = sapwood.prune(model, MAPS, depth="auto", target={goal: 0.2})
+    assert result.removed_blocks == ("blocks.1",)
+    assert result.allocation is not None
+    sizes = [
+        sapwood.count_macs(one, MAPS).total if goal == "macs" else sum(p.numel() for p in one.parameters())
+        for one in (model, result.model)
+    ]
+    assert sizes[1] <= 0.2 * sizes[0]
+    assert result.verification.passed
+    assert result.sensitivity is not None
+    for row in result.sensitivity.blocks:
+        assert row.loss == pytest.approx(by_hand(model, MAPS, [row.name]), rel=1e-4)
+    again = apply_plan(model, plan_from_dict(plan_to_dict(result.plan)))
+    assert torch.equal(again(MAPS), result.model(MAPS))
+
+
+def test_blocks_alone_are_those_of_least_harm_that_suffice() -> None:
+    model = conv_net()
+    macs = sapwood.count_macs(model, MAPS).total
+    kept = {}
+    blocks = ["blocks.0", "blocks.1", "blocks.2"]
+    for names in (some for number in range(4) for some in itertools.combinations(blocks, number)):
+        left = sapwood.prune(model, MAPS, depth=list(names)).model if names else model
+        kept[names] = sapwood.count_macs(left, MAPS).total / macs
+    result = sapwood.prune(model, MAPS, depth="only", target={"macs": 0.7})
+    losses = result.sensitivity.block_losses()
+    fits = [names for names, share in kept.items() if share <= 0.7]
+    assert result.removed_blocks == min(fits, key=lambda names: sum(losses[name] for name in names))
+    assert result.allocation is None
+
+
+def test_a_latency_is_met_by_blocks_and_channels() -> None:
+    torch.manual_seed(0)
+    model, x = Wide().eval(), torch.randn(4, 3, 32, 32)
+    for depth in ("auto", "only"):
+        result = sapwood.prune(model, x, depth=depth, target=Target(latency=0.6, tolerance=0.2), deployment="torch")
+        assert result.latency is not None
+        assert result.latency.target == pytest.approx(0.6)
+        assert result.latency.ratio < 0.75
+        assert result.verification.passed
+
+
+class Wide(nn.Module):
+    """Four blocks that take most of the time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 32, 3, padding=1)
+        self.blocks = nn.Sequential(*(Branch() for _ in range(4)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.blocks(self.stem(x)).mean(dim=(2, 3))
+
+
+class Branch(nn.Module):
+    """``x + f(x)``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(32, 64, 3, padding=1), nn.Conv2d(64, 32, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(F.relu(self.first(x)))
+
+
+@pytest.mark.parametrize(
+    ("model", "depth", "target", "error", "message"),
+    [
+        (conv_net, "auto", None, ConfigError, "depth 'auto': got no target; expected macs, params or latency"),
+        (
+            conv_net,
+            "only",
+            {"sparsity": 0.5},
+            ConfigError,
+            "depth 'only': got sparsity 0.5, which counts channels",
+        ),
+        (conv_net, "only", {"macs": 0.05}, BudgetError, r"without the 3 blocks that can go \d+ MACs stay \(0.077"),
+        (
+            conv_net,
+            "auto",
+            {"macs": 1e-4},
+            BudgetError,
+            r"can go, at the smallest widths of the others, \d+ MACs",
+        ),
+        (lambda: nn.Conv2d(3, 4, 1), "auto", {"macs": 0.5}, ConfigError, "depth 'auto': no residual block can go; exp"),
+    ],
+)
+def test_what_a_budget_of_blocks_cannot_do_is_named(
+    model: Any, depth: str, target: Any, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        sapwood.prune(model(), MAPS, depth=depth, target=target)
+
+
+def test_a_sensitivity_that_knows_no_blocks_is_refused() -> None:
+    model = conv_net()
+    score = sapwood.pipeline.scorer(model, "l2")
+    change = sapwood.goals.change_of_outputs(model, MAPS, None)
+    known = sapwood.pipeline.sensitivity(model, MAPS, change, score=score)
+    with pytest.raises(ConfigError, match=r"the sensitivity says nothing of blocks\.0; expected one that was measured"):
+        sapwood.prune(model, MAPS, depth="auto", target={"macs": 0.5}, sensitivity=known)
+    blocks = sapwood.pipeline.block_plans(model, MAPS)
+    known = sapwood.pipeline.sensitivity(model, MAPS, change, score=score, blocks=blocks)
+    assert sapwood.prune(model, MAPS, depth="auto", target={"macs": 0.5}, sensitivity=known).sensitivity is known
 
 
 def test_what_is_left_takes_over_the_work_of_a_block_that_went() -> None:

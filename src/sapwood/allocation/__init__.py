@@ -1,5 +1,6 @@
 """Allocation: how many channels each group keeps."""
 
+from sapwood.allocation.blocks import BlockChoice, BlockOption, choose_blocks, only_blocks
 from sapwood.allocation.costs import CostState, CostTable, Extent, Term
 from sapwood.allocation.equal import equal_sets, equal_slices, settled, together_sets
 from sapwood.allocation.factors import held_dims, held_groups
@@ -26,6 +27,8 @@ __all__ = [
     "VECTOR",
     "Allocation",
     "Allocator",
+    "BlockChoice",
+    "BlockOption",
     "Choice",
     "CostState",
     "CostTable",
@@ -40,6 +43,7 @@ __all__ = [
     "Work",
     "allowed_widths",
     "channels_table",
+    "choose_blocks",
     "equal_sets",
     "equal_slices",
     "held_dims",
@@ -47,6 +51,7 @@ __all__ = [
     "layer_work",
     "losses_from_scores",
     "merged",
+    "only_blocks",
     "params_table",
     "settled",
     "shared_widths",

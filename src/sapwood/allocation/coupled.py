@@ -146,8 +146,8 @@ def solve_coupled(problem: Problem, budget: float, starts: Sequence[Sequence[int
     return search.kept, min(search.loss, log_bound(problem, search.kept, budget))
 
 
-def descend(search: Search) -> None:
-    """From the widest, raises the price of cost until the widths fit, then narrows the price down."""
+def descend(search: Search) -> float:
+    """From the widest, raises the price of cost until the widths fit, then narrows the price down and returns it."""
     losses = search.problem.losses
     price = 1e-4 * float(sum(own[0] - own[-1] for own in losses)) / max(search.cost, _TINY)
     low, above = 0.0, list(search.places)
@@ -169,6 +169,7 @@ def descend(search: Search) -> None:
         else:
             above, low = list(search.places), middle
     search.restart(fitting)
+    return high
 
 
 def refine(search: Search, steps: int) -> None:

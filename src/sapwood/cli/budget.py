@@ -171,10 +171,12 @@ RemoveBlocksOption = Annotated[
     str | None,
     typer.Option(
         "--remove-blocks",
-        metavar="N|FRACTION|NAMES",
-        help="Residual blocks (x + f(x)) that go as a whole before channels do: how many, or a fraction of them, those "
-        "without which the outputs change least on --data or the example inputs; or names, with commas between them, "
-        "as `sapwood inspect --blocks` lists them. A goal may be left out then.",
+        metavar="auto|only|N|FRACTION|NAMES",
+        help="Residual blocks (x + f(x)) that go as a whole: `auto` as the goal asks, a further option beside the "
+        "channels of every group, `only` without channels, both by what each does to the outputs on --data or the "
+        "example inputs. Or before channels do: how many, or a fraction of them, those without which the outputs "
+        "change least; or names, with commas between them, as `sapwood inspect --blocks` lists them. With a number or "
+        "names a goal may be left out.",
     ),
 ]
 SparsityOption = Annotated[
@@ -368,9 +370,13 @@ def read_depth(text: str | None) -> Depth:
     Examples:
         >>> read_depth("2"), read_depth("0.25"), read_depth("layer1.1,layer2.*"), read_depth(None)
         (2, 0.25, ['layer1.1', 'layer2.*'], False)
+        >>> read_depth("auto")
+        'auto'
     """
     if text is None:
         return False
+    if text in {"auto", "only"}:
+        return text
     for kind in (int, float):
         with suppress(ValueError):
             return kind(text)

@@ -23,7 +23,12 @@ WidthsOption = Annotated[
     bool, typer.Option("--widths", help="Time what widths --runtime likes; pruning for it keeps them from then on.")
 ]
 BlocksOption = Annotated[
-    bool, typer.Option("--blocks", help="List the residual blocks, which `sapwood prune --remove-blocks` takes.")
+    bool,
+    typer.Option(
+        "--blocks",
+        help="List the residual blocks, which `sapwood prune --remove-blocks` takes, and the layers that a config "
+        "counts, with how far the outputs on --data or the example inputs are from the dense ones without each.",
+    ),
 ]
 PageOption = Annotated[Path | None, typer.Option("-o", "--out", metavar="FILE.html", help="A page with plots.")]
 
@@ -76,9 +81,8 @@ def inspect(
     deployment = where.deployment() if latency or widths else None
     bundle = files.load(model, any_weights=True)
     pipeline.check_inputs(bundle)
-    curves = None
+    curves, calibration = None, pictures.calibration(bundle) if sensitivity is not None or blocks else None
     if sensitivity is not None:
-        calibration = pictures.calibration(bundle)
         score = pipeline.scorer(bundle.model, criterion, calibration)
         curves = budget.measure_sensitivity(bundle, sensitivity, calibration, score)
     liked = None
@@ -87,7 +91,7 @@ def inspect(
             liked = pipeline.measure_widths(bundle, deployment, progress)
     timed = deployment if latency else None
     with doing("finding channel groups" if timed is None else f"timing layers on {timed.runtime}"):
-        record = pipeline.inspect_model(bundle, timed, curves, liked, blocks=blocks)
+        record = pipeline.inspect_model(bundle, timed, curves, liked, blocks=blocks, calibration=calibration)
     goal = ("--macs", "0.5") if deployment is None else ("--latency", "0.5", "--runtime", deployment.runtime)
     then = words("sapwood", "prune", *model_words(model, bundle.source), *goal, "-o", "small")
     record = record.model_copy(update={"made": made([then])})

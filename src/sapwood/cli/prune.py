@@ -55,7 +55,8 @@ def prune(
     chosen = {"criterion": criterion, "allocator": allocator}
     measured = {"sensitivity": sensitivity}
     depth = budget.read_depth(remove_blocks)
-    target, limits = goals.target(needed=depth is False), widths.limits()
+    joint = depth in ("auto", "only")
+    target, limits = goals.target(needed=depth is False or joint), widths.limits()
     asked = as_options(
         goals,
         {"latency": None if target is None else target.latency, "remove_blocks": remove_blocks},
@@ -89,13 +90,19 @@ def prune(
             score,
             ignore=whole,
             whole_heads=widths.whole_heads,
-            recovered=recovery.wanted,
+            recovered=recovery.wanted and not joint,
+            blocks=None
+            if sensitivity is None or not joint
+            else pipeline.block_plans(
+                bundle.model, bundle.example_inputs, ignore=whole, outputs=outputs, as_config=widths.as_config
+            ),
         )
         how = {
             "target": target, "depth": depth, "criterion": score, "allocator": allocator, "calibration": calibration,
             "sensitivity": curves, "limits": limits, "outputs": outputs, "deployment": deployment,
         }  # fmt: skip
-        return _pruned(bundle, whole, how), curves
+        result = _pruned(bundle, whole, how)
+        return result, curves or result.sensitivity
 
     earlier = None
     if found is None:

@@ -2,7 +2,16 @@
 
 from sapwood.goals.asked import check_asked, deployment_of
 from sapwood.goals.bench import Bench, with_batch
-from sapwood.goals.blocks import Depth, blocks_to_remove, change_of_outputs, check_depth, harm_without
+from sapwood.goals.block_budget import AUTO, ONLY, blocks_in_budget
+from sapwood.goals.blocks import (
+    Depth,
+    blocks_to_remove,
+    by_budget,
+    change_of_outputs,
+    check_depth,
+    harm_without,
+    why_none,
+)
 from sapwood.goals.calibrating import (
     RecoveryPictures,
     calibrate,
@@ -11,7 +20,7 @@ from sapwood.goals.calibrating import (
     recovery_pictures,
 )
 from sapwood.goals.chooser import Chooser, Chosen, cost_of
-from sapwood.goals.clock import alone
+from sapwood.goals.clock import alone, timed
 from sapwood.goals.group_keys import group_key
 from sapwood.goals.group_sets import cuts, matching_groups
 from sapwood.goals.latency_of_widths import Attempt, LatencyOutcome, LatencyTarget, frozen_layers
@@ -20,6 +29,7 @@ from sapwood.goals.layer_samples import layer_samples
 from sapwood.goals.milliseconds import latency_of
 from sapwood.goals.scoring import Scorer, scorer, weight_scores
 from sapwood.goals.sensitivity import (
+    BlockLoss,
     Sensitivity,
     SensitivityRow,
     compensation,
@@ -34,8 +44,11 @@ from sapwood.goals.width_search import find_width_steps
 from sapwood.goals.width_steps import GroupMultiple, LayerSteps, WidthSteps, known_steps
 
 __all__ = [
+    "AUTO",
+    "ONLY",
     "Attempt",
     "Bench",
+    "BlockLoss",
     "Calibration",
     "Chooser",
     "Chosen",
@@ -55,7 +68,9 @@ __all__ = [
     "Target",
     "WidthSteps",
     "alone",
+    "blocks_in_budget",
     "blocks_to_remove",
+    "by_budget",
     "calibrate",
     "change_of_outputs",
     "check_asked",
@@ -81,7 +96,9 @@ __all__ = [
     "sensitivity",
     "sensitivity_measure",
     "sensitivity_of",
+    "timed",
     "unseen_pictures",
     "weight_scores",
+    "why_none",
     "with_batch",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
@@ -11,19 +12,21 @@ import torch
 from torch import Tensor, nn
 
 from sapwood.errors import ConfigError, MeasureError
+from sapwood.goals.block_budget import AUTO, ONLY
 from sapwood.goals.targets import Calibration
-from sapwood.graph import output_tensors, run_model
+from sapwood.graph import Outputs, counting, output_tensors, run_model
 from sapwood.models import apply_plan, copy_model
-from sapwood.removal import Blocks
+from sapwood.removal import Removables
 from sapwood.types import ExampleInputs
 
 Depth: TypeAlias = "bool | int | float | str | Sequence[str]"
-"""Which blocks go: so many, a fraction of those that can, names or globs; none where False."""
+"""Which blocks go: so many, a fraction of those that can, names or globs, or as the target asks (:data:`AUTO` beside
+channels, :data:`ONLY` without); none where False."""
 
 Measure: TypeAlias = Callable[[nn.Module], float]
 """A figure of a model; less is better."""
 
-EXPECTED = "how many blocks, a fraction of them in (0, 1), or names of blocks"
+EXPECTED = "how many blocks, a fraction of them in (0, 1), names of blocks, 'auto' or 'only'"
 
 SAMPLES = 32
 """Samples, at most, on which blocks are judged."""
@@ -45,7 +48,12 @@ def check_depth(depth: object) -> None:
         raise ConfigError(f"depth {depth!r}; expected {EXPECTED}")
 
 
-def blocks_to_remove(blocks: Blocks, depth: int | float | str | Sequence[str], measure: Measure) -> tuple[str, ...]:
+def by_budget(depth: object) -> bool:
+    """Whether a target says which blocks go."""
+    return isinstance(depth, str) and depth in {AUTO, ONLY}
+
+
+def blocks_to_remove(blocks: Removables, depth: int | float | str | Sequence[str], measure: Measure) -> tuple[str, ...]:
     """The names of the blocks that go, in the order of the model.
 
     Args:
@@ -61,11 +69,11 @@ def blocks_to_remove(blocks: Blocks, depth: int | float | str | Sequence[str], m
     able = len(blocks.found)
     count = round(depth * able) if isinstance(depth, float) else int(depth)  # type: ignore[arg-type]
     if count > able or not able:
-        raise ConfigError(f"depth {depth}: {able} residual blocks can go{_why(blocks)}; expected at most as many")
+        raise ConfigError(f"depth {depth}: {able} residual blocks can go{why_none(blocks)}; expected at most as many")
     return least_harmful(blocks, count, measure)
 
 
-def named_blocks(blocks: Blocks, patterns: Iterable[str]) -> tuple[str, ...]:
+def named_blocks(blocks: Removables, patterns: Iterable[str]) -> tuple[str, ...]:
     """The blocks that patterns name: by their own names, or by a module that they are in.
 
     Raises:
@@ -86,7 +94,7 @@ def named_blocks(blocks: Blocks, patterns: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in names if name in found)
 
 
-def least_harmful(blocks: Blocks, count: int, measure: Measure) -> tuple[str, ...]:
+def least_harmful(blocks: Removables, count: int, measure: Measure) -> tuple[str, ...]:
     """So many blocks, one after the other the one without which the model suffers least, the others being gone."""
     gone: list[str] = []
     left = [block.name for block in blocks.found]
@@ -98,26 +106,29 @@ def least_harmful(blocks: Blocks, count: int, measure: Measure) -> tuple[str, ..
     return tuple(block.name for block in blocks.found if block.name in gone)
 
 
-def harm_without(blocks: Blocks, names: Sequence[str], measure: Measure) -> float:
-    """The figure of the model without some blocks; of one that is not finite, more than any other."""
-    with torch.no_grad():
+def harm_without(blocks: Removables, names: Sequence[str], measure: Measure) -> float:
+    """The figure of the model without some blocks; more than any other where it is not finite, or not all can go."""
+    harm = math.inf
+    with torch.no_grad(), suppress(ConfigError):
         harm = float(measure(apply_plan(blocks.model, blocks.plan(names)).eval()))
     return harm if math.isfinite(harm) else float(torch.finfo(torch.float32).max)
 
 
-def change_of_outputs(model: nn.Module, inputs: ExampleInputs, calibration: Calibration | None) -> Measure:
+def change_of_outputs(
+    model: nn.Module, inputs: ExampleInputs, calibration: Calibration | None, outputs: Outputs | None = None
+) -> Measure:
     r"""Returns what measures how far a model's outputs are from those of ``model``, as a fraction of these.
 
     .. math:: \sqrt{\sum_i (y_i - y^{dense}_i)^2 / \sum_i (y^{dense}_i)^2}
 
-    over all finite floating-point outputs on the samples of ``calibration``, at most :data:`SAMPLES`, or on the example
-    inputs without any.
+    over all finite floating-point outputs that count, on the samples of ``calibration``, at most :data:`SAMPLES`, or
+    on the example inputs without any.
 
     Raises:
         MeasureError: If the dense model's outputs vanish.
     """
     batches = _batches(inputs, calibration)
-    wanted = [_outputs(copy_model(model).eval(), batch) for batch in batches]
+    wanted = [_outputs(copy_model(model).eval(), batch, outputs) for batch in batches]
     whole = sum(float(one.square().sum()) for every in wanted for one in every)
     if not whole > 0.0:
         raise MeasureError("the model's outputs are zero on these samples: what a block does to them cannot be told")
@@ -125,7 +136,7 @@ def change_of_outputs(model: nn.Module, inputs: ExampleInputs, calibration: Cali
     def measure(other: nn.Module) -> float:
         far = 0.0
         for batch, every in zip(batches, wanted, strict=True):
-            for one, before in zip(_outputs(other, batch), every, strict=True):
+            for one, before in zip(_outputs(other, batch, outputs), every, strict=True):
                 if one.shape != before.shape:
                     return float("inf")
                 far += float((one - before).square().sum())
@@ -147,9 +158,11 @@ def _batches(inputs: ExampleInputs, calibration: Calibration | None) -> list[Any
     return found or [inputs]
 
 
-def _outputs(model: nn.Module, batch: Any) -> list[Tensor]:
+def _outputs(model: nn.Module, batch: Any, outputs: Outputs | None) -> list[Tensor]:
     with torch.no_grad():
-        found = [one for one in output_tensors(run_model(model, batch)) if one.is_floating_point()]
+        result = run_model(model, batch)
+    every = zip(output_tensors(result), counting(result, outputs), strict=True)
+    found = [one for one, counts in every if counts and one.is_floating_point()]
     return [torch.where(one.isfinite(), one, 0.0).double() for one in found]
 
 
@@ -158,8 +171,8 @@ def _is_named(name: str, pattern: str) -> bool:
     return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")
 
 
-def _why(blocks: Blocks) -> str:
-    """Why others cannot."""
+def why_none(blocks: Removables) -> str:
+    """Why others cannot, for messages; empty where there are no others."""
     if not blocks.refused:
         return ""
     name, why = next(iter(blocks.refused.items()))

@@ -21,7 +21,7 @@ from sapwood.goals.scoring import Scorer
 from sapwood.goals.targets import Calibration
 from sapwood.graph import Analysis
 from sapwood.masks import lowest_units
-from sapwood.models import Ignored, copy_model
+from sapwood.models import Ignored, Plan, apply_plan, copy_model
 from sapwood.removal import Planner, make_cuts
 from sapwood.tasks import divergence_from, evaluate
 from sapwood.types import ExampleInputs, ModelBundle
@@ -63,6 +63,19 @@ class SensitivityRow:
 
 
 @dataclass(frozen=True)
+class BlockLoss:
+    """The model without one block.
+
+    Attributes:
+        name: The block's name.
+        loss: The figure measured, less the dense model's; as in a :class:`SensitivityRow`.
+    """
+
+    name: str
+    loss: float
+
+
+@dataclass(frozen=True)
 class Sensitivity:
     """The sensitivity of every group; its ``asdict`` is plain JSON.
 
@@ -70,13 +83,26 @@ class Sensitivity:
         figure: What was measured (``"loss"``, ``"mAP@0.5"``).
         dense: The figure of the untouched model.
         rows: One a group, in the order of the model.
-        worst: The harm when all groups have the smallest width of their trials at once; None where that is not known.
+        worst: The harm when all groups have the smallest width of their trials at once, or that of a block, if it is
+            larger; None where that is not known.
+        blocks: The model without each block that may go, if that was asked for.
     """
 
     figure: str
     dense: float
     rows: tuple[SensitivityRow, ...]
     worst: float | None = None
+    blocks: tuple[BlockLoss, ...] = ()
+
+    def block_losses(self) -> dict[str, float]:
+        """The loss without each block, to be added to those of :meth:`curves`."""
+        return {row.name: float(self._adding(np.array(max(row.loss, 0.0)))) for row in self.blocks}
+
+    def _adding(self, harms: np.ndarray) -> np.ndarray:
+        """Harms of at least 0 as what adds up; see :meth:`curves`."""
+        if self.worst is None or not self.worst > 0.0:
+            return harms
+        return np.asarray(-self.worst * np.log1p(-np.minimum(harms / self.worst, RUINED)))
 
     def curves(self) -> dict[GroupKey, Curve]:
         r"""What an allocator takes as the value of each group: loss over the fraction kept, never falling with less.
@@ -101,7 +127,7 @@ class Sensitivity:
                 losses[0] = max(losses[0], self.worst)
             rising = np.maximum.accumulate(np.maximum(losses, 0.0)[::-1])[::-1]
             if self.worst is not None and self.worst > 0.0:
-                rising = -self.worst * np.log1p(-np.minimum(rising / self.worst, RUINED))
+                rising = self._adding(rising)
                 fine = np.union1d(fractions, np.linspace(0.0, 1.0, POINTS))
                 fractions, rising = fine, PchipInterpolator(fractions, rising)(fine)
                 rising = np.maximum.accumulate(np.maximum(rising, 0.0)[::-1])[::-1]
@@ -121,6 +147,7 @@ def sensitivity(
     ignore: Ignored = None,
     whole_heads: bool = False,
     compensate: Compensate | None = None,
+    blocks: Mapping[str, Plan] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Sensitivity:
     """Prunes every group alone, at several widths, and measures the model each time.
@@ -140,6 +167,7 @@ def sensitivity(
         whole_heads: Whether attention loses whole heads.
         compensate: Gives the weights that make up for the channels that went, from :func:`compensation`, so that the
             harm is what reconstruction will not undo.
+        blocks: Plans that take out one block each, by the block's name: measured as well.
         progress: Called with (done, total) trials.
 
     Raises:
@@ -168,18 +196,26 @@ def sensitivity(
             harm = sign * (float(measure(twin)) - dense)
         rows[number].append((kept, bounded_harm(harm)))
         if progress is not None:
-            progress(done, len(trials))
+            progress(done, len(trials) + len(blocks or {}))
+    gone = []
+    for name, plan in (blocks or {}).items():
+        with torch.no_grad():
+            harm = sign * (float(measure(apply_plan(twin, plan))) - dense)
+        gone.append(BlockLoss(name, bounded_harm(harm)))
+        if progress is not None:
+            progress(len(trials) + len(gone), len(trials) + len(blocks or {}))
     counts = [min(dict(rows[number])) if number in rows else group.num_channels for number, group in numbered]
     with _silenced(twin, analysis, lowest_units([group.units for _, group in numbered], scores, counts), {}):
         worst = sign * (float(measure(twin)) - dense)
-    worst = max([worst if np.isfinite(worst) else 0.0, *(loss for pairs in rows.values() for _, loss in pairs)])
+    every = [*(loss for pairs in rows.values() for _, loss in pairs), *(row.loss for row in gone)]
+    worst = max([worst if np.isfinite(worst) else 0.0, *every])
     found = []
     for number, pairs in rows.items():
         group = analysis.groups[number]
         widths, losses = zip(*pairs, strict=True)
         name, first = group_key(group)
         found.append(SensitivityRow(name, group.num_channels, widths, losses, first))
-    return Sensitivity(figure, dense, tuple(found), worst)
+    return Sensitivity(figure, dense, tuple(found), worst, tuple(gone))
 
 
 def compensation(model: nn.Module, calibration: Calibration, score: Scorer | None = None) -> Compensate:
@@ -256,6 +292,7 @@ def sensitivity_of(
     ignore: Ignored = None,
     whole_heads: bool = False,
     recovered: bool = False,
+    blocks: Mapping[str, Plan] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Sensitivity:
     """Prunes every group alone and measures what that does on the calibration pictures.
@@ -268,6 +305,7 @@ def sensitivity_of(
         ignore: What must stay whole, as for :func:`sapwood.models.whole_tensors`.
         whole_heads: Whether attention loses whole heads.
         recovered: Whether the network will be recovered: the layers that read a group are solved anew first.
+        blocks: As for :func:`sensitivity`.
         progress: Called with (done, total) trials.
 
     Raises:
@@ -284,6 +322,7 @@ def sensitivity_of(
         ignore=ignore,
         whole_heads=whole_heads,
         compensate=compensation(bundle.model, calibration, score) if recovered else None,
+        blocks=blocks,
         progress=progress,
     )
 

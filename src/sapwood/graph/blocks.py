@@ -22,6 +22,7 @@ class Branch:
         modules: The outermost modules that work for the branch alone, in the order of the run.
         last: Those of them whose results are added, with nothing but cheap calls in between.
         refused: Why the branch cannot go; empty where nothing is known against it.
+        of: Of branches with one such name one has to stay; all may go where it is empty.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Branch:
     modules: tuple[str, ...]
     last: frozenset[str]
     refused: str = ""
+    of: str = ""
 
     def holds(self, module: str) -> bool:
         """Whether a module is of the branch alone."""

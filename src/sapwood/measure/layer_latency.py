@@ -83,17 +83,20 @@ class LatencyModel:
     worst: float
 
     def table(self, work: Work) -> CostTable:
-        """The cost in milliseconds of a network with this work."""
+        """The cost in milliseconds of a network with this work, each term by the layer that does it."""
         found: list[Term] = []
         fixed = 0.0
         for name, fit in self.layers.items():
             if not fit.applies_to(name, work.layers):
                 continue
-            fixed += fit.fixed_ms
+            if fit.of_all:
+                fixed += fit.fixed_ms
+            else:
+                found.append(Term(name, fit.fixed_ms, ()))
             for kind, rate in zip(KINDS, fit.ms_per, strict=True):
                 if rate:
                     own = [term for term in work.terms[kind] if fit.of_all or term.layer == name]
-                    found += [replace(term, layer=name, factor=term.factor * rate) for term in own]
+                    found += [replace(term, factor=term.factor * rate) for term in own]
         return CostTable("ms", tuple(_stepped(term, self.step) for term in found), fixed)
 
     def predicted_ms(self, sample: Sample) -> dict[str, float]:

@@ -18,6 +18,7 @@ from sapwood.models.config_fields import (
     config_skeleton,
     rebuilt,
 )
+from sapwood.models.config_layers import ConfigLayers, LayerCount, config_layers
 from sapwood.models.containers import attributes, held, map_tensors
 from sapwood.models.copying import copy_model, deep_copy, named_things, shared_things
 from sapwood.models.darknet import (
@@ -37,12 +38,13 @@ from sapwood.models.framework import FRAMEWORKS, Framework, Tokenizer, framework
 from sapwood.models.gains import gain_factors
 from sapwood.models.live_masks import drop_masks_, live_masks, used_parts
 from sapwood.models.places import is_plain as is_plain_value
-from sapwood.models.plan import AttributeEdit, Cut, Gain, Gives, Merge, Plan, Removal, Rescale, Shift
+from sapwood.models.plan import AttributeEdit, Cut, Gain, Gives, Merge, Plan, Removal, Rescale, Shift, Shortened
 from sapwood.models.quantisers import quieten_
 from sapwood.models.removed import Removed
 from sapwood.models.saved import load_saved, needs_factory, save_model
 from sapwood.models.saved_format import check_target, load_plans, new_saved
 from sapwood.models.session import Compact, load, save
+from sapwood.models.shortened import later_name, named_as_left
 from sapwood.models.spec import LOADERS, Loader, NamedBuild, load_model
 from sapwood.models.transformers import TransformersNetwork
 from sapwood.models.transformers import framework as transformers_framework  # noqa: F401 - registers it
@@ -61,12 +63,14 @@ __all__ = [
     "AttributeEdit",
     "Compact",
     "ConfigFields",
+    "ConfigLayers",
     "Cut",
     "DarknetNetwork",
     "Framework",
     "Gain",
     "Gives",
     "Ignored",
+    "LayerCount",
     "Loader",
     "Merge",
     "NamedBuild",
@@ -75,6 +79,7 @@ __all__ = [
     "Removed",
     "Rescale",
     "Shift",
+    "Shortened",
     "Tokenizer",
     "TransformersNetwork",
     "UltralyticsNetwork",
@@ -89,6 +94,7 @@ __all__ = [
     "check_target",
     "compact_cfg",
     "config_fields",
+    "config_layers",
     "config_module",
     "config_skeleton",
     "copy_model",
@@ -100,6 +106,7 @@ __all__ = [
     "held",
     "is_factory",
     "is_plain_value",
+    "later_name",
     "live_masks",
     "load",
     "load_model",
@@ -107,6 +114,7 @@ __all__ = [
     "load_saved",
     "map_tensors",
     "module_of",
+    "named_as_left",
     "named_things",
     "needs_factory",
     "new_saved",

@@ -20,6 +20,7 @@ from sapwood.models.gains import gain_factors
 from sapwood.models.places import set_checked_
 from sapwood.models.plan import AttributeEdit, Cut, Gain, Merge, Plan, Rescale, Shift
 from sapwood.models.removed import remove_
+from sapwood.models.shortened import shorten_
 from sapwood.models.walking import all_modules
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -43,8 +44,9 @@ def apply_plan(model: Model, plan: Plan) -> Model:
     check_model(model)
     own = "; its .plan is one" if isinstance(getattr(plan, "plan", None), Plan) else ""
     check_kind("plan", plan, Plan, f"a sapwood.models.Plan{own}")
-    if plan.removed:
+    if plan.removed or plan.shortened:
         model = copy_model(model)
+        shorten_(model, plan.shortened)
         remove_(model, plan.removed)
     tensors = _Tensors(model)
     _check_rows(tensors, plan)

@@ -105,10 +105,7 @@ def config_fields(model: nn.Module) -> ConfigFields:
     """
     path = config_module(model)
     if path is None:
-        raise ConfigError(
-            f"as_config: a {type(model).__name__} has no config that could say its widths; expected a model of "
-            "transformers"
-        )
+        raise no_config(model)
     own = model.get_submodule(path)
     base = config_skeleton(own)
     check_built(own, base)
@@ -129,6 +126,31 @@ def config_fields(model: nn.Module) -> ConfigFields:
         tuple(_multiples(base, dims)),
         base,
     )
+
+
+def no_config(model: nn.Module) -> ConfigError:
+    """The error of a model whose widths no config says."""
+    return ConfigError(
+        f"as_config: a {type(model).__name__} has no config that could say its widths; expected a model of transformers"
+    )
+
+
+def config_numbers(config: Any) -> Iterator[tuple[str, int]]:
+    """The numbers of a config that may be widths, or numbers of layers, by name."""
+    for name in _numbers(config):
+        yield name, _value(config, name)
+
+
+def attribute_edits(base: nn.Module, built: nn.Module, path: str) -> list[AttributeEdit]:
+    """What has to be set in one model so that it is as another of the same modules.
+
+    Args:
+        base: The model that is edited.
+        built: The other one.
+        path: Name of ``base`` in the model that the edits are of.
+    """
+    found = (_due(base, edit) for edit in (*_of_modules(base, built), *_of_configs(base, built)))
+    return [replace(edit, module=_joined(path, edit.module)) for edit in found if edit is not None]
 
 
 def config_skeleton(model: nn.Module) -> nn.Module:

@@ -128,10 +128,25 @@ class Removal:
 
 
 @dataclass(frozen=True)
+class Shortened:
+    """A list of modules of which some go, so that the others move up.
+
+    Attributes:
+        list: Its name.
+        size: How many entries it has.
+        kept: Which of them stay, ascending.
+    """
+
+    list: str
+    size: int
+    kept: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Plan:
     """Everything that turns the dense model into the compact one; see :func:`sapwood.models.apply_plan`.
 
-    What is removed goes first: all else is said of the model that is left.
+    Lists are shortened first, then goes what is removed: all else is said of the model that is left.
     """
 
     cuts: tuple[Cut, ...] = ()
@@ -141,4 +156,5 @@ class Plan:
     merges: tuple[Merge, ...] = ()
     gains: tuple[Gain, ...] = ()
     removed: tuple[Removal, ...] = ()
+    shortened: tuple[Shortened, ...] = ()
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -10,7 +10,7 @@ import pydantic
 import torch
 
 from sapwood.errors import SavedModelError
-from sapwood.models.plan import AttributeEdit, Cut, Gain, Gives, Merge, Plan, Removal, Rescale, Shift
+from sapwood.models.plan import AttributeEdit, Cut, Gain, Gives, Merge, Plan, Removal, Rescale, Shift, Shortened
 
 _Index = Annotated[pydantic.StrictInt, pydantic.Field(ge=0)]
 _STRICT = pydantic.ConfigDict(extra="forbid")
@@ -77,6 +77,21 @@ class _Removal(pydantic.BaseModel):
     entries: Annotated[pydantic.StrictInt, pydantic.Field(ge=1)] | None
 
 
+class _Shortened(pydantic.BaseModel):
+    model_config = _STRICT
+    list: str
+    size: Annotated[pydantic.StrictInt, pydantic.Field(ge=1)]
+    kept: tuple[_Index, ...] = pydantic.Field(min_length=1)
+
+    @pydantic.field_validator("kept")
+    @classmethod
+    def _in_order(cls, kept: tuple[int, ...], info: pydantic.ValidationInfo) -> tuple[int, ...]:
+        size = info.data.get("size", 0)
+        if list(kept) != sorted(set(kept)) or max(kept) >= size:
+            raise ValueError(f"expected ascending indices from 0 to {size - 1}")
+        return kept
+
+
 class _Plan(pydantic.BaseModel):
     model_config = _STRICT
     cuts: tuple[_Cut, ...]
@@ -86,12 +101,13 @@ class _Plan(pydantic.BaseModel):
     merges: tuple[_Merge, ...] = ()
     gains: tuple[_Gain, ...] = ()
     removed: tuple[_Removal, ...] = ()
+    shortened: tuple[_Shortened, ...] = ()
     aliases: dict[str, tuple[str, ...]]
 
 
 def plan_to_dict(plan: Plan) -> dict[str, Any]:
     """Returns a plan as what JSON holds; a tensor of one name only needs no entry among the aliases, and a plan that
-    removes no module has no entry for that: older releases read it.
+    removes no module, or shortens no list, has no entry for that: older releases read it.
 
     Raises:
         SavedModelError: If an attribute has a value that JSON and this format do not know.
@@ -104,8 +120,10 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
         (4,)
     """
     removed = {"removed": [asdict(removal) for removal in plan.removed]} if plan.removed else {}
+    lists = [asdict(one) | {"kept": list(one.kept)} for one in plan.shortened]
     return {
         **removed,
+        **({"shortened": lists} if lists else {}),
         "cuts": [asdict(cut) | {"kept": list(cut.kept)} for cut in plan.cuts],
         "attributes": [
             {
@@ -148,6 +166,7 @@ def plan_from_dict(data: Mapping[str, Any]) -> Plan:
         merges=tuple(Merge(one.tensor, one.dim, one.into, one.sources, one.factors) for one in read.merges),
         gains=tuple(Gain(gain.tensor, gain.of, gain.dim) for gain in read.gains),
         removed=tuple(Removal(one.module, one.gives, one.entries) for one in read.removed),
+        shortened=tuple(Shortened(one.list, one.size, one.kept) for one in read.shortened),
         aliases=read.aliases,
     )
 

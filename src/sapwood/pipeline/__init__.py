@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from sapwood.models import shrink_describable
     from sapwood.pipeline.benching import bench
     from sapwood.pipeline.compiling import compiled_figures
+    from sapwood.pipeline.depth import block_plans
     from sapwood.pipeline.judging import measured_agreement
     from sapwood.pipeline.masking import MaskingOutcome, mask_, masking_record, masks_by_pictures
     from sapwood.pipeline.pruning import Pruned, prune
@@ -71,6 +72,7 @@ _HOMES = {
     "masking_record": "sapwood.pipeline.masking",
     "masks_by_pictures": "sapwood.pipeline.masking",
     "Pruned": "sapwood.pipeline.pruning",
+    "block_plans": "sapwood.pipeline.depth",
     "prune": "sapwood.pipeline.pruning",
     "Int8File": "sapwood.pipeline.quantising",
     "Int8Options": "sapwood.pipeline.quantising",
@@ -111,6 +113,7 @@ __all__ = [
     "Target",
     "Verification",
     "bench",
+    "block_plans",
     "check_inputs",
     "compact",
     "compensation",

@@ -14,11 +14,10 @@ from torch import nn
 from sapwood.allocation import Allocation, held_dims
 from sapwood.arguments import model_and_inputs, of_fields
 from sapwood.criteria import Criterion
-from sapwood.errors import ConfigError
+from sapwood.errors import BudgetError
 from sapwood.goals import (
-    Bench,
+    ONLY,
     Calibration,
-    Chooser,
     Chosen,
     Deployment,
     Depth,
@@ -30,32 +29,32 @@ from sapwood.goals import (
     Target,
     WidthSteps,
     blocks_to_remove,
+    by_budget,
     change_of_outputs,
     check_asked,
     check_depth,
-    cost_of,
     deployment_of,
     known_steps,
     scorer,
 )
 from sapwood.graph import Outputs, Unpruned
-from sapwood.measure import count_params
-from sapwood.models import (
-    Ignored,
-    Plan,
-    apply_plan,
-    check_has_values,
-    check_suited,
-    config_fields,
-    config_module,
-    framework_of,
+from sapwood.models import Ignored, Plan, apply_plan, check_has_values, check_suited, config_module
+from sapwood.pipeline.depth import (
+    TIMED,
+    BlockBudget,
+    Shallower,
+    beside_dense,
+    block_sensitivity,
+    removables,
+    rest_of,
+    target_of_blocks,
 )
-from sapwood.pipeline.depth import TIMED, Shallower, rest_of
 from sapwood.pipeline.garbage import only_new_garbage
 from sapwood.pipeline.telling import ModelBefore, short_html, short_text, summary_text, write_report
+from sapwood.pipeline.ways import Ways
 from sapwood.removal import (
-    Blocks,
     Planner,
+    Removables,
     Solution,
     Verification,
     check_described,
@@ -89,6 +88,7 @@ class Pruned:
             cannot be copied, and numbers among its attributes that may be widths and were left.
         num_channels: How many channels each group had, as ``allocation`` tells what it keeps.
         removed_blocks: Names of the residual blocks that went as a whole, where ``depth`` asked for that.
+        sensitivity: What each group alone and each block alone does to the outputs, where blocks were chosen by that.
         dense: The model given, for :meth:`summary` and :meth:`report`; a copy or a pickle of the result has it not.
 
     Printed, it is a few lines, in a notebook a small table.
@@ -105,6 +105,7 @@ class Pruned:
     notes: tuple[str, ...] = ()
     num_channels: tuple[int, ...] = ()
     removed_blocks: tuple[str, ...] = ()
+    sensitivity: Sensitivity | None = None
     dense: ModelBefore | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
@@ -158,10 +159,13 @@ def prune(
         example_inputs: A tensor, a tuple of positional or a dict of keyword arguments.
         target: What to reach: a :class:`sapwood.Target`, or its fields as a dict, as ``{"macs": 0.5}``. None where
             nothing but the blocks of ``depth`` is to go.
-        depth: Which residual blocks (``x + f(x)``) go as a whole before channels do: how many, or a fraction of them,
-            one after the other the one without which the outputs change least; or names or globs of blocks, or of
-            modules that they are in. The outputs are those for ``calibration``, or else for the example inputs. A
-            target is one for the model given, of which the blocks are a part; a sparsity is of the channels left.
+        depth: Which residual blocks (``x + f(x)``) go as a whole. ``"auto"``: those that the target asks for, as a
+            further option beside the channels of every group; ``"only"``: the same without channels; both by what
+            each group alone and each block alone does to the outputs, as ``sensitivity`` says or is measured then. Or
+            before channels do: how many, or a fraction of them, one after the other the one without which the outputs
+            change least; or names or globs of blocks, or of modules that they are in. The outputs are those for
+            ``calibration``, or else for the example inputs. A target is one for the model given, of which the blocks
+            are a part; a sparsity is of the channels left.
         criterion: What a channel is worth: a name in :data:`sapwood.criteria.CRITERIA`, or one made with
             :func:`sapwood.criteria.make_criterion`, or a :func:`sapwood.pipeline.scorer` that has scored before.
         allocator: How the budget is shared out, a name in :data:`sapwood.allocation.ALLOCATORS`: ``"uniform"``,
@@ -169,6 +173,7 @@ def prune(
             target, where None.
         calibration: Batches and a loss, for criteria that look at data.
         sensitivity: The measured loss of each group pruned alone; the knapsack's values instead of the criterion's.
+            With ``depth="auto"`` also that without each block (``sensitivity(..., blocks=block_plans(...))``).
         ignore: What must stay whole: names of tensors, dimensions (``"name[0]"``) or modules, with ``*`` and ``?`` as
             in a shell, or ``type:Linear`` for all of a class; each with the reason, as a dict, or alone.
         limits: What widths may be; or the fields of it.
@@ -203,15 +208,17 @@ def prune(
     check_suited(model)
     check_has_values(model)
     score = criterion if isinstance(criterion, Scorer) else scorer(model, criterion, calibration)
-    ways = _Ways(score, allocator, sensitivity, widths or Limits(), outputs, where, progress)
+    ways = Ways(score, allocator, sensitivity, widths or Limits(), outputs, where, progress)
     if depth is False:
         assert asked is not None
         return _channels(model, example_inputs, asked, ignore, ways)
-    if ways.limits.as_config:
-        raise ConfigError("as_config: no config says that a block is gone; expected depth or as_config, not both")
-    change = change_of_outputs(model, example_inputs, calibration)
-    blocks = Blocks(model, example_inputs, ignore, outputs)
-    return _with_depth(blocks, blocks_to_remove(blocks, depth, change), example_inputs, asked, ways)
+    blocks = removables(model, example_inputs, ignore, outputs, as_config=ways.limits.as_config)
+    if by_budget(depth):
+        asked = target_of_blocks(blocks, depth, asked)
+        ways = replace(ways, sensitivity=block_sensitivity(blocks, ways, calibration))
+        return _by_budget(blocks, asked, ways, only=depth == ONLY)
+    names = blocks_to_remove(blocks, depth, change_of_outputs(model, example_inputs, calibration, outputs))
+    return _with_depth(blocks, Shallower.without(blocks, names), asked, ways)
 
 
 NO_FOLDER = (
@@ -220,30 +227,15 @@ NO_FOLDER = (
 )
 
 
-@dataclass(frozen=True)
-class _Ways:
-    """How channels are chosen and the result is measured: what :func:`prune` was told."""
-
-    score: Scorer
-    allocator: str | None
-    sensitivity: Sensitivity | None
-    limits: Limits
-    outputs: Outputs | None
-    deployment: Deployment | None
-    progress: Progress | None
-
-
-def _channels(model: nn.Module, example_inputs: ExampleInputs, target: Target, ignore: Ignored, ways: _Ways) -> Pruned:
+def _channels(model: nn.Module, example_inputs: ExampleInputs, target: Target, ignore: Ignored, ways: Ways) -> Pruned:
     """Removes channels."""
-    chooser = _chooser(
-        model, target, ways.score, allocator=ways.allocator, sensitivity=ways.sensitivity, limits=ways.limits
-    )
+    chooser = ways.chooser(model, target)
     planner = Planner(model, example_inputs, ignore, ways.outputs, fields=chooser.fields, training=True)
     outcome, steps = None, None
     if target.kind != "latency" and ways.deployment is None:
         solution = planner.solve(chooser.towards(target))
     else:
-        bench = Bench.of(example_inputs, ways.deployment or Deployment())
+        bench = ways.bench(example_inputs)
         steps = known_steps(planner.analysis(), bench) if ways.limits.round_to is None else None
         chooser = chooser if steps is None else replace(chooser, multiple=steps.multiple, multiples=steps.by_group)
         solution, outcome = LatencyTarget(planner, model, bench, chooser, target, ways.progress).solve()
@@ -267,52 +259,41 @@ def _steps_note(steps: WidthSteps) -> str:
     )
 
 
+def _by_budget(blocks: Removables, target: Target, ways: Ways, *, only: bool) -> Pruned:
+    """Removes blocks and channels, or blocks alone, as a target asks."""
+    choices = BlockBudget(blocks, only, target, ways).choices()
+    for number, names in enumerate(choices, start=1):
+        try:
+            found = _with_depth(blocks, Shallower.without(blocks, names), target, ways, channels=not only)
+            break
+        except BudgetError:
+            if number == len(choices):
+                raise
+    return replace(found, sensitivity=ways.sensitivity)
+
+
 def _with_depth(
-    blocks: Blocks, names: tuple[str, ...], example_inputs: ExampleInputs, target: Target | None, ways: _Ways
+    blocks: Removables, left: Shallower, target: Target | None, ways: Ways, *, channels: bool = True
 ) -> Pruned:
-    """Removes residual blocks, then channels of what is left."""
-    model = blocks.model
-    left = Shallower.without(blocks, names)
-    notes = tuple(f"residual block {name} stays: {why}" for name, why in blocks.refused.items())
-    before = ModelBefore.of(model, example_inputs)
-    if target is None:
-        return Pruned(left.model, left.plan, left.verification, (), notes=notes, removed_blocks=names, dense=before)
-    bench = Bench.of(example_inputs, ways.deployment or Deployment()) if target.kind == "latency" else None
-    rest = rest_of(target, model, left.model, example_inputs, bench)
-    own = replace(ways, score=ways.score.of(left.model))
-    found = _channels(left.model, example_inputs, rest, blocks.ignored, own)
-    plan, done = left.joined(found.plan, found.verification, lambda: blocks.far(found.model))
-    timed = (TIMED,) if found.latency is not None else ()
-    return replace(
-        found,
-        plan=plan,
-        verification=done,
-        notes=(*found.notes, *timed, *notes),
-        removed_blocks=names,
-        dense=before,
-    )
-
-
-def _chooser(
-    model: nn.Module,
-    target: Target,
-    score: Scorer,
-    *,
-    allocator: str | None,
-    sensitivity: Sensitivity | None,
-    limits: Limits,
-) -> Chooser:
-    """What chooses widths and channels for a target."""
-    return Chooser(
-        score=score,
-        cost=cost_of(target, count_params(model)),
-        allocator=allocator or ("uniform" if target.kind == "sparsity" else "knapsack"),
-        limits=limits,
-        routes=framework_of(model).routes(model),
-        curves=None if sensitivity is None else sensitivity.curves(),
-        fine=target.kind != "latency",
-        fields=config_fields(model) if limits.as_config else None,
-    )
+    """Removes channels, too, of what is left without some residual blocks."""
+    model, inputs = blocks.model, blocks.inputs
+    bench = ways.bench(inputs)
+    kind = "layer" if ways.limits.as_config else "residual block"
+    notes = tuple(f"{kind} {name} stays: {why}" for name, why in blocks.refused.items())
+    rest = None if target is None or not channels else rest_of(target, model, left.model, inputs, bench)
+    if rest is None:
+        found = Pruned(left.model, left.plan, left.verification, (), notes=notes)
+        if ways.limits.as_config:
+            check_described(left.model, inputs)
+    else:
+        own = replace(ways, score=ways.score.of(left.model), sensitivity=left.renamed(ways.sensitivity))
+        found = _channels(left.model, inputs, rest, blocks.stays_in(left.plan), own)
+        plan, done = left.joined(found.plan, found.verification, lambda: blocks.far(found.model))
+        timed = (TIMED,) if found.latency is not None and left.blocks else ()
+        found = replace(found, plan=plan, verification=done, notes=(*found.notes, *timed, *notes))
+    if ways.deployment is not None or (target is not None and target.kind == "latency"):
+        found = replace(found, latency=beside_dense(found.latency, target, model, found.model, bench))
+    return replace(found, removed_blocks=left.blocks, dense=ModelBefore.of(model, inputs))
 
 
 def _pruned(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Literal
 
@@ -11,7 +12,16 @@ from torch import nn
 import sapwood
 from sapwood.allocation import layer_work
 from sapwood.errors import ConfigError, MeasureError
-from sapwood.goals import Bench, Deployment, Sensitivity, WidthSteps, find_width_steps
+from sapwood.goals import (
+    Bench,
+    Calibration,
+    Deployment,
+    Sensitivity,
+    WidthSteps,
+    change_of_outputs,
+    find_width_steps,
+    harm_without,
+)
 from sapwood.graph import Analysis, ChannelGroup, build_groups, find_shuffles, trace
 from sapwood.measure import (
     ModelLayer,
@@ -24,8 +34,9 @@ from sapwood.measure import (
     model_layers,
     sample_work,
 )
-from sapwood.models import copy_model, framework_of, whole_tensors
-from sapwood.removal import Blocks, Planner
+from sapwood.models import config_layers, copy_model, framework_of, whole_tensors
+from sapwood.pipeline.depth import removables
+from sapwood.removal import Planner
 from sapwood.report import Inspection, Pruning, records
 from sapwood.runtime import RUNTIMES
 from sapwood.types import ExampleInputs, ModelBundle
@@ -95,6 +106,7 @@ def inspect_model(
     widths: WidthSteps | None = None,
     *,
     blocks: bool = False,
+    calibration: Calibration | None = None,
 ) -> Inspection:
     """Tells what a model consists of, which channels hang together, and what cannot be pruned.
 
@@ -103,7 +115,8 @@ def inspect_model(
         deployment: Where it is timed, layer by layer; nothing is timed if None.
         sensitivity: What pruning each group alone does, if that was measured.
         widths: What widths a runtime likes, if that was measured.
-        blocks: Whether its residual blocks are looked for, each tried without.
+        blocks: Whether its residual blocks are looked for, and the layers that its config counts, each tried without.
+        calibration: On what is measured how far the outputs are then; the example inputs where None.
 
     Returns:
         Its sizes, its layers, its groups (each with its members, the dimensions that go together) and what stays whole.
@@ -127,19 +140,36 @@ def inspect_model(
             "latency": None if deployment is None else _layer_latency(bundle, analysis, deployment),
             "sensitivity": sensitivity,
             "widths": widths,
-            "blocks": _blocks(bundle, layers) if blocks else (),
+            "blocks": _blocks(bundle, layers, calibration) if blocks else (),
         },
     )
 
 
-def _blocks(bundle: ModelBundle, layers: tuple[ModelLayer, ...]) -> list[records.ResidualBlock]:
-    """The residual blocks, those that can go first."""
-    found = Blocks(bundle.model, bundle.example_inputs)
-    able = [
-        records.ResidualBlock(name=block.name, macs=sum(layer.macs for layer in layers if block.holds(layer.name)))
-        for block in found.found
-    ]
-    return able + [records.ResidualBlock(name=name, macs=0, refused=why) for name, why in found.refused.items()]
+def _blocks(
+    bundle: ModelBundle, layers: tuple[ModelLayer, ...], calibration: Calibration | None
+) -> list[records.ResidualBlock]:
+    """The residual blocks and the layers that a config counts, those that can go first."""
+    model, inputs = bundle.model, bundle.example_inputs
+    change = change_of_outputs(model, inputs, calibration)
+    able, others = [], []
+    for as_config in (False, True) if _counts_layers(model) else (False,):
+        found = removables(model, inputs, None, None, as_config=as_config)
+        for block in found.found:
+            macs = sum(layer.macs for layer in layers if block.holds(layer.name))
+            far = harm_without(found, [block.name], change)
+            able.append(records.ResidualBlock(name=block.name, macs=macs, change=far, as_config=as_config))
+        others += [
+            records.ResidualBlock(name=name, macs=0, refused=why, as_config=as_config)
+            for name, why in found.refused.items()
+        ]
+    return able + others
+
+
+def _counts_layers(model: nn.Module) -> bool:
+    """Whether a config says how many layers a model has."""
+    with suppress(ConfigError):
+        return bool(config_layers(model).counts)
+    return False
 
 
 def shrink_record(

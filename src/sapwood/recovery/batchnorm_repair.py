@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from sapwood.errors import CheckFailedError, ConfigError
 from sapwood.graph import call_model
-from sapwood.models import Plan, copy_model
+from sapwood.models import Plan, copy_model, named_as_left
 from sapwood.recovery.batchnorm import Reestimated
 from sapwood.recovery.kept_outputs import KeptOutputs
 from sapwood.types import ExampleInputs
@@ -94,7 +94,7 @@ def repair_batchnorm(
     if not kept:
         raise ConfigError("no batch to repair BatchNorms on; expected at least one")
     copied = copy_model(pruned).eval()
-    run = _Repair(copy_model(dense).eval(), copied, plan)
+    run = _Repair(named_as_left(dense, plan), copied, plan)
     with torch.no_grad():
         for number, batch in enumerate(kept, start=1):
             run.see(batch)

@@ -9,6 +9,7 @@ from sapwood.removal.constraints import Constraints
 from sapwood.removal.cuts import make_cuts
 from sapwood.removal.dense import Dense, as_float64
 from sapwood.removal.difference import lively_, relative_error, telling
+from sapwood.removal.layers import ConfigLayer, Layers, Removables, passed_by
 from sapwood.removal.not_run import not_read, not_run_notes, trained_notes
 from sapwood.removal.planner import Picked, Planner, Select, Solution, resized_outputs, rounds
 from sapwood.removal.pooled import pooled_norms
@@ -20,13 +21,16 @@ from sapwood.removal.widths import Expectation, all_kept_draws
 __all__ = [
     "PROOF_TOLERANCE",
     "Blocks",
+    "ConfigLayer",
     "Constraints",
     "Dense",
     "Expectation",
+    "Layers",
     "Obstacle",
     "Picked",
     "Planner",
     "Realised",
+    "Removables",
     "Select",
     "Solution",
     "Verification",
@@ -38,6 +42,7 @@ __all__ = [
     "make_cuts",
     "not_read",
     "not_run_notes",
+    "passed_by",
     "pooled_norms",
     "realise",
     "reference_outputs",

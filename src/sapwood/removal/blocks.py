@@ -92,6 +92,7 @@ class Blocks:
 
     Attributes:
         model: The model.
+        inputs: Its example inputs.
         ignored: What must stay whole, as it was given.
         found: Those that may go, in the order of the run.
         refused: All others by name, with the reason.
@@ -100,7 +101,7 @@ class Blocks:
     def __init__(
         self, model: nn.Module, inputs: ExampleInputs, ignore: Ignored = None, outputs: Outputs | None = None
     ) -> None:
-        self.model, self.ignored = model, ignore
+        self.model, self.inputs, self.ignored = model, inputs, ignore
         self._dense = Dense(model, inputs, outputs)
         self._structure = self._recorded()
         self._forms = _forms(self._structure)
@@ -139,6 +140,11 @@ class Blocks:
         inputs, dense = self._dense.inputs, self._dense.model
         far = relative_error(_run(quieten_(wide_copy(compact).eval()), inputs), _run(dense, inputs))
         return far if math.isfinite(far) else None
+
+    def stays_in(self, plan: Plan) -> Ignored:
+        """What must stay whole, by the names in the model that a plan leaves, which are the same."""
+        del plan
+        return self.ignored
 
     def _judged(self, block: Branch, whole: Mapping[str, str]) -> Branch:
         """A block with the reason why it stays, where its tensors must stay or its modules return what is not known."""

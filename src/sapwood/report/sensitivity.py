@@ -53,7 +53,7 @@ def trial_columns(losses: Losses) -> tuple[tuple[float, ...], tuple[GroupTrials,
 
 
 def sensitivity_table(sensitivity: Losses | Mapping[str, Any]) -> TextTable:
-    """Returns a row a group, a column a fraction of its channels kept.
+    """Returns a row a group, a column a fraction of its channels kept; then a row a block, gone as a whole.
 
     Args:
         sensitivity: The ``sensitivity`` of a record of ``sapwood prune`` or ``sapwood inspect``.
@@ -61,10 +61,15 @@ def sensitivity_table(sensitivity: Losses | Mapping[str, Any]) -> TextTable:
     losses = make_part(Losses, sensitivity)
     fractions, groups = trial_columns(losses)
     dense = f"the dense model measures {formats.loss(losses.dense)}"
+    blocks = [
+        (block.name, "whole", f"{formats.loss(block.loss)} (gone)", *([formats.MISSING] * (len(fractions) - 1)))
+        for block in losses.blocks
+        if fractions
+    ]
     return TextTable(
         "Sensitivity of each group",
         columns("group", "channels", *(f"{formats.percent(fraction)} kept" for fraction in fractions)),
-        tuple((group.name, str(group.num_channels), *map(trial_text, group.cells)) for group in groups),
+        (*((group.name, str(group.num_channels), *map(trial_text, group.cells)) for group in groups), *blocks),
         heading=f"sensitivity: how much worse with one group pruned alone, by {losses.figure}",
         notes=(f"{dense}; 0 is no harm, below 0 it helped; in brackets the channels kept",),
     )

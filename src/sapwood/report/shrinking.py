@@ -167,18 +167,19 @@ def group_table(record: Inspection | Mapping[str, Any]) -> TextTable:
 
 
 def block_table(record: Inspection | Mapping[str, Any]) -> TextTable:
-    """Returns the residual blocks of a model: what each costs, and which cannot go."""
+    """Returns the residual blocks of a model: what each costs, what its absence does, and which cannot go."""
     inspection = read_inspection(record)
     rows = tuple(
         (
             block.name,
             formats.count(block.macs),
             formats.percent(block.macs / inspection.macs if inspection.macs else None),
-            block.refused or "can go",
+            formats.MISSING if block.change is None else formats.loss(block.change),
+            block.refused or ("can go with --as-config" if block.as_config else "can go"),
         )
         for block in inspection.blocks
     )
-    titles = columns("residual block", "MACs", "of all", "whole", words=["whole"])
+    titles = columns("residual block", "MACs", "of all", "outputs change by", "whole", words=["whole"])
     return TextTable("Residual blocks", titles, rows, heading="residual blocks: what --remove-blocks takes")
 
 

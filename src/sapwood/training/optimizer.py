@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from sapwood.arguments import check_kind, check_model, described
 from sapwood.errors import ConfigError, TrainingError
-from sapwood.models import Compact, Plan, gain_factors
+from sapwood.models import Compact, Plan, gain_factors, later_name
 
 CARRIED = "SGD, Adam, AdamW, NAdam, RAdam, Adamax, Adadelta, Adagrad, RMSprop, Rprop and ASGD"
 """PyTorch's optimizers whose state is one for each parameter."""
@@ -47,7 +47,8 @@ def carry_optimizer_(optimizer: AnyOptimizer, model_before: nn.Module, pruned: C
 
     That is so of SGD, Adam, AdamW, NAdam, RAdam, Adamax, Adadelta, Adagrad, RMSprop, Rprop and ASGD, and of others
     whose state is one tensor, or number, a parameter. Options, the order of the groups and learning rate schedulers
-    stay as they are. A bias that the plan made joins the group of its weight, without state.
+    stay as they are. Parameters of blocks and layers that went leave their groups. A bias that the plan made joins the
+    group of its weight, without state.
 
     Args:
         optimizer: Of ``model_before``. Changed in place; on an error it is as before.
@@ -74,10 +75,13 @@ def carry_optimizer_(optimizer: AnyOptimizer, model_before: nn.Module, pruned: C
     check_model(model_before, "model_before")
     if not hasattr(pruned, "plan"):
         raise ConfigError(f"pruned is {described(pruned)}; expected what sapwood.prune returned for model_before")
-    names = _names(model_before)
+    names = {
+        parameter: [later for name in own if (later := later_name(name, pruned.plan)) is not None]
+        for parameter, own in _names(model_before).items()
+    }
     carried: dict[Tensor, tuple[str, nn.Parameter]] = {}
     states: dict[Tensor, dict[str, Any]] = {}
-    factors = _factors(model_before, pruned.plan)
+    factors = _factors({name: parameter for parameter, own in names.items() for name in own}, pruned.plan)
     for number, group in enumerate(optimizer.param_groups):
         for parameter in group["params"]:
             if parameter not in names:
@@ -85,6 +89,8 @@ def carry_optimizer_(optimizer: AnyOptimizer, model_before: nn.Module, pruned: C
                     f"group {number} of the optimizer holds a parameter of shape {tuple(parameter.shape)} that is not "
                     "model_before's; expected the optimizer of the model that was pruned"
                 )
+            if _is_gone(names[parameter], pruned.plan):
+                continue
             name, new = _successor(names[parameter], pruned.model)
             carried[parameter] = (name, new)
             old = optimizer.state.get(parameter, {})
@@ -117,9 +123,13 @@ def _successor(names: list[str], model: nn.Module) -> tuple[str, nn.Parameter]:
     raise TrainingError(f"the compact model has no {names[0]}; expected what pruning model_before gave")
 
 
-def _factors(model: nn.Module, plan: Plan) -> dict[str, Tensor]:
+def _is_gone(names: list[str], plan: Plan) -> bool:
+    """Whether a parameter went with a layer or with a residual block, by all of its names."""
+    return all(any(name.startswith(f"{one.module}.".lstrip(".")) for one in plan.removed) for name in names)
+
+
+def _factors(parameters: Mapping[str, Tensor], plan: Plan) -> dict[str, Tensor]:
     """What the plan multiplies parameters by, by name, in a shape that broadcasts to the parameter's."""
-    parameters = dict(model.named_parameters(remove_duplicate=False))
     found: dict[str, Tensor] = {}
     for rescale in plan.rescales:
         if rescale.tensor in parameters:
@@ -196,7 +206,7 @@ def _replace_(
     group: dict[str, Any], carried: Mapping[Tensor, tuple[str, nn.Parameter]], made: Mapping[str, nn.Parameter]
 ) -> None:
     """Puts the compact model's parameters into a group, each followed at the end by the biases made beside them."""
-    own = [carried[parameter] for parameter in group["params"]]
+    own = [carried[parameter] for parameter in group["params"] if parameter in carried]
     modules = {name.rpartition(".")[0] for name, _ in own if name.endswith("weight")}
     new = {name: parameter for name, parameter in made.items() if name.rpartition(".")[0] in modules}
     group["params"][:] = [*(parameter for _, parameter in own), *new.values()]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from sapwood.arguments import check_batches, check_kind, check_model
 from sapwood.errors import ConfigError, TrainingError
 from sapwood.graph import trace
-from sapwood.models import Plan, copy_model
+from sapwood.models import Plan, copy_model, named_as_left
 from sapwood.recovery.distillation.features import FeatureMatch
 from sapwood.recovery.distillation.samples import Drawn, Samples, channels_last, looked_at
 from sapwood.recovery.kept_outputs import KeptOutputs
@@ -204,7 +204,7 @@ class _Descent:
         self._config, self._task = config, task
         self._given = pruned
         self._dense, self._model = (
-            copy_model(one).eval().to(memory_format=torch.channels_last) for one in (dense, pruned)
+            one.to(memory_format=torch.channels_last) for one in (named_as_left(dense, plan), copy_model(pruned).eval())
         )
         self._generator = torch.Generator().manual_seed(config.seed)
         order = torch.randperm(len(pictures), generator=self._generator)

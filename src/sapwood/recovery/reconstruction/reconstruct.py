@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sapwood.arguments import check_batches, check_kind, check_model
 from sapwood.errors import CheckFailedError, ConfigError
 from sapwood.graph import output_tensors, trace
-from sapwood.models import Plan, copy_model
+from sapwood.models import Plan, copy_model, named_as_left
 from sapwood.ops import Call, Graph
 from sapwood.recovery.kept_outputs import KeptOutputs
 from sapwood.recovery.reconstruction.layer_sums import WEIGHTS, LayerSums
@@ -119,7 +119,7 @@ def reconstruct(
     offsets = [sum(sizes[:number]) for number in range(len(sizes))] * views
     kept = _with_views(kept, views, seed)
     work = _TwoNetworks(
-        copy_model(dense).eval(),
+        named_as_left(dense, plan),
         model,
         plan,
         [*kept, *more],
@@ -374,7 +374,7 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
 
 def _numbers(dense: Graph, pruned: Graph, plan: Plan) -> dict[int, int] | None:
     """The numbers that the dense network's calls have in the pruned one; None where that makes the same."""
-    if not plan.removed:
+    if not (plan.removed or plan.shortened):
         _check_same_calls(dense, pruned)
         return None
     there = pruned.sites()

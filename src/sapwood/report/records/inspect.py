@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, FiniteFloat
 
 from sapwood.report.records.latency import LayerLatency
 from sapwood.report.records.made import MadeBy
@@ -55,11 +55,21 @@ class Group(RecordPart):
 
 
 class ResidualBlock(RecordPart):
-    """A residual branch, which could go as a whole: its multiply-accumulates, and why it cannot, where it cannot."""
+    """A residual branch, which could go as a whole, or a layer that the model's config counts.
+
+    Attributes:
+        name: Its name.
+        macs: Multiply-accumulates of its layers.
+        refused: Why it cannot go, where it cannot.
+        change: How far the outputs are from the dense ones without it, as a fraction of these; not told by 0.2.
+        as_config: Whether it is a layer that the config counts, which goes with ``--as-config``.
+    """
 
     name: str
     macs: Count
     refused: str = ""
+    change: FiniteFloat | None = None
+    as_config: bool = False
 
 
 class Inspection(Size, VerbRecord):

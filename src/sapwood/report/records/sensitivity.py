@@ -28,10 +28,21 @@ class GroupLosses(RecordPart):
         return self
 
 
+class BlockHarm(RecordPart):
+    """How much worse the model is without one residual block, or one layer that its config counts."""
+
+    name: str
+    loss: FiniteFloat
+
+
 class Losses(RecordPart):
-    """Every group pruned alone: which figure was measured, that of the untouched model, and the worst harm of all."""
+    """Every group pruned alone: which figure was measured, that of the untouched model, and the worst harm of all.
+
+    ``blocks`` are the model without each block that may go, where blocks were chosen beside widths.
+    """
 
     figure: str
     dense: FiniteFloat
     rows: tuple[GroupLosses, ...]
     worst: FiniteFloat | None = None
+    blocks: tuple[BlockHarm, ...] = ()
