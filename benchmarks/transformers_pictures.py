@@ -238,7 +238,7 @@ def main() -> None:
     parser.add_argument("what", choices=("all", *steps))
     parser.add_argument("directory", type=Path)
     parser.add_argument("--layers", type=int, default=6)
-    parser.add_argument("--epochs", type=int, default=3, help="Of the dense network")
+    parser.add_argument("--epochs", type=int, default=2, help="Of the dense network")
     parser.add_argument("--tune-epochs", type=int, default=1)
     parser.add_argument("--inside", choices=("train", "tune", "tune_peer", "figures"), help=argparse.SUPPRESS)
     given = parser.parse_args()
