@@ -35,7 +35,7 @@ import roads
 
 SIZE, PATCH = 32, 8
 LATENCY = 0.5
-PER_CLASS = {"train": 1000, "test": 200}
+PER_CLASS = {"train": 2000, "test": 200}
 FILE = "model.pt"
 
 
@@ -238,8 +238,8 @@ def main() -> None:
     parser.add_argument("what", choices=("all", *steps))
     parser.add_argument("directory", type=Path)
     parser.add_argument("--layers", type=int, default=6)
-    parser.add_argument("--epochs", type=int, default=2, help="Of the dense network")
-    parser.add_argument("--tune-epochs", type=int, default=1)
+    parser.add_argument("--epochs", type=int, default=10, help="Of the dense network")
+    parser.add_argument("--tune-epochs", type=int, default=3)
     parser.add_argument("--inside", choices=("train", "tune", "tune_peer", "figures"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     torch.set_num_threads(1)
