@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sapwood.data.checks import Findings, box_problem, image_ids, map_classes, read_text
+from sapwood.data.checks import Findings, box_problem, check_same_classes, image_ids, map_classes, read_text
 from sapwood.errors import ConfigError, DataError
 
 COCO = ["person", "airplane", "dining table", "tv", "dog"]
@@ -50,6 +50,27 @@ def test_classes_without_any_match_keep_their_order() -> None:
     classes = map_classes(["b", "a"], ["class0", "class1"])
     assert classes.class_names == ("b", "a")
     assert classes.label_of == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("own", "wanted"),
+    [
+        (["x", "y"], []),
+        (["x", "y"], ["class0", "class1"]),
+        (["x", "y"], ["LABEL_0", "LABEL_1"]),
+        (["n01440764", "n01443537"], ["tench", "goldfish"]),
+        (["0", "1"], ["tench", "goldfish"]),
+        (["Traffic_Light", "sheep"], ["cat", "traffic light"]),
+    ],
+)
+def test_classes_that_may_be_the_models(own: list[str], wanted: list[str]) -> None:
+    check_same_classes("cells", own, wanted)
+
+
+def test_classes_of_which_none_is_the_models_are_named() -> None:
+    wanted = "cells has the classes u, v, w, x, y, ..., and the model cat1, dog2: none is the other's; expected data of"
+    with pytest.raises(DataError, match=wanted):
+        check_same_classes("cells", list("uvwxyz"), ["cat1", "dog2"])
 
 
 def test_a_class_the_model_lacks_has_no_label() -> None:

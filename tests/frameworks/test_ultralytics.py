@@ -346,7 +346,11 @@ def test_classes_of_other_packages_are_named(strange: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"model": {"weight": torch.ones(1)}}, "expected a checkpoint of Ultralytics"),
+        (
+            {"model": {"weight": torch.ones(1)}},
+            r"holds tensors without their network \(weight\), which --weights takes",
+        ),
+        ({"a.weight": torch.ones(1)}, r"holds tensors without their network \(a.weight\), which --weights takes"),
         ({"a": 1}, "holds a; expected a checkpoint of Ultralytics"),
         ([1], "something else .*; expected a checkpoint of Ultralytics"),
     ],

@@ -121,6 +121,17 @@ def test_several_labelled_folders_keep_their_labels(bundle: ModelBundle, folders
     assert seen == {(10, 0), (11, 0), (12, 1), (50, 0), (60, 1)}
 
 
+def test_a_loss_of_labels_that_are_of_other_classes_is_refused(bundle: ModelBundle, folders: Path) -> None:
+    for old, new in (("dark", "cat"), ("light", "dog")):
+        (folders / "own" / "train" / old).rename(folders / "own" / "train" / new)
+    found = calibrate(bundle, "own", labels="data")
+    batch = next(iter(found.batches))
+    with pytest.raises(DataError, match="own train has the classes cat, dog, and the model dark, light"):
+        found.loss(bundle.model, batch)
+    own = calibrate(bundle, "own", labels="own")
+    assert own.loss(bundle.model, batch).item() > 0
+
+
 @pytest.mark.usefixtures("folders")
 def test_what_has_no_labels_is_said(bundle: ModelBundle) -> None:
     message = (

@@ -264,6 +264,11 @@ def test_number_of_classes_differs() -> None:
         evaluate(bundle(MeanColor(), CLASSIFICATION), color_dataset(("r", "g")))
 
 
+def test_names_of_classes_differ() -> None:
+    with pytest.raises(DataError, match="flags has the classes x, y, z, and the model r, g, b: none is the other's"):
+        evaluate(bundle(MeanColor(), CLASSIFICATION), color_dataset(tuple("xyz")))
+
+
 def test_ties_count_against_the_model() -> None:
     assert label_ranks(torch.zeros(1, 10), torch.tensor([3])).tolist() == [9]
 

@@ -5,7 +5,7 @@ from sapwood.data import voc_xml as voc_xml
 from sapwood.data import yolo_txt as yolo_txt
 from sapwood.data.anchors import box_sizes, fit_anchors
 from sapwood.data.augment import LabelledPicture, augment, example_generator, shrink
-from sapwood.data.checks import PICTURE_SUFFIXES, Findings, OnBad
+from sapwood.data.checks import PICTURE_SUFFIXES, Findings, OnBad, check_same_classes
 from sapwood.data.digits import digits_dataset
 from sapwood.data.drawing import class_color, draw_detections
 from sapwood.data.formats import BUILT_IN, FORMATS, FileForm, FolderForm, Format
@@ -32,6 +32,7 @@ __all__ = [
     "as_batch",
     "augment",
     "box_sizes",
+    "check_same_classes",
     "class_color",
     "data_parts",
     "digits_dataset",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -107,6 +108,9 @@ class ClassMap:
     label_of: tuple[int | None, ...]
 
 
+_NUMBERED = re.compile(r"(\D*)\d+")
+
+
 def map_classes(own: Sequence[str], wanted: Sequence[str]) -> ClassMap:
     """Maps a data set's classes to the model's by name, ignoring case, ``_`` and the VOC spelling of six COCO classes.
 
@@ -148,8 +152,44 @@ def unknown_class(name: str, known: Sequence[str]) -> str:
         >>> unknown_class("zebra", ["cat", "dog"])
         "class 'zebra' is not one of the 2 known: cat, dog"
     """
-    listed = ", ".join(known[:5]) + (", ..." if len(known) > 5 else "")
-    return f"class {name!r} is not one of the {len(known)} known: {listed}"
+    return f"class {name!r} is not one of the {len(known)} known: {_listed(known)}"
+
+
+def check_same_classes(where: str, own: Sequence[str], wanted: Sequence[str]) -> None:
+    """Checks that labels of a data set can be the model's classes: that one name at least is known to both.
+
+    Nothing is said where the names of either are numbers behind one word (``class0``, ``LABEL_1``, ImageNet's
+    ``n01440764``): they mean an order.
+
+    Args:
+        where: The data set, in the message.
+        own: Its class names.
+        wanted: The model's; empty for unknown.
+
+    Raises:
+        DataError: If no name is the other's.
+
+    Examples:
+        >>> check_same_classes("cells", ["x", "y"], ["class0", "class1"])
+        >>> check_same_classes("cells", ["x", "y"], ["cat", "dog"])
+        Traceback (most recent call last):
+        sapwood.errors.DataError: cells has the classes x, y, and the model cat, dog: none is the other's; ...
+    """
+    if not own or not wanted or _numbered(own) or _numbered(wanted) or {*map(_key, own)} & {*map(_key, wanted)}:
+        return
+    raise DataError(
+        f"{where} has the classes {_listed(own)}, and the model {_listed(wanted)}: none is the other's; expected data "
+        "of the model's classes, or --names FILE with what the data calls them, in the model's order"
+    )
+
+
+def _numbered(names: Sequence[str]) -> bool:
+    found = [_NUMBERED.fullmatch(name) for name in names]
+    return len({one and one[1] for one in found}) == 1 and found[0] is not None
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def whole(value: Any) -> int | None:

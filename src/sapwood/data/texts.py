@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sapwood.data.checks import Findings, OnBad, map_classes, whole
+from sapwood.data.checks import Findings, OnBad, check_same_classes, map_classes, whole
 from sapwood.data.places import is_dir, is_file
 from sapwood.errors import DataError, NoDataSetError
 from sapwood.reading import read_text
@@ -98,6 +98,7 @@ def text_labels(texts: Texts, class_names: tuple[str, ...]) -> list[int]:
         [1, 0, -1]
     """
     names = sorted({text.label for text in texts.texts if isinstance(text.label, str)})
+    check_same_classes(texts.name, names, class_names)
     classes = map_classes(names, class_names)
     label_of = dict(zip(names, classes.label_of, strict=True))
     labels = []

@@ -8,11 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor, nn
 
-from sapwood.data import OnBad, data_parts, picture_files
+from sapwood.data import OnBad, check_same_classes, data_parts, picture_files
 from sapwood.errors import NoDataSetError
 from sapwood.goals.targets import Calibration
-from sapwood.tasks import CalibrationBatches, Inputs, Labels, calibration_batches, open_data, open_pictures, task_loss
+from sapwood.tasks import (
+    CalibrationBatches,
+    Inputs,
+    Labels,
+    calibration_batches,
+    open_data,
+    open_pictures,
+    task_loss,
+)
+from sapwood.tasks.task import TaskLoss
 from sapwood.types import Dataset, ModelBundle
 
 
@@ -45,7 +55,10 @@ def calibrate(
     opened = open_pictures if labels == "own" else _labelled
     datasets = [opened(bundle, part, split=split, on_bad=on_bad) for part in data_parts(data)]
     batches = _drawn(bundle, datasets, num_pictures, seed)
-    return Calibration(list(batches), task_loss(bundle, labels), datasets[0])
+    loss = task_loss(bundle, labels)
+    return Calibration(
+        list(batches), loss if labels == "own" else _of_same_classes(bundle, datasets, loss), datasets[0]
+    )
 
 
 def pictures_without_labels(
@@ -109,6 +122,17 @@ def recovery_batches(calibration: Calibration) -> RecoveryPictures:
 
 def _rows(inputs: Inputs, chosen: list[int]) -> Inputs:
     return {name: one[chosen] for name, one in inputs.items()} if isinstance(inputs, dict) else inputs[chosen]
+
+
+def _of_same_classes(bundle: ModelBundle, datasets: Sequence[Dataset], loss: TaskLoss) -> TaskLoss:
+    """``loss``, which ends in an error where it is asked for and the labels are those of other classes."""
+
+    def checked(model: nn.Module, batch: Any) -> Tensor:
+        for dataset in datasets:
+            check_same_classes(dataset.name, dataset.class_names, bundle.task.class_names)
+        return loss(model, batch)
+
+    return checked
 
 
 def _labelled(bundle: ModelBundle, data: str, *, split: str, on_bad: OnBad) -> Dataset:

@@ -6,6 +6,7 @@ from typing import Any
 from sapwood import training
 from sapwood.recovery.batchnorm import Reestimated, reestimate_batchnorm
 from sapwood.recovery.batchnorm_repair import repair_batchnorm
+from sapwood.recovery.batchnorm_settled import settle_batchnorm
 from sapwood.recovery.distillation import DistillCheck, DistillConfig, Distilled, distill
 from sapwood.recovery.reconstruction import LayerReconstruction, Reconstruction, Rule, reconstruct
 from sapwood.recovery.recovered import Recovered
@@ -23,6 +24,7 @@ __all__ = [
     "reconstruct",
     "reestimate_batchnorm",
     "repair_batchnorm",
+    "settle_batchnorm",
 ]
 
 

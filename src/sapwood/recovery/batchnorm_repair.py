@@ -112,20 +112,20 @@ class _Repair:
 
     def __init__(self, dense: nn.Module, model: nn.Module, plan: Plan) -> None:
         self._dense, self._model = dense, model
-        self._partners, self._norms = _norms(dense), _norms(model)
+        self._partners, self._norms = running_norms(dense), running_norms(model)
         self._targets = {
             name: _outputs_kept(plan, name, self._partners[name], norm)
             for name, norm in self._norms.items()
             if name in self._partners
         }
-        self._shared = _shared_parameters(model)
+        self._shared = shared_parameters(model)
         self._seen: dict[str, Moments] = {}
         self._wanted: dict[str, Moments] = {}
 
     def see(self, batch: ExampleInputs) -> None:
         """Runs one batch through both."""
         given: dict[str, list[Moments]] = defaultdict(list)
-        with _watched(self._partners, lambda name, values: given[name].append(self._wanted_of(name, values))):
+        with watched(self._partners, lambda name, values: given[name].append(self._wanted_of(name, values))):
             call_model(self._dense, batch)
         times: dict[str, int] = defaultdict(int)
 
@@ -136,7 +136,7 @@ class _Repair:
                 self._write(name, seen, given[name][times[name]])
             times[name] += 1
 
-        with _watched(self._norms, bring):
+        with watched(self._norms, bring):
             call_model(self._model, batch)
         for name, count in times.items():
             if count != len(given[name]):
@@ -156,7 +156,7 @@ class _Repair:
     def _wanted_of(self, name: str, values: Tensor) -> Moments:
         """The moments of what a BatchNorm of the dense network gives, of the channels that stay."""
         read, norm = Moments.of(values), self._partners[name]
-        gain, shift = _gain(norm), _shift(norm)
+        gain, shift = gain_of(norm), shift_of(norm)
         assert norm.running_mean is not None
         assert norm.running_var is not None
         factor = gain / (norm.running_var.double() + norm.eps).sqrt()
@@ -172,7 +172,7 @@ class _Repair:
         norm = self._norms[name]
         assert norm.running_mean is not None
         assert norm.running_var is not None
-        gain = _gain(norm)
+        gain = gain_of(norm)
         deviation = seen.var.sqrt()
         flat = (deviation <= FLAT * seen.mean.abs()) | (gain == 0.0)
         mean, var = seen.mean, seen.var
@@ -189,14 +189,15 @@ class _Repair:
 
 def _through_statistics(norm: _BatchNorm, seen: Moments, wanted: Moments, flat: Tensor) -> tuple[Tensor, Tensor]:
     """The running variance and mean that do it where gain and shift cannot move; no variance is below 0."""
-    gain, shift, eps = _gain(norm), _shift(norm), norm.eps
+    gain, shift, eps = gain_of(norm), shift_of(norm), norm.eps
     fixed = flat | (wanted.var == 0.0)
     var = torch.where(fixed, seen.var, gain.square() * seen.var / wanted.var - eps).clamp(min=0.0)
     moved = (wanted.mean - shift) * (var + eps).sqrt() / gain
     return var, seen.mean - torch.where(gain == 0.0, 0.0, moved)
 
 
-def _norms(model: nn.Module) -> dict[str, _BatchNorm]:
+def running_norms(model: nn.Module) -> dict[str, _BatchNorm]:
+    """The BatchNorms with running statistics."""
     return {
         name: module
         for name, module in model.named_modules()
@@ -206,10 +207,10 @@ def _norms(model: nn.Module) -> dict[str, _BatchNorm]:
 
 def _outputs_kept(plan: Plan, name: str, dense: _BatchNorm, pruned: _BatchNorm) -> KeptOutputs:
     tensor = "running_mean" if pruned.weight is None else "weight"
-    return KeptOutputs(plan, f"{name}.{tensor}".lstrip("."), dense.num_features, len(_gain(pruned)))
+    return KeptOutputs(plan, f"{name}.{tensor}".lstrip("."), dense.num_features, len(gain_of(pruned)))
 
 
-def _shared_parameters(model: nn.Module) -> set[int]:
+def shared_parameters(model: nn.Module) -> set[int]:
     """Parameters that stand at more than one module."""
     seen: set[int] = set()
     shared: set[int] = set()
@@ -219,17 +220,19 @@ def _shared_parameters(model: nn.Module) -> set[int]:
     return shared
 
 
-def _gain(norm: _BatchNorm) -> Tensor:
+def gain_of(norm: _BatchNorm) -> Tensor:  # shape: (C,)
+    """Its gain in float64, ones where it has none."""
     assert norm.running_mean is not None
     return torch.ones_like(norm.running_mean).double() if norm.weight is None else norm.weight.detach().double()
 
 
-def _shift(norm: _BatchNorm) -> Tensor:
-    return torch.zeros_like(_gain(norm)) if norm.bias is None else norm.bias.detach().double()
+def shift_of(norm: _BatchNorm) -> Tensor:  # shape: (C,)
+    """Its shift in float64, zeros where it has none."""
+    return torch.zeros_like(gain_of(norm)) if norm.bias is None else norm.bias.detach().double()
 
 
 @contextmanager
-def _watched(norms: Mapping[str, nn.Module], see: Callable[[str, Tensor], None]) -> Iterator[None]:
+def watched(norms: Mapping[str, nn.Module], see: Callable[[str, Tensor], None]) -> Iterator[None]:
     """Inside, ``see`` is shown what each BatchNorm reads, before it computes; calls on nothing are passed over."""
 
     def hook(name: str) -> Any:

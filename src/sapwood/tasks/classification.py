@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sapwood.data import Findings, OnBad
+from sapwood.data import Findings, OnBad, check_same_classes
 from sapwood.errors import ConfigError, DataError, ShapeError
 from sapwood.tasks.agreeing import Compared
 from sapwood.tasks.matched import Hits
@@ -39,7 +39,7 @@ def evaluate_classification(
         for batch in timed(batches, watch):
             with watch.part("network"):
                 scores = as_scores(run(batch.inputs), bundle.model, len(batch.samples))
-            _check_classes(scores, dataset)
+            _check_classes(bundle, scores, dataset)
             with watch.part("postprocess"):
                 labels.append(torch.tensor([sample.label for sample in batch.samples]))
                 ranks.append(label_ranks(scores, labels[-1]))
@@ -114,7 +114,8 @@ def _share(hits: Tensor) -> float:
     return float(hits.double().mean())
 
 
-def _check_classes(scores: Tensor, dataset: ClassificationDataset) -> None:
+def _check_classes(bundle: ModelBundle, scores: Tensor, dataset: ClassificationDataset) -> None:
     if scores.shape[1] != len(dataset.class_names):
         held = len(dataset.class_names)
         raise DataError(f"{dataset.name} has {held} classes and the model scores {scores.shape[1]}; expected as many")
+    check_same_classes(dataset.name, dataset.class_names, bundle.task.class_names)

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from sapwood.arguments import check_kind
-from sapwood.data import Findings, OnBad, to_input
+from sapwood.data import Findings, OnBad, check_same_classes, to_input
 from sapwood.errors import ConfigError, DataError, ShapeError
 from sapwood.models import framework_of
 from sapwood.tasks.agreeing import SURE, Compared
@@ -185,6 +185,7 @@ def _check_classes(bundle: ModelBundle, dataset: DetectionDataset) -> None:
     wanted, held = bundle.task.heads[0].num_classes, len(dataset.class_names)
     if wanted != held:
         raise DataError(f"{dataset.name} has {held} classes and the model scores {wanted}; expected as many")
+    check_same_classes(dataset.name, dataset.class_names, bundle.task.class_names)
 
 
 def _check_heads(name: str, bundle: ModelBundle) -> None:

@@ -44,8 +44,8 @@ def evaluate(
 
     Raises:
         ConfigError: If the model has no task, the data set is of another task, or an option is out of range.
-        DataError: If the classes of data set and model differ in number, nothing can be read, or there is no box to
-            find.
+        DataError: If the classes of data set and model differ in number, or in every name, nothing can be read, or
+            there is no box to find.
         ImageError: If a picture cannot be read and ``on_bad`` is ``"error"``.
         ShapeError: If the model returns something else than its task says.
         WeightsError: If the model returns NaN.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from sapwood.errors import MissingDependencyError
+from sapwood.models.installed import not_importable, numbers
 
 OLDEST = "5.24"
 """The first release that folders were found to be read with as they are here."""
@@ -23,11 +23,10 @@ def transformers() -> Any:
     try:
         package = importlib.import_module("transformers")
     except ImportError as error:
-        raise MissingDependencyError(
-            f"transformers is not installed or not whole ({error}); expected for transformers:FOLDER, install it by: "
-            "pip install sapwood[transformers]"
+        raise not_importable(
+            "transformers", error, needed_for="transformers:FOLDER", extra="transformers", oldest=OLDEST
         ) from error
-    if _numbers(package.__version__) < _numbers(OLDEST):
+    if numbers(package.__version__) < numbers(OLDEST):
         raise MissingDependencyError(
             f"transformers {package.__version__} is too old; expected {OLDEST} or later: "
             "pip install --upgrade sapwood[transformers]"
@@ -54,12 +53,3 @@ def quietly() -> Iterator[None]:
         logging.set_verbosity(level)
         if bar:
             logging.enable_progress_bar()
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """
-    Examples:
-        >>> _numbers("5.24.0.dev1") > _numbers("5.3")
-        True
-    """
-    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])

@@ -138,8 +138,10 @@ def _size(value: Any) -> int | tuple[int, int]:
 
 
 def _described(content: Any, network: Any) -> str:
-    if network is not None:
-        return f"a {type(network).__name__}"
-    return (
-        f"{', '.join(map(str, list(content)[:4]))}" if isinstance(content, Mapping) else f"a {type(content).__name__}"
-    )
+    held = content if network is None else network
+    if not isinstance(held, Mapping):
+        return f"a {type(held).__name__}"
+    listed = ", ".join(map(str, list(held)[:4]))
+    if held and all(isinstance(value, torch.Tensor) for value in held.values()):
+        return f"tensors without their network ({listed}), which --weights takes beside a model that is built"
+    return listed

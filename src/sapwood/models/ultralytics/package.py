@@ -8,6 +8,7 @@ import logging
 from typing import Any
 
 from sapwood.errors import MissingDependencyError
+from sapwood.models.installed import not_importable
 
 OLDEST = "8.4.100"
 """The first release that was found to rebuild networks from a list of its own classes."""
@@ -22,9 +23,8 @@ def ultralytics_tasks() -> Any:
     try:
         tasks = importlib.import_module("ultralytics.nn.tasks")
     except ImportError as error:
-        raise MissingDependencyError(
-            f"ultralytics is not installed or not whole ({error}); expected for models of Ultralytics, install it by: "
-            "pip install sapwood[ultralytics]"
+        raise not_importable(
+            "ultralytics", error, needed_for="models of Ultralytics", extra="ultralytics", oldest=OLDEST
         ) from error
     logging.getLogger("ultralytics").setLevel(logging.WARNING)
     safe = getattr(tasks, "_SafeLoad", None)

@@ -1,0 +1,107 @@
+"""What the roads through frameworks share (`ultralytics_bccd.py`, `torchvision_bccd.py`, `transformers_pictures.py`).
+
+A road: a network that the framework trained, pruned and recovered by one command, trained on by the framework, and
+loaded by the framework alone; beside it Torch-Pruning's network of the same measured latency, trained on equally long.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from sapwood.types import ModelBundle
+
+WITHOUT = (
+    "import runpy, sys; sys.modules['sapwood'] = None; del sys.argv[0]; runpy.run_path(sys.argv[0], {}, '__main__')"
+)
+"""Runs a file in a process in which `import sapwood` fails."""
+
+
+def command(*arguments: str) -> None:
+    """Runs a command of Sapwood's, and says which, and its seconds; a target that was missed is told, not an error."""
+    print("sapwood", *arguments, flush=True)
+    with seconds("sapwood " + arguments[0]):
+        code = "import sys; from sapwood.cli import main; main(sys.argv[1:])"
+        ended = subprocess.run([sys.executable, "-c", code, *arguments], check=False).returncode
+    if ended not in (0, 1):
+        raise SystemExit(f"sapwood {arguments[0]} ended with exit code {ended}")
+
+
+def without_sapwood(file: str, *arguments: str) -> None:
+    """Runs ``file`` in a process of its own that cannot import Sapwood."""
+    print("without Sapwood:", *arguments, flush=True)
+    with seconds(" ".join(arguments[:1])):
+        subprocess.run([sys.executable, "-c", WITHOUT, file, *arguments], check=True)
+
+
+@contextmanager
+def seconds(what: str) -> Iterator[None]:
+    """Prints the seconds of the clock and of the processor, child processes included."""
+    clock, before = time.perf_counter(), os.times()
+    yield
+    after = os.times()
+    spent = sum(after[:4]) - sum(before[:4])
+    print(f"{what}: {time.perf_counter() - clock:.0f} s, of the processor {spent:.0f} s", flush=True)
+
+
+def ratio_of(dense: ModelBundle, small: ModelBundle, rounds: int = 20) -> float:
+    """The latency of one network over the other's, medians of rounds in turns, in ONNX Runtime on one thread."""
+    from sapwood.pipeline.benching import bench
+
+    rows = bench({"dense": dense, "small": small}, ["onnxruntime"], threads=1, rounds=rounds).rows
+    for row in rows:
+        if row.reason is not None:
+            raise SystemExit(f"{row.model}: {row.reason}")
+    ratio = rows[1].same_runtime_ratio
+    assert ratio is not None
+    return ratio
+
+
+def torch_pruned(
+    model: Callable[[], tuple[nn.Module, list[nn.Module]]],
+    inputs: Any,
+    bundle: Callable[[nn.Module], ModelBundle],
+    latency: float,
+    *,
+    of: Callable[[nn.Module], dict[str, Any]] = lambda network: {},
+    after: Callable[[nn.Module], None] = lambda network: None,
+) -> nn.Module:
+    """Torch-Pruning's network of a measured latency: L2 over groups, one ratio for all layers, which is bisected.
+
+    Args:
+        model: Makes a copy of the dense network, and names its layers that are to stay.
+        inputs: Of that network.
+        bundle: What is timed of a network.
+        latency: The share of the dense network's that is wanted.
+        of: Further options of its pruner for a network.
+        after: Sets what the code of a pruned network reads.
+    """
+    import torch_pruning as tp
+
+    dense = bundle(model()[0])
+    low, high = 0.1, 0.9
+    best: tuple[float, nn.Module] | None = None
+    for _ in range(6):
+        middle = (low + high) / 2
+        network, kept = model()
+        importance = tp.importance.GroupMagnitudeImportance(p=2)
+        tp.pruner.MetaPruner(
+            network, inputs, importance=importance, pruning_ratio=middle, ignored_layers=kept, **of(network)
+        ).step()
+        after(network)
+        found = ratio_of(dense, bundle(network))
+        print(f"Torch-Pruning, ratio {middle:.3f}: {found:.3f} of the latency", flush=True)
+        if found <= latency * 1.05 and (best is None or abs(found - latency) < best[0]):
+            best = abs(found - latency), network
+        low, high = (middle, high) if found > latency else (low, middle)
+    if best is None:
+        raise SystemExit(f"Torch-Pruning: no ratio has {latency} of the latency")
+    return best[1]
