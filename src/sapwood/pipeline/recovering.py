@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import get_args
@@ -21,6 +22,9 @@ from sapwood.types import ModelBundle, RecoverMethod, TaskSpec
 MANY_LOOKS = 512
 """Fewer pictures are looked at several times by reconstruction: mirrored, moved, scaled."""
 
+MOST_PICTURES = 1000
+"""Reconstruction looks at no more: it sums a fixed number of places, and of more pictures takes fewer of each."""
+
 MOST_VIEWS = 4
 """Views of one picture that are made, at most."""
 
@@ -38,6 +42,17 @@ def num_views(inputs: Sequence[Inputs]) -> int:
     if any(not isinstance(batch, Tensor) or batch.dim() != 4 for batch in inputs):
         return 1
     return max(1, min(MOST_VIEWS, MANY_LOOKS // max(1, sum(map(num_samples, inputs)))))
+
+
+def solved_on(inputs: Sequence[Inputs]) -> list[Inputs]:
+    """The batches that reconstruction looks at: the first :data:`MOST_PICTURES` pictures, whole batches.
+
+    Examples:
+        >>> len(solved_on([torch.zeros(64, 3, 4, 4)] * 40)), len(solved_on([torch.zeros(64, 3, 4, 4)] * 2))
+        (16, 2)
+    """
+    before = [0, *itertools.accumulate(map(num_samples, inputs))]
+    return [batch for batch, seen in zip(inputs, before, strict=False) if seen < MOST_PICTURES]
 
 
 def even_batches(inputs: Sequence[Tensor]) -> list[Tensor]:
@@ -221,7 +236,7 @@ class _RecoveryRequest:
             dense,
             pruned,
             plan,
-            inputs,
+            solved_on(inputs),
             others=self.others,
             rules=rules,
             views=num_views(inputs),
@@ -245,6 +260,7 @@ class _RecoveryRequest:
         found = replace(
             found,
             method="distill",
+            num_pictures=refined.num_pictures,
             seconds=found.seconds + refined.seconds,
             checks=refined.history,
             best_step=refined.best_step,
