@@ -151,7 +151,7 @@ def test_of_many_pictures_reconstruction_sees_the_first_and_distillation_all(
     case: tuple[ModelBundle, Pruned, Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundle, pruned, own, _ = case
-    monkeypatch.setattr(importlib.import_module("sapwood.pipeline.recovering"), "MOST_PICTURES", 9)
+    monkeypatch.setattr(importlib.import_module("sapwood.pipeline.recovering"), "MOST_RECONSTRUCTED", 9)
     batches = list(own.split(4))
     few = recover(bundle, pruned, batches[:3], "reconstruct")
     many = recover(bundle, pruned, batches, "reconstruct")

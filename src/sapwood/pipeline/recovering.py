@@ -22,7 +22,7 @@ from sapwood.types import ModelBundle, RecoverMethod, TaskSpec
 MANY_LOOKS = 512
 """Fewer pictures are looked at several times by reconstruction: mirrored, moved, scaled."""
 
-MOST_PICTURES = 1000
+MOST_RECONSTRUCTED = 1000
 """Reconstruction looks at no more: it sums a fixed number of places, and of more pictures takes fewer of each."""
 
 MOST_VIEWS = 4
@@ -45,14 +45,14 @@ def num_views(inputs: Sequence[Inputs]) -> int:
 
 
 def solved_on(inputs: Sequence[Inputs]) -> list[Inputs]:
-    """The batches that reconstruction looks at: the first :data:`MOST_PICTURES` pictures, whole batches.
+    """The batches that reconstruction looks at: the first :data:`MOST_RECONSTRUCTED` pictures, whole batches.
 
     Examples:
         >>> len(solved_on([torch.zeros(64, 3, 4, 4)] * 40)), len(solved_on([torch.zeros(64, 3, 4, 4)] * 2))
         (16, 2)
     """
     before = [0, *itertools.accumulate(map(num_samples, inputs))]
-    return [batch for batch, seen in zip(inputs, before, strict=False) if seen < MOST_PICTURES]
+    return [batch for batch, seen in zip(inputs, before, strict=False) if seen < MOST_RECONSTRUCTED]
 
 
 def even_batches(inputs: Sequence[Tensor]) -> list[Tensor]:
