@@ -198,20 +198,38 @@ class _TwoNetworks:
         runs = waves(self._graph, self._sites, self._num_bytes())
         restarts = iter(find_restarts(self._graph, runs, sum(self.sizes)))
         for chunk in self._chunks(runs):
-            wanted = self._dense_samples([site for wave in chunk for site in wave])
-            for wave in chunk:
-                sums = self._collect(wave, wanted, next(restarts))
-                for site in wave:
-                    rule = self._rules.get(site.weight)
-                    row, mask = _solve(site, sums[site.weight], self._tensors, rule, self._others_weights)
-                    if row is not None:
-                        rows.append(row)
-                    if mask is not None:
-                        self.masks[site.weight] = mask
-                done += len(wave)
+            for found, num_sites in self._solved(chunk, restarts):
+                rows += found
+                done += num_sites
                 if progress is not None:
                     progress(done, len(self._sites))
         return tuple(rows)
+
+    def _solved(
+        self, chunk: Sequence[Sequence[Site]], restarts: Iterator[Restart | None]
+    ) -> Iterator[tuple[list[LayerReconstruction], int]]:
+        """What became of the layers of each wave, and how many there are; targets end with the chunk."""
+        wanted = self._dense_samples([site for wave in chunk for site in wave])
+        for wave in chunk:
+            yield self._solve_wave(wave, wanted, next(restarts)), len(wave)
+
+    def _solve_wave(
+        self,
+        wave: Sequence[Site],
+        wanted: Sequence[Mapping[int, tuple[Tensor, Tensor | None]]],
+        restart: Restart | None,
+    ) -> list[LayerReconstruction]:
+        """The layers that changed; sums end with each."""
+        sums = self._collect(wave, wanted, restart)
+        rows = []
+        for site in wave:
+            rule = self._rules.get(site.weight)
+            row, mask = _solve(site, sums.pop(site.weight), self._tensors, rule, self._others_weights)
+            if row is not None:
+                rows.append(row)
+            if mask is not None:
+                self.masks[site.weight] = mask
+        return rows
 
     def _num_bytes(self) -> dict[str, int]:
         """Of the sums of each layer: fitted, held out, and the others'."""
