@@ -46,7 +46,7 @@ from sapwood.pipeline import (
     weight_scores,
     with_batch,
 )
-from sapwood.pipeline.recovering import num_views, solved_on
+from sapwood.pipeline.recovering import num_views
 from sapwood.recovery import DistillConfig
 from sapwood.runtime import RUNTIMES
 from sapwood.tasks import agreement, calibration_batches, evaluate, task_loss
@@ -233,7 +233,7 @@ def finished(job: Job, settings: dict[str, Any], *, recovered: bool = True) -> R
             job.bundle.model,
             pruned.model,
             pruned.plan,
-            solved_on(job.inputs),
+            job.inputs,
             others=job.others,
             views=num_views(job.inputs),
             seed=job.options.seed,

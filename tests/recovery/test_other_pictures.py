@@ -145,21 +145,3 @@ def test_recovery_takes_them_and_the_record_says_what_they_counted(
     assert found is not None
     assert found.num_pictures == 40
     assert all(layer.others_weight in {0.0, 0.1, 1.0} for layer in found.layers)
-
-
-def test_of_many_pictures_reconstruction_sees_the_first_and_distillation_all(
-    case: tuple[ModelBundle, Pruned, Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bundle, pruned, own, _ = case
-    monkeypatch.setattr(importlib.import_module("sapwood.pipeline.recovering"), "MOST_RECONSTRUCTED", 9)
-    batches = list(own.split(4))
-    few = recover(bundle, pruned, batches[:3], "reconstruct")
-    many = recover(bundle, pruned, batches, "reconstruct")
-    assert few.recovery is not None
-    assert many.recovery is not None
-    assert few.recovery.num_pictures == many.recovery.num_pictures == 12  # whole batches
-    assert few.recovery.layers == many.recovery.layers
-    config = DistillConfig(steps=1, batch_size=4, evaluations=1)
-    distilled = recover(bundle, pruned, batches, "distill", config=config).recovery
-    assert distilled is not None
-    assert distilled.num_pictures == len(own)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import get_args
@@ -22,9 +21,6 @@ from sapwood.types import ModelBundle, RecoverMethod, TaskSpec
 MANY_LOOKS = 512
 """Fewer pictures are looked at several times by reconstruction: mirrored, moved, scaled."""
 
-MOST_RECONSTRUCTED = 1000
-"""Reconstruction looks at no more: it sums a fixed number of places, and of more pictures takes fewer of each."""
-
 MOST_VIEWS = 4
 """Views of one picture that are made, at most."""
 
@@ -42,17 +38,6 @@ def num_views(inputs: Sequence[Inputs]) -> int:
     if any(not isinstance(batch, Tensor) or batch.dim() != 4 for batch in inputs):
         return 1
     return max(1, min(MOST_VIEWS, MANY_LOOKS // max(1, sum(map(num_samples, inputs)))))
-
-
-def solved_on(inputs: Sequence[Inputs]) -> list[Inputs]:
-    """The batches that reconstruction looks at: the first :data:`MOST_RECONSTRUCTED` pictures, whole batches.
-
-    Examples:
-        >>> len(solved_on([torch.zeros(64, 3, 4, 4)] * 40)), len(solved_on([torch.zeros(64, 3, 4, 4)] * 2))
-        (16, 2)
-    """
-    before = [0, *itertools.accumulate(map(num_samples, inputs))]
-    return [batch for batch, seen in zip(inputs, before, strict=False) if seen < MOST_RECONSTRUCTED]
 
 
 def even_batches(inputs: Sequence[Tensor]) -> list[Tensor]:
@@ -236,7 +221,7 @@ class _RecoveryRequest:
             dense,
             pruned,
             plan,
-            solved_on(inputs),
+            inputs,
             others=self.others,
             rules=rules,
             views=num_views(inputs),
@@ -260,7 +245,6 @@ class _RecoveryRequest:
         found = replace(
             found,
             method="distill",
-            num_pictures=refined.num_pictures,
             seconds=found.seconds + refined.seconds,
             checks=refined.history,
             best_step=refined.best_step,
