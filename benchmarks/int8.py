@@ -6,15 +6,19 @@
 The first form takes one of the models below, removes channels (latency 0.5 in float32 on the same runtime; or takes
 `--small`, a network that was pruned before), and calls all four networks in interleaved rounds. int8 is calibrated on
 random inputs for the time. With `--accuracy SPLIT` each network's accuracy on that part of the model's data set is
-measured on its runtime; ranges are from the train split. The second form asks whether latency targets on int8 are met:
-each network that `prune` gave is loaded again and timed against the dense one.
+measured on its runtime; ranges are from the train split. With `--processor` a call takes what the process had of the
+processor, one thread: where other work shares the core, a long call is interrupted and a short one is not, and the
+clock's ratios are wrong. The second form asks whether latency targets on int8 are met: each network that `prune` gave
+is loaded again and timed against the dense one.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +29,7 @@ from sapwood.errors import SapwoodError
 from sapwood.goals import pictures_without_labels
 from sapwood.measure import SPIN_DOWN, machine, measure_latency
 from sapwood.pipeline import Deployment, on_runtime
-from sapwood.runtime import RUNTIMES
+from sapwood.runtime import RUNTIMES, Session
 from sapwood.tasks import evaluate, open_data
 from sapwood.types import ModelBundle
 
@@ -43,6 +47,7 @@ MODELS: dict[str, tuple[str, str | None, str | None]] = {
 
 CASES = [(name, target) for name in ("yolov3-tiny", "ResNet-18", "yolov4-tiny, digits") for target in (0.75, 0.5)]
 ROUNDS, SECONDS = 60, 15.0
+WARM_UP, PROCESSOR_ROUNDS = 20, 300
 
 
 def main() -> None:
@@ -55,6 +60,7 @@ def main() -> None:
     parser.add_argument("--accuracy", metavar="SPLIT")
     parser.add_argument("--pictures", help="A data set instead of the model's own")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--processor", action="store_true", help="Processor time, one thread, of a busy machine")
     parser.add_argument("--targets", action="store_true")
     parser.add_argument("--out")
     options = parser.parse_args()
@@ -78,16 +84,47 @@ def together(options: Any) -> dict[str, Any]:
         for name, one in networks.items()
         for kind, runtime in (("fp32", options.runtime), ("int8", f"{options.runtime}-int8"))
     }
-    table = measure_latency(
-        sessions, baseline="dense fp32", rounds=ROUNDS, seconds=SECONDS, threads=options.threads, pause=SPIN_DOWN
-    )
-    row: dict[str, Any] = {"model": options.model, "runtime": options.runtime, "rounds": table.conditions["rounds"]}
-    for one in table.rows:
-        row[one.name] = {"ms": one.median_ms, "ratio": one.ratio, "q1": one.ratio_q1, "q3": one.ratio_q3}
-        print(f"{options.model} on {options.runtime}: {one.name:12} {one.median_ms:8.2f} ms, {one.speedup:.2f} x")
+    row: dict[str, Any] = {"model": options.model, "runtime": options.runtime}
+    row |= processor_times(sessions) if options.processor else clock_times(sessions, options)
+    for name in sessions:
+        one = row[name]
+        print(
+            f"{options.model} on {options.runtime}: {name:12} {one['ms']:8.2f} ms, {1.0 / one['ratio']:.2f} x "
+            f"({1.0 / one['q3']:.2f} to {1.0 / one['q1']:.2f})",
+            flush=True,
+        )
     if options.accuracy:
         row["accuracy"] = accuracies(networks, options)
     return row
+
+
+def clock_times(sessions: dict[str, Session], options: Any) -> dict[str, Any]:
+    """By the clock: the median of each, and of its ratio to the dense network in float32 with its quartiles."""
+    table = measure_latency(
+        sessions, baseline="dense fp32", rounds=ROUNDS, seconds=SECONDS, threads=options.threads, pause=SPIN_DOWN
+    )
+    rows = {
+        one.name: {"ms": one.median_ms, "ratio": one.ratio, "q1": one.ratio_q1, "q3": one.ratio_q3}
+        for one in table.rows
+    }
+    return {"rounds": table.conditions["rounds"], **rows}
+
+
+def processor_times(sessions: dict[str, Session]) -> dict[str, Any]:
+    """The same in the process's own time, round by round."""
+    times: dict[str, list[float]] = {name: [] for name in sessions}
+    for number in range(WARM_UP + PROCESSOR_ROUNDS):
+        for name, session in sessions.items():
+            start = time.process_time_ns()
+            session()
+            if number >= WARM_UP:
+                times[name].append((time.process_time_ns() - start) / 1e6)
+    found: dict[str, Any] = {"rounds": PROCESSOR_ROUNDS}
+    for name, own in times.items():
+        ratios = [one / dense for one, dense in zip(own, times["dense fp32"], strict=True)]
+        low, middle, high = statistics.quantiles(ratios, n=4)
+        found[name] = {"ms": statistics.median(own), "ratio": middle, "q1": low, "q3": high}
+    return found
 
 
 def halved(dense: ModelBundle, options: Any) -> ModelBundle:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import itertools
+import weakref
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+import sapwood
 from sapwood.graph import trace
 from sapwood.models import Plan
 from sapwood.recovery import Reconstruction, reconstruct
@@ -176,3 +179,37 @@ def test_memory_bounds_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resuming, "MEMORY", 1536 * 10)
     restarts = resuming.find_restarts(graph, [[site] for site in sites[:4]], 10)
     assert [restart is None for restart in restarts] == [False, False, True, True]
+
+
+def test_targets_and_sums_of_what_is_solved_are_gone_before_the_next_are_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each is up to 1 GiB of a large network."""
+    module = importlib.import_module("sapwood.recovery.reconstruction.reconstruct")
+    networks, alive = module._TwoNetworks, {"_dense_samples": 0, "_collect": 0}
+    monkeypatch.setattr(module, "TARGET_MEMORY", 1)
+
+    def watched(name: str) -> Any:
+        make, before = getattr(networks, name), list[weakref.ref[Tensor]]()
+
+        def run(self: Any, *args: Any) -> Any:
+            assert not [one for one in before if one() is not None], name
+            found = make(self, *args)
+            alive[name] += 1
+            tensors = (
+                [branch for own in found for branch, _ in own.values()]
+                if name == "_dense_samples"
+                else [sums.fit.xx for sums in found.values()]
+            )
+            before[:] = [weakref.ref(one) for one in tensors]
+            return found
+
+        return run
+
+    for name in alive:
+        monkeypatch.setattr(networks, name, watched(name))
+    dense = Plain().eval()
+    x = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    pruned = sapwood.prune(dense, x, target=sapwood.Target(macs=0.6))
+    reconstruct(dense, pruned.model, pruned.plan, [x])
+    assert alive == {"_dense_samples": 5, "_collect": 5}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from sapwood.recovery.distillation.samples import looked_at
-from sapwood.recovery.views import MOSAIC_SCALES, SMALL, augmented, varied
+from sapwood.recovery.views import MOSAIC_SCALES, SMALL, Looks, augmented, moved_and_mirrored, varied
 
 
 def _seeded(seed: int) -> torch.Generator:
@@ -55,3 +56,22 @@ def test_distillation_shows_mosaics_where_they_are_asked_for() -> None:
         assert torch.equal(seen, view(pictures, _seeded(1)))  # type: ignore[arg-type]
     tokens = {"ids": torch.zeros(2, 3)}
     assert looked_at(tokens, _seeded(1), mosaics=True) is tokens
+
+
+def test_looks_are_made_when_asked_for_and_are_the_same_again_in_any_order() -> None:
+    """As one run over all of them would draw them: pictures, mirror images, then views of one generator."""
+    for size in (SMALL // 4, SMALL + 8):
+        batches = [torch.rand(count, 3, size, size, generator=_seeded(count)) for count in (2, 1, 3)]
+        generator = _seeded(5)
+        drawn = [moved_and_mirrored(batch, generator) for _ in range(3) for batch in batches]
+        wanted = [*batches, *(batch.flip(3) for batch in batches), *drawn]
+        looks = Looks(batches, views=5, seed=5)
+        assert len(looks) == len(wanted) == 15
+        for number in (14, 3, 0, 8, 7, 14):
+            assert torch.equal(looks[number], wanted[number])
+        assert all(torch.equal(one, other) for one, other in zip(looks, wanted, strict=True))
+        assert all(torch.equal(one, other) for one, other in zip(looks[2:9:3], wanted[2:9:3], strict=True))
+        assert looks[1] is batches[1]  # not a copy
+        with pytest.raises(IndexError, match="look 15 of 15"):
+            looks[15]
+    assert len(Looks(batches, views=1, seed=0)) == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import overload
 
 import torch
 from torch import Tensor
@@ -133,17 +134,59 @@ def moved_and_mirrored(inputs: Tensor, generator: torch.Generator) -> Tensor:  #
     return _moved_by_pixels(inputs, generator) if max(inputs.shape[2:]) <= SMALL else _warped(inputs, generator)
 
 
-def looked_at_again(batches: Sequence[Tensor], views: int, seed: int) -> list[Tensor]:
+class Looks(Sequence[Tensor]):
     """The batches, then their mirror images, then as many random views of each as are missing to ``views``.
+
+    A view is made when it is asked for, the same one each time: pictures take memory once, however often they are
+    looked at.
 
     Args:
         batches: Pictures, shape (B, C, H, W) each.
         views: Looks at each picture, at least 1.
         seed: Of the random ones.
+
+    Examples:
+        >>> looks = Looks([torch.arange(4.0).reshape(1, 1, 1, 4)], views=2, seed=0)
+        >>> [look.flatten().tolist() for look in looks]
+        [[0.0, 1.0, 2.0, 3.0], [3.0, 2.0, 1.0, 0.0]]
     """
-    generator = torch.Generator().manual_seed(seed)
-    found = [*batches, *(batch.flip(3) for batch in batches)][: len(batches) * min(views, 2)]
-    return found + [moved_and_mirrored(batch, generator) for _ in range(views - 2) for batch in batches]
+
+    def __init__(self, batches: Sequence[Tensor], views: int, seed: int) -> None:
+        self._batches, self._views = batches, views
+        self._generator = torch.Generator().manual_seed(seed)
+        self._states = [self._generator.get_state()]
+
+    def __len__(self) -> int:
+        return len(self._batches) * self._views
+
+    @overload
+    def __getitem__(self, number: int) -> Tensor: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> list[Tensor]: ...
+
+    def __getitem__(self, number: int | slice) -> Tensor | list[Tensor]:
+        if isinstance(number, slice):
+            return [self[one] for one in range(*number.indices(len(self)))]
+        if not 0 <= number < len(self):
+            raise IndexError(f"look {number} of {len(self)}")
+        turn, place = divmod(number, len(self._batches))
+        if turn < 2:
+            return self._batches[place].flip(3) if turn else self._batches[place]
+        return self._random(number - 2 * len(self._batches))
+
+    def _random(self, number: int) -> Tensor:
+        """A random view; each one's draw begins where the last one's ended."""
+        for before in range(len(self._states) - 1, number):
+            self._draw(before)
+        return self._draw(number)
+
+    def _draw(self, number: int) -> Tensor:
+        self._generator.set_state(self._states[number])
+        view = moved_and_mirrored(self._batches[number % len(self._batches)], self._generator)
+        if number + 1 == len(self._states):
+            self._states.append(self._generator.get_state())
+        return view
 
 
 def _moved_by_pixels(inputs: Tensor, generator: torch.Generator) -> Tensor:

@@ -186,8 +186,9 @@ class System:
         self._weight = weight
         self._xx, xy = sums.xx, sums.xy
         if intercept:
-            self._xx = sums.xx - sums.x[:, :, None] * sums.x[:, None] / sums.count
-            xy = sums.xy - sums.x[:, :, None] * sums.y[:, None] / sums.count
+            column = sums.x[:, :, None]
+            self._xx = torch.baddbmm(sums.xx, column, sums.x[:, None], alpha=-1.0 / sums.count)
+            xy = torch.baddbmm(sums.xy, column, sums.y[:, None], alpha=-1.0 / sums.count)
         self._right = xy - self._xx @ weight
         diagonal = self._xx.diagonal(dim1=1, dim2=2)
         self._scale = diagonal.clamp(min=0.0).mean(dim=1)  # (g,)

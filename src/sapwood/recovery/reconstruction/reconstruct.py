@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ from sapwood.recovery.reconstruction.sampling import SamplePlaces, take
 from sapwood.recovery.reconstruction.sites import Site, find_sites
 from sapwood.recovery.reconstruction.solved_layer import SolvedLayer
 from sapwood.recovery.reconstruction.waves import waves
-from sapwood.recovery.views import looked_at_again
+from sapwood.recovery.views import Looks
 from sapwood.types import ExampleInputs
 
 NUM_PATCHES = 32768
@@ -117,12 +118,13 @@ def reconstruct(
     sizes = [len(output_tensors(batch)[0]) for batch in kept]
     more = list(others)
     offsets = [sum(sizes[:number]) for number in range(len(sizes))] * views
-    kept = _with_views(kept, views, seed)
     work = _TwoNetworks(
         named_as_left(dense, plan),
         model,
         plan,
-        [*kept, *more],
+        _with_views(kept, views, seed),
+        more,
+        sizes=[*sizes * views, *(len(output_tensors(batch)[0]) for batch in more)],
         offsets=[*offsets, *(None for _ in more)],
         others_weights=others_weights,
         rules=checked,
@@ -145,21 +147,23 @@ class _TwoNetworks:
         model: nn.Module,
         plan: Plan,
         batches: Sequence[ExampleInputs],
+        others: Sequence[ExampleInputs],
         *,
+        sizes: Sequence[int],
         offsets: Sequence[int | None],
         others_weights: Sequence[float],
         rules: Mapping[str, Rule],
         num_patches: int,
         seed: int,
     ) -> None:
-        self._dense, self.model, self._batches, self._seed = dense, model, batches, seed
+        self._dense, self.model, self._seed = dense, model, seed
+        self._own, self._others, self.sizes = batches, others, sizes
         self._offsets, self._others_weights = offsets, others_weights
         self._rules = rules
         self.masks = {name: rule.mask for name, rule in rules.items()}
-        self.sizes = [len(output_tensors(batch)[0]) for batch in batches]
         self._num_own = sum(size for size, offset in zip(self.sizes, offsets, strict=True) if offset is not None)
         self._per_picture = max(1, -(-num_patches // self._num_own))
-        self._starts = [Start() for _ in batches]
+        self._starts = [Start() for _ in sizes]
         self._graph, self._dense_graph = trace(model, batches[0]), trace(dense, batches[0])
         self._sites, self.left_alone = find_sites(self._graph)
         self._numbers = _numbers(self._dense_graph, self._graph, plan)
@@ -194,20 +198,38 @@ class _TwoNetworks:
         runs = waves(self._graph, self._sites, self._num_bytes())
         restarts = iter(find_restarts(self._graph, runs, sum(self.sizes)))
         for chunk in self._chunks(runs):
-            wanted = self._dense_samples([site for wave in chunk for site in wave])
-            for wave in chunk:
-                sums = self._collect(wave, wanted, next(restarts))
-                for site in wave:
-                    rule = self._rules.get(site.weight)
-                    row, mask = _solve(site, sums[site.weight], self._tensors, rule, self._others_weights)
-                    if row is not None:
-                        rows.append(row)
-                    if mask is not None:
-                        self.masks[site.weight] = mask
-                done += len(wave)
+            for found, num_sites in self._solved(chunk, restarts):
+                rows += found
+                done += num_sites
                 if progress is not None:
                     progress(done, len(self._sites))
         return tuple(rows)
+
+    def _solved(
+        self, chunk: Sequence[Sequence[Site]], restarts: Iterator[Restart | None]
+    ) -> Iterator[tuple[list[LayerReconstruction], int]]:
+        """What became of the layers of each wave, and how many there are; targets end with the chunk."""
+        wanted = self._dense_samples([site for wave in chunk for site in wave])
+        for wave in chunk:
+            yield self._solve_wave(wave, wanted, next(restarts)), len(wave)
+
+    def _solve_wave(
+        self,
+        wave: Sequence[Site],
+        wanted: Sequence[Mapping[int, tuple[Tensor, Tensor | None]]],
+        restart: Restart | None,
+    ) -> list[LayerReconstruction]:
+        """The layers that changed; sums end with each."""
+        sums = self._collect(wave, wanted, restart)
+        rows = []
+        for site in wave:
+            rule = self._rules.get(site.weight)
+            row, mask = _solve(site, sums.pop(site.weight), self._tensors, rule, self._others_weights)
+            if row is not None:
+                rows.append(row)
+            if mask is not None:
+                self.masks[site.weight] = mask
+        return rows
 
     def _num_bytes(self) -> dict[str, int]:
         """Of the sums of each layer: fitted, held out, and the others'."""
@@ -241,7 +263,7 @@ class _TwoNetworks:
         """For each batch, by the call that uses a weight: the dense network's output and what is added, float32."""
         uses = [(site, use) for site in sites for use in site.uses]
         found = []
-        for number, batch in enumerate(self._batches):
+        for number, batch in enumerate(chain(self._own, self._others)):
             samples, _ = take(
                 self._dense,
                 batch,
@@ -270,7 +292,8 @@ class _TwoNetworks:
         uses = [(site, use) for site in wave for use in site.uses]
         shapes, has_others = self._shapes, None in self._offsets
         sums = {site.weight: LayerSums.zeros(shapes[site.weight], others=has_others) for site in wave}
-        for number, (batch, before) in enumerate(zip(self._batches, self._offsets, strict=True)):
+        batches = zip(chain(self._own, self._others), self._offsets, strict=True)
+        for number, (batch, before) in enumerate(batches):
             places = self._places(number)
             samples, start = take(
                 self.model,
@@ -333,7 +356,7 @@ def _solve(
     return row, mask
 
 
-def _with_views(batches: list[ExampleInputs], views: int, seed: int) -> list[ExampleInputs]:
+def _with_views(batches: list[ExampleInputs], views: int, seed: int) -> Sequence[ExampleInputs]:
     if views < 1:
         raise ConfigError(f"views: got {views}; expected at least 1")
     if views == 1:
@@ -341,7 +364,7 @@ def _with_views(batches: list[ExampleInputs], views: int, seed: int) -> list[Exa
     pictures = [batch for batch in batches if isinstance(batch, Tensor) and batch.dim() == 4]
     if len(pictures) < len(batches):
         raise ConfigError("views: the inputs are no pictures; expected tensors of shape (B, C, H, W)")
-    return [*looked_at_again(pictures, views, seed)]
+    return Looks(pictures, views, seed)
 
 
 def _checked_rules(rules: Mapping[str, Rule], model: nn.Module) -> Mapping[str, Rule]:
