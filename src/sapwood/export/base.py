@@ -82,7 +82,15 @@ class Exporter(Protocol):
         """Writes a model, reads it back, runs it and compares; see :func:`sapwood.export.export_onnx`."""
 
 
-EXPORTERS: Registry[Exporter] = Registry("format", entry_points="sapwood.exporters")
+EXPORTERS: Registry[Exporter] = Registry(
+    "format",
+    entry_points="sapwood.exporters",
+    others={
+        "cfg": "darknet", "huggingface": "transformers", "onnxruntime": "onnx", "ort": "onnx", "pt2": "torch-export",
+        "py": "python", "pytorch": "torch-export", "torch": "torch-export", "torchscript": "torch-export",
+        "weights": "darknet", "yolo": "ultralytics",
+    },
+)  # fmt: skip
 """The exporters by name; a file of this folder registers each."""
 
 

@@ -68,7 +68,16 @@ class MaskMethod:
         raise NotImplementedError(f"{type(self).__name__} masks nothing")
 
 
-METHODS: Registry[type[MaskMethod]] = Registry("mask method", entry_points="sapwood.mask_methods")
+METHODS: Registry[type[MaskMethod]] = Registry(
+    "mask method",
+    entry_points="sapwood.mask_methods",
+    others={
+        "globalunstructured": "l1_unstructured", "l1": "l1_unstructured",
+        "l1structured": "ln_structured", "l2": "ln_structured", "l2structured": "ln_structured",
+        "magnitude": "l1_unstructured", "random": "random_unstructured", "sparsegpt": "scored",
+        "structured": "ln_structured", "unstructured": "l1_unstructured", "wanda": "scored",
+    },
+)  # fmt: skip
 """Every masking method by its name."""
 
 

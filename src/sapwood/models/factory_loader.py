@@ -18,6 +18,8 @@ from typing import Any
 from torch import nn
 
 from sapwood.errors import SapwoodError, SpecError
+from sapwood.meant import meant_path
+from sapwood.models.meant_specs import meant_prefix
 from sapwood.models.spec import LOADERS, Loader, State, read_names
 from sapwood.models.state_dict import load_state_, read_state
 from sapwood.types import ModelBundle, ModelSource, TaskSpec
@@ -137,7 +139,8 @@ def _find(spec: str) -> Callable[[], Any]:
     except ModuleNotFoundError as error:
         missing = error.name or module_name
         absent = f"no file {module_name}" if module_name.endswith(".py") else f"no module {missing!r}"
-        raise SpecError(f"{spec}: {absent}; expected one that Python finds from {os.getcwd()}") from error
+        meant = meant_prefix(module_name)
+        raise SpecError(f"{spec}: {absent}; expected one that Python finds from {os.getcwd()}{meant}") from error
     except Exception as error:
         raise SpecError(f"{spec}: importing {module_name} failed: {type(error).__name__}: {error}") from error
     for part in path.split("."):
@@ -153,7 +156,7 @@ def _module_of(path: str) -> ModuleType:
     """The module that a file is, once a process."""
     file = Path(path).resolve()
     if not file.is_file():
-        raise SpecError(f"{path}: no such file; expected one of Python that has the factory")
+        raise SpecError(f"{path}: no such file; expected one of Python that has the factory{meant_path(path)}")
     name = f"{file.stem}_{hashlib.sha256(os.fsencode(file)).hexdigest()[:8]}"
     if name in sys.modules:
         return sys.modules[name]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sapwood.errors import SapwoodError, SpecError
+from sapwood.meant import meant_path
 from sapwood.models.apply_plan import apply_plan, make_biases_
 from sapwood.models.plan import Plan
 from sapwood.models.plan_json import plan_from_dict
@@ -56,7 +57,8 @@ def _load(spec: str, weights: Path | None, names: Path | None) -> ModelBundle:
 
 def _from_checkpoint(spec: str, path: Path, names: Path | None) -> ModelBundle:
     if not path.exists():
-        raise SpecError(f"{path}: there is no such file; expected one that is here: nothing is downloaded")
+        expected = f"expected one that is here: nothing is downloaded{meant_path(path)}"
+        raise SpecError(f"{path}: there is no such file; {expected}")
     found = read_checkpoint(path)
     plans = _plans(found.plans, str(path))
     model = _wrapped(found.network, found.yaml, found.plans)
