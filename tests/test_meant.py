@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from sapwood.allocation import ALLOCATORS
 from sapwood.cli import main
@@ -143,6 +144,7 @@ def test_every_reader_of_a_place_tells_it(call: Callable[[Path], Any], meant: st
         ("resnet18", "did you mean torchvision:resnet18?"),
         ("net.weights", "net.cfg --weights net.weights"),
         ("net.pth", ".pth files are weights, which go beside a model: torchvision:NAME --weights net.pth"),
+        ("conftest.py", "did you mean conftest.py:FUNCTION, of which conftest.py has the code?"),
         ("net.onnx", "expected the network of PyTorch that one was made of"),
         ("nothing-like-it", ""),
     ],
@@ -151,3 +153,25 @@ def test_what_is_no_model_is_told_from_what_it_is(spec: str, meant: str) -> None
     if spec == "resnet18":
         pytest.importorskip("torchvision")
     assert meant_spec(spec).endswith(meant) if meant else meant_spec(spec) == ""
+
+
+def test_a_file_of_python_is_told_with_its_functions(tmp_path: Path) -> None:
+    file = tmp_path / "nets.py"
+    file.write_text("def net(width=8): ...\ndef helper(x): ...\nclass Other: ...\n")
+    assert meant_spec(str(file)) == f"; did you mean {file}:net, of which {file} has the code?"
+    with pytest.raises(SapwoodError, match=r"has no 'nett'; expected a function or a class; did you mean 'net'\?$"):
+        load_model(f"{file}:nett")
+
+
+def test_a_pt_of_tensors_is_told_from_one_of_ultralytics(tmp_path: Path) -> None:
+    torch.save({"weight": torch.ones(2)}, tmp_path / "net.pt")
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "whole.pt")
+    for name, meant in (("net.pt", "torchvision:NAME --weights .*net.pt"), ("whole.pt", "file.py:factory")):
+        with pytest.raises(SapwoodError, match=f"{meant}$"):
+            load_model(tmp_path / name)
+
+
+def test_fields_are_told_by_what_others_call_them() -> None:
+    for values, meant in (({"imgsz": 320}, "input_size"), ({"batch": 4}, "batch_size"), ({"learning_rate": 1}, "lr")):
+        with pytest.raises(SapwoodError, match=rf"did you mean '{meant}'\?$"):
+            parse_config(TrainConfig, values, where="here")

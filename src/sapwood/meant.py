@@ -9,6 +9,15 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 from pathlib import Path
 
+OTHER_FIELDS: Mapping[str, str] = {
+    "amount": "sparsity", "batch": "batch_size", "checkpoint": "weights", "classes": "names", "conf": "threshold",
+    "confidence": "threshold", "criteria": "criterion", "dataset": "data", "finetune": "recover", "flops": "macs",
+    "imagesize": "input_size", "imgsz": "input_size", "importance": "criterion", "iters": "epochs", "jobs": "threads",
+    "learningrate": "lr", "output": "out", "outputdir": "out", "pretrained": "weights", "project": "out",
+    "pruningratio": "sparsity", "ratio": "sparsity", "savedir": "out", "target": "macs", "workers": "threads",
+}  # fmt: skip
+"""What other programs call an option or a field, in small letters without anything between: its name here."""
+
 _ALIKE = 0.75
 """How alike two words are, of 1, of which one was meant to be the other."""
 _LONG_ENOUGH = 4
@@ -33,7 +42,7 @@ def meant_name(given: object, names: Iterable[str], others: Mapping[str, str] | 
         >>> meant_name("Magnitude", ["l1", "l2", "taylor"], {"magnitude": "l1"})
         "; did you mean 'l1'?"
     """
-    word = letters(given)
+    word = letters(given) if isinstance(given, str | Path) else ""
     plain = {letters(name): name for name in names}
     if not word:
         return ""
@@ -43,6 +52,17 @@ def meant_name(given: object, names: Iterable[str], others: Mapping[str, str] | 
         begun = [one for one in plain if len(word) >= _LONG_ENOUGH and one.startswith(word)]
         found = plain[[*alike, *begun][0]] if alike or begun else None
     return "" if found is None else f"; did you mean {found!r}?"
+
+
+def others_of(fields: Iterable[str]) -> dict[str, str]:
+    """What other programs call these fields.
+
+    Examples:
+        >>> others_of(["lr", "epochs"])
+        {'iters': 'epochs', 'learningrate': 'lr'}
+    """
+    known = set(fields)
+    return {word: name for word, name in OTHER_FIELDS.items() if name in known}
 
 
 def meant_path(path: str | Path) -> str:
@@ -55,6 +75,8 @@ def meant_path(path: str | Path) -> str:
         ''
     """
     wanted = Path(path)
+    if os.path.lexists(wanted):
+        return ""
     while not wanted.parent.exists():
         wanted = wanted.parent
     try:

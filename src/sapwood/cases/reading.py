@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from sapwood.cases.rows import ROW_KINDS, CaseRow
 from sapwood.errors import ConfigError
-from sapwood.meant import meant_name
+from sapwood.meant import meant_name, others_of
 from sapwood.reading import parse_yaml, read_text, reading, shown
 
 BASELINE = "baseline"
@@ -174,7 +174,8 @@ def _explain(error: ValidationError, row_type: type[CaseRow]) -> str:
     fault = error.errors()[0]
     field = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
-        return f"field {field}: {_expected_fields(row_type)}{meant_name(field, row_type.model_fields)}"
+        meant = meant_name(field, row_type.model_fields, others_of(row_type.model_fields))
+        return f"field {field}: {_expected_fields(row_type)}{meant}"
     if fault["type"] == "missing":
         return f"field {field}: missing; expected it in every row of kind {row_type.model_fields['kind'].default}"
     message = fault["msg"].removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("expected ")

@@ -55,6 +55,7 @@ def bench(
     from sapwood.report import bench_table, reasons, render_bench
 
     check_record(out)
+    _check_names(models, runtime)
     bundles = _bundles(models, weights or [], model_factory)
     runtimes = list(dict.fromkeys(name.strip() for name in runtime.split(",") if name.strip()))
     with progress_bar("timing") as progress:
@@ -75,6 +76,16 @@ def bench(
         raise typer.Exit(1)
     if record.baseline is None:
         raise typer.Exit(2)
+
+
+def _check_names(models: list[str], runtime: str) -> None:
+    """Refuses runtimes that stand where models do."""
+    from sapwood.runtime import RUNTIMES
+
+    meant = [name for name in models if name in RUNTIMES and not Path(name).exists()]
+    if meant:
+        together = ",".join([runtime.strip(", "), *meant])
+        raise ConfigError(f"{meant[0]} is a runtime and stands as a model; expected one option: --runtime {together}")
 
 
 def _next(record: BenchRecord, named: dict[str, str], bundles: dict[str, ModelBundle]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
-from sapwood.meant import letters, meant_name
+from sapwood.meant import OTHER_FIELDS, letters, meant_name
 
 OTHER_VERBS: Mapping[str, str] = {
     "benchmark": "bench", "convert": "export", "evaluate": "eval", "finetune": "train", "fit": "train",
@@ -19,15 +19,7 @@ OTHER_VERBS: Mapping[str, str] = {
 }  # fmt: skip
 """What other programs call a verb: its name here."""
 
-OTHER_OPTIONS: Mapping[str, str] = {
-    "amount": "--sparsity", "batch": "--batch-size", "checkpoint": "--weights", "classes": "--names",
-    "conf": "--threshold", "confidence": "--threshold", "criteria": "--criterion", "dataset": "--data",
-    "finetune": "--recover", "flops": "--macs", "imagesize": "--input-size", "imgsz": "--input-size",
-    "importance": "--criterion", "iters": "--epochs", "jobs": "--threads", "learningrate": "--lr", "output": "--out",
-    "outputdir": "--out", "pretrained": "--weights", "project": "--out", "pruningratio": "--sparsity",
-    "ratio": "--sparsity", "savedir": "--out", "target": "--macs", "workers": "--threads",
-}  # fmt: skip
-"""What other programs call an option, in small letters without anything between: its name here."""
+OTHER_OPTIONS: Mapping[str, str] = {word: "--" + name.replace("_", "-") for word, name in OTHER_FIELDS.items()}
 
 _NOT_ONE_OF = re.compile(r"(?:Value error, )?'(?P<given>.*?)' is not one of (?P<known>'.*')\.?$", re.DOTALL)
 
@@ -84,6 +76,8 @@ def _explain(error: Any, flags: list[str]) -> None:
     """Says in an error about options what was meant; all other errors stay as they are."""
     if isinstance(getattr(error, "message", None), str):
         error.message = _with_choice(error.message)
+    if "unexpected extra argument" in str(getattr(error, "message", "")):
+        error.message += "; expected one MODEL, and all else behind the option that it is of"
     if hasattr(error, "possibilities"):  # an option that is not there, with those that are spelled like it
         flag = OTHER_OPTIONS.get(letters(error.option_name))
         error.possibilities = [flag] if flag in flags else error.possibilities

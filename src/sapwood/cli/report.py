@@ -13,6 +13,7 @@ from sapwood.cli.common import JsonOption, print_json
 from sapwood.cli.next_steps import browse, next_step
 from sapwood.cli.record_files import check_page
 from sapwood.errors import DataError
+from sapwood.meant import meant_path
 
 RunArgument = Annotated[
     Path,
@@ -44,6 +45,9 @@ def report(
     renderers = _renderers(run_dir)
     name = next((name for name in renderers if os.path.isfile(run_dir / name)), None)
     if name is None:
+        if not run_dir.is_dir():
+            found = f"is a file; expected the directory {run_dir.parent}" if run_dir.exists() else "no such directory"
+            raise DataError(f"{run_dir}: {found}{meant_path(run_dir)}")
         raise DataError(
             f"{run_dir}: no {' or '.join(renderers)} there; expected a directory that `sapwood compare`, `prune`, "
             "`compact`, `mask`, `train`, `detect`, `compile` or `run` wrote"

@@ -168,14 +168,13 @@ def _output(step: RecipeStep, directory: Path, where: str) -> Path:
 
 
 def _suffix(wanted: Any, where: str) -> str:
-    """How files of a format end; nothing where none was named, which the command line's own parser refuses."""
-    if wanted is None:
-        return ""
+    """How files of a format end."""
     from sapwood.export import EXPORTERS
 
     if not isinstance(wanted, str) or wanted not in EXPORTERS:
         expected = f"expected one of {', '.join(EXPORTERS)}{EXPORTERS.meant(wanted)}"
-        raise ConfigError(f"{where}: unknown format {shown(wanted)}; {expected}")
+        given = "no format" if wanted is None else f"unknown format {shown(wanted)}"
+        raise ConfigError(f"{where}: {given}; {expected}")
     return EXPORTERS[wanted].suffix
 
 

@@ -94,6 +94,24 @@ EXPORTERS: Registry[Exporter] = Registry(
 """The exporters by name; a file of this folder registers each."""
 
 
+def format_of(path: str | Path) -> str:
+    """Returns the format of a file by how its name ends.
+
+    Raises:
+        ConfigError: If files of no format end so.
+
+    Examples:
+        >>> format_of("net.onnx")
+        'onnx'
+    """
+    suffix = Path(path).suffix
+    found = next((name for name in EXPORTERS if suffix and EXPORTERS[name].suffix == suffix), None)
+    if found is None:
+        endings = ", ".join(f"{EXPORTERS[name].suffix} ({name})" for name in EXPORTERS if EXPORTERS[name].suffix)
+        raise ConfigError(f"{path}: no format is known by its end; expected --format, or one of: {endings}")
+    return found
+
+
 def checked_path(path: str | Path, suffix: str) -> Path:
     """Returns the path, before the work.
 

@@ -14,6 +14,7 @@ from sapwood.errors import ConfigError, MaskError
 from sapwood.masks.budgets import BUDGETS
 from sapwood.masks.patterns import Pattern, parse_pattern
 from sapwood.masks.slots import Slot
+from sapwood.meant import meant_name
 from sapwood.registry import Registry
 
 Scope = Literal["local", "global"]
@@ -233,7 +234,10 @@ def _checked_layers(layers: object, pattern: str | None) -> tuple[str, ...]:
         raise ConfigError(f"layers: got {layers!r}; expected a tuple of: {', '.join(LAYER_KINDS)}")
     unknown = [kind for kind in layers if kind not in LAYER_KINDS]
     if unknown:
-        raise ConfigError(f"layers: got {unknown[0]!r}; expected any of: {', '.join(LAYER_KINDS)}")
+        meant = meant_name(
+            unknown[0], LAYER_KINDS, {"batchnorm": "bn", "conv2d": "conv", "dense": "linear", "fc": "linear"}
+        )
+        raise ConfigError(f"layers: got {unknown[0]!r}; expected any of: {', '.join(LAYER_KINDS)}{meant}")
     if pattern is not None and (not isinstance(pattern, str) or not pattern):
         raise ConfigError(f"pattern: got {pattern!r}; expected the names of parameters, as 'layers.1*.weight'")
     if not layers and pattern is None:

@@ -18,7 +18,7 @@ from typing import Any
 from torch import nn
 
 from sapwood.errors import SapwoodError, SpecError
-from sapwood.meant import meant_path
+from sapwood.meant import meant_name, meant_path
 from sapwood.models.meant_specs import meant_prefix
 from sapwood.models.spec import LOADERS, Loader, State, read_names
 from sapwood.models.state_dict import load_state_, read_state
@@ -145,7 +145,8 @@ def _find(spec: str) -> Callable[[], Any]:
         raise SpecError(f"{spec}: importing {module_name} failed: {type(error).__name__}: {error}") from error
     for part in path.split("."):
         if not hasattr(found, part):
-            raise SpecError(f"{spec}: {module_name} has no {path!r}; expected a function or a class")
+            meant = meant_name(part, [name for name in vars(found) if callable(getattr(found, name, None))])
+            raise SpecError(f"{spec}: {module_name} has no {path!r}; expected a function or a class{meant}")
         found = getattr(found, part)
     if not callable(found):
         raise SpecError(f"{spec} is a {type(found).__name__}; expected a function or a class to call without arguments")

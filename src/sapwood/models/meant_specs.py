@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import os
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ from sapwood.meant import meant_name, meant_path
 
 _WEIGHTS = {".bin", ".ckpt", ".pth", ".safetensors"}
 _EXPORTED = {".caffemodel", ".engine", ".h5", ".keras", ".mlmodel", ".mnn", ".onnx", ".pb", ".pt2", ".tflite", ".xml"}
+_PICTURES = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 _MOST_INSIDE, _MOST_NAMED = 1000, 3
 _PREFIXES = ("builtin", "timm", "torchvision", "transformers", "ultralytics")
 
@@ -31,13 +33,17 @@ def meant_spec(spec: str, built_in: Iterable[str] = ()) -> str:
     suffix, path = Path(spec).suffix.lower(), Path(spec)
     file = spec if suffix == ".py" else f"{spec}.py"
     if os.path.isfile(file):
-        return f"; did you mean {file}:FUNCTION, of which {file} has the code?"
+        made = " or ".join(f"{file}:{name}" for name in _functions_of(file)[:_MOST_NAMED])
+        return f"; did you mean {made or f'{file}:FUNCTION'}, of which {file} has the code?"
     if suffix == ".weights":
         return f"; a .weights file goes with its .cfg: {path.with_suffix('.cfg')} --weights {spec}"
     if suffix in _WEIGHTS:
         return f"; {suffix} files are weights, which go beside a model: torchvision:NAME --weights {spec}"
     if suffix in _EXPORTED:
         return f"; {suffix} files are what comes out in the end: expected the network of PyTorch that one was made of"
+    if path.is_file():
+        picture = " a picture, and MODEL comes first" if suffix in _PICTURES else " a file of another kind"
+        return f"; {spec} is{picture}"
     own = next((form for form in built_in if form.partition(":")[2] == spec), None) or _listed(spec)
     return f"; did you mean {own}?" if own else meant_path(spec)
 
@@ -65,6 +71,16 @@ def meant_prefix(word: str) -> str:
         ("; did you mean 'torchvision'?", '')
     """
     return meant_name(word, _PREFIXES, {"hf": "transformers", "huggingface": "transformers", "tv": "torchvision"})
+
+
+def _functions_of(file: str) -> list[str]:
+    """The functions that a file of Python defines and that can be called without arguments; it is read, not run."""
+    try:
+        tree = ast.parse(Path(file).read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return []
+    found = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    return [node.name for node in found if len(node.args.args) + len(node.args.posonlyargs) == len(node.args.defaults)]
 
 
 def _listed(name: str) -> str | None:

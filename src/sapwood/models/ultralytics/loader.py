@@ -59,13 +59,25 @@ def _from_checkpoint(spec: str, path: Path, names: Path | None) -> ModelBundle:
     if not path.exists():
         expected = f"expected one that is here: nothing is downloaded{meant_path(path)}"
         raise SpecError(f"{path}: there is no such file; {expected}")
-    found = read_checkpoint(path)
+    try:
+        found = read_checkpoint(path)
+    except SapwoodError as error:
+        raise type(error)(f"{error}{_other_pt(path)}") from error
     plans = _plans(found.plans, str(path))
     model = _wrapped(found.network, found.yaml, found.plans)
     class_names = None if names is None else read_names(names, len(_names(found.network)) or None)
     bundle = _bundle(model, found.image_size, class_names, ModelSource(spec, NAME, None, {}, plans))
     _check_rebuilt(bundle, str(path))
     return bundle
+
+
+def _other_pt(path: Path) -> str:
+    """What to do with a .pt that is none of Ultralytics'; empty where nothing is known of it."""
+    try:
+        read_state(path)
+    except SapwoodError:
+        return "; a module that PyTorch saved is loaded by a function of yours: file.py:factory"
+    return f"; {path} holds tensors by name, which go beside a model: torchvision:NAME --weights {path}"
 
 
 def _check_rebuilt(bundle: ModelBundle, where: str) -> None:
