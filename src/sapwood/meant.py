@@ -10,9 +10,10 @@ from itertools import islice
 from pathlib import Path
 
 OTHER_FIELDS: Mapping[str, str] = {
-    "amount": "sparsity", "batch": "batch_size", "checkpoint": "weights", "classes": "names", "conf": "threshold",
-    "confidence": "threshold", "criteria": "criterion", "dataset": "data", "finetune": "recover", "flops": "macs",
-    "imagesize": "input_size", "imgsz": "input_size", "importance": "criterion", "iters": "epochs", "jobs": "threads",
+    "amount": "sparsity", "batch": "batch_size", "checkpoint": "weights", "classes": "names", "conf": "score_threshold",
+    "confidence": "score_threshold", "criteria": "criterion", "dataset": "data", "finetune": "recover", "flops": "macs",
+    "imagesize": "input_size", "imgsz": "input_size", "importance": "criterion", "iou": "iou_threshold",
+    "iters": "epochs", "jobs": "threads",
     "learningrate": "lr", "output": "out", "outputdir": "out", "pretrained": "weights", "project": "out",
     "pruningratio": "sparsity", "ratio": "sparsity", "savedir": "out", "target": "macs", "workers": "threads",
 }  # fmt: skip

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sapwood.cli.commanded import made
-from sapwood.cli.common import JsonOption, ModelFactoryOption, load_bundle, make_console, print_json, progress_bar
+from sapwood.cli.common import (
+    JsonOption,
+    ModelFactoryOption,
+    load_bundle,
+    make_console,
+    note_threads,
+    print_json,
+    progress_bar,
+)
 from sapwood.cli.next_steps import model_words, next_step, words
 from sapwood.cli.record_files import RecordOption, check_record, write_record
 from sapwood.errors import ConfigError
@@ -56,6 +64,7 @@ def bench(
 
     check_record(out)
     _check_names(models, runtime)
+    note_threads(threads)
     bundles = _bundles(models, weights or [], model_factory)
     runtimes = list(dict.fromkeys(name.strip() for name in runtime.split(",") if name.strip()))
     with progress_bar("timing") as progress:
