@@ -117,6 +117,8 @@ def test_a_path_is_told_from_what_stands_beside_it(tmp_path: Path) -> None:
     assert meant_path(tmp_path / "yolov3-tny.cfg") == f"; did you mean {tmp_path / 'yolov3-tiny.cfg'}?"
     assert meant_path(tmp_path / "picture" / "a.jpg") == f"; did you mean {tmp_path / 'pictures'}?"
     assert meant_path(tmp_path / "000139.jpg") == ""
+    assert meant_path(tmp_path / ("n" * 300)) == meant_path("a\0b") == meant_path("") == meant_path("/") == ""
+    assert meant_spec("n" * 300) == meant_spec("a\0b") == meant_spec("") == ""
 
 
 @pytest.mark.parametrize(

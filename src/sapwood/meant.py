@@ -78,7 +78,7 @@ def meant_path(path: str | Path) -> str:
     wanted = Path(path)
     if os.path.lexists(wanted):
         return ""
-    while not wanted.parent.exists():
+    while not os.path.exists(wanted.parent):
         wanted = wanted.parent
     try:
         with os.scandir(wanted.parent) as entries:

@@ -12,7 +12,7 @@ from sapwood.cli.progress import doing
 from sapwood.cli.shrink import IgnoreOption, LayersOption, OutOption, check_out, finish
 
 if TYPE_CHECKING:
-    from sapwood.pipeline import Pruned
+    from sapwood.pipeline import Compacted
 
 
 @grouped
@@ -44,7 +44,7 @@ def compact(
     pipeline.check_inputs(bundle)
     kept = pipeline.matching_tensors(bundle.model, ignore or ())
 
-    def leaving(held: dict[str, str]) -> Pruned:
+    def leaving(held: dict[str, str]) -> Compacted:
         return pipeline.compact(bundle.model, bundle.example_inputs, exact=exact, ignore=held, outputs=outputs)
 
     with doing("removing dead channels, comparing"):

@@ -41,7 +41,7 @@ def meant_spec(spec: str, built_in: Iterable[str] = ()) -> str:
         return f"; {suffix} files are weights, which go beside a model: torchvision:NAME --weights {spec}"
     if suffix in _EXPORTED:
         return f"; {suffix} files are what comes out in the end: expected the network of PyTorch that one was made of"
-    if path.is_file():
+    if os.path.isfile(spec):
         picture = " a picture, and MODEL comes first" if suffix in _PICTURES else " a file of another kind"
         return f"; {spec} is{picture}"
     own = next((form for form in built_in if form.partition(":")[2] == spec), None) or _listed(spec)
@@ -59,7 +59,9 @@ def meant_inside(folder: str | Path) -> str:
         inside = sorted(Path(folder).iterdir())[:_MOST_INSIDE]
     except OSError:
         return ""
-    models = [one for one in inside if (one / "plan.json").is_file()] or [one for one in inside if one.suffix == ".cfg"]
+    models = [one for one in inside if os.path.isfile(one / "plan.json")] or [
+        one for one in inside if one.suffix == ".cfg"
+    ]
     return f"; did you mean {' or '.join(map(str, models[:_MOST_NAMED]))}?" if models else ""
 
 

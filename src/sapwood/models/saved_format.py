@@ -106,7 +106,7 @@ def read_plan(directory: str | Path) -> SavedPlan:
         SavedModelError: If it is missing, damaged or of an unknown schema version.
     """
     path = Path(directory) / PLAN_NAME
-    if not path.exists() and (meant := meant_inside(directory)):
+    if not os.path.lexists(path) and (meant := meant_inside(directory)):
         raise SavedModelError(f"{path}: no such file; expected a saved model{meant}")
     content = parse_json(read_text(path), path, EXPECTED, SavedModelError)
     with reading(path, EXPECTED, SavedModelError):
