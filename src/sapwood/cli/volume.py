@@ -61,7 +61,6 @@ def with_volume(verb: Callable[..., None]) -> Callable[..., None]:
     def at_volume(*, quiet: bool = False, verbose: bool = False, **options: Any) -> None:
         with _told(quiet=quiet, verbose=verbose):
             try:
-                _start()
                 verb(**options)
             except KeyboardInterrupt as stop:
                 if _Volume.depth == 1:  # of a recipe's step the run tells
@@ -71,15 +70,6 @@ def with_volume(verb: Callable[..., None]) -> Callable[..., None]:
     at_volume.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     at_volume.__annotations__ = {one.name: one.annotation for one in parameters}
     return at_volume
-
-
-def _start() -> None:
-    """On a terminal, names what takes seconds before a verb has anything to say: importing PyTorch."""
-    if sys.stderr.isatty() and "torch" not in sys.modules:
-        from sapwood.cli.progress import doing  # which asks here how much is told
-
-        with doing("loading PyTorch"):
-            import torch  # noqa: F401
 
 
 @contextmanager
