@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import re
 import resource
 import shutil
 from collections.abc import Callable, Iterator
@@ -244,6 +245,20 @@ def test_what_cannot_be_written_is_refused_before_the_work(
     monkeypatch.setattr(os, "access", lambda *_, **__: False)
     with pytest.raises(WriteError, match=rf"new/out: cannot be written \(Permission denied: {tmp_path}\); what stood"):
         check(tmp_path / "new" / "out")
+
+
+@pytest.mark.parametrize(
+    "check", [files.check_folder, lambda path: files.check_directory(path, "a")], ids=["folder", "directory"]
+)
+def test_a_new_folder_is_not_named_as_a_file(check: Callable[[Path], None], tmp_path: Path) -> None:
+    for name, more in (("fast.onnx", "; one .onnx file is written by `sapwood export`"), ("small.PT", "")):
+        ends, other = Path(name).suffix.lower(), Path(name).stem
+        message = f"{name}: is a folder that several files go into, and {ends} is how one file ends; expected a name"
+        with pytest.raises(ConfigError, match=re.escape(f"{message} such as {other}{more}") + "$"):
+            check(tmp_path / name)
+    (tmp_path / "mine.pt").mkdir()
+    for name in ("mine.pt", "v1.5", "resnet.half", "net"):
+        check(tmp_path / name)
 
 
 def test_only_files_are_replaced_by_files(tmp_path: Path) -> None:

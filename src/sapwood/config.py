@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -9,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from sapwood.errors import ConfigError
+from sapwood.meant import meant_name, others_of
 from sapwood.reading import read_yaml, reading, shown
 
 M = TypeVar("M", bound=BaseModel)
@@ -85,8 +87,11 @@ def _sentence(problem: Any, model: type[BaseModel]) -> str:
     """One pydantic problem in words: the field, what was expected, what came."""
     field = ".".join(str(part) for part in problem["loc"]) or model.__name__
     if problem["type"] == "extra_forbidden":
-        return f"{field}: unknown field; expected one of: {', '.join(_siblings(model, problem['loc']))}"
-    return f"{field}: {problem['msg']}, got {shown(problem['input'])}"
+        siblings = _siblings(model, problem["loc"])
+        meant = meant_name(problem["loc"][-1], siblings, others_of(siblings))
+        return f"{field}: unknown field; expected one of: {', '.join(siblings)}{meant}"
+    known = re.findall(r"'([^']*)'", problem["ctx"]["expected"]) if problem["type"] == "literal_error" else []
+    return f"{field}: {problem['msg']}, got {shown(problem['input'])}{meant_name(problem['input'], known)}"
 
 
 def _siblings(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

@@ -22,6 +22,7 @@ import yaml
 
 from sapwood.errors import SapwoodError
 from sapwood.limits import check_limit
+from sapwood.meant import meant_path
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,7 +62,8 @@ def reading(where: str | Path, expected: str, error: type[SapwoodError]) -> Iter
     except SapwoodError:
         raise
     except Exception as cause:
-        raise error(f"{where}: {_fault(cause)}; expected {expected}") from cause
+        meant = meant_path(where) if isinstance(cause, FileNotFoundError) else ""
+        raise error(f"{where}: {_fault(cause)}; expected {expected}{meant}") from cause
 
 
 @contextmanager

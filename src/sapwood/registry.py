@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Generic, TypeVar
 
 from sapwood.errors import ConfigError
+from sapwood.meant import meant_name
 from sapwood.plugins import InstalledPlugin, InstalledPlugins
 
 T = TypeVar("T")
@@ -20,6 +21,7 @@ class Registry(Generic[T]):
         entry_points: The group of entry points by which other packages add to it (``"sapwood.criteria"``); each names a
             module, which is imported at the first look into the registry and registers as Sapwood's own files do.
         lazy: Names of entries that are known to be there before their module, which is imported when one is asked for.
+        others: What other programs call an entry, in small letters without anything between: its name, for messages.
 
     Examples:
         >>> greeters = Registry("greeter")
@@ -34,8 +36,16 @@ class Registry(Generic[T]):
         sapwood.errors.ConfigError: unknown greeter 'bye'; expected one of: hello
     """
 
-    def __init__(self, kind: str, entry_points: str | None = None, *, lazy: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        entry_points: str | None = None,
+        *,
+        lazy: Mapping[str, str] | None = None,
+        others: Mapping[str, str] | None = None,
+    ) -> None:
         self.kind = kind
+        self.others = dict(others or {})
         self.entry_points = entry_points
         self._entries: dict[str, T] = {}
         self._owners: dict[str, str] = {}
@@ -87,8 +97,12 @@ class Registry(Generic[T]):
         if name in self._lazy and name not in self._entries:
             importlib.import_module(self._lazy[name])
         if name not in self._entries:
-            raise ConfigError(f"unknown {self.kind} {name!r}; expected one of: {', '.join(self)}")
+            raise ConfigError(f"unknown {self.kind} {name!r}; expected one of: {', '.join(self)}{self.meant(name)}")
         return self._entries[name]
+
+    def meant(self, name: object) -> str:
+        """What was probably meant by a name that is not there, as the end of a message; or nothing."""
+        return meant_name(name, self, self.others)
 
     def __contains__(self, name: object) -> bool:
         if name in self._lazy:

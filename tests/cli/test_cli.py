@@ -102,8 +102,16 @@ def test_mask_by_score_says_what_does_not_fit(cfg: Path, capsys: pytest.CaptureF
         (["detect", "CFG", "nothing.jpg"], "nothing.jpg"),
         (["compare", "CFG", "--data", "DATA", "--cases", "none.yaml"], "none.yaml"),
         (["train", "CFG", "--data", "DATA", "--epochs", "0"], "epochs"),
+        (["report", "nowhere"], "nowhere: no such directory"),
+        (["report", "CFG"], "small.cfg: is a file of "),
+        (["bench", "CFG", "--runtime", "torch,", "onnxruntime"], "expected one option: --runtime torch,onnxruntime"),
+        (["bench", "CFG", "--runtime", "torch", "openvino"], "openvino is a runtime and stands as a model"),
+        (["export", "CFG", "-o", "net"], "net: no format is known by its end; expected --format, or one of: .cfg"),
+        (["prune", "0.5", "CFG", "--macs", "0.5"], "expected one MODEL, and all else behind"),
+        (["mask", "CFG", "--layers", "fc"], "did you mean 'linear'?"),
+        (["detect", "PICTURE", "CFG"], "is a picture, and MODEL comes first"),
         (
-            ["report", "nowhere"],
+            ["report", "DATA"],
             "no compare.json or report.json or mask.json or train.json or detections.json or compile.json or run.json "
             "there; expected a directory that "
             "`sapwood compare`, `prune`, `compact`, `mask`, `train`, `detect`, `compile` or `run` wrote",
@@ -113,7 +121,7 @@ def test_mask_by_score_says_what_does_not_fit(cfg: Path, capsys: pytest.CaptureF
 def test_bad_input_is_named_and_exits_with_2(
     arguments: list[str], message: str, cfg: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    places = {"CFG": str(cfg), "DATA": str(data)}
+    places = {"CFG": str(cfg), "DATA": str(data), "PICTURE": str(next((data / "images" / "val").iterdir()))}
     assert run(*(places.get(argument, argument) for argument in arguments)) == 2
     assert message in capsys.readouterr().err
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import os
 import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -375,3 +378,26 @@ def test_next_steps_name_the_weights_that_were_given(
     proposed = [line for line in capsys.readouterr().out.splitlines() if f" {cfg} " in line]
     assert proposed
     assert all("--weights a.weights" in line for line in proposed if "sapwood" in line)
+
+
+def test_every_stage_of_pruning_is_named_before_it_begins(run: Run, pair: Pair, capsys: Capture) -> None:
+    cfg, data = pair
+    options = ("--criterion", "taylor", "--labels", "own", "--recover", "reconstruct", "--verbose")
+    assert run("prune", cfg, "--sparsity", "0.5", "--data", data, *options, "-o", cfg.parent / "small") == 0
+    told = re.findall(r"^\d\d:\d\d:\d\d (.*) \.\.\.$", capsys.readouterr().err, re.MULTILINE)
+    wanted = (f"loading {cfg}", "reading pictures", "scoring channels, removing them, comparing", "reconstructing")
+    assert [told.index(stage) for stage in wanted] == sorted(told.index(stage) for stage in wanted)
+
+
+def test_on_a_terminal_importing_is_named() -> None:
+    import pty
+
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execv(sys.executable, [sys.executable, "-m", "sapwood", "compact", "nothing-there"])
+    told = b""
+    with contextlib.suppress(OSError), os.fdopen(terminal, "rb", buffering=0) as output:
+        while part := output.read(4096):
+            told += part
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
+    assert -1 < told.find(b"loading PyTorch") < told.find(b"names no model")

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,6 +57,47 @@ def test_what_was_interrupted_at_its_beginning_is_started_again_by_what_it_says(
     assert found
     assert not Path("my out").exists()
     assert run(*shlex.split(found[1])[1:]) == 0
+
+
+def test_train_interrupted_after_its_last_epoch_says_what_there_is_and_ends_when_it_goes_on(
+    run: Run, here: tuple[Path, Path], capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg, data = here
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    arguments = ("train", cfg, "--data", data, "--epochs", "2", "--batch-size", "2", "-o", "my out")
+    with monkeypatch.context() as patch:
+        patch.setattr("sapwood.report.render_train", stop)
+        assert run(*arguments) == 130
+    found = re.search(
+        r"^interrupted: after 2 epochs, which my out holds; go on with: (.*)$", capsys.readouterr().err, re.M
+    )
+    assert found
+    assert not Path("my out/report.html").exists()
+    assert run(*shlex.split(found[1])[1:]) == 0
+    assert Path("my out/report.html").exists()
+
+
+ENDING = """
+import atexit, sys, time
+from sapwood.cli import main
+sys.argv = ["sapwood", "--version"]
+atexit.register(lambda: (print("leaving", flush=True), time.sleep(2)))
+main()
+"""
+
+
+def test_a_command_that_has_ended_is_not_interrupted() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", ENDING], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as ended:
+        assert ended.stdout is not None
+        assert [next(ended.stdout).split()[0], next(ended.stdout).strip()] == ["sapwood", "leaving"]
+        ended.send_signal(signal.SIGINT)
+        assert ended.communicate(timeout=60)[1] == ""
+    assert ended.returncode == 0
 
 
 def test_detect_says_how_many_pictures_are_drawn(

@@ -142,7 +142,7 @@ def test_a_recipe_ends_files_as_their_format_does(name: str, tmp_path: Path) -> 
     [
         ({"format": "caffe"}, "step 1 (export): unknown format 'caffe'; expected one of darknet, onnx, openvino, "),
         ({"format": 3}, "step 1 (export): unknown format 3; expected one of darknet, onnx, openvino, python, "),
-        ({}, "step 1 (export): Missing option '--format'"),
+        ({}, "step 1 (export): no format; expected one of darknet, onnx, openvino, "),
     ],
 )
 def test_a_recipe_with_no_such_format_stops_before_any_step(

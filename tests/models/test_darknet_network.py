@@ -129,7 +129,7 @@ def test_a_detector_computes_what_its_sections_say(detector_text: str) -> None:
 def test_maps_that_nobody_reads_any_more_are_freed(detector_text: str) -> None:
     network = DarknetNetwork(parse_cfg(detector_text))
     kept = set(range(-1, len(network.layers)))
-    for freed in network._last_reads:
+    for freed in network._layers_read_last:
         kept -= set(freed)
     assert kept == {5}  # the head
 

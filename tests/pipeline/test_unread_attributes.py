@@ -9,7 +9,10 @@ import torch
 from torch import Tensor, nn
 
 import sapwood
+from sapwood.models import load_model
+from sapwood.models.places import integers
 from sapwood.removal import repair, unread
+from sapwood.removal.unread import NO_WIDTH, WIDTH
 
 HALF = sapwood.Target(sparsity=0.5)
 
@@ -244,3 +247,10 @@ def test_numbers_of_outputs_are_no_widths_and_hidden_sizes_of_heads_are() -> Non
     assert (pruned.model.nk, pruned.model.no) == (24, 24)
     assert (pruned.model.hidden_size, pruned.model.head_hidden_size) == (16, 16)
     assert pruned.notes == ()
+
+
+def test_numbers_of_layers_of_a_darknet_network_are_taken_for_no_widths() -> None:
+    network = load_model("builtin:digits").model
+    found = {place.attribute for place, _ in integers("", network)}
+    assert found
+    assert {name for name in found if not NO_WIDTH.search(name) or WIDTH.search(name)} == set()

@@ -200,6 +200,29 @@ def test_training_that_still_gets_better_says_so() -> None:
     assert sheet.answers[2].more.startswith("the best epoch was 2 of 2: accuracy was still rising; the same command")
 
 
+def test_epochs_of_gradual_pruning_compare_once_all_zeros_are_there() -> None:
+    def sheet_of(zeros: tuple[float, ...], accuracies: tuple[float, ...]) -> Sheet:
+        epochs = zip(zeros, accuracies, strict=True)
+        history = [{"epoch": 1, "total": 1.0, "gradual_zeros": gone, "mAP@0.5": value} for gone, value in epochs]
+        return training_sheet(make_part(TrainingRecord, {**TRAINED, "history": history, "epochs": len(history)}))
+
+    sheet = sheet_of((0.3, 0.9, 0.9), (0.8, 0.2, 0.3))  # the first is of another network
+    assert sheet.headline.text.endswith(" after 3 epochs, with 90 % zeros in the layers that were pruned.")
+    assert (sheet.answers[2].answer, sheet.answers[2].more[:27]) == ("perhaps", "the best epoch was 3 of 3: ")
+    table = sheet.sections[0].table
+    assert table is not None
+    place = [column.title for column in table.columns].index("zeros")
+    assert [row[place] for row in table.rows] == ["30 %", "90 %", "90 %"]
+    told = sheet_of((0.3, 0.6, 0.9), (0.8, 0.2, 0.3)).answers[2].more
+    assert told == "accuracy was measured fewer than two times, once all zeros were there"
+
+
+def test_training_that_finds_nothing_does_not_say_that_more_is_of_no_use() -> None:
+    nothing = [{"epoch": one, "total": 1.0, "mAP@0.5": 0.0} for one in (1, 2)]
+    answer = training_sheet(make_part(TrainingRecord, {**TRAINED, "history": nothing})).answers[2]
+    assert (answer.answer, answer.more) == ("cannot be told", "the network finds nothing yet: every epoch has 0")
+
+
 def test_training_without_measuring_has_no_accuracy() -> None:
     nothing = {"metrics": None, "primary": None, "interval": None, "per_class": {}, "history": [{"epoch": 1}]}
     sheet = training_sheet(make_part(TrainingRecord, {**TRAINED, **nothing, "epochs": 1}))

@@ -110,7 +110,10 @@ class Allocator(Protocol):
         ...
 
 
-ALLOCATORS: Registry[type[Allocator]] = Registry("allocator")
+ALLOCATORS: Registry[type[Allocator]] = Registry(
+    "allocator",
+    others={"equal": "uniform", "globalthreshold": "global", "layerwise": "uniform", "local": "uniform"},
+)
 """Every allocator by its name."""
 
 

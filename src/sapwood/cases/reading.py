@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from sapwood.cases.rows import ROW_KINDS, CaseRow
 from sapwood.errors import ConfigError
+from sapwood.meant import meant_name, others_of
 from sapwood.reading import parse_yaml, read_text, reading, shown
 
 BASELINE = "baseline"
@@ -118,7 +119,8 @@ def _sweep_names(raw: Mapping[str, Any], value: Any) -> Mapping[str, Any]:
 def _kind(raw: Mapping[str, Any], origin: str) -> type[CaseRow]:
     kind = raw.get("kind", "mask")
     if not isinstance(kind, str) or kind not in ROW_KINDS:
-        raise ConfigError(f"{origin}, field kind: got {_short(kind)}; expected one of: {', '.join(ROW_KINDS)}")
+        meant = ROW_KINDS.meant(kind)
+        raise ConfigError(f"{origin}, field kind: got {_short(kind)}; expected one of: {', '.join(ROW_KINDS)}{meant}")
     return ROW_KINDS[kind]
 
 
@@ -172,7 +174,8 @@ def _explain(error: ValidationError, row_type: type[CaseRow]) -> str:
     fault = error.errors()[0]
     field = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
-        return f"field {field}: {_expected_fields(row_type)}"
+        meant = meant_name(field, row_type.model_fields, others_of(row_type.model_fields))
+        return f"field {field}: {_expected_fields(row_type)}{meant}"
     if fault["type"] == "missing":
         return f"field {field}: missing; expected it in every row of kind {row_type.model_fields['kind'].default}"
     message = fault["msg"].removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("expected ")

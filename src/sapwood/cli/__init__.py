@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Sequence
 from typing import Any, TextIO, cast
@@ -39,7 +41,7 @@ def _run(arguments: Sequence[str] | None) -> Any:
         from sapwood.cli.app import app  # takes a second, in which one may interrupt
 
         with as_command(given):
-            app(args=renamed(given), prog_name="sapwood")
+            _call(app, renamed(given), last=arguments is None)
     except SystemExit as end:
         return end.code
     except SapwoodError as error:
@@ -51,6 +53,16 @@ def _run(arguments: Sequence[str] | None) -> Any:
     except OSError as error:
         return complain(f"error: {error}", 2)
     return 0
+
+
+def _call(app: Any, arguments: list[str], *, last: bool) -> None:
+    """Runs a verb; what comes after it, where that is the process's end, is not interrupted: everything is done."""
+    try:
+        app(args=arguments, prog_name="sapwood")
+    except SystemExit:
+        if last and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:

@@ -24,6 +24,7 @@ from sapwood.cli import (
     train,
 )
 from sapwood.cli.flags import Verb, Verbs
+from sapwood.cli.starting import begun
 from sapwood.cli.volume import with_volume
 
 app = typer.Typer(
@@ -56,17 +57,17 @@ def _root(
     pass
 
 
-app.command("demo", cls=Verb)(with_volume(demo.demo))
-app.command("inspect", cls=Verb)(with_volume(inspect.inspect))
-app.command("mask", cls=Verb)(with_volume(mask.mask))
-app.command("compact", cls=Verb)(with_volume(compact.compact))
-app.command("prune", cls=Verb)(with_volume(prune.prune))
-app.command("train", cls=Verb)(with_volume(train.train))
-app.command("eval", cls=Verb)(with_volume(evaluate.evaluate))
-app.command("detect", cls=Verb)(with_volume(detect.detect))
-app.command("compare", cls=Verb)(with_volume(compare.compare))
-app.command("compile", cls=Verb)(with_volume(compile.compile))
-app.command("export", cls=Verb)(with_volume(export.export))
-app.command("bench", cls=Verb)(with_volume(bench.bench))
-app.command("run", cls=Verb)(with_volume(run.run))
-app.command("report", cls=Verb)(with_volume(report.report))
+app.command("demo", cls=Verb)(with_volume(begun(demo.demo)))
+app.command("inspect", cls=Verb)(with_volume(begun(inspect.inspect)))
+app.command("mask", cls=Verb)(with_volume(begun(mask.mask)))
+app.command("compact", cls=Verb)(with_volume(begun(compact.compact)))
+app.command("prune", cls=Verb)(with_volume(begun(prune.prune)))
+app.command("train", cls=Verb)(with_volume(begun(train.train)))
+app.command("eval", cls=Verb)(with_volume(begun(evaluate.evaluate)))
+app.command("detect", cls=Verb)(with_volume(begun(detect.detect)))
+app.command("compare", cls=Verb)(with_volume(begun(compare.compare)))
+app.command("compile", cls=Verb)(with_volume(begun(compile.compile)))
+app.command("export", cls=Verb)(with_volume(begun(export.export)))
+app.command("bench", cls=Verb)(with_volume(begun(bench.bench)))
+app.command("run", cls=Verb)(with_volume(begun(run.run)))
+app.command("report", cls=Verb)(with_volume(begun(report.report)))

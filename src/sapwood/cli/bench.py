@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sapwood.cli.commanded import made
-from sapwood.cli.common import JsonOption, ModelFactoryOption, load_bundle, make_console, print_json, progress_bar
+from sapwood.cli.common import (
+    JsonOption,
+    ModelFactoryOption,
+    load_bundle,
+    make_console,
+    note_threads,
+    print_json,
+    progress_bar,
+)
 from sapwood.cli.next_steps import model_words, next_step, words
 from sapwood.cli.record_files import RecordOption, check_record, write_record
 from sapwood.errors import ConfigError
@@ -55,6 +63,8 @@ def bench(
     from sapwood.report import bench_table, reasons, render_bench
 
     check_record(out)
+    _check_names(models, runtime)
+    note_threads(threads)
     bundles = _bundles(models, weights or [], model_factory)
     runtimes = list(dict.fromkeys(name.strip() for name in runtime.split(",") if name.strip()))
     with progress_bar("timing") as progress:
@@ -75,6 +85,16 @@ def bench(
         raise typer.Exit(1)
     if record.baseline is None:
         raise typer.Exit(2)
+
+
+def _check_names(models: list[str], runtime: str) -> None:
+    """Refuses runtimes that stand where models do."""
+    from sapwood.runtime import RUNTIMES
+
+    meant = [name for name in models if name in RUNTIMES and not Path(name).exists()]
+    if meant:
+        together = ",".join([runtime.strip(", "), *meant])
+        raise ConfigError(f"{meant[0]} is a runtime and stands as a model; expected one option: --runtime {together}")
 
 
 def _next(record: BenchRecord, named: dict[str, str], bundles: dict[str, ModelBundle]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
-from sapwood.cli.common import progress_bar
+from sapwood.cli.common import note_threads, progress_bar
 from sapwood.cli.fractions import fraction
 from sapwood.errors import ConfigError
 
@@ -286,6 +286,11 @@ class PictureOptions:
     num_pictures: NumPicturesOption = 128
     labels: LabelsOption = Labels.data
 
+    def check_looked_at(self, looked: bool, by: str) -> None:
+        """Refuses pictures that nothing looks at, which would be left out without a word."""
+        if self.data is not None and not looked:
+            raise ConfigError(f"--data {self.data}: nothing looks at it; expected {by}, or no --data")
+
     def calibration(self, bundle: ModelBundle, *, seed: int = 0) -> Calibration | None:
         """Reads them; None without ``--data``."""
         if self.data is None:
@@ -326,6 +331,7 @@ class DeploymentOptions:
             return None
         name = self.runtime or "torch"
         RUNTIMES[name].version()
+        note_threads(self.threads)
         return Deployment(name, self.threads, self.batch)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -36,6 +37,7 @@ __all__ = [
     "WeightsOption",
     "load_bundle",
     "make_console",
+    "note_threads",
     "open_data",
     "print_json",
     "progress_bar",
@@ -174,7 +176,15 @@ def set_threads(threads: int | None) -> None:
     if threads is not None:
         import torch
 
+        note_threads(threads)
         torch.set_num_threads(threads)
+
+
+def note_threads(threads: int | None) -> None:
+    """Says so where there are more threads than processors, which then wait for each other."""
+    processors = os.cpu_count()
+    if threads is not None and processors is not None and threads > processors:
+        complain(f"note: --threads {threads} on {processors} processors: threads will wait for each other", 0)
 
 
 def print_json(value: Any) -> None:

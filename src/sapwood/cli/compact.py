@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sapwood.cli.common import JsonOption, LoadOptions, ModelArgument
 from sapwood.cli.groups import grouped
+from sapwood.cli.progress import doing
 from sapwood.cli.shrink import IgnoreOption, LayersOption, OutOption, check_out, finish
+
+if TYPE_CHECKING:
+    from sapwood.pipeline import Compacted
 
 
 @grouped
@@ -39,9 +43,10 @@ def compact(
     bundle = files.load(model)
     pipeline.check_inputs(bundle)
     kept = pipeline.matching_tensors(bundle.model, ignore or ())
-    result = pipeline.shrink_describable(
-        bundle.model,
-        kept,
-        lambda held: pipeline.compact(bundle.model, bundle.example_inputs, exact=exact, ignore=held, outputs=outputs),
-    )
+
+    def leaving(held: dict[str, str]) -> Compacted:
+        return pipeline.compact(bundle.model, bundle.example_inputs, exact=exact, ignore=held, outputs=outputs)
+
+    with doing("removing dead channels, comparing"):
+        result = pipeline.shrink_describable(bundle.model, kept, leaving)
     finish("compact", bundle, result, {"exact": exact, "ignore": ignore or []}, out, layers=layers, as_json=as_json)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sapwood.errors import ConfigError
+from sapwood.meant import meant_name
 
 if TYPE_CHECKING:
     from sapwood.types import ModelBundle
@@ -35,5 +36,7 @@ def on_device(bundle: ModelBundle, device: str) -> ModelBundle:
         torch.zeros(1, device=place).sum().item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise ConfigError(f"--device {device}: {reason}; expected one that this PyTorch can use, as cpu") from None
+        meant = meant_name(device, ("cpu", "cuda", "mps", "xpu"), {"gpu": "cuda", "nvidia": "cuda", "metal": "mps"})
+        told = "is the name of no device" if meant else reason
+        raise ConfigError(f"--device {device}: {told}; expected one that this PyTorch can use, as cpu{meant}") from None
     return replace(bundle, model=bundle.model.to(place))

@@ -29,13 +29,13 @@ def export(
     *,
     model: ModelArgument,
     file_format: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--format",
             help="`onnx`, `openvino`, `torch-export`, `darknet`, `ultralytics`, `transformers` or `python`.",
-            show_default=False,
+            show_default="what -o ends in",
         ),
-    ],
+    ] = None,
     out: Annotated[
         Path,
         typer.Option(
@@ -61,13 +61,14 @@ def export(
 
     Example: `sapwood export small --format onnx -o small.onnx`
     """
-    from sapwood.export import EXPORTERS, ExportOptions, checked_path
+    from sapwood.export import EXPORTERS, ExportOptions, checked_path, format_of
     from sapwood.files import write_text
     from sapwood.pipeline import export_int8, with_batch
     from sapwood.pipeline.quantising import int8_details
     from sapwood.report import render_export
 
     check_page(page, "--report")
+    file_format = file_format or format_of(out)
     exporter = EXPORTERS[file_format]
     if not exporter.has_batch and (batch is not None or dynamic_batch):
         raise ConfigError(f"{file_format} files run with any batch; expected neither --batch-size nor --dynamic-batch")

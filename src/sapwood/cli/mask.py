@@ -14,7 +14,7 @@ from sapwood.cli.commanded import again, made
 from sapwood.cli.common import JsonOption, LoadOptions, ModelArgument, make_console, print_json, progress_bar
 from sapwood.cli.fractions import fraction
 from sapwood.cli.groups import grouped
-from sapwood.cli.next_steps import model_words, next_step, words
+from sapwood.cli.next_steps import measured_by, model_words, next_step, without_task, words
 from sapwood.cli.recovery import Recovery
 from sapwood.cli.shrink import check_out
 from sapwood.errors import ConfigError
@@ -204,9 +204,10 @@ def mask(
     case, deployment = what.case(), goal.deployment()
     recovers = Recovery(recovery, pictures, what.seed)
     _check_options(what, goal, recovery, reselects=reselect)
+    looks = pipeline.masks_by_pictures(case, has_latency=goal.latency is not None)
+    pictures.check_looked_at(looks or recovery.wanted, "a --criterion that looks at data, or --recover")
     check_out(out)
     bundle = files.load(model)
-    looks = pipeline.masks_by_pictures(case, has_latency=goal.latency is not None)
     done = pipeline.mask_(
         bundle,
         case,
@@ -226,7 +227,8 @@ def mask(
         print_json(told.plain())
     else:
         _show(told, out, permanent=permanent)
-        next_step(*then, because="Zeros alone make nothing smaller or faster, and accuracy was not measured.")
+        silent = "Zeros alone make nothing smaller or faster, and accuracy was not measured."
+        next_step(*then, because=" ".join(filter(None, (silent, without_task(bundle)))))
     if done.latency is not None and not done.latency.met:
         raise typer.Exit(1)
 
@@ -255,7 +257,7 @@ def _next(
     verb, made_of = ("compact", "small") if filters else ("compile", "fast")
     data = "DIR" if pictures.data is None else pictures.data
     saved = model_words(str(out), bundle.source)
-    return words("sapwood", "eval", *saved, "--data", data), words("sapwood", verb, *saved, "-o", made_of)
+    return *measured_by(bundle, saved, str(data)), words("sapwood", verb, *saved, "-o", made_of)
 
 
 def _check_options(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sapwood.cli.volume import is_quiet
 
 if TYPE_CHECKING:
-    from sapwood.types import ModelSource
+    from sapwood.types import ModelBundle, ModelSource
 
 
 def next_step(*commands: str, because: str = "") -> None:
@@ -27,6 +28,21 @@ def next_step(*commands: str, because: str = "") -> None:
     print(f"next: {first}")
     for command in others:
         print(f"  or: {command}")
+
+
+def measured_by(bundle: ModelBundle, saved: Sequence[str], data: str) -> tuple[str, ...]:
+    """The command that measures the accuracy of what was made of a model; none where the model has no task."""
+    return () if bundle.task.kind == "none" else (words("sapwood", "eval", *saved, "--data", data),)
+
+
+def without_task(bundle: ModelBundle) -> str:
+    """Why no command measures accuracy, of a model without a task; empty for all others."""
+    if bundle.task.kind != "none":
+        return ""
+    return (
+        f"No command measures its accuracy: {bundle.source.spec} has no task; a factory says what its model is for by "
+        "returning a ModelBundle (docs/models.md)."
+    )
 
 
 def browse(page: Path) -> str:

@@ -9,6 +9,7 @@ from sapwood.cli import budget
 from sapwood.cli.common import JsonOption, LoadOptions, ModelArgument, progress_bar
 from sapwood.cli.groups import as_options, grouped
 from sapwood.cli.output import complain
+from sapwood.cli.progress import doing
 from sapwood.cli.recovery import Recovery
 from sapwood.cli.shrink import IgnoreOption, LayersOption, OutOption, OutputsOption, check_out, finish
 from sapwood.cli.stopping import saying
@@ -81,8 +82,9 @@ def prune(
 
     def made() -> tuple[Pruned, Sensitivity | None]:
         """Prunes, and tells what that measured."""
-        calibration = pictures.calibration(bundle, seed=seed)
-        score = pipeline.scorer(bundle.model, criterion, calibration)
+        with doing("reading pictures" if pictures.data is not None else "preparing"):
+            calibration = pictures.calibration(bundle, seed=seed)
+            score = pipeline.scorer(bundle.model, criterion, calibration)
         curves = budget.measure_sensitivity(
             bundle,
             sensitivity,
@@ -133,7 +135,9 @@ def _pruned(bundle: ModelBundle, whole: dict[str, str], how: dict[str, Any]) -> 
     """Prunes with a bar, where it is timed; what a file of the model's framework cannot say stays whole."""
     from sapwood import pipeline
 
-    with progress_bar("pruning", quiet=how["deployment"] is None) as progress:
+    timed = how["deployment"] is not None
+    told = nullcontext() if timed else doing("scoring channels, removing them, comparing")
+    with told, progress_bar("pruning", quiet=not timed) as progress:
 
         def leaving(held: dict[str, str]) -> Pruned:
             return pipeline.prune(bundle.model, bundle.example_inputs, ignore=held, progress=progress, **how)

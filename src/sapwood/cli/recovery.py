@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sapwood.cli.common import progress_bar
+from sapwood.cli.progress import doing
 from sapwood.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ class Recovery:
 
         data, split = str(self.pictures.data), self.pictures.split
         num_seen = max(self.how.recover_pictures, self.pictures.num_pictures)
-        dataset = unseen_pictures(bundle, data, train_split=split, num_seen=num_seen, seed=self.seed)
+        with doing("reading pictures that nobody saw"):
+            dataset = unseen_pictures(bundle, data, train_split=split, num_seen=num_seen, seed=self.seed)
         if dataset is None or not has_agreement(bundle, dataset):
             return recovered, None
         networks = {"pruned": result.model, "recovered": recovered.model}
@@ -92,13 +94,14 @@ class Recovery:
         from sapwood.goals import recovery_pictures
         from sapwood.recovery import DistillConfig
 
-        batches = recovery_pictures(
-            bundle,
-            str(self.pictures.data),
-            split=self.pictures.split,
-            num_pictures=self.how.recover_pictures,
-            seed=self.seed,
-        )
+        with doing("reading pictures"):
+            batches = recovery_pictures(
+                bundle,
+                str(self.pictures.data),
+                split=self.pictures.split,
+                num_pictures=self.how.recover_pictures,
+                seed=self.seed,
+            )
         with ExitStack() as bars:
             yield {
                 "batches": batches.own,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +13,7 @@ from sapwood.cli.common import JsonOption, print_json
 from sapwood.cli.next_steps import browse, next_step
 from sapwood.cli.record_files import check_page
 from sapwood.errors import DataError
+from sapwood.meant import meant_path
 
 RunArgument = Annotated[
     Path,
@@ -45,8 +46,8 @@ def report(
     name = next((name for name in renderers if os.path.isfile(run_dir / name)), None)
     if name is None:
         raise DataError(
-            f"{run_dir}: no {' or '.join(renderers)} there; expected a directory that `sapwood compare`, `prune`, "
-            "`compact`, `mask`, `train`, `detect`, `compile` or `run` wrote"
+            f"{run_dir}: {_found(run_dir, renderers)}; expected a directory that `sapwood compare`, `prune`, "
+            f"`compact`, `mask`, `train`, `detect`, `compile` or `run` wrote{meant_path(run_dir)}"
         )
     source = run_dir / name
     target = run_dir / "report.html" if out is None else out
@@ -60,6 +61,13 @@ def report(
         return
     typer.echo(f"report: {target}")
     next_step(browse(target))
+
+
+def _found(run_dir: Path, names: Iterable[str]) -> str:
+    """What stands where a run's directory was expected."""
+    if os.path.isdir(run_dir):
+        return f"no {' or '.join(names)} there"
+    return f"is a file of {run_dir.parent}" if os.path.exists(run_dir) else "no such directory"
 
 
 def _renderers(run_dir: Path) -> dict[str, Callable[[Mapping[str, Any]], str]]:

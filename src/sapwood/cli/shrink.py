@@ -10,7 +10,7 @@ import typer
 
 from sapwood.cli.commanded import again, made
 from sapwood.cli.common import make_console, print_json
-from sapwood.cli.next_steps import both_words, model_words, next_step, words
+from sapwood.cli.next_steps import both_words, measured_by, model_words, next_step, without_task, words
 from sapwood.errors import CheckFailedError
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def finish(
             console.print(table)
         for name, path in record.files.items():
             console.print(f"{name}: {path}", highlight=False)
-        next_step(*then, because=_because(record, result))
+        next_step(*then, because=" ".join(filter(None, (_because(record, result), without_task(bundle)))))
     if not result.verification.passed:
         raise CheckFailedError(
             f"the compact model differs from the masked one by {result.verification.max_abs_error:.1e} of the largest "
@@ -97,6 +97,8 @@ def _because(record: Pruning, result: Any) -> str:
     """The proof is silent about accuracy: how far the outputs moved."""
     from sapwood.report import moved_text
 
+    if record.verb == "compact" and record.before.params == record.after.params:
+        return f"Nothing was removed: {record.model} has no masked or dead channel; `sapwood prune` chooses channels."
     moved = moved_text(result.verification, recovered=record.recovery is not None) if record.verb == "prune" else ""
     return f"{moved[0].upper()}{moved[1:]}." if moved else ""
 
@@ -107,8 +109,8 @@ def _next(record: Pruning, bundle: ModelBundle, out: Path | None) -> tuple[str, 
         return (again("-o", "small"),)
     data = str(record.options.get("data", "DIR"))
     saved = model_words(str(out), bundle.source)
-    commands = [words("sapwood", "eval", *saved, "--data", data)]
-    if record.verb == "prune" and record.recovery is None:
+    commands = list(measured_by(bundle, saved, data))
+    if commands and record.verb == "prune" and record.recovery is None:
         commands.append(again(*(() if "data" in record.options else ("--data", data)), "--recover", "reconstruct"))
     both = both_words(record.model, str(out), bundle.source)
     return *commands, words("sapwood", "bench", *both, "--runtime", "torch,onnxruntime")

@@ -11,8 +11,10 @@ import typer
 import yaml
 from typer.core import TyperGroup, TyperOption
 
+from sapwood.cli.flags import OTHER_OPTIONS, OTHER_VERBS
 from sapwood.cli.renamed import RENAMED, renamed
 from sapwood.errors import ConfigError
+from sapwood.meant import meant_name
 from sapwood.reading import reading, shown
 
 if TYPE_CHECKING:
@@ -95,7 +97,8 @@ def commands(recipe: Recipe, out: Path, group: TyperGroup) -> list[Command]:
     for number, step in enumerate(recipe.steps, start=1):
         where = f"step {number} ({step.name})"
         if step.verb not in VERBS:
-            raise ConfigError(f"{where}: unknown verb {step.verb!r}; expected one of {', '.join(VERBS)}")
+            meant = meant_name(step.verb, VERBS, {word: verb for word, verb in OTHER_VERBS.items() if verb in VERBS})
+            raise ConfigError(f"{where}: unknown verb {step.verb!r}; expected one of {', '.join(VERBS)}{meant}")
         models = tuple(known.get(name, name) for name in step.model) or (last,)
         _check_names(models, where)
         if len(models) > 1 and not VERBS[step.verb].several:
@@ -165,13 +168,13 @@ def _output(step: RecipeStep, directory: Path, where: str) -> Path:
 
 
 def _suffix(wanted: Any, where: str) -> str:
-    """How files of a format end; nothing where none was named, which the command line's own parser refuses."""
-    if wanted is None:
-        return ""
+    """How files of a format end."""
     from sapwood.export import EXPORTERS
 
     if not isinstance(wanted, str) or wanted not in EXPORTERS:
-        raise ConfigError(f"{where}: unknown format {shown(wanted)}; expected one of {', '.join(EXPORTERS)}")
+        expected = f"expected one of {', '.join(EXPORTERS)}{EXPORTERS.meant(wanted)}"
+        given = "no format" if wanted is None else f"unknown format {shown(wanted)}"
+        raise ConfigError(f"{where}: {given}; {expected}")
     return EXPORTERS[wanted].suffix
 
 
@@ -195,7 +198,8 @@ def _flag(verb: Any, name: str, where: str) -> str:
     flag, options = "--" + name.replace("_", "-"), _options_of(verb)
     if RENAMED.get(verb.name, {}).get(flag, flag) not in options or flag in _OWN_FLAGS:
         own = sorted({flag for flag in options if flag.startswith("--")} - _OWN_FLAGS)
-        expected = f"expected one of {', '.join(own)}"
+        others = {word: option for word, option in OTHER_OPTIONS.items() if option in own}
+        expected = f"expected one of {', '.join(own)}{meant_name(name, own, others)}"
         raise ConfigError(f"{where}: {verb.name} has no option {shown(name)} in a recipe; {expected}")
     return flag
 

@@ -180,26 +180,27 @@ def train(
         return load_bundle(str(teacher), teacher_weights, names, factory=teacher_factory)
 
     alone = alone_in(out) if processes.index == 0 else nullcontext()
-    with alone, progress_bar("training", quiet=processes.index > 0) as progress, saying(lambda: _stopped(out)):
-        result = training.train(
-            bundle,
-            pictures,
-            config=settings,
-            run_dir=out,
-            val_dataset=measured,
-            plugins=training_plugins(settings),
-            teacher=None if teacher is None else on_device(taught_by(), device),
-            progress=progress,
-            on_epoch=lambda record: progress.line(epoch_line(record, settings.epochs)),
-        )
-        record = {"train": settings.model_dump(mode="json")}
-        saved = processes.from_first(lambda: save_model(result.bundle, out / "model", record=record))
-    if processes.index == 0:
-        named = {
-            "model": model, "data": data, "train_split": train_split, "split": val_split, "teacher": teacher,
-            "config": settings.model_dump(mode="json", exclude_defaults=True),
-        }  # fmt: skip
-        _tell(result, saved, out, named, as_json=as_json)
+    with saying(lambda: _stopped(out)):
+        with alone, progress_bar("training", quiet=processes.index > 0) as progress:
+            result = training.train(
+                bundle,
+                pictures,
+                config=settings,
+                run_dir=out,
+                val_dataset=measured,
+                plugins=training_plugins(settings),
+                teacher=None if teacher is None else on_device(taught_by(), device),
+                progress=progress,
+                on_epoch=lambda record: progress.line(epoch_line(record, settings.epochs)),
+            )
+            record = {"train": settings.model_dump(mode="json")}
+            saved = processes.from_first(lambda: save_model(result.bundle, out / "model", record=record))
+        if processes.index == 0:
+            named = {
+                "model": model, "data": data, "train_split": train_split, "split": val_split, "teacher": teacher,
+                "config": settings.model_dump(mode="json", exclude_defaults=True),
+            }  # fmt: skip
+            _tell(result, saved, out, named, as_json=as_json)
 
 
 def _stopped(out: Path) -> str:

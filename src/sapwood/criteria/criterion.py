@@ -46,7 +46,15 @@ class Criterion(Protocol):
         """
 
 
-CRITERIA: Registry[type[Criterion]] = Registry("criterion", entry_points="sapwood.criteria")
+CRITERIA: Registry[type[Criterion]] = Registry(
+    "criterion",
+    entry_points="sapwood.criteria",
+    others={
+        "activation": "activation_mean", "batchnorm": "bn_scale", "bn": "bn_scale", "bnscaling": "bn_scale",
+        "gradient": "taylor", "hessian": "obs", "hrank": "activation_mean", "magnitude": "norm", "obc": "obs",
+        "obd": "fisher", "optimalbrainsurgeon": "obs", "slimming": "bn_scale", "sparsegpt": "obs",
+    },
+)  # fmt: skip
 """Every criterion, by name."""
 
 

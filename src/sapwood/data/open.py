@@ -10,6 +10,7 @@ from sapwood.data.formats import BUILT_IN, FORMATS, Opener, file_form, file_form
 from sapwood.data.places import entries, exists, is_dir
 from sapwood.data.splits import joined
 from sapwood.errors import DataError, NoDataSetError
+from sapwood.meant import meant_path
 from sapwood.reading import naming
 from sapwood.types import DetectionDataset
 
@@ -58,7 +59,10 @@ def _opener(path: Path) -> Opener:
     """What opens the splits of what a path holds."""
     if not exists(path):
         built_in = " or ".join(map(repr, BUILT_IN))
-        raise DataError(f"{path}: no such file or folder; expected a data set, or {built_in} for the built-in one")
+        meant = BUILT_IN.meant(path) or meant_path(path)
+        raise DataError(
+            f"{path}: no such file or folder; expected a data set, or {built_in} for the built-in one{meant}"
+        )
     if is_dir(path):
         return _folder_opener(path)
     form = file_form(path)

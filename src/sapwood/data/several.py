@@ -7,6 +7,7 @@ from pathlib import Path
 from sapwood.data.formats import BUILT_IN
 from sapwood.data.places import exists
 from sapwood.errors import DataError
+from sapwood.meant import meant_path
 
 BETWEEN = "+"
 
@@ -31,7 +32,8 @@ def data_parts(data: str | Path) -> tuple[str, ...]:
     expected = f"expected folders that are there, with {BETWEEN} between them"
     for part in parts:
         if not part or (part not in BUILT_IN and not exists(Path(part))):
-            raise DataError(f"{text}: {part or 'nothing'}: no such file or folder; {expected}")
+            meant = BUILT_IN.meant(part) or meant_path(part)
+            raise DataError(f"{text}: {part or 'nothing'}: no such file or folder; {expected}{meant}")
     twice = next((part for part in parts if parts.count(part) > 1), None)
     if twice is not None:
         raise DataError(f"{text}: {twice} is there twice; {expected}")

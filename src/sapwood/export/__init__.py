@@ -1,6 +1,6 @@
 """Files that other programs read, each checked against the model it came from."""
 
-from sapwood.export.base import EXPORTERS, Exported, Exporter, ExportOptions, checked_path
+from sapwood.export.base import EXPORTERS, Exported, Exporter, ExportOptions, checked_path, format_of
 from sapwood.export.darknet import ROUNDING, DarknetFiles, export_darknet
 from sapwood.export.flat import mapped_tensors, plain_copy, plain_tensors, run_flat, tensors_of
 from sapwood.export.int8 import (
@@ -48,6 +48,7 @@ __all__ = [
     "export_torch",
     "export_transformers",
     "export_ultralytics",
+    "format_of",
     "left_out",
     "mapped_tensors",
     "plain_copy",

@@ -82,8 +82,34 @@ class Exporter(Protocol):
         """Writes a model, reads it back, runs it and compares; see :func:`sapwood.export.export_onnx`."""
 
 
-EXPORTERS: Registry[Exporter] = Registry("format", entry_points="sapwood.exporters")
+EXPORTERS: Registry[Exporter] = Registry(
+    "format",
+    entry_points="sapwood.exporters",
+    others={
+        "cfg": "darknet", "huggingface": "transformers", "onnxruntime": "onnx", "ort": "onnx", "pt2": "torch-export",
+        "py": "python", "pytorch": "torch-export", "torch": "torch-export", "torchscript": "torch-export",
+        "weights": "darknet", "yolo": "ultralytics",
+    },
+)  # fmt: skip
 """The exporters by name; a file of this folder registers each."""
+
+
+def format_of(path: str | Path) -> str:
+    """Returns the format of a file by how its name ends.
+
+    Raises:
+        ConfigError: If files of no format end so.
+
+    Examples:
+        >>> format_of("net.onnx")
+        'onnx'
+    """
+    suffix = Path(path).suffix
+    found = next((name for name in EXPORTERS if suffix and EXPORTERS[name].suffix == suffix), None)
+    if found is None:
+        endings = ", ".join(f"{EXPORTERS[name].suffix} ({name})" for name in EXPORTERS if EXPORTERS[name].suffix)
+        raise ConfigError(f"{path}: no format is known by its end; expected --format, or one of: {endings}")
+    return found
 
 
 def checked_path(path: str | Path, suffix: str) -> Path:

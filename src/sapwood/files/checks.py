@@ -14,6 +14,13 @@ from types import MappingProxyType
 from sapwood.errors import ConfigError, WriteError
 from sapwood.files.temporary import SIGN, clear, clear_below, only_writer
 
+_FILES = {
+    ".bin", ".cfg", ".csv", ".engine", ".html", ".jpg", ".json", ".onnx", ".pb", ".png", ".pt", ".pt2", ".pth", ".py",
+    ".safetensors", ".tflite", ".weights", ".xml", ".yaml", ".yml", ".zip",
+}  # fmt: skip
+"""How names of files end: a folder that is new has another one."""
+_EXPORTED = {".cfg", ".onnx", ".pt2", ".weights", ".xml"}
+
 
 def real_place(path: str | Path) -> Path:
     """Where a path leads: a link stays, and what it leads to is written."""
@@ -52,16 +59,28 @@ def check_directory(path: str | Path, mark: str) -> None:
         mark: The name of a file that directories of this kind hold.
 
     Raises:
-        ConfigError: If it is something else, or cannot be replaced: the working directory, or one above it.
+        ConfigError: If it is something else, is new and named as files are, or cannot be replaced: the working
+            directory, or one above it.
         WriteError: If nothing can be written there.
     """
     place = real_place(path)
+    _check_named_as_folder(path, place)
     _check_not_around_here(path, place)
     clear(place)
     with explained(path):
         if os.path.lexists(place):
             _check_replaceable(path, place, mark)
     _check_parent(path, place.parent)
+
+
+def _check_named_as_folder(path: str | Path, place: Path) -> None:
+    suffix = place.suffix.lower()
+    if suffix in _FILES and not os.path.lexists(place):
+        more = f"; one {suffix} file is written by `sapwood export`" if suffix in _EXPORTED else ""
+        raise ConfigError(
+            f"{path}: is a folder that several files go into, and {suffix} is how one file ends; expected a name such "
+            f"as {place.with_suffix('').name}{more}"
+        )
 
 
 def _check_not_around_here(path: str | Path, place: Path) -> None:
@@ -90,10 +109,11 @@ def check_folder(path: str | Path) -> None:
     """Checks that files can be written into a folder, which may not exist yet.
 
     Raises:
-        ConfigError: If it is a file.
+        ConfigError: If it is a file, or new and named as files are.
         WriteError: If nothing can be written into it.
     """
     place = real_place(path)
+    _check_named_as_folder(path, place)
     if os.path.lexists(place) and not place.is_dir():
         raise ConfigError(f"{path}: a file; expected a folder, or nothing there")
     _check_parent(path, place)

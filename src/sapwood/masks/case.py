@@ -14,6 +14,7 @@ from sapwood.errors import ConfigError, MaskError
 from sapwood.masks.budgets import BUDGETS
 from sapwood.masks.patterns import Pattern, parse_pattern
 from sapwood.masks.slots import Slot
+from sapwood.meant import meant_name
 from sapwood.registry import Registry
 
 Scope = Literal["local", "global"]
@@ -68,7 +69,16 @@ class MaskMethod:
         raise NotImplementedError(f"{type(self).__name__} masks nothing")
 
 
-METHODS: Registry[type[MaskMethod]] = Registry("mask method", entry_points="sapwood.mask_methods")
+METHODS: Registry[type[MaskMethod]] = Registry(
+    "mask method",
+    entry_points="sapwood.mask_methods",
+    others={
+        "globalunstructured": "l1_unstructured", "l1": "l1_unstructured",
+        "l1structured": "ln_structured", "l2": "ln_structured", "l2structured": "ln_structured",
+        "magnitude": "l1_unstructured", "random": "random_unstructured", "sparsegpt": "scored",
+        "structured": "ln_structured", "unstructured": "l1_unstructured", "wanda": "scored",
+    },
+)  # fmt: skip
 """Every masking method by its name."""
 
 
@@ -224,7 +234,10 @@ def _checked_layers(layers: object, pattern: str | None) -> tuple[str, ...]:
         raise ConfigError(f"layers: got {layers!r}; expected a tuple of: {', '.join(LAYER_KINDS)}")
     unknown = [kind for kind in layers if kind not in LAYER_KINDS]
     if unknown:
-        raise ConfigError(f"layers: got {unknown[0]!r}; expected any of: {', '.join(LAYER_KINDS)}")
+        meant = meant_name(
+            unknown[0], LAYER_KINDS, {"batchnorm": "bn", "conv2d": "conv", "dense": "linear", "fc": "linear"}
+        )
+        raise ConfigError(f"layers: got {unknown[0]!r}; expected any of: {', '.join(LAYER_KINDS)}{meant}")
     if pattern is not None and (not isinstance(pattern, str) or not pattern):
         raise ConfigError(f"pattern: got {pattern!r}; expected the names of parameters, as 'layers.1*.weight'")
     if not layers and pattern is None:

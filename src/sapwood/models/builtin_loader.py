@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 
 from sapwood.errors import SpecError
+from sapwood.meant import meant_name
 from sapwood.models.spec import LOADERS, Loader, State
 from sapwood.types import ModelBundle, ModelSource
 
@@ -31,7 +32,8 @@ def builtin_file(name: str, suffix: str) -> Path:
         SpecError: If there is no such network.
     """
     if name not in NETWORKS:
-        raise SpecError(f"no built-in network {name!r}; expected one of: {', '.join(sorted(NETWORKS))}")
+        expected = f"expected one of: {', '.join(sorted(NETWORKS))}{meant_name(name, NETWORKS)}"
+        raise SpecError(f"no built-in network {name!r}; {expected}")
     return Path(str(resources.files("sapwood.models") / "zoo" / f"{NETWORKS[name][0]}{suffix}"))
 
 

@@ -8,16 +8,20 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from sapwood.errors import SapwoodError, SpecError
+from sapwood.meant import meant_name, meant_path
+from sapwood.models.copying import copy_model
+from sapwood.models.meant_specs import meant_prefix
 from sapwood.models.spec import LOADERS, Loader, State, read_names
 from sapwood.models.state_dict import load_state_, read_state
 from sapwood.types import ModelBundle, ModelSource, TaskSpec
@@ -115,7 +119,33 @@ def _rebuild(source: ModelSource, state: State) -> ModelBundle:
 
 
 def _build(source: ModelSource) -> ModelBundle:
-    return bundle_of(find_factory(source.spec)(), source, source.spec)
+    bundle = bundle_of(find_factory(source.spec)(), source, source.spec)
+    _check_runs(bundle)
+    return bundle
+
+
+def _check_runs(bundle: ModelBundle) -> None:
+    """Checks that a model runs on the example inputs that came with it, as every verb is going to do."""
+    inputs: Any = bundle.example_inputs
+    if isinstance(inputs, tuple) and not inputs:
+        return
+    if not isinstance(inputs, Tensor | tuple | list | Mapping):
+        return  # what uses it says what was expected
+    fault = None
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), suppress(SapwoodError):  # of what cannot be copied
+        model = copy_model(bundle.model)
+        try:
+            if isinstance(inputs, Mapping):
+                model(**inputs)
+            else:
+                model(*((inputs,) if isinstance(inputs, Tensor) else inputs))
+        except Exception as error:
+            fault = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if fault is not None:
+        raise SpecError(
+            f"{bundle.source.spec}: its model does not run on its example inputs: {fault}; expected a tensor, a tuple "
+            "of positional or a dict of keyword arguments that it takes"
+        )
 
 
 def _called(factory: Callable[[], object], spec: str) -> object:
@@ -137,12 +167,14 @@ def _find(spec: str) -> Callable[[], Any]:
     except ModuleNotFoundError as error:
         missing = error.name or module_name
         absent = f"no file {module_name}" if module_name.endswith(".py") else f"no module {missing!r}"
-        raise SpecError(f"{spec}: {absent}; expected one that Python finds from {os.getcwd()}") from error
+        meant = meant_prefix(module_name)
+        raise SpecError(f"{spec}: {absent}; expected one that Python finds from {os.getcwd()}{meant}") from error
     except Exception as error:
         raise SpecError(f"{spec}: importing {module_name} failed: {type(error).__name__}: {error}") from error
     for part in path.split("."):
         if not hasattr(found, part):
-            raise SpecError(f"{spec}: {module_name} has no {path!r}; expected a function or a class")
+            meant = meant_name(part, [name for name in vars(found) if callable(getattr(found, name, None))])
+            raise SpecError(f"{spec}: {module_name} has no {path!r}; expected a function or a class{meant}")
         found = getattr(found, part)
     if not callable(found):
         raise SpecError(f"{spec} is a {type(found).__name__}; expected a function or a class to call without arguments")
@@ -153,7 +185,7 @@ def _module_of(path: str) -> ModuleType:
     """The module that a file is, once a process."""
     file = Path(path).resolve()
     if not file.is_file():
-        raise SpecError(f"{path}: no such file; expected one of Python that has the factory")
+        raise SpecError(f"{path}: no such file; expected one of Python that has the factory{meant_path(path)}")
     name = f"{file.stem}_{hashlib.sha256(os.fsencode(file)).hexdigest()[:8]}"
     if name in sys.modules:
         return sys.modules[name]

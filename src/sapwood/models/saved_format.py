@@ -20,6 +20,7 @@ from sapwood.errors import SavedModelError
 from sapwood.files import check_directory, new_directory
 from sapwood.limits import check_limit
 from sapwood.models.framework import FRAMEWORKS
+from sapwood.models.meant_specs import meant_inside
 from sapwood.models.plan import Plan
 from sapwood.models.plan_json import plan_from_dict
 from sapwood.reading import parse_json, read_bytes, reading, shown
@@ -105,6 +106,8 @@ def read_plan(directory: str | Path) -> SavedPlan:
         SavedModelError: If it is missing, damaged or of an unknown schema version.
     """
     path = Path(directory) / PLAN_NAME
+    if not os.path.lexists(path) and (meant := meant_inside(directory)):
+        raise SavedModelError(f"{path}: no such file; expected a saved model{meant}")
     content = parse_json(read_text(path), path, EXPECTED, SavedModelError)
     with reading(path, EXPECTED, SavedModelError):
         if not isinstance(content, dict) or "schema_version" not in content:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import difflib
-import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from sapwood.arguments import check_path
 from sapwood.errors import SpecError
+from sapwood.models.meant_specs import meant_spec
 from sapwood.reading import is_plain, read_bytes, shown
 from sapwood.registry import Registry
 from sapwood.types import ModelBundle, ModelSource
@@ -105,13 +105,7 @@ def load_model(
         if LOADERS[kind].matches(spec):
             return _load(LOADERS[kind], spec, *files, factory)
     forms = ", ".join(LOADERS[kind].form for kind in LOADERS)
-    raise SpecError(f"{spec!r} names no model; expected one of: {forms}{_meant_factory(spec)}")
-
-
-def _meant_factory(spec: str) -> str:
-    """A hint where a file of Python is named, and not the function in it."""
-    file = spec if spec.endswith(".py") else f"{spec}.py"
-    return f"; did you mean {file}:FUNCTION, of which {file} has the code?" if os.path.isfile(file) else ""
+    raise SpecError(f"{spec!r} names no model; expected one of: {forms}{meant_spec(spec, (LOADERS['builtin'].form,))}")
 
 
 def near_names(name: str, known: Iterable[str]) -> str:

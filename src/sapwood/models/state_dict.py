@@ -102,7 +102,9 @@ def _load_(
     try:
         restore_masks_(model, masked_names(state))
     except AttributeError as error:
-        raise WeightsError(f"{origin}: holds a mask for what the model has not: {error}") from error
+        raise WeightsError(
+            f"{origin}: holds a mask for what the model has not: {error}; expected a file of this model"
+        ) from error
     own = model.state_dict()
     _check_names(own, state, origin)
     for name in (name for name in own if name in state):

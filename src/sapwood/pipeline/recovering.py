@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sapwood.errors import ConfigError
 from sapwood.masks import Pattern, Slot, distinct_slots, find_slots, remove_masks_
+from sapwood.meant import meant_name
 from sapwood.models import Plan, copy_model, framework_of, refresh_masked
 from sapwood.pipeline.pruning import Pruned
 from sapwood.recovery import DistillConfig, Recovered, Rule, distill, reconstruct, repair_batchnorm, settle_batchnorm
@@ -189,7 +190,10 @@ class _RecoveryRequest:
 
     def __post_init__(self) -> None:
         if self.method not in get_args(RecoverMethod):
-            raise ConfigError(f"recover {self.method!r}; expected one of {', '.join(get_args(RecoverMethod))}")
+            known = get_args(RecoverMethod)
+            raise ConfigError(
+                f"recover {self.method!r}; expected one of {', '.join(known)}{meant_name(self.method, known)}"
+            )
 
     def run(
         self, dense: nn.Module, pruned: nn.Module, plan: Plan, inputs: list[Inputs], rules: Mapping[str, Rule]

@@ -53,7 +53,7 @@ def check_inputs(bundle: ModelBundle) -> None:
     if isinstance(bundle.example_inputs, tuple) and not bundle.example_inputs:
         raise ConfigError(
             f"{bundle.source.spec} has no example inputs; expected a factory that returns a pair of the model and its "
-            "example inputs, or a ModelBundle (docs/models.md)"
+            "example inputs, as `return model, torch.randn(1, 3, 224, 224)`, or a ModelBundle (docs/models.md)"
         )
 
 

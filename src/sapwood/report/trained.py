@@ -17,6 +17,8 @@ from sapwood.report.table import TextTable, columns
 GOOD, TOOK, DONE = "How good is it?", "How long did it take?", "Would more help?"
 LOSS = "total"
 """What the history calls the loss that is minimised."""
+ZEROS = "gradual_zeros"
+"""What the history calls the fraction of weights that gradual pruning has taken away."""
 LATE = 0.1
 """Of the epochs, the last ones: where the best is among them, more may help."""
 
@@ -38,10 +40,11 @@ def training_sheet(record: TrainingRecord) -> Sheet:
 
 def _told(record: TrainingRecord) -> str:
     epochs = f"{record.epochs} epoch{'' if record.epochs == 1 else 's'}"
-    value = _value(record)
+    value, zeros = _value(record), _zeros(record)
+    gone = "" if zeros is None else f", with {zeros:.0%} zeros in the layers that were pruned".replace("%", " %")
     if value is None:
-        return f"Trained for {epochs}; accuracy was not measured."
-    return f"{record.primary} is {formats.score(value)}{_span(record.interval)} after {epochs}."
+        return f"Trained for {epochs}{gone}; accuracy was not measured."
+    return f"{record.primary} is {formats.score(value)}{_span(record.interval)} after {epochs}{gone}."
 
 
 def _answers(record: TrainingRecord) -> tuple[Answer, ...]:
@@ -90,15 +93,32 @@ def _took(record: TrainingRecord) -> tuple[str, str]:
 
 def _more(record: TrainingRecord) -> tuple[str, str]:
     """Whether the figures were still rising at the end."""
-    found = _measured(record, record.primary)
+    complete = _complete(record)
+    found = [one for one in _measured(record, record.primary) if one[0] in complete]
     if len(found) < 2:
-        return "cannot be told", "accuracy was measured fewer than two times"
+        after = "" if len(complete) == len(record.history) else ", once all zeros were there"
+        return "cannot be told", f"accuracy was measured fewer than two times{after}"
+    if not any(figure for _, figure in found):
+        return "cannot be told", "the network finds nothing yet: every epoch has 0"
     best, _ = max(found, key=lambda one: one[1])
     last = found[-1][0]
     told = f"the best epoch was {best} of {last}"
     if best > last - max(1, round(LATE * last)):
         return "perhaps", f"{told}: accuracy was still rising; the same command with --resume and more --epochs goes on"
     return "hardly", f"{told}; what came after was no better"
+
+
+def _complete(record: TrainingRecord) -> set[int]:
+    """The epochs that compare: those in which as many weights had gone as in the end."""
+    last = _zeros(record)
+    places = range(1, len(record.history) + 1)
+    return {place for place in places if last is None or _number(record.history[place - 1], ZEROS) >= last - 1e-6}
+
+
+def _zeros(record: TrainingRecord) -> float | None:
+    """The fraction of weights that had gone in the end; None without gradual pruning."""
+    last = record.history[-1] if record.history else {}
+    return _number(last, ZEROS) if ZEROS in last else None
 
 
 def _how(record: TrainingRecord) -> str:
@@ -134,18 +154,19 @@ def _number(epoch: Mapping[str, Any], name: str) -> float:
 def _epochs(record: TrainingRecord) -> TextTable | None:
     if not record.history:
         return None
-    metrics = list(record.metrics or {})
+    metrics, zeros = list(record.metrics or {}), ["zeros"] if _zeros(record) is not None else []
     rows = tuple(
         (
             str(place),
             formats.three(_number(one, LOSS)) if LOSS in one else formats.MISSING,
             *(formats.score(one.get(name)) for name in metrics),
+            *(f"{100.0 * _number(one, ZEROS):.0f} %" for _ in zeros),
             f"{_number(one, 'lr'):.2g}",
             formats.seconds(_number(one, "seconds") + _number(one, "eval_seconds")),
         )
         for place, one in enumerate(record.history, start=1)
     )
-    return TextTable("Epochs", columns("epoch", "loss", *metrics, "learning rate", "time"), rows)
+    return TextTable("Epochs", columns("epoch", "loss", *metrics, *zeros, "learning rate", "time"), rows)
 
 
 def _files(record: TrainingRecord) -> TextTable:

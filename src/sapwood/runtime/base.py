@@ -156,7 +156,15 @@ def is_exact(runtime: Runtime) -> bool:
     return bool(getattr(runtime, "exact", True))
 
 
-RUNTIMES: Registry[Runtime] = Registry("runtime", entry_points="sapwood.runtimes")
+RUNTIMES: Registry[Runtime] = Registry(
+    "runtime",
+    entry_points="sapwood.runtimes",
+    others={
+        "compile": "torch-compile", "eager": "torch", "engine": "sapwood", "inductor": "torch-compile",
+        "onnx": "onnxruntime", "ort": "onnxruntime", "pytorch": "torch", "sapwoodengine": "sapwood",
+        "sparseengine": "sapwood",
+    },
+)  # fmt: skip
 """The runtimes by name; a file of this folder registers each."""
 
 WARMUP = 2

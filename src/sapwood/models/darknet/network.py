@@ -86,8 +86,8 @@ class DarknetNetwork(nn.Module):
         self.heads: tuple[YoloHead, ...] = tuple(layer.head for layer in built if layer.head is not None)
         self._inputs = tuple(layer.inputs for layer in built)
         self._shapes = (self.input_shape, *(layer.shape for layer in built))
-        self._outputs = _outputs(built)
-        self._last_reads = _last_reads(self._inputs, self._outputs)
+        self._output_layers = _outputs(built)
+        self._layers_read_last = _last_reads(self._inputs, self._output_layers)
         _allocate_(self)
         if initialize:
             self.reset_parameters()
@@ -103,7 +103,7 @@ class DarknetNetwork(nn.Module):
     @property
     def output_shapes(self) -> tuple[Shape, ...]:
         """The shape of each result for one picture of ``input_shape``."""
-        return tuple(self._shapes[layer + 1] for layer in self._outputs)
+        return tuple(self._shapes[layer + 1] for layer in self._output_layers)
 
     def take_cfg_(self, cfg: Cfg) -> None:
         """Replaces ``cfg`` by one that describes the layers as they are now; nothing is checked."""
@@ -143,11 +143,11 @@ class DarknetNetwork(nn.Module):
         maps: dict[int, Tensor] = {-1: x}
         for index, layer in enumerate(self.layers):
             maps[index] = layer(*(maps[source] for source in self._inputs[index]))
-            for finished in self._last_reads[index]:
+            for finished in self._layers_read_last[index]:
                 del maps[finished]
         if self.heads:
-            return tuple(maps[index] for index in self._outputs)
-        result = maps[self._outputs[0]]
+            return tuple(maps[index] for index in self._output_layers)
+        result = maps[self._output_layers[0]]
         return result if self.num_classes is None else result.flatten(1)
 
     def summary(self) -> tuple[LayerRow, ...]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sapwood.errors import SapwoodError, SpecError
+from sapwood.meant import meant_path
 from sapwood.models.apply_plan import apply_plan, make_biases_
 from sapwood.models.plan import Plan
 from sapwood.models.plan_json import plan_from_dict
@@ -56,14 +57,27 @@ def _load(spec: str, weights: Path | None, names: Path | None) -> ModelBundle:
 
 def _from_checkpoint(spec: str, path: Path, names: Path | None) -> ModelBundle:
     if not path.exists():
-        raise SpecError(f"{path}: there is no such file; expected one that is here: nothing is downloaded")
-    found = read_checkpoint(path)
+        expected = f"expected one that is here: nothing is downloaded{meant_path(path)}"
+        raise SpecError(f"{path}: there is no such file; {expected}")
+    try:
+        found = read_checkpoint(path)
+    except SapwoodError as error:
+        raise type(error)(f"{error}{_other_pt(path)}") from error
     plans = _plans(found.plans, str(path))
     model = _wrapped(found.network, found.yaml, found.plans)
     class_names = None if names is None else read_names(names, len(_names(found.network)) or None)
     bundle = _bundle(model, found.image_size, class_names, ModelSource(spec, NAME, None, {}, plans))
     _check_rebuilt(bundle, str(path))
     return bundle
+
+
+def _other_pt(path: Path) -> str:
+    """What to do with a .pt that is none of Ultralytics'; empty where nothing is known of it."""
+    try:
+        read_state(path)
+    except SapwoodError:
+        return "; a module that PyTorch saved is loaded by a function of yours: file.py:factory"
+    return f"; {path} holds tensors by name, which go beside a model: torchvision:NAME --weights {path}"
 
 
 def _check_rebuilt(bundle: ModelBundle, where: str) -> None:
