@@ -340,6 +340,7 @@ CONSTANTS: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "a list": lambda m, x: m.o(m.a(x)) @ torch.tensor([[1.0], [2.0], [3.0]]),
     "a grid": lambda m, x: m.o(m.a(grid().view(2, 6))[:1] + m.a(x)),
     "kept beside": lambda m, x: m.o(m.a(x)) @ m.kept[0],
+    "the least of all": lambda m, x: m.o(m.a(x).maximum(torch.full((), torch.finfo(m.a(x).dtype).min))),
     "written to": lambda m, x: torch.zeros(len(x), 3).copy_(m.o(m.a(x))) @ torch.ones(3, 1),
 }  # fmt: skip
 

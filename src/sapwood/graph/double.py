@@ -45,7 +45,7 @@ class KeepDouble(CallMode):
         formula = in_double(func)
         if formula is None:
             sooner = made_sooner(func, args)
-            result = self.pass_on(func, args, kwargs) if sooner is None else sooner
+            result = self._passed_on(func, args, kwargs) if sooner is None else sooner
         else:
             result = formula(*args, **kwargs)
         short = _any_short(result)
@@ -55,6 +55,16 @@ class KeepDouble(CallMode):
             return result
         exact = self._exactly(func, args, kwargs)
         return mapped(_widened, result if exact is None else exact)
+
+    def _passed_on(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """The call as it is; in float64 where a number does not fit another type, as the least of all float64 ones."""
+        try:
+            return self.pass_on(func, args, kwargs)
+        except RuntimeError:
+            exact = self._exactly(func, args, kwargs)
+            if exact is None:
+                raise
+            return exact
 
     def _exactly(self, func: Any, args: Any, kwargs: Any) -> Any:
         """What a call makes in float64 where it takes the type from nowhere: of numbers, or of integers."""
