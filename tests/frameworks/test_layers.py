@@ -19,6 +19,7 @@ from sapwood.errors import BudgetError, ConfigError
 from sapwood.graph import find_blocks, plain_kernels, trace
 from sapwood.models import config_layers, rebuilt
 from sapwood.models.plan_json import plan_from_dict, plan_to_dict
+from sapwood.pipeline import Deployment
 from sapwood.removal import Layers
 from sapwood.removal.blocks import MaskedBranches
 
@@ -27,6 +28,7 @@ transformers = pytest.importorskip("transformers", reason="needs pip install tra
 pytestmark = pytest.mark.filterwarnings("default")  # of packages that transformers imports
 
 from support.config_models import CONFIGS, PICTURES, SIZES, Wrapped, dense, inputs, outputs  # noqa: E402
+from support.fake_runtime import install, without_a_clock  # noqa: E402
 
 AS_CONFIG = Limits(as_config=True)
 COUNTS = {
@@ -128,13 +130,18 @@ def test_layers_alone_and_what_they_cannot_reach() -> None:
 
 
 @pytest.mark.parametrize("depth", [False, "auto"])
-def test_a_latency_is_met_with_what_the_config_says(depth: Any) -> None:
+def test_a_latency_is_met_with_what_the_config_says(
+    depth: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    without_a_clock(monkeypatch, tmp_path)
+    install(monkeypatch)
     torch.manual_seed(0)
     sizes = {"hidden_size": 96, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 384}
     model = transformers.ViTForImageClassification(transformers.ViTConfig(**sizes, image_size=64, patch_size=8)).eval()
     values = {"pixel_values": torch.randn(4, 3, 64, 64)}
     target = Target(latency=0.6, tolerance=0.2)
-    pruned = sapwood.prune(model, values, target=target, depth=depth, limits=AS_CONFIG, deployment="torch")
+    place = Deployment("fake", threads=1)
+    pruned = sapwood.prune(model, values, target=target, depth=depth, limits=AS_CONFIG, deployment=place)
     rebuilt(pruned.model)
     assert pruned.latency is not None
     assert pruned.latency.target == pytest.approx(0.6)

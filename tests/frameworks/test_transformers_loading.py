@@ -27,6 +27,13 @@ def first(value: Any) -> torch.Tensor:
     return output_tensors(value)[0]
 
 
+def in_memory_of_its_own(model: torch.nn.Module) -> torch.nn.Module:
+    """Parameters of a file lie where the file has them, and products of other addresses are summed in another order."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone()
+    return model
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_a_folder_computes_what_transformers_does(name: str, folders: Callable[[str], Path]) -> None:
     bundle = load(folders(name))
@@ -35,7 +42,7 @@ def test_a_folder_computes_what_transformers_does(name: str, folders: Callable[[
     inputs = bundle.example_inputs
     named = inputs if isinstance(inputs, dict) else {"pixel_values": inputs}
     with torch.no_grad():
-        wanted, came = make_model(name)(**named), call_model(bundle.model, inputs)
+        wanted, came = make_model(name)(**named), call_model(in_memory_of_its_own(bundle.model), inputs)
     assert torch.equal(first(came), wanted.logits if "logits" in wanted else first(wanted))
 
 
@@ -74,7 +81,8 @@ def test_parts_are_put_together(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "parts", "bert", max_shard_size="20KB")
     assert len(list(folder.glob("*.safetensors"))) > 1
     inputs = load(folder).example_inputs
-    assert torch.equal(call_model(load(folder).model, inputs), make_model("bert")(**inputs).logits)
+    model = in_memory_of_its_own(load(folder).model)
+    assert torch.equal(call_model(model, inputs), make_model("bert")(**inputs).logits)
 
 
 def test_weights_beside_the_folder(folders: Callable[[str], Path], tmp_path: Path) -> None:

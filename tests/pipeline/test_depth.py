@@ -20,7 +20,9 @@ from sapwood.errors import BudgetError, ConfigError
 from sapwood.graph import find_blocks, trace
 from sapwood.models import Removed, apply_plan
 from sapwood.models.plan_json import plan_from_dict, plan_to_dict
+from sapwood.pipeline import Deployment
 from sapwood.removal import Blocks
+from support.fake_runtime import install, without_a_clock
 
 MAPS = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 TOKENS = torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(0))
@@ -240,11 +242,11 @@ def test_without_blocks_a_model_trains_and_is_as_it_was_in_a_fresh_process(tmp_p
     sapwood.save(result, tmp_path / "small")
     torch.save({"x": MAPS, "y": result.model(MAPS).detach()}, tmp_path / "io.pt")
     code = (
-        "import sys, torch, sapwood; sys.path.insert(0, sys.argv[2]); from test_depth import conv_net\n"
+        "import sys, torch, sapwood; sys.path.insert(0, sys.argv[2]); from pipeline.test_depth import conv_net\n"
         "model = sapwood.load(sys.argv[1] + '/small', model=conv_net()); io = torch.load(sys.argv[1] + '/io.pt')\n"
         "assert torch.equal(model(io['x']), io['y'])"
     )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parent)], check=True)
+    subprocess.run([sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parents[1])], check=True)
 
 
 def test_an_optimizer_goes_on_without_the_blocks_that_went() -> None:
@@ -303,11 +305,14 @@ def test_blocks_alone_are_those_of_least_harm_that_suffice() -> None:
     assert result.allocation is None
 
 
-def test_a_latency_is_met_by_blocks_and_channels() -> None:
+def test_a_latency_is_met_by_blocks_and_channels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    without_a_clock(monkeypatch, tmp_path)
+    install(monkeypatch)
     torch.manual_seed(0)
     model, x = Wide().eval(), torch.randn(4, 3, 32, 32)
     for depth in ("auto", "only"):
-        result = sapwood.prune(model, x, depth=depth, target=Target(latency=0.6, tolerance=0.2), deployment="torch")
+        target = Target(latency=0.6, tolerance=0.2)
+        result = sapwood.prune(model, x, depth=depth, target=target, deployment=Deployment("fake", threads=1))
         assert result.latency is not None
         assert result.latency.target == pytest.approx(0.6)
         assert result.latency.ratio < 0.75
