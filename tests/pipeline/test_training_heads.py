@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import random
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -191,7 +194,7 @@ def test_training_keeps_nothing_whole_that_could_go_without_it() -> None:
 
 
 class Noisy(WithHead):
-    """Learns what stands where it hides features in training (Wav2Vec2): no head, and a line without a rule."""
+    """Learns what is added in training: no head, and a line without a rule."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -211,6 +214,60 @@ def test_a_line_that_only_training_runs_keeps_nothing_whole() -> None:
     assert [pruned.model.a.out_channels, pruned.model.b.out_channels] == [8, 12]
     (note,) = [one for one in pruned.notes if "hidden" in one]
     assert "As in training the model cannot be pruned on them: a.weight read by position in aten.roll" in note
+
+
+class Hiding(WithHead):
+    """Learns what stands where it hides features in training, at places that NumPy or Python draw (SpecAugment)."""
+
+    def __init__(self, held: Any, make: Callable[[], Any]) -> None:
+        super().__init__()
+        del self.aux
+        self.held, self.make, self.hidden = held, make, nn.Parameter(torch.randn(16))
+
+    def draw(self) -> float:
+        return self.make() if self.held is None else self.held.random()
+
+    def forward(self, x: Tensor) -> Any:
+        y = F.relu(self.a(x)).movedim(1, 3)
+        if self.training:
+            places = torch.tensor([[self.draw() < 0.5 for _ in range(y.shape[2])] for _ in range(y.shape[1])])
+            y = y.clone()
+            y[places.expand(y.shape[:3])] = self.hidden.to(y.dtype)
+        return self.head(F.relu(self.norm(self.b(y.movedim(3, 1)))).mean((2, 3)))
+
+
+def by_numpy() -> float:  # a function, which copies of a model share
+    return float(np.random.random())  # noqa: NPY002
+
+
+def by_python() -> float:
+    return random.random()
+
+
+DRAWN: dict[str, Callable[[], Any]] = {
+    "numpy": by_numpy,
+    "python": by_python,
+    "numpy's, held": lambda: np.random.default_rng(1),
+    "numpy's old one, held": lambda: np.random.RandomState(1),
+    "python's, held": lambda: random.Random(1),
+}
+"""Where numbers between 0 and 1 come from, or what makes a generator that a module holds."""
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_what_is_hidden_at_drawn_places_goes_along(name: str) -> None:
+    torch.manual_seed(0)
+    make = DRAWN[name]
+    model, x = Hiding(make() if "held" in name else None, make).eval(), picture()
+    before = str((np.random.get_state(), random.getstate()))  # noqa: NPY002
+    following = copy.deepcopy(model).draw() if "held" in name else None
+    pruned = sapwood.prune(model, x, target=HALF)
+    if "held" in name:
+        assert model.draw() == following
+    assert str((np.random.get_state(), random.getstate())) == before  # noqa: NPY002
+    assert pruned.model.hidden.shape == (8,)
+    assert f"hidden: {DONE}" in pruned.notes
+    _losses(pruned.model.train()(torch.cat([x, -x]))).backward()
 
 
 def _losses(result: Any) -> Tensor:

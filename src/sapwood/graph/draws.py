@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import random
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -39,6 +41,9 @@ def put_(result: Any, drawn: Sequence[Tensor]) -> None:
 def one_seed(model: nn.Module) -> Iterator[None]:
     """Within it, random numbers come from one seed; afterwards the generators are where they were.
 
+    Those of Python and of NumPy are set as well: models draw from them what they hide in training. Generators that
+    modules hold begin each time where they are now.
+
     Examples:
         >>> with one_seed(nn.Linear(1, 1)):
         ...     first = torch.rand(3)
@@ -48,8 +53,53 @@ def one_seed(model: nn.Module) -> Iterator[None]:
     """
     first = next(model.parameters(), None)
     on_cuda = first is not None and first.device.type == "cuda"
+    own = [*_held(model), _python(random), _numpy(np.random)]  # type: ignore[arg-type]
+    before = [get() for get, _ in own]
     with torch.random.fork_rng(devices=[first.device] if first is not None and on_cuda else []):
         torch.default_generator.manual_seed(0)
         if on_cuda:
             torch.cuda.manual_seed(0)
-        yield
+        random.seed(0)
+        np.random.seed(0)  # noqa: NPY002 - what models draw from
+        try:
+            yield
+        finally:
+            for (_, put), state in zip(own, before, strict=True):
+                put(state)
+
+
+Access = tuple[Callable[[], Any], Callable[[Any], object]]
+"""What gives a generator's state, and what sets it."""
+
+
+def _python(one: random.Random) -> Access:
+    return one.getstate, one.setstate
+
+
+def _numpy(one: np.random.RandomState) -> Access:
+    return one.get_state, one.set_state
+
+
+def _torch(one: torch.Generator) -> Access:
+    return one.get_state, one.set_state
+
+
+def _bits(one: np.random.Generator) -> Access:
+    return lambda: one.bit_generator.state, lambda state: setattr(one.bit_generator, "state", state)
+
+
+KINDS: dict[type, Callable[[Any], Access]] = {
+    random.Random: _python,
+    np.random.RandomState: _numpy,
+    np.random.Generator: _bits,
+    torch.Generator: _torch,
+}
+
+
+def _held(model: nn.Module) -> Iterator[Access]:
+    """The generators that modules hold as attributes."""
+    for module in model.modules():
+        for value in vars(module).values():
+            for kind, access in KINDS.items():
+                if isinstance(value, kind):
+                    yield access(value)
