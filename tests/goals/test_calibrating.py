@@ -138,7 +138,9 @@ def test_what_has_no_labels_is_said(bundle: ModelBundle) -> None:
         r"^other: holds no folders; expected one a class.*\. Its pictures are enough where labels are the model's own"
     )
     for data in ("other", "own+other"):
+        found = calibrate(bundle, data, labels="data")
+        batch = next(iter(found.batches))  # what looks at pictures alone goes on
         with pytest.raises(NoDataSetError, match=message):
-            calibrate(bundle, data, labels="data")
+            found.loss(bundle.model, batch)
     with pytest.raises(DataError, match=r"^own\+nowhere: nowhere: no such file or folder"):
         pictures_without_labels(bundle, "own+nowhere")

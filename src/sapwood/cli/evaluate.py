@@ -31,9 +31,10 @@ from sapwood.cli.groups import grouped
 from sapwood.cli.int8 import NUM_PICTURES
 from sapwood.cli.next_steps import model_words, next_step, words
 from sapwood.cli.record_files import RecordOption, check_record, write_record
+from sapwood.errors import NoDataSetError
 
 if TYPE_CHECKING:
-    from sapwood.types import ModelBundle
+    from sapwood.types import Dataset, ModelBundle
 
 SAMPLES = 400
 """Of the pictures, that a figure's interval is formed of."""
@@ -112,7 +113,7 @@ def evaluate(
             **options,
         )
         return
-    dataset = open_data(bundle, data, split, on_bad)
+    dataset = _labelled(bundle, data, split, on_bad)
     with progress_bar("evaluating") as progress:
         evaluation = tasks.evaluate(
             bundle,
@@ -131,6 +132,18 @@ def evaluate(
         return
     make_console().print(evaluation_table(record))
     next_step(*then)
+
+
+def _labelled(bundle: ModelBundle, data: str, split: str, on_bad: OnBad) -> Dataset:
+    """The data set; where its pictures have no labels, the error says what can be measured without."""
+    try:
+        return open_data(bundle, data, split, on_bad)
+    except NoDataSetError as error:
+        from sapwood.data import picture_files
+
+        if not picture_files(data):
+            raise
+        raise NoDataSetError(f"{error}; without labels --against DENSE measures how far networks agree") from error
 
 
 def _next(model: str, bundle: ModelBundle, data: str) -> tuple[str, ...]:

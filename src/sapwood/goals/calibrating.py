@@ -40,8 +40,9 @@ def calibrate(
 
     Args:
         bundle: The dense model.
-        data: A data set that fits its task; with ``labels="own"`` any folder of pictures will do. Several have ``+``
-            between them: pictures of the first are drawn first, and accuracy is measured on it alone.
+        data: A data set that fits its task; any folder of pictures will do where no labels are looked at, and with
+            ``labels="own"``. Several have ``+`` between them: pictures of the first are drawn first, and accuracy is
+            measured on it alone.
         split: Which part of it.
         num_pictures: Pictures that are read, at most.
         labels: The data set's, or what the model itself finds.
@@ -50,15 +51,18 @@ def calibrate(
 
     Raises:
         ConfigError: If the model has no task, or its task no loss.
-        DataError: If there is no such data set.
+        DataError: If there is no such data set. The loss raises it where pictures without labels were read for
+            ``labels="data"``.
     """
-    opened = open_pictures if labels == "own" else _labelled
-    datasets = [opened(bundle, part, split=split, on_bad=on_bad) for part in data_parts(data)]
-    batches = _drawn(bundle, datasets, num_pictures, seed)
     loss = task_loss(bundle, labels)
-    return Calibration(
-        list(batches), loss if labels == "own" else _of_same_classes(bundle, datasets, loss), datasets[0]
-    )
+    opened = [_opened(bundle, part, split=split, labels=labels, on_bad=on_bad) for part in data_parts(data)]
+    datasets, bare = [dataset for dataset, _ in opened], [why for _, why in opened if why is not None]
+    batches = _drawn(bundle, datasets, num_pictures, seed)
+    if bare:
+        loss = _without_labels(bare[0])
+    elif labels == "data":
+        loss = _of_same_classes(bundle, datasets, loss)
+    return Calibration(list(batches), loss, datasets[0])
 
 
 def pictures_without_labels(
@@ -135,16 +139,25 @@ def _of_same_classes(bundle: ModelBundle, datasets: Sequence[Dataset], loss: Tas
     return checked
 
 
-def _labelled(bundle: ModelBundle, data: str, *, split: str, on_bad: OnBad) -> Dataset:
-    """Opens a data set with its labels, or says what does without."""
+def _opened(bundle: ModelBundle, data: str, *, split: str, labels: Labels, on_bad: OnBad) -> tuple[Dataset, str | None]:
+    """A data set, and why its labels cannot be looked at: pictures without any are opened as well."""
     try:
-        return open_data(bundle, data, split=split, on_bad=on_bad)
+        opened = open_pictures if labels == "own" else open_data
+        return opened(bundle, data, split=split, on_bad=on_bad), None
     except NoDataSetError as error:
         if not picture_files(data):
             raise
-        raise NoDataSetError(
-            f"{error}. Its pictures are enough where labels are the model's own: --labels own"
-        ) from error
+        why = f"{error}. Its pictures are enough where labels are the model's own: --labels own"
+    return open_pictures(bundle, data, split=split, on_bad=on_bad), why
+
+
+def _without_labels(why: str) -> TaskLoss:
+    """A loss of pictures that have no labels: an error, where it is asked for."""
+
+    def refused(model: nn.Module, batch: Any) -> Tensor:
+        raise NoDataSetError(why)
+
+    return refused
 
 
 def _drawn(bundle: ModelBundle, datasets: Sequence[Dataset], num_pictures: int, seed: int) -> CalibrationBatches:
