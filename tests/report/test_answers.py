@@ -79,6 +79,15 @@ def test_the_five_answers(timed: dict[str, Any]) -> None:
         assert question in text
 
 
+def test_a_dead_network_is_not_celebrated(timed: dict[str, Any]) -> None:
+    for case in timed["cases"][1:]:
+        if case.get("accuracy"):
+            case["accuracy"]["metrics"] = dict.fromkeys(case["accuracy"]["metrics"], 0.0)
+    first, *_ = compare_answers(read_record(timed))
+    assert first.more.endswith(", which keeps too little accuracy to be of use")
+    assert first.tone == "bad"
+
+
 def test_commands_repeat_the_row(record: dict[str, Any]) -> None:
     case = by_name(record)["global L1 · conv · 0.5"]
     case["settings"] = {"method": "l1_unstructured", "scope": "global", "layers": ["conv"], "sparsity": 0.5}

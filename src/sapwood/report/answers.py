@@ -11,7 +11,7 @@ from sapwood.report import formats
 from sapwood.report.case_commands import commands_for
 from sapwood.report.findings import Tone
 from sapwood.report.records import CaseResult, Comparison, MadeBy
-from sapwood.report.standing import NAMES, WHERE, Standing, keeps, reference, standings, usable
+from sapwood.report.standing import NAMES, WHERE, Standing, keeps, reference, retained, standings, usable
 from sapwood.report.sureness import accuracy_interval, within_noise
 
 FASTER, PLACE, LOST, SURE, GET = "How much faster?", "Where?", "What was lost?", "How sure is that?", "How do I get it?"
@@ -112,12 +112,14 @@ def compare_answers(comparison: Comparison) -> tuple[Answer, ...]:
         return ()
     case, conditions = best.case, comparison.conditions
     tone: Tone = "good" if keeps(case, comparison) else "bad"
+    useless = ", which keeps too little accuracy to be of use"
+    told = useless if tone == "bad" and retained(case, comparison) is not None else ""
     dense_ms = formats.milliseconds(best.ms / best.ratio)
     return (
         Answer(
             FASTER,
             times_as_fast(best.ratio).replace(" times as fast", "×"),
-            f"{formats.milliseconds(best.ms)} instead of {dense_ms} a picture: {case.name}",
+            f"{formats.milliseconds(best.ms)} instead of {dense_ms} a picture: {case.name}{told}",
             tone=tone,
         ),
         Answer(PLACE, NAMES[best.runtime], where_text(conditions)),
