@@ -12,7 +12,8 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
 pip=("$folder/venv/bin/python" -m pip install --quiet --disable-pip-version-check)
-"${pip[@]}" torch==2.14.1 torchvision==0.29.1 nvidia-modelopt==0.47.0 numpy==2.4.6 torchprofile==0.1.0
+"${pip[@]}" torch==2.14.1 torchvision==0.29.1 nvidia-modelopt==0.47.0 numpy==2.4.6 torchprofile==0.1.0 \
+    requests==2.34.2 huggingface_hub==2.4.0  # which it imports, and does not install
 cat > "$folder/run.py" <<'PY'
 import contextlib
 import io
