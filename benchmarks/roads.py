@@ -6,12 +6,14 @@ loaded by the framework alone; beside it Torch-Pruning's network of the same mea
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,6 +25,20 @@ WITHOUT = (
     "import runpy, sys; sys.modules['sapwood'] = None; del sys.argv[0]; runpy.run_path(sys.argv[0], {}, '__main__')"
 )
 """Runs a file in a process in which `import sapwood` fails."""
+
+
+STEPS = ("data", "train", "prune", "tune", "peer", "figures")
+"""Of a road, in their order."""
+
+
+def parser(doc: str | None, epochs: int, tune_epochs: int) -> argparse.ArgumentParser:
+    """What every road is asked: a step or all, where it keeps things, and how long it trains by itself."""
+    made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("what", choices=("all", *STEPS))
+    made.add_argument("directory", type=Path)
+    made.add_argument("--epochs", type=int, default=epochs, help="Of the dense network")
+    made.add_argument("--tune-epochs", type=int, default=tune_epochs)
+    return made
 
 
 def command(*arguments: str) -> None:

@@ -258,12 +258,7 @@ def inside(what: str, directory: Path, epochs: int) -> None:
 
 
 def main() -> None:
-    steps = ("data", "train", "prune", "tune", "peer", "figures")
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("all", *steps))
-    parser.add_argument("directory", type=Path)
-    parser.add_argument("--epochs", type=int, default=60, help="Of the dense network")
-    parser.add_argument("--tune-epochs", type=int, default=15)
+    parser = roads.parser(__doc__, epochs=60, tune_epochs=15)
     parser.add_argument("--inside", choices=("train", "tune", "tune_peer", "figures"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -275,7 +270,7 @@ def main() -> None:
     def alone(what: str, epochs: int) -> None:
         roads.without_sapwood(__file__, "all", str(directory), "--inside", what, "--epochs", str(epochs))
 
-    for step in steps if given.what == "all" else (given.what,):
+    for step in roads.STEPS if given.what == "all" else (given.what,):
         if step == "data":
             write_data(directory)
         elif step == "train":

@@ -233,13 +233,8 @@ def inside(what: str, directory: Path, given: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    steps = ("data", "train", "prune", "tune", "peer", "figures")
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("all", *steps))
-    parser.add_argument("directory", type=Path)
+    parser = roads.parser(__doc__, epochs=10, tune_epochs=3)
     parser.add_argument("--layers", type=int, default=6)
-    parser.add_argument("--epochs", type=int, default=10, help="Of the dense network")
-    parser.add_argument("--tune-epochs", type=int, default=3)
     parser.add_argument("--inside", choices=("train", "tune", "tune_peer", "figures"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -268,7 +263,7 @@ def main() -> None:
         "peer": peer,
         "figures": figures,
     }
-    for step in steps if given.what == "all" else (given.what,):
+    for step in roads.STEPS if given.what == "all" else (given.what,):
         does[step]()
 
 

@@ -170,19 +170,14 @@ def counts() -> dict[str, Any]:
 
 
 def main() -> None:
-    steps = ("data", "train", "prune", "tune", "peer", "figures")
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("all", *steps))
-    parser.add_argument("directory", type=Path)
-    parser.add_argument("--epochs", type=int, default=18, help="Of the dense network")
-    parser.add_argument("--tune-epochs", type=int, default=5)
+    parser = roads.parser(__doc__, epochs=18, tune_epochs=5)
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     directory: Path = given.directory
     if given.alone:
         figures_alone(directory)
         return
-    for step in steps if given.what == "all" else (given.what,):
+    for step in roads.STEPS if given.what == "all" else (given.what,):
         if step == "data":
             write_data(directory)
         elif step == "train":

@@ -103,12 +103,7 @@ def config_fields(model: nn.Module) -> ConfigFields:
     Raises:
         ConfigError: If there is no such model in it, or its config builds another one.
     """
-    path = config_module(model)
-    if path is None:
-        raise no_config(model)
-    own = model.get_submodule(path)
-    base = config_skeleton(own)
-    check_built(own, base)
+    path, base = config_base(model)
     base, probed, dims, odd = _probed(base)
     heads = {
         name: kept
@@ -126,6 +121,21 @@ def config_fields(model: nn.Module) -> ConfigFields:
         tuple(_multiples(base, dims)),
         base,
     )
+
+
+def config_base(model: nn.Module) -> tuple[str, nn.Module]:
+    """Where the transformers model is in a model, and what its config builds, without values.
+
+    Raises:
+        ConfigError: If there is no such model in it, or its config builds another one.
+    """
+    path = config_module(model)
+    if path is None:
+        raise no_config(model)
+    own = model.get_submodule(path)
+    base = config_skeleton(own)
+    check_built(own, base)
+    return path, base
 
 
 def no_config(model: nn.Module) -> ConfigError:

@@ -19,10 +19,8 @@ from sapwood.models.config_fields import (
     attribute_edits,
     build,
     check_built,
-    config_module,
+    config_base,
     config_numbers,
-    config_skeleton,
-    no_config,
 )
 from sapwood.models.plan import Plan, Shortened
 from sapwood.models.shortened import shorten_
@@ -91,12 +89,7 @@ def config_layers(model: nn.Module) -> ConfigLayers:
     Raises:
         ConfigError: If there is no such model in it, or its config builds another one.
     """
-    path = config_module(model)
-    if path is None:
-        raise no_config(model)
-    own = model.get_submodule(path)
-    base = config_skeleton(own)
-    check_built(own, base)
+    path, base = config_base(model)
     found = [_count(base, path, name, value) for name, value in config_numbers(base.config) if value > 1]
     counts = [one for one in found if one is not None]
     lists = [one.list for one in counts]
