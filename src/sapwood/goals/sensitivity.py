@@ -50,7 +50,7 @@ class SensitivityRow:
         group: The group's name.
         num_channels: Its channels.
         kept: How many stay in each trial, ascending.
-        losses: The figure measured in each trial, less the dense model's, so that 0 is no harm; of a figure of which
+        losses: The figure measured in each trial, less the dense model's, so that 0 is no loss; of a figure of which
             more is better (accuracy), the dense one's less the trial's.
         first: The first index of the group's dimension that is its own: the halves of a map are groups of one name.
     """
@@ -107,8 +107,8 @@ class Sensitivity:
     def curves(self) -> dict[GroupKey, Curve]:
         r"""What an allocator takes as the value of each group: loss over the fraction kept, never falling with less.
 
-        Trials that happen to help count as no harm. A harm h cannot grow beyond that of a ruined network: harms of
-        several groups do not add up, but what each leaves multiplies. So, with H the worst harm, what adds up is
+        Trials that happen to help count as no loss. A loss h cannot grow beyond that of a ruined network: losses of
+        several groups do not add up, but what each leaves multiplies. So, with H the worst loss, what adds up is
 
         .. math:: -H \log(1 - h / H)
 

@@ -71,7 +71,7 @@ def sensitivity_table(sensitivity: Losses | Mapping[str, Any]) -> TextTable:
         columns("group", "channels", *(f"{formats.percent(fraction)} kept" for fraction in fractions)),
         (*((group.name, str(group.num_channels), *map(trial_text, group.cells)) for group in groups), *blocks),
         heading=f"sensitivity: how much worse with one group pruned alone, by {losses.figure}",
-        notes=(f"{dense}; 0 is no harm, below 0 it helped; in brackets the channels kept",),
+        notes=(f"{dense}; 0 is as the dense model, below 0 better; in brackets the channels kept",),
     )
 
 
