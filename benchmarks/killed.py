@@ -5,7 +5,8 @@ measured and exported by ``sapwood run``: twice without a disturbance, then once
 ends it ten times at moments that ``--seed`` chooses (a step, and a place in its time), and the same command is started
 again each time. Everything that the two undisturbed runs have in common must be so in the killed one: the names of all
 files, their bytes, and of records every value that is no time. Four minutes; ``--times 30`` makes each training 30
-times as long, so that most kills fall into one; exit code 1 where something differs.
+times as long, so that most kills fall into one. ``--minutes 120`` starts the three beside each other, and kills by the
+clock: at moments drawn over so many minutes. Exit code 1 where something differs.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +154,21 @@ def run_killed(recipe: Path, out: Path, log: Path, when: list[tuple[int, float]]
     return met
 
 
+def run_killed_by_clock(recipe: Path, out: Path, log: Path, when: list[float]) -> list[str]:
+    """Kills a run so many seconds after the first start, each time, and lets it end; returns where each kill met it."""
+    met, first = [], time.perf_counter()
+    for moment in when:
+        process = start(recipe, out, log)
+        while process.poll() is None and time.perf_counter() - first < moment:
+            time.sleep(0.05)
+        process.kill()
+        process.wait()
+        place = steps_of(out)[-1]["name"] if steps_of(out) else "its start"
+        met.append(f"{place}, minute {moment / 60:.0f}" if process.returncode == -9 else "too late")
+    run_whole(recipe, out, log)
+    return met
+
+
 def values(path: Path) -> Iterator[tuple[str, Any]]:
     """What a file says: each value of a record, each tensor, else all bytes; pages hold times and are only there."""
     if path.suffix in (".json", ".jsonl"):
@@ -185,6 +202,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--times", type=int, default=1, help="Epochs of each training, as a multiple of 4 or 6.")
+    parser.add_argument("--minutes", type=float, help="Runs all three at once, and draws the kills over this time.")
     parser.add_argument("--work", type=Path, help="Keeps everything here.")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -192,10 +210,23 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         recipe, log = make_inputs(folder, options.times), folder / "said.txt"
         places = [folder / name / "run" for name in ("first", "second", "killed")]
-        seconds = [run_whole(recipe, place, log) for place in places[:2]]
-        begun = time.perf_counter()
-        met = run_killed(recipe, places[2], log, moments(options.kills, steps_of(places[0]), options.seed))
-        took = time.perf_counter() - begun
+        if options.minutes is None:
+            seconds = [run_whole(recipe, place, log) for place in places[:2]]
+            begun = time.perf_counter()
+            met = run_killed(recipe, places[2], log, moments(options.kills, steps_of(places[0]), options.seed))
+            took = time.perf_counter() - begun
+        else:
+            draw = random.Random(options.seed)
+            when = sorted(draw.uniform(0, 60 * options.minutes) for _ in range(options.kills))
+            with ThreadPoolExecutor() as pool:
+                whole = [
+                    pool.submit(run_whole, recipe, place, log.with_name(f"{place.parent.name}.txt"))
+                    for place in places[:2]
+                ]
+                begun = time.perf_counter()
+                met = run_killed_by_clock(recipe, places[2], log, when)
+                took = time.perf_counter() - begun
+            seconds = [run.result() for run in whole]
         first, second, killed = map(contents, places)
     common = {name for name in first if name in second and first[name] == second[name]}
     common = {name for name in common if name.rpartition(".")[2] not in TELLS_HOW}

@@ -76,7 +76,7 @@ def test_what_measures_accuracy_is_not_proposed_for_a_model_without_a_task(
 
 def test_pictures_that_nothing_looks_at_are_refused(run: Run, nets: str, capsys: Capture) -> None:
     for command, by in (
-        (("inspect", f"{nets}:fits"), "--sensitivity"),
+        (("inspect", f"{nets}:fits"), "--sensitivity or --blocks"),
         (("mask", f"{nets}:fits", "--sparsity", "0.5"), "a --criterion that looks at data, or --recover"),
     ):
         assert run(*command, "--data", "digits") == 2

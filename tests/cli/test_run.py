@@ -58,6 +58,37 @@ def finished(ran: Callable[..., int], tmp_path: Path) -> Path:
     return out
 
 
+@pytest.mark.parametrize(
+    ("step", "looks"),
+    [
+        ({"mask": {"sparsity": 0.5}}, False),
+        ({"mask": {"method": "scored", "criterion": "magnitude"}}, False),
+        ({"mask": {"method": "scored", "criterion": "obs"}}, True),
+        ({"mask": {"method": "scored", "latency": 0.5}}, True),
+        ({"mask": {"recover": "none"}}, False),
+        ({"mask": {"recover": "reconstruct"}}, True),
+        ({"inspect": {}}, False),
+        ({"inspect": {"sensitivity": "divergence"}}, True),
+        ({"inspect": {"blocks": True}}, True),
+        ({"export": {"format": "onnx"}}, False),
+        ({"export": {"format": "onnx", "int8": True}}, True),
+        ({"prune": {"macs": 0.5}}, True),
+    ],
+    ids=str,
+)
+def test_the_pictures_of_a_recipe_are_for_the_steps_that_look_at_pictures(step: dict[str, Any], looks: bool) -> None:
+    recipe = Recipe.model_validate({"model": "net.cfg", "data": "digits", "steps": [step]})
+    [command] = commands(recipe, Path("out"), typer.main.get_group(app))
+    assert ("--data" in command.arguments) is looks
+    [(verb, options)] = step.items()
+    own = Recipe.model_validate({"model": "net.cfg", "steps": [{verb: options | {"data": "digits"}}]})
+    if looks:
+        assert "--data" in commands(own, Path("out"), typer.main.get_group(app))[0].arguments
+    else:
+        with pytest.raises(ConfigError, match=r"step 1 \(\w+\): data 'digits': with these options nothing looks at it"):
+            commands(own, Path("out"), typer.main.get_group(app))
+
+
 def record_of(out: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((out / "run.json").read_text())
     return found

@@ -78,7 +78,7 @@ def inspect(
 
     if out is not None:
         check_file(out)
-    pictures.check_looked_at(sensitivity is not None, "--sensitivity")
+    pictures.check_looked_at(sensitivity is not None or blocks, "--sensitivity or --blocks")
     deployment = where.deployment() if latency or widths else None
     bundle = files.load(model, any_weights=True)
     pipeline.check_inputs(bundle)

@@ -204,7 +204,9 @@ def mask(
     case, deployment = what.case(), goal.deployment()
     recovers = Recovery(recovery, pictures, what.seed)
     _check_options(what, goal, recovery, reselects=reselect)
-    looks = pipeline.masks_by_pictures(case, has_latency=goal.latency is not None)
+    looks = pipeline.masks_by_pictures(
+        method=case.method, criterion=case.criterion, has_latency=goal.latency is not None
+    )
     pictures.check_looked_at(looks or recovery.wanted, "a --criterion that looks at data, or --recover")
     check_out(out)
     bundle = files.load(model)

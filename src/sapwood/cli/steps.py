@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,27 +34,45 @@ class Kind:
     Attributes:
         model: Where in a step's directory the network stands that it makes; None if it makes none.
         writes: Whether it takes `-o`.
-        data: Whether it looks at the recipe's data where its step names no other.
+        looks: Whether a step with these options looks at pictures: the recipe's, where it names no other. None: never.
         several: Whether it may be about several networks.
     """
 
     model: str | None = None
     writes: bool = True
-    data: bool = False
+    looks: Callable[[Mapping[str, Any]], bool] | None = None
     several: bool = False
 
 
+def _always(options: Mapping[str, Any]) -> bool:
+    del options
+    return True
+
+
+def _where_asked(*names: str) -> Callable[[Mapping[str, Any]], bool]:
+    """Where one of these options is given, and on."""
+    return lambda options: any(options.get(name) not in (None, False, "none") for name in names)
+
+
+def _masks_by_pictures(options: Mapping[str, Any]) -> bool:
+    from sapwood.pipeline import masks_by_pictures
+
+    chosen = {"method": ""} | {name: str(options[name]) for name in ("method", "criterion") if name in options}
+    by = masks_by_pictures(**chosen, has_latency=options.get("latency") is not None)
+    return by or _where_asked("recover")(options)
+
+
 VERBS: Mapping[str, Kind] = {
-    "train": Kind(model="model", data=True),
-    "prune": Kind(model=".", data=True),
+    "train": Kind(model="model", looks=_always),
+    "prune": Kind(model=".", looks=_always),
     "compact": Kind(model="."),
-    "mask": Kind(model=".", data=True),
-    "eval": Kind(writes=False, data=True),
+    "mask": Kind(model=".", looks=_masks_by_pictures),
+    "eval": Kind(writes=False, looks=_always),
     "bench": Kind(writes=False, several=True),
-    "inspect": Kind(writes=False),
-    "compare": Kind(data=True),
+    "inspect": Kind(writes=False, looks=_where_asked("sensitivity", "blocks")),
+    "compare": Kind(looks=_always),
     "compile": Kind(),
-    "export": Kind(),
+    "export": Kind(looks=_where_asked("int8")),
 }
 """The verbs that steps may have."""
 
@@ -121,7 +139,10 @@ def _command(
 ) -> Command:
     kind, verb = VERBS[step.verb], group.commands[step.verb]
     options = dict(step.options)
-    if kind.data and recipe.data is not None:
+    if kind.looks is not None and not kind.looks(options):
+        if "data" in options:
+            raise ConfigError(f"{where}: data {shown(options['data'])}: with these options nothing looks at it")
+    elif kind.looks is not None and recipe.data is not None:
         options.setdefault("data", recipe.data)
     if isinstance(options.get("teacher"), str):
         options["teacher"] = known.get(options["teacher"], options["teacher"])

@@ -55,16 +55,21 @@ class MaskingOutcome:
     after_remove: MaskingState
 
 
-def masks_by_pictures(case: MaskCase, *, has_latency: bool) -> bool:
+def masks_by_pictures(*, method: str, criterion: str = MaskCase.criterion, has_latency: bool = False) -> bool:
     """Whether a mask is chosen by more than the weights, so that pictures help.
 
+    Args:
+        method: As in :class:`sapwood.masks.MaskCase`.
+        criterion: Likewise.
+        has_latency: Whether there is a latency to reach.
+
     Examples:
-        >>> masks_by_pictures(MaskCase("scored", 0.5, layers=("conv",), criterion="obs"), has_latency=False)
+        >>> masks_by_pictures(method="scored", criterion="obs")
         True
-        >>> masks_by_pictures(MaskCase("l1_unstructured", 0.5, layers=("conv",)), has_latency=False)
+        >>> masks_by_pictures(method="l1_unstructured")
         False
     """
-    return case.method == "scored" and (case.criterion != "magnitude" or has_latency)
+    return method == "scored" and (criterion != "magnitude" or has_latency)
 
 
 def mask_(
