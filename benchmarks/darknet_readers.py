@@ -59,6 +59,11 @@ NETWORKS = {
     "activation elu": conv(activation="elu") + HEAD,
     "activation ramp": conv(activation="ramp") + HEAD,
     "activation tanh": conv(activation="tanh") + HEAD,
+    **{f"activation {name}": conv(activation=name) + HEAD for name in ("loggy", "relie", "hardtan", "lhtan", "plse")},
+    "activation stair": conv(activation="stair") + HEAD,
+    "activation selu (fork)": conv(activation="selu") + HEAD,
+    "activation gelu (fork)": conv(activation="gelu") + HEAD,
+    "activation hard_mish (fork)": conv(activation="hard_mish") + HEAD,
     "activation swish (fork)": conv(activation="swish") + HEAD,
     "activation mish (fork)": conv(activation="mish") + HEAD,
     "dilation 2 (fork)": conv() + conv(dilation=2) + HEAD,
@@ -76,6 +81,9 @@ NETWORKS = {
     "shortcut of fewer channels": conv(4) + conv() + section("shortcut", from_=-2, activation="linear") + HEAD,
     "shortcut of a larger map": conv() + conv(stride=2) + section("shortcut", from_=-2, activation="linear") + HEAD,
     "shortcut of two layers (fork)": BRANCHES + section("shortcut", from_="-2,-3", activation="linear") + HEAD,
+    "shortcut, weights_type per_channel (fork)": BRANCHES
+    + section("shortcut", from_=-2, activation="linear", weights_type="per_channel", weights_normalization="softmax")
+    + HEAD,
     "route of one": BRANCHES + section("route", layers=-3) + HEAD,
     "route of two, counted from the start": BRANCHES + section("route", layers="0,-1") + HEAD,
     "route with groups (fork)": BRANCHES + section("route", layers=-1, groups=2, group_id=1) + HEAD,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -24,6 +25,7 @@ from sapwood.models.darknet.layers import (
     Scale,
     Shortcut,
     Softmax,
+    WeightedShortcut,
 )
 
 Array = npt.NDArray[np.float32]
@@ -117,6 +119,27 @@ def test_shortcut_of_several_layers_adds_all_then_activates() -> None:
     np.testing.assert_array_equal(shortcut(x, y, z).numpy(), np.maximum((x + y + z[:, :2]).numpy(), 0))
 
 
+@pytest.mark.parametrize("normalization", ["none", "relu", "softmax"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_weighted_shortcut(channels: int, normalization: str) -> None:
+    maps = [random(2, 3, 4, 5).double() for _ in range(3)]
+    shortcut = WeightedShortcut(2, channels, normalization, nn.ReLU()).double()
+    with torch.no_grad():
+        shortcut.weight.copy_(random(3, channels, 1, 1))
+        found = shortcut(*maps).numpy()
+    expected = np.empty((2, 3, 4, 5))
+    for b, c, i, j in np.ndindex(*expected.shape):
+        weights = shortcut.weight[:, c % channels, 0, 0].tolist()
+        if normalization == "relu":
+            weights = [max(value, 0) / (1e-4 + sum(max(other, 0) for other in weights)) for value in weights]
+        elif normalization == "softmax":
+            largest = max(weights)
+            total = 1e-4 + sum(math.exp(value - largest) for value in weights)
+            weights = [math.exp(value - largest) / total for value in weights]
+        expected[b, c, i, j] = max(sum(w * float(x[b, c, i, j]) for w, x in zip(weights, maps, strict=True)), 0)
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("shape", [(2, 3, 1, 1), (2, 1, 4, 5), (2, 3, 4, 5)])
 def test_scale_multiplies_channels_positions_or_values(shape: tuple[int, ...]) -> None:
     factors, x = random(*shape), random(2, 3, 4, 5)
@@ -184,6 +207,15 @@ def test_softmax_of_groups() -> None:
         ("logistic", lambda x: 1 / (1 + np.exp(-x))),
         ("tanh", lambda x: 2 / (1 + np.exp(-2 * x)) - 1),
         ("elu", lambda x: x if x >= 0 else np.exp(x) - 1),
+        ("selu", lambda x: 1.0507 * (x if x >= 0 else 1.6732 * (np.exp(x) - 1))),
+        ("relie", lambda x: x if x > 0 else 0.01 * x),
+        ("loggy", lambda x: 2 / (1 + np.exp(-x)) - 1),
+        ("hardtan", lambda x: min(max(x, -1), 1)),
+        ("lhtan", lambda x: 0.001 * x if x < 0 else 0.001 * (x - 1) + 1 if x > 1 else x),
+        ("plse", lambda x: 0.01 * (x + 4) if x < -4 else 0.01 * (x - 4) + 1 if x > 4 else 0.125 * x + 0.5),
+        ("stair", lambda x: np.floor(x / 2) + (x - np.floor(x) if np.floor(x) % 2 else 0)),
+        ("gelu", lambda x: 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))),
+        ("hard_mish", lambda x: x if x > 0 else x * x / 2 + x if x > -2 else 0),
         ("mish", lambda x: x * np.tanh(np.log(1 + np.exp(x)))),
         ("swish", lambda x: x / (1 + np.exp(-x))),
     ],

@@ -30,6 +30,7 @@ MISREAD = {
     "activation of connected": CONV + "[connected]\noutput=5\n",
     "connected batch_normalize": CONV + "[connected]\noutput=5\nactivation=leaky\nbatch_normalize=1\n",
     "several from": CONV * 3 + "[shortcut]\nfrom=-2,-3\nactivation=linear\n",
+    "weights_type": CONV * 2 + "[shortcut]\nfrom=-2\nweights_type=per_channel\n" + CONV,
     "scale": CONV + "[upsample]\nstride=2\nscale=0.5\n",
     "upsample stride": CONV + "[upsample]\n",
     "reorg stride": CONV + "[reorg]\n",

@@ -10,7 +10,9 @@ import pytest
 import torch
 from torch.nn.utils import prune
 
+import sapwood
 from sapwood.errors import WeightsError
+from sapwood.export import export_darknet
 from sapwood.models.darknet import DarknetNetwork, Header, parse_cfg, read_weights, write_weights
 
 DETECTORS = ["yolov3-tiny", "yolo-fastest-1.1", "yolo-fastest-1.1-xl"]
@@ -205,3 +207,30 @@ def test_four_bytes_too_many_behind_a_long_header_stay_an_error(detector_text: s
         (tmp_path / "long.weights").write_bytes(header + b"1234" * (len(header) == 20) + data[20:])
         with pytest.raises(WeightsError, match=r"too long: [48] bytes are left behind"):
             read_weights(tmp_path / "long.weights", network)
+
+
+@pytest.mark.parametrize("kind", ["per_channel", "per_feature"])
+def test_weights_of_shortcuts_are_read_written_and_pruned(kind: str, tmp_path: Path) -> None:
+    conv = "[convolutional]\nbatch_normalize=1\nfilters=8\nsize=3\npad=1\nstride=1\nactivation={}\n"
+    weighted = f"[shortcut]\nfrom=-2,-3\nactivation=leaky\nweights_type={kind}\nweights_normalization=softmax\n"
+    layers = [conv.format("hard_mish"), conv.format("leaky"), conv.format("gelu"), weighted, conv.format("linear")]
+    network = DarknetNetwork(parse_cfg("[net]\nchannels=3\nheight=9\nwidth=9\n" + "".join(layers)))
+    values = 3 * (8 if kind == "per_channel" else 1)
+    assert network.layers[3].weight.numel() == values
+    torch.nn.init.normal_(network.layers[3].weight)
+    write_weights(tmp_path / "a.weights", network)
+    numbers = np.fromfile(tmp_path / "a.weights", dtype="<f4", offset=network.header.size)
+    last = 4 * 8 + 8 * 8 * 9
+    np.testing.assert_array_equal(numbers[-last - values : -last], network.layers[3].weight.detach().flatten())
+    twin = DarknetNetwork(network.cfg)
+    read_weights(tmp_path / "a.weights", twin)
+    for tensor, other in zip(network.state_dict().values(), twin.state_dict().values(), strict=True):
+        assert torch.equal(tensor, other)
+    small = sapwood.prune(network.eval(), torch.rand(1, 3, 9, 9), target={"sparsity": 0.5}).model
+    assert {layer.conv.out_channels for layer in small.layers[:3]} == {4}
+    with pytest.warns(UserWarning, match=r"layer 3 .* adds the first layer only; .* reads no weights of it"):
+        export_darknet(small, tmp_path / "small.cfg")
+    again = DarknetNetwork(parse_cfg(tmp_path / "small.cfg"))
+    read_weights(tmp_path / "small.weights", again)
+    x = torch.rand(1, 3, 9, 9)
+    assert torch.equal(again.eval()(x), small(x))

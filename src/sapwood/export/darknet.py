@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from sapwood.arguments import check_model
 from sapwood.errors import CheckFailedError, SpecError
 from sapwood.export.base import EXPORTERS, Exported, ExportOptions, checked_path
 from sapwood.export.numeric import check_compared
@@ -68,7 +69,7 @@ def export_darknet(model: nn.Module, cfg: str | Path, weights: str | Path | None
         SpecError: If ``model`` is no Darknet network.
         CfgError: If no ``.cfg`` describes the network; the message names line, section and layer.
         CheckFailedError: If the files, read back, give another result than the network.
-        ConfigError: If there is a ``.weights`` and no ``.cfg`` there: the user's own.
+        ConfigError: If there is a ``.weights`` and no ``.cfg`` there: the user's own; or if ``model`` is no module.
         WriteError: If a file cannot be written.
 
     Examples:
@@ -78,6 +79,7 @@ def export_darknet(model: nn.Module, cfg: str | Path, weights: str | Path | None
         >>> files.weights.name, files.max_abs_error
         ('net.weights', 0.0)
     """
+    check_model(model)
     if not isinstance(model, DarknetNetwork):
         raise SpecError(f"a {type(model).__name__} cannot be written as .cfg and .weights; expected a Darknet network")
     text = write_cfg(compact_cfg(model))

@@ -200,6 +200,53 @@ class Shortcut(nn.Module):
         return self.act(x)  # type: ignore[no-any-return]
 
 
+class WeightedShortcut(nn.Module):
+    """``[shortcut]`` with ``weights_type=``: the weighted sum of the layer before and the layers ``from``, activated.
+
+    Args:
+        layers: How many layers are added to the layer before.
+        channels: Of a weight a channel, how many; 1 where there is one weight a layer.
+        normalization: ``"none"``; ``"relu"``: negative weights count as 0, and all are divided by their sum;
+            ``"softmax"``. To each sum 1e-4 is added.
+        act: What follows.
+
+    Attributes:
+        weight: Shape (1 + layers, channels, 1, 1), those of the layer before first.
+
+    Source: ``shortcut_multilayer_cpu`` in ``src/blas.c`` of https://github.com/AlexeyAB/darknet.
+    """
+
+    def __init__(self, layers: int, channels: int, normalization: str, act: nn.Module) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1 + layers, channels, 1, 1))
+        self.normalization = normalization
+        self.act = act
+
+    def reset_parameters(self) -> None:
+        """Makes the plain sum of it."""
+        nn.init.ones_(self.weight)
+
+    def forward(self, *maps: Tensor) -> Tensor:
+        """Adds the maps, shapes (B, C, H, W)."""
+        weights = self._normalized().unbind()
+        total = weights[0] * maps[0]
+        for weight, other in zip(weights[1:], maps[1:], strict=True):
+            total = total + weight * other
+        return self.act(total)  # type: ignore[no-any-return]
+
+    def _normalized(self) -> Tensor:
+        if self.normalization == "none":
+            return self.weight
+        positive = torch.relu(self.weight)
+        if self.normalization == "softmax":
+            positive = torch.exp(self.weight - self.weight.amax(dim=0, keepdim=True))
+        return positive / (positive.sum(dim=0, keepdim=True) + 1e-4)
+
+    def extra_repr(self) -> str:
+        """The attributes, for ``print``."""
+        return f"weights={tuple(self.weight.shape[:2])}, normalization={self.normalization}"
+
+
 class Scale(nn.Module):
     """``[scale_channels]`` and ``[sam]``: the product of the layer before and the layer ``from``, then an activation.
 

@@ -17,6 +17,7 @@ from sapwood.models.darknet import sections  # noqa: F401 - registers the builde
 from sapwood.models.darknet.build import Built, Place, Shape, build_layer, check_network_bytes, check_supported
 from sapwood.models.darknet.cfg import Cfg, Section
 from sapwood.models.darknet.header import Header
+from sapwood.models.darknet.layers import WeightedShortcut
 from sapwood.types import YoloHead
 
 
@@ -123,7 +124,7 @@ class DarknetNetwork(nn.Module):
                 nn.init.kaiming_normal_(module.weight, a=0.1, nonlinearity="leaky_relu")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-            elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | WeightedShortcut):
                 module.reset_parameters()
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:

@@ -59,6 +59,12 @@ MISREADINGS = (
     ),
     Misreading(("connected",), "batch_normalize", lambda s, _: s.flag("batch_normalize"), "reads the weights amiss"),
     Misreading(("shortcut",), "from", lambda s, _: len(s.integers("from")) > 1, "adds the first layer only"),
+    Misreading(
+        ("shortcut",),
+        "weights_type",
+        lambda s, _: s.text("weights_type", "none") != "none",
+        "reads no weights of it, and those of later layers from the wrong place",
+    ),
     Misreading(("upsample",), "scale", lambda s, _: s.number("scale", 1.0) != 1.0, "does not multiply by it"),
     Misreading(("upsample",), "stride", lambda s, _: "stride" not in s, "takes a missing one for 1; Darknet for 2"),
     Misreading(("reorg",), "stride", lambda s, _: "stride" not in s, "takes a missing one for 2; Darknet for 1"),

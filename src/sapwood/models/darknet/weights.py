@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from sapwood.errors import WeightsError
 from sapwood.files import write_bytes
 from sapwood.models.darknet.header import Header
-from sapwood.models.darknet.layers import ConnectedLayer, ConvolutionalLayer
+from sapwood.models.darknet.layers import ConnectedLayer, ConvolutionalLayer, WeightedShortcut
 from sapwood.models.darknet.network import DarknetNetwork
 from sapwood.reading import opened
 
@@ -90,6 +90,8 @@ def _blocks(network: DarknetNetwork) -> Iterator[WeightsBlock]:
             yield WeightsBlock(index, getattr(layer, "bn", layer.linear), "bias", "biases")
             yield WeightsBlock(index, layer.linear, "weight", "weights", matrix=True)
             yield from _norm_blocks(index, layer, layer.linear, with_bias=False)
+        elif isinstance(layer, WeightedShortcut):
+            yield WeightsBlock(index, layer, "weight", "weights")
 
 
 def _norm_blocks(index: int, layer: nn.Module, linear: nn.Module, *, with_bias: bool) -> Iterator[WeightsBlock]:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from sapwood.models.darknet.build import BUILDERS, Built, Place, shape_text
-from sapwood.models.darknet.layers import PartialAdd, Route, Scale, Shortcut
+from sapwood.models.darknet.layers import PartialAdd, Route, Scale, Shortcut, WeightedShortcut
+
+WEIGHTS_TYPES = {"none": "", "per_feature": "layer", "per_layer": "layer", "per_channel": "channel"}
+"""What ``weights_type=`` of a shortcut may be: what has a weight of its own."""
+NORMALIZATIONS = {"none": "none", "relu": "relu", "avg_relu": "relu", "softmax": "softmax"}
+"""What ``weights_normalization=`` may be, with Darknet's older names."""
 
 
 @BUILDERS.register("route")
@@ -29,10 +34,10 @@ def _route(place: Place) -> Built:
 @BUILDERS.register("shortcut")
 def _shortcut(place: Place) -> Built:
     section = place.section
-    if section.text("weights_type", "none") != "none":
-        raise section.error("weighted shortcuts are not supported; expected none", "weights_type")
     channels, height, width = place.map_before()
     layers = place.layers("from")
+    if section.choice("weights_type", WEIGHTS_TYPES, "none") != "none":
+        return _weighted_shortcut(place, layers)
     adds = []
     for layer in layers:
         shape = place.map_of(layer)
@@ -43,6 +48,18 @@ def _shortcut(place: Place) -> Built:
         adds.append(PartialAdd(min(channels, shape[0]), step))
     module = Shortcut(adds, place.activation("linear"))
     return Built(module, (place.index - 1, *layers), (channels, height, width))
+
+
+def _weighted_shortcut(place: Place, layers: tuple[int, ...]) -> Built:
+    section, shape = place.section, place.map_before()
+    for layer in layers:
+        if place.map_of(layer) != shape:
+            found = f"layer {layer} is {shape_text(place.map_of(layer))}, the layer before {shape_text(shape)}"
+            raise section.error(f"{found}; expected equal shapes where they are weighted", "from")
+    channels = 1 if WEIGHTS_TYPES[section.text("weights_type", "none")] == "layer" else shape[0]
+    normalization = section.choice("weights_normalization", NORMALIZATIONS, "none")
+    module = WeightedShortcut(len(layers), channels, NORMALIZATIONS[normalization], place.activation("linear"))
+    return Built(module, (place.index - 1, *layers), shape)
 
 
 @BUILDERS.register("scale_channels")
