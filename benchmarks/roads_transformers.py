@@ -199,7 +199,7 @@ def latencies(road: Road, directory: Path) -> None:
     for name in ("trained on", "Torch-Pruning, trained on"):
         if (directory / NAMED[name]).exists():
             small, left = look(name)
-            ratio = roads.ratio_of(dense, small, 60)
+            ratio = roads.ratio_of(dense, small, 300)
             print(f"{name}: {ratio:.3f} of the dense latency, {100 * left / macs:.0f} % of the MACs", flush=True)
 
 
