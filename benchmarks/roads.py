@@ -1,4 +1,4 @@
-"""What the roads through frameworks share (`ultralytics_bccd.py`, `torchvision_bccd.py`, `transformers_pictures.py`).
+"""What the roads through frameworks share (`ultralytics_bccd.py`, `torchvision_bccd.py`, `roads_transformers.py`).
 
 A road: a network that the framework trained, pruned and recovered by one command, trained on by the framework, and
 loaded by the framework alone; beside it Torch-Pruning's network of the same measured latency, trained on equally long.
