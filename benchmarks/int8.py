@@ -16,9 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
-import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -34,6 +32,8 @@ from sapwood.tasks import evaluate, open_data
 from sapwood.types import ModelBundle
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # for cifar.py, where ResNet-56 is
+from processor_times import processor_times
+
 MODELS: dict[str, tuple[str, str | None, str | None]] = {
     "yolov3-tiny": ("{data}/detectors/yolov3-tiny.cfg", "{data}/detectors/yolov3-tiny.weights", "{data}/coco"),
     "yolov4-tiny, digits": ("builtin:digits", None, "digits"),
@@ -47,7 +47,7 @@ MODELS: dict[str, tuple[str, str | None, str | None]] = {
 
 CASES = [(name, target) for name in ("yolov3-tiny", "ResNet-18", "yolov4-tiny, digits") for target in (0.75, 0.5)]
 ROUNDS, SECONDS = 60, 15.0
-WARM_UP, PROCESSOR_ROUNDS = 20, 300
+PROCESSOR_ROUNDS = 300
 
 
 def main() -> None:
@@ -85,7 +85,10 @@ def together(options: Any) -> dict[str, Any]:
         for kind, runtime in (("fp32", options.runtime), ("int8", f"{options.runtime}-int8"))
     }
     row: dict[str, Any] = {"model": options.model, "runtime": options.runtime}
-    row |= processor_times(sessions) if options.processor else clock_times(sessions, options)
+    if options.processor:
+        row |= {"rounds": PROCESSOR_ROUNDS, **processor_times(sessions, PROCESSOR_ROUNDS)}
+    else:
+        row |= clock_times(sessions, options)
     for name in sessions:
         one = row[name]
         print(
@@ -108,23 +111,6 @@ def clock_times(sessions: dict[str, Session], options: Any) -> dict[str, Any]:
         for one in table.rows
     }
     return {"rounds": table.conditions["rounds"], **rows}
-
-
-def processor_times(sessions: dict[str, Session]) -> dict[str, Any]:
-    """The same in the process's own time, round by round."""
-    times: dict[str, list[float]] = {name: [] for name in sessions}
-    for number in range(WARM_UP + PROCESSOR_ROUNDS):
-        for name, session in sessions.items():
-            start = time.process_time_ns()
-            session()
-            if number >= WARM_UP:
-                times[name].append((time.process_time_ns() - start) / 1e6)
-    found: dict[str, Any] = {"rounds": PROCESSOR_ROUNDS}
-    for name, own in times.items():
-        ratios = [one / dense for one, dense in zip(own, times["dense fp32"], strict=True)]
-        low, middle, high = statistics.quantiles(ratios, n=4)
-        found[name] = {"ms": statistics.median(own), "ratio": middle, "q1": low, "q3": high}
-    return found
 
 
 def halved(dense: ModelBundle, options: Any) -> ModelBundle:

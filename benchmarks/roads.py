@@ -1,4 +1,4 @@
-"""What the roads through frameworks share (`ultralytics_bccd.py`, `torchvision_bccd.py`, `transformers_pictures.py`).
+"""What the roads through frameworks share (`ultralytics_bccd.py`, `torchvision_bccd.py`, `roads_transformers.py`).
 
 A road: a network that the framework trained, pruned and recovered by one command, trained on by the framework, and
 loaded by the framework alone; beside it Torch-Pruning's network of the same measured latency, trained on equally long.
@@ -68,17 +68,20 @@ def seconds(what: str) -> Iterator[None]:
     print(f"{what}: {time.perf_counter() - clock:.0f} s, of the processor {spent:.0f} s", flush=True)
 
 
-def ratio_of(dense: ModelBundle, small: ModelBundle, rounds: int = 20) -> float:
-    """The latency of one network over the other's, medians of rounds in turns, in ONNX Runtime on one thread."""
-    from sapwood.pipeline.benching import bench
+def ratio_of(dense: ModelBundle, small: ModelBundle, rounds: int = 100) -> float:
+    """The latency of one network over the other's, medians of rounds in turns, in ONNX Runtime on one thread.
 
-    rows = bench({"dense": dense, "small": small}, ["onnxruntime"], threads=1, rounds=rounds).rows
-    for row in rows:
-        if row.reason is not None:
-            raise SystemExit(f"{row.model}: {row.reason}")
-    ratio = rows[1].same_runtime_ratio
-    assert ratio is not None
-    return ratio
+    Of the processor's time: where other work shares the core, the clock's says how often a call was interrupted.
+    """
+    from processor_times import processor_times
+
+    from sapwood.runtime import RUNTIMES
+
+    calls = {
+        name: RUNTIMES["onnxruntime"].load(one.model, one.example_inputs, threads=1)
+        for name, one in (("dense", dense), ("small", small))
+    }
+    return processor_times(calls, rounds)["small"]["ratio"]
 
 
 def torch_pruned(

@@ -235,7 +235,7 @@ def latencies(directory: Path) -> None:
     for name, load in (("trained on", tuned), ("Torch-Pruning, trained on", peer)):
         if (directory / ("tuned.pth" if load is tuned else "peer_tuned.pt")).exists():
             print(
-                f"{name}: {roads.ratio_of(first, bundle_of(load(directory)), 40):.3f} of the dense latency", flush=True
+                f"{name}: {roads.ratio_of(first, bundle_of(load(directory)), 300):.3f} of the dense latency", flush=True
             )
 
 

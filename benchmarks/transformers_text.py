@@ -1,13 +1,17 @@
-"""A BERT-mini trained here on real text, pruned to half of its latency in one command, and recovered without labels.
+"""A BERT-mini that Trainer trained on real text, pruned to widths that its config says, and trained on.
 
-    python benchmarks/transformers_text.py data DIR       # paragraphs of docstrings, and of which package each is
-    python benchmarks/transformers_text.py train DIR      # DIR/dense, a folder of transformers
-    python benchmarks/transformers_text.py prune DIR      # DIR/small: half of ONNX Runtime's latency, no labels
-    python benchmarks/transformers_text.py figures DIR    # accuracy and latency of both
+    python benchmarks/transformers_text.py all DIR         # the steps below, one after the other
+
+    python benchmarks/transformers_text.py data DIR        # paragraphs of docstrings, and of which package each is
+    python benchmarks/transformers_text.py train DIR       # DIR/dense, a folder of transformers
+    python benchmarks/transformers_text.py prune DIR       # DIR/small: half of ONNX Runtime's latency, no labels
+    python benchmarks/transformers_text.py tune DIR        # DIR/tuned, by transformers' Trainer without Sapwood
+    python benchmarks/transformers_text.py peer DIR        # Torch-Pruning's, of the same latency, trained as long
+    python benchmarks/transformers_text.py figures DIR     # top-1 without Sapwood; latencies beside each other
 
 The text is that of the docstrings of NumPy, SciPy, scikit-learn and PyTorch, which Sapwood needs anyway; the class is
-the package that a paragraph is from. What names the package is taken out. Val has the paragraphs of other files than
-train. Needs `pip install sapwood[onnx,transformers]`; nothing is downloaded.
+the package that a paragraph is from. What names the package is taken out. Every split has files of its own. Needs
+`pip install sapwood[onnx,transformers]` and, for `peer`, torch-pruning; nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -17,14 +21,18 @@ import ast
 import importlib.util
 import json
 import re
-import subprocess
 import sys
-import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import roads
+import roads_transformers
 
 PACKAGES = ("numpy", "scipy", "sklearn", "torch")
 NAMES = re.compile(r"\b(np|numpy|scipy|sklearn|scikit|torch|pytorch|ndarrays?|tensors?|estimators?)\b", re.IGNORECASE)
@@ -32,16 +40,17 @@ NAMES = re.compile(r"\b(np|numpy|scipy|sklearn|scikit|torch|pytorch|ndarrays?|te
 
 LENGTH = 24
 VOCABULARY = 4096
-PER_CLASS = {"train": 1000, "val": 200}
+PER_CLASS = {"train": 2000, "val": 300, "test": 300}
+TOKENIZER = "tokenizer"
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def paragraphs(package: str) -> dict[str, list[str]]:
-    """The paragraphs of a package's docstrings, by split: those of every fifth file are for val."""
+    """The paragraphs of a package's docstrings, by split: every tenth file is for val, every tenth for test."""
     spec = importlib.util.find_spec(package)
     assert spec is not None
     assert spec.origin is not None
-    found: dict[str, dict[str, None]] = {"train": {}, "val": {}}
+    found: dict[str, dict[str, None]] = {split: {} for split in PER_CLASS}
     files = [file for file in sorted(Path(spec.origin).parent.rglob("*.py")) if "tests" not in file.parts]
     for number, file in enumerate(files):
         with warnings.catch_warnings():
@@ -50,7 +59,7 @@ def paragraphs(package: str) -> dict[str, list[str]]:
                 tree = ast.parse(file.read_text("utf-8", "replace"))
             except SyntaxError:  # of a later Python
                 continue
-        split = "val" if number % 5 == 0 else "train"
+        split = {0: "val", 5: "test"}.get(number % 10, "train")
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module):
                 for part in (ast.get_docstring(node) or "").split("\n\n"):
@@ -61,7 +70,7 @@ def paragraphs(package: str) -> dict[str, list[str]]:
 
 
 def write_data(directory: Path) -> None:
-    """Writes ``train.jsonl`` and ``val.jsonl``, as many paragraphs of each package."""
+    """Writes a ``.jsonl`` file a split, with as many paragraphs of each package."""
     directory.mkdir(parents=True, exist_ok=True)
     known = {package: paragraphs(package) for package in PACKAGES}
     random = np.random.default_rng(0)
@@ -76,91 +85,88 @@ def write_data(directory: Path) -> None:
         print(f"{split}: {len(lines)} paragraphs")
 
 
-def make_tokenizer(directory: Path):
+def read_rows(directory: Path, split: str) -> tuple[list[str], torch.Tensor]:
+    rows = [json.loads(line) for line in (directory / f"{split}.jsonl").read_text().splitlines()]
+    return [row["text"] for row in rows], torch.tensor([row["label"] for row in rows])
+
+
+def make_tokenizer(directory: Path) -> Any:
     """A WordPiece tokenizer of the training text, as BERT has one."""
     import transformers
     from tokenizers import BertWordPieceTokenizer
 
-    texts = [json.loads(line)["text"] for line in (directory / "train.jsonl").read_text().splitlines()]
     pieces = BertWordPieceTokenizer(lowercase=True)
-    pieces.train_from_iterator(texts, vocab_size=VOCABULARY, special_tokens=list(SPECIAL), show_progress=False)
+    pieces.train_from_iterator(
+        read_rows(directory, "train")[0], vocab_size=VOCABULARY, special_tokens=list(SPECIAL), show_progress=False
+    )
     named = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL, strict=True))
     return transformers.PreTrainedTokenizerFast(tokenizer_object=pieces._tokenizer, model_max_length=LENGTH, **named)
 
 
-def train(directory: Path, epochs: int) -> None:
-    """Trains a BERT-mini (4 layers of 256, 4 heads) from random weights."""
+def make_dense(directory: Path, given: argparse.Namespace) -> nn.Module:
+    """BERT-mini: 4 layers of 256, 4 heads; its tokenizer goes into the directory."""
     import transformers
 
     torch.manual_seed(0)
     tokenizer = make_tokenizer(directory)
-    rows = [json.loads(line) for line in (directory / "train.jsonl").read_text().splitlines()]
-    read = tokenizer([row["text"] for row in rows], truncation=True, padding="max_length", max_length=LENGTH,
-                     return_tensors="pt")  # fmt: skip
-    labels = torch.tensor([row["label"] for row in rows])
+    tokenizer.save_pretrained(directory / TOKENIZER)
     config = transformers.BertConfig(
         vocab_size=len(tokenizer), hidden_size=256, num_hidden_layers=4, num_attention_heads=4, intermediate_size=1024,
         max_position_embeddings=LENGTH, num_labels=len(PACKAGES), id2label=dict(enumerate(PACKAGES)),
     )  # fmt: skip
-    model = transformers.BertForSequenceClassification(config).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
-    steps = epochs * (len(rows) // 32)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=steps + 1, pct_start=0.1)
-    start, total = time.perf_counter(), 0.0
-    for epoch in range(epochs):
-        for chosen in torch.randperm(len(rows))[: len(rows) // 32 * 32].split(32):
-            inputs = {name: read[name][chosen] for name in ("input_ids", "attention_mask")}
-            loss = model(**inputs, labels=labels[chosen]).loss
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            total += float(loss.detach())
-        print(
-            f"epoch {epoch + 1}: loss {total / (len(rows) // 32):.3f}, {time.perf_counter() - start:.0f} s", flush=True
-        )
-        total = 0.0
-    model.eval().save_pretrained(directory / "dense")
-    tokenizer.save_pretrained(directory / "dense")
+    made: nn.Module = transformers.BertForSequenceClassification(config)
+    return made
 
 
-def command(*arguments: str) -> None:
-    """Runs a command of Sapwood's, and says which."""
-    print("sapwood", *arguments, flush=True)
-    code = "import sys; from sapwood.cli import main; main(sys.argv[1:])"
-    subprocess.run([sys.executable, "-c", code, *arguments], check=True)
+def keep(model: Any, folder: Path, directory: Path) -> None:
+    """An ordinary folder, its tokenizer beside it."""
+    import transformers
+
+    model.save_pretrained(folder)
+    transformers.AutoTokenizer.from_pretrained(directory / TOKENIZER).save_pretrained(folder)
 
 
-def prune(directory: Path) -> None:
-    """One command."""
-    command(
-        "prune", f"transformers:{directory / 'dense'}", "--data", str(directory), "--latency", "0.5",
-        "--runtime", "onnxruntime", "--threads", "1", "--recover", "distill", "--recover-pictures", "512",
-        "--recover-steps", "150", "-o", str(directory / "small"),
-    )  # fmt: skip
+def tokens(directory: Path, split: str) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    import transformers
+
+    texts, labels = read_rows(directory, split)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(directory / TOKENIZER)
+    found = tokenizer(texts, truncation=True, padding="max_length", max_length=LENGTH, return_tensors="pt")
+    return {name: found[name] for name in ("input_ids", "attention_mask")}, labels
 
 
-def figures(directory: Path) -> None:
-    """Accuracy of both on val, and their latency beside each other."""
-    dense, small = f"transformers:{directory / 'dense'}", str(directory / "small")
-    for model in (dense, small):
-        command("eval", model, "--data", str(directory))
-    command("bench", dense, small, "--runtime", "onnxruntime", "--threads", "1")
+def train_set(directory: Path) -> list[dict[str, torch.Tensor]]:
+    inputs, labels = tokens(directory, "train")
+    return [
+        {"labels": label, **{name: value[number] for name, value in inputs.items()}}
+        for number, label in enumerate(labels)
+    ]
+
+
+def example() -> dict[str, torch.Tensor]:
+    numbers = torch.randint(VOCABULARY, (1, LENGTH), generator=torch.Generator().manual_seed(0))
+    return {"input_ids": numbers, "attention_mask": torch.ones_like(numbers)}
+
+
+ROAD = roads_transformers.Road(
+    file=__file__,
+    auto="AutoModelForSequenceClassification",
+    write_data=write_data,
+    make_dense=make_dense,
+    keep=keep,
+    train_set=train_set,
+    test_set=lambda directory: tokens(directory, "test"),
+    inputs=example,
+    recover=lambda directory: (
+        "--data", str(directory), "--recover", "distill", "--recover-pictures", "512", "--recover-steps", "100",
+    ),
+    batch=32,
+    rates=(1e-3, 3e-4),
+)  # fmt: skip
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("data", "train", "prune", "figures"))
-    parser.add_argument("directory", type=Path)
-    parser.add_argument("--epochs", type=int, default=2)
-    given = parser.parse_args()
-    if given.what == "data":
-        write_data(given.directory)
-    elif given.what == "train":
-        train(given.directory, given.epochs)
-    else:
-        {"prune": prune, "figures": figures}[given.what](given.directory)
+    roads_transformers.go(ROAD, roads.parser(__doc__, epochs=3, tune_epochs=1))
 
 
 if __name__ == "__main__":

@@ -157,7 +157,7 @@ def latencies(directory: Path) -> None:
             shares = " and ".join(
                 f"{100 * count(small) / count(dense):.0f} % of the {what}" for what, count in counts().items()
             )
-            print(f"{name}: {roads.ratio_of(dense, small, 40):.3f} of the dense latency, {shares}", flush=True)
+            print(f"{name}: {roads.ratio_of(dense, small, 300):.3f} of the dense latency, {shares}", flush=True)
 
 
 def counts() -> dict[str, Any]:

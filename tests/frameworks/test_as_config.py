@@ -14,17 +14,21 @@ import torch
 from torch import nn
 
 import sapwood
-from sapwood import Limits, Target
+from sapwood import Deployment, Limits, Target
 from sapwood.cli import main
 from sapwood.errors import BudgetError, ConfigError, ExportError, SpecError
 from sapwood.export import export_transformers
+from sapwood.goals.bench import Bench
+from sapwood.goals.layer_samples import layer_samples
 from sapwood.models import config_fields, rebuilt
+from sapwood.removal import Planner
 
 transformers = pytest.importorskip("transformers", reason="needs pip install transformers")
 
 pytestmark = pytest.mark.filterwarnings("default")  # of packages that transformers imports
 
 from support.config_models import CONFIGS, DECODER, IDS, PICTURES, Wrapped, dense, inputs, outputs  # noqa: E402
+from support.fake_runtime import install, without_a_clock  # noqa: E402
 
 HALVES = {
     "BertModel": {"intermediate_size": 24},
@@ -215,3 +219,23 @@ def test_a_folder_that_loads_nowhere_is_told_of(limits: Limits, told: bool) -> N
     model = transformers.BertModel(CONFIGS["BertModel"]()).eval()
     pruned = sapwood.prune(model, IDS, target=Target(sparsity=0.5), limits=limits)
     assert any("save_pretrained writes of it loads nowhere" in note for note in pruned.notes) is told
+
+
+def test_what_widths_that_no_config_says_meet_holds_nothing_that_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To learn what layers cost, networks of any widths are timed; their heads meet shapes in the code."""
+    without_a_clock(monkeypatch, tmp_path)
+    install(monkeypatch)
+    config = transformers.DeiTConfig(
+        hidden_size=48, num_attention_heads=3, num_hidden_layers=2, intermediate_size=64, image_size=32, patch_size=8
+    )
+    torch.manual_seed(0)
+    model, pictures = (
+        transformers.DeiTForImageClassification(config).eval(),
+        {"pixel_values": torch.randn(1, 3, 32, 32)},
+    )
+    planner = Planner(model, pictures, fields=config_fields(model))
+    before = [(group.name, group.num_channels) for group in planner.analysis().groups]
+    layer_samples(planner, model, Bench(pictures, Deployment("fake", 1)))
+    assert [(group.name, group.num_channels) for group in planner.analysis().groups] == before

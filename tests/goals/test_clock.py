@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from torch import nn
 
-from sapwood.goals.clock import LOADS, MOST_LOADS, timed
+from sapwood.goals.clock import LOADS, MOST_LOADS, alone, timed
 from sapwood.measure import LatencyRow
 
 QUIET, BUSY = (0.49, 0.5, 0.52), (0.05, 0.06, 2.0)
@@ -22,8 +24,9 @@ class Table(dict[str, LatencyRow]):
 class Bench:
     """Loads nothing, and counts."""
 
-    loads = 0
-    deployment = type("Deployment", (), {"num_threads": 1})()
+    def __init__(self, threads: int = 1) -> None:
+        self.loads = 0
+        self.deployment = SimpleNamespace(num_threads=threads)
 
     def load(self, model: nn.Module) -> nn.Module:
         self.loads += 1
@@ -54,3 +57,42 @@ def test_loads_that_tell_nothing_are_made_up_for(
     assert timed(bench, nn.Identity(), nn.Identity()).row.ratio == pytest.approx(ratio)
     assert bench.loads == 2 * asked
     assert tables == []
+
+
+class Interrupted:
+    """A call that computes for a millisecond or two, and now and then waits, as where other work has the core."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.calls = seconds, 0
+
+    def __call__(self) -> None:
+        self.calls += 1
+        over = time.process_time() + self.seconds
+        while time.process_time() < over:
+            pass
+        if self.calls % 3:
+            time.sleep(0.02)
+
+
+class Interrupting(Bench):
+    """Loads what says how long it computes."""
+
+    def load(self, model: Any) -> Any:
+        self.loads += 1
+        return Interrupted(model)
+
+
+def test_where_calls_are_interrupted_the_processors_time_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sapwood.goals.clock.ROUNDS", 12)
+    bench: Any = Interrupting()
+    found = timed(bench, 0.002, 0.001)  # type: ignore[arg-type]
+    assert found.row.ratio == pytest.approx(0.5, rel=0.1)
+    assert found.dense_ms == pytest.approx(2.0, rel=0.1)
+    assert found.conditions["timed_by"] == "the processor's time"
+    assert alone(bench, 0.002) == pytest.approx(2.0, rel=0.1)  # type: ignore[arg-type]
+
+
+def test_with_several_threads_the_clock_counts_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sapwood.goals.clock.ROUNDS", 12)
+    bench: Any = Interrupting(threads=2)
+    assert "timed_by" not in timed(bench, 0.002, 0.001).conditions  # type: ignore[arg-type]

@@ -105,6 +105,7 @@ class Planner:
         self.fault = ""
         self._dense = Dense(model, inputs, outputs)
         self._constraints = Constraints({**whole_parts(model), **whole_tensors(model, ignore)}, loose=loose)
+        self._unsaid = self._constraints.again()  # widths that no config says meet other obstacles
         self._structure = self._dense.structure(values=False)
         self._fields = fields
         self._plain = self._dense, self._structure
@@ -150,7 +151,15 @@ class Planner:
         Raises:
             CheckFailedError: If there is none.
         """
-        fields = self._fields if as_config else None
+        if self._fields is None or as_config:
+            return self._solve(select, prove, self._fields)
+        own, self._constraints = self._constraints, self._unsaid
+        try:
+            return self._solve(select, prove, None)
+        finally:
+            self._unsaid, self._constraints = self._constraints, own
+
+    def _solve(self, select: Select[PickedT], prove: Prove | None, fields: ConfigFields | None) -> Solution[PickedT]:
         if self._structure.graph.trained_from is None:
             return self._solved(select, prove, fields)
         fresh = self._constraints

@@ -176,6 +176,8 @@ def deployment_text(conditions: Mapping[str, Any]) -> str:
     Examples:
         >>> deployment_text({"runtime": "torch", "threads": 1})
         'torch, 1 thread'
+        >>> deployment_text({"runtime": "torch", "threads": 1, "timed_by": "the processor's time"})
+        "torch, 1 thread, by the processor's time, for other work interrupted calls"
     """
     threads = conditions.get("threads")
     batch = conditions.get("batch")
@@ -184,6 +186,8 @@ def deployment_text(conditions: Mapping[str, Any]) -> str:
         parts.append(f"{threads} thread" + ("" if threads == 1 else "s"))
     if batch is not None:
         parts.append(f"batches of {batch}")
+    if conditions.get("timed_by") is not None:
+        parts.append(f"by {conditions['timed_by']}, for other work interrupted calls")
     return ", ".join(parts)
 
 
