@@ -57,6 +57,7 @@ WIDTHS |= {
     "complex_numbers_turned": {"q.weight": (16, 16), "v.weight": (16, 16), "head.weight": (3, 16)},
     "even_and_odd_channels": {"a.weight": (8, 3, 3, 3), "even.weight": (5, 4, 3, 3), "odd.weight": (5, 4, 3, 3)},
     "every_other_channel_added": {"a.weight": (8, 3, 3, 3), "b.weight": (4, 8, 3, 3), "head.weight": (5, 4, 1, 1)},
+    "exits_that_are_not_taken": {"layers.1.weight": (8, 8), "heads.0.weight": (4, 8), "heads.1.weight": (4, 8)},
     "forces_of_an_energy": {"a.weight": (8, 3), "b.weight": (10, 8), "c.weight": (1, 10)},
     "mean_that_runs_along": {"a.weight": (8, 3, 3, 3), "mean": (8,), "head.weight": (5, 8, 1, 1)},
     "neighbours_turned": {"q.weight": (16, 16), "v.weight": (16, 16), "cos": (5, 2), "head.weight": (3, 16)},
@@ -66,6 +67,9 @@ WIDTHS |= {
     "quarter_turns_averaged": {"a.weight": (8, 3, 3, 3), "head.weight": (5, 8, 1, 1)},
     "scores_by_baddbmm": {"q.weight": (8, 8), "v.weight": (8, 8), "head.weight": (3, 8)},
     "slots_of_experts_by_einsum": {"i.weight": (8, 6), "keys": (8, 2, 2), "up": (2, 8, 10), "head.weight": (3, 8)},
+    "teacher_moved_by_lists": {"student.0.weight": (8, 6), "teacher.2.weight": (12, 8), "head.weight": (3, 12)},
+    "teacher_with_other_data": {"student.0.weight": (8, 6), "teacher.2.weight": (12, 8), "head.weight": (3, 12)},
+    "teacher_written_in_place": {"student.0.weight": (8, 6), "teacher.2.weight": (12, 8), "head.weight": (3, 12)},
 }
 """Shapes at half the channels."""
 
