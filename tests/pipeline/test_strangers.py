@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 import sapwood
 from sapwood.errors import ShapeError
@@ -19,8 +20,8 @@ from sapwood.graph.groups import Member, _all_or_none
 from sapwood.models import AttributeEdit, Plan, apply_plan
 from sapwood.pipeline import Target, prune
 from support.probes import Net
-from support.silencing import silenced
-from support.strangers import STRANGERS, configured
+from support.silencing import silence_, silenced
+from support.strangers import STRANGERS, Frozen, configured
 from support.strangers_today import turned_pairs
 
 EXACT = 1e-12
@@ -50,6 +51,10 @@ WIDTHS = {
     "volume_read_on_a_grid": {"a.weight": (8, 2, 1, 1, 1), "head.weight": (3, 8, 1, 1, 1)},
     "widths_in_a_dataclass": {"1.qkv.weight": (24, 8), "2.out.weight": (8, 8), "3.weight": (3, 8)},
     "widths_in_a_dict": {"1.qkv.weight": (24, 8), "2.out.weight": (8, 8), "3.weight": (3, 8)},
+    "widths_in_a_dict_with_attributes": {"1.qkv.weight": (24, 8), "2.out.weight": (8, 8), "3.weight": (3, 8)},
+    "widths_in_slots_of_an_object": {"1.qkv.weight": (24, 8), "2.out.weight": (8, 8), "3.weight": (3, 8)},
+    "widths_in_the_body_of_a_class": {"1.qkv.weight": (24, 8), "2.out.weight": (8, 8), "3.weight": (3, 8)},
+    "widths_of_numpy": {"a.weight": (8, 6), "head.weight": (3, 40)},
     "widths_in_a_list_of_a_dict": {"a.weight": (8, 3, 3, 3), "b.weight": (12, 8, 3, 3), "head.weight": (3, 768)},
     "widths_in_a_namespace": {"1.qkv.weight": (24, 8), "2.out.weight": (8, 8), "3.weight": (3, 8)},
 }
@@ -119,19 +124,52 @@ def test_a_config_that_layers_share_is_copied_once_and_left_as_it_was(config: An
     assert torch.equal(again(x), small(x))
 
 
-def test_a_config_that_may_not_change_keeps_widths_whole() -> None:
+@dataclass(frozen=True)
+class Config:
+    width: int = 16
+    heads: int = 4
+
+
+@pytest.mark.parametrize("kind", [Config, Frozen])
+def test_a_config_that_may_not_change_keeps_widths_whole(kind: Any) -> None:
     """Frozen on purpose: heads stay, with the line that reads them, and the rest goes."""
-
-    @dataclass(frozen=True)
-    class Config:
-        width: int = 16
-        heads: int = 4
-
-    pruned = prune(configured(Config())[0].eval(), torch.randn(2, 5, 6), target=Target(sparsity=0.5))
-    assert pruned.model[1].config == Config()
+    pruned = prune(configured(kind())[0].eval(), torch.randn(2, 5, 6), target=Target(sparsity=0.5))
+    assert vars(pruned.model[1].config) == vars(kind())
     reasons = {(entry.tensor, entry.dim): entry.reason for entry in pruned.unpruned}
     assert "a shape in the code that no attribute explains" in reasons["1.qkv.weight", 0]
     assert "strangers.py" in reasons["1.qkv.weight", 0]
+
+
+class Slots(nn.Module):
+    """Attention whose numbers, and a layer's name, stand in slots; ``copy.deepcopy`` loses them."""
+
+    __slots__ = ("heads", "out", "width")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.width, self.heads = 16, 4
+        self.qkv, self.out = nn.Linear(16, 48), nn.Linear(16, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, t, _ = x.shape
+        q, k, v = self.qkv(x).view(b, t, 3, self.heads, self.width // self.heads).permute(2, 0, 3, 1, 4)
+        y = F.scaled_dot_product_attention(q, k, v, scale=0.3).transpose(1, 2)
+        return x + self.out(y.reshape(b, t, self.width))
+
+
+def test_what_a_module_keeps_in_slots_is_copied_and_set(tmp_path: Any) -> None:
+    def made() -> nn.Module:
+        return nn.Sequential(nn.Linear(6, 16), Slots(), nn.Linear(16, 3)).eval()
+
+    model, masked, x = made(), made(), torch.randn(2, 5, 6)
+    pruned = prune(model, x, target=Target(sparsity=0.5))
+    small: Any = pruned.model
+    assert (small[1].width, small[1].qkv.weight.shape, model[1].width) == (8, (24, 8), 16)
+    masked.load_state_dict(model.state_dict())
+    silence_(masked, pruned.plan)
+    torch.testing.assert_close(small(x), masked(x))
+    sapwood.save(pruned, tmp_path / "small")
+    assert torch.equal(sapwood.load(tmp_path / "small", model=made)(x), small(x))
 
 
 def test_a_buffer_written_in_the_run_is_not_scaled() -> None:
