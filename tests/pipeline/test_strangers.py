@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import sapwood
-from sapwood.errors import ShapeError
+from sapwood.errors import ConfigError, ShapeError
 from sapwood.graph import ChannelGroup, output_tensors
 from sapwood.graph.groups import Member, _all_or_none
 from sapwood.models import AttributeEdit, Plan, apply_plan
@@ -70,6 +70,7 @@ WIDTHS |= {
     "polynomials_of_every_channel": {"0.factors": (5, 8, 5), "1.factors": (8, 6, 5), "2.factors": (6, 3, 5)},
     "queue_of_answers": {"a.weight": (8, 6), "queue": (8, 8), "head.weight": (3, 8)},
     "quarter_turns_averaged": {"a.weight": (8, 3, 3, 3), "head.weight": (5, 8, 1, 1)},
+    "rows_of_their_own_lengths": {"a.weight": (8, 6), "b.weight": (10, 8), "head.weight": (3, 10)},
     "scores_by_baddbmm": {"q.weight": (8, 8), "v.weight": (8, 8), "head.weight": (3, 8)},
     "slots_of_experts_by_einsum": {"i.weight": (8, 6), "keys": (8, 2, 2), "up": (2, 8, 10), "head.weight": (3, 8)},
     "teacher_moved_by_lists": {"student.0.weight": (8, 6), "teacher.2.weight": (12, 8), "head.weight": (3, 12)},
@@ -80,11 +81,13 @@ WIDTHS |= {
 
 
 @torch.no_grad()
-def outputs(model: nn.Module, x: Tensor) -> list[Tensor]:
+def outputs(model: nn.Module, inputs: Any) -> list[Tensor]:
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)  # of what code makes without a type
     try:
-        return output_tensors(copy.deepcopy(model).double().eval()(x.double()))
+        each = inputs if isinstance(inputs, tuple) else (inputs,)
+        wide = [x.double() if x.is_floating_point() else x for x in each]
+        return output_tensors(copy.deepcopy(model).double().eval()(*wide))
     finally:
         torch.set_default_dtype(before)
 
@@ -170,6 +173,26 @@ def test_what_a_module_keeps_in_slots_is_copied_and_set(tmp_path: Any) -> None:
     torch.testing.assert_close(small(x), masked(x))
     sapwood.save(pruned, tmp_path / "small")
     assert torch.equal(sapwood.load(tmp_path / "small", model=made)(x), small(x))
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        (lambda m, x: m.a(torch.nested.as_nested_tensor([x[0, :2], x[1]])).relu(), r"the model makes .* at test_str"),
+        (
+            lambda m, x: m.a(torch.nested.as_nested_tensor([x[0, :2], x[1]], layout=torch.jagged)),
+            r"returns a nested tensor that has no one shape; expected .* plain ones returned: their values\(\)",
+        ),
+    ],
+    ids=["made", "returned"],
+)
+def test_nested_tensors_that_have_no_shape_are_refused_with_what_to_do(run: Any, message: str) -> None:
+    model = Net(run, a=nn.Linear(6, 3)).eval()
+    with pytest.raises(ConfigError, match=message):
+        prune(model, torch.randn(2, 5, 6), target=Target(sparsity=0.5))
+    nested = torch.nested.nested_tensor([torch.randn(2, 6), torch.randn(3, 6)])
+    with pytest.raises(ConfigError, match="example_inputs is or holds a nested tensor"):
+        prune(model, nested, target=Target(sparsity=0.5))
 
 
 def test_a_buffer_written_in_the_run_is_not_scaled() -> None:

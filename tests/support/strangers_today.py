@@ -238,3 +238,15 @@ def exits_that_are_not_taken():
 
     layers = nn.ModuleList([nn.Linear(6, 16), nn.Linear(16, 16)])
     return Net(run, layers=layers, heads=nn.ModuleList([nn.Linear(16, 4) for _ in layers])), torch.randn(4, 6)
+
+
+@stranger
+def rows_of_their_own_lengths():
+    """Sequences side by side in one tensor, with no padding between them."""
+
+    def run(m, x, ends):
+        x = torch.nested.nested_tensor_from_jagged(x, ends)
+        return m.head(m.b(m.a(x).relu()).relu()).values()
+
+    layers = {"a": nn.Linear(6, 16), "b": nn.Linear(16, 20), "head": nn.Linear(20, 3)}
+    return Net(run, **layers), (torch.randn(8, 6), torch.tensor([0, 3, 8]))

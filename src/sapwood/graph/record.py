@@ -50,6 +50,12 @@ _PYTHON_FOLDER = str(Path(os.__file__).resolve().parent) + os.sep
 _TORCH_FOLDER = str(Path(torch.__file__).resolve().parent) + os.sep
 
 
+LAID_OUT = (
+    "expected nested tensors with layout=torch.jagged inside of the model, and plain ones returned: their values(), or "
+    "padded by torch.nested.to_padded_tensor"
+)
+
+
 class _Recorder(CallMode):
     """Numbers tensors by identity and keeps every call."""
 
@@ -69,6 +75,11 @@ class _Recorder(CallMode):
         entry = self._refs.get(id(tensor))
         if entry is None or entry[1]() is not tensor or entry[0].shape != tuple(tensor.shape):
             # some in-place views change a tensor's shape
+            if tensor.is_nested:
+                where = f", at {_caller()}" if self.module_stack else ""
+                raise ConfigError(
+                    f"the model makes or returns a nested tensor that has no one shape{where}; {LAID_OUT}"
+                )
             reference = TensorRef(next(self._numbers), tuple(tensor.shape), tensor.dtype)
             self._refs[id(tensor)] = (reference, weakref.ref(tensor))
             if not known:

@@ -199,7 +199,8 @@ def is_plain(value: Any) -> bool:
 def set_checked_(model: nn.Module, edit: AttributeEdit) -> None:
     """Does what an edit says, where the model holds what the edit says it holds.
 
-    Only what a module, or its class, keeps as plain data is set: no method, hook, table of parameters, property or ``training``.
+    Only what a module, or its class, keeps as plain data is set: no method, hook, table of parameters, property or
+    ``training``.
 
     Raises:
         ShapeError: If there is no such data, it is not plain, or is not the edit's ``before``.
