@@ -19,7 +19,7 @@ from sapwood.graph import ChannelGroup, output_tensors
 from sapwood.graph.groups import Member, _all_or_none
 from sapwood.models import AttributeEdit, Plan, apply_plan
 from sapwood.pipeline import Target, prune
-from support.probes import Net
+from support.probes import Net, conv, picture
 from support.silencing import silence_, silenced
 from support.strangers import STRANGERS, Frozen, configured
 from support.strangers_today import turned_pairs
@@ -195,6 +195,24 @@ def test_nested_tensors_that_have_no_shape_are_refused_with_what_to_do(run: Any,
         prune(model, nested, target=Target(sparsity=0.5))
 
 
+def test_groups_of_a_norm_across_two_parts_lose_as_many_each() -> None:
+    """What comes up and what a shortcut brings, the latter with groups of its own (U-Nets of diffusion models)."""
+
+    def run(m: Any, x: Tensor) -> Any:
+        x = m.a(x)
+        x = x + m.same(m.own(x).relu())
+        return m.head(m.norm(torch.cat([m.wide(m.b(x).relu()), x], 1)).relu())
+
+    parts = {"a": conv(3, 16), "own": nn.GroupNorm(4, 16), "same": conv(16, 16), "b": conv(16, 8), "wide": conv(8, 32)}
+    model = Net(run, **parts, norm=nn.GroupNorm(4, 48), head=conv(48, 3)).eval()
+    pruned = prune(model, picture(), target=Target(sparsity=0.5))
+    kept = {cut.tensor: cut.kept for cut in pruned.plan.cuts if cut.dim == 0}
+    assert [len(kept[name]) for name in ("a.weight", "wide.weight")] == [8, 16]
+    for name, groups in (("norm.weight", 12), ("own.weight", 4)):
+        assert np.bincount(np.array(kept[name]) // groups).tolist() == [groups // 2] * 4
+    assert pruned.verification.passed
+
+
 def test_a_buffer_written_in_the_run_is_not_scaled() -> None:
     """Keys that a cache holds are made anew: the queries are scaled, and what stood in the cache is left alone."""
     model, x = STRANGERS["keys_kept_in_buffers"]()
@@ -226,6 +244,10 @@ def test_plans_reach_no_data_of_pytorch_itself() -> None:
 def test_a_dimension_that_needs_one_unit_in_several_columns_is_named() -> None:
     """As behind the shuffles of a ShuffleNetV1 whose groups do not divide: some indices need it here, others there."""
     members = [Member("norm", 0, np.array(column)) for column in ([0, 0, -1], [-1, -1, 0])]
-    (entry,) = _all_or_none([ChannelGroup("conv[0]", (7,), tuple(members))], {"norm"})
+    groups = [ChannelGroup("conv[0]", (7,), tuple(members))]
+    (entry,) = _all_or_none(groups, {"norm"}, lambda name, dim: None)
     assert (entry.tensor, entry.dim) == ("norm", 0)
     assert "overlap" in entry.reason
+    groups = [ChannelGroup("conv[0]", (7,), (members[0],))]
+    (entry,) = _all_or_none(groups, {"norm"}, lambda name, dim: f"{name}[{dim}] is an output")
+    assert entry.reason == "norm[0] is an output"  # of the index that needs no unit

@@ -280,10 +280,15 @@ class Atoms:
             One axis a size.
         """
         columns: list[list[Axis]] = [[] for _ in sizes]
-        for number in range((resolved := self.resolve(axis)).shape[1]):
+        resolved = self.resolve(axis)
+        if self._is_grouped_in_part(resolved, sizes):
+            whole = [self.fresh(size) for size in sizes]
+            self.join(resolved, merge(whole), reason)
+            return whole
+        for number in range(resolved.shape[1]):
             column = resolved[:, number]
+            varies = _varies(column, sizes)
             grid = column.reshape(tuple(sizes))
-            varies = [dim for dim in range(len(sizes)) if (grid != grid.take([0], axis=dim)).any()]
             if len(varies) > 1:
                 fresh = {dim: self.fresh(sizes[dim]) for dim in varies}
                 self.join(
@@ -298,6 +303,23 @@ class Atoms:
             np.concatenate(parts, axis=1) if parts else fixed_axis(size)
             for parts, size in zip(columns, sizes, strict=True)
         ]
+
+    @staticmethod
+    def _is_grouped_in_part(axis: Axis, sizes: Sequence[int]) -> bool:
+        """Whether some indices of an axis are made of more atoms than others, as many as there are sizes at most.
+
+        So it is where what is concatenated has groups of its own on one side: what one index lacks, others have.
+        """
+        if axis.shape[1] < 2 or axis.shape[1] > sum(size > 1 for size in sizes):
+            return False
+        lacking = (axis == ALWAYS).any(axis=0) & (axis != ALWAYS).any(axis=0)
+        return any(len(_varies(axis[:, number], sizes)) > 1 for number in np.flatnonzero(lacking))
+
+
+def _varies(column: Axis, sizes: Sequence[int]) -> list[int]:
+    """The dimensions of a grid along which a column is not one and the same."""
+    grid = column.reshape(tuple(sizes))
+    return [dim for dim in range(len(sizes)) if (grid != grid.take([0], axis=dim)).any()]
 
 
 def merge(axes: Sequence[Axis]) -> Axis:
