@@ -195,6 +195,26 @@ def test_nested_tensors_that_have_no_shape_are_refused_with_what_to_do(run: Any,
         prune(model, nested, target=Target(sparsity=0.5))
 
 
+def test_a_loop_that_ends_by_values_may_have_a_width_of_its_own() -> None:
+    """As long as something is to go the loop is recorded without it, and goes on for another time once nothing is."""
+
+    def run(m: Any, x: Tensor) -> Any:
+        before, x = torch.zeros(4, 16), m.a(x)
+        for _ in range(30):
+            now = torch.tanh(m.again(before) * 0.3 + x)
+            if (now - before).norm() < 1e-4:
+                break
+            before = now
+        return m.head(now)
+
+    torch.manual_seed(0)
+    model = Net(run, a=nn.Linear(6, 16), again=nn.Linear(16, 16), head=nn.Linear(16, 3)).eval()
+    pruned = prune(model, torch.randn(4, 6), target=Target(sparsity=0.5))
+    assert pruned.plan.cuts == ()
+    reasons = {(entry.tensor, entry.dim): entry.reason for entry in pruned.unpruned}
+    assert "no attribute explains, in aten.zeros" in reasons["a.weight", 0]
+
+
 def test_groups_of_a_norm_across_two_parts_lose_as_many_each() -> None:
     """What comes up and what a shortcut brings, the latter with groups of its own (U-Nets of diffusion models)."""
 
