@@ -250,7 +250,8 @@ class Atoms:
                 self.join_columns(parts[order[1:][same]], parts[order[:-1][same]])
                 parts = np.stack([self.find(parts[:, number]) for number in range(parts.shape[1])], axis=1)
         if parts.max() >= column.min() and parts.min() <= column.max() and np.isin(parts, column).any():
-            self.freeze(parts, "its indices are tied to groups of themselves")
+            own = (parts == column[:, None]).all(axis=0)  # each is made of itself and of what then has to stay
+            self.freeze(parts[:, ~own], "its indices are tied to groups of themselves")
             return
         held = self._frozen[column]
         for root, row in zip(column[held].tolist(), parts[held].tolist(), strict=True):
