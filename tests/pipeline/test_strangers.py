@@ -215,6 +215,35 @@ def test_a_loop_that_ends_by_values_may_have_a_width_of_its_own() -> None:
     assert "no attribute explains, in aten.zeros" in reasons["a.weight", 0]
 
 
+def test_biases_go_with_weights_that_code_adds_up_itself() -> None:
+    """Asymmetric kernels of one convolution (ACNet): the layers that hold them fit together afterwards."""
+
+    def run(m: Any, x: Tensor) -> Any:
+        kernel = m.square.weight + F.pad(m.flat.weight, (0, 0, 1, 1))
+        return m.head(F.conv2d(m.a(x).relu(), kernel, m.square.bias, padding=1).relu())
+
+    parts = {"a": conv(3, 16), "square": conv(16, 24), "flat": nn.Conv2d(16, 24, (1, 3)), "head": conv(24, 3)}
+    pruned = prune(Net(run, **parts).eval(), picture(), target=Target(sparsity=0.5))
+    small: Any = pruned.model
+    assert small.flat.bias.shape == (12,)
+    assert small.flat(torch.randn(1, 8, 4, 4)).shape == (1, 12, 4, 2)
+    assert pruned.notes == ()
+
+
+def test_layers_in_a_plain_list_are_named() -> None:
+    class Hidden(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.layers, self.head = nn.Linear(6, 16), [nn.Linear(16, 16)], nn.Linear(16, 3)
+
+        def forward(self, x: Tensor) -> Any:
+            return self.head(self.layers[0](self.a(x)))
+
+    pruned = prune(Hidden().eval(), torch.randn(2, 6), target=Target(sparsity=0.5))
+    assert [note.partition(":")[0] for note in pruned.notes] == ["layers"]
+    assert "nn.ModuleList" in pruned.notes[0]
+
+
 def test_groups_of_a_norm_across_two_parts_lose_as_many_each() -> None:
     """What comes up and what a shortcut brings, the latter with groups of its own (U-Nets of diffusion models)."""
 
