@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -300,3 +301,41 @@ def test_a_dimension_that_needs_one_unit_in_several_columns_is_named() -> None:
     groups = [ChannelGroup("conv[0]", (7,), (members[0],))]
     (entry,) = _all_or_none(groups, {"norm"}, lambda name, dim: f"{name}[{dim}] is an output")
     assert entry.reason == "norm[0] is an output"  # of the index that needs no unit
+
+
+def test_a_matrix_made_for_each_picture_keeps_what_is_added_to_it_whole() -> None:
+    """PointNet's transform of features, plus the identity: it may come out whole, and ends in no recursion."""
+
+    def run(m: Any, x: Tensor) -> Any:
+        x = m.a(x).relu()
+        turn = (m.turn(x.amax(2)) + torch.eye(16).flatten()).view(-1, 16, 16)
+        return m.head(torch.bmm(x.transpose(2, 1), turn).transpose(2, 1)), turn
+
+    model = Net(run, a=nn.Conv1d(3, 16, 1), turn=nn.Linear(16, 256), head=nn.Conv1d(16, 4, 1)).eval()
+    pruned = prune(model, torch.randn(2, 3, 10), target=Target(sparsity=0.5))
+    assert pruned.verification.passed
+    assert any(entry.tensor == "turn.weight" for entry in pruned.unpruned)
+
+
+def test_a_number_that_is_worked_out_once_is_set_in_a_model_that_never_ran(tmp_path: Any) -> None:
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.heads, self.both, self.out = 4, nn.Linear(16, 48), nn.Linear(16, 16)
+
+        @functools.cached_property
+        def each(self) -> int:
+            return 16 // self.heads
+
+        def forward(self, x: Tensor) -> Any:
+            q, k, v = self.both(x).view(*x.shape[:2], 3, self.heads, self.each).permute(2, 0, 3, 1, 4)
+            return self.out(F.scaled_dot_product_attention(q, k, v, scale=0.3).transpose(1, 2).flatten(2))
+
+    def made() -> nn.Module:
+        return nn.Sequential(nn.Linear(6, 16), Attention(), nn.Linear(16, 3)).eval()
+
+    model, x = made(), torch.randn(2, 5, 6)
+    model(x)
+    pruned = prune(model, x, target=Target(sparsity=0.5))
+    sapwood.save(pruned, tmp_path / "small")
+    assert torch.equal(sapwood.load(tmp_path / "small", model=made)(x), pruned.model(x))

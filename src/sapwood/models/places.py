@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
@@ -222,6 +223,8 @@ def _data(model: nn.Module, place: AttributePlace) -> Any:
     except AttributeError:
         raise ShapeError(f"the plan sets {where}; the model has no such module") from None
     own = own_data(holder)
+    if name not in own and isinstance(getattr(type(holder), name, None), functools.cached_property):
+        own = {**own, name: getattr(holder, name)}  # known once it was asked for, as when the plan was made
     if name not in own and not is_config(holder):
         raise ShapeError(f"the plan sets {where}; the model has none that it keeps as data")
     if is_pytorchs(holder, name):

@@ -183,9 +183,12 @@ class Atoms:
                 self._union_roots(first[:, 0], second[:, 0])
                 return
         counts = np.stack([(axis != ALWAYS).sum(axis=1) for axis in (first, second)], axis=1)
-        for pair in counts[:1] if (counts == counts[:1]).all() else np.unique(counts, axis=0):
+        if (counts == counts[:1]).all():
+            self._join_rows(_compact(first, counts[0, 0]), _compact(second, counts[0, 1]), reason)
+            return
+        for pair in np.unique(counts, axis=0):  # what is made of what may be another thing behind each of them
             rows = (counts == pair).all(axis=1)
-            self._join_rows(_compact(first[rows], pair[0]), _compact(second[rows], pair[1]), reason)
+            self.join(first[rows], second[rows], reason)
 
     def _join_rows(self, first: Axis, second: Axis, reason: str) -> None:
         wide, narrow = (first, second) if first.shape[1] >= second.shape[1] else (second, first)
