@@ -63,7 +63,7 @@ def check_example_inputs(inputs: object) -> None:
     """Checks that a model can be called with them at all.
 
     Raises:
-        ConfigError: If they are a number, a text, an array or a size.
+        ConfigError: If they are a number, a text, an array, a size or a nested tensor.
     """
     if isinstance(inputs, _NO_INPUTS):
         hint = {np.ndarray: " (torch.from_numpy makes one)", torch.Size: " (torch.randn makes one of a size)"}
@@ -71,6 +71,14 @@ def check_example_inputs(inputs: object) -> None:
             f"example_inputs is {described(inputs)}; expected a tensor{hint.get(type(inputs), '')}, a tuple of "
             "positional or a dict of keyword arguments"
         )
+    items = inputs.values() if isinstance(inputs, dict) else inputs if isinstance(inputs, (tuple, list)) else (inputs,)
+    if any(isinstance(item, Tensor) and item.is_nested for item in items):
+        raise ConfigError(
+            f"example_inputs is or holds a nested tensor, whose rows have sizes of their own; {NOT_NESTED}"
+        )
+
+
+NOT_NESTED = "expected plain tensors: padded ones, or values and offsets of which the model makes a nested one itself"
 
 
 def model_and_inputs(model: object, inputs: object) -> tuple[nn.Module, ExampleInputs]:

@@ -41,3 +41,17 @@ def test_the_last_channel_of_a_stream_is_one_like_any_other() -> None:
     stream = [cut for cut in pruned.plan.cuts if cut.tensor == "model.shared.weight"]
     assert [(cut.dim, len(cut.kept)) for cut in stream] == [(1, 8)]
     assert 15 not in stream[0].kept
+
+
+def test_wavlm_trains_after_pruning() -> None:
+    """Its heads are gated by a parameter that a second run, as in training, reads again."""
+    config = transformers.WavLMConfig(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48, conv_dim=(16, 16),
+        conv_stride=(5, 2), conv_kernel=(10, 3), num_feat_extract_layers=2, num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=4, mask_time_length=2, mask_time_prob=0.3, num_buckets=16, max_bucket_distance=40,
+    )  # fmt: skip
+    sound = torch.randn(2, 800)
+    model = prune(transformers.WavLMModel(config).eval(), sound, target=Target(sparsity=0.5)).model
+    assert model.masked_spec_embed.shape == (16,)
+    model.train()(sound).last_hidden_state.sum().backward()
+    assert model.masked_spec_embed.grad.abs().sum() > 0

@@ -90,11 +90,16 @@ def test_another_value_before_is_refused(attribute: str, before: Any, found: str
 
 
 @pytest.mark.parametrize(
-    "attribute", ["forward", "eval", "state_dict", "__class__", "width", "area", "layer", "weight", "T", "missing"]
+    "attribute", ["forward", "eval", "state_dict", "__class__", "area", "layer", "weight", "T", "missing"]
 )
 def test_what_a_module_does_not_keep_as_data_is_refused(attribute: str) -> None:
     with pytest.raises(ShapeError, match=rf"the plan sets {attribute} of ''; the model has none that it keeps as data"):
         edited(attribute, 8, 4)
+
+
+def test_a_number_of_the_class_is_set_for_one_module_alone() -> None:
+    small = edited("width", 8, 4)
+    assert (small.width, type(small).width) == (4, 8)
 
 
 @pytest.mark.parametrize("attribute", ["training", "_forward_hooks", "_parameters", "_modules", "_backward_pre_hooks"])

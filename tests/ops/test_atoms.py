@@ -69,3 +69,24 @@ def test_axes_of_different_depth_are_padded() -> None:
     assert whole.shape == (8, 2)
     assert (whole[4:7, 1] == ALWAYS).all()
     assert (whole[7] == ALWAYS).all()
+
+
+def test_what_an_index_needs_beside_itself_stays_and_the_index_may_go() -> None:
+    """Heads that one side knows and the other has inside of something, as behind a second run of the same layer."""
+    atoms = Atoms()
+    heads, around = atoms.fresh(4), atoms.fresh(2)
+    atoms.join(np.concatenate([np.repeat(around[:1], 4, axis=0), heads], axis=1), heads, "multiplied")
+    assert not atoms.is_frozen(atoms.resolve(heads)).any()
+    assert atoms.is_frozen(around[:1]).all()
+    assert atoms.frozen_reason(int(around[0, 0])) == "its indices are tied to groups of themselves"
+
+
+def test_parts_of_which_one_has_groups_are_cut_together() -> None:
+    """Four channels side by side, and four that are two groups of two: three groups of them all would not divide."""
+    atoms = Atoms()
+    plain, grouped = atoms.fresh(4), atoms.fresh(4)
+    atoms.split(grouped, (2, 2))
+    outer, inner = atoms.split(concatenate([atoms.resolve(plain), atoms.resolve(grouped)]), (4, 2))
+    both = atoms.resolve(concatenate([plain, grouped]))
+    assert np.array_equal(both, merge([atoms.resolve(outer), atoms.resolve(inner)]))
+    assert not atoms.is_frozen(both).any()

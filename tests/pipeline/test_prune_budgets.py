@@ -13,7 +13,7 @@ from sapwood.errors import BudgetError, ConfigError
 from sapwood.graph import build_groups, trace
 from sapwood.measure import count_macs, count_params
 from sapwood.pipeline import Calibration, Pruned, Target, prune
-from support.probes import PROBES, conv, picture
+from support.probes import PROBES, Net, conv, picture
 
 ALL = sorted(CRITERIA)
 WITHOUT_DATA = [name for name in ALL if not make_criterion(name).needs]
@@ -142,3 +142,13 @@ def test_a_budget_that_nothing_fits() -> None:
     )
     with pytest.raises(BudgetError, match=message):
         prune(model, inputs, target=Target(macs=0.001))
+
+
+def test_a_budget_that_nothing_fits_says_what_is_in_the_way() -> None:
+    model = Net(lambda m, x: m.b(m.a(x).view(-1, 80)), a=nn.Linear(6, 16), b=nn.Linear(80, 3))
+    message = (
+        r"expected 720 to 720 MACs \(1 to 1 of the dense cost\); most in the way: \w\.weight\[\d\] and 2 more stay "
+        r"whole: a shape in the code that no attribute explains, in aten\.view .* at test_prune_budgets\.py"
+    )
+    with pytest.raises(BudgetError, match=message):
+        prune(model, torch.randn(1, 5, 6), target=Target(macs=0.5))

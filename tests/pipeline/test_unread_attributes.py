@@ -254,3 +254,21 @@ def test_numbers_of_layers_of_a_darknet_network_are_taken_for_no_widths() -> Non
     found = {place.attribute for place, _ in integers("", network)}
     assert found
     assert {name for name in found if not NO_WIDTH.search(name) or WIDTH.search(name)} == set()
+
+
+def test_a_number_that_forward_reads_is_right_as_it_is() -> None:
+    """Sixteen frequencies, and sixteen channels beside them: nothing is said of the first."""
+
+    class Waves(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.n = 16
+            self.a, self.b, self.c = nn.Linear(3, 16), nn.Linear(16, 16), nn.Linear(16, 16)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.waves(self.c(torch.relu(self.b(torch.relu(self.a(x))))))
+
+        def waves(self, x: Tensor) -> Tensor:
+            return x * torch.arange(1, self.n + 1).sin().mean()
+
+    assert sapwood.prune(Waves().eval(), torch.randn(2, 3), target=HALF).notes == ()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -98,6 +99,66 @@ def widths_in_a_namespace():
 @stranger
 def widths_in_a_dict():
     return configured({"width": 16, "heads": 4})
+
+
+class Settings:
+    """Numbers in the body of a class, as minGPT's first configs have them."""
+
+    width = 16
+    heads = 4
+
+
+class Frozen:
+    """Numbers that are set once."""
+
+    def __init__(self) -> None:
+        vars(self).update(width=16, heads=4)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"{name} is fixed")
+
+
+class Node(dict):
+    """A dict whose items are attributes, as YAML files are read into."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self[name] = value
+
+
+class Slotted:
+    __slots__ = ("heads", "width")
+
+    def __init__(self) -> None:
+        self.width, self.heads = 16, 4
+
+
+@stranger
+def widths_in_the_body_of_a_class():
+    return configured(Settings())
+
+
+@stranger
+def widths_in_a_dict_with_attributes():
+    return configured(Node(width=16, heads=4))
+
+
+@stranger
+def widths_in_slots_of_an_object():
+    return configured(Slotted())
+
+
+@stranger
+def widths_of_numpy():
+    def run(m, x):
+        return m.head(m.a(x).relu().view(-1, 5 * m.width))
+
+    return Net(run, a=nn.Linear(6, 16), head=nn.Linear(80, 3), width=np.int64(16)), torch.randn(4, 5, 6)
 
 
 @stranger

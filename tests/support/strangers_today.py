@@ -187,3 +187,66 @@ def queue_of_answers():
         return m.head(x), scores
 
     return Net(run, a=nn.Linear(6, 16), queue=torch.randn(16, 8), head=nn.Linear(16, 3)), torch.randn(4, 6)
+
+
+def student_and_teacher(follow: Any) -> tuple[nn.Module, Any]:
+    """A teacher whose weights move towards the student's each time that the two are run (self-supervised learning)."""
+
+    def run(m, x):
+        with torch.no_grad():
+            follow(list(m.teacher.parameters()), list(m.student.parameters()))
+        return m.head(m.student(x)), m.teacher(x)
+
+    student, teacher = (nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 12)) for _ in range(2))
+    return Net(run, student=student, teacher=teacher, head=nn.Linear(12, 3)), torch.randn(4, 6)
+
+
+@stranger
+def teacher_with_other_data():
+    def follow(teacher, student):
+        for one, other in zip(teacher, student, strict=True):
+            one.data = one.data * 0.9 + other.data * 0.1
+
+    return student_and_teacher(follow)
+
+
+@stranger
+def teacher_written_in_place():
+    def follow(teacher, student):
+        for one, other in zip(teacher, student, strict=True):
+            one.data.mul_(0.9).add_(other.data, alpha=0.1)
+
+    return student_and_teacher(follow)
+
+
+@stranger
+def teacher_moved_by_lists():
+    return student_and_teacher(lambda teacher, student: torch._foreach_lerp_(teacher, student, 0.1))
+
+
+@stranger
+def exits_that_are_not_taken():
+    """What the first head makes is an output where the code is content with it, and here it is not."""
+
+    def run(m, x):
+        for layer, leave in zip(m.layers, m.heads, strict=True):
+            x = layer(x).tanh()
+            chances = leave(x).softmax(-1)
+            if chances.max().item() > 0.999:
+                break
+        return chances
+
+    layers = nn.ModuleList([nn.Linear(6, 16), nn.Linear(16, 16)])
+    return Net(run, layers=layers, heads=nn.ModuleList([nn.Linear(16, 4) for _ in layers])), torch.randn(4, 6)
+
+
+@stranger
+def rows_of_their_own_lengths():
+    """Sequences side by side in one tensor, with no padding between them."""
+
+    def run(m, x, ends):
+        x = torch.nested.nested_tensor_from_jagged(x, ends)
+        return m.head(m.b(m.a(x).relu()).relu()).values()
+
+    layers = {"a": nn.Linear(6, 16), "b": nn.Linear(16, 20), "head": nn.Linear(20, 3)}
+    return Net(run, **layers), (torch.randn(8, 6), torch.tensor([0, 3, 8]))

@@ -34,6 +34,7 @@ from sapwood.errors import BudgetError, ConfigError
 from sapwood.goals.even_widths import SLACK, Multiples, even_kept, even_problem, near_problem
 from sapwood.goals.group_keys import GroupKey, factor_key, group_key, multiples_of
 from sapwood.goals.group_sets import cuts, disjoint, matching_groups
+from sapwood.goals.in_the_way import most_in_the_way
 from sapwood.goals.multiples import in_multiples
 from sapwood.goals.targets import Limits, Target
 from sapwood.graph import Analysis, ChannelGroup, Ladder
@@ -150,8 +151,14 @@ class Chooser:
             fraction: The cost that may stay, as a fraction of the dense model's.
 
         Raises:
-            BudgetError: If no widths are that cheap.
+            BudgetError: If no widths are that cheap; with what is most in the way.
         """
+        try:
+            return self._chosen(analysis, fraction)
+        except BudgetError as error:
+            raise BudgetError(f"{error}{most_in_the_way(analysis)}") from error
+
+    def _chosen(self, analysis: Analysis, fraction: float) -> Chosen:
         scores = self.score(analysis)
         problem = self.problem(analysis, scores)
         dense = problem.dense_cost

@@ -13,6 +13,7 @@ from sapwood.graph.shuffles import Shuffle, find_shuffles
 from sapwood.graph.skeleton import leaving_no_trace
 from sapwood.graph.structure import Structure, with_values, without_values
 from sapwood.graph.training_too import askers, mark_, read_names
+from sapwood.graph.written import putting_back
 
 __all__ = [
     "ALL",
@@ -45,6 +46,7 @@ __all__ = [
     "own_outputs",
     "plain_kernels",
     "put_",
+    "putting_back",
     "read_names",
     "run_model",
     "trace",

@@ -56,3 +56,20 @@ def freeze_used_positions(graph: Graph, context: Context) -> None:
         outputs = call.tensor_outputs()
         if call.facts.positions and len(outputs) == 2 and outputs[1].id in used:
             context.fix([context.axes(call.args[0])[int(call.args[1])]], call)
+
+
+LOOKED_AT = "is as large as an output, and made only to be looked at here: the code may return it on other inputs"
+
+
+def freeze_looked_at(graph: Graph, context: Context) -> None:
+    """What a layer makes only to be looked at may be an output on other inputs, as an early exit that is not taken."""
+    only = graph.looked_at - graph.unread
+    returned = {ref.shape for ref in graph.outputs}
+    weights = set(graph.parameters)
+    for call in graph.calls if only else ():
+        read = {ref.id for ref in call.tensor_inputs()}
+        if call.facts.moves and read and read <= weights:
+            weights |= {ref.id for ref in call.tensor_outputs()}
+        elif call.index in only and call.facts.sum is not None and read & weights and read - weights:
+            made = [ref for ref in call.tensor_outputs() if ref.shape in returned]
+            context.freeze([axis for ref in made for axis in context.axes(ref)], LOOKED_AT)

@@ -13,7 +13,7 @@ import numpy as np
 from sapwood.arguments import check_kind
 from sapwood.graph.balance import ByPosition, balance, matching_no_grid
 from sapwood.graph.caches import freeze_unmade
-from sapwood.graph.frozen import freeze_outputs, freeze_requested, freeze_used_positions
+from sapwood.graph.frozen import freeze_looked_at, freeze_outputs, freeze_requested, freeze_used_positions
 from sapwood.graph.ladders import Ladder, ladders
 from sapwood.graph.shuffles import Shuffle, find_shuffles
 from sapwood.ops import (
@@ -184,6 +184,7 @@ def build_groups(
     freeze_used_positions(graph, context)
     freeze_unmade(graph, context)
     freeze_outputs(graph, context)
+    freeze_looked_at(graph, context)
     _tie(graph, context, tied)
     balance(context, [one for one in shuffles.values() if one.keeps_order])
     shuffles = {start: one for start, one in shuffles.items() if not one.keeps_order}
@@ -303,7 +304,12 @@ def _collect(
             if reason is not None and not is_expected(reason, dim) and name in parameters:
                 unpruned.append(Unpruned(name, dim, reason))
     groups = _groups_by_signature(axes, places, found, parameters)
-    unpruned += _all_or_none(groups, parameters)
+
+    def why(name: str, dim: int) -> str | None:
+        roots = _each_once(axes[name][dim])
+        return next((atoms.frozen_reason(root) for root in roots.tolist() if root and atoms.frozen_reason(root)), None)
+
+    unpruned += _all_or_none(groups, parameters, why)
     return Analysis(
         graph=graph,
         context=context,
@@ -355,22 +361,27 @@ def _groups_by_signature(
     return tuple(groups)
 
 
-def _all_or_none(groups: Collection[ChannelGroup], parameters: Collection[str]) -> list[Unpruned]:
-    """Dimensions of which every index needs one and the same unit, which then can never go."""
-    found: dict[tuple[str, int], Unpruned] = {}
+def _all_or_none(
+    groups: Collection[ChannelGroup], parameters: Collection[str], why: Callable[[str, int], str | None]
+) -> list[Unpruned]:
+    """Dimensions whose indices need units that are alone in their groups, which then can never go.
+
+    ``why`` tells of a dimension why what needs no unit stays.
+    """
     free: set[tuple[str, int]] = set()
+    covered: dict[tuple[str, int], Flags] = {}
     for group in groups:
-        covered: dict[tuple[str, int], Flags] = {}
         for member in group.members:
             place = (member.tensor, member.dim)
             if group.num_channels > 1:
                 free.add(place)
             elif member.tensor in parameters:
                 covered[place] = covered.get(place, np.False_) | (member.column >= 0)
-        for place, those in covered.items():  # a dimension may need the unit in several columns, here and there
-            if those.all():
-                found[place] = Unpruned(*place, OVERLAP)
-    return [entry for place, entry in found.items() if place not in free]
+    return [
+        Unpruned(*place, OVERLAP if those.all() else why(*place) or OVERLAP)
+        for place, those in covered.items()  # a dimension may need such units in several columns, here and there
+        if place not in free
+    ]
 
 
 def _each_once(axis: Axis) -> Axis:

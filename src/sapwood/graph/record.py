@@ -28,6 +28,7 @@ from sapwood.graph.remembered import remembering_nothing
 from sapwood.graph.replay import stays_alive
 from sapwood.graph.skeleton import new_tensors_like
 from sapwood.graph.training_too import BothRuns, both_runs, marked
+from sapwood.graph.written import Writes
 from sapwood.models import all_modules, copy_model, refresh_computed
 from sapwood.ops import (
     RULES,
@@ -49,12 +50,19 @@ _PYTHON_FOLDER = str(Path(os.__file__).resolve().parent) + os.sep
 _TORCH_FOLDER = str(Path(torch.__file__).resolve().parent) + os.sep
 
 
+LAID_OUT = (
+    "expected nested tensors with layout=torch.jagged inside of the model, and plain ones returned: their values(), or "
+    "padded by torch.nested.to_padded_tensor"
+)
+
+
 class _Recorder(CallMode):
     """Numbers tensors by identity and keeps every call."""
 
-    def __init__(self, decisions: Decisions | None) -> None:
+    def __init__(self, decisions: Decisions | None, writes: Writes) -> None:
         super().__init__()
         self._decisions = decisions
+        self._writes = writes
         self.calls: list[Call] = []
         self.constants: dict[int, Tensor] = {}
         self.module_stack: list[str] = []
@@ -67,6 +75,11 @@ class _Recorder(CallMode):
         entry = self._refs.get(id(tensor))
         if entry is None or entry[1]() is not tensor or entry[0].shape != tuple(tensor.shape):
             # some in-place views change a tensor's shape
+            if tensor.is_nested:
+                where = f", at {_caller()}" if self.module_stack else ""
+                raise ConfigError(
+                    f"the model makes or returns a nested tensor that has no one shape{where}; {LAID_OUT}"
+                )
             reference = TensorRef(next(self._numbers), tuple(tensor.shape), tensor.dtype)
             self._refs[id(tensor)] = (reference, weakref.ref(tensor))
             if not known:
@@ -84,6 +97,7 @@ class _Recorder(CallMode):
                 return func.decompose(*args, **kwargs)
         seen_args = mapped(self._seen, args)
         seen_kwargs = mapped(self._seen, kwargs)
+        self._writes.expect(func, args, kwargs)
         result = self.pass_on(func, args, kwargs)
         if self._decisions is not None:
             result = self._decisions.thinned(name_of(func), result)
@@ -289,7 +303,8 @@ def record(
     check_model(model)
     check_example_inputs(example_inputs)
     RULES.load_plugins()  # facts of operators are asked for from here on
-    recorder = _Recorder(decisions)
+    writes = Writes(model)
+    recorder = _Recorder(decisions, writes)
     parameters = _names(recorder, model.named_parameters(remove_duplicate=False))
     buffers = _names(recorder, model.named_buffers(remove_duplicate=False))
     unsaved = frozenset(recorder.ref(buffer).id for module in model.modules() for buffer in _unsaved(module))
@@ -297,6 +312,8 @@ def record(
     evaluated: list[int] = []
     with plain_kernels(model), _module_scopes(model, recorder.module_stack), recorder:
         result = run_model(model, example_inputs, lambda: evaluated.append(len(recorder.calls)))
+    written = writes.names()
+    writes.put_back()
     result, trained = result if isinstance(result, BothRuns) else (result, ())
     named = named_outputs(result)
     also = named_outputs(trained, "in training")
@@ -315,6 +332,7 @@ def record(
         resizable=frozenset(ref.id for ref in returned) - counted,
         trained_from=evaluated[0] if evaluated else None,
         trained_outputs=frozenset(ref.id for ref in returned[len(named) :]) - counted,
+        written=written,
     )
     return graph, [tensor for _, tensor in (*named, *also)]
 

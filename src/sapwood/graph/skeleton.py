@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from sapwood.graph.written import putting_back
 from sapwood.models import all_modules, deep_copy, held, map_tensors, wide_type
 from sapwood.types import ExampleInputs
 
@@ -35,11 +36,11 @@ def skeleton(model: nn.Module, memo: dict[int, Any] | None = None, *, wide: bool
 
 
 @contextmanager
-def leaving_no_trace(model: nn.Module) -> Iterator[None]:
+def leaving_no_trace(model: nn.Module, written: Collection[str] = ()) -> Iterator[None]:
     """Within it, modules may keep things (caches, counters, hooks); afterwards they hold what they held before.
 
     Attributes, and the dicts, lists and sets among them, are put back, and the values of buffers and of tensors that
-    are attributes, as of statistics that run along; those of parameters are not.
+    are attributes, as of statistics that run along; of parameters only those that are ``written`` (``Graph.written``).
 
     Examples:
         >>> layer = nn.Linear(3, 2)
@@ -59,7 +60,8 @@ def leaving_no_trace(model: nn.Module) -> Iterator[None]:
     ]
     values = _values(model)
     try:
-        yield
+        with putting_back(model, written):
+            yield
     finally:
         _put_back(values)
         for attributes, old in before:

@@ -6,7 +6,7 @@ import copy
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, MutableMapping
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
 from torch import Tensor, nn
@@ -84,11 +84,31 @@ def _with_attributes(value: Any, items: dict[str, Any]) -> Any:
 def attributes(value: Any) -> Iterator[tuple[str, Any]]:
     """What an object holds by name, in its ``__dict__`` and in its slots."""
     yield from list(getattr(value, "__dict__", {}).items())
+    yield from slotted(value)
+
+
+def slotted(value: Any) -> Iterator[tuple[str, Any]]:
+    """What an object holds in slots, by name.
+
+    Examples:
+        >>> class Scaled(nn.Module):
+        ...     __slots__ = ("factor",)
+        >>> layer = Scaled()
+        >>> layer.factor = 2.0
+        >>> list(slotted(layer))
+        [('factor', 2.0)]
+    """
     for kind in type(value).__mro__:
         slots = vars(kind).get("__slots__", ())
         for name in (slots,) if isinstance(slots, str) else slots:
-            if name not in {"__dict__", "__weakref__"} and hasattr(value, name):
-                yield name, getattr(value, name)
+            own = f"_{kind.__name__.lstrip('_')}{name}" if name.startswith("__") and not name.endswith("__") else name
+            slot = vars(kind).get(own)
+            if not isinstance(slot, MemberDescriptorType):
+                continue
+            try:
+                yield own, slot.__get__(value, kind)
+            except AttributeError:  # empty
+                continue
 
 
 def held(value: Any) -> Iterator[Any]:

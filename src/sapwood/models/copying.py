@@ -15,7 +15,7 @@ from torch.nn.utils import parametrize
 
 from sapwood.arguments import check_model
 from sapwood.models.computed import refresh_computed, refresh_masked
-from sapwood.models.containers import brings_layers, held
+from sapwood.models.containers import brings_layers, held, slotted
 from sapwood.models.walking import all_modules
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -144,6 +144,8 @@ class _Copying:
             state = _state_of(module)
             self.memo.setdefault(id(self.memo), []).append(state)  # as deepcopy: an identity is used again otherwise
             _restore_(twin, self.value(state))
+        for slot, item in slotted(module):
+            object.__setattr__(twin, slot, self.value(item))
         return twin
 
     def value(self, value: Any) -> Any:
@@ -259,7 +261,7 @@ def _as_usual(kind: type) -> bool | None:
     None where it has a way of its own.
     """
     own = {name for base in kind.__mro__[:-1] for name in vars(base)}
-    if own & {"__deepcopy__", "__reduce__", "__reduce_ex__", "__slots__"}:
+    if own & {"__deepcopy__", "__reduce__", "__reduce_ex__"}:
         return None
     special = [base for base in kind.__mro__[:-1] if vars(base).keys() & {"__getstate__", "__setstate__"}]
     return all(base.__module__ in FILLS_IN_DEFAULTS for base in special)

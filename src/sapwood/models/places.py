@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import sys
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Integral, Real
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +16,7 @@ import torch
 from torch import nn
 
 from sapwood.errors import ShapeError
+from sapwood.models.containers import slotted
 from sapwood.models.plan import AttributeEdit
 from sapwood.models.walking import module_of
 
@@ -63,24 +66,25 @@ class AttributePlace:
     def get(self, model: nn.Module) -> Any:
         """The value there."""
         holder, name = self.holder(model)
-        if type(holder) is dict:
+        if isinstance(holder, dict):
             value: Any = holder[name]
         else:
             value = getattr(holder, name, None) if is_config(holder) else getattr(holder, name)
-        return value if self.position < 0 else value[self.position]
+        value = value if self.position < 0 else value[self.position]
+        return int(value) if _is_integer(value) else value
 
     def set(self, model: nn.Module, new: Any) -> None:
         """Puts ``new`` there; a list or tuple is replaced by a changed copy."""
         holder, name = self.holder(model)
         if self.position >= 0:
-            whole = holder[name] if type(holder) is dict else getattr(holder, name)
+            whole = holder[name] if isinstance(holder, dict) else getattr(holder, name)
             items = list(whole)
             items[self.position] = new
             new = type(whole)(items)
-        if type(holder) is dict:
-            holder[name] = new
-        else:
+        if not isinstance(holder, dict) or name in vars_of(holder):
             setattr(holder, name, new)
+        if isinstance(holder, dict):
+            holder[name] = new
 
     def holder(self, model: nn.Module) -> tuple[Any, str]:
         """What has the attribute, and its name there.
@@ -103,14 +107,46 @@ def is_config(value: Any) -> bool:
 
 
 def own_data(holder: Any) -> Mapping[str, Any]:
-    """What a module, or a config that it keeps, holds by name."""
-    return holder if type(holder) is dict else vars(holder)
+    """What a module, or a config that it keeps, holds by name; its own class's data, which it may have for itself, too.
+
+    Examples:
+        >>> class Small:
+        ...     width = 16
+        >>> own_data(Small())
+        {'width': 16}
+    """
+    return holder if isinstance(holder, dict) else {**data_of_class(type(holder)), **vars_of(holder)}
+
+
+def vars_of(holder: Any) -> Mapping[str, Any]:
+    """What an object holds by itself, by name: in slots, too."""
+    own: dict[str, Any] = getattr(holder, "__dict__", {})
+    slots = dict(slotted(holder))
+    return {**own, **slots} if slots else own
+
+
+def data_of_class(kind: type) -> dict[str, Any]:
+    """Plain data that classes of users' own hold for all their objects, as ``width = 16`` in the body of a class."""
+    users = [base for base in reversed(kind.__mro__) if not _is_of_a_library(base)]
+    return {
+        name: value
+        for base in users
+        for name, value in vars(base).items()
+        if not name.startswith("_") and type(value) is not str and value is not None and is_plain(value)
+    }
+
+
+def _is_of_a_library(kind: type) -> bool:
+    """Whether a class is Python's or PyTorch's."""
+    package = kind.__module__.partition(".")[0]
+    return package in {"torch", "builtins"} or package in sys.stdlib_module_names
 
 
 def holds_numbers(value: Any) -> bool:
-    """Whether a value is a config whose numbers a plan may set: of transformers, a dataclass, a namespace or a dict.
+    """Whether a value is a config whose numbers a plan may set.
 
-    One that is frozen was made not to change.
+    One of transformers, a dataclass, a namespace, a dict, or an object of a class of users' own that holds nothing but
+    plain data. One that is frozen was made not to change.
 
     Examples:
         >>> from types import MappingProxyType, SimpleNamespace
@@ -119,14 +155,18 @@ def holds_numbers(value: Any) -> bool:
         >>> holds_numbers(MappingProxyType({"heads": 4}))
         False
     """
-    if type(value) is dict:
-        return all(isinstance(key, str) for key in value)
-    if isinstance(value, type) or not hasattr(value, "__dict__"):
+    if isinstance(value, dict):
+        known = type(value) is dict or not _is_of_a_library(type(value))
+        return known and all(isinstance(key, str) for key in value)
+    if isinstance(value, (type, nn.Module)) or is_plain(value):
         return False
     if dataclasses.is_dataclass(value):
         kind: Any = type(value)
         return not kind.__dataclass_params__.frozen
-    return type(value) in {SimpleNamespace, Namespace} or is_config(value)
+    if type(value) in {SimpleNamespace, Namespace} or is_config(value):
+        return True
+    own = () if _is_of_a_library(type(value)) else vars_of(value).values()
+    return not _is_of_a_library(type(value)) and all(is_plain(item) or holds_numbers(item) for item in own)
 
 
 def is_pytorchs(holder: Any, name: str) -> bool:
@@ -160,7 +200,8 @@ def is_plain(value: Any) -> bool:
 def set_checked_(model: nn.Module, edit: AttributeEdit) -> None:
     """Does what an edit says, where the model holds what the edit says it holds.
 
-    Only what a module keeps as plain data is set: no method, hook, table of parameters, property or ``training``.
+    Only what a module, or its class, keeps as plain data is set: no method, hook, table of parameters, property or
+    ``training``.
 
     Raises:
         ShapeError: If there is no such data, it is not plain, or is not the edit's ``before``.
@@ -182,6 +223,8 @@ def _data(model: nn.Module, place: AttributePlace) -> Any:
     except AttributeError:
         raise ShapeError(f"the plan sets {where}; the model has no such module") from None
     own = own_data(holder)
+    if name not in own and isinstance(getattr(type(holder), name, None), functools.cached_property):
+        own = {**own, name: getattr(holder, name)}  # known once it was asked for, as when the plan was made
     if name not in own and not is_config(holder):
         raise ShapeError(f"the plan sets {where}; the model has none that it keeps as data")
     if is_pytorchs(holder, name):
@@ -207,9 +250,9 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def integers(name: str, module: nn.Module) -> Iterator[tuple[AttributePlace, int]]:
-    """Every integer attribute of a module, lists and tuples of integers included."""
-    for attribute, value in vars(module).items():
-        if is_pytorchs(module, attribute):
+    """Every integer attribute of a module that can be set, lists and tuples of integers included."""
+    for attribute, value in own_data(module).items():
+        if is_pytorchs(module, attribute) or not can_be_set(module, attribute, value):
             continue
         for position, number in numbered(value):
             yield AttributePlace(name, attribute, position), number
@@ -222,7 +265,24 @@ def numbered(value: Any) -> Iterator[tuple[int, int]]:
         >>> list(numbered(8)), list(numbered([16, "M", 32])), list(numbered(True))
         ([(-1, 8)], [(0, 16), (2, 32)], [])
     """
-    if type(value) is int:
-        yield -1, value
-    elif type(value) in {list, tuple}:
-        yield from ((position, item) for position, item in enumerate(value) if type(item) is int)
+    if _is_integer(value):
+        yield -1, int(value)
+    elif type(value) in CONTAINERS:
+        yield from ((position, int(item)) for position, item in enumerate(value) if _is_integer(item))
+
+
+def _is_integer(value: Any) -> bool:
+    """Whether a value is an integer of whatever class, as of NumPy or an enumeration's, and no bool."""
+    return type(value) is int or (isinstance(value, Integral) and not isinstance(value, bool))
+
+
+def can_be_set(holder: Any, attribute: str, value: Any) -> bool:
+    """Whether a module or a config lets an attribute be set: some classes of users' own let none be."""
+    kind: Any = type(holder)
+    if isinstance(holder, dict) or kind.__setattr__ in {nn.Module.__setattr__, object.__setattr__}:
+        return True
+    try:
+        setattr(holder, attribute, value)
+    except Exception:  # whatever a class says that is not to be changed
+        return False
+    return True

@@ -183,9 +183,12 @@ class Atoms:
                 self._union_roots(first[:, 0], second[:, 0])
                 return
         counts = np.stack([(axis != ALWAYS).sum(axis=1) for axis in (first, second)], axis=1)
-        for pair in counts[:1] if (counts == counts[:1]).all() else np.unique(counts, axis=0):
+        if (counts == counts[:1]).all():
+            self._join_rows(_compact(first, counts[0, 0]), _compact(second, counts[0, 1]), reason)
+            return
+        for pair in np.unique(counts, axis=0):  # what is made of what may be another thing behind each of them
             rows = (counts == pair).all(axis=1)
-            self._join_rows(_compact(first[rows], pair[0]), _compact(second[rows], pair[1]), reason)
+            self.join(first[rows], second[rows], reason)
 
     def _join_rows(self, first: Axis, second: Axis, reason: str) -> None:
         wide, narrow = (first, second) if first.shape[1] >= second.shape[1] else (second, first)
@@ -250,7 +253,8 @@ class Atoms:
                 self.join_columns(parts[order[1:][same]], parts[order[:-1][same]])
                 parts = np.stack([self.find(parts[:, number]) for number in range(parts.shape[1])], axis=1)
         if parts.max() >= column.min() and parts.min() <= column.max() and np.isin(parts, column).any():
-            self.freeze(parts, "its indices are tied to groups of themselves")
+            own = (parts == column[:, None]).all(axis=0)  # each is made of itself and of what then has to stay
+            self.freeze(parts[:, ~own], "its indices are tied to groups of themselves")
             return
         held = self._frozen[column]
         for root, row in zip(column[held].tolist(), parts[held].tolist(), strict=True):
@@ -280,10 +284,15 @@ class Atoms:
             One axis a size.
         """
         columns: list[list[Axis]] = [[] for _ in sizes]
-        for number in range((resolved := self.resolve(axis)).shape[1]):
+        resolved = self.resolve(axis)
+        if self._is_grouped_in_part(resolved, sizes):
+            whole = [self.fresh(size) for size in sizes]
+            self.join(resolved, merge(whole), reason)
+            return whole
+        for number in range(resolved.shape[1]):
             column = resolved[:, number]
+            varies = _varies(column, sizes)
             grid = column.reshape(tuple(sizes))
-            varies = [dim for dim in range(len(sizes)) if (grid != grid.take([0], axis=dim)).any()]
             if len(varies) > 1:
                 fresh = {dim: self.fresh(sizes[dim]) for dim in varies}
                 self.join(
@@ -298,6 +307,23 @@ class Atoms:
             np.concatenate(parts, axis=1) if parts else fixed_axis(size)
             for parts, size in zip(columns, sizes, strict=True)
         ]
+
+    @staticmethod
+    def _is_grouped_in_part(axis: Axis, sizes: Sequence[int]) -> bool:
+        """Whether some indices of an axis are made of more atoms than others, as many as there are sizes at most.
+
+        So it is where what is concatenated has groups of its own on one side: what one index lacks, others have.
+        """
+        if axis.shape[1] < 2 or axis.shape[1] > sum(size > 1 for size in sizes):
+            return False
+        lacking = (axis == ALWAYS).any(axis=0) & (axis != ALWAYS).any(axis=0)
+        return any(len(_varies(axis[:, number], sizes)) > 1 for number in np.flatnonzero(lacking))
+
+
+def _varies(column: Axis, sizes: Sequence[int]) -> list[int]:
+    """The dimensions of a grid along which a column is not one and the same."""
+    grid = column.reshape(tuple(sizes))
+    return [dim for dim in range(len(sizes)) if (grid != grid.take([0], axis=dim)).any()]
 
 
 def merge(axes: Sequence[Axis]) -> Axis:

@@ -212,6 +212,7 @@ class Graph:
         unsaved: Numbers of buffers that are not saved with the model, which makes them anew, as a cache.
         trained_from: Where the model ran as in training, too: the index of the first call of that run.
         trained_outputs: Numbers of the outputs of that run. They may change their sizes where others' channels go.
+        written: Names of parameters that the run writes to, as of a teacher that follows the weights of a student.
     """
 
     calls: tuple[Call, ...]
@@ -225,6 +226,7 @@ class Graph:
     resizable: frozenset[int] = frozenset()
     trained_from: int | None = None
     trained_outputs: frozenset[int] = frozenset()
+    written: frozenset[str] = frozenset()
 
     @property
     def evaluated(self) -> tuple[Call, ...]:

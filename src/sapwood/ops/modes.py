@@ -47,6 +47,14 @@ class CallMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._around = None
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        wrapper = next((kind for kind in types if kind.__name__ == "NestedTensor"), None)
+        if wrapper is not None:  # which makes the calls on the rows that it holds, all in one tensor
+            with self:
+                return wrapper.__torch_dispatch__(func, types, args, kwargs or {})
+        one = _for_one(func)
+        if one is not None:
+            with self:
+                return _each(one, func, args, kwargs or {})
         return self._innermost.meet(func, args, kwargs or {})
 
     @property
@@ -68,6 +76,34 @@ class CallMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         return False
+
+
+FOREACH = "aten::_foreach_"
+NORM = {"norm": "linalg_vector_norm"}
+"""What an operator of lists is called for one tensor, where that is another name."""
+
+
+def _for_one(func: Any) -> Any:
+    """What an operator over lists of tensors does with each; None for any other operator."""
+    name = func._schema.name
+    if not name.startswith(FOREACH):
+        return None
+    own = name.removeprefix(FOREACH)
+    return getattr(torch.ops.aten, NORM.get(own, own), None)
+
+
+def _each(one: Any, func: Any, args: Any, kwargs: Any) -> Any:
+    """Makes the calls that an operator over lists stands for: tensor by tensor, with one number for all or one each."""
+    count = len(args[0])
+
+    def item(value: Any, index: int) -> Any:
+        return value[index] if isinstance(value, (list, tuple)) else value
+
+    made = [
+        one(*(item(arg, index) for arg in args), **{key: item(arg, index) for key, arg in kwargs.items()})
+        for index in range(count)
+    ]
+    return made if func._schema.returns else None
 
 
 @contextmanager

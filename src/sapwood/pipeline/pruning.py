@@ -61,6 +61,7 @@ from sapwood.removal import (
     not_read,
     not_run_notes,
     resized_outputs,
+    stray_notes,
     trained_notes,
 )
 from sapwood.types import ExampleInputs, ModelBundle
@@ -311,8 +312,9 @@ def _pruned(
         small = apply_plan(model, plan)
     analysis = solution.analysis
     held = held_dims(analysis, solution.chosen.held, solution.chosen.stuck, solution.chosen.whole)
-    asleep = not_read(model, analysis)
+    asleep = not_read(model, analysis, plan.cuts)
     notes = [f"{name} is shared with the model given: no {kind} is copied" for name, kind in shared.items()]
+    notes += stray_notes(model)
     notes += (*trained_notes(model, analysis), *not_run_notes(asleep, fault)) if plan.cuts else ()
     return Pruned(
         small,

@@ -16,6 +16,7 @@ from sapwood.removal.pooled import pooled_norms
 from sapwood.removal.proof import PROOF_TOLERANCE, Verification, unproven, verify
 from sapwood.removal.rebuilt import check_described
 from sapwood.removal.silenced import compact_outputs, reference_outputs
+from sapwood.removal.strays import stray_notes
 from sapwood.removal.widths import Expectation, all_kept_draws
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "relative_error",
     "resized_outputs",
     "rounds",
+    "stray_notes",
     "telling",
     "trained_notes",
     "unproven",

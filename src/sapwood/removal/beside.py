@@ -137,7 +137,7 @@ def follow(model: nn.Module, structure: Structure, analysis: Analysis, expectati
     follower = _TwinFollower(analysis, expectation, structure.decisions)
     divergence = None
     try:
-        with leaving_no_trace(model), plain_kernels(model), follower:
+        with leaving_no_trace(model, structure.graph.written), plain_kernels(model), follower:
             run_model(model, structure.inputs)
     except _DivergedError as diverged:
         divergence = diverged.divergence

@@ -46,7 +46,7 @@ def _blame(
 ) -> Obstacle | None:
     """Does it with the values of ``model``."""
     reference = _Remembering(analysis, realised.expectation, structure.decisions, realised.followed)
-    with leaving_no_trace(model), plain_kernels(model), reference:
+    with leaving_no_trace(model, structure.graph.written), plain_kernels(model), reference:
         run_model(model, dense.inputs)
     compact = apply_plan(model, realised.plan)
     watch = _Comparing(analysis, realised, structure.decisions, reference)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -138,7 +138,9 @@ class Blocks:
         if self._structure.graph.reads_values:
             return None
         inputs, dense = self._dense.inputs, self._dense.model
-        far = relative_error(_run(quieten_(wide_copy(compact).eval()), inputs), _run(dense, inputs))
+        far = relative_error(
+            _run(quieten_(wide_copy(compact).eval()), inputs), _run(dense, inputs, self._structure.graph.written)
+        )
         return far if math.isfinite(far) else None
 
     def stays_in(self, plan: Plan) -> Ignored:
@@ -259,12 +261,14 @@ class Blocks:
                 f"without it the model's code fails: {type(error).__name__}: {' '.join(str(error).split())}"
             ) from error
         off = {block.add: block.operand for block in blocks}
-        return relative_error(found, wanted := self._masked(model, off)), relative_error(wanted, _run(model, inputs))
+        return relative_error(found, wanted := self._masked(model, off)), relative_error(
+            wanted, _run(model, inputs, self._structure.graph.written)
+        )
 
     def _masked(self, model: nn.Module, off: Mapping[int, int]) -> list[Tensor]:
         """What the dense model returns with these branches at zero."""
         masked = MaskedBranches(self._structure.graph.calls, off)
-        with leaving_no_trace(model), plain_kernels(model), masked:
+        with leaving_no_trace(model, self._structure.graph.written), plain_kernels(model), masked:
             return output_tensors(run_model(model, self._dense.inputs))
 
     def _recorded(self) -> Structure:
@@ -276,8 +280,8 @@ class Blocks:
         return self._dense.structure(values=True)
 
 
-def _run(model: nn.Module, inputs: ExampleInputs) -> list[Tensor]:
-    with leaving_no_trace(model), plain_kernels(model):
+def _run(model: nn.Module, inputs: ExampleInputs, written: Collection[str] = ()) -> list[Tensor]:
+    with leaving_no_trace(model, written), plain_kernels(model):
         return output_tensors(run_model(model, inputs))
 
 
@@ -298,5 +302,5 @@ def _forms(structure: Structure) -> dict[str, Form]:
         for name, module in structure.model.named_modules():
             if not isinstance(module, torch.jit.ScriptModule):
                 handles.append(module.register_forward_hook(seen(name)))
-        _run(structure.model, structure.inputs)
+        _run(structure.model, structure.inputs, structure.graph.written)
     return found

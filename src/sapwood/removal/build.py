@@ -15,7 +15,7 @@ from sapwood.removal.arrived import Arrived
 from sapwood.removal.attributes import fix_known_attributes_
 from sapwood.removal.beside import Divergence, Followed
 from sapwood.removal.code_numbers import CodeNumbers, NumberChange
-from sapwood.removal.cuts import cuts_of
+from sapwood.removal.cuts import cuts_of, cuts_of_unread_biases
 from sapwood.removal.described import describe_
 from sapwood.removal.gains import changed_norms
 from sapwood.removal.numbers import numbers, wanted_numbers
@@ -138,7 +138,8 @@ def realise(
     done = Repaired((*edits, *repaired.edits), repaired.followed)
     unread, unset = guessed or set_unread_(compact, structure, analysis, expectation, done)
     edits = [*done.edits, *unread]
-    plan = replace(plan, attributes=tuple(edits), rescales=rescales(undone), gains=gains)
+    cuts = (*plan.cuts, *cuts_of_unread_biases(structure.model, plan.cuts, analysis.shapes))
+    plan = replace(plan, cuts=cuts, attributes=tuple(edits), rescales=rescales(undone), gains=gains)
     strayed = repaired.followed.strayed
     return Realised(
         plan,

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Sequence
+
 import numpy as np
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
 
 from sapwood.graph import Analysis
 from sapwood.models import Cut
@@ -28,3 +32,20 @@ def cuts_of(analysis: Analysis, expectation: Expectation) -> tuple[Cut, ...]:
                     known[key] = tuple(np.flatnonzero(alive).tolist())
                 cuts.append(Cut(name, dim, len(axis), known[key]))
     return tuple(cuts)
+
+
+def cuts_of_unread_biases(model: nn.Module, cuts: Sequence[Cut], read: Collection[str]) -> Iterator[Cut]:
+    """What stays of biases that no call reads, beside weights that code reads itself, as kernels that it adds up.
+
+    Args:
+        model: The dense model.
+        cuts: What stays of what is read.
+        read: Names of all that is read.
+    """
+    rows = {cut.tensor: cut for cut in cuts if cut.dim == 0}
+    for name, module in model.named_modules():
+        is_layer = isinstance(module, nn.Linear) or (isinstance(module, _ConvNd) and not module.transposed)
+        cut = rows.get(f"{name}.weight".lstrip(".")) if is_layer else None
+        bias = f"{name}.bias".lstrip(".")
+        if cut is not None and module.bias is not None and bias not in read:
+            yield Cut(bias, 0, cut.width, cut.kept)

@@ -10,7 +10,16 @@ from typing import Any
 from torch import nn
 
 from sapwood.models import module_of
-from sapwood.models.places import AttributePlace, holds_numbers, integers, is_pytorchs, numbered, own_data
+from sapwood.models.places import (
+    AttributePlace,
+    can_be_set,
+    holds_numbers,
+    integers,
+    is_pytorchs,
+    numbered,
+    own_data,
+    vars_of,
+)
 from sapwood.removal.attributes import read_off
 
 MOST_TIMES = 4
@@ -103,15 +112,22 @@ def config_changes(
     seen: set[int] = set()
     for name in names:
         module = model.get_submodule(name)
-        for attribute, value in vars(module).items():
-            if is_pytorchs(module, attribute) or not holds_numbers(value) or id(value) in seen:
-                continue
-            seen.add(id(value))
-            for key, own in own_data(value).items():
-                if key.isidentifier() and not key.startswith("_"):
-                    for position, old in numbered(own):
-                        if old in wanted:
-                            yield {AttributePlace(name, f"{attribute}.{key}", position): wanted[old]}
+        for attribute, value in vars_of(module).items():
+            if not is_pytorchs(module, attribute):
+                for path, position, old in _numbers_of(attribute, value, seen):
+                    if old in wanted:
+                        yield {AttributePlace(name, path, position): wanted[old]}
+
+
+def _numbers_of(path: str, value: Any, seen: set[int]) -> Iterator[tuple[str, int, int]]:
+    """The integers of a config and of those in it, each once: where it stands, its position in a list, and itself."""
+    if not holds_numbers(value) or id(value) in seen:
+        return
+    seen.add(id(value))
+    for key, own in own_data(value).items():
+        if key.isidentifier() and not key.startswith("_") and can_be_set(value, key, own):
+            yield from ((f"{path}.{key}", position, old) for position, old in numbered(own))
+            yield from _numbers_of(f"{path}.{key}", own, seen)
 
 
 def _listed(model: nn.Module, names: Sequence[str]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from torch import nn
 
 from sapwood.graph import Analysis, Unpruned, read_names
+from sapwood.models import Cut
 
 NOT_READ = "is read by no call when the model runs on the example inputs"
 
@@ -15,17 +16,18 @@ NAMED = 3
 """How many modules a note names."""
 
 
-def not_read(model: nn.Module, analysis: Analysis) -> tuple[Unpruned, ...]:
+def not_read(model: nn.Module, analysis: Analysis, cuts: Collection[Cut] = ()) -> tuple[Unpruned, ...]:
     """Parameters that the recorded run did not read, as those of heads that code runs in training alone.
 
     Args:
         model: The dense model.
         analysis: What hangs on what in its run.
+        cuts: What was cut all the same, and is not told.
 
     Returns:
         Each with its rows, and with its columns where it has such.
     """
-    known = read_names(analysis.graph)
+    known = read_names(analysis.graph) | {cut.tensor for cut in cuts}
     return tuple(
         Unpruned(name, dim, NOT_READ)
         for name, parameter in model.named_parameters()

@@ -218,13 +218,18 @@ def rounds(
         CheckFailedError: If no plan runs, or what one makes is wrong.
     """
     done = blamed = in_vain = 0
+    untouched = structure
     while done < MAX_ROUNDS and in_vain <= MAX_IN_VAIN:
         done += 1
         analysis = constraints.analyse(structure.graph)
         chosen = select(analysis)
         removed = chosen.removed
-        if prove is None and structure.graph.reads_values and not structure.graph.is_settled and len(removed):
-            structure, analysis, removed = _as_if_removed(dense, constraints, analysis, removed)
+        if prove is None and structure.graph.reads_values and not structure.graph.is_settled:
+            if len(removed):
+                structure, analysis, removed = _as_if_removed(dense, constraints, analysis, removed)
+            elif structure is not untouched:  # with nothing at zero the code may go on for longer, or stop before
+                structure = untouched
+                continue
         outcome = realise(structure, analysis, removed, fields, tries=constraints.tries)
         if isinstance(outcome, Obstacle):
             more = [

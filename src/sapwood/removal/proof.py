@@ -150,7 +150,7 @@ class _TwoRuns:
         )
         compact, told = apply_plan(model, self.realised.plan), telling(reference.outputs)
         if reference.all_double:
-            with suppress(Exception), leaving_no_trace(compact):
+            with suppress(Exception), leaving_no_trace(compact, self.analysis.graph.written):
                 found, error = self._against(reference, compact, all_double=True, segments=segments)
                 if error <= PROOF_TOLERANCE:
                     return _Run(compact, found, told, reference), error

@@ -18,6 +18,7 @@ from sapwood.graph import (
     own_outputs,
     plain_kernels,
     put_,
+    putting_back,
     run_model,
 )
 from sapwood.ops import Call, Graph, TensorRef, leaves, mapped
@@ -214,7 +215,7 @@ def reference_outputs(
     """
     reference = kind(analysis, expectation, decisions, followed)
     reference.segments = segments
-    with leaving_no_trace(model), plain_kernels(model) as keeper, reference:
+    with leaving_no_trace(model, analysis.graph.written), plain_kernels(model) as keeper, reference:
         outputs = own_outputs(run_model(model, inputs), analysis.graph)
     outputs = [expectation.kept(tensor, ref) for tensor, ref in zip(outputs, analysis.graph.outputs, strict=True)]
     chosen_from = reference.chosen_from if analysis.graph.reads_values else []
@@ -239,10 +240,10 @@ def compact_outputs(
     after that in this one. Where there are ``segments``, each begins with the values that it had in the masked one.
     """
     if not graph.reads_values and not graph.draws and segments is None:
-        with plain_kernels(model, double=not all_double):
+        with putting_back(model, graph.written), plain_kernels(model, double=not all_double):
             return own_outputs(run_model(model, inputs), graph)
     same = SameDecisions(graph, decisions, draws or decisions.draws, expectation)
     same.segments = segments
-    with plain_kernels(model, double=not all_double), same:
+    with putting_back(model, graph.written), plain_kernels(model, double=not all_double), same:
         outputs = own_outputs(run_model(model, inputs), graph)
     return [*outputs, *(same.chosen_from if graph.reads_values else [])]

@@ -12,9 +12,10 @@ from torch import nn
 
 from sapwood.graph import Analysis, Structure
 from sapwood.models import AttributeEdit, framework_of
-from sapwood.models.places import AttributePlace, integers
+from sapwood.models.places import AttributePlace, integers, vars_of
 from sapwood.removal.attributes import read_off
 from sapwood.removal.beside import Followed, follow
+from sapwood.removal.names_read import names_read
 from sapwood.removal.repair import Repaired
 from sapwood.removal.widths import Expectation
 
@@ -122,10 +123,8 @@ def set_unread_(
     edits: list[AttributeEdit] = []
     for _, group in itertools.groupby(wanted, key=lambda edit: edit.attribute):
         own = list(group)
-        if changes_nothing(own):
+        if changes_nothing(own):  # what changes something is read, and is right as it is
             edits += own
-        else:
-            doubtful += [_text(edit.module, edit.attribute, edit.before) for edit in own]
     return edits, tuple(doubtful)
 
 
@@ -133,13 +132,14 @@ def _wanted(
     model: nn.Module, widths: Widths, known: Collection[AttributePlace], told: Mapping[str, int]
 ) -> tuple[list[AttributeEdit], list[str]]:
     edits, doubtful = [], []
+    read = {name: names_read(module) for name, module in model.named_modules() if name in widths}
     for place, value, found in _candidates(model, widths, known):
         name = f"{place.module}.{place.text}"
         sizes = {told[name]} if name in told else found
         named = WIDTH.search(place.attribute) and not NO_WIDTH.search(place.attribute)
         if len(sizes) == 1 and (named or SURE.search(place.attribute)):
             edits.append(AttributeEdit(place.module, place.text, value, *sizes))
-        else:
+        elif place.attribute not in read[place.module]:
             doubtful.append(_text(place.module, place.text, value))
     return edits, doubtful
 
@@ -152,7 +152,10 @@ def _candidates(
         if name not in widths or type(module).__module__.startswith("torch."):
             continue
         right = read_off(module)
+        own = vars_of(module)
         for place, value in integers(name, module):
+            if place.attribute not in own:
+                continue
             sizes = widths[name].get(value, set())
             names = (WIDTH.search(place.attribute), SURE.search(place.attribute))
             plain = place.attribute in right or (NO_WIDTH.search(place.attribute) and not any(names))
@@ -179,9 +182,12 @@ def _widths(sizes: Iterable[tuple[str, int, int]]) -> Widths:
 def _sizes(analysis: Analysis, expectation: Expectation) -> Iterator[tuple[str, int, int]]:
     """The channel dimensions of every tensor, before and after."""
     shapes: Mapping[str, tuple[int, ...]] = analysis.shapes
+    parameters = {names[0] for names in analysis.graph.parameters.values()}
     for name, shape in shapes.items():
         for old, axis in list(zip(shape, analysis.axes[name], strict=True))[:2]:
-            yield name, old, int(expectation.alive(axis).sum())
+            new = int(expectation.alive(axis).sum())
+            if new != old or name in parameters:  # a buffer of places has a size of its own
+                yield name, old, new
 
 
 def _sizes_of_layers(edits: Iterable[AttributeEdit]) -> Iterator[tuple[str, int, int]]:
