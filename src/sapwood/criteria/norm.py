@@ -15,7 +15,7 @@ from sapwood.criteria.view import ModelView
 from sapwood.errors import ConfigError
 from sapwood.graph import ChannelGroup
 
-BLOCK = 1 << 18
+BLOCK = 1 << 16
 """How many weights are widened at a time."""
 
 
@@ -57,7 +57,7 @@ class NormCriterion(WeightCriterion):
         Kernels, which are short rows of memory, are added up last, when one is left for each column.
         """
         weight = view.parameter(name).detach()
-        if not weight.numel() or weight.dim() < 2 or set(dims) != {0, 1} or not weight.is_contiguous():
+        if weight.numel() <= BLOCK or weight.dim() < 2 or set(dims) != {0, 1} or not weight.is_contiguous():
             return super().sums(name, view, dims)
         rows, kernels = [], torch.zeros(weight.shape[1:], dtype=torch.float64, device=weight.device)
         for part in torch.split(weight, max(1, BLOCK * len(weight) // weight.numel())):
