@@ -102,7 +102,7 @@ def _held(model: nn.Module) -> Iterator[Access]:
     """The generators that modules hold as attributes."""
     for module in all_modules(model):
         for value in vars(module).values():
-            access = _access_of(type(value))
+            access = _access_of(type(value))  # type: ignore[arg-type]
             if access is not None:
                 yield access(value)
 
