@@ -103,3 +103,17 @@ def test_what_functions_remember_stands_in_no_way(kind: type[Placed], ran: bool)
     assert pruned.verification.passed
     assert pruned.model(x).dtype is torch.float32
     assert before is None or torch.equal(model(x), before)
+
+
+def test_what_a_file_defines_anew_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a notebook: a plan was made before, and the function is another one now."""
+    inputs, target = torch.ones(1, 5, 6), Target(sparsity=0.5)
+    prune(Placed().eval(), inputs, target=target)
+
+    @functools.lru_cache(maxsize=8)
+    def anew(count: int, dtype: torch.dtype) -> Tensor:
+        return torch.arange(count, dtype=dtype) / count
+
+    monkeypatch.setitem(globals(), "angles", anew)
+    prune(Placed().eval(), inputs, target=target)
+    assert anew.cache_info().currsize == 0

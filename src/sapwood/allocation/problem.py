@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import cached_property, reduce
 from itertools import chain
 from typing import Protocol
 
@@ -70,6 +70,11 @@ class Problem:
     def dense_cost(self) -> float:
         """The cost before pruning."""
         return self.cost.total(np.array(self.num_channels, dtype=np.int64))
+
+    @cached_property
+    def _merged(self) -> MergedProblem:
+        """What :func:`merged` returns."""
+        return _merged_problem(self)
 
     def loss(self, kept: Sequence[int]) -> float:
         """The sum of the groups' losses at allowed widths."""
@@ -208,9 +213,15 @@ class MergedProblem:
 def merged(problem: Problem) -> MergedProblem:
     """Makes one group of every set of groups that must keep equal numbers or the same share, and of every ladder.
 
+    It is made once: who chooses widths asks for it, and who then tells which could not be narrower.
+
     Raises:
         ConfigError: If the groups of a set have no allowed width in common.
     """
+    return problem._merged
+
+
+def _merged_problem(problem: Problem) -> MergedProblem:
     stepped = {number for ladder in problem.ladders for number in ladder.groups}
     tied_ones = tied_sets(problem.names, problem.num_channels, problem.equal, problem.together)
     parts = [_merged_set(problem, tied) for tied in tied_ones if not stepped.intersection(dict(tied))]

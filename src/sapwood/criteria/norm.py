@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from sapwood.criteria.criterion import CRITERIA, WeightCriterion
-from sapwood.criteria.reduce import slice_sums
+from sapwood.criteria.reduce import index_sums, slice_sums
 from sapwood.criteria.view import ModelView
 from sapwood.errors import ConfigError
 from sapwood.graph import ChannelGroup
 
-BLOCK = 1 << 15
+BLOCK = 1 << 16
 """How many weights are widened at a time."""
 
 
@@ -52,16 +52,19 @@ class NormCriterion(WeightCriterion):
         return powers(view.parameter(name), self.n)
 
     def sums(self, name: str, view: ModelView, dims: Collection[int]) -> Mapping[int, Tensor]:
-        """Sums of powers, of a large weight some rows at a time: what is widened whole fits into no cache."""
+        """Sums of powers, of a large weight some rows at a time: what is widened whole fits into no cache.
+
+        Kernels, which are short rows of memory, are added up last, when one is left for each column.
+        """
         weight = view.parameter(name).detach()
         if weight.numel() <= BLOCK or weight.dim() < 2 or set(dims) != {0, 1} or not weight.is_contiguous():
             return super().sums(name, view, dims)
-        rows, columns = [], torch.zeros(weight.shape[1], dtype=torch.float64, device=weight.device)
+        rows, kernels = [], torch.zeros(weight.shape[1:], dtype=torch.float64, device=weight.device)
         for part in torch.split(weight, max(1, BLOCK * len(weight) // weight.numel())):
-            each = powers(part, self.n).reshape(*part.shape[:2], -1).sum(dim=2)
-            rows.append(each.sum(dim=1))
-            columns += each.sum(dim=0)
-        return {0: torch.cat(rows).cpu(), 1: columns.cpu()}
+            each = powers(part, self.n)
+            rows.append(each.flatten(1).sum(dim=1))
+            kernels += each.sum(dim=0)
+        return {0: torch.cat(rows).cpu(), 1: index_sums(kernels, 0)}
 
     def finished(self, values: Tensor) -> Tensor:
         """Roots."""
@@ -89,8 +92,8 @@ def powers(weights: Tensor, n: float) -> Tensor:
     """|w|^n in float64."""
     if weights.is_complex():
         weights = weights.abs()
-    wide = weights.detach().to(torch.float64)
-    return wide.square() if n == 2 else wide.abs().pow(n)
+    wide = weights.detach().to(torch.float64, copy=True)
+    return wide.square_() if n == 2 else wide.abs_().pow_(n)
 
 
 def norm_scores(group: ChannelGroup, parameters: Mapping[str, Tensor], *, n: float = 2.0) -> Tensor:

@@ -14,7 +14,7 @@ from sapwood.calibration import Statistics, consumers
 from sapwood.criteria.readers import Readers, find_readers, summed_dims, whole_groups
 from sapwood.errors import ConfigError, CriterionError, ShapeError
 from sapwood.graph import Analysis, ChannelGroup, Member
-from sapwood.models import used_parts
+from sapwood.models import named_parameters, used_parts
 from sapwood.ops import TensorRef
 
 Members = Literal["all", "producers", "consumers"]
@@ -48,7 +48,7 @@ class ModelView:
         model: nn.Module, analysis: Analysis, statistics: Statistics | None = None, sums: Sums | None = None
     ) -> ModelView:
         """The view of ``model``; its values are not copied."""
-        values = {name: parameter.detach() for name, parameter in model.named_parameters()}
+        values = {name: parameter.detach() for name, parameter in named_parameters(model)}
         for name, mask in used_parts(model).items():
             values[name] = values[name] * mask
         return ModelView(values, analysis, frozenset(consumers(model)), statistics, {} if sums is None else sums)

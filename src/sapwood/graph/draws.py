@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sapwood.models import all_modules
 from sapwood.ops import leaves
 
 
@@ -98,8 +100,14 @@ KINDS: dict[type, Callable[[Any], Access]] = {
 
 def _held(model: nn.Module) -> Iterator[Access]:
     """The generators that modules hold as attributes."""
-    for module in model.modules():
+    for module in all_modules(model):
         for value in vars(module).values():
-            for kind, access in KINDS.items():
-                if isinstance(value, kind):
-                    yield access(value)
+            access = _access_of(type(value))  # type: ignore[arg-type]
+            if access is not None:
+                yield access(value)
+
+
+@functools.lru_cache(maxsize=1 << 10)
+def _access_of(kind: type) -> Callable[[Any], Access] | None:
+    """How a generator of a class is read and set; asked for every attribute of a model at every run of it."""
+    return next((access for base, access in KINDS.items() if issubclass(kind, base)), None)

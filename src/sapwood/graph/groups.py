@@ -387,7 +387,7 @@ def _all_or_none(
 def _each_once(axis: Axis) -> Axis:
     """The atoms of an axis, each once and in order, but for what always stays."""
     column: Axis = axis[:, 0] if axis.shape[1] == 1 else axis.reshape(-1)
-    if len(column) and column[0] > ALWAYS and (column[1:] > column[:-1]).all():  # as in most axes
+    if len(column) and column[0] > ALWAYS and not np.count_nonzero(column[1:] <= column[:-1]):  # as in most axes
         return column
     roots: Axis = np.unique(column)
     return np.asarray(roots[roots != ALWAYS], dtype=np.int64)

@@ -29,7 +29,14 @@ from sapwood.graph.replay import stays_alive
 from sapwood.graph.skeleton import new_tensors_like
 from sapwood.graph.training_too import BothRuns, both_runs, marked
 from sapwood.graph.written import Writes
-from sapwood.models import all_modules, copy_model, refresh_computed
+from sapwood.models import (
+    all_modules,
+    copy_model,
+    named_buffers,
+    named_modules,
+    named_parameters,
+    refresh_computed,
+)
 from sapwood.ops import (
     RULES,
     Call,
@@ -153,7 +160,7 @@ def _module_scopes(model: nn.Module, stack: list[str]) -> Iterator[None]:
     def leave(*_: Any) -> None:
         stack.pop()
 
-    for name, module in model.named_modules():
+    for name, module in named_modules(model):
         if isinstance(module, torch.jit.ScriptModule):  # takes no hooks; its calls are those of the module around it
             continue
         handles.append(module.register_forward_pre_hook(enter(name)))
@@ -305,9 +312,9 @@ def record(
     RULES.load_plugins()  # facts of operators are asked for from here on
     writes = Writes(model)
     recorder = _Recorder(decisions, writes)
-    parameters = _names(recorder, model.named_parameters(remove_duplicate=False))
-    buffers = _names(recorder, model.named_buffers(remove_duplicate=False))
-    unsaved = frozenset(recorder.ref(buffer).id for module in model.modules() for buffer in _unsaved(module))
+    parameters = _names(recorder, named_parameters(model, every=True))
+    buffers = _names(recorder, named_buffers(model, every=True))
+    unsaved = frozenset(recorder.ref(buffer).id for module in all_modules(model) for buffer in _unsaved(module))
     inputs = tuple(recorder.ref(tensor) for tensor in output_tensors(example_inputs))
     evaluated: list[int] = []
     with plain_kernels(model), _module_scopes(model, recorder.module_stack), recorder:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import operator
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
@@ -36,7 +38,8 @@ def remembering_nothing(model: nn.Module) -> Iterator[None]:
         >>> positions.cache_info().currsize
         0
     """
-    near, far = _caches(model)
+    found = _caches(frozenset(map(type, all_modules(model))))
+    near, far = found.near, found.far
     before = [cache.cache_info().misses for cache in far]
     for cache in near:
         cache.cache_clear()
@@ -50,23 +53,57 @@ def remembering_nothing(model: nn.Module) -> Iterator[None]:
                 cache.cache_clear()
 
 
-def _caches(model: nn.Module) -> tuple[list[_Cache[Any]], list[_Cache[Any]]]:
-    """The caches that the code of a model's classes may read.
+@dataclass(frozen=True)
+class _Caches:
+    """The caches that code may read.
 
-    Near ones are in the classes' bodies, in what their methods close over, and in the files where they stand; far ones
-    in the files from which these have functions, which remember much that has nothing to do with tensors.
+    Attributes:
+        near: In the bodies of the model's classes, in what their methods close over, in the files where they stand.
+        far: In the files from which these have functions, which remember much that has nothing to do with tensors.
+        places: Where they were looked for, each with what was there of :data:`WRAPPERS`.
     """
-    kinds = set(map(type, all_modules(model)))
+
+    near: Sequence[_Cache[Any]]
+    far: Sequence[_Cache[Any]]
+    places: Sequence[tuple[Mapping[str, Any], list[Any]]]
+
+    @property
+    def are_all(self) -> bool:
+        """Whether nothing was added or defined anew since, as in a notebook, or by code that imports when it runs."""
+        return all(_are_same(_wrappers([place]), before) for place, before in self.places)
+
+
+def _caches(kinds: frozenset[type]) -> _Caches:
+    """The caches that the code of a model's classes may read; a plan asks once for each run."""
+    found = _looked_for(kinds)
+    if not found.are_all:
+        _looked_for.cache_clear()
+        found = _looked_for(kinds)
+    return found
+
+
+@functools.lru_cache(maxsize=8)
+def _looked_for(kinds: frozenset[type]) -> _Caches:
     classes = {base for kind in kinds for base in kind.__mro__ if not _is_torchs(base.__module__)}
-    bodies = _wrappers(map(vars, classes))
     files = {own.__module__ for own in classes}
-    beside = _wrappers(vars(sys.modules[name]) for name in files if name in sys.modules)
+    own_places = [*map(vars, classes)]
+    near_places = [vars(sys.modules[name]) for name in files if name in sys.modules]
+    bodies, beside = _wrappers(own_places), _wrappers(near_places)
     others = {value.__module__ for value in beside if isinstance(value, FunctionType)} - files
-    further = _wrappers(vars(sys.modules[name]) for name in others if name in sys.modules and not _is_torchs(name))
+    far_places = [vars(sys.modules[name]) for name in others if name in sys.modules and not _is_torchs(name)]
+    further = _wrappers(far_places)
     near = _each_once(cache for value in (*bodies, *beside) for cache in _inside(value))
     near |= _each_once(held for value in bodies for held in _closed_over(value) if isinstance(held, _Cache))
     far = _each_once(cache for value in further for cache in _inside(value))
-    return list(near.values()), [cache for number, cache in far.items() if number not in near]
+    return _Caches(
+        list(near.values()),
+        [cache for number, cache in far.items() if number not in near],
+        [(place, _wrappers([place])) for place in (*own_places, *near_places, *far_places)],
+    )
+
+
+def _are_same(these: list[Any], those: list[Any]) -> bool:
+    return len(these) == len(those) and all(map(operator.is_, these, those))
 
 
 def _each_once(caches: Iterable[_Cache[Any]]) -> dict[int, _Cache[Any]]:

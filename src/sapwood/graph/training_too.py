@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from sapwood.models import named_parameters
 from sapwood.ops import Graph
 
 MARK = "_sapwood_runs_in_training_too"
@@ -74,7 +75,7 @@ def askers(model: nn.Module, graph: Graph) -> frozenset[str]:
     """The modules whose code decided that parameters were not read: the innermost around each that ran."""
     ran = {name for call in graph.calls for name in call.modules} | {""}
     found = set()
-    for name in {name for name, _ in model.named_parameters(remove_duplicate=False)} - read_names(graph):
+    for name in {name for name, _ in named_parameters(model, every=True)} - read_names(graph):
         around = name.rpartition(".")[0]
         while around not in ran:
             around = around.rpartition(".")[0]

@@ -13,6 +13,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.prune import BasePruningMethod
 
 from sapwood.arguments import check_model
+from sapwood.models import named_modules
 
 Kind = Literal["conv", "bn", "linear", "other"]
 
@@ -75,7 +76,7 @@ def find_slots(model: nn.Module) -> tuple[Slot, ...]:
         [('0.weight', 'linear', True), ('0.bias', 'other', False), ('1.weight', 'bn', False), ('1.bias', 'bn', False)]
     """
     check_model(model)
-    return tuple(slot for path, module in model.named_modules() for slot in _slots_of(path, module))
+    return tuple(slot for path, module in named_modules(model) for slot in _slots_of(path, module))
 
 
 def distinct_slots(model: nn.Module) -> tuple[Slot, ...]:

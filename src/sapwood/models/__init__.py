@@ -53,7 +53,7 @@ from sapwood.models.ultralytics import framework as ultralytics_framework  # noq
 from sapwood.models.ultralytics import own as ultralytics_own  # noqa: F401 - registers it
 from sapwood.models.ultralytics.loader import read_ultralytics, write_ultralytics
 from sapwood.models.unsuited import check_has_values, check_suited, whole_parts
-from sapwood.models.walking import all_modules, module_of
+from sapwood.models.walking import all_modules, module_of, named_buffers, named_modules, named_parameters
 from sapwood.models.whole import Ignored, whole_tensors
 from sapwood.models.widening import wide_copy, wide_type, widen_, widened
 
@@ -115,6 +115,9 @@ __all__ = [
     "map_tensors",
     "module_of",
     "named_as_left",
+    "named_buffers",
+    "named_modules",
+    "named_parameters",
     "named_things",
     "needs_factory",
     "new_saved",

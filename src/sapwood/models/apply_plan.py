@@ -21,7 +21,7 @@ from sapwood.models.places import set_checked_
 from sapwood.models.plan import AttributeEdit, Cut, Gain, Merge, Plan, Rescale, Shift
 from sapwood.models.removed import remove_
 from sapwood.models.shortened import shorten_
-from sapwood.models.walking import all_modules
+from sapwood.models.walking import all_modules, named_modules
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -220,7 +220,7 @@ class _Tensors:
     """The parameters and buffers of a model, found by their names: asked for three times a name in a plan."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._modules = dict(model.named_modules(remove_duplicate=False))
+        self._modules = dict(named_modules(model, every=True))
 
     def module(self, name: str) -> nn.Module | None:
         """The module that holds a tensor of that name, if there is one."""
@@ -232,7 +232,7 @@ class _Tensors:
         module = self._modules.get(path)
         if module is None:
             raise ShapeError(f"the plan names {name}; the model has no module {path!r}")
-        table = module._parameters if leaf in module._parameters else module._buffers
+        table: Any = module._parameters if leaf in module._parameters else module._buffers
         if leaf not in table:
             raise ShapeError(f"the plan names {name}; the model has no such parameter or buffer")
         return table, leaf

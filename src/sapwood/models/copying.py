@@ -180,14 +180,14 @@ class _Copying:
         return twin
 
     def _leaf(self, value: Any) -> Any:
-        if isinstance(value, torch.Generator):
-            return torch.Generator(value.device).set_state(value.get_state())
         if isinstance(value, Tensor) and not value.is_leaf:
             return value.detach().clone()
         if type(value) in PLAIN_TENSORS and not vars(value):  # nothing else is copied with it that might fail
             return copy.deepcopy(value, self.memo)
         if type(value) is set and all(type(one) in ATOMS for one in value):
             return set(value)
+        if isinstance(value, torch.Generator):
+            return torch.Generator(value.device).set_state(value.get_state())
         return self._object(value)
 
     def _function(self, function: FunctionType) -> FunctionType:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from sapwood.models.computed import refresh_masked
+from sapwood.models.walking import all_modules, named_parameters
 
 
 def live_masks(model: nn.Module) -> tuple[str, ...]:
@@ -38,12 +39,12 @@ def used_parts(model: nn.Module) -> dict[str, Tensor]:
     One that modules share is used where any of them has no mask on it; if one of them has none at all, it is left out.
     """
     masks: dict[int, list[Tensor | None]] = defaultdict(list)
-    for module in model.modules():
+    for module in all_modules(model):
         for name, parameter in module._parameters.items():
             if parameter is not None:
                 masks[id(parameter)].append(_mask_of(module, name))
     found = {}
-    for name, parameter in model.named_parameters():
+    for name, parameter in named_parameters(model):
         own = [mask for mask in masks[id(parameter)] if mask is not None]
         if own and len(own) == len(masks[id(parameter)]):
             same = all(torch.equal(own[0], other) for other in own)

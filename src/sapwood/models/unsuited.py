@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from sapwood.errors import ConfigError
-from sapwood.models.walking import all_modules
+from sapwood.models.walking import all_modules, named_buffers, named_modules, named_parameters
 
 
 def check_suited(model: nn.Module) -> None:
@@ -37,7 +37,7 @@ def check_has_values(model: nn.Module) -> None:
     Examples:
         >>> check_has_values(nn.Linear(3, 2))
     """
-    names = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if tensor.is_meta]
+    names = [name for name, tensor in (*named_parameters(model), *named_buffers(model)) if tensor.is_meta]
     if names:
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         raise ConfigError(
@@ -123,7 +123,7 @@ def whole_parts(model: nn.Module) -> dict[str, str]:
     reason = "belongs to a TorchScript module, whose code cannot follow"
     return {
         f"{name}.{own}".lstrip("."): reason
-        for name, module in model.named_modules()
+        for name, module in named_modules(model)
         if isinstance(module, torch.jit.ScriptModule)
         for own, _ in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
     }

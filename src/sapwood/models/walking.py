@@ -1,8 +1,10 @@
-"""All modules of a model in the order of ``Module.modules``, which makes a name and a generator for each on the way."""
+"""Modules and tensors of a model in PyTorch's order; its own walks take a generator for each step of each path."""
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Callable, Iterator, Mapping
+
+from torch import Tensor, nn
 
 
 def all_modules(model: nn.Module) -> list[nn.Module]:
@@ -25,6 +27,64 @@ def _collect(module: nn.Module, found: list[nn.Module], seen: set[int]) -> None:
     for child in module._modules.values():
         if child is not None and id(child) not in seen:
             _collect(child, found, seen)
+
+
+def named_modules(model: nn.Module, *, every: bool = False) -> list[tuple[str, nn.Module]]:
+    """What ``list(model.named_modules())`` is; with ``every`` name of a module that stands in several places.
+
+    Examples:
+        >>> shared = nn.ReLU()
+        >>> model = nn.Sequential(nn.Sequential(shared), shared)
+        >>> [name for name, _ in named_modules(model)], [name for name, _ in named_modules(model, every=True)]
+        (['', '0', '0.0'], ['', '0', '0.0', '1'])
+    """
+    found: list[tuple[str, nn.Module]] = []
+    _collect_named(model, "", found, None if every else set())
+    return found
+
+
+def _collect_named(module: nn.Module, name: str, found: list[tuple[str, nn.Module]], seen: set[int] | None) -> None:
+    if seen is not None:
+        if id(module) in seen:
+            return
+        seen.add(id(module))
+    found.append((name, module))
+    start = f"{name}." if name else ""
+    for key, child in module._modules.items():
+        if child is not None:
+            _collect_named(child, start + key, found, seen)
+
+
+def named_parameters(model: nn.Module, *, every: bool = False) -> list[tuple[str, nn.Parameter]]:
+    """What ``list(model.named_parameters())`` is; with ``every`` name of one that is shared.
+
+    Examples:
+        >>> model = nn.ModuleList([nn.Linear(1, 1, bias=False)] * 2)
+        >>> [name for name, _ in named_parameters(model)], [name for name, _ in named_parameters(model, every=True)]
+        (['0.weight'], ['0.weight', '1.weight'])
+    """
+    if type(model).named_parameters is not nn.Module.named_parameters:  # a wrapper with names of its own
+        return list(model.named_parameters(remove_duplicate=not every))
+    return list(_named(model, lambda module: module._parameters, every=every))  # type: ignore[arg-type]
+
+
+def named_buffers(model: nn.Module, *, every: bool = False) -> list[tuple[str, Tensor]]:
+    """The same of ``model.named_buffers()``."""
+    if type(model).named_buffers is not nn.Module.named_buffers:
+        return list(model.named_buffers(remove_duplicate=not every))
+    return list(_named(model, lambda module: module._buffers, every=every))
+
+
+def _named(
+    model: nn.Module, table: Callable[[nn.Module], Mapping[str, Tensor | None]], *, every: bool
+) -> Iterator[tuple[str, Tensor]]:
+    seen: set[int] = set()
+    for path, module in named_modules(model, every=every):
+        for name, tensor in table(module).items():
+            if tensor is not None and id(tensor) not in seen:
+                if not every:
+                    seen.add(id(tensor))
+                yield f"{path}.{name}" if path else name, tensor
 
 
 def module_of(model: nn.Module, name: str) -> nn.Module:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sapwood.models.computed import refresh_masked
 from sapwood.models.containers import map_tensors
 from sapwood.models.copying import PLAIN_TENSORS, copy_into
-from sapwood.models.walking import all_modules
+from sapwood.models.walking import all_modules, named_buffers, named_parameters
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -43,7 +43,7 @@ def wide_copy(model: Model, shared: list[Any] | None = None) -> Model:
 
 def _wide_tensors(model: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
     """Parameters and buffers whose copies can be made wide at once, each with its copy."""
-    for tensor in (*model.parameters(), *model.buffers()):
+    for _, tensor in (*named_parameters(model), *named_buffers(model)):
         plain = type(tensor) in PLAIN_TENSORS and tensor.is_leaf and not vars(tensor)
         wide = _wider(tensor.detach()) if plain else tensor
         if wide.dtype is not tensor.dtype:

@@ -35,14 +35,15 @@ def relative_error(found: list[Tensor], wanted: list[Tensor], *, answers: int | 
     scales = [_scale(tensor) if tensor.is_floating_point() else 0.0 for tensor in wanted]
     of_answers, of_all = max(scales[:answers], default=0.0), max(scales)
     return max(
-        _error(one, other, of_answers if answers is None or number < answers else of_all)
-        for number, (one, other) in enumerate(zip(found, wanted, strict=True))
+        _error(one, other, scale, of_answers if answers is None or number < answers else of_all)
+        for number, (one, other, scale) in enumerate(zip(found, wanted, scales, strict=True))
     )
 
 
 def telling(outputs: list[Tensor]) -> bool:
     """Whether comparing with ``outputs`` can tell anything: they hold no NaN and are not all zero."""
-    broken = any(bool(tensor.isnan().any()) for tensor in outputs)
+    numbers = [tensor for tensor in outputs if tensor.is_floating_point() or tensor.is_complex()]
+    broken = any(math.isnan(_largest(tensor)) for tensor in numbers)
     return not broken and any(bool((tensor.isfinite() & (tensor != 0)).any()) for tensor in outputs)
 
 
@@ -52,20 +53,31 @@ def _real(tensor: Tensor) -> Tensor:
 
 
 def _scale(tensor: Tensor) -> float:
+    largest = _largest(tensor)
+    if largest < FILL:
+        return largest
     finite = tensor[tensor.abs() < FILL]
     return float(finite.abs().max()) if finite.numel() else 0.0
 
 
-def _error(one: Tensor, other: Tensor, largest: float) -> float:
+def _largest(tensor: Tensor) -> float:
+    """The largest magnitude; NaN where one is."""
+    return float(tensor.abs().max()) if tensor.numel() else 0.0
+
+
+def _error(one: Tensor, other: Tensor, scale: float, largest: float) -> float:
     if one.shape != other.shape:
         return math.inf
     if not other.is_floating_point() or not other.numel():
         return 0.0 if torch.equal(one, other) else math.inf
+    unit = max(scale, NOTHING * largest) or 1.0
+    if _largest(other) < FILL:  # as mostly: nothing stands for an infinity
+        difference = _largest(one - other)
+        return math.inf if math.isnan(difference) else difference / unit
     endless = other.abs() >= FILL
     if bool(one.isnan().any()) or not torch.allclose(one[endless], other[endless], rtol=FILL_TOLERANCE, atol=0.0):
         return math.inf
-    difference = (one - other).masked_fill(endless, 0.0)
-    return float(difference.abs().max()) / (max(_scale(other), NOTHING * largest) or 1.0)
+    return _largest((one - other).masked_fill(endless, 0.0)) / unit
 
 
 def lively_copy(model: nn.Module) -> nn.Module:

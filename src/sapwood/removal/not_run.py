@@ -8,7 +8,7 @@ from dataclasses import replace
 from torch import nn
 
 from sapwood.graph import Analysis, Unpruned, read_names
-from sapwood.models import Cut
+from sapwood.models import Cut, named_parameters
 
 NOT_READ = "is read by no call when the model runs on the example inputs"
 
@@ -30,7 +30,7 @@ def not_read(model: nn.Module, analysis: Analysis, cuts: Collection[Cut] = ()) -
     known = read_names(analysis.graph) | {cut.tensor for cut in cuts}
     return tuple(
         Unpruned(name, dim, NOT_READ)
-        for name, parameter in model.named_parameters()
+        for name, parameter in named_parameters(model)
         if name not in known
         for dim, size in enumerate(parameter.shape[:2])
         if size > 1
@@ -51,7 +51,7 @@ WITH_THE_REST = "cut with the rest, and proven in that mode as well"
 
 def _order(model: nn.Module) -> Callable[[str], int]:
     """Where a parameter stands in a model."""
-    return [name for name, _ in model.named_parameters(remove_duplicate=False)].index
+    return [name for name, _ in named_parameters(model, every=True)].index
 
 
 def _modules(names: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from typing import TypeAlias
 from torch import nn
 
 from sapwood.graph import Analysis, Structure
-from sapwood.models import AttributeEdit, framework_of
+from sapwood.models import AttributeEdit, framework_of, named_modules
 from sapwood.models.places import AttributePlace, integers, vars_of
 from sapwood.removal.attributes import read_off
 from sapwood.removal.beside import Followed, follow
@@ -148,7 +148,7 @@ def _candidates(
     model: nn.Module, widths: Widths, known: Collection[AttributePlace]
 ) -> Iterator[tuple[AttributePlace, int, set[int]]]:
     """Attributes of users' own modules that are equal to a width that changed, and what that became."""
-    for name, module in model.named_modules():
+    for name, module in named_modules(model):
         if name not in widths or type(module).__module__.startswith("torch."):
             continue
         right = read_off(module)
