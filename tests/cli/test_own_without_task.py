@@ -78,6 +78,10 @@ def test_pictures_that_nothing_looks_at_are_refused(run: Run, nets: str, capsys:
     for command, by in (
         (("inspect", f"{nets}:fits"), "--sensitivity"),
         (("mask", f"{nets}:fits", "--sparsity", "0.5"), "a --criterion that looks at data, or --recover"),
+        (
+            ("prune", f"{nets}:fits", "--sparsity", "0.5", "--recover-pictures", "4"),
+            "a --criterion that looks at data, --sensitivity or --recover",
+        ),
     ):
         assert run(*command, "--data", "digits") == 2
         assert f"--data digits: nothing looks at it; expected {by}, or no --data" in capsys.readouterr().err
@@ -100,3 +104,13 @@ def test_a_device_of_another_name_is_told(run: Run, nets: str, capsys: Capture) 
     del nets
     assert run("eval", "builtin:digits-half", "--data", "digits", "--device", "gpu") == 2
     assert capsys.readouterr().err.strip().endswith("as cpu; did you mean 'cuda'?")
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "xpu"])
+def test_a_device_that_is_not_there_is_told_with_its_reason(device: str, run: Run, nets: str, capsys: Capture) -> None:
+    del nets
+    assert run("eval", "builtin:digits-half", "--data", "digits", "--device", device) == 2
+    told = capsys.readouterr().err
+    assert f"--device {device}: " in told
+    assert "is the name of no device" not in told
+    assert "did you mean" not in told

@@ -102,6 +102,11 @@ def test_nothing_is_done_twice(finished: Path, ran: Callable[..., int], capsys: 
     assert record_of(finished) == before
 
 
+def test_a_recipes_data_may_be_of_other_steps(ran: Callable[..., int], tmp_path: Path) -> None:
+    steps = [{"name": "small", "prune": {"sparsity": 0.25}}, {"mask": {"method": "l1_unstructured"}}, {"eval": {}}]
+    assert ran(steps, tmp_path / "out") == 0
+
+
 def test_a_step_that_changed_is_done_anew_and_what_it_made_is_kept(
     finished: Path, ran: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:

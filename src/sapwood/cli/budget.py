@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
+from sapwood.cli.commanded import in_step
 from sapwood.cli.common import note_threads, progress_bar
 from sapwood.cli.fractions import fraction
 from sapwood.errors import ConfigError
@@ -287,8 +288,8 @@ class PictureOptions:
     labels: LabelsOption = Labels.data
 
     def check_looked_at(self, looked: bool, by: str) -> None:
-        """Refuses pictures that nothing looks at, which would be left out without a word."""
-        if self.data is not None and not looked:
+        """Refuses pictures that nothing looks at, which would be left out without a word; a recipe's may be."""
+        if self.data is not None and not looked and not in_step():
             raise ConfigError(f"--data {self.data}: nothing looks at it; expected {by}, or no --data")
 
     def calibration(self, bundle: ModelBundle, *, seed: int = 0) -> Calibration | None:

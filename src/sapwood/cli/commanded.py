@@ -51,6 +51,17 @@ def as_step(arguments: Sequence[str]) -> Iterator[None]:
         _STEP.reset(token)
 
 
+def in_step() -> bool:
+    """Whether what runs is a step of the command.
+
+    Examples:
+        >>> with as_step(["eval", "small"]):
+        ...     in_step()
+        True
+    """
+    return _STEP.get() is not None
+
+
 def typed() -> str:
     """The command, as one would type it again.
 

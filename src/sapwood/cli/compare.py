@@ -25,7 +25,7 @@ from sapwood.cli.common import (
     progress_bar,
 )
 from sapwood.cli.groups import grouped
-from sapwood.cli.next_steps import model_words, next_step, words
+from sapwood.cli.next_steps import apart_from, model_words, next_step, words
 from sapwood.cli.record_files import check_run
 from sapwood.cli.stopping import same_command, saying
 
@@ -106,6 +106,7 @@ def compare(
         chosen,
         out,
         settings,
+        model=model,
         data=data,
         calibration=lambda: calibrate(
             bundle, data, split=train_split, num_pictures=NUM_CALIBRATION, labels="own", on_bad=on_bad.value
@@ -122,6 +123,7 @@ def run_compare(
     out: Path,
     settings: CompareSettings,
     *,
+    model: str,
     data: str,
     calibration: Callable[[], Calibration | None],
     as_json: bool,
@@ -143,6 +145,7 @@ def run_compare(
             calibration=calibration,
             settings=settings,
             command=typed(),
+            name=model,
             progress=progress,
         )
     if as_json:
@@ -159,6 +162,6 @@ def run_compare(
     if agreement is not None:
         console.print(case_agreement_table(agreement))
     console.print(places, highlight=False)
-    named = model_words(bundle.source.spec, bundle.source)
+    named = model_words(model, bundle.source)
     recovers = ("--recover", "reconstruct", "--data", data)
-    next_step(words("sapwood", "prune", *named, "--macs", "0.5", *recovers, "-o", "small"))
+    next_step(words("sapwood", "prune", *named, "--macs", "0.5", *recovers, "-o", apart_from(model, "small")))

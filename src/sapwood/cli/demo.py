@@ -49,6 +49,7 @@ def demo(
         first_pictures(dataset, NUM_SHOWN),
         out,
         settings,
+        model="builtin:digits",
         data="digits",
         calibration=lambda: calibrate(bundle, "digits", num_pictures=NUM_CALIBRATION, labels="own"),
         as_json=as_json,
