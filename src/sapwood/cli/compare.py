@@ -20,6 +20,7 @@ from sapwood.cli.common import (
     SplitOption,
     ThreadsOption,
     make_console,
+    note_threads,
     open_data,
     print_json,
     progress_bar,
@@ -98,6 +99,7 @@ def compare(
     bundle = files.load(model, resize)
     dataset = open_data(bundle, data, split, on_bad)
     chosen = read_pictures(pictures) if pictures else None
+    note_threads(threads)
     settings = CompareSettings(latency_rounds=rounds, threads=threads, on_bad=on_bad.value)
     run_compare(
         bundle,

@@ -11,7 +11,15 @@ import typer
 
 from sapwood.cli import budget as budgets
 from sapwood.cli.commanded import again, made
-from sapwood.cli.common import JsonOption, LoadOptions, ModelArgument, make_console, print_json, progress_bar
+from sapwood.cli.common import (
+    JsonOption,
+    LoadOptions,
+    ModelArgument,
+    make_console,
+    note_threads,
+    print_json,
+    progress_bar,
+)
 from sapwood.cli.fractions import fraction
 from sapwood.cli.groups import grouped
 from sapwood.cli.next_steps import apart_from, measured_by, model_words, next_step, without_task, words
@@ -175,6 +183,7 @@ class ZerosLatencyOptions:
         """Where it is measured, if there is one."""
         from sapwood.pipeline import Deployment
 
+        note_threads(self.threads)
         return None if self.latency is None else Deployment(self.runtime, self.threads, 1)
 
 

@@ -75,7 +75,7 @@ def prune(
     pictures.check_looked_at(looks or recovery.wanted, "a --criterion that looks at data, --sensitivity or --recover")
     deployment = where.deployment(needed=target is not None and target.kind == "latency")
     check_out(out)
-    recovers = Recovery(recovery, pictures, seed)
+    recovers = Recovery(recovery, pictures, seed, looks)
     bundle = files.load(model)
     pipeline.check_inputs(bundle)
     whole = pipeline.matching_tensors(bundle.model, ignore or ())
