@@ -30,6 +30,7 @@ def network() -> nn.Sequential:
 X = torch.ones(1, 3, 8, 8)
 MODEL = network()
 PRUNED = sapwood.prune(MODEL, X, target=HALF)
+DETECTOR = sapwood.load_model("builtin:digits-half")
 SCORED = MaskCase("scored", 0.5, layers=("conv",))
 
 
@@ -93,6 +94,12 @@ CALLS: dict[str, tuple[Callable[[], Any], str]] = {
     "onnx inputs": (lambda: sapwood.export_onnx(MODEL, None, "a.onnx"), "example_inputs is None; expected a te"),
     "torch model": (lambda: sapwood.export_torch(PRUNED, X, "a.pt2"), "model is a Pruned; .*its .model is one"),
     "evaluate": (lambda: sapwood.evaluate(MODEL, None), "bundle is a Sequential; expected a model with its task"),
+    "evaluate data": (lambda: sapwood.evaluate(DETECTOR, 3), "dataset is an int; expected a data set, or the folder"),
+    "evaluate folder": (
+        lambda: sapwood.evaluate(DETECTOR, "nowhere"),
+        "nowhere: no such file or folder; expected a data",
+    ),
+    "pictures": (lambda: sapwood.detect(DETECTOR, [3]), r"pictures\[0\] is an int; expected a NumPy array"),
     "detect": (lambda: sapwood.detect(MODEL, []), "bundle is a Sequential; expected a model with its task"),
     "trace": (lambda: sapwood.trace(None, X), "model is None; expected a torch.nn.Module"),
     "build_groups": (lambda: sapwood.build_groups(MODEL), "graph is a Sequential; expected what sapwood.trace"),

@@ -248,6 +248,7 @@ class TextDataset:
 
 
 Dataset: TypeAlias = "DetectionDataset | ClassificationDataset | TextDataset"
+DATASETS = (DetectionDataset, ClassificationDataset, TextDataset)
 """What a model is measured on."""
 
 

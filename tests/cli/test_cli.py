@@ -67,6 +67,8 @@ def test_train_then_compare_then_report(
     cases.write_text("- {method: l1_unstructured, scope: global, layers: [conv], sparsity: 0.5}\n")
     compared = tmp_path / "compared"
     assert run("compare", out / "model", "--data", data, "--cases", cases, "-o", compared, "--rounds", 3) == 0
+    named = json.loads((compared / "compare.json").read_text())["model"]
+    assert (named["spec"], named["weights"]) == (str(out / "model"), None), "what was compared, not what it was made of"
     record = json.loads((compared / "compare.json").read_text())
     assert [case["error"] for case in record["cases"]] == [None, None]
     page = (compared / "report.html").read_text()

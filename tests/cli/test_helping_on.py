@@ -172,7 +172,23 @@ def test_old_names_stand_for_options_that_are_there(verb: str) -> None:
 
 
 def test_old_names_go_on_working_with_a_warning(run: Run, cfg: Path, data: Path, capsys: Capture) -> None:
-    assert run("prune", cfg, "--sparsity", 0.5, "--layers", "--split=val", "--data", data, "--criterion", "l1") == 0
+    assert (
+        run(
+            "prune",
+            cfg,
+            "--sparsity",
+            0.5,
+            "--layers",
+            "--split=val",
+            "--data",
+            data,
+            "--criterion",
+            "bn_scale",
+            "--recover",
+            "batchnorm",
+        )
+        == 0
+    )
     printed = capsys.readouterr()
     assert "8x3x3x3" in printed.out
     assert [line for line in printed.err.splitlines() if line.startswith("warning: ")] == [

@@ -66,8 +66,22 @@ def test_agreement_is_of_pictures_that_recovery_did_not_see(bundle: ModelBundle,
     assert record.plain()["agreement"]["num_images"] == 4
 
 
+@pytest.mark.parametrize("scored", [True, False])
+def test_a_criterion_that_looks_at_nothing_leaves_pictures(bundle: ModelBundle, folder: Path, scored: bool) -> None:
+    pruned = sapwood.prune(bundle.model, bundle.example_inputs, target=sapwood.Target(sparsity=0.5))
+    options = RecoveryOptions(recover=Recover.batchnorm, recover_pictures=6)
+    recovery = Recovery(options, PictureOptions(data=folder, num_pictures=128), 0, scored)
+    _, found = recovery.judged(bundle, pruned)
+    assert (found is None) is scored
+
+
 def test_without_recovery_or_pictures_left_there_is_none(bundle: ModelBundle, folder: Path) -> None:
-    assert _judged(bundle, folder, Recover.batchnorm, 99)[2] is None
+    _, recovered, found = _judged(bundle, folder, Recover.batchnorm, 99)
+    assert found is None
+    told = (
+        f"was not measured: all pictures of {folder} were looked at; --recover-pictures below their number leaves some"
+    )
+    assert recovered.notes[-1] == f"agreement with the dense network {told}"
     pruned, same, found = _judged(bundle, folder, Recover.none, 6)
     assert same is pruned
     assert found is None

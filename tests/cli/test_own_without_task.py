@@ -83,6 +83,13 @@ def test_pictures_that_nothing_looks_at_are_refused(run: Run, nets: str, capsys:
         assert f"--data digits: nothing looks at it; expected {by}, or no --data" in capsys.readouterr().err
 
 
+def test_pruning_says_that_nothing_looks_at_the_pictures(run: Run, nets: str, tmp_path: Path, capsys: Capture) -> None:
+    small = tmp_path / "small"
+    assert run("prune", f"{nets}:fits", "--sparsity", "0.5", "--data", "digits", "-o", small) == 0
+    by = "a --criterion that looks at data, --sensitivity or --recover"
+    assert f"note: --data digits: nothing looks at it; {by} would" in capsys.readouterr().err
+
+
 def test_compact_says_that_there_was_nothing_to_remove(run: Run, nets: str, capsys: Capture) -> None:
     assert run("compact", f"{nets}:fits", "-o", "small") == 0
     told = capsys.readouterr().out
@@ -100,3 +107,13 @@ def test_a_device_of_another_name_is_told(run: Run, nets: str, capsys: Capture) 
     del nets
     assert run("eval", "builtin:digits-half", "--data", "digits", "--device", "gpu") == 2
     assert capsys.readouterr().err.strip().endswith("as cpu; did you mean 'cuda'?")
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "xpu"])
+def test_a_device_that_is_not_there_is_told_with_its_reason(device: str, run: Run, nets: str, capsys: Capture) -> None:
+    del nets
+    assert run("eval", "builtin:digits-half", "--data", "digits", "--device", device) == 2
+    told = capsys.readouterr().err
+    assert f"--device {device}: " in told
+    assert "is the name of no device" not in told
+    assert "did you mean" not in told

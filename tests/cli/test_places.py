@@ -131,6 +131,17 @@ def test_a_file_where_cases_should_go(
     assert "cases: a file; expected a folder, or nothing there" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("verb", sorted(set(VERBS) - set(DIRECTORIES) - set(ENDS) - {"inspect"}))
+def test_files_do_not_go_among_those_of_a_saved_model(
+    verb: str, tmp_path: Path, cfg: Path, begin: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_model(load_model(str(cfg)), tmp_path / "out")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert begin(verb, tmp_path / "out") == 2
+    assert "out: holds a saved model, whose files would be replaced; expected another" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
 @pytest.mark.parametrize("verb", DIRECTORIES)
 @pytest.mark.parametrize("out", [".", "..", "/"])
 def test_the_working_directory_stays(

@@ -72,7 +72,11 @@ def finished(ran: Callable[..., int], tmp_path: Path) -> Path:
         ({"inspect": {"blocks": True}}, True),
         ({"export": {"format": "onnx"}}, False),
         ({"export": {"format": "onnx", "int8": True}}, True),
-        ({"prune": {"macs": 0.5}}, True),
+        ({"prune": {"macs": 0.5}}, False),
+        ({"prune": {"macs": 0.5, "criterion": "l1"}}, False),
+        ({"prune": {"macs": 0.5, "criterion": "obs"}}, True),
+        ({"prune": {"macs": 0.5, "remove_blocks": "auto"}}, True),
+        ({"prune": {"macs": 0.5, "recover": "reconstruct"}}, True),
     ],
     ids=str,
 )
@@ -131,6 +135,11 @@ def test_nothing_is_done_twice(finished: Path, ran: Callable[..., int], capsys: 
     assert ran(STEPS, out=finished) == 0
     assert capsys.readouterr().out.count("done before") == len(STEPS)
     assert record_of(finished) == before
+
+
+def test_a_recipes_data_may_be_of_other_steps(ran: Callable[..., int], tmp_path: Path) -> None:
+    steps = [{"name": "small", "prune": {"sparsity": 0.25}}, {"mask": {"method": "l1_unstructured"}}, {"eval": {}}]
+    assert ran(steps, tmp_path / "out") == 0
 
 
 def test_a_step_that_changed_is_done_anew_and_what_it_made_is_kept(

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import html
+import json
+import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+
+from sapwood.models import load_model
+from sapwood.tasks import has_labels
 
 Run = Callable[..., int]
 
@@ -42,3 +50,55 @@ def test_a_criterion_that_needs_labels_says_what_to_do(
 def test_accuracy_cannot_be_measured(run: Run, pictures: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("eval", MODEL, "--data", pictures) == 2
     assert "; without labels --against DENSE measures how far networks agree" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ("prune", "--macs", "0.7", "--recover", "batchnorm", "-o", "my small"),
+        ("prune", "--macs", "0.7", "--criterion", "taylor", "--labels", "own", "-o", "my small"),
+        (
+            "mask",
+            "--method",
+            "scored",
+            "--sparsity",
+            "0.5",
+            "--criterion",
+            "wanda",
+            "--labels",
+            "own",
+            "-o",
+            "my small",
+        ),
+    ],
+)
+def test_what_is_proposed_needs_no_labels(
+    verb: tuple[str, ...], run: Run, pictures: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A classifier with random weights: they are the same in the next command."""
+    name, *options = verb
+    assert run(name, MODEL, "--data", pictures, *options) == 0
+    told = capsys.readouterr().out
+    (command,) = re.findall(r"^next: sapwood (eval .*)$", told, re.MULTILINE)
+    assert shlex.split(command)[-2:] == ["--against", MODEL]
+    page = html.unescape((Path("my small") / "report.html").read_text())
+    assert re.sub(r"<[^>]+>", "", page).count(f"sapwood {command}") == 1
+    assert run(*shlex.split(command)) == 0
+
+
+def test_random_weights_are_the_same_in_every_command(run: Run, pictures: str) -> None:
+    torch.manual_seed(5)
+    assert run("prune", MODEL, "--sparsity", "0", "-o", "same") == 0
+    torch.manual_seed(6)
+    assert run("eval", "same", "--data", pictures, "--against", MODEL, "-o", "found.json") == 0
+    (found,) = json.loads(Path("found.json").read_text())["networks"].values()
+    assert found["value"] == 1.0
+
+
+def test_whether_pictures_have_labels(data: Path, tmp_path: Path) -> None:
+    bundle = load_model("builtin:digits-half")
+    assert has_labels(bundle, "digits")
+    assert has_labels(bundle, data), "a data set, whatever its classes"
+    assert not has_labels(bundle, data / "images" / "val")
+    (tmp_path / "empty").mkdir()
+    assert has_labels(bundle, tmp_path / "empty"), "no pictures: the error of a data set is the one to see"

@@ -35,6 +35,29 @@ def test_boxes_are_in_pixels_and_clipped(folder: Path) -> None:
     assert first.load().shape == (50, 100, 3)
 
 
+def test_labels_without_a_picture_are_told(folder: Path, text: Write) -> None:
+    text("labels/val/classes.txt", "cat\ndog\n")
+    text("labels/train/z.txt", "0 0.5 0.5 0.2 0.4\n")
+    assert open_detection(folder).skipped == ()
+    text("labels/val/c.txt", "0 0.5 0.5 0.2 0.4\n")
+    assert open_detection(folder).skipped == (f"{folder}/labels/val/c.txt: no picture of that name",)
+    text("labels/val/sub/d.txt", "1 .5 .5 .2 .4\n")
+    (told,) = open_detection(folder).skipped
+    assert told == f"{folder}/labels/val/c.txt and 1 more label files: no picture of that name"
+
+
+@pytest.mark.parametrize("suffix", [".heic", ".GIF", ".avif"])
+def test_a_picture_of_a_format_that_is_not_read_is_not_left_out(folder: Path, suffix: str) -> None:
+    renamed = (folder / "images/val/a.jpg").rename(folder / f"images/val/a{suffix}")
+    assert len(open_detection(folder).samples) == 2, "a JPEG, whatever it is called"
+    renamed.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0")
+    with pytest.raises(ImageError, match=rf"images/val/a\{suffix}: cannot be read as a picture; expected one of JPEG"):
+        open_detection(folder)
+    dataset = open_detection(folder, on_bad="skip")
+    assert [sample.image_id for sample in dataset.samples] == ["b"]
+    assert len(dataset.skipped) == 1
+
+
 def test_classes_without_names_are_counted(folder: Path) -> None:
     assert open_detection(folder).class_names == ("class0", "class1")
 

@@ -282,7 +282,7 @@ def test_the_commands_take_it_and_give_it_back(
     dense: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, shapes = tmp_path / "small", data / "data.yaml"
-    assert run("prune", dense, "--sparsity", "0.3", "--round-to", "1", "--data", shapes, "-o", out) == 0
+    assert run("prune", dense, "--sparsity", "0.3", "--round-to", "1", "-o", out) == 0
     assert run("export", out, "--format", "ultralytics", "-o", tmp_path / "small.pt") == 0
     assert run("eval", tmp_path / "small.pt", "--data", shapes) == 0
     assert run("bench", dense, out, "--runtime", "torch") == 0

@@ -41,6 +41,7 @@ def broken():
     raise ValueError("no luck")
 
 constant = 3
+made = Net()
 """
 
 
@@ -249,7 +250,8 @@ def test_factories(factories: str, tmp_path: Path) -> None:
     ("spec", "message"),
     [
         ("factories_for_sapwood:nothing", r"factories_for_sapwood has no 'nothing'; expected a function or a class"),
-        ("factories_for_sapwood:constant", r"is a int; expected a function or a class to call without arguments"),
+        ("factories_for_sapwood:constant", r"is a int itself; expected a function or a class to call without"),
+        ("factories_for_sapwood:made", r"is a module \(Net\) itself; expected a function or a class to call without"),
         ("factories_for_sapwood:number", r"returned a int; expected a torch.nn.Module, a pair of it and its example"),
         ("factories_for_sapwood:broken", r"factories_for_sapwood:broken failed: ValueError: no luck"),
         ("no_such_module:f", r"no_such_module:f: no module 'no_such_module'; expected one that Python finds from "),

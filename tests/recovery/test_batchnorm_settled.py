@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 import sapwood
+from sapwood.models import Plan
 from sapwood.pipeline.recovering import RecoverMethod, recover
-from sapwood.recovery import DistillConfig, settle_batchnorm
+from sapwood.recovery import DistillConfig, Rule, settle_batchnorm
 from sapwood.types import ModelBundle, ModelSource, TaskSpec
 
 
@@ -63,3 +64,34 @@ def test_a_recovered_network_trains_on_from_where_it_is(method: RecoverMethod, p
     with torch.no_grad():
         wanted = recovered(inputs)
         assert torch.allclose(recovered.train()(inputs), wanted, rtol=0, atol=1e-3)
+
+
+def test_the_functions_settle_as_the_pipeline_does(pictures: Tensor) -> None:
+    dense, batches = network(), list(pictures.float().split(8))
+    pruned = sapwood.prune(dense, batches[0], target=sapwood.Target(sparsity=0.5))
+    task = TaskSpec("classification", (8, 8), tuple("abcd"))
+    bundle = ModelBundle(dense, batches[0], task, ModelSource("a network", "session"))
+    config = DistillConfig(steps=4, batch_size=8)
+    solved = sapwood.reconstruct(dense, pruned.model, pruned.plan, batches)
+    raw = sapwood.reconstruct(dense, pruned.model, pruned.plan, batches, settle=False)
+    refined = sapwood.distill(dense, raw.model, pruned.plan, batches, task, config=config)
+    for found, method in ((solved, "reconstruct"), (refined, "distill")):
+        with torch.no_grad():
+            joined = torch.cat(batches)
+            wanted = found.model(joined)
+            assert torch.allclose(found.model.train()(joined), wanted, rtol=0, atol=1e-3), method
+    with torch.no_grad():
+        assert (raw.model.train()(joined) - raw.model.eval()(joined)).abs().max() > 0.01, "that is what is settled"
+        recovered = recover(bundle, pruned, batches, "reconstruct").model
+        looked = sapwood.reconstruct(dense, pruned.model, pruned.plan, batches, views=4).model
+        assert torch.equal(recovered.eval()(joined), looked.eval()(joined))
+
+
+def test_what_a_rule_holds_is_not_settled(pictures: Tensor) -> None:
+    dense, batches = network(), list(pictures.float().split(8))
+    gain = dense[1].weight
+    rules = {"1.weight": Rule(torch.arange(len(gain)) > 2), "3.weight": Rule(torch.rand_like(dense[3].weight) > 0.5)}
+    found = sapwood.reconstruct(dense, dense, Plan(), batches, rules=rules)
+    assert (found.model[1].weight[:3] == 0).all()
+    assert torch.equal(found.model[1].running_mean, dense[1].running_mean)
+    assert not torch.equal(found.model[4].running_mean, dense[4].running_mean)

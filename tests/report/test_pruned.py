@@ -168,6 +168,7 @@ def test_the_page_of_a_recovered_model_says_what_the_proof_is_about() -> None:
     assert "as they were before recovery changed what stays" in recovered
     assert "Recovery changed what stays after this check." in recovered
     assert "before recovery" not in plain
+    assert "proven before recovery with the weights it had then differs from the masked network by" in recovered
     assert "after this check" not in plain
 
 

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from sapwood.data import digits_dataset, read_image
 from sapwood.errors import ConfigError, DataError, ImageError, ShapeError, WeightsError
-from sapwood.tasks import detect, evaluate
+from sapwood.models import load_model
+from sapwood.tasks import detect, evaluate, open_data
 from sapwood.tasks.classification import label_ranks
 from sapwood.types import (
     ClassificationDataset,
@@ -282,3 +284,17 @@ def test_any_torchvision_classifier() -> None:
     result = evaluate(bundle(squeezenet1_1(num_classes=3), task), color_dataset())
     assert 0 <= result.value <= 1
     assert result.num_images == 4
+
+
+def test_a_place_stands_for_its_data_set_and_a_file_for_its_picture(tmp_path: Path) -> None:
+    bundle = load_model("builtin:digits-half")
+    picture = digits_dataset("val").samples[0].load()
+    Image.fromarray(picture).save(tmp_path / "digits.png")
+    (by_name, by_value) = (detect(bundle, [one])[0] for one in (tmp_path / "digits.png", picture))
+    assert torch.equal(by_name.boxes, by_value.boxes)
+    (tmp_path / "images" / "val").mkdir(parents=True)
+    (tmp_path / "labels" / "val").mkdir(parents=True)
+    (tmp_path / "digits.png").rename(tmp_path / "images" / "val" / "a.png")
+    (tmp_path / "labels" / "val" / "a.txt").write_text("3 0.5 0.5 0.2 0.2\n")
+    there = open_data(bundle, tmp_path)
+    assert evaluate(bundle, tmp_path).metrics == evaluate(bundle, there).metrics

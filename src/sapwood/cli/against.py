@@ -100,7 +100,8 @@ class AgainstOptions:
                 raise ConfigError(f"--beside {other}: is there twice; expected networks that differ")
             made_by = factory if Path(other).is_dir() else None
             networks[other] = on_device(load_bundle(other, None, resize=resize, factory=made_by), device)
-        dense = on_device(load_bundle(self.against, self.against_weights, resize=resize), device)
+        made_by = factory if Path(self.against).is_dir() else None
+        dense = on_device(load_bundle(self.against, self.against_weights, resize=resize, factory=made_by), device)
         dataset = tasks.open_pictures(dense, data_parts(data)[0], split=split, on_bad=on_bad.value)
         with progress_bar("comparing") as progress:
             found = tasks.agreement(dense, networks, dataset, on_bad=on_bad.value, progress=progress, **options)

@@ -18,7 +18,7 @@ from sapwood.cli.common import (
     print_json,
     progress_bar,
 )
-from sapwood.cli.next_steps import model_words, next_step, words
+from sapwood.cli.next_steps import apart_from, model_words, next_step, words
 from sapwood.cli.record_files import RecordOption, check_record, write_record
 from sapwood.errors import ConfigError
 
@@ -109,7 +109,8 @@ def _next(record: BenchRecord, named: dict[str, str], bundles: dict[str, ModelBu
     if best.runtime in {"onnxruntime", "openvino"}:
         kind, suffix = ("onnx", ".onnx") if best.runtime == "onnxruntime" else ("openvino", ".xml")
         return (words("sapwood", "export", *model, "--format", kind, "-o", f"model{suffix}"),)
-    return (words("sapwood", "prune", *model, "--latency", "0.5", "--runtime", best.runtime, "-o", "small"),)
+    small = apart_from(model[0], "small")
+    return (words("sapwood", "prune", *model, "--latency", "0.5", "--runtime", best.runtime, "-o", small),)
 
 
 def _bundles(models: list[str], weights: list[Path], factory: str | None) -> dict[str, ModelBundle]:

@@ -12,6 +12,7 @@ import typer
 
 from sapwood.cli.common import note_threads, progress_bar
 from sapwood.cli.fractions import fraction
+from sapwood.cli.output import complain
 from sapwood.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -290,6 +291,11 @@ class PictureOptions:
         """Refuses pictures that nothing looks at, which would be left out without a word."""
         if self.data is not None and not looked:
             raise ConfigError(f"--data {self.data}: nothing looks at it; expected {by}, or no --data")
+
+    def note_looked_at(self, looked: bool, by: str) -> None:
+        """Says so where nothing looks at the pictures, and the work goes on."""
+        if self.data is not None and not looked:
+            complain(f"note: --data {self.data}: nothing looks at it; {by} would", 0)
 
     def calibration(self, bundle: ModelBundle, *, seed: int = 0) -> Calibration | None:
         """Reads them; None without ``--data``."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -125,15 +127,17 @@ def load_bundle(
     *,
     factory: str | None = None,
     any_weights: bool = False,
+    seed: int = 0,
 ) -> ModelBundle:
     """Loads a model the way every verb does; what is written of it later names the ``factory`` that made it.
 
-    Random weights are told of, unless ``any_weights`` will do: the verb trains them, or times layers.
+    Random weights are told of, unless ``any_weights`` will do: the verb trains them, or times layers. They are drawn by
+    ``seed``, so that the same name is the same network in every command: what was pruned is compared with what it was.
     """
     from sapwood.models import find_factory, load_model
 
     made_by = None if factory is None else find_factory(factory)
-    with doing(f"loading {spec}"):
+    with doing(f"loading {spec}"), _drawn_by(seed):
         bundle = load_model(spec, weights=weights, names=names, factory=made_by)
     if not any_weights and is_random(spec, bundle.source) and not is_quiet():
         complain(
@@ -144,6 +148,16 @@ def load_bundle(
     if resize is None:
         return bundle
     return replace(bundle, task=replace(bundle.task, resize=resize.value))
+
+
+@contextmanager
+def _drawn_by(seed: int) -> Iterator[None]:
+    """Draws PyTorch's random numbers in the block by a seed; those after it are as without."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 def is_random(spec: str, source: ModelSource) -> bool:

@@ -20,12 +20,13 @@ from sapwood.cli.common import (
     SplitOption,
     ThreadsOption,
     make_console,
+    note_threads,
     open_data,
     print_json,
     progress_bar,
 )
 from sapwood.cli.groups import grouped
-from sapwood.cli.next_steps import model_words, next_step, words
+from sapwood.cli.next_steps import apart_from, model_words, next_step, words
 from sapwood.cli.record_files import check_run
 from sapwood.cli.stopping import same_command, saying
 
@@ -98,6 +99,7 @@ def compare(
     bundle = files.load(model, resize)
     dataset = open_data(bundle, data, split, on_bad)
     chosen = read_pictures(pictures) if pictures else None
+    note_threads(threads)
     settings = CompareSettings(latency_rounds=rounds, threads=threads, on_bad=on_bad.value)
     run_compare(
         bundle,
@@ -106,6 +108,7 @@ def compare(
         chosen,
         out,
         settings,
+        model=model,
         data=data,
         calibration=lambda: calibrate(
             bundle, data, split=train_split, num_pictures=NUM_CALIBRATION, labels="own", on_bad=on_bad.value
@@ -122,6 +125,7 @@ def run_compare(
     out: Path,
     settings: CompareSettings,
     *,
+    model: str,
     data: str,
     calibration: Callable[[], Calibration | None],
     as_json: bool,
@@ -143,6 +147,7 @@ def run_compare(
             calibration=calibration,
             settings=settings,
             command=typed(),
+            name=model,
             progress=progress,
         )
     if as_json:
@@ -159,6 +164,6 @@ def run_compare(
     if agreement is not None:
         console.print(case_agreement_table(agreement))
     console.print(places, highlight=False)
-    named = model_words(bundle.source.spec, bundle.source)
+    named = model_words(model, bundle.source)
     recovers = ("--recover", "reconstruct", "--data", data)
-    next_step(words("sapwood", "prune", *named, "--macs", "0.5", *recovers, "-o", "small"))
+    next_step(words("sapwood", "prune", *named, "--macs", "0.5", *recovers, "-o", apart_from(model, "small")))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sapwood.cli.commanded import made
-from sapwood.cli.common import JsonOption, LoadOptions, ModelArgument, print_json
+from sapwood.cli.common import JsonOption, LoadOptions, ModelArgument, note_threads, print_json
 from sapwood.cli.groups import grouped
 from sapwood.cli.next_steps import model_words, next_step, words
 from sapwood.cli.progress import doing
@@ -57,6 +57,7 @@ def compile(
     from sapwood.runtime.engine.saved import check_target
 
     check_target(out)
+    note_threads(threads)
     bundle = files.load(model)
     start = time.perf_counter()
     inputs = tuple(one[:1] for one in tensors_of(bundle.example_inputs))

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sapwood.cli.common import JsonOption, ThreadsOption, load_bundle, make_console
+from sapwood.cli.common import JsonOption, ThreadsOption, load_bundle, make_console, note_threads
 from sapwood.cli.compare import run_compare
 from sapwood.cli.next_steps import next_step
 from sapwood.cli.record_files import check_run
@@ -41,6 +41,7 @@ def demo(
     check_folder(out / "cases")
     bundle = load_bundle("builtin:digits", None)
     dataset = digits_dataset("test", num_images=images)
+    note_threads(threads)
     settings = CompareSettings(latency_rounds=rounds, threads=threads)
     run_compare(
         bundle,
@@ -49,6 +50,7 @@ def demo(
         first_pictures(dataset, NUM_SHOWN),
         out,
         settings,
+        model="builtin:digits",
         data="digits",
         calibration=lambda: calibrate(bundle, "digits", num_pictures=NUM_CALIBRATION, labels="own"),
         as_json=as_json,

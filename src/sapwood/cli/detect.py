@@ -27,7 +27,7 @@ from sapwood.cli.common import (
 )
 from sapwood.cli.devices import DeviceOption, on_device
 from sapwood.cli.groups import grouped
-from sapwood.cli.next_steps import model_words, next_step, words
+from sapwood.cli.next_steps import data_word, model_words, next_step, words
 from sapwood.cli.record_files import PAGE, check_run
 from sapwood.cli.stopping import same_command, saying
 from sapwood.errors import ConfigError, ImageError
@@ -102,7 +102,7 @@ def detect(
             write_bytes(drawn, _as_jpeg(draw_detections(picture, boxes, bundle.task.class_names)))
             found.append({"image": str(path), "drawn": str(drawn), "detections": _rows(boxes, bundle.task.class_names)})
             progress(number, len(paths))
-        then = words("sapwood", "eval", *model_words(model, bundle.source), "--data", "DIR")
+        then = words("sapwood", "eval", *model_words(model, bundle.source), "--data", data_word(bundle.source))
         record = records.make_part(
             records.Detecting,
             {

@@ -36,7 +36,9 @@ def on_device(bundle: ModelBundle, device: str) -> ModelBundle:
         torch.zeros(1, device=place).sum().item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0]
-        meant = meant_name(device, ("cpu", "cuda", "mps", "xpu"), {"gpu": "cuda", "nvidia": "cuda", "metal": "mps"})
+        kind, known = device.partition(":")[0], ("cpu", "cuda", "mps", "xpu")
+        others = {"gpu": "cuda", "nvidia": "cuda", "metal": "mps"}
+        meant = "" if kind in known else meant_name(device, known, others)
         told = "is the name of no device" if meant else reason
         raise ConfigError(f"--device {device}: {told}; expected one that this PyTorch can use, as cpu{meant}") from None
     return replace(bundle, model=bundle.model.to(place))

@@ -29,7 +29,7 @@ from sapwood.cli.common import (
 from sapwood.cli.devices import DeviceOption, on_device
 from sapwood.cli.groups import grouped
 from sapwood.cli.int8 import NUM_PICTURES
-from sapwood.cli.next_steps import model_words, next_step, words
+from sapwood.cli.next_steps import apart_from, model_words, next_step, words
 from sapwood.cli.record_files import RecordOption, check_record, write_record
 from sapwood.errors import NoDataSetError
 
@@ -153,6 +153,5 @@ def _next(model: str, bundle: ModelBundle, data: str) -> tuple[str, ...]:
         return words("sapwood", "bench", *named, "--runtime", "torch,onnxruntime"), words(
             "sapwood", "export", *named, "--format", "onnx", "-o", "model.onnx"
         )
-    return (
-        words("sapwood", "prune", *named, "--macs", "0.5", "--data", data, "--recover", "reconstruct", "-o", "small"),
-    )
+    how = ("--macs", "0.5", "--data", data, "--recover", "reconstruct", "-o", apart_from(model, "small"))
+    return (words("sapwood", "prune", *named, *how),)

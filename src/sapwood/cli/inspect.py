@@ -12,7 +12,7 @@ from sapwood.cli import budget
 from sapwood.cli.commanded import made
 from sapwood.cli.common import JsonOption, LoadOptions, ModelArgument, make_console, print_json
 from sapwood.cli.groups import grouped
-from sapwood.cli.next_steps import model_words, next_step, words
+from sapwood.cli.next_steps import apart_from, model_words, next_step, words
 from sapwood.cli.progress import doing, progress_bar
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def inspect(
     with doing("finding channel groups" if timed is None else f"timing layers on {timed.runtime}"):
         record = pipeline.inspect_model(bundle, timed, curves, liked, blocks=blocks, calibration=calibration)
     goal = ("--macs", "0.5") if deployment is None else ("--latency", "0.5", "--runtime", deployment.runtime)
-    then = words("sapwood", "prune", *model_words(model, bundle.source), *goal, "-o", "small")
+    then = words("sapwood", "prune", *model_words(model, bundle.source), *goal, "-o", apart_from(model, "small"))
     record = record.model_copy(update={"made": made([then])})
     _show(record, out, as_json=as_json)
     if not as_json:

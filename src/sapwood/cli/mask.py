@@ -11,10 +11,18 @@ import typer
 
 from sapwood.cli import budget as budgets
 from sapwood.cli.commanded import again, made
-from sapwood.cli.common import JsonOption, LoadOptions, ModelArgument, make_console, print_json, progress_bar
+from sapwood.cli.common import (
+    JsonOption,
+    LoadOptions,
+    ModelArgument,
+    make_console,
+    note_threads,
+    print_json,
+    progress_bar,
+)
 from sapwood.cli.fractions import fraction
 from sapwood.cli.groups import grouped
-from sapwood.cli.next_steps import measured_by, model_words, next_step, without_task, words
+from sapwood.cli.next_steps import apart_from, measured_by, model_words, next_step, without_task, words
 from sapwood.cli.recovery import Recovery
 from sapwood.cli.shrink import check_out
 from sapwood.errors import ConfigError
@@ -175,6 +183,7 @@ class ZerosLatencyOptions:
         """Where it is measured, if there is one."""
         from sapwood.pipeline import Deployment
 
+        note_threads(self.threads)
         return None if self.latency is None else Deployment(self.runtime, self.threads, 1)
 
 
@@ -221,7 +230,7 @@ def mask(
     )
     if permanent:
         remove_masks_(bundle.model)
-    then = _next(bundle, what, pictures, out)
+    then = _next(model, bundle, what, pictures, out)
     told = pipeline.masking_record(done, saved=out).model_copy(update={"model": model, "made": made(then)})
     if out is not None:
         _save(bundle, told, done.record, out)
@@ -250,16 +259,16 @@ def _save(bundle: ModelBundle, told: Masking, record: MaskRecord, out: Path) -> 
 
 
 def _next(
-    bundle: ModelBundle, what: MaskOptions, pictures: budgets.PictureOptions, out: Path | None
+    model: str, bundle: ModelBundle, what: MaskOptions, pictures: budgets.PictureOptions, out: Path | None
 ) -> tuple[str, ...]:
     """Masked filters can be removed, single zeros compiled; both are measured first."""
     if out is None:
         return (again("-o", "masked"),)
     filters = what.method in {"ln_structured", "random_structured"}
     verb, made_of = ("compact", "small") if filters else ("compile", "fast")
-    data = "DIR" if pictures.data is None else pictures.data
     saved = model_words(str(out), bundle.source)
-    return *measured_by(bundle, saved, str(data)), words("sapwood", verb, *saved, "-o", made_of)
+    measured = measured_by(bundle, model, saved, pictures.data)
+    return *measured, words("sapwood", verb, *saved, "-o", apart_from(str(out), made_of))
 
 
 def _check_options(

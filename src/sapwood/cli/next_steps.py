@@ -30,9 +30,47 @@ def next_step(*commands: str, because: str = "") -> None:
         print(f"  or: {command}")
 
 
-def measured_by(bundle: ModelBundle, saved: Sequence[str], data: str) -> tuple[str, ...]:
-    """The command that measures the accuracy of what was made of a model; none where the model has no task."""
-    return () if bundle.task.kind == "none" else (words("sapwood", "eval", *saved, "--data", data),)
+def measured_by(bundle: ModelBundle, model: str, saved: Sequence[str], data: object) -> tuple[str, ...]:
+    """The command that measures the accuracy of what was made of a model; none where the model has no task.
+
+    Args:
+        bundle: The model.
+        model: How it was named.
+        saved: The words that name what was made of it.
+        data: Pictures that were given, or None: without labels, the model itself is what the other is compared with.
+    """
+    from sapwood.tasks import has_labels
+
+    if bundle.task.kind == "none":
+        return ()
+    given = words("sapwood", "eval", *saved, "--data", data_word(bundle.source, data))
+    if data is None or has_labels(bundle, str(data)):
+        return (given,)
+    weights = ("--against-weights", bundle.source.weights) if bundle.source.spec == model else ()
+    return (f"{given} {words('--against', model, *(weights if bundle.source.weights else ()))}",)
+
+
+def data_word(source: ModelSource, data: object = None) -> str:
+    """The pictures that were given; else those that come with a network of Sapwood's, or what stands for them.
+
+    Examples:
+        >>> from sapwood.types import ModelSource
+        >>> data_word(ModelSource("net.cfg", "darknet")), data_word(ModelSource("builtin:digits", "builtin"))
+        ('DIR', 'digits')
+    """
+    if data is not None:
+        return str(data)
+    return "digits" if source.kind == "builtin" else "DIR"
+
+
+def apart_from(model: str, place: str) -> str:
+    """A name for what is made of a model: not the model's own, which would be replaced.
+
+    Examples:
+        >>> apart_from("net.cfg", "small"), apart_from("./small", "small")
+        ('small', 'small-2')
+    """
+    return f"{place}-2" if Path(model) == Path(place) else place
 
 
 def without_task(bundle: ModelBundle) -> str:

@@ -71,9 +71,11 @@ def prune(
         widths,
         files,
     )
+    looks = sensitivity is not None or depth is not False or pipeline.scores_by_pictures(criterion)
+    pictures.note_looked_at(looks or recovery.wanted, "a --criterion that looks at data, --sensitivity or --recover")
     deployment = where.deployment(needed=target is not None and target.kind == "latency")
     check_out(out)
-    recovers = Recovery(recovery, pictures, seed)
+    recovers = Recovery(recovery, pictures, seed, looks)
     bundle = files.load(model)
     pipeline.check_inputs(bundle)
     whole = pipeline.matching_tensors(bundle.model, ignore or ())
@@ -83,7 +85,7 @@ def prune(
     def made() -> tuple[Pruned, Sensitivity | None]:
         """Prunes, and tells what that measured."""
         with doing("reading pictures" if pictures.data is not None else "preparing"):
-            calibration = pictures.calibration(bundle, seed=seed)
+            calibration = pictures.calibration(bundle, seed=seed) if looks else None
             score = pipeline.scorer(bundle.model, criterion, calibration)
         curves = budget.measure_sensitivity(
             bundle,

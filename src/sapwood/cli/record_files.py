@@ -65,13 +65,15 @@ def check_run(out: Path, *names: str) -> None:
         names: What is written into it beside the page.
 
     Raises:
-        ConfigError: If it is a file, something else than a file stands in the place of one, or there is a page that
-            Sapwood did not write.
+        ConfigError: If it is a file, something else than a file stands in the place of one, or there is a saved model
+            or a page that Sapwood did not write.
         WriteError: If nothing can be written there.
     """
     from sapwood.files import check_file, check_folder
+    from sapwood.models import check_no_model
 
     check_folder(out)
+    check_no_model(out)
     page = out / PAGE
     for name in (*names, PAGE):
         check_file(out / name)

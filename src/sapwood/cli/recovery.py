@@ -33,6 +33,8 @@ class Recovery:
     how: RecoveryOptions
     pictures: PictureOptions
     seed: int
+    scored: bool = True
+    """Whether the criterion looks at pictures, too."""
 
     def __post_init__(self) -> None:
         if self.how.wanted and self.pictures.data is None:
@@ -65,10 +67,13 @@ class Recovery:
         from sapwood.tasks import has_agreement
 
         data, split = str(self.pictures.data), self.pictures.split
-        num_seen = max(self.how.recover_pictures, self.pictures.num_pictures)
+        num_seen = max(self.how.recover_pictures, self.pictures.num_pictures if self.scored else 0)
         with doing("reading pictures that nobody saw"):
             dataset = unseen_pictures(bundle, data, train_split=split, num_seen=num_seen, seed=self.seed)
-        if dataset is None or not has_agreement(bundle, dataset):
+        if dataset is None:
+            why = f"all pictures of {data} were looked at; --recover-pictures below their number leaves some"
+            return _unmeasured(recovered, why), None
+        if not has_agreement(bundle, dataset):
             return recovered, None
         networks = {"pruned": result.model, "recovered": recovered.model}
         try:
@@ -76,8 +81,7 @@ class Recovery:
                 bundles = {name: replace(bundle, model=model) for name, model in networks.items()}
                 return recovered, measured_agreement(bundle, bundles, dataset, progress=progress)
         except DataError as error:  # it finds nothing, so that there is nothing to agree with
-            note = f"agreement with the dense network was not measured: {error}"
-            return replace(recovered, notes=(*recovered.notes, note)), None
+            return _unmeasured(recovered, str(error)), None
 
     def masked_(self, bundle: ModelBundle, dense: nn.Module, pattern: Pattern | None) -> Recovered | None:
         """Recovers a masked model in place; with ``pattern`` it is also chosen anew which weights stay."""
@@ -113,3 +117,8 @@ class Recovery:
                 "seed": self.seed,
                 "progress": lambda stage: bars.enter_context(progress_bar(stage)),
             }
+
+
+def _unmeasured(recovered: Pruned, why: str) -> Pruned:
+    note = f"agreement with the dense network was not measured: {why}"
+    return replace(recovered, notes=(*recovered.notes, note))

@@ -10,7 +10,7 @@ import typer
 
 from sapwood.cli.commanded import again, made
 from sapwood.cli.common import make_console, print_json
-from sapwood.cli.next_steps import both_words, measured_by, model_words, next_step, without_task, words
+from sapwood.cli.next_steps import both_words, data_word, measured_by, model_words, next_step, without_task, words
 from sapwood.errors import CheckFailedError
 
 if TYPE_CHECKING:
@@ -107,11 +107,12 @@ def _next(record: Pruning, bundle: ModelBundle, out: Path | None) -> tuple[str, 
     """How accuracy is measured and brought back, and how fast the network is."""
     if out is None:
         return (again("-o", "small"),)
-    data = str(record.options.get("data", "DIR"))
+    data = record.options.get("data")
     saved = model_words(str(out), bundle.source)
-    commands = list(measured_by(bundle, saved, data))
+    commands = list(measured_by(bundle, record.model, saved, data))
     if commands and record.verb == "prune" and record.recovery is None:
-        commands.append(again(*(() if "data" in record.options else ("--data", data)), "--recover", "reconstruct"))
+        given = () if data is not None else ("--data", data_word(bundle.source))
+        commands.append(again(*given, "--recover", "reconstruct"))
     both = both_words(record.model, str(out), bundle.source)
     return *commands, words("sapwood", "bench", *both, "--runtime", "torch,onnxruntime")
 

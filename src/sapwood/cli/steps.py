@@ -54,6 +54,14 @@ def _where_asked(*names: str) -> Callable[[Mapping[str, Any]], bool]:
     return lambda options: any(options.get(name) not in (None, False, "none") for name in names)
 
 
+def _prunes_by_pictures(options: Mapping[str, Any]) -> bool:
+    from sapwood.pipeline import scores_by_pictures
+
+    criterion = options.get("criterion")
+    by = criterion is not None and scores_by_pictures(str(criterion))
+    return by or _where_asked("recover", "sensitivity", "remove_blocks", "remove-blocks")(options)
+
+
 def _masks_by_pictures(options: Mapping[str, Any]) -> bool:
     from sapwood.pipeline import masks_by_pictures
 
@@ -64,7 +72,7 @@ def _masks_by_pictures(options: Mapping[str, Any]) -> bool:
 
 VERBS: Mapping[str, Kind] = {
     "train": Kind(model="model", looks=_always),
-    "prune": Kind(model=".", looks=_always),
+    "prune": Kind(model=".", looks=_prunes_by_pictures),
     "compact": Kind(model="."),
     "mask": Kind(model=".", looks=_masks_by_pictures),
     "eval": Kind(writes=False, looks=_always),

@@ -29,7 +29,7 @@ from sapwood.cli.common import (
 from sapwood.cli.devices import DeviceOption, on_device
 from sapwood.cli.epochs import epoch_line
 from sapwood.cli.fractions import fraction
-from sapwood.cli.next_steps import model_words, next_step, words
+from sapwood.cli.next_steps import apart_from, model_words, next_step, words
 from sapwood.cli.record_files import PAGE, check_run
 from sapwood.cli.stopping import same_command, saying
 
@@ -168,7 +168,9 @@ def train(
     }  # fmt: skip
     if sparse is None and sparse_strength is not None:
         raise ConfigError("--sparse-strength says how strong --sparse is; expected --sparse")
-    bundle = on_device(load_bundle(model, weights, names, factory=model_factory, any_weights=True), device)
+    bundle = on_device(
+        load_bundle(model, weights, names, factory=model_factory, any_weights=True, seed=seed or 0), device
+    )
     settings = _settings(bundle, config, {name: value for name, value in options.items() if value is not None})
     if len(data_parts(data)) > 1:
         raise ConfigError(f"--data {data}: training learns from the labels of one data set; expected one")
@@ -261,7 +263,7 @@ def _record(result: TrainResult, saved: Path, out: Path, named: dict[str, Any]) 
     words_of = model_words(str(saved), result.bundle.source)
     then = (
         words("sapwood", "eval", *words_of, "--data", named["data"], *_split(named["split"])),
-        words("sapwood", "prune", *words_of, "--macs", "0.5", "-o", "small"),
+        words("sapwood", "prune", *words_of, "--macs", "0.5", "-o", apart_from(words_of[0], "small")),
     )
     values = {
         **named, **measured,

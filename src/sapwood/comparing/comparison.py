@@ -54,6 +54,7 @@ def compare(
     calibration: Callable[[], Calibration | None] | None = None,
     settings: CompareSettings | None = None,
     command: str = "",
+    name: str | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measures a model, and every case made of it, on the same pictures and against each other in time.
@@ -79,6 +80,7 @@ def compare(
             the first such row comes. Such rows fail without.
         settings: Thresholds, rounds, threads; the defaults of :class:`CompareSettings` if None.
         command: What was called, for the record.
+        name: How the record calls the model; as its source does if None.
         progress: Called with (done, total) in passes of one picture through one candidate.
 
     Returns:
@@ -113,7 +115,7 @@ def compare(
         steps.next_figure()
         live_mask, conditions = run.time()
     conditions = {**conditions, "agreement": why} if why else conditions
-    comparison = _comparison(run, live_mask, conditions, command, agreement)
+    comparison = _comparison(run, live_mask, conditions, (name, command), agreement)
     record = dump_record(comparison)
     write_json(out_dir / "compare.json", record)
     write_text(out_dir / "report.html", render_compare(record))
@@ -187,10 +189,12 @@ def _comparison(
     run: _ComparisonRun,
     live_mask: LiveMask | None,
     conditions: Mapping[str, Any],
-    command: str,
+    named: tuple[str | None, str],
     agreement: MeasuredAgreement | None,
 ) -> Comparison:
     bundle, dataset = run.dense, run.subject.dataset
+    name, command = named
+    is_source = name in {None, bundle.source.spec}
     baseline = run.results[BASELINE]
     assert baseline.accuracy is not None
     return Comparison(
@@ -198,8 +202,8 @@ def _comparison(
         command=command,
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         model=ModelInfo(
-            spec=bundle.source.spec,
-            weights=bundle.source.weights,
+            spec=name or bundle.source.spec,
+            weights=bundle.source.weights if is_source else None,
             task=bundle.task.kind,
             input_size=bundle.task.input_size,
             num_classes=len(dataset.class_names),

@@ -35,6 +35,9 @@ PICTURE_FORMATS = MappingProxyType(
 
 PICTURE_SUFFIXES = frozenset(PICTURE_FORMATS)
 
+UNREAD_SUFFIXES = frozenset({".avif", ".gif", ".heic", ".heif", ".j2k", ".jp2", ".jxl", ".tga"})
+"""The endings of pictures that are not decoded. In a data set they are broken ones, as one left out changes figures."""
+
 _DEEPEST = 16
 _SAME_CLASS = {
     "aeroplane": "airplane",

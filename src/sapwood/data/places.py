@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from sapwood.data.checks import PICTURE_SUFFIXES
+from sapwood.data.checks import PICTURE_SUFFIXES, UNREAD_SUFFIXES
 from sapwood.errors import DataError
 
 
@@ -49,7 +49,7 @@ def entries(folder: Path) -> list[Path]:
 
 
 def pictures_below(folder: Path) -> list[Path]:
-    """The files in a folder, and in the folders below, that are called like pictures, sorted.
+    """The files in a folder, and in the folders below, that are called like pictures, also unread ones, sorted.
 
     Raises:
         DataError: If one of the folders cannot be read.
@@ -62,7 +62,7 @@ def pictures_below(folder: Path) -> list[Path]:
         Path(parent, name)
         for parent, _, names in os.walk(folder, onerror=stop)
         for name in names
-        if os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES
+        if os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES | UNREAD_SUFFIXES
     ]
     return sorted(found)
 

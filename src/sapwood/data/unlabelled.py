@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sapwood.data.checks import image_ids
+from sapwood.data.checks import PICTURE_SUFFIXES, image_ids
 from sapwood.data.images import read_image
 from sapwood.data.places import exists, is_dir, is_file, pictures_below
 from sapwood.errors import DataError
@@ -19,9 +19,10 @@ NO_LABEL = -1
 
 
 def picture_files(path: str | Path) -> list[Path]:
-    """The picture files in a folder and the folders below, sorted; none if it is no folder."""
+    """The picture files in a folder and the folders below that can be read, sorted; none if it is no folder."""
     root = Path(path)
-    return [file for file in pictures_below(root) if is_file(file)] if is_dir(root) else []
+    files = pictures_below(root) if is_dir(root) else []
+    return [file for file in files if file.suffix.lower() in PICTURE_SUFFIXES and is_file(file)]
 
 
 def open_unlabelled(path: str | Path, kind: TaskKind, *, split: str = "") -> DetectionDataset | ClassificationDataset:

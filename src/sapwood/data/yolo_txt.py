@@ -7,6 +7,7 @@ Three ways to say where they are: the folders ``images/<split>`` and ``labels/<s
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -42,6 +43,7 @@ _SPLIT_NAMES = {
     "test": ("test",),
 }
 _PICTURE_FOLDERS = ("images", "JPEGImages")
+_LABEL_LINE = re.compile(r"\s*\d+(\s+[-+.\deE]+){4}")
 _ROUNDING = 1e-3
 """How far outside [0, 1] a written coordinate may be: label files are rounded to as few as three digits."""
 
@@ -139,6 +141,7 @@ def open_yolo(source: YoloSource, split: str, class_names: Sequence[str], on_bad
     labels = [_label_file(picture) for picture in pictures]
     if not any(is_file(label) for label in labels):
         raise DataError(f"{source.name} {split}: none of its {len(pictures)} pictures has labels; expected {labels[0]}")
+    findings.skipped += _without_pictures(places, labels)
     classes = _classes(source, labels, class_names, on_bad)
     samples = []
     for picture, label, image_id in zip(pictures, labels, image_ids(pictures), strict=True):
@@ -146,6 +149,28 @@ def open_yolo(source: YoloSource, split: str, class_names: Sequence[str], on_bad
         if sample is not None:
             samples.append(sample)
     return DetectionDataset(f"{source.name} {found}", tuple(samples), classes.class_names, tuple(findings.skipped))
+
+
+def _without_pictures(places: Sequence[Path], labels: Sequence[Path]) -> list[str]:
+    """What label files say of pictures that are not there, in folders that hold nothing but labels: one sentence."""
+    folders = {_label_file(place / "x").parent for place in places if is_dir(place)} - {*places}
+    known, left = set(labels), []
+    for folder in sorted(filter(is_dir, folders)):
+        left += [
+            file for file in sorted(folder.rglob("*.txt")) if file not in known and _LABEL_LINE.match(_begin(file))
+        ]
+    if not left:
+        return []
+    one = len(left) == 1
+    return [f"{left[0]}{'' if one else f' and {len(left) - 1} more label files'}: no picture of that name"]
+
+
+def _begin(file: Path) -> str:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(200).decode("utf-8", "replace")
+    except OSError:
+        return ""
 
 
 def _classes(source: YoloSource, labels: Sequence[Path], class_names: Sequence[str], on_bad: OnBad) -> ClassMap:

@@ -92,6 +92,19 @@ def weight_scores(
     return found
 
 
+def scores_by_pictures(criterion: str) -> bool:
+    """Whether a criterion looks at more than the weights.
+
+    Raises:
+        ConfigError: If there is none of this name.
+
+    Examples:
+        >>> scores_by_pictures("l2"), scores_by_pictures("taylor")
+        (False, True)
+    """
+    return bool(make_criterion(criterion).needs)
+
+
 def comparable(criterion: Criterion, scores: Tensor) -> Tensor:  # shape: (C,)
     """Brings a criterion's scores of one group to numbers of at least 0 whose sums compare between groups.
 

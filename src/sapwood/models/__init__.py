@@ -42,7 +42,7 @@ from sapwood.models.plan import AttributeEdit, Cut, Gain, Gives, Merge, Plan, Re
 from sapwood.models.quantisers import quieten_
 from sapwood.models.removed import Removed
 from sapwood.models.saved import load_saved, needs_factory, save_model
-from sapwood.models.saved_format import check_target, load_plans, new_saved
+from sapwood.models.saved_format import check_no_model, check_target, load_plans, new_saved
 from sapwood.models.session import Compact, load, save
 from sapwood.models.shortened import later_name, named_as_left
 from sapwood.models.spec import LOADERS, Loader, NamedBuild, load_model
@@ -90,6 +90,7 @@ __all__ = [
     "cfg_bytes",
     "check_built",
     "check_has_values",
+    "check_no_model",
     "check_suited",
     "check_target",
     "compact_cfg",

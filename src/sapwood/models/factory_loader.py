@@ -176,8 +176,10 @@ def _find(spec: str) -> Callable[[], Any]:
             meant = meant_name(part, [name for name in vars(found) if callable(getattr(found, name, None))])
             raise SpecError(f"{spec}: {module_name} has no {path!r}; expected a function or a class{meant}")
         found = getattr(found, part)
-    if not callable(found):
-        raise SpecError(f"{spec} is a {type(found).__name__}; expected a function or a class to call without arguments")
+    if not callable(found) or isinstance(found, nn.Module):
+        kind = f"module ({type(found).__name__})" if isinstance(found, nn.Module) else type(found).__name__
+        expected = "a function or a class to call without arguments, which gives the module"
+        raise SpecError(f"{spec} is a {kind} itself; expected {expected}")
     return found  # type: ignore[no-any-return]
 
 

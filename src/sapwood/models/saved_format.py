@@ -16,7 +16,7 @@ import safetensors.torch
 from torch import Tensor
 
 from sapwood.arguments import check_path
-from sapwood.errors import SavedModelError
+from sapwood.errors import ConfigError, SavedModelError
 from sapwood.files import check_directory, new_directory
 from sapwood.limits import check_limit
 from sapwood.models.framework import FRAMEWORKS
@@ -56,6 +56,18 @@ def check_target(directory: str | Path) -> None:
         WriteError: If it cannot be written.
     """
     check_directory(directory, PLAN_NAME)
+
+
+def check_no_model(directory: str | Path) -> None:
+    """Checks, before the work, that files which go into a directory one by one do not end up among a model's.
+
+    Raises:
+        ConfigError: If a saved model is there: some of its files would be replaced, and others not.
+    """
+    if Path(directory, PLAN_NAME).exists():
+        raise ConfigError(
+            f"{directory}: holds a saved model, whose files would be replaced; expected another directory"
+        )
 
 
 class SavedSource(pydantic.BaseModel):

@@ -14,7 +14,7 @@ from sapwood.masks import Pattern, Slot, distinct_slots, find_slots, remove_mask
 from sapwood.meant import meant_name
 from sapwood.models import Plan, copy_model, framework_of, refresh_masked
 from sapwood.pipeline.pruning import Pruned
-from sapwood.recovery import DistillConfig, Recovered, Rule, distill, reconstruct, repair_batchnorm, settle_batchnorm
+from sapwood.recovery import DistillConfig, Recovered, Rule, distill, reconstruct, repair_batchnorm
 from sapwood.runtime import kept_memory
 from sapwood.tasks import Inputs, listed_head, num_samples
 from sapwood.types import ModelBundle, RecoverMethod, TaskSpec
@@ -230,11 +230,12 @@ class _RecoveryRequest:
             rules=rules,
             views=num_views(inputs),
             seed=self.seed,
+            settle=self.method != "distill",
             progress=self._told("reconstructing"),
         )
         found = Recovered("reconstruct", solved.num_pictures, solved.seconds, solved.layers, dict(solved.left_alone))
         if self.method != "distill":
-            return settle_batchnorm(solved.model, inputs, keep=rules).model, found, solved.masks
+            return solved.model, found, solved.masks
         refined = distill(
             dense,
             solved.model,
@@ -253,7 +254,7 @@ class _RecoveryRequest:
             checks=refined.history,
             best_step=refined.best_step,
         )
-        return settle_batchnorm(refined.model, inputs, keep=rules).model, found, solved.masks
+        return refined.model, found, solved.masks
 
     def _told(self, stage: str) -> Callable[[int, int], None] | None:
         return None if self.progress is None else self.progress(stage)

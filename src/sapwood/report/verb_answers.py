@@ -33,7 +33,7 @@ def prune_answers(pruning: Pruning) -> tuple[Answer, ...]:
         fast,
         place,
         Answer(LOST, UNMEASURED, _moved(pruning)),
-        Answer(SURE, "proven" if is_proven(pruning) else "not proven", _sure(pruning)),
+        Answer(SURE, _proven(pruning), _sure(pruning)),
         Answer(GET, "", "", get_commands(made, pruning.files.get("saved"), pruning.options.get("data"))),
     )
 
@@ -94,9 +94,16 @@ def _moved(pruning: Pruning) -> str:
     return f"accuracy: {told}sapwood eval measures it"
 
 
+def _proven(pruning: Pruning) -> str:
+    if not is_proven(pruning):
+        return "not proven"
+    return "proven" if pruning.recovery is None else "proven before recovery"
+
+
 def _sure(pruning: Pruning) -> str:
     error = float(pruning.verification.max_abs_error)
-    text = f"differs from the masked network by {difference(error)} of the largest output, in float64"
+    before = "" if pruning.recovery is None else "with the weights it had then "
+    text = f"{before}differs from the masked network by {difference(error)} of the largest output, in float64"
     if pruning.latency is None:
         return text
     slow, fast = (f"{1.0 / max(one, 1e-9):.1f}" for one in (pruning.latency.ratio_q3, pruning.latency.ratio_q1))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from sapwood.arguments import check_kind
-from sapwood.data import Findings, OnBad, check_same_classes, to_input
+from sapwood.data import Findings, OnBad, check_same_classes, read_image, to_input
 from sapwood.errors import ConfigError, DataError, ShapeError
 from sapwood.models import framework_of
 from sapwood.tasks.agreeing import SURE, Compared
@@ -27,7 +30,7 @@ PRIMARY = "mAP@0.5"
 
 def detect(
     bundle: ModelBundle,
-    pictures: Sequence[Picture],
+    pictures: Sequence[Picture | str | os.PathLike[str]],
     *,
     score_threshold: float = 0.25,
     iou_threshold: float = 0.45,
@@ -36,7 +39,7 @@ def detect(
 
     Args:
         bundle: A detector.
-        pictures: uint8, shape (height, width, 3) each; sizes may differ.
+        pictures: uint8, shape (height, width, 3) each, or names of picture files; sizes may differ.
         score_threshold: Detections with a score of at most this are left out.
         iou_threshold: Overlap above which NMS drops the weaker box of a class; a detector that lists what it finds has
             its own.
@@ -55,18 +58,28 @@ def detect(
     if bundle.task.kind != "detection":
         raise ConfigError(f"{bundle.source.spec} is no detector: its task is {bundle.task.kind!r}")
     found: list[Detections] = []
+    read = [_read(picture, number) for number, picture in enumerate(pictures)]
     listed = listed_head(bundle.task.heads)
     with evaluating(bundle.model) as run:
         if listed is not None:
             check_threshold(score_threshold)
-            return [find_listed(run, picture, listed, bundle.model, score_threshold) for picture in pictures]
-        for picture in pictures:
+            return [find_listed(run, picture, listed, bundle.model, score_threshold) for picture in read]
+        for picture in read:
             values, placement = to_input(picture, bundle.task)
             maps = as_maps(run(values[None]), bundle.model)
             found += postprocess(
                 maps, bundle.task, [placement], score_threshold=score_threshold, iou_threshold=iou_threshold
             )
     return found
+
+
+def _read(picture: Picture | str | os.PathLike[str], number: int) -> Picture:
+    if isinstance(picture, str | os.PathLike):
+        return read_image(Path(picture))
+    check_kind(
+        f"pictures[{number}]", picture, np.ndarray, "a NumPy array, uint8 of shape (height, width, 3), or a file"
+    )
+    return picture
 
 
 def evaluate_detection(

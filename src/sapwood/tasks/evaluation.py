@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
+
 from sapwood.arguments import check_kind
 from sapwood.data import OnBad
 from sapwood.errors import ConfigError
+from sapwood.tasks.opening import open_data
 from sapwood.tasks.running import Progress
 from sapwood.tasks.task import TASKS, Measuring, any_task, labels_of
-from sapwood.types import Dataset, Evaluation, ModelBundle
+from sapwood.types import DATASETS, Dataset, Evaluation, ModelBundle
 
 
 def evaluate(
     bundle: ModelBundle,
-    dataset: Dataset,
+    dataset: Dataset | str | os.PathLike[str],
     *,
     batch_size: int = 8,
     score_threshold: float = 0.005,
@@ -30,7 +33,8 @@ def evaluate(
     Args:
         bundle: A detector or classifier; ``bundle.model`` may be any ``nn.Module`` that returns raw maps, or class
             scores.
-        dataset: Pictures with boxes for a detector, with classes for a classifier.
+        dataset: Pictures with boxes for a detector, with classes for a classifier; or where such a data set lies, of
+            which the ``val`` part is taken.
         batch_size: Pictures a forward pass.
         score_threshold: Detections with a score of at most this are left out.
         iou_threshold: Overlap above which NMS drops the weaker box of a class.
@@ -57,6 +61,9 @@ def evaluate(
             f"{bundle.source.spec} has no task, so nothing says what its accuracy is; expected {any_task()} "
             "(set `task` of the ModelBundle)"
         )
+    if isinstance(dataset, str | os.PathLike):
+        dataset = open_data(bundle, os.fspath(dataset), on_bad=on_bad)
+    check_kind("dataset", dataset, DATASETS, "a data set, or the folder or file where one lies")
     if not isinstance(dataset, TASKS[kind].dataset):
         raise ConfigError(
             f"{bundle.source.spec} is for {kind}, and {dataset.name} is a data set with {labels_of(dataset)}"

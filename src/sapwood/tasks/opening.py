@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sapwood.data import OnBad, open_unlabelled, picture_files
-from sapwood.errors import ConfigError, NoDataSetError
+from sapwood.data import OnBad, data_parts, open_unlabelled, picture_files
+from sapwood.errors import ConfigError, DataError, NoDataSetError
 from sapwood.tasks.task import TASKS, ReadsForModel, any_task
 from sapwood.types import Dataset, ModelBundle
 
@@ -33,6 +33,27 @@ def open_data(bundle: ModelBundle, data: str | Path, *, split: str = "val", on_b
     if isinstance(reader, ReadsForModel):
         return reader.open_for(bundle, data, split=split, on_bad=on_bad)
     return reader.open_data(data, split=split, class_names=task.class_names, on_bad=on_bad)
+
+
+NO_SPLIT = "(none)"
+"""The name of no part of a data set."""
+
+
+def has_labels(bundle: ModelBundle, data: str | Path) -> bool:
+    """Whether accuracy can be measured on what was named: False of a folder of pictures that is no data set.
+
+    Nothing is read that takes long: it is what the folder holds that decides, as when a data set is opened.
+    """
+    first = data_parts(data)[0]
+    if not picture_files(first):
+        return True
+    try:
+        open_data(bundle, first, split=NO_SPLIT)
+    except NoDataSetError:
+        return False
+    except (DataError, ConfigError):  # it has no such part
+        return True
+    return True
 
 
 def open_pictures(bundle: ModelBundle, data: str | Path, *, split: str = "val", on_bad: OnBad = "error") -> Dataset:

@@ -15,6 +15,7 @@ from torch.optim import SGD, AdamW, Optimizer
 from sapwood.config import TrainConfig
 from sapwood.errors import TrainingError
 from sapwood.files import check_folder, remove_unfinished, write_text
+from sapwood.models import check_no_model
 from sapwood.reading import reading
 from sapwood.training.checkpoint import (
     EXPECTED,
@@ -200,11 +201,12 @@ def start_run(
 
     Raises:
         TrainingError: If there is a run in the directory and ``config.resume`` is off, or the model has no parameters.
-        ConfigError: If the directory is a file.
+        ConfigError: If the directory is a file, or that of a saved model.
         WriteError: If nothing can be written there.
     """
     processes = processes or Alone()
     processes.from_first(lambda: check_folder(directory))
+    processes.from_first(lambda: check_no_model(directory))
     begun = processes.from_first((directory / CHECKPOINT).exists)
     if begun and not config.resume:
         raise TrainingError(

@@ -16,6 +16,7 @@ from sapwood.arguments import check_batches, check_kind, check_model
 from sapwood.errors import ConfigError, TrainingError
 from sapwood.graph import trace
 from sapwood.models import Plan, copy_model, named_as_left
+from sapwood.recovery.batchnorm_settled import settle_batchnorm
 from sapwood.recovery.distillation.features import FeatureMatch
 from sapwood.recovery.distillation.samples import Drawn, Samples, channels_last, looked_at
 from sapwood.recovery.kept_outputs import KeptOutputs
@@ -144,8 +145,9 @@ def distill(
 
     The loss is :func:`sapwood.tasks.divergence` of the outputs, as a fraction of what it was at the start, plus the
     error of the layers' outputs (:class:`sapwood.recovery.distillation.features.FeatureMatch`). BatchNorms keep their
-    statistics. The best weights by the held-out pictures are kept, those at the start among them: nothing gets worse
-    there.
+    statistics meanwhile, and get those of what they read at the end, where no output changes
+    (:func:`sapwood.recovery.settle_batchnorm`). The best weights by the held-out pictures are kept, those at the start
+    among them: nothing gets worse there.
 
     Args:
         dense: The network before pruning.
@@ -173,7 +175,8 @@ def distill(
     config = config or DistillConfig()
     check_kind("config", config, DistillConfig, "a DistillConfig")
     start = time.perf_counter()
-    pictures = Samples.of(list(batches))
+    kept = list(batches)
+    pictures = Samples.of(kept)
     if len(pictures) < 2:
         raise ConfigError(f"{len(pictures)} pictures to distill on; expected at least 2")
     config.check_suits(task, pictures.take([0]).inputs())
@@ -183,7 +186,8 @@ def distill(
         run = _Descent(dense, pruned, plan, pictures, others=beside, task=task, masks=masks or {}, config=config)
         run.descend(progress)
     num_pictures = len(pictures) + (0 if beside is None else len(beside))
-    return Distilled(run.best(), tuple(run.history), run.best_step, num_pictures, time.perf_counter() - start)
+    model = settle_batchnorm(run.best(), kept, keep=masks or ()).model
+    return Distilled(model, tuple(run.history), run.best_step, num_pictures, time.perf_counter() - start)
 
 
 class _Descent:

@@ -16,6 +16,7 @@ from sapwood.errors import CheckFailedError, ConfigError
 from sapwood.graph import output_tensors, trace
 from sapwood.models import Plan, copy_model, named_as_left
 from sapwood.ops import Call, Graph
+from sapwood.recovery.batchnorm_settled import settle_batchnorm
 from sapwood.recovery.kept_outputs import KeptOutputs
 from sapwood.recovery.reconstruction.layer_sums import WEIGHTS, LayerSums
 from sapwood.recovery.reconstruction.masked import Rule
@@ -56,6 +57,7 @@ def reconstruct(
     views: int = 1,
     num_patches: int = NUM_PATCHES,
     seed: int = 0,
+    settle: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> Reconstruction:
     r"""Gives a pruned network new weights so that its layers' outputs are those of the dense one; needs no labels.
@@ -67,7 +69,8 @@ def reconstruct(
 
     A BatchNorm right behind a layer is solved with it. Where the result is added to a value that is there already (a
     shortcut), what that value lost is part of :math:`Y`. The ridge is chosen layer by layer on held-out pictures, where
-    no layer may become worse.
+    no layer may become worse. At the end BatchNorms get the statistics of what they read now, and no output changes
+    (:func:`sapwood.recovery.settle_batchnorm`): what trains the result starts from it.
 
     With ``rules``, single weights go in the same pass: those of the layers before are zero when a layer's turn comes,
     and what stays of it takes over the work of what goes. ``pruned`` has all of its weights then; the result has zeros.
@@ -86,12 +89,15 @@ def reconstruct(
             once.
         others_weights: What a row of theirs may count, one's own counting 1; which one it is, is chosen layer by layer
             on held-out rows of one's own.
-        rules: By the name of a weight of ``pruned``: which of its elements may differ from zero.
+        rules: By the name of a weight of ``pruned``: which of its elements may differ from zero. Where
+            that is a bias or a BatchNorm's, the layer before is solved without it.
         views: Looks at every picture: with 2 its mirror image counts, too, with more, it is moved, scaled and mirrored
             at random. Of few pictures, deep layers see few places.
         num_patches: Places (pixels of a feature map, tokens) of each layer that are looked at, in all; of the others,
             as many of each picture as of one's own.
         seed: Of the draw of these places.
+        settle: False leaves BatchNorms with the statistics that they had, for :func:`sapwood.distill`, which settles
+            them at its end.
         progress: Called with (done, total) layers.
 
     Raises:
@@ -133,9 +139,9 @@ def reconstruct(
     )
     num_pictures = sum(sizes) + sum(len(output_tensors(batch)[0]) for batch in more)
     rows = work.run(progress)
-    work.model.train(pruned.training)
-    seconds = time.perf_counter() - start
-    return Reconstruction(work.model, rows, work.left_alone, num_pictures, seconds, work.masks)
+    found = settle_batchnorm(work.model, kept, keep=checked).model if settle and rows else work.model
+    found.train(pruned.training)
+    return Reconstruction(found, rows, work.left_alone, num_pictures, time.perf_counter() - start, work.masks)
 
 
 class _TwoNetworks:
@@ -165,7 +171,8 @@ class _TwoNetworks:
         self._per_picture = max(1, -(-num_patches // self._num_own))
         self._starts = [Start() for _ in sizes]
         self._graph, self._dense_graph = trace(model, batches[0]), trace(dense, batches[0])
-        self._sites, self.left_alone = find_sites(self._graph)
+        sites, self.left_alone = find_sites(self._graph)
+        self._sites = [site.alone(rules) for site in sites]
         self._numbers = _numbers(self._dense_graph, self._graph, plan)
         for site in [site for site in self._sites if not self._is_in_dense(site)]:
             self._sites.remove(site)
@@ -310,6 +317,8 @@ class _TwoNetworks:
                 assert sample.patches is not None
                 branch, other = wanted[number][use.call.index]
                 target = branch.double()
+                if site.constant is not None:
+                    target -= self._tensors[site.constant].double()
                 if other is not None and sample.other is not None:
                     target += other - sample.other
                 target = target.reshape(len(target), shapes[site.weight][0], -1)

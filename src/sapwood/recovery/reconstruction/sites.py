@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sapwood.ops import Call, Graph, TensorRef
@@ -59,6 +59,7 @@ class Site:
         norm: The BatchNorm that is solved with it.
         uses: The calls, in order; more than one where the layer is called several times.
         groups: Of a convolution; 1 otherwise.
+        constant: Name of a bias that is added and stays as it is.
     """
 
     layer: str
@@ -67,6 +68,15 @@ class Site:
     norm: FollowingNorm | None
     uses: tuple[Use, ...]
     groups: int
+    constant: str | None = None
+
+    def alone(self, held: Collection[str]) -> Site:
+        """The site where a bias or BatchNorm is among those that are ``held``: its weight is solved without them."""
+        norm = () if self.norm is None else (self.norm.weight, self.norm.bias)
+        if not {self.bias, *norm} & {*held}:
+            return self
+        uses = tuple(Use(use.call, use.call.index) for use in self.uses)
+        return replace(self, bias=None, norm=None, uses=uses, constant=self.bias)
 
     @property
     def last(self) -> int:
