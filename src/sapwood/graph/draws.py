@@ -100,6 +100,5 @@ def _held(model: nn.Module) -> Iterator[Access]:
     """The generators that modules hold as attributes."""
     for module in model.modules():
         for value in vars(module).values():
-            for kind, access in KINDS.items():
-                if isinstance(value, kind):
-                    yield access(value)
+            if isinstance(value, tuple(KINDS)):
+                yield next(access for kind, access in KINDS.items() if isinstance(value, kind))(value)
