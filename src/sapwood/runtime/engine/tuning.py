@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import astuple, replace
+from functools import cache
 from pathlib import Path
 
 from sapwood.caches import cache_folder
 from sapwood.errors import EngineError
 from sapwood.files import keep_json
 from sapwood.reading import read_json
+from sapwood.runtime.cores import processor
 from sapwood.runtime.engine.chains import Chain, Tilings
 from sapwood.runtime.engine.convolution import CHUNK_FLOATS, COLUMNS, DENSE_CHUNK_FLOATS, Convolution, Tiling, Way
 from sapwood.runtime.engine.library import instruction_set
@@ -115,7 +118,15 @@ class Tuner:
         spec = convolution.spec
         shape = (*spec.weight.shape, spec.groups, *spec.geometry.stride, *spec.geometry.dilation, *convolution.size)
         layout = (convolution.source.pitch, int(convolution.phased))
-        return " ".join(map(str, (instruction_set(), self._threads, *shape, *layout, _density(convolution))))
+        return " ".join(
+            map(str, (_processor(), instruction_set(), self._threads, *shape, *layout, _density(convolution)))
+        )
+
+
+@cache
+def _processor() -> str:
+    """A short name of this processor: one folder may serve several machines."""
+    return hashlib.sha256(processor().encode()).hexdigest()[:8]
 
 
 def _density(convolution: Convolution) -> int:
