@@ -116,7 +116,7 @@ int take(sw_program& program, int number, int count, int64_t arena) {
   else check(op, number, count, arena, kernels);
   const int parts = chain ? op.chain.count : 0;
   int64_t scratch = op.kind == SW_CONV ? sums_between_chunks(op.conv, kernels.lanes) : token_scratch(kernels, op);
-  if (chain) scratch = bands_of(&op, kernels.lanes).total();
+  if (chain) scratch = bands_of(&op, kernels).total();
   if (scratch > kLargestArena)
     throw std::invalid_argument("operation " + std::to_string(number) + ": rows that a thread keeps do not fit");
   program.scratch_of_thread = std::max(program.scratch_of_thread, scratch);
