@@ -31,6 +31,7 @@ COMMON = (
     "pool.cpp",
     "fork.cpp",
     "packing.cpp",
+    "hash.cpp",
     "kernels/scalar.cpp",
 )
 X86 = {"kernels/avx2.cpp": ["-mavx2", "-mfma"], "kernels/avx512.cpp": ["-mavx512f", "-mavx512dq"]}

@@ -108,17 +108,23 @@ class Band {
 
   void some(int first, int last) {
     if (run_.parts.first) {
-      for (int channel = first; channel < last; ++channel) {
-        if (run_.depthwise->is_constant(channel)) continue;
-        int end = channel + 1;
-        while (end < last && !run_.depthwise->is_constant(end)) ++end;
-        widen(channel, end, channel - first);
-        channel = end;
-      }
+      if (run_.parts.first->conv.groups) widen(first, last, 0);  // whole blocks
+      else widen_read(first, last);
       spend(0);
     }
     for (int channel = first; channel < last; ++channel) filter(channel, channel - first);
     spend(1);
+  }
+
+  // Those of some channels that a filter reads.
+  void widen_read(int first, int last) const {
+    for (int channel = first; channel < last; ++channel) {
+      if (run_.depthwise->is_constant(channel)) continue;
+      int end = channel + 1;
+      while (end < last && !run_.depthwise->is_constant(end)) ++end;
+      widen(channel, end, channel - first);
+      channel = end;
+    }
   }
 
   // Channels of the wide map, from plane `plane` of those that are kept on.
@@ -171,7 +177,8 @@ void share_time(const ChainRun& run, int64_t whole, int64_t* nanoseconds) {
 
 }  // namespace
 
-Bands bands_of(const sw_op* ops, int lanes) {
+Bands bands_of(const sw_op* ops, const Kernels& kernels) {
+  const int lanes = kernels.lanes;
   const Parts parts(ops);
   const sw_op& op = *parts.depthwise;
   const sw_depthwise& window = op.depthwise;
@@ -187,6 +194,7 @@ Bands bands_of(const sw_op* ops, int lanes) {
         lines(found.wide_front + found.wide_rows * op.in.pitch + std::max<int64_t>(0, reach - op.in.pitch));
     found.group =
         static_cast<int32_t>(std::min<int64_t>({kMostPlanes, op.out.channels, kGroupFloats / found.wide_stride + 1}));
+    if (parts.first->conv.groups) found.group = std::max(1, found.group / kernels.block) * kernels.block;
   }
   if (parts.last) found.middle = op.out.channels * op.out.stride;
   return found;
@@ -195,7 +203,7 @@ Bands bands_of(const sw_op* ops, int lanes) {
 void run_chain(sw_program& program, size_t number, int threads, int64_t* nanoseconds) {
   const sw_op* ops = &program.ops[number];
   const auto before = Clock::now();
-  ChainRun run{&program, ops,     Parts(ops), bands_of(ops, program.kernels->lanes),
+  ChainRun run{&program, ops,     Parts(ops), bands_of(ops, *program.kernels),
                nullptr,  nullptr, nullptr,    nanoseconds != nullptr,
                {}};
   const auto of = [&](const sw_op* op) { return number + static_cast<size_t>(op - ops); };

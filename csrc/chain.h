@@ -19,7 +19,7 @@ struct Bands {
 };
 
 // Of the chain at `ops`, which was checked.
-Bands bands_of(const sw_op* ops, int lanes);
+Bands bands_of(const sw_op* ops, const Kernels& kernels);
 
 // Runs the chain that begins at operation `number`; `nanoseconds`, if not NULL, gets the time of each of its parts.
 void run_chain(sw_program& program, size_t number, int threads, int64_t* nanoseconds);

@@ -459,8 +459,8 @@ int depthwise_of(const sw_op* ops, int number, int count) {
   if (chain.rows < 1 || chain.rows > ops[at].out.height) refuse("a chain must go by rows of its result");
   if (ops[at - 1].kind == SW_CONV && ops[at - 1].conv.phased) refuse("phases are not handed on");
   if (ops[end].kind == SW_CONV && ops[end].conv.phased) refuse("a chain does not end in phases");
-  if (at > number + 1 && ops[number + 1].conv.groups)
-    refuse("what is made some channels at a time has no dense weights");
+  if (at > number + 1 && ops[number + 1].conv.groups > 1)
+    refuse("what is made some channels at a time has dense weights of one group at most");
   for (int part = number + 1; part <= end; ++part)
     if (ops[part].kind == SW_CONV && ops[part].conv.by_channels) refuse("a chain's vectors hold pixels");
   if (at > number + 1 && ops[at].depthwise.multiplier != 1) refuse("each channel must be read once where one is made");

@@ -68,7 +68,7 @@ const sw_fact kFacts[] = {
     FIELD(sw_conv, weights),
     FIELD(sw_conv, num_weights),
     FIELD(sw_conv, by_channels),
-    FIELD(sw_conv, reserved),
+    FIELD(sw_conv, stays),
 
     SIZE(sw_depthwise),
     FIELD(sw_depthwise, multiplier),
@@ -123,7 +123,7 @@ const sw_fact kFacts[] = {
     FIELD(sw_embed, table),
     FIELD(sw_embed, num_values),
     FIELD(sw_embed, rows),
-    FIELD(sw_embed, reserved),
+    FIELD(sw_embed, stays),
 
     SIZE(sw_op),
     FIELD(sw_op, kind),

@@ -44,19 +44,23 @@ class Shelf {
   float* next_;
 };
 
-// Calls `take(array, count)` for each array that an operation points to, but for those of depthwise convolutions.
+// Calls `take(array, count)` for each array that an operation points to, but for what stays where it is and for those
+// of depthwise convolutions.
 template <class Take>
 void for_each_array(sw_op& op, const Take& take) {
   switch (op.kind) {
     case SW_CONV:
       take(op.conv.starts, op.conv.num_starts);
-      take(op.conv.entries, op.conv.num_entries);
       take(op.conv.bias, op.conv.num_bias);
+      if (!op.conv.groups) op.conv.weights = nullptr;
+      if (op.conv.stays) break;
+      take(op.conv.entries, op.conv.num_entries);
       if (op.conv.groups) take(op.conv.weights, op.conv.num_weights);
-      else op.conv.weights = nullptr;
       break;
     case SW_CONSTANT: take(op.constant.values, op.constant.num_values); break;
-    case SW_EMBED: take(op.embed.table, op.embed.num_values); break;
+    case SW_EMBED:
+      if (!op.embed.stays) take(op.embed.table, op.embed.num_values);
+      break;
     case SW_NORM:
       take(op.norm.factors, op.norm.num_factors);
       take(op.norm.shifts, op.norm.num_shifts);
@@ -112,7 +116,7 @@ int take(sw_program& program, int number, int count, int64_t arena) {
   else check(op, number, count, arena, kernels);
   const int parts = chain ? op.chain.count : 0;
   int64_t scratch = op.kind == SW_CONV ? sums_between_chunks(op.conv, kernels.lanes) : token_scratch(kernels, op);
-  if (chain) scratch = bands_of(&op, kernels.lanes).total();
+  if (chain) scratch = bands_of(&op, kernels).total();
   if (scratch > kLargestArena)
     throw std::invalid_argument("operation " + std::to_string(number) + ": rows that a thread keeps do not fit");
   program.scratch_of_thread = std::max(program.scratch_of_thread, scratch);

@@ -23,7 +23,7 @@ extern "C" {
 #endif
 
 /* Changes whenever a function below does, or the meaning of a field. Structs and values: sw_facts. */
-#define SW_ABI 6
+#define SW_ABI 7
 
 /* Bytes of a cache line: where planes start. */
 #define SW_ALIGN 64
@@ -141,7 +141,8 @@ typedef struct sw_conv {
   int64_t num_weights;
   int32_t by_channels; /* 1: dense weights in blocks of sw_wide() outputs, for small maps: vectors hold channels. One
                         * chunk and one group; tiles do not matter */
-  int32_t reserved;
+  int32_t stays;       /* 1: `entries` and `weights` are not copied: they stay where they are until the program and its
+                        * copies are freed, and nobody changes them. Of megabytes, on large pages */
 } sw_conv;
 
 /* Channel c of the result multiplies windows of channel c / multiplier of the input; what is outside of the input is
@@ -216,7 +217,7 @@ typedef struct sw_embed {
   const float* table; /* rows * channels of the output */
   int64_t num_values;
   int32_t rows;
-  int32_t reserved;
+  int32_t stays; /* 1: the table is not copied, as of sw_conv */
 } sw_embed;
 
 /* Only the block of its kind is looked at. PACK, UNPACK and the kinds behind CHAIN have no activation. */
@@ -316,9 +317,28 @@ SW_API int32_t sw_wide(void);
  */
 SW_API int64_t sw_pack_weights(const sw_weights* weights, int64_t* starts, sw_entry* entries, int64_t room);
 
-/* Copies the operations and all that they point to. NULL if one of them is not valid; `error` (of `size` bytes) says
- * which and why. `arena` is in floats. Whatever the fields of the operations are, nothing outside of the arena and of
- * their arrays is read or written, here and in sw_run. */
+/* A hash of all bytes: `state` gets eight numbers, which a change of any one aligned run of 8 bytes changes for
+ * certain, and of several all but for certain. Not one that withstands somebody who looks for two contents of one hash.
+ */
+SW_API void sw_hash(const void* data, int64_t bytes, uint64_t* state);
+
+/* The places 0 .. width - 1 at which one of `count` rows of `width` weights is no zero: `used` gets 1 there and 0
+ * elsewhere.
+ */
+SW_API void sw_used(const float* rows, int64_t count, int64_t width, uint8_t* used);
+
+/* Dense weights: `to` gets, for each block of `block` rows (the last one filled up with zeros) and each of the places,
+ * what the rows of the block hold there. */
+SW_API void sw_pack_blocks(const float* rows, int64_t count, int64_t width, const int64_t* places, int64_t num_places,
+                           int64_t block, float* to);
+
+/* Leaves zeros out: `mask` gets a bit for each value, the highest of a byte first, and `kept` those that are no zero,
+ * for all of which there must be room, and 64 bytes more. How many they are. */
+SW_API int64_t sw_squeeze(const float* values, int64_t count, uint8_t* mask, float* kept);
+
+/* Copies the operations and all that they point to, but for what stays where it is. NULL if one of them is not valid;
+ * `error` (of `size` bytes) says which and why. `arena` is in floats. Whatever the fields of the operations are,
+ * nothing outside of the arena and of their arrays is read or written, here and in sw_run. */
 SW_API sw_program* sw_create(const sw_op* ops, int32_t count, int64_t arena, char* error, int32_t size);
 
 /* The same operations over an arena of their own, which may run at the same time; NULL where there is no memory. */

@@ -74,6 +74,10 @@ class Registry(Generic[T]):
 
         return add
 
+    def is_sapwoods(self) -> bool:
+        """Whether all entries so far are written in Sapwood's own files."""
+        return all(owner.startswith("sapwood.") for owner in self._owners.values())
+
     def load_plugins(self) -> None:
         """Imports what other packages add, if that was not done; every look into the registry does it.
 

@@ -7,7 +7,7 @@ from sapwood.graph.draws import Draws, put_
 from sapwood.graph.groups import Analysis, ChannelGroup, Member, Unpruned, alive_rows, build_groups, flags
 from sapwood.graph.ladders import Ladder
 from sapwood.graph.outputs import ALL, Outputs, counting, output_tensors, own_outputs
-from sapwood.graph.record import call_model, explaining_inputs, plain_kernels, run_model, trace
+from sapwood.graph.record import call_model, explaining_inputs, plain_kernels, run_model, trace, trace_shapes
 from sapwood.graph.replay import OtherCallsError, Replay
 from sapwood.graph.shuffles import Shuffle, find_shuffles
 from sapwood.graph.skeleton import leaving_no_trace
@@ -50,6 +50,7 @@ __all__ = [
     "read_names",
     "run_model",
     "trace",
+    "trace_shapes",
     "with_values",
     "without_values",
 ]

@@ -26,12 +26,14 @@ from sapwood.graph.draws import one_seed
 from sapwood.graph.outputs import Outputs, counting, named_outputs, output_tensors
 from sapwood.graph.remembered import remembering_nothing
 from sapwood.graph.replay import stays_alive
-from sapwood.graph.skeleton import new_tensors_like
+from sapwood.graph.skeleton import leaving_no_trace, new_tensors_like
 from sapwood.graph.training_too import BothRuns, both_runs, marked
+from sapwood.graph.valueless import valueless
 from sapwood.graph.written import Writes
 from sapwood.models import (
     all_modules,
     copy_model,
+    map_tensors,
     named_buffers,
     named_modules,
     named_parameters,
@@ -307,6 +309,37 @@ def record(
     outputs: Outputs | None = None,
 ) -> tuple[Graph, list[Tensor]]:
     """Does what :func:`trace` does, keeps what the run chooses on values, and returns the model's outputs as well."""
+    graph, result, trained = _recorded(model, example_inputs, decisions, outputs)
+    return graph, output_tensors((result, trained))
+
+
+def trace_shapes(model: nn.Module, example_inputs: ExampleInputs) -> tuple[Graph, Any]:
+    """Does what :func:`trace` does, without computing what depends on the inputs: it takes the time of the code alone.
+
+    Returns:
+        The recorded run, and what the model returned: its tensors have no values.
+
+    Raises:
+        Exception: If the code needs a value, or an operator tells no shapes: any that it raises itself, too.
+
+    Examples:
+        >>> graph, result = trace_shapes(nn.Linear(3, 2), torch.zeros(1, 3))
+        >>> [call.name for call in graph.calls], tuple(result.shape)
+        (['aten.t', 'aten.addmm'], (1, 2))
+    """
+    with leaving_no_trace(model):
+        return _recorded(model, example_inputs, valued=False)[:2]
+
+
+def _recorded(
+    model: nn.Module,
+    example_inputs: ExampleInputs,
+    decisions: Decisions | None = None,
+    outputs: Outputs | None = None,
+    *,
+    valued: bool = True,
+) -> tuple[Graph, Any, Any]:
+    """The graph of a run, what the model returned, and what it returned in training where it ran so, too."""
     check_model(model)
     check_example_inputs(example_inputs)
     RULES.load_plugins()  # facts of operators are asked for from here on
@@ -315,12 +348,17 @@ def record(
     parameters = _names(recorder, named_parameters(model, every=True))
     buffers = _names(recorder, named_buffers(model, every=True))
     unsaved = frozenset(recorder.ref(buffer).id for module in all_modules(model) for buffer in _unsaved(module))
-    inputs = tuple(recorder.ref(tensor) for tensor in output_tensors(example_inputs))
     evaluated: list[int] = []
-    with plain_kernels(model), _module_scopes(model, recorder.module_stack), recorder:
-        result = run_model(model, example_inputs, lambda: evaluated.append(len(recorder.calls)))
-    written = writes.names()
-    writes.put_back()
+    try:
+        with plain_kernels(model), _module_scopes(model, recorder.module_stack), ExitStack() as stack:
+            if not valued:
+                example_inputs = map_tensors(stack.enter_context(valueless()), example_inputs)
+            inputs = tuple(recorder.ref(tensor) for tensor in output_tensors(example_inputs))
+            stack.enter_context(recorder)
+            result = run_model(model, example_inputs, lambda: evaluated.append(len(recorder.calls)))
+    finally:
+        written = writes.names()
+        writes.put_back()
     result, trained = result if isinstance(result, BothRuns) else (result, ())
     named = named_outputs(result)
     also = named_outputs(trained, "in training")
@@ -341,7 +379,7 @@ def record(
         trained_outputs=frozenset(ref.id for ref in returned[len(named) :]) - counted,
         written=written,
     )
-    return graph, [tensor for _, tensor in (*named, *also)]
+    return graph, result, trained
 
 
 def _unsaved(module: nn.Module) -> list[Tensor]:

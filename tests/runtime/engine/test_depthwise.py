@@ -17,7 +17,9 @@ from sapwood.runtime import RUNTIMES, load
 from sapwood.runtime.base import RUNTIME
 from sapwood.runtime.engine import chains, tuning
 from sapwood.runtime.engine import compile as compile_model
+from sapwood.runtime.engine.chains import Band
 from sapwood.runtime.engine.compiled import CompiledModel
+from sapwood.runtime.engine.convolution import Way
 from sapwood.runtime.engine.interface import OpKind
 from sapwood.runtime.engine.maps import Map
 from sapwood.runtime.engine.program import Builder
@@ -87,10 +89,12 @@ def check(model: nn.Module, picture: Tensor, *, threads: int = 1, tune: bool = F
 @pytest.mark.usefixtures("everything")
 @pytest.mark.parametrize("isa", ISAS, indirect=True)
 def test_random_blocks(isa: str) -> None:
-    kinds = set()
+    kinds, ways = set(), set()
     for seed in range(40):
         compiled = check(*random_block(seed), threads=1 + seed % 2)
         kinds |= {step.kind for step in compiled.steps}
+        ways |= {step.dense for step in compiled.steps if step.kind == "convolution in a chain"}
+    assert ways == {False, True}
     assert {"depthwise", "depthwise in a chain", "convolution in a chain", "chain of 2, 4 rows"} <= kinds
     assert "phases" not in {kind for kind in kinds if "chain" in kind}
 
@@ -183,7 +187,7 @@ def test_what_is_handed_on_takes_no_memory() -> None:
 
 
 def test_the_parts_of_a_chain_have_times_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tuning.Tuner, "rows", lambda *_: 4)
+    monkeypatch.setattr(tuning.Tuner, "band", lambda *_: Band(4))
     session = RUNTIMES["sapwood"].load(Inverted().eval(), torch.rand(1, 4, 40, 40), threads=1)
     times = session.layer_times(3)
     assert times is not None
@@ -227,6 +231,11 @@ def test_a_choice_is_remembered_and_a_damaged_one_made_anew(tmp_path: Path, monk
         known[key][0] = 1 + rows
         tuning.cache_file().write_text(json.dumps(known))
         assert kind in [step.kind for step in check(model, picture, tune=True).steps]
+    for way in (0, 1):
+        known[key] = [9, 1, way]
+        tuning.cache_file().write_text(json.dumps(known))
+        steps = check(model, picture, tune=True).steps
+        assert next(step.dense for step in steps if step.kind == "convolution in a chain") == bool(way)
     known[key][0] = 10**30
     tuning.cache_file().write_text(json.dumps(known))
     monkeypatch.setattr(tuning, "_warned", set())
@@ -298,3 +307,24 @@ def broken(**values: Any) -> str:
 ])  # fmt: skip
 def test_the_library_checks_depthwise_convolutions(values: dict[str, Any], message: str) -> None:
     assert message in broken(**values)
+
+
+@pytest.mark.parametrize("isa", ISAS, indirect=True)
+@pytest.mark.parametrize("channels", [2, 5, 8, 24, 41])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_dense_blocks_widen_some_channels_at_a_time(isa: str, channels: int, threads: int) -> None:
+    """Blocks that no filter reads, that are not full, and bands whose last one has fewer rows."""
+    assert isa
+    torch.manual_seed(channels)
+    for stride, width in ((1, 40), (2, 113)):
+        first = nn.Conv2d(7, channels, 3, 1, 1)
+        window = nn.Conv2d(channels, channels, 3, stride, 1, groups=channels)
+        with torch.no_grad():
+            window.weight[: channels // 2 : 2] = 0.0
+        model = nn.Sequential(first, nn.ReLU6(), window, nn.ReLU(), nn.Conv2d(channels, 6, 1)).eval()
+        picture = torch.randn(1, 7, 30, width)
+        with pytest.MonkeyPatch.context() as patch:
+            for rows in (4, 8, 30 // stride):
+                patch.setattr(chains.Chain, "usual", lambda _, rows=rows: Band(rows, Way.BLOCKS))
+                steps = check(model, picture, threads=threads).steps
+                assert [step.dense for step in steps if step.kind == "convolution in a chain"] == [True, False]

@@ -89,10 +89,10 @@ def test_what_differs_is_named(place: str, changed: object, message: str, monkey
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("int sw_abi(void) { return 4; }", "has interface 4; expected 6: install Sapwood again"),
+        ("int sw_abi(void) { return 4; }", "has interface 4; expected 7: install Sapwood again"),
         (
             'struct fact { const char* name; long long value; } facts[] = {{"SW_CONV", 7}, {0, 0}};'
-            "int sw_abi(void) { return 6; } struct fact* sw_facts(void) { return facts; }",
+            "int sw_abi(void) { return 7; } struct fact* sw_facts(void) { return facts; }",
             "SW_CONV is 7, expected 2; SW_ALIGN is not there, expected 64; .* more: install Sapwood again",
         ),
     ],

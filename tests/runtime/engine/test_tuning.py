@@ -100,7 +100,8 @@ def test_one_folder_for_all_that_is_measured(tmp_path: Path, monkeypatch: pytest
 def test_a_folder_that_cannot_be_written_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.warns(UserWarning, match=r"not kept for the next time: .*file/sapwood/engine-\d\.json: cannot be"):
+    kept = pytest.warns(UserWarning, match=r"not kept for the next time: .*file/sapwood/engine-\d\.json: cannot be")
+    with pytest.warns(UserWarning, match=r"not kept for the next time: .*file/sapwood/confirmed-\d\.json"), kept:
         assert run()
 
 
@@ -158,3 +159,10 @@ def test_chains_of_other_heights_are_told_apart(file: Path) -> None:
             compiled = compile_model(model, picture, threads=1)
             assert torch.allclose(compiled(picture), model(picture).detach(), atol=1e-5)
     assert sum(key.startswith("chain") for key in json.loads(file.read_text())) == 3
+
+
+def test_another_processor_tries_anew(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run()
+    monkeypatch.setattr(tuning, "_processor", lambda: "another one")
+    assert run()
+    assert len(json.loads(file.read_text())) == 2

@@ -74,7 +74,7 @@ class Assembly:
     def __init__(
         self, network: Network, sides: Sides, threads: int, tuner: Tuner | None = None, file: str | None = None
     ) -> None:
-        self._threads = threads
+        self._threads, self._sides = threads, sides
         self.inputs = [node.out for node in network.nodes if isinstance(node, Input)]
         self.outputs = list(network.outputs)
         around = Around(dict(network.sizes), sides.channels_last)
@@ -101,6 +101,12 @@ class Assembly:
     def steps(self) -> list[Step]:
         """Its operations, in order."""
         return [step for part in self.parts for step in part.steps]
+
+    def described(self) -> list[object]:
+        """Who runs what, and how: things that say of themselves all that they are."""
+        sides = sorted(self._sides.moved), self._sides.channels_last, self._threads
+        parts = [part.program.described if isinstance(part, ProgramPart) else len(part.steps) for part in self.parts]
+        return [sides, parts]
 
     def run(self, inputs: Sequence[Tensor], times: Timed | None = None) -> list[Tensor]:
         """Runs a batch.

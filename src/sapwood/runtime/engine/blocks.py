@@ -7,6 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from sapwood.runtime.engine.interface import ENTRY
+from sapwood.runtime.engine.large import large_array
+from sapwood.runtime.engine.library import library
 from sapwood.runtime.engine.maps import Map
 from sapwood.runtime.engine.packing import Array, Packed, PlaneGeometry, Tile, byte_offsets, places
 
@@ -45,30 +47,36 @@ def pack_blocks(
     tile = Tile.of(height, source.pitch, rows=rows, lanes=lanes, most_vectors=most_vectors)
     at_once = tile.channels_at_once(source, geometry, chunk_floats, per_group)
     of_group, blocks = outputs // groups, -(-outputs // groups // block)
-    filled = np.zeros((groups, blocks * block, *weight.shape[1:]), np.float32)
-    filled[:, :of_group] = weight.reshape(groups, of_group, *weight.shape[1:])
-    used: Array = np.any(filled, axis=1)
-    starts, offsets, weights = [0], [], []
-    for first in range(0, per_group, at_once):
-        for group in range(groups):
-            channel, row, column = np.nonzero(used[group, first : first + at_once])
-            channel += first
-            plane, down, right = places(source, geometry, group * per_group + channel, row, column)
-            offsets.append(byte_offsets(source, plane, down * source.pitch + right))
-            taps = filled[group][:, channel, row, column]
-            weights.append(taps.reshape(blocks, block, -1).transpose(0, 2, 1).ravel())
-            starts.append(starts[-1] + len(channel))
+    filters = np.ascontiguousarray(weight, np.float32).reshape(groups, of_group, -1)
+    used = [_used(one).reshape(per_group, *weight.shape[2:]) for one in filters]
+    read = [
+        (group, first, np.nonzero(used[group][first : first + at_once]))
+        for first in range(0, per_group, at_once)
+        for group in range(groups)
+    ]
+    starts = np.cumsum([0, *(len(channel) for _, _, (channel, _, _) in read)], dtype=np.int64)
     entries = np.zeros(starts[-1], ENTRY)
-    entries["offset"] = np.concatenate(offsets)
-    return Packed(
-        np.array(starts, np.int64),
-        entries,
-        -(-per_group // at_once),
-        tile.rows,
-        tile.columns,
-        groups,
-        np.concatenate(weights),
-    )
+    weights = large_array(int(starts[-1]) * blocks * block, np.float32)
+    for number, (group, first, (of_chunk, row, column)) in enumerate(read):
+        channel = first + of_chunk
+        own = slice(starts[number], starts[number + 1])
+        plane, down, right = places(source, geometry, group * per_group + channel, row, column)
+        entries["offset"][own] = byte_offsets(source, plane, down * source.pitch + right)
+        taps = np.ravel_multi_index((channel, row, column), weight.shape[1:])
+        _put_blocks(filters[group], taps, block, weights[own.start * blocks * block : own.stop * blocks * block])
+    return Packed(starts, entries, -(-per_group // at_once), tile.rows, tile.columns, groups, weights)
+
+
+def _used(rows: Array) -> Array:
+    """For each place of some rows whether one of them is no zero there."""
+    found = np.empty(rows.shape[1], np.bool_)
+    library().sw_used(rows.ctypes.data, *rows.shape, found.ctypes.data)
+    return found
+
+
+def _put_blocks(rows: Array, taps: Array, block: int, to: Array) -> None:
+    taps = np.ascontiguousarray(taps, np.int64)
+    library().sw_pack_blocks(rows.ctypes.data, *rows.shape, taps.ctypes.data, len(taps), block, to.ctypes.data)
 
 
 def pack_columns(weight: Array, source: Map, geometry: PlaneGeometry, *, wide: int) -> Packed:

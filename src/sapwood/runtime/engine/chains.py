@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias, TypeVar
 
 from sapwood.runtime.engine import nodes
-from sapwood.runtime.engine.convolution import Convolution, Tiling, Way
+from sapwood.runtime.engine.convolution import DENSE, Convolution, Tiling, Way
 from sapwood.runtime.engine.depthwise import Depthwise, is_depthwise
 from sapwood.runtime.engine.interface import OpKind
 from sapwood.runtime.engine.maps import LINE, Map
@@ -84,6 +84,19 @@ def _reads_places(node: nodes.Conv) -> bool:
 
 
 @dataclass(frozen=True)
+class Band:
+    """How a chain goes.
+
+    Attributes:
+        rows: At a time.
+        way: How the first convolution's weights are kept.
+    """
+
+    rows: int
+    way: Way = Way.LISTS
+
+
+@dataclass(frozen=True)
 class Chain:
     """The operations of a chain, between maps that stand in memory.
 
@@ -108,31 +121,39 @@ class Chain:
         maps = ([self.depthwise.source] if self.first else []) + ([self.depthwise.out] if self.last else [])
         return sum(one.channels * one.height * one.pitch for one in maps)
 
-    def bands(self) -> Iterator[int]:
-        """Rows at a time that are worth trying: all, and halves of halves."""
+    def bands(self, *, dense: bool) -> Iterator[Band]:
+        """What is worth trying: all rows at a time, and halves of halves, both ways where dense weights may pay."""
         rows = self.height
+        ways = (Way.LISTS, Way.BLOCKS) if dense and self._may_be_dense() else (Way.LISTS,)
         seen = set()
         while rows not in seen:
             seen.add(rows)
-            yield rows
+            yield from (Band(rows, way) for way in ways)
             rows = min(rows, max(ROWS, -(-rows // 2 // ROWS) * ROWS))
 
-    def usual_rows(self) -> int:
-        """Rows at a time where nothing is tried; 0 where the maps in between are small."""
+    def usual(self) -> Band | None:
+        """What is taken where nothing is tried; None where the maps in between are small."""
         if self.between < WORTH_FLOATS:
-            return 0
+            return None
         floats = self.depthwise.out.channels * self.depthwise.out.pitch
-        return min(self.height, max(ROWS, USUAL_FLOATS // floats // ROWS * ROWS))
+        rows = min(self.height, max(ROWS, USUAL_FLOATS // floats // ROWS * ROWS))
+        dense = self.first is not None and self.first.density >= DENSE and self._may_be_dense()
+        return Band(rows, Way.BLOCKS if dense else Way.LISTS)
 
-    def add(self, builder: Builder, rows: int, tilings: Tilings = (None, None)) -> None:
-        """Adds the operations, which go ``rows`` rows at a time; tilings are of the convolutions."""
+    def _may_be_dense(self) -> bool:
+        """Whether the first convolution may have dense weights."""
+        return self.first is not None and self.first.spec.groups == 1
+
+    def add(self, builder: Builder, band: Band, tilings: Tilings = (None, None)) -> None:
+        """Adds the operations, which go some rows at a time; tilings are of the convolutions."""
+        rows = band.rows
         count = 1 + (self.first is not None) + (self.last is not None)
         builder.add(OpKind.CHAIN, count=count, rows=rows)
         wide = _handed_on(self.depthwise.source, 0) if self.first else self.depthwise.source
         middle = _handed_on(self.depthwise.out, rows) if self.last else self.depthwise.out
         if self.first:
-            tiling = tilings[0] or self.first.tiling(builder)
-            replace(self.first, out=wide).add(builder, replace(tiling, chunk_floats=1 << 30, way=Way.LISTS))
+            tiling = tilings[0] if tilings[0] and tilings[0].way is band.way else self.first.tiling(builder)
+            replace(self.first, out=wide).add(builder, replace(tiling, chunk_floats=1 << 30, way=band.way))
         replace(self.depthwise, source=wide, out=middle).add(builder)
         if self.last:
             tiling = tilings[1] or self.last.tiling(builder)

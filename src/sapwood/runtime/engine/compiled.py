@@ -9,25 +9,29 @@ from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from sapwood.arguments import described
 from sapwood.errors import EngineError
 from sapwood.export import plain_copy
+from sapwood.graph import trace, trace_shapes
+from sapwood.ops import Graph
 from sapwood.runtime.allocator import give_back
 from sapwood.runtime.cores import available_cores
 from sapwood.runtime.engine import library, saved
 from sapwood.runtime.engine.assembly import Sides, Timed
 from sapwood.runtime.engine.checking import placed
 from sapwood.runtime.engine.choice import told
+from sapwood.runtime.engine.confirmed import confirm, confirmation_key, is_confirmed
 from sapwood.runtime.engine.deciding import assembled
-from sapwood.runtime.engine.encoding import Encoded, encode
+from sapwood.runtime.engine.encoding import Encoded, encode, with_own_tables
 from sapwood.runtime.engine.inputs import InputSpec, checked, refuse_tracing
 from sapwood.runtime.engine.lengths import Lengths, recorded_lengths
 from sapwood.runtime.engine.lowered import Lowered
-from sapwood.runtime.engine.nodes import Outside
+from sapwood.runtime.engine.lowering import owned
+from sapwood.runtime.engine.nodes import Network, Outside
 from sapwood.runtime.engine.quick import QuickCall
-from sapwood.runtime.engine.rules import lower
+from sapwood.runtime.engine.rules import lower_run
 from sapwood.types import ExampleInputs
 
 MOST_THREADS = 1024
@@ -265,33 +269,58 @@ def compile(
     given = _tensors(example_inputs)
     one = tuple(picture[:1] for picture in given)
     plain = plain_copy(model, sharing=length_dim is None)
-    source, leaves = _lowered(plain, one)
+    graph, result = _recorded(plain, one)
+    tensors = owned(plain, graph)
+    source = _lowered(lower_run(graph, tensors), one, result)
     stored = encode(source)
+    source = with_own_tables(source, stored)
     lengths = None
     if length_dim is not None:
-        lengths = recorded_lengths(one, length_dim, stored, lambda fewer: encode(_lowered(plain, fewer)[0]))
+        lengths = recorded_lengths(one, length_dim, stored, lambda fewer: encode(_recorded_lowered(plain, fewer)))
     compiled = CompiledModel(source, lambda: stored, threads=threads, tune=tune, examples=given, lengths=lengths)
     compiled._whole = {number: tensor.clone() for number, tensor in enumerate(one) if not tensor.is_floating_point()}
-    del source
-    _check(tree_flatten(compiled(*one))[0], leaves)
-    if lengths is not None:
-        fewer = lengths.shortened(one, lengths.other)
-        _check(tree_flatten(compiled(*fewer))[0], _returned(plain, fewer)[0])
+    how = [compiled._assembly.described(), source.form, source.constants, compiled.threads]
+    key = confirmation_key(graph, tensors, one, how) if lengths is None else None
+    del source, graph, tensors, result
+    if not is_confirmed(key):
+        _confirm(compiled, plain, one)
+        confirm(key)
     give_back()
     return compiled
 
 
-def _lowered(plain: nn.Module, inputs: Sequence[Tensor]) -> tuple[Lowered, list[Any]]:
-    """A model in the engine's terms, and what it returns."""
-    network = lower(plain, tuple(inputs))
-    leaves, form = _returned(plain, inputs)
+def _recorded(plain: nn.Module, inputs: Sequence[Tensor]) -> tuple[Graph, Any]:
+    """A run of the model, and what it returned: without values, where its code does not ask for them."""
+    try:
+        return trace_shapes(plain, tuple(inputs))
+    except Exception:  # whatever it is: what is wrong with the model itself, a run with values says
+        return trace(plain, tuple(inputs)), _returned(plain, inputs)
+
+
+def _lowered(network: Network, inputs: Sequence[Tensor], result: Any) -> Lowered:
+    leaves, form = tree_flatten(result)
     constants = {place: leaf for place, leaf in enumerate(leaves) if not isinstance(leaf, Tensor)}
-    return Lowered(network, tuple(map(InputSpec.of, inputs)), form, constants), leaves
+    return Lowered(network, tuple(map(InputSpec.of, inputs)), form, constants)
 
 
-def _returned(plain: nn.Module, inputs: Sequence[Tensor]) -> tuple[list[Any], TreeSpec]:
+def _recorded_lowered(plain: nn.Module, inputs: Sequence[Tensor]) -> Lowered:
+    """A model in the engine's terms."""
+    graph, result = _recorded(plain, inputs)
+    return _lowered(lower_run(graph, owned(plain, graph)), inputs, result)
+
+
+def _returned(plain: nn.Module, inputs: Sequence[Tensor]) -> Any:
     with torch.no_grad():
-        return tree_flatten(plain(*inputs))
+        return plain(*inputs)
+
+
+def _confirm(compiled: CompiledModel, plain: nn.Module, inputs: Sequence[Tensor]) -> None:
+    """Compares what a new program returns with what the model does, of fewer tokens, too, where it takes them."""
+    given = [inputs]
+    if compiled.lengths is not None:
+        given.append(compiled.lengths.shortened(inputs, compiled.lengths.other))
+    for one in given:
+        _check(*(tree_flatten(found)[0] for found in (compiled(*one), _returned(plain, one))))
 
 
 def load(directory: str | Path, *, threads: int | None = None, tune: bool = True) -> CompiledModel:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -13,12 +13,21 @@ from torch import Tensor
 from torch.utils._pytree import TreeSpec
 
 from sapwood.runtime.engine import nodes
+from sapwood.runtime.engine.large import large_array
+from sapwood.runtime.engine.library import library
 from sapwood.runtime.engine.lowered import Lowered
-from sapwood.runtime.engine.nodes import Read
+from sapwood.runtime.engine.nodes import Node, Read
 from sapwood.runtime.engine.packing import Array, ConvSpec, PlaneGeometry
 
 PACKED_BELOW = 0.9
 """A weight with a larger fraction of non-zeros is stored as it is."""
+
+
+PLAIN = frozenset({bool, int, str})
+"""Types whose values JSON has as they are."""
+
+ROOM = 16
+"""Floats that are written behind those that are kept."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,19 @@ def encode(source: Lowered) -> Encoded:
     return Encoded(content, writer.arrays, source.form, dict(source.constants))
 
 
+def with_own_tables(source: Lowered, stored: Encoded) -> Lowered:
+    """The network over the tables that are stored: a model goes on changing its own, and programs copy none of them."""
+
+    def own(node: Node, content: Mapping[str, Any]) -> Node:
+        if not isinstance(node, nodes.Embedding):
+            return node
+        name = content["table"].get("dense")
+        return replace(node, table=node.table.copy() if name is None else stored.arrays[name])
+
+    found = [own(*pair) for pair in zip(source.network.nodes, stored.content["nodes"], strict=True)]
+    return replace(source, network=replace(source.network, nodes=found))
+
+
 def _name(one: Any) -> str:
     """The name of a type, layout or memory format."""
     return str(one).removeprefix("torch.")
@@ -67,6 +89,8 @@ class _Writer:
         return {field.name: self._value(getattr(node, field.name)) for field in fields(node)}
 
     def _value(self, value: Any) -> Any:
+        if value is None or type(value) in PLAIN:
+            return value
         writers: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
             (Read, lambda read: {"read": read.value, "shape": list(read.shape)}),
             (ConvSpec, self._spec),
@@ -84,7 +108,7 @@ class _Writer:
 
     def _spec(self, spec: ConvSpec) -> dict[str, Any]:
         return {
-            "weight": self._weight(spec.weight),
+            "weight": self._weight(spec.weight, spec.nonzeros),
             "bias": self._copy(spec.bias),
             "geometry": self.fields_of(spec.geometry),
             "groups": spec.groups,
@@ -103,15 +127,25 @@ class _Writer:
 
     def _copy(self, array: Array) -> str:
         """Of what the model may go on changing."""
-        return self._put(np.array(array, order="C"))
+        own = large_array(array.size, array.dtype).reshape(array.shape)
+        np.copyto(own, array)
+        return self._put(own)
 
-    def _weight(self, weight: Array) -> dict[str, Any]:
-        values = weight.reshape(-1)
-        kept = values != 0
-        if np.count_nonzero(kept) > PACKED_BELOW * kept.size:
+    def _weight(self, weight: Array, nonzeros: int | None = None) -> dict[str, Any]:
+        count = int(np.count_nonzero(weight)) if nonzeros is None else nonzeros
+        if weight.dtype != np.float32 or count > PACKED_BELOW * weight.size:
             return {"dense": self._copy(weight)}
-        return {
-            "shape": list(weight.shape),
-            "mask": self._put(np.packbits(kept)),
-            "values": self._put(np.compress(kept, values)),  # which is four times faster than an index
-        }
+        mask, kept = squeezed(np.ascontiguousarray(weight).reshape(-1), count)
+        return {"shape": list(weight.shape), "mask": self._put(mask), "values": self._put(kept)}
+
+
+def squeezed(values: Array, nonzeros: int) -> tuple[Array, Array]:
+    """A bit for each value, as ``numpy.packbits`` makes them of those that are no zero, and these.
+
+    Examples:
+        >>> squeezed(np.array([0.0, 3.0, 0.0, 0.0, -1.0], np.float32), 2)
+        (array([72], dtype=uint8), array([ 3., -1.], dtype=float32))
+    """
+    mask, kept = np.empty(-(-values.size // 8), np.uint8), large_array(nonzeros + ROOM, np.float32)
+    count = library().sw_squeeze(values.ctypes.data, values.size, mask.ctypes.data, kept.ctypes.data)
+    return mask, kept[:count]

@@ -12,7 +12,7 @@ from enum import IntEnum
 
 import numpy as np
 
-ABI = 6
+ABI = 7
 """What this Python code expects of the library."""
 
 ALIGN = 64
@@ -150,7 +150,7 @@ class ConvStruct(ctypes.Structure):
         ("weights", ctypes.c_void_p),
         ("num_weights", ctypes.c_int64),
         ("by_channels", ctypes.c_int32),
-        ("reserved", ctypes.c_int32),
+        ("stays", ctypes.c_int32),
     )
 
 
@@ -237,7 +237,7 @@ class EmbedStruct(ctypes.Structure):
         ("table", ctypes.c_void_p),
         ("num_values", ctypes.c_int64),
         ("rows", ctypes.c_int32),
-        ("reserved", ctypes.c_int32),
+        ("stays", ctypes.c_int32),
     )
 
 

@@ -91,6 +91,13 @@ def _declare(loaded: ctypes.CDLL) -> None:
     loaded.sw_pack_weights.argtypes = [
         ctypes.POINTER(WeightsStruct), ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64
     ]  # fmt: skip
+    place, number = ctypes.c_void_p, ctypes.c_int64
+    loaded.sw_used.restype, loaded.sw_used.argtypes = None, [place, number, number, place]
+    loaded.sw_pack_blocks.restype = None
+    loaded.sw_pack_blocks.argtypes = [place, number, number, place, number, number, place]
+    loaded.sw_squeeze.restype, loaded.sw_squeeze.argtypes = number, [place, number, place, place]
+    loaded.sw_hash.restype = None
+    loaded.sw_hash.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.POINTER(ctypes.c_uint64)]
     loaded.sw_bytes.restype, loaded.sw_bytes.argtypes = ctypes.c_int64, [ctypes.c_void_p]
 
 

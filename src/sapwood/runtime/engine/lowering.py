@@ -206,9 +206,19 @@ def lower(model: nn.Module, example_inputs: ExampleInputs) -> Network:
         EngineError: If weights are NaN or infinite, or a call cannot be run here; the message names the call.
     """
     graph = trace(model, example_inputs)
+    return lower_run(graph, owned(model, graph))
+
+
+def lower_run(graph: Graph, tensors: Mapping[int, Tensor]) -> Network:
+    """The nodes of a recorded run; raises what :func:`lower` does.
+
+    Args:
+        graph: The run.
+        tensors: Parameters, buffers and constants by the number of their tensor.
+    """
     last_read = {ref.id: call.index for call in graph.calls for ref in call.tensor_inputs()}
     last_read |= {ref.id: len(graph.calls) for ref in graph.outputs}
-    state = Lowering(_owned(model, graph), last_read=last_read)
+    state = Lowering(tensors, last_read=last_read)
     for index, ref in enumerate(graph.inputs):
         value = state.new(_any_size(ref))
         state.network.nodes.append(nodes.Input(value, (), "", index))
@@ -362,7 +372,8 @@ def _share_views(state: Lowering, call: Call) -> None:
         state.share_memory(ref.id for ref in (*call.tensor_outputs(), *call.tensor_inputs()))
 
 
-def _owned(model: nn.Module, graph: Graph) -> dict[int, Tensor]:
+def owned(model: nn.Module, graph: Graph) -> dict[int, Tensor]:
+    """Parameters, buffers and constants of a recorded run of a model, by the number of their tensor."""
     named = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers(remove_duplicate=False))
     owned = {**graph.parameters, **graph.buffers}
     return {**graph.constants, **{number: named[names[0]] for number, names in owned.items()}}

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from sapwood.errors import EngineError
 from sapwood.runtime.engine.interface import ENTRY, TapStruct, WeightsStruct
+from sapwood.runtime.engine.large import large_array
 from sapwood.runtime.engine.library import library
 from sapwood.runtime.engine.maps import Map, strips
 
@@ -257,7 +258,7 @@ def _lists(
     """
     outputs, inputs = weight.shape[:2]
     weight = np.ascontiguousarray(weight, np.float32)
-    starts, entries = np.zeros(chunks[1] * outputs * 3 + 1, np.int64), np.empty(room, ENTRY)
+    starts, entries = np.zeros(chunks[1] * outputs * 3 + 1, np.int64), large_array(room, ENTRY)
     known = (TapStruct * len(taps))(*taps)
     given = WeightsStruct(
         weight.ctypes.data, outputs, inputs, *planes, *chunks, known, len(taps)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from sapwood.runtime.engine import nodes
-from sapwood.runtime.engine.chains import Chain, Links, links_of
-from sapwood.runtime.engine.convolution import Convolution
+from sapwood.runtime.engine.chains import Band, Chain, Links, links_of
+from sapwood.runtime.engine.convolution import Convolution, Way
 from sapwood.runtime.engine.depthwise import Depthwise, is_depthwise, zeros_around
 from sapwood.runtime.engine.interface import OpKind
 from sapwood.runtime.engine.maps import Map, row_pitch, strip_margin, strips
@@ -85,7 +85,7 @@ class _ProgramPlanner:
     steps: list[Step] = field(default_factory=list)
     maps: dict[Key, Map] = field(default_factory=dict)
     _written: set[Key] = field(default_factory=set)
-    _chained: dict[Value, tuple[Links, Chain, int] | None] = field(default_factory=dict)
+    _chained: dict[Value, tuple[Links, Chain, Band] | None] = field(default_factory=dict)
     _same: dict[Key, Key] = field(default_factory=dict)
     _roots: dict[Value, tuple[Value, int]] = field(default_factory=dict)
 
@@ -340,10 +340,10 @@ class _ProgramPlanner:
         links = self._links.get(node.out)
         if links:
             chain = self._chain(links)
-            rows = chain.usual_rows() if self.tuner is None else self.tuner.rows(chain)
-            if rows:
+            band = chain.usual() if self.tuner is None else self.tuner.band(chain)
+            if band:
                 self._chained |= {link.out: None for link in links[:-1]}
-                self._chained[links[-1].out] = links, chain, rows
+                self._chained[links[-1].out] = links, chain, band
         if node.out not in self._chained:
             self._convolve(node)
             return
@@ -356,13 +356,14 @@ class _ProgramPlanner:
         first, last = ([self._convolution(node) for node in ends] for ends in (links[:at], links[at + 1 :]))
         return Chain(self._depthwise(links[at]), first[0] if first else None, last[0] if last else None)
 
-    def _add_chain(self, links: Links, chain: Chain, rows: int) -> None:
+    def _add_chain(self, links: Links, chain: Chain, band: Band) -> None:
         if chain.first:
             self._source(links[0].inputs[0], links[0].spec.geometry.stride)
-        chain.add(self.builder, rows, (None, None) if self.tuner is None else self.tuner.tilings(chain))
-        self.steps.append(Step("", f"chain of {len(links)}, {rows} rows", own=True))
+        chain.add(self.builder, band, (None, None) if self.tuner is None else self.tuner.tilings(chain))
+        self.steps.append(Step("", f"chain of {len(links)}, {band.rows} rows", own=True))
         for node in links:
-            self._convolved(node, " in a chain")
+            first = node is links[0] and chain.first is not None
+            self._convolved(node, " in a chain", dense=first and band.way is Way.BLOCKS)
 
     def _other(self, node: nodes.Conv) -> Map | None:
         """What is added to a convolution's sums."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 import threading
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from sapwood.errors import EngineError
 from sapwood.limits import check_limit
 from sapwood.runtime.engine import library as lib
 from sapwood.runtime.engine.interface import ACTIVATIONS, BLOCKS, OpKind, OpStruct, PictureStruct, RunResult
+from sapwood.runtime.engine.large import is_large
 from sapwood.runtime.engine.maps import GAP, Map, plane_stride
 from sapwood.runtime.engine.memory import ArenaBlock, relocated
 from sapwood.runtime.engine.packing import Packed
@@ -47,6 +49,7 @@ class Builder:
     _blocks: list[ArenaBlock] = field(default_factory=list)
     _ops: list[OpStruct] = field(default_factory=list)
     _kept: list[Any] = field(default_factory=list)
+    _stays: list[Any] = field(default_factory=list)
 
     def map(self, channels: int, height: int, width: int, *, margin: int, pitch: int, overwritten: bool = True) -> Map:
         """A new map; its place is final once the program is built.
@@ -93,14 +96,23 @@ class Builder:
 
     def keep(self, *arrays: Any) -> None:
         """Keeps what operations point to until the library has copied it."""
-        self._kept.append(arrays)
+        self._kept += arrays
+
+    def stay(self, *arrays: Any) -> bool:
+        """Keeps arrays as long as the program, where one of them is large; whether that is so."""
+        if not any(map(is_large, arrays)):
+            return False
+        self._stays += arrays
+        return True
 
     def _point(self, block: Any, name: str, array: Any) -> None:
         """An array of the operation, kept until the library has copied it, and how many numbers it holds."""
         kept = np.ascontiguousarray(array, np.float32)
-        self._kept.append(kept)
+        self.keep(kept)
         setattr(block, name, kept.ctypes.data)
         setattr(block, COUNTS[name], kept.size)
+        if hasattr(block, "stays"):
+            block.stays = self.stay(kept)
 
     def convolution(
         self,
@@ -137,6 +149,7 @@ class Builder:
             by_channels=int(packed.by_channels),
             weights=arrays[3].ctypes.data,
             num_weights=arrays[3].size,
+            stays=int(self.stay(packed.entries, packed.weights)),
             **sizes,
         )
 
@@ -154,7 +167,20 @@ class Builder:
         handle = lib.library().sw_create(ops, len(placed), max(1, arena), message, len(message))
         if not handle:
             raise EngineError(f"the engine refuses a program: {message.value.decode(errors='replace')}")
-        return Program(handle, len(self._ops))
+        return Program(handle, len(self._ops), _described(placed, arena), self._stays)
+
+
+def _described(ops: Sequence[OpStruct], arena: int) -> str:
+    """A hash of operations, but for the places of their arrays."""
+    hashed = hashlib.sha256(str(arena).encode())
+    for op in ops:
+        plain = OpStruct.from_buffer_copy(op)
+        block = getattr(plain, BLOCKS[op.kind]) if op.kind in BLOCKS else plain
+        for name, kind in block._fields_:
+            if kind is ctypes.c_void_p:
+                setattr(block, name, None)
+        hashed.update(bytes(plain))
+    return hashed.hexdigest()
 
 
 def _checked(field: Any, name: str, value: Any) -> Any:
@@ -175,9 +201,14 @@ COUNTS = {"values": "num_values", "table": "num_values", "factors": "num_factors
 
 
 class Program:
-    """Operations that the library has checked and copied."""
+    """Operations that the library has checked and copied, but for large arrays, which are kept here.
 
-    def __init__(self, handle: int, num_ops: int) -> None:
+    Attributes:
+        described: A hash of the operations: where maps stand, and how they are gone through; not of the weights.
+    """
+
+    def __init__(self, handle: int, num_ops: int, described: str, stays: Sequence[Any]) -> None:
+        self.described, self._stays = described, stays
         self._handle: int | None = handle
         self._num_ops = num_ops
         self._lock, self._process = threading.Lock(), os.getpid()
@@ -199,8 +230,8 @@ class Program:
 
     @property
     def num_bytes(self) -> int:
-        """Memory that the library holds for it."""
-        return int(lib.library().sw_bytes(self._handle))
+        """Memory that it holds."""
+        return int(lib.library().sw_bytes(self._handle) + sum(array.nbytes for array in self._stays))
 
     def _call(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], threads: int, times: Any) -> None:
         given, wanted = ((PictureStruct * len(one))(*map(picture, one)) for one in (inputs, outputs))
@@ -236,7 +267,7 @@ class Program:
         handle = lib.library().sw_copy(self._handle)
         if not handle:
             raise EngineError("there is no memory for a copy of a program")
-        return Program(handle, self._num_ops)
+        return Program(handle, self._num_ops, self.described, self._stays)
 
     def __del__(self) -> None:
         if getattr(self, "_handle", None):

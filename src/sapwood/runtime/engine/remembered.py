@@ -19,6 +19,7 @@ from sapwood.caches import cache_folder
 from sapwood.errors import EngineError
 from sapwood.files import keep_json
 from sapwood.reading import read_json
+from sapwood.runtime.cores import processor
 from sapwood.runtime.engine.assembly import Sides
 from sapwood.runtime.engine.choice import ENGINE, MIXED, PYTORCH, SidesChoice, movable
 from sapwood.runtime.engine.library import instruction_set
@@ -39,9 +40,10 @@ def choices_file() -> Path:
 
 
 def key_of(network: Network, threads: int, shapes: Sequence[Sequence[int]]) -> str:
-    """What the times depend on: shapes, zeros (by twentieths), threads, versions, instruction set."""
+    """What the times depend on: shapes, zeros (by twentieths), threads, versions, processor, instruction set."""
     described = [
-        VERSION, KERNELS, torch.__version__, instruction_set(), threads, [tuple(shape) for shape in shapes],
+        VERSION, KERNELS, torch.__version__, processor(), instruction_set(), threads,
+        [tuple(shape) for shape in shapes],
         [(type(node).__name__, [_told(getattr(node, one.name)) for one in fields(node) if one.name not in UNTOLD])
          for node in network.nodes],
         sorted(network.sizes.items()), network.outputs,

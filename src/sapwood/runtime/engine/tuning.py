@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import astuple, replace
+from functools import cache
 from pathlib import Path
 
 from sapwood.caches import cache_folder
 from sapwood.errors import EngineError
 from sapwood.files import keep_json
 from sapwood.reading import read_json
-from sapwood.runtime.engine.chains import Chain, Tilings
+from sapwood.runtime.cores import processor
+from sapwood.runtime.engine.chains import Band, Chain, Tilings
 from sapwood.runtime.engine.convolution import CHUNK_FLOATS, COLUMNS, DENSE_CHUNK_FLOATS, Convolution, Tiling, Way
 from sapwood.runtime.engine.library import instruction_set
 from sapwood.runtime.engine.program import Builder, Program
 
-VERSION = 4
+VERSION = 5
 """The version of what is remembered; it changes with the kernels."""
 
 VECTORS = (28, 20, 14, 10, 7, 4)
@@ -68,26 +71,28 @@ class Tuner:
         self._known[key] = self._new[key] = [int(number) for number in astuple(best)]
         return best
 
-    def rows(self, chain: Chain) -> int:
-        """The rows that a chain goes at a time where it is fastest; 0 where its operations one after the other are."""
+    def band(self, chain: Chain) -> Band | None:
+        """How a chain goes where it is fastest; None where its operations one after the other are."""
         tilings = self.tilings(chain)
-        key, candidates = self._chain_key(chain), [0, *chain.bands()]
+        dense = chain.first is not None and _density(chain.first) >= WORTH_DENSE
+        key, candidates = self._chain_key(chain), [None, *chain.bands(dense=dense)]
         if key in self._known:
-            rows = self._known[key][0] - 1
-            if rows in candidates and self._known[key][1] == 1:
-                return rows
-            _warn_once(self._path, f"a chain of {rows} rows that is never tried")
+            rows, one, way = self._known[key]
+            found = Band(rows - 1, Way(way)) if rows > 1 else None
+            if found in candidates and one == 1:
+                return found
+            _warn_once(self._path, f"a chain of {rows - 1} rows that is never tried")
         programs = []
-        for rows in candidates:
+        for band in candidates:
             builder = Builder(self._file)
             moved = chain.elsewhere(builder)
-            if rows:
-                moved.add(builder, rows, tilings)
+            if band:
+                moved.add(builder, band, tilings)
             else:
                 moved.apart(builder, tilings)
             programs.append(builder.build())
         best = candidates[_fastest_of(programs, self._threads)]
-        self._known[key] = self._new[key] = [1 + best, 1, 0]
+        self._known[key] = self._new[key] = [1 + best.rows, 1, int(best.way)] if best else [1, 1, 0]
         return best
 
     def tilings(self, chain: Chain) -> Tilings:
@@ -115,7 +120,15 @@ class Tuner:
         spec = convolution.spec
         shape = (*spec.weight.shape, spec.groups, *spec.geometry.stride, *spec.geometry.dilation, *convolution.size)
         layout = (convolution.source.pitch, int(convolution.phased))
-        return " ".join(map(str, (instruction_set(), self._threads, *shape, *layout, _density(convolution))))
+        return " ".join(
+            map(str, (_processor(), instruction_set(), self._threads, *shape, *layout, _density(convolution)))
+        )
+
+
+@cache
+def _processor() -> str:
+    """A short name of this processor: one folder may serve several machines."""
+    return hashlib.sha256(processor().encode()).hexdigest()[:8]
 
 
 def _density(convolution: Convolution) -> int:

@@ -1,0 +1,97 @@
+"""Which programs were found to compute what their models do, in a file of the user's cache folder.
+
+A new program is run beside its model before anybody gets it. Where the same program, made of the same calls and the
+same numbers, was run beside the model on the same inputs before, its results would be the same again.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sapwood.caches import cache_folder
+from sapwood.errors import EngineError
+from sapwood.files import keep_json
+from sapwood.ops import RULES, Graph
+from sapwood.reading import read_json
+from sapwood.runtime.cores import processor
+from sapwood.runtime.engine.hashing import ContentHash, code, take_run
+from sapwood.runtime.engine.library import instruction_set
+from sapwood.runtime.engine.lowering import FOLLOWING, LOWERINGS
+
+VERSION = 1
+"""The version of what is remembered."""
+
+MOST = 1000
+"""Hashes that are remembered, the last ones."""
+
+
+def confirmed_file() -> Path:
+    """``confirmed-N.json`` in the folder of :func:`sapwood.caches.cache_folder`."""
+    return cache_folder() / f"confirmed-{VERSION}.json"
+
+
+def confirmation_key(
+    graph: Graph, tensors: Mapping[int, Tensor], inputs: Sequence[Tensor], how: Sequence[Any]
+) -> str | None:
+    """A hash of all that decides what a program computes and what its model does.
+
+    Args:
+        graph: The recorded run of the model.
+        tensors: What the model owns, by the number of its tensor in the run.
+        inputs: What both are run on.
+        how: Who runs what, with which tilings and threads, and what is returned; things that say of themselves all that
+            they are.
+
+    Returns:
+        None where something has a part in it that cannot be told: operators of other packages, code without files.
+    """
+    if not all(registry.is_sapwoods() for registry in (RULES, LOWERINGS, FOLLOWING)):
+        return None
+    hashed = ContentHash()
+    try:
+        hashed.text(repr((VERSION, code(), processor(), instruction_set(), torch.get_num_threads(), how)))
+    except OSError:
+        return None
+    take_run(hashed, graph, tensors)
+    for tensor in inputs:
+        hashed.tensor(tensor)
+    return hashed.hexdigest()
+
+
+def is_confirmed(key: str | None) -> bool:
+    """Whether it was kept."""
+    return key is not None and key in _read(confirmed_file())
+
+
+def confirm(key: str | None) -> None:
+    """Keeps a key; a folder that cannot be written is a warning."""
+    if key is not None:
+        keep_json(confirmed_file(), [*_read(confirmed_file()), key][-MOST:])
+
+
+_warned: set[Path] = set()
+"""Files that were named as damaged."""
+
+
+def _read(path: Path) -> list[str]:
+    """What is remembered; a file that is damaged is named once."""
+    if not os.path.lexists(path):
+        return []
+    try:
+        found = read_json(path, "programs that were compared with their models", EngineError)
+        if isinstance(found, list) and all(isinstance(one, str) for one in found):
+            return found
+        fault = "is damaged; expected a list of hashes"
+    except EngineError as error:
+        fault = str(error).removeprefix(f"{path}: ").removeprefix(f"{path}:")
+    if path not in _warned:
+        _warned.add(path)
+        warnings.warn(f"{path}: {fault}; programs are compared and remembered anew", stacklevel=2)
+    return []
