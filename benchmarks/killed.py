@@ -82,7 +82,7 @@ steps:
   export: {{format: onnx}}
 """
 
-TELLS_HOW = ("seconds", "eval_seconds", "resume")
+TELLS_HOW = ("seconds", "eval_seconds", "images_per_second", "loader_wait_share", "resume")
 """Fields that say how a run went, not what came of it: two undisturbed ones may agree in them by chance."""
 RESUMED = " --resume"
 """What a command that goes on has more than the one that began."""

@@ -96,7 +96,7 @@ def _transformers(name: str) -> tuple[nn.Module, Any]:
     if name == "distilbert":
         distil = hf.DistilBertConfig(**text, dim=128, n_layers=2, n_heads=4, hidden_dim=256)
         return hf.DistilBertForSequenceClassification(distil), {"input_ids": tokens}
-    if name != "t5":
+    if name != "t5enc":
         raise KeyError(name)
     t5 = hf.T5Config(**text, d_model=128, d_kv=32, d_ff=256, num_layers=2, num_heads=4)
     return hf.T5ForTokenClassification(t5), {"input_ids": tokens}
