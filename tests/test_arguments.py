@@ -12,7 +12,7 @@ from torch import nn
 
 import sapwood
 from sapwood import Target
-from sapwood.errors import ConfigError, MaskError, SapwoodError
+from sapwood.errors import ConfigError, DataError, MaskError, SapwoodError
 from sapwood.masks import MaskCase
 from sapwood.pipeline import Deployment, Limits
 from sapwood.recovery import distill, reconstruct
@@ -95,10 +95,6 @@ CALLS: dict[str, tuple[Callable[[], Any], str]] = {
     "torch model": (lambda: sapwood.export_torch(PRUNED, X, "a.pt2"), "model is a Pruned; .*its .model is one"),
     "evaluate": (lambda: sapwood.evaluate(MODEL, None), "bundle is a Sequential; expected a model with its task"),
     "evaluate data": (lambda: sapwood.evaluate(DETECTOR, 3), "dataset is an int; expected a data set, or the folder"),
-    "evaluate folder": (
-        lambda: sapwood.evaluate(DETECTOR, "nowhere"),
-        "nowhere: no such file or folder; expected a data",
-    ),
     "pictures": (lambda: sapwood.detect(DETECTOR, [3]), r"pictures\[0\] is an int; expected a NumPy array"),
     "detect": (lambda: sapwood.detect(MODEL, []), "bundle is a Sequential; expected a model with its task"),
     "trace": (lambda: sapwood.trace(None, X), "model is None; expected a torch.nn.Module"),
@@ -162,3 +158,8 @@ def test_inputs_inside_each_other(inputs: Any, tmp_path: Path) -> None:
 
 def test_a_list_of_inputs_is_a_tuple() -> None:
     assert pruned(inputs=[X]).model[0].out_channels == 4
+
+
+def test_a_data_set_that_is_not_there_is_named() -> None:
+    with pytest.raises(DataError, match=r"^nowhere: no such file or folder; expected a data set"):
+        sapwood.evaluate(DETECTOR, "nowhere")

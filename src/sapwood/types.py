@@ -248,7 +248,6 @@ class TextDataset:
 
 
 Dataset: TypeAlias = "DetectionDataset | ClassificationDataset | TextDataset"
-DATASETS = (DetectionDataset, ClassificationDataset, TextDataset)
 """What a model is measured on."""
 
 

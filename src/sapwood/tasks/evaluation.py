@@ -10,7 +10,7 @@ from sapwood.errors import ConfigError
 from sapwood.tasks.opening import open_data
 from sapwood.tasks.running import Progress
 from sapwood.tasks.task import TASKS, Measuring, any_task, labels_of
-from sapwood.types import DATASETS, Dataset, Evaluation, ModelBundle
+from sapwood.types import Dataset, Evaluation, ModelBundle
 
 
 def evaluate(
@@ -63,7 +63,8 @@ def evaluate(
         )
     if isinstance(dataset, str | os.PathLike):
         dataset = open_data(bundle, os.fspath(dataset), on_bad=on_bad)
-    check_kind("dataset", dataset, DATASETS, "a data set, or the folder or file where one lies")
+    known = tuple(TASKS[name].dataset for name in TASKS)
+    check_kind("dataset", dataset, known, "a data set, or the folder or file where one lies")
     if not isinstance(dataset, TASKS[kind].dataset):
         raise ConfigError(
             f"{bundle.source.spec} is for {kind}, and {dataset.name} is a data set with {labels_of(dataset)}"
