@@ -56,6 +56,17 @@ def test_large_maps_are_convolved_in_strips(size, window, stride, padding, dilat
     torch.testing.assert_close(found, F.conv2d(x, weight, added, stride, padding, dilation), rtol=EXACT, atol=EXACT)
 
 
+@pytest.mark.parametrize("groups", [1, 4])
+def test_one_number_stands_for_both_directions(groups: int) -> None:
+    torch.manual_seed(0)
+    x, weight = torch.randn(2, 4, 9, 7).double(), torch.randn(4, 4 // groups, 3, 3).double()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(doubles, "COLUMNS", 60)
+        found = made_sooner(CONVOLUTION, (x, weight, None, [2], [0], [1], False, [0], groups))
+    assert found is not None
+    torch.testing.assert_close(found, F.conv2d(x, weight, None, 2, "valid", 1, groups), rtol=EXACT, atol=EXACT)
+
+
 @pytest.mark.parametrize(
     ("x", "weight", "groups", "transposed"),
     [

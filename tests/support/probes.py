@@ -54,6 +54,19 @@ def chain():
 
 
 @probe
+def paddings_in_words():
+    """``padding="valid"`` reaches the operator as one number for both directions (SigLIP's patches)."""
+    parts = [nn.Conv2d(3, 16, 3, padding="valid"), nn.ReLU(), nn.Conv2d(16, 16, 3, padding="valid", groups=16)]
+    return nn.Sequential(*parts, nn.Conv2d(16, 8, 3, padding="same", dilation=2), nn.ReLU(), head(8)), picture()
+
+
+@probe
+def paddings_in_words_of_lines():
+    parts = [nn.Conv1d(3, 16, 3, padding="valid", stride=2), nn.ReLU(), nn.Conv1d(16, 8, 3, padding="same"), nn.ReLU()]
+    return nn.Sequential(*parts, nn.Conv1d(8, 5, 1)), torch.randn(2, 3, 16)
+
+
+@probe
 def residual():
     def run(m, x):
         x = m.stem(x)

@@ -143,11 +143,16 @@ def made_sooner(op: Any, args: Any) -> Tensor | None:
     plain = source.dtype is weight.dtype is torch.float64 and source.is_contiguous() and source.device.type == "cpu"
     if not plain or transposed or source.dim() != 4:
         return None
-    windows = _Windows(tuple(weight.shape[2:]), tuple(stride), tuple(padding), tuple(dilation))
+    windows = _Windows(tuple(weight.shape[2:]), *(_each_way(numbers) for numbers in (stride, padding, dilation)))
     if groups == 1:
         return _in_strips(source, weight, bias, windows)
     alone = weight.shape[:2] == (groups, 1) and source.shape[1] == groups
     return _one_by_one(source, weight, bias, windows) if alone and weight[0].numel() <= LARGEST_WINDOW else None
+
+
+def _each_way(numbers: Sequence[int]) -> tuple[int, ...]:
+    """A number for rows and one for columns; one stands for both (``padding="valid"``)."""
+    return tuple(numbers) * (1 if len(numbers) == 2 else 2)
 
 
 class _Windows(NamedTuple):
