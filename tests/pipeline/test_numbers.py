@@ -424,3 +424,14 @@ def test_a_mixture_of_experts_runs_in_float64() -> None:
     pruned = sapwood.prune(model, torch.randn(6, 8), target=HALF)
     assert pruned.model.b.out_features == 12
     assert pruned.model.a.out_features == 8
+
+
+def test_a_number_that_is_read_from_a_map_is_no_power_of_a_width_of_nothing() -> None:
+    net = Net(
+        lambda m, x: m.b((x := F.relu(m.a(x))) + x.flatten()[:2].tolist()[0]),
+        a=nn.Conv2d(3, 16, 3, padding=1),
+        b=nn.Conv2d(16, 8, 1),
+    )
+    torch.manual_seed(0)
+    pruned = sapwood.prune(net.eval(), torch.rand(1, 3, 16, 16), target=HALF)
+    assert pruned.verification.passed

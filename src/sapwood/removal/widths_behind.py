@@ -49,6 +49,8 @@ def widths_behind(analysis: Analysis, expectation: Expectation, change: NumberCh
 
 
 def _is_power(old: int, new: int, change: NumberChange) -> bool:
+    if not old or not new:
+        return False
     pairs = [(old**power, new**power) for power in POWERS] + [(old - 1.0, new - 1.0)]
     return any(
         math.isclose(change.before, a, rel_tol=1e-6) and math.isclose(change.after, b, rel_tol=1e-6) for a, b in pairs

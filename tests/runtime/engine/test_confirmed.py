@@ -198,7 +198,7 @@ def test_a_model_that_looks_at_values_is_run_with_them(compared: list[str]) -> N
     for sign in (1.0, -1.0, 1.0):
         picture = sign * PICTURE
         assert torch.equal(compile_model(Undecided(), picture, threads=1)(picture), Undecided()(picture))
-    assert len(compared) == 2
+    assert len(compared) == 4  # two programs, on the example inputs and on other values
 
 
 @pytest.mark.parametrize("text", ["", "{", "{}", "[1]", '["a", null]'])
@@ -297,3 +297,41 @@ def test_blocks_in_another_order_differ() -> None:
             order[[first, second]] = order[[second, first]]
             found.add(hashed(tensor.view(24, 16)[order].flatten()))
     assert len(found) == 1 + 24 * 23 // 2
+
+
+class Reading(nn.Module):
+    """Its code makes a number of what it computed, by what is no call."""
+
+    def __init__(self, read: Callable[[Tensor], float]) -> None:
+        super().__init__()
+        self.conv, self.read = nn.Conv2d(3, 8, 3, padding=1), read
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x).relu()
+        return x * self.read(x)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda x: float(x.detach().numpy().mean()),
+        lambda x: x.flatten().tolist()[0] + 1.0,
+        lambda x: float(x.numpy().max()),
+    ],
+    ids=["mean of numpy", "tolist", "largest of numpy"],
+)
+def test_values_that_code_reads_past_the_calls_are_told(read: Callable[[Tensor], float], compared: list[str]) -> None:
+    torch.manual_seed(0)
+    with pytest.raises(
+        EngineError, match=r"away from the model on inputs of other values.*reads values past PyTorch's"
+    ):
+        run(Reading(read))
+    assert compared == ["compared"] * 2
+
+
+@pytest.mark.parametrize("read", [lambda x: float(x.data_ptr() > 0), lambda x: len(str(x)) * 0.0 + 1.0])
+def test_code_that_asks_for_values_and_does_not_use_them_is_compiled(
+    read: Callable[[Tensor], float], compared: list[str]
+) -> None:
+    run(Reading(read))
+    assert compared == ["compared"] * 2

@@ -269,7 +269,7 @@ def compile(
     given = _tensors(example_inputs)
     one = tuple(picture[:1] for picture in given)
     plain = plain_copy(model, sharing=length_dim is None)
-    graph, result = _recorded(plain, one)
+    graph, result, valued = _recorded(plain, one)
     tensors = owned(plain, graph)
     source = _lowered(lower_run(graph, tensors), one, result)
     stored = encode(source)
@@ -284,17 +284,19 @@ def compile(
     del source, graph, tensors, result
     if not is_confirmed(key):
         _confirm(compiled, plain, one)
+        if valued:
+            _confirm_other_values(compiled, plain, one)
         confirm(key)
     give_back()
     return compiled
 
 
-def _recorded(plain: nn.Module, inputs: Sequence[Tensor]) -> tuple[Graph, Any]:
-    """A run of the model, and what it returned: without values, where its code does not ask for them."""
+def _recorded(plain: nn.Module, inputs: Sequence[Tensor]) -> tuple[Graph, Any, bool]:
+    """A run of the model, what it returned, and whether it had values: only where it did not end without them."""
     try:
-        return trace_shapes(plain, tuple(inputs))
+        return *trace_shapes(plain, tuple(inputs)), False
     except Exception:  # whatever it is: what is wrong with the model itself, a run with values says
-        return trace(plain, tuple(inputs)), _returned(plain, inputs)
+        return trace(plain, tuple(inputs)), _returned(plain, inputs), True
 
 
 def _lowered(network: Network, inputs: Sequence[Tensor], result: Any) -> Lowered:
@@ -305,7 +307,7 @@ def _lowered(network: Network, inputs: Sequence[Tensor], result: Any) -> Lowered
 
 def _recorded_lowered(plain: nn.Module, inputs: Sequence[Tensor]) -> Lowered:
     """A model in the engine's terms."""
-    graph, result = _recorded(plain, inputs)
+    graph, result, _ = _recorded(plain, inputs)
     return _lowered(lower_run(graph, owned(plain, graph)), inputs, result)
 
 
@@ -320,7 +322,34 @@ def _confirm(compiled: CompiledModel, plain: nn.Module, inputs: Sequence[Tensor]
     if compiled.lengths is not None:
         given.append(compiled.lengths.shortened(inputs, compiled.lengths.other))
     for one in given:
-        _check(*(tree_flatten(found)[0] for found in (compiled(*one), _returned(plain, one))))
+        _check(tree_flatten(compiled(*one))[0], tree_flatten(_returned(plain, one))[0])
+
+
+def _confirm_other_values(compiled: CompiledModel, plain: nn.Module, inputs: Sequence[Tensor]) -> None:
+    """Compares on inputs of other values: code may have read those of the example inputs, by what is no call.
+
+    Raises:
+        EngineError: If the program is that of the example inputs alone.
+    """
+    generator = torch.Generator().manual_seed(0)
+    others = [_of_other_values(one, generator) for one in inputs]
+    found, wanted = tree_flatten(compiled(*others))[0], tree_flatten(_returned(plain, others))[0]
+    try:
+        _check(found, wanted, "inputs of other values")
+    except EngineError as error:
+        raise EngineError(
+            f"{error}; on the example inputs it is not: the model's code reads values past PyTorch's calls, as numpy() "
+            "and tolist() do, and those of the example inputs would be used for all"
+        ) from None
+
+
+def _of_other_values(given: Tensor, generator: torch.Generator) -> Tensor:
+    """Numbers of the range of a tensor's, most of them small; whole numbers, which may be names of things, stay."""
+    if not given.is_floating_point() or not given.numel():
+        return given
+    low, high = given.min(), given.max()
+    drawn = torch.rand(given.shape, generator=generator, dtype=given.dtype)
+    return low + (high - low) * drawn**3
 
 
 def load(directory: str | Path, *, threads: int | None = None, tune: bool = True) -> CompiledModel:
@@ -362,8 +391,8 @@ def _again(place: Path, digest: str) -> Encoded:
     return encode(source)
 
 
-def _check(found: Sequence[Any], wanted: Sequence[Any]) -> None:
-    """Compares what a new program returns for the example inputs with what the model does.
+def _check(found: Sequence[Any], wanted: Sequence[Any], on: str = "the example inputs") -> None:
+    """Compares what a new program returns with what the model does.
 
     Whole numbers are choices between values that may be almost equal: of a model that returns nothing else most have to
     agree.
@@ -371,14 +400,14 @@ def _check(found: Sequence[Any], wanted: Sequence[Any]) -> None:
     pairs = [(one, other) for one, other in zip(found, wanted, strict=True) if isinstance(other, Tensor)]
     if not any(bool(other.isfinite().any()) for _, other in pairs):
         raise EngineError(
-            "nothing was compared: no value that the model returns for the example inputs is finite; expected inputs "
-            "for which some are"
+            f"nothing was compared: no value that the model returns for {on} is finite; expected inputs for which some "
+            "are"
         )
     choices = sum(other.numel() for _, other in pairs)
     differing = sum(int((one != other).sum()) for one, other in pairs)
     if not any(other.is_floating_point() for _, other in pairs) and 2 * differing > choices:
         raise EngineError(
-            f"{differing} of {choices} whole numbers that the compiled network returns for the example inputs are not "
+            f"{differing} of {choices} whole numbers that the compiled network returns for {on} are not "
             "the model's; expected at most half, of values that are almost equal"
         )
     for one, other in pairs:
@@ -389,8 +418,8 @@ def _check(found: Sequence[Any], wanted: Sequence[Any]) -> None:
             one.double(), other.double(), rtol=ENGINE_TOLERANCE, atol=ENGINE_TOLERANCE * largest, equal_nan=True
         ):
             raise EngineError(
-                f"the compiled network is {float((one - other).abs().max()):.3g} away from the model on the example "
-                f"inputs, whose results reach {largest:.3g}; expected at most {ENGINE_TOLERANCE:g} of that"
+                f"the compiled network is {float((one - other).abs().max()):.3g} away from the model on {on}, "
+                f"whose results reach {largest:.3g}; expected at most {ENGINE_TOLERANCE:g} of that"
             )
 
 
