@@ -34,7 +34,8 @@ class Kind:
     Attributes:
         model: Where in a step's directory the network stands that it makes; None if it makes none.
         writes: Whether it takes `-o`.
-        looks: Whether a step with these options looks at pictures: the recipe's, where it names no other. None: never.
+        looks: Whether a step with these options (``remove_blocks``) looks at pictures: the recipe's, where it names no
+            other. None: never.
         several: Whether it may be about several networks.
     """
 
@@ -59,7 +60,7 @@ def _prunes_by_pictures(options: Mapping[str, Any]) -> bool:
 
     criterion = options.get("criterion")
     by = criterion is not None and scores_by_pictures(str(criterion))
-    return by or _where_asked("recover", "sensitivity", "remove_blocks", "remove-blocks")(options)
+    return by or _where_asked("recover", "sensitivity", "remove_blocks")(options)
 
 
 def _masks_by_pictures(options: Mapping[str, Any]) -> bool:
@@ -147,7 +148,7 @@ def _command(
 ) -> Command:
     kind, verb = VERBS[step.verb], group.commands[step.verb]
     options = dict(step.options)
-    if kind.looks is not None and not kind.looks(options):
+    if kind.looks is not None and not kind.looks({name.replace("-", "_"): value for name, value in options.items()}):
         if "data" in options:
             raise ConfigError(f"{where}: data {shown(options['data'])}: with these options nothing looks at it")
     elif kind.looks is not None and recipe.data is not None:

@@ -106,10 +106,15 @@ class Subject:
         return max(errors)
 
 
-def random_like(tensor: Tensor, generator: torch.Generator) -> Tensor:
+def random_like(tensor: Tensor, generator: torch.Generator, *, power: float = 1.0) -> Tensor:
     """Random values of a tensor's shape and range: floats between its ends (0 and 1 if constant), all else shuffled.
 
     Integers and booleans are indices or choices, of which only those in the example are known to be good.
+
+    Args:
+        tensor: The example.
+        generator: Draws.
+        power: Of numbers that are drawn evenly from 0 to 1: above 1 most lie at the lower end, with another mean.
 
     Examples:
         >>> sorted(random_like(torch.tensor([7, 2, 5]), torch.Generator()).tolist())
@@ -121,7 +126,7 @@ def random_like(tensor: Tensor, generator: torch.Generator) -> Tensor:
     low, high = (float(end) for end in tensor.aminmax()) if tensor.numel() else (0.0, 1.0)
     if not low < high < float("inf") or low == -float("inf"):
         low, high = 0.0, 1.0
-    return low + (high - low) * torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype)
+    return low + (high - low) * torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype) ** power
 
 
 def repeated(inputs: ExampleInputs, size: int, batch: int) -> ExampleInputs:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from sapwood.runtime import RUNTIME, load
 from sapwood.runtime import compile as compile_model
-from sapwood.runtime.engine import choice, clock, deciding, remembered
+from sapwood.runtime.engine import choice, clock, deciding, kept, remembered
 from sapwood.runtime.engine.assembly import Assembly, CallsPart, ProgramPart, Sides
 from sapwood.runtime.engine.cheapest import CALL_MS, FLOAT_MS, cheapest
 from sapwood.runtime.engine.choice import ENGINE, MIXED, PYTORCH, SidesChoice, choose, movable
@@ -330,7 +330,7 @@ def times(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     monkeypatch.setattr(deciding, "AssemblyClock", Clock)
     monkeypatch.setattr(deciding, "choose", choice.choose)
     monkeypatch.setattr(deciding, "keep", remembered.keep)
-    monkeypatch.setattr(remembered, "_warned", set())
+    monkeypatch.setattr(kept, "_warned", set())
     return made
 
 

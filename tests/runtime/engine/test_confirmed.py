@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sapwood.errors import EngineError
 from sapwood.runtime import compile as compile_model
-from sapwood.runtime.engine import compiled, confirmed, hashing, instruction_set, library, set_instruction_set
+from sapwood.runtime.engine import compiled, confirmed, hashing, instruction_set, kept, library, set_instruction_set
 from sapwood.runtime.engine.hashing import ContentHash
 
 pytestmark = pytest.mark.usefixtures("engine")
@@ -38,7 +38,7 @@ class Net(nn.Module):
 def compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Gets an entry for each comparison."""
     monkeypatch.setenv("SAPWOOD_CACHE", str(tmp_path))
-    monkeypatch.setattr(confirmed, "_warned", set())
+    monkeypatch.setattr(kept, "_warned", set())
     found: list[str] = []
     real = compiled._check
     monkeypatch.setattr(compiled, "_check", lambda *pair: (found.append("compared"), real(*pair)))
@@ -206,7 +206,7 @@ def test_a_damaged_file_is_named_and_made_anew(text: str, compared: list[str]) -
     file = confirmed.confirmed_file()
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text)
-    with pytest.warns(UserWarning, match="programs are compared and remembered anew"):
+    with pytest.warns(UserWarning, match="what is needed is tried and remembered anew"):
         run(Net())
     run(Net())
     assert len(compared) == 1

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from sapwood.errors import EngineError
 from sapwood.runtime import RUNTIMES, load
 from sapwood.runtime.base import RUNTIME
-from sapwood.runtime.engine import chains, tuning
+from sapwood.runtime.engine import chains, kept, tuning
 from sapwood.runtime.engine import compile as compile_model
 from sapwood.runtime.engine.chains import Band
 from sapwood.runtime.engine.compiled import CompiledModel
@@ -238,7 +238,7 @@ def test_a_choice_is_remembered_and_a_damaged_one_made_anew(tmp_path: Path, monk
         assert next(step.dense for step in steps if step.kind == "convolution in a chain") == bool(way)
     known[key][0] = 10**30
     tuning.cache_file().write_text(json.dumps(known))
-    monkeypatch.setattr(tuning, "_warned", set())
+    monkeypatch.setattr(kept, "_warned", set())
     with pytest.warns(UserWarning, match="a chain of 9+ rows that is never tried; what is needed is tried and remem"):
         check(model, picture, tune=True)
     assert json.loads(tuning.cache_file().read_text())[key][0] < 10**30

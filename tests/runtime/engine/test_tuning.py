@@ -14,7 +14,7 @@ from torch import nn
 from sapwood.caches import cache_folder
 from sapwood.export import plain_copy
 from sapwood.runtime.engine import compile as compile_model
-from sapwood.runtime.engine import tuning
+from sapwood.runtime.engine import kept, tuning
 from sapwood.runtime.engine.convolution import Convolution, Tiling
 from sapwood.runtime.engine.planning import plan
 from sapwood.runtime.engine.program import Builder
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("engine")
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("SAPWOOD_CACHE", raising=False)
-    monkeypatch.setattr(tuning, "_warned", set())
+    monkeypatch.setattr(kept, "_warned", set())
     return tuning.cache_file()
 
 
@@ -138,10 +138,10 @@ def test_dense_blocks_are_tried_where_many_weights_are_left(file: Path) -> None:
 def test_what_is_tried_follows_from_what_is_told_apart(file: Path, outputs: int, side: int) -> None:
     """Convolutions that take each other's tilings have the same ones to try."""
     seen: dict[str, set[Tiling]] = {}
-    for kept in range(0, 20 * outputs + 1, 3):
+    for nonzeros in range(0, 20 * outputs + 1, 3):
         conv = nn.Conv2d(20, outputs, 1)
         with torch.no_grad():
-            conv.weight.view(-1)[kept:] = 0.0
+            conv.weight.view(-1)[nonzeros:] = 0.0
         found: list[Convolution] = []
         recorder = Recorder(found)
         plan(lower(plain_copy(conv), (torch.zeros(1, 20, side, side),)), recorder)

@@ -331,8 +331,10 @@ def _confirm_other_values(compiled: CompiledModel, plain: nn.Module, inputs: Seq
     Raises:
         EngineError: If the program is that of the example inputs alone.
     """
+    from sapwood.export import random_like
+
     generator = torch.Generator().manual_seed(0)
-    others = [_of_other_values(one, generator) for one in inputs]
+    others = [random_like(one, generator, power=3.0) for one in inputs]
     found, wanted = tree_flatten(compiled(*others))[0], tree_flatten(_returned(plain, others))[0]
     try:
         _check(found, wanted, "inputs of other values")
@@ -341,15 +343,6 @@ def _confirm_other_values(compiled: CompiledModel, plain: nn.Module, inputs: Seq
             f"{error}; on the example inputs it is not: the model's code reads values past PyTorch's calls, as numpy() "
             "and tolist() do, and those of the example inputs would be used for all"
         ) from None
-
-
-def _of_other_values(given: Tensor, generator: torch.Generator) -> Tensor:
-    """Numbers of the range of a tensor's, most of them small; whole numbers, which may be names of things, stay."""
-    if not given.is_floating_point() or not given.numel():
-        return given
-    low, high = given.min(), given.max()
-    drawn = torch.rand(given.shape, generator=generator, dtype=given.dtype)
-    return low + (high - low) * drawn**3
 
 
 def load(directory: str | Path, *, threads: int | None = None, tune: bool = True) -> CompiledModel:

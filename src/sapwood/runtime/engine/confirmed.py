@@ -6,8 +6,6 @@ same numbers, was run beside the model on the same inputs before, its results wo
 
 from __future__ import annotations
 
-import os
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +14,11 @@ import torch
 from torch import Tensor
 
 from sapwood.caches import cache_folder
-from sapwood.errors import EngineError
 from sapwood.files import keep_json
 from sapwood.ops import RULES, Graph
-from sapwood.reading import read_json
 from sapwood.runtime.cores import processor
 from sapwood.runtime.engine.hashing import ContentHash, code, take_run
+from sapwood.runtime.engine.kept import read_kept
 from sapwood.runtime.engine.library import instruction_set
 from sapwood.runtime.engine.lowering import FOLLOWING, LOWERINGS
 
@@ -76,22 +73,9 @@ def confirm(key: str | None) -> None:
         keep_json(confirmed_file(), [*_read(confirmed_file()), key][-MOST:])
 
 
-_warned: set[Path] = set()
-"""Files that were named as damaged."""
-
-
 def _read(path: Path) -> list[str]:
-    """What is remembered; a file that is damaged is named once."""
-    if not os.path.lexists(path):
-        return []
-    try:
-        found = read_json(path, "programs that were compared with their models", EngineError)
-        if isinstance(found, list) and all(isinstance(one, str) for one in found):
-            return found
-        fault = "is damaged; expected a list of hashes"
-    except EngineError as error:
-        fault = str(error).removeprefix(f"{path}: ").removeprefix(f"{path}:")
-    if path not in _warned:
-        _warned.add(path)
-        warnings.warn(f"{path}: {fault}; programs are compared and remembered anew", stacklevel=2)
-    return []
+    return read_kept(path, "programs that were compared with their models", "a list of hashes", _hashes)
+
+
+def _hashes(found: Any) -> list[str]:
+    return found if isinstance(found, list) and all(isinstance(one, str) for one in found) else []

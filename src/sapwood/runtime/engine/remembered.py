@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -18,10 +16,10 @@ from torch import Tensor
 from sapwood.caches import cache_folder
 from sapwood.errors import EngineError
 from sapwood.files import keep_json
-from sapwood.reading import read_json
 from sapwood.runtime.cores import processor
 from sapwood.runtime.engine.assembly import Sides
 from sapwood.runtime.engine.choice import ENGINE, MIXED, PYTORCH, SidesChoice, movable
+from sapwood.runtime.engine.kept import read_kept
 from sapwood.runtime.engine.library import instruction_set
 from sapwood.runtime.engine.nodes import Network, Value
 from sapwood.runtime.engine.packing import ConvSpec
@@ -83,25 +81,9 @@ def keep(network: Network, key: str, choice: SidesChoice) -> None:
     keep_json(choices_file(), _read(choices_file()) | {key: stored})
 
 
-_warned: set[Path] = set()
-"""Files that were named as damaged."""
-
-
 def _read(path: Path) -> dict[str, Any]:
-    """What is remembered; a file that is damaged is named once."""
-    if not os.path.lexists(path):
-        return {}
-    try:
-        found = read_json(path, "choices between the engine and PyTorch", EngineError)
-        if isinstance(found, dict):
-            return found
-        fault = "is damaged; expected choices by network"
-    except EngineError as error:
-        fault = str(error).removeprefix(f"{path}: ").removeprefix(f"{path}:")
-    if path not in _warned:
-        _warned.add(path)
-        warnings.warn(f"{path}: {fault}; what is needed is tried and remembered anew", stacklevel=2)
-    return {}
+    what = "choices between the engine and PyTorch"
+    return read_kept(path, what, "choices by network", lambda found: found if isinstance(found, dict) else {})
 
 
 def _decoded(network: Network, stored: Any) -> SidesChoice | None:

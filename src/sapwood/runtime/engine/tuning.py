@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
-import warnings
 from collections.abc import Iterator
 from dataclasses import astuple, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from sapwood.caches import cache_folder
-from sapwood.errors import EngineError
 from sapwood.files import keep_json
-from sapwood.reading import read_json
 from sapwood.runtime.cores import processor
 from sapwood.runtime.engine.chains import Band, Chain, Tilings
 from sapwood.runtime.engine.convolution import CHUNK_FLOATS, COLUMNS, DENSE_CHUNK_FLOATS, Convolution, Tiling, Way
+from sapwood.runtime.engine.kept import read_kept, warn_once
 from sapwood.runtime.engine.library import instruction_set
 from sapwood.runtime.engine.program import Builder, Program
 
@@ -66,7 +64,7 @@ class Tuner:
             found = Tiling(rows, chunk_floats, Way(way))
             if found in set(_candidates(convolution, Builder())):
                 return found
-            _warn_once(self._path, f"a tiling of {found.rows} rows and {found.chunk_floats} floats that is never tried")
+            warn_once(self._path, f"a tiling of {found.rows} rows and {found.chunk_floats} floats that is never tried")
         best = _fastest(convolution, self._threads, self._file)
         self._known[key] = self._new[key] = [int(number) for number in astuple(best)]
         return best
@@ -81,7 +79,7 @@ class Tuner:
             found = Band(rows - 1, Way(way)) if rows > 1 else None
             if found in candidates and one == 1:
                 return found
-            _warn_once(self._path, f"a chain of {rows - 1} rows that is never tried")
+            warn_once(self._path, f"a chain of {rows - 1} rows that is never tried")
         programs = []
         for band in candidates:
             builder = Builder(self._file)
@@ -141,29 +139,12 @@ def cache_file() -> Path:
     return cache_folder() / f"engine-{VERSION}.json"
 
 
-_warned: set[Path] = set()
-"""Files that were named as damaged."""
-
-
-def _warn_once(path: Path, fault: str) -> None:
-    if path not in _warned:
-        _warned.add(path)
-        warnings.warn(f"{path}: {fault}; what is needed is tried and remembered anew", stacklevel=2)
-
-
 def _read(path: Path) -> dict[str, list[int]]:
-    """What is remembered; a file that is damaged is named, and what is wrong in it left out."""
-    if not os.path.lexists(path):
-        return {}
-    try:
-        found = read_json(path, "tilings that were found to be fastest", EngineError)
-    except EngineError as error:
-        _warn_once(path, str(error).removeprefix(f"{path}: ").removeprefix(f"{path}:"))
-        return {}
-    known = {key: value for key, value in found.items() if _is_tiling(value)} if isinstance(found, dict) else {}
-    if not isinstance(found, dict) or len(known) < len(found):
-        _warn_once(path, "is damaged; expected triples of whole numbers")
-    return known
+    return read_kept(path, "tilings that were found to be fastest", "triples of whole numbers", _tilings)
+
+
+def _tilings(found: Any) -> dict[str, list[int]]:
+    return {key: value for key, value in found.items() if _is_tiling(value)} if isinstance(found, dict) else {}
 
 
 def _is_tiling(value: object) -> bool:
