@@ -50,6 +50,25 @@ def measured_by(bundle: ModelBundle, model: str, saved: Sequence[str], data: obj
     return (f"{given} {words('--against', model, *(weights if bundle.source.weights else ()))}",)
 
 
+def after_measuring(model: str, bundle: ModelBundle, data: str, against: str | None = None) -> tuple[str, ...]:
+    """What may come behind an accuracy: a pruned network is timed and given away, any other is pruned.
+
+    Args:
+        model: How it was named.
+        bundle: It.
+        data: The pictures that it was measured on.
+        against: The network that it was compared with, which is timed beside it where it was made from that one.
+    """
+    named = model_words(model, bundle.source)
+    if not bundle.source.plans:
+        how = ("--macs", "0.5", "--data", data, "--recover", "reconstruct", "-o", apart_from(model, "small"))
+        return (words("sapwood", "prune", *named, *how),)
+    timed = named if against != bundle.source.spec else both_words(against, model, bundle.source)
+    return words("sapwood", "bench", *timed, "--runtime", "torch,onnxruntime"), words(
+        "sapwood", "export", *named, "--format", "onnx", "-o", "model.onnx"
+    )
+
+
 def data_word(source: ModelSource, data: object = None) -> str:
     """The pictures that were given; else those that come with a network of Sapwood's, or what stands for them.
 
