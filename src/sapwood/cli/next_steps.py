@@ -39,12 +39,12 @@ def measured_by(bundle: ModelBundle, model: str, saved: Sequence[str], data: obj
         saved: The words that name what was made of it.
         data: Pictures that were given, or None: without labels, the model itself is what the other is compared with.
     """
-    from sapwood.tasks import has_labels
+    from sapwood.tasks import can_measure
 
     if bundle.task.kind == "none":
         return ()
     given = words("sapwood", "eval", *saved, "--data", data_word(bundle.source, data))
-    if data is None or has_labels(bundle, str(data)):
+    if data is None or can_measure(bundle, str(data)):
         return (given,)
     weights = ("--against-weights", bundle.source.weights) if bundle.source.spec == model else ()
     return (f"{given} {words('--against', model, *(weights if bundle.source.weights else ()))}",)
