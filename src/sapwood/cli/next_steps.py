@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sapwood.cli.volume import is_quiet
 
@@ -67,6 +67,28 @@ def after_measuring(model: str, bundle: ModelBundle, data: str, against: str | N
     return words("sapwood", "bench", *timed, "--runtime", "torch,onnxruntime"), words(
         "sapwood", "export", *named, "--format", "onnx", "-o", "model.onnx"
     )
+
+
+def given_back(source: ModelSource, saved: Sequence[str], options: Mapping[str, Any]) -> tuple[str, ...]:
+    """The command that makes a file of the framework that a model came from; none where that has no format for it.
+
+    Args:
+        source: Of the model.
+        saved: The words that name what was made of it.
+        options: Of the command that made it: a transformers folder is of widths that its config says.
+
+    Examples:
+        >>> from sapwood.types import ModelSource
+        >>> given_back(ModelSource("yolo11n.pt", "ultralytics"), ["small"], {})
+        ('sapwood export small --format ultralytics -o small.pt',)
+        >>> given_back(ModelSource("transformers:vit", "transformers"), ["small"], {"as_config": True})
+        ('sapwood export small --format transformers -o small-folder',)
+        >>> given_back(ModelSource("transformers:vit", "transformers"), ["small"], {})
+        ()
+    """
+    ends = {"ultralytics": ".pt", "transformers": "-folder" if options.get("as_config") else ""}
+    end = ends.get(source.kind)
+    return (words("sapwood", "export", *saved, "--format", source.kind, "-o", f"{saved[0]}{end}"),) if end else ()
 
 
 def data_word(source: ModelSource, data: object = None) -> str:
