@@ -2,14 +2,16 @@
 
     python benchmarks/recovery_trials.py batchnorm yolov3-tiny --own 88 --held-out 40 --size 192 --seeds 0 1
     python benchmarks/recovery_trials.py ridges resnet20 --own 200 --held-out 500 --macs 0.6 --seeds 0 1 2
+    python benchmarks/recovery_trials.py growth resnet20 --own 200 --held-out 500 --macs 0.6 --seeds 0 1 2
     python benchmarks/recovery_trials.py others resnet20 --own 200 --others 200 --held-out 500 --macs 0.6
     python benchmarks/recovery_trials.py shares yolov3-tiny --own 32 --others 96 --held-out 40 --size 160
 
 The figure is the agreement with the dense network on pictures that nothing else saw, with the interval of 95 of 100
 samples, and the difference from the first variant on the same samples. A seed chooses the pictures that are held
 out and those that are looked at. `batchnorm`: measured anew and repaired, at 70 and 90 % zeros and two
-numbers of channels. `ridges`: larger ridges of reconstruction. `others`: what a row of another folder's pictures
-counts. `shares`: how many of a step's pictures are of the other folder, in distillation.
+numbers of channels. `ridges`: larger ridges of reconstruction. `growth`: whether large weights count
+against a ridge. `others`: what a row of another folder's pictures counts. `shares`: how many of a step's pictures are
+of the other folder, in distillation.
 """
 
 from __future__ import annotations
@@ -164,6 +166,14 @@ def ridges(trial: Trial) -> Rows:
     yield "ridges", models
 
 
+def growth(trial: Trial) -> Rows:
+    pruned, models = trial.pruned, {}
+    for name, power in (("error alone", 0.0), ("growth counts", least_squares.GROWTH)):
+        with mock.patch.object(least_squares, "GROWTH", power):
+            models[name] = trial.solved(pruned)
+    yield "growth", models
+
+
 def others(trial: Trial) -> Rows:
     pruned = trial.pruned
     yield (
@@ -193,6 +203,7 @@ def shares(trial: Trial) -> Rows:
 TRIALS: dict[str, Callable[[Trial], Rows]] = {
     "batchnorm": batchnorm,
     "ridges": ridges,
+    "growth": growth,
     "others": others,
     "shares": shares,
 }

@@ -37,6 +37,8 @@ def test_a_figure_with_its_interval_and_the_difference(
     printed = capsys.readouterr().out
     assert "agreement with ownnet:factory" in printed
     assert "labels are 8 findings of ownnet:factory" in " ".join(printed.split())
+    beside = "sapwood bench ownnet:factory small --model-factory ownnet:factory --runtime torch,onnxruntime"
+    assert f"next: {beside}\n" in printed
 
 
 def test_a_detector_needs_no_labels(cfg: Path, data: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:

@@ -164,6 +164,22 @@ def test_a_percentage_is_asked_about(run: Run, cfg: Path, capsys: Capture, optio
     assert f"did you mean {meant}?" in " ".join(re.sub("[│╭╮╰╯─]", "", capsys.readouterr().err).split())
 
 
+@pytest.mark.parametrize(("verb", "option", "value", "expected"), [
+    ("prune", "--round-to", "0", "at least 1"),
+    ("prune", "--round-to", "eight", "a whole number"),
+    ("prune", "--criterion-pictures", "-3", "at least 1"),
+    ("eval", "--score-threshold", "1.5", "at most 1"),
+    ("eval", "--iou-threshold", "half", "a number"),
+])  # fmt: skip
+def test_a_number_that_does_not_fit_is_shown(
+    run: Run, cfg: Path, capsys: Capture, *, verb: str, option: str, value: str, expected: str
+) -> None:
+    needed = ("--macs", "0.5") if verb == "prune" else ("--data", "digits")
+    assert run(verb, cfg, *needed, option, value) == 2
+    told = " ".join(re.sub("[│╭╮╰╯─]", "", capsys.readouterr().err).split())
+    assert re.search(rf"Invalid value for '{option}': '?{value}'?( is not|; expected {expected}$)", told)
+
+
 @pytest.mark.parametrize("verb", RENAMED)
 def test_old_names_stand_for_options_that_are_there(verb: str) -> None:
     for old, new in RENAMED[verb].items():

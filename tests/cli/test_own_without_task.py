@@ -38,6 +38,22 @@ def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.mark.parametrize(
+    ("model", "data", "message"),
+    [("builtin:digits-half", "nowhere", "nowhere: no such"), ("nets.py:fits", ".", "nets.py:fits has no task; ")],
+)
+@pytest.mark.usefixtures("nets")
+def test_pictures_that_recovery_cannot_use_are_told_before_the_network_is_pruned(
+    run: Run, capsys: Capture, monkeypatch: pytest.MonkeyPatch, *, model: str, data: str, message: str
+) -> None:
+    def pruned(*given: object) -> None:
+        raise AssertionError("pruning takes minutes with --latency")
+
+    monkeypatch.setattr("sapwood.cli.prune._pruned", pruned)
+    assert run("prune", model, "--macs", "0.5", "--data", data, "--recover", "reconstruct", "-o", "small") == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
     "command",
     [
         ("inspect",), ("prune", "--macs", "0.5"), ("mask", "--sparsity", "0.5"), ("compact",), ("bench",),

@@ -6,6 +6,7 @@ import html
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import torch
 from PIL import Image
 
 from sapwood.models import load_model
-from sapwood.tasks import has_labels
+from sapwood.tasks import can_measure
 
 Run = Callable[..., int]
 
@@ -86,6 +87,20 @@ def test_what_is_proposed_needs_no_labels(
     assert run(*shlex.split(command)) == 0
 
 
+@pytest.mark.parametrize("parts", [("train", "val"), ("",)])
+def test_labels_of_other_classes_are_not_proposed(
+    run: Run, pictures: str, capsys: pytest.CaptureFixture[str], parts: tuple[str, ...]
+) -> None:
+    """One's own folders, and a network of ImageNet's classes: what is kept of that one can be measured."""
+    for part in parts:
+        for name in ("screws", "nails"):
+            shutil.copytree(pictures, Path("own") / part / name)
+    assert run("prune", MODEL, "--macs", "0.7", "--data", "own", "--recover", "batchnorm", "-o", "small") == 0
+    (command,) = re.findall(r"^next: sapwood (eval .*)$", capsys.readouterr().out, re.MULTILINE)
+    assert command == f"eval small --data own --against {MODEL}"
+    assert run(*shlex.split(command)) == 0
+
+
 def test_random_weights_are_the_same_in_every_command(run: Run, pictures: str) -> None:
     torch.manual_seed(5)
     assert run("prune", MODEL, "--sparsity", "0", "-o", "same") == 0
@@ -95,10 +110,10 @@ def test_random_weights_are_the_same_in_every_command(run: Run, pictures: str) -
     assert found["value"] == 1.0
 
 
-def test_whether_pictures_have_labels(data: Path, tmp_path: Path) -> None:
+def test_whether_accuracy_can_be_measured(data: Path, tmp_path: Path) -> None:
     bundle = load_model("builtin:digits-half")
-    assert has_labels(bundle, "digits")
-    assert has_labels(bundle, data), "a data set, whatever its classes"
-    assert not has_labels(bundle, data / "images" / "val")
+    assert can_measure(bundle, "digits")
+    assert can_measure(bundle, data), "a data set of as many classes"
+    assert not can_measure(bundle, data / "images" / "val")
     (tmp_path / "empty").mkdir()
-    assert has_labels(bundle, tmp_path / "empty"), "no pictures: the error of a data set is the one to see"
+    assert can_measure(bundle, tmp_path / "empty"), "no pictures: the error of a data set is the one to see"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,6 +48,8 @@ def test_missing_split(folder: Path) -> None:
 def test_what_is_no_folder_of_classes(folder: Path, text: Write) -> None:
     with pytest.raises(DataError, match=r"gone: no such folder; expected a folder of classes"):
         open_classification(folder / "gone")
+    with pytest.raises(DataError, match=rf"; did you mean {re.escape(str(folder))}\?$"):
+        open_classification(folder.with_name(folder.name + "z"))
     with pytest.raises(DataError, match=r"file\.txt: is a file; expected a folder of classes"):
         open_classification(text("file.txt", ""))
     with pytest.raises(DataError, match=r"val/cat: holds no folders; expected one a class, with pictures in it"):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -69,6 +71,18 @@ def test_the_target_is_reached(monkeypatch: pytest.MonkeyPatch, target: float, p
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert outcome.conditions["runtime"] == "fake"
     assert {row.layer for row in outcome.layers} == {"0", "3", "5"}
+
+
+def test_a_slow_machine_still_corrects_what_it_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock says that the time is over after the first network, which misses the target by a third."""
+    now = itertools.count(0.0, 1000.0)
+    monkeypatch.setattr("sapwood.goals.latency_of_widths.time", SimpleNamespace(monotonic=lambda: next(now)))
+    install(monkeypatch, penalty=1.5)
+    outcome = shrunk(0.5).latency
+    assert outcome is not None
+    assert outcome.attempts[0].measured > 0.5 * (1.0 + 2 * MET_WITHIN)
+    assert 1 < len(outcome.attempts) <= 3
+    assert outcome.met
 
 
 @pytest.mark.parametrize("penalty", [1.0, 1.3])

@@ -14,7 +14,7 @@ from sapwood.errors import CheckFailedError, ConfigError
 from sapwood.models import Plan
 from sapwood.recovery import Reconstruction, Rule, reconstruct
 from sapwood.recovery.reconstruction import least_squares
-from sapwood.recovery.reconstruction.least_squares import NormalSums, System, solve
+from sapwood.recovery.reconstruction.least_squares import NormalSums, System, growth, solve
 from sapwood.recovery.reconstruction.masked import solve_by_rule
 
 
@@ -220,6 +220,42 @@ def test_rows_that_are_noise_leave_the_weights() -> None:
     found = solve(fit, held, weight, bias, intercept=False, dampings=(1e-6, 1e-3))
     assert found.damping is None
     assert torch.equal(found.weight, weight)
+
+
+@pytest.mark.parametrize("spread", [0.0, 1e-3])
+def test_nearly_dependent_inputs_do_not_make_weights_large(spread: float) -> None:
+    """Half of the inputs are the others but for a thousandth, by which the last per cent of the error can be had."""
+    torch.manual_seed(0)
+    apart = torch.randn(4000, 1, 8, dtype=torch.float64)
+    shared = torch.randn(4000, 1, 8, dtype=torch.float64)
+    x = torch.cat([shared, shared + spread * apart], dim=2)
+    before = torch.randn(1, 16, 4, dtype=torch.float64)
+    change = 0.5 * torch.randn(8, 4, dtype=torch.float64)
+    y = x @ before + shared @ change + 0.2 * apart @ change + 0.5 * torch.randn(4000, 1, 4, dtype=torch.float64)
+    fit, held = NormalSums.zeros(1, 16, 4), NormalSums.zeros(1, 16, 4)
+    fit.add(x[:3000], y[:3000])
+    held.add(x[3000:], y[3000:])
+    found = solve(fit, held, before, torch.zeros(1, 4, dtype=torch.float64), intercept=True)
+    assert growth(found.weight, before) < 2.0
+    assert found.after < 0.3 * found.before
+    plain = held.error(found.weight, found.bias) / held.unit()
+    smallest = System(fit, before, intercept=True).solve(1e-6)
+    assert smallest is not None
+    least = held.error(smallest, least_squares.intercept_of(fit, smallest)) / held.unit()
+    assert plain < 1.2 * least
+    assert growth(smallest, before) > (20.0 if spread else 0.0), "what the least error takes"
+
+
+def test_weights_grow_where_that_is_what_brings_the_outputs_back() -> None:
+    """One input of a hundred equal ones is left: it has to count a hundred times."""
+    torch.manual_seed(0)
+    x = torch.randn(400, 1, 1, dtype=torch.float64)
+    before = torch.ones(1, 1, 1, dtype=torch.float64)
+    fit, held = NormalSums.zeros(1, 1, 1), NormalSums.zeros(1, 1, 1)
+    fit.add(x[:300], 100.0 * x[:300])
+    held.add(x[300:], 100.0 * x[300:])
+    found = solve(fit, held, before, torch.zeros(1, 1, dtype=torch.float64), intercept=True)
+    assert float(found.weight) == pytest.approx(100.0, rel=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,6 +28,7 @@ from sapwood.report import (
     render_run,
     run_tables,
 )
+from sapwood.report.records.parts import VerbRecord
 from sapwood.report.table import columns
 from support.pages import lines, outline, words
 from support.pruned import inspect_record, prune_record
@@ -46,6 +47,14 @@ RECOVERY = {
 }
 
 
+def test_every_verb_says_what_its_json_is() -> None:
+    kinds = {kind for kind in vars(records).values() if isinstance(kind, type) and issubclass(kind, VerbRecord)}
+    names = [kind.model_fields["schema_id"].default for kind in kinds]
+    names.append(asdict(records.BenchRecord((), None, {}, {}))["schema"])
+    assert len(set(names)) == len(names) >= 12
+    assert all(re.fullmatch(r"sapwood\.[a-z]+/[0-9]+", name) for name in names)
+
+
 def test_what_eval_train_and_export_tell_is_checked() -> None:
     figures = {
         "primary": "top-1",
@@ -56,7 +65,7 @@ def test_what_eval_train_and_export_tell_is_checked() -> None:
     }
     named = {"model": "m", "data": "d", "split": "val", "runtime": "torch"}
     assert records.make_part(records.EvaluationRecord, {**named, **figures}).plain() == {
-        **named, **figures, "skipped": []
+        "schema": "sapwood.eval/1", **named, **figures, "skipped": []
     }  # fmt: skip
     with pytest.raises(DataError, match=r"^record: metrics.top-1: got nan"):
         records.make_part(records.EvaluationRecord, {**named, **figures, "metrics": {"top-1": math.nan}})
@@ -67,7 +76,7 @@ def test_what_eval_train_and_export_tell_is_checked() -> None:
     written = {"model": "m", "format": "onnx", "files": [{"path": "m.onnx", "size_bytes": 9}], "size_bytes": 9}
     written |= {"inputs": ["x"], "outputs": ["y"], "check": {"max_relative_error": 1e-7, "tolerance": 1e-4}}
     told = records.make_part(records.ExportRecord, {**written, "details": {"opset": 18}}).plain()
-    assert told == {**written, "opset": 18}
+    assert told == {"schema": "sapwood.export/1", **written, "opset": 18}
     with pytest.raises(DataError, match=r"^record: check.max_relative_error: got inf"):
         records.make_part(records.ExportRecord, {**written, "check": {"max_relative_error": math.inf, "tolerance": 1}})
 
@@ -95,7 +104,7 @@ def masking() -> dict[str, Any]:
     return {"case": {"method": "scored"}, **states, "mask_latency": latency, "recovery": RECOVERY, "saved": "masked"}
 
 
-MADE: dict[str, tuple[type[records.VerbRecord], Callable[[], dict[str, Any]]]] = {
+MADE: dict[str, tuple[type[VerbRecord], Callable[[], dict[str, Any]]]] = {
     "prune": (records.Pruning, lambda: prune_record() | {"recovery": RECOVERY}),
     "inspect": (records.Inspection, inspect_record),
     "run": (records.RunRecord, run_record),

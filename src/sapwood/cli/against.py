@@ -11,6 +11,7 @@ import typer
 from sapwood.cli.commanded import made
 from sapwood.cli.common import OnBad, ResizeChoice, load_bundle, make_console, print_json, progress_bar
 from sapwood.cli.devices import on_device
+from sapwood.cli.next_steps import after_measuring, next_step
 from sapwood.cli.record_files import write_record
 from sapwood.errors import ConfigError
 
@@ -107,8 +108,10 @@ class AgainstOptions:
             found = tasks.agreement(dense, networks, dataset, on_bad=on_bad.value, progress=progress, **options)
         named = {"against": self.against, "data": dataset.name, "split": split}
         record = records.make_part(records.AgreementRecord, {**named, **asdict(found)})
-        write_record(out, record.plain(), lambda: render_agreement(record, made()))
+        then = after_measuring(name, bundle, data, self.against)
+        write_record(out, record.plain(), lambda: render_agreement(record, made(), then))
         if as_json:
             print_json(record.plain())
         else:
             make_console().print(agreement_table(record))
+            next_step(*then)

@@ -29,7 +29,7 @@ from sapwood.cli.common import (
 from sapwood.cli.devices import DeviceOption, on_device
 from sapwood.cli.groups import grouped
 from sapwood.cli.int8 import NUM_PICTURES
-from sapwood.cli.next_steps import apart_from, model_words, next_step, words
+from sapwood.cli.next_steps import after_measuring, next_step
 from sapwood.cli.record_files import RecordOption, check_record, write_record
 from sapwood.errors import NoDataSetError
 
@@ -125,7 +125,7 @@ def evaluate(
         )
     named = {"model": model, "data": dataset.name, "split": split, "runtime": runtime}
     figures = {**named, **asdict(evaluation), "interval": records.estimated(evaluation.value, evaluation.resampled)}
-    record, then = records.make_part(records.EvaluationRecord, figures), _next(model, bundle, data)
+    record, then = records.make_part(records.EvaluationRecord, figures), after_measuring(model, bundle, data)
     write_record(out, record.plain(), lambda: render_evaluation(record, made(), then))
     if as_json:
         print_json(record.plain())
@@ -144,14 +144,3 @@ def _labelled(bundle: ModelBundle, data: str, split: str, on_bad: OnBad) -> Data
         if not picture_files(data):
             raise
         raise NoDataSetError(f"{error}; without labels --against DENSE measures how far networks agree") from error
-
-
-def _next(model: str, bundle: ModelBundle, data: str) -> tuple[str, ...]:
-    """A pruned network is timed and given away, any other is pruned."""
-    named = model_words(model, bundle.source)
-    if bundle.source.plans:
-        return words("sapwood", "bench", *named, "--runtime", "torch,onnxruntime"), words(
-            "sapwood", "export", *named, "--format", "onnx", "-o", "model.onnx"
-        )
-    how = ("--macs", "0.5", "--data", data, "--recover", "reconstruct", "-o", apart_from(model, "small"))
-    return (words("sapwood", "prune", *named, *how),)

@@ -23,6 +23,10 @@ OTHER_OPTIONS: Mapping[str, str] = {word: "--" + name.replace("_", "-") for word
 
 _NOT_ONE_OF = re.compile(r"(?:Value error, )?'(?P<given>.*?)' is not one of (?P<known>'.*')\.?$", re.DOTALL)
 
+_BOUNDS = {"greater_than_equal": "at least {ge:g}", "less_than_equal": "at most {le:g}"}
+_KINDS = {"int": "a whole number", "float": "a number"}
+"""What was expected, by how the type of pydantic's error begins."""
+
 
 class Verb(TyperCommand):
     """A verb."""
@@ -75,12 +79,23 @@ def _meant(flags: list[str]) -> Iterator[None]:
 def _explain(error: Any, flags: list[str]) -> None:
     """Says in an error about options what was meant; all other errors stay as they are."""
     if isinstance(getattr(error, "message", None), str):
+        error.message = _with_value(error.message, error.__cause__)
         error.message = _with_choice(error.message)
     if "unexpected extra argument" in str(getattr(error, "message", "")):
         error.message += "; expected one MODEL, and all else behind the option that it is of"
     if hasattr(error, "possibilities"):  # an option that is not there, with those that are spelled like it
         flag = OTHER_OPTIONS.get(letters(error.option_name))
         error.possibilities = [flag] if flag in flags else error.possibilities
+
+
+def _with_value(message: str, cause: Any) -> str:
+    """A message about a value of another kind, or out of its range, with the value itself; of pydantic's, it lacks."""
+    if not callable(getattr(cause, "errors", None)):
+        return message
+    fault = cause.errors()[0]
+    bound, kind = _BOUNDS.get(fault["type"]), _KINDS.get(fault["type"].partition("_")[0])
+    expected = kind if bound is None else bound.format_map(fault["ctx"])
+    return message if expected is None else f"{fault['input']}; expected {expected}"
 
 
 def _with_choice(message: str) -> str:

@@ -219,6 +219,7 @@ def mask(
     pictures.check_looked_at(looks or recovery.wanted, "a --criterion that looks at data, or --recover")
     check_out(out)
     bundle = files.load(model)
+    recovers.check(bundle)
     done = pipeline.mask_(
         bundle,
         case,

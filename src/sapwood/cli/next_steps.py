@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sapwood.cli.volume import is_quiet
 
@@ -39,15 +39,56 @@ def measured_by(bundle: ModelBundle, model: str, saved: Sequence[str], data: obj
         saved: The words that name what was made of it.
         data: Pictures that were given, or None: without labels, the model itself is what the other is compared with.
     """
-    from sapwood.tasks import has_labels
+    from sapwood.tasks import can_measure
 
     if bundle.task.kind == "none":
         return ()
     given = words("sapwood", "eval", *saved, "--data", data_word(bundle.source, data))
-    if data is None or has_labels(bundle, str(data)):
+    if data is None or can_measure(bundle, str(data)):
         return (given,)
     weights = ("--against-weights", bundle.source.weights) if bundle.source.spec == model else ()
     return (f"{given} {words('--against', model, *(weights if bundle.source.weights else ()))}",)
+
+
+def after_measuring(model: str, bundle: ModelBundle, data: str, against: str | None = None) -> tuple[str, ...]:
+    """What may come behind an accuracy: a pruned network is timed and given away, any other is pruned.
+
+    Args:
+        model: How it was named.
+        bundle: It.
+        data: The pictures that it was measured on.
+        against: The network that it was compared with, which is timed beside it where it was made from that one.
+    """
+    named = model_words(model, bundle.source)
+    if not bundle.source.plans:
+        how = ("--macs", "0.5", "--data", data, "--recover", "reconstruct", "-o", apart_from(model, "small"))
+        return (words("sapwood", "prune", *named, *how),)
+    timed = named if against != bundle.source.spec else both_words(against, model, bundle.source)
+    return words("sapwood", "bench", *timed, "--runtime", "torch,onnxruntime"), words(
+        "sapwood", "export", *named, "--format", "onnx", "-o", "model.onnx"
+    )
+
+
+def given_back(source: ModelSource, saved: Sequence[str], options: Mapping[str, Any]) -> tuple[str, ...]:
+    """The command that makes a file of the framework that a model came from; none where that has no format for it.
+
+    Args:
+        source: Of the model.
+        saved: The words that name what was made of it.
+        options: Of the command that made it: a transformers folder is of widths that its config says.
+
+    Examples:
+        >>> from sapwood.types import ModelSource
+        >>> given_back(ModelSource("yolo11n.pt", "ultralytics"), ["small"], {})
+        ('sapwood export small --format ultralytics -o small.pt',)
+        >>> given_back(ModelSource("transformers:vit", "transformers"), ["small"], {"as_config": True})
+        ('sapwood export small --format transformers -o small-folder',)
+        >>> given_back(ModelSource("transformers:vit", "transformers"), ["small"], {})
+        ()
+    """
+    ends = {"ultralytics": ".pt", "transformers": "-folder" if options.get("as_config") else ""}
+    end = ends.get(source.kind)
+    return (words("sapwood", "export", *saved, "--format", source.kind, "-o", f"{saved[0]}{end}"),) if end else ()
 
 
 def data_word(source: ModelSource, data: object = None) -> str:

@@ -78,6 +78,7 @@ def prune(
     recovers = Recovery(recovery, pictures, seed, looks)
     bundle = files.load(model)
     pipeline.check_inputs(bundle)
+    recovers.check(bundle)
     whole = pipeline.matching_tensors(bundle.model, ignore or ())
     place = None if out is None or not recovery.wanted else Unrecovered(out, bundle, asked)
     found = None if place is None else place.find()

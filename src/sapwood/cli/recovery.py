@@ -48,6 +48,21 @@ class Recovery:
                 f"{self.how.recover.value}"
             )
 
+    def check(self, bundle: ModelBundle) -> None:
+        """Opens the pictures before minutes are spent on what comes first: what is wrong with them is told at once.
+
+        Raises:
+            ConfigError: If the model has no task, so that no picture can be made its input.
+            DataError: If there are no such pictures.
+        """
+        if not self.how.wanted:
+            return
+        from sapwood.data import data_parts
+        from sapwood.tasks import open_pictures
+
+        for part in data_parts(str(self.pictures.data)):
+            open_pictures(bundle, part, split=self.pictures.split)
+
     def pruned(self, bundle: ModelBundle, result: Pruned) -> Pruned:
         """Recovers what was pruned of ``bundle``."""
         if not self.how.wanted:

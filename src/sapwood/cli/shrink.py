@@ -10,7 +10,16 @@ import typer
 
 from sapwood.cli.commanded import again, made
 from sapwood.cli.common import make_console, print_json
-from sapwood.cli.next_steps import both_words, data_word, measured_by, model_words, next_step, without_task, words
+from sapwood.cli.next_steps import (
+    both_words,
+    data_word,
+    given_back,
+    measured_by,
+    model_words,
+    next_step,
+    without_task,
+    words,
+)
 from sapwood.errors import CheckFailedError
 
 if TYPE_CHECKING:
@@ -114,7 +123,8 @@ def _next(record: Pruning, bundle: ModelBundle, out: Path | None) -> tuple[str, 
         given = () if data is not None else ("--data", data_word(bundle.source))
         commands.append(again(*given, "--recover", "reconstruct"))
     both = both_words(record.model, str(out), bundle.source)
-    return *commands, words("sapwood", "bench", *both, "--runtime", "torch,onnxruntime")
+    back = given_back(bundle.source, saved, record.options)
+    return *commands, words("sapwood", "bench", *both, "--runtime", "torch,onnxruntime"), *back
 
 
 def _check_latency(latency: records.TargetLatency | None) -> None:

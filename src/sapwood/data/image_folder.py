@@ -11,6 +11,7 @@ from sapwood.data.images import read_image
 from sapwood.data.places import entries, exists, is_dir, pictures_below
 from sapwood.data.splits import joined
 from sapwood.errors import DataError, NoDataSetError
+from sapwood.meant import meant_path
 from sapwood.types import ClassificationDataset, ClassificationSample
 
 _SPLITS = ("train", "val", "valid", "validation", "test")
@@ -46,7 +47,8 @@ def open_classification(
 def _open_part(root: Path, split: str, class_names: Sequence[str], on_bad: OnBad) -> ClassificationDataset:
     findings = Findings(on_bad)
     if not is_dir(root):
-        raise DataError(f"{root}: {'is a file' if exists(root) else 'no such folder'}; expected a folder of classes")
+        reason = "is a file" if exists(root) else "no such folder"
+        raise DataError(f"{root}: {reason}; expected a folder of classes{meant_path(root)}")
     folder = _split_folder(root, split)
     folders = [entry for entry in entries(folder) if is_dir(entry) and not entry.name.startswith(".")]
     if not folders:

@@ -11,6 +11,7 @@ from sapwood.data.checks import PICTURE_SUFFIXES, image_ids
 from sapwood.data.images import read_image
 from sapwood.data.places import exists, is_dir, is_file, pictures_below
 from sapwood.errors import DataError
+from sapwood.meant import meant_path
 from sapwood.task_kinds import TASKS
 from sapwood.types import ClassificationDataset, ClassificationSample, DetectionDataset, DetectionSample, TaskKind
 
@@ -43,7 +44,7 @@ def open_unlabelled(path: str | Path, kind: TaskKind, *, split: str = "") -> Det
     files = picture_files(root)
     if not files:
         reason = "holds no pictures" if is_dir(root) else "is a file" if exists(root) else "no such folder"
-        raise DataError(f"{root}: {reason}; expected a folder of pictures")
+        raise DataError(f"{root}: {reason}; expected a folder of pictures{meant_path(root)}")
     ids = image_ids([file.relative_to(root) for file in files])
     loads = [(image_id, partial(read_image, file)) for image_id, file in zip(ids, files, strict=True)]
     name = f"{root.name} (no labels)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -44,6 +44,9 @@ from sapwood.runtime import LayerTimes
 MAX_ATTEMPTS = 8
 SECONDS_IN_ALL = 40.0
 """After this no other network is tried: making and measuring one takes seconds, and most targets are met by then."""
+
+LEAST_ATTEMPTS = 3
+"""So many are made of a target that is missed, however long they take: what was measured first corrects the next."""
 
 ROUNDS_BY_LAYER = 12
 
@@ -144,7 +147,7 @@ class LatencyTarget:
         chooser: How widths and channels are chosen; its cost is replaced by the fitted times.
         target: What to reach.
         progress: Called with (done, total) steps.
-        seconds: When no other network is tried; the first one always is.
+        seconds: When no other network is tried; until the target is met, :data:`LEAST_ATTEMPTS` always are.
     """
 
     planner: Planner
@@ -233,7 +236,7 @@ class LatencyTarget:
         seen: set[tuple[int, ...]] = set()
         nudges = 0
         over = time.monotonic() + self.seconds
-        while len(tries) < MAX_ATTEMPTS and not (tries and time.monotonic() > over):
+        while len(tries) < MAX_ATTEMPTS and not (self._are_enough(tries, aim) and time.monotonic() > over):
             fit = fit_latency(self._samples)
             try:
                 found = self._solve(fit, fraction)
@@ -269,6 +272,10 @@ class LatencyTarget:
             self._learn(found)
             fraction = self._next(tries, aim)
         return tries
+
+    def _are_enough(self, tries: Sequence[_Try], aim: Aim) -> bool:
+        """Whether the search may end by the clock."""
+        return len(tries) >= LEAST_ATTEMPTS or any(aim.is_met(aim.shown(one.row)) for one in tries)
 
     def _finer(self) -> bool:
         """Allows any width where those that vector kernels like do not do; whether that is new."""

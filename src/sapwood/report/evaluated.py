@@ -38,8 +38,8 @@ def evaluation_sheet(record: EvaluationRecord, made: MadeBy | None, then: tuple[
     )
 
 
-def agreement_sheet(record: AgreementRecord, made: MadeBy | None) -> Sheet:
-    """The page of how far networks agree with the one that they were made from."""
+def agreement_sheet(record: AgreementRecord, made: MadeBy | None, then: tuple[str, ...] = ()) -> Sheet:
+    """The page of how far networks agree with the one that they were made from; ``then`` may come next."""
     best = max(record.networks, key=lambda name: record.networks[name].value)
     one = record.networks[best]
     value = f"{formats.percent(one.value)}"
@@ -52,7 +52,7 @@ def agreement_sheet(record: AgreementRecord, made: MadeBy | None) -> Sheet:
         Answer(PLACE, "PyTorch", where_text(made.machine) if made else ""),
         Answer(LOST, formats.percent(1.0 - one.value), f"of what {record.against} finds; {value} is kept: {best}"),
         Answer(SURE, _half(one), f"95 of 100 samples of {looked}; no labels were looked at"),
-        Answer(GET, "", "", (made.command,) if made else ()),
+        Answer(GET, "", "", (*((made.command,) if made else ()), *then)),
     )
     sections = (
         SheetPart("networks", "Network by network", "The whisker spans 95 of 100 samples of the pictures.", bars),

@@ -248,18 +248,19 @@ def render_evaluation(record: EvaluationRecord, made: MadeBy | None = None, then
     return _sheet(evaluated.evaluation_sheet(record, made, then), made, about)
 
 
-def render_agreement(record: AgreementRecord, made: MadeBy | None = None) -> str:
+def render_agreement(record: AgreementRecord, made: MadeBy | None = None, then: tuple[str, ...] = ()) -> str:
     """Builds the page of how far networks agree with the one that they were made from.
 
     Args:
         record: What `sapwood eval --against` measured.
         made: By what command, when and where.
+        then: Commands that may come next.
 
     Returns:
         A whole HTML document. Everything that came from the record is escaped.
     """
     about = {"data": record.data, "split": record.split, "pictures": record.num_images}
-    return _sheet(evaluated.agreement_sheet(record, made), made, about)
+    return _sheet(evaluated.agreement_sheet(record, made, then), made, about)
 
 
 def render_mask(record: Masking | Mapping[str, Any]) -> str:

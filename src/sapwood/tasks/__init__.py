@@ -14,7 +14,7 @@ from sapwood.tasks.evaluation import evaluate
 from sapwood.tasks.listed import listed_head
 from sapwood.tasks.mean_ap import AveragePrecision, mean_average_precision
 from sapwood.tasks.objective import CalibrationBatches, calibration_batches, class_loss, task_loss
-from sapwood.tasks.opening import has_labels, open_data, open_pictures
+from sapwood.tasks.opening import can_measure, open_data, open_pictures
 from sapwood.tasks.postprocess import postprocess
 from sapwood.tasks.running import Inputs, Progress, called, num_samples
 from sapwood.tasks.task import TASKS, Labels, Measuring, Sighting, Task, any_task, labels_of
@@ -40,6 +40,7 @@ __all__ = [
     "any_task",
     "calibration_batches",
     "called",
+    "can_measure",
     "class_loss",
     "decode",
     "detect",
@@ -47,7 +48,6 @@ __all__ = [
     "divergence_from",
     "evaluate",
     "has_agreement",
-    "has_labels",
     "labels_of",
     "listed_head",
     "mean_average_precision",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sapwood.data import OnBad, data_parts, open_unlabelled, picture_files
+from sapwood.data import OnBad, check_same_classes, data_parts, open_unlabelled, picture_files
 from sapwood.errors import ConfigError, DataError, NoDataSetError
 from sapwood.tasks.task import TASKS, ReadsForModel, any_task
 from sapwood.types import Dataset, ModelBundle
@@ -35,25 +35,29 @@ def open_data(bundle: ModelBundle, data: str | Path, *, split: str = "val", on_b
     return reader.open_data(data, split=split, class_names=task.class_names, on_bad=on_bad)
 
 
-NO_SPLIT = "(none)"
-"""The name of no part of a data set."""
+JUDGED = "val"
+"""The part that accuracy is measured on, where no other is asked for."""
 
 
-def has_labels(bundle: ModelBundle, data: str | Path) -> bool:
-    """Whether accuracy can be measured on what was named: False of a folder of pictures that is no data set.
+def can_measure(bundle: ModelBundle, data: str | Path) -> bool:
+    """Whether accuracy can be measured on what was named.
 
-    Nothing is read that takes long: it is what the folder holds that decides, as when a data set is opened.
+    Not on a folder of pictures that is no data set, nor where the classes are others than the model's. No picture is
+    read: it is what the folder holds that decides, as when a data set is opened.
     """
     first = data_parts(data)[0]
-    if not picture_files(first):
-        return True
     try:
-        open_data(bundle, first, split=NO_SPLIT)
+        dataset = open_data(bundle, first, split=JUDGED)
     except NoDataSetError:
-        return False
+        return not picture_files(first)
     except (DataError, ConfigError):  # it has no such part
         return True
-    return True
+    known = bundle.task.class_names
+    try:
+        check_same_classes(dataset.name, dataset.class_names, known)
+    except DataError:
+        return False
+    return not known or not dataset.class_names or len(known) == len(dataset.class_names)
 
 
 def open_pictures(bundle: ModelBundle, data: str | Path, *, split: str = "val", on_bad: OnBad = "error") -> Dataset:

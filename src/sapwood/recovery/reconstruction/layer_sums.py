@@ -57,7 +57,7 @@ class LayerSums:
         tried = [
             (solve(self._fitted(one), self.held, weight, bias, intercept=intercept), one) for one in sorted(weights)
         ]
-        return min(tried, key=lambda found: found[0].after)
+        return min(tried, key=lambda found: found[0].judged)
 
     def solve_by_rule(
         self, weight: Tensor, bias: Tensor, rule: Rule, *, intercept: bool, weights: Sequence[float] = WEIGHTS
@@ -77,7 +77,7 @@ class LayerSums:
             (*solve_by_rule(self._fitted(one), self.held, weight, bias, rule, intercept=intercept), one)
             for one in sorted(weights)
         ]
-        return min(tried, key=lambda found: found[0].after)
+        return min(tried, key=lambda found: found[0].judged)
 
     def _fitted(self, weight: float) -> NormalSums:
         assert self.others is not None

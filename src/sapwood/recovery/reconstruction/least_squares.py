@@ -11,6 +11,13 @@ from torch import Tensor
 DAMPINGS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Ridges that are tried, as fractions of the mean square of an input."""
 
+GROWTH = 0.05
+"""Weights that are ten times as large have to bring 11 % of the error: an error counts times this power of the growth.
+
+Where inputs are nearly dependent, as those of attention are, the last per cent of the error costs weights a hundred
+times as large, and nothing trains such a network.
+"""
+
 FLAT = 1e-9
 """Targets whose spread is at most this fraction of their squares' sum do not vary: what is left is rounding."""
 
@@ -93,6 +100,7 @@ class Solved:
         damping: The ridge taken, as a fraction of the mean square of an input; None where the weights stay.
         before: Squared error of the old weights on the held-out rows, as a fraction of :meth:`NormalSums.unit`.
         after: Of the new ones, there.
+        judged: That error times what the growth of the weights costs; the least one is chosen.
     """
 
     weight: Tensor
@@ -100,6 +108,7 @@ class Solved:
     damping: float | None
     before: float
     after: float
+    judged: float
 
 
 def solve(
@@ -116,9 +125,12 @@ def solve(
     .. math:: W = W_0 + (A + \lambda I)^{-1} (B - A W_0)
 
     with A and B the (centred, with an intercept) sums of :math:`x x^T` and :math:`x y^T`: the ridge pulls towards the
-    weights that are there, so that what the rows say nothing about stays as it is. The ridge is chosen on ``held``;
-    then all rows are used. The old weights, with and without a new bias, are candidates as well, so that nothing gets
-    worse on ``held``.
+    weights that are there, so that what the rows say nothing about stays as it is. The ridge is chosen on ``held``, by
+
+    .. math:: E \max(1, \lVert W \rVert / \lVert W_0 \rVert)^{0.05}
+
+    with E the squared error there (:data:`GROWTH`); then all rows are used. The old weights, with and without a new
+    bias, are candidates as well, so that nothing gets worse on ``held``.
 
     Args:
         fit: Rows to fit.
@@ -128,46 +140,62 @@ def solve(
         intercept: Whether the bias may change.
         dampings: Ridges to try, as fractions of the mean square of an input.
     """
-    found: list[tuple[float, float | None, bool]] = [(held.error(weight, bias), None, False)]
+    kept = held.error(weight, bias)
+    tried = [_Tried(kept, kept, None, False)]
     if intercept and fit.count:
-        found.append((held.error(weight, intercept_of(fit, weight)), None, True))
+        shifted = held.error(weight, intercept_of(fit, weight))
+        tried.append(_Tried(shifted, shifted, None, True))
     if fit.count:
 
-        def held_error(new_weight: Tensor) -> float:
-            return held.error(new_weight, intercept_of(fit, new_weight) if intercept else bias)
+        def judge(new_weight: Tensor, damping: float) -> _Tried:
+            error = held.error(new_weight, intercept_of(fit, new_weight) if intercept else bias)
+            return _Tried(error * growth(new_weight, weight) ** GROWTH, error, damping, intercept)
 
-        ridges = _ridges(System(fit, weight, intercept), held_error, dampings)
-        found += [(error, damping, intercept) for error, damping in ridges]
-    error, chosen, moves = min(found, key=lambda one: one[0])
+        tried += _ridges(System(fit, weight, intercept), judge, dampings)
+    best = min(tried, key=lambda one: one.judged)
     unit = held.unit()
     everything = fit.joined(held)
     new_weight = weight
-    if chosen is not None:
-        again = System(everything, weight, intercept).solve(chosen)
+    if best.damping is not None:
+        again = System(everything, weight, intercept).solve(best.damping)
         if again is not None:
             new_weight = again
-    new_bias = intercept_of(everything, new_weight) if moves else bias
-    return Solved(new_weight, new_bias, chosen, found[0][0] / unit, error / unit)
+    new_bias = intercept_of(everything, new_weight) if best.moves else bias
+    return Solved(new_weight, new_bias, best.damping, kept / unit, best.error / unit, best.judged / unit)
 
 
-def _ridges(
-    system: System, held_error: Callable[[Tensor], float], dampings: Sequence[float]
-) -> list[tuple[float, float]]:
-    """The held-out error of each ridge that was tried, smallest ridge first.
+@dataclass(frozen=True)
+class _Tried:
+    """One candidate: how it is judged, its squared error on held-out rows, its ridge, and whether the bias moves."""
 
-    The largest is tried first: the error falls, then rises as less and less holds the weights, and the rest is not
+    judged: float
+    error: float
+    damping: float | None
+    moves: bool
+
+
+def growth(weight: Tensor, before: Tensor) -> float:
+    """How many times as large weights have become, at least 1; 1 where there were none but zeros."""
+    old = float(before.norm())
+    return max(1.0, float(weight.norm()) / old) if old > 0.0 else 1.0
+
+
+def _ridges(system: System, judge: Callable[[Tensor, float], _Tried], dampings: Sequence[float]) -> list[_Tried]:
+    """The ridges that were tried, smallest first.
+
+    The largest is tried first: what is judged falls, then rises as less and less holds the weights, and the rest is not
     tried.
     """
-    found: list[tuple[float, float]] = []
+    found: list[_Tried] = []
     lowest, worse = float("inf"), 0
     for damping in sorted(dampings, reverse=True):
-        tried = system.solve(damping)
-        error = float("inf")
-        if tried is not None:
-            error = held_error(tried)
-            found.insert(0, (error, damping))
-        worse = 0 if error <= lowest else worse + 1
-        lowest = min(lowest, error)
+        solved = system.solve(damping)
+        judged = float("inf")
+        if solved is not None:
+            found.insert(0, judge(solved, damping))
+            judged = found[0].judged
+        worse = 0 if judged <= lowest else worse + 1
+        lowest = min(lowest, judged)
         if worse == WORSE:
             break
     return found

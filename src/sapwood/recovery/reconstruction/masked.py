@@ -74,7 +74,7 @@ def solve_by_rule(
     unit = held.unit()
     mask = given
     if not fit.count:
-        return Solved(weight * mask, bias, None, before / unit, before / unit), rule.mask
+        return Solved(weight * mask, bias, None, *[before / unit] * 3), rule.mask
     system = System(fit, weight, intercept)
     if rule.pattern is not None:
         num_kept = int(rule.pattern.unit_scores(rule.mask.double()).gt(0).sum())
@@ -87,7 +87,7 @@ def solve_by_rule(
     solved = solve_masked(*System(everything, weight, intercept).damped(damping), start, mask)
     new_bias = intercept_of(everything, solved) if intercept else bias
     chosen = as_rows(mask).reshape(shape)
-    return Solved(solved, new_bias, damping, before / unit, error / unit), chosen
+    return Solved(solved, new_bias, damping, before / unit, error / unit, error / unit), chosen
 
 
 def choose(

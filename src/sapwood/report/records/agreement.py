@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from pydantic import FiniteFloat
 
-from sapwood.report.records.parts import Count, RecordPart, VerbRecord
+from sapwood.report.records.parts import Count, RecordPart, VerbRecord, named_schema
 
 
 class Estimated(RecordPart):
@@ -98,4 +99,5 @@ class AgreementRecord(MeasuredAgreement, VerbRecord):
         split: Which part of the data set.
     """
 
+    schema_id: Literal["sapwood.agreement/1"] = named_schema("sapwood.agreement/1")
     split: str

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import field
+from typing import Any, Literal
 
 from pydantic.dataclasses import dataclass
 
@@ -48,8 +49,10 @@ class BenchRecord:
         baseline: Model and runtime that ``ratio`` is formed to; None if nothing ran.
         versions: Of each runtime that is there.
         conditions: Those of the measurement.
+        schema: What the JSON is.
     """
 
+    schema: Literal["sapwood.bench/1"] = field(default="sapwood.bench/1", kw_only=True)
     rows: tuple[BenchRow, ...]
     baseline: tuple[str, str] | None
     versions: Mapping[str, str]

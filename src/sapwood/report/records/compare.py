@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AliasChoices, Field, FiniteFloat
 
 from sapwood.report.records.agreement import MeasuredAgreement
-from sapwood.report.records.parts import Count, Fraction, RecordPart, VerbRecord, read_part
+from sapwood.report.records.parts import Count, Fraction, RecordPart, VerbRecord, named_schema, read_part
 
 SCHEMA = "sapwood.compare/1"
 
@@ -213,9 +213,7 @@ class Comparison(VerbRecord):
         agreement: Of the cases with the unpruned network, on some of the pictures; None where there is none.
     """
 
-    schema_id: Literal["sapwood.compare/1"] = Field(
-        default="sapwood.compare/1", validation_alias=AliasChoices("schema", "schema_id"), serialization_alias="schema"
-    )
+    schema_id: Literal["sapwood.compare/1"] = named_schema("sapwood.compare/1")
     sapwood: str
     command: str
     date: str

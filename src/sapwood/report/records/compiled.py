@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import AliasChoices, Field
-
 from sapwood.report.records.made import MadeBy
-from sapwood.report.records.parts import Amount, Count, Fraction, RecordPart, VerbRecord, read_part
+from sapwood.report.records.parts import Amount, Count, Fraction, RecordPart, VerbRecord, named_schema, read_part
 
 COMPILE_SCHEMA = "sapwood.compile/1"
 
@@ -82,9 +80,7 @@ class Compiling(VerbRecord):
 
     sections: ClassVar[tuple[str, ...]] = ("made",)
 
-    schema_id: Literal["sapwood.compile/1"] = Field(
-        default="sapwood.compile/1", validation_alias=AliasChoices("schema", "schema_id"), serialization_alias="schema"
-    )
+    schema_id: Literal["sapwood.compile/1"] = named_schema("sapwood.compile/1")
     model: str
     out: str
     size_bytes: Count

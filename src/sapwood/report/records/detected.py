@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import AliasChoices, Field, FiniteFloat
 
 from sapwood.report.records.made import MadeBy
-from sapwood.report.records.parts import Amount, Count, Fraction, RecordPart, VerbRecord, read_part
+from sapwood.report.records.parts import Amount, Count, Fraction, RecordPart, VerbRecord, named_schema, read_part
 
 DETECT_SCHEMA = "sapwood.detect/1"
 
@@ -44,9 +44,7 @@ class Detecting(VerbRecord):
 
     sections: ClassVar[tuple[str, ...]] = ("made", "seconds", "input_size")
 
-    schema_id: Literal["sapwood.detect/1"] = Field(
-        default="sapwood.detect/1", validation_alias=AliasChoices("schema", "schema_id"), serialization_alias="schema"
-    )
+    schema_id: Literal["sapwood.detect/1"] = named_schema("sapwood.detect/1")
     model: str
     score_threshold: Fraction
     iou_threshold: Fraction

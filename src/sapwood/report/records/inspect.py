@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import AliasChoices, Field, FiniteFloat
+from pydantic import FiniteFloat
 
 from sapwood.report.records.latency import LayerLatency
 from sapwood.report.records.made import MadeBy
-from sapwood.report.records.parts import Count, RecordPart, VerbRecord, read_part
+from sapwood.report.records.parts import Count, RecordPart, VerbRecord, named_schema, read_part
 from sapwood.report.records.sensitivity import Losses
 from sapwood.report.records.widths import WidthTimes
 
@@ -89,9 +89,7 @@ class Inspection(Size, VerbRecord):
 
     sections: ClassVar[tuple[str, ...]] = ("latency", "sensitivity", "widths", "made")
 
-    schema_id: Literal["sapwood.inspect/1"] = Field(
-        default="sapwood.inspect/1", validation_alias=AliasChoices("schema", "schema_id"), serialization_alias="schema"
-    )
+    schema_id: Literal["sapwood.inspect/1"] = named_schema("sapwood.inspect/1")
     model: str
     layers: tuple[InspectedLayer, ...]
     groups: tuple[Group, ...]

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import AliasChoices, Field
-
 from sapwood.report.records.latency import ZerosLatency
 from sapwood.report.records.made import MadeBy
-from sapwood.report.records.parts import Count, Fraction, RecordPart, VerbRecord, read_part
+from sapwood.report.records.parts import Count, Fraction, RecordPart, VerbRecord, named_schema, read_part
 from sapwood.report.records.recovery import RecoveryRecord
 
 MASK_SCHEMA = "sapwood.mask/1"
@@ -60,9 +58,7 @@ class Masking(VerbRecord):
 
     sections: ClassVar[tuple[str, ...]] = ("mask_latency", "recovery", "made")
 
-    schema_id: Literal["sapwood.mask/1"] = Field(
-        default="sapwood.mask/1", validation_alias=AliasChoices("schema", "schema_id"), serialization_alias="schema"
-    )
+    schema_id: Literal["sapwood.mask/1"] = named_schema("sapwood.mask/1")
 
     case: dict[str, Any]
     before: ModelZeros

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import (
+    AliasChoices,
     BaseModel,
     ConfigDict,
     Field,
@@ -53,6 +54,11 @@ class VerbRecord(RecordPart):
     def __contains__(self, name: object) -> bool:
         """Whether the JSON has something under a name."""
         return name in self.plain()
+
+
+def named_schema(name: str) -> Any:
+    """The field of a verb's record that says which one it is: ``schema`` in the JSON."""
+    return Field(default=name, validation_alias=AliasChoices("schema", "schema_id"), serialization_alias="schema")
 
 
 Kind = TypeVar("Kind", bound=RecordPart)

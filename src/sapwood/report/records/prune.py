@@ -6,13 +6,13 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AliasChoices, BeforeValidator, Field, FiniteFloat, PlainSerializer
+from pydantic import BeforeValidator, Field, FiniteFloat, PlainSerializer
 
 from sapwood.report.records.agreement import MeasuredAgreement
 from sapwood.report.records.inspect import Size, Whole
 from sapwood.report.records.latency import TargetLatency
 from sapwood.report.records.made import MadeBy
-from sapwood.report.records.parts import Count, RecordPart, VerbRecord, read_part
+from sapwood.report.records.parts import Count, RecordPart, VerbRecord, named_schema, read_part
 from sapwood.report.records.recovery import RecoveryRecord
 from sapwood.report.records.sensitivity import Losses
 
@@ -80,9 +80,7 @@ class Pruning(VerbRecord):
 
     sections: ClassVar[tuple[str, ...]] = ("channels", "latency", "sensitivity", "recovery", "agreement", "made")
 
-    schema_id: Literal["sapwood.prune/1"] = Field(
-        default="sapwood.prune/1", validation_alias=AliasChoices("schema", "schema_id"), serialization_alias="schema"
-    )
+    schema_id: Literal["sapwood.prune/1"] = named_schema("sapwood.prune/1")
     verb: Literal["prune", "compact"] = "prune"
     sapwood: str = ""
     date: str = ""

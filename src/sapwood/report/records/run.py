@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import AliasChoices, Field, model_validator
+from pydantic import Field, model_validator
 
 from sapwood.report.records.bench import BenchRow
 from sapwood.report.records.made import MadeBy
-from sapwood.report.records.parts import Amount, Count, RecordPart, VerbRecord, read_part
+from sapwood.report.records.parts import Amount, Count, RecordPart, VerbRecord, named_schema, read_part
 
 RUN_SCHEMA = "sapwood.run/1"
 
@@ -58,9 +58,7 @@ class RunRecord(VerbRecord):
 
     sections: ClassVar[tuple[str, ...]] = ("made",)
 
-    schema_id: Literal["sapwood.run/1"] = Field(
-        default="sapwood.run/1", validation_alias=AliasChoices("schema", "schema_id"), serialization_alias="schema"
-    )
+    schema_id: Literal["sapwood.run/1"] = named_schema("sapwood.run/1")
     sapwood: str = ""
     model: str
     num_steps: Count

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import AliasChoices, Field, FiniteFloat
+from pydantic import Field, FiniteFloat
 
 from sapwood.report.records.agreement import Estimated
 from sapwood.report.records.made import MadeBy
-from sapwood.report.records.parts import Count, VerbRecord, read_part
+from sapwood.report.records.parts import Count, VerbRecord, named_schema, read_part
 
 TRAIN_SCHEMA = "sapwood.train/1"
 
@@ -39,9 +39,7 @@ class TrainingRecord(VerbRecord):
 
     sections: ClassVar[tuple[str, ...]] = ("interval", "teacher", "primary", "made")
 
-    schema_id: Literal["sapwood.train/1"] = Field(
-        default="sapwood.train/1", validation_alias=AliasChoices("schema", "schema_id"), serialization_alias="schema"
-    )
+    schema_id: Literal["sapwood.train/1"] = named_schema("sapwood.train/1")
     metrics: dict[str, FiniteFloat] | None
     epochs: Count
     files: dict[str, str]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, FiniteFloat
 
 from sapwood.report.records.agreement import Estimated
-from sapwood.report.records.parts import Amount, Count, RecordPart, VerbRecord
+from sapwood.report.records.parts import Amount, Count, RecordPart, VerbRecord, named_schema
 
 
 class EvaluationRecord(VerbRecord):
@@ -24,6 +24,7 @@ class EvaluationRecord(VerbRecord):
 
     sections: ClassVar[tuple[str, ...]] = ("interval",)
 
+    schema_id: Literal["sapwood.eval/1"] = named_schema("sapwood.eval/1")
     model: str
     data: str
     split: str
@@ -65,6 +66,7 @@ class ExportRecord(VerbRecord):
         details: What else the exporter says; beside the others in the JSON.
     """
 
+    schema_id: Literal["sapwood.export/1"] = named_schema("sapwood.export/1")
     model: str
     format: str
     files: tuple[WrittenFile, ...]
