@@ -323,13 +323,14 @@ class _TwoNetworks:
                     target += other - sample.other
                 target = target.reshape(len(target), shapes[site.weight][0], -1)
                 own = sums[site.weight]
+                patches = sample.patches if site.weight in self._rules else sample.patches.double()
                 if before is None:
                     assert own.others is not None
-                    own.others.add(sample.patches, target)
+                    own.others.add(patches, target)
                     continue
                 held = self._held_out(before, places.pictures(use.call), len(target))
-                own.fit.add(sample.patches[~held], target[~held])
-                own.held.add(sample.patches[held], target[held])
+                own.fit.add(patches[~held], target[~held])
+                own.held.add(patches[held], target[held])
         return sums
 
     def _held_out(self, before: int, pictures: Tensor, num_rows: int) -> Tensor:
