@@ -109,10 +109,19 @@ class Job:
 
 @contextmanager
 def clocked(row: Row, stage: str) -> Iterator[None]:
-    """Adds the stage's seconds and its processor seconds, of all threads, to the row."""
+    """Adds the stage's seconds, its processor seconds of all threads, and the highest memory so far to the row."""
     start, used = time.perf_counter(), time.process_time()
     yield
-    row |= {f"{stage}_s": time.perf_counter() - start, f"{stage}_cpu_s": time.process_time() - used}
+    row |= {
+        f"{stage}_s": time.perf_counter() - start,
+        f"{stage}_cpu_s": time.process_time() - used,
+        f"{stage}_gib": highest_memory(),
+    }
+
+
+def highest_memory() -> float:
+    """Of this process, so far, in GiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 DEPLOYMENT = Deployment("onnxruntime", None, 1)
@@ -147,7 +156,7 @@ def main() -> None:
         rows.append({"method": name, **row})
         print(f"{name:36}" + "  ".join(f"{key} {value:.4g}" for key, value in row.items()), flush=True)
         Path(options.out).write_text(json.dumps(rows, indent=1))
-    print(f"highest memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB")
+    print(f"highest memory: {highest_memory():.2f} GiB")
 
 
 def others_of(bundle: ModelBundle, options: argparse.Namespace, size: int) -> list[Any]:
@@ -284,8 +293,9 @@ METHODS: dict[str, Callable[[Job], Row]] = {
 }
 
 
-def masked(criterion: str, budget: str, *, anew: bool) -> Callable[[Job], Row]:
-    """Zeros in the convolutions; ``anew``: which weights stay is chosen while layers are solved."""
+def masked(criterion: str, budget: str, *, anew: bool, shared: bool = False) -> Callable[[Job], Row]:
+    """Zeros in the convolutions; ``anew``: which weights stay is chosen while layers are solved; ``shared``: how many
+    of each layer, too."""
 
     def run(job: Job) -> Row:
         row: Row = {}
@@ -305,9 +315,13 @@ def masked(criterion: str, budget: str, *, anew: bool) -> Callable[[Job], Row]:
                 "reconstruct",
                 others=job.others,
                 pattern=case.unit_pattern if anew else None,
+                shared=shared,
                 seed=job.options.seed,
             )
         row |= job.figures("reconstructed", model)
+        print(
+            row, [round(float(slot.mask.mean()), 3) for slot in find_slots(model) if slot.mask is not None], flush=True
+        )
         if job.options.steps:
             masks = {slot.name: slot.mask != 0 for slot in find_slots(model) if slot.mask is not None}
             remove_masks_(model)
@@ -322,6 +336,7 @@ MASKS: dict[str, Callable[[Job], Row]] = {
     "Taylor, global": masked("taylor", "global", anew=False),
     "magnitude, LAMP": masked("magnitude", "lamp", anew=False),
     "LAMP's numbers, weights chosen anew": masked("magnitude", "lamp", anew=True),
+    "numbers and weights chosen anew": masked("magnitude", "lamp", anew=True, shared=True),
 }
 
 

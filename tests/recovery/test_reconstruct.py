@@ -307,23 +307,3 @@ def test_ridges_are_tried_from_the_largest_until_two_are_no_better(monkeypatch: 
     assert solve(fit, held, weight, bias, intercept=False).damping == found.damping == 1.0
     assert tried[: tried.index(1e-2) + 1] == [1.0, 1e-1, 1e-2]
     assert tried[3:4] == [1.0], "solved on all rows, after three of seven"
-
-
-def test_rows_in_float32_give_sums_that_differ_by_that_rounding() -> None:
-    """A chunk's products are rounded as they are formed, and sums over chunks are float64."""
-    torch.manual_seed(0)
-    exact, rounded = NormalSums.zeros(2, 30, 3), NormalSums.zeros(2, 30, 3)
-    weight, bias = torch.randn(2, 30, 3, dtype=torch.float64), torch.randn(2, 3, dtype=torch.float64)
-    for _ in range(20):
-        rows = torch.randn(64, 2, 30)
-        targets = (rows.double()[:, :, None] @ weight)[:, :, 0] + torch.randn(64, 2, 3, dtype=torch.float64)
-        exact.add(rows.double(), targets)
-        rounded.add(rows, targets)
-    eps = torch.finfo(torch.float32).eps
-    for name in ("x", "y", "yy"):
-        torch.testing.assert_close(getattr(rounded, name), getattr(exact, name), rtol=1e-12, atol=1e-12)
-    scale = float(exact.xx.diagonal(dim1=1, dim2=2).max())
-    torch.testing.assert_close(rounded.xx, exact.xx, rtol=0.0, atol=64 * eps * scale)
-    torch.testing.assert_close(rounded.xy, exact.xy, rtol=0.0, atol=64 * eps * scale * float(weight.abs().max()))
-    assert rounded.xx.dtype == rounded.xy.dtype == torch.float64
-    assert rounded.error(weight, bias) == pytest.approx(exact.error(weight, bias), rel=1e-4)

@@ -235,9 +235,10 @@ def mask(
     from sapwood.masks import remove_masks_
 
     solves = recovery.recover in {budgets.Recover.reconstruct, budgets.Recover.distill}
-    open_method = what.method is None
+    is_open, shares = what.method is None, what.budget is None
     what = what.settled(solved=solves and goal.latency is None)
-    reselects = (open_method and what.method == SOLVED[0]) if reselect is None else reselect
+    is_open = is_open and what.method == SOLVED[0]
+    reselects = is_open if reselect is None else reselect
     case, deployment = what.case(), goal.deployment()
     recovers = Recovery(recovery, pictures, what.seed)
     _check_options(what, goal, solves=solves, reselects=reselects)
@@ -253,7 +254,9 @@ def mask(
         latency=goal.latency,
         deployment=deployment,
         calibration=pictures.calibration(bundle, seed=what.seed) if looks else None,
-        recover=lambda masked, dense: recovers.masked_(masked, dense, case.unit_pattern if reselects else None),
+        recover=lambda masked, dense: recovers.masked_(
+            masked, dense, case.unit_pattern if reselects else None, shared=is_open and shares
+        ),
         bar=progress_bar,
     )
     if permanent:

@@ -46,24 +46,16 @@ class NormalSums:
         return NormalSums(0, *made)
 
     def add(self, inputs: Tensor, targets: Tensor) -> None:
-        """Adds rows: inputs (rows, g, n), targets (rows, g, o), float64.
-
-        Products of these rows are formed in the precision of the inputs: in float32, which takes half of the time, each
-        is off by that rounding, and errors of less than about 1e-6 of the targets' squares are not told from 0.
-        """
+        """Adds rows: inputs (rows, g, n), targets (rows, g, o)."""
         if not len(inputs):
             return
         x, y = inputs.transpose(0, 1), targets.transpose(0, 1)  # (g, rows, ...)
         self.count += len(inputs)
-        self.x += x.sum(dim=1, dtype=torch.float64)
+        self.x += x.sum(dim=1)
         self.y += y.sum(dim=1)
+        self.xx.baddbmm_(x.transpose(1, 2), x)
+        self.xy.baddbmm_(x.transpose(1, 2), y)
         self.yy += y.square().sum(dim=1)
-        if x.dtype == torch.float64:
-            self.xx.baddbmm_(x.transpose(1, 2), x)
-            self.xy.baddbmm_(x.transpose(1, 2), y)
-        else:
-            self.xx += x.transpose(1, 2) @ x
-            self.xy += x.transpose(1, 2) @ y.to(x.dtype)
 
     def joined(self, other: NormalSums, weight: float = 1.0) -> NormalSums:
         """The sums over the rows of both, each of the other's counting ``weight``."""

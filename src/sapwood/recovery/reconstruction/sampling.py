@@ -133,8 +133,8 @@ class SamplePlaces:
         chosen, _ = self._chosen[call.index]
         if not call.facts.is_convolution:
             inputs: Tensor = args[_source(call)]
-            return inputs.reshape(-1, inputs.shape[-1])[chosen][:, None]
-        return convolution_patches(args[0], chosen, _geometry(args), args[8])
+            return inputs.reshape(-1, inputs.shape[-1])[chosen][:, None].double()
+        return convolution_patches(args[0], chosen, _geometry(args), args[8]).double()
 
     def values(self, call: Call, tensor: Tensor) -> Tensor:  # shape: (rows, channels)
         """Values at those places."""
