@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sapwood.errors import ConfigError
+from sapwood.errors import ConfigError, MeasureError
 from sapwood.masks import MaskCase, NOfM, Pattern, Unstructured, apply_masks_, find_slots, parse_pattern, remove_masks_
 from sapwood.models import Plan, copy_model
 from sapwood.pipeline import recover_masked_
@@ -175,6 +175,13 @@ def test_shared_numbers_add_up_and_fall_where_less_is_lost() -> None:
         assert sum(counts) == kept
         assert counts[0] > counts[1] >= 1
     assert shared_counts([3, 100], [([1, 2], [5.0, 1.0]), (tried, flat)], 20)[0] == 3
+    assert sorted(shared_counts([4, 100, 100], [([1], [1.0]), (tried, flat), (tried, flat)], 3)) == [1, 1, 1]
+
+
+def test_a_model_whose_figure_is_no_number_shares_nothing() -> None:
+    model, batches = _net()
+    with pytest.raises(MeasureError, match="figure of the untouched model is nan; expected a finite number"):
+        share_zeros(model, _rules(_masked(model), Unstructured()), batches, lambda _: float("nan"))
 
 
 def test_pattern_holds_in_what_is_chosen() -> None:

@@ -12,6 +12,7 @@ from torch import nn
 
 from sapwood.allocation import solve_separable
 from sapwood.arguments import check_batches, check_model
+from sapwood.errors import MeasureError
 from sapwood.graph import output_tensors
 from sapwood.masks import Pattern
 from sapwood.models import Plan, copy_model
@@ -63,24 +64,26 @@ def share_zeros(
 
     Raises:
         ConfigError: If there is no batch.
+        MeasureError: If the untouched model's figure is not finite.
     """
     check_model(model, "model")
     check_batches(batches)
     free = {name: rule for name, rule in rules.items() if rule.pattern is not None and rule.pattern.sparsity is None}
     work = _dense_twice(model, batches, seed)
-    sites = [site for site in work.sites if site.weight in free]
+    sites = [site for site in work.sites if site.weight in free and _num_all(free[site.weight]) > 1]
     if len(sites) < 2:
         return dict(rules)
     own = [free[site.weight] for site in sites]
-    units = [num_units(replace(rule, mask=torch.ones_like(rule.mask))) for rule in own]
-    kept = sum(map(num_units, own))
+    units, kept = [_num_all(rule) for rule in own], sum(map(num_units, own))
     sums, dense = work.dense_sums(sites), float(measure(work.model))
+    if not math.isfinite(dense):
+        raise MeasureError(f"the figure of the untouched model is {dense}; expected a finite number")
     curves = []
     for site, rule, count in zip(sites, own, units, strict=True):
         tried = sorted(
             {max(1, min(round(times * kept / sum(units) * count), kept, count)) for times in TRIED} - {count}
         )
-        layer = _Layer(SolvedLayer(site, work.tensors), rule, sums.pop(site.weight))
+        layer = _TriedLayer(SolvedLayer(site, work.tensors), rule, sums.pop(site.weight))
         curves.append((tried, [_harm(layer, one, work.model, measure) - dense for one in tried]))
         if progress is not None:
             progress(len(curves), len(sites))
@@ -119,7 +122,9 @@ def shared_counts(
     order = sorted(range(len(units)), key=lambda number: counts[number] - units[number])
     for number in order:  # what rounding left over goes where most is missing
         more = min(units[number] - counts[number], kept - sum(counts))
-        counts[number] += more
+        counts[number] += max(0, more)
+    while sum(counts) > kept:  # one of each is more than some have a share in
+        counts[counts.index(max(counts))] -= 1
     return tuple(counts)
 
 
@@ -136,7 +141,7 @@ def _losses(curve: tuple[Sequence[int], Sequence[float]], count: int, options: n
 
 
 @dataclass(frozen=True)
-class _Layer:
+class _TriedLayer:
     """A layer that is tried."""
 
     solved: SolvedLayer
@@ -144,7 +149,7 @@ class _Layer:
     sums: LayerSums
 
 
-def _harm(layer: _Layer, kept: int, model: nn.Module, measure: Callable[[nn.Module], float]) -> float:
+def _harm(layer: _TriedLayer, kept: int, model: nn.Module, measure: Callable[[nn.Module], float]) -> float:
     """The figure of the model when one layer alone keeps so many units and is solved."""
     weight, bias = layer.solved.folded()
     rows = layer.sums.fit.joined(layer.sums.held)
@@ -157,6 +162,11 @@ def _harm(layer: _Layer, kept: int, model: nn.Module, measure: Callable[[nn.Modu
         layer.solved.write(solved, moved)
         harm = float(measure(model))
     return harm if math.isfinite(harm) else float(np.finfo(np.float32).max)
+
+
+def _num_all(rule: Rule) -> int:
+    """Units of a layer."""
+    return num_units(replace(rule, mask=torch.ones_like(rule.mask)))
 
 
 def _pattern(rule: Rule) -> Pattern:
