@@ -293,9 +293,8 @@ METHODS: dict[str, Callable[[Job], Row]] = {
 }
 
 
-def masked(criterion: str, budget: str, *, anew: bool, shared: bool = False) -> Callable[[Job], Row]:
-    """Zeros in the convolutions; ``anew``: which weights stay is chosen while layers are solved; ``shared``: how many
-    of each layer, too."""
+def masked(criterion: str, budget: str, *, anew: bool) -> Callable[[Job], Row]:
+    """Zeros in the convolutions; ``anew``: which weights stay is chosen while layers are solved."""
 
     def run(job: Job) -> Row:
         row: Row = {}
@@ -315,13 +314,9 @@ def masked(criterion: str, budget: str, *, anew: bool, shared: bool = False) -> 
                 "reconstruct",
                 others=job.others,
                 pattern=case.unit_pattern if anew else None,
-                shared=shared,
                 seed=job.options.seed,
             )
         row |= job.figures("reconstructed", model)
-        print(
-            row, [round(float(slot.mask.mean()), 3) for slot in find_slots(model) if slot.mask is not None], flush=True
-        )
         if job.options.steps:
             masks = {slot.name: slot.mask != 0 for slot in find_slots(model) if slot.mask is not None}
             remove_masks_(model)
@@ -336,7 +331,6 @@ MASKS: dict[str, Callable[[Job], Row]] = {
     "Taylor, global": masked("taylor", "global", anew=False),
     "magnitude, LAMP": masked("magnitude", "lamp", anew=False),
     "LAMP's numbers, weights chosen anew": masked("magnitude", "lamp", anew=True),
-    "numbers and weights chosen anew": masked("magnitude", "lamp", anew=True, shared=True),
 }
 
 

@@ -24,7 +24,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -42,10 +41,9 @@ from sapwood.recovery import (
     reconstruct,
     reestimate_batchnorm,
     repair_batchnorm,
-    share_zeros,
 )
 from sapwood.recovery.reconstruction import least_squares
-from sapwood.tasks import agreement, calibration_batches, divergence_from
+from sapwood.tasks import agreement, calibration_batches
 from sapwood.types import ModelBundle
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -211,9 +209,6 @@ def zeros(trial: Trial) -> Rows:
         slots = [slot for slot in find_slots(masked) if slot.mask is not None]
         rules = {slot.name: Rule(slot.mask != 0, case.unit_pattern) for slot in slots}
         models[budget] = solved_by(trial, budget, rules)
-    few = trial.own[: max(1, 128 // len(trial.own[0]))]
-    away = divergence_from(trial.bundle, [SimpleNamespace(inputs=inputs) for inputs in few])
-    models["shared"] = solved_by(trial, "shared", share_zeros(dense, rules, few, away))
     yield f"zeros {trial.options.zeros}", models
 
 

@@ -320,18 +320,11 @@ def test_masks_that_layers_are_solved_under_need_no_method(
 
     def case_of(*how: object) -> tuple[str, str]:
         assert run(*given, *how) == 0
-        record.update(printed(capsys))
-        return record["case"]["method"], record["case"]["budget"]
-
-    record: dict[str, Any] = {}
+        case = printed(capsys)["case"]
+        return case["method"], case["budget"]
 
     solved = ("--recover", "reconstruct")
-    assert case_of(*solved) == ("scored", SOLVED[1])
-    shares, sparsity = record["recovery"]["shares"], record["masked"]["sparsity"]
-    assert len(shares) == 3, "how many weights each convolution keeps is chosen as well"
-    assert case_of(*solved, "--budget", SOLVED[1], "-o", tmp_path / "plain") == ("scored", SOLVED[1])
-    assert not record["recovery"].get("shares")
-    assert record["masked"]["sparsity"] == sparsity
+    assert case_of(*solved, "-o", tmp_path / "plain") == ("scored", SOLVED[1])
     said = ("--method", "scored", "--budget", SOLVED[1], "--reselect")
     assert case_of(*solved, *said, "-o", tmp_path / "said") == ("scored", SOLVED[1])
     assert case_of(*solved, "--no-reselect", "-o", tmp_path / "given") == ("scored", SOLVED[1])

@@ -9,13 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sapwood.errors import ConfigError, MeasureError
+from sapwood.errors import ConfigError
 from sapwood.masks import MaskCase, NOfM, Pattern, Unstructured, apply_masks_, find_slots, parse_pattern, remove_masks_
 from sapwood.models import Plan, copy_model
 from sapwood.pipeline import recover_masked_
-from sapwood.recovery import DistillConfig, Rule, reconstruct, share_zeros
+from sapwood.recovery import DistillConfig, Rule, reconstruct
 from sapwood.recovery.reconstruction.masked import choose, solve_masked
-from sapwood.recovery.reconstruction.shares import shared_counts
 from sapwood.types import ModelBundle, ModelSource, TaskSpec
 
 
@@ -134,54 +133,6 @@ def test_weights_that_stay_take_over(pattern: Pattern | None) -> None:
     seen, unseen = batches[0], torch.randn(64, 3, 8, 8)
     for inputs in (seen, unseen):
         assert _apart(found.model, model, inputs) < 0.7 * _apart(masked, model, inputs)
-
-
-def test_layers_share_zeros_by_what_their_loss_costs_once_they_are_solved() -> None:
-    """As many weights in all; more where outputs hang on them, fewer where nothing does; fixed patterns stay."""
-    model, batches = _net()
-    with torch.no_grad():
-        model.grouped.weight[1:8].zero_()  # 7 of its 16 outputs say nothing
-        model.grouped.weight[9:].zero_()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    rules = _rules(_masked(model, sparsity=0.7), Unstructured())
-    with torch.no_grad():
-        wanted = [model(one) for one in batches]
-
-    def apart(other: nn.Module) -> float:
-        with torch.no_grad():
-            return sum(float((other(one) - want).square().mean()) for one, want in zip(batches, wanted, strict=True))
-
-    found = share_zeros(model, rules, batches, apart)
-    kept, given = ({name: int(rule.mask.sum()) for name, rule in some.items()} for some in (found, rules))
-    assert kept.keys() == given.keys()
-    assert sum(kept.values()) == sum(given.values())
-    assert kept["grouped.weight"] / 576 < kept["stem.weight"] / 216, "most of its weights are zero anyway"
-    assert kept["up.weight"] == given["up.weight"], "what cannot be solved keeps its number"
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    solved = {
-        name: reconstruct(model, model, Plan(), batches, rules=some).model
-        for name, some in (("given", rules), ("shared", found))
-    }
-    assert apart(solved["shared"]) < apart(solved["given"])
-    fixed = {name: Rule(rule.mask, None) for name, rule in rules.items()}
-    assert share_zeros(model, fixed, batches, apart) == fixed
-
-
-def test_shared_numbers_add_up_and_fall_where_less_is_lost() -> None:
-    tried = [2, 5, 10, 40]
-    steep, flat = [8.0, 4.0, 2.0, 0.0], [0.8, 0.4, 0.2, 0.0]
-    for kept in (7, 20, 61, 150):
-        counts = shared_counts([100, 100], [(tried, steep), (tried, flat)], kept)
-        assert sum(counts) == kept
-        assert counts[0] > counts[1] >= 1
-    assert shared_counts([3, 100], [([1, 2], [5.0, 1.0]), (tried, flat)], 20)[0] == 3
-    assert sorted(shared_counts([4, 100, 100], [([1], [1.0]), (tried, flat), (tried, flat)], 3)) == [1, 1, 1]
-
-
-def test_a_model_whose_figure_is_no_number_shares_nothing() -> None:
-    model, batches = _net()
-    with pytest.raises(MeasureError, match="figure of the untouched model is nan; expected a finite number"):
-        share_zeros(model, _rules(_masked(model), Unstructured()), batches, lambda _: float("nan"))
 
 
 def test_pattern_holds_in_what_is_chosen() -> None:

@@ -186,7 +186,7 @@ def test_targets_and_sums_of_what_is_solved_are_gone_before_the_next_are_made(
 ) -> None:
     """Each is up to 1 GiB of a large network."""
     module = importlib.import_module("sapwood.recovery.reconstruction.reconstruct")
-    networks, alive = module.TwoNetworks, {"_dense_samples": 0, "_collect": 0}
+    networks, alive = module._TwoNetworks, {"_dense_samples": 0, "_collect": 0}
     monkeypatch.setattr(module, "TARGET_MEMORY", 1)
 
     def watched(name: str) -> Any:

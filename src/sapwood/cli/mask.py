@@ -235,10 +235,9 @@ def mask(
     from sapwood.masks import remove_masks_
 
     solves = recovery.recover in {budgets.Recover.reconstruct, budgets.Recover.distill}
-    is_open, shares = what.method is None, what.budget is None
+    open_method = what.method is None
     what = what.settled(solved=solves and goal.latency is None)
-    is_open = is_open and what.method == SOLVED[0]
-    reselects = is_open if reselect is None else reselect
+    reselects = (open_method and what.method == SOLVED[0]) if reselect is None else reselect
     case, deployment = what.case(), goal.deployment()
     recovers = Recovery(recovery, pictures, what.seed)
     _check_options(what, goal, solves=solves, reselects=reselects)
@@ -254,9 +253,7 @@ def mask(
         latency=goal.latency,
         deployment=deployment,
         calibration=pictures.calibration(bundle, seed=what.seed) if looks else None,
-        recover=lambda masked, dense: recovers.masked_(
-            masked, dense, case.unit_pattern if reselects else None, shared=is_open and shares
-        ),
+        recover=lambda masked, dense: recovers.masked_(masked, dense, case.unit_pattern if reselects else None),
         bar=progress_bar,
     )
     if permanent:

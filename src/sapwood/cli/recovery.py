@@ -83,19 +83,14 @@ class Recovery:
         except DataError as error:  # it finds nothing, so that there is nothing to agree with
             return _unmeasured(recovered, str(error)), None
 
-    def masked_(
-        self, bundle: ModelBundle, dense: nn.Module, pattern: Pattern | None, *, shared: bool = False
-    ) -> Recovered | None:
-        """Recovers a masked model in place.
-
-        With ``pattern`` it is also chosen anew which weights stay, and, ``shared``, how many of each layer.
-        """
+    def masked_(self, bundle: ModelBundle, dense: nn.Module, pattern: Pattern | None) -> Recovered | None:
+        """Recovers a masked model in place; with ``pattern`` it is also chosen anew which weights stay."""
         if not self.how.wanted:
             return None
         from sapwood.pipeline import recover_masked_
 
         with self._options(bundle) as options:
-            return recover_masked_(bundle, dense, pattern=pattern, shared=shared, **options)
+            return recover_masked_(bundle, dense, pattern=pattern, **options)
 
     @contextmanager
     def _options(self, bundle: ModelBundle) -> Iterator[dict[str, Any]]:

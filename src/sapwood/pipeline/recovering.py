@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import get_args
@@ -11,15 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from sapwood.errors import ConfigError
-from sapwood.graph import output_tensors
 from sapwood.masks import Pattern, Slot, distinct_slots, find_slots, remove_masks_
 from sapwood.meant import meant_name
 from sapwood.models import Plan, copy_model, framework_of, refresh_masked
 from sapwood.pipeline.pruning import Pruned
-from sapwood.recovery import DistillConfig, Recovered, Rule, distill, reconstruct, repair_batchnorm, share_zeros
-from sapwood.recovery.reconstruction import num_units
+from sapwood.recovery import DistillConfig, Recovered, Rule, distill, reconstruct, repair_batchnorm
 from sapwood.runtime import kept_memory
-from sapwood.tasks import Inputs, called, divergence, listed_head, num_samples
+from sapwood.tasks import Inputs, listed_head, num_samples
 from sapwood.types import ModelBundle, RecoverMethod, TaskSpec
 
 MANY_LOOKS = 512
@@ -27,12 +24,6 @@ MANY_LOOKS = 512
 
 MOST_VIEWS = 4
 """Views of one picture that are made, at most."""
-
-SHARED_ON = 128
-"""Pictures, at most, on which it is decided how layers share zeros."""
-
-MEASURED_NUMBERS = 16 * 3 * 416 * 416
-"""Of these, as many as have so many numbers are run whenever a layer is masked alone."""
 
 StageProgress = Callable[[str], Callable[[int, int], None] | None]
 """Given what comes next, returns what is told (done, total) of it."""
@@ -111,7 +102,6 @@ def recover_masked_(
     method: RecoverMethod,
     *,
     pattern: Pattern | None = None,
-    shared: bool = False,
     others: Iterable[Inputs] = (),
     config: DistillConfig | None = None,
     seed: int = 0,
@@ -126,8 +116,6 @@ def recover_masked_(
         batches: Inputs of the network, as evaluation would give them.
         method: See :func:`recover`.
         pattern: Choose anew which units of a layer stay, as many as its mask has; None keeps the masks.
-        shared: With a pattern of free density: choose anew how many of each layer stay, too, as many in all, by how far
-            outputs move when it alone is masked and solved (:func:`sapwood.recovery.share_zeros`).
         others: More inputs, of another kind than those that count, for reconstruction and distillation; what they
             count is judged by ``batches``.
         config: Of distillation.
@@ -137,7 +125,7 @@ def recover_masked_(
     Raises:
         ConfigError: If there is no such method, no picture, or no live mask.
     """
-    work = _RecoveryRequest(method, bundle.task, tuple(others), config, seed, progress, shared=shared)
+    work = _RecoveryRequest(method, bundle.task, tuple(others), config, seed, progress)
     if method == "none":
         return None
     slots = [slot for slot in distinct_slots(bundle.model) if slot.mask is not None]
@@ -164,11 +152,6 @@ def recover_masked_(
                 buffer.copy_(values[name])
     refresh_masked(bundle.model)
     return found
-
-
-def _some(batches: Sequence[Inputs], count: int) -> list[Inputs]:
-    """The first batches, of about so many pictures; one at least."""
-    return list(batches[: max(1, count // max(1, num_samples(batches[0])))])
 
 
 def _of_size(batches: Sequence[Inputs], size: int) -> tuple[Inputs, ...]:
@@ -204,7 +187,6 @@ class _RecoveryRequest:
     config: DistillConfig | None
     seed: int
     progress: StageProgress | None
-    shared: bool = False
 
     def __post_init__(self) -> None:
         if self.method not in get_args(RecoverMethod):
@@ -239,12 +221,6 @@ class _RecoveryRequest:
             return repaired.model, found, {name: rule.mask for name, rule in rules.items()}
         if self.method == "distill" and self.config is not None and inputs:
             self.config.check_suits(self.task, inputs[0])
-        start = time.perf_counter()
-        given = rules
-        if self.shared and inputs:
-            rules = self._shared(dense, inputs, given)
-        shares = {name: num_units(rule) for name, rule in rules.items() if rule is not given[name]}
-        sharing = time.perf_counter() - start
         solved = reconstruct(
             dense,
             pruned,
@@ -257,14 +233,7 @@ class _RecoveryRequest:
             settle=self.method != "distill",
             progress=self._told("reconstructing"),
         )
-        found = Recovered(
-            "reconstruct",
-            solved.num_pictures,
-            sharing + solved.seconds,
-            solved.layers,
-            dict(solved.left_alone),
-            shares=shares,
-        )
+        found = Recovered("reconstruct", solved.num_pictures, solved.seconds, solved.layers, dict(solved.left_alone))
         if self.method != "distill":
             return solved.model, found, solved.masks
         refined = distill(
@@ -286,34 +255,6 @@ class _RecoveryRequest:
             best_step=refined.best_step,
         )
         return refined.model, found, solved.masks
-
-    def _shared(self, dense: nn.Module, inputs: Sequence[Inputs], rules: Mapping[str, Rule]) -> Mapping[str, Rule]:
-        """The rules, with numbers of weights that are chosen anew."""
-        return share_zeros(
-            dense,
-            rules,
-            _some(inputs, SHARED_ON),
-            self._apart(dense, inputs),
-            seed=self.seed,
-            progress=self._told("sharing zeros among layers"),
-        )
-
-    def _apart(self, dense: nn.Module, inputs: Sequence[Inputs]) -> Callable[[nn.Module], float]:
-        """Measures how far a network is from the dense one, on few pictures."""
-        numbers = [one.numel() for one in output_tensors(inputs[0])]
-        few = _some(inputs, max(1, min(SHARED_ON, MEASURED_NUMBERS * num_samples(inputs[0]) // max(1, sum(numbers)))))
-        plain = copy_model(dense).eval()
-        with torch.no_grad():
-            references = [called(plain, one) for one in few]
-
-        def measure(model: nn.Module) -> float:
-            with torch.no_grad():
-                return sum(
-                    num_samples(one) * float(divergence(self.task, called(model, one), reference, model))
-                    for one, reference in zip(few, references, strict=True)
-                ) / sum(map(num_samples, few))
-
-        return measure
 
     def _told(self, stage: str) -> Callable[[int, int], None] | None:
         return None if self.progress is None else self.progress(stage)

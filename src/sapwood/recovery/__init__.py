@@ -8,7 +8,7 @@ from sapwood.recovery.batchnorm import Reestimated, reestimate_batchnorm
 from sapwood.recovery.batchnorm_repair import repair_batchnorm
 from sapwood.recovery.batchnorm_settled import settle_batchnorm
 from sapwood.recovery.distillation import DistillCheck, DistillConfig, Distilled, distill
-from sapwood.recovery.reconstruction import LayerReconstruction, Reconstruction, Rule, reconstruct, share_zeros
+from sapwood.recovery.reconstruction import LayerReconstruction, Reconstruction, Rule, reconstruct
 from sapwood.recovery.recovered import Recovered
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "reestimate_batchnorm",
     "repair_batchnorm",
     "settle_batchnorm",
-    "share_zeros",
 ]
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from sapwood.recovery.distillation import DistillCheck
 from sapwood.recovery.reconstruction import LayerReconstruction
@@ -22,7 +21,6 @@ class Recovered:
         checks: Of distillation, the divergence from the dense network on held-out pictures as it fell.
         best_step: When that was lowest.
         norms: BatchNorms that were brought to the dense network's mean and deviation.
-        shares: How many weights (or blocks) each layer keeps, where that was chosen anew.
     """
 
     method: str
@@ -33,4 +31,3 @@ class Recovered:
     checks: tuple[DistillCheck, ...] = ()
     best_step: int = 0
     norms: tuple[str, ...] = ()
-    shares: Mapping[str, int] = field(default_factory=dict)

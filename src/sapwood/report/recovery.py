@@ -25,10 +25,6 @@ def recovery_table(recovery: RecoveryRecord | Mapping[str, Any]) -> TextTable:
     note = "error of each layer's outputs on held-out pictures, as a fraction of their variance"
     if done.norms:
         note = f"{len(done.norms)} BatchNorms set anew; no weight of another layer changed"
-    if done.shares:
-        note += (
-            "; how many weights each layer keeps was chosen by how far outputs move when it alone is masked and solved"
-        )
     if done.checks:
         best = min(check.divergence for check in done.checks)
         note += (

@@ -51,12 +51,6 @@ class Rule:
     pattern: Pattern | None = None
 
 
-def num_units(rule: Rule) -> int:
-    """How many units of the pattern stay; single weights where there is none."""
-    scores = rule.mask.double()
-    return int((scores if rule.pattern is None else rule.pattern.unit_scores(scores)).gt(0).sum())
-
-
 def solve_by_rule(
     fit: NormalSums, held: NormalSums, weight: Tensor, bias: Tensor, rule: Rule, *, intercept: bool
 ) -> tuple[Solved, Tensor]:
@@ -83,7 +77,8 @@ def solve_by_rule(
         return Solved(weight * mask, bias, None, before / unit, before / unit), rule.mask
     system = System(fit, weight, intercept)
     if rule.pattern is not None:
-        mask = choose(*system.damped(CHOOSING), weight, pattern=rule.pattern, num_kept=num_units(rule), shape=shape)
+        num_kept = int(rule.pattern.unit_scores(rule.mask.double()).gt(0).sum())
+        mask = choose(*system.damped(CHOOSING), weight, pattern=rule.pattern, num_kept=num_kept, shape=shape)
     fitted = [solve_masked(gram, right, weight, mask) for gram, right in map(system.damped, DAMPINGS)]
     errors = [held.error(one, intercept_of(fit, one) if intercept else bias) for one in fitted]
     error, damping, start = min(zip(errors, DAMPINGS, fitted, strict=True), key=lambda found: found[0])

@@ -124,7 +124,7 @@ def reconstruct(
     sizes = [len(output_tensors(batch)[0]) for batch in kept]
     more = list(others)
     offsets = [sum(sizes[:number]) for number in range(len(sizes))] * views
-    work = TwoNetworks(
+    work = _TwoNetworks(
         named_as_left(dense, plan),
         model,
         plan,
@@ -144,7 +144,7 @@ def reconstruct(
     return Reconstruction(found, rows, work.left_alone, num_pictures, time.perf_counter() - start, work.masks)
 
 
-class TwoNetworks:
+class _TwoNetworks:
     """Both networks, and what is known of them."""
 
     def __init__(
@@ -172,21 +172,23 @@ class TwoNetworks:
         self._starts = [Start() for _ in sizes]
         self._graph, self._dense_graph = trace(model, batches[0]), trace(dense, batches[0])
         sites, self.left_alone = find_sites(self._graph)
-        self.sites = [site.alone(rules) for site in sites]
+        self._sites = [site.alone(rules) for site in sites]
         self._numbers = _numbers(self._dense_graph, self._graph, plan)
-        for site in [site for site in self.sites if not self._is_in_dense(site)]:
-            self.sites.remove(site)
+        for site in [site for site in self._sites if not self._is_in_dense(site)]:
+            self._sites.remove(site)
             self.left_alone[site.weight] = "the dense network has no such call"
-        self.tensors = _tensors(model)
-        solvable = {site.weight for site in self.sites}
+        self._tensors = _tensors(model)
+        solvable = {site.weight for site in self._sites}
         for name, rule in rules.items():
             if name not in solvable:
-                self.tensors[name].mul_(rule.mask)
-        self._shapes = {site.weight: _shape(self.tensors[site.weight], site.groups) for site in self.sites}
+                self._tensors[name].mul_(rule.mask)
+        self._shapes = {site.weight: _shape(self._tensors[site.weight], site.groups) for site in self._sites}
         dense_weights = dict(dense.named_parameters(remove_duplicate=False))
         self._targets = {
-            site.weight: KeptOutputs(plan, site.weight, len(dense_weights[site.weight]), len(self.tensors[site.weight]))
-            for site in self.sites
+            site.weight: KeptOutputs(
+                plan, site.weight, len(dense_weights[site.weight]), len(self._tensors[site.weight])
+            )
+            for site in self._sites
         }
 
     def _is_in_dense(self, site: Site) -> bool:
@@ -200,19 +202,15 @@ class TwoNetworks:
         """Solves layer by layer."""
         rows: list[LayerReconstruction] = []
         done = 0
-        runs = waves(self._graph, self.sites, self._num_bytes())
+        runs = waves(self._graph, self._sites, self._num_bytes())
         restarts = iter(find_restarts(self._graph, runs, sum(self.sizes)))
         for chunk in self._chunks(runs):
             for found, num_sites in self._solved(chunk, restarts):
                 rows += found
                 done += num_sites
                 if progress is not None:
-                    progress(done, len(self.sites))
+                    progress(done, len(self._sites))
         return tuple(rows)
-
-    def dense_sums(self, sites: Sequence[Site]) -> dict[str, LayerSums]:
-        """The sums of some layers in one run of each network, before any is solved."""
-        return self._collect(sites, self._dense_samples(sites), None)
 
     def _solved(
         self, chunk: Sequence[Sequence[Site]], restarts: Iterator[Restart | None]
@@ -233,7 +231,7 @@ class TwoNetworks:
         rows = []
         for site in wave:
             rule = self._rules.get(site.weight)
-            row, mask = _solve(site, sums.pop(site.weight), self.tensors, rule, self._others_weights)
+            row, mask = _solve(site, sums.pop(site.weight), self._tensors, rule, self._others_weights)
             if row is not None:
                 rows.append(row)
             if mask is not None:
@@ -253,7 +251,7 @@ class TwoNetworks:
         chunk: list[Sequence[Site]] = []
         used = 0
         for wave in runs:
-            size = sum(4 * len(self.tensors[site.weight]) * self._num_rows() * _num_values(site) for site in wave)
+            size = sum(4 * len(self._tensors[site.weight]) * self._num_rows() * _num_values(site) for site in wave)
             if chunk and used + size > TARGET_MEMORY:
                 yield chunk
                 chunk, used = [], 0
@@ -320,7 +318,7 @@ class TwoNetworks:
                 branch, other = wanted[number][use.call.index]
                 target = branch.double()
                 if site.constant is not None:
-                    target -= self.tensors[site.constant].double()
+                    target -= self._tensors[site.constant].double()
                 if other is not None and sample.other is not None:
                     target += other - sample.other
                 target = target.reshape(len(target), shapes[site.weight][0], -1)

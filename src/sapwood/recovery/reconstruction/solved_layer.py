@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -65,18 +64,6 @@ class SolvedLayer:
         else:
             rows = self._through_norm(self._norm, rows, wanted)
         self._weight.copy_(rows.reshape(self._weight.shape))
-
-    @contextmanager
-    def restored(self) -> Iterator[None]:
-        """The layer may be written inside; its tensors are as they were afterwards."""
-        norm = () if self._norm is None else (self._tensors[self._norm.weight], self._tensors[self._norm.bias])
-        tensors = [self._weight, *norm, *([] if self._bias is None else [self._bias])]
-        before = [one.clone() for one in tensors]
-        try:
-            yield
-        finally:
-            for tensor, values in zip(tensors, before, strict=True):
-                tensor.copy_(values)
 
     def _through_norm(self, norm: FollowingNorm, rows: Tensor, wanted: Tensor) -> Tensor:
         scale, _ = self._norm_scale(norm)

@@ -37,4 +37,3 @@ class RecoveryRecord(RecordPart):
     checks: tuple[CheckRecord, ...] = ()
     best_step: Count = 0
     norms: tuple[str, ...] = ()
-    shares: dict[str, Count] = Field(default_factory=dict)
