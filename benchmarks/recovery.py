@@ -109,10 +109,19 @@ class Job:
 
 @contextmanager
 def clocked(row: Row, stage: str) -> Iterator[None]:
-    """Adds the stage's seconds and its processor seconds, of all threads, to the row."""
+    """Adds the stage's seconds, its processor seconds of all threads, and the highest memory so far to the row."""
     start, used = time.perf_counter(), time.process_time()
     yield
-    row |= {f"{stage}_s": time.perf_counter() - start, f"{stage}_cpu_s": time.process_time() - used}
+    row |= {
+        f"{stage}_s": time.perf_counter() - start,
+        f"{stage}_cpu_s": time.process_time() - used,
+        f"{stage}_gib": highest_memory(),
+    }
+
+
+def highest_memory() -> float:
+    """Of this process, so far, in GiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 DEPLOYMENT = Deployment("onnxruntime", None, 1)
@@ -147,7 +156,7 @@ def main() -> None:
         rows.append({"method": name, **row})
         print(f"{name:36}" + "  ".join(f"{key} {value:.4g}" for key, value in row.items()), flush=True)
         Path(options.out).write_text(json.dumps(rows, indent=1))
-    print(f"highest memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB")
+    print(f"highest memory: {highest_memory():.2f} GiB")
 
 
 def others_of(bundle: ModelBundle, options: argparse.Namespace, size: int) -> list[Any]:

@@ -5,13 +5,15 @@
     python benchmarks/recovery_trials.py growth resnet20 --own 200 --held-out 500 --macs 0.6 --seeds 0 1 2
     python benchmarks/recovery_trials.py others resnet20 --own 200 --others 200 --held-out 500 --macs 0.6
     python benchmarks/recovery_trials.py shares yolov3-tiny --own 32 --others 96 --held-out 40 --size 160
+    python benchmarks/recovery_trials.py zeros resnet20 --own 300 --held-out 1000 --zeros 0.9
 
 The figure is the agreement with the dense network on pictures that nothing else saw, with the interval of 95 of 100
 samples, and the difference from the first variant on the same samples. A seed chooses the pictures that are held
 out and those that are looked at. `batchnorm`: measured anew and repaired, at 70 and 90 % zeros and two
 numbers of channels. `ridges`: larger ridges of reconstruction. `growth`: whether large weights count
 against a ridge. `others`: what a row of another folder's pictures counts. `shares`: how many of a step's pictures are
-of the other folder, in distillation.
+of the other folder, in distillation. `zeros`: how layers share them; which weights stay is chosen while layers are
+solved, from one look at each picture.
 """
 
 from __future__ import annotations
@@ -32,9 +34,16 @@ from torch import nn
 
 import sapwood
 from sapwood.data import open_detection, open_unlabelled
-from sapwood.masks import MaskCase, apply_masks_, remove_masks_
+from sapwood.masks import MaskCase, apply_masks_, find_slots, remove_masks_
 from sapwood.models import Plan
-from sapwood.recovery import DistillConfig, distill, reconstruct, reestimate_batchnorm, repair_batchnorm
+from sapwood.recovery import (
+    DistillConfig,
+    Rule,
+    distill,
+    reconstruct,
+    reestimate_batchnorm,
+    repair_batchnorm,
+)
 from sapwood.recovery.reconstruction import least_squares
 from sapwood.tasks import agreement, calibration_batches
 from sapwood.types import ModelBundle
@@ -100,6 +109,7 @@ def main() -> None:
     parser.add_argument("--held-out", type=int, default=40)
     parser.add_argument("--size", type=int, default=192, help="Of a detector's input")
     parser.add_argument("--macs", type=float, default=0.7)
+    parser.add_argument("--zeros", type=float, default=0.9)
     parser.add_argument("--steps", type=int, default=60, help="Of distillation")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     options = parser.parse_args()
@@ -200,12 +210,33 @@ def shares(trial: Trial) -> Rows:
     yield "shares", models
 
 
+def zeros(trial: Trial) -> Rows:
+    dense, models = trial.bundle.model, {}
+    for budget in ("lamp", "uniform", "erk", "global"):
+        masked = sapwood.copy_model(dense)
+        case = MaskCase("scored", trial.options.zeros, layers=("conv",), budget=budget)
+        apply_masks_(masked, case)
+        slots = [slot for slot in find_slots(masked) if slot.mask is not None]
+        rules = {slot.name: Rule(slot.mask != 0, case.unit_pattern) for slot in slots}
+        models[budget] = solved_by(trial, budget, rules)
+    yield f"zeros {trial.options.zeros}", models
+
+
+def solved_by(trial: Trial, name: str, rules: dict[str, Rule]) -> nn.Module:
+    """Reconstructed under rules; a line says how many weights layers keep."""
+    dense = trial.bundle.model
+    found = reconstruct(dense, dense, Plan(), trial.own, rules=rules, num_patches=PATCHES)
+    print(f"  {name}: {[round(float(rule.mask.float().mean()), 3) for rule in rules.values()]}, {found.seconds:.0f} s")
+    return found.model
+
+
 TRIALS: dict[str, Callable[[Trial], Rows]] = {
     "batchnorm": batchnorm,
     "ridges": ridges,
     "growth": growth,
     "others": others,
     "shares": shares,
+    "zeros": zeros,
 }
 
 if __name__ == "__main__":

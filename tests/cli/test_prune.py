@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from sapwood.cli.mask import SOLVED
 from sapwood.masks import find_slots
 from sapwood.models import load_model
 from sapwood.models.darknet import DarknetNetwork, parse_cfg, read_weights
@@ -309,6 +310,33 @@ def test_masked_weights_take_over(run: Run, cfg: Path, data: Path, tmp_path: Pat
     assert "looks at pictures (labels are not needed); expected --data" in capsys.readouterr().err
     assert run(*given, "--reselect", "--recover", "batchnorm") == 2
     assert "expected --method scored and --recover reconstruct" in capsys.readouterr().err
+
+
+def test_masks_that_layers_are_solved_under_need_no_method(
+    run: Run, cfg: Path, data: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    """What was left open is what serves recovery; what is said holds, and without recovery nothing changes."""
+    given = ("mask", cfg, "--sparsity", 0.6, "--json", "--data", data)
+
+    def case_of(*how: object) -> tuple[str, str]:
+        assert run(*given, *how) == 0
+        case = printed(capsys)["case"]
+        return case["method"], case["budget"]
+
+    solved = ("--recover", "reconstruct")
+    assert case_of(*solved, "-o", tmp_path / "plain") == ("scored", SOLVED[1])
+    said = ("--method", "scored", "--budget", SOLVED[1], "--reselect")
+    assert case_of(*solved, *said, "-o", tmp_path / "said") == ("scored", SOLVED[1])
+    assert case_of(*solved, "--no-reselect", "-o", tmp_path / "given") == ("scored", SOLVED[1])
+    plain, same, other = (
+        {slot.name: slot.mask for slot in find_slots(load_model(str(tmp_path / name)).model) if slot.mask is not None}
+        for name in ("plain", "said", "given")
+    )
+    assert all(torch.equal(mask, same[name]) for name, mask in plain.items())
+    assert any(not torch.equal(mask, other[name]) for name, mask in plain.items())
+    assert case_of(*solved, "--method", "l1_unstructured") == ("l1_unstructured", "uniform")
+    assert case_of(*solved, "--scope", "global") == ("l1_unstructured", "uniform")
+    assert case_of("--recover", "batchnorm") == ("l1_unstructured", "uniform")
 
 
 def test_bounds_and_equal_layers(run: Run, cfg: Path, capsys: Capture) -> None:

@@ -11,10 +11,12 @@ from torch import Tensor, nn
 
 import sapwood
 from sapwood.errors import ConfigError
+from sapwood.masks import Unstructured
 from sapwood.pipeline import Pruned, recover
 from sapwood.recovery import DistillConfig, Rule, distill, reconstruct
 from sapwood.recovery.distillation.samples import Drawn, Samples
 from sapwood.recovery.reconstruction.layer_sums import LayerSums
+from sapwood.recovery.reconstruction.masked import choose
 from sapwood.types import ModelBundle, ModelSource, TaskSpec
 
 TASK = TaskSpec("classification", (6, 6), tuple("abcd"))
@@ -65,6 +67,35 @@ def test_the_weight_is_the_one_that_is_best_on_rows_of_ones_own() -> None:
     rule = Rule(torch.ones(2, 4, dtype=torch.bool))
     assert alike.solve_by_rule(old, bias, rule, intercept=True)[2] == 1.0
     assert apart.solve_by_rule(old, bias, rule, intercept=True)[2] == 0.0
+
+
+def test_which_weights_stay_is_chosen_once_however_many_weights_of_the_others_are_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    masked = importlib.import_module("sapwood.recovery.reconstruction.masked")
+    chosen: list[int] = []
+
+    def counted(*given: Tensor, **how: object) -> Tensor:
+        chosen.append(1)
+        return choose(*given, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(masked, "choose", counted)
+    old, bias = torch.zeros(1, 4, 2, dtype=torch.float64), torch.zeros(1, 2, dtype=torch.float64)
+    rule = Rule(torch.tensor([[True, False, True, False]] * 2), Unstructured())
+    for others, weight in ((TRUTH, 1.0), (-TRUTH, 0.0)):
+        chosen.clear()
+        solved, mask, counts = _sums(TRUTH, others).solve_by_rule(old, bias, rule, intercept=True)
+        assert (len(chosen), counts, int(mask.sum())) == (1, weight, 4)
+        assert solved.after < solved.before
+
+
+def test_samples_are_views_of_their_batches() -> None:
+    batches = [torch.randn(3, 2, 4, 4), torch.randn(2, 2, 4, 4)]
+    samples = Samples.of(batches)
+    memory = {one.untyped_storage().data_ptr() for one in batches}
+    taken = samples.take([4, 0]).joined(samples.take([2]))
+    assert {row.untyped_storage().data_ptr() for one in (samples, taken) for row in one.rows[""]} == memory
+    assert torch.equal(taken.inputs(), torch.cat(batches)[[4, 0, 2]])  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +163,7 @@ def test_distillation_shows_a_share_of_them_and_holds_none_out(
 
 
 def test_each_sample_is_drawn_once_before_any_comes_again() -> None:
-    drawn = Drawn(Samples({"": torch.arange(5)}), torch.Generator().manual_seed(0))
+    drawn = Drawn(Samples({"": list(torch.arange(5))}), torch.Generator().manual_seed(0))
     order = [int(one) for _ in range(5) for one in drawn.take(2).inputs()]  # type: ignore[union-attr]
     assert sorted(order[:5]) == sorted(order[5:]) == [0, 1, 2, 3, 4]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
@@ -45,10 +45,17 @@ class Scope(str, Enum):
     everywhere = "global"
 
 
+PLAIN = "l1_unstructured"
+"""The method where none is named."""
+
+SOLVED = ("scored", "lamp")
+"""Method and budget where none is named and layers are solved afterwards; which weights stay is chosen there, too."""
+
 MethodOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--method",
+        show_default="l1_unstructured; scored with --recover reconstruct or distill",
         help="`l1_unstructured`, `random_unstructured`, `ln_structured`, `random_structured`, `custom_from_mask`, "
         "`scored`.",
     ),
@@ -88,8 +95,12 @@ WeightCriterionOption = Annotated[
     ),
 ]
 MaskBudgetOption = Annotated[
-    str,
-    typer.Option("--budget", help="Of scored: how layers share the sparsity: `uniform`, `erk`, `global`, `lamp`."),
+    str | None,
+    typer.Option(
+        "--budget",
+        show_default="uniform; lamp where --recover chose the method",
+        help="Of scored: how layers share the sparsity: `uniform`, `erk`, `global`, `lamp`.",
+    ),
 ]
 BlocksOption = Annotated[
     str, typer.Option("--blocks", help="Of scored: what goes together: `unstructured`, `2:4`, `4:8`, `2x1`, `1x2`.")
@@ -107,9 +118,10 @@ MaskLatencyOption = Annotated[
 ]
 ZerosRuntimeOption = Annotated[str, typer.Option("--runtime", help="Of --latency.")]
 ReselectOption = Annotated[
-    bool,
+    bool | None,
     typer.Option(
-        "--reselect",
+        "--reselect/--no-reselect",
+        show_default="on where --recover chose the method",
         help="With --recover: the masks only say how many weights each layer keeps; which ones, is chosen together "
         "with what they become.",
     ),
@@ -126,7 +138,7 @@ class MaskOptions:
 
     panel: ClassVar[str] = "What is masked"
 
-    method: MethodOption = "l1_unstructured"
+    method: MethodOption = None
     sparsity: MaskedSparsityOption = None
     scope: ScopeOption = Scope.local
     layers: KindsOption = None
@@ -136,11 +148,22 @@ class MaskOptions:
     seed: MaskSeedOption = 0
     mask_file: MaskFileOption = None
     criterion: WeightCriterionOption = "magnitude"
-    budget: MaskBudgetOption = "uniform"
+    budget: MaskBudgetOption = None
     blocks: BlocksOption = "unstructured"
 
+    def settled(self, *, solved: bool) -> MaskOptions:
+        """The options with method and budget.
+
+        Args:
+            solved: Whether layers are solved afterwards: what was left open is then what serves that best.
+        """
+        if self.method is None and solved and self.scope is Scope.local and self.mask_file is None:
+            method, budget = SOLVED
+            return replace(self, method=method, budget=self.budget or budget)
+        return replace(self, method=self.method or PLAIN, budget=self.budget or "uniform")
+
     def case(self) -> MaskCase:
-        """The options as the library has them.
+        """The options as the library has them, once they are settled.
 
         Raises:
             ConfigError: If they do not go together.
@@ -148,7 +171,7 @@ class MaskOptions:
         from sapwood.masks import MaskCase
 
         return MaskCase(
-            method=self.method,
+            method=self.method or PLAIN,
             sparsity=0.5 if self.sparsity is None and ":" not in self.blocks else self.sparsity,
             scope=self.scope.value,
             layers=self._kinds(),
@@ -158,7 +181,7 @@ class MaskOptions:
             seed=self.seed,
             mask_file=None if self.mask_file is None else str(self.mask_file),
             criterion=self.criterion,
-            budget=self.budget,
+            budget=self.budget or "uniform",
             blocks=self.blocks,
         )
 
@@ -195,7 +218,7 @@ def mask(
     pictures: budgets.PictureOptions,
     goal: ZerosLatencyOptions,
     recovery: budgets.RecoveryOptions,
-    reselect: ReselectOption = False,
+    reselect: ReselectOption = None,
     permanent: PermanentOption = False,
     files: LoadOptions,
     out: MaskedOutOption = None,
@@ -203,16 +226,21 @@ def mask(
 ) -> None:
     """Masks weights as `torch.nn.utils.prune` does; shows keys and sparsity before, with the mask, and after `remove`.
 
-    With --recover, the weights that stay take over the work of those that go. Exit code 1 if --latency was missed.
+    With --recover, the weights that stay take over the work of those that go; with `reconstruct` or `distill` and
+    without --method, which weights stay is chosen for that. Exit code 1 if --latency was missed.
 
     Example: `sapwood mask yolov3-tiny.cfg --weights yolov3-tiny.weights --sparsity 0.5 --scope global -o masked`
     """
     from sapwood import pipeline
     from sapwood.masks import remove_masks_
 
+    solves = recovery.recover in {budgets.Recover.reconstruct, budgets.Recover.distill}
+    open_method = what.method is None
+    what = what.settled(solved=solves and goal.latency is None)
+    reselects = (open_method and what.method == SOLVED[0]) if reselect is None else reselect
     case, deployment = what.case(), goal.deployment()
     recovers = Recovery(recovery, pictures, what.seed)
-    _check_options(what, goal, recovery, reselects=reselect)
+    _check_options(what, goal, solves=solves, reselects=reselects)
     looks = pipeline.masks_by_pictures(
         method=case.method, criterion=case.criterion, has_latency=goal.latency is not None
     )
@@ -226,7 +254,7 @@ def mask(
         latency=goal.latency,
         deployment=deployment,
         calibration=pictures.calibration(bundle, seed=what.seed) if looks else None,
-        recover=lambda masked, dense: recovers.masked_(masked, dense, case.unit_pattern if reselect else None),
+        recover=lambda masked, dense: recovers.masked_(masked, dense, case.unit_pattern if reselects else None),
         bar=progress_bar,
     )
     if permanent:
@@ -272,14 +300,11 @@ def _next(
     return *measured, words("sapwood", verb, *saved, "-o", apart_from(str(out), made_of))
 
 
-def _check_options(
-    what: MaskOptions, goal: ZerosLatencyOptions, recovery: budgets.RecoveryOptions, *, reselects: bool
-) -> None:
+def _check_options(what: MaskOptions, goal: ZerosLatencyOptions, *, solves: bool, reselects: bool) -> None:
     """Refuses options that say two things at once."""
     if goal.latency is not None and (what.sparsity is not None or what.budget != "uniform"):
         raise ConfigError("--latency says how many weights go, and where; expected neither --sparsity nor --budget")
-    solves = what.method == "scored" and recovery.recover in {budgets.Recover.reconstruct, budgets.Recover.distill}
-    if reselects and not solves:
+    if reselects and not (what.method == "scored" and solves):
         raise ConfigError(
             "--reselect chooses while layers are solved; expected --method scored and --recover reconstruct"
         )

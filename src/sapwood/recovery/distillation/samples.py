@@ -20,10 +20,11 @@ class Samples:
     """Some samples.
 
     Attributes:
-        tensors: One row a sample, by the name of the argument; under :data:`ONLY` where there is one tensor.
+        rows: One tensor a sample, by the name of the argument; under :data:`ONLY` where there is one. They are views
+            of the batches that they came in, and take no memory.
     """
 
-    tensors: Mapping[str, Tensor]
+    rows: Mapping[str, Sequence[Tensor]]
 
     @staticmethod
     def of(batches: Sequence[Inputs]) -> Samples:
@@ -34,22 +35,23 @@ class Samples:
             3
         """
         named = [batch if isinstance(batch, dict) else {ONLY: batch} for batch in batches]
-        return Samples({name: torch.cat([batch[name] for batch in named]) for name in named[0]})
+        return Samples({name: [row for batch in named for row in batch[name]] for name in named[0]})
 
     def __len__(self) -> int:
-        return len(next(iter(self.tensors.values())))
+        return len(next(iter(self.rows.values())))
 
     def take(self, chosen: Sequence[int]) -> Samples:
         """Those of some numbers."""
-        return Samples({name: values[list(chosen)] for name, values in self.tensors.items()})
+        return Samples({name: [rows[number] for number in chosen] for name, rows in self.rows.items()})
 
     def inputs(self) -> Inputs:
-        """As a network reads them."""
-        return self.tensors[ONLY] if ONLY in self.tensors else dict(self.tensors)
+        """As a network reads them: one batch, a copy."""
+        batch = {name: torch.stack(list(rows)) for name, rows in self.rows.items()}
+        return batch.get(ONLY, batch)
 
     def joined(self, other: Samples) -> Samples:
         """These, then the other's."""
-        return Samples({name: torch.cat([values, other.tensors[name]]) for name, values in self.tensors.items()})
+        return Samples({name: [*rows, *other.rows[name]] for name, rows in self.rows.items()})
 
     def split(self, size: int) -> list[Inputs]:
         """In batches."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from sapwood.recovery.reconstruction.least_squares import NormalSums, Solved, solve
-from sapwood.recovery.reconstruction.masked import Rule, solve_by_rule
+from sapwood.recovery.reconstruction.masked import Rule, masked_error, solve_by_rule
 
 WEIGHTS = (0.0, 0.1, 1.0)
 """Weights of a row of the others that are tried, where a row of one's own counts 1."""
@@ -64,6 +64,9 @@ class LayerSums:
     ) -> tuple[Solved, Tensor, float | None]:
         """The same where single weights have to be zero, with the mask of those that may not be.
 
+        The weight of the others is chosen with the rule's own mask: which weights stay is then chosen once, on the
+        rows so weighted, for that takes most of the time.
+
         Args:
             weight: The weights that are there, (g, n, o).
             bias: Their bias, (g, o).
@@ -73,11 +76,11 @@ class LayerSums:
         """
         if self.others is None or not self.others.count:
             return *solve_by_rule(self.fit, self.held, weight, bias, rule, intercept=intercept), None
-        tried = [
-            (*solve_by_rule(self._fitted(one), self.held, weight, bias, rule, intercept=intercept), one)
-            for one in sorted(weights)
-        ]
-        return min(tried, key=lambda found: found[0].judged)
+        chosen = min(
+            sorted(weights),
+            key=lambda one: masked_error(self._fitted(one), self.held, weight, bias, rule, intercept=intercept),
+        )
+        return *solve_by_rule(self._fitted(chosen), self.held, weight, bias, rule, intercept=intercept), chosen
 
     def _fitted(self, weight: float) -> NormalSums:
         assert self.others is not None

@@ -90,6 +90,17 @@ def solve_by_rule(
     return Solved(solved, new_bias, damping, before / unit, error / unit, error / unit), chosen
 
 
+def masked_error(
+    fit: NormalSums, held: NormalSums, weight: Tensor, bias: Tensor, rule: Rule, *, intercept: bool
+) -> float:
+    """The squared error on ``held`` of weights solved for with the rule's own mask, under :data:`CHOOSING`."""
+    if not fit.count:
+        return held.error(weight, bias)
+    mask = as_columns(rule.mask.flatten(1), len(weight))
+    solved = solve_masked(*System(fit, weight, intercept).damped(CHOOSING), weight, mask)
+    return held.error(solved, intercept_of(fit, solved) if intercept else bias)
+
+
 def choose(
     gram: Tensor,  # shape: (g, n, n)
     right: Tensor,  # shape: (g, n, o)
