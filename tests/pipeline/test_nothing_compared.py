@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,8 +14,11 @@ from torch import Tensor, nn
 import sapwood
 from sapwood.errors import CheckFailedError, EngineError, EngineMissingError
 from sapwood.export import EXPORTERS, ExportOptions, export_darknet
+from sapwood.models import Plan, apply_plan
 from sapwood.models.darknet import DarknetNetwork, parse_cfg
+from sapwood.removal import proof
 from sapwood.removal.difference import relative_error
+from sapwood.removal.silenced import compact_outputs
 from sapwood.runtime import RUNTIMES, check_session
 from sapwood.runtime import compile as compile_model
 
@@ -163,3 +167,37 @@ def test_what_was_chosen_from_measures_no_output() -> None:
     one, other, large = (torch.tensor([value], dtype=torch.float64) for value in (1.0, 1.5, 1e9))
     assert relative_error([other, large], [one, large], answers=1) == 0.5
     assert relative_error([large, other], [large, one], answers=1) == pytest.approx(0.5e-3)
+
+
+def with_a_head_of_zeros() -> Ending:
+    """As vision transformers and the added branches of diffusion models begin."""
+    model = Ending(lambda y: y)
+    for parameter in model.last.parameters():
+        nn.init.zeros_(parameter)
+    return model.eval()
+
+
+def test_where_the_masked_model_returns_zeros_only_one_with_other_values_is_compared(
+    picture: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = []
+
+    def run(model: nn.Module, *given: Any, **named: Any) -> list[Tensor]:
+        ran.append(bool(model.last.weight.any()))
+        return compact_outputs(model, *given, **named)
+
+    monkeypatch.setattr(proof, "compact_outputs", run)
+    found = sapwood.prune(with_a_head_of_zeros(), picture, target=QUARTER)
+    assert ran == [True]
+    assert found.verification.passed
+    assert found.verification.distance_from_dense is None
+
+    def wrong(model: nn.Module, plan: Plan) -> nn.Module:
+        compact = apply_plan(model, plan)
+        with torch.no_grad():
+            compact.last.weight.copy_(compact.last.weight.flip(1))
+        return compact
+
+    monkeypatch.setattr(proof, "apply_plan", wrong)
+    with pytest.raises(CheckFailedError, match="differs from the masked one by"):
+        sapwood.prune(with_a_head_of_zeros(), picture, target=QUARTER)

@@ -69,3 +69,25 @@ def test_the_first_and_the_last_channel_are_so_in_a_smaller_model(index: int, wi
     assert pruned.model.a.out_channels == width
     kept = next((cut.kept for cut in pruned.plan.cuts if cut.tensor == "a.weight" and cut.dim == 0), tuple(range(16)))
     assert index % 16 in kept
+
+
+def test_a_matrix_of_channels_is_read_as_a_whole() -> None:
+    """An exponential mixes all channels; what is in front of its rows and columns passes."""
+    model = Net(
+        lambda m, x: m.head(m.a(x) @ torch.matrix_exp(m.w - m.w.T)),
+        a=nn.Linear(3, 16),
+        w=nn.Parameter(0.1 * torch.randn(16, 16)),
+        head=nn.Linear(16, 4),
+    )
+    pruned = prune(model, torch.randn(2, 3), target=HALF)
+    assert not pruned.plan.cuts
+    (reason,) = reasons(pruned, "w", 0)
+    assert reason.startswith("read by position in aten.linalg_matrix_exp in module '(the model)'")
+
+
+def test_slopes_that_are_drawn_stay() -> None:
+    model = Net(lambda m, x: m.head(F.rrelu(m.a(x), training=True)), a=conv(3, 16), head=head(16))
+    pruned = prune(model, picture(), target=HALF)
+    assert not pruned.plan.cuts
+    (reason,) = reasons(pruned, "a.weight", 0)
+    assert reason.startswith("draws a slope for each element in aten.rrelu_with_noise")

@@ -101,12 +101,45 @@ _YES_OR_NO: tuple[tuple[Arguments, bool], ...] = (
 )
 
 
+def _first(result: Any) -> Tensor:
+    return result if isinstance(result, Tensor) else result[0]  # type: ignore[no-any-return]
+
+
 def summed_first(scene: Scene, result: Any) -> Any:
     return summed(scene, result[0])
 
 
 def _square(scene: Scene) -> Any:
     return made(scene).square()
+
+
+def _whole_numbers(scene: Scene) -> Tensor:
+    return (2.0 * made(scene)).long()
+
+
+def _fives(scene: Scene) -> Tensor:
+    return torch.full_like(made(scene), 5.0)
+
+
+def _samples(scene: Scene) -> Tensor:
+    """Places of windows, for each channel of what a layer made and each direction of its map."""
+    return torch.full((*scene.last.shape[:2], scene.last.dim() - 2), 0.4, dtype=scene.last.dtype)
+
+
+def _vector_or_map(scene: Scene, result: Any) -> Tensor:
+    """Reads what may lack its last dimension."""
+    first = _first(result)
+    return read(scene, first if first.dim() == 4 else first[..., None])
+
+
+def _regular(scene: Scene) -> Tensor:
+    """A symmetric matrix with a root for each channel."""
+    rows = made(scene)
+    return rows @ rows.mT + 5.0 * torch.eye(4, dtype=rows.dtype)
+
+
+def _by_pivots(scene: Scene) -> Tensor:
+    return torch.linalg.lu_factor_ex(_regular(scene))[1]
 
 
 FAMILIES: Mapping[str, Family] = {
@@ -127,6 +160,31 @@ FAMILIES: Mapping[str, Family] = {
         own={"_fft_c2c": {"self": both}, "_fft_c2r": {"self": both}},
         own_cases={"_fft_c2r": (({"dim": [2, 3]}, True),)},
         reads={"": lambda scene, x: read(scene, x.abs())},
+    ),
+    "matrices._of_matrices": Family(
+        {
+            "A": _regular, "self": _regular, "input": made, "tau": lambda scene: 0.1 * made(scene)[..., 0],
+            "LU_data": _regular, "LU_pivots": _by_pivots,
+        },
+        reads={
+            "": lambda scene, result: read(scene, _first(result).real.abs() * made(scene)[..., :1]),
+            "_linalg_det": lambda scene, result: read(scene, result[0][..., None, None] * made(scene)),
+            "_linalg_slogdet": lambda scene, result: read(scene, result[1][..., None, None] * made(scene)),
+            "_linalg_svd": lambda scene, result: read(scene, result[1][..., None] * made(scene)),
+            "_linalg_eigh": lambda scene, result: read(scene, result[0][..., None] * made(scene)),
+            "linalg_eig": lambda scene, result: read(scene, result[0].abs().sum(-1)[..., None, None] * made(scene)),
+        },
+    ),
+    "matrices._solution": Family(
+        {"A": _regular, "self": _regular, "B": made, "b": made, "input2": _regular, "upper": False},
+        (({}, True), ({"B": lambda scene: made(scene)[..., 0]}, True)),
+        own={"cholesky_solve": {"self": made}},
+        own_cases={"linalg_solve_triangular": (({"left": True}, True), ({"left": False}, True))},
+        reads={"": _vector_or_map},
+    ),
+    "matrices._cross": Family(
+        {"self": lambda scene: made(scene)[:, :, :3], "other": lambda scene: made(scene)[:, :, 1:]},
+        (({"dim": 2}, True),),
     ),
     "losses._differences": Family(
         {"target": made, "beta": 0.5, "delta": 0.5},
@@ -156,9 +214,21 @@ FAMILIES: Mapping[str, Family] = {
             "condition": positive, "src": made, "fill_value": 0.5, "threshold": 1.5, "weight": made, "decimals": 1,
             "rounding_mode": "floor", "grad_output": made, "output": made, "self_or_result": made, "is_result": False,
             "self_is_result": False, "alpha": 1.0, "scale": 1.0, "input_scale": 1.0, "negative_slope": 0.1, "beta": 1.0,
-            "min_val": 0.7, "max_val": 2.5,
+            "min_val": 0.7, "max_val": 2.5, "x": made, "n": Number(3), "q": made, "count": _fives, "prob": below_one,
+            "abs": made, "angle": made,
         },
         own={
+            **{f"mvlgamma{end}": {"self": lambda scene: made(scene) + 1.0, "p": 2} for end in ("", "_")},
+            **{f"polygamma{end}": {"n": 1} for end in ("", "_")},
+            **{f"{name}{end}": {"self": _whole_numbers, "other": _whole_numbers} for end in ("", "_") for name in (
+                "bitwise_left_shift", "bitwise_right_shift", "gcd", "lcm"
+            )},
+            **{f"bitwise_{way}_shift.{form}": {name: 1} for way in ("left", "right") for form, name in (
+                ("Tensor_Scalar", "other"), ("Scalar_Tensor", "self")
+            )},
+            **{f"bitwise_{way}_shift_.Tensor_Scalar": {"other": 1} for way in ("left", "right")},
+            "special_zeta": {"self": lambda scene: made(scene) + 1.5, "other": made},
+            "special_zeta.self_scalar": {"self": 2.5}, "special_zeta.other_scalar": {"other": 0.5},
             "logit_backward": {"self": below_one},
             **{f"{name}{end}": _BITS for end in ("", "_") for name in (
                 "bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_not"
@@ -179,11 +249,14 @@ FAMILIES: Mapping[str, Family] = {
             },
         },
         reads={
-            "empty_like": filled,
+            "empty_like": filled, "polar": lambda scene, result: read(scene, result.real * result.imag),
             **dict.fromkeys(("zero", "zero_", "zeros_like"), added),
             **dict.fromkeys(("eq_", "logical_not_", "logical_xor_"), lambda scene, result: read(scene, result + 0.5)),
             "_weight_norm_interface": lambda scene, result: read(scene, F.conv2d(scene.x, result[0])),
         },
+    ),
+    "elementwise._drawn_slopes": Family(
+        {"self": lambda scene: made(scene) - 1.5, "noise": lambda scene: torch.ones_like(scene.last)},
     ),
     "elementwise._glu": Family(cases=(({"dim": 1}, True), ({"dim": 2}, True))),
     "elementwise._factory": Family(
@@ -221,6 +294,10 @@ FAMILIES: Mapping[str, Family] = {
         own={
             "_local_scalar_dense": {"self": lambda scene: made(scene).sum()},
             "_assert_async": {"self": lambda scene: (made(scene) > -1e9).all()},
+            "_linalg_check_errors": {
+                "info": lambda scene: (made(scene)[:, :, 0, 0] < -1e9).int(), "api_name": "linalg.inv",
+                "is_matrix": False,
+            },
         },
     ),
     "contraction._product": Family(
@@ -317,6 +394,7 @@ FAMILIES: Mapping[str, Family] = {
         },
         layout="rows", layouts={"_euclidean_dist": "matrix"}, reads={"": lambda scene, result: result},
     ),
+    "distance._distance": Family(reads={"": met}),
     "unfolding._unfold": Family(
         {"kernel_size": [3, 2], "dilation": [1, 1], "padding": [1, 1], "stride": [1, 1]},
     ),
@@ -412,6 +490,18 @@ FAMILIES: Mapping[str, Family] = {
         own={name: {"index": numbers(3, 0, 1, 5, 4, 2)} for name in ("index_copy", "index_copy_")},
         own_cases=dict.fromkeys(("index_copy", "index_copy_"), (({"dim": 1}, True),)),
     ),
+    "scattering._part_written": Family(
+        {"index": 1, "start": 1, "end": 3},
+        (({"dim": 2}, True), ({"dim": 1}, False)),
+        own={
+            "select_scatter": {"src": lambda scene: 0.5 * made(scene)[:, :, 0]},
+            "slice_scatter": {"src": lambda scene: 0.5 * made(scene)[:, :, :2]},
+        },
+        own_cases=dict.fromkeys(("select_scatter", "slice_scatter"), (({"dim": 2}, True),)),
+    ),
+    "scattering._diagonal_written": Family(
+        {"src": lambda scene: 0.5 * made(scene)[..., 0]}, (({"dim1": 2, "dim2": 3}, True),),
+    ),
     "scattering._segment_reduce": Family(
         {"data": made, "reduce": "sum", "lengths": numbers(2, 4), "axis": 0}, layout="matrix"
     ),
@@ -440,6 +530,9 @@ FAMILIES: Mapping[str, Family] = {
             **_WIDE, "N": 2, "C": lambda scene: scene.last.shape[1], "HxW": 16, "group": 2}
     ),
     "normalization._softmax": Family(cases=(({"dim": 1}, True), ({"dim": -1}, True))),
+    "normalization._renorm": Family(
+        {"p": 2, "maxnorm": 0.5}, (({"dim": 0}, True), ({"dim": 1}, True), ({"dim": 2}, True)),
+    ),
     "normalization._cumulative": Family(cases=_AT),
     "normalization._ordered": Family(
         {"k": 3, "mask": positive}, _AT,
@@ -455,6 +548,16 @@ FAMILIES: Mapping[str, Family] = {
             "align_corners": False, "scale_factors": None,
         },
         own={f"{how}_pad{n}d": {"padding": [1] * 2 * n} for how in ("reflection", "replication") for n in (1, 2, 3)},
+    ),
+    "pooling._fractional_pool": Family(
+        {"kernel_size": [2, 2], "output_size": [2, 2]},
+        layouts={"fractional_max_pool3d": "volume"},
+        own={
+            "fractional_max_pool2d": {"random_samples": _samples},
+            "fractional_max_pool3d": {
+                "kernel_size": [2, 2, 2], "output_size": [2, 2, 2], "random_samples": _samples,
+            },
+        },
     ),
     "pooling._grid_sampler": Family(
         {
@@ -481,8 +584,8 @@ FAMILIES: Mapping[str, Family] = {
         (({"dim": 1}, True), ({"dim": 2, "keepdim": False}, True), ({"dim": -1}, True)),
         own={f"_is_{which}_true": {"self": lambda scene: _square(scene) > -1.0} for which in ("all", "any")},
         reads=dict.fromkeys(("_is_all_true", "_is_any_true"), lambda scene, result: read(scene, scene.last * result)),
-        goes={"argmax": False, "argmin": False, "median": False},
-        own_cases=dict.fromkeys(("argmax", "argmin", "median"), _AT),
+        goes={"argmax": False, "argmin": False, "median": False, "nanmedian": False},
+        own_cases=dict.fromkeys(("argmax", "argmin", "median", "nanmedian"), _AT),
     ),
     "reshaping._view": Family(
         {"stride": lambda scene: [scene.last[0].numel(), 1], "dtype": torch.int64},
@@ -499,6 +602,11 @@ FAMILIES: Mapping[str, Family] = {
     "reshaping._diagonal": Family(
         {"dim1": 2, "dim2": 3, "offset": 0},
         (({}, True), ({"offset": 1}, True), ({"dim1": 1}, False)),
+    ),
+    "reshaping._diag_embed": Family(
+        {"self": lambda scene: made(scene)[..., 0]},
+        (({"dim1": -2}, True), ({"offset": 1}, True)),
+        reads={"": _vector_or_map},
     ),
     "reshaping._channel_shuffle": Family({"groups": 2}),
     "reshaping._unsqueeze": Family(cases=(({"dim": 2}, True), ({"dim": -1}, True))),

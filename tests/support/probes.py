@@ -1080,3 +1080,72 @@ def convolution_one_wide_over_rows():
 
     parts = {name: nn.Linear(3, 16) for name in "abc"}
     return Net(run, **parts, mix=nn.Conv1d(3, 1, 1), head=nn.Linear(16, 4)), torch.randn(4, 3)
+
+
+@probe
+def norms_of_channels_are_bounded():
+    """``renorm`` of each channel over its positions, as spectral-like constraints on features."""
+    return Net(lambda m, x: m.head(torch.renorm(m.a(x), 2, 1, 1.0)), a=conv(3, 16), head=head(16)), picture()
+
+
+@probe
+def norms_of_pictures_are_bounded():
+    """Of each picture over its channels, too: the norm is then one of the channels that stay."""
+    return Net(lambda m, x: m.head(torch.renorm(m.a(x), 2, 0, 1.0)), a=conv(3, 16), head=head(16)), picture()
+
+
+@probe
+def fractional_pooling():
+    """The windows of each channel lie at places of its own, which are drawn."""
+    return nn.Sequential(conv(3, 16), nn.FractionalMaxPool2d(2, output_size=4), head(16)), picture()
+
+
+@probe
+def slopes_that_are_drawn_in_training():
+    return nn.Sequential(conv(3, 16), nn.RReLU(), conv(16, 8), nn.RReLU(inplace=True), head(8)), picture()
+
+
+@probe
+def gates_on_a_diagonal():
+    """A gate as a diagonal matrix that is multiplied with, as written by hand (``diag_embed``)."""
+
+    def run(m, x):
+        return m.head(torch.bmm(m.a(x)[:, None], torch.diag_embed(torch.sigmoid(m.gate(x))))[:, 0])
+
+    return Net(run, a=nn.Linear(3, 16), gate=nn.Linear(3, 16), head=nn.Linear(16, 4)), torch.randn(2, 3)
+
+
+@probe
+def a_rotation_for_each_channel():
+    """Matrix exponentials of the positions of each channel: channels are the batch."""
+
+    def run(m, x):
+        x = m.a(x)
+        return m.head(x @ torch.matrix_exp(0.1 * (x - x.mT)))
+
+    return Net(run, a=conv(3, 16), head=head(16)), picture()
+
+
+@probe
+def whitened_by_an_inverse():
+    """Maps are multiplied with the inverse of their own products, and solved against them."""
+
+    def run(m, x):
+        x = m.a(x)
+        products = x @ x.mT + torch.eye(8, dtype=x.dtype)
+        return m.head(torch.linalg.inv(products) @ x + torch.linalg.solve(products, x))
+
+    return Net(run, a=conv(3, 16), head=head(16)), picture()
+
+
+@probe
+def neighbours_made_sparse_in_forward():
+    """A graph network whose adjacency is built of edges and their weights in forward."""
+
+    def run(m, x, edges, weights):
+        neighbours = torch.sparse_coo_tensor(edges, weights, (6, 6), check_invariants=False)
+        x = F.relu(torch.sparse.mm(neighbours, m.a(x)))
+        return m.head(torch.sparse.mm(neighbours, x))
+
+    edges = torch.tensor([[0, 1, 2, 3, 4, 5], [1, 0, 3, 2, 5, 4]])
+    return Net(run, a=nn.Linear(3, 16), head=nn.Linear(16, 4)), (torch.randn(6, 3), edges, torch.rand(6) + 0.1)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import operator
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FunctionType
-from typing import Any
+from typing import Any, TypeAlias
 
 from torch import nn
 
@@ -65,18 +66,19 @@ class _Caches:
 
     near: Sequence[_Cache[Any]]
     far: Sequence[_Cache[Any]]
-    places: Sequence[tuple[Mapping[str, Any], list[Any]]]
+    places: Sequence[Place]
 
     @property
     def are_all(self) -> bool:
         """Whether nothing was added or defined anew since, as in a notebook, or by code that imports when it runs."""
-        return all(_are_same(_wrappers([place]), before) for place, before in self.places)
+        return all(_are_same(_wrappers(place), before) for place, before in self.places)
 
 
 def _caches(kinds: frozenset[type]) -> _Caches:
     """The caches that the code of a model's classes may read; a plan asks once for each run."""
+    looked_before = _looked_for.cache_info().misses
     found = _looked_for(kinds)
-    if not found.are_all:
+    if _looked_for.cache_info().misses == looked_before and not found.are_all:
         _looked_for.cache_clear()
         found = _looked_for(kinds)
     return found
@@ -86,20 +88,31 @@ def _caches(kinds: frozenset[type]) -> _Caches:
 def _looked_for(kinds: frozenset[type]) -> _Caches:
     classes = {base for kind in kinds for base in kind.__mro__ if not _is_torchs(base.__module__)}
     files = {own.__module__ for own in classes}
-    own_places = [*map(vars, classes)]
-    near_places = [vars(sys.modules[name]) for name in files if name in sys.modules]
-    bodies, beside = _wrappers(own_places), _wrappers(near_places)
+    own_places = [(place, _wrappers(place)) for place in map(vars, classes)]
+    near_places = _of_files(files)
+    bodies, beside = _together(own_places), _together(near_places)
     others = {value.__module__ for value in beside if isinstance(value, FunctionType)} - files
-    far_places = [vars(sys.modules[name]) for name in others if name in sys.modules and not _is_torchs(name)]
-    further = _wrappers(far_places)
+    far_places = _of_files(name for name in others if not _is_torchs(name))
     near = _each_once(cache for value in (*bodies, *beside) for cache in _inside(value))
     near |= _each_once(held for value in bodies for held in _closed_over(value) if isinstance(held, _Cache))
-    far = _each_once(cache for value in further for cache in _inside(value))
+    far = _each_once(cache for value in _together(far_places) for cache in _inside(value))
     return _Caches(
         list(near.values()),
         [cache for number, cache in far.items() if number not in near],
-        [(place, _wrappers([place])) for place in (*own_places, *near_places, *far_places)],
+        [*own_places, *near_places, *far_places],
     )
+
+
+Place: TypeAlias = "tuple[Mapping[str, Any], list[Any]]"
+"""The body of a class or a file, and what is there of :data:`WRAPPERS`."""
+
+
+def _of_files(names: Iterable[str]) -> list[Place]:
+    return [(vars(sys.modules[name]), _wrappers(vars(sys.modules[name]))) for name in names if name in sys.modules]
+
+
+def _together(places: Iterable[Place]) -> list[Any]:
+    return [value for _, found in places for value in found]
 
 
 def _are_same(these: list[Any], those: list[Any]) -> bool:
@@ -110,8 +123,9 @@ def _each_once(caches: Iterable[_Cache[Any]]) -> dict[int, _Cache[Any]]:
     return {id(cache): cache for cache in caches}
 
 
-def _wrappers(places: Iterable[Mapping[str, Any]]) -> list[Any]:
-    return [value for place in places for value in list(place.values()) if type(value) in WRAPPERS]
+def _wrappers(place: Mapping[str, Any]) -> list[Any]:
+    values = list(place.values())
+    return list(itertools.compress(values, map(WRAPPERS.__contains__, map(type, values))))
 
 
 WRAPPERS = frozenset({_Cache, FunctionType, classmethod, staticmethod})

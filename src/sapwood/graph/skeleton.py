@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections import OrderedDict
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -51,40 +52,53 @@ def leaving_no_trace(model: nn.Module, written: Collection[str] = ()) -> Iterato
         >>> layer.cache, len(layer._forward_hooks)
         ({}, 0)
     """
-    before = [(vars(module), dict(vars(module))) for module in all_modules(model)]
-    containers: list[tuple[Any, Any]] = [
-        (value, value.copy() if value else ())
+    modules = all_modules(model)
+    before = [(vars(module), dict(vars(module))) for module in modules]
+    containers = {
+        id(value): (value, value.copy())
         for _, attributes in before
         for value in attributes.values()
-        if type(value) in CONTAINERS
-    ]
-    values = _values(model)
+        if type(value) in CONTAINERS and value
+    }
+    values = _values(modules)
     try:
         with putting_back(model, written):
             yield
     finally:
         _put_back(values)
         for attributes, old in before:
-            attributes.clear()
-            attributes.update(old)
-        for container, old in containers:
-            if not container and not old:
-                continue
-            if type(container) is list:
-                container[:] = old
-                continue
-            container.clear()
-            if old:
-                container.update(old)
+            if not _holds(attributes, old):
+                attributes.clear()
+                attributes.update(old)
+            for value in old.values():
+                if type(value) in CONTAINERS and value and id(value) not in containers:
+                    value.clear()  # nothing was in it
+        for container, old in containers.values():
+            _fill_again(container, old)
 
 
-def _values(model: nn.Module) -> list[tuple[Tensor, Tensor, int]]:
+def _holds(attributes: dict[str, Any], old: dict[str, Any]) -> bool:
+    """Whether a table holds what it held, in the same order."""
+    return attributes.keys() == old.keys() and all(map(operator.is_, attributes.values(), old.values()))
+
+
+def _fill_again(container: Any, old: Any) -> None:
+    """Has a container hold what it held."""
+    if type(container) is list:
+        container[:] = old
+    elif type(container) is set or not _holds(container, old):
+        container.clear()
+        container.update(old)
+
+
+def _values(modules: list[nn.Module]) -> list[tuple[Tensor, Tensor, int]]:
     """Buffers and tensors that are attributes, each with a copy, and how often it was written to."""
     found = {
         id(tensor): tensor
-        for module in all_modules(model)
+        for module in modules
         for tensor in (*module._buffers.values(), *vars(module).values())
-        if isinstance(tensor, Tensor) and not tensor.is_meta and not tensor.is_inference()
+        if type(tensor) not in NO_TENSORS and isinstance(tensor, Tensor)
+        if not tensor.is_meta and not tensor.is_inference()
     }
     return [(tensor, tensor.detach().clone(), tensor._version) for tensor in found.values()]
 
@@ -99,6 +113,9 @@ def _put_back(values: list[tuple[Tensor, Tensor, int]]) -> None:
 
 CONTAINERS = frozenset({dict, OrderedDict, list, set})
 """What is put back; modules keep their hooks in the second."""
+
+NO_TENSORS = CONTAINERS | {type(None), bool, int, float, str, tuple}
+"""What most attributes are of, which then need not be asked what they are."""
 
 
 def shapes_of(inputs: ExampleInputs) -> ExampleInputs:

@@ -76,12 +76,11 @@ class Atoms:
 
     def _grow(self, size: int) -> None:
         old = len(self._parent)
-        parent = np.arange(size, dtype=np.int64)
-        parent[:old] = self._parent
-        self._parent = parent
-        self._expanded = np.pad(self._expanded, (0, size - old), constant_values=NEVER)
-        self._expanded_row = np.pad(self._expanded_row, (0, size - old))
-        self._frozen = np.pad(self._frozen, (0, size - old))
+        more = size - old
+        self._parent = np.concatenate((self._parent, np.arange(old, size, dtype=np.int64)))
+        self._expanded = np.concatenate((self._expanded, np.full(more, NEVER, dtype=np.int64)))
+        self._expanded_row = np.concatenate((self._expanded_row, np.zeros(more, dtype=np.int64)))
+        self._frozen = np.concatenate((self._frozen, np.zeros(more, dtype=np.bool_)))
 
     def find(self, atoms: Axis) -> Axis:
         """The representative of each atom."""

@@ -1,4 +1,4 @@
-"""Distances between rows: channels are compared in pairs and pooled."""
+"""Distances between rows, and between whole tensors: channels are compared in pairs and pooled."""
 
 from __future__ import annotations
 
@@ -25,3 +25,14 @@ def _distances(context: Context, call: Call) -> None:
                 context.join(wide, axis, call)
         batch.append(wide)
     context.set(call.outputs[0], [*batch, one[-2], other[-2]])
+
+
+def _everything(call: Call) -> range:
+    return range(len(call.args[0].shape))
+
+
+@rule("dist", pools=_everything, on_kept=True, statistics=True)
+def _distance(context: Context, call: Call) -> None:
+    """One number for two tensors of a shape, or of two that are broadcast."""
+    context.broadcast(call.tensor_inputs(), call)
+    context.set(call.outputs[0], [])

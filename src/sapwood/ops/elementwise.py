@@ -12,20 +12,28 @@ from sapwood.ops.facts import note
 UNARY = """
 abs acos acosh asin asinh atan atanh bernoulli bitwise_not ceil celu clamp clamp_max clamp_min cos cosh deg2rad detach
 digamma elu erf erfc erfinv exp exp2 expm1 fill floor frac gelu hardsigmoid hardswish hardtanh i0 leaky_relu lgamma log
-log10 log1p log2 logical_not logit mish nan_to_num neg rad2deg reciprocal relu round rsqrt sgn sigmoid sign silu sin
-sinc sinh sqrt tan tanh threshold trunc zero
+log10 log1p log2 logical_not logit mish mvlgamma nan_to_num neg polygamma rad2deg reciprocal relu round rsqrt sgn
+sigmoid sign silu sin sinc sinh sqrt tan tanh threshold trunc zero
 """.split()
 
 BINARY = """
-add addcdiv addcmul atan2 bitwise_and bitwise_or bitwise_xor copy copysign div eq floor_divide fmod ge gt heaviside
-hypot le lerp logical_and logical_or logical_xor lt masked_fill mul ne pow remainder sub xlogy
+add addcdiv addcmul atan2 bitwise_and bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor copy copysign div eq
+floor_divide fmod gcd ge gt heaviside hypot igamma igammac lcm le lerp logical_and logical_or logical_xor lt masked_fill
+mul ne nextafter pow remainder sub xlogy
 """.split()
 
 NEVER_IN_PLACE = """
-alias clone empty_like fmax fmin full_like hardshrink isinf isnan lift lift_fresh log_sigmoid_forward logaddexp
-logaddexp2 maximum minimum native_dropout ones_like rand_like randn_like rsub softplus softshrink where _to_copy
+alias clone empty_like fmax fmin frexp full_like hardshrink isinf isnan lift lift_fresh log_sigmoid_forward logaddexp
+logaddexp2 maximum minimum native_dropout ones_like polar rand_like randn_like rsub softplus softshrink where _to_copy
 zeros_like _prelu_kernel isneginf isposinf signbit special_entr special_erfcx special_i0e special_i1 special_i1e
-special_log_ndtr special_ndtri special_xlog1py
+special_log_ndtr special_ndtri special_xlog1py special_zeta
+special_airy_ai special_bessel_j0 special_bessel_j1 special_bessel_y0 special_bessel_y1 special_modified_bessel_i0
+special_modified_bessel_i1 special_modified_bessel_k0 special_modified_bessel_k1 special_scaled_modified_bessel_k0
+special_scaled_modified_bessel_k1 special_spherical_bessel_j0
+special_chebyshev_polynomial_t special_chebyshev_polynomial_u special_chebyshev_polynomial_v
+special_chebyshev_polynomial_w special_hermite_polynomial_h special_hermite_polynomial_he special_laguerre_polynomial_l
+special_legendre_polynomial_p special_shifted_chebyshev_polynomial_t special_shifted_chebyshev_polynomial_u
+special_shifted_chebyshev_polynomial_v special_shifted_chebyshev_polynomial_w
 """.split()
 """Operators that have no form that writes into its first argument."""
 
@@ -74,12 +82,21 @@ note("empty", "empty_like", "alias", "detach", "lift_fresh", makes_nothing=True)
 note("_to_copy", "clone", "detach", "alias", moves=True, in_place=True)
 note(
     "gt", "lt", "ge", "le", "eq", "ne", "floor", "ceil", "round", "trunc", "sign", "sgn", "frac", "heaviside",
-    "copysign", "_to_copy", chooses=True,
+    "copysign", "_to_copy", "frexp", "nextafter", "nextafter_", chooses=True,
 )  # fmt: skip
 note("rand_like", "randn_like", "bernoulli", "bernoulli_", "native_dropout", random=True)
 note("zero", "zero_", "empty_like", "zeros_like", "ones_like", "full_like", constant=True)
 note("zero", "zero_", "zeros_like", zeros=True)
 note("copy", "copy_", "fill", "fill_", copies=True)
+
+
+@_rule("rrelu_with_noise", "rrelu_with_noise_")
+def _drawn_slopes(context: Context, call: Call) -> None:
+    """A ReLU whose slope is the middle of a range; in training each element draws its own, so that all stay there."""
+    if bound(call)["training"]:
+        axes = [axis for tensor in call.tensor_inputs() for axis in context.axes(tensor)]
+        context.freeze(axes, f"draws a slope for each element in {call}")
+    _elementwise(context, call)
 
 
 @_rule("glu", gates=True)
@@ -128,7 +145,7 @@ def _normal(context: Context, call: Call) -> None:
     (_elementwise if call.tensor_inputs() else _factory)(context, call)
 
 
-_rule("poisson", random=True)(_elementwise)
+_rule("poisson", "binomial", "_standard_gamma", random=True)(_elementwise)
 _rule("rand", "randn", "randint", "randperm", random=True)(_factory)
 _rule(
     "normal_", "uniform_", "exponential_", "log_normal_", "cauchy_", "geometric_", "random_",
@@ -159,7 +176,7 @@ def _positional(context: Context, call: Call) -> None:
     context.set(call.outputs[0], axes)
 
 
-@_rule("_local_scalar_dense", "equal", "_assert_async", "_assert_tensor_metadata")
+@_rule("_local_scalar_dense", "equal", "_assert_async", "_assert_tensor_metadata", "_linalg_check_errors")
 def _read(context: Context, call: Call) -> None:
     """Reads values without making a tensor."""
 

@@ -15,17 +15,17 @@ _MAKING = """
 logspace new_empty_strided exponential multinomial normal randint randint_like randperm uniform
 """
 _MOVING = """
-_index_put_impl _unsafe_index_put _unsafe_masked_index bucketize masked_scatter native_channel_shuffle nonzero_static
+_index_put_impl _unsafe_index_put _unsafe_masked_index bucketize masked_scatter nonzero_static
 repeat_interleave resize searchsorted set split_with_sizes_copy take
 """
 _REDUCING = """
-_cummax_helper _cummin_helper aminmax argsort count_nonzero histc nanmedian unique_consecutive
+_cummax_helper _cummin_helper argsort histc unique_consecutive
 """
 _NORMALISING = """
-_masked_softmax batch_norm_with_update miopen_batch_norm rrelu_with_noise
+_masked_softmax batch_norm_with_update miopen_batch_norm
 """
 _POOLING = """
-_upsample_bicubic2d_aa _upsample_nearest_exact3d avg_pool1d fractional_max_pool2d fractional_max_pool3d
+_upsample_bicubic2d_aa _upsample_nearest_exact3d avg_pool1d
 """
 _ACTIVATING = """
 relu6 rrelu selu

@@ -102,11 +102,23 @@ def _softmax(context: Context, call: Call) -> None:
     _same_shape(context, call, context.axes(call.args[0]))
 
 
+def _but_one(call: Call) -> list[int]:
+    """All but the dimension whose indices have a norm each."""
+    kept = int(call.args[2]) % len(call.args[0].shape)
+    return [dim for dim in range(len(call.args[0].shape)) if dim != kept]
+
+
+@rule("renorm", pools=_but_one, on_kept=True, statistics=True)
+def _renorm(context: Context, call: Call) -> None:
+    """What stands at each index of a dimension is scaled down until its norm is no larger than allowed."""
+    _same_shape(context, call, context.axes(call.args[0]))
+
+
 def _all(call: Call) -> range:
     return range(len(call.args[0].shape))
 
 
-@rule("cumsum", "cumprod", "logcumsumexp", "cummax", pools=_all)
+@rule("cumsum", "cumprod", "logcumsumexp", "cummax", "cummin", pools=_all)
 def _cumulative(context: Context, call: Call) -> None:
     axes = context.axes(call.args[0])
     dim = int(call.args[1]) % max(len(axes), 1)

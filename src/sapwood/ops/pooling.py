@@ -54,6 +54,25 @@ for _rank, _names in SPATIAL_RANK.items():
     rule(*_names.split(), spreads="moved", windows=_rank)(_pool(_rank))
 
 
+def _behind_channels(call: Call) -> range:
+    """As many dimensions as there are sizes of a window."""
+    rank = len(call.args[0].shape)
+    return range(rank - len(call.args[1]), rank)
+
+
+@rule("fractional_max_pool2d", "fractional_max_pool3d", pools=_behind_channels)
+def _fractional_pool(context: Context, call: Call) -> None:
+    """Windows at places that follow from random numbers, of which each channel of each picture has its own."""
+    axes, samples = context.axes(call.args[0]), context.axes(call.args[3])
+    rank = len(call.args[1])
+    context.positions(axes[-rank:], call)
+    context.never_channels(samples[2:])
+    for axis, own in zip(reversed(axes[:-rank]), reversed(samples[:2]), strict=False):
+        context.join(axis, own, call)
+    for output in call.tensor_outputs():
+        context.set(output, [*axes[:-rank], *(fixed_axis(size) for size in output.shape[-rank:])])
+
+
 def _spatial(call: Call) -> range:
     """Rows and columns of the map, and its depth."""
     return range(2, len(call.args[0].shape))

@@ -9,7 +9,7 @@ from sapwood.ops.call import Call
 from sapwood.ops.context import Context, bound, rule
 from sapwood.ops.facts import note
 
-POSITIONAL = frozenset({"aten.argmax", "aten.argmin", "aten.median"})
+POSITIONAL = frozenset({"aten.argmax", "aten.argmin", "aten.median", "aten.nanmedian"})
 """Reductions whose result names positions, so these may not move."""
 
 
@@ -26,7 +26,7 @@ def _reduced(call: Call) -> list[int]:
 @rule(
     "mean", "sum", "amax", "amin", "max", "min", "prod", "var", "std", "var_mean", "std_mean", "norm",
     "linalg_vector_norm", "logsumexp", "any", "all", "argmax", "argmin", "median", "nansum",
-    "_is_all_true", "_is_any_true",
+    "nanmedian", "aminmax", "count_nonzero", "_is_all_true", "_is_any_true",
     spreads="reduced", pools=_reduced,
 )  # fmt: skip
 def _reduce(context: Context, call: Call) -> None:
@@ -54,14 +54,14 @@ def _normalised(dims: Any, rank: int) -> list[int]:
 
 note(
     "mean", "sum", "nansum", "amax", "amin", "max", "min", "prod", "var", "std", "var_mean", "std_mean", "norm",
-    "linalg_vector_norm", "logsumexp", "any", "all", "_is_all_true",
+    "linalg_vector_norm", "logsumexp", "any", "all", "aminmax", "count_nonzero", "_is_all_true",
     "_is_any_true", on_kept=True,
 )  # fmt: skip
 note(
     "mean", "var", "std", "var_mean", "std_mean", "norm", "linalg_vector_norm", "logsumexp", "amax", "amin", "max",
-    "min", "prod", "all", statistics=True,
+    "min", "prod", "all", "aminmax", statistics=True,
 )  # fmt: skip
-note("argmax", "argmin", "median", chooses=True)
+note("argmax", "argmin", "median", "nanmedian", "count_nonzero", chooses=True)
 note("max", "min", positions=True)
 note("mean", "sum", "amax", "amin", "std", "norm", "linalg_vector_norm", homogeneous="first")
 note("sum", "nansum", adds_up=True)

@@ -130,7 +130,7 @@ def order_of(call: Call) -> list[int]:
     return order
 
 
-@_rule("channel_shuffle", shuffles_at=1)
+@_rule("channel_shuffle", "native_channel_shuffle", shuffles_at=1)
 def _channel_shuffle(context: Context, call: Call) -> None:
     """Channels (group, position) become (position, group); every group stays and loses the same positions."""
     axes, groups = context.axes(call.args[0]), int(call.args[1])
@@ -189,6 +189,19 @@ def _diagonal(context: Context, call: Call) -> None:
         return
     context.fix([axes[first], axes[second]], call)
     context.set(call.outputs[0], [*rest, fixed_axis(call.outputs[0].shape[-1])])
+
+
+@_rule("diag_embed")
+def _diag_embed(context: Context, call: Call) -> None:
+    """The reverse: the last dimension stands over two, with zeros wherever these two indices differ."""
+    values, (*rest, last), output = bound(call), context.axes(call.args[0]), call.outputs[0]
+    first, second = sorted(int(values[name]) % len(output.shape) for name in ("dim1", "dim2"))  # type: ignore[call-overload]
+    if values["offset"]:
+        context.fix([last], call)
+        last = fixed_axis(output.shape[first])
+    rest.insert(first, last)
+    rest.insert(second, last)
+    context.set(output, rest)
 
 
 @_rule("as_strided", "as_strided_")

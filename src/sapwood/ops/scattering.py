@@ -65,6 +65,34 @@ def _at_rows(context: Context, call: Call) -> None:
     context.set(call.outputs[0], axes)
 
 
+@rule("select_scatter", "slice_scatter", pools=_along)
+def _part_written(context: Context, call: Call) -> None:
+    """A part of one dimension is written over by another tensor; all other dimensions pass."""
+    axes, written, dim = context.axes(call.args[0]), context.axes(call.args[1]), _dim(call)
+    context.fix([axes[dim]], call)
+    if len(written) == len(axes):
+        context.fix([written.pop(dim)], call)
+    for axis, other in zip([*axes[:dim], *axes[dim + 1 :]], written, strict=True):
+        context.join(axis, other, call)
+    context.set(call.outputs[0], [*axes[:dim], fixed_axis(len(axes[dim])), *axes[dim + 1 :]])
+
+
+def _crossed(call: Call) -> list[int]:
+    """The two dimensions of a diagonal."""
+    values = bound(call)
+    return [int(values[name]) % len(call.args[0].shape) for name in ("dim1", "dim2")]  # type: ignore[call-overload]
+
+
+@rule("diagonal_scatter", pools=_crossed)
+def _diagonal_written(context: Context, call: Call) -> None:
+    """A diagonal of two dimensions is written over; it stands last in what is written."""
+    axes, written, crossed = context.axes(call.args[0]), context.axes(call.args[1]), _crossed(call)
+    context.fix([*(axes[dim] for dim in crossed), written[-1]], call)
+    for axis, other in zip([one for dim, one in enumerate(axes) if dim not in crossed], written[:-1], strict=True):
+        context.join(axis, other, call)
+    context.set(call.outputs[0], [fixed_axis(len(one)) if dim in crossed else one for dim, one in enumerate(axes)])
+
+
 @rule("masked_scatter", "masked_scatter_")
 def _masked_scatter(context: Context, call: Call) -> None:
     """Elements are written one after the other where a mask says yes: whole rows, where it says the same along them."""

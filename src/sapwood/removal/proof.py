@@ -84,12 +84,12 @@ def _verified(proof: _TwoRuns) -> Verification:
     graph, dense = proof.analysis.graph, proof.dense
     values, cuts = not graph.reads_values, proof.realised.plan.cuts
     deep = bool(values and cuts) and is_deep(graph)
-    run, error, fades = proof.in_segments() if deep and proof.may_be_segmented else (None, math.inf, False)
+    run, error, fades = proof.in_segments() if deep and proof.is_measured_apart else (None, math.inf, False)
     if run is None or error > PROOF_TOLERANCE:
         run, error = proof.compare(dense.model)
         fades = deep and run.told and proof.fades(run)
     told = run.told
-    if fades or (values and (not told or (cuts and error == 0.0 and not run.segmented))):
+    if fades or (values and (not told or (cuts and error == 0.0 and not run.apart))):
         again, error_again = proof.compare(lively_copy(dense.model), proof.segments() if fades else None)
         if again.told or not told:
             error = max(error, error_again) if told else error_again
@@ -111,14 +111,15 @@ class _Run(NamedTuple):
         found: What it returned.
         told: Whether comparing that can tell anything.
         reference: What it was compared with.
-        segmented: Whether values were written over on the way, so that what it returned is not what the model returns.
+        apart: Whether what it returned is not what the model returns: values were written over on the way, or it did
+            not run.
     """
 
     model: nn.Module
     found: list[Tensor]
     told: bool
     reference: Reference
-    segmented: bool = False
+    apart: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,8 @@ class _TwoRuns:
         """Runs the compact ``model``, and tells how far it is from the masked one.
 
         Where all was float64 by itself in the masked one, nothing looks after that in the compact one, unless it then
-        fails or differs: it may have taken another way through the code.
+        fails or differs: it may have taken another way through the code. Where the masked one returns nothing that can
+        be compared, the compact one does not run, for other values in the parameters will be tried.
         """
         reference = reference_outputs(
             model,
@@ -148,7 +150,10 @@ class _TwoRuns:
             kind=self.kind,
             segments=segments,
         )
-        compact, told = apply_plan(model, self.realised.plan), telling(reference.outputs)
+        told = telling(reference.outputs)
+        if not told and segments is None and self.is_measured_apart and not self.analysis.graph.reads_values:
+            return _Run(model, [], told, reference, apart=True), math.inf
+        compact = apply_plan(model, self.realised.plan)
         if reference.all_double:
             with suppress(Exception), leaving_no_trace(compact, self.analysis.graph.written):
                 found, error = self._against(reference, compact, all_double=True, segments=segments)
@@ -183,15 +188,15 @@ class _TwoRuns:
         return found, error
 
     @property
-    def may_be_segmented(self) -> bool:
-        """Whether the first run may be one in segments: what the model returns is then measured by another one."""
+    def is_measured_apart(self) -> bool:
+        """Whether what the model returns can be measured by runs of its own, later and only if somebody asks."""
         return not self.analysis.graph.draws and not self.structure.outputs
 
     def in_segments(self) -> tuple[_Run, float, bool]:
         """Runs both in segments: how far they are apart, and whether a segment hardly follows what it is given."""
         segments = self.segments()
         run, error = self.compare(self.dense.model, segments)
-        run = run._replace(segmented=True)
+        run = run._replace(apart=True)
         return run, error, run.told and error <= PROOF_TOLERANCE and self.fades(run, segments)
 
     def fades(self, run: _Run, segments: Segments | None = None) -> bool:
@@ -225,7 +230,7 @@ class _TwoRuns:
         if self.structure.outputs and self.inputs is dense.inputs:  # as it was recorded
             return finite_error(run.found, list(self.structure.outputs), counted)
         plan = self.realised.plan
-        return Untouched(dense.given, self.inputs, plan if run.segmented else run.found, counted)
+        return Untouched(dense.given, self.inputs, plan if run.apart else run.found, counted)
 
 
 def unproven(dense: Dense, structure: Structure, analysis: Analysis, realised: Realised) -> Verification:
