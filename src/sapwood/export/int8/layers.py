@@ -11,12 +11,15 @@ from typing import Any
 from sapwood.errors import ConfigError, ExportError
 from sapwood.export.onnx_quick import QuickOnnx
 
-CONTRACTIONS = ("Conv", "Gemm", "MatMul")
-"""ONNX's operators that both quantisers know, and where the time goes."""
+CONTRACTIONS = {
+    "onnxruntime-int8": ("Conv", "Gemm", "MatMul"),
+    "openvino-int8": ("Conv", "ConvTranspose", "Gemm", "MatMul"),
+}
+"""ONNX's operators that a runtime's quantiser knows, its kernels compute in int8, and where the time goes."""
 
 ASKED = "--int8-ignore"
-UNKNOWN = frozenset({"ConvTranspose", "Einsum", "LSTM", "GRU", "RNN", "Attention"})
-"""Operators that multiply and add, and that stay in float32: one quantiser or both have no int8 for them."""
+HEAVY = frozenset({"ConvTranspose", "Einsum", "LSTM", "GRU", "RNN", "Attention"})
+"""Operators that multiply and add, and that stay in float32 where they are no contractions of the runtime."""
 
 
 @dataclass(frozen=True)
@@ -50,36 +53,43 @@ class Left:
         return Left({**self.reasons, **more}, self.nodes | {layer.node for layer in layers})
 
 
-def contractions(source: QuickOnnx) -> tuple[Contraction, ...]:
+def contractions(source: QuickOnnx, runtime: str) -> tuple[Contraction, ...]:
     """The layers that can be int8, in the order in which they run.
+
+    Args:
+        source: The file.
+        runtime: One of :data:`CONTRACTIONS`.
 
     Raises:
         ExportError: If there is none; names the operators that there are.
     """
-    nodes = [node for node in source.graph.node if node.op_type in CONTRACTIONS]
+    able = CONTRACTIONS[runtime]
+    nodes = [node for node in source.graph.node if node.op_type in able]
     if not nodes:
         kinds = Counter(node.op_type for node in source.graph.node)
         known = ", ".join(sorted(kinds)) or "nothing"
-        raise ExportError(f"no layer can be int8: the file holds {known}; expected one of {', '.join(CONTRACTIONS)}")
+        raise ExportError(f"no layer can be int8: the file holds {known}; expected one of {', '.join(able)}")
     return tuple(Contraction(_name(source, node), node.name) for node in nodes)
 
 
-def left_out(source: QuickOnnx, ignore: Sequence[str] = ()) -> Left:
+def left_out(source: QuickOnnx, runtime: str, ignore: Sequence[str] = ()) -> Left:
     """What stays in float32 whatever the accuracy: what has no int8, and what fits a glob.
 
     Args:
         source: The file.
+        runtime: One of :data:`CONTRACTIONS`.
         ignore: Globs of module paths, as ``layers.15*``. Activations and whatever else belongs to a module stay, too.
 
     Raises:
         ConfigError: If a glob fits no layer, or all of them are left.
     """
-    layers = contractions(source)
+    layers = contractions(source, runtime)
     names = [layer.name for layer in layers]
     for glob in ignore:
         if not any(fnmatchcase(name, glob) for name in names):
             raise ConfigError(f"--int8-ignore {glob}: fits no layer; expected one of {', '.join(dict.fromkeys(names))}")
-    odd = {_name(source, node): f"{node.op_type} has no int8" for node in source.graph.node if node.op_type in UNKNOWN}
+    lacking = HEAVY.difference(CONTRACTIONS[runtime])
+    odd = {_name(source, node): f"{node.op_type} has no int8" for node in source.graph.node if node.op_type in lacking}
     asked = [node for node in source.graph.node if _fits(_name(source, node), ignore)]
     nodes = frozenset(node.name for node in asked)
     if nodes.issuperset(layer.node for layer in layers):

@@ -26,6 +26,9 @@ CARRIED = (
 )  # fmt: skip
 """Operators between the layers that ONNX Runtime runs on int8, so that maps need not become float32 in between."""
 
+KNOWN = frozenset().union(*CONTRACTIONS.values())
+"""Operators that the tool can quantise, whether or not ONNX Runtime has a kernel of int8 for them."""
+
 REQUANTISED = {"Conv", "ConvTranspose", "Gemm"}
 STRETCHED = {"DequantizeLinear", "QuantizeLinear"}
 
@@ -55,7 +58,10 @@ def quantised_onnx(
     kind = chosen_kind() if kind is None else kind
     quantization, model = _quantization(), own_biases(require("onnx").load_from_string(source.data))
     types = quantization.QuantType
-    excluded = set() if left is None else left.nodes
+    excluded = set() if left is None else set(left.nodes)
+    if only is None:  # else it is asked what a layer's integers change, whoever computes them
+        able = CONTRACTIONS["onnxruntime-int8"]
+        excluded |= {node.name for node in model.graph.node if node.op_type in KNOWN and node.op_type not in able}
     with tempfile.TemporaryDirectory() as folder, quiet():
         path = Path(folder) / "int8.onnx"
         try:
@@ -64,7 +70,7 @@ def quantised_onnx(
                 path,
                 _reader(source, calibration),
                 quant_format=quantization.QuantFormat.QDQ,
-                op_types_to_quantize=[*CONTRACTIONS, *CARRIED],
+                op_types_to_quantize=[*KNOWN, *CARRIED],
                 per_channel=True,
                 reduce_range=kind.reduced,
                 activation_type=types.QInt8 if kind.signed else types.QUInt8,

@@ -22,7 +22,9 @@ from sapwood.export.metadata import metadata_in, set_rt_info
 from sapwood.export.onnx_quick import QuickOnnx
 from sapwood.export.packages import require
 
-CONTRACTIONS = frozenset({"Convolution", "GroupConvolution", "MatMul"})
+CONTRACTIONS = frozenset(
+    {"Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul"}
+)
 SILENT = "NNCF_CI"
 """The environment variable that keeps NNCF from reporting its use to its makers."""
 
@@ -47,7 +49,7 @@ def quantised_openvino(
         CheckFailedError: If a scale of the result is not finite, or a zero among the weights is lost.
     """
     nncf, openvino = nncf_package(), require("openvino")
-    contractions(source)
+    contractions(source, "openvino-int8")
     model = openvino.Core().read_model(io.BytesIO(source.data))
     set_rt_info(model, metadata_in(source.data))
     floats = dict(_weights(model))

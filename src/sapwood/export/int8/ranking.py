@@ -20,6 +20,7 @@ def ranked(
     source: QuickOnnx,
     calibration: Sequence[Sequence[Tensor]],
     left: Left,
+    runtime: str,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Contraction, ...]:
     """The layers that could be int8, the most harmful first.
@@ -30,11 +31,12 @@ def ranked(
         source: The file in float32.
         calibration: Inputs to run it on; the first few are enough.
         left: Layers that stay in float32 anyway, and are not among the result.
+        runtime: What will run the network, which decides what a layer is.
         progress: Called with layers done and in all.
     """
     inputs = calibration[:NUM_INPUTS]
     wanted = _outputs(source.data, source, inputs)
-    layers = [layer for layer in contractions(source) if layer.node not in left.nodes]
+    layers = [layer for layer in contractions(source, runtime) if layer.node not in left.nodes]
     harm = {}
     for done, layer in enumerate(layers, start=1):
         found = _outputs(quantised_onnx(source, inputs, only=[layer.node]), source, inputs)
