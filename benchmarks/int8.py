@@ -158,12 +158,21 @@ def targets(options: Any) -> list[dict[str, Any]]:
             key: RUNTIMES[options.runtime].load(model, dense.example_inputs, threads=options.threads)
             for key, model in (("dense", dense.model), ("pruned", pruned.model))
         }
-        again = measure_latency(sessions, baseline="dense", rounds=200, seconds=3.0, threads=options.threads)["pruned"]
-        row |= {"ratio": again.ratio, "met": abs(again.ratio / target - 1.0) <= 0.05}
+        ratio = timed_again(sessions, options)
+        row |= {"ratio": ratio, "met": abs(ratio / target - 1.0) <= 0.05}
         rows.append(row)
-        print(f"{name} on {options.runtime}, target {target}: {again.ratio:.3f} {'met' if row['met'] else 'MISSED'}")
+        met = "met" if row["met"] else "MISSED"
+        print(f"{name} on {options.runtime}, target {target}: {ratio:.3f} {met}", flush=True)
     print(f"{sum(row['met'] for row in rows)} of {len(rows)} within 5 %", flush=True)
     return rows
+
+
+def timed_again(sessions: dict[str, Session], options: Any) -> float:
+    """The pruned network's time over the dense one's."""
+    if options.processor:
+        return processor_times(sessions, PROCESSOR_ROUNDS)["pruned"]["ratio"]
+    table = measure_latency(sessions, baseline="dense", rounds=200, seconds=3.0, threads=options.threads)
+    return table["pruned"].ratio
 
 
 if __name__ == "__main__":

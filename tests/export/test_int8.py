@@ -24,6 +24,7 @@ from sapwood.export import (
     run_flat,
 )
 from sapwood.export.int8 import Int8Kind, contractions, onnx, openvino, processor
+from sapwood.export.int8.layers import beside
 from sapwood.models.darknet.layers import MaxPool
 
 onnx_package = pytest.importorskip("onnx")
@@ -295,6 +296,38 @@ def test_transposed_layers_are_ranked_where_they_can_be_int8() -> None:
     source = checked_source(Fused().eval(), X, "fused").onnx
     for runtime, names in ((ORT, {"first", "second"}), ("openvino-int8", {"first", "second", "wider"})):
         assert {one.name for one in ranked(source, inputs(), left_out(source, runtime), runtime)} == names
+
+
+class Trunk(nn.Module):
+    """Two residual blocks behind a stem."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem, self.one, self.two, self.head = (nn.Conv2d(3 if not at else 4, 4, 1) for at in range(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x).relu()
+        x = (x + self.one(x)).relu()
+        x = (x + self.two(x)).relu()
+        return self.head(nn.functional.max_pool2d(x, 2))
+
+
+@pytest.mark.parametrize(("globs", "kept"), [
+    ([], set()),
+    (["head"], {"MaxPool", "Relu 3", "Add 2"}),
+    (["two", "head"], {"MaxPool", "Relu 3", "Add 2", "Relu 2", "Add 1"}),
+    (["stem"], {"Relu 1"}),
+])  # fmt: skip
+def test_what_stands_beside_a_float32_layer_stays_with_it(globs: list[str], kept: set[str]) -> None:
+    source = checked_source(Trunk().eval(), X, "trunk").onnx
+    found = beside(source, left_out(source, ORT, globs))
+    numbers: dict[str, int] = {}
+    titles = {}
+    for node in source.graph.node:
+        numbers[node.op_type] = numbers.get(node.op_type, 0) + 1
+        titles[node.name] = node.op_type + (f" {numbers[node.op_type]}" if node.op_type != "MaxPool" else "")
+    assert {titles[name] for name in found} == kept
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -16,6 +16,18 @@ CONTRACTIONS = {
     "openvino-int8": ("Conv", "ConvTranspose", "Gemm", "MatMul"),
 }
 """ONNX's operators that a runtime's quantiser knows, its kernels compute in int8, and where the time goes."""
+
+KNOWN = frozenset().union(*CONTRACTIONS.values())
+"""Operators that ONNX Runtime's tool can quantise, whether or not its runtime has a kernel of int8 for them."""
+
+CARRIED = (
+    "Add", "AveragePool", "Clip", "Concat", "Flatten", "GlobalAveragePool", "LeakyRelu", "MaxPool", "Pad", "Relu",
+    "Reshape", "Resize", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze",
+)  # fmt: skip
+"""Operators between the layers that ONNX Runtime runs on int8, so that maps need not become float32 in between."""
+
+JOINING = frozenset({"Add", "Concat"})
+"""Those of them that read several maps."""
 
 ASKED = "--int8-ignore"
 HEAVY = frozenset({"ConvTranspose", "Einsum", "LSTM", "GRU", "RNN", "Attention"})
@@ -95,6 +107,51 @@ def left_out(source: QuickOnnx, runtime: str, ignore: Sequence[str] = ()) -> Lef
     if nodes.issuperset(layer.node for layer in layers):
         raise ConfigError(f"--int8-ignore {' '.join(ignore)}: leaves no layer to be int8")
     return Left({**odd, **{name: ASKED for name in names if _fits(name, ignore)}}, nodes)
+
+
+def beside(source: QuickOnnx, left: Left) -> frozenset[str]:
+    """The operators that stay in float32 with layers that do: such as have no int8 layer before or behind them.
+
+    Quantisers round the maps of an Add whether or not a layer beside it is int8: it costs accuracy and saves nothing.
+
+    Args:
+        source: The file.
+        left: The layers that stay.
+
+    Returns:
+        Names of nodes; none where all layers are int8.
+    """
+    producers = {value: node for node in source.graph.node for value in node.output}
+    readers: dict[str, list[Any]] = {}
+    for node in source.graph.node:
+        for value in node.input:
+            readers.setdefault(value, []).append(node)
+
+    def before(node: Any) -> list[Any]:
+        return [producers[value] for value in node.input if value in producers]
+
+    def behind(node: Any) -> list[Any]:
+        return [reader for value in node.output for reader in readers.get(value, ())]
+
+    found = set()
+    for node in source.graph.node if left.nodes else ():
+        if node.op_type in CARRIED:
+            sides = (_layers_reached(node, step) for step in (before, behind))
+            if any(names and names <= left.nodes for names in sides):
+                found.add(str(node.name))
+    return frozenset(found)
+
+
+def _layers_reached(node: Any, step: Callable[[Any], list[Any]]) -> set[str]:
+    """The nearest layers on one side, through operators of one map."""
+    names, waiting = set(), step(node)
+    while waiting:
+        one = waiting.pop()
+        if one.op_type in KNOWN:
+            names.add(str(one.name))
+        elif one.op_type in CARRIED and one.op_type not in JOINING:
+            waiting += step(one)
+    return names
 
 
 def _fits(name: str, globs: Collection[str]) -> bool:

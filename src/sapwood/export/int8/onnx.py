@@ -15,19 +15,10 @@ from torch import Tensor
 from sapwood.errors import ExportError
 from sapwood.export.base import innermost
 from sapwood.export.int8.checks import check_scales, check_zeros
-from sapwood.export.int8.layers import CONTRACTIONS, Left
+from sapwood.export.int8.layers import CARRIED, CONTRACTIONS, KNOWN, Left, beside
 from sapwood.export.int8.processor import Int8Kind, chosen_kind
 from sapwood.export.onnx_quick import QuickOnnx
 from sapwood.export.packages import require
-
-CARRIED = (
-    "Add", "AveragePool", "Clip", "Concat", "Flatten", "GlobalAveragePool", "LeakyRelu", "MaxPool", "Pad", "Relu",
-    "Reshape", "Resize", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze",
-)  # fmt: skip
-"""Operators between the layers that ONNX Runtime runs on int8, so that maps need not become float32 in between."""
-
-KNOWN = frozenset().union(*CONTRACTIONS.values())
-"""Operators that the tool can quantise, whether or not ONNX Runtime has a kernel of int8 for them."""
 
 REQUANTISED = {"Conv", "ConvTranspose", "Gemm"}
 STRETCHED = {"DequantizeLinear", "QuantizeLinear"}
@@ -58,7 +49,7 @@ def quantised_onnx(
     kind = chosen_kind() if kind is None else kind
     quantization, model = _quantization(), own_biases(require("onnx").load_from_string(source.data))
     types = quantization.QuantType
-    excluded = set() if left is None else set(left.nodes)
+    excluded = set() if left is None else set(left.nodes | beside(source, left))
     if only is None:  # else it is asked what a layer's integers change, whoever computes them
         able = CONTRACTIONS["onnxruntime-int8"]
         excluded |= {node.name for node in model.graph.node if node.op_type in KNOWN and node.op_type not in able}
