@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,26 @@ import torch
 from torch import Tensor, nn
 
 from sapwood.errors import CheckFailedError, ConfigError, ExportError
-from sapwood.export import QuickOnnx, left_out, quantised_onnx, quick_onnx, ranked, relative_error, run_flat
+from sapwood.export import (
+    QuickOnnx,
+    checked_source,
+    in_float32,
+    left_out,
+    quantised_onnx,
+    quick_onnx,
+    ranked,
+    relative_error,
+    run_flat,
+)
 from sapwood.export.int8 import Int8Kind, contractions, onnx, openvino, processor
+from sapwood.export.int8.layers import beside
 from sapwood.models.darknet.layers import MaxPool
 
 onnx_package = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxruntime.quantization", reason="needs pip install sapwood[int8]")
+
+ORT = "onnxruntime-int8"
 
 BITS = Int8Kind()
 """The tests' own choice: what is right does not hang on the processor."""
@@ -57,7 +71,7 @@ def inputs(count: int = 2) -> list[tuple[Tensor]]:
 
 
 def quantised(source: QuickOnnx, *ignore: str, kind: Int8Kind = BITS) -> Any:
-    data = quantised_onnx(source, inputs(), left_out(source, ignore), kind=kind)
+    data = quantised_onnx(source, inputs(), left_out(source, ORT, ignore), kind=kind)
     return onnx_package.load_from_string(data)
 
 
@@ -71,7 +85,7 @@ def run(data: bytes, x: Tensor) -> list[Tensor]:
 
 
 def test_layers_have_their_modules_names(source: QuickOnnx) -> None:
-    assert [layer.name for layer in contractions(source)] == ["stem", "body", "head"]
+    assert [layer.name for layer in contractions(source, ORT)] == ["stem", "body", "head"]
 
 
 def test_weights_are_symmetric_by_channel_and_activations_unsigned(source: QuickOnnx) -> None:
@@ -134,7 +148,7 @@ def test_a_layer_that_is_left_stays_float32(source: QuickOnnx) -> None:
     values = stored(quantised(source, "he*"))
     assert values["model.head.weight"].dtype == np.float32
     assert values["model.body.weight_quantized"].dtype == np.int8
-    assert left_out(source, ["he*", "stem"]).reasons == {"head": "--int8-ignore", "stem": "--int8-ignore"}
+    assert left_out(source, ORT, ["he*", "stem"]).reasons == {"head": "--int8-ignore", "stem": "--int8-ignore"}
 
 
 def test_a_layer_that_is_left_between_int8_maps_computes_in_float32() -> None:
@@ -144,7 +158,7 @@ def test_a_layer_that_is_left_between_int8_maps_computes_in_float32() -> None:
         model[0].weight[0], model[0].bias[0] = 0.0, -1.0
         model[2].weight[:, 0] = 3000.0
     source = quick_onnx(model, X)
-    found = run(quantised_onnx(source, inputs(), left_out(source, ["2"]), kind=BITS), X)
+    found = run(quantised_onnx(source, inputs(), left_out(source, ORT, ["2"]), kind=BITS), X)
     assert relative_error(found, run_flat(model, X)) < NEAR
 
 
@@ -154,7 +168,7 @@ def test_a_layer_that_is_left_between_int8_maps_computes_in_float32() -> None:
 ])  # fmt: skip
 def test_globs_that_do_not_fit_are_named(globs: list[str], message: str, source: QuickOnnx) -> None:
     with pytest.raises(ConfigError, match=message):
-        left_out(source, globs)
+        left_out(source, ORT, globs)
 
 
 class Mixed(nn.Module):
@@ -170,9 +184,9 @@ class Mixed(nn.Module):
 
 
 def test_what_has_no_int8_is_named() -> None:
-    assert left_out(quick_onnx(Mixed(), torch.rand(1, 5, 4))).reasons == {"memory": "LSTM has no int8"}
+    assert left_out(quick_onnx(Mixed(), torch.rand(1, 5, 4)), ORT).reasons == {"memory": "LSTM has no int8"}
     with pytest.raises(ExportError, match=r"no layer can be int8: the file holds .*LSTM.*; expected one of Conv, Gemm"):
-        contractions(quick_onnx(nn.LSTM(4, 4), torch.rand(5, 1, 4)))
+        contractions(quick_onnx(nn.LSTM(4, 4), torch.rand(5, 1, 4)), ORT)
 
 
 def infinite() -> QuickOnnx:
@@ -216,7 +230,7 @@ def test_the_most_harmful_layer_comes_first() -> None:
         model[0].weight[0], model[0].bias[0] = 0.0, -1.0
         model[2].weight[:, 0] = 300.0  # of a channel that is 0; the other weights are below one step of the scale
     source = quick_onnx(model, X)
-    order = [layer.name for layer in ranked(source, inputs(), left_out(source, ["4"]))]
+    order = [layer.name for layer in ranked(source, inputs(), left_out(source, ORT, ["4"]), ORT)]
     assert order == ["2", "0"]
 
 
@@ -238,6 +252,108 @@ def test_nothing_is_logged(source: QuickOnnx, capfd: pytest.CaptureFixture[str])
     assert logging.root.manager.disable == logging.NOTSET
 
 
+class Fused(nn.Module):
+    """A layer whose BatchNorm stands elsewhere in the module, one without, and one that is transposed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first = nn.Conv2d(3, 8, 3, padding=1, bias=False)
+        self.second = nn.Conv2d(8, 8, 3, padding=1)
+        self.wider = nn.ConvTranspose2d(8, 6, 2, 2)
+        self.norm = nn.BatchNorm2d(8)
+        with torch.no_grad():
+            self.norm.running_var.fill_(0.2)
+            for layer in (self.first, self.second, self.wider):
+                layer.weight[torch.rand_like(layer.weight) < 0.5] = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.wider(self.second(self.norm(self.first(x)).relu()).relu())
+
+    def zeros(self, *names: str) -> int:
+        return sum(int((self.get_parameter(f"{name}.weight") == 0).sum()) for name in names)
+
+
+@pytest.mark.parametrize("convert", [quick_onnx, lambda model, x: checked_source(model, x, "fused").onnx])
+def test_a_layer_with_its_batchnorm_has_the_layers_name(convert: Callable[..., QuickOnnx]) -> None:
+    source = convert(Fused().eval(), X)
+    assert [layer.name for layer in contractions(source, ORT)] == ["first", "second"]
+    assert [layer.name for layer in contractions(source, "openvino-int8")] == ["first", "second", "wider"]
+    assert left_out(source, ORT).reasons == {"wider": "ConvTranspose has no int8"}
+    assert left_out(source, "openvino-int8").reasons == {}
+
+
+def test_zeros_are_looked_for_in_every_layer() -> None:
+    model = Fused().eval()
+    source = checked_source(model, X, "fused").onnx
+    data = quantised_onnx(source, inputs(), left_out(source, ORT), kind=BITS)
+    assert onnx.check_onnx(data, source) == model.zeros("first", "second") > 400
+    types = {one.name: one.data_type for one in onnx_package.load_from_string(data).graph.initializer}
+    assert types["model.wider.weight"] == onnx_package.TensorProto.FLOAT
+
+
+def test_transposed_layers_are_ranked_where_they_can_be_int8() -> None:
+    source = checked_source(Fused().eval(), X, "fused").onnx
+    for runtime, names in ((ORT, {"first", "second"}), ("openvino-int8", {"first", "second", "wider"})):
+        assert {one.name for one in ranked(source, inputs(), left_out(source, runtime), runtime)} == names
+
+
+class Trunk(nn.Module):
+    """Two residual blocks behind a stem."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem, self.one, self.two, self.head = (nn.Conv2d(3 if not at else 4, 4, 1) for at in range(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x).relu()
+        x = (x + self.one(x)).relu()
+        x = (x + self.two(x)).relu()
+        return self.head(nn.functional.max_pool2d(x, 2))
+
+
+@pytest.mark.parametrize(("globs", "kept"), [
+    ([], set()),
+    (["head"], {"MaxPool", "Relu 3", "Add 2"}),
+    (["two", "head"], {"MaxPool", "Relu 3", "Add 2", "Relu 2", "Add 1"}),
+    (["stem"], {"Relu 1"}),
+])  # fmt: skip
+def test_what_stands_beside_a_float32_layer_stays_with_it(globs: list[str], kept: set[str]) -> None:
+    source = checked_source(Trunk().eval(), X, "trunk").onnx
+    found = beside(source, left_out(source, ORT, globs))
+    numbers: dict[str, int] = {}
+    titles = {}
+    for node in source.graph.node:
+        numbers[node.op_type] = numbers.get(node.op_type, 0) + 1
+        titles[node.name] = node.op_type + (f" {numbers[node.op_type]}" if node.op_type != "MaxPool" else "")
+    assert {titles[name] for name in found} == kept
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_types_become_float32(kind: torch.dtype) -> None:
+    model, x = in_float32(Net().to(kind), X.to(kind))
+    assert {one.dtype for one in model.parameters()} == {x.dtype} == {torch.float32}
+    same = Net()
+    assert in_float32(same, X) == (same, X)
+
+
+def test_code_that_insists_on_another_type_is_named() -> None:
+    class Insisting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(3, 2).double()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x.double()).float()
+
+    message = (
+        r"Insisting has parameters of torch.float64, and does not run in float32, which files hold: RuntimeError: "
+    )
+    with pytest.raises(ExportError, match=message):
+        checked_source(Insisting(), torch.rand(2, 3), "insisting")
+
+
 class TestOpenVino:
     """The same by NNCF, where it is installed."""
 
@@ -252,9 +368,17 @@ class TestOpenVino:
         assert capfd.readouterr() == ("", "")
 
     def test_a_layer_that_is_left_stays_float32(self, source: QuickOnnx) -> None:
-        model = openvino.quantised_openvino(source, inputs(), left_out(source, ["head", "stem"]))
+        model = openvino.quantised_openvino(source, inputs(), left_out(source, "openvino-int8", ["head", "stem"]))
         kinds = [one.get_element_type().get_type_name() for one in model.get_ops() if one.get_type_name() == "Constant"]
         assert kinds.count("i8") == 1
+
+    def test_zeros_are_looked_for_in_every_layer(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        model, seen = Fused().eval(), []
+        check = openvino.check_openvino
+        monkeypatch.setattr(openvino, "check_openvino", lambda *given: seen.append(check(*given)))
+        openvino.quantised_openvino(checked_source(model, X, "fused").onnx, inputs())
+        assert seen == [model.zeros("first", "second", "wider")]
+        assert seen[0] > 400
 
     def test_a_scale_that_is_no_number_is_refused(self) -> None:
         package = pytest.importorskip("openvino")

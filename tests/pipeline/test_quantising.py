@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from sapwood.errors import CheckFailedError, ConfigError, DataError
 from sapwood.pipeline import Int8File, Int8Options, export_int8, quantising
@@ -139,6 +140,27 @@ def test_a_layer_that_was_asked_for_stays(shades: Path, tmp_path: Path) -> None:
     result = export(bundle(), tmp_path / "net.onnx", shades, ignore=("4",))
     assert result.left == {"4": "--int8-ignore"}
     assert float_layers(tmp_path / "net.onnx") == {"4"}
+
+
+class Bare(nn.Module):
+    """A product in the network's own forward, which belongs to no other module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.left = nn.Conv2d(3, 4, 8, 8), nn.Parameter(torch.rand(2, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.left @ self.conv(x).flatten(2)).mean(2)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float16])
+def test_what_runs_in_float32_is_told_by_its_name(shades: Path, tmp_path: Path, kind: torch.dtype) -> None:
+    given = bundle()
+    given = replace(given, model=Bare().to(kind).eval(), example_inputs=given.example_inputs.to(kind))
+    result = export(given, tmp_path / "net.onnx", shades)
+    assert (result.num_int8, result.num_layers) == (1, 2)
+    assert result.left == {"node_matmul": "onnxruntime-int8 computes it in float32"}
 
 
 def test_any_batch(shades: Path, tmp_path: Path) -> None:

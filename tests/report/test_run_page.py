@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from sapwood.report import render_run
 from sapwood.report.records import read_run
 from sapwood.report.run_networks import network_table, networks, run_answers, run_verdict, step_links
+from sapwood.report.run_view import step_rows
 from support.pages import outline, words
 from support.runs import run_record
 
@@ -46,6 +51,22 @@ def test_a_run_that_made_nothing_says_how_far_it_is() -> None:
     record = run_record() | {"steps": run_record()["steps"][:1]}
     assert run_verdict(read_run(record), "1 of 4 steps are done.").text == "1 of 4 steps are done."
     assert "1 of 4 steps are done." in words(render_run(record))
+
+
+@pytest.mark.parametrize(("result", "text"), [
+    ({"metrics": {"top-1": 0.9}, "runtime": "torch"}, "top-1 0.900"),
+    ({"metrics": {"top-1": 0.9}}, "top-1 0.900"),
+    ({"metrics": {"top-1": 0.9}, "runtime": "openvino-int8"}, "top-1 0.900, openvino-int8"),
+    ({"int8": {"runtime": "onnxruntime-int8", "agreement": 0.95, "metric": "mAP@0.5", "accuracy": 0.31}},
+     "mAP@0.5 0.310, onnxruntime-int8"),
+    ({"int8": {"runtime": "onnxruntime-int8", "agreement": 0.95, "metric": None, "accuracy": None}},
+     "agrees on 95 %, onnxruntime-int8"),
+    ({}, ""),
+])  # fmt: skip
+def test_accuracy_says_which_runtime_it_is_of(result: dict[str, Any], text: str) -> None:
+    record = run_record()
+    record["steps"][0]["result"] = result
+    assert step_rows(read_run(record)).rows[0][5] == text
 
 
 def test_the_page_leads_to_those_of_the_steps_and_says_how_it_was_made() -> None:

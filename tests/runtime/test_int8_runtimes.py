@@ -69,10 +69,37 @@ def test_layers_in_float32_are_told(name: str) -> None:
     installed(name)
     source = quick_onnx(net(), X)
     whole, part = (
-        int8_session(name, source, X, [X], left=left_out(source, globs), threads=1) for globs in ([], ["2.*"])
+        int8_session(name, source, X, [X], left=left_out(source, name, globs), threads=1) for globs in ([], ["2.*"])
     )
-    assert whole.float_layers() == ()
-    assert part.float_layers() == ("2.0",)
+    assert whole.float_nodes() == ()
+    assert [source.modules[node] for node in part.float_nodes()] == ["2.0"]
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+@pytest.mark.parametrize("groups", [1, 4, 16])
+def test_layers_of_all_groups_are_int8(name: str, groups: int) -> None:
+    installed(name)
+    torch.manual_seed(0)
+    layers = nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3, groups=groups), nn.ReLU(), nn.Conv2d(16, 8, 1)
+    source = quick_onnx(nn.Sequential(*layers).eval(), X)
+    session = int8_session(name, source, X, [X], left=left_out(source, name), threads=1)
+    assert session.float_nodes() == ()
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_bright_and_dark_pictures_are_not_cut_off(name: str) -> None:
+    runtime, model = installed(name), nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 2, 1))
+    pictures = [scale * X for scale in (0.1, 0.1, 0.1, 1.0)]
+    session = runtime.load_calibrated(model, X, pictures, threads=1)
+    assert relative_error(session.run(X), run_flat(model, X)) < 0.05
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_a_network_of_half_precision_is_quantised_from_float32(name: str) -> None:
+    runtime, model = installed(name), net()
+    wanted = run_flat(model, X)
+    session = runtime.load_calibrated(model.half(), X.half(), [X.half()], threads=1)
+    assert relative_error(session.outputs(), wanted) < NEAR
 
 
 @pytest.mark.parametrize("name", PACKAGES)

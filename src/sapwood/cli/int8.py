@@ -15,8 +15,8 @@ from sapwood.errors import ConfigError
 if TYPE_CHECKING:
     from sapwood.pipeline import Int8File, Int8Options
 
-NUM_PICTURES = 128
-"""Pictures that ranges are taken from, unless told otherwise."""
+NUM_PICTURES, TRAIN_SPLIT, SPLIT = 128, "train", "val"
+"""Pictures that ranges are taken from and the parts of the data that are looked at, unless told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,26 @@ class QuantisingOptions:
         typer.Option("--data", help="Of --int8: a data set, or any folder of pictures.", show_default=False),
     ] = None
     train_split: Annotated[
-        str, typer.Option("--train-split", help="Of --int8: the part that ranges are taken from, without its labels.")
-    ] = "train"
-    split: Annotated[str, typer.Option("--split", help="Of --int8: the part that the file is measured on.")] = "val"
+        str | None,
+        typer.Option(
+            "--train-split",
+            help="Of --int8: the part that ranges are taken from, without its labels.",
+            show_default=TRAIN_SPLIT,
+        ),
+    ] = None
+    split: Annotated[
+        str | None,
+        typer.Option("--split", help="Of --int8: the part that the file is measured on.", show_default=SPLIT),
+    ] = None
     num_pictures: Annotated[
-        int, typer.Option("--int8-pictures", min=1, help="Of --int8: pictures that ranges are taken from, at most.")
-    ] = NUM_PICTURES
+        int | None,
+        typer.Option(
+            "--int8-pictures",
+            min=1,
+            help="Of --int8: pictures that ranges are taken from, at most.",
+            show_default=str(NUM_PICTURES),
+        ),
+    ] = None
     int8_ignore: Annotated[
         list[str] | None,
         typer.Option(
@@ -70,9 +84,9 @@ class QuantisingOptions:
             raise ConfigError("--int8 takes the range of every value from pictures (no labels); expected --data")
         return Int8Options(
             str(self.data),
-            self.train_split,
-            self.split,
-            self.num_pictures,
+            TRAIN_SPLIT if self.train_split is None else self.train_split,
+            SPLIT if self.split is None else self.split,
+            self.num_pictures or NUM_PICTURES,
             tuple(self.int8_ignore or ()),
             self.int8_max_drop,
             self.threads,
@@ -81,6 +95,10 @@ class QuantisingOptions:
     def _check_none(self) -> None:
         given = {
             "--data": self.data,
+            "--train-split": self.train_split,
+            "--split": self.split,
+            "--int8-pictures": self.num_pictures,
+            "--threads": self.threads,
             "--int8-ignore": self.int8_ignore or None,
             "--int8-max-drop": self.int8_max_drop,
         }
@@ -98,7 +116,8 @@ def lines(result: Int8File) -> list[str]:
     """What is told of an int8 file, beside what is told of every file."""
     judged, left = result.judged, result.left
     layers = f"{result.num_int8} of {result.num_layers} layers"
-    said = [f"int8: {layers}, {result.kind}, ranges from {result.num_calibrated} pictures"]
+    pictures = f"{result.num_calibrated} picture{'s' * (result.num_calibrated > 1)}"
+    said = [f"int8: {layers}, {result.kind}, ranges from {pictures}"]
     said += [f"float32: {', '.join(f'{name} ({reason})' for name, reason in left.items())}"] if left else []
     same = f"agrees with float32 on {judged.agreement:.1%} of what both find in {result.num_measured} pictures"
     if judged.before is None or judged.after is None:

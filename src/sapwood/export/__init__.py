@@ -20,7 +20,7 @@ from sapwood.export.openvino import export_openvino
 from sapwood.export.packages import require
 from sapwood.export.python_file import export_python
 from sapwood.export.source import CheckedSource, checked_source
-from sapwood.export.subject import random_like
+from sapwood.export.subject import in_float32, random_like
 from sapwood.export.torch_export import export_torch
 from sapwood.export.transformers import export_transformers
 from sapwood.export.ultralytics import export_ultralytics
@@ -49,6 +49,7 @@ __all__ = [
     "export_transformers",
     "export_ultralytics",
     "format_of",
+    "in_float32",
     "left_out",
     "mapped_tensors",
     "plain_copy",

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 
 from sapwood.errors import MeasureError
 from sapwood.export.flat import INNER, FlatModel, plain_copy, tensors_of
@@ -95,6 +97,9 @@ class Scopes:
         self._flat = flat
         self._names = {module: name for name, module in flat.named_modules()}
         self._meant: dict[str, str] = {"": ""}
+        inner = {_inner(name): module for module, name in self._names.items()}
+        self._norms = {name for name, module in inner.items() if isinstance(module, _BatchNorm)}
+        self._layers = {name for name, module in inner.items() if isinstance(module, nn.Linear | _ConvNd)}
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
@@ -129,12 +134,17 @@ class Scopes:
             listed = next((entry.value for entry in node.metadata_props if entry.key.endswith("name_scopes")), None)
             if listed is not None:
                 own = [_inner(name.strip(" '\"")) for name in listed.strip("[]").split(",")]
-                found[node.name] = next((name for name in reversed(own) if name in known), "")
+                found[node.name] = self._multiplying(node, next((name for name in reversed(own) if name in known), ""))
             elif node.name.startswith("/"):
                 scope = node.name.rpartition("/")[0]
                 if scope in self._meant:
                     found[node.name] = self._meant[scope]
         return found
+
+    def _multiplying(self, node: Any, listed: str) -> str:
+        """The layer of a node that a BatchNorm was multiplied into, whose scope is the norm's: that of its weight."""
+        owner = _inner(node.input[1].rpartition(".")[0]) if len(node.input) > 1 else ""
+        return owner if listed in self._norms and owner in self._layers else listed
 
 
 def last_words(name: str) -> str:

@@ -14,7 +14,9 @@ EXTRAS = {
     "onnxruntime": "onnx",
     "onnxruntime.quantization": "int8",
     "openvino": "openvino",
+    "openvino.passes": "openvino",
     "nncf": "int8",
+    "nncf.quantization.range_estimator": "int8",
 }
 """Package -> the extra of Sapwood that installs it."""
 

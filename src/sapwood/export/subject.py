@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from sapwood.arguments import check_example_inputs
-from sapwood.errors import ConfigError
+from sapwood.errors import ConfigError, ExportError, SapwoodError
+from sapwood.export.base import innermost
 from sapwood.export.flat import FlatModel, mapped_tensors, plain_copy, plain_tensors, run_flat, tensors_of
 from sapwood.export.numeric import FLOAT32_TOLERANCE, check_close, check_compared
 from sapwood.graph import call_model
@@ -53,7 +55,7 @@ class Subject:
             inputs = repeated(inputs, size, max(size, 2))
         plain = plain_copy(original)
         flat = FlatModel(plain, inputs)
-        with torch.no_grad():
+        with torch.no_grad(), _blaming_float32(model):
             result = call_model(plain, inputs)
         return cls(original, plain, inputs, distinct(output_names(result), flat.names), dynamic)
 
@@ -187,6 +189,42 @@ def _output_names(value: Any, name: str, *, top: bool) -> Iterator[str]:
         items = []
     for key, item in items:
         yield from _output_names(item, str(key), top=False)
+
+
+def in_float32(model: nn.Module, example_inputs: ExampleInputs) -> tuple[nn.Module, ExampleInputs]:
+    """A model and its inputs as they are where its parameters are float32, else a copy of both that is.
+
+    Examples:
+        >>> model, x = in_float32(nn.Linear(2, 1).half(), torch.zeros(1, 2, dtype=torch.float16))
+        >>> model.weight.dtype, x.dtype
+        (torch.float32, torch.float32)
+    """
+    if not _other_types(model):
+        return model, example_inputs
+    return copy_model(model).float(), mapped_tensors(example_inputs, _plain)
+
+
+@contextmanager
+def _blaming_float32(model: nn.Module) -> Iterator[None]:
+    """Inside, a model of another type that fails fails because files hold networks in float32."""
+    kinds = _other_types(model)
+    try:
+        yield
+    except SapwoodError:
+        raise
+    except Exception as error:  # whatever the model's code raises
+        if not kinds:
+            raise
+        raise ExportError(
+            f"{type(model).__name__} has parameters of {', '.join(kinds)}, and does not run in float32, which files "
+            f"hold: {innermost(error)}; expected code that goes by the type of its parameters"
+        ) from error
+
+
+def _other_types(model: nn.Module) -> list[str]:
+    """The floating types among a model's parameters that are not float32."""
+    kinds = {one.dtype for one in model.parameters() if one.is_floating_point()}
+    return sorted(str(kind) for kind in kinds - {torch.float32})
 
 
 def _plain(tensor: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ from sapwood.export import (
 from sapwood.files import check_pair, new_files
 from sapwood.goals import Deployment, pictures_without_labels
 from sapwood.pipeline.agreeing import agreement
+from sapwood.pipeline.running import in_float32
 from sapwood.runtime import Int8Session, int8_session, opened_int8, running_on
 from sapwood.tasks import evaluate, open_data, open_pictures
 from sapwood.types import Dataset, ExampleInputs, ModelBundle
@@ -165,20 +166,23 @@ def export_int8(
     )
     pictures = [batch for batch in batches if isinstance(batch, Tensor)]
     source = checked_source(bundle.model, inputs, str(path), dynamic_batch=dynamic_batch, task=bundle.task)
-    work = _Quantising(bundle, source, RUNTIME_OF[file_format], pictures, measured, labelled, options, stage)
+    work = _Quantising(
+        in_float32(bundle), source, RUNTIME_OF[file_format], pictures, measured, labelled, options, stage
+    )
     session, left, judged = work.found(str(path))
     files = _written(session, file_format, path, source, work.threads)
     names = source.onnx.input_names
     exported = Exported(file_format, files, source.max_relative_error, FLOAT32_TOLERANCE, names, source.outputs)
-    layers = contractions(source.onnx)
-    slow = set(session.float_layers())
-    reasons = dict.fromkeys(slow, f"{work.runtime} computes it in float32") | dict(left.reasons)
+    layers = contractions(source.onnx, work.runtime)
+    slow = frozenset(session.float_nodes())
+    why = f"{work.runtime} computes it in float32"
+    reasons = {layer.name: why for layer in layers if layer.node in slow} | dict(left.reasons)
     return Int8File(
         exported=exported,
         runtime=work.runtime,
         kind=chosen_kind().title,
         num_layers=len(layers),
-        num_int8=sum(layer.node not in left.nodes and layer.name not in slow for layer in layers),
+        num_int8=sum(layer.node not in left.nodes | slow for layer in layers),
         left=reasons,
         num_calibrated=sum(map(len, pictures)),
         num_measured=len(measured.samples),
@@ -217,14 +221,14 @@ class _Quantising:
         Raises:
             CheckFailedError: If none does.
         """
-        left = left_out(self.source.onnx, self.options.ignore)
+        left = left_out(self.source.onnx, self.runtime, self.options.ignore)
         session, judged = self._tried(left)
         most = self.options.max_drop
         if most is None or judged.drop <= most:
             return session, left, judged
         with self.stage("layers") as progress:
             inputs = [(batch,) for batch in self.batches]
-            order = ranked(self.source.onnx, inputs, left, progress)
+            order = ranked(self.source.onnx, inputs, left, self.runtime, progress)
         first, best = judged, None
         fails, holds = 0, len(order)  # so many layers in float32 are too few; all of them are no int8 any more
         while holds - fails > 1:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from sapwood.errors import ConfigError
+from sapwood.export import in_float32 as model_in_float32
 from sapwood.goals import Deployment
 from sapwood.runtime import RUNTIMES, Calibrated, OpenSession, Session, compile, running_on
 from sapwood.tasks import Inputs
@@ -32,6 +33,8 @@ def on_runtime(
         ConfigError: If the runtime can only be timed, or needs pictures and there are none.
         MissingDependencyError: If a package is missing.
     """
+    if isinstance(RUNTIMES[runtime], Calibrated):
+        bundle = in_float32(bundle)
     inputs, number = bundle.example_inputs, Deployment(runtime, threads).num_threads
     if runtime == "sapwood":
         return replace(bundle, model=compile(bundle.model, inputs, threads=threads))
@@ -42,6 +45,12 @@ def on_runtime(
         able = "onnxruntime, onnxruntime-int8, openvino, openvino-int8, sapwood, torch"
         raise ConfigError(f"{runtime} runs its example inputs only, so it can be timed; expected one of {able}")
     return replace(bundle, model=running_on(session, bundle.model, inputs))
+
+
+def in_float32(bundle: ModelBundle) -> ModelBundle:
+    """The network that int8 is made of: the same where its parameters are float32, else a copy that is."""
+    model, inputs = model_in_float32(bundle.model, bundle.example_inputs)
+    return bundle if model is bundle.model else replace(bundle, model=model, example_inputs=inputs)
 
 
 def _session(bundle: ModelBundle, runtime: str, inputs: Tensor, pictures: Pictures | None, threads: int) -> Session:

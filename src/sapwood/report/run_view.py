@@ -59,13 +59,20 @@ def _cells(step: RunStep) -> Cells:
 
 
 def _accuracy(step: RunStep) -> str:
-    """The primary figure of what a step measured."""
-    metrics = step.result.get("metrics") if isinstance(step.result, Mapping) else None
+    """The primary figure of what a step measured; of an int8 file that of the runtime that it was measured on."""
+    result = step.result if isinstance(step.result, Mapping) else {}
+    int8, metrics = result.get("int8"), result.get("metrics")
+    if isinstance(int8, Mapping) and isinstance(int8.get("agreement"), float):
+        name, value = int8.get("metric"), int8.get("accuracy")
+        if not isinstance(value, float):
+            return f"agrees on {formats.percent(int8['agreement'])}, {int8.get('runtime')}"
+        return f"{name} {formats.score(value)}, {int8.get('runtime')}"
     if not isinstance(metrics, Mapping) or not metrics:
         return ""
-    name = str(step.result.get("primary") or next(iter(metrics)))
-    value = metrics.get(name)
-    return f"{name} {formats.score(value)}" if isinstance(value, float) else ""
+    name = str(result.get("primary") or next(iter(metrics)))
+    value, runtime = metrics.get(name), result.get("runtime", "torch")
+    where = "" if runtime == "torch" else f", {runtime}"
+    return f"{name} {formats.score(value)}{where}" if isinstance(value, float) else ""
 
 
 def _latency(step: RunStep) -> str:

@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sapwood.export import (
     Left,
     QuickOnnx,
+    in_float32,
     left_out,
     mapped_tensors,
     quantised_onnx,
@@ -121,11 +122,17 @@ class Int8Runtime:
     ) -> Session:
         for package in PACKAGES[self.name]:
             require(package)
+        model, example_inputs = in_float32(model, example_inputs)
+        calibration = [mapped_tensors(inputs, _plain) for inputs in calibration]
         source = quick_onnx(model, example_inputs)
-        left = left_out(source)
+        left = left_out(source, self.name)
         return int8_session(
             self.name, source, example_inputs, calibration, left=left, threads=threads, corrected=corrected
         )
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def timing_inputs(example_inputs: ExampleInputs) -> list[ExampleInputs]:

@@ -50,18 +50,28 @@ class NodeHomes:
         Args:
             ran: The nodes in the order in which they ran; a name that comes twice counts once.
         """
+        nodes = self._nodes_of(ran)
+        return {
+            name: RUNTIME if node is None else self._modules.get(node.name, RUNTIME) for name, node in nodes.items()
+        }
+
+    def contractions(self, ran: Iterable[Ran]) -> tuple[str, ...]:
+        """The names of the file's convolutions and matrix products among what ran, each once, in that order."""
+        found = self._nodes_of(ran).values()
+        return tuple(dict.fromkeys(node.name for node in found if _contracts(node)))
+
+    def _nodes_of(self, ran: Iterable[Ran]) -> dict[str, Any]:
+        """The file's node that each node that ran stands for, None where there is none."""
         nodes = {one.name: one for one in ran}
         found = {name: self._node(one.origins) for name, one in nodes.items()}
         claimed = {id(node) for name, node in found.items() if nodes[name].contraction and _contracts(node)}
-        homes = {}
         for name, node in found.items():
             if node is not None and nodes[name].contraction and not _contracts(node):
                 inner = self._contraction_behind(node, claimed)
                 if inner is not None:
                     claimed.add(id(inner))
-                    node = inner  # noqa: PLW2901
-            homes[name] = RUNTIME if node is None else self._modules.get(node.name, RUNTIME)
-        return homes
+                    found[name] = inner
+        return found
 
     def _node(self, origins: Sequence[str]) -> Any:
         """The first of the named nodes that the file has, a contraction if one is among them."""

@@ -75,12 +75,12 @@ class OnnxRuntimeSession:
         by_run = [summed(run.nodes, homes, run.total) for run in runs]
         return LayerTimes.of([{name: 1e-3 * time for name, time in one.items()} for one in by_run])
 
-    def float_layers(self) -> tuple[str, ...]:
-        """The modules whose convolutions and matrix products compute in float32, whatever the file says."""
+    def float_nodes(self) -> tuple[str, ...]:
+        """The file's convolutions and matrix products that compute in float32, whatever the file says."""
         ran = [
             Ran(name, (name,), True) for name, kind in runs_of(self._profile(1))[-1].operators.items() if kind in FLOAT
         ]
-        return tuple(dict.fromkeys(NodeHomes(self._exported).homes(ran).values()))
+        return NodeHomes(self._exported).contractions(ran)
 
     def _profile(self, rounds: int) -> list[dict[str, Any]]:
         with tempfile.TemporaryDirectory() as folder:

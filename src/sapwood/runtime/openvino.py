@@ -54,15 +54,15 @@ class OpenVinoSession:
         feed = feed_of(self._compiled, self._exported.input_names, tensors_of(example_inputs))
         return outputs_of(self._compiled, self._request.infer(feed))
 
-    def float_layers(self) -> tuple[str, ...]:
-        """The modules whose convolutions and matrix products compute in float32, whatever the file says."""
+    def float_nodes(self) -> tuple[str, ...]:
+        """The file's convolutions and matrix products that compute in float32, whatever the file says."""
         origins = _origins(self._compiled)
         ran = [
             Ran(name, (*origins.get(name, ()), name), True)
             for name, kind, precision in _executed(self._compiled)
             if kind in CONTRACTIONS and precision not in INTEGERS
         ]
-        return tuple(dict.fromkeys(NodeHomes(self._exported).homes(ran).values()))
+        return NodeHomes(self._exported).contractions(ran)
 
     def _compile(self, *, profile: bool = False) -> Any:
         if self._model is None:

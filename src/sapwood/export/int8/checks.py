@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -68,3 +68,19 @@ def check_zeros(weights: Iterable[tuple[str, Values, Values]]) -> int:
             )
         count += int(zeros.sum())
     return count
+
+
+def output_error(
+    found: Sequence[np.ndarray[tuple[int, ...], np.dtype[np.float64]]],
+    wanted: Sequence[np.ndarray[tuple[int, ...], np.dtype[np.float64]]],
+) -> float:
+    """The squared error of each output over its squares, summed: how far a network's results are from float32.
+
+    Examples:
+        >>> output_error([np.array([1.0, 3.0])], [np.array([1.0, 2.0])])
+        0.2
+    """
+    return sum(
+        float(((one - two) ** 2).sum() / max(float((two**2).sum()), 1e-30))
+        for one, two in zip(found, wanted, strict=True)
+    )

@@ -15,16 +15,10 @@ from torch import Tensor
 from sapwood.errors import ExportError
 from sapwood.export.base import innermost
 from sapwood.export.int8.checks import check_scales, check_zeros
-from sapwood.export.int8.layers import CONTRACTIONS, Left
+from sapwood.export.int8.layers import CARRIED, CONTRACTIONS, KNOWN, Left, beside
 from sapwood.export.int8.processor import Int8Kind, chosen_kind
 from sapwood.export.onnx_quick import QuickOnnx
 from sapwood.export.packages import require
-
-CARRIED = (
-    "Add", "AveragePool", "Clip", "Concat", "Flatten", "GlobalAveragePool", "LeakyRelu", "MaxPool", "Pad", "Relu",
-    "Reshape", "Resize", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze",
-)  # fmt: skip
-"""Operators between the layers that ONNX Runtime runs on int8, so that maps need not become float32 in between."""
 
 REQUANTISED = {"Conv", "ConvTranspose", "Gemm"}
 STRETCHED = {"DequantizeLinear", "QuantizeLinear"}
@@ -55,7 +49,10 @@ def quantised_onnx(
     kind = chosen_kind() if kind is None else kind
     quantization, model = _quantization(), own_biases(require("onnx").load_from_string(source.data))
     types = quantization.QuantType
-    excluded = set() if left is None else left.nodes
+    excluded = set() if left is None else set(left.nodes | beside(source, left))
+    if only is None:  # else it is asked what a layer's integers change, whoever computes them
+        able = CONTRACTIONS["onnxruntime-int8"]
+        excluded |= {node.name for node in model.graph.node if node.op_type in KNOWN and node.op_type not in able}
     with tempfile.TemporaryDirectory() as folder, quiet():
         path = Path(folder) / "int8.onnx"
         try:
@@ -64,7 +61,7 @@ def quantised_onnx(
                 path,
                 _reader(source, calibration),
                 quant_format=quantization.QuantFormat.QDQ,
-                op_types_to_quantize=[*CONTRACTIONS, *CARRIED],
+                op_types_to_quantize=[*KNOWN, *CARRIED],
                 per_channel=True,
                 reduce_range=kind.reduced,
                 activation_type=types.QInt8 if kind.signed else types.QUInt8,

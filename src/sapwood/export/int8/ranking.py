@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from torch import Tensor
 
+from sapwood.export.int8.checks import output_error
 from sapwood.export.int8.layers import Contraction, Left, contractions
 from sapwood.export.int8.onnx import quantised_onnx
 from sapwood.export.onnx_quick import QuickOnnx
@@ -20,6 +21,7 @@ def ranked(
     source: QuickOnnx,
     calibration: Sequence[Sequence[Tensor]],
     left: Left,
+    runtime: str,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Contraction, ...]:
     """The layers that could be int8, the most harmful first.
@@ -30,15 +32,16 @@ def ranked(
         source: The file in float32.
         calibration: Inputs to run it on; the first few are enough.
         left: Layers that stay in float32 anyway, and are not among the result.
+        runtime: What will run the network, which decides what a layer is.
         progress: Called with layers done and in all.
     """
     inputs = calibration[:NUM_INPUTS]
     wanted = _outputs(source.data, source, inputs)
-    layers = [layer for layer in contractions(source) if layer.node not in left.nodes]
+    layers = [layer for layer in contractions(source, runtime) if layer.node not in left.nodes]
     harm = {}
     for done, layer in enumerate(layers, start=1):
         found = _outputs(quantised_onnx(source, inputs, only=[layer.node]), source, inputs)
-        harm[layer] = _error(found, wanted)
+        harm[layer] = output_error(found, wanted)
         if progress is not None:
             progress(done, len(layers))
     return tuple(sorted(layers, key=harm.__getitem__, reverse=True))
@@ -55,13 +58,3 @@ def _outputs(
         feed = {name: tensor.numpy() for name, tensor in named if name in wanted}
         found += [np.asarray(value, dtype=np.float64) for value in session.run(None, feed)]
     return found
-
-
-def _error(
-    found: Sequence[np.ndarray[tuple[int, ...], np.dtype[np.float64]]],
-    wanted: Sequence[np.ndarray[tuple[int, ...], np.dtype[np.float64]]],
-) -> float:
-    return sum(
-        float(((one - two) ** 2).sum() / max(float((two**2).sum()), 1e-30))
-        for one, two in zip(found, wanted, strict=True)
-    )
