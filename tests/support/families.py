@@ -229,6 +229,7 @@ FAMILIES: Mapping[str, Family] = {
             **{f"bitwise_{way}_shift_.Tensor_Scalar": {"other": 1} for way in ("left", "right")},
             "special_zeta": {"self": lambda scene: made(scene) + 1.5, "other": made},
             "special_zeta.self_scalar": {"self": 2.5}, "special_zeta.other_scalar": {"other": 0.5},
+            **{f"special_shifted_chebyshev_polynomial_{kind}.x_scalar": {"x": 0.7} for kind in "tuvw"},
             "logit_backward": {"self": below_one},
             **{f"{name}{end}": _BITS for end in ("", "_") for name in (
                 "bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_not"
