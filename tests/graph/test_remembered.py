@@ -117,3 +117,14 @@ def test_what_a_file_defines_anew_is_found(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(globals(), "angles", anew)
     prune(Placed().eval(), inputs, target=target)
     assert anew.cache_info().currsize == 0
+
+
+def test_functions_of_no_file_stand_in_no_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As ``exec`` makes them, where nothing says a ``__name__``."""
+    made: dict[str, Any] = {"__builtins__": {}}
+    exec("def made(x): return x", made)
+    assert made["made"].__module__ is None
+    monkeypatch.setitem(globals(), "made_by_exec", made["made"])
+    pruned = prune(Placed().eval(), torch.ones(1, 5, 6), target=Target(sparsity=0.5))
+    assert pruned.verification is not None
+    assert pruned.verification.passed

@@ -107,7 +107,7 @@ Place: TypeAlias = "tuple[Mapping[str, Any], list[Any]]"
 """The body of a class or a file, and what is there of :data:`WRAPPERS`."""
 
 
-def _of_files(names: Iterable[str]) -> list[Place]:
+def _of_files(names: Iterable[str | None]) -> list[Place]:
     return [(vars(sys.modules[name]), _wrappers(vars(sys.modules[name]))) for name in names if name in sys.modules]
 
 
@@ -132,8 +132,9 @@ WRAPPERS = frozenset({_Cache, FunctionType, classmethod, staticmethod})
 """Of what is remembered by, or may be wrapped around it."""
 
 
-def _is_torchs(name: str) -> bool:
-    return name == "builtins" or name.partition(".")[0] == "torch"
+def _is_torchs(name: str | None) -> bool:
+    """Whether a file is Python's or PyTorch's; code that was made by ``exec`` has none."""
+    return name is not None and (name == "builtins" or name.partition(".")[0] == "torch")
 
 
 def _inside(value: Any) -> Iterator[_Cache[Any]]:
