@@ -116,10 +116,13 @@ class Context:
 
         A dimension of size 1 that is stretched over a larger one ties nothing.
         """
-        rank = max((len(tensor.shape) for tensor in tensors), default=0)
+        return self.broadcast_axes([self.axes(tensor) for tensor in tensors], call)
+
+    def broadcast_axes(self, axes: Sequence[Sequence[Axis]], call: Call) -> list[Axis]:
+        """As :meth:`broadcast`, for some dimensions of tensors, as those in front of matrices."""
         result: list[Axis] = []
-        for dim in range(-rank, 0):
-            there = [self.axes(tensor)[dim] for tensor in tensors if len(tensor.shape) >= -dim]
+        for dim in range(-max(map(len, axes), default=0), 0):
+            there = [own[dim] for own in axes if len(own) >= -dim]
             size = max(len(axis) for axis in there) if all(len(axis) for axis in there) else 0
             wide = [axis for axis in there if len(axis) == size]
             for other in wide[1:]:

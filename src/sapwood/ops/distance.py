@@ -15,15 +15,7 @@ def _distances(context: Context, call: Call) -> None:
     """From each row of the one to each of the other; dimensions before the rows are broadcast."""
     one, other = context.axes(call.args[0]), context.axes(call.args[1])
     context.join(one[-1], other[-1], call)
-    rank = len(call.outputs[0].shape)
-    batch = []
-    for dim in range(-rank, -2):
-        there = [axes[dim] for axes in (one, other) if len(axes) >= -dim]
-        wide = max(there, key=len)
-        for axis in there:
-            if len(axis) == len(wide):
-                context.join(wide, axis, call)
-        batch.append(wide)
+    batch = context.broadcast_axes([one[:-2], other[:-2]], call)
     context.set(call.outputs[0], [*batch, one[-2], other[-2]])
 
 

@@ -67,26 +67,13 @@ def _solution(context: Context, call: Call) -> None:
     context.fix([axis for dim, axis in enumerate(right, -len(right)) if dim >= -2 + vectors and dim != alone], call)
     found, *rest = call.tensor_outputs()
     tail = len(found.shape) - (1 if vectors else 2)
-    batch = _broadcast(context, call, own[:-2], right[: -1 if vectors else -2])
+    batch = context.broadcast_axes([own[:-2], right[: -1 if vectors else -2]], call)
     axes = [*batch, *(fixed_axis(size) for size in found.shape[tail:])]
     if alone is not None:
         axes[alone] = right[alone]
     context.set(found, axes)
     for output in rest:
         _set_behind(context, output, own[:-2])
-
-
-def _broadcast(context: Context, call: Call, first: Sequence[Axis], second: Sequence[Axis]) -> list[Axis]:
-    """What two batches make, of which one may lack dimensions."""
-    made: list[Axis] = []
-    for dim in range(-max(len(first), len(second)), 0):
-        there = [axes[dim] for axes in (first, second) if len(axes) >= -dim]
-        wide = max(there, key=len)
-        for axis in there:
-            if len(axis) == len(wide):
-                context.join(wide, axis, call)
-        made.append(wide)
-    return made
 
 
 def _three(call: Call) -> list[int]:

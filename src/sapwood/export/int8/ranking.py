@@ -1,4 +1,4 @@
-"""Which layers int8 harms most: each is quantised alone, and what leaves the network is compared."""
+"""Which layers lose most by int8: each is quantised alone, and what leaves the network is compared."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def ranked(
     runtime: str,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Contraction, ...]:
-    """The layers that could be int8, the most harmful first.
+    """The layers that could be int8, that of the largest error first.
 
-    The harm is the squared error of all outputs over their squares, in ONNX Runtime, with that layer alone in int8.
+    The error is the squared one of all outputs over their squares, in ONNX Runtime, with that layer alone in int8.
 
     Args:
         source: The file in float32.
@@ -38,13 +38,13 @@ def ranked(
     inputs = calibration[:NUM_INPUTS]
     wanted = _outputs(source.data, source, inputs)
     layers = [layer for layer in contractions(source, runtime) if layer.node not in left.nodes]
-    harm = {}
+    errors = {}
     for done, layer in enumerate(layers, start=1):
         found = _outputs(quantised_onnx(source, inputs, only=[layer.node]), source, inputs)
-        harm[layer] = output_error(found, wanted)
+        errors[layer] = output_error(found, wanted)
         if progress is not None:
             progress(done, len(layers))
-    return tuple(sorted(layers, key=harm.__getitem__, reverse=True))
+    return tuple(sorted(layers, key=errors.__getitem__, reverse=True))
 
 
 def _outputs(

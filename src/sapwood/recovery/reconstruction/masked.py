@@ -74,7 +74,7 @@ def solve_by_rule(
     unit = held.unit()
     mask = given
     if not fit.count:
-        return Solved(weight * mask, bias, None, *[before / unit] * 3), rule.mask
+        return Solved(weight * mask, bias, None, before / unit, before / unit, before / unit), rule.mask
     system = System(fit, weight, intercept)
     if rule.pattern is not None:
         num_kept = int(rule.pattern.unit_scores(rule.mask.double()).gt(0).sum())
