@@ -6,9 +6,11 @@
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
+#include <fstream>
 #include <string>
 
 #if !defined(_WIN32)
+#include <dirent.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #endif
@@ -95,8 +97,36 @@ void call_wrongly(sw_program* program, Pictures inputs, Pictures outputs, Random
 }
 
 #if !defined(_WIN32)
+#if defined(__SANITIZE_ADDRESS__) && defined(__linux__)
+// Whether no other thread of this process is about to run.
+bool others_sleep() {
+  DIR* tasks = opendir("/proc/self/task");
+  demand(tasks != nullptr, "no list of threads");
+  bool asleep = true;
+  while (const dirent* task = readdir(tasks)) {
+    const int number = std::atoi(task->d_name);
+    if (number == 0 || number == getpid()) continue;
+    std::ifstream stat(std::string("/proc/self/task/") + task->d_name + "/stat");
+    std::string line;
+    std::getline(stat, line);
+    const size_t state = line.rfind(')') + 2;  // behind the name, which may hold anything
+    asleep = asleep && (line.empty() || (state < line.size() && line[state] == 'S'));
+  }
+  closedir(tasks);
+  return asleep;
+}
+
+// AddressSanitizer's allocator is locked by threads that begin, and GCC 12's stays so in a child of fork for good.
+void settle() {
+  while (!others_sleep()) usleep(500);
+}
+#else
+void settle() {}
+#endif
+
 void call_in_child(sw_program* program, const Pictures& inputs, const Pictures& wanted, int32_t code, int threads,
                    Random& random) {
+  settle();
   const pid_t child = fork();
   demand(child >= 0, "no child");
   if (child == 0) {
