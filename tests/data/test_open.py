@@ -19,6 +19,12 @@ def test_digits_is_the_built_in_data_set() -> None:
     assert dataset.class_names == tuple("0123456789")
 
 
+def test_the_built_in_data_set_has_the_name_that_its_network_has_too() -> None:
+    same, dataset = open_detection("digits", split="val"), open_detection("builtin:digits", split="val")
+    assert dataset.name == same.name
+    assert [sample.image_id for sample in dataset.samples] == [sample.image_id for sample in same.samples]
+
+
 def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone: no such file or folder; expected a data set, or 'digits'"):
         open_detection(tmp_path / "gone")

@@ -21,6 +21,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_text_names_one_folder_or_several(folders: Path) -> None:
     assert data_parts("coco") == ("coco",)
     assert data_parts("coco+pictures+digits") == ("coco", "pictures", "digits")
+    assert data_parts("coco+builtin:digits") == ("coco", "builtin:digits")
     assert data_parts(Path("coco+pictures")) == ("coco", "pictures")
     assert data_parts(f"{folders}/coco+{folders}/pictures") == (f"{folders}/coco", f"{folders}/pictures")
 

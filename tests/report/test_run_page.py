@@ -11,7 +11,7 @@ from sapwood.report.records import read_run
 from sapwood.report.run_networks import network_table, networks, run_answers, run_verdict, step_links
 from sapwood.report.run_view import step_rows
 from support.pages import outline, words
-from support.runs import run_record
+from support.runs import metrics, run_record, step
 
 
 def test_networks_have_what_later_steps_measured_of_them() -> None:
@@ -45,6 +45,25 @@ def test_the_headline_is_what_became_of_the_network() -> None:
     assert [answer.answer for answer in run_answers(record)] == [
         "3.0×", "ONNX Runtime", "97.1 points of mAP@0.5 lost", "proven", ""
     ]  # fmt: skip
+
+
+def test_what_int8_costs_is_in_a_row_of_its_own() -> None:
+    record = run_record()
+    record["steps"].append(step("05-int8", "eval", "out/02-small", metrics(0.9) | {"runtime": "openvino-int8"}))
+    for row, ratio in (("onnxruntime", 0.333), ("openvino-int8", 0.2)):
+        timed = {"model": "out/02-small", "runtime": row, "median_ms": 1.0, "q1_ms": 1.0, "q3_ms": 1.0}
+        timed |= {"ratio": ratio, "speedup": 1 / ratio, "same_runtime_ratio": ratio}
+        record["steps"][3]["result"]["rows"].append(timed)
+    run = read_run(record)
+    _, small = networks(run)
+    assert (small.metrics["mAP@0.5"], small.int8["openvino-int8"]["mAP@0.5"]) == (0.003, 0.9)
+    assert [(row[0], *row[-4:]) for row in network_table(run).rows[1:]] == [
+        ("small", "0.003", "0.002", "0.33×", "–"),
+        ("small, OpenVINO, int8", "0.900", "0.450", "–", "0.20×"),
+    ]
+    assert "mAP@0.5 0.974 to 0.003" in run_verdict(run, "").text
+    assert "3.0 times as fast in ONNX Runtime," in run_verdict(run, "").text
+    assert run_answers(run)[1].answer == "ONNX Runtime"
 
 
 def test_a_run_that_made_nothing_says_how_far_it_is() -> None:

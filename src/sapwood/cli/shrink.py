@@ -108,8 +108,10 @@ def _because(record: Pruning, result: Any) -> str:
 
     if record.verb == "compact" and record.before.params == record.after.params:
         return f"Nothing was removed: {record.model} has no masked or dead channel; `sapwood prune` chooses channels."
-    moved = moved_text(result.verification, recovered=record.recovery is not None) if record.verb == "prune" else ""
-    return f"{moved[0].upper()}{moved[1:]}." if moved else ""
+    if record.verb != "prune":
+        return ""
+    moved = moved_text(result.verification, recovered=record.recovery is not None, agreement=record.agreement)
+    return f"{moved[0].upper()}{moved[1:]}."
 
 
 def _next(record: Pruning, bundle: ModelBundle, out: Path | None) -> tuple[str, ...]:

@@ -68,6 +68,22 @@ FORMATS: Registry[Format] = Registry("data format")
 BUILT_IN: Registry[Callable[[str], DetectionDataset]] = Registry("built-in data set")
 """What makes a split of a data set that is no file, by the name that is given for its path."""
 
+BUILT_IN_PREFIX = "builtin:"
+"""May stand before such a name, as it does before a network's."""
+
+
+def built_in(path: str | Path) -> Callable[[str], DetectionDataset] | None:
+    """Returns what makes the splits of a built-in data set, or None of any other path.
+
+    Examples:
+        >>> built_in("pictures") is None
+        True
+    """
+    name = str(path).removeprefix(BUILT_IN_PREFIX)
+    if name not in BUILT_IN:
+        return None
+    return BUILT_IN[name]
+
 
 def file_form(path: Path) -> FileForm | None:
     """Returns the form of a file by its name, or None where no format has such files."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sapwood.data.checks import Findings, OnBad
-from sapwood.data.formats import BUILT_IN, FORMATS, Opener, file_form, file_forms, folder_forms
+from sapwood.data.formats import BUILT_IN, FORMATS, Opener, built_in, file_form, file_forms, folder_forms
 from sapwood.data.places import entries, exists, is_dir
 from sapwood.data.splits import joined
 from sapwood.errors import DataError, NoDataSetError
@@ -45,8 +45,9 @@ def open_detection(
 
 
 def _open_part(path: str | Path, split: str, class_names: Sequence[str], on_bad: OnBad) -> DetectionDataset:
-    if str(path) in BUILT_IN:
-        return BUILT_IN[str(path)](split)
+    made = built_in(path)
+    if made is not None:
+        return made(split)
     with naming(path):
         dataset = _opener(Path(path))(split, class_names, on_bad)
     if not dataset.samples:
@@ -58,11 +59,9 @@ def _open_part(path: str | Path, split: str, class_names: Sequence[str], on_bad:
 def _opener(path: Path) -> Opener:
     """What opens the splits of what a path holds."""
     if not exists(path):
-        built_in = " or ".join(map(repr, BUILT_IN))
+        named = " or ".join(map(repr, BUILT_IN))
         meant = BUILT_IN.meant(path) or meant_path(path)
-        raise DataError(
-            f"{path}: no such file or folder; expected a data set, or {built_in} for the built-in one{meant}"
-        )
+        raise DataError(f"{path}: no such file or folder; expected a data set, or {named} for the built-in one{meant}")
     if is_dir(path):
         return _folder_opener(path)
     form = file_form(path)

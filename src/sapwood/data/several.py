@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sapwood.data.formats import BUILT_IN
+from sapwood.data.formats import BUILT_IN, built_in
 from sapwood.data.places import exists
 from sapwood.errors import DataError
 from sapwood.meant import meant_path
@@ -31,7 +31,7 @@ def data_parts(data: str | Path) -> tuple[str, ...]:
     parts = tuple(text.split(BETWEEN))
     expected = f"expected folders that are there, with {BETWEEN} between them"
     for part in parts:
-        if not part or (part not in BUILT_IN and not exists(Path(part))):
+        if not part or (built_in(part) is None and not exists(Path(part))):
             meant = BUILT_IN.meant(part) or meant_path(part)
             raise DataError(f"{text}: {part or 'nothing'}: no such file or folder; {expected}{meant}")
     twice = next((part for part in parts if parts.count(part) > 1), None)

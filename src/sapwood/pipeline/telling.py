@@ -116,10 +116,11 @@ def _remarks(pruned: Pruned) -> list[str]:
 
     gone = pruned.removed_blocks
     stays = len({(one.tensor, one.dim) for one in pruned.unpruned})
+    moved = moved_text(pruned.verification, recovered=pruned.recovery is not None)
     return [
         *([f"{len(gone)} residual blocks removed: {', '.join(gone)}"] if gone else []),
         proof_text(pruned.verification, proven=pruned.verification.passed),
-        moved_text(pruned.verification, recovered=pruned.recovery is not None),
+        f"{moved}; sapwood.evaluate measures it" if moved.startswith("accuracy was not measured") else moved,
         *([f"{stays} dimensions stay whole; .unpruned says why"] if stays else []),
     ]
 

@@ -6,6 +6,7 @@ import math
 from typing import Protocol
 
 from sapwood.report import formats
+from sapwood.report.records import MeasuredAgreement
 
 LEGIBLE = 1e-3
 """Differences from here on are written in percent, smaller ones as powers of ten."""
@@ -68,13 +69,36 @@ def proof_text(proof: Proof, *, proven: bool) -> str:
     return f"differs from the masked model by {found}"
 
 
-def moved_text(proof: Proof, *, recovered: bool) -> str:
-    """Says what the proof is silent about: how far the outputs are from those of the model before, and the accuracy."""
+def moved_text(proof: Proof, *, recovered: bool, agreement: MeasuredAgreement | None = None) -> str:
+    """Says what the proof is silent about: how far the outputs are from those of the model before, and the accuracy.
+
+    Args:
+        proof: Of the network as it was pruned.
+        recovered: Whether its weights changed afterwards.
+        agreement: Of the pruned and of the recovered network with the dense one, where it was measured.
+    """
+    if recovered and agreement is not None:
+        return f"accuracy was not measured against labels; {agreed_text(agreement)}"
     if recovered:
-        return "accuracy was not measured: recovery changed the weights after the proof"
+        return "accuracy was not measured: the proof is of the weights before recovery"
     if proof.distance_from_dense is None:
         return "accuracy was not measured"
     if proof.distance_from_dense == 0.0:
         return "outputs are as they were before"
     moved = difference(proof.distance_from_dense)
     return f"accuracy was not measured: outputs moved by {moved} of the largest one"
+
+
+def agreed_text(agreement: MeasuredAgreement) -> str:
+    """Says what recovery brought, what the dense network finds being taken for labels.
+
+    Examples:
+        >>> from sapwood.report.records import Estimated
+        >>> was, now = (Estimated(value=one, low=one, high=one) for one in (0.1, 0.9))
+        >>> agreed_text(MeasuredAgreement(against="net", data="coco", figure="mAP@0.5", num_images=64, num_found=99,
+        ...     networks={"pruned": was, "recovered": now}))
+        "against what net finds in 64 pictures, recovery brought mAP@0.5 from 0.100 to 0.900"
+    """
+    was, now = (formats.score(agreement.networks[name].value) for name in ("pruned", "recovered"))
+    where = f"what {agreement.against} finds in {agreement.num_images} pictures"
+    return f"against {where}, recovery brought {agreement.figure} from {was} to {now}"

@@ -18,6 +18,8 @@ from sapwood.report.table import TextTable, columns
 DENSE = "dense"
 PAGES = {"prune", "compact", "compare"}
 """Verbs that write a page of their own."""
+INT8 = "-int8"
+"""How the names of runtimes end that quantise."""
 NEWER_PAGES = {"mask", "compile", "train", "detect"}
 """Verbs that do since their records have a schema."""
 
@@ -32,7 +34,8 @@ class RunNetwork:
         params: Parameters.
         nonzeros: Those that are not zero.
         macs: Multiply-accumulates.
-        metrics: Its accuracy, as the last step that measured it has it.
+        metrics: Its accuracy, as the last step that measured it has it; not in int8, which is another network's.
+        int8: The same in int8, by the runtime that quantised it.
         times: Ratio to the dense network on the same runtime, by runtime.
     """
 
@@ -42,6 +45,7 @@ class RunNetwork:
     nonzeros: int | None = None
     macs: int | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    int8: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     times: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -52,16 +56,20 @@ def networks(run: RunRecord) -> tuple[RunNetwork, ...]:
         if step.size is not None and not (step.verb == "train" and not found[""].directory and len(found) == 1):
             size = step.size
             found[step.directory] = RunNetwork(step.name, step.directory, size.params, size.nonzeros, size.macs)
-        for directory, metrics in _accuracies(step, found):
-            found[directory] = replace(found[directory], metrics=metrics)
+        for directory, runtime, metrics in _accuracies(step, found):
+            known = found[directory]
+            if runtime.endswith(INT8):
+                found[directory] = replace(known, int8={**known.int8, runtime: metrics})
+            else:
+                found[directory] = replace(known, metrics=metrics)
         for directory, runtime, ratio in _times(step, found):
             found[directory] = replace(found[directory], times={**found[directory].times, runtime: ratio})
     return tuple(found.values())
 
 
 def network_table(run: RunRecord) -> TextTable:
-    """A row a network: what is left of the dense one, and its accuracy."""
-    dense, *others = networks(run)
+    """A row a network: what is left of the dense one, and its accuracy; in int8 that has a row of its own."""
+    dense, *others = (row for one in networks(run) for row in _with_int8(one))
     names = list(dict.fromkeys(name for one in (dense, *others) for name in one.metrics))
     runtimes = list(dict.fromkeys(name for one in others for name in one.times))
     rows = tuple(
@@ -81,6 +89,14 @@ def network_table(run: RunRecord) -> TextTable:
     return TextTable("Networks", titles, rows)
 
 
+def _with_int8(network: RunNetwork) -> Iterator[RunNetwork]:
+    """The network, and the same in int8 on each runtime where its accuracy was measured."""
+    yield replace(network, times={name: ratio for name, ratio in network.times.items() if name not in network.int8})
+    for runtime, metrics in network.int8.items():
+        times = {name: ratio for name, ratio in network.times.items() if name == runtime}
+        yield replace(network, name=f"{network.name}, {runtime_name(runtime)}", metrics=metrics, times=times)
+
+
 def run_verdict(run: RunRecord, states: str) -> Finding:
     """What the last network comes to beside the dense one; how far the run is, where nothing is known of it."""
     dense, *others = networks(run)
@@ -88,10 +104,9 @@ def run_verdict(run: RunRecord, states: str) -> Finding:
         return Finding("Steps", states)
     last = others[-1]
     parts = []
-    fastest = min(last.times.values(), default=None)
-    if fastest is not None and fastest < 1.0:
-        where = next(name for name, ratio in last.times.items() if ratio == fastest)
-        parts.append(f"{1.0 / fastest:.1f} times as fast in {runtime_name(where)}")
+    best = _fastest(last)
+    if best is not None and best[1] < 1.0:
+        parts.append(f"{1.0 / best[1]:.1f} times as fast in {runtime_name(best[0])}")
     if dense.macs and last.macs is not None:
         parts.append(f"{formats.percent(last.macs / dense.macs)} of the MACs")
     figures = [f"{name} {formats.score(was)} to {formats.score(now)}" for name, was, now in _both(dense, last)]
@@ -102,13 +117,19 @@ def run_verdict(run: RunRecord, states: str) -> Finding:
     return Finding("Networks", f"{text[:1].upper()}{text[1:]}." if text else states, "good")
 
 
+def _fastest(network: RunNetwork) -> tuple[str, float] | None:
+    """The runtime on which a network gained most, and its time there; in int8, whose accuracy is another, at need."""
+    plain = {name: ratio for name, ratio in network.times.items() if not name.endswith(INT8)}
+    return min((plain or network.times).items(), key=lambda one: one[1], default=None)
+
+
 def run_answers(run: RunRecord) -> tuple[Answer, ...]:
     """The five questions, of the last network."""
     dense, *others = networks(run)
     if not others:
         return ()
     last = others[-1]
-    best = min(last.times.items(), key=lambda one: one[1], default=None)
+    best = _fastest(last)
     figures = list(_both(dense, last))
     macs, params = _share(last.macs, dense.macs), _share(last.params, dense.params)
     left = f"{macs} of the MACs and {params} of the parameters are left"
@@ -147,12 +168,14 @@ def _dense(run: RunRecord) -> RunNetwork:
     return RunNetwork(DENSE)
 
 
-def _accuracies(step: RunStep, found: Mapping[str, RunNetwork]) -> Iterator[tuple[str, Mapping[str, float]]]:
+def _accuracies(step: RunStep, found: Mapping[str, RunNetwork]) -> Iterator[tuple[str, str, Mapping[str, float]]]:
+    """The directory, the runtime and the accuracy of what a step measured."""
     metrics = _metrics(step)
     if metrics and step.verb == "train":
-        yield (step.directory if step.directory in found else ""), metrics
+        yield (step.directory if step.directory in found else ""), "torch", metrics
     elif metrics and step.verb == "eval":
-        yield _named(step.command, found), metrics
+        assert isinstance(step.result, Mapping)
+        yield _named(step.command, found), str(step.result.get("runtime") or "torch"), metrics
 
 
 def _times(step: RunStep, found: Mapping[str, RunNetwork]) -> Iterator[tuple[str, str, float]]:

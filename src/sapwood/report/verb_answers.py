@@ -8,7 +8,7 @@ from sapwood.report import formats
 from sapwood.report.answers import FASTER, GET, LOST, PLACE, SURE, Answer, get_commands, where_text
 from sapwood.report.latency import deployment_text
 from sapwood.report.names import runtime_name
-from sapwood.report.proof import difference
+from sapwood.report.proof import agreed_text, difference
 from sapwood.report.records import Inspection, MadeBy, Pruning
 from sapwood.report.shrinking import is_proven
 
@@ -32,7 +32,7 @@ def prune_answers(pruning: Pruning) -> tuple[Answer, ...]:
     return (
         fast,
         place,
-        Answer(LOST, UNMEASURED, _moved(pruning)),
+        _lost(pruning),
         Answer(SURE, _proven(pruning), _sure(pruning)),
         Answer(GET, "", "", get_commands(made, pruning.files.get("saved"), pruning.options.get("data"))),
     )
@@ -86,12 +86,20 @@ def made_rows(made: MadeBy | None) -> dict[str, object]:
     }
 
 
-def _moved(pruning: Pruning) -> str:
+def _lost(pruning: Pruning) -> Answer:
+    """What is known of accuracy: nothing, or how far the recovered network finds what the dense one does."""
+    agreement = pruning.agreement
+    if pruning.recovery is not None and agreement is not None:
+        agrees = formats.score(agreement.networks["recovered"].value)
+        told = f"{agreed_text(agreement)}; sapwood eval measures it against labels"
+        return Answer(LOST, f"{agreement.figure} {agrees}", told)
     if pruning.recovery is not None:
-        return "accuracy: recovery changed the weights after the proof; sapwood eval measures it"
+        return Answer(
+            LOST, UNMEASURED, "accuracy: recovery changed the weights after the proof; sapwood eval measures it"
+        )
     moved = pruning.verification.distance_from_dense
     told = "" if moved is None else f"outputs moved by {difference(moved)} of the largest one; "
-    return f"accuracy: {told}sapwood eval measures it"
+    return Answer(LOST, UNMEASURED, f"accuracy: {told}sapwood eval measures it")
 
 
 def _proven(pruning: Pruning) -> str:
