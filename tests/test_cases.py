@@ -116,6 +116,8 @@ def test_a_mask_file_lies_beside_the_cases_file(tmp_path: Path) -> None:
         ("- {method: a, sparsity: half}", r"field sparsity: got 'half'; expected a valid number"),
         ("- {method: a, sparsity: [0.1, yes]}", r"field sparsity: got True; expected a number$"),
         ("- {method: a, sparsity: []}", r"field sparsity: got an empty list; expected a number or a list of numbers"),
+        ("- {sparsity: 0.1, recover: batchnorm}", r"field method: missing; expected it in every row of kind mask"),
+        ("- {sparsity: 0.1, method: a, recover: all}", r"field recover: got 'all'; expected 'none', 'batchnorm'"),
         ("- {sparsity: 0.1}", r"field method: missing; expected it in every row of kind mask"),
         ("- {method: a, amount: 0.1}", r"field amount: unknown; expected one of: kind, name, family, method, scope,"),
         ("- {method: a, origin: x}", r"field origin: unknown; expected one of: kind, name"),

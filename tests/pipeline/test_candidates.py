@@ -50,6 +50,71 @@ def test_pruned_channels_are_gone(dense: ModelBundle) -> None:
     assert dense.model[0].out_channels == 8
 
 
+@pytest.fixture
+def calibration() -> Calibration:
+    torch.manual_seed(1)
+    batches = [SimpleNamespace(inputs=torch.randn(16, 3, 6, 6)) for _ in range(8)]
+    return Calibration(batches, lambda model, batch: model(batch.inputs).square().mean())
+
+
+def moved(candidate: Candidate, dense: ModelBundle) -> float:
+    x = torch.randn(64, 3, 6, 6, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        return float((candidate.bundle.model(x) - dense.model(x)).square().mean())
+
+
+def test_weights_that_a_mask_keeps_take_over(dense: ModelBundle, calibration: Calibration) -> None:
+    rows = {
+        "masked": MaskRow(method="l1_unstructured", sparsity=0.5),
+        "kept": MaskRow(method="l1_unstructured", sparsity=0.5, recover="reconstruct"),
+        "chosen": MaskRow(sparsity=0.5, recover="reconstruct"),
+    }
+    candidates = {name: row.prepare()(dense, calibration) for name, row in rows.items()}
+    apart = {name: moved(candidate, dense) for name, candidate in candidates.items()}
+    assert apart["chosen"] < apart["kept"] < apart["masked"]
+    for candidate in candidates.values():
+        weights = [candidate.bundle.model[number].weight for number in (0, 2)]
+        zeros, total = sum(int((one == 0).sum()) for one in weights), sum(one.numel() for one in weights)
+        assert zeros == total // 2
+        assert candidate.with_live_masks is not None
+        live = candidate.with_live_masks()
+        assert hasattr(live[0], "weight_orig")
+        torch.testing.assert_close(live[0].weight, candidate.bundle.model[0].weight)
+    assert candidates["masked"].notes == ()
+    assert "recovered by reconstruct from 128 pictures without labels" in candidates["chosen"].notes[-1]
+
+
+def test_a_compacted_mask_may_have_its_accuracy_back(dense: ModelBundle, calibration: Calibration) -> None:
+    how = {"method": "ln_structured", "sparsity": 0.5, "layers": ("conv",)}
+    plain, better = (
+        CompactRow(**how, recover=recover).prepare()(dense, calibration) for recover in ("none", "reconstruct")
+    )
+    assert count_params(better.bundle.model) == count_params(plain.bundle.model) < count_params(dense.model)
+    assert moved(better, dense) < moved(plain, dense)
+
+
+def test_a_criterion_of_a_mask_sees_pictures(dense: ModelBundle, calibration: Calibration) -> None:
+    row = MaskRow(method="scored", criterion="taylor", sparsity=0.5)
+    assert int((row.prepare()(dense, calibration).bundle.model[0].weight == 0).sum()) == 108
+    with pytest.raises(ConfigError, match=r"^criterion: taylor looks at pictures; expected a data set"):
+        made(row, dense)
+
+
+def test_a_mask_that_recovers_without_pictures_is_refused(dense: ModelBundle) -> None:
+    with pytest.raises(ConfigError, match=r"^recover: reconstruct looks at pictures; expected a data set"):
+        made(MaskRow(sparsity=0.5, recover="reconstruct"), dense)
+
+
+def test_weights_are_chosen_anew_only_where_layers_are_solved() -> None:
+    with pytest.raises(ConfigError, match=r"^reselect chooses while layers are solved; expected method: scored and"):
+        MaskRow(method="l1_unstructured", sparsity=0.5, recover="reconstruct", reselect=True).prepare()
+    with pytest.raises(ConfigError, match=r"^reselect chooses while layers are solved"):
+        MaskRow(method="scored", sparsity=0.5, reselect=True).prepare()
+    assert MaskRow(method="scored", sparsity=0.5, recover="reconstruct", reselect=True).reselects
+    assert not MaskRow(method="scored", sparsity=0.5, recover="reconstruct").reselects
+    assert MaskRow(sparsity=0.5, recover="reconstruct").reselects
+
+
 def test_a_row_in_int8_is_measured_on_its_runtime(dense: ModelBundle) -> None:
     pytest.importorskip("onnxruntime.quantization", reason="needs pip install sapwood[int8]")
     batch = SimpleNamespace(inputs=torch.rand(4, 3, 6, 6))
@@ -90,6 +155,10 @@ def test_what_made_candidates_before_goes_on_working_with_a_warning(dense: Model
     ("row", "looks"),
     [
         (MaskRow(method="l1_unstructured"), False),
+        (MaskRow(method="scored"), False),
+        (MaskRow(method="scored", criterion="obs"), True),
+        (MaskRow(method="l1_unstructured", recover="batchnorm"), True),
+        (CompactRow(method="ln_structured", recover="reconstruct"), True),
         (PruneRow(sparsity=0.5), False),
         (PruneRow(sparsity=0.5, criterion="taylor"), True),
         (PruneRow(sparsity=0.5, criterion="nothing"), False),

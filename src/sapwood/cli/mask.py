@@ -45,12 +45,6 @@ class Scope(str, Enum):
     everywhere = "global"
 
 
-PLAIN = "l1_unstructured"
-"""The method where none is named."""
-
-SOLVED = ("scored", "lamp")
-"""Method and budget where none is named and layers are solved afterwards; which weights stay is chosen there, too."""
-
 MethodOption = Annotated[
     str | None,
     typer.Option(
@@ -157,13 +151,14 @@ class MaskOptions:
         Args:
             solved: Whether layers are solved afterwards: what was left open is then what serves that best.
         """
-        if self.method is None and solved and self.scope is Scope.local and self.mask_file is None:
-            method, budget = SOLVED
-            return replace(self, method=method, budget=self.budget or budget)
-        return replace(self, method=self.method or PLAIN, budget=self.budget or "uniform")
+        from sapwood.pipeline import settled_method
+
+        is_open = self.scope is Scope.local and self.mask_file is None
+        method, budget = settled_method(self.method, self.budget, solved=solved and is_open)
+        return replace(self, method=method, budget=budget)
 
     def case(self) -> MaskCase:
-        """The options as the library has them, once they are settled.
+        """The options as the library has them; :meth:`settled` first.
 
         Raises:
             ConfigError: If they do not go together.
@@ -171,7 +166,7 @@ class MaskOptions:
         from sapwood.masks import MaskCase
 
         return MaskCase(
-            method=self.method or PLAIN,
+            method=str(self.method),
             sparsity=0.5 if self.sparsity is None and ":" not in self.blocks else self.sparsity,
             scope=self.scope.value,
             layers=self._kinds(),
@@ -237,7 +232,7 @@ def mask(
     solves = recovery.recover in {budgets.Recover.reconstruct, budgets.Recover.distill}
     open_method = what.method is None
     what = what.settled(solved=solves and goal.latency is None)
-    reselects = (open_method and what.method == SOLVED[0]) if reselect is None else reselect
+    reselects = (open_method and what.method == "scored") if reselect is None else reselect
     case, deployment = what.case(), goal.deployment()
     recovers = Recovery(recovery, pictures, what.seed)
     _check_options(what, goal, solves=solves, reselects=reselects)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from sapwood.pipeline.compiling import compiled_figures
     from sapwood.pipeline.depth import block_plans
     from sapwood.pipeline.judging import measured_agreement
-    from sapwood.pipeline.masking import MaskingOutcome, mask_, masking_record, masks_by_pictures
+    from sapwood.pipeline.masking import MaskingOutcome, mask_, masking_record, masks_by_pictures, settled_method
     from sapwood.pipeline.pruning import Pruned, prune
     from sapwood.pipeline.quantising import Int8File, Int8Options, export_int8
     from sapwood.pipeline.recovering import recover, recover_masked_
@@ -73,6 +73,7 @@ _HOMES = {
     "mask_": "sapwood.pipeline.masking",
     "masking_record": "sapwood.pipeline.masking",
     "masks_by_pictures": "sapwood.pipeline.masking",
+    "settled_method": "sapwood.pipeline.masking",
     "Pruned": "sapwood.pipeline.pruning",
     "block_plans": "sapwood.pipeline.depth",
     "prune": "sapwood.pipeline.pruning",
@@ -138,6 +139,7 @@ __all__ = [
     "scores_by_pictures",
     "sensitivity",
     "sensitivity_measure",
+    "settled_method",
     "shrink_describable",
     "shrink_record",
     "training_plugins",

@@ -30,6 +30,12 @@ RecoverMasked: TypeAlias = Callable[[ModelBundle, nn.Module], Recovered | None]
 
 Progress: TypeAlias = Callable[[int, int], None]
 
+PLAIN = ("l1_unstructured", "uniform")
+"""Method and budget where none is named."""
+
+SOLVED = ("scored", "lamp")
+"""The same where layers are solved afterwards; which weights stay is chosen there, too."""
+
 Bar: TypeAlias = Callable[[str], AbstractContextManager[Progress]]
 """Given what comes next, yields what is told (done, total) of it."""
 
@@ -70,6 +76,22 @@ def masks_by_pictures(*, method: str, criterion: str = MaskCase.criterion, has_l
         False
     """
     return method == "scored" and (criterion != "magnitude" or has_latency)
+
+
+def settled_method(method: str | None, budget: str | None, *, solved: bool) -> tuple[str, str]:
+    """Returns method and budget, those that were left open being what serves best.
+
+    Args:
+        method: As in :class:`sapwood.masks.MaskCase`; None where it was left open.
+        budget: Likewise.
+        solved: Whether layers are solved afterwards, and nothing else says which weights stay.
+
+    Examples:
+        >>> settled_method(None, None, solved=True), settled_method("scored", None, solved=True)
+        (('scored', 'lamp'), ('scored', 'uniform'))
+    """
+    first, second = SOLVED if method is None and solved else PLAIN
+    return method or first, budget or second
 
 
 def mask_(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from sapwood.goals import Calibration
+    from sapwood.recovery import Recovered
     from sapwood.types import ModelBundle
 
 ROW_KINDS: Registry[type[CaseRow]] = Registry("kind of row")
@@ -62,6 +63,29 @@ class Candidate:
     def running(self) -> ModelBundle:
         """What accuracy and time are measured of."""
         return self.bundle if self.measured is None else self.measured
+
+
+def pictures_for(wish: str, calibration: Calibration | None) -> Calibration:
+    """Returns the pictures that a row needs.
+
+    Args:
+        wish: What needs them, as the row has it: ``"recover: reconstruct"``.
+        calibration: What there is.
+
+    Raises:
+        ConfigError: If there are none.
+    """
+    if calibration is None:
+        raise ConfigError(f"{wish} looks at pictures; expected a data set with a train split")
+    return calibration
+
+
+def recovered_note(recovery: Recovered) -> str:
+    """Says by what accuracy was brought back, from how much, in what time."""
+    return (
+        f"recovered by {recovery.method} from {recovery.num_pictures} pictures without labels in "
+        f"{recovery.seconds:.0f} s"
+    )
 
 
 class Make(Protocol):

@@ -37,13 +37,12 @@ class CompactRow(MaskFields):
         from sapwood.compaction import compact
         from sapwood.report import apart_text
 
-        case = self.mask_case()
+        self.mask_case()
 
         def make(dense: ModelBundle, calibration: Calibration | None = None, /) -> Candidate:
-            del calibration
-            model, record = masked(dense, case)
+            model, done = masked(dense, self, calibration)
             compacted = compact(model, dense.example_inputs, exact=self.exact)
             note = apart_text(compacted.verification.max_abs_error, "the masked network")
-            return Candidate(replace(dense, model=compacted.model), (*mask_notes(record), note))
+            return Candidate(replace(dense, model=compacted.model), (*mask_notes(done), note))
 
         return make

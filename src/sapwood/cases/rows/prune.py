@@ -9,8 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PlainValidator
 
-from sapwood.cases.rows.base import ROW_KINDS, Candidate, CaseRow, Kept, Make, Sparsity, Whole
-from sapwood.errors import ConfigError
+from sapwood.cases.rows.base import (
+    ROW_KINDS,
+    Candidate,
+    CaseRow,
+    Kept,
+    Make,
+    Sparsity,
+    Whole,
+    pictures_for,
+    recovered_note,
+)
 from sapwood.types import RecoverMethod
 
 if TYPE_CHECKING:
@@ -127,8 +136,8 @@ class PruneRow(CaseRow):
         target = Target(sparsity=self.sparsity, params=self.params, macs=self.macs, latency=self.latency)
 
         def make(dense: ModelBundle, calibration: Calibration | None = None, /) -> Candidate:
-            if self.recover != "none" and calibration is None:
-                raise ConfigError(f"recover: {self.recover} looks at pictures; expected a data set with a train split")
+            if self.recover != "none":
+                pictures_for(f"recover: {self.recover}", calibration)
             pruned = self._pruned(dense, target, calibration)
             bundle = replace(dense, model=pruned.model)
             return Candidate(bundle, tuple(self._notes(pruned)), measured=self._quantised(bundle, calibration))
@@ -143,9 +152,7 @@ class PruneRow(CaseRow):
 
         if self.int8 is None:
             return None
-        if calibration is None:
-            raise ConfigError(f"int8: {self.int8} looks at pictures; expected a data set with a train split")
-        pictures = [batch.inputs for batch in calibration.batches]
+        pictures = [batch.inputs for batch in pictures_for(f"int8: {self.int8}", calibration).batches]
         return on_runtime(bundle, self.int8, pictures=lambda: pictures, threads=torch.get_num_threads())
 
     def _pruned(self, dense: ModelBundle, target: Target, calibration: Calibration | None) -> Pruned:
@@ -177,8 +184,5 @@ class PruneRow(CaseRow):
         if self.int8 is not None:
             notes.append(f"accuracy and time are those of int8 on {self.int8}; size and work those of float32")
         if pruned.recovery is not None:
-            notes.append(
-                f"recovered by {pruned.recovery.method} from {pruned.recovery.num_pictures} pictures without labels in "
-                f"{pruned.recovery.seconds:.0f} s"
-            )
+            notes.append(recovered_note(pruned.recovery))
         return notes
