@@ -82,6 +82,20 @@ def test_a_warning_is_one_line(
     assert sys.stdout is stream
 
 
+def test_an_interruption_while_options_are_read_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sapwood.cli.flags.Verb.parse_args", stop)
+    with pytest.raises(SystemExit) as end:
+        main(["inspect", "my net.cfg"])
+    assert end.value.code == 130
+    told = "interrupted: before anything new was written; start again with: sapwood inspect 'my net.cfg'\n"
+    assert capsys.readouterr().err == told
+
+
 def test_an_interruption_while_the_command_is_loaded_is_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -93,7 +107,8 @@ def test_an_interruption_while_the_command_is_loaded_is_one(
     with pytest.raises(SystemExit) as end:
         main(["--version"])
     assert end.value.code == 130
-    assert capsys.readouterr().err == "interrupted\n"
+    told = "interrupted: before anything new was written; start again with: sapwood --version\n"
+    assert capsys.readouterr().err == told
 
 
 def test_a_terminal_of_another_encoding_shows_what_it_can(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from typing import Any, TextIO, cast
 from sapwood.cli.commanded import as_command
 from sapwood.cli.output import READER_GONE, Output, complain, finish, open_missing
 from sapwood.cli.renamed import renamed
+from sapwood.cli.stopping import INTERRUPTED, tell_interruption, untold
 from sapwood.errors import SapwoodError
 
 __all__ = ["main"]
@@ -37,17 +38,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(arguments: Sequence[str] | None) -> Any:
     given = list(sys.argv[1:] if arguments is None else arguments)
+    with as_command(given), untold():
+        return _code(given, last=arguments is None)
+
+
+def _code(given: list[str], *, last: bool) -> Any:
+    """Runs a command; its exit code, what went wrong having been told."""
     try:
         from sapwood.cli.app import app  # takes a second, in which one may interrupt
 
-        with as_command(given):
-            _call(app, renamed(given), last=arguments is None)
+        _call(app, renamed(given), last=last)
     except SystemExit as end:
-        return end.code
+        return tell_interruption() if end.code == INTERRUPTED else end.code
     except SapwoodError as error:
         return complain(f"error: {error}", error.exit_code)
-    except KeyboardInterrupt:
-        return complain("interrupted", 130)
+    except KeyboardInterrupt as stop:
+        return tell_interruption(stop)
     except BrokenPipeError:
         return READER_GONE
     except OSError as error:

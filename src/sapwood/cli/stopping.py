@@ -5,8 +5,15 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from sapwood.cli.commanded import given
+from sapwood.cli.output import complain
+
+INTERRUPTED = 130
+"""The exit code."""
+
+_TOLD: ContextVar[bool] = ContextVar("told", default=False)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -22,6 +29,31 @@ def saying(where: Callable[[], str]) -> Iterator[None]:
         raise
     except KeyboardInterrupt:
         raise Interrupted(where()) from None
+
+
+@contextmanager
+def untold() -> Iterator[None]:
+    """Inside, a command runs of which no interruption has been told."""
+    token = _TOLD.set(False)
+    try:
+        yield
+    finally:
+        _TOLD.reset(token)
+
+
+def tell_interruption(stop: BaseException | None = None) -> int:
+    """Tells of an interruption, once a command: typer ends some of them by an exit code alone.
+
+    Args:
+        stop: What ended it; what is known of where it stopped is its text.
+
+    Returns:
+        The exit code.
+    """
+    if not _TOLD.get():
+        _TOLD.set(True)
+        complain(f"interrupted: {(stop is not None and str(stop)) or anew()}", INTERRUPTED)
+    return INTERRUPTED
 
 
 def anew() -> str:

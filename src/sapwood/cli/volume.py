@@ -12,8 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sapwood.cli.output import complain
-from sapwood.cli.stopping import anew
+from sapwood.cli.stopping import tell_interruption
 
 LOG = logging.getLogger("sapwood")
 """What ``--verbose`` shows on standard error, and what a program that calls the command may collect."""
@@ -64,7 +63,7 @@ def with_volume(verb: Callable[..., None]) -> Callable[..., None]:
                 verb(**options)
             except KeyboardInterrupt as stop:
                 if _Volume.depth == 1:  # of a recipe's step the run tells
-                    complain(f"interrupted: {stop}" if str(stop) else f"interrupted: {anew()}", 0)
+                    tell_interruption(stop)
                 raise
 
     at_volume.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
