@@ -19,7 +19,11 @@ ROWS: tuple[dict[str, Any], ...] = (
     {"kind": "mask", "method": "random_unstructured", "sparsity": 0.5, "seed": 3, "pattern": "layers.1*.weight"},
     {"kind": "mask", "method": "scored", "sparsity": 0.5, "criterion": "obs", "budget": "lamp", "blocks": "2x1"},
     {"kind": "mask", "method": "custom_from_mask", "mask_file": "my masks.npz"},
+    {"kind": "mask", "sparsity": 0.9, "recover": "reconstruct"},
+    {"kind": "mask", "method": "scored", "sparsity": 0.5, "recover": "distill", "reselect": True},
+    {"kind": "mask", "method": "scored", "sparsity": 0.5, "recover": "distill", "reselect": False},
     {"kind": "compact", "method": "ln_structured", "sparsity": 0.5, "exact": False},
+    {"kind": "compact", "method": "ln_structured", "sparsity": 0.5, "recover": "reconstruct"},
     {"kind": "prune", "macs": 0.5, "criterion": "taylor", "recover": "reconstruct", "round_to": 8, "minimum": 2},
     {"kind": "prune", "latency": "10ms", "runtime": "onnxruntime", "allocator": "uniform"},
 )

@@ -33,6 +33,8 @@ MASK_OPTIONS = {
     "criterion": "--criterion",
     "budget": "--budget",
     "blocks": "--blocks",
+    "recover": "--recover",
+    "reselect": "--reselect",
 }
 """Fields of rows, and the options that say the same."""
 
@@ -51,6 +53,7 @@ MASK_DEFAULTS: Mapping[str, Any] = {
     "criterion": "magnitude",
     "budget": "uniform",
     "blocks": "unstructured",
+    "recover": "none",
 }
 """What the options say where they are not given."""
 
@@ -84,6 +87,9 @@ def _options(given: Mapping[str, Any], options: Mapping[str, str], defaults: Map
     for field, option in options.items():
         value = given.get(field)
         if value is None or value == defaults.get(field):
+            continue
+        if isinstance(value, bool):
+            found.append(option if value else option.replace("--", "--no-", 1))
             continue
         found += [option, ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)]
     return found
