@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sapwood.report import render_compare, story_end, story_table
+from sapwood.report import render_compare, story_deployed, story_end, story_table
 from sapwood.report.answers import chosen, compare_answers
 from sapwood.report.case_commands import commands_for
 from sapwood.report.plots import compared_network, tradeoff_plot, zero_maps
@@ -181,6 +181,13 @@ def test_the_story_ends_with_the_best_case_of_use(timed: dict[str, Any]) -> None
     assert sentence.startswith("global L1 · conv · 0.5: 4.0 times as fast on Sapwood's engine as the unpruned network")
     assert commands[0].startswith("sapwood mask net.cfg --weights net.weights")
     assert commands[1] == "sapwood compile masked -o fast"
+
+
+def test_before_its_end_it_says_what_is_fastest_in_onnx_runtime(timed: dict[str, Any]) -> None:
+    assert story_deployed(timed).startswith("global L1 · conv · 0.2: 2.5 times as fast in ONNX Runtime, ")
+    by_name(timed)["global L1 · conv · 0.2"]["runtimes"]["onnxruntime"] = deployed(0.2)
+    assert story_end(timed)[0].startswith("global L1 · conv · 0.2: 5.0 times as fast in ONNX Runtime, ")
+    assert story_deployed(timed) == ""
 
 
 def test_a_story_without_a_case_of_use_says_so(record: dict[str, Any]) -> None:

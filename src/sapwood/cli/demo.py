@@ -62,10 +62,12 @@ def demo(
 
 def _tell(record: dict[str, Any]) -> None:
     """The cases, and what they come to, last of all."""
-    from sapwood.report import story_end, story_table
+    from sapwood.report import story_deployed, story_end, story_table
 
     make_console().print(story_table(record))
     sentence, commands = story_end(record)
-    print(sentence)
+    for line in (story_deployed(record), sentence):
+        if line:
+            print(line)
     if commands:
         next_step(*commands, because="The like of your own network:")

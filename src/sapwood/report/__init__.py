@@ -29,7 +29,7 @@ from sapwood.report.run_view import run_tables
 from sapwood.report.sensitivity import sensitivity_table
 from sapwood.report.shrinking import inspect_tables, prune_tables
 from sapwood.report.sparsity import sparsity_table
-from sapwood.report.story import story_end, story_table
+from sapwood.report.story import story_deployed, story_end, story_table
 from sapwood.report.table import TextTable
 
 __all__ = [
@@ -70,6 +70,7 @@ __all__ = [
     "run_tables",
     "sensitivity_table",
     "sparsity_table",
+    "story_deployed",
     "story_end",
     "story_table",
 ]

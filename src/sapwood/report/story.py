@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from sapwood.report import formats, view
-from sapwood.report.answers import chosen, loss_text
+from sapwood.report.answers import chosen, loss_text, verdict_text
 from sapwood.report.case_commands import commands_for
 from sapwood.report.records import CaseResult, Comparison, ModelInfo, read_record
-from sapwood.report.standing import keeps
+from sapwood.report.standing import REFERENCE, keeps, usable
 from sapwood.report.table import Cells, TextTable, columns
 from sapwood.report.verdict import headline
 
@@ -57,6 +57,19 @@ def story_end(record: Comparison | Mapping[str, Any]) -> tuple[str, tuple[str, .
     told = f"{last.name}: {'; '.join([sentence[:1].lower() + sentence[1:].rstrip('.'), *more])}"
     own = commands_for(last, comparison.model_copy(update={"model": OWN}))
     return told, own if len(own) > 1 else (*own, _second(last))
+
+
+def story_deployed(record: Comparison | Mapping[str, Any]) -> str:
+    """Returns the sentence before: the fastest case of use in ONNX Runtime, where the story ends on the engine."""
+    comparison = read_record(record)
+    best = chosen(comparison)
+    if best is None or best.runtime == REFERENCE:
+        return ""
+    there = next((one for one in usable(comparison) if one.runtime == REFERENCE), None)
+    if there is None:
+        return ""
+    told = verdict_text(there, comparison)
+    return f"{there.case.name}: {told[:1].lower() + told[1:].rstrip('.')}"
 
 
 def _last(comparison: Comparison) -> CaseResult | None:
