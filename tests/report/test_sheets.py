@@ -96,6 +96,13 @@ def test_masks_are_counted_and_nothing_is_called_faster() -> None:
     assert sheet.sections[-1].lines == ("not masked: bn.weight: is no convolution",)
 
 
+def test_masks_whose_weights_adapted_say_so() -> None:
+    recovery = {"method": "reconstruct", "num_pictures": 64, "seconds": 2.0, "layers": []}
+    sheet = masking_sheet(make_part(Masking, {**MASKED, "recovery": recovery}))
+    adapted = "40 zeros, the weights that stay adapted to them with 64 pictures without labels"
+    assert sheet.answers[2].more == f"accuracy: sapwood eval measures it; {adapted}"
+
+
 def test_masks_to_a_latency_say_how_much_faster_and_whether_that_was_asked_for() -> None:
     layer = {"name": "a", "num_params": 80, "sparsity": 0.5, "dense_ms": 8.0, "masked_ms": 3.0, "loss": 0.1}
     times = {"target": 0.5, "ratio": 0.4, "ratio_q1": 0.4, "ratio_q3": 0.4, "dense_ms": 10.0, "pruned_ms": 4.0}

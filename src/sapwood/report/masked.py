@@ -56,10 +56,19 @@ def _answers(record: Masking) -> tuple[Answer, ...]:
     return (
         fast,
         place,
-        Answer(LOST, "not measured", f"accuracy: sapwood eval measures it; {formats.count(now.num_zeros)} zeros"),
+        Answer(LOST, "not measured", f"accuracy: sapwood eval measures it; {_zeros(record)}"),
         Answer(SURE, "counted", f"{masks}; after remove {'as many zeros' if same else 'other zeros'} in plain weights"),
         Answer(GET, "", "", get_commands(record.made, record.saved)),
     )
+
+
+def _zeros(record: Masking) -> str:
+    """How many zeros there are, and from what the other weights took over, if they did."""
+    zeros, recovery = f"{formats.count(record.masked.num_zeros)} zeros", record.recovery
+    if recovery is None:
+        return zeros
+    pictures = f"{recovery.num_pictures} picture{'' if recovery.num_pictures == 1 else 's'}"
+    return f"{zeros}, the weights that stay adapted to them with {pictures} without labels"
 
 
 def _plot(state: ModelZeros) -> LayerPlot:
