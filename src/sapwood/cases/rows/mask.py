@@ -139,7 +139,7 @@ class MaskFields(CaseRow):
 
     def _method_label(self) -> str:
         if self.method is None:
-            return "weights chosen as layers are solved"
+            return "solved masks"
         scope = "global" if self.scope == "global" else "per-layer"
         labels = {
             "l1_unstructured": f"{scope} L1",
