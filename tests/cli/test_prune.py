@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from sapwood.cli.mask import SOLVED
-from sapwood.masks import find_slots
+from sapwood.errors import ConfigError
+from sapwood.masks import MaskCase, find_slots
 from sapwood.models import load_model
 from sapwood.models.darknet import DarknetNetwork, parse_cfg, read_weights
+from sapwood.pipeline.masking import SOLVED
 
 Run = Callable[..., int]
 Capture = pytest.CaptureFixture[str]
@@ -337,6 +338,21 @@ def test_masks_that_layers_are_solved_under_need_no_method(
     assert case_of(*solved, "--method", "l1_unstructured") == ("l1_unstructured", "uniform")
     assert case_of(*solved, "--scope", "global") == ("l1_unstructured", "uniform")
     assert case_of("--recover", "batchnorm") == ("l1_unstructured", "uniform")
+
+
+def test_a_latency_of_zeros_needs_no_method(
+    run: Run, cfg: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(_: object, case: MaskCase, **__: object) -> None:
+        raise ConfigError(f"asked for {case.method}")
+
+    monkeypatch.setattr("sapwood.pipeline.mask_", stop, raising=False)
+    assert run("mask", cfg, "--latency", 0.5) == 2
+    assert "asked for scored" in capsys.readouterr().err
+    assert run("mask", cfg, "--latency", 0.5, "--method", "l1_unstructured") == 2
+    assert "asked for l1_unstructured" in capsys.readouterr().err
+    assert run("mask", cfg, "--latency", 0.5, "--scope", "global") == 2
+    assert "scope" in capsys.readouterr().err
 
 
 def test_bounds_and_equal_layers(run: Run, cfg: Path, capsys: Capture) -> None:

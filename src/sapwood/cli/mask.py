@@ -49,7 +49,7 @@ MethodOption = Annotated[
     str | None,
     typer.Option(
         "--method",
-        show_default="l1_unstructured; scored with --recover reconstruct or distill",
+        show_default="l1_unstructured; scored with --latency, and with --recover reconstruct or distill",
         help="`l1_unstructured`, `random_unstructured`, `ln_structured`, `random_structured`, `custom_from_mask`, "
         "`scored`.",
     ),
@@ -230,9 +230,11 @@ def mask(
     from sapwood.masks import remove_masks_
 
     solves = recovery.recover in {budgets.Recover.reconstruct, budgets.Recover.distill}
-    open_method = what.method is None
-    what = what.settled(solved=solves and goal.latency is None)
-    reselects = (open_method and what.method == "scored") if reselect is None else reselect
+    is_open = what.method is None
+    if is_open and goal.latency is not None:  # nothing else reaches one
+        what = replace(what, method="scored")
+    what = what.settled(solved=solves)
+    reselects = (is_open and solves and what.method == "scored") if reselect is None else reselect
     case, deployment = what.case(), goal.deployment()
     recovers = Recovery(recovery, pictures, what.seed)
     _check_options(what, goal, solves=solves, reselects=reselects)
