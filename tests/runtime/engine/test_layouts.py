@@ -111,3 +111,51 @@ def test_the_first_values_of_a_map_are_not_all_of_it(take: Callable[[Tensor], An
         found, wanted = tree_leaves(compiled(pictures)), tree_leaves(model(pictures))
     assert [tuple(one.shape) for one in found] == [tuple(one.shape) for one in wanted]
     assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(found, wanted, strict=True))
+
+
+class Turned(nn.Module):
+    """A map in another order of its factors, read by a linear layer as rows of a width."""
+
+    def __init__(self, factors: list[int], order: list[int], width: int, chosen: tuple[int, int] | None) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, factors[0] * factors[1], 1)
+        self.linear = nn.Linear(width, 5)
+        self.factors, self.order, self.chosen = factors, order, chosen
+
+    def forward(self, x: Tensor) -> Any:
+        x = self.conv(x).reshape(1, *self.factors).permute(0, *(1 + one for one in self.order))
+        x = x if self.chosen is None else x.select(*self.chosen)
+        return self.linear(x.reshape(1, -1, self.linear.in_features))
+
+
+def is_turned_right(model: Turned, size: tuple[int, int]) -> bool:
+    """Whether the engine computes all of it, and as PyTorch does."""
+    pictures = torch.randn(2, 3, *size)
+    compiled = compile_model(model.eval(), pictures[:1], threads=1, tune=False)
+    with torch.no_grad():
+        found = torch.cat([compiled(picture[None]) for picture in pictures])
+        wanted = torch.cat([model(picture[None]) for picture in pictures])
+    return torch.allclose(found, wanted, atol=1e-5) and not compiled.outside
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_maps_in_any_order(seed: int, engine: None) -> None:
+    draw = random.Random(seed)
+    torch.manual_seed(seed)
+    sides = [draw.choice([2, 4, 6]), draw.choice([4, 6, 8]), draw.choice([4, 6, 8])]
+    divisors = [draw.choice([one for one in range(1, side + 1) if side % one == 0]) for side in sides]
+    factors = [part for side, divisor in zip(sides, divisors, strict=True) for part in (divisor, side // divisor)]
+    order = draw.sample(range(6), 6)
+    sizes = [factors[one] for one in order]
+    chosen = draw.choice([None, None, (dim := draw.randrange(6), draw.randrange(sizes[dim]))])
+    if chosen is not None:
+        sizes.pop(chosen[0])
+        chosen = chosen[0] + 1, chosen[1]
+    count = math.prod(sizes)
+    width = draw.choice([one for one in range(1, count + 1) if count % one == 0])
+    assert is_turned_right(Turned(factors, order, width, chosen), (sides[1], sides[2]))
+
+
+def test_windows_of_a_map_as_tokens(engine: None) -> None:
+    """MobileViT's order: four factors of places, of which one copy turns two at most."""
+    assert is_turned_right(Turned([1, 6, 2, 2, 4, 2], [3, 5, 2, 4, 0, 1], 6, None), (4, 8))

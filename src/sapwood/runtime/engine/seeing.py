@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from sapwood.runtime.engine import nodes
-from sapwood.runtime.engine.layouts import Factor, TensorLayout, is_cover
+from sapwood.runtime.engine import nodes, rearranging
+from sapwood.runtime.engine.layouts import TensorLayout, is_cover
 from sapwood.runtime.engine.nodes import Size, Value
 from sapwood.runtime.engine.packing import Array, ConvSpec, PlaneGeometry, finite
 
@@ -93,65 +93,8 @@ def tokens(shape: Sequence[int]) -> TensorLayout:
 
 def rearranged(state: Lowering, seen: Seen, target: TensorLayout, size: Size) -> Value:
     """A copy that holds a tensor as another layout says, which covers a map of ``size``."""
-    shape = target.shape
-    pairs = _refined(seen.layout.expanded(shape), target)
-    pairs.sort(key=lambda pair: -pair[2])
-    counts, steps = _four(pairs, size)
-    key = (seen.value, seen.layout.offset, counts, steps, size)
-    if key not in state.copies:
-        out = state.copies[key] = state.new(size)
-        state.network.nodes.append(nodes.View(out, (seen.value,), state.module, seen.layout.offset, counts, steps))
-    return multiplied(state, state.copies[key], seen.factor)
-
-
-def _refined(source: TensorLayout, target: TensorLayout) -> list[tuple[int, int, int]]:
-    """Factors that both have: size, step of the one, step of the other."""
-    found: list[tuple[int, int, int]] = []
-    for one, other in zip(source.dims, target.dims, strict=True):
-        here, there = list(one), list(other)
-        while here and there:
-            (size, step), (wanted, into) = here.pop(), there.pop()
-            least = math.gcd(size, wanted)
-            if least != min(size, wanted):
-                raise state_error("dimensions that are joined and cut at other places")
-            found.append((least, step, into))
-            if size > least:
-                here.append((size // least, step * least))
-            if wanted > least:
-                there.append((wanted // least, into * least))
-    return found
-
-
-def state_error(reason: str) -> Exception:
-    """The engine has no such operation."""
-    from sapwood.runtime.engine.lowering import UnsupportedError
-
-    return UnsupportedError(reason)
-
-
-def _four(
-    pairs: Sequence[tuple[int, int, int]], size: Size
-) -> tuple[tuple[int, int, int, int], tuple[int, int, int, int]]:
-    """Two factors of channels, and two of places."""
-    places = size[1] * size[2]
-    outer: list[Factor] = []
-    inner: list[Factor] = []
-    for count, step, into in pairs:
-        if into >= places:
-            outer.append((count, step))
-        elif count * into > places:
-            outer.append((count * into // places, step * (places // into)))
-            inner.append((places // into, step))
-        else:
-            inner.append((count, step))
-    sides = []
-    for factors, wanted in ((outer, size[0]), (inner, places)):
-        joined = list(TensorLayout((tuple(factors),)).factors)
-        if len(joined) > 2 or math.prod(count for count, _ in joined) != wanted:
-            raise state_error("values in an order of more than two strides a side")
-        sides += [(1, 0)] * (2 - len(joined)) + joined
-    counts, steps = zip(*sides, strict=True)
-    return counts, steps
+    copy = rearranging.copied(state, seen.value, seen.layout.expanded(target.shape), target, size)
+    return multiplied(state, copy, seen.factor)
 
 
 def multiplied(state: Lowering, value: Value, factor: float) -> Value:
