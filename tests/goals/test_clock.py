@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from torch import nn
 
-from sapwood.goals.clock import LOADS, MOST_LOADS, alone, timed
+from sapwood.goals.clock import LOADS, MOST_LOADS, Elapsed, alone, timed
 from sapwood.measure import LatencyRow
 
 QUIET, BUSY = (0.49, 0.5, 0.52), (0.05, 0.06, 2.0)
@@ -28,9 +28,12 @@ class Bench:
         self.loads = 0
         self.deployment = SimpleNamespace(num_threads=threads)
 
-    def load(self, model: nn.Module) -> nn.Module:
+    def load(self, model: nn.Module) -> Any:
         self.loads += 1
         return model
+
+    def again(self, model: nn.Module, session: Any) -> Any:
+        return session.again() if hasattr(session, "again") else self.load(model)
 
 
 def table(low: float, ratio: float, high: float) -> Table:
@@ -96,3 +99,51 @@ def test_with_several_threads_the_clock_counts_in_any_case(monkeypatch: pytest.M
     monkeypatch.setattr("sapwood.goals.clock.ROUNDS", 12)
     bench: Any = Interrupting(threads=2)
     assert "timed_by" not in timed(bench, 0.002, 0.001).conditions  # type: ignore[arg-type]
+
+
+class Opened:
+    """A session that counts how often it was opened anew."""
+
+    def __init__(self, made: list[str], name: str) -> None:
+        self.made, self.name = made, name
+
+    def __call__(self) -> None:
+        """Runs in no time."""
+
+    def again(self) -> Opened:
+        self.made.append(f"{self.name} again")
+        return Opened(self.made, self.name)
+
+
+class Quantising(Bench):
+    """Loads what takes long to make, and says what it made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[str] = []
+
+    def load(self, model: Any) -> Any:
+        self.made.append(model)
+        return Opened(self.made, model)
+
+
+def test_a_file_is_made_once_and_opened_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sapwood.goals.clock.measure_latency", lambda *_, **__: table(*QUIET))
+    bench: Any = Quantising()
+    first = timed(bench, "dense", "one")  # type: ignore[arg-type]
+    timed(bench, "dense", "two", first.dense)  # type: ignore[arg-type]
+    once, anew = ["dense", "one"], ["dense again", "one again"]
+    assert bench.made == [*once, *anew, "dense again", "two", "dense again", "two again"]
+
+
+def test_waiting_for_the_processor_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the clock a minute has gone, of which the process had a second; with two threads it is the other way round."""
+    now = {"monotonic": 0.0, "process_time": 0.0}
+    monkeypatch.setattr(
+        "sapwood.goals.clock.time", SimpleNamespace(**{name: lambda name=name: now[name] for name in now})
+    )
+    elapsed = Elapsed()
+    now.update(monotonic=60.0, process_time=1.0)
+    assert elapsed.seconds == 1.0
+    now.update(monotonic=60.0, process_time=110.0)
+    assert elapsed.seconds == 60.0

@@ -56,11 +56,33 @@ class Timed:
     session: Session
 
 
-def timed(bench: Bench, dense_model: nn.Module, model: nn.Module) -> Timed:
-    """Times a network against the dense one, in :data:`LOADS` loads of both, not counting those that tell nothing."""
+class Elapsed:
+    """Seconds since it was made: by the clock, or what this process had of the processor where that is less.
+
+    Where other work has most of a core the clock goes on without anything having been tried.
+    """
+
+    def __init__(self) -> None:
+        self._clock, self._processor = time.monotonic(), time.process_time()
+
+    @property
+    def seconds(self) -> float:
+        """How many so far."""
+        return min(time.monotonic() - self._clock, time.process_time() - self._processor)
+
+
+def timed(bench: Bench, dense_model: nn.Module, model: nn.Module, dense: Session | None = None) -> Timed:
+    """Times a network against the dense one, in :data:`LOADS` loads of both, not counting those that tell nothing.
+
+    Args:
+        bench: Where both run.
+        dense_model: The dense network.
+        model: The other one.
+        dense: A session of the dense network, of before, to open once more.
+    """
     every: list[_Load] = []
     while len([load for load in every if load.tells]) < LOADS and len(every) < MOST_LOADS:
-        every.append(_load({"dense": dense_model, "pruned": model}, bench, every))
+        every.append(_load({"dense": dense_model, "pruned": model}, bench, every, {"dense": dense}))
     counted = _counted(every)
     rows = [load.table["pruned"] for load in counted]
     means: dict[str, Any] = {name: fmean(getattr(row, name) for row in rows) for name in FIGURES}
@@ -100,9 +122,15 @@ class _Load:
         return {**self.table.conditions, **({TIMED_BY: PROCESSOR} if self.by_processor else {})}
 
 
-def _load(models: Mapping[str, nn.Module], bench: Bench, before: Sequence[_Load]) -> _Load:
-    """Loads the networks and times them; by the processor's time after a load in which the clock told nothing."""
-    sessions = {name: bench.load(model) for name, model in models.items()}
+def _load(
+    models: Mapping[str, nn.Module],
+    bench: Bench,
+    before: Sequence[_Load],
+    known: Mapping[str, Session | None] | None = None,
+) -> _Load:
+    """Opens the networks and times them; by the processor's time after a load in which the clock told nothing."""
+    opened = before[-1].sessions if before else known or {}
+    sessions = {name: bench.again(model, opened.get(name)) for name, model in models.items()}
     threads = bench.deployment.num_threads
     by_processor = threads == 1 and not all(load.tells for load in before)
     clock = time.process_time if by_processor else time.perf_counter

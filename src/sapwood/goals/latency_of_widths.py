@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -23,7 +22,7 @@ from sapwood.goals.approach import (
 )
 from sapwood.goals.bench import Bench, session_times
 from sapwood.goals.chooser import Chooser, Chosen
-from sapwood.goals.clock import Timed, alone, timed
+from sapwood.goals.clock import Elapsed, Timed, alone, timed
 from sapwood.goals.layer_samples import layer_samples
 from sapwood.goals.milliseconds import Aim
 from sapwood.goals.targets import Target
@@ -39,7 +38,7 @@ from sapwood.measure import (
 )
 from sapwood.models import apply_plan
 from sapwood.removal import Planner, Solution, unproven
-from sapwood.runtime import LayerTimes
+from sapwood.runtime import LayerTimes, Session
 
 MAX_ATTEMPTS = 8
 SECONDS_IN_ALL = 40.0
@@ -158,6 +157,7 @@ class LatencyTarget:
     progress: Callable[[int, int], None] | None = None
     seconds: float = SECONDS_IN_ALL
     _samples: list[Sample] = field(default_factory=list)
+    _dense: Session | None = None
 
     def solve(self) -> tuple[Solution[Chosen], LatencyOutcome]:
         """Finds the network and times it.
@@ -235,8 +235,8 @@ class LatencyTarget:
         fraction = min(1.0, aim.ratio)
         seen: set[tuple[int, ...]] = set()
         nudges = 0
-        over = time.monotonic() + self.seconds
-        while len(tries) < MAX_ATTEMPTS and not (self._are_enough(tries, aim) and time.monotonic() > over):
+        elapsed = Elapsed()
+        while len(tries) < MAX_ATTEMPTS and not (self._are_enough(tries, aim) and elapsed.seconds > self.seconds):
             fit = fit_latency(self._samples)
             try:
                 found = self._solve(fit, fraction)
@@ -301,7 +301,8 @@ class LatencyTarget:
     def _measure(self, found: _Try) -> None:
         """Times a network against the dense one, and its layers."""
         small = apply_plan(self.model, found.solution.realised.plan)
-        found.clocked = timed(self.bench, self.model, small)
+        found.clocked = timed(self.bench, self.model, small, self._dense)
+        self._dense = found.clocked.dense
         found.times = session_times(found.clocked.session, ROUNDS_BY_LAYER)
         found.dense_times = session_times(found.clocked.dense, ROUNDS_BY_LAYER)
 

@@ -38,6 +38,7 @@ class OnnxRuntimeSession:
 
     def __init__(self, exported: QuickOnnx, tensors: tuple[Tensor, ...], threads: int) -> None:
         self._exported = exported
+        self._tensors = tensors
         self._threads = threads
         self._session = make_session(exported.data, threads)
         self._feed = feed_of(self._session, exported.input_names, tensors)
@@ -50,6 +51,10 @@ class OnnxRuntimeSession:
     def __call__(self) -> object:
         """Runs once."""
         return self._session.run(None, self._feed)
+
+    def again(self) -> OnnxRuntimeSession:
+        """Opens the same file once more."""
+        return OnnxRuntimeSession(self._exported, self._tensors, self._threads)
 
     def outputs(self) -> list[Tensor]:
         """Returns the output tensors of one run."""

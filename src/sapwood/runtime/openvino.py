@@ -30,6 +30,7 @@ class OpenVinoSession:
 
     def __init__(self, exported: QuickOnnx, tensors: tuple[Tensor, ...], threads: int, model: Any = None) -> None:
         self._exported = exported
+        self._tensors = tensors
         self._threads = threads
         self._model = model
         self._compiled = self._compile()
@@ -44,6 +45,10 @@ class OpenVinoSession:
     def __call__(self) -> object:
         """Runs once."""
         return self._request.infer(self._feed)
+
+    def again(self) -> OpenVinoSession:
+        """Compiles the same file once more."""
+        return OpenVinoSession(self._exported, self._tensors, self._threads, self._model)
 
     def outputs(self) -> list[Tensor]:
         """Returns the output tensors of one run."""
