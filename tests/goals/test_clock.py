@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from torch import nn
 
-from sapwood.goals.clock import LOADS, MOST_LOADS, Elapsed, alone, timed
+from sapwood.goals.clock import LOADS, MOST_LOADS, alone, timed
 from sapwood.measure import LatencyRow
 
 QUIET, BUSY = (0.49, 0.5, 0.52), (0.05, 0.06, 2.0)
@@ -95,6 +95,28 @@ def test_where_calls_are_interrupted_the_processors_time_counts(monkeypatch: pyt
     assert alone(bench, 0.002) == pytest.approx(2.0, rel=0.1)  # type: ignore[arg-type]
 
 
+class Waiting(Interrupted):
+    """A call that always waits for its core, much longer than it computes."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.calls = 0
+
+    def __call__(self) -> None:
+        self.calls = 0
+        super().__call__()
+
+
+def test_where_every_call_waits_as_long_the_processors_time_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the clock both take 21 and 22 ms, in every round."""
+    monkeypatch.setattr("sapwood.goals.clock.ROUNDS", 8)
+    bench: Any = Interrupting()
+    monkeypatch.setattr(bench, "load", Waiting)
+    found = timed(bench, 0.002, 0.001)  # type: ignore[arg-type]
+    assert found.row.ratio == pytest.approx(0.5, rel=0.1)
+    assert found.conditions["timed_by"] == "the processor's time"
+
+
 def test_with_several_threads_the_clock_counts_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sapwood.goals.clock.ROUNDS", 12)
     bench: Any = Interrupting(threads=2)
@@ -134,16 +156,3 @@ def test_a_file_is_made_once_and_opened_anew(monkeypatch: pytest.MonkeyPatch) ->
     timed(bench, "dense", "two", first.dense)  # type: ignore[arg-type]
     once, anew = ["dense", "one"], ["dense again", "one again"]
     assert bench.made == [*once, *anew, "dense again", "two", "dense again", "two again"]
-
-
-def test_waiting_for_the_processor_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the clock a minute has gone, of which the process had a second; with two threads it is the other way round."""
-    now = {"monotonic": 0.0, "process_time": 0.0}
-    monkeypatch.setattr(
-        "sapwood.goals.clock.time", SimpleNamespace(**{name: lambda name=name: now[name] for name in now})
-    )
-    elapsed = Elapsed()
-    now.update(monotonic=60.0, process_time=1.0)
-    assert elapsed.seconds == 1.0
-    now.update(monotonic=60.0, process_time=110.0)
-    assert elapsed.seconds == 60.0

@@ -29,6 +29,12 @@ LOADS = 2
 MOST_LOADS = 4
 """How often at most, where a machine is so busy that what a load shows tells nothing; the search would follow it."""
 
+UNDISTURBED = 0.9
+"""The share of the time that one thread has of its core at least, unless others want it as well."""
+
+SHORT = 0.05
+"""Seconds that say nothing of that."""
+
 TIMED_BY = "timed_by"
 """The condition that says which time counts, where that is not the clock's."""
 
@@ -54,21 +60,6 @@ class Timed:
     conditions: Mapping[str, Any]
     dense: Session
     session: Session
-
-
-class Elapsed:
-    """Seconds since it was made: by the clock, or what this process had of the processor where that is less.
-
-    Where other work has most of a core the clock goes on without anything having been tried.
-    """
-
-    def __init__(self) -> None:
-        self._clock, self._processor = time.monotonic(), time.process_time()
-
-    @property
-    def seconds(self) -> float:
-        """How many so far."""
-        return min(time.monotonic() - self._clock, time.process_time() - self._processor)
 
 
 def timed(bench: Bench, dense_model: nn.Module, model: nn.Module, dense: Session | None = None) -> Timed:
@@ -107,10 +98,17 @@ class _Load:
     table: LatencyTable
     sessions: Mapping[str, Session]
     by_processor: bool
+    waited: bool
 
     @property
     def tells(self) -> bool:
-        """Whether the rounds agree enough: in the ratio, or in the time where there is one network only."""
+        """Whether the rounds agree enough: in the ratio, or in the time where there is one network only.
+
+        Where every call waits for the core, they agree on nothing but that: two networks of less than a millisecond
+        then take the same.
+        """
+        if self.waited and not self.by_processor:
+            return False
         if "pruned" in self.sessions:
             row = self.table["pruned"]
             return row.ratio_q3 <= TELLING * row.ratio_q1
@@ -134,8 +132,11 @@ def _load(
     threads = bench.deployment.num_threads
     by_processor = threads == 1 and not all(load.tells for load in before)
     clock = time.process_time if by_processor else time.perf_counter
+    start, own = time.perf_counter(), time.process_time()
     table = measure_latency(sessions, baseline="dense", rounds=ROUNDS, seconds=SECONDS, threads=threads, clock=clock)
-    return _Load(table, sessions, by_processor)
+    whole, own = time.perf_counter() - start, time.process_time() - own
+    waited = threads == 1 and whole > SHORT and own < UNDISTURBED * whole
+    return _Load(table, sessions, by_processor, waited)
 
 
 def _counted(every: Sequence[_Load]) -> Sequence[_Load]:

@@ -22,7 +22,7 @@ from sapwood.goals.approach import (
 )
 from sapwood.goals.bench import Bench, session_times
 from sapwood.goals.chooser import Chooser, Chosen
-from sapwood.goals.clock import Elapsed, Timed, alone, timed
+from sapwood.goals.clock import Timed, alone, timed
 from sapwood.goals.layer_samples import layer_samples
 from sapwood.goals.milliseconds import Aim
 from sapwood.goals.targets import Target
@@ -38,7 +38,7 @@ from sapwood.measure import (
 )
 from sapwood.models import apply_plan
 from sapwood.removal import Planner, Solution, unproven
-from sapwood.runtime import LayerTimes, Session
+from sapwood.runtime import Elapsed, LayerTimes, Session
 
 MAX_ATTEMPTS = 8
 SECONDS_IN_ALL = 40.0
