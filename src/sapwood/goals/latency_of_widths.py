@@ -10,6 +10,7 @@ import numpy as np
 from torch import nn
 
 from sapwood.allocation import Work, layer_work
+from sapwood.elapsed import Elapsed
 from sapwood.errors import BudgetError
 from sapwood.goals.approach import (
     CLOSE_ENOUGH,
@@ -38,7 +39,7 @@ from sapwood.measure import (
 )
 from sapwood.models import apply_plan
 from sapwood.removal import Planner, Solution, unproven
-from sapwood.runtime import Elapsed, LayerTimes, Session
+from sapwood.runtime import LayerTimes, Session
 
 MAX_ATTEMPTS = 8
 SECONDS_IN_ALL = 40.0

@@ -22,7 +22,6 @@ from sapwood.runtime.base import (
 from sapwood.runtime.calling import eval_mode, model_call, run
 from sapwood.runtime.check import check_session
 from sapwood.runtime.cores import available_cores
-from sapwood.runtime.elapsed import Elapsed
 from sapwood.runtime.engine import CompiledModel, SparseConv2d, compile, instruction_set, load
 from sapwood.runtime.int8 import Int8Session, int8_session, opened_int8
 from sapwood.runtime.standing_in import running_on
@@ -33,7 +32,6 @@ __all__ = [
     "RUNTIMES",
     "Calibrated",
     "CompiledModel",
-    "Elapsed",
     "Int8Session",
     "LayerTimes",
     "OpenSession",

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sapwood.elapsed import Elapsed
 from sapwood.errors import MeasureError
 from sapwood.export import QuickOnnx, plain_tensors, quick_onnx, require, tensors_of
 from sapwood.runtime.base import RUNTIMES, WARMUP, LayerTimes, Session
-from sapwood.runtime.elapsed import Elapsed
 from sapwood.runtime.onnx_nodes import NodeHomes, Ran, summed
 from sapwood.runtime.onnxruntime import fed
 from sapwood.types import ExampleInputs
