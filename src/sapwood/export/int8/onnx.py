@@ -174,7 +174,8 @@ def _weights(node: Any, stored: Mapping[str, np.ndarray[Any, Any]]) -> np.ndarra
         return given.astype(np.float32).reshape(shape)
 
     point = stored[node.input[2]] if len(node.input) > 2 else np.zeros(())
-    return (values - along(point)) * along(stored[node.input[1]])
+    weights: np.ndarray[Any, Any] = (values - along(point)) * along(stored[node.input[1]])
+    return weights
 
 
 def _quantization() -> Any:
