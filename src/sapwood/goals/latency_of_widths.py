@@ -46,7 +46,8 @@ SECONDS_IN_ALL = 40.0
 """After this no other network is tried: making and measuring one takes seconds, and most targets are met by then."""
 
 LEAST_ATTEMPTS = 3
-"""So many are made of a target that is missed, however long they take: what was measured first corrects the next."""
+"""So many are made of a target that is missed, however long they take, and of one that is only between the quartiles:
+what was measured first corrects the next."""
 
 ROUNDS_BY_LAYER = 12
 
@@ -130,10 +131,15 @@ class _Try:
         assert self.clocked is not None
         return self.clocked.row
 
-    def is_hit(self, aim: Aim) -> bool:
-        """Whether trying on can hardly do better: the clock's own spread decides."""
+    def is_hit(self, aim: Aim, tries: int) -> bool:
+        """Whether trying on can hardly do better: the clock's own spread decides, but not of the first few networks.
+
+        The rounds of a busy machine are far apart, and their median is known better than that.
+        """
         low, _, high = aim.shown(self.row)
-        return aim.distance(self.row) <= CLOSE_ENOUGH or is_between(aim.ratio, low, high)
+        if aim.distance(self.row) <= CLOSE_ENOUGH:
+            return True
+        return tries >= LEAST_ATTEMPTS and is_between(aim.ratio, low, high)
 
 
 @dataclass
@@ -268,7 +274,7 @@ class LatencyTarget:
             seen.add(found.kept)
             self._measure(found)
             tries.append(found)
-            if found.is_hit(aim):
+            if found.is_hit(aim, len(tries)):
                 break
             self._learn(found)
             fraction = self._next(tries, aim)
