@@ -84,14 +84,14 @@ def test_a_slow_machine_still_corrects_what_it_measured(monkeypatch: pytest.Monk
 
 
 def test_rounds_that_are_far_apart_do_not_end_the_search_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first network is 7 % off, and the target between the quartiles of a busy machine's rounds."""
+    """The first network is 9 % off, and the target between the quartiles of a busy machine's rounds."""
 
     def apart(sessions: Mapping[str, FakeSession], *, baseline: str, **options: Any) -> LatencyTable:
         found = compared(sessions, baseline=baseline, **options)
         rows = [replace(row, ratio_q1=0.88 * row.ratio, ratio_q3=1.12 * row.ratio) for row in found.rows]
         return LatencyTable(tuple(rows), baseline, found.conditions)
 
-    install(monkeypatch, penalty=1.07)
+    install(monkeypatch, penalty=1.12)
     monkeypatch.setattr("sapwood.goals.clock.measure_latency", apart)
     outcome = shrunk(0.5).latency
     assert outcome is not None
