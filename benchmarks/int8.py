@@ -1,7 +1,6 @@
 """Channels and int8 together: fp32 and int8, dense and pruned, timed in the same rounds; accuracy where there is some.
 
     python benchmarks/int8.py MODEL --data ../shared/data --runtime openvino --out int8.json
-    python benchmarks/int8.py --targets --data ../shared/data --runtime openvino-int8
     python benchmarks/int8.py MobileNetV2 --grouped
 
 The first form takes one of the models below, removes channels (latency 0.5 in float32 on the same runtime; or takes
@@ -9,9 +8,8 @@ The first form takes one of the models below, removes channels (latency 0.5 in f
 random inputs for the time. With `--accuracy SPLIT` each network's accuracy on that part of the model's data set is
 measured on its runtime; ranges are from the train split. With `--processor` a call takes what the process had of the
 processor, one thread: where other work shares the core, a long call is interrupted and a short one is not, and the
-clock's ratios are wrong. The second form asks whether latency targets on int8 are met: each network that `prune` gave
-is loaded again and timed against the dense one. The third one times a dense network in OpenVINO with its grouped layers
-in int8, and as they are where the file is quantised as OpenVINO reads it.
+clock's ratios are wrong. The second form times a dense network in OpenVINO with its grouped layers in int8, and as they
+are where the file is quantised as OpenVINO reads it. Latency targets on int8: `latency_targets.py`.
 """
 
 from __future__ import annotations
@@ -26,7 +24,6 @@ from typing import Any
 from unittest import mock
 
 import sapwood
-from sapwood.errors import SapwoodError
 from sapwood.export.int8 import openvino
 from sapwood.goals import pictures_without_labels
 from sapwood.measure import SPIN_DOWN, machine, measure_latency
@@ -49,7 +46,6 @@ MODELS: dict[str, tuple[str, str | None, str | None]] = {
 }
 """Model -> its specification, weights, data set."""
 
-CASES = [(name, target) for name in ("yolov3-tiny", "ResNet-18", "yolov4-tiny, digits") for target in (0.75, 0.5)]
 ROUNDS, SECONDS = 60, 15.0
 PROCESSOR_ROUNDS, GROUPED_ROUNDS = 300, 100
 
@@ -65,12 +61,10 @@ def main() -> None:
     parser.add_argument("--pictures", help="A data set instead of the model's own")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--processor", action="store_true", help="Processor time, one thread, of a busy machine")
-    parser.add_argument("--targets", action="store_true")
     parser.add_argument("--grouped", action="store_true")
     parser.add_argument("--out")
     options = parser.parse_args()
-    whole = [grouped(options)] if options.grouped else None
-    rows = whole or (targets(options) if options.targets else [together(options)])
+    rows = [grouped(options) if options.grouped else together(options)]
     if options.out:
         Path(options.out).write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1))
 
@@ -159,42 +153,6 @@ def accuracies(networks: dict[str, ModelBundle], options: Any) -> dict[str, floa
             found[f"{name} {kind}"] = evaluation.metrics[evaluation.primary]
             print(f"{name} {kind}: {evaluation.primary} {found[f'{name} {kind}']:.4f}", flush=True)
     return found
-
-
-def targets(options: Any) -> list[dict[str, Any]]:
-    """Whether latency targets on int8 are met."""
-    rows = []
-    cases = [case for case in CASES if options.model in (None, case[0])]
-    for name, target in cases:
-        dense = loaded(name, options.data)
-        where = Deployment(options.runtime, options.threads)
-        row: dict[str, Any] = {"model": name, "runtime": options.runtime, "target": target, "met": False}
-        try:
-            asked = sapwood.Target(latency=target)
-            pruned = sapwood.prune(dense.model, dense.example_inputs, target=asked, deployment=where)
-        except SapwoodError as error:
-            print(f"{name} on {options.runtime}, target {target}: {error}", flush=True)
-            rows.append({**row, "error": str(error)})
-            continue
-        sessions = {
-            key: RUNTIMES[options.runtime].load(model, dense.example_inputs, threads=options.threads)
-            for key, model in (("dense", dense.model), ("pruned", pruned.model))
-        }
-        ratio = timed_again(sessions, options)
-        row |= {"ratio": ratio, "met": abs(ratio / target - 1.0) <= 0.05}
-        rows.append(row)
-        met = "met" if row["met"] else "MISSED"
-        print(f"{name} on {options.runtime}, target {target}: {ratio:.3f} {met}", flush=True)
-    print(f"{sum(row['met'] for row in rows)} of {len(rows)} within 5 %", flush=True)
-    return rows
-
-
-def timed_again(sessions: dict[str, Session], options: Any) -> float:
-    """The pruned network's time over the dense one's."""
-    if options.processor:
-        return processor_times(sessions, PROCESSOR_ROUNDS)["pruned"]["ratio"]
-    table = measure_latency(sessions, baseline="dense", rounds=200, seconds=3.0, threads=options.threads)
-    return table["pruned"].ratio
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ STAGES = (
         "config",
         "recipe",
         "layer_times",
+        "elapsed",
     ),
     ("models",),
     ("data",),

@@ -28,9 +28,12 @@ class Bench:
         self.loads = 0
         self.deployment = SimpleNamespace(num_threads=threads)
 
-    def load(self, model: nn.Module) -> nn.Module:
+    def load(self, model: nn.Module) -> Any:
         self.loads += 1
         return model
+
+    def again(self, model: nn.Module, session: Any) -> Any:
+        return session.again() if hasattr(session, "again") else self.load(model)
 
 
 def table(low: float, ratio: float, high: float) -> Table:
@@ -92,7 +95,64 @@ def test_where_calls_are_interrupted_the_processors_time_counts(monkeypatch: pyt
     assert alone(bench, 0.002) == pytest.approx(2.0, rel=0.1)  # type: ignore[arg-type]
 
 
+class Waiting(Interrupted):
+    """A call that always waits for its core, much longer than it computes."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.calls = 0
+
+    def __call__(self) -> None:
+        self.calls = 0
+        super().__call__()
+
+
+def test_where_every_call_waits_as_long_the_processors_time_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the clock both take 21 and 22 ms, in every round."""
+    monkeypatch.setattr("sapwood.goals.clock.ROUNDS", 8)
+    bench: Any = Interrupting()
+    monkeypatch.setattr(bench, "load", Waiting)
+    found = timed(bench, 0.002, 0.001)  # type: ignore[arg-type]
+    assert found.row.ratio == pytest.approx(0.5, rel=0.1)
+    assert found.conditions["timed_by"] == "the processor's time"
+
+
 def test_with_several_threads_the_clock_counts_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sapwood.goals.clock.ROUNDS", 12)
     bench: Any = Interrupting(threads=2)
     assert "timed_by" not in timed(bench, 0.002, 0.001).conditions  # type: ignore[arg-type]
+
+
+class Opened:
+    """A session that counts how often it was opened anew."""
+
+    def __init__(self, made: list[str], name: str) -> None:
+        self.made, self.name = made, name
+
+    def __call__(self) -> None:
+        """Runs in no time."""
+
+    def again(self) -> Opened:
+        self.made.append(f"{self.name} again")
+        return Opened(self.made, self.name)
+
+
+class Quantising(Bench):
+    """Loads what takes long to make, and says what it made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[str] = []
+
+    def load(self, model: Any) -> Any:
+        self.made.append(model)
+        return Opened(self.made, model)
+
+
+def test_a_file_is_made_once_and_opened_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sapwood.goals.clock.measure_latency", lambda *_, **__: table(*QUIET))
+    bench: Any = Quantising()
+    first = timed(bench, "dense", "one")  # type: ignore[arg-type]
+    timed(bench, "dense", "two", first.dense)  # type: ignore[arg-type]
+    once, anew = ["dense", "one"], ["dense again", "one again"]
+    assert bench.made == [*once, *anew, "dense again", "two", "dense again", "two again"]

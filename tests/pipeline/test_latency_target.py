@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 import shutil
@@ -18,14 +17,14 @@ from torch import Tensor, nn
 
 from sapwood.errors import BudgetError
 from sapwood.goals import Chooser, Chosen
-from sapwood.goals.approach import MET_WITHIN
+from sapwood.goals.approach import CLOSE_ENOUGH, MET_WITHIN
 from sapwood.goals.clock import LOADS
 from sapwood.goals.layer_samples import NUM_SAMPLES
 from sapwood.graph import Analysis
 from sapwood.measure import LatencyRow, LatencyTable
 from sapwood.pipeline import Deployment, Pruned, Target, prune
 from sapwood.runtime import RUNTIMES
-from support.fake_runtime import LAYER_MS, FakeRuntime, FakeSession, install, without_a_clock
+from support.fake_runtime import LAYER_MS, FakeRuntime, FakeSession, compared, install, without_a_clock
 from support.probes import PROBES, conv
 
 EXACT = 1e-9  # relative: the same sums in another order
@@ -75,14 +74,29 @@ def test_the_target_is_reached(monkeypatch: pytest.MonkeyPatch, target: float, p
 
 def test_a_slow_machine_still_corrects_what_it_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """The clock says that the time is over after the first network, which misses the target by a third."""
-    now = itertools.count(0.0, 1000.0)
-    monkeypatch.setattr("sapwood.goals.latency_of_widths.time", SimpleNamespace(monotonic=lambda: next(now)))
     install(monkeypatch, penalty=1.5)
+    monkeypatch.setattr("sapwood.goals.latency_of_widths.Elapsed", lambda: SimpleNamespace(seconds=1000.0))
     outcome = shrunk(0.5).latency
     assert outcome is not None
     assert outcome.attempts[0].measured > 0.5 * (1.0 + 2 * MET_WITHIN)
     assert 1 < len(outcome.attempts) <= 3
     assert outcome.met
+
+
+def test_rounds_that_are_far_apart_do_not_end_the_search_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first network is 9 % off, and the target between the quartiles of a busy machine's rounds."""
+
+    def apart(sessions: Mapping[str, FakeSession], *, baseline: str, **options: Any) -> LatencyTable:
+        found = compared(sessions, baseline=baseline, **options)
+        rows = [replace(row, ratio_q1=0.88 * row.ratio, ratio_q3=1.12 * row.ratio) for row in found.rows]
+        return LatencyTable(tuple(rows), baseline, found.conditions)
+
+    install(monkeypatch, penalty=1.12)
+    monkeypatch.setattr("sapwood.goals.clock.measure_latency", apart)
+    outcome = shrunk(0.5).latency
+    assert outcome is not None
+    assert outcome.attempts[0].measured > 0.5 * (1.0 + MET_WITHIN)
+    assert outcome.ratio == pytest.approx(0.5, rel=CLOSE_ENOUGH)
 
 
 @pytest.mark.parametrize("penalty", [1.0, 1.3])

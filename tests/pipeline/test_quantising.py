@@ -108,6 +108,14 @@ def test_the_fewest_layers_stay_in_float32(shades: Path, tmp_path: Path) -> None
     assert float_layers(tmp_path / "some.onnx") == {"2"}
 
 
+def test_pictures_of_all_classes_are_measured(shades: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders come class by class, and int8 is wrong on one class."""
+    monkeypatch.setattr(quantising, "MOST_MEASURED", 4)
+    result = export(bundle(fragile=1000.0), tmp_path / "net.onnx", shades)
+    assert result.num_measured == 4
+    assert result.judged.drop == 0.5
+
+
 def test_a_file_that_is_too_bad_is_not_left(shades: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "net.onnx"
     path.write_bytes(b"earlier")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sapwood.errors import ExportError, MissingDependencyError
+from sapwood.errors import CheckFailedError, ExportError, MissingDependencyError
 from sapwood.export import left_out, quick_onnx, relative_error, run_flat
 from sapwood.models.darknet import DarknetNetwork, parse_cfg
 from sapwood.runtime import (
@@ -22,7 +22,9 @@ from sapwood.runtime import (
     is_exact,
     running_on,
 )
+from sapwood.runtime import openvino as openvino_runtime
 from sapwood.runtime.int8 import PACKAGES, timing_inputs
+from sapwood.runtime.openvino import ProfiledRun
 
 pytest.importorskip("onnxruntime")
 
@@ -100,6 +102,143 @@ def test_a_network_of_half_precision_is_quantised_from_float32(name: str) -> Non
     wanted = run_flat(model, X)
     session = runtime.load_calibrated(model.half(), X.half(), [X.half()], threads=1)
     assert relative_error(session.outputs(), wanted) < NEAR
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_inputs_of_the_networks_own_type_are_taken(name: str, kind: torch.dtype) -> None:
+    runtime, model = installed(name), net()
+    wanted = run_flat(model, X)
+    session = runtime.load_calibrated(model.to(kind), X.to(kind), [X.to(kind)], threads=1)
+    assert relative_error(session.run(X.to(kind)), wanted) < NEAR
+
+
+class Twice(nn.Module):
+    """Runs one convolution on two maps, of which the second is made of the first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem, self.body, self.head = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(self.body(self.stem(x)).relu()).relu())
+
+
+class Tied(nn.Module):
+    """Two matrix products with one matrix, of which the second takes the transpose."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(3 * 64, 24)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(self.layer(x.flatten(1)).relu(), self.layer.weight.t())
+
+
+class Several(nn.Module):
+    """Takes a picture and a number, and gives a dict with a tuple in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem, self.up, self.head = nn.Conv2d(3, 8, 3), nn.ConvTranspose2d(8, 6, 2, stride=2), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor, scale: Tensor) -> dict[str, Any]:
+        maps = self.stem(x).relu() * scale
+        return {"scores": self.head(maps.mean((2, 3))), "maps": (self.up(maps), maps)}
+
+
+class Sequences(nn.Module):
+    """Rows of a map as steps of an LSTM, and attention among them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem, self.rows = nn.Conv2d(3, 4, 3), nn.LSTM(4 * 6, 16, batch_first=True)
+        self.attention, self.head = nn.MultiheadAttention(16, 2, batch_first=True), nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps, _ = self.rows(self.stem(x).relu().transpose(1, 2).flatten(2))
+        return self.head(steps + self.attention(steps, steps, steps, need_weights=False)[0])
+
+
+KINDS: dict[str, tuple[type[nn.Module], Any]] = {
+    "a layer that runs twice": (Twice, X),
+    "tied layers": (Tied, X),
+    "several inputs and outputs": (Several, (X, torch.tensor(2.0))),
+    "LSTM and attention": (Sequences, X),
+}
+
+
+def pictures(example: Any) -> list[Any]:
+    """Example inputs, and the same with other pictures."""
+    generator = torch.Generator().manual_seed(2)
+    drawn = [X, *(torch.rand(X.shape, generator=generator) for _ in range(6))]
+    return [(picture, *example[1:]) if isinstance(example, tuple) else picture for picture in drawn]
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_computes_nearly_the_same(name: str, kind: str) -> None:
+    """Corrected biases put the layer that runs twice off by eight times as much (NNCF 3.4.0)."""
+    made, example = KINDS[kind]
+    runtime, model = installed(name), made().eval()
+    session = runtime.load_calibrated(model, example, pictures(example), threads=1)
+    found, wanted = session.run(example), run_flat(model, example)
+    assert [one.shape for one in found] == [one.shape for one in wanted]
+    errors = [float((one - other).norm() / other.norm()) for one, other in zip(found, wanted, strict=True)]
+    assert max(errors) < 0.03
+
+
+def test_weights_that_are_too_small_for_a_quantiser_are_refused() -> None:
+    runtime, model = installed("openvino-int8"), nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 2, 1))
+    with torch.no_grad():
+        model[2].weight.mul_(1e-20)
+    with pytest.raises(CheckFailedError, match=r"the int8 file is refused: a weight of .* is off by .*e-21"):
+        runtime.load(model, X, threads=1)
+
+
+def test_what_openvino_cannot_read_is_an_error_of_ours() -> None:
+    class Waves(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.head = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(torch.fft.rfft2(self.stem(x)).abs())
+
+    with pytest.raises(ExportError, match="OpenVINO cannot load the model"):
+        installed("openvino-int8").load(Waves().eval(), X, threads=1)
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_a_file_is_opened_anew_without_quantising(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = installed(name).load(net(), X, threads=1)
+    for made in ("quantised_onnx", "quantised_openvino"):
+        monkeypatch.setattr(f"sapwood.runtime.int8.{made}", None)  # is not called
+    again = session.again()
+    assert again is not session
+    assert relative_error(again.outputs(), session.outputs()) == 0.0
+    assert set(again.layer_times(1)) == set(session.layer_times(1))
+
+
+def test_a_slow_first_run_is_not_in_the_times_of_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO tells the mean of all runs so far."""
+    installed("openvino-int8")
+    session: Any = RUNTIMES["openvino"].load(net(), X, threads=1)
+    sums = [0.0, 0.0]
+
+    def told(*_: Any) -> ProfiledRun:
+        if sums[1] == 6:  # another compiled model
+            sums[:] = [0.0, 0]
+        sums[:] = [sums[0] + (100.0 if not sums[1] else 1.0), sums[1] + 1]
+        return ProfiledRun(200.0, {"node": sums[0] / sums[1]}, {"node": "Convolution"})
+
+    monkeypatch.setattr(openvino_runtime, "_timed_run", told)
+    times = session.layer_times(12)
+    assert [times[name] for name in times if name != OVERHEAD] == [pytest.approx(1.0)]
 
 
 @pytest.mark.parametrize("name", PACKAGES)

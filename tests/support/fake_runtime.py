@@ -71,7 +71,7 @@ def compared(sessions: Mapping[str, FakeSession], *, baseline: str, **_: Any) ->
 def without_a_clock(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """Compares by what sessions say, and keeps what was measured in ``folder``."""
     monkeypatch.setattr("sapwood.goals.clock.measure_latency", compared)
-    monkeypatch.setattr("sapwood.goals.latency_of_widths.time", SimpleNamespace(monotonic=lambda: 0.0))
+    monkeypatch.setattr("sapwood.goals.latency_of_widths.Elapsed", lambda: SimpleNamespace(seconds=0.0))
     monkeypatch.setenv("SAPWOOD_CACHE", str(folder / "cache"))
 
 

@@ -16,7 +16,7 @@ from sapwood.goals.targets import Deployment
 from sapwood.graph import Analysis
 from sapwood.measure import machine
 from sapwood.models import map_tensors
-from sapwood.runtime import RUNTIMES, LayerTimes, Session
+from sapwood.runtime import RUNTIMES, LayerTimes, Reopens, Session
 from sapwood.types import ExampleInputs
 
 ISA_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
@@ -46,6 +46,10 @@ class Bench:
     def load(self, model: nn.Module) -> Session:
         """The model, ready to be called."""
         return RUNTIMES[self.deployment.runtime].load(model, self.inputs, threads=self.deployment.num_threads)
+
+    def again(self, model: nn.Module, session: Session | None) -> Session:
+        """The model once more, from the session's own file where it has one; loaded where there is no session."""
+        return session.again() if isinstance(session, Reopens) else self.load(model)
 
     def layer_times(self, model: nn.Module, rounds: int = ROUNDS) -> LayerTimes | None:
         """Milliseconds of each layer; None where the runtime cannot tell."""

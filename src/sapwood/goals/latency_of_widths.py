@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from torch import nn
 
 from sapwood.allocation import Work, layer_work
+from sapwood.elapsed import Elapsed
 from sapwood.errors import BudgetError
 from sapwood.goals.approach import (
     CLOSE_ENOUGH,
@@ -39,14 +39,15 @@ from sapwood.measure import (
 )
 from sapwood.models import apply_plan
 from sapwood.removal import Planner, Solution, unproven
-from sapwood.runtime import LayerTimes
+from sapwood.runtime import LayerTimes, Session
 
 MAX_ATTEMPTS = 8
 SECONDS_IN_ALL = 40.0
 """After this no other network is tried: making and measuring one takes seconds, and most targets are met by then."""
 
 LEAST_ATTEMPTS = 3
-"""So many are made of a target that is missed, however long they take: what was measured first corrects the next."""
+"""So many are made of a target that is missed, however long they take, and of one that is only between the quartiles:
+what was measured first corrects the next."""
 
 ROUNDS_BY_LAYER = 12
 
@@ -130,10 +131,15 @@ class _Try:
         assert self.clocked is not None
         return self.clocked.row
 
-    def is_hit(self, aim: Aim) -> bool:
-        """Whether trying on can hardly do better: the clock's own spread decides."""
+    def is_hit(self, aim: Aim, tries: int) -> bool:
+        """Whether trying on can hardly do better: the clock's own spread decides, but not of the first few networks.
+
+        The rounds of a busy machine are far apart, and their median is known better than that.
+        """
         low, _, high = aim.shown(self.row)
-        return aim.distance(self.row) <= CLOSE_ENOUGH or is_between(aim.ratio, low, high)
+        if aim.distance(self.row) <= CLOSE_ENOUGH:
+            return True
+        return tries >= LEAST_ATTEMPTS and is_between(aim.ratio, low, high)
 
 
 @dataclass
@@ -158,6 +164,7 @@ class LatencyTarget:
     progress: Callable[[int, int], None] | None = None
     seconds: float = SECONDS_IN_ALL
     _samples: list[Sample] = field(default_factory=list)
+    _dense: Session | None = None
 
     def solve(self) -> tuple[Solution[Chosen], LatencyOutcome]:
         """Finds the network and times it.
@@ -235,8 +242,8 @@ class LatencyTarget:
         fraction = min(1.0, aim.ratio)
         seen: set[tuple[int, ...]] = set()
         nudges = 0
-        over = time.monotonic() + self.seconds
-        while len(tries) < MAX_ATTEMPTS and not (self._are_enough(tries, aim) and time.monotonic() > over):
+        elapsed = Elapsed()
+        while len(tries) < MAX_ATTEMPTS and not (self._are_enough(tries, aim) and elapsed.seconds > self.seconds):
             fit = fit_latency(self._samples)
             try:
                 found = self._solve(fit, fraction)
@@ -267,7 +274,7 @@ class LatencyTarget:
             seen.add(found.kept)
             self._measure(found)
             tries.append(found)
-            if found.is_hit(aim):
+            if found.is_hit(aim, len(tries)):
                 break
             self._learn(found)
             fraction = self._next(tries, aim)
@@ -301,7 +308,8 @@ class LatencyTarget:
     def _measure(self, found: _Try) -> None:
         """Times a network against the dense one, and its layers."""
         small = apply_plan(self.model, found.solution.realised.plan)
-        found.clocked = timed(self.bench, self.model, small)
+        found.clocked = timed(self.bench, self.model, small, self._dense)
+        self._dense = found.clocked.dense
         found.times = session_times(found.clocked.session, ROUNDS_BY_LAYER)
         found.dense_times = session_times(found.clocked.dense, ROUNDS_BY_LAYER)
 

@@ -281,8 +281,19 @@ def _measured_on(bundle: ModelBundle, options: Int8Options) -> tuple[Dataset, bo
         dataset, labelled = open_data(bundle, options.data, split=options.split), True
     except NoDataSetError:
         dataset, labelled = open_pictures(bundle, options.data, split=options.split), False
-    few: Any = dataset.samples[:MOST_MEASURED]
+    few: Any = spread(dataset.samples, MOST_MEASURED)
     return replace(dataset, samples=few), labelled
+
+
+def spread(samples: Sequence[Any], most: int) -> tuple[Any, ...]:
+    """So many of the samples, from one end to the other: those of a folder come class by class.
+
+    Examples:
+        >>> spread("aabbccdd", 4), spread("ab", 4)
+        (('a', 'b', 'c', 'd'), ('a', 'b'))
+    """
+    count = min(len(samples), most)
+    return tuple(samples[place * len(samples) // count] for place in range(count))
 
 
 def _written(

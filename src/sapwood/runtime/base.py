@@ -20,6 +20,7 @@ __all__ = [
     "Calibrated",
     "LayerTimes",
     "OpenSession",
+    "Reopens",
     "Runtime",
     "Session",
     "is_exact",
@@ -96,6 +97,14 @@ class OpenSession(Protocol):
 
     def run(self, example_inputs: ExampleInputs) -> list[Tensor]:
         """Returns what a run on these gives, as :meth:`Session.outputs`; shapes are those that it was loaded with."""
+
+
+@runtime_checkable
+class Reopens(Protocol):
+    """A session that can be opened anew from the file that it was made of: quantising one takes seconds."""
+
+    def again(self) -> Session:
+        """Returns the same, with memory of its own."""
 
 
 @runtime_checkable

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sapwood.elapsed import Elapsed
 from sapwood.errors import MeasureError
 from sapwood.export import QuickOnnx, plain_tensors, quick_onnx, require, tensors_of
 from sapwood.runtime.base import RUNTIMES, WARMUP, LayerTimes, Session
@@ -38,6 +39,7 @@ class OnnxRuntimeSession:
 
     def __init__(self, exported: QuickOnnx, tensors: tuple[Tensor, ...], threads: int) -> None:
         self._exported = exported
+        self._tensors = tensors
         self._threads = threads
         self._session = make_session(exported.data, threads)
         self._feed = feed_of(self._session, exported.input_names, tensors)
@@ -50,6 +52,10 @@ class OnnxRuntimeSession:
     def __call__(self) -> object:
         """Runs once."""
         return self._session.run(None, self._feed)
+
+    def again(self) -> OnnxRuntimeSession:
+        """Opens the same file once more."""
+        return OnnxRuntimeSession(self._exported, self._tensors, self._threads)
 
     def outputs(self) -> list[Tensor]:
         """Returns the output tensors of one run."""
@@ -64,8 +70,7 @@ class OnnxRuntimeSession:
 
     def layer_times(self, rounds: int) -> LayerTimes:
         """Times every layer in a second session that writes ONNX Runtime's profile."""
-        events = self._profile(rounds)
-        runs = runs_of(events)[WARMUP:]
+        runs = self._runs(WARMUP + rounds)[WARMUP:]
         ran = [
             Ran(name, (name,), any(part in operator for part in CONTRACTIONS))
             for run in runs
@@ -77,18 +82,21 @@ class OnnxRuntimeSession:
 
     def float_nodes(self) -> tuple[str, ...]:
         """The file's convolutions and matrix products that compute in float32, whatever the file says."""
-        ran = [
-            Ran(name, (name,), True) for name, kind in runs_of(self._profile(1))[-1].operators.items() if kind in FLOAT
-        ]
+        ran = [Ran(name, (name,), True) for name, kind in self._runs(1)[-1].operators.items() if kind in FLOAT]
         return NodeHomes(self._exported).contractions(ran)
 
-    def _profile(self, rounds: int) -> list[dict[str, Any]]:
+    def _runs(self, rounds: int) -> list[ProfiledRun]:
+        took = []
         with tempfile.TemporaryDirectory() as folder:
             session = make_session(self._exported.data, self._threads, profile=f"{folder}/profile")
-            for _ in range(WARMUP + rounds):
+            for _ in range(rounds):
+                elapsed = Elapsed()
                 session.run(None, self._feed)
-            events: list[dict[str, Any]] = json.loads(Path(session.end_profiling()).read_text())
-        return events
+                took.append(1e6 * elapsed.seconds)
+            runs = runs_of(json.loads(Path(session.end_profiling()).read_text()))
+        for run, microseconds in zip(runs, took, strict=True):
+            run.total = min(run.total, microseconds)
+        return runs
 
 
 class ProfiledRun:
@@ -145,12 +153,18 @@ def make_session(data: bytes | str, threads: int | None = None, profile: str | N
 
 def feed_of(session: Any, names: tuple[str, ...], tensors: tuple[Tensor, ...]) -> dict[str, np.ndarray[Any, Any]]:
     """What a session is fed; an input that the exporter found to be of no use is not in the file."""
-    wanted = {given.name for given in session.get_inputs()}
+    kinds = {given.name: given.type for given in session.get_inputs()}
     return {
-        name: tensor.detach().cpu().contiguous().numpy()
+        name: fed(tensor, in_float32=kinds[name] == "tensor(float)")
         for name, tensor in zip(names, tensors, strict=True)
-        if name in wanted
+        if name in kinds
     }
+
+
+def fed(tensor: Tensor, *, in_float32: bool) -> np.ndarray[Any, Any]:
+    """A tensor's values; a file of a network in another type may be of its float32 copy, as those of int8 are."""
+    plain = tensor.float() if in_float32 and tensor.is_floating_point() else tensor
+    return plain.detach().cpu().contiguous().numpy()
 
 
 class OnnxRuntime:

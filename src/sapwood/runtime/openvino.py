@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import io
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sapwood.elapsed import Elapsed
 from sapwood.errors import MeasureError
 from sapwood.export import QuickOnnx, plain_tensors, quick_onnx, require, tensors_of
 from sapwood.runtime.base import RUNTIMES, WARMUP, LayerTimes, Session
 from sapwood.runtime.onnx_nodes import NodeHomes, Ran, summed
+from sapwood.runtime.onnxruntime import fed
 from sapwood.types import ExampleInputs
 
 CONTRACTIONS = frozenset({"Convolution", "FullyConnected", "MatMul", "Deconvolution", "GroupConvolution"})
 """OpenVINO's types of executed nodes that convolve or multiply matrices."""
 
+
+COMPILED = 3
+"""Compiled models that layers are timed in; see :func:`each_alone`."""
 
 INTEGERS = frozenset({"i8", "u8"})
 """What OpenVINO calls the precision of nodes that compute in int8."""
@@ -30,6 +35,7 @@ class OpenVinoSession:
 
     def __init__(self, exported: QuickOnnx, tensors: tuple[Tensor, ...], threads: int, model: Any = None) -> None:
         self._exported = exported
+        self._tensors = tensors
         self._threads = threads
         self._model = model
         self._compiled = self._compile()
@@ -44,6 +50,10 @@ class OpenVinoSession:
     def __call__(self) -> object:
         """Runs once."""
         return self._request.infer(self._feed)
+
+    def again(self) -> OpenVinoSession:
+        """Compiles the same file once more."""
+        return OpenVinoSession(self._exported, self._tensors, self._threads, self._model)
 
     def outputs(self) -> list[Tensor]:
         """Returns the output tensors of one run."""
@@ -70,28 +80,68 @@ class OpenVinoSession:
         return compile_model(self._model, self._threads, profile=profile)
 
     def layer_times(self, rounds: int) -> LayerTimes:
-        """Times every layer in a second compiled model that counts performance."""
-        compiled = self._compile(profile=True)
-        request = compiled.create_infer_request()
-        runs = [_timed_run(request, self._feed) for _ in range(WARMUP + rounds)][WARMUP:]
+        """Times every layer in other compiled models that count performance, some rounds in each."""
+        runs: list[ProfiledRun] = []
+        for _ in range(COMPILED):
+            compiled = self._compile(profile=True)
+            request = compiled.create_infer_request()
+            seen = [_timed_run(request, self._feed) for _ in range(WARMUP + -(-rounds // COMPILED))]
+            runs += each_alone(seen)[WARMUP:]
         origins = _origins(compiled)
         ran = [
             Ran(name, (*origins.get(name, ()), name), kind in CONTRACTIONS)
-            for _, _, kinds in runs
-            for name, kind in kinds.items()
+            for run in runs
+            for name, kind in run.kinds.items()
         ]
         homes = NodeHomes(self._exported).homes(ran)
-        return LayerTimes.of([summed(nodes, homes, total) for total, nodes, _ in runs])
+        return LayerTimes.of([summed(run.nodes, homes, run.total) for run in runs])
 
 
-def _timed_run(request: Any, feed: Mapping[str, Any]) -> tuple[float, dict[str, float], dict[str, str]]:
-    """Milliseconds of a run and of each node that it executed, and what kind of node each is."""
-    start = time.perf_counter()
+@dataclass(frozen=True)
+class ProfiledRun:
+    """One run, in milliseconds.
+
+    Attributes:
+        total: Of the whole run.
+        nodes: By node that was executed.
+        kinds: What each of them does.
+    """
+
+    total: float
+    nodes: Mapping[str, float]
+    kinds: Mapping[str, str]
+
+
+def each_alone(runs: Sequence[ProfiledRun]) -> list[ProfiledRun]:
+    """What each run took, of all the runs of one compiled model.
+
+    OpenVINO tells the mean of all runs so far (2026.4.1), so that a first one that is slow, or one that other work
+    interrupts, stays in all that follow. What it tells are whole microseconds: of the n-th run n of them are unsure,
+    which is why few runs are made of one compiled model.
+
+    Examples:
+        >>> means = [ProfiledRun(9.0, {"a": mean}, {}) for mean in (9.0, 5.0, 4.0)]
+        >>> [run.nodes["a"] for run in each_alone(means)]
+        [9.0, 1.0, 2.0]
+    """
+    before: dict[str, float] = {}
+    found = []
+    for number, run in enumerate(runs, start=1):
+        sums = {name: number * mean for name, mean in run.nodes.items()}
+        own = {name: max(0.0, so_far - before.get(name, 0.0)) for name, so_far in sums.items()}
+        found.append(replace(run, nodes=own))
+        before = sums
+    return found
+
+
+def _timed_run(request: Any, feed: Mapping[str, Any]) -> ProfiledRun:
+    """A run, with the mean times of nodes that OpenVINO tells."""
+    elapsed = Elapsed()
     request.infer(feed)
-    total = 1e3 * (time.perf_counter() - start)
+    total = 1e3 * elapsed.seconds
     executed = [info for info in request.get_profiling_info() if info.status == info.EXECUTED]
     times = {info.node_name: 1e3 * info.real_time.total_seconds() for info in executed}
-    return total, times, {info.node_name: info.node_type for info in executed}
+    return ProfiledRun(total, times, {info.node_name: info.node_type for info in executed})
 
 
 def _origins(compiled: Any) -> dict[str, tuple[str, ...]]:
@@ -144,11 +194,11 @@ def compile_model(model: Any, threads: int | None = None, *, profile: bool = Fal
 
 def feed_of(compiled: Any, names: tuple[str, ...], tensors: tuple[Tensor, ...]) -> dict[str, Any]:
     """What a compiled model is fed; an input that the exporter found to be of no use is not in the file."""
-    wanted = {name for given in compiled.inputs for name in given.get_names()}
+    kinds = {name: given.get_element_type().get_type_name() for given in compiled.inputs for name in given.get_names()}
     return {
-        name: tensor.detach().cpu().contiguous().numpy()
+        name: fed(tensor, in_float32=kinds[name] == "f32")
         for name, tensor in zip(names, tensors, strict=True)
-        if name in wanted
+        if name in kinds
     }
 
 

@@ -38,6 +38,44 @@ above 0. Leave the layer in float32 with --int8-ignore
             )
 
 
+COARSEST = 1 / 32
+"""How far a weight of 7 bits may be from its value, as a share of its layer's largest one: half a step is 1/126."""
+
+
+def check_weights(weights: Iterable[tuple[str, Values, Values]]) -> int:
+    """Checks that weights are near what they were, and that zeros stayed zeros.
+
+    Args:
+        weights: The name of each, its values in float32 and in the quantised file.
+
+    Returns:
+        How many zeros there are.
+
+    Raises:
+        CheckFailedError: If a weight that was zero no longer is, or one is farther off than integers explain, as where
+            all are too small for a quantiser.
+
+    Examples:
+        >>> check_weights([("conv", np.array([0.0, 1.0]), np.array([0.0, 0.995]))])
+        1
+        >>> check_weights([("conv", np.array([0.0, 1e-20]), np.array([0.0, 0.0]))])
+        Traceback (most recent call last):
+        ...
+        sapwood.errors.CheckFailedError: the int8 file is refused: a weight of conv is off by 1e-20, where the largest \
+is 1e-20; leave the layer in float32 with --int8-ignore
+    """
+    count = 0
+    for name, before, after in weights:
+        count += check_zeros([(name, before, after)])
+        largest, off = (float(np.abs(values).max(initial=0.0)) for values in (before, after - before))
+        if not off <= COARSEST * largest:
+            raise CheckFailedError(
+                f"the int8 file is refused: a weight of {name} is off by {off:.3g}, where the largest is "
+                f"{largest:.3g}; leave the layer in float32 with --int8-ignore"
+            )
+    return count
+
+
 def check_zeros(weights: Iterable[tuple[str, Values, Values]]) -> int:
     """Checks that zeros stayed zeros.
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sapwood.errors import ExportError
 from sapwood.export.base import innermost
-from sapwood.export.int8.checks import check_scales, check_zeros
+from sapwood.export.int8.checks import check_scales, check_weights
 from sapwood.export.int8.layers import CARRIED, CONTRACTIONS, KNOWN, Left, beside
 from sapwood.export.int8.processor import Int8Kind, chosen_kind
 from sapwood.export.onnx_quick import QuickOnnx
@@ -47,7 +47,7 @@ def quantised_onnx(
         CheckFailedError: If a scale of the result is not finite, or a zero among the weights is lost.
     """
     kind = chosen_kind() if kind is None else kind
-    quantization, model = _quantization(), own_biases(require("onnx").load_from_string(source.data))
+    quantization, model = _quantization(), own_weights(own_biases(require("onnx").load_from_string(source.data)))
     types = quantization.QuantType
     excluded = set() if left is None else set(left.nodes | beside(source, left))
     if only is None:  # else it is asked what a layer's integers change, whoever computes them
@@ -122,8 +122,28 @@ def own_biases(model: Any) -> Any:
     return model
 
 
+def own_weights(model: Any) -> Any:
+    """Gives layers that read the same weights in different ways copies of their own, and returns the model, changed.
+
+    Tied layers, of which one reads the transpose: a scale a channel is along another dimension, for which the tool has
+    no place.
+    """
+    stored = {one.name: one for one in model.graph.initializer}
+    ways: dict[str, tuple[Any, ...]] = {}
+    for node in model.graph.node:
+        if node.op_type not in KNOWN or len(node.input) < 2 or node.input[1] not in stored:
+            continue
+        name = node.input[1]
+        way = (node.op_type, *(one.i for one in node.attribute if one.name == "transB"))
+        if ways.setdefault(name, way) != way:
+            copy = model.graph.initializer.add()
+            copy.CopyFrom(stored[name])
+            copy.name = node.input[1] = f"{node.name}_weight"
+    return model
+
+
 def check_onnx(data: bytes, source: QuickOnnx) -> int:
-    """Checks scales and zeros of a quantised file; returns how many zeros there are.
+    """Checks scales and weights of a quantised file; returns how many zeros there are.
 
     Raises:
         CheckFailedError: If one of them is wrong.
@@ -133,26 +153,29 @@ def check_onnx(data: bytes, source: QuickOnnx) -> int:
     nodes = onnx.load_from_string(data).graph.node
     stretched = [node for node in nodes if node.op_type in STRETCHED and node.input[1] in stored]
     check_scales((node.input[1], stored[node.input[1]]) for node in stretched)
-    float_graph = onnx.load_from_string(source.data).graph
+    float_graph = own_weights(onnx.load_from_string(source.data)).graph
     floats = {one.name: onnx.numpy_helper.to_array(one) for one in float_graph.initializer}
-    return check_zeros(
-        (name, floats[name], stored[node.input[0]].astype(np.float32) - _zero_point(node, stored))
+    return check_weights(
+        (name, floats[name], _weights(node, stored))
         for node in stretched
         if (name := node.input[0].removesuffix("_quantized")) in floats and stored[node.input[0]].dtype == np.int8
     )
 
 
-def _zero_point(node: Any, stored: Mapping[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
-    """What stands for zero, in the shape of the values; symmetric weights have 0."""
-    if len(node.input) < 3:
-        return np.zeros(())
-    point, values = stored[node.input[2]].astype(np.float32), stored[node.input[0]]
-    if not point.ndim:
-        return point
+def _weights(node: Any, stored: Mapping[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+    """What stored integers stand for; symmetric weights have no point for zero, or 0."""
+    values = stored[node.input[0]].astype(np.float32)
     axis = next((one.i for one in node.attribute if one.name == "axis"), 1)
-    shape = [1] * values.ndim
-    shape[axis] = -1
-    return point.reshape(shape)
+
+    def along(given: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        shape = [1] * values.ndim
+        if given.ndim:
+            shape[axis] = -1
+        return given.astype(np.float32).reshape(shape)
+
+    point = stored[node.input[2]] if len(node.input) > 2 else np.zeros(())
+    weights: np.ndarray[Any, Any] = (values - along(point)) * along(stored[node.input[1]])
+    return weights
 
 
 def _quantization() -> Any:

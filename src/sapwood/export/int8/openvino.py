@@ -14,9 +14,9 @@ from torch import Tensor
 
 from sapwood.errors import ExportError
 from sapwood.export.base import innermost
-from sapwood.export.int8.checks import check_scales, check_zeros, output_error
+from sapwood.export.int8.checks import check_scales, check_weights, output_error
 from sapwood.export.int8.layers import Left, beside, contractions
-from sapwood.export.int8.onnx import quiet
+from sapwood.export.int8.onnx import own_weights, quiet
 from sapwood.export.int8.processor import saturates
 from sapwood.export.metadata import metadata_in, set_rt_info
 from sapwood.export.onnx_quick import QuickOnnx
@@ -41,19 +41,20 @@ def quantised_openvino(
         source: The file in float32.
         calibration: Inputs to run it on, each a tensor an input of the file.
         left: What stays in float32.
-        corrected: Whether biases make up for the mean error of each layer, which takes time.
+        corrected: Whether biases make up for the mean error of each layer where that brings the outputs nearer, which
+            takes time. It does not where a layer runs more than once, and may not in small networks (NNCF 3.4.0).
 
     Returns:
         An ``openvino.Model``.
 
     Raises:
         MissingDependencyError: If :mod:`nncf` or :mod:`openvino` is not installed.
-        ExportError: If NNCF cannot quantise the network.
+        ExportError: If OpenVINO cannot read the network, or NNCF not quantise it.
         CheckFailedError: If a scale of the result is not finite, or a zero among the weights is lost.
     """
     nncf_package()
     contractions(source, "openvino-int8")
-    model = folded(require("openvino").Core().read_model(io.BytesIO(source.data)))
+    model = folded(_read(source.data))
     set_rt_info(model, metadata_in(source.data))
     floats = dict(_weights(model))
     names = [given.get_any_name() for given in model.inputs]
@@ -61,9 +62,25 @@ def quantised_openvino(
     kept = frozenset() if left is None else left.nodes | beside(source, left)
     found = _quantised(model, feeds, kept, corrected=corrected)
     if corrected and len(feeds) > 1:
-        found = nearest(model, [found, _quantised(model, feeds, kept, corrected=True, whole_ranges=True)], feeds)
+        whole = _quantised(model, feeds, kept, corrected=True, whole_ranges=True)
+        better = nearest(model, [found, whole], feeds)
+        plain = _quantised(model, feeds, kept, corrected=False, whole_ranges=better is whole)
+        found = nearest(model, [better, plain], feeds)
     check_openvino(found, floats)
     return found
+
+
+def _read(data: bytes) -> Any:
+    """The network of a file, in which layers that read weights in different ways have their own.
+
+    Raises:
+        ExportError: If OpenVINO does not know an operator of it.
+    """
+    own = own_weights(require("onnx").load_from_string(data)).SerializeToString()
+    try:
+        return require("openvino").Core().read_model(io.BytesIO(own))
+    except RuntimeError as error:
+        raise ExportError(f"OpenVINO cannot load the model: {error}") from error
 
 
 def folded(model: Any) -> Any:
@@ -149,13 +166,13 @@ def nncf_package() -> Any:
 
 
 def check_openvino(model: Any, floats: dict[str, np.ndarray[Any, Any]]) -> int:
-    """Checks scales and zeros of a quantised network; returns how many zeros there are.
+    """Checks scales and weights of a quantised network; returns how many zeros there are.
 
     Raises:
         CheckFailedError: If one of them is wrong.
     """
     check_scales(_ranges(model))
-    return check_zeros((name, floats[name], after) for name, after in _weights(model) if name in floats)
+    return check_weights((name, floats[name], after) for name, after in _weights(model) if name in floats)
 
 
 def _ranges(model: Any) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
