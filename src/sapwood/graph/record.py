@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from sapwood.arguments import check_example_inputs, check_model
 from sapwood.errors import ConfigError, SapwoodError
 from sapwood.graph.decisions import Decisions
-from sapwood.graph.double import KeepDouble
+from sapwood.graph.double import KeepDouble, Sooner
 from sapwood.graph.draws import one_seed
 from sapwood.graph.outputs import Outputs, counting, named_outputs, output_tensors
 from sapwood.graph.remembered import remembering_nothing
@@ -222,7 +222,7 @@ def run_model(model: nn.Module, example_inputs: ExampleInputs, between: Callable
 
 
 @contextmanager
-def plain_kernels(model: nn.Module, *, double: bool = True) -> Iterator[KeepDouble | None]:
+def plain_kernels(model: nn.Module, *, double: bool = True, sooner: bool = False) -> Iterator[KeepDouble | None]:
     """Runs without gradients and without the fused kernels that hide a layer's inside (attention, recurrent layers).
 
     Tensors that the code makes are made where the parameters are. Random numbers come from one seed. In a float64 model
@@ -232,6 +232,7 @@ def plain_kernels(model: nn.Module, *, double: bool = True) -> Iterator[KeepDoub
         model: What runs.
         double: Whether a mode looks after float64; not needed where it had nothing to do in a run that made the same
             calls.
+        sooner: Whether calls that are slow in float64 are made by equal formulas all the same, where it is not.
 
     Yields:
         That mode, if there is one.
@@ -259,6 +260,8 @@ def plain_kernels(model: nn.Module, *, double: bool = True) -> Iterator[KeepDoub
         if double and any(parameter.dtype in {torch.float64, torch.complex128} for parameter in parameters):
             keeper = KeepDouble()
             stack.enter_context(keeper)
+        elif sooner:
+            stack.enter_context(Sooner())
         yield keeper
 
 

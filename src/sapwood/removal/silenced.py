@@ -239,11 +239,18 @@ def compact_outputs(
     numbers (``draws``), it gets what stays of them. Where a run of the same calls was ``all_double``, nothing looks
     after that in this one. Where there are ``segments``, each begins with the values that it had in the masked one.
     """
-    if not graph.reads_values and not graph.draws and segments is None:
-        with putting_back(model, graph.written), plain_kernels(model, double=not all_double):
+    watched = graph.reads_values or graph.draws or segments is not None
+    kernels = plain_kernels(model, double=not all_double, sooner=bool(watched or _has_channels_apart(graph)))
+    if not watched:
+        with putting_back(model, graph.written), kernels:
             return own_outputs(run_model(model, inputs), graph)
     same = SameDecisions(graph, decisions, draws or decisions.draws, expectation)
     same.segments = segments
-    with putting_back(model, graph.written), plain_kernels(model, double=not all_double), same:
+    with putting_back(model, graph.written), kernels, same:
         outputs = own_outputs(run_model(model, inputs), graph)
     return [*outputs, *(same.chosen_from if graph.reads_values else [])]
+
+
+def _has_channels_apart(graph: Graph) -> bool:
+    """Whether a run convolves channels each by itself, at which PyTorch takes its time in float64."""
+    return any(call.facts.is_convolution and call.args[1].shape[1] == 1 for call in graph.calls)
