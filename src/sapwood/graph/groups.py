@@ -278,10 +278,9 @@ def _collect(
     graph: Graph, context: Context, owned: Mapping[int, tuple[str, ...]], references: Mapping[int, TensorRef]
 ) -> Analysis:
     atoms = context.atoms
-    axes = {
-        owned[number][0]: tuple(atoms.resolve(axis) for axis in context.axes(reference))
-        for number, reference in references.items()
-    }
+    unresolved = {owned[number][0]: context.axes(reference) for number, reference in references.items()}
+    resolved = iter(atoms.resolve_all([axis for own in unresolved.values() for axis in own]))
+    axes = {name: tuple(next(resolved) for _ in own) for name, own in unresolved.items()}
     parameters = {graph.parameters[number][0] for number in references if number in graph.parameters}
     places: list[Place] = []
     found: list[Axis] = []
@@ -289,14 +288,17 @@ def _collect(
     unpruned = []
     for name, dims in axes.items():
         for dim, axis in enumerate(dims):
-            roots = _each_once(axis)
-            if not len(roots):
+            roots = _each_once(axis) if axis.shape[1] else axis
+            if not len(roots) or not axis.shape[1]:
                 continue
             free = roots[~atoms.is_frozen(roots)]
             for number, column in enumerate(axis.T if len(free) else ()):
-                inside[column] = True
-                own = free[inside[free]]
-                inside[column] = False
+                if axis.shape[1] == 1:
+                    own = free
+                else:
+                    inside[column] = True
+                    own = free[inside[free]]
+                    inside[column] = False
                 if len(own):
                     places.append((name, dim, number))
                     found.append(own)
@@ -346,6 +348,8 @@ def _groups_by_signature(
     signatures = np.add.reduceat(keys[numbers], starts)
     _, first, which = np.unique(signatures, return_index=True, return_inverse=True)
     members = [numbers[starts[one] : ends[one]] for one in first]
+    by_group = np.argsort(which, kind="stable")
+    bounds = np.searchsorted(which[by_group], np.arange(len(first) + 1))
     groups = []
     for group in sorted(range(len(first)), key=lambda group: (members[group][0], units[starts[first[group]]])):
         own = [places[number] for number in members[group]]
@@ -355,7 +359,7 @@ def _groups_by_signature(
         )
         if not name:
             continue
-        ordered = units[starts[which == group]]
+        ordered = units[starts[by_group[bounds[group] : bounds[group + 1]]]]
         slices = tuple(Member(name, dim, _positions(axes[name][dim][:, column], ordered)) for name, dim, column in own)
         groups.append(ChannelGroup(f"{name}[{dim}]", tuple(ordered.tolist()), slices))
     return tuple(groups)

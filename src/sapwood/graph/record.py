@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.nn.parallel import DistributedDataParallel
 
 from sapwood.arguments import check_example_inputs, check_model
@@ -154,19 +155,33 @@ def _is_pythons(path: str) -> bool:
 @contextmanager
 def _module_scopes(model: nn.Module, stack: list[str]) -> Iterator[None]:
     """Keeps ``stack`` at the names of the modules that are running."""
+    names: dict[int, str] = {}
     handles = []
 
-    def enter(name: str) -> Any:
+    def enter(module: nn.Module, *_: Any) -> None:
+        if id(module) in names:
+            stack.append(names[id(module)])
+
+    def leave(module: nn.Module, *_: Any) -> None:
+        if id(module) in names:
+            stack.pop()
+
+    def own_enter(name: str) -> Any:
         return lambda *_: stack.append(name)
 
-    def leave(*_: Any) -> None:
+    def own_leave(*_: Any) -> None:
         stack.pop()
 
     for name, module in named_modules(model):
         if isinstance(module, torch.jit.ScriptModule):  # takes no hooks; its calls are those of the module around it
             continue
-        handles.append(module.register_forward_pre_hook(enter(name)))
-        handles.append(module.register_forward_hook(leave, always_call=True))
+        if not module._forward_pre_hooks and not module._forward_hooks:
+            names[id(module)] = name  # two hooks for all of them: to add two to each takes as long as the run
+            continue
+        handles.append(module.register_forward_pre_hook(own_enter(name)))
+        handles.append(module.register_forward_hook(own_leave, always_call=True))
+    handles.append(register_module_forward_pre_hook(enter))
+    handles.append(register_module_forward_hook(leave, always_call=True))
     try:
         yield
     finally:

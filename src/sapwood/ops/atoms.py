@@ -104,6 +104,22 @@ class Atoms:
         kept = {column.tobytes(): column for column in columns if np.count_nonzero(column)}
         return np.stack(list(kept.values()), axis=1) if kept else fixed_axis(len(axis))
 
+    def resolve_all(self, axes: Sequence[Axis]) -> list[Axis]:
+        """What :meth:`resolve` makes of each; those of one atom an index, as most are, are looked up all at once."""
+        found: list[Axis | None] = [axis if not axis.shape[1] else None for axis in axes]
+        single = [number for number, axis in enumerate(axes) if axis.shape[1] == 1 and len(axis)]
+        if single:
+            ends = np.cumsum([len(axes[number]) for number in single])
+            roots = self.find(np.concatenate([axes[number][:, 0] for number in single]))
+            plain = self._expanded[roots] == NEVER
+            starts = [0, *ends[:-1].tolist()]
+            all_plain = np.logical_and.reduceat(plain, starts).tolist()
+            some = np.logical_or.reduceat(roots != ALWAYS, starts).tolist()
+            for number, start, end, simple, held in zip(single, starts, ends.tolist(), all_plain, some, strict=True):
+                if simple:
+                    found[number] = roots[start:end, None] if held else fixed_axis(end - start)
+        return [self.resolve(axis) if one is None else one for axis, one in zip(axes, found, strict=True)]
+
     def _resolve_column(self, column: Axis) -> list[Axis]:
         if not self._expansion:
             return [column]
