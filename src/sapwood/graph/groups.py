@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeAlias
@@ -286,23 +286,16 @@ def _collect(
     found: list[Axis] = []
     inside = np.zeros(len(atoms), dtype=np.bool_)
     unpruned = []
+    known: dict[int, tuple[Axis, list[tuple[int, Axis]], str | None]] = {}  # parameters share most axes
     for name, dims in axes.items():
         for dim, axis in enumerate(dims):
-            roots = _each_once(axis) if axis.shape[1] else axis
-            if not len(roots) or not axis.shape[1]:
+            if id(axis) not in known:
+                known[id(axis)] = _in_columns(atoms, axis, inside)
+            roots, own, reason = known[id(axis)]
+            if not len(roots):
                 continue
-            free = roots[~atoms.is_frozen(roots)]
-            for number, column in enumerate(axis.T if len(free) else ()):
-                if axis.shape[1] == 1:
-                    own = free
-                else:
-                    inside[column] = True
-                    own = free[inside[free]]
-                    inside[column] = False
-                if len(own):
-                    places.append((name, dim, number))
-                    found.append(own)
-            reason = None if len(free) else atoms.frozen_reason(int(roots[0]))
+            places += [(name, dim, number) for number, _ in own]
+            found += [units for _, units in own]
             if reason is not None and not is_expected(reason, dim) and name in parameters:
                 unpruned.append(Unpruned(name, dim, reason))
     groups = _groups_by_signature(axes, places, found, parameters)
@@ -323,6 +316,29 @@ def _collect(
         barriers=tuple(context.barriers),
         equal_parts=tuple(context.equal_parts),
     )
+
+
+def _in_columns(atoms: Atoms, axis: Axis, inside: Flags) -> tuple[Axis, list[tuple[int, Axis]], str | None]:
+    """The atoms of an axis; the free ones in each of its columns that has any; why it stays, where none is free.
+
+    ``inside`` is false for every atom, and is so again afterwards.
+    """
+    roots = _each_once(axis) if axis.shape[1] else axis[:, :0].reshape(-1)
+    if not len(roots):
+        return roots, [], None
+    free = roots[~atoms.is_frozen(roots)]
+    if not len(free):
+        return roots, [], atoms.frozen_reason(int(roots[0]))
+    if axis.shape[1] == 1:
+        return roots, [(0, free)], None
+    columns = []
+    for number, column in enumerate(axis.T):
+        inside[column] = True
+        own = free[inside[free]]
+        inside[column] = False
+        if len(own):
+            columns.append((number, own))
+    return roots, columns, None
 
 
 def _groups_by_signature(
@@ -360,9 +376,19 @@ def _groups_by_signature(
         if not name:
             continue
         ordered = units[starts[by_group[bounds[group] : bounds[group + 1]]]]
-        slices = tuple(Member(name, dim, _positions(axes[name][dim][:, column], ordered)) for name, dim, column in own)
+        slices = tuple(_members(axes, own, ordered))
         groups.append(ChannelGroup(f"{name}[{dim}]", tuple(ordered.tolist()), slices))
     return tuple(groups)
+
+
+def _members(axes: Mapping[str, tuple[Axis, ...]], places: Sequence[Place], units: Axis) -> Iterator[Member]:
+    """What loses indices with some units; places that share an axis share the array."""
+    known: dict[tuple[int, int], Axis] = {}
+    for name, dim, column in places:
+        axis = axes[name][dim]
+        if (id(axis), column) not in known:
+            known[id(axis), column] = _positions(axis[:, column], units)
+        yield Member(name, dim, known[id(axis), column])
 
 
 def _all_or_none(

@@ -105,20 +105,21 @@ class Atoms:
         return np.stack(list(kept.values()), axis=1) if kept else fixed_axis(len(axis))
 
     def resolve_all(self, axes: Sequence[Axis]) -> list[Axis]:
-        """What :meth:`resolve` makes of each; those of one atom an index, as most are, are looked up all at once."""
-        found: list[Axis | None] = [axis if not axis.shape[1] else None for axis in axes]
+        """What :meth:`resolve` makes of each: one array for those that come out alike, as of a norm's four tensors."""
         single = [number for number, axis in enumerate(axes) if axis.shape[1] == 1 and len(axis)]
-        if single:
-            ends = np.cumsum([len(axes[number]) for number in single])
-            roots = self.find(np.concatenate([axes[number][:, 0] for number in single]))
-            plain = self._expanded[roots] == NEVER
-            starts = [0, *ends[:-1].tolist()]
-            all_plain = np.logical_and.reduceat(plain, starts).tolist()
-            some = np.logical_or.reduceat(roots != ALWAYS, starts).tolist()
-            for number, start, end, simple, held in zip(single, starts, ends.tolist(), all_plain, some, strict=True):
-                if simple:
-                    found[number] = roots[start:end, None] if held else fixed_axis(end - start)
-        return [self.resolve(axis) if one is None else one for axis, one in zip(axes, found, strict=True)]
+        roots = self.find(np.concatenate([axes[number][:, 0] for number in single] or [np.zeros(0, dtype=np.int64)]))
+        made: dict[bytes, Axis] = {}
+        found = list(axes)
+        start = 0
+        for number in single:
+            end = start + len(axes[number])
+            column = roots[start:end]
+            key = column.tobytes()
+            if key not in made:
+                made[key] = self.resolve(column[:, None])
+            found[number] = made[key]
+            start = end
+        return [self.resolve(axis) if axis.shape[1] > 1 and axis is axes[place] else axis for place, axis in enumerate(found)]
 
     def _resolve_column(self, column: Axis) -> list[Axis]:
         if not self._expansion:
