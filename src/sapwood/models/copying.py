@@ -139,7 +139,7 @@ class _Copying:
                 kind_of = type(item)
                 if kind_of in SHARED:
                     continue
-                held[name] = kind_of() if not item and kind_of in EMPTIES and name in TABLES else value(item)
+                held[name] = kind_of() if kind_of in EMPTIES and not item and name in TABLES else value(item)
         else:  # a wrapper for several processes leaves out what belongs to this one, and makes it anew
             state = _state_of(module)
             self.memo.setdefault(id(self.memo), []).append(state)  # as deepcopy: an identity is used again otherwise
