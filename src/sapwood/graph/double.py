@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sapwood.ops import CallMode, in_double, leaves, made_sooner, mapped
 
+
 class Sooner(CallMode):
     """Makes what PyTorch's kernels are slow at in float64 by an equal formula, and looks after nothing else."""
 

@@ -90,10 +90,10 @@ class _Held:
 
     def put_back(self) -> None:
         """Has them hold it again."""
-        for tensor, old, version in self._values:
+        for tensor, value, version in self._values:
             if tensor._version != version:
                 with torch.no_grad():
-                    tensor.copy_(old)
+                    tensor.copy_(value)
         for attributes, old in self._attributes:
             if not _holds(attributes, old):
                 attributes.clear()
@@ -107,7 +107,8 @@ class _Held:
 def _holds(attributes: dict[str, Any], old: dict[str, Any]) -> bool:
     """Whether a table holds what it held, in the same order."""
     return len(attributes) == len(old) and all(
-        all(map(operator.is_, ours, theirs)) for ours, theirs in ((attributes, old), (attributes.values(), old.values()))
+        all(map(operator.is_, ours, theirs))
+        for ours, theirs in ((attributes, old), (attributes.values(), old.values()))
     )
 
 

@@ -99,10 +99,10 @@ def slotted(value: Any) -> Iterator[tuple[str, Any]]:
         >>> list(slotted(layer))
         [('factor', 2.0)]
     """
-    for own, slot, kind in _slots(type(value)):
+    for own, slot, kind in _slots(type(value)):  # type: ignore[arg-type]
         try:
             yield own, slot.__get__(value, kind)
-        except AttributeError:  # empty
+        except AttributeError:  # noqa: PERF203 - empty
             continue
 
 

@@ -197,7 +197,7 @@ class _Copying:
         if tensor.device.type != "cpu" or tensor.dtype not in OF_NUMBERS or not tensor.is_contiguous():
             return copy.deepcopy(tensor, self.memo)
         storage = tensor.untyped_storage()
-        copied = self.memo.setdefault("torch", {})  # where PyTorch remembers which memory it copied
+        copied = self.memo.setdefault("torch", {})  # type: ignore[call-overload]  # where PyTorch remembers which memory it copied
         alone = storage.nbytes() == tensor.nbytes and storage._cdata not in copied
         if not alone or tensor.requires_grad or tensor.is_inference():
             return copy.deepcopy(tensor, self.memo)
@@ -277,7 +277,9 @@ TABLES = frozenset(name for name, table in vars(nn.Module()).items() if type(tab
 
 CONTAINERS = frozenset({dict, OrderedDict, list, tuple})
 PLAIN_TENSORS = frozenset({Tensor, nn.Parameter})
-OF_NUMBERS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64, torch.int32, torch.bool})
+OF_NUMBERS = frozenset(
+    {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64, torch.int32, torch.bool}
+)
 """Types of plain numbers, which nothing but their bits says what they are."""
 
 ATOMS = frozenset({bool, int, float, complex, str, bytes, type, torch.dtype, torch.device, torch.Size})

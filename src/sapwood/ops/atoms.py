@@ -119,7 +119,10 @@ class Atoms:
                 made[key] = self.resolve(column[:, None])
             found[number] = made[key]
             start = end
-        return [self.resolve(axis) if axis.shape[1] > 1 and axis is axes[place] else axis for place, axis in enumerate(found)]
+        return [
+            self.resolve(axis) if axis.shape[1] > 1 and axis is axes[place] else axis
+            for place, axis in enumerate(found)
+        ]
 
     def _resolve_column(self, column: Axis) -> list[Axis]:
         if not self._expansion:

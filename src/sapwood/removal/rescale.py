@@ -185,9 +185,7 @@ class _RowSearch:
         found = _parameters_of(self._names, call, self._makers)
         if found is not None:
             return _of_parts(found[0], self._arrived.any_along(wanted, found[1]))
-        if call.facts.looks_up:
-            return self._looked_up(call, wanted)
-        return self._through(call, tensor, wanted)
+        return self._looked_up(call, wanted) if call.facts.looks_up else self._through(call, tensor, wanted)
 
     def _looked_up(self, call: Call, wanted: Tensor) -> Rows | None:
         """All rows of a table, of which any may be looked up, where all of each is wanted."""
