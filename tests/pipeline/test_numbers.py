@@ -435,3 +435,33 @@ def test_a_number_that_is_read_from_a_map_is_no_power_of_a_width_of_nothing() ->
     torch.manual_seed(0)
     pruned = sapwood.prune(net.eval(), torch.rand(1, 3, 16, 16), target=HALF)
     assert pruned.verification.passed
+
+
+def test_a_table_is_scaled_where_its_scale_follows_its_own_width() -> None:
+    """As in every tutorial: words times the root of ``embedding_dim``, which follows the table; places are not scaled."""
+
+    def run(m: Any, words: Tensor) -> Any:
+        x = m.words(words) * math.sqrt(m.words.embedding_dim)
+        return m.head(F.relu(m.f(x + m.places(torch.arange(words.shape[1])))))
+
+    parts = {"words": nn.Embedding(20, 16), "places": nn.Embedding(8, 16), "f": nn.Linear(16, 16)}
+    model, words = Net(run, **parts, head=nn.Linear(16, 3)).eval(), torch.randint(0, 20, (2, 5))
+    pruned = sapwood.prune(model, words, target=HALF)
+    assert pruned.model.words.weight.shape == (20, 8)
+    assert pruned.model.f.weight.shape == (8, 8)
+    exact = apply_plan(copy.deepcopy(model).double(), pruned.plan)
+    with torch.no_grad():
+        wanted, found = silenced(model, pruned.plan)(words), exact(words)
+    assert float((found - wanted).abs().max()) <= EXACT * float(wanted.abs().max())
+
+
+def test_a_table_that_is_read_elsewhere_too_is_not_scaled_behind_its_back() -> None:
+    def run(m: Any, words: Tensor) -> Any:
+        return m.f(m.words(words) * math.sqrt(m.words.embedding_dim)).relu() @ m.words.weight.T
+
+    model, words = Net(run, words=nn.Embedding(20, 16), f=nn.Linear(16, 16)).eval(), torch.randint(0, 20, (2, 5))
+    pruned = sapwood.prune(model, words, target=HALF)
+    exact = apply_plan(copy.deepcopy(model).double(), pruned.plan)
+    with torch.no_grad():
+        wanted, found = silenced(model, pruned.plan)(words), exact(words)
+    assert float((found - wanted).abs().max()) <= EXACT * float(wanted.abs().max())
