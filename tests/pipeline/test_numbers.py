@@ -438,7 +438,7 @@ def test_a_number_that_is_read_from_a_map_is_no_power_of_a_width_of_nothing() ->
 
 
 def test_a_table_is_scaled_where_its_scale_follows_its_own_width() -> None:
-    """Words times the root of ``embedding_dim``, as in every tutorial: that follows the table; places are not scaled."""
+    """Words times the root of ``embedding_dim``, as in every tutorial: that follows it; places are not scaled."""
 
     def run(m: Any, words: Tensor) -> Any:
         x = m.words(words) * math.sqrt(m.words.embedding_dim)

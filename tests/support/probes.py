@@ -1176,5 +1176,5 @@ def steps_whose_gradient_follows_the_width():
 
     layers = [Quantised(3, 16, 3, padding=1), nn.ReLU(), Quantised(16, 24, 3, padding=1), nn.ReLU(), head(24)]
     for layer in (layers[0], layers[2]):
-        layer.step = nn.Parameter(torch.tensor(0.01))
+        layer.step = nn.Parameter(torch.tensor([0.01]))
     return nn.Sequential(*layers), picture()
