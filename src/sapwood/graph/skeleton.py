@@ -53,7 +53,7 @@ def leaving_no_trace(model: nn.Module, written: Collection[str] = ()) -> Iterato
         ({}, 0)
     """
     modules = all_modules(model)
-    held = _Held(modules)
+    held = _HeldBefore(modules)
     try:
         with putting_back(model, written):
             yield
@@ -61,7 +61,7 @@ def leaving_no_trace(model: nn.Module, written: Collection[str] = ()) -> Iterato
         held.put_back()
 
 
-class _Held:
+class _HeldBefore:
     """What modules hold: attributes, what is in their containers, and the values of tensors that are not parameters."""
 
     def __init__(self, modules: list[nn.Module]) -> None:
