@@ -124,3 +124,18 @@ def test_what_a_run_needs_no_more_is_freed_while_it_is_recorded_and_repeated() -
         assert ended() is None
     finally:
         gc.enable()
+
+
+def test_modules_are_named_whether_they_have_hooks_of_their_own_or_not() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.ReLU(), nn.Linear(2, 2)))
+    model[1][1].register_forward_pre_hook(lambda module, given: (given[0] * 2.0,))
+    elsewhere = nn.Linear(2, 2)
+    model[1].register_forward_hook(lambda module, given, made: elsewhere(made))
+    found = [(call.name, call.module) for call in trace(model, torch.ones(1, 2)).calls if call.name != "aten.t"]
+    assert found == [
+        ("aten.addmm", "0"),
+        ("aten.relu", "1.0"),
+        ("aten.mul", "1"),
+        ("aten.addmm", "1.1"),
+        ("aten.addmm", "1"),
+    ]

@@ -86,3 +86,26 @@ def test_a_parametrization_taken_off_a_copy_stays_on_the_model() -> None:
     assert torch.equal(model(x), before)
     assert torch.allclose(twin(x), before)
     assert isinstance(model[0], type(nn.Linear(1, 1)))
+
+
+def test_buffers_that_share_memory_do_so_in_a_copy() -> None:
+    layer = nn.Linear(2, 2)
+    whole = torch.arange(4.0)
+    layer.register_buffer("whole", whole)
+    layer.register_buffer("part", whole[:2])
+    twin = copy_model(layer)
+    twin.whole.add_(1.0)
+    assert twin.part.tolist() == [1.0, 2.0]
+    assert layer.part.tolist() == [0.0, 1.0]
+
+
+def test_what_an_object_holds_of_computed_tensors_is_copied_by_value() -> None:
+    class Remembers:
+        pass
+
+    layer = nn.Linear(2, 2)
+    layer.seen = Remembers()
+    layer.seen.last = layer.weight * 2.0
+    twin = copy_model(layer)
+    assert torch.equal(twin.seen.last, layer.seen.last)
+    assert twin.seen.last is not layer.seen.last

@@ -90,3 +90,14 @@ def test_parts_of_which_one_has_groups_are_cut_together() -> None:
     both = atoms.resolve(concatenate([plain, grouped]))
     assert np.array_equal(both, merge([atoms.resolve(outer), atoms.resolve(inner)]))
     assert not atoms.is_frozen(both).any()
+
+
+def test_axes_resolved_together_are_those_resolved_one_by_one() -> None:
+    atoms = Atoms()
+    heads, widths, flat, same, plain = (atoms.fresh(size) for size in (2, 3, 6, 6, 4))
+    atoms.join(flat, merge([heads, widths]), "")
+    atoms.join(same, flat, "")
+    axes = [flat, plain, fixed_axis(5), same, merge([heads, widths]), atoms.fresh(1)]
+    together = atoms.resolve_all(axes)
+    assert [one.tolist() for one in together] == [atoms.resolve(axis).tolist() for axis in axes]
+    assert together[0].shape == (6, 2)

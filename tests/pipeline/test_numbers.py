@@ -435,3 +435,76 @@ def test_a_number_that_is_read_from_a_map_is_no_power_of_a_width_of_nothing() ->
     torch.manual_seed(0)
     pruned = sapwood.prune(net.eval(), torch.rand(1, 3, 16, 16), target=HALF)
     assert pruned.verification.passed
+
+
+def test_a_table_is_scaled_where_its_scale_follows_its_own_width() -> None:
+    """Words times the root of ``embedding_dim``, as in every tutorial: that follows it; places are not scaled."""
+
+    def run(m: Any, words: Tensor) -> Any:
+        x = m.words(words) * math.sqrt(m.words.embedding_dim)
+        return m.head(F.relu(m.f(x + m.places(torch.arange(words.shape[1])))))
+
+    parts = {"words": nn.Embedding(20, 16), "places": nn.Embedding(8, 16), "f": nn.Linear(16, 16)}
+    model, words = Net(run, **parts, head=nn.Linear(16, 3)).eval(), torch.randint(0, 20, (2, 5))
+    pruned = sapwood.prune(model, words, target=HALF)
+    assert pruned.model.words.weight.shape == (20, 8)
+    assert pruned.model.f.weight.shape == (8, 8)
+    exact = apply_plan(copy.deepcopy(model).double(), pruned.plan)
+    with torch.no_grad():
+        wanted, found = silenced(model, pruned.plan)(words), exact(words)
+    assert float((found - wanted).abs().max()) <= EXACT * float(wanted.abs().max())
+
+
+def test_a_table_that_is_read_elsewhere_too_is_not_scaled_behind_its_back() -> None:
+    def run(m: Any, words: Tensor) -> Any:
+        return m.f(m.words(words) * math.sqrt(m.words.embedding_dim)).relu() @ m.words.weight.T
+
+    model, words = Net(run, words=nn.Embedding(20, 16), f=nn.Linear(16, 16)).eval(), torch.randint(0, 20, (2, 5))
+    pruned = sapwood.prune(model, words, target=HALF)
+    exact = apply_plan(copy.deepcopy(model).double(), pruned.plan)
+    with torch.no_grad():
+        wanted, found = silenced(model, pruned.plan)(words), exact(words)
+    assert float((found - wanted).abs().max()) <= EXACT * float(wanted.abs().max())
+
+
+class Steps(nn.Module):
+    """A learned quantiser, whose step gets its gradient on a fraction of its size that the width decides."""
+
+    def __init__(self, of: Callable[[Tensor, float], Tensor]) -> None:
+        super().__init__()
+        self.step = nn.Parameter(torch.tensor(0.1))
+        self.of = of
+
+    def forward(self, x: Tensor) -> Tensor:
+        step = self.of(self.step, 1 / math.sqrt(x.numel() * 127))
+        x = (x / step).clamp(-128, 127)
+        return ((x.round() - x).detach() + x) * step
+
+
+class Quantised(nn.Conv2d):
+    def __init__(self, inputs: int, outputs: int, of: Callable[[Tensor, float], Tensor]) -> None:
+        super().__init__(inputs, outputs, 3, padding=1)
+        self.steps = Steps(of)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._conv_forward(x, self.steps(self.weight), self.bias)
+
+
+def quantised(of: Callable[[Tensor, float], Tensor]) -> tuple[nn.Module, Tensor]:
+    layers = [Quantised(3, 16, of), nn.ReLU(), Quantised(16, 16, of), nn.ReLU(), nn.Flatten(), nn.Linear(16 * 16, 3)]
+    return nn.Sequential(*layers).eval(), torch.randn(2, 3, 4, 4)
+
+
+def test_a_number_that_follows_a_width_and_cancels_out_is_no_obstacle() -> None:
+    model, x = quantised(lambda step, part: step * part + (step * (1 - part)).detach())
+    pruned = sapwood.prune(model, x, target=HALF)
+    assert pruned.model[2].weight.shape == (8, 8, 3, 3)
+    assert distance(model, pruned.plan, x) <= EXACT
+    assert trains(pruned.model, x)
+
+
+def test_a_number_that_follows_a_width_and_does_not_cancel_out_keeps_it_whole() -> None:
+    model, x = quantised(lambda step, part: step * part + (step * (1 - 2 * part)).detach())
+    pruned = sapwood.prune(model, x, target=HALF)
+    assert pruned.model[2].weight.shape == (16, 16, 3, 3)
+    assert any("follows a width that is pruned" in entry.reason for entry in pruned.unpruned)

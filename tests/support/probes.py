@@ -1149,3 +1149,32 @@ def neighbours_made_sparse_in_forward():
 
     edges = torch.tensor([[0, 1, 2, 3, 4, 5], [1, 0, 3, 2, 5, 4]])
     return Net(run, a=nn.Linear(3, 16), head=nn.Linear(16, 4)), (torch.randn(6, 3), edges, torch.rand(6) + 0.1)
+
+
+@probe
+def words_times_the_root_of_their_width():
+    """Every tutorial's transformer takes the width for that from the table itself, which then follows."""
+
+    def run(m, words):
+        x = m.words(words) * math.sqrt(m.words.embedding_dim) + m.places(torch.arange(words.shape[1]))
+        return m.head(F.relu(m.f(x)))
+
+    parts = {"words": nn.Embedding(20, 16), "places": nn.Embedding(8, 16), "f": nn.Linear(16, 24)}
+    return Net(run, **parts, head=nn.Linear(24, 3)), torch.randint(0, 20, (2, 5))
+
+
+@probe
+def steps_whose_gradient_follows_the_width():
+    """Learned quantisers (LSQ): what is added of a step again is what was taken off, whatever the width is."""
+
+    class Quantised(nn.Conv2d):
+        def forward(self, x):
+            part = 1 / math.sqrt(self.weight.numel())
+            step = self.step * part + (self.step * (1 - part)).detach()
+            whole = self.weight / step
+            return self._conv_forward(x, ((whole.round() - whole).detach() + whole) * step, self.bias)
+
+    layers = [Quantised(3, 16, 3, padding=1), nn.ReLU(), Quantised(16, 24, 3, padding=1), nn.ReLU(), head(24)]
+    for layer in (layers[0], layers[2]):
+        layer.step = nn.Parameter(torch.tensor([0.01]))
+    return nn.Sequential(*layers), picture()

@@ -37,8 +37,9 @@ def held_groups(
         (axis, whole_heads and len(axes) <= 2) for axes in analysis.axes.values() for axis in axes if axis.shape[1] > 1
     ]
     for axis, outer in sorted(several, key=lambda item: len(item[0]), reverse=True):
-        products = axis[(owner[axis] != NOBODY).sum(axis=1) > 1]  # beside them what else is joined into one dimension
-        factors = [_owners(column, owner) - held.keys() - set(whole) for column in products.T]
+        owners = owner[axis]
+        products = owners[np.count_nonzero(owners != NOBODY, axis=1) > 1]  # beside them what else is joined
+        factors = [frozenset(column.tolist()) - {NOBODY} - held.keys() - set(whole) for column in products.T]
         present = [numbers for numbers in factors if numbers]
         if len(present) < 2 or free.issuperset(frozenset().union(*present)):
             continue

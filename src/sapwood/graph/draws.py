@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import random
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -98,10 +99,16 @@ KINDS: dict[type, Callable[[Any], Access]] = {
 }
 
 
+NO_GENERATORS = frozenset({dict, OrderedDict, list, tuple, set, bool, int, float, str, type(None), Tensor})
+"""What most attributes are of, which then need not be asked what they are."""
+
+
 def _held(model: nn.Module) -> Iterator[Access]:
     """The generators that modules hold as attributes."""
     for module in all_modules(model):
         for value in vars(module).values():
+            if type(value) in NO_GENERATORS:
+                continue
             access = _access_of(type(value))  # type: ignore[arg-type]
             if access is not None:
                 yield access(value)

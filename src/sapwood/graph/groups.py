@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeAlias
@@ -278,29 +278,24 @@ def _collect(
     graph: Graph, context: Context, owned: Mapping[int, tuple[str, ...]], references: Mapping[int, TensorRef]
 ) -> Analysis:
     atoms = context.atoms
-    axes = {
-        owned[number][0]: tuple(atoms.resolve(axis) for axis in context.axes(reference))
-        for number, reference in references.items()
-    }
+    unresolved = {owned[number][0]: context.axes(reference) for number, reference in references.items()}
+    resolved = iter(atoms.resolve_all([axis for own in unresolved.values() for axis in own]))
+    axes = {name: tuple(next(resolved) for _ in own) for name, own in unresolved.items()}
     parameters = {graph.parameters[number][0] for number in references if number in graph.parameters}
     places: list[Place] = []
     found: list[Axis] = []
     inside = np.zeros(len(atoms), dtype=np.bool_)
     unpruned = []
+    known: dict[int, tuple[Axis, list[tuple[int, Axis]], str | None]] = {}  # parameters share most axes
     for name, dims in axes.items():
         for dim, axis in enumerate(dims):
-            roots = _each_once(axis)
+            if id(axis) not in known:
+                known[id(axis)] = _in_columns(atoms, axis, inside)
+            roots, own, reason = known[id(axis)]
             if not len(roots):
                 continue
-            free = roots[~atoms.is_frozen(roots)]
-            for number, column in enumerate(axis.T if len(free) else ()):
-                inside[column] = True
-                own = free[inside[free]]
-                inside[column] = False
-                if len(own):
-                    places.append((name, dim, number))
-                    found.append(own)
-            reason = None if len(free) else atoms.frozen_reason(int(roots[0]))
+            places += [(name, dim, number) for number, _ in own]
+            found += [units for _, units in own]
             if reason is not None and not is_expected(reason, dim) and name in parameters:
                 unpruned.append(Unpruned(name, dim, reason))
     groups = _groups_by_signature(axes, places, found, parameters)
@@ -321,6 +316,29 @@ def _collect(
         barriers=tuple(context.barriers),
         equal_parts=tuple(context.equal_parts),
     )
+
+
+def _in_columns(atoms: Atoms, axis: Axis, inside: Flags) -> tuple[Axis, list[tuple[int, Axis]], str | None]:
+    """The atoms of an axis; the free ones in each of its columns that has any; why it stays, where none is free.
+
+    ``inside`` is false for every atom, and is so again afterwards.
+    """
+    roots = _each_once(axis) if axis.shape[1] else axis[:, :0].reshape(-1)
+    if not len(roots):
+        return roots, [], None
+    free = roots[~atoms.is_frozen(roots)]
+    if not len(free):
+        return roots, [], atoms.frozen_reason(int(roots[0]))
+    if axis.shape[1] == 1:
+        return roots, [(0, free)], None
+    columns = []
+    for number, column in enumerate(axis.T):
+        inside[column] = True
+        own = free[inside[free]]
+        inside[column] = False
+        if len(own):
+            columns.append((number, own))
+    return roots, columns, None
 
 
 def _groups_by_signature(
@@ -346,6 +364,8 @@ def _groups_by_signature(
     signatures = np.add.reduceat(keys[numbers], starts)
     _, first, which = np.unique(signatures, return_index=True, return_inverse=True)
     members = [numbers[starts[one] : ends[one]] for one in first]
+    by_group = np.argsort(which, kind="stable")
+    bounds = np.searchsorted(which[by_group], np.arange(len(first) + 1))
     groups = []
     for group in sorted(range(len(first)), key=lambda group: (members[group][0], units[starts[first[group]]])):
         own = [places[number] for number in members[group]]
@@ -355,10 +375,20 @@ def _groups_by_signature(
         )
         if not name:
             continue
-        ordered = units[starts[which == group]]
-        slices = tuple(Member(name, dim, _positions(axes[name][dim][:, column], ordered)) for name, dim, column in own)
+        ordered = units[starts[by_group[bounds[group] : bounds[group + 1]]]]
+        slices = tuple(_members(axes, own, ordered))
         groups.append(ChannelGroup(f"{name}[{dim}]", tuple(ordered.tolist()), slices))
     return tuple(groups)
+
+
+def _members(axes: Mapping[str, tuple[Axis, ...]], places: Sequence[Place], units: Axis) -> Iterator[Member]:
+    """What loses indices with some units; places that share an axis share the array."""
+    known: dict[tuple[int, int], Axis] = {}
+    for name, dim, column in places:
+        axis = axes[name][dim]
+        if (id(axis), column) not in known:
+            known[id(axis), column] = _positions(axis[:, column], units)
+        yield Member(name, dim, known[id(axis), column])
 
 
 def _all_or_none(

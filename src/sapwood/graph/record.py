@@ -16,12 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.nn.parallel import DistributedDataParallel
 
 from sapwood.arguments import check_example_inputs, check_model
 from sapwood.errors import ConfigError, SapwoodError
 from sapwood.graph.decisions import Decisions
-from sapwood.graph.double import KeepDouble
+from sapwood.graph.double import KeepDouble, Sooner
 from sapwood.graph.draws import one_seed
 from sapwood.graph.outputs import Outputs, counting, named_outputs, output_tensors
 from sapwood.graph.remembered import remembering_nothing
@@ -154,19 +155,33 @@ def _is_pythons(path: str) -> bool:
 @contextmanager
 def _module_scopes(model: nn.Module, stack: list[str]) -> Iterator[None]:
     """Keeps ``stack`` at the names of the modules that are running."""
+    names: dict[int, str] = {}
     handles = []
 
-    def enter(name: str) -> Any:
+    def enter(module: nn.Module, *_: Any) -> None:
+        if id(module) in names:
+            stack.append(names[id(module)])
+
+    def leave(module: nn.Module, *_: Any) -> None:
+        if id(module) in names:
+            stack.pop()
+
+    def own_enter(name: str) -> Any:
         return lambda *_: stack.append(name)
 
-    def leave(*_: Any) -> None:
+    def own_leave(*_: Any) -> None:
         stack.pop()
 
     for name, module in named_modules(model):
         if isinstance(module, torch.jit.ScriptModule):  # takes no hooks; its calls are those of the module around it
             continue
-        handles.append(module.register_forward_pre_hook(enter(name)))
-        handles.append(module.register_forward_hook(leave, always_call=True))
+        if not module._forward_pre_hooks and not module._forward_hooks:
+            names[id(module)] = name  # two hooks for all of them: to add two to each takes as long as the run
+            continue
+        handles.append(module.register_forward_pre_hook(own_enter(name)))
+        handles.append(module.register_forward_hook(own_leave, always_call=True))
+    handles.append(register_module_forward_pre_hook(enter))
+    handles.append(register_module_forward_hook(leave, always_call=True))
     try:
         yield
     finally:
@@ -222,7 +237,7 @@ def run_model(model: nn.Module, example_inputs: ExampleInputs, between: Callable
 
 
 @contextmanager
-def plain_kernels(model: nn.Module, *, double: bool = True) -> Iterator[KeepDouble | None]:
+def plain_kernels(model: nn.Module, *, double: bool = True, sooner: bool = False) -> Iterator[KeepDouble | None]:
     """Runs without gradients and without the fused kernels that hide a layer's inside (attention, recurrent layers).
 
     Tensors that the code makes are made where the parameters are. Random numbers come from one seed. In a float64 model
@@ -232,6 +247,7 @@ def plain_kernels(model: nn.Module, *, double: bool = True) -> Iterator[KeepDoub
         model: What runs.
         double: Whether a mode looks after float64; not needed where it had nothing to do in a run that made the same
             calls.
+        sooner: Whether calls that are slow in float64 are made by equal formulas all the same, where it is not.
 
     Yields:
         That mode, if there is one.
@@ -259,6 +275,8 @@ def plain_kernels(model: nn.Module, *, double: bool = True) -> Iterator[KeepDoub
         if double and any(parameter.dtype in {torch.float64, torch.complex128} for parameter in parameters):
             keeper = KeepDouble()
             stack.enter_context(keeper)
+        elif sooner:
+            stack.enter_context(Sooner())
         yield keeper
 
 

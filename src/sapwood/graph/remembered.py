@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import operator
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -61,17 +60,17 @@ class _Caches:
     Attributes:
         near: In the bodies of the model's classes, in what their methods close over, in the files where they stand.
         far: In the files from which these have functions, which remember much that has nothing to do with tensors.
-        places: Where they were looked for, each with what was there of :data:`WRAPPERS`.
+        places: Where they were looked for, each with the identities of what was there.
     """
 
     near: Sequence[_Cache[Any]]
     far: Sequence[_Cache[Any]]
-    places: Sequence[Place]
+    places: Sequence[tuple[Mapping[str, Any], list[int]]]
 
     @property
     def are_all(self) -> bool:
         """Whether nothing was added or defined anew since, as in a notebook, or by code that imports when it runs."""
-        return all(_are_same(_wrappers(place), before) for place, before in self.places)
+        return all(list(map(id, place.values())) == before for place, before in self.places)
 
 
 def _caches(kinds: frozenset[type]) -> _Caches:
@@ -99,7 +98,7 @@ def _looked_for(kinds: frozenset[type]) -> _Caches:
     return _Caches(
         list(near.values()),
         [cache for number, cache in far.items() if number not in near],
-        [*own_places, *near_places, *far_places],
+        [(place, list(map(id, place.values()))) for place, _ in (*own_places, *near_places, *far_places)],
     )
 
 
@@ -113,10 +112,6 @@ def _of_files(names: Iterable[str | None]) -> list[Place]:
 
 def _together(places: Iterable[Place]) -> list[Any]:
     return [value for _, found in places for value in found]
-
-
-def _are_same(these: list[Any], those: list[Any]) -> bool:
-    return len(these) == len(those) and all(map(operator.is_, these, those))
 
 
 def _each_once(caches: Iterable[_Cache[Any]]) -> dict[int, _Cache[Any]]:

@@ -53,33 +53,63 @@ def leaving_no_trace(model: nn.Module, written: Collection[str] = ()) -> Iterato
         ({}, 0)
     """
     modules = all_modules(model)
-    before = [(vars(module), dict(vars(module))) for module in modules]
-    containers = {
-        id(value): (value, value.copy())
-        for _, attributes in before
-        for value in attributes.values()
-        if type(value) in CONTAINERS and value
-    }
-    values = _values(modules)
+    held = _HeldBefore(modules)
     try:
         with putting_back(model, written):
             yield
     finally:
-        _put_back(values)
-        for attributes, old in before:
+        held.put_back()
+
+
+class _HeldBefore:
+    """What modules hold: attributes, what is in their containers, and the values of tensors that are not parameters."""
+
+    def __init__(self, modules: list[nn.Module]) -> None:
+        self._attributes = [(vars(module), vars(module).copy()) for module in modules]
+        self._containers: dict[int, tuple[Any, Any]] = {}
+        self._empty: list[Any] = []
+        tensors: dict[int, Tensor] = {}
+        for _, old in self._attributes:
+            for value in old.values():  # once for all, as modules have two dozen
+                kind = type(value)
+                if kind in CONTAINERS:
+                    if value:
+                        self._containers[id(value)] = (value, value.copy())
+                    else:
+                        self._empty.append(value)
+                elif kind not in NO_TENSORS and isinstance(value, Tensor):
+                    tensors[id(value)] = value
+            for value in old["_buffers"].values():
+                if value is not None:
+                    tensors[id(value)] = value
+        self._values = [
+            (tensor, tensor.detach().clone(), tensor._version)
+            for tensor in tensors.values()
+            if not tensor.is_meta and not tensor.is_inference()
+        ]
+
+    def put_back(self) -> None:
+        """Has them hold it again."""
+        for tensor, value, version in self._values:
+            if tensor._version != version:
+                with torch.no_grad():
+                    tensor.copy_(value)
+        for attributes, old in self._attributes:
             if not _holds(attributes, old):
                 attributes.clear()
                 attributes.update(old)
-            for value in old.values():
-                if type(value) in CONTAINERS and value and id(value) not in containers:
-                    value.clear()  # nothing was in it
-        for container, old in containers.values():
+        for value in filter(None, self._empty):
+            value.clear()
+        for container, old in self._containers.values():
             _fill_again(container, old)
 
 
 def _holds(attributes: dict[str, Any], old: dict[str, Any]) -> bool:
     """Whether a table holds what it held, in the same order."""
-    return attributes.keys() == old.keys() and all(map(operator.is_, attributes.values(), old.values()))
+    return len(attributes) == len(old) and all(
+        all(map(operator.is_, ours, theirs))
+        for ours, theirs in ((attributes, old), (attributes.values(), old.values()))
+    )
 
 
 def _fill_again(container: Any, old: Any) -> None:
@@ -89,26 +119,6 @@ def _fill_again(container: Any, old: Any) -> None:
     elif type(container) is set or not _holds(container, old):
         container.clear()
         container.update(old)
-
-
-def _values(modules: list[nn.Module]) -> list[tuple[Tensor, Tensor, int]]:
-    """Buffers and tensors that are attributes, each with a copy, and how often it was written to."""
-    found = {
-        id(tensor): tensor
-        for module in modules
-        for tensor in (*module._buffers.values(), *vars(module).values())
-        if type(tensor) not in NO_TENSORS and isinstance(tensor, Tensor)
-        if not tensor.is_meta and not tensor.is_inference()
-    }
-    return [(tensor, tensor.detach().clone(), tensor._version) for tensor in found.values()]
-
-
-def _put_back(values: list[tuple[Tensor, Tensor, int]]) -> None:
-    """Gives tensors that were written to the values that they had."""
-    for tensor, old, version in values:
-        if tensor._version != version:
-            with torch.no_grad():
-                tensor.copy_(old)
 
 
 CONTAINERS = frozenset({dict, OrderedDict, list, set})

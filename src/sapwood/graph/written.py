@@ -64,7 +64,8 @@ def putting_back(model: nn.Module, names: Iterable[str]) -> Iterator[None]:
         >>> layer.weight.item() == before
         True
     """
-    known = dict(model.named_parameters(remove_duplicate=False))
+    names = tuple(names)
+    known = dict(model.named_parameters(remove_duplicate=False)) if names else {}
     before = [(known[name], known[name].data, known[name].detach().clone()) for name in names if name in known]
     try:
         yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, MutableMapping
@@ -98,17 +99,25 @@ def slotted(value: Any) -> Iterator[tuple[str, Any]]:
         >>> list(slotted(layer))
         [('factor', 2.0)]
     """
-    for kind in type(value).__mro__:
+    for own, slot, kind in _slots(type(value)):  # type: ignore[arg-type]
+        try:
+            yield own, slot.__get__(value, kind)
+        except AttributeError:  # noqa: PERF203 - empty
+            continue
+
+
+@functools.lru_cache(maxsize=1 << 10)
+def _slots(of: type) -> tuple[tuple[str, MemberDescriptorType, type], ...]:
+    """The slots of a class: the name that each has there, itself, and the class that brought it."""
+    found = []
+    for kind in of.__mro__:
         slots = vars(kind).get("__slots__", ())
         for name in (slots,) if isinstance(slots, str) else slots:
             own = f"_{kind.__name__.lstrip('_')}{name}" if name.startswith("__") and not name.endswith("__") else name
             slot = vars(kind).get(own)
-            if not isinstance(slot, MemberDescriptorType):
-                continue
-            try:
-                yield own, slot.__get__(value, kind)
-            except AttributeError:  # empty
-                continue
+            if isinstance(slot, MemberDescriptorType):
+                found.append((own, slot, kind))
+    return tuple(found)
 
 
 def held(value: Any) -> Iterator[Any]:

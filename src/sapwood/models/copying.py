@@ -134,12 +134,12 @@ class _Copying:
         self.memo[id(module)] = twin
         if usual:
             held, value = vars(twin), self.value
+            held.update(vars(module))
             for name, item in vars(module).items():  # most of which are numbers, or tables without hooks
                 kind_of = type(item)
-                if item is None or kind_of in ATOMS:
-                    held[name] = item
-                else:
-                    held[name] = kind_of() if name in TABLES and kind_of in EMPTIES and not item else value(item)
+                if kind_of in SHARED:
+                    continue
+                held[name] = kind_of() if kind_of in EMPTIES and not item and name in TABLES else value(item)
         else:  # a wrapper for several processes leaves out what belongs to this one, and makes it anew
             state = _state_of(module)
             self.memo.setdefault(id(self.memo), []).append(state)  # as deepcopy: an identity is used again otherwise
@@ -183,12 +183,27 @@ class _Copying:
         if isinstance(value, Tensor) and not value.is_leaf:
             return value.detach().clone()
         if type(value) in PLAIN_TENSORS and not vars(value):  # nothing else is copied with it that might fail
-            return copy.deepcopy(value, self.memo)
+            return self._tensor(value)
         if type(value) is set and all(type(one) in ATOMS for one in value):
             return set(value)
         if isinstance(value, torch.Generator):
             return torch.Generator(value.device).set_state(value.get_state())
         return self._object(value)
+
+    def _tensor(self, tensor: Tensor) -> Tensor:
+        """What ``copy.deepcopy`` makes of a tensor, sooner where that is a copy of all the memory that it lies in."""
+        if type(tensor) is nn.Parameter:
+            return nn.Parameter(tensor.detach().clone(), tensor.requires_grad)
+        if tensor.device.type != "cpu" or tensor.dtype not in OF_NUMBERS or not tensor.is_contiguous():
+            return copy.deepcopy(tensor, self.memo)
+        storage = tensor.untyped_storage()
+        copied = self.memo.setdefault("torch", {})  # type: ignore[call-overload]  # where PyTorch remembers which memory it copied
+        alone = storage.nbytes() == tensor.nbytes and storage._cdata not in copied
+        if not alone or tensor.requires_grad or tensor.is_inference():
+            return copy.deepcopy(tensor, self.memo)
+        twin = tensor.clone()
+        copied[storage._cdata] = twin.untyped_storage()
+        return twin
 
     def _function(self, function: FunctionType) -> FunctionType:
         """The function, bound to the copies of the layers that it is bound to."""
@@ -208,10 +223,9 @@ class _Copying:
 
     def _object(self, value: Any) -> Any:
         """A copy of anything else; where Python makes none, of what it holds of the model, or the thing itself."""
-        self._remember()
         trial = dict(self.memo)
         try:
-            twin = copy.deepcopy(value, trial)
+            twin = self._deep(value, trial)
         except Exception:  # whatever a class says that is not to be copied
             holds = any(isinstance(one, (Tensor, nn.Module)) for one in held(value))
             return self._by_attributes(value) if holds and _is_plain_class(type(value)) else self._share(value)
@@ -219,8 +233,20 @@ class _Copying:
         self.memo.update({key: one for key, one in trial.items() if key not in self.memo})
         return twin
 
+    def _deep(self, value: Any, trial: dict[int, Any]) -> Any:
+        """What ``copy.deepcopy`` makes of a value, which may hold tensors that it knows no way to copy."""
+        if self._whole is None:
+            return copy.deepcopy(value, trial)
+        try:
+            return copy.deepcopy(value, trial)
+        except Exception:  # computed tensors may be why
+            self._remember()
+            trial.clear()
+            trial.update(self.memo)
+            return copy.deepcopy(value, trial)
+
     def _remember(self) -> None:
-        """Copies computed tensors, of which ``copy.deepcopy`` knows no way, before it is asked for the first time."""
+        """Copies computed tensors, of which ``copy.deepcopy`` knows no way, before it is asked for them."""
         if self._whole is not None:
             remember_computed_tensors(self._whole, self.memo)
             self._whole = None
@@ -251,8 +277,15 @@ TABLES = frozenset(name for name, table in vars(nn.Module()).items() if type(tab
 
 CONTAINERS = frozenset({dict, OrderedDict, list, tuple})
 PLAIN_TENSORS = frozenset({Tensor, nn.Parameter})
+OF_NUMBERS = frozenset(
+    {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64, torch.int32, torch.bool}
+)
+"""Types of plain numbers, which nothing but their bits says what they are."""
+
 ATOMS = frozenset({bool, int, float, complex, str, bytes, type, torch.dtype, torch.device, torch.Size})
 """What is never changed, so that copies may share it."""
+
+SHARED = ATOMS | {type(None)}
 
 
 def _as_usual(kind: type) -> bool | None:

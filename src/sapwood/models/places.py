@@ -127,13 +127,18 @@ def vars_of(holder: Any) -> Mapping[str, Any]:
 
 def data_of_class(kind: type) -> dict[str, Any]:
     """Plain data that classes of users' own hold for all their objects, as ``width = 16`` in the body of a class."""
-    users = [base for base in reversed(kind.__mro__) if not _is_of_a_library(base)]
     return {
         name: value
-        for base in users
+        for base in _users_classes(kind)
         for name, value in vars(base).items()
         if not name.startswith("_") and type(value) is not str and value is not None and is_plain(value)
     }
+
+
+@functools.lru_cache(maxsize=1 << 10)
+def _users_classes(kind: type) -> tuple[type, ...]:
+    """The classes of users' own that a class inherits from, the most general first; asked for at every attribute."""
+    return tuple(base for base in reversed(kind.__mro__) if not _is_of_a_library(base))
 
 
 def _is_of_a_library(kind: type) -> bool:

@@ -16,17 +16,16 @@ def all_modules(model: nn.Module) -> list[nn.Module]:
         >>> all_modules(model) == list(model.modules())
         True
     """
-    found: list[nn.Module] = []
-    _collect(model, found, set())
-    return found
-
-
-def _collect(module: nn.Module, found: list[nn.Module], seen: set[int]) -> None:
-    seen.add(id(module))
-    found.append(module)
-    for child in module._modules.values():
-        if child is not None and id(child) not in seen:
-            _collect(child, found, seen)
+    found: dict[int, nn.Module] = {}
+    waiting: list[nn.Module | None] = [model]
+    while waiting:
+        module = waiting.pop()
+        if module is None or id(module) in found:
+            continue
+        found[id(module)] = module
+        if module._modules:
+            waiting.extend(reversed(module._modules.values()))
+    return list(found.values())
 
 
 def named_modules(model: nn.Module, *, every: bool = False) -> list[tuple[str, nn.Module]]:

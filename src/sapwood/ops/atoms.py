@@ -104,6 +104,26 @@ class Atoms:
         kept = {column.tobytes(): column for column in columns if np.count_nonzero(column)}
         return np.stack(list(kept.values()), axis=1) if kept else fixed_axis(len(axis))
 
+    def resolve_all(self, axes: Sequence[Axis]) -> list[Axis]:
+        """What :meth:`resolve` makes of each: one array for those that come out alike, as of a norm's four tensors."""
+        single = [number for number, axis in enumerate(axes) if axis.shape[1] == 1 and len(axis)]
+        roots = self.find(np.concatenate([axes[number][:, 0] for number in single] or [np.zeros(0, dtype=np.int64)]))
+        made: dict[bytes, Axis] = {}
+        found = list(axes)
+        start = 0
+        for number in single:
+            end = start + len(axes[number])
+            column = roots[start:end]
+            key = column.tobytes()
+            if key not in made:
+                made[key] = self.resolve(column[:, None])
+            found[number] = made[key]
+            start = end
+        return [
+            self.resolve(axis) if axis.shape[1] > 1 and axis is axes[place] else axis
+            for place, axis in enumerate(found)
+        ]
+
     def _resolve_column(self, column: Axis) -> list[Axis]:
         if not self._expansion:
             return [column]

@@ -14,6 +14,7 @@ from sapwood.ops import Axis, Call
 from sapwood.removal.arrived import Arrived
 from sapwood.removal.attributes import fix_known_attributes_
 from sapwood.removal.beside import Divergence, Followed
+from sapwood.removal.cancelling import cancelling
 from sapwood.removal.code_numbers import CodeNumbers, NumberChange
 from sapwood.removal.cuts import cuts_of, cuts_of_unread_biases
 from sapwood.removal.described import describe_
@@ -200,9 +201,10 @@ def _numbers(analysis: Analysis, expectation: Expectation, run: Followed) -> Num
     followed: dict[int, float] = {}
     found: list[Obstacle] = []
     arrived = Arrived()
+    without_effect = analysis.graph.looked_at | cancelling(analysis, changes)
     for change in sorted(changes, key=lambda change: change.call.index):
-        if change.call.index in analysis.graph.looked_at:
-            continue  # a check of sizes, as that a picture has as many features as a text has places for
+        if change.call.index in without_effect:
+            continue  # a check of sizes, as that a picture has as many features as a text has places for, among them
         if counts_what_is_summed(analysis, expectation, change):
             followed[change.call.index] = change.after
             continue

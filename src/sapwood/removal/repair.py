@@ -54,16 +54,25 @@ class Tries:
 
         What the same line met in a layer like this one, and a change of the like there had no effect, is left out.
         """
-        call = divergence.call
-        each = list({frozenset(change.items()): change for change in changes}.values())
-        each = [change for change in each if _situation(divergence, change) not in self.idle]
-        known = self.helped.get(call.location, set())
-        yield from (change for change in each if _names(change) in known)
-        for change in each:
+        each: Iterable[Change] = self._each_once(divergence, changes)
+        known = self.helped.get(divergence.call.location, set())
+        if known:
+            each = list(each)
+            yield from (change for change in each if _names(change) in known)
+        for change in each:  # looked for as they are tried: mostly one of the first helps
             if _names(change) not in known:
                 if self.left <= 0:
                     return
                 self.left -= 1
+                yield change
+
+    def _each_once(self, divergence: Divergence, changes: Iterable[Change]) -> Iterator[Change]:
+        seen: set[frozenset[tuple[AttributePlace, int]]] = set()
+        idle = frozenset(self.idle)  # what has no effect here is known for the next layer, not for the next attribute
+        for change in changes:
+            key = frozenset(change.items())
+            if key not in seen and _situation(divergence, change) not in idle:
+                seen.add(key)
                 yield change
 
     def keep(self, call: Call, change: Change) -> None:

@@ -185,7 +185,14 @@ class _RowSearch:
         found = _parameters_of(self._names, call, self._makers)
         if found is not None:
             return _of_parts(found[0], self._arrived.any_along(wanted, found[1]))
-        return self._through(call, tensor, wanted)
+        return self._looked_up(call, wanted) if call.facts.looks_up else self._through(call, tensor, wanted)
+
+    def _looked_up(self, call: Call, wanted: Tensor) -> Rows | None:
+        """All rows of a table, of which any may be looked up, where all of each is wanted."""
+        table = call.args[0]
+        if table.id not in self._names or table.id in self._overwritten or not bool(wanted.all()):
+            return None
+        return {self._names[table.id]: torch.ones(table.shape[0], dtype=torch.bool)}
 
     def _own_rows(self, tensor: TensorRef, wanted: Tensor) -> Rows | None:
         """The rows of a parameter, or of a buffer that no call writes into: what it held before counts for nothing."""

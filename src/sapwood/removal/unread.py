@@ -11,7 +11,7 @@ from typing import TypeAlias
 from torch import nn
 
 from sapwood.graph import Analysis, Structure
-from sapwood.models import AttributeEdit, framework_of, named_modules
+from sapwood.models import AttributeEdit, framework_of, module_of, named_modules
 from sapwood.models.places import AttributePlace, integers, vars_of
 from sapwood.removal.attributes import read_off
 from sapwood.removal.beside import Followed, follow
@@ -132,14 +132,17 @@ def _wanted(
     model: nn.Module, widths: Widths, known: Collection[AttributePlace], told: Mapping[str, int]
 ) -> tuple[list[AttributeEdit], list[str]]:
     edits, doubtful = [], []
-    read = {name: names_read(module) for name, module in model.named_modules() if name in widths}
+    read: dict[str, Collection[str]] = {}
     for place, value, found in _candidates(model, widths, known):
         name = f"{place.module}.{place.text}"
         sizes = {told[name]} if name in told else found
         named = WIDTH.search(place.attribute) and not NO_WIDTH.search(place.attribute)
         if len(sizes) == 1 and (named or SURE.search(place.attribute)):
             edits.append(AttributeEdit(place.module, place.text, value, *sizes))
-        elif place.attribute not in read[place.module]:
+            continue
+        if place.module not in read:  # which few modules are asked
+            read[place.module] = names_read(module_of(model, place.module))
+        if place.attribute not in read[place.module]:
             doubtful.append(_text(place.module, place.text, value))
     return edits, doubtful
 
