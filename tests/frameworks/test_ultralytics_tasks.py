@@ -26,10 +26,8 @@ CORNERS = "0.25 0.25 0.75 0.25 0.75 0.75 0.25 0.75"
 POINTS = " ".join("0.5 0.5 2" for _ in range(17))
 KINDS = {
     "yolo11n-seg": ("SegmentationModel", "segment", f"0 {CORNERS}"),
-    "yolov8n-seg": ("SegmentationModel", "segment", f"1 {CORNERS}"),
     "yolo11n-pose": ("PoseModel", "pose", f"0 0.5 0.5 0.5 0.5 {POINTS}"),
     "yolo11n-obb": ("OBBModel", "obb", f"0 {CORNERS}"),
-    "yolo26n-seg": ("SegmentationModel", "segment", f"0 {CORNERS}"),
     "yolo11n-cls": ("ClassificationModel", "classify", ""),
 }
 """Class, Ultralytics' name of the task, a line of labels."""
