@@ -309,15 +309,19 @@ def test_the_header_of_the_second_version_still_loads(detector_text: str, tmp_pa
 class Versioned(nn.Linear):
     """Refuses a state of another version than its own, as torchvision's MNASNet does."""
 
-    _version = 2
+    _version: Any = 2
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, *rest: Any) -> None:
-        if local_metadata.get("version") != 2:
+        if local_metadata.get("version") != self._version:
             raise ValueError(f"version {local_metadata.get('version')}")
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
 
 
-def test_modules_are_told_the_version_of_their_state(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [2, "0.0.5"])  # transformers' Phi-3 calls its own by a text
+def test_modules_are_told_the_version_of_their_state(
+    version: int | str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Versioned, "_version", version)
     model = nn.Sequential(Versioned(4, 8), nn.ReLU(), Versioned(8, 2)).eval()
     x = torch.randn(3, 4)
     pruned = sapwood.prune(model, x, target=sapwood.Target(sparsity=0.5))

@@ -90,7 +90,7 @@ class _Roles:
             self._owner[list(group.units)] = number
         self._groups: dict[Role, set[int]] = defaultdict(set)
         self._dims: dict[str, list[frozenset[Role]]] = defaultdict(list)
-        self._stiff: dict[str, str] = {}
+        self._stiff = {name: f"stays whole: {reason}" for name, reason in fields.stays.items()}
         self.whole: dict[int, str] = {}
         self._read()
 
@@ -116,6 +116,11 @@ class _Roles:
 
     def _read_dim(self, name: str, axis: Axis, said: tuple[str, ...]) -> None:
         columns = [self._owners(column) for column in axis.T]
+        for column in (column for column, owners in zip(axis.T, columns, strict=True) if not owners):
+            for number in set(self._owner[column[column != ALWAYS]].tolist()) - {NONE}:  # what rotary positions leave
+                self.whole.setdefault(
+                    number, f"stays whole: the config says one {said[-1]}, and a part of {name} stays"
+                )
         free = [number for number, owners in enumerate(columns) if owners]
         if not free or (self._owner[axis[:, free]] == NONE).all(axis=1).any():
             self._stiffen(said, name)

@@ -46,6 +46,7 @@ class ConfigFields:
         computed: Buffers that no file holds, as they are made from the config.
         multiples: Pairs of numbers of which the first must be a multiple of the second, or the config is refused.
         base: The model as the config builds it, without values.
+        stays: Numbers that are to stay, each with the reason: with others the config builds something else.
     """
 
     path: str
@@ -56,6 +57,11 @@ class ConfigFields:
     computed: frozenset[str]
     multiples: tuple[tuple[str, str], ...]
     base: nn.Module = field(repr=False, compare=False)
+    stays: Mapping[str, str] = field(default_factory=dict)
+
+    def changed(self, config: Any) -> tuple[str, ...]:
+        """The numbers that are others in ``config``."""
+        return tuple(name for name, value in self.values.items() if _value(config, name) != value)
 
     def edits(self, model: nn.Module, wanted: Mapping[str, int]) -> list[AttributeEdit]:
         """What has to be set in ``model`` so that it is as a config with other numbers would build it.
@@ -73,6 +79,9 @@ class ConfigFields:
         built = _built(self.base, changed)
         if isinstance(built, Exception):
             raise ConfigError(f"{type(self.base).__name__} cannot be built with {_shown(changed)}: {built}") from built
+        if _parts(built) != _parts(self.base):
+            more = sorted(_parts(built).symmetric_difference(_parts(self.base)))[0]
+            raise ConfigError(f"{type(self.base).__name__} has other layers with {_shown(changed)}, as {more}")
         found = [*_of_modules(self.base, built), *_of_configs(self.base, built)]
         named = (replace(edit, module=_joined(self.path, edit.module)) for edit in found)
         return [own for edit in named if (own := _due(model, edit)) is not None]
@@ -94,11 +103,12 @@ def is_pretrained(module: nn.Module) -> bool:
     return ("transformers", "PreTrainedModel") in kinds and hasattr(module, "config")
 
 
-def config_fields(model: nn.Module) -> ConfigFields:
+def config_fields(model: nn.Module, stays: Mapping[str, str] | None = None) -> ConfigFields:
     """Finds out what the config of a transformers model says of its sizes.
 
     Args:
         model: The model, or one that holds it. Read only.
+        stays: Numbers that are to stay, each with the reason.
 
     Raises:
         ConfigError: If there is no such model in it, or its config builds another one.
@@ -110,17 +120,32 @@ def config_fields(model: nn.Module) -> ConfigFields:
         for name, other in probed.items()
         if name not in _all(dims) and HEADS.search(name) and (kept := _keepers(base, other))
     }
-    saved = set(base.state_dict())
+    saved = base.state_dict().keys() - not_written(base)
     return ConfigFields(
         path,
         {name: _value(base.config, name) for name in probed if name in _all(dims) or name in heads},
         {(_joined(path, tensor), dim): names for (tensor, dim), names in dims.items()},
         frozenset((_joined(path, tensor), dim) for tensor, dim in odd),
         {name: frozenset(_joined(path, one) for one in kept) for name, kept in heads.items()},
-        frozenset(_joined(path, name) for name, _ in base.named_buffers() if name not in saved),
+        frozenset(_joined(path, name) for name in _tensors(base) if name not in saved),
         tuple(_multiples(base, dims)),
         base,
+        {} if stays is None else stays,
     )
+
+
+def not_written(model: nn.Module) -> frozenset[str]:
+    """Tensors of its state that a transformers model leaves out of a folder, for its config says them."""
+    return frozenset(getattr(model, "_keys_to_ignore_on_save", None) or ())
+
+
+def _tensors(model: nn.Module) -> Iterator[str]:
+    for name, _ in (*model.named_parameters(), *model.named_buffers()):
+        yield name
+
+
+def _parts(model: nn.Module) -> set[str]:
+    return {name for name, _ in model.named_modules()}
 
 
 def config_base(model: nn.Module) -> tuple[str, nn.Module]:
@@ -203,7 +228,9 @@ def rebuilt(model: nn.Module) -> nn.Module:
     check_built(own, config_skeleton(own))
     again = build(type(own), copy.deepcopy(own.config))
     example = next(own.parameters())
-    again.to(example.device, example.dtype).load_state_dict(own.state_dict())
+    unwritten = not_written(own)
+    written = {name: one for name, one in own.state_dict().items() if name not in unwritten}
+    again.to(example.device, example.dtype).load_state_dict(written, strict=not unwritten)
     if not path:
         return again
     twin = copy_model(model)
@@ -221,13 +248,13 @@ def build(kind: type[nn.Module], config: Any) -> nn.Module:
 def _built(model: nn.Module, changes: Mapping[str, int]) -> Any:
     """A model without values of the same class, with other numbers in the config; the error where there is none."""
     config = copy.deepcopy(model.config)
-    for name, value in changes.items():
-        *path, leaf = name.split(".")
-        holder = config
-        for part in path:
-            holder = getattr(holder, part)
-        setattr(holder, leaf, value)
     try:
+        for name, value in changes.items():
+            *path, leaf = name.split(".")
+            holder = config
+            for part in path:
+                holder = getattr(holder, part)
+            setattr(holder, leaf, value)
         getattr(config, "validate", lambda: None)()
         with torch.device("meta"):
             return build(type(model), config)

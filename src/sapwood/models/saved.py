@@ -153,9 +153,9 @@ def _fill_(
     """Gives a model of the right widths all that was saved of it."""
     _set_types_(model, state)
     path = folder / WEIGHTS_NAME
-    versions = _numbers(path, kept.get("module_versions"), "its module versions")
+    versions = _by_name(path, kept.get("module_versions"), "its module versions", (int, str))
     known = module_versions(model) if versions is None else versions  # files of before they were kept
-    infinite = _numbers(path, kept.get("infinities"), "its counts of infinities")
+    infinite = _by_name(path, kept.get("infinities"), "its counts of infinities", (int,))
     try:
         load_state_(model, state, str(path), versions=known, infinite=infinite)
     except WeightsError as error:
@@ -318,13 +318,14 @@ def _metadata(model: nn.Module) -> dict[str, str]:
     return {"format": "pt", "module_versions": json.dumps(module_versions(model)), **known}
 
 
-def _numbers(path: Path, kept: str | None, what: str) -> dict[str, int] | None:
-    """Whole numbers by name that are kept beside the weights; None of a file that has none."""
+def _by_name(path: Path, kept: str | None, what: str, kinds: tuple[type, ...]) -> dict[str, Any] | None:
+    """Values of some kinds by name that are kept beside the weights; None of a file that has none."""
     if kept is None:
         return None
-    found = parse_json(kept, path, "whole numbers, by name", SavedModelError)
-    if not isinstance(found, dict) or not all(type(number) is int for number in found.values()):
-        raise SavedModelError(f"{path}: damaged: {what} are {kept[:80]!r}; expected whole numbers by name")
+    expected = " or ".join({int: "whole numbers", str: "texts"}[kind] for kind in kinds)
+    found = parse_json(kept, path, f"{expected}, by name", SavedModelError)
+    if not isinstance(found, dict) or not all(type(value) in kinds for value in found.values()):
+        raise SavedModelError(f"{path}: damaged: {what} are {kept[:80]!r}; expected {expected} by name")
     return found
 
 

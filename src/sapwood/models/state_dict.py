@@ -46,13 +46,15 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     return state
 
 
-def module_versions(model: nn.Module) -> dict[str, int]:
+def module_versions(model: nn.Module) -> dict[str, int | str]:
     """The versions of the formats that the modules of ``model`` keep their state in, by module; 1 is left out.
 
-    Some modules (torchvision's MNASNet) refuse a state whose version they are not told.
+    Some modules (torchvision's MNASNet) refuse a state whose version they are not told; some name theirs by a text
+    (transformers' Phi-3).
     """
     metadata = getattr(model.state_dict(), "_metadata", {})
-    return {name: own["version"] for name, own in metadata.items() if own.get("version", 1) != 1}
+    versions = {name: own.get("version", 1) for name, own in metadata.items()}
+    return {name: version for name, version in versions.items() if version != 1 and type(version) in (int, str)}
 
 
 def infinities(state: Mapping[str, Tensor]) -> dict[str, int]:
@@ -72,7 +74,7 @@ def load_state_(
     state: Mapping[str, Tensor],
     origin: str,
     *,
-    versions: Mapping[str, int] | None = None,
+    versions: Mapping[str, int | str] | None = None,
     infinite: Mapping[str, int] | None = None,
 ) -> None:
     """Fills ``model`` from ``state``; masks that ``state`` holds are live in ``model`` afterwards.
@@ -96,7 +98,7 @@ def _load_(
     model: nn.Module,
     state: Mapping[str, Tensor],
     origin: str,
-    versions: Mapping[str, int] | None,
+    versions: Mapping[str, int | str] | None,
     infinite: Mapping[str, int] | None,
 ) -> None:
     try:

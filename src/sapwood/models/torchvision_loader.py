@@ -49,7 +49,8 @@ def _build(source: ModelSource, state: State | None, names: Path | None) -> Mode
             check_size(lambda: _make(name, weights_backbone=None), source.spec)
         model = _make(name, weights_backbone=None)
         example = torch.randn(3, _SIZE, _SIZE, generator=torch.Generator().manual_seed(0))
-        return ModelBundle(model.eval(), example[None], TaskSpec("none", (_SIZE, _SIZE)), source)
+        task = TaskSpec("none", (_SIZE, _SIZE), mean=IMAGENET_MEAN, std=IMAGENET_STD)
+        return ModelBundle(model.eval(), example[None], task, source)
     num_classes = None if state is None else _num_classes(name, state)
     options = {} if num_classes is None else {"num_classes": num_classes}
     if state is not None:

@@ -50,6 +50,7 @@ from sapwood.pipeline.depth import (
     target_of_blocks,
 )
 from sapwood.pipeline.garbage import only_new_garbage
+from sapwood.pipeline.saying import said_by_config
 from sapwood.pipeline.telling import ModelBefore, short_html, short_text, summary_text, write_report
 from sapwood.pipeline.ways import Ways
 from sapwood.removal import (
@@ -229,7 +230,17 @@ NO_FOLDER = (
 
 
 def _channels(model: nn.Module, example_inputs: ExampleInputs, target: Target, ignore: Ignored, ways: Ways) -> Pruned:
-    """Removes channels."""
+    """Removes channels; where a config is to say the widths, of those that one can say."""
+    if not ways.limits.as_config:
+        return _without_channels(model, example_inputs, target, ignore, ways)
+    return said_by_config(
+        lambda stays: _without_channels(model, example_inputs, target, ignore, replace(ways, stays=stays))
+    )
+
+
+def _without_channels(
+    model: nn.Module, example_inputs: ExampleInputs, target: Target, ignore: Ignored, ways: Ways
+) -> Pruned:
     chooser = ways.chooser(model, target)
     planner = Planner(model, example_inputs, ignore, ways.outputs, fields=chooser.fields, training=True)
     outcome, steps = None, None
@@ -244,7 +255,7 @@ def _channels(model: nn.Module, example_inputs: ExampleInputs, target: Target, i
     if steps is not None:
         result = replace(result, notes=(*result.notes, _steps_note(steps)))
     if ways.limits.as_config:
-        check_described(result.model, example_inputs)
+        check_described(result.model, example_inputs, chooser.fields)
     elif config_module(model) is not None and result.plan.cuts:
         result = replace(result, notes=(*result.notes, NO_FOLDER))
     return result

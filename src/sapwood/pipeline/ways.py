@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from torch import nn
 
@@ -16,7 +16,7 @@ from sapwood.types import ExampleInputs
 
 @dataclass(frozen=True)
 class Ways:
-    """What was asked for beside the target and what stays whole."""
+    """What was asked for beside the target and what stays whole, and numbers of a config that have to stay."""
 
     score: Scorer
     allocator: str | None
@@ -25,6 +25,7 @@ class Ways:
     outputs: Outputs | None
     deployment: Deployment | None
     progress: Callable[[int, int], None] | None
+    stays: Mapping[str, str] = field(default_factory=dict)
 
     def chooser(self, model: nn.Module, target: Target) -> Chooser:
         """What chooses widths and channels of a model for a target."""
@@ -36,7 +37,7 @@ class Ways:
             routes=framework_of(model).routes(model),
             curves=None if self.sensitivity is None else self.sensitivity.curves(),
             fine=target.kind != "latency",
-            fields=config_fields(model) if self.limits.as_config else None,
+            fields=config_fields(model, self.stays) if self.limits.as_config else None,
         )
 
     def bench(self, example_inputs: ExampleInputs) -> Bench:

@@ -8,6 +8,7 @@ from sapwood.removal.build import Obstacle, Realised, realise
 from sapwood.removal.constraints import Constraints
 from sapwood.removal.cuts import make_cuts
 from sapwood.removal.dense import Dense, as_float64
+from sapwood.removal.described import UnsaidError
 from sapwood.removal.difference import lively_, relative_error, telling
 from sapwood.removal.layers import ConfigLayer, Layers, Removables, passed_by
 from sapwood.removal.not_run import not_read, not_run_notes, trained_notes
@@ -34,6 +35,7 @@ __all__ = [
     "Removables",
     "Select",
     "Solution",
+    "UnsaidError",
     "Verification",
     "all_kept_draws",
     "as_float64",

@@ -9,12 +9,26 @@ import numpy as np
 from torch import nn
 
 from sapwood.allocation import split_columns
-from sapwood.errors import CheckFailedError
+from sapwood.errors import CheckFailedError, ConfigError
 from sapwood.graph import Analysis
 from sapwood.models import AttributeEdit, ConfigFields
 from sapwood.models.places import AttributePlace
 from sapwood.ops import Axis
 from sapwood.removal.widths import Expectation
+
+
+class UnsaidError(CheckFailedError):
+    """No config says what a plan makes.
+
+    Attributes:
+        reason: Why.
+        numbers: The numbers of the config of which one has to stay.
+    """
+
+    def __init__(self, reason: str, numbers: tuple[str, ...]) -> None:
+        super().__init__(f"{reason}. The model given is unchanged.")
+        self.reason = reason
+        self.numbers = numbers
 
 
 def describe_(
@@ -32,9 +46,15 @@ def describe_(
         What was changed.
 
     Raises:
-        CheckFailedError: If no config says these widths.
+        UnsaidError: If no config says these widths.
     """
-    edits = fields.edits(model, config_numbers(fields, analysis, expectation))
+    numbers = config_numbers(fields, analysis, expectation)
+    try:
+        edits = fields.edits(model, numbers)
+    except ConfigError as error:
+        raise UnsaidError(
+            str(error), tuple(name for name, one in numbers.items() if one != fields.values[name])
+        ) from error
     for edit in edits:
         AttributePlace.of(edit).set(model, edit.after)
     return edits
@@ -44,20 +64,20 @@ def config_numbers(fields: ConfigFields, analysis: Analysis, expectation: Expect
     """The numbers that a config needs to say the widths that a plan makes.
 
     Raises:
-        CheckFailedError: If there are none; the text names two dimensions that ask for different ones.
+        UnsaidError: If there are none; the text names two dimensions that ask for different ones.
     """
     found: dict[str, tuple[Fraction, str]] = {}
     for name, share, place in _shares(fields, analysis, expectation):
         before = found.setdefault(name, (share, place))
         if before[0] != share:
-            raise CheckFailedError(
-                f"no config says these widths: {before[1]} keeps {before[0]} of {name}, and {place} keeps {share}. "
-                "The model given is unchanged."
+            raise UnsaidError(
+                f"no config says these widths: {before[1]} keeps {before[0]} of {name}, and {place} keeps {share}",
+                (name,),
             )
     numbers = {name: share * fields.values[name] for name, (share, _) in found.items()}
     for name, number in numbers.items():
         if number.denominator != 1 or number < 1:
-            raise CheckFailedError(f"no config says {name} of {float(number):g}. The model given is unchanged.")
+            raise UnsaidError(f"no config says {name} of {float(number):g}", (name,))
     return {name: int(number) for name, number in numbers.items()}
 
 

@@ -278,23 +278,28 @@ def _flags(part: ParameterPart, which: Tensor) -> Tensor:
     return found[1:]
 
 
-def _turned_back(call: Call, names: Mapping[int, str], makers: _Makers) -> TensorRef:
-    """The second factor of a product, as it was before it was transposed."""
+def _turned_back(call: Call, names: Mapping[int, str], makers: _Makers) -> tuple[TensorRef, bool]:
+    """The second factor of a product as it was before it was transposed, and whether it was."""
     assert call.facts.sum is not None
     weight: TensorRef = call.args[call.facts.sum.weight]
     maker = makers.of(weight, call.index)
     turned = weight.id not in names and maker is not None and maker.facts.turns
-    return maker.args[0] if turned and maker is not None else weight
+    return (maker.args[0], True) if turned and maker is not None else (weight, False)
 
 
 def _parameters_of(names: Mapping[int, str], call: Call, makers: _Makers) -> tuple[list[ParameterPart], int] | None:
-    """The parameters whose dimension 0 is a dimension of the call's output, and that dimension."""
+    """The parameters whose dimension 0 is a dimension of the call's output, and that dimension.
+
+    Of a weight that is multiplied as it stands, not transposed, every row is part of every output.
+    """
     last, norm = len(call.outputs[0].shape) - 1 if call.tensor_outputs() else 0, call.facts.norm
     tensors: list[TensorRef | None]
+    as_it_stands = False
     if call.facts.is_product or call.facts.is_convolution:
-        weight = _turned_back(call, names, makers)
+        weight, turned = _turned_back(call, names, makers)
         if call.facts.is_product and len(weight.shape) != 2:  # a vector, or one matrix for each of a batch
             return None
+        as_it_stands = call.facts.is_product and not turned
         tensors, dim = [weight, call.bias], 1 if call.facts.is_convolution else last
     elif norm is not None:
         tensors, dim = list(call.args[norm.weight : norm.weight + 2]), last if norm.kind == "layer" else 1
@@ -306,7 +311,8 @@ def _parameters_of(names: Mapping[int, str], call: Call, makers: _Makers) -> tup
             found = _parts(names, tensor, call, makers)
             if found is None:
                 return None
-            parts += found
+            turns = as_it_stands and tensor is tensors[0]
+            parts += [replace(part, rows=part.rows.t()) for part in found] if turns else found
     return (parts, dim) if parts else None
 
 

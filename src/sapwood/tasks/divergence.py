@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from sapwood.errors import ConfigError
 from sapwood.models import framework_of
+from sapwood.task_kinds import NO_TASK
 from sapwood.tasks.classification import as_scores
 from sapwood.tasks.decode import decode
 from sapwood.tasks.detection import as_maps
@@ -42,7 +43,8 @@ def divergence(
     .. math:: \sum_{p,k} \mathrm{KL}\big(s^{ref}_{pk} \,\|\, s_{pk}\big)
         + \sum_p \max_k s^{ref}_{pk} \, \big(1 - \mathrm{IoU}(b^{ref}_p, b_p)\big)
 
-    so that what the reference is sure of counts, and the thousands of empty places hardly do.
+    so that what the reference is sure of counts, and the thousands of empty places hardly do. Of a network of pictures
+    that has no task, the mean over its tensors of the squared error over the mean square of the reference.
 
     Args:
         task: What the outputs are.
@@ -52,14 +54,32 @@ def divergence(
         temperature: Of a classifier's probabilities. The higher, the more the classes count that are not the first.
 
     Raises:
-        ConfigError: If the task is none of :data:`sapwood.tasks.TASKS`.
+        ConfigError: If the task is none of :data:`sapwood.tasks.TASKS`, and no size of pictures is known.
 
     References:
         Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network, 2015, arXiv:1503.02531.
     """
+    if task.kind == NO_TASK and all(task.input_size):
+        return tensor_divergence(outputs, reference)
     if task.kind not in TASKS:
         raise ConfigError(f"task {task.kind!r}: nothing says how far two outputs are apart; expected {any_task()}")
     return TASKS[task.kind].divergence(task, outputs, reference, model, temperature=temperature)
+
+
+def tensor_divergence(outputs: Any, reference: Any) -> Tensor:  # shape: ()
+    """Squared error over the mean square of the reference, a mean over floating tensors that are not all zero.
+
+    Examples:
+        >>> float(tensor_divergence(torch.tensor([1.0, 1.0]), torch.tensor([2.0, 0.0])))
+        0.5
+    """
+    found, wanted = ([one] if isinstance(one, Tensor) else [*one] for one in (outputs, reference))
+    apart = [
+        (one - other).square().mean() / other.square().mean()
+        for one, other in zip(found, wanted, strict=True)
+        if isinstance(other, Tensor) and other.is_floating_point() and bool(other.any())
+    ]
+    return torch.stack(apart).mean() if apart else torch.zeros(())
 
 
 def class_divergence(

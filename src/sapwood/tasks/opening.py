@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sapwood.data import OnBad, check_same_classes, data_parts, open_unlabelled, picture_files
 from sapwood.errors import ConfigError, DataError, NoDataSetError
+from sapwood.task_kinds import NO_TASK
 from sapwood.tasks.task import TASKS, ReadsForModel, any_task
 from sapwood.types import Dataset, ModelBundle
 
@@ -63,10 +64,14 @@ def can_measure(bundle: ModelBundle, data: str | Path) -> bool:
 def open_pictures(bundle: ModelBundle, data: str | Path, *, split: str = "val", on_bad: OnBad = "error") -> Dataset:
     """Opens pictures whose labels nobody will look at: a data set, or a folder of pictures that is none.
 
+    A model without a task that says what size of pictures it reads takes a folder of pictures.
+
     Raises:
-        ConfigError: If the model has no task.
+        ConfigError: If the model has no task, and does not say what pictures it reads.
         DataError: If there is neither.
     """
+    if bundle.task.kind == NO_TASK and all(bundle.task.input_size):
+        return open_unlabelled(data, NO_TASK, split=split)
     try:
         return open_data(bundle, data, split=split, on_bad=on_bad)
     except NoDataSetError:

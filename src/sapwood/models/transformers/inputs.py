@@ -21,7 +21,7 @@ SPECIAL = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_
 
 
 def example_inputs(
-    config: Any, main: str, takes: tuple[str, ...], where: str, *, length: int = LENGTH
+    config: Any, main: str, takes: tuple[str, ...], where: str, *, length: int = LENGTH, decodes_own: bool = True
 ) -> dict[str, Tensor]:
     """Makes one sample of what a model reads, the same every time.
 
@@ -31,6 +31,7 @@ def example_inputs(
         takes: The arguments of its ``forward``.
         where: Who asks, for messages.
         length: Tokens, where the model reads as many.
+        decodes_own: Whether a decoder reads numbers of its own; a classifier of texts makes them of what it reads.
 
     Returns:
         By name, in the order that the model is to have them: token numbers and their mask, pictures, or features of
@@ -57,7 +58,7 @@ def example_inputs(
         raise SpecError(
             f"{where}: the model reads {main}; expected tokens, pictures or sound, which an example is made of"
         )
-    if getattr(config, "is_encoder_decoder", False) and "decoder_input_ids" in takes:
+    if decodes_own and getattr(config, "is_encoder_decoder", False) and "decoder_input_ids" in takes:
         found["decoder_input_ids"] = _decoder_tokens(config, min(length, 16), generator, where)
     return found
 
@@ -82,11 +83,14 @@ def picture_shape(config: Any, where: str) -> tuple[int, int, int]:  # (channels
 def text_length(config: Any, length: int = LENGTH) -> int:
     """How many of ``length`` tokens a model reads."""
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
-    most = getattr(text, "max_position_embeddings", None) or getattr(text, "n_positions", None) or length
+    most = next((found for name in PLACES if (found := getattr(text, name, None))), length)
     if getattr(text, "position_embedding_type", None) is None and getattr(text, "model_type", "") in OFFSET:
         most -= OFFSET[text.model_type]
     return max(1, min(length, int(most)))
 
+
+PLACES = ("max_position_embeddings", "n_positions", "max_seq_len", "context_length")
+"""What configurations call the number of places that a text has."""
 
 OFFSET = {"roberta": 2, "xlm-roberta": 2, "camembert": 2, "longformer": 2, "mpnet": 2}
 """Models of which some positions stand for none: their tables have that many more rows than there are places."""

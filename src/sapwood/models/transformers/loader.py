@@ -101,7 +101,9 @@ def _task(model: TransformersNetwork, inputs: Mapping[str, Tensor], where: str) 
 
 def _example(network: Any, files: Mapping[str, str], where: str) -> dict[str, Tensor]:
     length = min(LENGTH, longest_text(files, where) or LENGTH)
-    return example_inputs(network.config, str(network.main_input_name), parameters_of(network), where, length=length)
+    takes, own = parameters_of(network), task_of(type(network)) != "text_classification"
+    main = str(network.main_input_name)
+    return example_inputs(network.config, main, takes, where, length=length, decodes_own=own)
 
 
 def _named_state(state: State) -> State:

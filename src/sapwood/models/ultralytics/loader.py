@@ -164,7 +164,7 @@ def _task(model: UltralyticsNetwork, size: tuple[int, int], class_names: tuple[s
         return TaskSpec("detection", size, class_names, "letterbox_yolo", heads=(head,))
     if model.task == CLASSIFY:
         return TaskSpec("classification", size, class_names, "center_crop", crop=1.0)
-    return TaskSpec("none", size, class_names)
+    return TaskSpec("none", size, class_names, "letterbox_yolo")
 
 
 def _names(network: Any) -> tuple[str, ...]:

@@ -29,6 +29,10 @@ ROUNDING = torch.finfo(torch.float32).eps
 """Divergences of less are rounding, of which some come out below 0; losses are not measured in it."""
 
 
+RATE_OF_NO_TASK = 3e-5
+"""The highest learning rate where no task is known: the lowest of those that have one."""
+
+
 @dataclass(frozen=True)
 class DistillConfig:
     """How to distill.
@@ -240,7 +244,8 @@ class _Descent:
     def descend(self, progress: Callable[[int, int], None] | None) -> None:
         """Runs all steps, or until looks do not get better any more."""
         config = self._config
-        lr = config.lr or TASKS[self._task.kind].distill_rate
+        kind = self._task.kind
+        lr = config.lr or (TASKS[kind].distill_rate if kind in TASKS else RATE_OF_NO_TASK)
         optimizer = torch.optim.AdamW(self._parameters, lr=lr, weight_decay=0.0)
         every = max(1, config.steps // config.evaluations)
         scale = max(self.history[0].divergence, ROUNDING)
