@@ -28,6 +28,7 @@ HALF = sapwood.Target(sparsity=0.5)
 EXACT = 1e-12
 """Relative, in float64: a handful of layers, summed in another order."""
 
+DROPPED = "ends a branch that no output of the model depends on: whoever runs it for its result expects that width"
 DONE = "run in training mode alone; cut with the rest, and proven in that mode as well"
 
 
@@ -307,3 +308,39 @@ def test_pictures_that_are_too_small_for_the_head_are_named() -> None:
     assert "Kernel size can't be greater than actual input size" in note
     assert "as with larger pictures" in note
     assert pruned.verification.passed
+
+
+class TwoHeads(nn.Module):
+    """A detector's two heads, of which each call returns one; the other is run as well."""
+
+    def __init__(self, other: bool = False) -> None:
+        super().__init__()
+        self.body = nn.Sequential(conv(3, 16), nn.ReLU())
+        self.heads = nn.ModuleList(nn.Sequential(conv(16, 12), nn.ReLU(), conv(12, 4)) for _ in range(2))
+        self.other = other
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.body(x)
+        found = [head(y).flatten(2).transpose(1, 2) for head in self.heads]
+        return found[self.other]
+
+
+def test_what_a_dropped_head_makes_keeps_its_size_and_what_leads_to_it_goes() -> None:
+    torch.manual_seed(0)
+    model, inputs = TwoHeads().eval(), picture()
+    pruned = sapwood.prune(model, inputs, target=HALF)
+    shapes = {name: tuple(tensor.shape[:2]) for name, tensor in pruned.model.named_parameters() if tensor.dim() == 4}
+    assert shapes == {
+        "body.0.weight": (8, 3),
+        "heads.0.0.weight": (6, 8),
+        "heads.0.2.weight": (4, 6),
+        "heads.1.0.weight": (6, 8),
+        "heads.1.2.weight": (4, 6),
+    }
+    reasons = {entry.reason for entry in pruned.unpruned if entry.tensor == "heads.1.2.weight"}
+    assert reasons == {DROPPED}
+    for one in (model, pruned.model):
+        one.other = True
+    reference = silenced(model, pruned.plan)
+    with torch.no_grad():
+        torch.testing.assert_close(pruned.model.double()(inputs.double()), reference(inputs.double()))

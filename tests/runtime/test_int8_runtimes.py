@@ -24,7 +24,7 @@ from sapwood.runtime import (
 )
 from sapwood.runtime import openvino as openvino_runtime
 from sapwood.runtime.int8 import PACKAGES, timing_inputs
-from sapwood.runtime.openvino import ProfiledRun
+from sapwood.runtime.openvino import ProfiledRequest
 
 pytest.importorskip("onnxruntime")
 
@@ -230,11 +230,11 @@ def test_a_slow_first_run_is_not_in_the_times_of_layers(monkeypatch: pytest.Monk
     session: Any = RUNTIMES["openvino"].load(net(), X, threads=1)
     sums = [0.0, 0.0]
 
-    def told(*_: Any) -> ProfiledRun:
+    def told(*_: Any) -> ProfiledRequest:
         if sums[1] == 6:  # another compiled model
             sums[:] = [0.0, 0]
         sums[:] = [sums[0] + (100.0 if not sums[1] else 1.0), sums[1] + 1]
-        return ProfiledRun(200.0, {"node": sums[0] / sums[1]}, {"node": "Convolution"})
+        return ProfiledRequest(200.0, {"node": sums[0] / sums[1]}, {"node": "Convolution"})
 
     monkeypatch.setattr(openvino_runtime, "_timed_run", told)
     times = session.layer_times(12)

@@ -73,3 +73,26 @@ def freeze_looked_at(graph: Graph, context: Context) -> None:
         elif call.index in only and call.facts.sum is not None and read & weights and read - weights:
             made = [ref for ref in call.tensor_outputs() if ref.shape in returned]
             context.freeze([axis for ref in made for axis in context.axes(ref)], LOOKED_AT)
+
+
+DROPPED = "ends a branch that no output of the model depends on: whoever runs it for its result expects that width"
+
+
+def freeze_dropped(graph: Graph, context: Context) -> None:
+    """What the last layers of a branch make keeps its size, where the model runs it and drops the result.
+
+    As with the second head of a detector that is trained with two: training, or another way to predict, returns it.
+    """
+    if not graph.unread:
+        return
+    handed_on: set[int] = set()
+    for call in reversed(graph.calls):
+        if call.index not in graph.unread:
+            continue
+        made = call.tensor_outputs()
+        is_layer = call.facts.sum is not None and any(ref.id in graph.parameters for ref in call.tensor_inputs())
+        leads_on = any(ref.id in handed_on for ref in made)
+        if is_layer and not leads_on:
+            context.freeze([axis for ref in made for axis in context.axes(ref)], DROPPED)
+        if is_layer or leads_on:
+            handed_on |= {ref.id for ref in call.tensor_inputs()}

@@ -97,7 +97,7 @@ def agreed_text(agreement: MeasuredAgreement) -> str:
         >>> was, now = (Estimated(value=one, low=one, high=one) for one in (0.1, 0.9))
         >>> agreed_text(MeasuredAgreement(against="net", data="coco", figure="mAP@0.5", num_images=64, num_found=99,
         ...     networks={"pruned": was, "recovered": now}))
-        "against what net finds in 64 pictures, recovery brought mAP@0.5 from 0.100 to 0.900"
+        'against what net finds in 64 pictures, recovery brought mAP@0.5 from 0.100 to 0.900'
     """
     was, now = (formats.score(agreement.networks[name].value) for name in ("pruned", "recovered"))
     where = f"what {agreement.against} finds in {agreement.num_images} pictures"

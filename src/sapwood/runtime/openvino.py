@@ -81,7 +81,7 @@ class OpenVinoSession:
 
     def layer_times(self, rounds: int) -> LayerTimes:
         """Times every layer in other compiled models that count performance, some rounds in each."""
-        runs: list[ProfiledRun] = []
+        runs: list[ProfiledRequest] = []
         for _ in range(COMPILED):
             compiled = self._compile(profile=True)
             request = compiled.create_infer_request()
@@ -98,7 +98,7 @@ class OpenVinoSession:
 
 
 @dataclass(frozen=True)
-class ProfiledRun:
+class ProfiledRequest:
     """One run, in milliseconds.
 
     Attributes:
@@ -112,7 +112,7 @@ class ProfiledRun:
     kinds: Mapping[str, str]
 
 
-def each_alone(runs: Sequence[ProfiledRun]) -> list[ProfiledRun]:
+def each_alone(runs: Sequence[ProfiledRequest]) -> list[ProfiledRequest]:
     """What each run took, of all the runs of one compiled model.
 
     OpenVINO tells the mean of all runs so far (2026.4.1), so that a first one that is slow, or one that other work
@@ -120,7 +120,7 @@ def each_alone(runs: Sequence[ProfiledRun]) -> list[ProfiledRun]:
     which is why few runs are made of one compiled model.
 
     Examples:
-        >>> means = [ProfiledRun(9.0, {"a": mean}, {}) for mean in (9.0, 5.0, 4.0)]
+        >>> means = [ProfiledRequest(9.0, {"a": mean}, {}) for mean in (9.0, 5.0, 4.0)]
         >>> [run.nodes["a"] for run in each_alone(means)]
         [9.0, 1.0, 2.0]
     """
@@ -134,14 +134,14 @@ def each_alone(runs: Sequence[ProfiledRun]) -> list[ProfiledRun]:
     return found
 
 
-def _timed_run(request: Any, feed: Mapping[str, Any]) -> ProfiledRun:
+def _timed_run(request: Any, feed: Mapping[str, Any]) -> ProfiledRequest:
     """A run, with the mean times of nodes that OpenVINO tells."""
     elapsed = Elapsed()
     request.infer(feed)
     total = 1e3 * elapsed.seconds
     executed = [info for info in request.get_profiling_info() if info.status == info.EXECUTED]
     times = {info.node_name: 1e3 * info.real_time.total_seconds() for info in executed}
-    return ProfiledRun(total, times, {info.node_name: info.node_type for info in executed})
+    return ProfiledRequest(total, times, {info.node_name: info.node_type for info in executed})
 
 
 def _origins(compiled: Any) -> dict[str, tuple[str, ...]]:

@@ -50,9 +50,9 @@ class UltralyticsNetwork(nn.Module):
             sides, shape (B, 4 * bins, N), and logits of the classes, shape (B, classes, N).
         """
         found = self.network(pictures)
+        raw = found if _head(self.network).training else found[1]  # in training a head decodes nothing
         if self.task == CLASSIFY:
-            return found[1]
-        raw = found[1]
+            return raw
         if "one2many" in raw:
             raw = raw["one2one" if self.end_to_end else "one2many"]
         return tuple(value for name, value in raw.items() if name != "feats" and isinstance(value, Tensor))
