@@ -28,7 +28,9 @@ HALF = sapwood.Target(sparsity=0.5)
 EXACT = 1e-12
 """Relative, in float64: a handful of layers, summed in another order."""
 
-DROPPED = "ends a branch that no output of the model depends on: whoever runs it for its result expects that width"
+DROPPED = (
+    "is as large as an output, and dropped here: the code may return it elsewhere, as the second head of a detector"
+)
 DONE = "run in training mode alone; cut with the rest, and proven in that mode as well"
 
 

@@ -75,24 +75,15 @@ def freeze_looked_at(graph: Graph, context: Context) -> None:
             context.freeze([axis for ref in made for axis in context.axes(ref)], LOOKED_AT)
 
 
-DROPPED = "ends a branch that no output of the model depends on: whoever runs it for its result expects that width"
+DROPPED = (
+    "is as large as an output, and dropped here: the code may return it elsewhere, as the second head of a detector"
+)
 
 
 def freeze_dropped(graph: Graph, context: Context) -> None:
-    """What the last layers of a branch make keeps its size, where the model runs it and drops the result.
-
-    As with the second head of a detector that is trained with two: training, or another way to predict, returns it.
-    """
-    if not graph.unread:
-        return
-    handed_on: set[int] = set()
-    for call in reversed(graph.calls):
-        if call.index not in graph.unread:
-            continue
-        made = call.tensor_outputs()
-        is_layer = call.facts.sum is not None and any(ref.id in graph.parameters for ref in call.tensor_inputs())
-        leads_on = any(ref.id in handed_on for ref in made)
-        if is_layer and not leads_on:
+    """What a branch makes that is dropped may be an output elsewhere: in training, or in another way to predict."""
+    returned = {ref.shape for ref in graph.outputs}
+    for call in graph.calls if graph.unread else ():
+        if call.index in graph.unread and not call.facts.constant:
+            made = [ref for ref in call.tensor_outputs() if ref.shape in returned]
             context.freeze([axis for ref in made for axis in context.axes(ref)], DROPPED)
-        if is_layer or leads_on:
-            handed_on |= {ref.id for ref in call.tensor_inputs()}

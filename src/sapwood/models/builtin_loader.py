@@ -1,7 +1,7 @@
 """Loads the networks that come with Sapwood: ``builtin:digits``, a small yolov4-tiny that reads handwritten digits.
 
-``builtin:digits-half`` is the same with half of the channels and 65 % zeros in what stays, pruned, masked and trained as
-its ``.train.yaml`` says.
+``builtin:digits-half`` is the same with half of the channels and 65 % zeros in what stays, pruned, masked and trained
+as its ``.train.yaml`` says.
 """
 
 from __future__ import annotations
