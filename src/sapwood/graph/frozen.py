@@ -25,13 +25,15 @@ def freeze_requested(
 
 
 def freeze_outputs(graph: Graph, context: Context) -> None:
-    """What the model returns keeps its size, where the caller does not say that it may change."""
+    """What the model returns, or may return elsewhere, keeps its size, unless the caller says that it may change."""
     several = len(graph.outputs) - len(graph.trained_outputs) > 1
     for name, reference in zip(graph.output_names, graph.outputs, strict=True):
         if reference.id not in graph.resizable:
             reason = f"is an output of the model: {name}" if several else "is an output of the model"
             context.freeze(context.axes(reference), reason)
     _freeze_made_in_training(graph, context)
+    _freeze_looked_at(graph, context)
+    _freeze_dropped(graph, context)
 
 
 def _freeze_made_in_training(graph: Graph, context: Context) -> None:
@@ -61,7 +63,7 @@ def freeze_used_positions(graph: Graph, context: Context) -> None:
 LOOKED_AT = "is as large as an output, and made only to be looked at here: the code may return it on other inputs"
 
 
-def freeze_looked_at(graph: Graph, context: Context) -> None:
+def _freeze_looked_at(graph: Graph, context: Context) -> None:
     """What a layer makes only to be looked at may be an output on other inputs, as an early exit that is not taken."""
     only = graph.looked_at - graph.unread
     returned = {ref.shape for ref in graph.outputs}
@@ -80,7 +82,7 @@ DROPPED = (
 )
 
 
-def freeze_dropped(graph: Graph, context: Context) -> None:
+def _freeze_dropped(graph: Graph, context: Context) -> None:
     """What a branch makes that is dropped may be an output elsewhere: in training, or in another way to predict."""
     returned = {ref.shape for ref in graph.outputs}
     for call in graph.calls if graph.unread else ():

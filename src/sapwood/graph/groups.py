@@ -13,13 +13,7 @@ import numpy as np
 from sapwood.arguments import check_kind
 from sapwood.graph.balance import ByPosition, balance, matching_no_grid
 from sapwood.graph.caches import freeze_unmade
-from sapwood.graph.frozen import (
-    freeze_dropped,
-    freeze_looked_at,
-    freeze_outputs,
-    freeze_requested,
-    freeze_used_positions,
-)
+from sapwood.graph.frozen import freeze_outputs, freeze_requested, freeze_used_positions
 from sapwood.graph.ladders import Ladder, ladders
 from sapwood.graph.shuffles import Shuffle, find_shuffles
 from sapwood.ops import (
@@ -190,8 +184,6 @@ def build_groups(
     freeze_used_positions(graph, context)
     freeze_unmade(graph, context)
     freeze_outputs(graph, context)
-    freeze_looked_at(graph, context)
-    freeze_dropped(graph, context)
     _tie(graph, context, tied)
     balance(context, [one for one in shuffles.values() if one.keeps_order])
     shuffles = {start: one for start, one in shuffles.items() if not one.keeps_order}

@@ -41,7 +41,7 @@ def copied(state: Lowering, value: Value, source: TensorLayout, target: TensorLa
     if pairs is None:
         in_order = TensorLayout.contiguous(target.shape)
         value = copied(state, value, source, in_order, (1, 1, math.prod(target.shape)))
-        source, pairs = in_order, _refined(in_order, target) or []
+        return copied(state, value, in_order, target, size)
     factors = _joined(pairs)
     sides = _sides(factors, size)
     if sides is not None:
