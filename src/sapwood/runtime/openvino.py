@@ -26,6 +26,9 @@ CONTRACTIONS = frozenset({"Convolution", "FullyConnected", "MatMul", "Deconvolut
 COMPILED = 3
 """Compiled models that layers are timed in; see :func:`each_alone`."""
 
+CUT_OFF = 5e-4
+"""What a node's run loses on average, in milliseconds: OpenVINO counts its whole microseconds only."""
+
 INTEGERS = frozenset({"i8", "u8"})
 """What OpenVINO calls the precision of nodes that compute in int8."""
 
@@ -117,18 +120,21 @@ def each_alone(runs: Sequence[ProfiledRequest]) -> list[ProfiledRequest]:
 
     OpenVINO tells the mean of all runs so far (2026.4.1), so that a first one that is slow, or one that other work
     interrupts, stays in all that follow. What it tells are whole microseconds: of the n-th run n of them are unsure,
-    which is why few runs are made of one compiled model.
+    which is why few runs are made of one compiled model. A node that takes less than one is told as nothing at all,
+    which it is not: each run gets back what it loses on average, :data:`CUT_OFF`.
 
     Examples:
-        >>> means = [ProfiledRequest(9.0, {"a": mean}, {}) for mean in (9.0, 5.0, 4.0)]
+        >>> means = [ProfiledRequest(9.0, {"a": mean, "b": 0.0}, {}) for mean in (9.0, 5.0, 4.0)]
         >>> [run.nodes["a"] for run in each_alone(means)]
-        [9.0, 1.0, 2.0]
+        [9.0005, 1.0005, 2.0005]
+        >>> [run.nodes["b"] for run in each_alone(means)]
+        [0.0005, 0.0005, 0.0005]
     """
     before: dict[str, float] = {}
     found = []
     for number, run in enumerate(runs, start=1):
         sums = {name: number * mean for name, mean in run.nodes.items()}
-        own = {name: max(0.0, so_far - before.get(name, 0.0)) for name, so_far in sums.items()}
+        own = {name: CUT_OFF + max(0.0, so_far - before.get(name, 0.0)) for name, so_far in sums.items()}
         found.append(replace(run, nodes=own))
         before = sums
     return found
