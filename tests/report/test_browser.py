@@ -33,7 +33,7 @@ from sapwood.report.records import (
     MadeBy,
     make_part,
 )
-from support.pruned import inspect_record, prune_record
+from support.pruned import RECOVERY, inspect_record, prune_record
 from support.runs import MADE, run_record
 from support.sheets import AGREED, COMPILED, DETECTED, EVALUATED, EXPORTED, MASKED, TRAINED
 
@@ -96,11 +96,24 @@ def with_long_names(record: dict[str, Any]) -> dict[str, Any]:
     return record
 
 
+def recovered() -> dict[str, Any]:
+    """As much as a page of `prune` has to say at its top."""
+    command = "sapwood prune yolov3-tiny.cfg --macs 0.8 --criterion obs --labels own --criterion-pictures 24 "
+    command += "--recover reconstruct --recover-pictures 24 --data coco --weights yolov3-tiny.weights -o out/02-small"
+    then = ("sapwood eval out/02-small --data coco", "sapwood bench yolov3-tiny.cfg out/02-small --runtime torch")
+    record = {**prune_record(), "model": "yolov3-tiny.cfg", "latency": None, "recovery": RECOVERY}
+    found = {name: {"value": one, "low": one, "high": one} for name, one in (("pruned", 0.751), ("recovered", 0.691))}
+    record["agreement"] = {"against": "yolov3-tiny.cfg", "data": "coco", "figure": "mAP@0.5", "num_images": 64}
+    record["agreement"] |= {"num_found": 99, "networks": found}
+    return {**record, "made": {**MADE, "command": command, "then": then}}
+
+
 BY = make_part(MadeBy, MADE)
 PAGES: dict[str, Callable[[dict[str, Any]], str]] = {
     "compare": lambda record: render_compare(full(record)),
     "compare, long names": lambda record: render_compare(with_long_names(full(record))),
     "prune": lambda _: render_prune(prune_record()),
+    "prune, recovered": lambda _: render_prune(recovered()),
     "inspect": lambda _: render_inspect(inspect_record()),
     "run": lambda _: render_run(run_record()),
     "bench": lambda _: bench_page(),
@@ -156,9 +169,10 @@ def test_pages_fit_and_say_nothing_to_the_console(opened: Any, verb: str, width:
     assert page.said == []
 
 
+@pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("verb", PAGES)
-def test_the_answers_stand_on_the_first_screen(opened: Any, verb: str) -> None:
-    page = opened(verb)
+def test_the_answers_stand_on_the_first_screen(opened: Any, verb: str, width: int) -> None:
+    page = opened(verb, width)
     box = page.locator(".answers").bounding_box()
     assert box["y"] + box["height"] <= HEIGHT
     assert page.locator(".answers dt").count() == 5

@@ -31,20 +31,7 @@ from sapwood.report import (
 from sapwood.report.records.parts import VerbRecord
 from sapwood.report.table import columns
 from support.pages import lines, outline, words
-from support.pruned import inspect_record, prune_record
-
-RECOVERY = {
-    "method": "distill",
-    "num_pictures": 8,
-    "seconds": 1.5,
-    "layers": [
-        {"layer": "b", "error_before": 0.5, "error_after": 0.125, "damping": 0.1, "num_rows": 9, "num_unknowns": 4}
-    ],
-    "left_alone": {"c": "has no inputs"},
-    "checks": [{"step": 0, "divergence": 0.4}, {"step": 5, "divergence": 0.1}],
-    "best_step": 5,
-    "norms": [],
-}
+from support.pruned import RECOVERY, inspect_record, prune_record
 
 
 def test_every_verb_says_what_its_json_is() -> None:

@@ -97,3 +97,31 @@ def test_the_page_leads_to_those_of_the_steps_and_says_how_it_was_made() -> None
     assert step_links(read_run(record))[0] == ("dense", "01-dense/report.html")
     for part in ("sapwood run recipe.yaml -o out", "A CPU", "Onnxruntime 1.32.0", "2026-11-28T10:00:00+00:00"):
         assert part in words(page)
+
+
+def test_the_page_begins_with_the_network_of_which_most_is_known() -> None:
+    record = run_record()
+    record["steps"].append(step("05-sparse", "mask", "net.cfg", {}, (1000, 4000)))
+    record["steps"][2]["result"]["metrics"]["mAP@0.5"] = 0.97
+    run = read_run(record)
+    assert run_verdict(run, "").text.startswith("small: 3.0 times as fast in ONNX Runtime, 70 % of the MACs")
+    first, *others = run_answers(run)
+    assert first.more == "small: 70 % of the MACs and 30 % of the parameters are left"
+    assert [one.answer for one in (first, *others)][:3] == ["3.0×", "ONNX Runtime", "0.4 points of mAP@0.5 lost"]
+    record["steps"].append(step("06-eval", "eval", "out/05-sparse", metrics(0.9)))
+    assert run_answers(read_run(record))[0].answer == "3.0×", "a time is known of the other as well"
+    record["steps"][2]["result"]["metrics"]["mAP@0.5"] = 0.003
+    assert run_verdict(read_run(record), "").text.startswith("Not of use (small): mAP@0.5 0.974 to 0.003")
+
+
+def test_a_network_of_use_is_told_of_before_one_that_is_not() -> None:
+    record = run_record()
+    for number, (name, value) in enumerate((("a", 0.97), ("b", 0.2)), start=5):
+        size = {"params": 1000, "nonzeros": 100, "macs": 4000, "nonzero_macs": 400}
+        record["steps"].append(step(f"0{number}-{name}", "mask", "net.cfg", {}) | {"size": size})
+        record["steps"].append(step(f"0{number}-eval-{name}", "eval", f"out/0{number}-{name}", metrics(value)))
+        timed = {"model": f"out/0{number}-{name}", "runtime": "sapwood", "median_ms": 1.0, "q1_ms": 1.0, "q3_ms": 1.0}
+        record["steps"][3]["result"]["rows"].append(timed | {"ratio": 0.2, "speedup": 5.0, "same_runtime_ratio": 0.2})
+    record["steps"].append(record["steps"].pop(3))
+    text = run_verdict(read_run(record), "").text
+    assert text.startswith("a: 5.0 times as fast on Sapwood's engine, 10 % of the parameters not zero, mAP@0.5 0.974")

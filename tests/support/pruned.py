@@ -64,6 +64,20 @@ def latency() -> dict[str, Any]:
     }
 
 
+RECOVERY = {
+    "method": "distill",
+    "num_pictures": 8,
+    "seconds": 1.5,
+    "layers": [
+        {"layer": "b", "error_before": 0.5, "error_after": 0.125, "damping": 0.1, "num_rows": 9, "num_unknowns": 4}
+    ],
+    "left_alone": {"c": "has no inputs"},
+    "checks": [{"step": 0, "divergence": 0.4}, {"step": 5, "divergence": 0.1}],
+    "best_step": 5,
+    "norms": [],
+}
+
+
 def prune_record() -> dict[str, Any]:
     return {
         "schema": "sapwood.prune/1",

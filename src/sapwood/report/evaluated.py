@@ -52,7 +52,7 @@ def agreement_sheet(record: AgreementRecord, made: MadeBy | None, then: tuple[st
         Answer(PLACE, "PyTorch", where_text(made.machine) if made else ""),
         Answer(LOST, formats.percent(1.0 - one.value), f"of what {record.against} finds; {value} is kept: {best}"),
         Answer(SURE, _half(one), f"95 of 100 samples of {looked}; no labels were looked at"),
-        Answer(GET, "", "", (*((made.command,) if made else ()), *then)),
+        Answer(GET, "", "", (*((made.typed,) if made else ()), *then)),
     )
     sections = (
         SheetPart("networks", "Network by network", "The whisker spans 95 of 100 samples of the pictures.", bars),
@@ -72,7 +72,7 @@ def _evaluation_answers(
         Answer(LONG, *_took(record, made)),
         Answer(WEAK, *(_weakest(record, classes) if len(classes) > 1 else ("", ""))),
         Answer(SURE, _half(record.interval), f"{samples}{record.num_images} pictures{left_out}"),
-        Answer(GET, "", "", (*((made.command,) if made else ()), *then)),
+        Answer(GET, "", "", (*((made.typed,) if made else ()), *then)),
     )
 
 

@@ -55,7 +55,7 @@ def _answers(record: ExportRecord, made: MadeBy | None, then: tuple[str, ...], w
             f"and run: outputs differ by {check.max_relative_error:.1e} of the largest one, of at most "
             f"{check.tolerance:.0e}",
         ),
-        Answer(GET, "", "", (*((made.command,) if made else ()), *then)),
+        Answer(GET, "", "", (*((made.typed,) if made else ()), *then)),
     )
 
 

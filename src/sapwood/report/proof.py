@@ -90,7 +90,7 @@ def moved_text(proof: Proof, *, recovered: bool, agreement: MeasuredAgreement | 
 
 
 def agreed_text(agreement: MeasuredAgreement) -> str:
-    """Says what recovery brought, what the dense network finds being taken for labels.
+    """Says how accuracy was before and after recovery, what the dense network finds being taken for labels.
 
     Examples:
         >>> from sapwood.report.records import Estimated
@@ -98,7 +98,13 @@ def agreed_text(agreement: MeasuredAgreement) -> str:
         >>> agreed_text(MeasuredAgreement(against="net", data="coco", figure="mAP@0.5", num_images=64, num_found=99,
         ...     networks={"pruned": was, "recovered": now}))
         'against what net finds in 64 pictures, recovery brought mAP@0.5 from 0.100 to 0.900'
+        >>> agreed_text(MeasuredAgreement(against="net", data="coco", figure="mAP@0.5", num_images=64, num_found=99,
+        ...     networks={"pruned": now, "recovered": was}))
+        'against what net finds in 64 pictures, recovery made mAP@0.5 worse: 0.900 before it, 0.100 after'
     """
-    was, now = (formats.score(agreement.networks[name].value) for name in ("pruned", "recovered"))
-    where = f"what {agreement.against} finds in {agreement.num_images} pictures"
-    return f"against {where}, recovery brought {agreement.figure} from {was} to {now}"
+    was, now = (agreement.networks[name].value for name in ("pruned", "recovered"))
+    before, after = formats.score(was), formats.score(now)
+    where = f"against what {agreement.against} finds in {agreement.num_images} pictures"
+    if now < was and after != before:
+        return f"{where}, recovery made {agreement.figure} worse: {before} before it, {after} after"
+    return f"{where}, recovery brought {agreement.figure} from {before} to {after}"

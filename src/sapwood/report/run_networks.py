@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from sapwood.report.answers import FASTER, GET, LOST, PLACE, SURE, Answer, point
 from sapwood.report.findings import Finding
 from sapwood.report.names import runtime_name
 from sapwood.report.records import RunRecord, RunStep
-from sapwood.report.standing import KEEPS
+from sapwood.report.standing import KEEPS, WHERE
 from sapwood.report.table import TextTable, columns
 
 DENSE = "dense"
@@ -98,23 +98,46 @@ def _with_int8(network: RunNetwork) -> Iterator[RunNetwork]:
 
 
 def run_verdict(run: RunRecord, states: str) -> Finding:
-    """What the last network comes to beside the dense one; how far the run is, where nothing is known of it."""
+    """What :func:`told_of` comes to beside the dense one; how far the run is, where nothing is known of it."""
     dense, *others = networks(run)
     if not others:
         return Finding("Steps", states)
-    last = others[-1]
+    last = told_of(dense, others)
     parts = []
     best = _fastest(last)
     if best is not None and best[1] < 1.0:
-        parts.append(f"{1.0 / best[1]:.1f} times as fast in {runtime_name(best[0])}")
-    if dense.macs and last.macs is not None:
+        parts.append(f"{1.0 / best[1]:.1f} times as fast {WHERE.get(best[0], f'in {runtime_name(best[0])}')}")
+    if dense.macs and last.macs is not None and last.macs < dense.macs:
         parts.append(f"{formats.percent(last.macs / dense.macs)} of the MACs")
+    if last.params and last.nonzeros is not None and last.nonzeros < 0.95 * last.params:
+        parts.append(f"{_share(last.nonzeros, last.params)} of the parameters not zero")
     figures = [f"{name} {formats.score(was)} to {formats.score(now)}" for name, was, now in _both(dense, last)]
-    kept = all(now >= KEEPS * was for _, was, now in list(_both(dense, last))[:1])
-    if not kept:
-        return Finding("Networks", f"Not of use: {', '.join([*figures, *parts])}.", "bad")
+    if not _is_of_use(dense, last):
+        which = f" ({last.name})" if len(others) > 1 else ""
+        return Finding("Networks", f"Not of use{which}: {', '.join([*figures, *parts])}.", "bad")
     text = ", ".join([*parts, *figures])
+    if text and len(others) > 1:
+        return Finding("Networks", f"{last.name}: {text}.", "good")
     return Finding("Networks", f"{text[:1].upper()}{text[1:]}." if text else states, "good")
+
+
+def told_of(dense: RunNetwork, others: Sequence[RunNetwork]) -> RunNetwork:
+    """The network that a run's page begins with: the last one of use of those of which most is known.
+
+    What may be known is an accuracy and a time. Where none of them is of use, it is the last one.
+    """
+
+    def known(one: RunNetwork) -> int:
+        return (next(_both(dense, one), None) is not None) + (_fastest(one) is not None)
+
+    most = max(map(known, others))
+    best = [one for one in others if known(one) == most]
+    return ([one for one in best if _is_of_use(dense, one)] or best)[-1]
+
+
+def _is_of_use(dense: RunNetwork, other: RunNetwork) -> bool:
+    """Whether enough is left of the first figure of accuracy, where it is known of both."""
+    return all(now >= KEEPS * was for _, was, now in list(_both(dense, other))[:1])
 
 
 def _fastest(network: RunNetwork) -> tuple[str, float] | None:
@@ -124,21 +147,23 @@ def _fastest(network: RunNetwork) -> tuple[str, float] | None:
 
 
 def run_answers(run: RunRecord) -> tuple[Answer, ...]:
-    """The five questions, of the last network."""
+    """The five questions, of :func:`told_of`."""
     dense, *others = networks(run)
     if not others:
         return ()
-    last = others[-1]
+    last = told_of(dense, others)
     best = _fastest(last)
     figures = list(_both(dense, last))
     macs, params = _share(last.macs, dense.macs), _share(last.params, dense.params)
     left = f"{macs} of the MACs and {params} of the parameters are left"
+    if len(others) > 1:
+        left = f"{last.name}: {left}"
     faster = Answer(FASTER, "not measured" if best is None else f"{1.0 / best[1]:.1f}×", left)
     place = Answer(PLACE, "not measured" if best is None else runtime_name(best[0]), _machine(run))
     told = "; ".join(f"{name} {formats.score(was)} → {formats.score(now)}" for name, was, now in figures)
     lost = points_text(figures[0][1] - figures[0][2], figures[0][0]) if figures else "accuracy not measured"
     sure = _proofs(run)
-    commands = (run.made.command,) if run.made is not None and run.made.command else ()
+    commands = run.made.commands if run.made is not None else ()
     return (faster, place, Answer(LOST, lost, told), Answer(SURE, sure, _missed(run)), Answer(GET, "", "", commands))
 
 

@@ -29,6 +29,16 @@ class MadeBy(RecordPart):
     then: tuple[str, ...] = ()
 
     @property
+    def typed(self) -> str:
+        """The command for a reader: it makes the same without ``--json``, and prints tables.
+
+        Examples:
+            >>> MadeBy(command="sapwood prune net.cfg --json -o small").typed
+            'sapwood prune net.cfg -o small'
+        """
+        return " ".join(word for word in self.command.split(" ") if word != "--json")
+
+    @property
     def commands(self) -> tuple[str, ...]:
         """What was typed, and what may be typed next."""
-        return tuple(one for one in (self.command, *self.then) if one)
+        return tuple(one for one in (self.typed, *self.then) if one)
