@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import sapwood
 from sapwood.errors import ConfigError
 from sapwood.masks import Unstructured
+from sapwood.measure import peak_memory
 from sapwood.pipeline import Pruned, recover
 from sapwood.recovery import DistillConfig, Rule, distill, reconstruct
 from sapwood.recovery.distillation.samples import Drawn, Samples
@@ -87,6 +88,27 @@ def test_which_weights_stay_is_chosen_once_however_many_weights_of_the_others_ar
         solved, mask, counts = _sums(TRUTH, others).solve_by_rule(old, bias, rule, intercept=True)
         assert (len(chosen), counts, int(mask.sum())) == (1, weight, 4)
         assert solved.after < solved.before
+
+
+@pytest.mark.parametrize(("ruled", "most"), [(False, 3.5), (True, 5.0)])
+def test_solving_takes_few_matrices_beside_the_sums(ruled: bool, most: float) -> None:
+    """12 and 6.1 of the size of the unknowns squared while sums were added up beside each other for every weight."""
+    torch.manual_seed(0)
+    unknowns, weight = 768, torch.randn(1, 768, 4, dtype=torch.float64)
+    sums = LayerSums.zeros((1, unknowns, 4), others=True)
+    assert sums.others is not None
+    for one in (sums.fit, sums.held, sums.others):
+        rows = torch.randn(1000, 1, unknowns, dtype=torch.float64)
+        one.add(rows, rows[:, :, :4] + torch.randn(1000, 1, 4, dtype=torch.float64))
+    bias, rule = torch.zeros(1, 4, dtype=torch.float64), Rule(torch.rand(4, unknowns) < 0.1, Unstructured())
+
+    def solve() -> None:
+        if ruled:
+            sums.solve_by_rule(weight, bias, rule, intercept=True)
+        else:
+            sums.solve(weight, bias, intercept=True)
+
+    assert peak_memory(solve).value < most * 8 * unknowns**2
 
 
 def test_samples_are_views_of_their_batches() -> None:
