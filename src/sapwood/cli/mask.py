@@ -92,8 +92,8 @@ MaskBudgetOption = Annotated[
     str | None,
     typer.Option(
         "--budget",
-        show_default="uniform; lamp where --recover chose the method",
-        help="Of scored: how layers share the sparsity: `uniform`, `erk`, `global`, `lamp`.",
+        show_default="uniform; lamp_macs where --recover chose the method",
+        help="Of scored: how layers share the sparsity: `uniform`, `erk`, `global`, `lamp`, `lamp_macs`.",
     ),
 ]
 BlocksOption = Annotated[

@@ -20,6 +20,7 @@ from sapwood.goals import (
     weight_scores,
 )
 from sapwood.masks import MaskCase, MaskingState, MaskRecord, apply_masks_, masking_state, remove_masks_
+from sapwood.measure import weight_uses
 from sapwood.models import copy_model
 from sapwood.recovery import Recovered
 from sapwood.report import Masking, records
@@ -33,7 +34,10 @@ Progress: TypeAlias = Callable[[int, int], None]
 PLAIN = ("l1_unstructured", "uniform")
 """Method and budget where none is named."""
 
-SOLVED = ("scored", "lamp")
+BY_USES = "lamp_macs"
+"""The budget that asks how often weights are used."""
+
+SOLVED = ("scored", BY_USES)
 """The same where layers are solved afterwards; which weights stay is chosen there, too."""
 
 Bar: TypeAlias = Callable[[str], AbstractContextManager[Progress]]
@@ -88,7 +92,7 @@ def settled_method(method: str | None, budget: str | None, *, solved: bool) -> t
 
     Examples:
         >>> settled_method(None, None, solved=True), settled_method("scored", None, solved=True)
-        (('scored', 'lamp'), ('scored', 'uniform'))
+        (('scored', 'lamp_macs'), ('scored', 'uniform'))
     """
     first, second = SOLVED if method is None and solved else PLAIN
     return method or first, budget or second
@@ -126,7 +130,8 @@ def mask_(
         scores = weight_scores(bundle.model, bundle.example_inputs, case.criterion, calibration)
     outcome = None
     if latency is None:
-        record = apply_masks_(bundle.model, case, scores=scores)
+        uses = weight_uses(bundle.model, bundle.example_inputs) if case.budget == BY_USES else None
+        record = apply_masks_(bundle.model, case, scores=scores, uses=uses)
     else:
         bench = Bench.of(bundle.example_inputs, deployment or Deployment("sapwood", batch=1))
         measure, figure = masking_harm(bundle, calibration)
