@@ -79,7 +79,7 @@ def reconstruct(
     that is solved, 1 GiB of what layers read, so that not every layer needs a run from the beginning, and two float64
     matrices of the size of the largest layer's unknowns squared (1 GiB where several small layers are summed at once),
     five while it is solved: 0.85 GB for a 3x3 convolution of 512 channels. With ``others``, three and six; with
-    ``rules``, two more while weights are chosen.
+    ``rules``, one more while weights are chosen.
 
     Args:
         dense: The network before pruning.
