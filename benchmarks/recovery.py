@@ -34,6 +34,7 @@ import sapwood
 from sapwood.data import open_unlabelled
 from sapwood.errors import SapwoodError
 from sapwood.masks import MaskCase, apply_masks_, find_slots, remove_masks_
+from sapwood.measure import weight_uses
 from sapwood.models import Plan
 from sapwood.pipeline import (
     Calibration,
@@ -304,7 +305,8 @@ def masked(criterion: str, budget: str, *, anew: bool) -> Callable[[Job], Row]:
         with clocked(row, "mask"):
             if criterion != "magnitude":
                 scores = weight_scores(job.bundle.model, job.bundle.example_inputs, criterion, job.calibration)
-            apply_masks_(model, case, scores=scores)
+            uses = weight_uses(model, job.bundle.example_inputs)
+            apply_masks_(model, case, scores=scores, uses=uses)
         row |= job.figures("masked", model)
         with clocked(row, "reconstruct"):
             recover_masked_(
@@ -331,6 +333,7 @@ MASKS: dict[str, Callable[[Job], Row]] = {
     "Taylor, global": masked("taylor", "global", anew=False),
     "magnitude, LAMP": masked("magnitude", "lamp", anew=False),
     "LAMP's numbers, weights chosen anew": masked("magnitude", "lamp", anew=True),
+    "the same by uses, weights chosen anew": masked("magnitude", "lamp_macs", anew=True),
 }
 
 

@@ -6,6 +6,7 @@
     python benchmarks/recovery_trials.py others resnet20 --own 200 --others 200 --held-out 500 --macs 0.6
     python benchmarks/recovery_trials.py shares yolov3-tiny --own 32 --others 96 --held-out 40 --size 160
     python benchmarks/recovery_trials.py zeros resnet20 --own 300 --held-out 1000 --zeros 0.9
+    python benchmarks/recovery_trials.py zeros yolov4-tiny-digits --own 256 --held-out 200 --budgets lamp lamp_macs
 
 The figure is the agreement with the dense network on pictures that nothing else saw, with the interval of 95 of 100
 samples, and the difference from the first variant on the same samples. A seed chooses the pictures that are held
@@ -35,6 +36,7 @@ from torch import nn
 import sapwood
 from sapwood.data import open_detection, open_unlabelled
 from sapwood.masks import MaskCase, apply_masks_, find_slots, remove_masks_
+from sapwood.measure import weight_uses
 from sapwood.models import Plan
 from sapwood.recovery import (
     DistillConfig,
@@ -45,11 +47,11 @@ from sapwood.recovery import (
     repair_batchnorm,
 )
 from sapwood.recovery.reconstruction import least_squares
-from sapwood.tasks import agreement, calibration_batches
+from sapwood.tasks import agreement, calibration_batches, evaluate
 from sapwood.types import ModelBundle
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from subjects import CLASSIFIERS, DETECTORS, subject
+from subjects import CLASSIFIERS, DETECTORS, DIGITS, subject
 
 RIDGES = {"to 1": (), "to 10": (3.0, 10.0), "to 100": (10.0, 100.0)}
 WEIGHTS = {"none": (0.0,), "0.1": (0.1,), "1": (1.0,), "chosen by layer": (0.0, 0.1, 1.0)}
@@ -102,7 +104,7 @@ class Trial:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=TRIALS)
-    parser.add_argument("model", choices=(*CLASSIFIERS, *DETECTORS))
+    parser.add_argument("model", choices=(*CLASSIFIERS, *DETECTORS, DIGITS))
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--own", type=int, default=88, help="Pictures that are looked at")
     parser.add_argument("--others", type=int, default=0, help="Pictures of the folder `pictures` beside them")
@@ -110,6 +112,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=192, help="Of a detector's input")
     parser.add_argument("--macs", type=float, default=0.7)
     parser.add_argument("--zeros", type=float, default=0.9)
+    parser.add_argument("--budgets", nargs="+", default=["lamp", "lamp_macs", "uniform", "erk", "global"])
     parser.add_argument("--steps", type=int, default=60, help="Of distillation")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     options = parser.parse_args()
@@ -136,7 +139,7 @@ def trial_of(options: argparse.Namespace, seed: int) -> Trial:
 
 def opened(options: argparse.Namespace) -> tuple[ModelBundle, Any]:
     """The network, a detector with a smaller input, and its train pictures."""
-    if options.model in CLASSIFIERS:
+    if options.model in (*CLASSIFIERS, DIGITS):
         return subject(options.model, options.data)[:2]
     given = options.data / "detectors" / f"{options.model}.cfg"
     with tempfile.TemporaryDirectory() as folder:
@@ -212,13 +215,15 @@ def shares(trial: Trial) -> Rows:
 
 def zeros(trial: Trial) -> Rows:
     dense, models = trial.bundle.model, {}
-    for budget in ("lamp", "uniform", "erk", "global"):
+    uses = weight_uses(dense, trial.bundle.example_inputs)
+    for budget in trial.options.budgets:
         masked = sapwood.copy_model(dense)
         case = MaskCase("scored", trial.options.zeros, layers=("conv",), budget=budget)
-        apply_masks_(masked, case)
+        apply_masks_(masked, case, uses=uses)
         slots = [slot for slot in find_slots(masked) if slot.mask is not None]
         rules = {slot.name: Rule(slot.mask != 0, case.unit_pattern) for slot in slots}
-        models[budget] = solved_by(trial, budget, rules)
+        macs = sum(uses[slot.name] * float(slot.mask.sum()) for slot in slots)
+        models[budget] = solved_by(trial, f"{budget}, {macs / 1e6:.1f} M MACs", rules)
     yield f"zeros {trial.options.zeros}", models
 
 
@@ -227,6 +232,8 @@ def solved_by(trial: Trial, name: str, rules: dict[str, Rule]) -> nn.Module:
     dense = trial.bundle.model
     found = reconstruct(dense, dense, Plan(), trial.own, rules=rules, num_patches=PATCHES)
     print(f"  {name}: {[round(float(rule.mask.float().mean()), 3) for rule in rules.values()]}, {found.seconds:.0f} s")
+    accuracy = evaluate(replace(trial.bundle, model=found.model), trial.judged).metrics
+    print("    " + "  ".join(f"{metric} {value:.3f}" for metric, value in accuracy.items()), flush=True)
     return found.model
 
 

@@ -329,6 +329,9 @@ def test_masks_that_layers_are_solved_under_need_no_method(
     said = ("--method", "scored", "--budget", SOLVED[1], "--reselect")
     assert case_of(*solved, *said, "-o", tmp_path / "said") == ("scored", SOLVED[1])
     assert case_of(*solved, "--no-reselect", "-o", tmp_path / "given") == ("scored", SOLVED[1])
+    windows = (*given[:2], "--blocks", "2:4", *given[4:])
+    assert run(*windows, *solved, "-o", tmp_path / "windows") == 0
+    assert printed(capsys)["case"]["budget"] == "uniform", "as many of each window stay: nothing is shared"
     plain, same, other = (
         {slot.name: slot.mask for slot in find_slots(load_model(str(tmp_path / name)).model) if slot.mask is not None}
         for name in ("plain", "said", "given")

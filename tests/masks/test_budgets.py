@@ -12,6 +12,7 @@ from sapwood.errors import MaskError
 from sapwood.masks import BUDGETS, lamp_scores
 
 SHAPES = [(16, 3, 3, 3), (32, 16, 3, 3), (10, 32), (10,)]
+USES = [900.0, 225.0, 1.0, 1.0]
 
 
 def scores_of(seed: int) -> list[Tensor]:
@@ -25,7 +26,7 @@ def test_the_total_is_exact(name: str, seed: int, fraction: float, equal: bool) 
     scores = [torch.ones(math.prod(shape)) for shape in SHAPES] if equal else scores_of(seed)
     total = sum(len(own) for own in scores)
     num_kept = round(fraction * total)
-    counts = BUDGETS[name](scores, SHAPES, num_kept)
+    counts = BUDGETS[name](scores, SHAPES, num_kept, USES)
     assert sum(counts) == num_kept
     assert all(0 <= count <= len(own) for count, own in zip(counts, scores, strict=True))
 
@@ -34,8 +35,8 @@ def test_the_total_is_exact(name: str, seed: int, fraction: float, equal: bool) 
 def test_everything_and_nothing(name: str) -> None:
     scores = scores_of(0)
     sizes = tuple(len(own) for own in scores)
-    assert BUDGETS[name](scores, SHAPES, sum(sizes)) == sizes
-    assert BUDGETS[name](scores, SHAPES, 0) == (0, 0, 0, 0)
+    assert BUDGETS[name](scores, SHAPES, sum(sizes), USES) == sizes
+    assert BUDGETS[name](scores, SHAPES, 0, USES) == (0, 0, 0, 0)
 
 
 def test_erk_by_hand() -> None:
@@ -84,3 +85,24 @@ def test_one_threshold() -> None:
     scores = scores_of(3)
     threshold = torch.cat(scores).sort(descending=True).values[99]
     assert BUDGETS["global"](scores, SHAPES, 100) == tuple(int((own >= threshold).sum()) for own in scores)
+
+
+def test_lamp_macs_by_hand() -> None:
+    """Scores 3, 2, 1 are 9, 4, 1 in squares, by LAMP 1, 4/13 and 1/14; used 4 times half of that, but for the best."""
+    scores = [torch.tensor([3.0, 2.0, 1.0]), torch.tensor([3.0, 2.0, 1.0])]
+    shapes = [(3, 1), (3, 1)]
+    assert BUDGETS["lamp_macs"](scores, shapes, 4, [4.0, 1.0]) == (2, 2), "1, 1, 4/13, 2/13 are the largest"
+    assert BUDGETS["lamp_macs"](scores, shapes, 3, [4.0, 1.0]) == (1, 2)
+    assert BUDGETS["lamp_macs"](scores, shapes, 4, [25.0, 1.0]) == (1, 3), "1/14 is more than 4/65"
+
+
+@given(seed=st.integers(0, 1000), kept=st.integers(4, 900))
+def test_lamp_macs_is_lamp_where_all_are_used_alike_and_empties_none(seed: int, kept: int) -> None:
+    scores = scores_of(seed)
+    assert BUDGETS["lamp_macs"](scores, SHAPES, kept, [1.0] * 4) == BUDGETS["lamp"](scores, SHAPES, kept)
+    assert all(BUDGETS["lamp_macs"](scores, SHAPES, kept, [1e9, 1e6, 10.0, 1.0]))
+
+
+def test_lamp_macs_needs_the_uses() -> None:
+    with pytest.raises(MaskError, match=r"budget 'lamp_macs': nothing says how often weights are used; expected uses="):
+        BUDGETS["lamp_macs"](scores_of(0), SHAPES, 40)

@@ -60,7 +60,10 @@ def test_the_methods_are_those_of_torch_and_one_for_any_score() -> None:
         ({"blocks": "2:4"}, r"blocks: got '2:4' with l1_unstructured; expected it with scored only"),
         ({"criterion": "taylor"}, r"criterion: got 'taylor' with l1_unstructured; expected it with scored only"),
         ({"method": "scored", "criterion": ""}, r"criterion: got ''; expected the name of a score, as 'magnitude'"),
-        ({"method": "scored", "budget": "all"}, r"unknown budget 'all'; expected one of: erk, global, lamp, uniform"),
+        (
+            {"method": "scored", "budget": "all"},
+            r"unknown budget 'all'; expected one of: erk, global, lamp, lamp_macs, uniform",
+        ),
         ({"method": "scored", "blocks": "2-4"}, r"blocks: got '2-4'; expected unstructured, n:m as 2:4, or rows x col"),
         ({"method": "scored", "blocks": "4:2"}, r"blocks: got 4:2; expected n:m with 1 <= n < m"),
         ({"method": "scored", "blocks": "4:4"}, r"blocks: got 4:4; expected n:m with 1 <= n < m"),

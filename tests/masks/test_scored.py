@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -23,7 +24,8 @@ def scored(sparsity: float | None = 0.5, **fields: Any) -> MaskCase:
 @pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.5, 0.9])
 def test_the_count_is_exact(net: nn.Module, budget: str, sparsity: float) -> None:
     total = sizes(net)
-    record = apply_masks_(net, scored(sparsity, budget=budget))
+    uses = {name: float(len(name)) for name, _ in net.named_parameters()}
+    record = apply_masks_(net, scored(sparsity, budget=budget), uses=uses)
     assert sum(parameter.num_masked for parameter in record.parameters) == int(total * sparsity + 0.5)
     assert net(torch.rand(2, 3, 8, 8)).isfinite().all()
 
@@ -150,3 +152,24 @@ def test_numbers_that_do_not_fit_are_named(kept: dict[str, int]) -> None:
 def test_only_scored_takes_numbers() -> None:
     with pytest.raises(ConfigError, match="kept: given to l1_unstructured, which chooses for itself"):
         apply_masks_(nn.Conv2d(2, 4, 1), MaskCase("l1_unstructured", 0.5, layers=("conv",)), kept={"weight": 3})
+
+
+def test_layers_that_are_used_more_often_keep_less() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3))
+    uses = {"0.weight": 10000.0, "1.weight": 1.0}
+    found = {}
+    for budget in ("lamp", "lamp_macs"):
+        record = apply_masks_(copy.deepcopy(model), MaskCase("scored", 0.5, layers=("conv",), budget=budget), uses=uses)
+        found[budget] = [one.num_params - one.num_masked for one in record.parameters]
+        assert sum(found[budget]) == (216 + 576) // 2
+    assert found["lamp_macs"][0] < found["lamp"][0] / 2
+
+
+@pytest.mark.parametrize("uses", [{}, {"weight": 0}, {"weight": float("inf")}, {"weight": True}])
+def test_uses_that_do_not_fit_are_named(uses: dict[str, float]) -> None:
+    model = nn.Conv2d(2, 4, 1)
+    with pytest.raises(MaskError, match=r"weight: uses is .*; expected a number above 0 for every selected parameter"):
+        apply_masks_(model, MaskCase("scored", 0.5, layers=("conv",), budget="lamp_macs"), uses=uses)
+    with pytest.raises(ConfigError, match=r"uses: given to l1_unstructured, which chooses for itself"):
+        apply_masks_(model, MaskCase("l1_unstructured", 0.5, layers=("conv",)), uses=uses)

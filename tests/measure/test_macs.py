@@ -16,7 +16,7 @@ from torch.nn import functional
 from torch.nn.utils import prune
 
 from sapwood.masks import MaskCase, apply_masks_
-from sapwood.measure import count_macs
+from sapwood.measure import count_macs, weight_uses
 from sapwood.ops.facts import FACTS, Sum, note
 from sapwood.ops.free import is_free
 from sapwood.types import ExampleInputs
@@ -265,3 +265,35 @@ def test_every_operator_of_common_networks_is_known() -> None:
         assert count.uncounted == (), name
         assert count.total > 10**6
         assert json.loads(json.dumps(asdict(count)))["total"] == count.total
+
+
+class _Uses(nn.Module):
+    """A grouped convolution twice, a layer of 3 rows, a parameter of its own, and one that nothing multiplies with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.twice = nn.Conv2d(4, 4, 3, padding=1, groups=2)
+        self.rows = nn.Linear(4, 5)
+        self.own = nn.Parameter(torch.ones(5, 2))
+        self.table = nn.Embedding(3, 4)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        found = self.twice(self.twice(maps))
+        rows = found.mean(dim=3).transpose(1, 2)[:, :3]
+        return self.rows(rows) @ self.own
+
+
+def test_uses_are_products_of_each_weight() -> None:
+    uses = weight_uses(_Uses(), torch.zeros(1, 4, 6, 7))
+    assert uses["twice.weight"] == 2 * 6 * 7
+    assert (uses["rows.weight"], uses["own"], uses["table.weight"]) == (3.0, 3.0, 1.0)
+
+
+def test_uses_of_masked_and_of_shared_weights() -> None:
+    model = nn.Sequential(nn.Conv2d(2, 2, 1), nn.Conv2d(2, 2, 1, stride=2))
+    model[1].weight = model[0].weight
+    wanted = weight_uses(model, torch.zeros(1, 2, 6, 6))
+    assert wanted["0.weight"] == wanted["1.weight"] == 36 + 9
+    alone = nn.Sequential(nn.Conv2d(2, 2, 1))
+    _ = apply_masks_(alone, MaskCase("l1_unstructured", 0.5, layers=("conv",)))
+    assert weight_uses(alone, torch.zeros(1, 2, 6, 6))["0.weight"] == 36.0

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import replace
+from itertools import accumulate
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 
 import sapwood
 from sapwood.errors import ConfigError
@@ -87,6 +89,29 @@ def test_which_weights_stay_is_chosen_once_however_many_weights_of_the_others_ar
         solved, mask, counts = _sums(TRUTH, others).solve_by_rule(old, bias, rule, intercept=True)
         assert (len(chosen), counts, int(mask.sum())) == (1, weight, 4)
         assert solved.after < solved.before
+
+
+@pytest.mark.parametrize(("ruled", "most"), [(False, 3.5), (True, 4.5)])
+def test_solving_takes_few_matrices_beside_the_sums(ruled: bool, most: float) -> None:
+    """5 of either while sums were added up beside each other for every weight of the others."""
+    torch.manual_seed(0)
+    unknowns, weight = 256, torch.randn(1, 256, 4, dtype=torch.float64)
+    sums = LayerSums.zeros((1, unknowns, 4), others=True)
+    assert sums.others is not None
+    for one in (sums.fit, sums.held, sums.others):
+        rows = torch.randn(400, 1, unknowns, dtype=torch.float64)
+        one.add(rows, rows[:, :, :4] + torch.randn(400, 1, 4, dtype=torch.float64))
+    bias, rule = torch.zeros(1, 4, dtype=torch.float64), Rule(torch.rand(4, unknowns) < 0.1, Unstructured())
+
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        if ruled:
+            sums.solve_by_rule(weight, bias, rule, intercept=True)
+        else:
+            sums.solve(weight, bias, intercept=True)
+    assert seen.profiler is not None
+    events = [event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]"]
+    bytes_of = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
+    assert max(accumulate(bytes_of)) < most * 8 * unknowns**2
 
 
 def test_samples_are_views_of_their_batches() -> None:
@@ -176,3 +201,27 @@ def test_recovery_takes_them_and_the_record_says_what_they_counted(
     assert found is not None
     assert found.num_pictures == 40
     assert all(layer.others_weight in {0.0, 0.1, 1.0} for layer in found.layers)
+
+
+def test_memory_goes_back_after_each_layer_and_targets_end_with_theirs(
+    case: tuple[ModelBundle, Pruned, Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Inside, freed memory stays with the process: matrices of one layer would stand beside those of the next."""
+    bundle, pruned, own, others = case
+    recovering = importlib.import_module("sapwood.pipeline.recovering")
+    module = importlib.import_module("sapwood.recovery.reconstruction.reconstruct")
+    back: list[int] = []
+    left: list[int] = []
+    solve_wave = module._TwoNetworks._solve_wave
+
+    def watched(self: object, wave: object, wanted: list[dict[int, object]], restart: object) -> object:
+        found = solve_wave(self, wave, wanted, restart)
+        left.append(sum(map(len, wanted)))
+        return found
+
+    monkeypatch.setattr(recovering, "give_back", lambda: back.append(1))
+    monkeypatch.setattr(module._TwoNetworks, "_solve_wave", watched)
+    told: list[tuple[int, int]] = []
+    recover(bundle, pruned, [own], "reconstruct", others=[others], progress=lambda _: lambda *done: told.append(done))
+    assert left == [5, 0], "a layer of four looks and of the others, then nothing"
+    assert len(back) == len(told) == 2

@@ -92,8 +92,8 @@ MaskBudgetOption = Annotated[
     str | None,
     typer.Option(
         "--budget",
-        show_default="uniform; lamp where --recover chose the method",
-        help="Of scored: how layers share the sparsity: `uniform`, `erk`, `global`, `lamp`.",
+        show_default="uniform; lamp_macs where --recover chose the method",
+        help="Of scored: how layers share the sparsity: `uniform`, `erk`, `global`, `lamp`, `lamp_macs`.",
     ),
 ]
 BlocksOption = Annotated[
@@ -154,7 +154,7 @@ class MaskOptions:
         from sapwood.pipeline import settled_method
 
         is_open = self.scope is Scope.local and self.mask_file is None
-        method, budget = settled_method(self.method, self.budget, solved=solved and is_open)
+        method, budget = settled_method(self.method, self.budget, solved=solved and is_open, blocks=self.blocks)
         return replace(self, method=method, budget=budget)
 
     def case(self) -> MaskCase:

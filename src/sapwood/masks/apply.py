@@ -65,6 +65,7 @@ def apply_masks_(
     *,
     scores: Mapping[str, Tensor] | None = None,
     kept: Mapping[str, int] | None = None,
+    uses: Mapping[str, float] | None = None,
 ) -> MaskRecord:
     """Masks a model in place, as ``torch.nn.utils.prune`` does: ``weight`` becomes ``weight_orig`` and ``weight_mask``.
 
@@ -79,14 +80,16 @@ def apply_masks_(
             in the parameter's shape. Names that ``case`` does not select are not read. Without: magnitudes.
         kept: Of method ``scored``: the name of every selected parameter -> how many of its units stay, at least 1, in
             place of ``case``'s sparsity and budget.
+        uses: Of method ``scored``: the name of every selected parameter -> how many products each of its weights is in,
+            in one run (:func:`sapwood.measure.weight_uses`); what budget ``lamp_macs`` reads.
 
     Returns:
         What each parameter lost, and what could not be masked.
 
     Raises:
         MaskError: If no parameter fits or none of those that fit can be masked, a weight is NaN or infinite, global
-            parameters are on several devices, or a mask file, ``scores`` or ``kept`` do not fit the model.
-        ConfigError: If ``scores`` or ``kept`` are given to a method that reads none.
+            parameters are on several devices, or a mask file, ``scores``, ``kept`` or ``uses`` do not fit the model.
+        ConfigError: If ``scores``, ``kept`` or ``uses`` are given to a method that reads none.
 
     Examples:
         >>> model = nn.Sequential(nn.Conv2d(3, 4, 1, bias=False), nn.Conv2d(4, 2, 1, bias=False))
@@ -98,12 +101,12 @@ def apply_masks_(
     """
     check_model(model)
     check_kind("case", case, MaskCase, "a sapwood.MaskCase")
-    for name, given in (("scores", scores), ("kept", kept)):
+    for name, given in (("scores", scores), ("kept", kept), ("uses", uses)):
         if given is not None:
             check_kind(name, given, Mapping, "a dict by the names of parameters")
         if given is not None and not METHODS[case.method].takes_scores:
             raise ConfigError(f"{name}: given to {case.method}, which chooses for itself; expected method 'scored'")
-    method = METHODS[case.method](case, scores, kept)
+    method = METHODS[case.method](case, scores, kept, uses)
     selection = _possible(select_targets(model, case.layers, case.pattern), method)
     slots = [target.slot for target in selection.targets]
     for slot in slots:

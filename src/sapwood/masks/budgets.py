@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -12,29 +13,64 @@ from sapwood.errors import MaskError
 from sapwood.masks.select import keep_largest
 from sapwood.registry import Registry
 
-Budget = Callable[[Sequence[Tensor], Sequence[Sequence[int]], int], tuple[int, ...]]
-"""(Scores of each parameter's units, shape (U_p,) each; the parameters' shapes; units kept in all) -> units kept in
-each parameter, with that sum. Within a parameter the largest scores stay, of equal ones those of lower index."""
+
+class Budget(Protocol):
+    """Says how many units of each parameter stay.
+
+    Within a parameter the largest scores do, of equal ones those of lower index.
+    """
+
+    def __call__(
+        self,
+        scores: Sequence[Tensor],
+        shapes: Sequence[Sequence[int]],
+        num_kept: int,
+        uses: Sequence[float] | None = None,
+        /,
+    ) -> tuple[int, ...]:
+        """Shares the units that are kept.
+
+        Args:
+            scores: Of each parameter's units, shape (U_p,) each.
+            shapes: Of the parameters.
+            num_kept: Units that stay in all.
+            uses: How many products each weight of a parameter is in, in one run; None where nobody knows.
+
+        Returns:
+            Units that stay in each parameter; their sum is ``num_kept``.
+        """
+        ...
+
 
 BUDGETS: Registry[Budget] = Registry("budget")
 """Every budget by its name."""
 
 
 @BUDGETS.register("uniform")
-def uniform_budget(scores: Sequence[Tensor], shapes: Sequence[Sequence[int]], num_kept: int) -> tuple[int, ...]:
+def uniform_budget(
+    scores: Sequence[Tensor],
+    shapes: Sequence[Sequence[int]],
+    num_kept: int,
+    uses: Sequence[float] | None = None,
+) -> tuple[int, ...]:
     """Every parameter keeps the same fraction, up to rounding.
 
     Examples:
         >>> uniform_budget([torch.ones(10), torch.ones(5)], [(2, 5), (5, 1)], 7)
         (5, 2)
     """
-    del shapes
+    del shapes, uses
     sizes = [len(own) for own in scores]
     return _whole([num_kept / sum(sizes) * size for size in sizes], sizes, num_kept)
 
 
 @BUDGETS.register("erk")
-def erk_budget(scores: Sequence[Tensor], shapes: Sequence[Sequence[int]], num_kept: int) -> tuple[int, ...]:
+def erk_budget(
+    scores: Sequence[Tensor],
+    shapes: Sequence[Sequence[int]],
+    num_kept: int,
+    uses: Sequence[float] | None = None,
+) -> tuple[int, ...]:
     r"""Large parameters lose a larger fraction: Erdos-Renyi-Kernel.
 
     .. math:: d_l = \min\Big(1, \varepsilon \frac{\sum_i s_{l,i}}{\prod_i s_{l,i}}\Big)
@@ -53,6 +89,7 @@ def erk_budget(scores: Sequence[Tensor], shapes: Sequence[Sequence[int]], num_ke
     References:
         Evci et al., Rigging the Lottery: Making All Tickets Winners, 2020, arXiv:1911.11134, section 3.1.
     """
+    del uses
     sizes = [len(own) for own in scores]
     shares = [size * sum(shape) / math.prod(shape) for size, shape in zip(sizes, shapes, strict=True)]
     whole: set[int] = set()
@@ -69,20 +106,30 @@ def erk_budget(scores: Sequence[Tensor], shapes: Sequence[Sequence[int]], num_ke
 
 
 @BUDGETS.register("global")
-def global_budget(scores: Sequence[Tensor], shapes: Sequence[Sequence[int]], num_kept: int) -> tuple[int, ...]:
+def global_budget(
+    scores: Sequence[Tensor],
+    shapes: Sequence[Sequence[int]],
+    num_kept: int,
+    uses: Sequence[float] | None = None,
+) -> tuple[int, ...]:
     """The largest scores of all parameters together stay; of equal ones those of the earlier parameter.
 
     Examples:
         >>> global_budget([torch.tensor([1.0, 4.0]), torch.tensor([3.0, 2.0, 5.0])], [(2, 1), (3, 1)], 3)
         (1, 2)
     """
-    del shapes
+    del shapes, uses
     kept = keep_largest(torch.cat([own.double().cpu() for own in scores]), num_kept)
     return tuple(int(own.sum()) for own in torch.split(kept, [len(own) for own in scores]))
 
 
 @BUDGETS.register("lamp")
-def lamp_budget(scores: Sequence[Tensor], shapes: Sequence[Sequence[int]], num_kept: int) -> tuple[int, ...]:
+def lamp_budget(
+    scores: Sequence[Tensor],
+    shapes: Sequence[Sequence[int]],
+    num_kept: int,
+    uses: Sequence[float] | None = None,
+) -> tuple[int, ...]:
     """The largest LAMP scores of all parameters together stay; the best unit of each has 1, so that it is not emptied.
 
     Raises:
@@ -96,7 +143,41 @@ def lamp_budget(scores: Sequence[Tensor], shapes: Sequence[Sequence[int]], num_k
         >>> lamp_budget([torch.tensor([3.0, 1.0]), torch.tensor([10.0, 8.0])], [(2, 1), (2, 1)], 2)
         (1, 1)
     """
+    del uses
     return global_budget([lamp_scores(own) for own in scores], shapes, num_kept)
+
+
+@BUDGETS.register("lamp_macs")
+def lamp_macs_budget(
+    scores: Sequence[Tensor],
+    shapes: Sequence[Sequence[int]],
+    num_kept: int,
+    uses: Sequence[float] | None = None,
+) -> tuple[int, ...]:
+    r"""LAMP scores over the root of how often a weight is used: layers with large maps keep fewer than by LAMP.
+
+    .. math:: \frac{\mathrm{lamp}_u}{\sqrt{\mathrm{MACs}_l / N_l}}
+
+    with N the weights of parameter l. LAMP keeps early layers of convolutional networks nearly whole, which is where
+    most products are. The best unit of each parameter stays first, so that none is emptied.
+
+    Raises:
+        MaskError: If a score is negative, or ``uses`` are not given.
+
+    Examples:
+        >>> scores = [torch.tensor([3.0, 2.0, 2.0]), torch.tensor([3.0, 2.0, 2.0])]
+        >>> lamp_macs_budget(scores, [(3, 1), (3, 1)], 3, [100.0, 1.0])
+        (1, 2)
+    """
+    if uses is None:
+        raise MaskError(
+            "budget 'lamp_macs': nothing says how often weights are used; expected uses= of apply_masks_, as "
+            "sapwood.measure.weight_uses counts them, or another budget"
+        )
+    found = [lamp_scores(own) for own in scores]
+    roots = [math.sqrt(max(times, 1.0)) for times in uses]
+    found = [torch.where(own < 1.0, own / root, own) for own, root in zip(found, roots, strict=True)]
+    return global_budget(found, shapes, num_kept)
 
 
 def lamp_scores(scores: Tensor) -> Tensor:  # scores shape: (U,); result shape: (U,)

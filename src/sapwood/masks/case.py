@@ -34,6 +34,7 @@ class MaskMethod:
         case: What was asked for.
         scores: Of methods with ``takes_scores``: parameter name -> one score a weight, larger = keep.
         kept: Of the same methods: parameter name -> units that stay, in place of sparsity and budget.
+        uses: Of the same methods: parameter name -> products that each of its weights is in.
 
     Attributes:
         structured: Whether whole slices of a parameter go, which needs two dimensions.
@@ -54,10 +55,12 @@ class MaskMethod:
         case: MaskCase,
         scores: Mapping[str, Tensor] | None = None,
         kept: Mapping[str, int] | None = None,
+        uses: Mapping[str, float] | None = None,
     ) -> None:
         self.case = case
         self.scores = scores
         self.kept = kept
+        self.uses = uses
 
     def refusal(self, slot: Slot) -> str | None:
         """Returns why the method cannot mask this parameter, or ``None`` where it can."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from typing import ClassVar
 
 import torch
@@ -59,7 +60,8 @@ class Scored(MaskMethod):
     def _shared(self, slots: Sequence[Slot], units: Sequence[Tensor]) -> tuple[int, ...]:
         """How many units of each parameter stay, by the budget."""
         shapes = [tuple(slot.tensor.shape) for slot in slots]
-        return BUDGETS[self.case.budget](units, shapes, num_kept(sum(map(len, units)), self.case.amount))
+        uses = None if self.uses is None else [_uses(self.uses, slot) for slot in slots]
+        return BUDGETS[self.case.budget](units, shapes, num_kept(sum(map(len, units)), self.case.amount), uses)
 
     def _given(self, slots: Sequence[Slot], units: Sequence[Tensor], kept: Mapping[str, int]) -> tuple[int, ...]:
         """How many stay, as the caller says."""
@@ -81,6 +83,14 @@ class Scored(MaskMethod):
         if self.scores is None:
             return [slot.effective().abs() for slot in slots]
         return [_given(self.scores, slot) for slot in slots]
+
+
+def _uses(uses: Mapping[str, float], slot: Slot) -> float:
+    """How many products the caller says that each weight of a parameter is in."""
+    found = uses.get(slot.name)
+    if isinstance(found, bool) or not isinstance(found, Real) or not 0.0 < found < math.inf:
+        raise MaskError(f"{slot.name}: uses is {found!r}; expected a number above 0 for every selected parameter")
+    return float(found)
 
 
 def _given(scores: Mapping[str, Tensor], slot: Slot) -> Tensor:

@@ -5,7 +5,7 @@ from sapwood.measure.hardware import machine
 from sapwood.measure.latency import SPIN_DOWN, LatencyRow, LatencyTable, measure_latency, summarise, time_rounds
 from sapwood.measure.layer_latency import STEPS, LatencyModel, LayerFit, Sample, fit_latency, sample_work
 from sapwood.measure.layers import ModelLayer, model_layers
-from sapwood.measure.macs import MacCount, count_macs
+from sapwood.measure.macs import MacCount, count_macs, weight_uses
 from sapwood.measure.memory import peak_memory
 from sapwood.measure.size import count_buffers, count_nonzeros, count_params, file_size_bytes
 from sapwood.measure.width_effects import (
@@ -57,6 +57,7 @@ __all__ = [
     "time_rounds",
     "told",
     "uneven_width",
+    "weight_uses",
     "width_effects",
     "width_samples",
 ]

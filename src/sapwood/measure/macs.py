@@ -6,7 +6,7 @@ operators had none, and how many of the multiplications meet a weight that is no
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from sapwood.arguments import check_example_inputs, check_model
-from sapwood.masks import find_slots
+from sapwood.masks import Slot, find_slots
 from sapwood.ops import CallMode, flop_formulas, is_free, nothing_compiled
 from sapwood.runtime import eval_mode, run
 from sapwood.types import ExampleInputs
@@ -77,6 +77,42 @@ def count_macs(model: nn.Module, example_inputs: ExampleInputs) -> MacCount:
         run(model, example_inputs)
     per_module = _by_path(model, counter.get_flop_counts())
     return MacCount(watcher.total, watcher.nonzero, per_module, watcher.uncounted())
+
+
+def weight_uses(model: nn.Module, example_inputs: ExampleInputs) -> dict[str, float]:
+    """How many products each weight of a parameter is in, in one run: positions of a convolution's output.
+
+    They are the MACs of the modules that hold it, their children's left out, over these modules' weights of two
+    dimensions and more; 1 where that is less.
+
+    Args:
+        model: Any module.
+        example_inputs: On the model's device.
+
+    Returns:
+        By the name of a parameter, without torch's ``_orig``; those that modules share under each of their names.
+
+    Examples:
+        >>> weight_uses(nn.Conv2d(3, 8, kernel_size=3, bias=False), torch.zeros(1, 3, 10, 10))
+        {'weight': 64.0}
+    """
+    count = count_macs(model, example_inputs)
+    own = Counter({"": count.total, **count.per_module})
+    for path, macs in count.per_module.items():
+        own[path.rpartition(".")[0]] -= macs
+    slots = find_slots(model)
+    weights: Counter[str] = Counter()
+    for slot in slots:
+        weights[_owner(slot)] += slot.tensor.numel() if slot.tensor.dim() > 1 else 0
+    times: dict[int, float] = defaultdict(float)
+    for slot in slots:
+        times[id(slot.tensor)] += own[_owner(slot)] / max(1, weights[_owner(slot)])
+    return {slot.name: max(1.0, times[id(slot.tensor)]) for slot in slots}
+
+
+def _owner(slot: Slot) -> str:
+    """The path of the module that holds a parameter."""
+    return slot.name.rpartition(".")[0]
 
 
 class _Watcher(CallMode):

@@ -19,7 +19,16 @@ from sapwood.goals import (
     masking_harm,
     weight_scores,
 )
-from sapwood.masks import MaskCase, MaskingState, MaskRecord, apply_masks_, masking_state, remove_masks_
+from sapwood.masks import (
+    MaskCase,
+    MaskingState,
+    MaskRecord,
+    apply_masks_,
+    masking_state,
+    parse_pattern,
+    remove_masks_,
+)
+from sapwood.measure import weight_uses
 from sapwood.models import copy_model
 from sapwood.recovery import Recovered
 from sapwood.report import Masking, records
@@ -33,7 +42,10 @@ Progress: TypeAlias = Callable[[int, int], None]
 PLAIN = ("l1_unstructured", "uniform")
 """Method and budget where none is named."""
 
-SOLVED = ("scored", "lamp")
+BY_USES = "lamp_macs"
+"""The budget that asks how often weights are used."""
+
+SOLVED = ("scored", BY_USES)
 """The same where layers are solved afterwards; which weights stay is chosen there, too."""
 
 Bar: TypeAlias = Callable[[str], AbstractContextManager[Progress]]
@@ -78,20 +90,29 @@ def masks_by_pictures(*, method: str, criterion: str = MaskCase.criterion, has_l
     return method == "scored" and (criterion != "magnitude" or has_latency)
 
 
-def settled_method(method: str | None, budget: str | None, *, solved: bool) -> tuple[str, str]:
+def settled_method(
+    method: str | None, budget: str | None, *, solved: bool, blocks: str = "unstructured"
+) -> tuple[str, str]:
     """Returns method and budget, those that were left open being what serves best.
 
     Args:
         method: As in :class:`sapwood.masks.MaskCase`; None where it was left open.
         budget: Likewise.
         solved: Whether layers are solved afterwards, and nothing else says which weights stay.
+        blocks: As in :class:`sapwood.masks.MaskCase`; those that say how many stay leave a budget nothing to share.
+
+    Raises:
+        ConfigError: If no pattern is called ``blocks``.
 
     Examples:
         >>> settled_method(None, None, solved=True), settled_method("scored", None, solved=True)
-        (('scored', 'lamp'), ('scored', 'uniform'))
+        (('scored', 'lamp_macs'), ('scored', 'uniform'))
+        >>> settled_method(None, None, solved=True, blocks="2:4")
+        ('scored', 'uniform')
     """
     first, second = SOLVED if method is None and solved else PLAIN
-    return method or first, budget or second
+    shares = parse_pattern(blocks).sparsity is None
+    return method or first, budget or (second if shares else PLAIN[1])
 
 
 def mask_(
@@ -126,7 +147,8 @@ def mask_(
         scores = weight_scores(bundle.model, bundle.example_inputs, case.criterion, calibration)
     outcome = None
     if latency is None:
-        record = apply_masks_(bundle.model, case, scores=scores)
+        uses = weight_uses(bundle.model, bundle.example_inputs) if case.budget == BY_USES else None
+        record = apply_masks_(bundle.model, case, scores=scores, uses=uses)
     else:
         bench = Bench.of(bundle.example_inputs, deployment or Deployment("sapwood", batch=1))
         measure, figure = masking_harm(bundle, calibration)

@@ -15,7 +15,7 @@ from sapwood.meant import meant_name
 from sapwood.models import Plan, copy_model, framework_of, refresh_masked
 from sapwood.pipeline.pruning import Pruned
 from sapwood.recovery import DistillConfig, Recovered, Rule, distill, reconstruct, repair_batchnorm
-from sapwood.runtime import kept_memory
+from sapwood.runtime import give_back, kept_memory
 from sapwood.tasks import Inputs, listed_head, num_samples
 from sapwood.types import ModelBundle, RecoverMethod, TaskSpec
 
@@ -154,6 +154,17 @@ def recover_masked_(
     return found
 
 
+def _giving_back(told: Callable[[int, int], None] | None) -> Callable[[int, int], None]:
+    """Tells (done, total), and returns what each layer's matrices took: those of the next one are of other sizes."""
+
+    def progress(done: int, total: int) -> None:
+        give_back()
+        if told is not None:
+            told(done, total)
+
+    return progress
+
+
 def _of_size(batches: Sequence[Inputs], size: int) -> tuple[Inputs, ...]:
     """The same pictures in batches of a size; what is left over is left out."""
     pictures = [batch for batch in batches if isinstance(batch, Tensor)]
@@ -231,7 +242,7 @@ class _RecoveryRequest:
             views=num_views(inputs),
             seed=self.seed,
             settle=self.method != "distill",
-            progress=self._told("reconstructing"),
+            progress=_giving_back(self._told("reconstructing")),
         )
         found = Recovered("reconstruct", solved.num_pictures, solved.seconds, solved.layers, dict(solved.left_alone))
         if self.method != "distill":

@@ -68,7 +68,7 @@ class MaskFields(CaseRow):
         pattern: Only parameters whose name fits, as ``layers.1*.weight``.
         mask_file: Of ``custom_from_mask``: ``.safetensors`` or ``.npz``, relative to the file of cases.
         criterion: Of ``scored``: what a weight is worth.
-        budget: Of ``scored``: how layers share the sparsity; ``uniform``, or ``lamp`` where no method is named.
+        budget: Of ``scored``: how layers share the sparsity; ``uniform``, or ``lamp_macs`` where no method is named.
         blocks: Of ``scored``: which weights go together, as ``'2:4'`` (in quotes) or ``2x1``.
         recover: How the weights that stay take over the work of those that go: ``none``, ``batchnorm``,
             ``reconstruct`` or ``distill``. This, and a ``criterion`` that looks at data, see pictures of the train
@@ -164,7 +164,7 @@ class MaskFields(CaseRow):
         from sapwood.pipeline import settled_method
 
         is_open = self.scope == "local" and self.mask_file is None
-        method, budget = settled_method(self.method, self.budget, solved=self.solves and is_open)
+        method, budget = settled_method(self.method, self.budget, solved=self.solves and is_open, blocks=self.blocks)
         if self.reselect and not (method == "scored" and self.solves):
             raise ConfigError(
                 "reselect chooses while layers are solved; expected method: scored and recover: reconstruct or distill"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from sapwood.recovery.reconstruction.least_squares import NormalSums, Solved, solve
+from sapwood.recovery.reconstruction.least_squares import NormalSums, Solved, Sums, solve
 from sapwood.recovery.reconstruction.masked import Rule, masked_error, solve_by_rule
 
 WEIGHTS = (0.0, 0.1, 1.0)
@@ -82,6 +82,6 @@ class LayerSums:
         )
         return *solve_by_rule(self._fitted(chosen), self.held, weight, bias, rule, intercept=intercept), chosen
 
-    def _fitted(self, weight: float) -> NormalSums:
+    def _fitted(self, weight: float) -> Sums:
         assert self.others is not None
         return self.fit.joined(self.others, weight) if weight else self.fit

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -64,14 +65,23 @@ class NormalSums:
         self.xy.baddbmm_(x.transpose(1, 2), y)
         self.yy += y.square().sum(dim=1)
 
-    def joined(self, other: NormalSums, weight: float = 1.0) -> NormalSums:
+    def joined(self, other: NormalSums, weight: float = 1.0) -> JoinedSums:
         """The sums over the rows of both, each of the other's counting ``weight``."""
-        pairs = [(getattr(self, field.name), getattr(other, field.name)) for field in fields(NormalSums)]
-        return NormalSums(*(own + (one if weight == 1.0 else weight * one) for own, one in pairs))
+        return JoinedSums(((self, 1.0), (other, weight)))
+
+    def products(self, *, centred: bool) -> tuple[Tensor, Tensor]:
+        """The sums of x x^T and x y^T, of what differs from the means if ``centred``."""
+        if not centred:
+            return self.xx, self.xy
+        column, scale = self.x[:, :, None], -1.0 / self.count
+        return (
+            torch.baddbmm(self.xx, column, self.x[:, None], alpha=scale),
+            torch.baddbmm(self.xy, column, self.y[:, None], alpha=scale),
+        )
 
     def error(self, weight: Tensor, bias: Tensor) -> float:
         """The sum of squared differences between targets and ``x @ weight + bias``: (g, n, o) and (g, o)."""
-        linear = self.xy - 0.5 * self.xx @ weight
+        linear = self.xy - 0.5 * (self.xx @ weight)
         found = self.yy - 2.0 * (weight * linear).sum(dim=1)
         found += bias * (2.0 * ((self.x[:, None] @ weight)[:, 0] - self.y) + self.count * bias)
         return max(0.0, float(found.sum()))
@@ -88,6 +98,53 @@ class NormalSums:
         squares = float(self.yy.sum())
         spread = self.spread()
         return spread if spread > FLAT * squares else squares or max(self.count, 1.0)
+
+
+class JoinedSums:
+    """Sums over several sets of rows, each with what its rows count: matrices are added when they are asked for.
+
+    So nothing of the size of the unknowns squared is kept beside the sums themselves.
+
+    Args:
+        parts: Sums, and what each of their rows counts; at least one.
+
+    Attributes:
+        count: Rows, each by its weight.
+        x: Shape (g, n).
+        y: Shape (g, o).
+    """
+
+    def __init__(self, parts: Sequence[tuple[NormalSums, float]]) -> None:
+        self._parts = tuple(parts)
+        self.count = sum(weight * one.count for one, weight in parts)
+        self.x = self._added([(one.x, weight) for one, weight in parts])
+        self.y = self._added([(one.y, weight) for one, weight in parts])
+
+    def joined(self, other: NormalSums, weight: float = 1.0) -> JoinedSums:
+        """See :meth:`NormalSums.joined`."""
+        return JoinedSums((*self._parts, (other, weight)))
+
+    def products(self, *, centred: bool) -> tuple[Tensor, Tensor]:
+        """See :meth:`NormalSums.products`."""
+        xx = self._added([(one.xx, weight) for one, weight in self._parts])
+        xy = self._added([(one.xy, weight) for one, weight in self._parts])
+        if centred:
+            column, scale = self.x[:, :, None], -1.0 / self.count
+            xx.baddbmm_(column, self.x[:, None], alpha=scale)
+            xy.baddbmm_(column, self.y[:, None], alpha=scale)
+        return xx, xy
+
+    @staticmethod
+    def _added(weighted: Sequence[tuple[Tensor, float]]) -> Tensor:
+        first, weight = weighted[0]
+        found = first * weight
+        for one, weight in weighted[1:]:
+            found.add_(one, alpha=weight)
+        return found
+
+
+Sums: TypeAlias = NormalSums | JoinedSums
+"""Sums of one set of rows, or of several."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +169,7 @@ class Solved:
 
 
 def solve(
-    fit: NormalSums,
+    fit: Sums,
     held: NormalSums,
     weight: Tensor,
     bias: Tensor,
@@ -210,13 +267,9 @@ class System:
         intercept: Whether the bias moves with them.
     """
 
-    def __init__(self, sums: NormalSums, weight: Tensor, intercept: bool) -> None:
+    def __init__(self, sums: Sums, weight: Tensor, intercept: bool) -> None:
         self._weight = weight
-        self._xx, xy = sums.xx, sums.xy
-        if intercept:
-            column = sums.x[:, :, None]
-            self._xx = torch.baddbmm(sums.xx, column, sums.x[:, None], alpha=-1.0 / sums.count)
-            xy = torch.baddbmm(sums.xy, column, sums.y[:, None], alpha=-1.0 / sums.count)
+        self._xx, xy = sums.products(centred=intercept)
         self._right = xy - self._xx @ weight
         diagonal = self._xx.diagonal(dim1=1, dim2=2)
         self._scale = diagonal.clamp(min=0.0).mean(dim=1)  # (g,)
@@ -241,6 +294,6 @@ class System:
         return matrix
 
 
-def intercept_of(sums: NormalSums, weight: Tensor) -> Tensor:
+def intercept_of(sums: Sums, weight: Tensor) -> Tensor:
     """The bias that makes the mean of the outputs that of the targets."""
     return (sums.y - (sums.x[:, None] @ weight)[:, 0]) / sums.count

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sapwood.masks import Pattern
-from sapwood.recovery.reconstruction.least_squares import NormalSums, Solved, System, intercept_of
+from sapwood.recovery.reconstruction.least_squares import NormalSums, Solved, Sums, System, intercept_of
 
 ITERATIONS = 60
 """Iterations of the search for the weights that stay, at most."""
@@ -52,7 +52,7 @@ class Rule:
 
 
 def solve_by_rule(
-    fit: NormalSums, held: NormalSums, weight: Tensor, bias: Tensor, rule: Rule, *, intercept: bool
+    fit: Sums, held: NormalSums, weight: Tensor, bias: Tensor, rule: Rule, *, intercept: bool
 ) -> tuple[Solved, Tensor]:
     """Chooses weights as the rule says and solves for them; the ridge is chosen on ``held``, as for a dense layer.
 
@@ -90,9 +90,7 @@ def solve_by_rule(
     return Solved(solved, new_bias, damping, before / unit, error / unit, error / unit), chosen
 
 
-def masked_error(
-    fit: NormalSums, held: NormalSums, weight: Tensor, bias: Tensor, rule: Rule, *, intercept: bool
-) -> float:
+def masked_error(fit: Sums, held: NormalSums, weight: Tensor, bias: Tensor, rule: Rule, *, intercept: bool) -> float:
     """The squared error on ``held`` of weights solved for with the rule's own mask, under :data:`CHOOSING`."""
     if not fit.count:
         return held.error(weight, bias)
@@ -133,7 +131,7 @@ def choose(
         Boža, Fast and Effective Weight Update for Pruned Large Language Models, 2024, arXiv:2401.02938.
     """
     root = gram.diagonal(dim1=1, dim2=2).sqrt()[:, :, None]  # (g, n, 1)
-    system = (gram / root / root.transpose(1, 2)).float()
+    system = (gram / root).div_(root.transpose(1, 2)).float()
     wanted, dense = (right / root).float(), (weight * root).float()
     mask = _projected(dense, pattern, num_kept, shape)
     sparse, dual = dense * mask, torch.zeros_like(dense)

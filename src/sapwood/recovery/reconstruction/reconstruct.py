@@ -75,10 +75,11 @@ def reconstruct(
     With ``rules``, single weights go in the same pass: those of the layers before are zero when a layer's turn comes,
     and what stays of it takes over the work of what goes. ``pruned`` has all of its weights then; the result has zeros.
 
-    Memory: beside the networks and the pictures, 1 GiB of the dense network's outputs, 1 GiB of what layers read, so
-    that not every layer needs a run from the beginning, and two float64 matrices of the size of the largest layer's
-    unknowns squared (1 GiB where several small layers are summed at once), six while it is solved: 1.0 GB for a 3x3
-    convolution of 512 channels. With ``others``, three and eight.
+    Memory: beside the networks and the pictures, at most 1 GiB of the dense network's outputs, less with every layer
+    that is solved, 1 GiB of what layers read, so that not every layer needs a run from the beginning, and two float64
+    matrices of the size of the largest layer's unknowns squared (1 GiB where several small layers are summed at once),
+    five while it is solved: 0.85 GB for a 3x3 convolution of 512 channels. With ``others``, three and six; with
+    ``rules``, one more while weights are chosen.
 
     Args:
         dense: The network before pruning.
@@ -223,7 +224,7 @@ class _TwoNetworks:
     def _solve_wave(
         self,
         wave: Sequence[Site],
-        wanted: Sequence[Mapping[int, tuple[Tensor, Tensor | None]]],
+        wanted: Sequence[dict[int, tuple[Tensor, Tensor | None]]],
         restart: Restart | None,
     ) -> list[LayerReconstruction]:
         """The layers that changed; sums end with each."""
@@ -292,10 +293,10 @@ class _TwoNetworks:
     def _collect(
         self,
         wave: Sequence[Site],
-        wanted: Sequence[Mapping[int, tuple[Tensor, Tensor | None]]],
+        wanted: Sequence[dict[int, tuple[Tensor, Tensor | None]]],
         restart: Restart | None,
     ) -> dict[str, LayerSums]:
-        """The sums of some layers over all batches."""
+        """The sums of some layers over all batches; their targets are not needed again."""
         uses = [(site, use) for site in wave for use in site.uses]
         shapes, has_others = self._shapes, None in self._offsets
         sums = {site.weight: LayerSums.zeros(shapes[site.weight], others=has_others) for site in wave}
@@ -315,7 +316,7 @@ class _TwoNetworks:
             self._starts[number] = start or self._starts[number]
             for (site, use), sample in zip(uses, samples, strict=True):
                 assert sample.patches is not None
-                branch, other = wanted[number][use.call.index]
+                branch, other = wanted[number].pop(use.call.index)
                 target = branch.double()
                 if site.constant is not None:
                     target -= self._tensors[site.constant].double()
