@@ -12,7 +12,7 @@ from torch import nn
 
 from sapwood.errors import CheckFailedError
 from sapwood.graph import Analysis, OtherCallsError, Outputs, Structure, askers, read_names, with_values
-from sapwood.models import ConfigFields, Cut, Ignored, copy_model, whole_parts, whole_tensors
+from sapwood.models import ConfigFields, Cut, Ignored, Plan, copy_model, whole_parts, whole_tensors
 from sapwood.ops import Axis
 from sapwood.removal.blame import blame
 from sapwood.removal.build import Obstacle, OnlyWithValuesError, Realised, realise
@@ -133,6 +133,10 @@ class Planner:
     def shared(self) -> dict[str, str]:
         """What copies share with the model, as it cannot be copied: names, and the classes of what they name."""
         return self._dense.shared
+
+    def cut(self, plan: Plan) -> nn.Module:
+        """The model that a plan makes; what was proven, where that is of this plan."""
+        return self._dense.cut(plan)
 
     def analysis(self) -> Analysis:
         """The channel groups under what is known so far."""
