@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import traceback
 from collections.abc import Collection
@@ -83,9 +84,21 @@ class Dense:
         made, self._cut = self._cut, None
         return made[1] if made is not None and made[0] is plan else _applied(self._model, plan)
 
-    def structure(self, *, values: bool) -> Structure:
-        """A recorded run, on shapes alone where the code allows it and ``values`` does not ask for more."""
-        found = None if values else without_values(self._model, self.inputs, self.counted, training=self.training)
+    def in_training(self, names: Collection[str]) -> Dense:
+        """The same model, that runs with some modules in training mode, too."""
+        twin = copy.copy(self)
+        vars(twin).pop("model", None)
+        twin.training, twin.most = frozenset(names), None
+        twin._shared, twin._lively, twin._cut = [], False, None
+        return twin
+
+    def structure(self, *, values: bool, training_too: bool = False) -> Structure:
+        """A recorded run, on shapes alone where the code allows it and ``values`` does not ask for more.
+
+        With ``training_too``, of a model that leaves parameters unread both runs, where they are recorded on shapes.
+        """
+        modes = None if training_too else self.training
+        found = None if values else without_values(self._model, self.inputs, self.counted, training=modes)
         if found is not None:
             return found
         with explaining_inputs(self._model, self._given):
