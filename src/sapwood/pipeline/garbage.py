@@ -6,7 +6,6 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-
 SELDOM = 10
 """Some thousand objects may wait: next to a recorded run they are few."""
 
