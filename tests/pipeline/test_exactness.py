@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from sapwood.errors import CheckFailedError
 from sapwood.models import Plan, apply_plan
 from sapwood.pipeline import Target, prune
+from sapwood.removal import dense as removal_dense
 from sapwood.removal import proof
 from support.probes import PROBES, Net, conv, head, picture
 from support.silencing import silenced
@@ -183,7 +184,8 @@ def test_outputs_that_do_not_follow_the_input_prove_nothing_by_themselves(monkey
             next(compact.parameters()).mul_(1.5)
         return compact
 
-    monkeypatch.setattr(proof, "apply_plan", wrong)
+    for place in (proof, removal_dense):
+        monkeypatch.setattr(place, "apply_plan", wrong)
     with pytest.raises(CheckFailedError, match="differs from the masked one"):
         prune(model, inputs, target=Target(sparsity=0.5))
 
