@@ -113,7 +113,7 @@ class MaskedReference(Replay):
         result = self.pass_on(func, self._resized(call, list(own)), named)
         places = iter(zip(call.outputs, leaves(whole), strict=True))
         made = mapped(lambda leaf: self._scatter(leaf, *next(places)) if isinstance(leaf, Tensor) else leaf, result)
-        return whole.copy_(made) if writes else made
+        return whole.copy_(made) if whole is args[0] else made
 
     def _resized(self, call: Call, args: list[Any]) -> list[Any]:
         """The sizes among the arguments of a norm, for the kept channels."""
