@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from sapwood.errors import CheckFailedError
 from sapwood.models import Plan, apply_plan
 from sapwood.pipeline import Target, prune
+from sapwood.removal import dense as removal_dense
 from sapwood.removal import proof
 from support.probes import PROBES, Net, conv, head, picture
 from support.silencing import silenced
@@ -183,6 +184,24 @@ def test_outputs_that_do_not_follow_the_input_prove_nothing_by_themselves(monkey
             next(compact.parameters()).mul_(1.5)
         return compact
 
-    monkeypatch.setattr(proof, "apply_plan", wrong)
+    for place in (proof, removal_dense):
+        monkeypatch.setattr(place, "apply_plan", wrong)
     with pytest.raises(CheckFailedError, match="differs from the masked one"):
         prune(model, inputs, target=Target(sparsity=0.5))
+
+
+def test_rows_are_bounded_by_the_norm_of_what_stays() -> None:
+    """By hand: a table is cut, and its rows scaled to the norm that is allowed, over the channels that stay."""
+    model, words = PROBES["words_of_bounded_norms"]()
+    before = model.words.weight.detach().clone()
+    pruned = prune(model, words, target=Target(sparsity=0.5))
+    assert torch.equal(model.words.weight, before)
+    table = before.double()[:, _kept(pruned.plan, "words.weight")]
+    rows = table[words]
+    scaled = rows * (2.0 / (rows.norm(dim=-1, keepdim=True) + 1e-7)).clamp(max=1.0)
+    small = pruned.model.double()
+    with torch.no_grad():
+        wanted, found = small.head(F.relu(small.f(scaled))), small(words)
+    assert float((found - wanted).abs().max() / wanted.abs().max()) <= EXACT
+    assert pruned.verification.pooled_norms == ("words",)
+    assert small.words.embedding_dim == table.shape[1] < 16

@@ -10,6 +10,7 @@ import sapwood
 from sapwood.errors import CheckFailedError
 from sapwood.graph import trace
 from sapwood.models import Plan, apply_plan
+from sapwood.removal import dense as removal_dense
 from sapwood.removal import proof
 from sapwood.removal.fading import DEEP, is_deep
 from sapwood.removal.segments import segments_of
@@ -53,7 +54,8 @@ def planted(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
             weight.copy_(weight.flip(1))
         return compact
 
-    monkeypatch.setattr(proof, "apply_plan", wrong)
+    for place in (proof, removal_dense):
+        monkeypatch.setattr(place, "apply_plan", wrong)
 
 
 @pytest.mark.parametrize("layers", [6, 40, 110])

@@ -16,6 +16,7 @@ from sapwood.errors import CheckFailedError, EngineError, EngineMissingError
 from sapwood.export import EXPORTERS, ExportOptions, export_darknet
 from sapwood.models import Plan, apply_plan
 from sapwood.models.darknet import DarknetNetwork, parse_cfg
+from sapwood.removal import dense as removal_dense
 from sapwood.removal import proof
 from sapwood.removal.difference import relative_error
 from sapwood.removal.silenced import compact_outputs
@@ -198,6 +199,7 @@ def test_where_the_masked_model_returns_zeros_only_one_with_other_values_is_comp
             compact.last.weight.copy_(compact.last.weight.flip(1))
         return compact
 
-    monkeypatch.setattr(proof, "apply_plan", wrong)
+    for place in (proof, removal_dense):
+        monkeypatch.setattr(place, "apply_plan", wrong)
     with pytest.raises(CheckFailedError, match="differs from the masked one by"):
         sapwood.prune(with_a_head_of_zeros(), picture, target=QUARTER)

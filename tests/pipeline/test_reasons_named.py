@@ -91,3 +91,24 @@ def test_slopes_that_are_drawn_stay() -> None:
     assert not pruned.plan.cuts
     (reason,) = reasons(pruned, "a.weight", 0)
     assert reason.startswith("draws a slope for each element in aten.rrelu_with_noise")
+
+
+@pytest.mark.parametrize(
+    ("read", "named"),
+    [
+        (lambda x: torch.multinomial(x.softmax(-1), 2).to(x.dtype), "aten.multinomial"),
+        (lambda x: torch.histc(x, 4, -1.0, 1.0), "aten.histc"),
+        (lambda x: x.take(torch.tensor([0, 3])), "aten.take"),
+        (lambda x: torch.unique_consecutive(x.round()), "aten.unique_consecutive"),
+        (lambda x: F.multi_margin_loss(x, torch.tensor([0, 1])), "aten.multi_margin_loss"),
+    ],
+)
+def test_what_counts_channels_through_is_named(read: Any, named: str) -> None:
+    def run(m: Any, x: Tensor) -> Tensor:
+        x = m.a(x)
+        return m.head(x) + read(x).mean()
+
+    pruned = prune(Net(run, a=nn.Linear(3, 16), head=nn.Linear(16, 4)), torch.randn(2, 3), target=HALF)
+    assert not pruned.plan.cuts
+    (reason,) = reasons(pruned, "a.weight", 0)
+    assert reason.startswith(f"read by position in {named} in module '(the model)' at test_reasons_named.py")

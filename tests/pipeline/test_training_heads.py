@@ -346,3 +346,17 @@ def test_what_a_dropped_head_makes_keeps_its_size_and_what_leads_to_it_goes() ->
     reference = silenced(model, pruned.plan)
     with torch.no_grad():
         torch.testing.assert_close(pruned.model.double()(inputs.double()), reference(inputs.double()))
+
+
+def test_what_evaluation_does_is_recorded_once() -> None:
+    """Recorded, followed, masked, compact: one run each in both modes."""
+    runs: list[bool] = []
+
+    class Counted(WithHead):
+        def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            runs.append(self.training)
+            return super().features(x)
+
+    pruned = sapwood.prune(Counted().eval(), picture(), target=HALF)
+    assert any(DONE in note for note in pruned.notes)
+    assert len(runs) == 2 * sum(runs)

@@ -117,6 +117,11 @@ def _whole_numbers(scene: Scene) -> Tensor:
     return (2.0 * made(scene)).long()
 
 
+def zeros(*sizes: int) -> Callable[[Scene], Tensor]:
+    """What is written into."""
+    return lambda scene: torch.zeros(sizes, dtype=scene.x.dtype)
+
+
 def _fives(scene: Scene) -> Tensor:
     return torch.full_like(made(scene), 5.0)
 
@@ -172,16 +177,21 @@ FAMILIES: Mapping[str, Family] = {
             "_linalg_slogdet": lambda scene, result: read(scene, result[1][..., None, None] * made(scene)),
             "_linalg_svd": lambda scene, result: read(scene, result[1][..., None] * made(scene)),
             "_linalg_eigh": lambda scene, result: read(scene, result[0][..., None] * made(scene)),
+            "_linalg_eigvals": lambda scene, result: read(scene, result.abs()[..., None] * made(scene)),
             "linalg_eig": lambda scene, result: read(scene, result[0].abs().sum(-1)[..., None, None] * made(scene)),
         },
     ),
     "matrices._solution": Family(
         {"A": _regular, "self": _regular, "B": made, "b": made, "input2": _regular, "upper": False},
         (({}, True), ({"B": lambda scene: made(scene)[..., 0]}, True)),
-        own={"cholesky_solve": {"self": made}},
-        own_cases={"linalg_solve_triangular": (({"left": True}, True), ({"left": False}, True))},
+        own={"cholesky_solve": {"self": made}, "linalg_lu_solve": {"LU": _regular, "pivots": _by_pivots}},
+        own_cases={
+            "linalg_lu_solve": (({}, True),),
+            "linalg_solve_triangular": (({"left": True}, True), ({"left": False}, True)),
+        },
         reads={"": _vector_or_map},
     ),
+    "matrices._trace": Family({"self": lambda scene: made(scene)[0, :, 0]}, (({}, False),), reads={"": met}),
     "matrices._cross": Family(
         {"self": lambda scene: made(scene)[:, :, :3], "other": lambda scene: made(scene)[:, :, 1:]},
         (({"dim": 2}, True),),
@@ -196,8 +206,17 @@ FAMILIES: Mapping[str, Family] = {
     "losses._of_classes": Family(
         {"target": numbers(1, 0, 2, 2, 1, 3), "reduction": 1, "ignore_index": -1, "weight": None},
         (({}, False),), layout="matrix", layouts={"nll_loss2d_forward": "map"},
-        own={"nll_loss2d_forward": {"target": lambda scene: torch.zeros(2, 4, 4, dtype=torch.int64)}},
-        reads={"": summed_first},
+        own={
+            "nll_loss2d_forward": {"target": lambda scene: torch.zeros(2, 4, 4, dtype=torch.int64)},
+            "multi_margin_loss": {"p": 1, "margin": 1.0},
+            "multilabel_margin_loss_forward": {"target": lambda scene: torch.zeros_like(scene.last, dtype=torch.int64)},
+            "_ctc_loss": {
+                "log_probs": lambda scene: made(scene)[:, None].log_softmax(-1), "targets": numbers([1, 2]),
+                "input_lengths": [6], "target_lengths": [2],
+            },
+            "_ctc_loss.Tensor": {"input_lengths": numbers(6), "target_lengths": numbers(2)},
+        },
+        reads={"": summed_first, "multi_margin_loss": summed},
     ),
     "scattering._masked_scatter": Family(
         {"source": lambda scene: 0.5 * made(scene)},
@@ -227,6 +246,9 @@ FAMILIES: Mapping[str, Family] = {
                 ("Tensor_Scalar", "other"), ("Scalar_Tensor", "self")
             )},
             **{f"bitwise_{way}_shift_.Tensor_Scalar": {"other": 1} for way in ("left", "right")},
+            **{f"__{way}shift__": {"self": _whole_numbers, "other": _whole_numbers} for way in "lr"},
+            **{f"__{way}shift__.Scalar": {"other": 1} for way in "lr"},
+            "randint_like": {"high": Number(5), "low": 1},
             "special_zeta": {"self": lambda scene: made(scene) + 1.5, "other": made},
             "special_zeta.self_scalar": {"self": 2.5}, "special_zeta.other_scalar": {"other": 0.5},
             **{f"special_shifted_chebyshev_polynomial_{kind}.x_scalar": {"x": 0.7} for kind in "tuvw"},
@@ -282,8 +304,14 @@ FAMILIES: Mapping[str, Family] = {
         reads={"": lambda scene, result: read(scene, result.to(scene.x.dtype))},
     ),
     "elementwise._positions": Family(
-        {"end": 4, "start": 0, "step": 1, "steps": 4},
-        own={"linspace": {"start": Number(1.0), "end": Number(2.0)}},
+        {
+            "end": 4, "start": 0, "step": 1, "steps": 4, "n": 4, "d": 1.0, "window_length": 4, "periodic": True,
+            "alpha": 0.5, "beta": 6.0,
+        },
+        own={
+            **{name: {"start": Number(1.0), "end": Number(2.0)} for name in ("linspace", "logspace")},
+            "range": {"end": 3}, "fft_rfftfreq": {"n": 6},
+        },
         reads={"": met},
     ),
     "elementwise._positional": Family(
@@ -321,15 +349,19 @@ FAMILIES: Mapping[str, Family] = {
                 "self": parameter("bias", 2, 6, 5), "batch1": made, "batch2": parameter("factor", 2, CHANNELS, 5)
             },
             "addmv": {"mat": parameter("factor", 5, CHANNELS), "vec": made},
+            "addmm_": {"self": lambda scene: scene.parameter("bias", 6, 5).clone()},
+            "baddbmm_": {"self": zeros(2, 6, 5), "batch1": made, "batch2": parameter("factor", 2, CHANNELS, 5)},
+            "addmv_": {"self": zeros(5), "mat": parameter("factor", 5, CHANNELS), "vec": made},
             "_sparse_addmm": {
                 "self": parameter("bias", 6, CHANNELS), "mat1": lambda scene: _SPARSE, "mat2": made,
             },
         },
-        layouts={"baddbmm": "rows", "addmv": "vector"},
+        layouts={"baddbmm": "rows", "baddbmm_": "rows", "addmv": "vector", "addmv_": "vector"},
         reads={"": lambda scene, result: result, "_sparse_addmm": read},
     ),
     "contraction._sum_of_products": Family(
         {"self": parameter("bias", 6, 5), "batch1": made, "batch2": parameter("factor", 2, CHANNELS, 5)},
+        own={"addbmm_": {"self": lambda scene: scene.parameter("bias", 6, 5).clone()}},
         layout="rows",
         reads={"": lambda scene, result: result},
     ),
@@ -341,6 +373,10 @@ FAMILIES: Mapping[str, Family] = {
         },
         layout="matrix",
         reads={"": lambda scene, result: result},
+    ),
+    "contraction._outer": Family(
+        {"self": parameter("bias", 5, CHANNELS), "vec1": parameter("rows", 5), "vec2": made}, layout="vector",
+        own={"addr_": {"self": lambda scene: scene.parameter("bias", 5, CHANNELS).clone()}},
     ),
     "contraction._linear": Family(
         {"weight": parameter("weight", 5, CHANNELS), "bias": parameter("bias", 5)},
@@ -395,6 +431,12 @@ FAMILIES: Mapping[str, Family] = {
         },
         layout="rows", layouts={"_euclidean_dist": "matrix"}, reads={"": lambda scene, result: result},
     ),
+    "distance._among_themselves": Family({"p": 2.0}, layout="matrix", reads={"": summed}),
+    "drawing._of_a_row": Family(
+        {"num_samples": 2, "self": lambda scene: made(scene) + 0.5},
+        (({}, False), ({"self": lambda scene: made(scene).mT + 0.5}, True)), layout="matrix",
+        reads={"": summed},
+    ),
     "distance._distance": Family(reads={"": met}),
     "unfolding._unfold": Family(
         {"kernel_size": [3, 2], "dilation": [1, 1], "padding": [1, 1], "stride": [1, 1]},
@@ -421,6 +463,14 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "indexing._embedding": Family(
         {"weight": parameter("table", 11, CHANNELS), "indices": numbers([1, 2, 2], [4, 0, 10])}, layout="rows"
+    ),
+    "indexing._scaled_rows": Family(
+        {"self": parameter("table", 11, CHANNELS), "indices": numbers(1, 2, 2, 4), "max_norm": 0.5, "norm_type": 2.0},
+        layout="matrix",
+    ),
+    "indexing._block_diagonal": Family(
+        {"tensors": several}, (({}, True), ({"tensors": lambda scene: [made(scene), made(scene)[0]]}, True)),
+        layout="matrix",
     ),
     "indexing._select": Family({"index": 1}, (*_AT, ({"dim": 1, "index": 0}, True), ({"dim": 1, "index": -1}, True))),
     "indexing._slice": Family(
@@ -467,6 +517,10 @@ FAMILIES: Mapping[str, Family] = {
     "indexing._index_select": Family({"index": numbers(3, 1, 2)}, _AT),
     "indexing._turn": Family({"k": 1}, (({"dims": [1, 2]}, False), ({"dims": [-2, -1]}, True))),
     "searching._bins": Family({"boundaries": numbers(0.5, 1.0, 1.5)}),
+    "searching._in_list": Family(
+        {"elements": made, "test_elements": numbers(0.5, 1.0), "test_element": 0.5, "element": 0.5},
+        reads={"": lambda scene, result: met(scene, result + 0.5)},
+    ),
     "searching._own_bins": Family({"sorted_sequence": numbers(0.5, 1.0, 1.5)}),
     "indexing._roll": Family({"shifts": [1]}, (({"dims": [1]}, False), ({"dims": [2]}, True))),
     "indexing._pad": Family(cases=(({"pad": [1, 1, 1, 0]}, True), ({"pad": [0, 0, 0, 0, 2, 2]}, False))),
@@ -503,6 +557,11 @@ FAMILIES: Mapping[str, Family] = {
     "scattering._diagonal_written": Family(
         {"src": lambda scene: 0.5 * made(scene)[..., 0]}, (({"dim1": 2, "dim2": 3}, True),),
     ),
+    "scattering._taken": Family({"index": numbers([1, 2], [0, 3])}, (({}, False),), layout="rows"),
+    "scattering._put": Family(
+        {"index": numbers(1, 2), "source": lambda scene: torch.ones(2, dtype=scene.x.dtype)}, (({}, False),),
+        layout="rows",
+    ),
     "scattering._segment_reduce": Family(
         {"data": made, "reduce": "sum", "lengths": numbers(2, 4), "axis": 0}, layout="matrix"
     ),
@@ -537,11 +596,31 @@ FAMILIES: Mapping[str, Family] = {
     "normalization._cumulative": Family(cases=_AT),
     "normalization._ordered": Family(
         {"k": 3, "mask": positive}, _AT,
-        own={"bincount": {"self": lambda scene: made(scene).long().abs().flatten(), "minlength": 10}},
-        goes=dict.fromkeys(("_unique2", "unique_dim", "nonzero", "masked_select", "bincount"), False),
+        own={
+            "bincount": {"self": lambda scene: made(scene).long().abs().flatten(), "minlength": 10},
+            "repeat_interleave": {
+                "repeats": lambda scene: made(scene).long().abs().flatten(), "output_size": None,
+            },
+            "histc": {"bins": 4, "min": 0.0, "max": 4.0}, "histogram": {"bins": 4}, "nonzero_static": {"size": 3},
+            "histogram.bins_tensor": {"bins": lambda scene: torch.arange(5.0, dtype=scene.x.dtype)},
+            **{f"repeat_interleave.{form}": {
+                "self": lambda scene: made(scene).cumsum(1), "dim": 1, "repeats": repeats, "output_size": None,
+            } for form, repeats in (("self_int", 2), ("self_Tensor", numbers(1, 2, 1, 1, 1, 1, 1, 1)))},
+        },
+        goes=dict.fromkeys(
+            (
+                "_unique2", "unique_dim", "unique_consecutive", "unique_dim_consecutive", "nonzero", "nonzero_static",
+                "masked_select", "bincount", "repeat_interleave", "histc", "histogram",
+            ),
+            False,
+        ),
         reads={
-            **dict.fromkeys(("_unique2", "unique_dim"), lambda scene, result: summed(scene, result[0])),
-            **dict.fromkeys(("nonzero", "masked_select", "bincount"), summed),
+            **dict.fromkeys(
+                ("_unique2", "unique_dim", "unique_consecutive", "unique_dim_consecutive", "histogram"), summed_first,
+            ),
+            **dict.fromkeys(
+                ("nonzero", "nonzero_static", "masked_select", "bincount", "repeat_interleave", "histc"), summed,
+            ),
         },
     ),
     "pooling._pool": Family(

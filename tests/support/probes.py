@@ -1178,3 +1178,51 @@ def steps_whose_gradient_follows_the_width():
     for layer in (layers[0], layers[2]):
         layer.step = nn.Parameter(torch.tensor([0.01]))
     return nn.Sequential(*layers), picture()
+
+
+@probe
+def words_of_bounded_norms():
+    """``nn.Embedding(max_norm=...)``: the table itself is scaled down in forward, by norms over its channels."""
+
+    def run(m, words):
+        return m.head(F.relu(m.f(m.words(words))))
+
+    return Net(run, words=nn.Embedding(20, 16, max_norm=2.0), f=nn.Linear(16, 24), head=nn.Linear(24, 3)), (
+        torch.randint(0, 20, (2, 5))
+    )
+
+
+@probe
+def lengths_that_a_layer_tells():
+    """A speech synthesiser repeats each letter as often as a layer says (FastSpeech): sizes follow from values."""
+
+    def run(m, x):
+        x = F.relu(m.a(x))
+        times = m.length(x)[:, 0].exp().round().long().clamp(1, 4)
+        return m.head(F.relu(m.f(torch.repeat_interleave(x, times, dim=0))))
+
+    return Net(run, a=nn.Linear(3, 16), length=nn.Linear(16, 1), f=nn.Linear(16, 24), head=nn.Linear(24, 4)), (
+        torch.randn(5, 3)
+    )
+
+
+@probe
+def blocks_on_a_diagonal():
+    """Two products in one, as ``block_diag`` of two weights: rows and columns of both stand behind each other."""
+
+    def run(m, x):
+        both = torch.cat([F.relu(m.a(x)), F.relu(m.b(x))], 1)
+        return m.head(both @ torch.block_diag(m.first, m.second))
+
+    weights = {name: nn.Parameter(torch.randn(16, 8)) for name in ("first", "second")}
+    return Net(run, a=nn.Linear(3, 16), b=nn.Linear(3, 16), head=nn.Linear(16, 4), **weights), torch.randn(2, 3)
+
+
+@probe
+def a_window_over_time():
+    """Steps are weighted by a window that is made in forward."""
+
+    def run(m, x):
+        return m.head((F.relu(m.a(x)) * torch.hann_window(x.shape[-1], dtype=x.dtype)).mean(-1))
+
+    return Net(run, a=nn.Conv1d(3, 16, 3, padding=1), head=nn.Linear(16, 4)), torch.randn(2, 3, 12)

@@ -11,7 +11,7 @@ from sapwood.graph.record import call_model, explaining_inputs, plain_kernels, r
 from sapwood.graph.replay import OtherCallsError, Replay
 from sapwood.graph.shuffles import Shuffle, find_shuffles
 from sapwood.graph.skeleton import leaving_no_trace
-from sapwood.graph.structure import Structure, with_values, without_values
+from sapwood.graph.structure import Structure, evaluated_alone, with_values, without_values
 from sapwood.graph.training_too import askers, mark_, read_names
 from sapwood.graph.written import putting_back
 
@@ -36,6 +36,7 @@ __all__ = [
     "build_groups",
     "call_model",
     "counting",
+    "evaluated_alone",
     "explaining_inputs",
     "find_blocks",
     "find_shuffles",

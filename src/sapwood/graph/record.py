@@ -28,7 +28,7 @@ from sapwood.graph.outputs import Outputs, counting, named_outputs, output_tenso
 from sapwood.graph.remembered import remembering_nothing
 from sapwood.graph.replay import stays_alive
 from sapwood.graph.skeleton import leaving_no_trace, new_tensors_like
-from sapwood.graph.training_too import BothRuns, both_runs, marked
+from sapwood.graph.training_too import BothRuns, askers, in_training, mark_, marked
 from sapwood.graph.valueless import valueless
 from sapwood.graph.written import Writes
 from sapwood.models import (
@@ -228,12 +228,16 @@ def run_model(model: nn.Module, example_inputs: ExampleInputs, between: Callable
     A masked weight that the code reads without calling its module (attention's last layer, a weight that a head
     borrows) then follows from its parameter as any other does, in the type that the model has now.
 
-    A model that is marked runs as in training, too (:mod:`sapwood.graph.training_too`); ``between`` is called before.
+    A model that is marked runs as in training, too (:mod:`sapwood.graph.training_too`); ``between`` is called before,
+    and may mark it.
     """
     refresh_computed(model)
-    if marked(model):
-        return both_runs(model, lambda: call_model(model, example_inputs), between)
-    return call_model(model, example_inputs)
+    evaluated = call_model(model, example_inputs)
+    between()
+    if not marked(model):
+        return evaluated
+    with in_training(model):
+        return BothRuns(evaluated, call_model(model, example_inputs))
 
 
 @contextmanager
@@ -294,7 +298,9 @@ def _alone(modules: Sequence[nn.Module]) -> Iterator[None]:
             wrapper.require_forward_param_sync = sync
 
 
-def trace(model: nn.Module, example_inputs: ExampleInputs, *, outputs: Outputs | None = None) -> Graph:
+def trace(
+    model: nn.Module, example_inputs: ExampleInputs, *, outputs: Outputs | None = None, training_too: bool = False
+) -> Graph:
     """Runs ``model`` once and records every ATen call.
 
     The model runs as it is (put it into eval mode and pass a copy where that matters); parameters are found by
@@ -304,6 +310,8 @@ def trace(model: nn.Module, example_inputs: ExampleInputs, *, outputs: Outputs |
         model: Any module.
         example_inputs: A tensor, a tuple of positional or a dict of keyword arguments.
         outputs: What of the model's outputs counts, and so keeps its sizes; see :func:`sapwood.graph.counting`.
+        training_too: Whether ``model``, a copy, is marked to run as in training, too, where its run leaves parameters
+            unread; both runs are then recorded.
 
     Returns:
         The recorded run.
@@ -316,7 +324,7 @@ def trace(model: nn.Module, example_inputs: ExampleInputs, *, outputs: Outputs |
         >>> [call.name for call in graph.calls]
         ['aten.t', 'aten.addmm']
     """
-    return record(model, example_inputs, outputs=outputs)[0]
+    return _recorded(model, example_inputs, None, outputs, training_too=training_too)[0]
 
 
 def record(
@@ -356,6 +364,7 @@ def _recorded(
     outputs: Outputs | None = None,
     *,
     valued: bool = True,
+    training_too: bool = False,
 ) -> tuple[Graph, Any, Any]:
     """The graph of a run, what the model returned, and what it returned in training where it ran so, too."""
     check_model(model)
@@ -367,17 +376,24 @@ def _recorded(
     buffers = _names(recorder, named_buffers(model, every=True))
     unsaved = frozenset(recorder.ref(buffer).id for module in all_modules(model) for buffer in _unsaved(module))
     evaluated: list[int] = []
+
+    def between() -> None:
+        evaluated.append(len(recorder.calls))
+        if training_too:
+            mark_(model, askers(model, Graph(tuple(recorder.calls), (), (), parameters, {}, {})))
+
     try:
         with plain_kernels(model), _module_scopes(model, recorder.module_stack), ExitStack() as stack:
             if not valued:
                 example_inputs = map_tensors(stack.enter_context(valueless()), example_inputs)
             inputs = tuple(recorder.ref(tensor) for tensor in output_tensors(example_inputs))
             stack.enter_context(recorder)
-            result = run_model(model, example_inputs, lambda: evaluated.append(len(recorder.calls)))
+            result = run_model(model, example_inputs, between)
     finally:
         written = writes.names()
         writes.put_back()
-    result, trained = result if isinstance(result, BothRuns) else (result, ())
+    twice = isinstance(result, BothRuns)
+    result, trained = result if twice else (result, ())
     named = named_outputs(result)
     also = named_outputs(trained, "in training")
     returned = tuple(recorder.ref(tensor) for _, tensor in (*named, *also))
@@ -393,7 +409,8 @@ def _recorded(
         unsaved,
         output_names=tuple(name for name, _ in (*named, *also)),
         resizable=frozenset(ref.id for ref in returned) - counted,
-        trained_from=evaluated[0] if evaluated else None,
+        trained_from=evaluated[0] if twice else None,
+        num_evaluated=len(named),
         trained_outputs=frozenset(ref.id for ref in returned[len(named) :]) - counted,
         written=written,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from sapwood.graph.decisions import Decisions
 from sapwood.graph.outputs import Outputs, output_tensors, own_outputs
 from sapwood.graph.record import record, trace
 from sapwood.graph.skeleton import leaving_no_trace, shapes_of, skeleton
-from sapwood.graph.training_too import mark_
+from sapwood.graph.training_too import mark_, marked, unmarked
 from sapwood.models import all_modules, quieten_, widen_
 from sapwood.ops import Graph
 from sapwood.types import ExampleInputs
@@ -31,6 +31,7 @@ class Structure:
         graph: The recorded run.
         decisions: What it chose on values.
         outputs: What it returned, where it ran on values.
+        asking: The modules that decided that parameters were not read, where that was asked.
     """
 
     model: nn.Module
@@ -38,30 +39,46 @@ class Structure:
     graph: Graph
     decisions: Decisions = field(default_factory=Decisions)
     outputs: tuple[Tensor, ...] = ()
+    asking: tuple[str, ...] | None = None
 
 
 def without_values(
-    model: nn.Module, inputs: ExampleInputs, outputs: Outputs | None = None, *, training: Collection[str] = ()
+    model: nn.Module, inputs: ExampleInputs, outputs: Outputs | None = None, *, training: Collection[str] | None = ()
 ) -> Structure | None:
     """Records a run on shapes alone; None where the code needs values, or is known to make other calls on them.
 
-    Where modules are named for ``training``, it runs with these in training mode, too.
+    Where modules are named for ``training``, it runs with these in training mode, too. Where that is None, it does so
+    with those that leave parameters unread, if that can be recorded in the same way.
     """
     if any(leaf.layout is not torch.strided for leaf in (*model.buffers(), *output_tensors(inputs))):
         return None
     if any(isinstance(module, nn.RNNBase) for module in all_modules(model)):  # made of other calls without values
         return None
     memo: dict[int, Any] = {}
-    bones = mark_(quieten_(widen_(skeleton(model, memo, wide=True), memo).eval()), training)
+    bones = mark_(quieten_(widen_(skeleton(model, memo, wide=True), memo).eval()), training or ())
     shapes = shapes_of(inputs)
+    asked: tuple[str, ...] | None = None
     try:
         with leaving_no_trace(bones):
-            graph = trace(bones, shapes, outputs=outputs)
-    except ConfigError:
-        raise
-    except Exception:  # the model's own code may fail in any way on tensors without values
-        return None
-    return None if _is_other_with_values(graph, bones, memo) else Structure(bones, shapes, graph)
+            try:
+                graph = trace(bones, shapes, outputs=outputs, training_too=training is None)
+            finally:
+                asked = marked(bones) if training is None else None
+        mark_(bones, asked or training or ())
+        found = None if _is_other_with_values(graph, bones, memo) else Structure(bones, shapes, graph, asking=asked)
+    except Exception as error:  # the model's own code may fail in any way on tensors without values
+        if isinstance(error, ConfigError) and not asked:
+            raise
+        found = None
+    if found is None and training is None and asked:
+        found = without_values(model, inputs, outputs)
+        return None if found is None else replace(found, asking=asked)
+    return found
+
+
+def evaluated_alone(structure: Structure) -> Structure:
+    """What was recorded of the run in evaluation mode, of a model that runs as in training, too."""
+    return replace(structure, model=unmarked(structure.model), graph=structure.graph.evaluated_alone)
 
 
 def _is_other_with_values(graph: Graph, bones: nn.Module, memo: Mapping[int, Any]) -> bool:

@@ -7,13 +7,13 @@ draws nothing: what is proven of a head is that it reads the right channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from torch import nn
 
-from sapwood.models import named_parameters
+from sapwood.models import copy_model, named_parameters
 from sapwood.ops import Graph
 
 MARK = "_sapwood_runs_in_training_too"
@@ -38,6 +38,13 @@ def mark_(model: nn.Module, names: Collection[str]) -> nn.Module:
     return model
 
 
+def unmarked(model: nn.Module) -> nn.Module:
+    """A copy of a model that runs in evaluation mode alone."""
+    twin = copy_model(model)
+    vars(twin).pop(MARK, None)
+    return twin
+
+
 def marked(model: nn.Module) -> tuple[str, ...]:
     """The modules with which a model runs in training mode, too; none where it is not marked."""
     return tuple(vars(model).get(MARK, ()))
@@ -55,14 +62,6 @@ def in_training(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in zip(modules, before, strict=True):
             module.training = mode
-
-
-def both_runs(model: nn.Module, run: Callable[[], Any], between: Callable[[], None]) -> BothRuns:
-    """Runs a marked model twice; ``between`` is called before the second time."""
-    evaluated = run()
-    between()
-    with in_training(model):
-        return BothRuns(evaluated, run())
 
 
 def read_names(graph: Graph) -> frozenset[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -213,6 +213,7 @@ class Graph:
         trained_from: Where the model ran as in training, too: the index of the first call of that run.
         trained_outputs: Numbers of the outputs of that run. They may change their sizes where others' channels go.
         written: Names of parameters that the run writes to, as of a teacher that follows the weights of a student.
+        num_evaluated: How many of the outputs are of the run in evaluation mode; the others come behind.
     """
 
     calls: tuple[Call, ...]
@@ -227,11 +228,26 @@ class Graph:
     trained_from: int | None = None
     trained_outputs: frozenset[int] = frozenset()
     written: frozenset[str] = frozenset()
+    num_evaluated: int | None = None
 
     @property
     def evaluated(self) -> tuple[Call, ...]:
         """The calls of the run in evaluation mode."""
         return self.calls[: self.trained_from]
+
+    @property
+    def evaluated_alone(self) -> Graph:
+        """The record of that run."""
+        outputs = self.outputs[: self.num_evaluated]
+        return replace(
+            self,
+            calls=self.evaluated,
+            outputs=outputs,
+            output_names=self.output_names[: self.num_evaluated],
+            resizable=self.resizable & {ref.id for ref in outputs},
+            trained_from=None,
+            trained_outputs=frozenset(),
+        )
 
     @property
     def reads_values(self) -> bool:

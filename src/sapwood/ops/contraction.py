@@ -16,19 +16,27 @@ def _product(context: Context, call: Call) -> None:
 note("mm", "bmm", "mv", "dot", "vdot", homogeneous="either")
 
 
-@rule("addmm", "_sparse_addmm", "baddbmm", "addmv", sum=Sum("product", 1, 2, bias=0))
+@rule("addmm", "_sparse_addmm", "baddbmm", "addmv", "addmm_", "baddbmm_", "addmv_", sum=Sum("product", 1, 2, bias=0))
 def _product_with_bias(context: Context, call: Call) -> None:
-    produced = _multiplied(context, call, call.args[1], call.args[2])
+    _added_to(context, call, _multiplied(context, call, call.args[1], call.args[2]))
+
+
+def _added_to(context: Context, call: Call, produced: list[Axis]) -> None:
+    """What is made is added to the first tensor, which may be the one that holds the result."""
+    context.broadcast_axes([produced, context.axes(call.args[0])], call)
     context.set(call.outputs[0], produced)
-    context.broadcast([call.outputs[0], call.args[0]], call)
 
 
-@rule("addbmm", sum=Sum("product", 1, 2, bias=0))
+@rule("addbmm", "addbmm_", sum=Sum("product", 1, 2, bias=0))
 def _sum_of_products(context: Context, call: Call) -> None:
     """The products of a batch, added up."""
-    rows, columns = _multiplied(context, call, call.args[1], call.args[2])[1:]
-    context.set(call.outputs[0], [rows, columns])
-    context.broadcast([call.outputs[0], call.args[0]], call)
+    _added_to(context, call, _multiplied(context, call, call.args[1], call.args[2])[1:])
+
+
+@rule("addr", "addr_")
+def _outer(context: Context, call: Call) -> None:
+    """Each number of a vector times each of another, added to a matrix."""
+    _added_to(context, call, [axis for vector in call.args[1:3] for axis in context.axes(vector)])
 
 
 @rule("linear", sum=Sum("product", bias=2, turned=True))

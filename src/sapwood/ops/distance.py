@@ -19,6 +19,14 @@ def _distances(context: Context, call: Call) -> None:
     context.set(call.outputs[0], [*batch, one[-2], other[-2]])
 
 
+@rule("_pdist_forward", pools=_last, on_kept=True, statistics=True)
+def _among_themselves(context: Context, call: Call) -> None:
+    """From each row to each of those behind it, one number a pair."""
+    rows, _ = context.axes(call.args[0])
+    context.fix([rows], call)
+    context.set_fixed(call.outputs[0])
+
+
 def _everything(call: Call) -> range:
     return range(len(call.args[0].shape))
 

@@ -18,14 +18,16 @@ sigmoid sign silu sin sinc sinh sqrt tan tanh threshold trunc zero
 
 BINARY = """
 add addcdiv addcmul atan2 bitwise_and bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor copy copysign div eq
-floor_divide fmod gcd ge gt heaviside hypot igamma igammac lcm le lerp logical_and logical_or logical_xor lt masked_fill
-mul ne nextafter pow remainder sub xlogy
+floor_divide fmod gcd ge gt heaviside hypot igamma igammac lcm ldexp le lerp logical_and logical_or logical_xor lt
+masked_fill mul ne nextafter pow remainder sub xlogy
 """.split()
 
 NEVER_IN_PLACE = """
 alias clone empty_like fmax fmin frexp full_like hardshrink isinf isnan lift lift_fresh log_sigmoid_forward logaddexp
-logaddexp2 maximum minimum native_dropout ones_like polar rand_like randn_like rsub softplus softshrink where _to_copy
-zeros_like _prelu_kernel isneginf isposinf signbit special_entr special_erfcx special_i0e special_i1 special_i1e
+logaddexp2 maximum minimum native_dropout ones_like polar rand_like
+randint_like randn_like rsub softplus softshrink where _to_copy
+zeros_like _prelu_kernel __lshift__ __rshift__
+isneginf isposinf signbit special_entr special_erfcx special_i0e special_i1 special_i1e
 special_log_ndtr special_ndtri special_xlog1py special_zeta
 special_airy_ai special_bessel_j0 special_bessel_j1 special_bessel_y0 special_bessel_y1 special_modified_bessel_i0
 special_modified_bessel_i1 special_modified_bessel_k0 special_modified_bessel_k1 special_scaled_modified_bessel_k0
@@ -84,7 +86,7 @@ note(
     "gt", "lt", "ge", "le", "eq", "ne", "floor", "ceil", "round", "trunc", "sign", "sgn", "frac", "heaviside",
     "copysign", "_to_copy", "frexp", "nextafter", "nextafter_", chooses=True,
 )  # fmt: skip
-note("rand_like", "randn_like", "bernoulli", "bernoulli_", "native_dropout", random=True)
+note("rand_like", "randint_like", "randn_like", "bernoulli", "bernoulli_", "native_dropout", random=True)
 note("zero", "zero_", "empty_like", "zeros_like", "ones_like", "full_like", constant=True)
 note("zero", "zero_", "zeros_like", zeros=True)
 note("copy", "copy_", "fill", "fill_", copies=True)
@@ -153,7 +155,10 @@ _rule(
 )(_elementwise)  # fmt: skip
 
 
-@_rule("arange", "linspace")
+@_rule(
+    "arange", "linspace", "logspace", "range", "hann_window", "hamming_window", "blackman_window", "bartlett_window",
+    "kaiser_window", "fft_fftfreq", "fft_rfftfreq",
+)  # fmt: skip
 def _positions(context: Context, call: Call) -> None:
     """Numbers that count: fewer of them would be other numbers, so what they meet may not lose any."""
     for output in call.tensor_outputs():
@@ -161,7 +166,7 @@ def _positions(context: Context, call: Call) -> None:
         context.freeze(context.axes(output), f"meets values that count positions, in {call}")
 
 
-@_rule("tril", "triu")
+@_rule("tril", "triu", "tril_", "triu_")
 def _positional(context: Context, call: Call) -> None:
     """What is kept depends on which of two positions comes first: the same may go from both, or none.
 
@@ -169,16 +174,19 @@ def _positional(context: Context, call: Call) -> None:
     """
     axes = context.axes(call.args[0])
     diagonal = int(bound(call)["diagonal"])  # type: ignore[call-overload]
-    if len(axes[-2]) == len(axes[-1]) and diagonal in {"aten.tril": (0, -1), "aten.triu": (0, 1)}[call.name]:
+    if (
+        len(axes[-2]) == len(axes[-1])
+        and diagonal in {"aten.tril": (0, -1), "aten.triu": (0, 1)}[call.name.removesuffix("_")]
+    ):
         context.join(axes[-2], axes[-1], call)
     else:
         axes[-2:] = context.fix(axes[-2:], call)
     context.set(call.outputs[0], axes)
 
 
-@_rule("_local_scalar_dense", "equal", "_assert_async", "_assert_tensor_metadata", "_linalg_check_errors")
+@_rule("_local_scalar_dense", "equal", "allclose", "_assert_async", "_assert_tensor_metadata", "_linalg_check_errors")
 def _read(context: Context, call: Call) -> None:
     """Reads values without making a tensor."""
 
 
-note("_local_scalar_dense", "equal", chooses=True, reads_values=True)
+note("_local_scalar_dense", "equal", "allclose", chooses=True, reads_values=True)

@@ -12,14 +12,14 @@ import torch
 from sapwood.ops.facts import FACTS
 
 _MAKING = """
-logspace new_empty_strided exponential multinomial normal randint randint_like randperm uniform
+new_empty_strided exponential normal randint randperm uniform
 """
 _MOVING = """
-_index_put_impl _unsafe_index_put _unsafe_masked_index bucketize masked_scatter nonzero_static
-repeat_interleave resize searchsorted set split_with_sizes_copy take
+_index_put_impl _unsafe_index_put _unsafe_masked_index bucketize masked_scatter
+resize searchsorted set split_with_sizes_copy
 """
 _REDUCING = """
-_cummax_helper _cummin_helper argsort histc unique_consecutive
+_cummax_helper _cummin_helper argsort
 """
 _NORMALISING = """
 _masked_softmax batch_norm_with_update miopen_batch_norm

@@ -23,6 +23,19 @@ def _embedding(context: Context, call: Call) -> None:
     context.set(call.outputs[0], [*index, table[1]])
 
 
+def _of_rows(call: Call) -> list[int]:
+    """The numbers of each row."""
+    return [1]
+
+
+@rule("embedding_renorm_", pools=_of_rows, on_kept=True, statistics=True)
+def _scaled_rows(context: Context, call: Call) -> None:
+    """Rows of a table that are looked up are scaled down, in the table itself, until their norms are allowed."""
+    table = context.axes(call.args[0])
+    context.freeze([table[0]], f"is looked up by value in {call}")
+    context.set(call.outputs[0], table)
+
+
 @_rule("select")
 def _select(context: Context, call: Call) -> None:
     """One index of a dimension is read by position, so the dimension is fixed; the first and the last are so anyhow."""
@@ -112,6 +125,15 @@ def _cat(context: Context, call: Call) -> None:
             context.join(all_axes[0][number], axes[number], call)
         result.append(all_axes[0][number])
     context.set(call.outputs[0], result)
+
+
+@_rule("block_diag")
+def _block_diagonal(context: Context, call: Call) -> None:
+    """Matrices one behind the other in both dimensions, zeros beside them; a vector is a matrix of one row."""
+    own = [context.axes(tensor) for tensor in call.args[0]]
+    matrices = [[*(fixed_axis(1) for _ in range(2 - len(axes))), *axes] for axes in own]
+    sides = [[context.atoms.resolve(axes[dim]) for axes in matrices] for dim in range(2)]
+    context.set(call.outputs[0], [context.derive(concatenate(side), side, Joined()) for side in sides])
 
 
 @_rule("stack")
@@ -251,7 +273,7 @@ note(
 )
 note("select", "unbind", "split", "split_with_sizes", "slice", "unsafe_split", homogeneous="first")
 note("index", "index_select", "roll", "flip", "rot90", homogeneous="first")
-note("cat", "stack", homogeneous="all")
+note("cat", "stack", "block_diag", homogeneous="all")
 note("cat", joins=True)
 note("slice", slices=True)
 note("select", picks=True)

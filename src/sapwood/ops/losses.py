@@ -20,7 +20,9 @@ def _differences(context: Context, call: Call) -> None:
     context.set(call.outputs[0], joined if call.outputs[0].shape else [])
 
 
-@rule("nll_loss_forward", "nll_loss2d_forward", pools=_pooled)
+@rule(
+    "nll_loss_forward", "nll_loss2d_forward", "multi_margin_loss", "multilabel_margin_loss_forward", pools=_pooled,
+)  # fmt: skip
 def _of_classes(context: Context, call: Call) -> None:
     """Classes are numbers: which of them there are may not change."""
     for tensor in call.tensor_inputs():
@@ -28,3 +30,10 @@ def _of_classes(context: Context, call: Call) -> None:
     for output in call.outputs:
         if isinstance(output, TensorRef):
             context.set_fixed(output)
+
+
+def _everything(call: Call) -> range:
+    return range(len(call.args[0].shape))
+
+
+rule("_ctc_loss", pools=_everything)(_of_classes)

@@ -18,7 +18,7 @@ def _matrix(call: Call) -> range:
 @rule(
     "linalg_inv_ex", "_linalg_det", "_linalg_slogdet", "linalg_matrix_exp", "linalg_cholesky_ex", "linalg_qr",
     "_linalg_svd", "_linalg_eigh", "linalg_eig", "linalg_lu", "linalg_lu_factor_ex", "linalg_pinv", "geqrf",
-    "linalg_householder_product", "linalg_ldl_factor_ex", "cholesky_inverse", "lu_unpack",
+    "linalg_householder_product", "_linalg_eigvals", "linalg_ldl_factor_ex", "cholesky_inverse", "lu_unpack",
     pools=_matrix, uncounted=True,
 )  # fmt: skip
 def _of_matrices(context: Context, call: Call) -> None:
@@ -46,7 +46,14 @@ def _set_behind(context: Context, output: TensorRef, batch: Sequence[Axis]) -> N
     context.set(output, [*front, *(fixed_axis(size) for size in output.shape[len(front) :])])
 
 
-SIDES = {"aten.linalg_lstsq": (0, 1), "aten.cholesky_solve": (1, 0)}
+@rule("trace", pools=_matrix)
+def _trace(context: Context, call: Call) -> None:
+    """The sum of a diagonal."""
+    context.fix(context.axes(call.args[0]), call)
+    context.set(call.outputs[0], [])
+
+
+SIDES = {"aten.linalg_lstsq": (0, 1), "aten.cholesky_solve": (1, 0), "aten.linalg_lu_solve": (0, 2)}
 """Where the matrix and the right side stand among the arguments, where not in this order."""
 
 
@@ -56,12 +63,18 @@ def _solved(call: Call) -> list[int]:
     return [first - 2, first - 1] if SIDES.get(call.name, (0, 1))[0] == 0 else [first - 2]
 
 
-@rule("_linalg_solve_ex", "linalg_solve_triangular", "linalg_lstsq", "cholesky_solve", pools=_solved, uncounted=True)
+@rule(
+    "_linalg_solve_ex", "linalg_solve_triangular", "linalg_lstsq", "cholesky_solve", "linalg_lu_solve",
+    pools=_solved, uncounted=True,
+)  # fmt: skip
 def _solution(context: Context, call: Call) -> None:
     """Each column of a right side is solved for alone, or each row where the matrix stands on the right of it."""
     matrix, side = (call.args[place] for place in SIDES.get(call.name, (0, 1)))
     own, right = context.axes(matrix), context.axes(side)
     context.fix(own[-2:], call)
+    for other in call.tensor_inputs():
+        if other not in {matrix, side}:
+            _pass_beside(context, call, own[:-2], context.axes(other))
     vectors = len(right) < 2 or len(right) == len(own) - 1
     alone = None if vectors else -1 if bound(call).get("left", True) else -2
     context.fix([axis for dim, axis in enumerate(right, -len(right)) if dim >= -2 + vectors and dim != alone], call)

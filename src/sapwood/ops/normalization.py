@@ -108,7 +108,7 @@ def _but_one(call: Call) -> list[int]:
     return [dim for dim in range(len(call.args[0].shape)) if dim != kept]
 
 
-@rule("renorm", pools=_but_one, on_kept=True, statistics=True)
+@rule("renorm", "renorm_", pools=_but_one, on_kept=True, statistics=True)
 def _renorm(context: Context, call: Call) -> None:
     """What stands at each index of a dimension is scaled down until its norm is no larger than allowed."""
     _same_shape(context, call, context.axes(call.args[0]))
@@ -118,7 +118,7 @@ def _all(call: Call) -> range:
     return range(len(call.args[0].shape))
 
 
-@rule("cumsum", "cumprod", "logcumsumexp", "cummax", "cummin", pools=_all)
+@rule("cumsum", "cumprod", "cumsum_", "cumprod_", "logcumsumexp", "cummax", "cummin", pools=_all)
 def _cumulative(context: Context, call: Call) -> None:
     axes = context.axes(call.args[0])
     dim = int(call.args[1]) % max(len(axes), 1)
@@ -141,6 +141,12 @@ REDUCES = frozenset({"aten.kthvalue", "aten.mode"})
     "nonzero",
     "masked_select",
     "bincount",
+    "unique_consecutive",
+    "unique_dim_consecutive",
+    "repeat_interleave",
+    "histc",
+    "histogram",
+    "nonzero_static",
     pools=_all,
 )
 def _ordered(context: Context, call: Call) -> None:
@@ -159,8 +165,14 @@ def _ordered(context: Context, call: Call) -> None:
             context.set_fixed(output)
 
 
-note("sort", "topk", "nonzero", "kthvalue", "mode", "unique_dim", "torchvision.nms", chooses=True)
-note("nonzero", "masked_select", "_unique2", "unique_dim", "bincount", "torchvision.nms", reads_values=True)
+note(
+    "sort", "topk", "nonzero", "kthvalue", "mode", "unique_dim", "unique_consecutive", "unique_dim_consecutive",
+    "repeat_interleave", "histc", "histogram", "nonzero_static", "torchvision.nms", chooses=True,
+)  # fmt: skip
+note(
+    "nonzero", "masked_select", "_unique2", "unique_dim", "unique_consecutive", "unique_dim_consecutive", "bincount",
+    "repeat_interleave", "torchvision.nms", reads_values=True,
+)  # fmt: skip
 note("torchvision.nms", thins=True)
 
 

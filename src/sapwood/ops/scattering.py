@@ -107,6 +107,26 @@ def _masked_scatter(context: Context, call: Call) -> None:
     context.set(call.outputs[0], [*fixed[:-1], last[0]] if whole else fixed)
 
 
+def _flat(call: Call) -> range:
+    """All dimensions of what is counted through, element by element."""
+    return range(len(call.args[0].shape))
+
+
+@rule("take", pools=_flat)
+def _taken(context: Context, call: Call) -> None:
+    """Elements at places of the tensor laid flat: none before them may go."""
+    context.fix(context.axes(call.args[0]), call)
+    context.set(call.outputs[0], context.axes(call.args[1]))
+
+
+@rule("put", "put_", pools=_flat)
+def _put(context: Context, call: Call) -> None:
+    """The reverse of taking: what is written stands over the places."""
+    target, places, written = (context.axes(tensor) for tensor in call.args[:3])
+    context.fix([*target, *places, *written], call)
+    context.set_fixed(call.outputs[0])
+
+
 @rule("segment_reduce", pools=_along)
 def _segment_reduce(context: Context, call: Call) -> None:
     """Runs of rows become one row each; how long they are is told beside."""

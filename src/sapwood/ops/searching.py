@@ -15,6 +15,15 @@ def _bins(context: Context, call: Call) -> None:
         context.set(call.outputs[0], context.axes(values))
 
 
+@rule("isin", chooses=True)
+def _in_list(context: Context, call: Call) -> None:
+    """Whether each value is one of a list, which is read whole."""
+    values, wanted = call.args[:2]
+    if isinstance(wanted, TensorRef):
+        context.fix(context.axes(wanted), call)
+    context.set(call.outputs[0], context.axes(values) if isinstance(values, TensorRef) else [])
+
+
 @rule("searchsorted", chooses=True)
 def _own_bins(context: Context, call: Call) -> None:
     """Every row has borders of its own, or all have the same."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import nn
 
 from sapwood.allocation import Allocation, held_dims
@@ -38,7 +37,7 @@ from sapwood.goals import (
     scorer,
 )
 from sapwood.graph import Outputs, Unpruned
-from sapwood.models import Ignored, Plan, apply_plan, check_has_values, check_suited, config_module
+from sapwood.models import Ignored, Plan, check_has_values, check_suited, config_module
 from sapwood.pipeline.depth import (
     TIMED,
     BlockBudget,
@@ -251,7 +250,7 @@ def _without_channels(
         steps = known_steps(planner.analysis(), bench) if ways.limits.round_to is None else None
         chooser = chooser if steps is None else replace(chooser, multiple=steps.multiple, multiples=steps.by_group)
         solution, outcome = LatencyTarget(planner, model, bench, chooser, target, ways.progress).solve()
-    result = _pruned(model, example_inputs, solution, outcome, shared=planner.shared, fault=planner.fault)
+    result = _pruned(model, example_inputs, planner, solution, outcome)
     if steps is not None:
         result = replace(result, notes=(*result.notes, _steps_note(steps)))
     if ways.limits.as_config:
@@ -311,22 +310,19 @@ def _with_depth(
 def _pruned(
     model: nn.Module,
     example_inputs: ExampleInputs,
+    planner: Planner,
     solution: Solution[Chosen],
     outcome: LatencyOutcome | None = None,
-    *,
-    shared: Mapping[str, str],
-    fault: str,
 ) -> Pruned:
     """The model that a solution describes, in the type of its weights."""
     plan = solution.realised.plan
-    with torch.no_grad():
-        small = apply_plan(model, plan)
+    small = planner.cut(plan)
     analysis = solution.analysis
     held = held_dims(analysis, solution.chosen.held, solution.chosen.stuck, solution.chosen.whole)
     asleep = not_read(model, analysis, plan.cuts)
-    notes = [f"{name} is shared with the model given: no {kind} is copied" for name, kind in shared.items()]
+    notes = [f"{name} is shared with the model given: no {kind} is copied" for name, kind in planner.shared.items()]
     notes += stray_notes(model)
-    notes += (*trained_notes(model, analysis), *not_run_notes(asleep, fault)) if plan.cuts else ()
+    notes += (*trained_notes(model, analysis), *not_run_notes(asleep, planner.fault)) if plan.cuts else ()
     return Pruned(
         small,
         plan,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import traceback
 from collections.abc import Collection
@@ -14,7 +15,7 @@ from torch import nn
 
 from sapwood.errors import ConfigError
 from sapwood.graph import Outputs, Structure, explaining_inputs, mark_, run_model, with_values, without_values
-from sapwood.models import check_suited, copy_model, named_things, quieten_, wide_copy, widened
+from sapwood.models import Plan, apply_plan, check_suited, copy_model, named_things, quieten_, wide_copy, widened
 from sapwood.removal.difference import lively_, telling
 from sapwood.types import ExampleInputs
 
@@ -45,11 +46,16 @@ class Dense:
         self.most: tuple[int, ...] | None = None
         self.inputs = as_float64(inputs)
         self._shared: list[Any] = []
+        self._lively = False
+        self._cut: tuple[Plan, nn.Module] | None = None
 
     @cached_property
     def model(self) -> nn.Module:
         """The copy; read only."""
-        return mark_(quieten_(wide_copy(self._model, self._shared).eval()), self.training)
+        return self._widened(self._model, self._shared)
+
+    def _widened(self, model: nn.Module, shared: list[Any] | None = None) -> nn.Module:
+        return mark_(quieten_(wide_copy(model, shared).eval()), self.training)
 
     @property
     def given(self) -> nn.Module:
@@ -62,15 +68,44 @@ class Dense:
         self.model  # noqa: B018 - made when it is first asked for, which finds out
         return named_things(self._model, self._shared)
 
-    def structure(self, *, values: bool) -> Structure:
-        """A recorded run, on shapes alone where the code allows it and ``values`` does not ask for more."""
-        found = None if values else without_values(self._model, self.inputs, self.counted, training=self.training)
+    def compact(self, plan: Plan) -> nn.Module:
+        """What a plan makes of the copy.
+
+        A plan that does nothing but cut makes the same to the last bit of the model as it was handed over, whose
+        tensors take half of the memory: then what is proven is what :meth:`cut` returns, widened.
+        """
+        if self._lively or plan.rescales or plan.gains or plan.merges or plan.shifts:
+            return apply_plan(self.model, plan)
+        self._cut = plan, _applied(self._model, plan)
+        return self._widened(self._cut[1])
+
+    def cut(self, plan: Plan) -> nn.Module:
+        """What a plan makes of the model as it was handed over; what was proven last, where that is of this plan."""
+        made, self._cut = self._cut, None
+        return made[1] if made is not None and made[0] is plan else _applied(self._model, plan)
+
+    def in_training(self, names: Collection[str]) -> Dense:
+        """The same model, that runs with some modules in training mode, too."""
+        twin = copy.copy(self)
+        vars(twin).pop("model", None)
+        twin.training, twin.most = frozenset(names), None
+        twin._shared, twin._lively, twin._cut = [], False, None
+        return twin
+
+    def structure(self, *, values: bool, training_too: bool = False) -> Structure:
+        """A recorded run, on shapes alone where the code allows it and ``values`` does not ask for more.
+
+        With ``training_too``, of a model that leaves parameters unread both runs, where they are recorded on shapes.
+        """
+        modes = None if training_too else self.training
+        found = None if values else without_values(self._model, self.inputs, self.counted, training=modes)
         if found is not None:
             return found
         with explaining_inputs(self._model, self._given):
             structure = self._recorded()
         if structure.graph.reads_values and not telling(list(structure.outputs)):
             lively_(self.model)
+            self._lively = True
             self.most = tuple(structure.decisions.kept)
             structure = with_values(self.model, self.inputs, self.counted, most=self.most)
         return structure
@@ -98,6 +133,11 @@ class Dense:
         except Exception:  # then the first error tells more
             return False
         return True
+
+
+def _applied(model: nn.Module, plan: Plan) -> nn.Module:
+    with torch.no_grad():
+        return apply_plan(model, plan)
 
 
 def _place(error: Exception) -> str:

@@ -11,8 +11,17 @@ import torch
 from torch import nn
 
 from sapwood.errors import CheckFailedError
-from sapwood.graph import Analysis, OtherCallsError, Outputs, Structure, askers, read_names, with_values
-from sapwood.models import ConfigFields, Cut, Ignored, copy_model, whole_parts, whole_tensors
+from sapwood.graph import (
+    Analysis,
+    OtherCallsError,
+    Outputs,
+    Structure,
+    askers,
+    evaluated_alone,
+    read_names,
+    with_values,
+)
+from sapwood.models import ConfigFields, Cut, Ignored, Plan, copy_model, whole_parts, whole_tensors
 from sapwood.ops import Axis
 from sapwood.removal.blame import blame
 from sapwood.removal.build import Obstacle, OnlyWithValuesError, Realised, realise
@@ -106,17 +115,22 @@ class Planner:
         self._dense = Dense(model, inputs, outputs)
         self._constraints = Constraints({**whole_parts(model), **whole_tensors(model, ignore)}, loose=loose)
         self._unsaid = self._constraints.again()  # widths that no config says meet other obstacles
-        self._structure = self._dense.structure(values=False)
         self._fields = fields
+        found = self._dense.structure(values=False, training_too=training)
+        both = found if found.graph.trained_from is not None else None
+        self._structure = found if both is None else evaluated_alone(found)
         self._plain = self._dense, self._structure
-        asking = askers(model, self._structure.graph) if training else ()
+        asking = found.asking if found.asking is not None or not training else askers(model, found.graph)
         if asking:
-            self._train_too(Dense(model, inputs, outputs, training=asking))
+            self._train_too(self._dense.in_training(asking), both, values=found.asking is not None)
 
-    def _train_too(self, dense: Dense) -> None:
-        """Records the run in training mode as well, where it reads more than the other."""
+    def _train_too(self, dense: Dense, structure: Structure | None, *, values: bool) -> None:
+        """Records the run in training mode as well, unless it is; where it reads more than the other, it counts.
+
+        With ``values`` where it could not be recorded without.
+        """
         try:
-            structure = dense.structure(values=False)
+            structure = structure or dense.structure(values=values)
         except Exception as error:  # the model's own code may fail in any way
             self.fault = " ".join(str(error.__cause__ or error).split())
             return
@@ -133,6 +147,10 @@ class Planner:
     def shared(self) -> dict[str, str]:
         """What copies share with the model, as it cannot be copied: names, and the classes of what they name."""
         return self._dense.shared
+
+    def cut(self, plan: Plan) -> nn.Module:
+        """The model that a plan makes; what was proven, where that is of this plan."""
+        return self._dense.cut(plan)
 
     def analysis(self) -> Analysis:
         """The channel groups under what is known so far."""

@@ -153,7 +153,8 @@ class _TwoRuns:
         told = telling(reference.outputs)
         if not told and segments is None and self.is_measured_apart and not self.analysis.graph.reads_values:
             return _Run(model, [], told, reference, apart=True), math.inf
-        compact = apply_plan(model, self.realised.plan)
+        plan = self.realised.plan
+        compact = self.dense.compact(plan) if model is self.dense.model else apply_plan(model, plan)
         if reference.all_double:
             with suppress(Exception), leaving_no_trace(compact, self.analysis.graph.written):
                 found, error = self._against(reference, compact, all_double=True, segments=segments)

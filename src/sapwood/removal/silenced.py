@@ -99,20 +99,21 @@ class MaskedReference(Replay):
     def _on_kept(self, func: Any, call: Call, args: Any, kwargs: Any) -> Any:
         refs = leaves((call.args, dict(call.kwargs)))
         expectation = self._expectation.ordered(None)
+        writes = func._schema.is_mutable
 
         def kept(leaf: Any) -> Any:
             ref = next(refs)
-            return (
-                expectation.kept(leaf, ref).contiguous()
-                if isinstance(leaf, Tensor) and isinstance(ref, TensorRef)
-                else leaf
-            )
+            if not isinstance(leaf, Tensor) or not isinstance(ref, TensorRef):
+                return leaf
+            own = expectation.kept(leaf, ref).contiguous()
+            return own.clone() if writes and own is leaf else own
 
+        own, named = mapped(kept, (args, kwargs))
         whole = self.pass_on(func, args, kwargs)
-        args, kwargs = mapped(kept, (args, kwargs))
-        result = self.pass_on(func, self._resized(call, list(args)), kwargs)
+        result = self.pass_on(func, self._resized(call, list(own)), named)
         places = iter(zip(call.outputs, leaves(whole), strict=True))
-        return mapped(lambda leaf: self._scatter(leaf, *next(places)) if isinstance(leaf, Tensor) else leaf, result)
+        made = mapped(lambda leaf: self._scatter(leaf, *next(places)) if isinstance(leaf, Tensor) else leaf, result)
+        return whole.copy_(made) if whole is args[0] else made
 
     def _resized(self, call: Call, args: list[Any]) -> list[Any]:
         """The sizes among the arguments of a norm, for the kept channels."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from sapwood.models import all_modules, held
+from sapwood.models.copying import SHARED
 from sapwood.models.places import is_pytorchs
 
 
@@ -22,7 +23,8 @@ def stray_notes(model: nn.Module) -> tuple[str, ...]:
         f"{name}.{attribute}".lstrip(".")
         for name, module in model.named_modules()
         for attribute, value in vars(module).items()
-        if not is_pytorchs(module, attribute)
+        if type(value) not in SHARED
+        and not is_pytorchs(module, attribute)
         and any(isinstance(one, nn.Module) and id(one) not in known and _has_parameters(one) for one in held(value))
     ]
     if not names:
