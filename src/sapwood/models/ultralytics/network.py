@@ -95,8 +95,8 @@ def heads_of(raw: Any) -> Mapping[str, Mapping[str, Tensor]]:
             or a classifier's logits.
 
     Returns:
-        ``"one2many"`` and, where there is one, ``"one2one"``; feature maps, and what only training looks at beside a
-        tensor, are left out.
+        ``"one2many"`` and, where there is one, ``"one2one"``; feature maps are left out. What comes beside another
+        tensor, as classes beside masks in training (26), is named ``"proto.1"``.
     """
     if isinstance(raw, Tensor):
         return {"one2many": {"logits": raw}}
@@ -105,8 +105,13 @@ def heads_of(raw: Any) -> Mapping[str, Mapping[str, Tensor]]:
 
 
 def _tensors(head: Mapping[str, Any]) -> dict[str, Tensor]:
-    firsts = {name: value[0] if isinstance(value, tuple) else value for name, value in head.items() if name != "feats"}
-    return {name: value for name, value in firsts.items() if isinstance(value, Tensor)}
+    parts = {name: value if isinstance(value, tuple) else (value,) for name, value in head.items() if name != "feats"}
+    return {
+        f"{name}.{place}" if place else name: value
+        for name, values in parts.items()
+        for place, value in enumerate(values)
+        if isinstance(value, Tensor)
+    }
 
 
 def _head(network: nn.Module) -> Any:
