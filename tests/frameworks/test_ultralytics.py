@@ -254,6 +254,9 @@ def test_the_commands_take_it_and_give_it_back(
     assert run("bench", dense, out, "--runtime", "torch") == 0
     assert "mAP@0.5" in capsys.readouterr().out
     assert isinstance(sapwood.load(out), UltralyticsNetwork)
+    for again in (out, tmp_path / "small.pt", out / "model.pt"):  # or latencies are of other pictures
+        bundle = sapwood.load_model(str(again))
+        assert tuple(bundle.example_inputs.shape) == (1, 3, *bundle.task.input_size) == (1, 3, SIZE, SIZE)
     assert json.loads((out / "model.plans.json").read_text())
 
 

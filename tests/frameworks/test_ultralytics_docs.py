@@ -20,8 +20,9 @@ pytestmark = pytest.mark.filterwarnings("default")  # of packages that Ultralyti
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "ultralytics.md"
 PART = re.compile(r"^```(?P<kind>\w*)\n(?P<block>.*?)^```$|`(?P<inline>sapwood [^`]+)`", re.DOTALL | re.MULTILINE)
+SMALLER = "--sparsity 0.4 --round-to 1 --recover distill --recover-steps 2"
 QUICKER = {
-    "--latency 0.5 --recover distill": "--sparsity 0.4 --round-to 1 --recover distill --recover-steps 2",
+    "--latency 0.5 --runtime onnxruntime --recover distill": SMALLER,
     "--runtime onnxruntime": "--runtime onnxruntime --rounds 2",
     "epochs=20": "epochs=1, batch=4, workers=0, plots=False, amp=False, device='cpu', exist_ok=True",
 }
