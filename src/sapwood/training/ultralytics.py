@@ -25,7 +25,7 @@ LOSS_NAME = "teacher_loss"
 
 
 def taught_by(
-    teacher: str | Path | ModelBundle, *, weight: float = 0.5, temperature: float = 1.0
+    teacher: str | Path | ModelBundle, *, weight: float = 0.05, temperature: float = 1.0
 ) -> Callable[..., Any]:
     r"""A ``trainer=`` of ``YOLO(...).train`` that keeps widths, and has a dense network as teacher.
 
@@ -36,7 +36,8 @@ def taught_by(
     Args:
         teacher: What :func:`sapwood.load_model` takes, of the same classes and task: mostly the dense ``best.pt`` that
             the network was pruned from.
-        weight: Of the divergence, at least 0.
+        weight: Of the divergence, at least 0. A tenth of what ``sapwood train`` takes: after a deep cut a detector's
+            divergence is ten times Ultralytics' loss.
         temperature: By which a classifier's logits and the teacher's are divided before they are compared.
 
     Returns:
