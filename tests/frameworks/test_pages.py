@@ -73,7 +73,7 @@ def test_the_page_of_timm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert not rest
     swapped = {
         "timm:resnet18": "timm:test_resnet",
-        "--latency 0.5 --recover distill": "--sparsity 0.3 --recover distill --recover-steps 2",
+        "--latency 0.5 --runtime onnxruntime --recover distill": "--sparsity 0.3 --recover distill --recover-steps 2",
         "--runtime onnxruntime": "--rounds 2",
     }
     assert run_commands(road, swapped) == ["eval", "prune", "eval", "bench", "export"]

@@ -25,6 +25,7 @@ from sapwood.models import UltralyticsNetwork, framework_of
 from sapwood.models.ultralytics import keep_widths
 from sapwood.tasks import calibration_batches, decode, open_data, task_loss
 from sapwood.types import ModelBundle, TaskSpec
+from support.yolo_files import NAMES, SIZE, write_checkpoint, write_data
 
 ultralytics = pytest.importorskip("ultralytics", reason="needs pip install sapwood[ultralytics]")
 cfg = pytest.importorskip("ultralytics.cfg")
@@ -32,53 +33,17 @@ tasks = pytest.importorskip("ultralytics.nn.tasks")
 
 pytestmark = pytest.mark.filterwarnings("default")  # of packages that Ultralytics imports
 
-NAMES = {0: "round", 1: "square"}
-SIZE = 64
-
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve pictures with a bright square or disc each, as Ultralytics reads them."""
     folder = tmp_path_factory.mktemp("shapes")
-    random = np.random.default_rng(0)
-    for split, count in (("train", 8), ("val", 4)):
-        for kind in ("images", "labels"):
-            (folder / kind / split).mkdir(parents=True)
-        for index in range(count):
-            picture = random.integers(0, 60, (SIZE, SIZE, 3), dtype=np.uint8)
-            left, top = random.integers(4, 30, 2)
-            picture[top : top + 24, left : left + 24] = 220
-            Image.fromarray(picture).save(folder / "images" / split / f"{index}.png")
-            row = f"{index % 2} {(left + 12) / SIZE:.6f} {(top + 12) / SIZE:.6f} {24 / SIZE:.6f} {24 / SIZE:.6f}\n"
-            (folder / "labels" / split / f"{index}.txt").write_text(row)
-    text = yaml.safe_dump({"path": str(folder), "train": "images/train", "val": "images/val", "names": NAMES})
-    (folder / "data.yaml").write_text(text)
+    write_data(folder)
     return folder
-
-
-def checkpoint(folder: Path, spec: str = "yolo11n.yaml", names: dict[int, str] | None = None) -> Path:
-    """A ``.pt`` as Ultralytics writes it, of a narrow network with random weights that see something."""
-    names = NAMES if names is None else names
-    content = tasks.yaml_model_load(spec)
-    content["scales"] = {content["scale"]: [0.33, 0.25 if "12" in spec else 0.125, 256]}
-    kinds = {"-cls": "ClassificationModel", "-seg": "SegmentationModel", "-pose": "PoseModel", "-obb": "OBBModel"}
-    kind = next((name for suffix, name in kinds.items() if suffix in spec), "DetectionModel")
-    network = getattr(tasks, kind)(content, nc=len(names), verbose=False)
-    torch.manual_seed(0)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.weight.data.uniform_(0.5, 3.0)
-            module.bias.data.normal_(0.3)
-    network.names = names
-    path = folder / spec.replace(".yaml", ".pt")
-    settings = {"imgsz": SIZE, "task": tasks.guess_model_task(network)}
-    torch.save({"model": network.half(), "train_args": settings, "epoch": -1}, path)
-    return path
 
 
 @pytest.fixture(scope="module")
 def dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return checkpoint(tmp_path_factory.mktemp("dense"))
+    return write_checkpoint(tmp_path_factory.mktemp("dense") / "yolo11n.pt")
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +88,7 @@ def test_what_is_decoded_is_what_ultralytics_decodes(spec: str, tmp_path: Path) 
 
 
 def checkpoint_of(spec: str, folder: Path) -> Path:
-    return checkpoint(folder, f"{spec}.yaml")
+    return write_checkpoint(folder / f"{spec}.pt", f"{spec}.yaml")
 
 
 def expected_part(model: nn.Module, sparsity: float) -> float:
@@ -289,6 +254,9 @@ def test_the_commands_take_it_and_give_it_back(
     assert run("bench", dense, out, "--runtime", "torch") == 0
     assert "mAP@0.5" in capsys.readouterr().out
     assert isinstance(sapwood.load(out), UltralyticsNetwork)
+    for again in (out, tmp_path / "small.pt", out / "model.pt"):  # or latencies are of other pictures
+        bundle = sapwood.load_model(str(again))
+        assert tuple(bundle.example_inputs.shape) == (1, 3, *bundle.task.input_size) == (1, 3, SIZE, SIZE)
     assert json.loads((out / "model.plans.json").read_text())
 
 

@@ -13,7 +13,7 @@ ultralytics_cfg = pytest.importorskip("ultralytics.cfg", reason="needs pip insta
 
 pytestmark = pytest.mark.filterwarnings("default")  # of packages that Ultralytics imports
 
-LAST = ("*cv2.?.2.weight", "*cv3.?.2.weight", "*cv4_kpts.?.weight", "*cv4_sigma.?.weight")
+LAST = ("*cv2.?.2.weight", "*cv3.?.2.weight", "*cv4_kpts.?.weight", "*cv4_sigma.?.weight", "*proto.semseg.2.weight")
 
 
 def is_last(name: str) -> bool:
@@ -21,7 +21,7 @@ def is_last(name: str) -> bool:
     return any(fnmatch.fnmatchcase(name, end) for end in LAST)
 
 
-@pytest.mark.parametrize("name", ["yolov10n", "yolo26n", "yolo26n-pose"])
+@pytest.mark.parametrize("name", ["yolov10n", "yolo26n", "yolo26n-pose", "yolo26n-seg"])
 def test_both_heads_return_what_they_did_and_are_trained(name: str) -> None:
     torch.manual_seed(0)
     bundle = sapwood.load_model(f"ultralytics:{name}.yaml")
@@ -45,6 +45,8 @@ def test_both_heads_return_what_they_did_and_are_trained(name: str) -> None:
         "cls": torch.zeros(2, 1),
         "bboxes": torch.tensor([[0.5, 0.5, 0.4, 0.4], [0.4, 0.4, 0.3, 0.3]]),
         "keypoints": torch.rand(2, 17, 3),
+        "masks": torch.eye(16).expand(2, 16, 16),
+        "sem_masks": torch.zeros(2, 16, 16, dtype=torch.long),
     }
     network.loss(batch)[0].sum().backward()
     trained = [key for key, tensor in network.named_parameters() if tensor.grad is not None]

@@ -19,8 +19,16 @@ pytestmark = pytest.mark.filterwarnings("default")  # of packages that Ultralyti
 ENOUGH = 0.99
 SIZE = 64
 
-PREDICTORS = ("*.cv2.?.2", "*.cv3.?.2", "*.one2one_cv2.?.2", "*.one2one_cv3.?.2")
+PREDICTORS = (
+    *("*.cv2.?.2", "*.cv3.?.2", "*.cv4.?.2", "*.one2one_cv2.?.2", "*.one2one_cv3.?.2", "*.one2one_cv4.?.2"),
+    "*.proto.cv3.conv",
+)
 """Layers whose outputs are the network's; the second of the two heads of v10 and 26 is one as well."""
+
+OTHERS = (
+    *("yolov6n", "yolov8n-seg-p6", "yolov8n-pose-p6", "yolo12n-seg", "yolo12n-obb", "yolo12n-pose", "yolo12n-cls"),
+    *("yolo26n-seg", "yolo26n-obb"),
+)
 
 
 def work(model: nn.Module, places: dict[str, int], *, halved: bool = False) -> float:
@@ -59,7 +67,9 @@ def places_of(model: nn.Module, picture: Tensor) -> dict[str, int]:
     return found
 
 
-@pytest.mark.parametrize("name", ["yolov5n", "yolov8n", "yolov9t", "yolov10n", "yolo11n", "yolo12n", "yolo26n"])
+@pytest.mark.parametrize(
+    "name", ["yolov5n", "yolov8n", "yolov9t", "yolov10n", "yolo11n", "yolo12n", "yolo26n", *OTHERS]
+)
 def test_half_of_every_width_goes(name: str) -> None:
     torch.manual_seed(0)
     model = ultralytics.YOLO(f"{name}.yaml").model.eval()

@@ -224,7 +224,9 @@ def test_timm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(MissingDependencyError, match=r"timm [\d.]+ is too old .*; expected 1.0.3 or later"):
             load_model("timm:resnet10t")
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(MissingDependencyError, match=r"timm is not installed; .*pip install sapwood\[zoo\]"):
+    with pytest.raises(
+        MissingDependencyError, match=r"timm is not installed or not whole .*pip install sapwood\[zoo\]"
+    ):
         load_model("timm:resnet10t")
 
 

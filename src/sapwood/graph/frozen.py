@@ -83,8 +83,11 @@ DROPPED = (
 
 
 def _freeze_dropped(graph: Graph, context: Context) -> None:
-    """What a branch makes that is dropped may be an output elsewhere: in training, or in another way to predict."""
-    returned = {ref.shape for ref in graph.outputs}
+    """What a branch makes that is dropped may be an output elsewhere: in training, or in another way to predict.
+
+    What the run in training returns is known, and as large as much else.
+    """
+    returned = {ref.shape for ref in graph.outputs if ref.id not in graph.trained_outputs}
     for call in graph.calls if graph.unread else ():
         if call.index in graph.unread and not call.facts.constant:
             made = [ref for ref in call.tensor_outputs() if ref.shape in returned]

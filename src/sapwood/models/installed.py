@@ -2,40 +2,53 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from sapwood.errors import MissingDependencyError
 
 
-def not_importable(
-    package: str, error: ImportError, *, needed_for: str, extra: str, oldest: str
-) -> MissingDependencyError:
-    """The error for a package of which the import failed.
-
-    An old release often fails over a newer package beside it before it can be asked for its version.
+def import_framework(module: str, *, needed_for: str, extra: str, oldest: str) -> Any:
+    """Imports a module of a framework.
 
     Args:
-        package: Its name.
-        error: What the import said.
+        module: Its name.
         needed_for: The specifications that need it.
         extra: Of Sapwood, that installs it.
         oldest: The first release that will do.
+
+    Raises:
+        MissingDependencyError: If it cannot be imported: the package is not there, or old. An old release often fails
+            over a newer package beside it, and in any way, before it can be asked for its version.
     """
-    said = " ".join(str(error).split())
+    package = module.partition(".")[0]
     try:
-        found = version(package)
-    except PackageNotFoundError:
-        found = oldest
-    if numbers(found) < numbers(oldest):
-        return MissingDependencyError(
-            f"{package} {found} is too old, and cannot be imported here ({said}); expected {oldest} or later: "
-            f"pip install --upgrade sapwood[{extra}]"
-        )
+        return importlib.import_module(module)
+    except Exception as error:
+        said = " ".join(str(error).split()) or type(error).__name__
+        found = _installed(package)
+        if found is not None and numbers(found) < numbers(oldest):
+            raise too_old(package, found, f", and cannot be imported here ({said})", extra, oldest) from error
+        raise MissingDependencyError(
+            f"{package} is not installed or not whole ({said}); expected for {needed_for}, install it by: "
+            f"pip install sapwood[{extra}]"
+        ) from error
+
+
+def too_old(package: str, found: str, why: str, extra: str, oldest: str) -> MissingDependencyError:
+    """The error for a release that will not do, with what comes after "too old"."""
     return MissingDependencyError(
-        f"{package} is not installed or not whole ({said}); expected for {needed_for}, install it by: "
-        f"pip install sapwood[{extra}]"
+        f"{package} {found} is too old{why}; expected {oldest} or later: pip install --upgrade sapwood[{extra}]"
     )
+
+
+def _installed(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def numbers(version: str) -> tuple[int, ...]:

@@ -40,7 +40,7 @@ from sapwood.models.saved_format import (
 from sapwood.models.spec import LOADERS, Factory, Loader, State, read_names
 from sapwood.models.state_dict import infinities, load_state_, module_versions
 from sapwood.reading import parse_json, read_safetensors, reading
-from sapwood.types import ExampleInputs, ModelBundle, ModelSource
+from sapwood.types import ExampleInputs, ModelBundle, ModelSource, TaskSpec
 
 
 def save_model(
@@ -139,7 +139,7 @@ def load_saved(directory: str | Path, *, factory: Factory | None = None) -> Mode
         model = bundle.model
         make_biases_(model, plans, state)
         _fill_(folder, model, saved, state, kept)
-        inputs = _inputs_for(model, bundle.example_inputs)
+        inputs = _inputs_for(model, _sized(bundle.example_inputs, bundle.task, saved.task))
     return replace(bundle, example_inputs=inputs, task=saved.task, source=source)
 
 
@@ -282,6 +282,16 @@ def _set_types_(model: nn.Module, state: State) -> None:
         stored = state.get(name, state.get(f"{name}_orig"))
         if stored is not None and stored.dtype != tensor.dtype:
             tensor.data = tensor.data.to(stored.dtype)
+
+
+def _sized(inputs: ExampleInputs, built: TaskSpec, task: TaskSpec) -> ExampleInputs:
+    """Pictures of the size that was saved, where what builds a network that takes any size makes them of another."""
+    if not isinstance(inputs, Tensor) or task.input_size == built.input_size:
+        return inputs
+    if tuple(inputs.shape[-2:]) != tuple(built.input_size) or not all(task.input_size):
+        return inputs
+    shape = (*inputs.shape[:-2], *task.input_size)
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(inputs.dtype)
 
 
 def _inputs_for(model: nn.Module, inputs: ExampleInputs) -> ExampleInputs:

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from sapwood.errors import MissingDependencyError, SpecError
+from sapwood.errors import SpecError
+from sapwood.models.installed import import_framework, too_old
 from sapwood.models.sizes import check_size
 from sapwood.models.spec import LOADERS, Loader, NamedBuild, State, near_names, read_names
 from sapwood.models.state_dict import load_state_, read_state
@@ -86,18 +87,11 @@ def _num_classes(model: Any, state: State) -> int:
 
 
 def _import_timm() -> Any:
-    try:
-        import timm
-        import timm.data
-    except ImportError as error:
-        raise MissingDependencyError(
-            "timm is not installed; expected for timm:NAME, install it by: pip install sapwood[zoo]"
-        ) from error
-    if not hasattr(timm.data, "resolve_model_data_config"):
-        raise MissingDependencyError(
-            f"timm {getattr(timm, '__version__', '')} is too old to say how pictures are brought to a model; expected "
-            f"{OLDEST} or later: pip install -U sapwood[zoo]"
-        )
+    timm = import_framework("timm", needed_for="timm:NAME", extra="zoo", oldest=OLDEST)
+    data = import_framework("timm.data", needed_for="timm:NAME", extra="zoo", oldest=OLDEST)
+    if not hasattr(data, "resolve_model_data_config"):
+        why = " to say how pictures are brought to a model"
+        raise too_old("timm", getattr(timm, "__version__", ""), why, "zoo", OLDEST)
     return timm
 
 

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sapwood.errors import MissingDependencyError
-from sapwood.models.installed import not_importable, numbers
+from sapwood.models.installed import import_framework, numbers, too_old
 
 OLDEST = "5.24"
 """The first release that folders were found to be read with as they are here."""
@@ -20,17 +19,9 @@ def transformers() -> Any:
     Raises:
         MissingDependencyError: If it is not there, or too old.
     """
-    try:
-        package = importlib.import_module("transformers")
-    except ImportError as error:
-        raise not_importable(
-            "transformers", error, needed_for="transformers:FOLDER", extra="transformers", oldest=OLDEST
-        ) from error
+    package = import_framework("transformers", needed_for="transformers:FOLDER", extra="transformers", oldest=OLDEST)
     if numbers(package.__version__) < numbers(OLDEST):
-        raise MissingDependencyError(
-            f"transformers {package.__version__} is too old; expected {OLDEST} or later: "
-            "pip install --upgrade sapwood[transformers]"
-        )
+        raise too_old("transformers", package.__version__, "", "transformers", OLDEST)
     return package
 
 

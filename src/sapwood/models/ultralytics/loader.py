@@ -61,8 +61,8 @@ def _from_checkpoint(spec: str, path: Path, names: Path | None) -> ModelBundle:
         raise SpecError(f"{path}: there is no such file; {expected}")
     try:
         found = read_checkpoint(path)
-    except SapwoodError as error:
-        raise type(error)(f"{error}{_other_pt(path)}") from error
+    except SpecError as error:
+        raise SpecError(f"{error}{_other_pt(path)}") from error
     plans = _plans(found.plans, str(path))
     model = _wrapped(found.network, found.yaml, found.plans)
     class_names = None if names is None else read_names(names, len(_names(found.network)) or None)

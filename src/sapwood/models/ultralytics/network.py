@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -53,9 +54,13 @@ class UltralyticsNetwork(nn.Module):
         raw = found if _head(self.network).training else found[1]  # in training a head decodes nothing
         if self.task == CLASSIFY:
             return raw
-        if "one2many" in raw:
-            raw = raw["one2one" if self.end_to_end else "one2many"]
-        return tuple(value for name, value in raw.items() if name != "feats" and isinstance(value, Tensor))
+        heads = heads_of(raw)
+        return tuple(heads["one2one" if self.end_to_end else "one2many"].values())
+
+    def heads(self, pictures: Tensor) -> Mapping[str, Mapping[str, Tensor]]:
+        """What every head says of pictures; see :func:`heads_of`."""
+        found = self.network(pictures)
+        return heads_of(found if _head(self.network).training else found[1])
 
     def train(self, mode: bool = True) -> UltralyticsNetwork:
         """Sets the mode of all modules but the head itself, which goes on to decode what it finds."""
@@ -80,6 +85,33 @@ class UltralyticsNetwork(nn.Module):
         if "dynamic" in vars(_head(self.network)):
             del _head(self.network).dynamic
         return self.network
+
+
+def heads_of(raw: Any) -> Mapping[str, Mapping[str, Tensor]]:
+    """The tensors that each head of a network gives, by the names that Ultralytics has for both.
+
+    Args:
+        raw: What the network gives before anything is decoded: a dict of tensors, one of each head's dicts (v10, 26),
+            or a classifier's logits.
+
+    Returns:
+        ``"one2many"`` and, where there is one, ``"one2one"``; feature maps are left out. What comes beside another
+        tensor, as classes beside masks in training (26), is named ``"proto.1"``.
+    """
+    if isinstance(raw, Tensor):
+        return {"one2many": {"logits": raw}}
+    heads = {name: raw[name] for name in ("one2many", "one2one") if name in raw} or {"one2many": raw}
+    return {name: _tensors(head) for name, head in heads.items()}
+
+
+def _tensors(head: Mapping[str, Any]) -> dict[str, Tensor]:
+    parts = {name: value if isinstance(value, tuple) else (value,) for name, value in head.items() if name != "feats"}
+    return {
+        f"{name}.{place}" if place else name: value
+        for name, values in parts.items()
+        for place, value in enumerate(values)
+        if isinstance(value, Tensor)
+    }
 
 
 def _head(network: nn.Module) -> Any:

@@ -7,11 +7,15 @@ import inspect
 import logging
 from typing import Any
 
-from sapwood.errors import MissingDependencyError
-from sapwood.models.installed import not_importable
+import torch
+
+from sapwood.models.installed import import_framework, too_old
 
 OLDEST = "8.4.100"
 """The first release that was found to rebuild networks from a list of its own classes."""
+
+OLDEST_TORCH = "2.6"
+EXTRA = "ultralytics"
 
 
 def ultralytics_tasks() -> Any:
@@ -20,19 +24,14 @@ def ultralytics_tasks() -> Any:
     Raises:
         MissingDependencyError: If the package is not there, or cannot read files safely.
     """
-    try:
-        tasks = importlib.import_module("ultralytics.nn.tasks")
-    except ImportError as error:
-        raise not_importable(
-            "ultralytics", error, needed_for="models of Ultralytics", extra="ultralytics", oldest=OLDEST
-        ) from error
+    tasks = import_framework("ultralytics.nn.tasks", needed_for="models of Ultralytics", extra=EXTRA, oldest=OLDEST)
     logging.getLogger("ultralytics").setLevel(logging.WARNING)
     safe = getattr(tasks, "_SafeLoad", None)
-    if not getattr(safe, "SUPPORTED", False) or "safe_only" not in inspect.signature(tasks.torch_safe_load).parameters:
-        raise MissingDependencyError(
-            f"ultralytics {version()} reads .pt files by executing what they hold; expected {OLDEST} or later, with "
-            "PyTorch 2.6 or later"
-        )
+    if safe is None or "safe_only" not in inspect.signature(tasks.torch_safe_load).parameters:
+        raise too_old("ultralytics", version(), ": it reads .pt files by executing what they hold", EXTRA, OLDEST)
+    if not safe.SUPPORTED:
+        why = ": beside it Ultralytics reads .pt files by executing what they hold"
+        raise too_old("torch", torch.__version__, why, EXTRA, OLDEST_TORCH)
     return tasks
 
 

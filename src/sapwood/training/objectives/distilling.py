@@ -16,7 +16,7 @@ from sapwood.tasks import TASKS, divergence, listed_head
 from sapwood.training.attention import AttentionMatch
 from sapwood.training.objectives.base import Objective
 from sapwood.training.precision import as_float32, mixed
-from sapwood.types import ModelBundle
+from sapwood.types import ModelBundle, TaskSpec
 
 
 class Distilling:
@@ -44,12 +44,7 @@ class Distilling:
                 f"a {type(student.model).__name__} returns losses while it is trained, which no teacher has; expected "
                 "no teacher (prune --recover distill brings its outputs back to the dense model's)"
             )
-        softens = task.kind in TASKS and TASKS[task.kind].has_temperature
-        if config.distill_temperature != 1 and not softens:
-            raise TrainingError(
-                f"distill_temperature: {config.distill_temperature} for a model whose task is {task.kind}; only a "
-                "classifier's logits have a temperature, expected 1"
-            )
+        check_temperature(task, config.distill_temperature)
         self._objective, self._task, self._weight = objective, task, config.distill_weight
         self._temperature = config.distill_temperature
         self._precision, self._feature_weight = config.precision, config.feature_weight
@@ -96,3 +91,17 @@ class Distilling:
 
     def _watching(self, model: nn.Module) -> AbstractContextManager[dict[str, Tensor]]:
         return nullcontext({}) if self._attention is None else self._attention.watching(model)
+
+
+def check_temperature(task: TaskSpec, temperature: float) -> None:
+    """Checks that only what has a temperature is given one.
+
+    Raises:
+        TrainingError: If it is not 1 and the task's outputs have none.
+    """
+    softens = task.kind in TASKS and TASKS[task.kind].has_temperature
+    if temperature != 1 and not softens:
+        raise TrainingError(
+            f"distill_temperature: {temperature} for a model whose task is {task.kind}; only a classifier's logits "
+            "have a temperature, expected 1"
+        )
