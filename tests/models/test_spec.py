@@ -215,7 +215,7 @@ def test_timm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         load_model("timm:resnet51")
     with pytest.raises(SpecError, match=r"has no model 'hf-hub:x/y' of its own; .*: nothing is downloaded"):
         load_model("timm:hf-hub:x/y")
-    with pytest.raises(WeightsError, match=r"tuned.pth: lacks stem.conv.weight, .*; expected the \d+ tensors of the"):
+    with pytest.raises(WeightsError, match=r"tuned.pth: lacks stem\..*; expected the \d+ tensors of the"):
         load_model("timm:test_convnext", weights=tmp_path / "tuned.pth")
     with monkeypatch.context() as patch:
         import timm.data

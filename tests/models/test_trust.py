@@ -155,7 +155,7 @@ def test_timm_neither_downloads_nor_reads_folders(name: str, stranger: Path, mon
             raise AssertionError("called")
 
     monkeypatch.setitem(sys.modules, "timm", Timm())  # type: ignore[arg-type]
-    monkeypatch.setitem(sys.modules, "timm.data", Timm())  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "timm.data", Timm.data)  # type: ignore[arg-type]
     with pytest.raises(SpecError, match=rf"timm has no model '{name}' of its own; expected .*nothing is downloaded"):
         load_model(f"timm:{name}")
     edit(stranger, source__kind="timm", source__spec=f"timm:{name}")

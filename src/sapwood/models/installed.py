@@ -28,7 +28,7 @@ def import_framework(module: str, *, needed_for: str, extra: str, oldest: str) -
         return importlib.import_module(module)
     except Exception as error:
         said = " ".join(str(error).split()) or type(error).__name__
-        found = _installed(package)
+        found = installed_version(package)
         if found is not None and numbers(found) < numbers(oldest):
             raise too_old(package, found, f", and cannot be imported here ({said})", extra, oldest) from error
         raise MissingDependencyError(
@@ -44,7 +44,8 @@ def too_old(package: str, found: str, why: str, extra: str, oldest: str) -> Miss
     )
 
 
-def _installed(package: str) -> str | None:
+def installed_version(package: str) -> str | None:
+    """The release of a package that is installed; None where there is none."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sapwood.errors import SapwoodError, SpecError
+from sapwood.errors import MissingDependencyError, SapwoodError, SpecError
 from sapwood.meant import meant_path
 from sapwood.models.apply_plan import apply_plan, make_biases_
+from sapwood.models.installed import installed_version
 from sapwood.models.plan import Plan
 from sapwood.models.plan_json import plan_from_dict
 from sapwood.models.spec import LOADERS, Loader, State, read_names
@@ -63,6 +64,10 @@ def _from_checkpoint(spec: str, path: Path, names: Path | None) -> ModelBundle:
         found = read_checkpoint(path)
     except SpecError as error:
         raise SpecError(f"{error}{_other_pt(path)}") from error
+    except MissingDependencyError as error:
+        if installed_version(NAME) is not None:  # an old one: the file may well be for it
+            raise
+        raise MissingDependencyError(f"{error}{_other_pt(path)}") from error
     plans = _plans(found.plans, str(path))
     model = _wrapped(found.network, found.yaml, found.plans)
     class_names = None if names is None else read_names(names, len(_names(found.network)) or None)
