@@ -200,9 +200,8 @@ def test_a_group_that_no_loss_hangs_on_is_none_of_its_business(pictures: Tensor)
 @pytest.mark.parametrize("criterion", ["obs", "wanda", "taylor_activation", "fisher_activation", "apoz"])
 def test_weights_that_a_norm_makes_count_as_what_they_are(criterion: str, pictures: Tensor) -> None:
     torch.manual_seed(1)
-    normed = nn.Sequential(
-        nn.Conv2d(3, 8, 3), nn.ReLU(), weight_norm(nn.Conv2d(8, 8, 3)), nn.ReLU(), nn.Conv2d(8, 2, 1)
-    )
+    middle = weight_norm(nn.Conv2d(8, 8, 3))
+    normed = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), middle, nn.ReLU(), nn.Conv2d(8, 2, 1)).double()
     plain = sapwood.copy_model(normed)
     remove_parametrizations(plain[2], "weight")
     kept = []
