@@ -225,10 +225,11 @@ class CompiledModel(nn.Module):
 
 def _tensors(example_inputs: ExampleInputs) -> tuple[Tensor, ...]:
     given = (example_inputs,) if isinstance(example_inputs, Tensor) else example_inputs
-    if not isinstance(given, tuple | list) or not given or not all(isinstance(one, Tensor) for one in given):
-        raise EngineError(
-            f"example inputs of type {type(example_inputs).__name__}; expected a tensor or a tuple of tensors"
-        )
+    if not isinstance(given, tuple | list) or not given:
+        raise EngineError(f"example inputs are {described(example_inputs)}; expected a tensor or a tuple of tensors")
+    for number, one in enumerate(given):
+        if not isinstance(one, Tensor):
+            raise EngineError(f"example input {number} is {described(one)}; expected a tensor or a tuple of tensors")
     if any(one.dim() == 0 for one in given):
         raise EngineError("an example input is a single number; expected tensors with a batch")
     return tuple(given)
