@@ -15,6 +15,7 @@ STAGES = (
         "types",
         "arguments",
         "meant",
+        "nested",
         "plugins",
         "registry",
         "task_kinds",
