@@ -83,6 +83,18 @@ def test_a_whole_module_is_taken_apart_without_its_class(
     assert not any(tensor.requires_grad for tensor in found.values())
 
 
+@needs_stands
+def test_classes_that_others_registered_are_left_to_them(tmp_path: Path) -> None:
+    """Ultralytics registers its own and many of PyTorch's, for as long as the process lasts."""
+    torch.save(nn.Sequential(nn.Linear(2, 2)), tmp_path / "net.pt")
+    with torch.serialization.safe_globals([nn.Sequential, nn.Linear, set]):
+        registered = set(torch.serialization.get_safe_globals())
+        found = read(tmp_path / "net.pt")
+        assert set(torch.serialization.get_safe_globals()) == registered
+    assert isinstance(found, Inert)
+    assert found.named == "torch.nn.modules.container.Sequential"
+
+
 def test_a_module_that_holds_itself_ends() -> None:
     net = Inert()
     net.state = {"_modules": {"again": net}}

@@ -122,8 +122,13 @@ def tensors_of(module: Inert) -> dict[str, Tensor] | None:
 def _read(path: str | Path, stands: list[Any]) -> Any:
     if not stands or not hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):  # before PyTorch 2.6
         return torch.load(path, map_location="cpu", weights_only=True)
-    with torch.serialization.safe_globals(stands):
-        return torch.load(path, map_location="cpu", weights_only=True)
+    registered = torch.serialization.get_safe_globals()  # by whoever reads files of a framework in this process
+    torch.serialization.clear_safe_globals()
+    try:
+        with torch.serialization.safe_globals(stands):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    finally:
+        torch.serialization.add_safe_globals(registered)
 
 
 def _refused(path: str | Path, names: list[str], cause: Exception) -> str:

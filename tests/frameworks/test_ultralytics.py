@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import json
 import pickle
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from sapwood.errors import SpecError, TrainingError
 from sapwood.export import export_ultralytics
 from sapwood.graph import output_tensors, trace
 from sapwood.models import UltralyticsNetwork, framework_of
+from sapwood.models.state_dict import read_state
 from sapwood.models.ultralytics import keep_widths
 from sapwood.tasks import calibration_batches, decode, open_data, task_loss
 from sapwood.types import ModelBundle, TaskSpec
@@ -321,13 +324,47 @@ def test_classes_of_other_packages_are_named(strange: Path) -> None:
         ),
         ({"a.weight": torch.ones(1)}, r"holds tensors without their network \(a.weight\), which --weights takes"),
         ({"a": 1}, "holds a; expected a checkpoint of Ultralytics"),
-        ([1], "something else .*; expected a checkpoint of Ultralytics"),
+        ({}, "holds an empty dict; expected a checkpoint of Ultralytics"),
+        ([1], "holds a list; expected a checkpoint of Ultralytics"),
+        (torch.ones(1), "holds a Tensor; expected a checkpoint of Ultralytics"),
+        (
+            nn.Sequential(nn.Conv2d(3, 4, 3)),
+            r"holds a module of torch\.nn\.modules\.container\.Sequential; .*other\.pt holds tensors by name, which go",
+        ),
     ],
 )
 def test_other_files_are_named(content: Any, message: str, tmp_path: Path) -> None:
     path = tmp_path / "other.pt"
     torch.save(content, path)
     with pytest.raises(SpecError, match=message):
+        sapwood.load_model(str(path))
+
+
+def test_files_of_other_tools_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "yolov5s.pt"
+    for name in ("models", "models.yolo"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    kind = type("DetectionModel", (nn.Module,), {"__module__": "models.yolo"})
+    monkeypatch.setattr(sys.modules["models.yolo"], "DetectionModel", kind, raising=False)
+    network = kind()
+    network.model = nn.Sequential(nn.Conv2d(3, 4, 3))
+    wanted = network.state_dict()
+    for zipped in (True, False):
+        torch.save({"epoch": -1, "model": network, "ema": None}, path, _use_new_zipfile_serialization=zipped)
+        with pytest.raises(
+            SpecError, match=r"holds models\.yolo\.DetectionModel of the repositories of YOLOv5 or YOLOv7"
+        ):
+            sapwood.load_model(str(path))
+    torch.save({"epoch": -1, "model": network, "ema": None}, path)
+    with pytest.raises(
+        SpecError, match=r"go beside a model: .* a function of yours that builds it \(file\.py:factory --w"
+    ):
+        sapwood.load_model(str(path))
+    assert {name: tuple(one.shape) for name, one in read_state(path).items()} == {
+        name: tuple(one.shape) for name, one in wanted.items()
+    }
+    path.write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(SpecError, match=r"is a pointer of Git LFS and not the file .* and PyTorch only$"):
         sapwood.load_model(str(path))
 
 

@@ -127,8 +127,6 @@ def _check_kind(path: Path) -> None:
     if what:
         raise SpecError(f"{path}: {what}; expected {EXPECTED}")
     names = named_in(path)
-    if not names:  # a damaged file, or one that torch.save did not write: what reads it says so
-        return
     strange = sorted(name for name in names if not name.startswith(_HOMES))
     if strange:
         old = " of the repositories of YOLOv5 or YOLOv7" if any(name.startswith(_OLD) for name in strange) else ""
