@@ -12,6 +12,7 @@ import zipfile
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import IO, Any
@@ -85,12 +86,12 @@ def read_pickled(path: str | Path, expected: str, error: type[SapwoodError]) -> 
     with reading(path, expected, error), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of other pickle protocols, which torch then refuses
         try:
-            return _read(path, [(type("Inert", (Inert,), {"named": name}), name) for name in names])
+            return _read(path, [])
         except UnpicklingError as first:
-            try:
-                return _read(path, [(_AsDict, name) for name in names])
-            except Exception:
-                raise error(f"{path}: {_refused(path, names, first)}; expected {expected}") from first
+            for stands in _stands(names):
+                with suppress(Exception):
+                    return _read(path, stands)
+            raise error(f"{path}: {_refused(path, names, first)}; expected {expected}") from first
 
 
 def named_in(path: str | Path) -> set[str]:
@@ -119,15 +120,21 @@ def tensors_of(module: Inert) -> dict[str, Tensor] | None:
     return dict(_tensors(module)) if "_modules" in module.state else None
 
 
+def _stands(names: list[str]) -> Iterator[list[Any]]:
+    """What stands for the classes of a file, the likeliest first; nothing before PyTorch 2.6, which takes no names."""
+    if names and hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):
+        yield [(type("Inert", (Inert,), {"named": name}), name) for name in names]
+        yield [(_AsDict, name) for name in names]
+
+
 def _read(path: str | Path, stands: list[Any]) -> Any:
-    if not stands or not hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):  # before PyTorch 2.6
-        return torch.load(path, map_location="cpu", weights_only=True)
     registered = torch.serialization.get_safe_globals()  # by whoever reads files of a framework in this process
     torch.serialization.clear_safe_globals()
     try:
-        with torch.serialization.safe_globals(stands):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        torch.serialization.add_safe_globals(stands)
+        return torch.load(path, map_location="cpu", weights_only=True)
     finally:
+        torch.serialization.clear_safe_globals()
         torch.serialization.add_safe_globals(registered)
 
 

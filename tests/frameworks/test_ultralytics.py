@@ -252,9 +252,16 @@ def test_the_commands_take_it_and_give_it_back(
 ) -> None:
     out, shapes = tmp_path / "small", data / "data.yaml"
     assert run("prune", dense, "--sparsity", "0.3", "--round-to", "1", "-o", out) == 0
+    capsys.readouterr()
     assert run("export", out, "--format", "ultralytics", "-o", tmp_path / "small.pt") == 0
+    trains = f"YOLO('{tmp_path / 'small.pt'}').train(data='DATA.yaml', epochs=20, trainer=keep_widths)"
+    assert trains in capsys.readouterr().out
+    assert run("eval", out, "--data", shapes) == 0
+    assert f"  or: sapwood export {out} --format ultralytics -o {out}.pt\n" in capsys.readouterr().out
     assert run("eval", tmp_path / "small.pt", "--data", shapes) == 0
+    assert "--format ultralytics" not in capsys.readouterr().out  # it is such a file
     assert run("bench", dense, out, "--runtime", "torch") == 0
+    assert run("eval", dense, "--data", shapes) == 0
     assert "mAP@0.5" in capsys.readouterr().out
     assert isinstance(sapwood.load(out), UltralyticsNetwork)
     for again in (out, tmp_path / "small.pt", out / "model.pt"):  # or latencies are of other pictures

@@ -67,7 +67,7 @@ def after_measuring(model: str, bundle: ModelBundle, data: str, against: str | N
     return (
         words("sapwood", "bench", *timed, "--runtime", "torch,onnxruntime"),
         words("sapwood", "export", *named, "--format", "onnx", "-o", "model.onnx"),
-        *given_back(bundle.source, named, {}),
+        *(given_back(bundle.source, named, {}) if bundle.source.spec != model else ()),  # else it is such a file
     )
 
 
@@ -107,7 +107,8 @@ def taken_by(file_format: str, out: Path) -> tuple[str, ...]:
         f"YOLO({str(out)!r}).train(data='DATA.yaml', epochs=20, trainer=keep_widths)",
         "transformers": f"from transformers import AutoModel; AutoModel.from_pretrained({str(out)!r})",
     }
-    return (f'python -c "{code[file_format]}"',) if file_format in code and '"' not in str(out) else ()
+    steers = set(repr(str(out))) & set('"$`\\!')  # would end the text, or be the shell's
+    return (f'python -c "{code[file_format]}"',) if file_format in code and not steers else ()
 
 
 def data_word(source: ModelSource, data: object = None) -> str:
