@@ -6,15 +6,17 @@ import json
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
 import torch
 
-from sapwood.errors import DataError
+from sapwood.errors import CfgError, DataError, WeightsError
 from sapwood.foreign import foreign, is_safetensors
+from sapwood.models import load_model
 from sapwood.pickled import read_pickled
-from sapwood.reading import read_json, read_safetensors, read_yaml
+from sapwood.reading import read_bytes, read_json, read_safetensors, read_text, read_yaml
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 5613764\n"
 CONTENTS = {
@@ -36,6 +38,23 @@ def test_whoever_reads_it_says_what_it_is(content: bytes, tmp_path: Path) -> Non
     for reader in (read_json, read_safetensors, read_pickled):
         with pytest.raises(DataError, match=rf"a\.bin: {CONTENTS[content]}.*; expected weights"):
             reader(path, "weights", DataError)
+
+
+@pytest.mark.parametrize("reader", [read_bytes, read_text, read_yaml], ids=lambda reader: reader.__name__)
+def test_what_was_brought_in_the_place_of_a_text_is_named(reader: Any, tmp_path: Path) -> None:
+    for content, said in {POINTER: "a pointer of Git LFS", b"<html>": "a web page"}.items():
+        (tmp_path / "a.txt").write_bytes(content)
+        with pytest.raises(DataError, match=rf"a\.txt: is {said} and not the file itself.*; expected labels"):
+            reader(tmp_path / "a.txt", "labels", DataError)
+
+
+def test_networks_of_darknet_that_are_pointers(tmp_path: Path) -> None:
+    for name in ("net.cfg", "net.weights"):
+        (tmp_path / name).write_bytes(POINTER)
+    with pytest.raises(CfgError, match=r"net\.cfg: is a pointer of Git LFS"):
+        load_model(tmp_path / "net.cfg")
+    with pytest.raises(WeightsError, match=r"net\.weights: is a pointer of Git LFS"):
+        load_model("builtin:digits", weights=tmp_path / "net.weights")
 
 
 def test_archives_are_told_apart(tmp_path: Path) -> None:

@@ -43,6 +43,16 @@ def foreign(path: str | Path) -> str:
     return _archive(path) if head.startswith(b"PK\x03\x04") else ""
 
 
+def stands_for_another(head: bytes) -> str:
+    """What a file is that was brought in the place of another one, by its first bytes; empty of all others.
+
+    Examples:
+        >>> stands_for_another(b"<!DOCTYPE html><html>")[:13], stands_for_another(b"[net]")
+        ('is a web page', '')
+    """
+    return _pointer(head) or _web_page(head)
+
+
 def is_safetensors(head: bytes) -> bool:
     """Whether a file begins as safetensors do: how long the header is, and JSON."""
     return len(head) > 9 and 1 < int.from_bytes(head[:8], "little") < _MOST_HEADER and head[8:9] == b"{"

@@ -21,7 +21,7 @@ from unicodedata import category
 import yaml
 
 from sapwood.errors import SapwoodError
-from sapwood.foreign import foreign
+from sapwood.foreign import foreign, stands_for_another
 from sapwood.limits import check_limit
 from sapwood.meant import meant_path
 
@@ -32,6 +32,7 @@ MAX_DIGITS = 18
 """Digits of whole numbers in files, at most; any more are no count of anything."""
 
 _SHOWN = 200
+_BEGINS = 512
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxlong, _SHORT.maxother = 3, 80, 40, 80
@@ -122,7 +123,11 @@ def read_bytes(path: str | Path, expected: str, error: type[SapwoodError], *, li
     with opened(path, expected, error) as file:
         if limited_by is not None:
             check_limit(limited_by, os.fstat(file.fileno()).st_size, str(path), error)
-        return file.read()
+        data = file.read()
+    what = stands_for_another(data[:_BEGINS])
+    if what:
+        raise error(f"{path}: {what}; expected {expected}")
+    return data
 
 
 def read_text(path: str | Path, expected: str, error: type[SapwoodError], *, limited_by: str = "text_bytes") -> str:

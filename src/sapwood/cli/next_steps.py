@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -87,10 +88,19 @@ def given_back(source: ModelSource, saved: Sequence[str], options: Mapping[str, 
         ('sapwood export small --format transformers -o small-folder',)
         >>> given_back(ModelSource("transformers:vit", "transformers"), ["small"], {})
         ()
+        >>> given_back(ModelSource("timm:resnet18", "timm"), ["small"], {})
+        ('sapwood export small --format python -o small.py',)
     """
-    ends = {"ultralytics": ".pt", "transformers": "-folder" if options.get("as_config") else ""}
-    end = ends.get(source.kind)
-    return (words("sapwood", "export", *saved, "--format", source.kind, "-o", f"{saved[0]}{end}"),) if end else ()
+    forms = {"ultralytics": ("ultralytics", ".pt"), "timm": ("python", ".py"), "torchvision": ("python", ".py")}
+    if options.get("as_config"):
+        forms["transformers"] = ("transformers", "-folder")
+    if source.kind not in forms:
+        return ()
+    name, end = forms[source.kind]
+    place = Path(f"{saved[0]}{end}")
+    if name == "python":  # which is imported by its name
+        place = place.with_name(re.sub(r"[^\w.]", "_", place.name))
+    return (words("sapwood", "export", *saved, "--format", name, "-o", place),)
 
 
 def taken_by(file_format: str, out: Path) -> tuple[str, ...]:
