@@ -19,8 +19,8 @@ from torch import nn
 
 import sapwood
 from sapwood.cli import main
-from sapwood.data import to_input
-from sapwood.errors import SpecError, TrainingError
+from sapwood.data import read_image, to_input
+from sapwood.errors import ImageError, SpecError, TrainingError
 from sapwood.export import export_ultralytics
 from sapwood.graph import output_tensors, trace
 from sapwood.models import UltralyticsNetwork, framework_of
@@ -373,6 +373,16 @@ def test_files_of_other_tools_are_named(tmp_path: Path, monkeypatch: pytest.Monk
     path.write_text("version https://git-lfs.github.com/spec/v1\n")
     with pytest.raises(SpecError, match=r"is a pointer of Git LFS and not the file .* and PyTorch only$"):
         sapwood.load_model(str(path))
+
+
+def test_a_broken_picture_installs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ultralytics replaces Pillow's ``Image.open`` by one that runs pip where no decoder knows a file."""
+    installed: list[object] = []
+    monkeypatch.setattr("ultralytics.utils.checks.check_requirements", installed.append)
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    with pytest.raises(ImageError, match=r"broken\.png: cannot be read as a picture"):
+        read_image(tmp_path / "broken.png")
+    assert installed == []
 
 
 def test_damaged_files_are_named(dense: Path, tmp_path: Path) -> None:
