@@ -22,11 +22,11 @@ TASKS: Registry[Any] = Registry(
 _TEXTS = frozenset({"causal_lm", "masked_lm", "text_classification"})
 
 
-def samples_of(kind: str) -> str:
+def unit_of(kind: str) -> str:
     """What a task looks at, in words: ``"pictures"`` or ``"texts"``.
 
     Examples:
-        >>> samples_of("text_classification"), samples_of("detection")
+        >>> unit_of("text_classification"), unit_of("detection")
         ('texts', 'pictures')
     """
     return "texts" if kind in _TEXTS else "pictures"

@@ -52,7 +52,7 @@ def test_what_eval_train_and_export_tell_is_checked() -> None:
     }
     named = {"model": "m", "data": "d", "split": "val", "runtime": "torch"}
     assert records.make_part(records.EvaluationRecord, {**named, **figures}).plain() == {
-        "schema": "sapwood.eval/1", **named, **figures, "skipped": [], "samples": "pictures"
+        "schema": "sapwood.eval/1", **named, **figures, "skipped": []
     }  # fmt: skip
     with pytest.raises(DataError, match=r"^record: metrics.top-1: got nan"):
         records.make_part(records.EvaluationRecord, {**named, **figures, "metrics": {"top-1": math.nan}})

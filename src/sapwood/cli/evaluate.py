@@ -32,7 +32,6 @@ from sapwood.cli.int8 import NUM_PICTURES
 from sapwood.cli.next_steps import after_measuring, next_step
 from sapwood.cli.record_files import RecordOption, check_record, write_record
 from sapwood.errors import NoDataSetError
-from sapwood.task_kinds import samples_of
 
 if TYPE_CHECKING:
     from sapwood.types import Dataset, ModelBundle
@@ -125,7 +124,6 @@ def evaluate(
             resamples=SAMPLES,
         )
     named = {"model": model, "data": dataset.name, "split": split, "runtime": runtime}
-    named["samples"] = samples_of(bundle.task.kind)
     figures = {**named, **asdict(evaluation), "interval": records.estimated(evaluation.value, evaluation.resampled)}
     record, then = records.make_part(records.EvaluationRecord, figures), after_measuring(model, bundle, data)
     write_record(out, record.plain(), lambda: render_evaluation(record, made(), then))

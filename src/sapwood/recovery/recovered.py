@@ -21,7 +21,7 @@ class Recovered:
         checks: Of distillation, the divergence from the dense network on held-out pictures as it fell.
         best_step: When that was lowest.
         norms: BatchNorms that were brought to the dense network's mean and deviation.
-        samples: What the pictures are, in words: texts, of a model that reads those.
+        unit: What the pictures are, in words: texts, of a model that reads those.
     """
 
     method: str
@@ -32,4 +32,4 @@ class Recovered:
     checks: tuple[DistillCheck, ...] = ()
     best_step: int = 0
     norms: tuple[str, ...] = ()
-    samples: str = "pictures"
+    unit: str = "pictures"

@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from sapwood.masks import MaskingState
     from sapwood.types import Evaluation
 
-PICTURES = "pictures"
-"""What was looked at, where a record does not say."""
-
 LOOKS: Mapping[Tone, Look] = {"good": "green", "mixed": "yellow", "bad": "red", "plain": ""}
 
 
@@ -73,7 +70,7 @@ def evaluation_table(evaluation: Evaluation | Accuracy | EvaluationRecord) -> Te
     """Returns the accuracy of one model: its figures, then the primary one class by class."""
     return TextTable(
         "Accuracy",
-        columns("", f"{evaluation.num_images} {getattr(evaluation, 'samples', PICTURES)}"),
+        columns("", f"{evaluation.num_images} pictures"),
         tuple(
             (name, formats.score(value))
             for figures in (evaluation.metrics, evaluation.per_class)
@@ -156,15 +153,15 @@ def _notes(comparison: Comparison) -> Cells:
 
 
 def _evaluation_notes(evaluation: Evaluation | Accuracy | EvaluationRecord) -> Cells:
-    total, samples = sum(evaluation.seconds.values()), getattr(evaluation, "samples", PICTURES)
+    total = sum(evaluation.seconds.values())
     parts = [
-        f"{view.part_label(part, samples)} {formats.percent(value / total)}"
+        f"{view.PART_LABELS.get(part, part)} {formats.percent(value / total)}"
         for part, value in evaluation.seconds.items()
         if total > 0
     ]
     took = [f"{formats.seconds(total)}: " + ", ".join(parts)] if parts else []
     found = getattr(evaluation, "interval", None)
-    sure = [f"{evaluation.primary} ± {formats.score(found.half)}: 95 of 100 samples of the {samples}"] if found else []
+    sure = [f"{evaluation.primary} ± {formats.score(found.half)}: 95 of 100 samples of the pictures"] if found else []
     return (*sure, *took, *(f"skipped: {reason}" for reason in evaluation.skipped))
 
 

@@ -140,11 +140,6 @@ PART_LABELS = {
 }
 
 
-def part_label(part: str, samples: str = "pictures") -> str:
-    """What a part of an evaluation's time is called, of a model that looks at ``samples``."""
-    return f"reading {samples}" if part == "read" else PART_LABELS.get(part, part)
-
-
 def time_shares(comparison: Comparison) -> tuple[TimeShare, ...]:
     """Returns where the baseline's evaluation spent its time, part by part."""
     seconds = comparison.baseline.accuracy.seconds if comparison.baseline.accuracy else {}

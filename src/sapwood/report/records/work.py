@@ -18,7 +18,6 @@ class EvaluationRecord(VerbRecord):
         data: The data set.
         split: Which part of it.
         runtime: What ran the network.
-        samples: What was looked at, in words: ``"pictures"`` or ``"texts"``.
         interval: The primary figure, and between which values 95 of 100 samples of the pictures have it; None where
             nothing is known of single pictures.
     """
@@ -37,7 +36,6 @@ class EvaluationRecord(VerbRecord):
     num_images: Count
     seconds: dict[str, Amount]
     skipped: tuple[str, ...] = ()
-    samples: str = "pictures"
 
 
 class WrittenFile(RecordPart):
