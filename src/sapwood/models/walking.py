@@ -16,16 +16,17 @@ def all_modules(model: nn.Module) -> list[nn.Module]:
         >>> all_modules(model) == list(model.modules())
         True
     """
-    found: dict[int, nn.Module] = {}
-    waiting: list[nn.Module | None] = [model]
-    while waiting:
-        module = waiting.pop()
-        if module is None or id(module) in found:
-            continue
-        found[id(module)] = module
-        if module._modules:
-            waiting.extend(reversed(module._modules.values()))
+    found = {id(model): model}
+    _collect(model, found)
     return list(found.values())
+
+
+def _collect(module: nn.Module, found: dict[int, nn.Module]) -> None:
+    for child in module._modules.values():
+        if child is not None and id(child) not in found:
+            found[id(child)] = child
+            if child._modules:
+                _collect(child, found)
 
 
 def named_modules(model: nn.Module, *, every: bool = False) -> list[tuple[str, nn.Module]]:
@@ -37,21 +38,23 @@ def named_modules(model: nn.Module, *, every: bool = False) -> list[tuple[str, n
         >>> [name for name, _ in named_modules(model)], [name for name, _ in named_modules(model, every=True)]
         (['', '0', '0.0'], ['', '0', '0.0', '1'])
     """
-    found: list[tuple[str, nn.Module]] = []
-    _collect_named(model, "", found, None if every else set())
+    found = [("", model)]
+    _collect_named(model, "", found, None if every else {id(model)})
     return found
 
 
-def _collect_named(module: nn.Module, name: str, found: list[tuple[str, nn.Module]], seen: set[int] | None) -> None:
-    if seen is not None:
-        if id(module) in seen:
-            return
-        seen.add(id(module))
-    found.append((name, module))
-    start = f"{name}." if name else ""
+def _collect_named(module: nn.Module, start: str, found: list[tuple[str, nn.Module]], seen: set[int] | None) -> None:
     for key, child in module._modules.items():
-        if child is not None:
-            _collect_named(child, start + key, found, seen)
+        if child is None:
+            continue
+        if seen is not None:
+            if id(child) in seen:
+                continue
+            seen.add(id(child))
+        name = start + key
+        found.append((name, child))
+        if child._modules:
+            _collect_named(child, f"{name}.", found, seen)
 
 
 def named_parameters(model: nn.Module, *, every: bool = False) -> list[tuple[str, nn.Parameter]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from sapwood.models import all_modules, held
+from sapwood.models import all_modules, held, named_modules
 from sapwood.models.copying import SHARED
 from sapwood.models.places import is_pytorchs
 
@@ -21,7 +21,7 @@ def stray_notes(model: nn.Module) -> tuple[str, ...]:
     known = {id(module) for module in all_modules(model)}
     names = [
         f"{name}.{attribute}".lstrip(".")
-        for name, module in model.named_modules()
+        for name, module in named_modules(model)
         for attribute, value in vars(module).items()
         if type(value) not in SHARED
         and not is_pytorchs(module, attribute)
