@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from sapwood.models import memory, wide_copy
-from sapwood.models.memory import Block
+from sapwood.models.memory import HugePages
 
 WIDE = 1 << 9
 
 
 def test_tensors_of_a_block_hold_what_is_written_to_them():
-    block = Block([WIDE * WIDE, 7, WIDE * WIDE], torch.float64)
+    block = HugePages([WIDE * WIDE, 7, WIDE * WIDE], torch.float64)
     tensors = [block.like(torch.empty(shape)) for shape in ((WIDE, WIDE), (7,), (2, WIDE, WIDE // 2))]
     for number, tensor in enumerate(tensors):
         tensor.fill_(float(number))
@@ -24,7 +24,7 @@ def test_tensors_of_a_block_hold_what_is_written_to_them():
 
 
 def test_a_tensor_of_a_block_is_written_to_alone():
-    block = Block([WIDE * WIDE] * 2, torch.float64)
+    block = HugePages([WIDE * WIDE] * 2, torch.float64)
     one, other = (block.like(torch.empty(WIDE, WIDE)).zero_() for _ in range(2))
     before = other._version
     one.add_(1.0)
@@ -36,19 +36,19 @@ def test_a_tensor_of_a_block_is_written_to_alone():
 
 def test_the_layout_of_a_tensor_stays():
     last = torch.rand(WIDE, 16, 8, 8).to(memory_format=torch.channels_last)
-    block = Block([last.numel()], torch.float64)
+    block = HugePages([last.numel()], torch.float64)
     assert block.like(last).stride() == last.stride()
 
 
 def test_more_tensors_than_were_told_have_memory_of_their_own():
-    block = Block([WIDE * WIDE], torch.float64)
+    block = HugePages([WIDE * WIDE], torch.float64)
     made = [block.like(torch.empty(WIDE, WIDE)).fill_(number) for number in range(3)]
     assert [float(one.mean()) for one in made] == [0.0, 1.0, 2.0]
 
 
 def test_a_system_without_such_memory_takes_its_own(monkeypatch):
     monkeypatch.delattr(memory.mmap, "MADV_HUGEPAGE", raising=False)
-    assert Block([WIDE * WIDE], torch.float64).like(torch.empty(WIDE, WIDE)).shape == (WIDE, WIDE)
+    assert HugePages([WIDE * WIDE], torch.float64).like(torch.empty(WIDE, WIDE)).shape == (WIDE, WIDE)
 
 
 def test_a_wide_copy_holds_the_values_of_the_model():
@@ -63,7 +63,7 @@ def test_a_wide_copy_holds_the_values_of_the_model():
 
 
 def test_the_memory_is_given_back_with_the_last_tensor():
-    block = Block([WIDE * WIDE] * 2, torch.float64)
+    block = HugePages([WIDE * WIDE] * 2, torch.float64)
     piece, one = weakref.ref(block._memory), block.like(torch.empty(WIDE, WIDE))
     del block
     gc.collect()

@@ -15,7 +15,7 @@ from sapwood.graph.outputs import Outputs, output_tensors, own_outputs
 from sapwood.graph.record import record, trace
 from sapwood.graph.skeleton import leaving_no_trace, shapes_of, skeleton
 from sapwood.graph.training_too import mark_, marked, unmarked
-from sapwood.models import all_modules, named_buffers, named_parameters, quieten_, widen_
+from sapwood.models import all_modules, named_tensors, quieten_, widen_
 from sapwood.ops import Graph
 from sapwood.types import ExampleInputs
 
@@ -83,7 +83,7 @@ def evaluated_alone(structure: Structure) -> Structure:
 
 def _is_other_with_values(graph: Graph, bones: nn.Module, memo: Mapping[int, Any]) -> bool:
     """Whether a run on values is known to make other calls: numbers become tensors in ways of their own there."""
-    owned = {id(tensor) for _, tensor in (*named_parameters(bones), *named_buffers(bones))}
+    owned = {id(tensor) for _, tensor in named_tensors(bones)}
     held = any(isinstance(one, Tensor) and id(one) not in owned for one in memo.values())
     return graph.writes_numbers or (bool(graph.constants) and not held)
 

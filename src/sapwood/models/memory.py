@@ -18,7 +18,7 @@ LINE = 64
 """Bytes that places begin at multiples of, as PyTorch's own do."""
 
 
-class Block:
+class HugePages:
     """Places for tensors of one type, one behind the other, in huge pages where the system has them.
 
     A network that is copied is fetched from the system in thousands of pages, each of which it clears at a cost several

@@ -9,7 +9,7 @@ from torch import nn
 
 from sapwood.errors import ConfigError
 from sapwood.models.copying import SHARED
-from sapwood.models.walking import all_modules, named_buffers, named_modules, named_parameters
+from sapwood.models.walking import all_modules, named_modules, named_tensors
 
 
 def check_suited(model: nn.Module) -> None:
@@ -38,7 +38,7 @@ def check_has_values(model: nn.Module) -> None:
     Examples:
         >>> check_has_values(nn.Linear(3, 2))
     """
-    names = [name for name, tensor in (*named_parameters(model), *named_buffers(model)) if tensor.is_meta]
+    names = [name for name, tensor in named_tensors(model) if tensor.is_meta]
     if names:
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         raise ConfigError(

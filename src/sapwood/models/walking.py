@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -67,26 +68,42 @@ def named_parameters(model: nn.Module, *, every: bool = False) -> list[tuple[str
     """
     if type(model).named_parameters is not nn.Module.named_parameters:  # a wrapper with names of its own
         return list(model.named_parameters(remove_duplicate=not every))
-    return list(_named(model, lambda module: module._parameters, every=every))  # type: ignore[arg-type]
+    return _named(named_modules(model, every=every), "_parameters", every=every)
 
 
 def named_buffers(model: nn.Module, *, every: bool = False) -> list[tuple[str, Tensor]]:
     """The same of ``model.named_buffers()``."""
     if type(model).named_buffers is not nn.Module.named_buffers:
         return list(model.named_buffers(remove_duplicate=not every))
-    return list(_named(model, lambda module: module._buffers, every=every))
+    return _named(named_modules(model, every=every), "_buffers", every=every)
 
 
-def _named(
-    model: nn.Module, table: Callable[[nn.Module], Mapping[str, Tensor | None]], *, every: bool
-) -> Iterator[tuple[str, Tensor]]:
+def named_tensors(model: nn.Module, *, every: bool = False) -> list[tuple[str, Tensor]]:
+    """What ``[*named_parameters(model), *named_buffers(model)]`` is, in one walk.
+
+    Examples:
+        >>> [name for name, _ in named_tensors(nn.BatchNorm1d(1))]
+        ['weight', 'bias', 'running_mean', 'running_var', 'num_batches_tracked']
+    """
+    kind = type(model)
+    if (kind.named_parameters, kind.named_buffers) != (nn.Module.named_parameters, nn.Module.named_buffers):
+        return [*named_parameters(model, every=every), *named_buffers(model, every=every)]
+    modules = named_modules(model, every=every)
+    return [*_named(modules, "_parameters", every=every), *_named(modules, "_buffers", every=every)]
+
+
+def _named(modules: Iterable[tuple[str, nn.Module]], table: str, *, every: bool) -> list[tuple[str, Any]]:
+    """The tensors in a table of each module, by name."""
     seen: set[int] = set()
-    for path, module in named_modules(model, every=every):
-        for name, tensor in table(module).items():
-            if tensor is not None and id(tensor) not in seen:
-                if not every:
-                    seen.add(id(tensor))
-                yield f"{path}.{name}" if path else name, tensor
+    found: list[tuple[str, Any]] = []
+    for path, module in modules:
+        for name, tensor in getattr(module, table).items():
+            if tensor is None or id(tensor) in seen:
+                continue
+            if not every:
+                seen.add(id(tensor))
+            found.append((f"{path}.{name}" if path else name, tensor))
+    return found
 
 
 def module_of(model: nn.Module, name: str) -> nn.Module:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from sapwood.models.computed import refresh_masked
 from sapwood.models.containers import map_tensors
 from sapwood.models.copying import PLAIN_TENSORS, copy_into
-from sapwood.models.memory import Block
-from sapwood.models.walking import all_modules, named_buffers, named_parameters
+from sapwood.models.memory import HugePages
+from sapwood.models.walking import all_modules, named_tensors
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -44,11 +44,11 @@ def wide_copy(model: Model, shared: list[Any] | None = None) -> Model:
 
 def _wide_tensors(model: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
     """Parameters and buffers whose copies can be made wide at once, each with its copy."""
-    tensors = [one for _, one in (*named_parameters(model), *named_buffers(model)) if _is_short(one)]
-    block = Block((one.numel() for one in tensors if wide_type(one.dtype) is torch.float64), torch.float64)
+    tensors = [one for _, one in named_tensors(model) if _is_short(one)]
+    pages = HugePages((one.numel() for one in tensors if wide_type(one.dtype) is torch.float64), torch.float64)
     for tensor in tensors:
         asks, old = tensor.requires_grad, tensor.detach()
-        wide = block.like(old).copy_(old) if wide_type(old.dtype) is torch.float64 else _wider(old)
+        wide = pages.like(old).copy_(old) if wide_type(old.dtype) is torch.float64 else _wider(old)
         yield tensor, nn.Parameter(wide, asks) if isinstance(tensor, nn.Parameter) else wide.requires_grad_(asks)
 
 
