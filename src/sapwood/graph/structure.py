@@ -78,7 +78,12 @@ def without_values(
 
 def evaluated_alone(structure: Structure) -> Structure:
     """What was recorded of the run in evaluation mode, of a model that runs as in training, too."""
-    return replace(structure, model=unmarked(structure.model), graph=structure.graph.evaluated_alone)
+    graph, model = structure.graph, structure.model
+    return replace(
+        structure,
+        model=unmarked(model) if marked(model) else model,
+        graph=graph if graph.trained_from is None else graph.evaluated_alone,
+    )
 
 
 def _is_other_with_values(graph: Graph, bones: nn.Module, memo: Mapping[int, Any]) -> bool:
