@@ -59,7 +59,11 @@ def main() -> None:
         print(json.dumps(WORKERS[options.worker](zoo_of(options.zoo), *options.only)))
         return
     rows = []
-    for name, expected in table(options.zoo).items():
+    known = table(options.zoo)
+    unknown = sorted({*(options.only or ())} - known.keys())
+    if unknown:
+        parser.error(f"--only {' '.join(unknown)}: not in the list; expected some of: {', '.join(known)}")
+    for name, expected in known.items():
         if options.only and name not in options.only:
             continue
         row: dict[str, Any] = {"model": name, "expected": expected}

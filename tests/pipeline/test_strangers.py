@@ -60,6 +60,10 @@ WIDTHS = {
     "widths_in_a_namespace": {"1.qkv.weight": (24, 8), "2.out.weight": (8, 8), "3.weight": (3, 8)},
 }
 WIDTHS |= {
+    "bumps_of_every_channel": {"a.weight": (6, 3, 3, 3), "b.weight": (8, 24, 3, 3), "head.weight": (5, 8, 1, 1)},
+    "gated_delta_rule": {"i.weight": (8, 6), "k.weight": (8, 8), "v.weight": (8, 8), "head.weight": (3, 8)},
+    "values_of_the_first_layer": {"qk.1.weight": (16, 8), "v.0.weight": (8, 8), "head.weight": (3, 8)},
+    "weights_that_the_input_adds_to": {"k.weight": (8, 8), "slow": (8, 8), "head.weight": (3, 8)},
     "complex_numbers_turned": {"q.weight": (16, 16), "v.weight": (16, 16), "head.weight": (3, 16)},
     "even_and_odd_channels": {"a.weight": (8, 3, 3, 3), "even.weight": (5, 4, 3, 3), "odd.weight": (5, 4, 3, 3)},
     "every_other_channel_added": {"a.weight": (8, 3, 3, 3), "b.weight": (4, 8, 3, 3), "head.weight": (5, 4, 1, 1)},

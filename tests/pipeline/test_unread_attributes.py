@@ -105,6 +105,21 @@ def test_a_number_that_may_be_either_of_two_widths_is_left_and_named() -> None:
     assert pruned.notes == ("width is 16 still, which was a width: it cannot be told which one",)
 
 
+def test_the_width_of_what_a_headless_network_returns_is_right_as_it_is() -> None:
+    class Headless(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.num_features = 16
+            self.a, self.b, self.c = nn.Linear(3, 16), nn.Linear(16, 16), nn.Linear(16, 16)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.c(torch.relu(self.b(torch.relu(self.a(x)))))
+
+    pruned = sapwood.prune(Headless().eval(), torch.randn(2, 3), target=HALF)
+    assert (pruned.model.a.out_features, pruned.model.c.out_features, pruned.model.num_features) == (8, 16, 16)
+    assert pruned.notes == ()
+
+
 def test_a_run_on_numbers_made_in_forward_is_repeated() -> None:
     """Attributes are set, and the run compared with the one before, where code makes tensors of its own."""
 

@@ -250,3 +250,70 @@ def rows_of_their_own_lengths():
 
     layers = {"a": nn.Linear(6, 16), "b": nn.Linear(16, 20), "head": nn.Linear(20, 3)}
     return Net(run, **layers), (torch.randn(8, 6), torch.tensor([0, 3, 8]))
+
+
+@stranger
+def gated_delta_rule():
+    """A state of keys and values that each step reads, corrects and lets fade (Gated DeltaNet)."""
+
+    def run(m, x):
+        x = m.i(x)
+        q, k, v = m.q(x), F.normalize(m.k(x), dim=-1), m.v(x)
+        fade, rate = m.fade(x).sigmoid(), m.rate(x).sigmoid()
+        state, found = x.new_zeros(len(x), k.shape[-1], v.shape[-1]), []
+        for step in range(x.shape[1]):
+            key, value = k[:, step, :, None], v[:, step, None, :]
+            kept = state - rate[:, step, :, None] * key @ (key.transpose(1, 2) @ state)
+            state = fade[:, step, :, None] * kept + rate[:, step, :, None] * key @ value
+            found.append((q[:, step, None] @ state)[:, 0])
+        return m.head(torch.stack(found, 1))
+
+    layers = {name: nn.Linear(16, 16) for name in "qkv"} | {name: nn.Linear(16, 1) for name in ("fade", "rate")}
+    return Net(run, i=nn.Linear(6, 16), **layers, head=nn.Linear(16, 3)), torch.randn(2, 4, 6)
+
+
+@stranger
+def weights_that_the_input_adds_to():
+    """A matrix of the layer's own and one that keys and values make (fast weights, Titans)."""
+
+    def run(m, x):
+        x = m.i(x)
+        fast = torch.einsum("btk,btv->bkv", m.k(x), m.v(x)) / x.shape[1]
+        return m.head(torch.bmm(x, m.slow + fast))
+
+    slow = nn.Parameter(torch.randn(16, 16) / 4)
+    return (
+        Net(run, i=nn.Linear(6, 16), k=nn.Linear(16, 16), v=nn.Linear(16, 16), slow=slow, head=nn.Linear(16, 3)),
+        torch.randn(2, 5, 6),
+    )
+
+
+@stranger
+def bumps_of_every_channel():
+    """A map through radial basis functions, which stand beside its channels for the next convolution (KAN)."""
+
+    def run(m, x):
+        bumps = torch.exp(-((m.a(x).unsqueeze(2) - m.centres.view(1, 1, -1, 1, 1)) ** 2))
+        return m.head(m.b(bumps.flatten(1, 2)).relu())
+
+    return Net(run, a=conv(3, 12), centres=torch.linspace(-1, 1, 4), b=conv(48, 16), head=conv(16, 5, 1)), picture()
+
+
+@stranger
+def values_of_the_first_layer():
+    """Each layer's values are mixed with those of the first, by numbers that are learned (value residual)."""
+
+    def run(m, x):
+        x, first = m.i(x), None
+        for both, values, share in zip(m.qk, m.v, m.shares, strict=True):
+            q, k = both(x).chunk(2, -1)
+            own = values(x)
+            first = own if first is None else first
+            own = share * own + (1 - share) * first
+            x = x + F.scaled_dot_product_attention(q.sin(), k.sin(), own, scale=4.0)
+        return m.head(x)
+
+    layers = {"qk": [nn.Linear(16, 32) for _ in range(2)], "v": [nn.Linear(16, 16) for _ in range(2)]}
+    lists = {name: nn.ModuleList(each) for name, each in layers.items()}
+    shares = nn.ParameterList([nn.Parameter(torch.tensor(0.7)) for _ in range(2)])
+    return Net(run, i=nn.Linear(6, 16), **lists, shares=shares, head=nn.Linear(16, 3)), torch.randn(2, 5, 6)

@@ -33,10 +33,13 @@ def held_groups(
     held: dict[int, str] = {}
     settled: set[int] = set()
     free = _of_convolutions(analysis, owner) if both else frozenset()
-    several = [
-        (axis, whole_heads and len(axes) <= 2) for axes in analysis.axes.values() for axis in axes if axis.shape[1] > 1
-    ]
-    for axis, outer in sorted(several, key=lambda item: len(item[0]), reverse=True):
+    several = {  # parameters share most axes
+        (id(axis), whole_heads and len(axes) <= 2): axis
+        for axes in analysis.axes.values()
+        for axis in axes
+        if axis.shape[1] > 1
+    }
+    for (_, outer), axis in sorted(several.items(), key=lambda item: len(item[1]), reverse=True):
         owners = owner[axis]
         products = owners[np.count_nonzero(owners != NOBODY, axis=1) > 1]  # beside them what else is joined
         factors = [frozenset(column.tolist()) - {NOBODY} - held.keys() - set(whole) for column in products.T]

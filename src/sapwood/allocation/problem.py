@@ -333,10 +333,10 @@ def _check_options(name: str, channels: int, widths: IntArray, losses: FloatArra
     """Refuses options that are not in order."""
     if widths.ndim != 1 or not len(widths) or widths.shape != losses.shape:
         raise ConfigError(f"{name}: {widths.shape} widths and {losses.shape} losses; expected as many, at least one")
-    if widths[0] < least or widths[-1] > channels or (np.diff(widths) <= 0).any():
+    if widths[0] < least or widths[-1] > channels or np.count_nonzero(widths[1:] <= widths[:-1]):
         expected = f"expected ascending numbers in {least}..{channels}"
         raise ConfigError(f"{name}: got the widths {widths.tolist()}; {expected}")
-    if not np.isfinite(losses).all() or (np.diff(losses) > 0).any():
+    if not np.isfinite(losses).all() or np.count_nonzero(losses[1:] > losses[:-1]):
         raise ConfigError(f"{name}: a loss rises with the width or is not finite; expected the same or less")
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sapwood.calibration.patches import module_patches
 from sapwood.errors import ConfigError
+from sapwood.models import named_modules
 
 CONSUMERS = (
     nn.Linear,
@@ -37,7 +38,7 @@ def consumers(model: nn.Module) -> dict[str, nn.Module]:
         >>> list(consumers(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 2, 1))))
         ['0', '2']
     """
-    return {name: module for name, module in model.named_modules() if isinstance(module, CONSUMERS)}
+    return {name: module for name, module in named_modules(model) if isinstance(module, CONSUMERS)}
 
 
 @contextmanager

@@ -60,8 +60,10 @@ class NormCriterion(WeightCriterion):
         if weight.numel() <= BLOCK or weight.dim() < 2 or set(dims) != {0, 1} or not weight.is_contiguous():
             return super().sums(name, view, dims)
         rows, kernels = [], torch.zeros(weight.shape[1:], dtype=torch.float64, device=weight.device)
+        room: Tensor | None = None
         for part in torch.split(weight, max(1, BLOCK * len(weight) // weight.numel())):
-            each = powers(part, self.n)
+            each = powers(part, self.n, room)
+            room = each if room is None else room
             rows.append(each.flatten(1).sum(dim=1))
             kernels += each.sum(dim=0)
         return {0: torch.cat(rows).cpu(), 1: index_sums(kernels, 0)}
@@ -88,11 +90,14 @@ class L2(NormCriterion):
     name: ClassVar[str] = "l2"
 
 
-def powers(weights: Tensor, n: float) -> Tensor:
-    """|w|^n in float64."""
+def powers(weights: Tensor, n: float, room: Tensor | None = None) -> Tensor:
+    """|w|^n in float64; in ``room``, which has as many rows or more, where that is given."""
     if weights.is_complex():
         weights = weights.abs()
-    wide = weights.detach().to(torch.float64, copy=True)
+    if room is None:
+        wide = weights.detach().to(torch.float64, copy=True)
+    else:
+        wide = room[: len(weights)].copy_(weights.detach())
     return wide.square_() if n == 2 else wide.abs_().pow_(n)
 
 

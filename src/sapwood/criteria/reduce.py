@@ -47,9 +47,17 @@ def index_sums(values: Tensor, dim: int) -> Tensor:  # shape: (size of dim,), fl
 
 def channel_sums(rows: Tensor, column: np.ndarray[Any, np.dtype[np.int64]], num_channels: int) -> Tensor:
     """Adds up what belongs to each channel; see :func:`slice_sums`."""
-    if len(column) == num_channels and np.array_equal(column, np.arange(num_channels)):  # as in most parameters
+    if len(column) == num_channels and _counts(column):  # as in most parameters
         return rows.to(torch.float64, copy=True)
     return torch.from_numpy(np.bincount(column + 1, weights=rows.numpy(), minlength=num_channels + 1)[1:])
+
+
+def _counts(column: np.ndarray[Any, np.dtype[np.int64]]) -> bool:
+    """Whether a column is 0, 1, 2, and so on; looked at from its ends first."""
+    last = len(column) - 1
+    return not len(column) or bool(
+        column[0] == 0 and column[-1] == last and np.count_nonzero(column[1:] - column[:-1] == 1) == last
+    )
 
 
 def reduced(slices: Sequence[Tensor], reduction: Reduction) -> Tensor:  # shapes: S times (C,) -> (C,)

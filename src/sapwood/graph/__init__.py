@@ -4,6 +4,7 @@ from sapwood.graph.blocks import Branch, find_blocks
 from sapwood.graph.decisions import Decisions
 from sapwood.graph.double import KeepDouble
 from sapwood.graph.draws import Draws, put_
+from sapwood.graph.frozen import OUTPUT
 from sapwood.graph.groups import Analysis, ChannelGroup, Member, Unpruned, alive_rows, build_groups, flags
 from sapwood.graph.ladders import Ladder
 from sapwood.graph.outputs import ALL, Outputs, counting, output_tensors, own_outputs
@@ -25,6 +26,7 @@ from sapwood.graph.written import putting_back
 
 __all__ = [
     "ALL",
+    "OUTPUT",
     "Analysis",
     "Branch",
     "ChannelGroup",

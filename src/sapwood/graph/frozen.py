@@ -24,12 +24,15 @@ def freeze_requested(
                     context.freeze([axis], reason)
 
 
+OUTPUT = "is an output of the model"
+
+
 def freeze_outputs(graph: Graph, context: Context) -> None:
     """What the model returns, or may return elsewhere, keeps its size, unless the caller says that it may change."""
     several = len(graph.outputs) - len(graph.trained_outputs) > 1
     for name, reference in zip(graph.output_names, graph.outputs, strict=True):
         if reference.id not in graph.resizable:
-            reason = f"is an output of the model: {name}" if several else "is an output of the model"
+            reason = f"{OUTPUT}: {name}" if several else OUTPUT
             context.freeze(context.axes(reference), reason)
     _freeze_made_in_training(graph, context)
     _freeze_looked_at(graph, context)
@@ -48,7 +51,7 @@ def _freeze_made_in_training(graph: Graph, context: Context) -> None:
     for name, ref in zip(graph.output_names, graph.outputs, strict=True):
         if ref.id in graph.trained_outputs:
             own = [axis for axis in context.axes(ref) if not known[context.atoms.resolve(axis)].any()]
-            context.freeze(own, f"is an output of the model {name.replace('.', ': ', 1)}")
+            context.freeze(own, f"{OUTPUT} {name.replace('.', ': ', 1)}")
 
 
 def freeze_used_positions(graph: Graph, context: Context) -> None:

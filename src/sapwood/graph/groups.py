@@ -434,6 +434,8 @@ def alive_rows(axis: Axis, gone: Flags) -> Flags:
     """For each index of ``axis``, whether all of its atoms stay; ``gone`` is what :func:`flags` returned."""
     if axis.shape[1] == 1:
         return np.logical_not(gone[axis[:, 0]])
+    if not axis.shape[1]:
+        return np.ones(len(axis), dtype=np.bool_)
     return np.asarray(~gone[axis].any(axis=1), dtype=np.bool_)
 
 

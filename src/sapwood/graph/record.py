@@ -84,19 +84,16 @@ class _Recorder(CallMode):
     def ref(self, tensor: Tensor, *, known: bool = True) -> TensorRef:
         """The number of ``tensor``, as long as it lives: what the run needs no more is freed, as without a record."""
         entry = self._refs.get(id(tensor))
-        if entry is None or entry[1]() is not tensor or entry[0].shape != tuple(tensor.shape):
-            # some in-place views change a tensor's shape
-            if tensor.is_nested:
-                where = f", at {_caller()}" if self.module_stack else ""
-                raise ConfigError(
-                    f"the model makes or returns a nested tensor that has no one shape{where}; {LAID_OUT}"
-                )
-            reference = TensorRef(next(self._numbers), tuple(tensor.shape), tensor.dtype)
-            self._refs[id(tensor)] = (reference, weakref.ref(tensor))
-            if not known:
-                self.constants[reference.id] = tensor.detach().clone()
-            return reference
-        return entry[0]
+        if entry is not None and entry[1]() is tensor and entry[0].shape == tensor.shape:
+            return entry[0]  # some in-place views change a tensor's shape
+        if tensor.is_nested:
+            where = f", at {_caller()}" if self.module_stack else ""
+            raise ConfigError(f"the model makes or returns a nested tensor that has no one shape{where}; {LAID_OUT}")
+        reference = TensorRef(next(self._numbers), tuple(tensor.shape), tensor.dtype)
+        self._refs[id(tensor)] = (reference, weakref.ref(tensor))
+        if not known:
+            self.constants[reference.id] = tensor.detach().clone()
+        return reference
 
     def _seen(self, leaf: Any) -> Any:
         return self.ref(leaf, known=False) if isinstance(leaf, Tensor) else leaf

@@ -60,17 +60,20 @@ class _Caches:
     Attributes:
         near: In the bodies of the model's classes, in what their methods close over, in the files where they stand.
         far: In the files from which these have functions, which remember much that has nothing to do with tensors.
-        places: Where they were looked for, each with the identities of what was there.
+        places: Where they were looked for, each with the identities of what was there; of far ones how many there were.
     """
 
     near: Sequence[_Cache[Any]]
     far: Sequence[_Cache[Any]]
     places: Sequence[tuple[Mapping[str, Any], list[int]]]
+    far_places: Sequence[tuple[Mapping[str, Any], int]]
 
     @property
     def are_all(self) -> bool:
         """Whether nothing was added or defined anew since, as in a notebook, or by code that imports when it runs."""
-        return all(list(map(id, place.values())) == before for place, before in self.places)
+        return all(len(place) == before for place, before in self.far_places) and all(
+            list(map(id, place.values())) == before for place, before in self.places
+        )
 
 
 def _caches(kinds: frozenset[type]) -> _Caches:
@@ -98,7 +101,8 @@ def _looked_for(kinds: frozenset[type]) -> _Caches:
     return _Caches(
         list(near.values()),
         [cache for number, cache in far.items() if number not in near],
-        [(place, list(map(id, place.values()))) for place, _ in (*own_places, *near_places, *far_places)],
+        [(place, list(map(id, place.values()))) for place, _ in (*own_places, *near_places)],
+        [(place, len(place)) for place, _ in far_places],
     )
 
 

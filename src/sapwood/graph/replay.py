@@ -42,6 +42,8 @@ class Replay(CallMode):
 
     def meet(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Finds the recorded call, and makes it."""
+        if self.follows and self._next < len(self._calls) and self._calls[self._next].op is func:  # as mostly
+            return self._done(func, args, kwargs, self.make(self._calls[self._next], func, args, kwargs))
         if hides_calls(func):
             with self:
                 return func.decompose(*args, **kwargs)
@@ -58,6 +60,10 @@ class Replay(CallMode):
             self.follows = False
             self.stray(self.current, func)
         result = self.make(self.current, func, args, kwargs) if self.follows else self.pass_on(func, args, kwargs)
+        return self._done(func, args, kwargs, result)
+
+    def _done(self, func: Any, args: Any, kwargs: Any, result: Any) -> Any:
+        """Goes on to the next call."""
         if self._keeps_all or stays_alive(func, args, kwargs):
             self._kept_alive.append(result)
         if self.follows:

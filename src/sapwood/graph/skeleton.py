@@ -106,9 +106,10 @@ class _HeldBefore:
 
 def _holds(attributes: dict[str, Any], old: dict[str, Any]) -> bool:
     """Whether a table holds what it held, in the same order."""
-    return len(attributes) == len(old) and all(
-        all(map(operator.is_, ours, theirs))
-        for ours, theirs in ((attributes, old), (attributes.values(), old.values()))
+    return (
+        len(attributes) == len(old)
+        and all(map(operator.is_, attributes, old))
+        and all(map(operator.is_, attributes.values(), old.values()))
     )
 
 
@@ -124,7 +125,10 @@ def _fill_again(container: Any, old: Any) -> None:
 CONTAINERS = frozenset({dict, OrderedDict, list, set})
 """What is put back; modules keep their hooks in the second."""
 
-NO_TENSORS = CONTAINERS | {type(None), bool, int, float, str, tuple}
+MAY_HOLD = CONTAINERS | {tuple}
+"""What may hold tensors, if it holds anything."""
+
+NO_TENSORS = MAY_HOLD | {type(None), bool, int, float, str}
 """What most attributes are of, which then need not be asked what they are."""
 
 
@@ -146,12 +150,19 @@ def new_tensors_like(model: nn.Module) -> Iterator[None]:
 
 def _tensors(module: nn.Module) -> Iterator[Tensor]:
     """Tensors of a module and of what it keeps as plain attributes, in any container; layers among them, too."""
-    for value in held(vars(module)):
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, nn.Module) and all(value is not child for child in module._modules.values()):
-            for inner in value.modules():
-                yield from (one for one in held(vars(inner)) if isinstance(one, Tensor))
+    for name, value in vars(module).items():
+        kind = type(value)
+        if kind in NO_TENSORS and not (value and kind in MAY_HOLD):
+            continue
+        if kind is dict and name in {"_parameters", "_buffers", "_modules"}:
+            yield from (one for one in value.values() if isinstance(one, Tensor))
+            continue
+        for one in held(value):
+            if isinstance(one, Tensor):
+                yield one
+            elif isinstance(one, nn.Module) and all(one is not child for child in module._modules.values()):
+                for inner in one.modules():
+                    yield from (own for own in held(vars(inner)) if isinstance(own, Tensor))
 
 
 def _without_values(tensor: Tensor, *, wide: bool = False) -> Tensor:

@@ -15,7 +15,7 @@ from sapwood.graph.outputs import Outputs, output_tensors, own_outputs
 from sapwood.graph.record import record, trace
 from sapwood.graph.skeleton import leaving_no_trace, shapes_of, skeleton
 from sapwood.graph.training_too import mark_, marked, unmarked
-from sapwood.models import all_modules, quieten_, widen_
+from sapwood.models import all_modules, named_tensors, quieten_, widen_
 from sapwood.ops import Graph
 from sapwood.types import ExampleInputs
 
@@ -78,12 +78,17 @@ def without_values(
 
 def evaluated_alone(structure: Structure) -> Structure:
     """What was recorded of the run in evaluation mode, of a model that runs as in training, too."""
-    return replace(structure, model=unmarked(structure.model), graph=structure.graph.evaluated_alone)
+    graph, model = structure.graph, structure.model
+    return replace(
+        structure,
+        model=unmarked(model) if marked(model) else model,
+        graph=graph if graph.trained_from is None else graph.evaluated_alone,
+    )
 
 
 def _is_other_with_values(graph: Graph, bones: nn.Module, memo: Mapping[int, Any]) -> bool:
     """Whether a run on values is known to make other calls: numbers become tensors in ways of their own there."""
-    owned = {id(tensor) for tensor in (*bones.parameters(), *bones.buffers())}
+    owned = {id(tensor) for _, tensor in named_tensors(bones)}
     held = any(isinstance(one, Tensor) and id(one) not in owned for one in memo.values())
     return graph.writes_numbers or (bool(graph.constants) and not held)
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sapwood.models import named_parameters
 from sapwood.ops import leaves
 
 
@@ -23,7 +24,7 @@ class Writes:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        named = [(name, one) for name, one in model.named_parameters() if _has_storage(one)]
+        named = [(name, one) for name, one in named_parameters(model) if _has_storage(one)]
         self._data = [(name, one, one.data, _storage(one)) for name, one in named]
         self._owners: dict[int, list[tuple[str, Tensor]]] = {}
         for name, one, _, storage in self._data:

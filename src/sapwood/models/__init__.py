@@ -53,7 +53,7 @@ from sapwood.models.ultralytics import framework as ultralytics_framework  # noq
 from sapwood.models.ultralytics import own as ultralytics_own  # noqa: F401 - registers it
 from sapwood.models.ultralytics.loader import read_ultralytics, write_ultralytics
 from sapwood.models.unsuited import check_has_values, check_suited, whole_parts
-from sapwood.models.walking import all_modules, module_of, named_buffers, named_modules, named_parameters
+from sapwood.models.walking import all_modules, module_of, named_buffers, named_modules, named_parameters, named_tensors
 from sapwood.models.whole import Ignored, whole_tensors
 from sapwood.models.widening import wide_copy, wide_type, widen_, widened
 
@@ -119,6 +119,7 @@ __all__ = [
     "named_buffers",
     "named_modules",
     "named_parameters",
+    "named_tensors",
     "named_things",
     "needs_factory",
     "new_saved",

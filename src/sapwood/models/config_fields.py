@@ -19,6 +19,7 @@ from sapwood.errors import ConfigError
 from sapwood.models.copying import copy_model
 from sapwood.models.places import AttributePlace, is_config, is_plain
 from sapwood.models.plan import AttributeEdit
+from sapwood.models.walking import named_modules
 
 Dim: TypeAlias = tuple[str, int]
 """A dimension of a parameter or buffer."""
@@ -94,7 +95,7 @@ def config_module(model: nn.Module) -> str | None:
         >>> config_module(nn.Linear(2, 2)) is None
         True
     """
-    return next((name for name, module in model.named_modules() if is_pretrained(module)), None)
+    return next((name for name, module in named_modules(model) if is_pretrained(module)), None)
 
 
 def is_pretrained(module: nn.Module) -> bool:

@@ -60,7 +60,8 @@ def copy_into(memo: dict[int, Any], model: Model, shared: list[Any] | None = Non
     twin = copying.module(model)
     if shared is not None:
         shared += copying.shared
-    same_modes_(model, twin)
+    if copying.is_unusual:
+        same_modes_(model, twin)
     _own_classes_(twin)
     return twin
 
@@ -72,7 +73,7 @@ def _own_classes_(twin: nn.Module) -> None:
     the parameter's property from the other.
     """
     for module in all_modules(twin):
-        if parametrize.is_parametrized(module):
+        if "parametrizations" in module._modules and parametrize.is_parametrized(module):
             kind = type(module)
             own = {name: value for name, value in vars(kind).items() if name not in {"__dict__", "__weakref__"}}
             module.__class__ = type(kind.__name__, kind.__bases__, own)
@@ -112,11 +113,12 @@ def named_things(model: nn.Module, things: Collection[Any]) -> dict[str, str]:
 
 
 class _Copying:
-    """One copy of a model: what was copied so far, and what could not be."""
+    """One copy of a model: what was copied so far, what could not be, and whether a module had a way of its own."""
 
     def __init__(self, memo: dict[int, Any], whole: nn.Module | None = None) -> None:
         self.memo = memo
         self.shared: list[Any] = []
+        self.is_unusual = False
         self._whole = whole
         self._ways: dict[type, bool | None] = {}
 
@@ -127,19 +129,23 @@ class _Copying:
         if kind not in self._ways:
             self._ways[kind] = _as_usual(kind)
         usual = self._ways[kind]
+        self.is_unusual = self.is_unusual or not usual
         if usual is None:
             self._remember()
             return _copy_by_itself(module, self.memo)
         twin = kind.__new__(kind)
         self.memo[id(module)] = twin
         if usual:
-            held, value = vars(twin), self.value
-            held.update(vars(module))
-            for name, item in vars(module).items():  # most of which are numbers, or tables without hooks
+            held, own = vars(twin), vars(module)
+            held.update(own)
+            for name, item in own.items():  # most of which are numbers, or tables without hooks
                 kind_of = type(item)
-                if kind_of in SHARED:
+                if kind_of in SHARED or (kind_of is tuple and SHARED.issuperset(map(type, item))):
                     continue
-                held[name] = kind_of() if kind_of in EMPTIES and not item and name in TABLES else value(item)
+                if name in TABLES and not item and kind_of in EMPTIES:
+                    held[name] = kind_of()
+                else:
+                    held[name] = self._table(item) if kind_of is dict else self.value(item)
         else:  # a wrapper for several processes leaves out what belongs to this one, and makes it anew
             state = _state_of(module)
             self.memo.setdefault(id(self.memo), []).append(state)  # as deepcopy: an identity is used again otherwise
@@ -158,6 +164,17 @@ class _Copying:
         if isinstance(value, nn.Module):
             return self.module(value)
         return self._container(value) if type(value) in CONTAINERS else self._other(value)
+
+    def _table(self, table: dict[Any, Any]) -> Any:
+        """The copy of a dict, most of whose values are known or stay what they are."""
+        memo = self.memo
+        if id(table) in memo:
+            return memo[id(table)]
+        memo[id(table)] = twin = {}
+        for key, item in table.items():
+            found = None if item is None else memo.get(id(item))
+            twin[key] = found if item is None or found is not None else self.value(item)
+        return twin
 
     def _container(self, value: Any) -> Any:
         if type(value) is tuple:
@@ -194,7 +211,7 @@ class _Copying:
         """What ``copy.deepcopy`` makes of a tensor, sooner where that is a copy of all the memory that it lies in."""
         if type(tensor) is nn.Parameter:
             return nn.Parameter(tensor.detach().clone(), tensor.requires_grad)
-        if tensor.device.type != "cpu" or tensor.dtype not in OF_NUMBERS or not tensor.is_contiguous():
+        if tensor.device.type not in {"cpu", "meta"} or tensor.dtype not in OF_NUMBERS or not tensor.is_contiguous():
             return copy.deepcopy(tensor, self.memo)
         storage = tensor.untyped_storage()
         copied = self.memo.setdefault("torch", {})  # type: ignore[call-overload]  # where PyTorch remembers which memory it copied
@@ -271,7 +288,7 @@ def _copy_by_itself(module: Model, memo: dict[int, Any]) -> Model:
     return twin
 
 
-EMPTIES = frozenset({dict, OrderedDict})
+EMPTIES = frozenset({dict, OrderedDict, set})
 TABLES = frozenset(name for name, table in vars(nn.Module()).items() if type(table) in EMPTIES)
 """Tables that each module has for itself, as those of its hooks."""
 

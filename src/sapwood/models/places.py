@@ -115,7 +115,10 @@ def own_data(holder: Any) -> Mapping[str, Any]:
         >>> own_data(Small())
         {'width': 16}
     """
-    return holder if isinstance(holder, dict) else {**data_of_class(type(holder)), **vars_of(holder)}
+    if isinstance(holder, dict):
+        return holder
+    of_class = data_of_class(type(holder))
+    return {**of_class, **vars_of(holder)} if of_class else vars_of(holder)
 
 
 def vars_of(holder: Any) -> Mapping[str, Any]:
@@ -256,7 +259,7 @@ def _same(one: Any, other: Any) -> bool:
 
 def integers(name: str, module: nn.Module) -> Iterator[tuple[AttributePlace, int]]:
     """Every integer attribute of a module that can be set, lists and tuples of integers included."""
-    for attribute, value in own_data(module).items():
+    for attribute, value in list(own_data(module).items()):
         if is_pytorchs(module, attribute) or not can_be_set(module, attribute, value):
             continue
         for position, number in numbered(value):

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from sapwood.errors import ConfigError
-from sapwood.models.walking import all_modules, named_buffers, named_modules, named_parameters
+from sapwood.models.copying import SHARED
+from sapwood.models.walking import all_modules, named_modules, named_tensors
 
 
 def check_suited(model: nn.Module) -> None:
@@ -37,7 +38,7 @@ def check_has_values(model: nn.Module) -> None:
     Examples:
         >>> check_has_values(nn.Linear(3, 2))
     """
-    names = [name for name, tensor in (*named_parameters(model), *named_buffers(model)) if tensor.is_meta]
+    names = [name for name, tensor in named_tensors(model) if tensor.is_meta]
     if names:
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         raise ConfigError(
@@ -82,7 +83,7 @@ def _is_sharded(module: nn.Module) -> bool:
 def _is_quantised(module: nn.Module) -> bool:
     if _is_script(module):
         return False
-    tensors = [value for value in vars(module).values() if isinstance(value, torch.Tensor)]
+    tensors = [one for one in vars(module).values() if type(one) not in SHARED and isinstance(one, torch.Tensor)]
     tensors += [one for one in (*module._parameters.values(), *module._buffers.values()) if one is not None]
     packed = "quantized" in type(module).__module__ and hasattr(module, "_packed_params")
     return packed or any(tensor.is_quantized for tensor in tensors)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -16,16 +17,17 @@ def all_modules(model: nn.Module) -> list[nn.Module]:
         >>> all_modules(model) == list(model.modules())
         True
     """
-    found: dict[int, nn.Module] = {}
-    waiting: list[nn.Module | None] = [model]
-    while waiting:
-        module = waiting.pop()
-        if module is None or id(module) in found:
-            continue
-        found[id(module)] = module
-        if module._modules:
-            waiting.extend(reversed(module._modules.values()))
+    found = {id(model): model}
+    _collect(model, found)
     return list(found.values())
+
+
+def _collect(module: nn.Module, found: dict[int, nn.Module]) -> None:
+    for child in module._modules.values():
+        if child is not None and id(child) not in found:
+            found[id(child)] = child
+            if child._modules:
+                _collect(child, found)
 
 
 def named_modules(model: nn.Module, *, every: bool = False) -> list[tuple[str, nn.Module]]:
@@ -37,21 +39,23 @@ def named_modules(model: nn.Module, *, every: bool = False) -> list[tuple[str, n
         >>> [name for name, _ in named_modules(model)], [name for name, _ in named_modules(model, every=True)]
         (['', '0', '0.0'], ['', '0', '0.0', '1'])
     """
-    found: list[tuple[str, nn.Module]] = []
-    _collect_named(model, "", found, None if every else set())
+    found = [("", model)]
+    _collect_named(model, "", found, None if every else {id(model)})
     return found
 
 
-def _collect_named(module: nn.Module, name: str, found: list[tuple[str, nn.Module]], seen: set[int] | None) -> None:
-    if seen is not None:
-        if id(module) in seen:
-            return
-        seen.add(id(module))
-    found.append((name, module))
-    start = f"{name}." if name else ""
+def _collect_named(module: nn.Module, start: str, found: list[tuple[str, nn.Module]], seen: set[int] | None) -> None:
     for key, child in module._modules.items():
-        if child is not None:
-            _collect_named(child, start + key, found, seen)
+        if child is None:
+            continue
+        if seen is not None:
+            if id(child) in seen:
+                continue
+            seen.add(id(child))
+        name = start + key
+        found.append((name, child))
+        if child._modules:
+            _collect_named(child, f"{name}.", found, seen)
 
 
 def named_parameters(model: nn.Module, *, every: bool = False) -> list[tuple[str, nn.Parameter]]:
@@ -64,26 +68,42 @@ def named_parameters(model: nn.Module, *, every: bool = False) -> list[tuple[str
     """
     if type(model).named_parameters is not nn.Module.named_parameters:  # a wrapper with names of its own
         return list(model.named_parameters(remove_duplicate=not every))
-    return list(_named(model, lambda module: module._parameters, every=every))  # type: ignore[arg-type]
+    return _named(named_modules(model, every=every), "_parameters", every=every)
 
 
 def named_buffers(model: nn.Module, *, every: bool = False) -> list[tuple[str, Tensor]]:
     """The same of ``model.named_buffers()``."""
     if type(model).named_buffers is not nn.Module.named_buffers:
         return list(model.named_buffers(remove_duplicate=not every))
-    return list(_named(model, lambda module: module._buffers, every=every))
+    return _named(named_modules(model, every=every), "_buffers", every=every)
 
 
-def _named(
-    model: nn.Module, table: Callable[[nn.Module], Mapping[str, Tensor | None]], *, every: bool
-) -> Iterator[tuple[str, Tensor]]:
+def named_tensors(model: nn.Module, *, every: bool = False) -> list[tuple[str, Tensor]]:
+    """What ``[*named_parameters(model), *named_buffers(model)]`` is, in one walk.
+
+    Examples:
+        >>> [name for name, _ in named_tensors(nn.BatchNorm1d(1))]
+        ['weight', 'bias', 'running_mean', 'running_var', 'num_batches_tracked']
+    """
+    kind = type(model)
+    if (kind.named_parameters, kind.named_buffers) != (nn.Module.named_parameters, nn.Module.named_buffers):
+        return [*named_parameters(model, every=every), *named_buffers(model, every=every)]
+    modules = named_modules(model, every=every)
+    return [*_named(modules, "_parameters", every=every), *_named(modules, "_buffers", every=every)]
+
+
+def _named(modules: Iterable[tuple[str, nn.Module]], table: str, *, every: bool) -> list[tuple[str, Any]]:
+    """The tensors in a table of each module, by name."""
     seen: set[int] = set()
-    for path, module in named_modules(model, every=every):
-        for name, tensor in table(module).items():
-            if tensor is not None and id(tensor) not in seen:
-                if not every:
-                    seen.add(id(tensor))
-                yield f"{path}.{name}" if path else name, tensor
+    found: list[tuple[str, Any]] = []
+    for path, module in modules:
+        for name, tensor in getattr(module, table).items():
+            if tensor is None or id(tensor) in seen:
+                continue
+            if not every:
+                seen.add(id(tensor))
+            found.append((f"{path}.{name}" if path else name, tensor))
+    return found
 
 
 def module_of(model: nn.Module, name: str) -> nn.Module:

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from torch import Tensor, nn
 
 from sapwood.errors import ConfigError
-from sapwood.models.walking import named_buffers, named_parameters
+from sapwood.models.walking import named_tensors
 
 _ONE_DIMENSION = re.compile(r"(.*)(\[\d+\])")
 _PARAMETRIZED = re.compile(r"(?:(.*)\.)?parametrizations\.(.+)\.(?:original\d*|\d+\..*)")
@@ -79,7 +79,7 @@ def _kind(value: object) -> str:
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
     """Parameters by every name that they have, then buffers."""
-    named = (*named_parameters(model, every=True), *named_buffers(model, every=True))
+    named = named_tensors(model, every=True)
     return dict(named)
 
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from sapwood.models.computed import refresh_masked
 from sapwood.models.containers import map_tensors
 from sapwood.models.copying import PLAIN_TENSORS, copy_into
-from sapwood.models.walking import all_modules, named_buffers, named_parameters
+from sapwood.models.memory import HugePages
+from sapwood.models.walking import all_modules, named_tensors
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -43,12 +44,18 @@ def wide_copy(model: Model, shared: list[Any] | None = None) -> Model:
 
 def _wide_tensors(model: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
     """Parameters and buffers whose copies can be made wide at once, each with its copy."""
-    for _, tensor in (*named_parameters(model), *named_buffers(model)):
-        plain = type(tensor) in PLAIN_TENSORS and tensor.is_leaf and not vars(tensor)
-        wide = _wider(tensor.detach()) if plain else tensor
-        if wide.dtype is not tensor.dtype:
-            asks = tensor.requires_grad
-            yield tensor, nn.Parameter(wide, asks) if isinstance(tensor, nn.Parameter) else wide.requires_grad_(asks)
+    tensors = [one for _, one in named_tensors(model) if _is_short(one)]
+    pages = HugePages((one.numel() for one in tensors if wide_type(one.dtype) is torch.float64), torch.float64)
+    for tensor in tensors:
+        asks, old = tensor.requires_grad, tensor.detach()
+        wide = pages.like(old).copy_(old) if wide_type(old.dtype) is torch.float64 else _wider(old)
+        yield tensor, nn.Parameter(wide, asks) if isinstance(tensor, nn.Parameter) else wide.requires_grad_(asks)
+
+
+def _is_short(tensor: Tensor) -> bool:
+    """Whether nothing but the values of a tensor is copied with it, and these are of a shorter type."""
+    plain = type(tensor) in PLAIN_TENSORS and tensor.is_leaf and not vars(tensor)
+    return plain and wide_type(tensor.dtype) is not tensor.dtype
 
 
 def widen_(model: Model, memo: Mapping[int, Any]) -> Model:
@@ -73,8 +80,8 @@ def widen_(model: Model, memo: Mapping[int, Any]) -> Model:
         if isinstance(value, nn.Module) and id(value) not in registered:
             value._apply(_wider)  # type: ignore[no-untyped-call]
     for value in own:
-        if isinstance(value, Tensor):
-            _widen_tensor_(value)
+        if isinstance(value, Tensor) and wide_type(value.dtype) is not value.dtype:
+            value.data = _wider(value.detach())
     return model
 
 
@@ -89,12 +96,6 @@ def _is_wide(model: nn.Module) -> bool:
         )
         for module in all_modules(model)
     )
-
-
-def _widen_tensor_(tensor: Tensor) -> None:
-    wide = _wider(tensor.detach())
-    if wide.dtype is not tensor.dtype:
-        tensor.data = wide
 
 
 def _wider(tensor: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ The functions here only move and join atoms; where two axes cannot be joined exa
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -32,6 +33,7 @@ FIRST = 1 << 12
 """Atoms that there is room for at first."""
 
 
+@functools.lru_cache(maxsize=1 << 10)
 def fixed_axis(size: int) -> Axis:
     """An axis none of whose indices can go."""
     return np.zeros((size, 0), dtype=np.int64)

@@ -96,7 +96,7 @@ class Call:
 
     @cached_property
     def _tensor_inputs(self) -> tuple[TensorRef, ...]:
-        return tuple(leaf for leaf in _flat(self.args, self.kwargs) if isinstance(leaf, TensorRef))
+        return tuple([leaf for leaf in _flat(self.args, self.kwargs) if isinstance(leaf, TensorRef)])
 
     @cached_property
     def floats(self) -> tuple[float, ...]:
@@ -105,7 +105,11 @@ class Call:
 
     def tensor_outputs(self) -> list[TensorRef]:
         """All tensors among the results, in order."""
-        return [leaf for leaf in self.outputs if isinstance(leaf, TensorRef)]
+        return list(self._tensor_outputs)
+
+    @cached_property
+    def _tensor_outputs(self) -> tuple[TensorRef, ...]:
+        return tuple([leaf for leaf in self.outputs if isinstance(leaf, TensorRef)])
 
     @property
     def reads_values(self) -> bool:
@@ -122,9 +126,12 @@ class Call:
 
 def _flat(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterable[Any]:
     """All arguments; mostly nothing has to be unpacked."""
-    if not kwargs and not any(isinstance(one, (tuple, list, dict)) for one in args):
-        return args
-    return leaves((args, dict(kwargs)))
+    if kwargs:
+        return leaves((args, dict(kwargs)))
+    for one in args:
+        if isinstance(one, (tuple, list, dict)):
+            return leaves(args)
+    return args
 
 
 def floats_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[float, ...]:
@@ -134,7 +141,7 @@ def floats_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[float, 
         >>> floats_of((1, [2.0]), {"a": 3.0})
         (2.0, 3.0)
     """
-    return tuple(leaf for leaf in _flat(args, kwargs) if type(leaf) is float)
+    return tuple([leaf for leaf in _flat(args, kwargs) if type(leaf) is float])
 
 
 WRAPS_A_NUMBER = frozenset({"aten.lift_fresh", "aten.scalar_tensor"})

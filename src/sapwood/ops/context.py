@@ -58,11 +58,14 @@ class Context:
 
     def set(self, tensor: TensorRef, axes: Sequence[Axis]) -> None:
         """Gives ``tensor`` its axes; the only index of a dimension stays, for without it the tensor would be empty."""
-        sizes = tuple(len(axis) for axis in axes)
+        sizes = tuple(map(len, axes))
         if sizes != tensor.shape:
             raise ValueError(f"axes of sizes {sizes} for a tensor of shape {tensor.shape}")
-        self.freeze((axis for axis in axes if len(axis) == 1), "is the only channel of a part that is cut off")
-        self._axes[tensor.id] = [fixed_axis(1) if len(axis) == 1 else axis for axis in axes]
+        if 1 in sizes:
+            self.freeze((axis for axis in axes if len(axis) == 1), "is the only channel of a part that is cut off")
+            self._axes[tensor.id] = [fixed_axis(1) if len(axis) == 1 else axis for axis in axes]
+        else:
+            self._axes[tensor.id] = list(axes)
 
     def derive(self, made: Axis, sources: Sequence[Axis], way: Way) -> Axis:
         """Remembers how an axis was made, and returns it; one that carries nothing is of no interest."""
@@ -72,7 +75,7 @@ class Context:
 
     def following(self, size: int, source: Axis) -> Axis:
         """An axis that keeps the share that ``source`` keeps, whichever indices these are, as inside of a shuffle."""
-        made = fixed_axis(size)
+        made: Axis = fixed_axis(size).copy()  # of its own, by which it is known
         self._following[id(made)] = (made, source)
         return made
 

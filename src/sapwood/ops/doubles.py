@@ -194,21 +194,32 @@ def _in_strips(source: Tensor, weight: Tensor, bias: Tensor | None, windows: _Wi
     return made
 
 
+NARROW = 6
+"""Columns of a map that are worth no loop of their own."""
+
+
 def _one_by_one(source: Tensor, weight: Tensor, bias: Tensor | None, windows: _Windows) -> Tensor | None:
-    """A convolution of channels that are groups of their own, one position of the window after the other."""
+    """A convolution of channels that are groups of their own, one position of the window after the other.
+
+    Where a map is a few columns wide, all channels of a position lie side by side meanwhile: what is added up at once
+    is then a longer piece of memory.
+    """
     sizes = windows.positions(source.shape[2:])
     if min(sizes) < 1:  # the kernel says what is wrong
         return None
-    (height, width), stride = windows.padding, windows.stride
-    padded = torch.nn.functional.pad(source, (width, width, height, height))
-    made: Tensor = source.new_zeros(*source.shape[:2], *sizes)
-    if bias is not None:
+    (height, width), (down, right) = windows.padding, windows.stride
+    last = sizes[1] <= NARROW < source.shape[1]
+    around = (0, 0, width, width, height, height) if last else (width, width, height, height)
+    padded = torch.nn.functional.pad(source.movedim(1, -1).contiguous() if last else source, around)
+    padded = padded.movedim(-1, 1) if last else padded
+    sample, channel, *steps = padded.stride()
+    strides = (sample, channel, steps[0] * down, steps[1] * right)
+    made: Tensor | None = None
+    for number, factors in enumerate(weight.reshape(-1, 1, 1, windows.size[0] * windows.size[1]).unbind(-1)):
+        row, column = divmod(number, windows.size[1])
+        begin = row * windows.dilation[0] * steps[0] + column * windows.dilation[1] * steps[1]
+        met = padded.as_strided((*source.shape[:2], *sizes), strides, padded.storage_offset() + begin)
+        made = met * factors if made is None else made.addcmul_(met, factors)
+    if bias is not None and made is not None:
         made += bias.reshape(-1, 1, 1)
-    for row in range(windows.size[0]):
-        top = row * windows.dilation[0]
-        lines = padded[:, :, top : top + stride[0] * (sizes[0] - 1) + 1 : stride[0]]
-        for column in range(windows.size[1]):
-            left = column * windows.dilation[1]
-            met = lines[:, :, :, left : left + stride[1] * (sizes[1] - 1) + 1 : stride[1]]
-            made.addcmul_(met, weight[:, 0, row, column].reshape(-1, 1, 1))
-    return made
+    return None if made is None else made.contiguous()

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from sapwood.models import AttributeEdit, Cut
+from sapwood.models import AttributeEdit, Cut, module_of
 
 
 def _attention_values(module: nn.MultiheadAttention) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def fix_known_attributes_(model: nn.Module, cuts: tuple[Cut, ...], groups: Mappi
     edits = []
     touched = {cut.tensor.rpartition(".")[0] for cut in cuts} | set(groups)
     for name in sorted(touched):
-        module = model.get_submodule(name)
+        module: Any = module_of(model, name)
         values: dict[str, Any] = {}
         if isinstance(module, _ConvNd):
             values = _convolution_values(module, groups.get(name, module.groups))

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from sapwood.graph import Analysis
-from sapwood.models import Cut
+from sapwood.models import Cut, named_modules
 from sapwood.ops import Axis
 from sapwood.removal.widths import Expectation
 
@@ -43,7 +43,7 @@ def cuts_of_unread_biases(model: nn.Module, cuts: Sequence[Cut], read: Collectio
         read: Names of all that is read.
     """
     rows = {cut.tensor: cut for cut in cuts if cut.dim == 0}
-    for name, module in model.named_modules():
+    for name, module in named_modules(model):
         is_layer = isinstance(module, nn.Linear) or (isinstance(module, _ConvNd) and not module.transposed)
         cut = rows.get(f"{name}.weight".lstrip(".")) if is_layer else None
         bias = f"{name}.bias".lstrip(".")

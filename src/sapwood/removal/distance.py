@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sapwood.graph import output_tensors, plain_kernels, run_model
-from sapwood.models import Plan, apply_plan, named_buffers, named_parameters, quieten_, wide_type, widen_
+from sapwood.models import Plan, apply_plan, named_tensors, quieten_, wide_type, widen_
 from sapwood.models.computed import refresh_masked
 from sapwood.models.copying import PLAIN_TENSORS, copy_into
 from sapwood.removal.difference import relative_error
@@ -72,7 +72,7 @@ class Untouched:
         self._inputs = inputs
         self._found = found
         self._counted = tuple(counted)
-        self._values = [_Value.of(tensor) for _, tensor in (*named_parameters(model), *named_buffers(model))]
+        self._values = [_Value.of(tensor) for _, tensor in named_tensors(model)]
         self._begin = self._beginnings()
 
     def _beginnings(self) -> list[Tensor]:

@@ -124,7 +124,7 @@ def _numbers_of(path: str, value: Any, seen: set[int]) -> Iterator[tuple[str, in
     if not holds_numbers(value) or id(value) in seen:
         return
     seen.add(id(value))
-    for key, own in own_data(value).items():
+    for key, own in list(own_data(value).items()):
         if key.isidentifier() and not key.startswith("_") and can_be_set(value, key, own):
             yield from ((f"{path}.{key}", position, old) for position, old in numbered(own))
             yield from _numbers_of(f"{path}.{key}", own, seen)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
@@ -12,10 +12,12 @@ from torch import nn
 
 from sapwood.errors import CheckFailedError
 from sapwood.graph import (
+    OUTPUT,
     Analysis,
     OtherCallsError,
     Outputs,
     Structure,
+    Unpruned,
     askers,
     evaluated_alone,
     read_names,
@@ -118,11 +120,13 @@ class Planner:
         self._fields = fields
         found = self._dense.structure(values=False, training_too=training)
         both = found if found.graph.trained_from is not None else None
-        self._structure = found if both is None else evaluated_alone(found)
+        self._structure = found if both is None else replace(found, graph=found.graph.evaluated_alone)
         self._plain = self._dense, self._structure
         asking = found.asking if found.asking is not None or not training else askers(model, found.graph)
         if asking:
             self._train_too(self._dense.in_training(asking), both, values=found.asking is not None)
+        if self._structure is self._plain[1]:
+            self._structure = evaluated_alone(self._structure)
 
     def _train_too(self, dense: Dense, structure: Structure | None, *, values: bool) -> None:
         """Records the run in training mode as well, unless it is; where it reads more than the other, it counts.
@@ -137,8 +141,8 @@ class Planner:
         known = read_names(self._structure.graph)
         if not read_names(structure.graph) > known:
             return
-        stays = {(one.tensor, one.dim) for one in self.analysis().unpruned}
-        more = [one for one in self._constraints.analyse(structure.graph).unpruned if one.tensor in known]
+        more = _only_trained(self._constraints.analyse(structure.graph), known)
+        stays = {(one.tensor, one.dim) for one in self.analysis().unpruned} if more else set()
         self.fault = next((f"{one.tensor} {one.reason}" for one in more if (one.tensor, one.dim) not in stays), "")
         if not self.fault:
             self._dense, self._structure = dense, structure
@@ -190,7 +194,7 @@ class Planner:
         except (CheckFailedError, OtherCallsError) as error:
             found, self.fault = None, str(error)
         trained = self._dense, self._structure, self._constraints
-        (self._dense, self._structure), self._constraints = self._plain, fresh
+        self._dense, self._structure, self._constraints = self._plain[0], evaluated_alone(self._plain[1]), fresh
         plain = self._solved(select, prove, fields)
         if found is None or _gone(found, plain) < _gone(plain, plain):
             return plain
@@ -204,6 +208,20 @@ class Planner:
         except OnlyWithValuesError:
             self._structure = self._dense.structure(values=True)
             return rounds(self._dense, self._structure, select, self._constraints, prove=prove, fields=fields)
+
+
+def _only_trained(analysis: Analysis, known: Collection[str]) -> list[Unpruned]:
+    """What stays whole of known parameters, but for what calls of the evaluated model, or its outputs, give as reason.
+
+    The run as in training comes behind, and finds them frozen.
+    """
+    graph = analysis.graph
+    ends = tuple({f" in {call}" for call in graph.evaluated})
+
+    def is_evaluated(reason: str) -> bool:
+        return reason == OUTPUT or reason.startswith(f"{OUTPUT}: ") or reason.endswith(ends)
+
+    return [one for one in analysis.unpruned if one.tensor in known and not is_evaluated(one.reason)]
 
 
 def _gone(solution: Solution[Any], plain: Solution[Any]) -> int:

@@ -78,13 +78,17 @@ class MaskedReference(Replay):
         return self.pass_on(func, args, kwargs)
 
     def _silence(self, tensor: Tensor, ref: TensorRef) -> Tensor:
-        for dim in self._expectation.smaller(ref):
-            stays = self._stays(ref, dim, tensor)
-            silenced = tensor * stays
-            if not bool(silenced.sum().isfinite()):  # what goes may be infinite, and is silenced all the same
-                silenced = torch.where(stays.bool(), tensor, tensor.new_zeros(()))
-            tensor = silenced
-        return tensor
+        kept = [self._stays(ref, dim, tensor) for dim in self._expectation.smaller(ref)]
+        if not kept:
+            return tensor
+        silenced = tensor * kept[0]
+        for stays in kept[1:]:
+            silenced *= stays
+        if not bool(silenced.sum().isfinite()):  # what goes may be infinite, and is silenced all the same
+            silenced = tensor
+            for stays in kept:
+                silenced = torch.where(stays.bool(), silenced, tensor.new_zeros(()))
+        return silenced
 
     def _stays(self, ref: TensorRef, dim: int, tensor: Tensor) -> Tensor:
         """One for each index that stays and zero for others; to multiply takes a quarter of the time of choosing."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from sapwood.models import all_modules, held
-from sapwood.models.copying import SHARED
+from sapwood.models import all_modules, held, named_modules
+from sapwood.models.copying import SHARED, TABLES
 from sapwood.models.places import is_pytorchs
 
 
@@ -21,9 +21,10 @@ def stray_notes(model: nn.Module) -> tuple[str, ...]:
     known = {id(module) for module in all_modules(model)}
     names = [
         f"{name}.{attribute}".lstrip(".")
-        for name, module in model.named_modules()
+        for name, module in named_modules(model)
         for attribute, value in vars(module).items()
         if type(value) not in SHARED
+        and attribute not in TABLES
         and not is_pytorchs(module, attribute)
         and any(isinstance(one, nn.Module) and id(one) not in known and _has_parameters(one) for one in held(value))
     ]

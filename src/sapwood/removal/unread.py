@@ -38,6 +38,9 @@ NO_WIDTH = re.compile(
 )
 """Names of numbers that are no widths, though they may be equal to one; a name of both kinds or none is told."""
 
+OF_OUTPUT = re.compile("^(num_features|head_hidden_size|out(put)?_(chan|dim|feature|width|size).*)$", re.IGNORECASE)
+"""Names of numbers of a whole model that are the width of what it returns, where it returns one."""
+
 Widths = dict[str, dict[int, set[int]]]
 """Module -> a size of its tensors -> what became of it."""
 
@@ -86,9 +89,19 @@ def _unread_widths(
     known = {AttributePlace.of(edit) for edit in edits}
     sizes = itertools.chain(_sizes(analysis, expectation), _sizes_of_layers(edits))
     told = framework_of(compact).own_widths(compact)
-    wanted, doubtful = _wanted(compact, _widths(sizes), known, told)
+    wanted, doubtful = _wanted(compact, _widths(sizes), known, told, _of_outputs(compact, analysis, expectation))
     wanted.sort(key=lambda edit: edit.attribute)
     return wanted, doubtful
+
+
+def _of_outputs(model: nn.Module, analysis: Analysis, expectation: Expectation) -> frozenset[AttributePlace]:
+    """Where a model tells the width of what it returns, if that stays as it was."""
+    returned = [(ref.shape, expectation.shape(ref)) for ref in analysis.graph.outputs]
+    stays = {old for before, after in returned for old, new in zip(before, after, strict=True) if old == new}
+    goes = {old for before, after in returned for old, new in zip(before, after, strict=True) if old != new}
+    return frozenset(
+        place for place, value in integers("", model) if value in stays - goes and OF_OUTPUT.search(place.attribute)
+    )
 
 
 def set_unread_(
@@ -129,7 +142,11 @@ def set_unread_(
 
 
 def _wanted(
-    model: nn.Module, widths: Widths, known: Collection[AttributePlace], told: Mapping[str, int]
+    model: nn.Module,
+    widths: Widths,
+    known: Collection[AttributePlace],
+    told: Mapping[str, int],
+    right: Collection[AttributePlace],
 ) -> tuple[list[AttributeEdit], list[str]]:
     edits, doubtful = [], []
     read: dict[str, Collection[str]] = {}
@@ -139,6 +156,8 @@ def _wanted(
         named = WIDTH.search(place.attribute) and not NO_WIDTH.search(place.attribute)
         if len(sizes) == 1 and (named or SURE.search(place.attribute)):
             edits.append(AttributeEdit(place.module, place.text, value, *sizes))
+            continue
+        if place in right:
             continue
         if place.module not in read:  # which few modules are asked
             read[place.module] = names_read(module_of(model, place.module))
