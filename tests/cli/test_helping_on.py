@@ -141,7 +141,7 @@ def test_interrupted_training_says_where_it_is_and_goes_on_longer_than_it_was_be
         patch.setattr("sapwood.cli.train.epoch_line", interrupting)
         assert trained(run, cfg, data, out, "--epochs", 2) == 130
     assert re.search(
-        r"interrupted: after 1 epochs, which \S+run holds; go on with: sapwood .*--resume", capsys.readouterr().err
+        r"interrupted: after 1 epoch, which \S+run holds; go on with: sapwood .*--resume", capsys.readouterr().err
     )
     assert trained(run, cfg, data, out, "--epochs", 2, "--resume") == 0
     assert trained(run, cfg, data, out, "--epochs", 3, "--resume") == 0

@@ -211,8 +211,9 @@ def _stopped(out: Path) -> str:
 
     done = epochs_done(out)
     if not done:
-        return f"in the first epoch, of which {out} holds nothing; start again"
-    return f"after {done} epochs, which {out} holds; go on with: {same_command('--resume')}"
+        return f"in the first epoch, of which {out} holds nothing; start again with: {same_command()}"
+    epochs = "epoch" if done == 1 else "epochs"
+    return f"after {done} {epochs}, which {out} holds; go on with: {same_command('--resume')}"
 
 
 def _settings(bundle: ModelBundle, config: Path | None, options: dict[str, Any]) -> TrainConfig:
