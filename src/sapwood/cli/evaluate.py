@@ -124,9 +124,10 @@ def evaluate(
             resamples=SAMPLES,
         )
     named = {"model": model, "data": dataset.name, "split": split, "runtime": runtime}
-    figures = {**named, **asdict(evaluation), "interval": records.estimated(evaluation.value, evaluation.resampled)}
-    record, then = records.make_part(records.EvaluationRecord, figures), after_measuring(model, bundle, data)
-    write_record(out, record.plain(), lambda: render_evaluation(record, made(), then))
+    then, interval = after_measuring(model, bundle, data), records.estimated(evaluation.value, evaluation.resampled)
+    figures = {**named, **asdict(evaluation), "interval": interval, "made": made(then)}
+    record = records.make_part(records.EvaluationRecord, figures)
+    write_record(out, record.plain(), lambda: render_evaluation(record, record.made, then))
     if as_json:
         print_json(record.plain())
         return

@@ -174,8 +174,8 @@ def train(
     settings = _settings(bundle, config, {name: value for name, value in options.items() if value is not None})
     if len(data_parts(data)) > 1:
         raise ConfigError(f"--data {data}: training learns from the labels of one data set; expected one")
-    pictures = open_data(bundle, data, train_split, on_bad)
-    measured = None if val_split == "none" else open_data(bundle, data, val_split, on_bad)
+    pictures = open_data(bundle, data, train_split, on_bad, learnt=True)
+    measured = None if val_split == "none" else open_data(bundle, data, val_split, on_bad, learnt=True)
     processes = training.find_processes()
 
     def taught_by() -> ModelBundle:

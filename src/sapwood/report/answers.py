@@ -129,8 +129,8 @@ def compare_answers(comparison: Comparison) -> tuple[Answer, ...]:
         Answer(
             FASTER,
             times_as_fast(best.ratio).replace(" times as fast", "×"),
-            f"{formats.milliseconds(best.ms)} instead of {dense_ms} a picture, {size_text(case, comparison)}: "
-            f"{case.name}{told}",
+            f"{case.name}{told}: {formats.milliseconds(best.ms)} instead of {dense_ms} a picture, "
+            f"{size_text(case, comparison)}",
             tone=tone,
         ),
         Answer(PLACE, NAMES[best.runtime], where_text(conditions)),

@@ -86,7 +86,7 @@ def inspect_headline(inspection: Inspection) -> Finding:
         names = ", ".join(row.name for row in top)
         where = place_text(latency.conditions)
         total = formats.milliseconds(latency.total_ms)
-        return Finding("Time", f"{share} of {total} in {where} goes into {names}{noise_text(latency.spread or 0.0)}.")
+        return Finding("Time", f"{share} of {total} in {where} goes into {names}.")
     if losses is not None and losses.rows:
         return Finding("Sensitivity", sensitivity_findings(losses)[0].text)
     sizes = formats.count(inspection.params), formats.count(inspection.macs)

@@ -28,7 +28,7 @@ class GroupLosses(RecordPart):
         return self
 
 
-class BlockHarm(RecordPart):
+class BlockLoss(RecordPart):
     """How much worse the model is without one residual block, or one layer that its config counts."""
 
     name: str
@@ -45,4 +45,4 @@ class Losses(RecordPart):
     dense: FiniteFloat
     rows: tuple[GroupLosses, ...]
     worst: FiniteFloat | None = None
-    blocks: tuple[BlockHarm, ...] = ()
+    blocks: tuple[BlockLoss, ...] = ()
