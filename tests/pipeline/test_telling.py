@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,12 @@ def test_a_notebook_gets_a_table_in_which_nothing_is_markup(pruned: Pruned) -> N
     html = pruned._repr_html_()
     assert "<td>channels</td><td>24</td><td>12</td><td>50 %</td>" in html
     assert html.count("<table>") == html.count("</table>") == 1
+
+
+def test_notes_are_printed_as_well(pruned: Pruned) -> None:
+    told = replace(pruned, notes=("its config does not say these widths",))
+    assert repr(told).splitlines()[-1] == "  note: its config does not say these widths"
+    assert "note: its config does not say these widths" in told._repr_html_()
 
 
 def test_the_summary_is_what_the_command_line_prints(pruned: Pruned) -> None:
