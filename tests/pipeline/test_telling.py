@@ -75,7 +75,7 @@ def test_the_summary_is_what_the_command_line_prints(pruned: Pruned) -> None:
 def test_the_report_is_one_page(pruned: Pruned, tmp_path: Path) -> None:
     path = pruned.report(tmp_path / "x.html")
     assert path == tmp_path / "x.html"
-    assert "The network keeps 32 % of its parameters" in path.read_text()
+    assert "The network keeps 32 % of its parameters" in path.read_text().replace("\u00a0", " ")
     with pytest.raises(ConfigError, match=r"x\.pdf: a report is a page; expected a name that ends in \.html$"):
         pruned.report(tmp_path / "x.pdf")
 
