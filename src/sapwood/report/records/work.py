@@ -19,6 +19,7 @@ class EvaluationRecord(VerbRecord):
         data: The data set.
         split: Which part of it.
         runtime: What ran the network.
+        unit: What was measured on, ``pictures`` or ``texts``; ``num_images`` counts them.
         interval: The primary figure, and between which values 95 of 100 samples of the pictures have it; None where
             nothing is known of single pictures.
         stage_seconds: How long reading, the network, boxes with NMS, and scoring took, over all pictures.
@@ -32,6 +33,7 @@ class EvaluationRecord(VerbRecord):
     data: str
     split: str
     runtime: str
+    unit: Literal["pictures", "texts"] = "pictures"
     interval: Estimated | None = None
     primary: str
     metrics: dict[str, FiniteFloat]
