@@ -38,6 +38,7 @@ def test_export_writes_and_tells(name: str, files: list[str], run: Run, tmp_path
     assert [Path(one["path"]).name for one in record["written"]] == files
     assert record["size_bytes"] == sum(path.stat().st_size for path in tmp_path.iterdir())
     assert record["check"]["max_relative_error"] <= record["check"]["tolerance"]
+    assert record["made"]["command"].startswith("sapwood export builtin:digits --format")
 
 
 def test_export_prints_the_check(run: Run, tmp_path: Path, capsys: Capture) -> None:

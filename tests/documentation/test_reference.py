@@ -94,6 +94,12 @@ def test_every_verb_with_json_has_its_record_there() -> None:
     assert told - {"demo"} == named  # the demo is a comparison
 
 
+def test_every_record_of_a_verb_says_how_it_was_made() -> None:
+    names = {schema: {row.name for row in records.rows(kind)} for schema, kind in records.verb_records().items()}
+    silent = {schema for schema, found in names.items() if not found & {"made", "command"}}
+    assert silent == {"sapwood.report/1"}  # a page that was built again is of a record that says so
+
+
 def test_a_name_means_one_thing_in_all_records_but_those_that_the_page_names() -> None:
     """Rows of one list may be of several kinds, and so may parts: a layer's time is no layer's width."""
     part = re.compile(r"list of .*|\[.*")
