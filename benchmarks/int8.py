@@ -6,10 +6,12 @@
 The first form takes one of the models below, removes channels (latency 0.5 in float32 on the same runtime; or takes
 `--small`, a network that was pruned before), and calls all four networks in interleaved rounds. int8 is calibrated on
 random inputs for the time. With `--accuracy SPLIT` each network's accuracy on that part of the model's data set is
-measured on its runtime; ranges are from the train split. With `--processor` a call takes what the process had of the
-processor, one thread: where other work shares the core, a long call is interrupted and a short one is not, and the
-clock's ratios are wrong. The second form times a dense network in OpenVINO with its grouped layers in int8, and as they
-are where the file is quantised as OpenVINO reads it. Latency targets on int8: `latency_targets.py`.
+measured on its runtime; ranges are from the train split. With `--max-drop FRACTION` the int8 networks are the files
+that `sapwood export --int8-max-drop` writes: so many layers in float32 as the pictures of `--chosen-on` ask for. With
+`--processor` a call takes what the process had of the processor, one thread: where other work shares the core, a long
+call is interrupted and a short one is not, and the clock's ratios are wrong. The second form times a dense network in
+OpenVINO with its grouped layers in int8, and as they are where the file is quantised as OpenVINO reads it. Latency
+targets on int8: `latency_targets.py`.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,11 +28,14 @@ from typing import Any
 from unittest import mock
 
 import sapwood
+from sapwood.export import quick_onnx
 from sapwood.export.int8 import openvino
 from sapwood.goals import pictures_without_labels
 from sapwood.measure import SPIN_DOWN, machine, measure_latency
 from sapwood.pipeline import Deployment, on_runtime
-from sapwood.runtime import RUNTIMES, Session
+from sapwood.pipeline.quantising import Int8Options, export_int8
+from sapwood.runtime import RUNTIMES, Session, running_on
+from sapwood.runtime.int8 import opened_int8
 from sapwood.tasks import evaluate, open_data
 from sapwood.types import ModelBundle
 
@@ -59,6 +66,8 @@ def main() -> None:
     parser.add_argument("--small", help="A saved network, pruned before")
     parser.add_argument("--accuracy", metavar="SPLIT")
     parser.add_argument("--pictures", help="A data set instead of the model's own")
+    parser.add_argument("--max-drop", type=float, help="Of mAP@0.5 or top-1, in [0, 1)")
+    parser.add_argument("--chosen-on", default="val", metavar="SPLIT", help="Of --max-drop")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--processor", action="store_true", help="Processor time, one thread, of a busy machine")
     parser.add_argument("--grouped", action="store_true")
@@ -79,11 +88,11 @@ def together(options: Any) -> dict[str, Any]:
     dense = sapwood.load_model(options.dense) if options.dense else loaded(options.model, options.data)
     small = sapwood.load_model(options.small) if options.small else halved(dense, options)
     networks = {"dense": dense, "pruned": small}
-    sessions = {
-        f"{name} {kind}": RUNTIMES[runtime].load(one.model, one.example_inputs, threads=options.threads)
-        for name, one in networks.items()
-        for kind, runtime in (("fp32", options.runtime), ("int8", f"{options.runtime}-int8"))
-    }
+    sessions: dict[str, Session] = {}
+    for name, one in networks.items():
+        float32 = RUNTIMES[options.runtime]
+        sessions[f"{name} fp32"] = float32.load(one.model, one.example_inputs, threads=options.threads)
+        sessions[f"{name} int8"] = int8(name, one, options)
     row: dict[str, Any] = {"model": options.model, "runtime": options.runtime}
     if options.processor:
         row |= {"rounds": PROCESSOR_ROUNDS, **processor_times(sessions, PROCESSOR_ROUNDS)}
@@ -97,8 +106,26 @@ def together(options: Any) -> dict[str, Any]:
             flush=True,
         )
     if options.accuracy:
-        row["accuracy"] = accuracies(networks, options)
+        row["accuracy"] = accuracies(networks, sessions, options)
     return row
+
+
+def int8(name: str, bundle: ModelBundle, options: Any) -> Session:
+    """As the runtime quantises it for its time, or the file of `--max-drop`."""
+    if options.max_drop is None:
+        runtime = RUNTIMES[f"{options.runtime}-int8"]
+        return runtime.load(bundle.model, bundle.example_inputs, threads=options.threads)
+    file_format, suffix = ("onnx", ".onnx") if options.runtime == "onnxruntime" else ("openvino", ".xml")
+    chosen = Int8Options(
+        pictures_of(options), split=options.chosen_on, max_drop=options.max_drop, threads=options.threads
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"net{suffix}"
+        file = export_int8(bundle, file_format, path, chosen, stage=lambda _: nullcontext())
+        print(f"{name} int8: {file.num_int8} of {file.num_layers} layers; in float32 {', '.join(file.left) or 'none'}")
+        print(f"{name} int8: {file.judged} on {options.chosen_on}", flush=True)
+        source = quick_onnx(bundle.model, bundle.example_inputs)
+        return opened_int8(path, source, bundle.example_inputs, threads=options.threads)
 
 
 def grouped(options: Any) -> dict[str, Any]:
@@ -140,19 +167,26 @@ def halved(dense: ModelBundle, options: Any) -> ModelBundle:
     return replace(dense, model=pruned.model)
 
 
-def accuracies(networks: dict[str, ModelBundle], options: Any) -> dict[str, float]:
+def accuracies(networks: dict[str, ModelBundle], sessions: dict[str, Session], options: Any) -> dict[str, float]:
     """In float32 by PyTorch, in int8 on its runtime."""
-    data = options.pictures or str(MODELS[options.model][2]).format(data=options.data)
-    found = {}
+    data, found = pictures_of(options), {}
     for name, bundle in networks.items():
         dataset = open_data(bundle, data, split=options.accuracy)
-        read = partial(pictures_without_labels, bundle, data, num_pictures=128)
-        int8 = on_runtime(bundle, f"{options.runtime}-int8", pictures=read, threads=options.threads)
-        for kind, one in (("fp32", bundle), ("int8", int8)):
+        if options.max_drop is None:
+            read = partial(pictures_without_labels, bundle, data, num_pictures=128)
+            quantised = on_runtime(bundle, f"{options.runtime}-int8", pictures=read, threads=options.threads)
+        else:
+            twin = running_on(sessions[f"{name} int8"], bundle.model, bundle.example_inputs)
+            quantised = replace(bundle, model=twin)
+        for kind, one in (("fp32", bundle), ("int8", quantised)):
             evaluation = evaluate(one, dataset)
             found[f"{name} {kind}"] = evaluation.metrics[evaluation.primary]
             print(f"{name} {kind}: {evaluation.primary} {found[f'{name} {kind}']:.4f}", flush=True)
     return found
+
+
+def pictures_of(options: Any) -> str:
+    return str(options.pictures or str(MODELS[options.model][2]).format(data=options.data))
 
 
 if __name__ == "__main__":

@@ -10,13 +10,13 @@ import pytest
 
 from sapwood.errors import ConfigError, DataError
 from sapwood.limits import LIMITS, check_limit, limit, variable
+from sapwood.pickled import read_pickled
 from sapwood.reading import (
     naming,
     parse_json,
     parse_yaml,
     read_bytes,
     read_json,
-    read_pickled,
     read_safetensors,
     read_text,
     read_yaml,

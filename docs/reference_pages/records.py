@@ -165,6 +165,7 @@ SHARED = {
     "tolerance": "The largest difference that passes.",
     "total_ms": "Time of the whole network, in milliseconds.",
     "uncounted": "Operators that were not counted.",
+    "unit": "What was looked at: `pictures`, `texts` or other inputs.",
     "unpruned": "Dimensions that stay whole, and why.",
     "value": "The figure.",
     "verb": "The command of the step.",

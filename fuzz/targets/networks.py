@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import json
@@ -122,10 +123,8 @@ def state_safetensors(folder: Path) -> Prepared:
 @target(of_bytes)
 def state_zip(folder: Path) -> Prepared:
     """The pickle inside of a file of ``torch.save``, put back into the archive."""
-    buffer, file = io.BytesIO(), folder / "a.pth"
-    torch.save({"state_dict": _state(), "epoch": 3}, buffer)
-    with zipfile.ZipFile(buffer) as archive:
-        parts = {name: archive.read(name) for name in archive.namelist()}
+    file = folder / "a.pth"
+    parts = _parts({"state_dict": _state(), "epoch": 3})
     (inner,) = (name for name in parts if name.endswith("data.pkl"))
 
     def read(data: bytes) -> None:
@@ -135,7 +134,16 @@ def state_zip(folder: Path) -> Prepared:
         read_state(file)
 
     harmful = pickle.dumps(partial(print, "never printed"))
-    return [parts[inner], harmful], read
+    with_options = _parts({"model": _state(), "args": argparse.Namespace(lr=0.1), "at": folder})[inner]
+    return [parts[inner], harmful, with_options], read
+
+
+def _parts(content: object) -> dict[str, bytes]:
+    """The files inside of what ``torch.save`` writes."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    with zipfile.ZipFile(buffer) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
 
 
 @target(of_bytes)

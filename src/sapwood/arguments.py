@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sapwood.errors import ConfigError
+from sapwood.nested import named_tensors
 from sapwood.types import ExampleInputs, ModelBundle
 
 _NO_INPUTS = (type(None), str, bytes, bool, int, float, complex, np.ndarray, np.generic, torch.Size, nn.Module)
@@ -141,12 +142,31 @@ def check_yes_or_no(name: str, value: object) -> None:
     check_kind(name, value, bool, "True or False")
 
 
-def check_batches(batches: object) -> None:
-    """Checks that there are batches: one tensor is a batch, and not many.
+def checked_batches(batches: object, name: str = "batches") -> list[ExampleInputs]:
+    """Returns batches as a list.
 
     Raises:
-        ConfigError: If it is one tensor, or nothing that can be gone through.
+        ConfigError: If it is one tensor, which is a batch and not many, or nothing that can be gone through, or what is
+            in it is nothing that a model is called with.
+
+    Examples:
+        >>> checked_batches([()])
+        Traceback (most recent call last):
+        ...
+        sapwood.errors.ConfigError: batches[0] holds no tensor; expected at least one
     """
+    expected = "a list of batches, as [pictures]"
     if isinstance(batches, Tensor | str | Mapping):
-        raise ConfigError(f"batches is {described(batches)}; expected a list of batches, as [pictures]")
-    check_kind("batches", batches, Iterable, "a list of batches, as [pictures]")
+        raise ConfigError(f"{name} is {described(batches)}; expected {expected}")
+    check_kind(name, batches, Iterable, expected)
+    kept = list(cast("Iterable[Any]", batches))
+    for number, batch in enumerate(kept):
+        if not isinstance(batch, Tensor | tuple | list | Mapping):
+            hint = " (torch.from_numpy makes one)" if isinstance(batch, np.ndarray) else ""
+            raise ConfigError(
+                f"{name}[{number}] is {described(batch)}; expected a tensor{hint}, a tuple of positional or a dict of "
+                "keyword arguments"
+            )
+        if not named_tensors(batch):
+            raise ConfigError(f"{name}[{number}] holds no tensor; expected at least one")
+    return kept

@@ -1,16 +1,16 @@
 """The one way to read a file: whatever is wrong with it is an error of Sapwood's that names the file and the place.
 
 Nothing that is read is executed: text, JSON and YAML become numbers, texts, lists and mappings, and tensors come out of
-safetensors or out of ``torch.load`` with ``weights_only``.
+safetensors or, in :mod:`sapwood.pickled`, out of ``torch.load`` with ``weights_only``.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import reprlib
 import stat
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from unicodedata import category
 import yaml
 
 from sapwood.errors import SapwoodError
+from sapwood.foreign import foreign, stands_for_another
 from sapwood.limits import check_limit
 from sapwood.meant import meant_path
 
@@ -31,6 +32,8 @@ MAX_DIGITS = 18
 """Digits of whole numbers in files, at most; any more are no count of anything."""
 
 _SHOWN = 200
+_BEGINS = 512
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxlong, _SHORT.maxother = 3, 80, 40, 80
 
@@ -63,7 +66,8 @@ def reading(where: str | Path, expected: str, error: type[SapwoodError]) -> Iter
         raise
     except Exception as cause:
         meant = meant_path(where) if isinstance(cause, FileNotFoundError) else ""
-        raise error(f"{where}: {_fault(cause)}; expected {expected}{meant}") from cause
+        what = "" if isinstance(cause, OSError | MemoryError) else foreign(where)
+        raise error(f"{where}: {what or _fault(cause)}; expected {expected}{meant}") from cause
 
 
 @contextmanager
@@ -119,7 +123,11 @@ def read_bytes(path: str | Path, expected: str, error: type[SapwoodError], *, li
     with opened(path, expected, error) as file:
         if limited_by is not None:
             check_limit(limited_by, os.fstat(file.fileno()).st_size, str(path), error)
-        return file.read()
+        data = file.read()
+    what = stands_for_another(data[:_BEGINS])
+    if what:
+        raise error(f"{path}: {what}; expected {expected}")
+    return data
 
 
 def read_text(path: str | Path, expected: str, error: type[SapwoodError], *, limited_by: str = "text_bytes") -> str:
@@ -158,7 +166,9 @@ def parse_json(text: str, where: str | Path, expected: str, error: type[SapwoodE
         try:
             return json.loads(text)
         except json.JSONDecodeError as fault:
-            raise error(f"{where}:{fault.lineno}: is not JSON ({fault.msg}); expected {expected}") from fault
+            what = foreign(where)
+            place = f"{where}: {what}" if what else f"{where}:{fault.lineno}: is not JSON ({fault.msg})"
+            raise error(f"{place}; expected {expected}") from fault
 
 
 @dataclass(frozen=True)
@@ -230,20 +240,6 @@ def read_safetensors(
     check_regular(path, expected, error)
     with reading(path, expected, error), safe_open(str(path), framework="pt") as file:
         return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
-
-
-def read_pickled(path: str | Path, expected: str, error: type[SapwoodError]) -> Any:
-    """Reads what ``torch.save`` wrote, without running any of it: tensors, numbers, texts and containers.
-
-    Raises:
-        SapwoodError: An ``error``, if it is missing, damaged, or holds anything else.
-    """
-    import torch
-
-    check_regular(path, expected, error)
-    with reading(path, expected, error), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of other pickle protocols, which torch then refuses
-        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def parse_number(text: str) -> float:
@@ -333,7 +329,7 @@ def _fault(cause: Exception) -> str:
 
 
 def _message(cause: Exception) -> str:
-    return _cut(" ".join(str(cause).split()))
+    return _cut(" ".join(_COLOUR.sub("", str(cause)).split()))
 
 
 def _cut(text: str) -> str:

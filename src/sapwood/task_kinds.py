@@ -19,6 +19,19 @@ TASKS: Registry[Any] = Registry(
 """The tasks (:class:`sapwood.tasks.Task`) by the ``kind`` of a :class:`~sapwood.types.TaskSpec`."""
 
 
+_TEXTS = frozenset({"causal_lm", "masked_lm", "text_classification"})
+
+
+def unit_of(kind: str) -> str:
+    """What a task looks at, in words: ``"pictures"`` or ``"texts"``.
+
+    Examples:
+        >>> unit_of("text_classification"), unit_of("detection")
+        ('texts', 'pictures')
+    """
+    return "texts" if kind in _TEXTS else "pictures"
+
+
 def is_task(kind: str) -> bool:
     """Whether a model may be for it; ``"none"`` is for nothing that is known.
 

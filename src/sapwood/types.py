@@ -144,12 +144,26 @@ class ModelSource:
 
 @dataclass(frozen=True)
 class ModelBundle:
-    """A model and all that the stages need to know about it."""
+    """A model and all that the stages need to know about it.
+
+    Attributes:
+        model: It.
+        example_inputs: What it is called with.
+        task: What it is for.
+        source: Where it came from first.
+        place: The directory that Sapwood saved it in, and that it was read from.
+    """
 
     model: nn.Module
     example_inputs: ExampleInputs
     task: TaskSpec
     source: ModelSource
+    place: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called where results are told: as it was named, its directory or its specification."""
+        return self.place or self.source.spec
 
 
 @dataclass(frozen=True)

@@ -416,6 +416,15 @@ def test_next_steps_name_the_weights_that_were_given(
     assert all("--weights a.weights" in line for line in proposed if "sapwood" in line)
 
 
+def test_a_saved_network_is_named_by_its_directory(run: Run, dense: Path, capsys: Capture) -> None:
+    """What it was built from may have other widths and classes by now."""
+    small = dense.with_name("small")
+    assert run("prune", dense, "--sparsity", 0.5, "-o", small) == 0
+    told = capsys.readouterr().out
+    assert f"sapwood bench {dense} {small} --runtime" in told
+    assert sapwood.load_model(str(small)).name == str(small)
+
+
 def test_every_stage_of_pruning_is_named_before_it_begins(run: Run, pair: Pair, capsys: Capture) -> None:
     cfg, data = pair
     options = ("--criterion", "taylor", "--labels", "own", "--recover", "reconstruct", "--verbose")

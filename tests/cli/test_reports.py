@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sapwood.cli.shrink import check_latency
+from sapwood.errors import CheckFailedError
 from sapwood.goals import Deployment, GroupMultiple, LatencyOutcome, LayerSteps, WidthSteps
 from sapwood.models import load_model
-from sapwood.report.records import WidthTimes, make_part
+from sapwood.report.records import TargetLatency, WidthTimes, make_part
 from sapwood.report.widths import widths_text
 
 Run = Callable[..., int]
@@ -112,6 +115,40 @@ def test_a_missed_target_is_saved_and_exits_with_1(
     assert json.loads((out / "report.json").read_text())["latency"]["met"] is False
     assert "is missed." in (out / "report.html").read_text()
     load_model(str(out))
+
+
+@pytest.mark.parametrize(
+    ("ratios", "threads", "said"),
+    [
+        ((0.42, 0.41, 0.43), 1, "made and measured; it is faster than asked for, which --at-most takes"),
+        ((0.60, 0.59, 0.61), 2, "made and measured"),
+        ((0.60, 0.20, 1.30), 1, "made and measured"),
+        (
+            (0.42, 0.20, 1.30),
+            2,
+            "; it is faster than asked for, which --at-most takes; the machine was busy: with --threads 1 the "
+            "processor's time counts, which others do not lengthen",
+        ),
+    ],
+)
+def test_a_missed_target_says_what_to_do(ratios: tuple[float, float, float], threads: int, said: str) -> None:
+    ratio, low, high = ratios
+    latency = TargetLatency(
+        target=0.5,
+        met=False,
+        ratio=ratio,
+        ratio_q1=low,
+        ratio_q3=high,
+        dense_ms=2.0,
+        pruned_ms=2.0 * ratio,
+        conditions={"runtime": "onnxruntime", "threads": threads},
+        predicted=0.5,
+        attempts=(),
+        fit_error=0.0,
+        layers=(),
+    )
+    with pytest.raises(CheckFailedError, match=re.escape(said) + "$"):
+        check_latency(latency)
 
 
 def test_a_met_target_exits_with_0(run: Run, cfg: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:

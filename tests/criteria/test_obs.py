@@ -5,7 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import conv2d
+from torch.nn.utils.parametrizations import weight_norm
+from torch.nn.utils.parametrize import remove_parametrizations
 
+import sapwood
 from sapwood.calibration import collect
 from sapwood.criteria import BlockObs, ModelView, compensated, problems_of
 from sapwood.errors import CriterionError
@@ -191,3 +195,40 @@ def test_a_group_that_no_loss_hangs_on_is_none_of_its_business(pictures: Tensor)
     model.apart = nn.Conv2d(3, 2, 1).double()
     with pytest.raises(CriterionError, match=r"first\.weight\[0\]: the loss hangs on no module that reads it"):
         scores_of(model, pictures, lambda model, x: [model(x), model.apart(x).square().mean()][1])
+
+
+@pytest.mark.parametrize("criterion", ["obs", "wanda", "taylor_activation", "fisher_activation", "apoz"])
+def test_weights_that_a_norm_makes_count_as_what_they_are(criterion: str, pictures: Tensor) -> None:
+    torch.manual_seed(1)
+    middle = weight_norm(nn.Conv2d(8, 8, 3))
+    normed = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), middle, nn.ReLU(), nn.Conv2d(8, 2, 1)).double()
+    plain = sapwood.copy_model(normed)
+    remove_parametrizations(plain[2], "weight")
+    kept = []
+    for model in (normed.eval(), plain.eval()):
+        seen = sapwood.Calibration([pictures], lambda net, x: net(x).square().mean())
+        given = {"target": {"sparsity": 0.5}, "criterion": criterion, "calibration": seen}
+        pruned = sapwood.prune(model, pictures, **given)
+        assert pruned.notes == ()
+        kept.append(next(cut.kept for cut in pruned.plan.cuts if cut.tensor == "0.weight"))
+    assert kept[0] == kept[1]
+
+
+def test_groups_that_another_criterion_scores_are_named(pictures: Tensor) -> None:
+    class Bare(nn.Module):
+        """Parameters of its own, and no module that reads anything."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Parameter(torch.randn(8, 3, 3, 3)), nn.Parameter(torch.randn(2, 8, 1, 1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return conv2d(conv2d(x, self.first).relu(), self.last)
+
+    seen = sapwood.Calibration([pictures], lambda net, x: net(x).square().mean())
+    for criterion in ("obs", "taylor_activation", "bn_scale"):
+        pruned = sapwood.prune(
+            Bare().double(), pictures, target={"sparsity": 0.5}, criterion=criterion, calibration=seen
+        )
+        (note,) = pruned.notes
+        assert note.startswith(f"1 of 1 groups are scored by 'norm', as {criterion!r} does not apply to them (first[0]")

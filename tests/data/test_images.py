@@ -98,6 +98,27 @@ def test_what_is_no_picture(tmp_path: Path, read: object) -> None:
     (tmp_path / "text.jpg").write_text("not a picture")
     with pytest.raises(ImageError, match=r"text\.jpg: cannot be read as a picture"):
         read(tmp_path / "text.jpg")
+    (tmp_path / "lfs.jpg").write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(ImageError, match=r"lfs\.jpg: is a pointer of Git LFS .*; expected one of JPEG"):
+        read(tmp_path / "lfs.jpg")
+
+
+def test_a_function_that_others_put_in_pillows_place_is_not_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def install(*_: object, **__: object) -> None:
+        raise AssertionError("Ultralytics' installs a package here")
+
+    for name in ("a.png", "a.webp", "a.tiff", "a.ppm", "a.bmp", "a.jpg"):
+        Image.fromarray(noise(8, 8)).save(tmp_path / name)
+    (tmp_path / "broken.png").write_bytes((tmp_path / "a.png").read_bytes()[:20])
+    (tmp_path / "text.jpg").write_text("not a picture")
+    monkeypatch.setattr(Image, "open", install)
+    for name in ("a.png", "a.webp", "a.tiff", "a.ppm", "a.bmp", "a.jpg"):
+        assert read_image(tmp_path / name).shape == (8, 8, 3)
+    for name in ("broken.png", "text.jpg"):
+        with pytest.raises(ImageError, match=r"cannot be read as a picture"):
+            read_image(tmp_path / name)
 
 
 def test_truncated_file_is_named(tmp_path: Path) -> None:

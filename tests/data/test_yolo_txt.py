@@ -147,7 +147,7 @@ def test_a_folder_a_split(tmp_path: Path, picture: Write, text: Write) -> None:
     np.testing.assert_allclose(dataset.samples[0].boxes, [[0, 0, 100, 50]])
 
 
-@pytest.mark.parametrize("names", ["[cat, dog]", "{0: cat, 1: dog}"])
+@pytest.mark.parametrize("names", ["[cat, dog]", "{0: cat, 1: dog}", "{'0': cat, '1': dog}"])
 def test_data_yaml(tmp_path: Path, picture: Write, text: Write, names: str) -> None:
     picture("set/images/holdout/a.png")
     text("set/labels/holdout/a.txt", "1 0.5 0.5 1 1")
@@ -164,6 +164,59 @@ def test_data_yaml_with_lists(picture: Write, text: Write) -> None:
     text("val.txt", "images/b.png\n")
     file = text("data.yaml", "val: [val.txt]\nnames: [cat]\n")
     assert [sample.image_id for sample in open_detection(file).samples] == ["b"]
+
+
+def test_an_archive_that_was_unpacked_with_its_yaml(tmp_path: Path, picture: Write, text: Write) -> None:
+    """Its places begin with ``../``, one folder above where they are, and Ultralytics reads it."""
+    picture("valid/images/a.png")
+    text("valid/labels/a.txt", "0 0.5 0.5 1 1")
+    file = text("data.yaml", "train: ../train/images\nval: ../valid/images\nnames: [cat]\n")
+    assert [sample.image_id for sample in open_detection(file).samples] == ["a"]
+    with pytest.raises(DataError, match=r"\.\./train/images: no such file; expected a folder of pictures"):
+        open_detection(file, split="train")
+
+
+def test_a_place_that_is_not_there_says_where_it_was_looked_for(text: Write) -> None:
+    file = text(
+        "data.yaml", "path: ../sets/coco8\nval: images/val\nnames: [cat]\ndownload: https://example.org/a.zip\n"
+    )
+    said = (
+        r"images/val: no such file; expected .* lists them; path: \.\./sets/coco8 of data\.yaml is not there, counted "
+        r"from its folder \(Ultralytics looks in its datasets_dir as well\): write it whole; its download: is not foll"
+    )
+    with pytest.raises(DataError, match=said):
+        open_detection(file)
+
+
+def test_outlines_and_key_points_of_a_data_yaml_are_boxes(picture: Write, text: Write) -> None:
+    picture("images/a.png")
+    text("labels/a.txt", "1 0.1 0.2 0.5 0.2 0.3 0.6\n0 0.5 0.5 0.2 0.4\n")
+    file = text("data.yaml", "validation: images\nnames: [cat, dog]\n")
+    found = open_detection(file).samples[0]
+    np.testing.assert_allclose(found.boxes, [[10, 10, 50, 30], [40, 15, 60, 35]], atol=1e-4)
+    assert found.labels.tolist() == [1, 0]
+    text("labels/a.txt", "1 0.5 0.5 0.2 0.4 0.5 0.5 2 0 0 0\n")
+    with pytest.raises(DataError, match=r"\[0, 1\]"):
+        open_detection(file)
+    file = text("data.yaml", "val: images\nnames: [cat, dog]\nkpt_shape: [2, 3]\n")
+    np.testing.assert_allclose(open_detection(file).samples[0].boxes, [[40, 15, 60, 35]], atol=1e-4)
+    text("labels/a.txt", "1 0.1 0.2 0.5 0.2 0.3 0.6\n")
+    with pytest.raises(DataError, match="7 fields; expected 5: class cx cy w h"):
+        open_detection(file)
+
+
+def test_classes_as_whole_fractions(folder: Path, text: Write) -> None:
+    text("labels/val/a.txt", "1.0 0.5 0.5 0.2 0.4\n0.000000e+00 0.1 0.1 0.4 0.4\n")
+    dataset = open_detection(folder)
+    assert (dataset.class_names, dataset.samples[0].labels.tolist()) == (("class0", "class1"), [1, 0])
+
+
+def test_a_data_set_of_the_working_folder_has_its_name(
+    folder: Path, text: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text("data.yaml", "val: images/val\nnames: [cat, dog]\n")
+    monkeypatch.chdir(folder)
+    assert open_detection("data.yaml").name == open_detection(".").name == f"{folder.name} val"
 
 
 def test_bad_yaml(text: Write) -> None:
@@ -259,6 +312,9 @@ def test_a_label_file_that_is_no_text_without_names(folder: Path) -> None:
         ("names: [cat, yes]", r"names\[1\]: True; expected text, in quotes if YAML takes it for else"),
         ("names: {0: cat, 1: null}", r"names\[1\]: None; expected text"),
         ("names: {0: cat, 1: [dog]}", r"names\[1\]: \['dog'\]; expected text"),
+        ("kpt_shape: 17", r"kpt_shape: 17; expected \[how many, 2 or 3\]"),
+        ("kpt_shape: [17, 4]", r"kpt_shape: \[17, 4\]; expected"),
+        ("names: {'1': cat}", "names is a list, or a mapping from 0, 1, ... to names"),
         ("names: {1: cat}", "names is a list, or a mapping from 0, 1, ... to names"),
         ("names: {[a]: cat}", "is not YAML"),
         ("nc: -1", "nc: -1; expected a positive whole number, of classes"),

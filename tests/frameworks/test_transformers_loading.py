@@ -12,7 +12,7 @@ import torch
 
 import sapwood
 from sapwood.cli import main
-from sapwood.errors import MissingDependencyError, SapwoodError, SpecError, WeightsError
+from sapwood.errors import MissingDependencyError, SapwoodError, SavedModelError, SpecError, WeightsError
 from sapwood.graph import call_model, output_tensors
 from sapwood.models import TransformersNetwork, framework_of, load_model
 from sapwood.models.transformers import package
@@ -106,6 +106,26 @@ def changed(folder: Path, to: Path, **fields: Any) -> Path:
     return to
 
 
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 5613764\n"
+
+
+def _moved(folder: Path, inside: Path) -> None:
+    files = list(folder.iterdir())
+    inside.mkdir(parents=True)
+    for file in files:
+        file.rename(inside / file.name)
+
+
+def test_what_was_probably_meant_is_named(folders: Callable[[str], Path]) -> None:
+    folder = folders("bert")
+    with pytest.raises(SpecError, match=rf"is a file; expected .*; did you mean transformers:{folder}\?"):
+        load(folder / "config.json")
+    with pytest.raises(SpecError, match=r"Nothing is downloaded \(hf download org/net --local-dir net brings"):
+        load(Path("org/net"))
+    with pytest.raises(SavedModelError, match=rf"expected a saved model; did you mean transformers:{folder}\?"):
+        sapwood.load_model(str(folder))
+
+
 BAD: dict[str, tuple[Callable[[Path], object], type[SapwoodError], str]] = {
     "no folder": (lambda to: [file.unlink() for file in to.iterdir()] and to.rmdir(), SpecError,
                   r"there is no such folder; .*Nothing is downloaded"),
@@ -116,6 +136,30 @@ BAD: dict[str, tuple[Callable[[Path], object], type[SapwoodError], str]] = {
     "half a file": (lambda to: (to / "model.safetensors").write_bytes((to / "model.safetensors").read_bytes()[:999]),
                     WeightsError, "expected the weights of a BertForSequenceClassification"),
     "an adapter": (lambda to: (to / "adapter_config.json").write_text("{}"), SpecError, "holds an adapter"),
+    "an adapter alone": (
+        lambda to: [file.unlink() for file in to.iterdir()]
+        and (to / "adapter_config.json").write_text('{"base_model_name_or_path": "org/base"}'), SpecError,
+        r"holds an adapter \(adapter_config\.json\) for org/base; expected a model that it was merged into: merge_and"),
+    "a pipeline": (
+        lambda to: (to / "config.json").unlink() or (to / "model_index.json").write_text("{}"), SpecError,
+        r"holds no config\.json; .*It is a pipeline of diffusers \(model_index\.json\)"),
+    "a run": (lambda to: _moved(to, to / "checkpoint-5"), SpecError,
+              r"Models are inside of it; did you mean transformers:.*bad/checkpoint-5\?"),
+    "a cache": (lambda to: _moved(to, to / "snapshots" / "abc"), SpecError,
+                r"did you mean transformers:.*bad/snapshots/abc\?"),
+    "llama.cpp": (
+        lambda to: (to / "model.safetensors").rename(to / "a.gguf"), SpecError, r"a\.gguf is for llama\.cpp; the"),
+    "parts without an index": (
+        lambda to: (to / "model.safetensors").rename(to / "model-00001-of-00002.safetensors"), SpecError,
+        r"model-00001-of-00002\.safetensors is a part of the weights, and model\.safetensors\.index\.json"),
+    "a pointer": (lambda to: (to / "model.safetensors").write_text(POINTER), SpecError,
+                  r"model\.safetensors: is a pointer of Git LFS and not the file itself"),
+    "a pointer to the config": (lambda to: (to / "config.json").write_text(POINTER), SpecError,
+                                r"config\.json: is a pointer of Git LFS"),
+    "a pointer to the tokenizer": (lambda to: (to / "tokenizer.json").write_text(POINTER), SpecError,
+                                   r"tokenizer\.json: is a pointer of Git LFS .*; expected a file of the tokenizer"),
+    "timm's": (lambda to: (to / "config.json").write_text('{"architecture": "resnet18"}'), SpecError,
+               r"this one is timm's: expected timm:resnet18 --weights .*model\.safetensors"),
     "no JSON": (lambda to: (to / "config.json").write_text("{"), SpecError, r"config\.json:1: is not JSON"),
     "parts elsewhere": (
         lambda to: (to / "model.safetensors").unlink() or (to / "model.safetensors.index.json").write_text(
@@ -152,6 +196,7 @@ CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
     "another type's class": ({"architectures": ["GPT2LMHeadModel"]}, "names GPT2LMHeadModel, which is no bert model"),
     "not a list": ({"architectures": "BertModel"}, "architectures: 'BertModel'; expected a list"),
     "quantised": ({"quantization_config": {"bits": 4}}, "has a quantization_config; expected weights in floating"),
+    "quantised by name": ({"quantization_config": {"quant_method": "gptq"}}, r"has a quantization_config \(gptq\);"),
     "too large": ({"hidden_size": 1 << 20, "vocab_size": 1 << 20}, "SAPWOOD_MAX_NETWORK_BYTES"),
     "another width": (
         {"intermediate_size": 64},

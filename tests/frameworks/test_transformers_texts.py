@@ -145,6 +145,7 @@ def test_the_whole_road_on_the_command_line(
     assert run("eval", dense, "--data", str(data)) == 0
     options = ("--criterion", "taylor", "--data", str(data), "--recover", "reconstruct")
     assert run("prune", dense, "--sparsity", "0.5", *options, "-o", small) == 0
+    assert "texts without labels" in capsys.readouterr().out
     assert run("mask", dense, "--layers", "linear", "--sparsity", "0.5", "-o", str(tmp_path / "masked")) == 0
     for model in (small, str(tmp_path / "masked")):
         assert run("eval", model, "--data", str(data)) == 0

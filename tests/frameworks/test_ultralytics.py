@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import json
 import pickle
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,11 +19,12 @@ from torch import nn
 
 import sapwood
 from sapwood.cli import main
-from sapwood.data import to_input
-from sapwood.errors import SpecError, TrainingError
+from sapwood.data import read_image, to_input
+from sapwood.errors import ImageError, SpecError, TrainingError
 from sapwood.export import export_ultralytics
 from sapwood.graph import output_tensors, trace
 from sapwood.models import UltralyticsNetwork, framework_of
+from sapwood.models.state_dict import read_state
 from sapwood.models.ultralytics import keep_widths
 from sapwood.tasks import calibration_batches, decode, open_data, task_loss
 from sapwood.types import ModelBundle, TaskSpec
@@ -249,9 +252,16 @@ def test_the_commands_take_it_and_give_it_back(
 ) -> None:
     out, shapes = tmp_path / "small", data / "data.yaml"
     assert run("prune", dense, "--sparsity", "0.3", "--round-to", "1", "-o", out) == 0
+    capsys.readouterr()
     assert run("export", out, "--format", "ultralytics", "-o", tmp_path / "small.pt") == 0
+    trains = f"YOLO('{tmp_path / 'small.pt'}').train(data='DATA.yaml', epochs=20, trainer=keep_widths)"
+    assert trains in capsys.readouterr().out
+    assert run("eval", out, "--data", shapes) == 0
+    assert f"  or: sapwood export {out} --format ultralytics -o {out}.pt\n" in capsys.readouterr().out
     assert run("eval", tmp_path / "small.pt", "--data", shapes) == 0
+    assert "--format ultralytics" not in capsys.readouterr().out  # it is such a file
     assert run("bench", dense, out, "--runtime", "torch") == 0
+    assert run("eval", dense, "--data", shapes) == 0
     assert "mAP@0.5" in capsys.readouterr().out
     assert isinstance(sapwood.load(out), UltralyticsNetwork)
     for again in (out, tmp_path / "small.pt", out / "model.pt"):  # or latencies are of other pictures
@@ -321,7 +331,13 @@ def test_classes_of_other_packages_are_named(strange: Path) -> None:
         ),
         ({"a.weight": torch.ones(1)}, r"holds tensors without their network \(a.weight\), which --weights takes"),
         ({"a": 1}, "holds a; expected a checkpoint of Ultralytics"),
-        ([1], "something else .*; expected a checkpoint of Ultralytics"),
+        ({}, "holds an empty dict; expected a checkpoint of Ultralytics"),
+        ([1], "holds a list; expected a checkpoint of Ultralytics"),
+        (torch.ones(1), "holds a Tensor; expected a checkpoint of Ultralytics"),
+        (
+            nn.Sequential(nn.Conv2d(3, 4, 3)),
+            r"holds a module of torch\.nn\.modules\.container\.Sequential; .*other\.pt holds tensors by name, which go",
+        ),
     ],
 )
 def test_other_files_are_named(content: Any, message: str, tmp_path: Path) -> None:
@@ -329,6 +345,44 @@ def test_other_files_are_named(content: Any, message: str, tmp_path: Path) -> No
     torch.save(content, path)
     with pytest.raises(SpecError, match=message):
         sapwood.load_model(str(path))
+
+
+def test_files_of_other_tools_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "yolov5s.pt"
+    for name in ("models", "models.yolo"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    kind = type("DetectionModel", (nn.Module,), {"__module__": "models.yolo"})
+    monkeypatch.setattr(sys.modules["models.yolo"], "DetectionModel", kind, raising=False)
+    network = kind()
+    network.model = nn.Sequential(nn.Conv2d(3, 4, 3))
+    wanted = network.state_dict()
+    for zipped in (True, False):
+        torch.save({"epoch": -1, "model": network, "ema": None}, path, _use_new_zipfile_serialization=zipped)
+        with pytest.raises(
+            SpecError, match=r"holds models\.yolo\.DetectionModel of the repositories of YOLOv5 or YOLOv7"
+        ):
+            sapwood.load_model(str(path))
+    torch.save({"epoch": -1, "model": network, "ema": None}, path)
+    with pytest.raises(
+        SpecError, match=r"go beside a model: .* a function of yours that builds it \(file\.py:factory --w"
+    ):
+        sapwood.load_model(str(path))
+    assert {name: tuple(one.shape) for name, one in read_state(path).items()} == {
+        name: tuple(one.shape) for name, one in wanted.items()
+    }
+    path.write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(SpecError, match=r"is a pointer of Git LFS and not the file .* and PyTorch only$"):
+        sapwood.load_model(str(path))
+
+
+def test_a_broken_picture_installs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ultralytics replaces Pillow's ``Image.open`` by one that runs pip where no decoder knows a file."""
+    installed: list[object] = []
+    monkeypatch.setattr("ultralytics.utils.checks.check_requirements", installed.append)
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    with pytest.raises(ImageError, match=r"broken\.png: cannot be read as a picture"):
+        read_image(tmp_path / "broken.png")
+    assert installed == []
 
 
 def test_damaged_files_are_named(dense: Path, tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Image.open(tmp_path / "shapes" / "images" / "val" / "0.png").save(tmp_path / "picture.jpg")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("ultralytics.cfg.TESTS_RUNNING", False)  # or its runs are written beside the package
+    monkeypatch.setattr(type(ultralytics.SETTINGS), "_save", lambda _: None)  # the user's own stay as they are
     monkeypatch.setitem(ultralytics.SETTINGS, "runs_dir", str(tmp_path / "runs"))
     return tmp_path
 

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 import sapwood
 from sapwood.errors import CheckFailedError, ConfigError
 from sapwood.graph import trace
-from sapwood.graph.outputs import counting, named_outputs
+from sapwood.graph.outputs import counting
+from sapwood.nested import named_tensors
 
 HALF = sapwood.Target(sparsity=0.5)
 
@@ -62,7 +63,7 @@ NAMED: dict[str, tuple[Any, list[str]]] = {
 @pytest.mark.parametrize("kind", NAMED)
 def test_every_tensor_has_a_name(kind: str) -> None:
     value, names = NAMED[kind]
-    assert [name for name, _ in named_outputs(value)] == names
+    assert [name for name, _ in named_tensors(value)] == names
 
 
 PICKED: dict[str, tuple[Any, list[bool]]] = {

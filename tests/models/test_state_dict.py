@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import pickle
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch.nn.utils import prune
 
 from sapwood.errors import WeightsError
 from sapwood.models import live_masks
-from sapwood.models.state_dict import load_state_, read_state
+from sapwood.models.state_dict import fitted_state, load_state_, read_state
 
 
 def model() -> nn.Sequential:
@@ -43,6 +44,72 @@ def test_all_common_wrappings_are_read(tmp_path: Path) -> None:
     assert equal(read_state(tmp_path / "x.safetensors"), state)
 
 
+def test_averages_come_before_the_last_step(tmp_path: Path) -> None:
+    last, mean = dict(model().state_dict()), dict(model().state_dict())
+    behind = {f"module.{name}": tensor for name, tensor in mean.items()}
+    forms: dict[str, Any] = {
+        "timm": {"state_dict": last, "state_dict_ema": mean, "args": argparse.Namespace(lr=1.0)},
+        "torchvision": {"model": last, "model_ema": {"n_averaged": torch.tensor(3), **behind}, "epoch": 3},
+        "RT-DETR": {"model": last, "ema": {"module": mean, "updates": 9}},
+    }
+    for name, content in forms.items():
+        torch.save(content, tmp_path / f"{name}.pth")
+        with pytest.warns(
+            UserWarning, match=r"holds the weights of the last step \(.*\) and averages of them \(.*ema.*"
+        ):
+            assert equal(read_state(tmp_path / f"{name}.pth"), mean), name
+
+
+def test_the_only_dict_of_tensors_is_taken(tmp_path: Path) -> None:
+    state = dict(model().state_dict())
+    torch.save({"generator": state, "epoch": 3, "optimizer": {"state": {}, "param_groups": []}}, tmp_path / "a.pth")
+    assert equal(read_state(tmp_path / "a.pth"), state)
+    torch.save({"student": state, "teacher": state}, tmp_path / "b.pth")
+    with pytest.raises(WeightsError, match=r"b\.pth: holds a dict with student, teacher that are no tensors"):
+        read_state(tmp_path / "b.pth")
+
+
+def test_prefixes_of_wrappers_come_off_in_any_order(tmp_path: Path) -> None:
+    state = dict(model().state_dict())
+    for prefix in ("module._orig_mod.", "_orig_mod.module.", "module.module."):
+        torch.save({f"{prefix}{name}": tensor for name, tensor in state.items()}, tmp_path / "a.pth")
+        assert equal(read_state(tmp_path / "a.pth"), state), prefix
+
+
+def test_a_module_that_was_saved_whole_gives_its_tensors(tmp_path: Path) -> None:
+    if not hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):
+        pytest.skip("PyTorch before 2.6 refuses every class by itself")
+    whole = model()
+    for content in (whole, {"model": whole, "epoch": 3}):
+        torch.save(content, tmp_path / "a.pt")
+        assert equal(read_state(tmp_path / "a.pt"), dict(whole.state_dict()))
+    torch.save(nn.ReLU(), tmp_path / "b.pt")
+    with pytest.raises(WeightsError, match=r"b\.pt: holds an object of torch\.nn\.modules\.activation\.ReLU; expected"):
+        read_state(tmp_path / "b.pt")
+
+
+def test_safetensors_under_another_name_are_read(tmp_path: Path) -> None:
+    state = dict(model().state_dict())
+    safetensors.torch.save_file(state, tmp_path / "a.bin")
+    assert equal(read_state(tmp_path / "a.bin"), state)
+
+
+def test_a_model_inside_of_what_trained_it_is_found() -> None:
+    state = dict(model().state_dict())
+    inside = {f"net.{name}": tensor for name, tensor in state.items()}
+    assert equal(fitted_state(inside, model(), "x"), state)
+    assert equal(fitted_state(state, model(), "x"), state)
+    with pytest.warns(UserWarning, match=r"x: loss\.weight: not read, the model has no such tensors"):
+        assert equal(fitted_state({**inside, "loss.weight": torch.ones(1)}, model(), "x"), state)
+    twice = {**inside, **{f"mean.{name}": tensor for name, tensor in state.items()}}
+    with pytest.raises(WeightsError, match=r"x: holds the tensors of the model 2 times, as mean\., net\."):
+        fitted_state(twice, model(), "x")
+    other = {"net.1.weight": torch.ones(4)}
+    assert equal(fitted_state(other, model(), "x"), other)
+    with pytest.raises(WeightsError, match=r"expected the 7 tensors of the model, of which it has none"):
+        load_state_(model(), other, "x")
+
+
 def test_published_checkpoints_are_read(data_dir: Path) -> None:
     for name in ("resnet20-12fca82f.th", "resnet56-4bfd9763.th", "resnet56-jpeg.pt"):
         assert read_state(data_dir / "resnet_cifar10" / name)["conv1.weight"].shape == (16, 3, 3, 3)
@@ -67,10 +134,9 @@ def test_nothing_in_a_file_is_executed(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("SAPWOOD_TEST_TRAP", str(trap))
     torch.save({"state_dict": Harmful()}, tmp_path / "a.pth")
     (tmp_path / "b.pth").write_bytes(pickle.dumps(Harmful()))
-    for name in ("a.pth", "b.pth"):
-        with pytest.raises(
-            WeightsError, match=r"\.pth: is damaged, or .*; expected tensors by name.* that load without executing code"
-        ):
+    named = r"holds \w+\.mkdir, of which nothing is looked up or executed"
+    for name, said in {"a.pth": named, "b.pth": "is a pickle that torch.save did not write.*"}.items():
+        with pytest.raises(WeightsError, match=rf"\.pth: {said}; expected tensors by name.* without executing code"):
             read_state(tmp_path / name)
     assert not trap.exists()
 
@@ -97,7 +163,9 @@ def test_unreadable_files_are_refused(tmp_path: Path) -> None:
     for name in ("x.pth", "x.safetensors"):
         for content in (b"", b"not a model", b"\x80\x02]q\x00.", b"\x80\x02K", b"PK\x03\x04", b"\x80\x02}q\x00(X\xff"):
             (tmp_path / name).write_bytes(content)
-            with pytest.raises(WeightsError, match=rf"{name}: (is damaged|holds an?).*; expected tensors by name"):
+            with pytest.raises(
+                WeightsError, match=rf"{name}: (is damaged|is empty|is a pickle|holds an?).*; expected tensors by name"
+            ):
                 read_state(tmp_path / name)
 
 

@@ -195,7 +195,7 @@ def test_reading_cases_loads_no_stage() -> None:
     code = "import sys, sapwood.cases; print(*(name for name in sys.modules if name.startswith('sapwood.')))"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     rooms = {name.split(".")[1] for name in printed.stdout.split()}
-    assert rooms == {"cases", "errors", "limits", "meant", "plugins", "reading", "registry", "types"}
+    assert rooms == {"cases", "errors", "foreign", "limits", "meant", "plugins", "reading", "registry", "types"}
 
 
 DENSE_ROWS = """

@@ -327,6 +327,20 @@ def test_a_gate_that_is_zero_kills_what_it_multiplies() -> None:
     assert small.model.a.weight.shape[0] == 6
 
 
+def test_both_inputs_of_a_bilinear_layer_are_read() -> None:
+    """What the second of them alone has is in no output, and was taken for read by nobody."""
+    torch.manual_seed(0)
+    parts = {"a": nn.Linear(8, 12), "b": nn.Linear(8, 10), "c": nn.Bilinear(12, 10, 16), "d": nn.Linear(16, 2)}
+    model = Net(lambda m, x: m.d(m.c(m.a(x).relu(), m.b(x).relu()).relu()), **parts).eval()
+    x = torch.randn(32, 8)
+    assert compact(model, x).plan.cuts == ()
+    prune.ln_structured(model.d, "weight", 0.5, n=2, dim=1)
+    small = compact(model, x)
+    assert {(cut.tensor, cut.dim): len(cut.kept) for cut in small.plan.cuts} == {
+        ("c.weight", 0): 8, ("c.bias", 0): 8, ("d.weight", 1): 8,
+    }  # fmt: skip
+
+
 def test_concatenation_and_slices() -> None:
     def forward(m: Net, x: Tensor) -> Tensor:
         x = F.relu(m.a(x))

@@ -119,7 +119,8 @@ def test_samples_are_views_of_their_batches() -> None:
     samples = Samples.of(batches)
     memory = {one.untyped_storage().data_ptr() for one in batches}
     taken = samples.take([4, 0]).joined(samples.take([2]))
-    assert {row.untyped_storage().data_ptr() for one in (samples, taken) for row in one.rows[""]} == memory
+    rows = [tensor for one in (samples, taken) for row in one.rows for tensor in row]
+    assert {tensor.untyped_storage().data_ptr() for tensor in rows} == memory
     assert torch.equal(taken.inputs(), torch.cat(batches)[[4, 0, 2]])  # type: ignore[arg-type]
 
 
@@ -188,7 +189,7 @@ def test_distillation_shows_a_share_of_them_and_holds_none_out(
 
 
 def test_each_sample_is_drawn_once_before_any_comes_again() -> None:
-    drawn = Drawn(Samples({"": list(torch.arange(5))}), torch.Generator().manual_seed(0))
+    drawn = Drawn(Samples.of([torch.arange(5)]), torch.Generator().manual_seed(0))
     order = [int(one) for _ in range(5) for one in drawn.take(2).inputs()]  # type: ignore[union-attr]
     assert sorted(order[:5]) == sorted(order[5:]) == [0, 1, 2, 3, 4]
 

@@ -96,5 +96,11 @@ def test_never_below_zero_and_zero_for_equals(seed: int, scale: float) -> None:
 
 
 def test_a_model_without_a_task() -> None:
-    with pytest.raises(ConfigError, match=r"task 'none': nothing says how far two outputs are apart; expected a"):
-        divergence(TaskSpec("none"), torch.zeros(1), torch.zeros(1), nn.Identity())
+    """Whatever is of the same size in both counts; states that became narrower do not."""
+    wanted = {"score": torch.full((2,), 2.0), "states": [torch.ones(3), torch.zeros(2)]}
+    found = {"score": torch.ones(2), "states": [torch.ones(1), torch.ones(2)]}
+    assert float(divergence(TaskSpec("none"), found, wanted, nn.Identity())) == 0.25
+    with pytest.raises(ConfigError, match=r"the reference gives a torch.float32 \(2,\); expected a float"):
+        divergence(TaskSpec("none"), {"a": torch.ones(1)}, {"a": torch.ones(2)}, nn.Identity())
+    with pytest.raises(ConfigError, match=r"task 'poems': nothing says how far two outputs are apart; expected a"):
+        divergence(TaskSpec("poems"), torch.zeros(1), torch.zeros(1), nn.Identity())

@@ -94,8 +94,8 @@ def test_messages_name_the_tasks_that_are_registered() -> None:
     tasks = "a reader or a language model or a detector or a classifier"
     with pytest.raises(ConfigError, match=f"my:bare has no task, so nothing .*; expected {tasks}"):
         evaluate(bare, ClassificationDataset("flags", (), ()))
-    with pytest.raises(ConfigError, match=f"task 'none': nothing says .*; expected {tasks}"):
-        divergence(bare.task, 1, 2, bare.model)
+    with pytest.raises(ConfigError, match=f"task 'poems': nothing says .*; expected {tasks}"):
+        divergence(TaskSpec("poems"), 1, 2, bare.model)
     trainable = "a language model or a classifier or a detector with YOLO heads or a reader"
     with pytest.raises(ConfigError, match=f"0 heads; expected {trainable}"):
         task_loss(bare)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sapwood.calibration.statistic import Source
 from sapwood.calibration.sums import Sums
-from sapwood.calibration.watch import as_samples, watching, watching_weights
+from sapwood.calibration.watch import as_samples, consumers, watching, watching_weights
 from sapwood.errors import ConfigError
 from sapwood.models import copy_model, drop_masks_, live_masks
 
@@ -84,7 +84,8 @@ class DensePass:
         self, model: nn.Module, loss: Loss, sums: Mapping[Source, Sums], left_out: MutableMapping[str, str]
     ) -> None:
         self._loss, self._sums, self._left_out = loss, sums, left_out
-        self._backward = any(sums[source].names for source in ("gradient", "gate", "output"))
+        watched = any(sums[source].names for source in ("gate", "output")) and bool(consumers(model))
+        self._backward = watched or bool(sums["gradient"].names)
         self._copy = _Copy(model, gradients=bool(sums["gradient"].names))
 
     def run(self, batch: Any, number: int, size: int) -> None:

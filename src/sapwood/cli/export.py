@@ -12,7 +12,7 @@ from sapwood.cli.commanded import made
 from sapwood.cli.common import JsonOption, LoadOptions, ModelArgument, print_json
 from sapwood.cli.groups import grouped
 from sapwood.cli.int8 import QuantisingOptions, lines, stage
-from sapwood.cli.next_steps import data_word, model_words, next_step, words
+from sapwood.cli.next_steps import data_word, model_words, next_step, taken_by, words
 from sapwood.cli.record_files import check_page
 from sapwood.errors import ConfigError
 
@@ -88,7 +88,7 @@ def export(
             bundle, file_format, out, int8, example_inputs=inputs, dynamic_batch=dynamic_batch, stage=stage
         )
         exported, details, more = result.exported, int8_details(result), lines(result)
-    then = _next(model, bundle.source, file_format)
+    then = _next(model, bundle.source, file_format, out)
     record = _record(model, exported, details, then)
     if page is not None:
         write_text(page, render_export(record, record.made, then))
@@ -130,9 +130,9 @@ def _show(record: ExportRecord, more: list[str]) -> None:
         print(line)
 
 
-def _next(model: str, source: ModelSource, file_format: str) -> tuple[str, ...]:
-    """What times the file, where Sapwood can; else what measures the model."""
+def _next(model: str, source: ModelSource, file_format: str, out: Path) -> tuple[str, ...]:
+    """What times the file, where Sapwood can; else what measures the model, and how its framework takes it."""
     named = model_words(model, source)
     if file_format not in RUNTIME_OF:
-        return (words("sapwood", "eval", *named, "--data", data_word(source)),)
+        return words("sapwood", "eval", *named, "--data", data_word(source)), *taken_by(file_format, out)
     return (words("sapwood", "bench", *named, "--runtime", f"torch,{RUNTIME_OF[file_format]}"),)

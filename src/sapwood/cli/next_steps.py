@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -64,8 +65,10 @@ def after_measuring(model: str, bundle: ModelBundle, data: str, against: str | N
         how = ("--macs", "0.5", "--data", data, "--recover", "reconstruct", "-o", apart_from(model, "small"))
         return (words("sapwood", "prune", *named, *how),)
     timed = named if against != bundle.source.spec else both_words(against, model, bundle.source)
-    return words("sapwood", "bench", *timed, "--runtime", "torch,onnxruntime"), words(
-        "sapwood", "export", *named, "--format", "onnx", "-o", "model.onnx"
+    return (
+        words("sapwood", "bench", *timed, "--runtime", "torch,onnxruntime"),
+        words("sapwood", "export", *named, "--format", "onnx", "-o", "model.onnx"),
+        *(given_back(bundle.source, named, {}) if bundle.source.spec != model else ()),  # else it is such a file
     )
 
 
@@ -85,10 +88,37 @@ def given_back(source: ModelSource, saved: Sequence[str], options: Mapping[str, 
         ('sapwood export small --format transformers -o small-folder',)
         >>> given_back(ModelSource("transformers:vit", "transformers"), ["small"], {})
         ()
+        >>> given_back(ModelSource("timm:resnet18", "timm"), ["small"], {})
+        ('sapwood export small --format python -o small.py',)
     """
-    ends = {"ultralytics": ".pt", "transformers": "-folder" if options.get("as_config") else ""}
-    end = ends.get(source.kind)
-    return (words("sapwood", "export", *saved, "--format", source.kind, "-o", f"{saved[0]}{end}"),) if end else ()
+    forms = {"ultralytics": ("ultralytics", ".pt"), "timm": ("python", ".py"), "torchvision": ("python", ".py")}
+    if options.get("as_config"):
+        forms["transformers"] = ("transformers", "-folder")
+    if source.kind not in forms:
+        return ()
+    name, end = forms[source.kind]
+    place = Path(f"{saved[0]}{end}")
+    if name == "python":  # which is imported by its name
+        place = place.with_name(re.sub(r"[^\w.]", "_", place.name))
+    return (words("sapwood", "export", *saved, "--format", name, "-o", place),)
+
+
+def taken_by(file_format: str, out: Path) -> tuple[str, ...]:
+    """The command by which a framework goes on with a file that was made for it; none where that is for the user.
+
+    Examples:
+        >>> taken_by("transformers", Path("folder"))
+        ('python -c "from transformers import AutoModel; AutoModel.from_pretrained(\'folder\')"',)
+        >>> taken_by("onnx", Path("small.onnx"))
+        ()
+    """
+    code = {
+        "ultralytics": "from ultralytics import YOLO; from sapwood.models.ultralytics import keep_widths; "
+        f"YOLO({str(out)!r}).train(data='DATA.yaml', epochs=20, trainer=keep_widths)",
+        "transformers": f"from transformers import AutoModel; AutoModel.from_pretrained({str(out)!r})",
+    }
+    steers = set(repr(str(out))) & set('"$`\\!')  # would end the text, or be the shell's
+    return (f'python -c "{code[file_format]}"',) if file_format in code and not steers else ()
 
 
 def data_word(source: ModelSource, data: object = None) -> str:

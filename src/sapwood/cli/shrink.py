@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 MEASURED = ("channels", "latency", "sensitivity", "notes")
 """What is measured while pruning, and not again when a recovery goes on."""
 
+BUSY = 0.5
+"""Span of the middle half of the rounds, as a fraction of the ratio, above which --threads 1 is worth a try."""
+
 IgnoreOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -99,7 +102,7 @@ def finish(
         )
     if failed is not None:
         raise failed
-    _check_latency(record.latency)
+    check_latency(record.latency)
 
 
 def _because(record: Pruning, result: Any) -> str:
@@ -129,7 +132,7 @@ def _next(record: Pruning, bundle: ModelBundle, out: Path | None) -> tuple[str, 
     return *commands, words("sapwood", "bench", *both, "--runtime", "torch,onnxruntime"), *back
 
 
-def _check_latency(latency: records.TargetLatency | None) -> None:
+def check_latency(latency: records.TargetLatency | None) -> None:
     """Refuses a latency that was measured too far from the target."""
     if latency is not None and not latency.met:
         asked, took = f"{latency.target:g}", ""
@@ -139,8 +142,19 @@ def _check_latency(latency: records.TargetLatency | None) -> None:
             f"latency target {asked} missed: measured {took}{latency.ratio:.3f} of the dense network's "
             f"(half of the rounds {latency.ratio_q1:.3f} to {latency.ratio_q3:.3f}) on "
             f"{latency.conditions['runtime']}; this is the closest of {len(latency.attempts)} networks that were "
-            "made and measured"
+            f"made and measured{_missed_by(latency)}"
         )
+
+
+def _missed_by(latency: records.TargetLatency) -> str:
+    """What to do about a latency that was missed; empty where nothing is known."""
+    hints = []
+    if latency.target is not None and latency.ratio < latency.target:
+        hints.append("it is faster than asked for, which --at-most takes")
+    spread = (latency.ratio_q3 - latency.ratio_q1) / max(latency.ratio, 1e-9)
+    if spread > BUSY and latency.conditions.get("threads") != 1:
+        hints.append("the machine was busy: with --threads 1 the processor's time counts, which others do not lengthen")
+    return "".join(f"; {hint}" for hint in hints)
 
 
 def save(bundle: ModelBundle, result: Any, record: Pruning, out: Path) -> tuple[Pruning, CheckFailedError | None]:

@@ -139,5 +139,15 @@ def _mixed_axes(analysis: Analysis, call: Call) -> list[Axis]:
         return []
     if facts.pools is not None:
         axes = analysis.context.axes(tensors[0])
-        return [axes[dim] for dim in facts.pooled_dims(call)]
+        return [*(axes[dim] for dim in facts.pooled_dims(call)), *_vanished(analysis, call)]
     return [axis for tensor in tensors for axis in analysis.context.axes(tensor)]
+
+
+def _vanished(analysis: Analysis, call: Call) -> list[Axis]:
+    """The axes of the second and further tensors that a call reads of which no output has anything."""
+    context = analysis.context
+    resolved = context.atoms.resolve
+    made = [resolved(axis) for output in call.tensor_outputs() for axis in context.axes(output)]
+    there = np.unique(np.concatenate([axis.ravel() for axis in made])) if made else np.zeros(0, dtype=np.int64)
+    read = [axis for tensor in call.tensor_inputs()[1:] for axis in context.axes(tensor)]
+    return [axis for axis in read if not np.isin(resolved(axis), there).any()]

@@ -20,11 +20,12 @@ from sapwood.criteria.criterion import CRITERIA, Criterion, parameters_of
 from sapwood.criteria.norm import norm_scores
 from sapwood.criteria.obs import BlockObs, compensated, problems_of
 from sapwood.criteria.reduce import Normalize, Reduction, slice_sums
-from sapwood.criteria.scoring import GroupScores, make_criterion, score_groups
+from sapwood.criteria.scoring import FALLBACK, GroupScores, make_criterion, score_groups
 from sapwood.criteria.view import Members, ModelView, Sums
 
 __all__ = [
     "CRITERIA",
+    "FALLBACK",
     "BlockObs",
     "Criterion",
     "GroupScores",

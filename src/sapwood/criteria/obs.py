@@ -144,7 +144,7 @@ def problems_of(module: str, places: Axis, group: ChannelGroup, view: ModelView)
         raise CriterionError(f"{group.name}: an input of {module!r} hangs on two of its channels")
     channels = torch.from_numpy(np.asarray(places.max(axis=1)))
     gram = grams[module]
-    weight = view.parameter(f"{module}.weight".lstrip(".")).double()
+    weight = view.weight(module).double()
     groups, unknowns = len(gram), gram.shape[1]
     transposed = view.readers.modules[module].transposed
     taps = weight[0, 0].numel() if transposed else 1

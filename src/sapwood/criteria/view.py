@@ -33,6 +33,7 @@ class ModelView:
         analysis: The recorded run and its channel groups.
         modules: Names of the convolution and linear modules.
         statistics: From :func:`sapwood.calibration.collect`, if any were collected.
+        computed: Weights of such modules that are no parameters but made of some, as by a weight norm, by module.
         sums: What criteria added up of parameters, which other channel groups of the same model find again: by the
             criterion's identity, the parameter and the dimension; each with the criterion, which keeps that identity.
     """
@@ -41,6 +42,7 @@ class ModelView:
     analysis: Analysis
     modules: frozenset[str] = frozenset()
     statistics: Statistics | None = None
+    computed: Mapping[str, Tensor] = field(default_factory=dict)
     sums: Sums = field(default_factory=dict, compare=False)
 
     @staticmethod
@@ -51,7 +53,10 @@ class ModelView:
         values = {name: parameter.detach() for name, parameter in named_parameters(model)}
         for name, mask in used_parts(model).items():
             values[name] = values[name] * mask
-        return ModelView(values, analysis, frozenset(consumers(model)), statistics, {} if sums is None else sums)
+        modules = consumers(model)
+        weights = {name: module.weight for name, module in modules.items() if "weight" not in module._parameters}
+        computed = {name: weight.detach() for name, weight in weights.items() if isinstance(weight, Tensor)}
+        return ModelView(values, analysis, frozenset(modules), statistics, computed, {} if sums is None else sums)
 
     @cached_property
     def readers(self) -> Readers:
@@ -122,6 +127,20 @@ class ModelView:
         if first not in self.parameters:
             raise ConfigError(f"the model has no parameter {name!r}")
         return self.parameters[first]
+
+    def weight(self, module: str) -> Tensor:
+        """What a convolution or linear module multiplies with, its mask on it.
+
+        Raises:
+            CriterionError: If it has no such tensor.
+        """
+        plain = f"{module}.weight".lstrip(".")
+        for name in (plain, f"{plain}_orig"):
+            if self.first_name(name) in self.parameters:
+                return self.parameter(name)
+        if module not in self.computed:
+            raise CriterionError(f"{plain}: no tensor of the model")
+        return self.computed[module].detach()
 
     def parameter_statistic(self, statistic: str, name: str) -> Tensor:
         """A statistic of a parameter, of its shape.

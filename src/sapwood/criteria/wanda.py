@@ -33,7 +33,7 @@ class Wanda(ReaderCriterion):
 
     def inputs(self, module: str, view: ModelView) -> Tensor:
         """The sum of the scores of all weights that read an input channel."""
-        scores = self.weight_scores(_weight_of(module, view), view).cpu()
+        scores = self._scores(module, view).cpu()
         reader = view.readers.modules[module]
         if reader.transposed:
             return scores.flatten(1).sum(dim=1)
@@ -44,13 +44,16 @@ class Wanda(ReaderCriterion):
     def weight_scores(self, name: str, view: ModelView) -> Tensor:
         """Scores each weight of a convolution or linear module."""
         module = name.removesuffix("_orig").removesuffix("weight").removesuffix(".")
-        if module not in view.readers.modules or name != _weight_of(module, view):
+        plain = f"{module}.weight".lstrip(".")
+        if module not in view.readers.modules or name not in {plain, f"{plain}_orig"}:
             raise CriterionError(f"{name}: 'wanda' scores weights of convolution and linear modules that ran")
-        weights = view.parameter(name)
-        reader = view.readers.modules[module]
+        return self._scores(module, view)
+
+    def _scores(self, module: str, view: ModelView) -> Tensor:
+        weights = view.weight(module)
         norms = view.input_statistic(self.statistic, module).to(weights.device)
-        scores = weights.detach().double().abs() * _as_weights(norms, weights, reader)
-        return finite(scores, f"{name}: its scores by 'wanda'")
+        scores = weights.detach().double().abs() * _as_weights(norms, weights, view.readers.modules[module])
+        return finite(scores, f"the weights of {module or 'the model'}: their scores by 'wanda'")
 
 
 def _as_weights(norms: Tensor, weights: Tensor, reader: ChannelReader) -> Tensor:
@@ -60,8 +63,3 @@ def _as_weights(norms: Tensor, weights: Tensor, reader: ChannelReader) -> Tensor
         return norms.reshape(-1, 1, *kernel)
     norms = norms.reshape(reader.groups, -1).repeat_interleave(len(weights) // reader.groups, dim=0)
     return norms.reshape(*norms.shape, *kernel)
-
-
-def _weight_of(module: str, view: ModelView) -> str:
-    plain = f"{module}.weight".lstrip(".")
-    return plain if view.first_name(plain) in view.parameters else f"{plain}_orig"

@@ -12,7 +12,10 @@ from sapwood.errors import DataError
 from sapwood.limits import check_limit
 from sapwood.reading import read_yaml, shown
 
-_SPLITS = ("train", "val", "valid", "test")
+_SPLITS = ("train", "val", "valid", "validation", "test")
+_MOST_KEYPOINTS = 10_000
+_DIGITS = frozenset(map(str, range(10_000)))
+"""Numbers of classes that are written as texts."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +26,16 @@ class DataYaml:
         root: The ``path``: below it, or else beside the file, the splits are looked for.
         splits: For each split its folders, or files that list pictures, as they are written.
         class_names: The ``names``, empty where there are none.
+        num_keypoint_values: How many numbers of key points follow a box in a line of labels (``kpt_shape``); 0 where
+            there are none.
+        downloads: Whether it says where the pictures could be had from, which is never done here.
     """
 
     root: str
     splits: Mapping[str, tuple[str, ...]]
     class_names: tuple[str, ...]
+    num_keypoint_values: int = 0
+    downloads: bool = False
 
 
 def read_data_yaml(file: Path) -> DataYaml:
@@ -48,7 +56,8 @@ def read_data_yaml(file: Path) -> DataYaml:
         count = check_count(record["nc"], "nc", str(file))
         if names and len(names) != count:
             raise DataError(f"{file}: nc: {count} and {len(names)} names; expected as many")
-    return DataYaml(root or "", {split: found for split, found in places.items() if found}, names)
+    there = {split: found for split, found in places.items() if found}
+    return DataYaml(root or "", there, names, _keypoints(record.get("kpt_shape"), file), bool(record.get("download")))
 
 
 def check_count(value: Any, key: str, where: str) -> int:
@@ -73,9 +82,21 @@ def _places(value: Any, split: str, file: Path) -> tuple[str, ...]:
     return tuple(places)
 
 
+def _keypoints(shape: Any, file: Path) -> int:
+    """How many numbers the key points of a box are; 0 where none are named."""
+    if shape is None:
+        return 0
+    sizes = [whole(one) or 0 for one in shape] if isinstance(shape, list) else []
+    if len(sizes) != 2 or sizes[1] not in (2, 3) or not 0 < sizes[0] <= _MOST_KEYPOINTS:
+        raise DataError(f"{file}: kpt_shape: {shown(shape)}; expected [how many, 2 or 3]")
+    return sizes[0] * sizes[1]
+
+
 def _names(names: Any, file: Path) -> tuple[str, ...]:
     if names is None:
         return ()
+    if isinstance(names, dict) and all(isinstance(key, str) and key in _DIGITS for key in names):
+        names = {int(key): name for key, name in names.items()}
     if isinstance(names, dict) and set(names) == set(range(len(names))):
         names = [names[number] for number in range(len(names))]
     if not isinstance(names, list):

@@ -18,7 +18,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from sapwood.data.checks import PICTURE_FORMATS
+from sapwood.data.pillow import open_picture
 from sapwood.errors import ConfigError, ImageError, SapwoodError
+from sapwood.foreign import foreign
 from sapwood.limits import check_limit, limit, variable
 from sapwood.reading import opened
 from sapwood.types import Picture, Resize, TaskSpec
@@ -231,13 +233,14 @@ def _opened(path: str | Path) -> Iterator[Image.Image]:
             raise ImageError(f"{path}: is empty; expected a picture")
         _lift_pillows_limit()
         try:
-            with Image.open(file, formats=FORMATS) as image:
+            with open_picture(file, FORMATS) as image:
                 check_limit("picture_pixels", _num_pixels(image), str(path), ImageError)
                 yield image
         except (SapwoodError, MemoryError):
             raise
         except UnidentifiedImageError as error:
-            raise ImageError(f"{path}: cannot be read as a picture; expected one of {', '.join(FORMATS)}") from error
+            what = foreign(path) or "cannot be read as a picture"
+            raise ImageError(f"{path}: {what}; expected one of {', '.join(FORMATS)}") from error
         except Exception as error:  # Pillow raises a dozen types for broken files, struct.error and KeyError among them
             raise ImageError(f"{path}: cannot be read as a picture ({error})") from error
 

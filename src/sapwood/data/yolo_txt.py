@@ -27,12 +27,13 @@ from sapwood.data.checks import (
     read_text,
     unknown_class,
 )
-from sapwood.data.data_yaml import check_count, read_data_yaml
+from sapwood.data.data_yaml import DataYaml, check_count, read_data_yaml
 from sapwood.data.formats import FORMATS, FileForm, FolderForm, Format, Opener
 from sapwood.data.images import picture_size, read_image
 from sapwood.data.places import entries, exists, is_dir, is_file, pictures_below
 from sapwood.errors import DataError, ImageError
 from sapwood.limits import check_limit, limit
+from sapwood.meant import meant_path
 from sapwood.reading import MAX_DIGITS, parse_number, parse_whole, shown
 from sapwood.types import DetectionDataset, DetectionSample
 
@@ -44,6 +45,10 @@ _SPLIT_NAMES = {
 }
 _PICTURE_FOLDERS = ("images", "JPEGImages")
 _LABEL_LINE = re.compile(r"\s*\d+(\s+[-+.\deE]+){4}")
+_UP = "../"
+_CORNERS = 6
+"""Numbers of the smallest outline: three corners."""
+
 _ROUNDING = 1e-3
 """How far outside [0, 1] a written coordinate may be: label files are rounded to as few as three digits."""
 
@@ -56,11 +61,17 @@ class YoloSource:
         name: For reports.
         splits: For each split the folders of its pictures, or files that list them.
         class_names: Empty where the data set does not say.
+        num_keypoint_values: How many numbers of key points follow a box in a line of labels.
+        polygons: Whether more than four numbers are the corners of an outline, of which the box is taken.
+        elsewhere: What to say of a place that is not there.
     """
 
     name: str
     splits: Mapping[str, tuple[Path, ...]]
     class_names: tuple[str, ...] = ()
+    num_keypoint_values: int = 0
+    polygons: bool = False
+    elsewhere: str = ""
 
 
 def folder_source(root: Path) -> YoloSource | None:
@@ -73,7 +84,7 @@ def folder_source(root: Path) -> YoloSource | None:
             for folder in _subfolders(root)
             if is_dir(folder / "images") and is_dir(folder / "labels")
         }
-    return YoloSource(root.name, splits, _listed_names(root)) if splits else None
+    return YoloSource(_called(root), splits, _listed_names(root)) if splits else None
 
 
 def yaml_source(file: Path) -> YoloSource:
@@ -83,12 +94,37 @@ def yaml_source(file: Path) -> YoloSource:
         DataError: If it is not such YAML; the message names the key.
     """
     said = read_data_yaml(file)
-    root = file.parent / said.root
-    splits = {
-        split: tuple(_first_existing(place, (root, file.parent)) for place in places)
-        for split, places in said.splits.items()
-    }
-    return YoloSource(file.parent.name, splits, said.class_names)
+    folders = (file.parent / said.root, file.parent)
+    splits = {split: tuple(_place_in_yaml(place, folders) for place in places) for split, places in said.splits.items()}
+    keypoints = said.num_keypoint_values
+    elsewhere = _elsewhere(said, folders[0], file)
+    return YoloSource(_called(file.parent), splits, said.class_names, keypoints, not keypoints, elsewhere)
+
+
+def _place_in_yaml(place: str, folders: Sequence[Path]) -> Path:
+    """A place of a ``data.yaml``; where ``../`` leads nowhere it is left out, as Ultralytics does for archives."""
+    found = _first_existing(place, folders)
+    if exists(found) or not place.startswith(_UP):
+        return found
+    inside = _first_existing(place.removeprefix(_UP), folders)
+    return inside if exists(inside) else found
+
+
+def _elsewhere(said: DataYaml, root: Path, file: Path) -> str:
+    """What to say of a place that a ``data.yaml`` names, and that is not there."""
+    hints = []
+    if said.root and not exists(root):
+        hints.append(
+            f"path: {said.root} of {file.name} is not there, counted from its folder (Ultralytics looks in its "
+            "datasets_dir as well): write it whole"
+        )
+    if said.downloads:
+        hints.append("its download: is not followed, nothing is downloaded")
+    return "".join(f"; {hint}" for hint in hints)
+
+
+def _called(folder: Path) -> str:
+    return folder.name or folder.resolve().name
 
 
 def darknet_source(file: Path) -> YoloSource:
@@ -135,6 +171,12 @@ def open_yolo(source: YoloSource, split: str, class_names: Sequence[str], on_bad
         raise DataError(f"{source.name}: no split {split!r}; it has the splits: {there}")
     findings = Findings(on_bad)
     places = source.splits[found]
+    for place in places:
+        if not exists(place):
+            raise DataError(
+                f"{place}: no such file; expected a folder of pictures, or a file that lists them"
+                f"{source.elsewhere or meant_path(place)}"
+            )
     pictures = [picture for place in places for picture in _pictures(place)]
     if not pictures:
         raise DataError(f"{', '.join(map(str, places))}: holds no pictures")
@@ -145,7 +187,7 @@ def open_yolo(source: YoloSource, split: str, class_names: Sequence[str], on_bad
     classes = _classes(source, labels, class_names, on_bad)
     samples = []
     for picture, label, image_id in zip(pictures, labels, image_ids(pictures), strict=True):
-        sample = _sample(picture, label, image_id, classes, findings)
+        sample = _sample((picture, label), image_id, classes, findings, source)
         if sample is not None:
             samples.append(sample)
     return DetectionDataset(f"{source.name} {found}", tuple(samples), classes.class_names, tuple(findings.skipped))
@@ -195,8 +237,8 @@ def _highest_class(label: Path, on_bad: OnBad) -> int:
     most, highest = limit("classes"), -1
     for number, line in enumerate(lines, start=1):
         word = line.split(maxsplit=1)[0] if line.strip() else ""
-        if word.isascii() and word.isdigit():
-            wanted = int(word) if len(word) <= MAX_DIGITS else 10**MAX_DIGITS
+        wanted = _wanted(word)
+        if wanted >= 0:
             if wanted < most:
                 highest = max(highest, wanted)
             elif on_bad == "error":
@@ -204,7 +246,20 @@ def _highest_class(label: Path, on_bad: OnBad) -> int:
     return highest
 
 
-def _sample(picture: Path, label: Path, image_id: str, classes: ClassMap, findings: Findings) -> DetectionSample | None:
+def _wanted(word: str) -> int:
+    """The class that a line names, at most what 18 digits say; -1 where it names none."""
+    if word.isascii() and word.isdigit():
+        return int(word) if len(word) <= MAX_DIGITS else 10**MAX_DIGITS
+    try:
+        return _class_number(word)
+    except ValueError:
+        return -1
+
+
+def _sample(
+    files: tuple[Path, Path], image_id: str, classes: ClassMap, findings: Findings, source: YoloSource
+) -> DetectionSample | None:
+    picture, label = files
     try:
         size = picture_size(picture)
     except ImageError as error:
@@ -219,7 +274,7 @@ def _sample(picture: Path, label: Path, image_id: str, classes: ClassMap, findin
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        row, problem = _parse_line(line, size, classes)
+        row, problem = _parse_line(line, size, classes, source)
         if row is None:
             findings.bad(f"{label}:{number}: {problem}")
         else:
@@ -233,13 +288,19 @@ def _sample(picture: Path, label: Path, image_id: str, classes: ClassMap, findin
     )
 
 
-def _parse_line(line: str, size: tuple[int, int], classes: ClassMap) -> tuple[tuple[Box, int] | None, str]:
+def _parse_line(
+    line: str, size: tuple[int, int], classes: ClassMap, source: YoloSource
+) -> tuple[tuple[Box, int] | None, str]:
     """The box and label of one line, or None and what is wrong with it."""
     words = line.split()
     try:
-        number, values = parse_whole(words[0]), tuple(parse_number(word) for word in words[1:])
+        number, values = _class_number(words[0]), tuple(parse_number(word) for word in words[1:])
     except ValueError:
         return None, f"{shown(line.strip())}; expected a class number and four numbers cx cy w h"
+    if len(values) > 4 and len(values) == 4 + source.num_keypoint_values:
+        values, words = values[:4], words[:5]
+    if source.polygons and len(values) >= _CORNERS and len(values) % 2 == 0:
+        values = _around(values)
     if len(values) != 4:
         return None, f"{len(words)} fields; expected 5: class cx cy w h"
     if not 0 <= number < len(classes.label_of):
@@ -254,6 +315,28 @@ def _parse_line(line: str, size: tuple[int, int], classes: ClassMap) -> tuple[tu
     box = (cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2)
     problem = box_problem(box, size)
     return (None, problem) if problem else ((clipped(box, size), label), "")
+
+
+def _class_number(word: str) -> int:
+    """The number of a class; some tools write it as ``3.0``.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    try:
+        return parse_whole(word)
+    except ValueError:
+        value = parse_number(word)
+        if not value.is_integer() or abs(value) >= 10**MAX_DIGITS:
+            raise
+        return int(value)
+
+
+def _around(corners: Sequence[float]) -> tuple[float, ...]:
+    """The box around the corners of an outline, ``x y x y ...``, as ``cx cy w h``."""
+    x, y = corners[::2], corners[1::2]
+    left, right, top, bottom = min(x), max(x), min(y), max(y)
+    return (left + right) / 2, (top + bottom) / 2, right - left, bottom - top
 
 
 def _pictures(place: Path) -> list[Path]:

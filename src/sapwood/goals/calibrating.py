@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sapwood.data import OnBad, check_same_classes, data_parts, picture_files
 from sapwood.errors import NoDataSetError
 from sapwood.goals.targets import Calibration
+from sapwood.nested import mapped
 from sapwood.tasks import (
     CalibrationBatches,
     Inputs,
@@ -125,7 +126,8 @@ def recovery_batches(calibration: Calibration) -> RecoveryPictures:
 
 
 def _rows(inputs: Inputs, chosen: list[int]) -> Inputs:
-    return {name: one[chosen] for name, one in inputs.items()} if isinstance(inputs, dict) else inputs[chosen]
+    rows: Inputs = mapped(lambda one: one[chosen], inputs)
+    return rows
 
 
 def _of_same_classes(bundle: ModelBundle, datasets: Sequence[Dataset], loss: TaskLoss) -> TaskLoss:

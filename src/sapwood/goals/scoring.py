@@ -9,12 +9,15 @@ from torch import Tensor, nn
 
 from sapwood.arguments import check_kind, described
 from sapwood.calibration import Statistics, collect
-from sapwood.criteria import Criterion, ModelView, Sums, make_criterion, score_groups
+from sapwood.criteria import FALLBACK, Criterion, ModelView, Sums, make_criterion, score_groups
 from sapwood.errors import ConfigError, CriterionError
 from sapwood.goals.targets import Calibration
 from sapwood.graph import Analysis
 from sapwood.removal import Planner
 from sapwood.types import ExampleInputs
+
+MOST_REASONS = 3
+"""Of groups that another criterion scored, so many are named."""
 
 
 class Scorer:
@@ -25,6 +28,7 @@ class Scorer:
         self._statistics: Statistics | None = None
         self._last: dict[Hashable, list[Tensor]] = {}
         self._sums: Sums = {}
+        self._otherwise: dict[str, str] = {}
 
     def of(self, model: nn.Module) -> Scorer:
         """The same for another model, as for what is left without some blocks."""
@@ -52,9 +56,23 @@ class Scorer:
         if key not in self._last:
             view = ModelView.of(self._model, analysis, self.statistics(), self._sums)
             found = score_groups(self._criterion, analysis.groups, view)
+            self._otherwise |= found.fallbacks
             self._last.clear()
             self._last[key] = [comparable(self._criterion, scores) for scores in found.scores]
         return list(self._last[key])
+
+    def notes(self, analysis: Analysis) -> tuple[str, ...]:
+        """A sentence about the groups that were scored by another criterion, as this one says nothing of them."""
+        groups = [group.name for group in analysis.groups]
+        reasons = [self._otherwise[name] for name in groups if name in self._otherwise]
+        if not reasons:
+            return ()
+        name, more = self._criterion.name, len(reasons) - MOST_REASONS
+        shown = [*reasons[:MOST_REASONS], *([f"and {more} more"] if more > 0 else [])]
+        return (
+            f"{len(reasons)} of {len(groups)} groups are scored by {FALLBACK.name!r}, as {name!r} does not apply to "
+            f"them ({'; '.join(shown)})",
+        )
 
 
 def scorer(model: nn.Module, criterion: str | Criterion, calibration: Calibration | None = None) -> Scorer:

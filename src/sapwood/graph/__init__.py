@@ -7,7 +7,15 @@ from sapwood.graph.draws import Draws, put_
 from sapwood.graph.groups import Analysis, ChannelGroup, Member, Unpruned, alive_rows, build_groups, flags
 from sapwood.graph.ladders import Ladder
 from sapwood.graph.outputs import ALL, Outputs, counting, output_tensors, own_outputs
-from sapwood.graph.record import call_model, explaining_inputs, plain_kernels, run_model, trace, trace_shapes
+from sapwood.graph.record import (
+    call_model,
+    explaining_batches,
+    explaining_inputs,
+    plain_kernels,
+    run_model,
+    trace,
+    trace_shapes,
+)
 from sapwood.graph.replay import OtherCallsError, Replay
 from sapwood.graph.shuffles import Shuffle, find_shuffles
 from sapwood.graph.skeleton import leaving_no_trace
@@ -37,6 +45,7 @@ __all__ = [
     "call_model",
     "counting",
     "evaluated_alone",
+    "explaining_batches",
     "explaining_inputs",
     "find_blocks",
     "find_shuffles",

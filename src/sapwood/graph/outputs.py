@@ -6,9 +6,10 @@ import fnmatch
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from sapwood.errors import ConfigError
+from sapwood.nested import named_tensors, parts_of
 from sapwood.ops import Graph
 
 Outputs: TypeAlias = "str | int | Sequence[str | int] | Callable[[Any], Any]"
@@ -33,38 +34,12 @@ and what the head made of them."""
 
 def output_tensors(value: Any) -> list[Tensor]:
     """All tensors in a model's output, through lists, tuples, dicts and dataclass-like containers."""
-    return [tensor for _, tensor in named_outputs(value)]
+    return [tensor for _, tensor in named_tensors(value)]
 
 
 def own_outputs(value: Any, graph: Graph) -> list[Tensor]:
     """The tensors of an output, copied where a run writes into buffers: one of them may be returned."""
     return [tensor.clone() if graph.overwritten else tensor for tensor in output_tensors(value)]
-
-
-def named_outputs(value: Any, name: str = "") -> list[tuple[str, Tensor]]:
-    """All tensors in a model's output with their names; parts of a name are joined by dots.
-
-    Examples:
-        >>> import torch
-        >>> [name for name, _ in named_outputs({"boxes": torch.zeros(1), "maps": [torch.zeros(1), torch.zeros(2)]})]
-        ['boxes', 'maps.0', 'maps.1']
-    """
-    if isinstance(value, Tensor):
-        return [(name, value)]
-    parts = _parts(value)
-    return [found for key, item in parts for found in named_outputs(item, f"{name}.{key}" if name else key)]
-
-
-def _parts(value: Any) -> list[tuple[str, Any]]:
-    """What a container holds, by name."""
-    if isinstance(value, Mapping):
-        return [(str(key), item) for key, item in value.items()]
-    if isinstance(value, (tuple, list)):
-        names = getattr(value, "_fields", range(len(value)))
-        return [(str(key), item) for key, item in zip(names, value, strict=True)]
-    if hasattr(value, "__dict__") and not isinstance(value, (nn.Module, type)):
-        return list(vars(value).items())
-    return []
 
 
 def counting(value: Any, outputs: Outputs | None) -> list[bool]:
@@ -86,7 +61,7 @@ def counting(value: Any, outputs: Outputs | None) -> list[bool]:
         >>> counting((torch.zeros(1), torch.zeros(2)), lambda result: result[1])
         [False, True]
     """
-    named = named_outputs(value)
+    named = named_tensors(value)
     if outputs is None:
         return _meant_to_be_read(value, [name for name, _ in named])
     if callable(outputs):
@@ -98,7 +73,7 @@ def counting(value: Any, outputs: Outputs | None) -> list[bool]:
         or not all(isinstance(one, (str, int)) and not isinstance(one, bool) for one in patterns)
     ):
         raise ConfigError(f"outputs={outputs!r}: expected names or positions of what the model returns, or a function")
-    positions = {key: str(position) for position, (key, _) in enumerate(_parts(value))}
+    positions = {key: str(position) for position, (key, _) in enumerate(parts_of(value))}
     names = [_spellings(name, positions) for name, _ in named]
     for pattern in patterns:
         if not any(_is_named(spelling, str(pattern)) for spellings in names for spelling in spellings):

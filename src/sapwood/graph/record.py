@@ -8,7 +8,7 @@ import os
 import sys
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,7 +24,7 @@ from sapwood.errors import ConfigError, SapwoodError
 from sapwood.graph.decisions import Decisions
 from sapwood.graph.double import KeepDouble, Sooner
 from sapwood.graph.draws import one_seed
-from sapwood.graph.outputs import Outputs, counting, named_outputs, output_tensors
+from sapwood.graph.outputs import Outputs, counting, output_tensors
 from sapwood.graph.remembered import remembering_nothing
 from sapwood.graph.replay import stays_alive
 from sapwood.graph.skeleton import leaving_no_trace, new_tensors_like
@@ -40,6 +40,7 @@ from sapwood.models import (
     named_parameters,
     refresh_computed,
 )
+from sapwood.nested import named_tensors
 from sapwood.ops import (
     RULES,
     Call,
@@ -199,8 +200,15 @@ def call_model(model: nn.Module, example_inputs: ExampleInputs) -> Any:
 
 
 @contextmanager
-def explaining_inputs(model: nn.Module, example_inputs: ExampleInputs) -> Iterator[None]:
-    """Tells apart, of what fails inside, a model that does not run on its example inputs at all.
+def explaining_inputs(
+    model: nn.Module, *inputs: ExampleInputs, name: Callable[[int], str] = lambda number: "the example inputs"
+) -> Iterator[None]:
+    """Tells apart, of what fails inside, a model that does not run on its inputs at all.
+
+    Args:
+        model: The model.
+        inputs: What it is called with inside, one after the other.
+        name: Of those of a number, for the message.
 
     Raises:
         ConfigError: If it does not: with what the model says.
@@ -210,16 +218,30 @@ def explaining_inputs(model: nn.Module, example_inputs: ExampleInputs) -> Iterat
     except SapwoodError:
         raise
     except Exception as error:
-        try:
-            with torch.random.fork_rng(devices=[]), torch.no_grad():
-                call_model(copy_model(model).eval(), example_inputs)
-        except Exception as fault:
-            text = " ".join(str(fault).split())
-            raise ConfigError(
-                f"{type(model).__name__} does not run on the example inputs: {type(fault).__name__}: {text}; expected "
-                "a tensor, a tuple of positional or a dict of keyword arguments that it takes"
-            ) from fault
+        for number, given in enumerate(inputs):
+            fault = _fault(model, given)
+            if fault is not None:
+                text = " ".join(str(fault).split())
+                raise ConfigError(
+                    f"{type(model).__name__} does not run on {name(number)}: {type(fault).__name__}: {text}; expected "
+                    "a tensor, a tuple of positional or a dict of keyword arguments that it takes"
+                ) from fault
         raise error
+
+
+def _fault(model: nn.Module, inputs: ExampleInputs) -> Exception | None:
+    """What the model says where it does not run."""
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            call_model(copy_model(model).eval(), inputs)
+    except Exception as error:  # whatever it is
+        return error
+    return None
+
+
+def explaining_batches(model: nn.Module, batches: Sequence[ExampleInputs]) -> AbstractContextManager[None]:
+    """Does what :func:`explaining_inputs` does, of a list of batches."""
+    return explaining_inputs(model, *batches, name=lambda number: f"batches[{number}]")
 
 
 def run_model(model: nn.Module, example_inputs: ExampleInputs, between: Callable[[], None] = lambda: None) -> Any:
@@ -394,8 +416,8 @@ def _recorded(
         writes.put_back()
     twice = isinstance(result, BothRuns)
     result, trained = result if twice else (result, ())
-    named = named_outputs(result)
-    also = named_outputs(trained, "in training")
+    named = named_tensors(result)
+    also = named_tensors(trained, "in training")
     returned = tuple(recorder.ref(tensor) for _, tensor in (*named, *also))
     counts = counting(result, outputs)
     counted = {ref.id for ref, counts in zip(returned, counts, strict=False) if counts}

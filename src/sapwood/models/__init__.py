@@ -20,7 +20,7 @@ from sapwood.models.config_fields import (
 )
 from sapwood.models.config_layers import ConfigLayers, LayerCount, config_layers
 from sapwood.models.containers import attributes, held, map_tensors
-from sapwood.models.copying import copy_model, deep_copy, named_things, shared_things
+from sapwood.models.copying import copy_model, deep_copy, named_things, same_modes_, shared_things
 from sapwood.models.darknet import (
     DarknetNetwork,
     cfg_bytes,
@@ -131,6 +131,7 @@ __all__ = [
     "refresh_computed",
     "refresh_masked",
     "remember_factory",
+    "same_modes_",
     "save",
     "save_model",
     "shared_things",

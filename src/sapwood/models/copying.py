@@ -60,7 +60,7 @@ def copy_into(memo: dict[int, Any], model: Model, shared: list[Any] | None = Non
     twin = copying.module(model)
     if shared is not None:
         shared += copying.shared
-    _same_modes_(model, twin)
+    same_modes_(model, twin)
     _own_classes_(twin)
     return twin
 
@@ -342,8 +342,8 @@ def remember_computed_tensors(model: nn.Module, memo: dict[int, Any]) -> None:
                     memo.setdefault(id(value), value.detach().clone())
 
 
-def _same_modes_(model: nn.Module, twin: nn.Module) -> None:
-    """Puts modules into training or evaluation as in ``model``, where a class of its own way of copying did not."""
+def same_modes_(model: nn.Module, twin: nn.Module) -> None:
+    """Puts the modules of a copy into training or evaluation as those of the same names in ``model`` are."""
     pairs = zip(all_modules(model), all_modules(twin), strict=False)
     if all(one.training is other.training for one, other in pairs):
         return

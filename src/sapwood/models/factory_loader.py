@@ -23,7 +23,7 @@ from sapwood.meant import meant_name, meant_path
 from sapwood.models.copying import copy_model
 from sapwood.models.meant_specs import meant_prefix
 from sapwood.models.spec import LOADERS, Loader, State, read_names
-from sapwood.models.state_dict import load_state_, read_state
+from sapwood.models.state_dict import fitted_state, load_state_, read_state
 from sapwood.types import ModelBundle, ModelSource, TaskSpec
 
 _typed: set[str] = set()
@@ -100,7 +100,7 @@ def _load(spec: str, weights: Path | None, names: Path | None) -> ModelBundle:
     source = ModelSource(spec, "factory", None if weights is None else str(weights))
     bundle = _build(source)
     if weights is not None:
-        load_state_(bundle.model, read_state(weights), str(weights))
+        load_state_(bundle.model, fitted_state(read_state(weights), bundle.model, str(weights)), str(weights))
     if names is not None:
         bundle = replace(bundle, task=replace(bundle.task, class_names=read_names(names)))
     return bundle

@@ -8,9 +8,12 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from sapwood.foreign import foreign
 from sapwood.meant import meant_name, meant_path
+from sapwood.pickled import named_in
 
-_WEIGHTS = {".bin", ".ckpt", ".pth", ".safetensors"}
+_WEIGHTS_OF_TIMM = ".pth.tar"
+_WEIGHTS = {".bin", ".ckpt", ".pth", _WEIGHTS_OF_TIMM, ".safetensors"}
 _EXPORTED = {".caffemodel", ".engine", ".h5", ".keras", ".mlmodel", ".mnn", ".onnx", ".pb", ".pt2", ".tflite", ".xml"}
 _PICTURES = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 _MOST_INSIDE, _MOST_NAMED = 1000, 3
@@ -30,22 +33,31 @@ def meant_spec(spec: str, built_in: Iterable[str] = ()) -> str:
         >>> meant_spec("digits", ["builtin:digits"])
         '; did you mean builtin:digits?'
     """
-    suffix, path = Path(spec).suffix.lower(), Path(spec)
+    suffix = Path(spec).suffix.lower()
     file = spec if suffix == ".py" else f"{spec}.py"
     if os.path.isfile(file):
         made = " or ".join(f"{file}:{name}" for name in _functions_of(file)[:_MOST_NAMED])
         return f"; did you mean {made or f'{file}:FUNCTION'}, of which {file} has the code?"
-    if suffix == ".weights":
-        return f"; a .weights file goes with its .cfg: {path.with_suffix('.cfg')} --weights {spec}"
-    if suffix in _WEIGHTS:
-        return f"; {suffix} files are weights, which go beside a model: torchvision:NAME --weights {spec}"
-    if suffix in _EXPORTED:
-        return f"; {suffix} files are what comes out in the end: expected the network of PyTorch that one was made of"
-    if os.path.isfile(spec):
-        picture = " a picture, and MODEL comes first" if suffix in _PICTURES else " a file of another kind"
-        return f"; {spec} is{picture}"
+    told = _other_file(spec, suffix)
+    if told:
+        return f"; {told}"
     own = next((form for form in built_in if form.partition(":")[2] == spec), None) or _listed(spec)
     return f"; did you mean {own}?" if own else meant_path(spec)
+
+
+def _other_file(spec: str, suffix: str) -> str:
+    """What a file is that is no model; empty where none is there, and its name tells nothing."""
+    if suffix == ".weights":
+        return f"a .weights file goes with its .cfg: {Path(spec).with_suffix('.cfg')} --weights {spec}"
+    if suffix in _EXPORTED:
+        return f"{suffix} files are what comes out in the end: expected the network of PyTorch that one was made of"
+    if what := foreign(spec):
+        return f"{spec} {what}"
+    ending = _WEIGHTS_OF_TIMM if spec.endswith(_WEIGHTS_OF_TIMM) else suffix
+    if ending in _WEIGHTS or named_in(spec):
+        return f"{ending} files are weights, which go beside a model: torchvision:NAME --weights {spec}"
+    picture = " a picture, and MODEL comes first" if suffix in _PICTURES else " a file of another kind"
+    return f"{spec} is{picture}" if os.path.isfile(spec) else ""
 
 
 def meant_inside(folder: str | Path) -> str:
@@ -59,6 +71,8 @@ def meant_inside(folder: str | Path) -> str:
         inside = sorted(Path(folder).iterdir())[:_MOST_INSIDE]
     except OSError:
         return ""
+    if os.path.isfile(Path(folder) / "config.json"):
+        return f"; did you mean transformers:{folder}?"
     models = [one for one in inside if os.path.isfile(one / "plan.json")] or [
         one for one in inside if one.suffix == ".cfg"
     ]

@@ -140,7 +140,7 @@ def load_saved(directory: str | Path, *, factory: Factory | None = None) -> Mode
         make_biases_(model, plans, state)
         _fill_(folder, model, saved, state, kept)
         inputs = _inputs_for(model, _sized(bundle.example_inputs, bundle.task, saved.task))
-    return replace(bundle, example_inputs=inputs, task=saved.task, source=source)
+    return replace(bundle, example_inputs=inputs, task=saved.task, source=source, place=str(directory))
 
 
 def _fill_(

@@ -11,13 +11,16 @@ from sapwood.errors import SpecError
 from sapwood.limits import check_limit
 
 
-def check_size(make: Callable[[], nn.Module], where: str) -> None:
+def check_size(make: Callable[[], nn.Module], where: str) -> nn.Module | None:
     """Refuses a network whose parameters and buffers are more than the limit ``network_bytes``.
 
     Args:
         make: Builds it; called on the ``meta`` device, where nothing is allocated. What fails there (code that looks at
             values) is not counted.
         where: Who asks for it, for the message.
+
+    Returns:
+        The network on the ``meta`` device, for its names and shapes; None where its code fails there.
 
     Raises:
         SpecError: If it is larger.
@@ -33,6 +36,7 @@ one picture, of a network; expected at most 8,589,934,592 (SAPWOOD_MAX_NETWORK_B
         with torch.device("meta"):
             bones = make()
     except Exception:  # whatever a network's own code does without values
-        return
+        return None
     tensors = [*bones.parameters(), *bones.buffers()]
     check_limit("network_bytes", sum(tensor.numel() * tensor.element_size() for tensor in tensors), where, SpecError)
+    return bones

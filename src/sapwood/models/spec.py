@@ -118,8 +118,8 @@ def near_names(name: str, known: Iterable[str]) -> str:
         'none alike'
     """
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=5, cutoff=0.7)
-    close += [one for one in names if name in one and one not in close]
+    close = difflib.get_close_matches(name.lower(), names, n=5, cutoff=0.7)
+    close += [one for one in names if name.lower() in one and one not in close]
     return ", ".join(close[:5]) or "none alike"
 
 

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from sapwood.errors import SpecError
 from sapwood.models.installed import import_framework, too_old
 from sapwood.models.sizes import check_size
 from sapwood.models.spec import LOADERS, Loader, NamedBuild, State, near_names, read_names
-from sapwood.models.state_dict import load_state_, read_state
+from sapwood.models.state_dict import fitted_state, load_state_, read_state
 from sapwood.types import ModelBundle, ModelSource, TaskSpec
 
 PREFIX = "timm:"
@@ -19,11 +20,21 @@ OLDEST = "1.0.3"
 
 
 def _load(spec: str, weights: Path | None, names: Path | None) -> ModelBundle:
-    state = None if weights is None else read_state(weights)
-    bundle = _build(ModelSource(spec, "timm", None if weights is None else str(weights)), state, names)
-    if state is not None:
-        load_state_(bundle.model, state, str(weights))
+    source = ModelSource(spec, "timm", None if weights is None else str(weights))
+    if weights is None:
+        return _build(source, None, names)
+    state = fitted_state(read_state(weights), _skeleton(spec), str(weights))
+    bundle = _build(source, state, names)
+    load_state_(bundle.model, state, str(weights))
     return bundle
+
+
+def _skeleton(spec: str) -> nn.Module:
+    """The model that timm builds by the name, without values where that can be had."""
+    timm, name = _import_timm(), spec.removeprefix(PREFIX)
+    _check_name(name, timm)
+    bones = check_size(lambda: timm.create_model(name, pretrained=False), spec)
+    return timm.create_model(name, pretrained=False) if bones is None else bones
 
 
 def _rebuild(source: ModelSource, state: State) -> ModelBundle:

@@ -14,7 +14,7 @@ from sapwood.errors import SpecError
 from sapwood.models.detectors.describing import class_labels, describe, num_scores
 from sapwood.models.sizes import check_size
 from sapwood.models.spec import LOADERS, Loader, NamedBuild, State, near_names, read_names
-from sapwood.models.state_dict import load_state_, read_state
+from sapwood.models.state_dict import fitted_state, load_state_, read_state
 from sapwood.types import ModelBundle, ModelSource, TaskSpec
 
 PREFIX = "torchvision:"
@@ -28,11 +28,20 @@ _FAMILIES = ("classification", "segmentation", "detection")
 
 
 def _load(spec: str, weights: Path | None, names: Path | None) -> ModelBundle:
-    state = None if weights is None else read_state(weights)
-    bundle = _build(ModelSource(spec, "torchvision", None if weights is None else str(weights)), state, names)
-    if state is not None:
-        load_state_(bundle.model, state, str(weights))
+    source = ModelSource(spec, "torchvision", None if weights is None else str(weights))
+    if weights is None:
+        return _build(source, None, names)
+    state = fitted_state(read_state(weights), _skeleton(spec.removeprefix(PREFIX)), str(weights))
+    bundle = _build(source, state, names)
+    load_state_(bundle.model, state, str(weights))
     return bundle
+
+
+def _skeleton(name: str) -> nn.Module:
+    """The architecture, for the names of its tensors."""
+    options: dict[str, Any] = {} if _family(name) == "classification" else {"weights_backbone": None}
+    with torch.device("meta"):
+        return _make(name, **options)
 
 
 def _rebuild(source: ModelSource, state: State) -> ModelBundle:

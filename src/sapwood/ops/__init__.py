@@ -1,5 +1,6 @@
 """How each family of operators ties the indices of its inputs and outputs; one file a family."""
 
+from sapwood.nested import leaves, mapped
 from sapwood.ops import (
     complex,
     contraction,
@@ -28,7 +29,6 @@ from sapwood.ops.facts import FACTS, UNKNOWN
 from sapwood.ops.free import is_free
 from sapwood.ops.indexing import leave_out, sliced
 from sapwood.ops.modes import CallMode, nothing_compiled
-from sapwood.ops.nested import leaves, mapped
 from sapwood.ops.reshaping import moved, order_of
 from sapwood.ops.shapes import ShapesOnly
 from sapwood.ops.spans import spans

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
+from sapwood.nested import leaves
 from sapwood.ops.facts import FACTS, UNKNOWN, Facts
-from sapwood.ops.nested import leaves
 
 _NAMES: dict[int, tuple[Any, str]] = {}
 """Operators by identity, each with its name: PyTorch works out their hashes in Python."""

@@ -10,11 +10,11 @@ from typing import Any
 
 from torch import Tensor
 
+from sapwood.nested import mapped
 from sapwood.ops.atoms import CUT, Axis, fixed_axis, merge
 from sapwood.ops.call import Call, TensorRef
 from sapwood.ops.context import Context, bound, rule
 from sapwood.ops.facts import note
-from sapwood.ops.nested import mapped
 
 _rule = partial(rule, spreads="moved")
 

@@ -33,5 +33,5 @@ def measured_agreement(
         DataError: If the dense network finds nothing.
     """
     found = tasks.agreement(dense, networks, dataset, batch_size=batch_size, on_bad="skip", progress=progress)
-    named = {"against": dense.source.spec, "data": dataset.name}
+    named = {"against": dense.name, "data": dataset.name}
     return records.make_part(records.MeasuredAgreement, {**named, **asdict(found)})

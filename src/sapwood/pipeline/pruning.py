@@ -251,6 +251,8 @@ def _without_channels(
         chooser = chooser if steps is None else replace(chooser, multiple=steps.multiple, multiples=steps.by_group)
         solution, outcome = LatencyTarget(planner, model, bench, chooser, target, ways.progress).solve()
     result = _pruned(model, example_inputs, planner, solution, outcome)
+    if result.plan.cuts:
+        result = replace(result, notes=(*result.notes, *ways.score.notes(solution.analysis)))
     if steps is not None:
         result = replace(result, notes=(*result.notes, _steps_note(steps)))
     if ways.limits.as_config:

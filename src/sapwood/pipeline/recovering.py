@@ -16,6 +16,7 @@ from sapwood.models import Plan, copy_model, framework_of, refresh_masked
 from sapwood.pipeline.pruning import Pruned
 from sapwood.recovery import DistillConfig, Recovered, Rule, distill, reconstruct, repair_batchnorm
 from sapwood.runtime import give_back, kept_memory
+from sapwood.task_kinds import unit_of
 from sapwood.tasks import Inputs, listed_head, num_samples
 from sapwood.types import ModelBundle, RecoverMethod, TaskSpec
 
@@ -92,7 +93,7 @@ def recover(
     if method == "none":
         return pruned
     model, found, _ = work.run(bundle.model, pruned.model, pruned.plan, list(batches), {})
-    return replace(pruned, model=model, recovery=found)
+    return replace(pruned, model=model, recovery=replace(found, unit=unit_of(bundle.task.kind)))
 
 
 def recover_masked_(

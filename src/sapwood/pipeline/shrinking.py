@@ -133,7 +133,7 @@ def inspect_model(
         Inspection,
         {
             **dict(size),
-            "model": bundle.source.spec,
+            "model": bundle.name,
             "layers": layers,
             "groups": [_group(group) for group in analysis.groups],
             "unpruned": analysis.unpruned,
@@ -203,7 +203,7 @@ def shrink_record(
             "verb": verb,
             "sapwood": sapwood.__version__,
             "date": datetime.now().astimezone().isoformat(timespec="seconds"),
-            "model": bundle.source.spec,
+            "model": bundle.name,
             "options": options,
             "before": before,
             "after": after,

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from sapwood.arguments import checked_batches
 from sapwood.errors import ConfigError
-from sapwood.graph import call_model
-from sapwood.models import copy_model
+from sapwood.graph import call_model, explaining_batches
+from sapwood.models import copy_model, same_modes_
 from sapwood.types import ExampleInputs
 
 
@@ -61,7 +62,7 @@ def reestimate_batchnorm(
         (('1',), [0.0, 0.0])
     """
     start = time.perf_counter()
-    kept = list(batches)
+    kept = checked_batches(batches)
     if not kept:
         raise ConfigError("no batch to measure BatchNorm statistics on; expected at least one")
     copied = copy_model(model).eval()
@@ -75,7 +76,7 @@ def reestimate_batchnorm(
         module.reset_running_stats()
         module.momentum = None  # the mean over all batches
         module.train()
-    with torch.no_grad():
+    with torch.no_grad(), explaining_batches(model, kept):
         for number, batch in enumerate(kept, start=1):
             call_model(copied, batch)
             if progress is not None:
@@ -86,7 +87,7 @@ def reestimate_batchnorm(
     _take_back(model, copied, norms.keys() - ran.keys())
     for name, module in norms.items():
         module.momentum = momenta[name]
-    copied.train(model.training)
+    same_modes_(model, copied)
     return Reestimated(copied, tuple(ran), time.perf_counter() - start)
 
 

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from sapwood.arguments import checked_batches
 from sapwood.errors import CheckFailedError, ConfigError
-from sapwood.graph import call_model
-from sapwood.models import Plan, copy_model, named_as_left
+from sapwood.graph import call_model, explaining_batches
+from sapwood.models import Plan, copy_model, named_as_left, same_modes_
 from sapwood.recovery.batchnorm import Reestimated
 from sapwood.recovery.kept_outputs import KeptOutputs
 from sapwood.types import ExampleInputs
@@ -90,12 +91,12 @@ def repair_batchnorm(
             another width than the plan says.
     """
     start = time.perf_counter()
-    kept = list(batches)
+    kept = checked_batches(batches)
     if not kept:
         raise ConfigError("no batch to repair BatchNorms on; expected at least one")
     copied = copy_model(pruned).eval()
     run = _Repair(named_as_left(dense, plan), copied, plan)
-    with torch.no_grad():
+    with torch.no_grad(), explaining_batches(dense, kept):
         for number, batch in enumerate(kept, start=1):
             run.see(batch)
             if progress is not None:
@@ -103,7 +104,7 @@ def repair_batchnorm(
         norms = run.finish()
     if not norms:
         raise ConfigError("the model has no BatchNorm with running statistics that ran; there is none to repair")
-    copied.train(pruned.training)
+    same_modes_(pruned, copied)
     return Reestimated(copied, norms, time.perf_counter() - start)
 
 

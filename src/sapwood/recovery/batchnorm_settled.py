@@ -8,8 +8,9 @@ from collections.abc import Collection, Iterable
 import torch
 from torch import nn
 
-from sapwood.graph import call_model
-from sapwood.models import copy_model
+from sapwood.arguments import checked_batches
+from sapwood.graph import call_model, explaining_batches
+from sapwood.models import copy_model, same_modes_
 from sapwood.recovery.batchnorm import Reestimated
 from sapwood.recovery.batchnorm_repair import Moments, gain_of, running_norms, shared_parameters, shift_of, watched
 from sapwood.types import ExampleInputs
@@ -54,13 +55,14 @@ def settle_batchnorm(model: nn.Module, batches: Iterable[ExampleInputs], *, keep
         found = Moments.of(values)
         seen[name] = found.joined(seen[name]) if name in seen else found
 
-    with torch.no_grad(), watched(norms, see):
-        for batch in batches:
+    kept = checked_batches(batches)
+    with torch.no_grad(), explaining_batches(model, kept), watched(norms, see):
+        for batch in kept:
             call_model(copied, batch)
     with torch.no_grad():
         for name, found in seen.items():
             _write_(norms[name], found)
-    copied.train(model.training)
+    same_modes_(model, copied)
     return Reestimated(copied, tuple(seen), time.perf_counter() - start)
 
 

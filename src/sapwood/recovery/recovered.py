@@ -21,6 +21,7 @@ class Recovered:
         checks: Of distillation, the divergence from the dense network on held-out pictures as it fell.
         best_step: When that was lowest.
         norms: BatchNorms that were brought to the dense network's mean and deviation.
+        unit: What the pictures are, in words: texts, of a model that reads those.
     """
 
     method: str
@@ -31,3 +32,4 @@ class Recovered:
     checks: tuple[DistillCheck, ...] = ()
     best_step: int = 0
     norms: tuple[str, ...] = ()
+    unit: str = "pictures"

@@ -22,7 +22,7 @@ def recovery_table(recovery: RecoveryRecord | Mapping[str, Any]) -> TextTable:
         (('conv', '0.200', '0.0500'),)
     """
     done = make_part(RecoveryRecord, recovery)
-    note = "error of each layer's outputs on held-out pictures, as a fraction of their variance"
+    note = f"error of each layer's outputs on held-out {done.unit}, as a fraction of their variance"
     if done.norms:
         note = f"{len(done.norms)} BatchNorms set anew; no weight of another layer changed"
     if done.checks:
@@ -35,6 +35,6 @@ def recovery_table(recovery: RecoveryRecord | Mapping[str, Any]) -> TextTable:
         "Errors of the layers",
         columns("layer", "error before", "after"),
         tuple((one.layer, formats.loss(one.error_before), formats.loss(one.error_after)) for one in done.layers),
-        heading=f"recovery: {done.num_pictures} pictures without labels, {done.seconds:.0f} s",
+        heading=f"recovery: {done.num_pictures} {done.unit} without labels, {done.seconds:.0f} s",
         notes=(note,),
     )

@@ -16,7 +16,7 @@ from sapwood.tasks.mean_ap import AveragePrecision, mean_average_precision
 from sapwood.tasks.objective import CalibrationBatches, calibration_batches, class_loss, task_loss
 from sapwood.tasks.opening import can_measure, open_data, open_pictures
 from sapwood.tasks.postprocess import postprocess
-from sapwood.tasks.running import Inputs, Progress, called, num_samples
+from sapwood.tasks.running import Inputs, Progress, called, inputs_for, num_samples
 from sapwood.tasks.task import TASKS, Labels, Measuring, Sighting, Task, any_task, labels_of
 from sapwood.tasks.texts import TokenBatch
 from sapwood.tasks.yolo_loss import YoloLoss
@@ -48,6 +48,7 @@ __all__ = [
     "divergence_from",
     "evaluate",
     "has_agreement",
+    "inputs_for",
     "labels_of",
     "listed_head",
     "mean_average_precision",

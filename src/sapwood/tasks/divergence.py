@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from sapwood.errors import ConfigError
 from sapwood.models import framework_of
+from sapwood.nested import named_tensors
 from sapwood.task_kinds import NO_TASK
 from sapwood.tasks.classification import as_scores
 from sapwood.tasks.decode import decode
@@ -43,8 +44,9 @@ def divergence(
     .. math:: \sum_{p,k} \mathrm{KL}\big(s^{ref}_{pk} \,\|\, s_{pk}\big)
         + \sum_p \max_k s^{ref}_{pk} \, \big(1 - \mathrm{IoU}(b^{ref}_p, b_p)\big)
 
-    so that what the reference is sure of counts, and the thousands of empty places hardly do. Of a network of pictures
-    that has no task, the mean over its tensors of the squared error over the mean square of the reference.
+    so that what the reference is sure of counts, and the thousands of empty places hardly do. Of a network
+    that has no task, the mean over its tensors of the squared error over the mean square of the reference
+    (:func:`tensor_divergence`).
 
     Args:
         task: What the outputs are.
@@ -54,12 +56,13 @@ def divergence(
         temperature: Of a classifier's probabilities. The higher, the more the classes count that are not the first.
 
     Raises:
-        ConfigError: If the task is none of :data:`sapwood.tasks.TASKS`, and no size of pictures is known.
+        ConfigError: If the task is none of :data:`sapwood.tasks.TASKS`, or a network without one returns nothing that
+            can be compared.
 
     References:
         Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network, 2015, arXiv:1503.02531.
     """
-    if task.kind == NO_TASK and all(task.input_size):
+    if task.kind == NO_TASK:
         return tensor_divergence(outputs, reference)
     if task.kind not in TASKS:
         raise ConfigError(f"task {task.kind!r}: nothing says how far two outputs are apart; expected {any_task()}")
@@ -69,17 +72,36 @@ def divergence(
 def tensor_divergence(outputs: Any, reference: Any) -> Tensor:  # shape: ()
     """Squared error over the mean square of the reference, a mean over floating tensors that are not all zero.
 
+    Tensors may be in lists, dicts and objects. Those that have other sizes in the two, as hidden states that became
+    narrower, are left out.
+
+    Raises:
+        ConfigError: If there is no floating tensor of the same size in both.
+
     Examples:
         >>> float(tensor_divergence(torch.tensor([1.0, 1.0]), torch.tensor([2.0, 0.0])))
         0.5
+        >>> float(tensor_divergence({"a": [torch.ones(2)]}, {"a": [torch.full((2,), 2.0)]}))
+        0.25
     """
-    found, wanted = ([one] if isinstance(one, Tensor) else [*one] for one in (outputs, reference))
-    apart = [
-        (one - other).square().mean() / other.square().mean()
-        for one, other in zip(found, wanted, strict=True)
-        if isinstance(other, Tensor) and other.is_floating_point() and bool(other.any())
+    found, wanted = dict(named_tensors(outputs)), dict(named_tensors(reference))
+    pairs = [
+        (_wide(found[name]), _wide(other))
+        for name, other in wanted.items()
+        if other.is_floating_point() and name in found and found[name].shape == other.shape
     ]
+    if not pairs:
+        named = ", ".join(f"{name or 'output'} {other.dtype} {tuple(other.shape)}" for name, other in wanted.items())
+        raise ConfigError(
+            f"nothing of what the two networks return can be compared: the reference gives {named or 'no tensor'}; "
+            "expected a floating tensor of the same size from both"
+        )
+    apart = [(one - other).square().mean() / other.square().mean() for one, other in pairs if bool(other.any())]
     return torch.stack(apart).mean() if apart else torch.zeros(())
+
+
+def _wide(values: Tensor) -> Tensor:
+    return values.float() if values.element_size() < torch.float32.itemsize else values
 
 
 def class_divergence(

@@ -14,14 +14,15 @@ from torch import Tensor, nn
 
 from sapwood.data import Findings, Placement, to_input
 from sapwood.errors import ConfigError, DataError, ImageError, WeightsError
-from sapwood.types import Picture, TaskSpec
+from sapwood.nested import mapped, named_tensors
+from sapwood.types import ExampleInputs, Picture, TaskSpec
 
 Progress = Callable[[int, int], None]
 """Called with the pictures done and those in all."""
 
 
-Inputs: TypeAlias = "Tensor | dict[str, Tensor]"
-"""A batch as a network reads it: pictures, or tensors by the name of its argument."""
+Inputs: TypeAlias = ExampleInputs
+"""A batch as a network reads it: one tensor, a tuple of positional arguments, or arguments by name."""
 
 
 class Loadable(Protocol):
@@ -138,25 +139,32 @@ def inputs_for(model: nn.Module, inputs: Inputs) -> Inputs:
     device = first.device if first is not None else torch.device("cpu")
     dtype = first.dtype if first is not None and first.is_floating_point() else torch.float32
 
-    def moved(values: Tensor) -> Tensor:
+    def moved(values: Any) -> Any:
+        if not isinstance(values, Tensor):
+            return values
         return values.to(device, dtype) if values.is_floating_point() else values.to(device)
 
-    return {name: moved(values) for name, values in inputs.items()} if isinstance(inputs, dict) else moved(inputs)
+    found: Inputs = mapped(moved, inputs)
+    return found
 
 
 def num_samples(inputs: Inputs) -> int:
-    """How many pictures or texts a batch holds.
+    """How many pictures or texts a batch holds: the length of its first tensor.
 
     Examples:
         >>> num_samples(torch.zeros(2, 3, 8, 8)), num_samples({"input_ids": torch.zeros(4, 16)})
         (2, 4)
+        >>> num_samples((torch.zeros(3, 5), torch.zeros(3)))
+        3
     """
-    return len(next(iter(inputs.values())) if isinstance(inputs, dict) else inputs)
+    return next(len(tensor) for _, tensor in named_tensors(inputs))
 
 
 def called(model: nn.Module, inputs: Inputs) -> Any:
-    """What a model returns for a batch: one tensor, or several by name."""
-    return model(**inputs) if isinstance(inputs, dict) else model(inputs)
+    """What a model returns for a batch: a tensor, a tuple of positional arguments, or a dict of them by name."""
+    if isinstance(inputs, dict):
+        return model(**inputs)
+    return model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)
 
 
 def check_finite(outputs: Sequence[Tensor], model: nn.Module) -> None:

@@ -365,8 +365,10 @@ def test_programs_that_end_at_once_leave_no_thread_behind() -> None:
 
 
 def test_example_inputs_and_threads_are_checked() -> None:
-    with pytest.raises(EngineError, match="example inputs of type dict; expected a tensor or a tuple of tensors"):
+    with pytest.raises(EngineError, match="example inputs are a dict; expected a tensor or a tuple of tensors"):
         compile_model(nn.ReLU(), {"input": torch.zeros(1, 2, 4, 4)})
+    with pytest.raises(EngineError, match="example input 1 is a dict; expected a tensor or a tuple of tensors"):
+        compile_model(nn.ReLU(), (torch.zeros(1, 2, 4, 4), {"mask": torch.zeros(1, 4)}))
     with pytest.raises(EngineError, match="threads 0; expected at least 1, at most 1024"):
         compile_model(nn.ReLU(), torch.zeros(1, 2, 4, 4), threads=0)
 

@@ -210,7 +210,7 @@ def test_a_damaged_file_is_named_and_made_anew(text: str, compared: list[str]) -
         run(Net())
     run(Net())
     assert len(compared) == 1
-    assert len(json.loads(file.read_text())) == 1
+    assert len(json.loads(file.read_text())) == 2, "the program, and that it takes batches"
 
 
 def test_the_last_ones_are_kept(compared: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sapwood.errors import WeightsError
 from sapwood.files import write_bytes
+from sapwood.foreign import foreign
 from sapwood.models.darknet.header import Header
 from sapwood.models.darknet.layers import ConnectedLayer, ConvolutionalLayer, WeightedShortcut
 from sapwood.models.darknet.network import DarknetNetwork
@@ -170,10 +171,8 @@ def _read_header(path: Path) -> Header:
     if header is None:
         raise WeightsError(f"{path}: {len(data)} bytes found; expected a header of 16 or 20 bytes and the weights")
     if not header.plausible:
-        version = f"{header.major}.{header.minor}.{header.revision}"
-        raise WeightsError(
-            f"{path}: the header says version {version}; expected a Darknet .weights file, such as 0.2.5"
-        )
+        said = foreign(path) or f"the header says version {header.major}.{header.minor}.{header.revision}"
+        raise WeightsError(f"{path}: {said}; expected a Darknet .weights file, such as 0.2.5")
     return header
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sapwood.errors import SpecError
+from sapwood.foreign import foreign
 from sapwood.models.transformers.folder import refuse_code
 from sapwood.models.transformers.package import quietly, transformers
 from sapwood.reading import parse_json, read_text, reading
@@ -66,8 +67,13 @@ def files_beside(folder: Path, config: str) -> dict[str, str]:
 
 def _tokenizer(folder: Path) -> dict[str, str]:
     """The tokenizer of a folder in its newest form, whatever form it has there; nothing where there is none."""
-    if not any((folder / name).is_file() for name in TOKENIZERS):
+    there = [folder / name for name in TOKENIZERS if (folder / name).is_file()]
+    if not there:
         return {}
+    for file in there:
+        what = foreign(file)
+        if what:
+            raise SpecError(f"{file}: {what}; expected a file of the tokenizer")
     settings = folder / TOKENIZER_CONFIG_NAME
     if settings.is_file():
         content = parse_json(read_text(settings, "settings of a tokenizer", SpecError), settings, "settings", SpecError)

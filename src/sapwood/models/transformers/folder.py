@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from sapwood.errors import SpecError
+from sapwood.foreign import foreign
+from sapwood.models.transformers.kinds import adapter, beside_file, from_hub, of_timm, other_folder
 from sapwood.reading import parse_json, read_json, read_text
 
 CONFIG = "config.json"
@@ -31,11 +33,14 @@ def config_text(folder: Path) -> str:
     Raises:
         SpecError: If there is no such folder, or none in it.
     """
+    if folder.is_file():
+        raise SpecError(f"{folder}: is a file; expected {EXPECTED}{beside_file(folder)}")
     if not folder.is_dir():
-        what = "is a file" if folder.exists() else "there is no such folder"
-        raise SpecError(f"{folder}: {what}; expected {EXPECTED}. Nothing is downloaded")
+        brought = from_hub(str(folder))
+        raise SpecError(f"{folder}: there is no such folder; expected {EXPECTED}. Nothing is downloaded{brought}")
     if not (folder / CONFIG).is_file():
-        raise SpecError(f"{folder}: holds no {CONFIG}; expected {EXPECTED}")
+        held = adapter(folder)
+        raise SpecError(f"{folder}: {held}" if held else _without(folder, CONFIG, EXPECTED))
     return read_text(folder / CONFIG, "the configuration of a model", SpecError)
 
 
@@ -47,11 +52,15 @@ def read_config(text: str, where: str | Path) -> dict[str, Any]:
     """
     content = parse_json(text, where, "the configuration of a model", SpecError)
     if not isinstance(content, dict) or not isinstance(content.get("model_type"), str):
-        raise SpecError(f"{where}: names no model_type; expected the {CONFIG} of a model of transformers")
+        other = of_timm(content, Path(where).parent)
+        raise SpecError(f"{where}: names no model_type; expected the {CONFIG} of a model of transformers{other}")
     refuse_code(content, where)
-    if content.get("quantization_config"):
+    chosen = content.get("quantization_config")
+    if chosen:
+        method = chosen.get("quant_method") if isinstance(chosen, dict) else None
+        named = f" ({method})" if isinstance(method, str) else ""
         raise SpecError(
-            f"{where}: has a quantization_config; expected weights in floating point: prune first, quantise after"
+            f"{where}: has a quantization_config{named}; expected weights in floating point: prune first, then quantise"
         )
     architectures = content.get("architectures") or []
     if not isinstance(architectures, list) or not all(isinstance(name, str) for name in architectures):
@@ -79,9 +88,10 @@ def check_weights(folder: Path) -> None:
     Raises:
         SpecError: If not; what is there instead is named.
     """
-    if (folder / "adapter_config.json").exists():
-        raise SpecError(f"{folder}: holds an adapter (adapter_config.json); expected a model that it was merged into")
+    if adapter(folder):
+        raise SpecError(f"{folder}: {adapter(folder)}")
     if (folder / WEIGHTS).exists():
+        _check_file(folder / WEIGHTS)
         return
     if (folder / INDEX).exists():
         _check_parts(folder)
@@ -92,7 +102,19 @@ def check_weights(folder: Path) -> None:
             f"{folder}: holds its weights as {found[0]} only; expected {WEIGHTS}: from_pretrained and save_pretrained "
             "of transformers write it, where you trust the file"
         )
-    raise SpecError(f"{folder}: holds no {WEIGHTS}; expected {EXPECTED}, or weights beside it")
+    raise SpecError(_without(folder, WEIGHTS, f"{EXPECTED}, or weights beside it"))
+
+
+def _without(folder: Path, name: str, expected: str) -> str:
+    other = other_folder(folder)
+    return f"{folder}: holds no {name}; expected {expected}{'.' if other else ''}{other}"
+
+
+def _check_file(path: Path) -> None:
+    """Names what is no file of weights at all, but stands where one should."""
+    what = foreign(path)
+    if what:
+        raise SpecError(f"{path}: {what}; expected the weights of a model")
 
 
 def _check_parts(folder: Path) -> None:
@@ -106,3 +128,4 @@ def _check_parts(folder: Path) -> None:
             raise SpecError(f"{folder / INDEX}: names {name!r}; expected .safetensors files of this folder")
         if not (folder / name).is_file():
             raise SpecError(f"{folder}: lacks {name}, which {INDEX} names; expected every part of the weights")
+        _check_file(folder / name)

@@ -12,8 +12,10 @@ import torch
 from torch import nn
 
 from sapwood.errors import SpecError
+from sapwood.foreign import foreign
 from sapwood.models.ultralytics.package import ultralytics_tasks, version
 from sapwood.models.ultralytics.yaml_text import read_yaml_text, yaml_text
+from sapwood.pickled import Inert, named_in, read_pickled
 from sapwood.reading import check_regular, reading
 
 MARK = "sapwood"
@@ -48,7 +50,7 @@ def read_checkpoint(path: Path) -> ReadNetwork:
     """
     tasks = ultralytics_tasks()
     check_regular(path, EXPECTED, SpecError)
-    _check_classes(tasks, path)
+    _check_kind(path)
     with reading(path, EXPECTED, SpecError):
         try:
             content, _ = tasks.torch_safe_load(str(path), safe_only=True)
@@ -119,16 +121,37 @@ def origin(where: Path, network: Any) -> tuple[str, tuple[str, ...]]:
     return yaml_text({**own, "channels": own.get("channels", own.get("ch", 3)), "nc": len(names) or own["nc"]}), plans
 
 
-def _check_classes(tasks: Any, path: Path) -> None:
-    """Names the classes of other packages before anything is read."""
-    try:
-        needed = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
-    except Exception:  # no zip file, or a damaged one: what reads it says so
-        return
-    homes = ("ultralytics.", "torch.", "torchvision.", "numpy.", "pathlib.", "collections.")
-    strange = sorted(name for name in needed if not name.startswith(homes) and name != "builtins.getattr")
+def _check_kind(path: Path) -> None:
+    """Names files of other kinds, and classes of other packages, before anything is read."""
+    what = foreign(path)
+    if what:
+        raise SpecError(f"{path}: {what}; expected {EXPECTED}")
+    names = named_in(path)
+    strange = sorted(name for name in names if not name.startswith(_HOMES))
     if strange:
-        raise SpecError(f"{path}: holds {', '.join(strange[:3])}; expected {EXPECTED}. Nothing of it was executed")
+        old = " of the repositories of YOLOv5 or YOLOv7" if any(name.startswith(_OLD) for name in strange) else ""
+        raise SpecError(f"{path}: holds {', '.join(strange[:3])}{old}; expected {EXPECTED}. Nothing of it was executed")
+    if not any(name.startswith("ultralytics.") for name in names):
+        content = read_pickled(path, EXPECTED, SpecError)
+        network = content.get("model") if isinstance(content, Mapping) else content
+        raise SpecError(f"{path}: holds {_described(content, network)}; expected {EXPECTED}")
+
+
+_OLD = ("models.yolo.", "models.experimental.")
+_HOMES = (
+    "ultralytics.",
+    "torch.",
+    "torchvision.",
+    "numpy.",
+    "pathlib.",
+    "collections.",
+    "_codecs.encode",
+    "builtins.getattr",
+    "builtins.set",
+    "builtins.bytearray",
+    "builtins.complex",
+)
+"""Where what Ultralytics writes comes from; its own reader is stricter, and decides."""
 
 
 def _size(value: Any) -> int | tuple[int, int]:
@@ -139,9 +162,11 @@ def _size(value: Any) -> int | tuple[int, int]:
 
 def _described(content: Any, network: Any) -> str:
     held = content if network is None else network
+    if isinstance(held, Inert):
+        return f"a module of {held.named}"
     if not isinstance(held, Mapping):
         return f"a {type(held).__name__}"
     listed = ", ".join(map(str, list(held)[:4]))
     if held and all(isinstance(value, torch.Tensor) for value in held.values()):
         return f"tensors without their network ({listed}), which --weights takes beside a model that is built"
-    return listed
+    return listed or "an empty dict"

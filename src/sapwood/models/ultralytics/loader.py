@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sapwood.errors import MissingDependencyError, SapwoodError, SpecError
+from sapwood.foreign import foreign
 from sapwood.meant import meant_path
 from sapwood.models.apply_plan import apply_plan, make_biases_
 from sapwood.models.installed import installed_version
@@ -77,12 +79,19 @@ def _from_checkpoint(spec: str, path: Path, names: Path | None) -> ModelBundle:
 
 
 def _other_pt(path: Path) -> str:
-    """What to do with a .pt that is none of Ultralytics'; empty where nothing is known of it."""
+    """What to do with a .pt that is none of Ultralytics'; empty where that is said already."""
+    if foreign(path):
+        return ""
     try:
-        read_state(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            read_state(path)
     except SapwoodError:
         return "; a module that PyTorch saved is loaded by a function of yours: file.py:factory"
-    return f"; {path} holds tensors by name, which go beside a model: torchvision:NAME --weights {path}"
+    beside = (
+        f"torchvision:NAME --weights {path}, or a function of yours that builds it (file.py:factory --weights {path})"
+    )
+    return f"; {path} holds tensors by name, which go beside a model: {beside}"
 
 
 def _check_rebuilt(bundle: ModelBundle, where: str) -> None:

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from sapwood.arguments import check_batches, check_kind, check_model
+from sapwood.arguments import check_kind, check_model, checked_batches
 from sapwood.errors import ConfigError, TrainingError
-from sapwood.graph import trace
-from sapwood.models import Plan, copy_model, named_as_left
+from sapwood.graph import explaining_batches, trace
+from sapwood.models import Plan, copy_model
 from sapwood.recovery.batchnorm_settled import settle_batchnorm
-from sapwood.recovery.distillation.features import FeatureMatch
+from sapwood.recovery.distillation.config import DistillConfig
+from sapwood.recovery.distillation.features import FeatureMatch, channel_dim
+from sapwood.recovery.distillation.networks import Networks
 from sapwood.recovery.distillation.samples import Drawn, Samples, channels_last, looked_at
 from sapwood.recovery.kept_outputs import KeptOutputs
 from sapwood.recovery.reconstruction.sites import find_sites
-from sapwood.tasks import TASKS, Inputs, called, divergence, mean_of_views, num_samples
-from sapwood.training import Precision, WeightAverage, as_float32, mixed
+from sapwood.task_kinds import NO_TASK
+from sapwood.tasks import TASKS, Inputs, called, divergence, inputs_for, mean_of_views, num_samples
+from sapwood.training import WeightAverage, as_float32, mixed
 from sapwood.types import TaskSpec
 
 ROUNDING = torch.finfo(torch.float32).eps
@@ -31,79 +34,6 @@ ROUNDING = torch.finfo(torch.float32).eps
 
 RATE_OF_NO_TASK = 3e-5
 """The highest learning rate where no task is known: the lowest of those that have one."""
-
-
-@dataclass(frozen=True)
-class DistillConfig:
-    """How to distill.
-
-    Attributes:
-        steps: Steps of the descent, at least 1.
-        batch_size: Pictures a step.
-        lr: Highest learning rate of Adam; a warm-up leads there, a half cosine from there to 0. None takes
-            that of the task, :attr:`sapwood.tasks.Task.distill_rate`: more does harm to weights that were solved for.
-        feature_weight: Weight of the error of the layers' outputs beside that of the network's.
-        augment: Show mirrored, scaled and shifted views of the pictures.
-        held_out: Fraction of the pictures that tells when the network was at its best.
-        evaluations: How often that is looked at.
-        patience: Ends after so many looks without a better network; the last looks, at small rates, are often the best.
-        decay: Of the moving average of the weights, which is what is kept.
-        seed: Of the order of the pictures and of their views.
-        precision: ``"float32"``, ``"bfloat16"`` (autocast; weights and looks stay float32), or ``"auto"``: bfloat16
-            where the processor multiplies it natively.
-        others_share: Fraction of each step's pictures that are of the others, where there are any.
-        mosaics: Whether these views are mosaics of four pictures, and pictures in other colours, blurred and with
-            noise (:func:`sapwood.recovery.views.varied`). None: of a detector.
-        mirrored: The dense network's answer is the mean of those to a picture and to its mirror image, which is better
-            than either alone: of a classifier of pictures, whose classes a mirror does not change.
-    """
-
-    steps: int = 1000
-    batch_size: int = 16
-    lr: float | None = None
-    feature_weight: float = 1.0
-    augment: bool = True
-    held_out: float = 0.125
-    evaluations: int = 20
-    patience: int = 20
-    decay: float = 0.99
-    seed: int = 0
-    precision: Precision = "auto"
-    others_share: float = 0.25
-    mosaics: bool | None = None
-    mirrored: bool = False
-
-    def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("batch_size", 1), ("evaluations", 1), ("patience", 1)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ConfigError(f"{name}: got {value!r}; expected a whole number of at least {least}")
-        if self.precision not in get_args(Precision):
-            raise ConfigError(f"precision: got {self.precision!r}; expected one of {', '.join(get_args(Precision))}")
-        if self.lr is not None and not 0.0 < self.lr < math.inf:
-            raise ConfigError(f"lr: got {self.lr}; expected more than 0")
-        if not 0.0 <= self.feature_weight < math.inf:
-            raise ConfigError(f"feature_weight: got {self.feature_weight}; expected at least 0")
-        for name in ("others_share", "held_out", "decay"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise ConfigError(f"{name}: got {getattr(self, name)}; expected a number in [0, 1)")
-
-    def check_suits(self, task: TaskSpec, inputs: Inputs) -> None:
-        """Refuses answers to mirror images where there are none.
-
-        Args:
-            task: What the outputs are.
-            inputs: What the network reads.
-
-        Raises:
-            ConfigError: If they are asked for and the network is no classifier of pictures.
-        """
-        pictures = isinstance(inputs, Tensor) and inputs.dim() == 4
-        if self.mirrored and not (pictures and task.kind == "classification"):
-            raise ConfigError(
-                f"mirrored: answers to mirror images are of classifiers of pictures; got a network for {task.kind}, "
-                f"which reads {_shape_of(inputs)}"
-            )
 
 
 @dataclass(frozen=True)
@@ -138,7 +68,7 @@ def distill(
     pruned: nn.Module,
     plan: Plan,
     batches: Iterable[Inputs],
-    task: TaskSpec,
+    task: TaskSpec | None = None,
     *,
     others: Iterable[Inputs] = (),
     masks: Mapping[str, Tensor] | None = None,
@@ -157,9 +87,10 @@ def distill(
         dense: The network before pruning.
         pruned: What ``plan`` makes of it, reconstructed or not; not touched.
         plan: Which channels stay.
-        batches: What the networks read: pictures, shape (B, C, H, W), or tensors by the name of their argument; gone
-            through once, then kept. Only pictures are augmented.
-        task: What the outputs are.
+        batches: What the networks read: a tensor, a tuple of positional or a dict of keyword arguments; gone through
+            once, then kept. Steps draw samples from all of them where the rows of their tensors are samples of one
+            size, and whole batches otherwise. Only pictures, shape (B, C, H, W), are augmented.
+        task: What the outputs are; None where they are no classes or boxes, but numbers whose squared error counts.
         others: More inputs, of another kind than those that count: a share of each step's (``config.others_share``),
             and never held out.
         masks: By the name of a weight of ``pruned``: True where it may move; elements that are zero elsewhere stay so.
@@ -167,31 +98,32 @@ def distill(
         progress: Called with (done, total) steps.
 
     Raises:
-        ConfigError: If there are fewer than two pictures, or answers to mirror images are asked for and the network is
-            no classifier of pictures.
+        ConfigError: If there are fewer than two pictures, answers to mirror images are asked for and the network is
+            no classifier of pictures, or the network does not run in the precision that is asked for.
         TrainingError: If the loss is no longer finite.
     """
     for name, network in (("dense", dense), ("pruned", pruned)):
         check_model(network, name)
     check_kind("plan", plan, Plan, "the plan that made pruned of dense")
+    task = TaskSpec(NO_TASK) if task is None else task
     check_kind("task", task, TaskSpec, "a sapwood.types.TaskSpec: what the outputs are")
-    check_batches(batches)
     config = config or DistillConfig()
     check_kind("config", config, DistillConfig, "a DistillConfig")
     start = time.perf_counter()
-    kept = list(batches)
-    pictures = Samples.of(kept)
-    if len(pictures) < 2:
-        raise ConfigError(f"{len(pictures)} pictures to distill on; expected at least 2")
+    kept = checked_batches(batches)
+    more = checked_batches(others, "others") if config.others_share else []
+    networks = Networks.of(dense, pruned, plan)
+    samples = Samples.of([*kept, *more], networks.takes) if kept else Samples((), None)
+    number = len(kept) if samples.form is None else sum(map(num_samples, kept))
+    if number < 2:
+        raise ConfigError(f"{number} pictures to distill on; expected at least 2")
+    pictures, beside = (samples.take(part) for part in (range(number), range(number, len(samples))))
     config.check_suits(task, pictures.take([0]).inputs())
-    more = list(others)
-    beside = Samples.of(more) if more and config.others_share else None
-    with torch.random.fork_rng(devices=[]):
-        run = _Descent(dense, pruned, plan, pictures, others=beside, task=task, masks=masks or {}, config=config)
+    with torch.random.fork_rng(devices=[]), explaining_batches(dense, [*kept, *more]):
+        run = _Descent(networks, plan, pictures, others=beside or None, task=task, masks=masks or {}, config=config)
         run.descend(progress)
-    num_pictures = len(pictures) + (0 if beside is None else len(beside))
     model = settle_batchnorm(run.best(), kept, keep=masks or ()).model
-    return Distilled(model, tuple(run.history), run.best_step, num_pictures, time.perf_counter() - start)
+    return Distilled(model, tuple(run.history), run.best_step, samples.num_samples, time.perf_counter() - start)
 
 
 class _Descent:
@@ -199,8 +131,7 @@ class _Descent:
 
     def __init__(
         self,
-        dense: nn.Module,
-        pruned: nn.Module,
+        networks: Networks,
         plan: Plan,
         pictures: Samples,
         *,
@@ -210,20 +141,20 @@ class _Descent:
         config: DistillConfig,
     ) -> None:
         self._config, self._task = config, task
-        self._given = pruned
-        self._dense, self._model = (
-            one.to(memory_format=torch.channels_last) for one in (named_as_left(dense, plan), copy_model(pruned).eval())
-        )
+        self._networks = networks
+        self._dense, self._model = networks.dense, networks.pruned
         self._generator = torch.Generator().manual_seed(config.seed)
         order = torch.randperm(len(pictures), generator=self._generator)
         held = min(len(pictures) - 1, max(1, round(config.held_out * len(pictures))))
         self._held, self._pictures = (pictures.take(part.tolist()) for part in (order[:held], order[held:]))
         self._others = others
-        self._parameters = [one.requires_grad_() for one in self._model.parameters()]
+        self._parameters = [one.requires_grad_() for one in self._model.parameters() if one.is_floating_point()]
         own_parameters = dict(self._model.named_parameters(remove_duplicate=False))
         self._masked = [(own_parameters[name], mask) for name, mask in masks.items()]
         self._average = WeightAverage(self._model, decay=config.decay)
-        sites, _ = find_sites(trace(copy_model(pruned).eval(), pictures.take([0]).inputs()))
+        first = inputs_for(self._model, pictures.take([0]).inputs())
+        sites, _ = find_sites(trace(copy_model(self._model), first))
+        self._precision = networks.precision(config.precision, first)
         dense_weights, weights = (
             dict(one.named_parameters(remove_duplicate=False)) for one in (self._dense, self._model)
         )
@@ -234,9 +165,10 @@ class _Descent:
             for site in sites
         }
         own = dict(self._model.named_modules())
-        kept = {name: outputs for name, outputs in modules.items() if name in own}
+        dims = {name: channel_dim(own[name]) for name in modules if name in own}
+        kept = {name: (modules[name], dim) for name, dim in dims.items() if dim is not None}
         self._match = FeatureMatch(self._dense, self._model, kept)
-        self._references = [self._answer(batch) for batch in self._held.split(config.batch_size)]
+        self._references = [self._answer(batch) for batch in self._batches_of(self._held)]
         self.history = [DistillCheck(0, self._measure(self._model))]
         self._best_state = {name: value.clone() for name, value in self._model.state_dict().items()}
         self.best_step = 0
@@ -272,21 +204,32 @@ class _Descent:
 
     def best(self) -> nn.Module:
         """The model with the best weights."""
-        model = copy_model(self._given)
+        model = copy_model(self._networks.given)
         model.load_state_dict(self._best_state)
         return model
 
-    def _batches(self, count: int) -> Any:
+    def _batches(self, count: int) -> Iterator[Inputs]:
+        """What steps see: samples, of which a share is the others'; or a whole batch, now and then one of theirs."""
+        own = Drawn(self._pictures, self._generator)
+        beside = Drawn(self._others or self._pictures, self._generator)
+        share = self._config.others_share if self._others else 0.0
         size = min(self._config.batch_size, len(self._pictures))
-        others, num_others = self._others, 0
-        if others is not None:
-            num_others = min(round(self._config.others_share * self._config.batch_size), len(others))
+        num_others = min(round(share * self._config.batch_size), len(self._others or ()))
+        if num_others:
             size = max(1, min(size, self._config.batch_size - num_others))
-        own, beside = Drawn(self._pictures, self._generator), Drawn(others or self._pictures, self._generator)
         for _ in range(count):
-            drawn = own.take(size)
-            batch = (drawn.joined(beside.take(num_others)) if num_others else drawn).inputs()
+            if self._pictures.form is None:
+                other = bool(share) and float(torch.rand((), generator=self._generator)) < share
+                drawn = (beside if other else own).take(1)
+            else:
+                drawn = own.take(size)
+                drawn = drawn.joined(beside.take(num_others)) if num_others else drawn
+            batch = inputs_for(self._model, drawn.inputs())
             yield self._seen(batch) if self._config.augment else channels_last(batch)
+
+    def _batches_of(self, samples: Samples) -> list[Inputs]:
+        """All of them, as the networks read them."""
+        return [inputs_for(self._model, batch) for batch in samples.split(self._config.batch_size)]
 
     def _seen(self, batch: Inputs) -> Inputs:
         """The batch as it is shown."""
@@ -297,10 +240,10 @@ class _Descent:
         with ExitStack() as stack:
             if self._config.feature_weight:
                 stack.enter_context(self._match.watching())
-            stack.enter_context(mixed(self._config.precision))
+            stack.enter_context(mixed(self._precision))
             reference = self._outputs(self._dense, batch)
             outputs = called(self._model, batch)
-        with mixed(self._config.precision):
+        with mixed(self._precision):
             reference = self._answer(batch, reference)
         apart = divergence(self._task, as_float32(outputs), as_float32(reference), self._model) / scale
         return apart + self._config.feature_weight * self._match.take()
@@ -319,13 +262,13 @@ class _Descent:
             return called(model, batch)
 
     def _measure(self, model: nn.Module) -> float:
-        batches = self._held.split(self._config.batch_size)
+        batches = self._batches_of(self._held)
         with torch.no_grad():
             total = sum(
                 num_samples(batch) * float(divergence(self._task, called(model, batch), reference, model))
                 for batch, reference in zip(batches, self._references, strict=True)
             )
-        return total / len(self._held)
+        return total / self._held.num_samples
 
     def _look(self, step: int) -> bool:
         """Measures the averaged weights; whether to stop."""
@@ -339,10 +282,6 @@ class _Descent:
         self.history.append(DistillCheck(step, found))
         lowest = min(range(len(self.history)), key=lambda number: self.history[number].divergence)
         return len(self.history) - 1 - lowest >= self._config.patience
-
-
-def _shape_of(inputs: Inputs) -> str:
-    return f"shape {tuple(inputs.shape)}" if isinstance(inputs, Tensor) else f"{', '.join(inputs)}"
 
 
 def _rate(step: int, steps: int) -> float:

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 
 from sapwood.recovery.kept_outputs import KeptOutputs
 
@@ -29,12 +31,12 @@ class FeatureMatch:
     Attributes:
         dense: The dense network.
         pruned: The pruned one.
-        kept: For each module, which of its outputs stay.
+        kept: For each module, which of its outputs stay, and the dimension that they are in.
     """
 
     dense: nn.Module
     pruned: nn.Module
-    kept: Mapping[str, KeptOutputs]
+    kept: Mapping[str, tuple[KeptOutputs, int]]
     _turn: int = 0
     _targets: dict[str, Tensor] = field(default_factory=dict)
     _losses: list[Tensor] = field(default_factory=list)
@@ -69,16 +71,18 @@ class FeatureMatch:
 
     def _remember(self, name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
-            del inputs
-            self._targets[name] = self.kept[name](self._places(output.detach()), _channel_dim(module)).float()
+            del module, inputs
+            kept, dim = self.kept[name]
+            self._targets[name] = kept(self._places(output.detach()), dim).float()
 
         return hook
 
     def _compare(self, name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
-            del inputs
+            del module, inputs
             target = self._targets[name]
-            dims = [dim for dim in range(target.dim()) if dim != _channel_dim(module) % target.dim()]
+            channels = self.kept[name][1] % target.dim()
+            dims = [dim for dim in range(target.dim()) if dim != channels]
             spread = (target - target.mean(dim=dims, keepdim=True)).square().mean()
             if float(spread) > torch.finfo(torch.float32).tiny:  # below, what is divided by it is not finite
                 self._losses.append((self._places(output).clone().float() - target).square().mean() / spread)
@@ -86,5 +90,17 @@ class FeatureMatch:
         return hook
 
 
-def _channel_dim(module: nn.Module) -> int:
-    return -1 if isinstance(module, nn.Linear) else 1
+def channel_dim(module: nn.Module) -> int | None:
+    """Where a module's output, a tensor, has the channels of its weight; None where that is not known.
+
+    Recurrent layers and attention return several tensors, and a module of one's own whatever it likes.
+
+    Examples:
+        >>> channel_dim(nn.Linear(2, 3)), channel_dim(nn.Conv3d(2, 3, 1)), channel_dim(nn.LSTM(2, 3))
+        (-1, -4, None)
+    """
+    if isinstance(module, nn.Linear):
+        return -1
+    if isinstance(module, _ConvNd):
+        return -1 - len(module.kernel_size)
+    return 1 if isinstance(module, _BatchNorm) else None

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sapwood.arguments import check_batches, check_kind, check_model
+from sapwood.arguments import check_kind, check_model, checked_batches
 from sapwood.errors import CheckFailedError, ConfigError
-from sapwood.graph import output_tensors, trace
-from sapwood.models import Plan, copy_model, named_as_left
+from sapwood.graph import explaining_batches, output_tensors, trace
+from sapwood.models import Plan, copy_model, named_as_left, same_modes_
 from sapwood.ops import Call, Graph
 from sapwood.recovery.batchnorm_settled import settle_batchnorm
 from sapwood.recovery.kept_outputs import KeptOutputs
@@ -111,9 +111,8 @@ def reconstruct(
     for name, network in (("dense", dense), ("pruned", pruned)):
         check_model(network, name)
     check_kind("plan", plan, Plan, "the plan that made pruned of dense")
-    check_batches(batches)
     start = time.perf_counter()
-    kept = list(batches)
+    kept, more = checked_batches(batches), checked_batches(others, "others")
     if not kept:
         raise ConfigError("no batch to reconstruct on; expected at least one")
     if num_patches < 1:
@@ -123,25 +122,25 @@ def reconstruct(
     if not others_weights or not all(0.0 <= weight < math.inf for weight in others_weights):
         raise ConfigError(f"others_weights: got {others_weights!r}; expected numbers of at least 0")
     sizes = [len(output_tensors(batch)[0]) for batch in kept]
-    more = list(others)
     offsets = [sum(sizes[:number]) for number in range(len(sizes))] * views
-    work = _TwoNetworks(
-        named_as_left(dense, plan),
-        model,
-        plan,
-        _with_views(kept, views, seed),
-        more,
-        sizes=[*sizes * views, *(len(output_tensors(batch)[0]) for batch in more)],
-        offsets=[*offsets, *(None for _ in more)],
-        others_weights=others_weights,
-        rules=checked,
-        num_patches=num_patches,
-        seed=seed,
-    )
+    with explaining_batches(dense, [*kept, *more]):
+        work = _TwoNetworks(
+            named_as_left(dense, plan),
+            model,
+            plan,
+            _with_views(kept, views, seed),
+            more,
+            sizes=[*sizes * views, *(len(output_tensors(batch)[0]) for batch in more)],
+            offsets=[*offsets, *(None for _ in more)],
+            others_weights=others_weights,
+            rules=checked,
+            num_patches=num_patches,
+            seed=seed,
+        )
+        rows = work.run(progress)
     num_pictures = sum(sizes) + sum(len(output_tensors(batch)[0]) for batch in more)
-    rows = work.run(progress)
     found = settle_batchnorm(work.model, kept, keep=checked).model if settle and rows else work.model
-    found.train(pruned.training)
+    same_modes_(pruned, found)
     return Reconstruction(found, rows, work.left_alone, num_pictures, time.perf_counter() - start, work.masks)
 
 

@@ -37,3 +37,4 @@ class RecoveryRecord(RecordPart):
     checks: tuple[CheckRecord, ...] = ()
     best_step: Count = 0
     norms: tuple[str, ...] = ()
+    unit: str = "pictures"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,6 +21,7 @@ from sapwood.runtime.allocator import give_back
 from sapwood.runtime.cores import available_cores
 from sapwood.runtime.engine import library, saved
 from sapwood.runtime.engine.assembly import Sides, Timed
+from sapwood.runtime.engine.batches import all_in_rows, mixes_batches
 from sapwood.runtime.engine.checking import placed
 from sapwood.runtime.engine.choice import told
 from sapwood.runtime.engine.confirmed import confirm, confirmation_key, is_confirmed
@@ -80,7 +82,7 @@ class CompiledModel(nn.Module):
         self._whole: dict[int, Tensor] = {}
         self._made: dict[int, CompiledModel]
         self._form, self._constants, self._specs = source.form, source.constants, source.inputs
-        self._outputs = source.network.outputs
+        self._outputs, self._alone = source.network.outputs, source.alone
         self._single = source.form.is_leaf() and not source.constants
         self.choice, self._assembly = assembled(source, self.threads, tune=tune, examples=examples, sides=sides)
         self.lengths, self._made = lengths, {}
@@ -215,17 +217,19 @@ class CompiledModel(nn.Module):
                 raise
             places = ", ".join(f"dimension {dim} of input {number}" for number, dim in self.lengths.places)
             raise EngineError(f"{error}, and for {self.lengths.fewest} to {self.lengths.most} in {places}") from None
-        if len(given[0]) > 1 and any(shape[:1] != (1,) for _, shape in self._outputs):
-            raise EngineError(f"a batch of {len(given[0])}; an output has no batch, so that it is one picture a call")
+        if len(given[0]) > 1 and (self._alone or not all_in_rows(self._outputs)):
+            why = "what it makes of one picture depends on the others" if self._alone else "an output has no batch"
+            raise EngineError(f"a batch of {len(given[0])}; {why}, so that it is one picture a call")
         return given
 
 
 def _tensors(example_inputs: ExampleInputs) -> tuple[Tensor, ...]:
     given = (example_inputs,) if isinstance(example_inputs, Tensor) else example_inputs
-    if not isinstance(given, tuple | list) or not given or not all(isinstance(one, Tensor) for one in given):
-        raise EngineError(
-            f"example inputs of type {type(example_inputs).__name__}; expected a tensor or a tuple of tensors"
-        )
+    if not isinstance(given, tuple | list) or not given:
+        raise EngineError(f"example inputs are {described(example_inputs)}; expected a tensor or a tuple of tensors")
+    for number, one in enumerate(given):
+        if not isinstance(one, Tensor):
+            raise EngineError(f"example input {number} is {described(one)}; expected a tensor or a tuple of tensors")
     if any(one.dim() == 0 for one in given):
         raise EngineError("an example input is a single number; expected tensors with a batch")
     return tuple(given)
@@ -272,12 +276,14 @@ def compile(
     graph, result, valued = _recorded(plain, one)
     tensors = owned(plain, graph)
     source = _lowered(lower_run(graph, tensors), one, result)
+    source = replace(source, alone=all_in_rows(source.network.outputs) and mixes_batches(plain, given, graph, tensors))
     stored = encode(source)
     source = with_own_tables(source, stored)
     lengths = None
     if length_dim is not None:
         lengths = recorded_lengths(one, length_dim, stored, lambda fewer: encode(_recorded_lowered(plain, fewer)))
-    compiled = CompiledModel(source, lambda: stored, threads=threads, tune=tune, examples=given, lengths=lengths)
+    timed_on = given if all_in_rows(source.network.outputs) and not source.alone else one
+    compiled = CompiledModel(source, lambda: stored, threads=threads, tune=tune, examples=timed_on, lengths=lengths)
     compiled._whole = {number: tensor.clone() for number, tensor in enumerate(one) if not tensor.is_floating_point()}
     how = [compiled._assembly.described(), source.form, source.constants, compiled.threads]
     key = confirmation_key(graph, tensors, one, how) if lengths is None else None

@@ -82,7 +82,7 @@ def decode(path: Path, version: int, content: Any, arrays: Mapping[str, Array]) 
         with placed(path, f"node {number}"):
             network.nodes.append(reader.node(stored))
     check_network(network, [spec.shape for spec in inputs], path)
-    return Lowered(network, try_calls(network, inputs, path), form, constants, str(path))
+    return Lowered(network, try_calls(network, inputs, path), form, constants, alone=version == 3, file=str(path))
 
 
 def whole(value: Any, least: int = 0) -> int:

@@ -39,12 +39,14 @@ class Encoded:
         arrays: The weights.
         form: Of what the model returns; files hold no more of it than :mod:`sapwood.runtime.engine.form` describes.
         constants: What it returns besides tensors, by place.
+        alone: Whether it takes one picture a call.
     """
 
     content: dict[str, Any]
     arrays: dict[str, Array]
     form: TreeSpec
     constants: Mapping[int, Any] = field(default_factory=dict)
+    alone: bool = False
 
 
 def encode(source: Lowered) -> Encoded:
@@ -58,7 +60,7 @@ def encode(source: Lowered) -> Encoded:
         "inputs": [list(spec.shape) for spec in source.inputs],
         "dtypes": [None if spec.dtype is None else _name(spec.dtype) for spec in source.inputs],
     }
-    return Encoded(content, writer.arrays, source.form, dict(source.constants))
+    return Encoded(content, writer.arrays, source.form, dict(source.constants), source.alone)
 
 
 def with_own_tables(source: Lowered, stored: Encoded) -> Lowered:

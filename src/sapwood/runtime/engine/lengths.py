@@ -62,7 +62,7 @@ class LineOfLengths:
         for name, array in self.long.arrays.items():
             if name not in self.arrays:
                 self.arrays[name] = self._cut(array, self.short.arrays[name])
-        return Encoded(content, self.arrays, self.long.form, self.long.constants)
+        return replace(self.long, content=content, arrays=self.arrays)
 
     def _between(self, one: Any, other: Any, name: str) -> Any:
         if name in TOLD:
@@ -177,7 +177,7 @@ class Lengths:
         encoded = self.single if length == 1 and self.single is not None else self.line(length).encoded()
         whole = {**encoded.content, "form": {"tuple": [None] * len(encoded.content["outputs"])}, "constants": []}
         found = decode(Path(f"the network for {length}"), VERSION, whole, encoded.arrays)
-        return replace(found, form=encoded.form, constants=encoded.constants, file=None)
+        return replace(found, form=encoded.form, constants=encoded.constants, alone=encoded.alone, file=None)
 
 
 def recorded_lengths(

@@ -21,6 +21,7 @@ class Lowered:
         inputs: What it is called with.
         form: Of what it returns.
         constants: What it returns besides tensors, by the place among all it returns.
+        alone: Whether what it makes of one picture depends on the others of its batch, so that it takes one a call.
         file: Where it was read, None for a model of this process: a file may not ask for all that a caller may.
     """
 
@@ -28,4 +29,5 @@ class Lowered:
     inputs: tuple[InputSpec, ...]
     form: TreeSpec
     constants: Mapping[int, Any]
+    alone: bool = False
     file: str | None = None

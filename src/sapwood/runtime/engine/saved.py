@@ -23,10 +23,11 @@ from sapwood.runtime.engine.lowered import Lowered
 from sapwood.runtime.engine.packing import Array
 
 FORMAT = "sapwood-engine"
-VERSION = 2
-"""The version that is written. Version 1 had the form of outputs as text of PyTorch's, and no types of inputs."""
+VERSION, ALONE = 2, 3
+"""The versions that are written; the latter of networks that take one picture a call, which readers of the former would
+give batches. Version 1 had the form of outputs as text of PyTorch's, and no types of inputs."""
 
-READ = (1, 2)
+READ = (1, 2, 3)
 NETWORK_NAME = "network.json"
 WEIGHTS_NAME = "weights.safetensors"
 EXPECTED = "a network that `sapwood compile` wrote"
@@ -66,11 +67,12 @@ def write(encoded: Encoded, directory: str | Path) -> Path:
             "constants": [[place, _constant(value)] for place, value in encoded.constants.items()],
         }
         text = json.dumps(content, allow_nan=False)
-        decode(Path(directory), VERSION, json.loads(text), encoded.arrays)  # what is written can be read
+        version = ALONE if encoded.alone else VERSION
+        decode(Path(directory), version, json.loads(text), encoded.arrays)  # what is written can be read
     except (EngineError, TypeError, ValueError) as error:
         raise EngineError(f"the compiled network cannot be saved: {error}") from error
     data = save_arrays(encoded.arrays)
-    head = {"format": FORMAT, "version": VERSION, "sha256": _digest(text, data), "content": text}
+    head = {"format": FORMAT, "version": version, "sha256": _digest(text, data), "content": text}
     with new_directory(directory, NETWORK_NAME, (WEIGHTS_NAME,)) as folder:
         write_bytes(folder / WEIGHTS_NAME, data)
         write_text(folder / NETWORK_NAME, json.dumps(head, indent=1) + "\n")
