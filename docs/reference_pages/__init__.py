@@ -7,6 +7,7 @@ from pathlib import Path
 from reference_pages.api import api_pages
 from reference_pages.commands import command_pages
 from reference_pages.configuration import configuration_page
+from reference_pages.records import records_page
 from reference_pages.registries import registries_page
 
 FOLDER = "reference"
@@ -19,6 +20,7 @@ def pages() -> dict[str, str]:
         **command_pages(),
         **api_pages(),
         "configuration.md": configuration_page(),
+        "records.md": records_page(),
         "registries.md": registries_page(),
     }
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import typing
+from collections.abc import Mapping
+from dataclasses import is_dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -65,7 +67,7 @@ def _fields(model: type[BaseModel]) -> str:
     rows = []
     for name, field in model.model_fields.items():
         if not field.exclude:
-            rows.append([code(name), _kinds(field.annotation), _default(field), _range(field), meanings.get(name, "")])
+            rows.append([code(name), kinds(field.annotation), _default(field), _range(field), meanings.get(name, "")])
     return table(["field", "value", "default", "range", "meaning"], rows)
 
 
@@ -99,21 +101,23 @@ def _bound(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:g}"
 
 
-def _kinds(annotation: Any) -> str:
+def kinds(annotation: Any) -> str:
     """A type in words; literals as they are written."""
     origin, inside = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return ", ".join(map(code, inside))
     if origin in (Union, UnionType):
-        return " or ".join(_kinds(one) for one in inside if one is not type(None))
+        return " or ".join(kinds(one) for one in inside if one is not type(None))
     if origin is typing.Annotated or origin is tuple:
-        return f"list of {_kinds(inside[0])}s" if origin is tuple else _kinds(inside[0])
+        return f"list of {kinds(inside[0])}s" if origin is tuple else kinds(inside[0])
     return _kind(origin or annotation)
 
 
 def _kind(one: Any) -> str:
     """A class in words."""
     names = {float: "number", int: "whole number", str: "text", bool: "`true`, `false`", dict: "mapping", Path: "path"}
-    if isinstance(one, type) and issubclass(one, BaseModel):
+    if one is Mapping:
+        return "mapping"
+    if isinstance(one, type) and (issubclass(one, BaseModel) or is_dataclass(one)):
         return f"[{one.__name__}](#{one.__name__.lower()})"
     return names.get(one) or str(getattr(one, "__name__", one))

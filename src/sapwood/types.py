@@ -216,12 +216,22 @@ class ClassificationSample:
 
 @dataclass(frozen=True)
 class ClassificationDataset:
-    """Pictures with a class each, in a fixed order."""
+    """Pictures with a class each, in a fixed order.
+
+    Attributes:
+        name: For reports.
+        samples: The pictures.
+        class_names: One name a class.
+        skipped: What was left out under ``on_bad="skip"``, a sentence each.
+        ordered: Its own class names, where the model's are numbers and its first class is taken for the first of these:
+            nothing else says which is which.
+    """
 
     name: str
     samples: tuple[ClassificationSample, ...]
     class_names: tuple[str, ...]
     skipped: tuple[str, ...] = ()
+    ordered: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -253,12 +263,13 @@ class TextSample:
 
 @dataclass(frozen=True)
 class TextDataset:
-    """Texts in a fixed order, as one model's tokenizer has cut them."""
+    """Texts in a fixed order, as one model's tokenizer has cut them; fields as of :class:`ClassificationDataset`."""
 
     name: str
     samples: tuple[TextSample, ...]
     class_names: tuple[str, ...]
     skipped: tuple[str, ...] = ()
+    ordered: tuple[str, ...] = ()
 
 
 Dataset: TypeAlias = "DetectionDataset | ClassificationDataset | TextDataset"

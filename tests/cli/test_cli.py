@@ -31,7 +31,9 @@ def test_eval_prints_json(cfg: Path, data: Path, capsys: pytest.CaptureFixture[s
     printed = json.loads(capsys.readouterr().out)
     assert printed["num_images"] == 4
     assert 0.0 <= printed["metrics"]["mAP@0.5"] <= 1.0
-    assert set(printed["seconds"]) == {"read", "network", "postprocess", "score"}
+    assert printed["made"]["command"].startswith("sapwood eval ")
+    assert printed["unit"] == "pictures"
+    assert set(printed["stage_seconds"]) == {"read", "network", "postprocess", "score"}
 
 
 def test_detect_writes_pictures_and_json(cfg: Path, data: Path, tmp_path: Path) -> None:

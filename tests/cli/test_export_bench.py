@@ -35,9 +35,10 @@ Capture = pytest.CaptureFixture[str]
 def test_export_writes_and_tells(name: str, files: list[str], run: Run, tmp_path: Path, capsys: Capture) -> None:
     assert run("export", "builtin:digits", "--format", name, "-o", tmp_path / files[0], "--json") == 0
     record: dict[str, Any] = json.loads(capsys.readouterr().out)
-    assert [Path(one["path"]).name for one in record["files"]] == files
+    assert [Path(one["path"]).name for one in record["written"]] == files
     assert record["size_bytes"] == sum(path.stat().st_size for path in tmp_path.iterdir())
     assert record["check"]["max_relative_error"] <= record["check"]["tolerance"]
+    assert record["made"]["command"].startswith("sapwood export builtin:digits --format")
 
 
 def test_export_prints_the_check(run: Run, tmp_path: Path, capsys: Capture) -> None:

@@ -141,7 +141,7 @@ def test_interrupted_training_says_where_it_is_and_goes_on_longer_than_it_was_be
         patch.setattr("sapwood.cli.train.epoch_line", interrupting)
         assert trained(run, cfg, data, out, "--epochs", 2) == 130
     assert re.search(
-        r"interrupted: after 1 epochs, which \S+run holds; go on with: sapwood .*--resume", capsys.readouterr().err
+        r"interrupted: after 1 epoch, which \S+run holds; go on with: sapwood .*--resume", capsys.readouterr().err
     )
     assert trained(run, cfg, data, out, "--epochs", 2, "--resume") == 0
     assert trained(run, cfg, data, out, "--epochs", 3, "--resume") == 0
@@ -324,7 +324,11 @@ def test_a_report_goes_where_it_is_asked_for(run: Run, cfg: Path, tmp_path: Path
     assert re.search(r"^Accuracy was not measured: outputs moved by \d+ % of the largest one\.$", told, re.MULTILINE)
     assert f"next: sapwood eval {out} --data DIR" in told
     assert run("report", out, "-o", page, "--json") == 0
-    assert json.loads(capsys.readouterr().out) == {"report": str(page), "record": str(out / "report.json")}
+    assert json.loads(capsys.readouterr().out) == {
+        "schema": "sapwood.report/1",
+        "report": str(page),
+        "record": str(out / "report.json"),
+    }
     assert page.read_text() == (out / "report.html").read_text()
     assert run("report", out, "-o", tmp_path / "page.pdf") == 2
 

@@ -117,3 +117,16 @@ def test_whether_accuracy_can_be_measured(data: Path, tmp_path: Path) -> None:
     assert not can_measure(bundle, data / "images" / "val")
     (tmp_path / "empty").mkdir()
     assert can_measure(bundle, tmp_path / "empty"), "no pictures: the error of a data set is the one to see"
+
+
+def test_which_class_is_which_is_told_where_only_an_order_says_so(
+    run: Run, own_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = (own_model / "ownnet.py").read_text().replace('("dark", "light")', '("class0", "class1")')
+    (own_model / "ownnet.py").write_text(code)
+    assert run("eval", "ownnet.py:factory", "--data", "shades") == 0
+    told = capsys.readouterr().err
+    assert "note: shades val: dark, light are taken for the model's class0, class1, in the order of" in told
+    (own_model / "names.txt").write_text("light\ndark\n")
+    assert run("eval", "ownnet.py:factory", "--data", "shades", "--names", "names.txt") == 0
+    assert "taken for" not in capsys.readouterr().err

@@ -71,7 +71,9 @@ def test_every_page_is_in_the_navigation_once() -> None:
     ]
     assert len(named) == len(set(named))
     there = {path.with_suffix("") for path in WRITTEN if DOCS in path.parents and "logs" not in path.parts}
-    made = {DOCS / reference_pages.FOLDER / name for name in ("api", "commands", "configuration", "registries")}
+    made = {
+        DOCS / reference_pages.FOLDER / name for name in ("api", "commands", "configuration", "records", "registries")
+    }
     assert set(named) == (there | made) - {DOCS / "index"}
 
 
@@ -94,6 +96,8 @@ def test_pages_for_users_speak_the_words_of_the_field() -> None:
     internal = {"design.md", "glossary.md", "CHANGELOG.md", "newcomer.md"}
     pages = [page for page in WRITTEN if page.name not in internal]
     pages += [
-        page for page in GENERATED if "commands" in str(page) or page.name in {"configuration.md", "registries.md"}
+        page
+        for page in GENERATED
+        if "commands" in str(page) or page.name in {"configuration.md", "records.md", "registries.md"}
     ]
     assert {page.name: HOUSE.findall(text_of(page)) for page in pages if HOUSE.search(text_of(page))} == {}

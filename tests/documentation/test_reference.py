@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import reference_pages
 import typer
-from reference_pages import api, configuration, markdown, registries
+from reference_pages import api, configuration, markdown, records, registries
 
 import sapwood
 from sapwood.cli.app import app
@@ -73,6 +73,44 @@ def test_every_field_of_a_file_stands_there_with_its_meaning(model: Any) -> None
     assert {f"`{name}`" for name in shown} == set(first_cells(section)) - {"field"}
     meanings = markdown.documented_fields(model)
     assert {name for name in shown if not meanings.get(name)} == set()
+
+
+RECORDS = {**{kind.__name__: kind for kind in records.verb_records().values()}, **records.all_parts()}
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_every_field_of_the_json_stands_there_with_its_meaning(name: str) -> None:
+    found = records.rows(RECORDS[name])
+    assert [one.name for one in found if not one.meaning] == []
+    text = PAGES["records.md"]
+    assert [one.name for one in found if f"| `{one.name}` | " not in text] == []
+    assert "ForwardRef" not in text
+
+
+def test_every_verb_with_json_has_its_record_there() -> None:
+    told = {verb for verb, command in VERBS.items() if any(one.name == "as_json" for one in command.params)}
+    titles = re.findall(r"^## `([^`]+)`: ", PAGES["records.md"], re.MULTILINE)
+    named = {verb.split(" ")[0] for title in titles for verb in title.split(", ")}
+    assert told - {"demo"} == named  # the demo is a comparison
+
+
+def test_every_record_of_a_verb_says_how_it_was_made() -> None:
+    names = {schema: {row.name for row in records.rows(kind)} for schema, kind in records.verb_records().items()}
+    silent = {schema for schema, found in names.items() if not found & {"made", "command"}}
+    assert silent == {"sapwood.report/1"}  # a page that was built again is of a record that says so
+
+
+def test_a_name_means_one_thing_in_all_records_but_those_that_the_page_names() -> None:
+    """Rows of one list may be of several kinds, and so may parts: a layer's time is no layer's width."""
+    part = re.compile(r"list of .*|\[.*")
+    found: dict[str, set[str]] = {}
+    for record in RECORDS.values():
+        for row in records.rows(record):
+            kind = configuration.kinds(row.annotation)
+            kind = "text" if kind.startswith("`") and "true" not in kind else kind
+            listed = "list" if kind.startswith("list") else "part"
+            found.setdefault(row.name, set()).add(listed if part.fullmatch(kind) else kind)
+    assert {name for name, kinds in found.items() if len(kinds) > 1} == set(records.EXCEPTIONS)
 
 
 def test_every_limit_stands_there() -> None:

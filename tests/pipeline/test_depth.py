@@ -177,7 +177,7 @@ def test_a_target_is_of_the_model_with_its_blocks() -> None:
     again = apply_plan(model, plan_from_dict(plan_to_dict(result.plan)))
     assert torch.equal(again(MAPS), result.model(MAPS))
     assert "residual blocks removed (1): blocks.1" in result.summary(layers=True)
-    assert "1 residual blocks removed: blocks.1" in repr(result)
+    assert "residual blocks removed, 1: blocks.1" in repr(result)
 
 
 class Odd(nn.Module):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,12 @@ def test_a_notebook_gets_a_table_in_which_nothing_is_markup(pruned: Pruned) -> N
     assert html.count("<table>") == html.count("</table>") == 1
 
 
+def test_notes_are_printed_as_well(pruned: Pruned) -> None:
+    told = replace(pruned, notes=("its config does not say these widths",))
+    assert repr(told).splitlines()[-1] == "  note: its config does not say these widths"
+    assert "note: its config does not say these widths" in told._repr_html_()
+
+
 def test_the_summary_is_what_the_command_line_prints(pruned: Pruned) -> None:
     text = pruned.summary()
     for part in ("before", "parameters", "MACs", "file", "is an output of the model"):
@@ -68,7 +75,7 @@ def test_the_summary_is_what_the_command_line_prints(pruned: Pruned) -> None:
 def test_the_report_is_one_page(pruned: Pruned, tmp_path: Path) -> None:
     path = pruned.report(tmp_path / "x.html")
     assert path == tmp_path / "x.html"
-    assert "The network keeps 32 % of its parameters" in path.read_text()
+    assert "The network keeps 32 % of its parameters" in path.read_text().replace("\u00a0", " ")
     with pytest.raises(ConfigError, match=r"x\.pdf: a report is a page; expected a name that ends in \.html$"):
         pruned.report(tmp_path / "x.pdf")
 

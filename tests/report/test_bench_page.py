@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sapwood.report import render_bench
+from sapwood.report.bench import bench_table
 from sapwood.report.bench_view import bench_answers, bench_headline, bench_plot
 from sapwood.report.records import BenchRecord, BenchRow, MadeBy, make_part
 from support.pages import words
@@ -21,10 +22,22 @@ def test_the_headline_is_the_fastest_pair_beside_the_first() -> None:
     assert bench_headline(record(faster)).text == "small in ONNX Runtime is 4.0 times as fast as big in PyTorch."
     answers = bench_answers(record(faster), make_part(MadeBy, MADE))
     assert [one.answer for one in answers] == ["4.0×", "ONNX Runtime", "not measured", "30 rounds", ""]
-    assert answers[3].more == "outputs differ from PyTorch's by 2.0e-07; half of the rounds 0.900 to 1.10 ms"
+    assert answers[3].more == (
+        "outputs differ from PyTorch's by 2.0e-07; half of the rounds 0.900 to 1.10 ms; the machine was busy while "
+        "small in ONNX Runtime ran: half of its rounds are 20 % apart, time again on a quiet one"
+    )
     assert answers[4].commands == ("sapwood run recipe.yaml -o out",)
     slower = BenchRow("small", "openvino", 8.0, 7.9, 8.1, 2.0, 0.5, 1.0)
     assert bench_headline(record(slower)).text == "Nothing is faster than big in PyTorch."
+
+
+def test_one_disturbed_pair_among_quiet_ones_is_named() -> None:
+    quiet = BenchRow("small", "torch", 2.0, 1.99, 2.02, 0.5, 2.0, 0.5, 0.0)
+    noisy = BenchRow("big", "sapwood", 15.1, 4.17, 16.2, 3.8, 0.26, 1.0, 0.0)
+    told = "the machine was busy while big on sapwood ran: half of its rounds are 80 % apart, time again on a quiet one"
+    assert told in bench_table(record(quiet, noisy)).notes
+    assert len(bench_table(record(quiet)).notes) == 1
+    assert bench_answers(record(quiet, noisy), None)[3].more.endswith("half of the rounds 1.99 to 2.02 ms")
 
 
 def test_bars_are_ratios_to_the_first_pair() -> None:

@@ -13,8 +13,11 @@ from rich.table import Table
 from sapwood.errors import DataError
 from sapwood.report import inspect_latency_table, latency_table, render_inspect, render_prune, sensitivity_table
 from sapwood.report.plots import attempt_plot, pruned_network, sensitivity_plot
+from sapwood.report.pruned_findings import pruned_headline
 from sapwood.report.pruned_record import read_pruning
+from sapwood.report.records import read_inspection
 from sapwood.report.shrinking import size_table
+from sapwood.report.verb_answers import inspect_answers, prune_answers
 from support.pages import lines, outline, words
 from support.pruned import inspect_record, prune_record
 
@@ -132,7 +135,7 @@ def test_marks_stand_where_the_figures_say() -> None:
 def test_the_page_of_a_pruned_model_has_every_part() -> None:
     text = words(render_prune(prune_record()))
     for part in (
-        "2.0 times as fast in PyTorch, 27 % of the size.",
+        "2.0 times as fast in PyTorch, 27 % of the size; accuracy not measured.",
         "4.59 ms instead of 9.00 ms a call; 50 % of the multiply-accumulates and 27 % of the size are left",
         "In order of execution",
         "0.5× asked for, 0.510× measured (half of the rounds between 0.500 and 0.520): met.",
@@ -155,7 +158,7 @@ def test_the_page_without_a_latency_target_is_about_size() -> None:
     record = prune_record()
     del record["latency"], record["sensitivity"]
     text = words(render_prune(record | {"verb": "compact"}))
-    assert "The network keeps 25 % of its parameters and 50 % of its multiply-accumulates." in text
+    assert "25 % of its parameters and 50 % of its multiply-accumulates; accuracy not measured." in text
     assert "Where the time goes" not in text
     assert "Sensitivity" not in text
 
@@ -168,8 +171,58 @@ def test_the_page_of_a_recovered_model_says_what_the_proof_is_about() -> None:
     assert "as they were before recovery changed what stays" in recovered
     assert "Recovery changed what stays after this check." in recovered
     assert "before recovery" not in plain
-    assert "proven before recovery with the weights it had then differs from the masked network by" in recovered
+    assert "How sure is that? proven before recovery half of the rounds 1.9 to 2.0 times as fast" in recovered
     assert "after this check" not in plain
+
+
+def recovered_to(value: float) -> dict[str, Any]:
+    """A record of a network that agrees with the dense one by a figure."""
+    networks = {"pruned": {"value": 0.025, "low": 0.01, "high": 0.05}}
+    networks["recovered"] = {"value": value, "low": value - 0.04, "high": value + 0.02}
+    agreement = {"against": "net.cfg", "data": "coco val", "figure": "mAP@0.5", "num_images": 64, "num_found": 300}
+    recovery = {"method": "reconstruct", "num_pictures": 8, "seconds": 1.5, "layers": [], "left_alone": {}}
+    return prune_record() | {"recovery": recovery, "agreement": agreement | {"networks": networks, "differences": []}}
+
+
+@pytest.mark.parametrize(
+    ("spread", "told"),
+    [
+        (None, "a call in PyTorch, 1 thread"),
+        (0.03, "a call in PyTorch, 1 thread; half of the rounds are within 3.0 %"),
+        (
+            0.4,
+            "a call in PyTorch, 1 thread; the machine was busy: differences below 40 % mean nothing, time again on a "
+            "quiet one",
+        ),
+    ],
+)
+def test_inspecting_says_how_sure_its_time_is(spread: float | None, told: str) -> None:
+    record = inspect_record()
+    record["latency"]["spread"] = spread
+    assert inspect_answers(read_inspection(record))[0].more == told
+
+
+def test_what_the_dense_network_misses_stands_in_the_headline() -> None:
+    record = read_pruning(recovered_to(0.548))
+    assert pruned_headline(record).text == (
+        "2.0 times as fast in PyTorch, 27 % of the size; 45.2 points of mAP@0.5 lost, judged by the dense network."
+    )
+    assert pruned_headline(record).tone == "bad", "it is fast, and of no use"
+    fast, _, lost, sure, _ = prune_answers(record)
+    assert (fast.tone, lost.answer, sure.answer) == ("bad", "45.2 points of mAP@0.5", "± 3.0 points")
+    assert lost.more.startswith("judged by what net.cfg finds in 64 pictures: mAP@0.5 0.548, 0.025 before recovery")
+    assert sure.more.startswith(
+        "95 of 100 samples of 64 pictures; the cut is proven, before recovery; half of the rounds"
+    )
+    good = read_pruning(recovered_to(0.97))
+    assert [one.tone for one in prune_answers(good)[:3:2]] == ["good", "good"]
+
+
+def test_a_network_that_computes_the_same_lost_nothing() -> None:
+    record = prune_record() | {"verb": "compact"}
+    record["verification"] = record["verification"] | {"distance_from_dense": 3e-16}
+    assert prune_answers(read_pruning(record))[2].answer == "nothing"
+    assert "not measured" not in pruned_headline(read_pruning(record)).text
 
 
 def test_what_was_given_and_what_was_written_both_stand_among_the_conditions() -> None:
@@ -188,7 +241,7 @@ def test_a_missed_target_stands_in_the_headline() -> None:
 
 def test_the_page_of_an_inspected_model() -> None:
     text = words(render_inspect(inspect_record()))
-    assert "100 % of 10.0 ms on torch, 1 thread goes into a, (overhead)." in text
+    assert "100 % of 10.0 ms in PyTorch, 1 thread goes into a, (overhead)." in text
     assert "a 8.00 ms 80 % 8.00 M 1.00" in text
     assert "1 group of dimensions" in text
     bare = inspect_record()

@@ -48,19 +48,19 @@ def test_what_eval_train_and_export_tell_is_checked() -> None:
         "metrics": {"top-1": 0.5},
         "per_class": {},
         "num_images": 4,
-        "seconds": {"read": 0.1},
     }
-    named = {"model": "m", "data": "d", "split": "val", "runtime": "torch"}
-    assert records.make_part(records.EvaluationRecord, {**named, **figures}).plain() == {
-        "schema": "sapwood.eval/1", **named, **figures, "skipped": []
+    took = {"seconds": {"read": 0.1}}  # as an Evaluation and records of before have it
+    named = {"model": "m", "data": "d", "split": "val", "runtime": "torch", "unit": "texts"}
+    assert records.make_part(records.EvaluationRecord, {**named, **figures, **took}).plain() == {
+        "schema": "sapwood.eval/1", **named, **figures, "stage_seconds": took["seconds"], "skipped": []
     }  # fmt: skip
     with pytest.raises(DataError, match=r"^record: metrics.top-1: got nan"):
-        records.make_part(records.EvaluationRecord, {**named, **figures, "metrics": {"top-1": math.nan}})
+        records.make_part(records.EvaluationRecord, {**named, **figures, **took, "metrics": {"top-1": math.nan}})
     trained = {"metrics": None, "epochs": 2, "files": {"model": "runs/model"}, "skipped": ["a.jpg: empty"]}
     assert trained.items() <= records.make_part(records.TrainingRecord, trained).plain().items()
     with pytest.raises(DataError, match=r"^record: epochs: got -1"):
         records.make_part(records.TrainingRecord, trained | {"epochs": -1})
-    written = {"model": "m", "format": "onnx", "files": [{"path": "m.onnx", "size_bytes": 9}], "size_bytes": 9}
+    written = {"model": "m", "format": "onnx", "written": [{"path": "m.onnx", "size_bytes": 9}], "size_bytes": 9}
     written |= {"inputs": ["x"], "outputs": ["y"], "check": {"max_relative_error": 1e-7, "tolerance": 1e-4}}
     told = records.make_part(records.ExportRecord, {**written, "details": {"opset": 18}}).plain()
     assert told == {"schema": "sapwood.export/1", **written, "opset": 18}

@@ -43,8 +43,29 @@ def test_the_headline_is_what_became_of_the_network() -> None:
         "3.0 times as fast in ONNX Runtime, 70 % of the MACs, mAP@0.5"
     )
     assert [answer.answer for answer in run_answers(record)] == [
-        "3.0×", "ONNX Runtime", "97.1 points of mAP@0.5 lost", "proven", ""
+        "3.0×", "ONNX Runtime", "97.1 points of mAP@0.5 lost", "no ± measured", ""
     ]  # fmt: skip
+
+
+def test_a_run_says_how_sure_its_figures_are() -> None:
+    record = run_record()
+    record["steps"][2]["result"] |= {"interval": {"value": 0.003, "low": 0.001, "high": 0.011}, "num_images": 64}
+    times = record["steps"][3]["result"]
+    times["conditions"] = {"threads": 2}
+    times["rows"][1] |= {"q1_ms": 2.9, "q3_ms": 3.1}
+    _, place, _, sure, _ = run_answers(read_run(record))
+    assert place.more.endswith("2 threads")
+    assert sure.answer == "± 0.5 points"
+    assert sure.more == (
+        "95 of 100 samples of 64 pictures; half of the rounds 2.90 to 3.10 ms; the cut is proven; every target was met"
+    )
+
+
+def test_points_are_those_that_a_reader_counts() -> None:
+    record = run_record()
+    for place, value in ((0, 0.96488), (2, 0.62044)):
+        record["steps"][place]["result"]["metrics"]["mAP@0.5"] = value
+    assert run_answers(read_run(record))[2].answer == "34.5 points of mAP@0.5 lost"
 
 
 def test_what_int8_costs_is_in_a_row_of_its_own() -> None:

@@ -47,6 +47,13 @@ BY = make_part(MadeBy, MADE)
 TYPED = "sapwood run recipe.yaml -o out"
 
 
+def test_texts_are_called_texts() -> None:
+    text = words(render_evaluation(make_part(EvaluationRecord, {**EVALUATED, "unit": "texts"}), BY))
+    assert " texts of coco val." in text
+    assert "a text in ONNX Runtime: reading texts" in text
+    assert "pictures" not in text
+
+
 PHOTOS = {"found/dog.jpg": "data:image/jpeg;base64,/9j/"}
 
 

@@ -107,9 +107,9 @@ class AgainstOptions:
         with progress_bar("comparing") as progress:
             found = tasks.agreement(dense, networks, dataset, on_bad=on_bad.value, progress=progress, **options)
         named = {"against": self.against, "data": dataset.name, "split": split}
-        record = records.make_part(records.AgreementRecord, {**named, **asdict(found)})
         then = after_measuring(name, bundle, data, self.against)
-        write_record(out, record.plain(), lambda: render_agreement(record, made(), then))
+        record = records.make_part(records.AgreementRecord, {**named, **asdict(found), "made": made(then)})
+        write_record(out, record.plain(), lambda: render_agreement(record, record.made, then))
         if as_json:
             print_json(record.plain())
         else:

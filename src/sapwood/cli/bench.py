@@ -72,9 +72,11 @@ def bench(
             bundles, runtimes, threads=threads, batch=batch, rounds=rounds, progress=progress
         )  # fmt: skip
     then = _next(record, dict(zip(bundles, models, strict=True)), bundles)
-    write_record(out, asdict(record), lambda: render_bench(record, made(then)))
+    made_by = made(then)
+    told = {**asdict(record), "made": made_by.model_dump(mode="json")}
+    write_record(out, told, lambda: render_bench(record, made_by))
     if as_json:
-        print_json(asdict(record))
+        print_json(told)
     else:
         make_console().print(bench_table(record))
         for line in reasons(record):

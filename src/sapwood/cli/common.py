@@ -173,13 +173,20 @@ def is_random(spec: str, source: ModelSource) -> bool:
     return by_name and spec == source.spec and source.weights is None
 
 
-def open_data(bundle: ModelBundle, data: str, split: str, on_bad: OnBad) -> Dataset:
-    """Opens the data set that fits the model's task; of several the first, which alone is measured on."""
+def open_data(bundle: ModelBundle, data: str, split: str, on_bad: OnBad, *, learnt: bool = False) -> Dataset:
+    """Opens the data set that fits the model's task; of several the first, which alone is measured on.
+
+    That classes have their order for a reason that nobody gave is told, where a network is measured that knows one.
+    """
     from sapwood import tasks
-    from sapwood.data import data_parts
+    from sapwood.data import data_parts, order_note
 
     with doing(f"reading {data}"):
-        return tasks.open_data(bundle, data_parts(data)[0], split=split, on_bad=on_bad.value)
+        dataset = tasks.open_data(bundle, data_parts(data)[0], split=split, on_bad=on_bad.value)
+    ordered: tuple[str, ...] = getattr(dataset, "ordered", ())
+    if ordered and not learnt and not is_quiet():
+        complain(f"note: {order_note(dataset.name, ordered, bundle.task.class_names)}", 0)
+    return dataset
 
 
 def set_threads(threads: int | None) -> None:

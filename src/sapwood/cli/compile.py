@@ -100,7 +100,7 @@ def _show(record: Compiling) -> None:
 
     calls, beside = len(record.in_pytorch), record.beside
     print(
-        f"{record.out}  {megabytes(record.size_bytes)}, {record.zeros:.1%} of the weights zero, "
+        f"{record.out}  {megabytes(record.size_bytes)}, {record.sparsity:.1%} of the weights zero, "
         f"{calls or 'no'} call{'' if calls == 1 else 's'} left to PyTorch{_kinds(record)}"
     )
     threads = f"{record.threads} thread{'' if record.threads == 1 else 's'}"

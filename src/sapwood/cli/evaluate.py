@@ -123,15 +123,22 @@ def evaluate(
             progress=progress,
             resamples=SAMPLES,
         )
-    named = {"model": model, "data": dataset.name, "split": split, "runtime": runtime}
-    figures = {**named, **asdict(evaluation), "interval": records.estimated(evaluation.value, evaluation.resampled)}
-    record, then = records.make_part(records.EvaluationRecord, figures), after_measuring(model, bundle, data)
-    write_record(out, record.plain(), lambda: render_evaluation(record, made(), then))
+    named = {"model": model, "data": dataset.name, "split": split, "runtime": runtime, "unit": _unit(dataset)}
+    then, interval = after_measuring(model, bundle, data), records.estimated(evaluation.value, evaluation.resampled)
+    figures = {**named, **asdict(evaluation), "interval": interval, "made": made(then)}
+    record = records.make_part(records.EvaluationRecord, figures)
+    write_record(out, record.plain(), lambda: render_evaluation(record, record.made, then))
     if as_json:
         print_json(record.plain())
         return
     make_console().print(evaluation_table(record))
     next_step(*then)
+
+
+def _unit(dataset: Dataset) -> str:
+    from sapwood.types import TextDataset
+
+    return "texts" if isinstance(dataset, TextDataset) else "pictures"
 
 
 def _labelled(bundle: ModelBundle, data: str, split: str, on_bad: OnBad) -> Dataset:

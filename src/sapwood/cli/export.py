@@ -88,9 +88,10 @@ def export(
             bundle, file_format, out, int8, example_inputs=inputs, dynamic_batch=dynamic_batch, stage=stage
         )
         exported, details, more = result.exported, int8_details(result), lines(result)
-    record, then = _record(model, exported, details), _next(model, bundle.source, file_format, out)
+    then = _next(model, bundle.source, file_format, out)
+    record = _record(model, exported, details, then)
     if page is not None:
-        write_text(page, render_export(record, made(), then))
+        write_text(page, render_export(record, record.made, then))
     if as_json:
         print_json(record.plain())
         return
@@ -98,13 +99,14 @@ def export(
     next_step(*then)
 
 
-def _record(model: str, exported: Exported, details: dict[str, Any]) -> ExportRecord:
+def _record(model: str, exported: Exported, details: dict[str, Any], then: tuple[str, ...]) -> ExportRecord:
     from sapwood.report import records
 
     values = {
         **{field.name: getattr(exported, field.name) for field in fields(exported)},
         "model": model,
-        "files": [{"path": str(file), "size_bytes": file.stat().st_size} for file in exported.files],
+        "made": made(then),
+        "written": [{"path": str(file), "size_bytes": file.stat().st_size} for file in exported.files],
         "size_bytes": exported.size_bytes,
         "check": exported,
         "details": {**exported.details, **details},
@@ -116,7 +118,7 @@ def _show(record: ExportRecord, more: list[str]) -> None:
     """Prints what was written, and how far it is from the model."""
     from sapwood.report import megabytes
 
-    for file in record.files:
+    for file in record.written:
         print(f"{file.path}  {megabytes(file.size_bytes)}")
     if record.inputs:
         print(f"inputs {', '.join(record.inputs)}; outputs {', '.join(record.outputs)}")

@@ -41,6 +41,7 @@ def report(
     """
     from sapwood.files import write_text
     from sapwood.reading import naming, read_json, reading
+    from sapwood.report.records import PageRecord
 
     renderers = _renderers(run_dir)
     name = next((name for name in renderers if os.path.isfile(run_dir / name)), None)
@@ -57,7 +58,7 @@ def report(
         page = renderers[name](record)
     write_text(target, page)
     if as_json:
-        print_json({"report": str(target), "record": str(source)})
+        print_json(PageRecord(report=str(target), record=str(source)).plain())
         return
     typer.echo(f"report: {target}")
     next_step(browse(target))

@@ -174,8 +174,8 @@ def train(
     settings = _settings(bundle, config, {name: value for name, value in options.items() if value is not None})
     if len(data_parts(data)) > 1:
         raise ConfigError(f"--data {data}: training learns from the labels of one data set; expected one")
-    pictures = open_data(bundle, data, train_split, on_bad)
-    measured = None if val_split == "none" else open_data(bundle, data, val_split, on_bad)
+    pictures = open_data(bundle, data, train_split, on_bad, learnt=True)
+    measured = None if val_split == "none" else open_data(bundle, data, val_split, on_bad, learnt=True)
     processes = training.find_processes()
 
     def taught_by() -> ModelBundle:
@@ -211,8 +211,9 @@ def _stopped(out: Path) -> str:
 
     done = epochs_done(out)
     if not done:
-        return f"in the first epoch, of which {out} holds nothing; start again"
-    return f"after {done} epochs, which {out} holds; go on with: {same_command('--resume')}"
+        return f"in the first epoch, of which {out} holds nothing; start again with: {same_command()}"
+    epochs = "epoch" if done == 1 else "epochs"
+    return f"after {done} {epochs}, which {out} holds; go on with: {same_command('--resume')}"
 
 
 def _settings(bundle: ModelBundle, config: Path | None, options: dict[str, Any]) -> TrainConfig:

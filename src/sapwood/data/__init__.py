@@ -5,7 +5,7 @@ from sapwood.data import voc_xml as voc_xml
 from sapwood.data import yolo_txt as yolo_txt
 from sapwood.data.anchors import box_sizes, fit_anchors
 from sapwood.data.augment import LabelledPicture, augment, example_generator, shrink
-from sapwood.data.checks import PICTURE_SUFFIXES, Findings, OnBad, check_same_classes
+from sapwood.data.checks import PICTURE_SUFFIXES, Findings, OnBad, check_same_classes, order_note, ordered_names
 from sapwood.data.digits import digits_dataset
 from sapwood.data.drawing import class_color, draw_detections
 from sapwood.data.formats import BUILT_IN, FORMATS, FileForm, FolderForm, Format
@@ -42,6 +42,8 @@ __all__ = [
     "open_classification",
     "open_detection",
     "open_unlabelled",
+    "order_note",
+    "ordered_names",
     "picture_files",
     "picture_size",
     "read_image",

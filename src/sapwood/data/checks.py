@@ -111,6 +111,36 @@ class ClassMap:
     label_of: tuple[int | None, ...]
 
 
+def ordered_names(own: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
+    """The sorted class names of a data set, where their order alone says which of the model's classes each is.
+
+    Args:
+        own: The data set's class names.
+        wanted: The model's; empty for unknown.
+
+    Examples:
+        >>> ordered_names(["dog", "cat"], ["LABEL_0", "LABEL_1"]), ordered_names(["dog", "cat"], ["cat", "dog"])
+        (('cat', 'dog'), ())
+    """
+    names = sorted(own)
+    if not wanted or _numbered(names) or {*map(_key, names)} & {*map(_key, wanted)}:
+        return ()
+    return tuple(names)
+
+
+def order_note(where: str, ordered: Sequence[str], wanted: Sequence[str]) -> str:
+    """Says which names were taken for which classes.
+
+    Examples:
+        >>> order_note("films", ["bad", "good"], ["LABEL_0", "LABEL_1"]).partition(";")[0]
+        "films: bad, good are taken for the model's LABEL_0, LABEL_1, in the order of the alphabet"
+    """
+    return (
+        f"{where}: {_listed(ordered)} are taken for the model's {_listed(wanted)}, in the order of the alphabet; where "
+        "the model counts otherwise, --names FILE says so: a name a line, in its order"
+    )
+
+
 _NUMBERED = re.compile(r"(\D*)\d+")
 
 

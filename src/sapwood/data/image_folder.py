@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from sapwood.data.checks import Findings, OnBad, image_ids, map_classes, unknown_class
+from sapwood.data.checks import Findings, OnBad, image_ids, map_classes, ordered_names, unknown_class
 from sapwood.data.images import read_image
 from sapwood.data.places import entries, exists, is_dir, pictures_below
 from sapwood.data.splits import joined
@@ -69,7 +69,8 @@ def _open_part(root: Path, split: str, class_names: Sequence[str], on_bad: OnBad
         for image_id, (file, label) in zip(ids, files, strict=True)
     ]
     name = root.name if folder == root else f"{root.name} {folder.name}"
-    return ClassificationDataset(name, tuple(samples), classes.class_names, tuple(findings.skipped))
+    ordered = ordered_names(classes.own_names, class_names)
+    return ClassificationDataset(name, tuple(samples), classes.class_names, tuple(findings.skipped), ordered)
 
 
 def _split_folder(root: Path, split: str) -> Path:

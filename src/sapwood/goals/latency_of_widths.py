@@ -189,7 +189,7 @@ class LatencyTarget:
         if asked > dense_ms * (1.0 + self.target.tolerance) and not self.target.at_most:
             raise BudgetError(
                 f"latency {self.target.latency} on {self.bench.deployment.runtime}: the network takes {dense_ms:.3g} "
-                "ms as it is; expected less than that, or at_most"
+                "ms as it is; expected less than that, or --at-most (at_most=True)"
             )
         return Aim(asked / dense_ms, dense_ms, *near)
 

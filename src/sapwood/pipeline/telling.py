@@ -118,10 +118,15 @@ def _remarks(pruned: Pruned) -> list[str]:
     stays = len({(one.tensor, one.dim) for one in pruned.unpruned})
     moved = moved_text(pruned.verification, recovered=pruned.recovery is not None)
     return [
-        *([f"{len(gone)} residual blocks removed: {', '.join(gone)}"] if gone else []),
+        *([f"residual blocks removed, {len(gone)}: {', '.join(gone)}"] if gone else []),
         proof_text(pruned.verification, proven=pruned.verification.passed),
         f"{moved}; sapwood.evaluate measures it" if moved.startswith("accuracy was not measured") else moved,
-        *([f"{stays} dimensions stay whole; .unpruned says why"] if stays else []),
+        *(
+            [f"{stays} {'dimension stays' if stays == 1 else 'dimensions stay'} whole; .unpruned says why"]
+            if stays
+            else []
+        ),
+        *(f"note: {note}" for note in pruned.notes),
     ]
 
 

@@ -77,7 +77,17 @@ def loss_text(case: CaseResult, comparison: Comparison, *, first_only: bool = Fa
         return "accuracy not measured"
     names = [dense.primary, *(name for name in dense.metrics if name != dense.primary)]
     known = [name for name in names if name in own.metrics][: 1 if first_only else None]
-    return ", ".join(points_text(dense.metrics[name] - own.metrics[name], name) for name in known)
+    return ", ".join(points_text(lost_points(dense.metrics[name], own.metrics[name]), name) for name in known)
+
+
+def lost_points(before: float, after: float) -> float:
+    """What was lost between two figures as they are shown, so that a reader who subtracts them gets the same.
+
+    Examples:
+        >>> points_text(lost_points(0.96488, 0.62044), "mAP@0.5")
+        '34.5 points of mAP@0.5 lost'
+    """
+    return round(before, 3) - round(after, 3)
 
 
 def points_text(lost: float, name: str) -> str:
@@ -119,13 +129,14 @@ def compare_answers(comparison: Comparison) -> tuple[Answer, ...]:
         Answer(
             FASTER,
             times_as_fast(best.ratio).replace(" times as fast", "×"),
-            f"{formats.milliseconds(best.ms)} instead of {dense_ms} a picture: {case.name}{told}",
+            f"{case.name}{told}: {formats.milliseconds(best.ms)} instead of {dense_ms} a picture, "
+            f"{size_text(case, comparison)}",
             tone=tone,
         ),
         Answer(PLACE, NAMES[best.runtime], where_text(conditions)),
         Answer(LOST, _lost_points(case, comparison), _lost_more(case, comparison), tone=tone),
         Answer(SURE, _sure(case), _sure_more(best, comparison)),
-        Answer(GET, "", "", commands_for(case, comparison)),
+        Answer(GET, "", "", commands_for(case, comparison, best.runtime)),
     )
 
 
@@ -153,7 +164,7 @@ def _lost_points(case: CaseResult, comparison: Comparison) -> str:
     dense, own = comparison.baseline.value, case.value
     if dense is None or own is None:
         return formats.MISSING
-    lost = f"{100.0 * (dense - own):.1f}"
+    lost = f"{100.0 * lost_points(dense, own):.1f}"
     return "nothing" if float(lost) <= 0.0 else f"{lost} point" + ("" if lost == "1.0" else "s")
 
 
@@ -165,7 +176,7 @@ def _lost_more(case: CaseResult, comparison: Comparison) -> str:
         f"{name} {formats.score(value)} → {formats.score(own.metrics.get(name))}"
         for name, value in dense.metrics.items()
     ]
-    return "; ".join([*told, size_text(case, comparison)])
+    return "; ".join(told)
 
 
 def _sure(case: CaseResult) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 
 from sapwood.report import formats
-from sapwood.report.noise import noise_text
+from sapwood.report.noise import noise_text, unsteady_text
 from sapwood.report.records import BenchRecord, BenchRow
 from sapwood.report.table import Cells, TextTable, columns
 
@@ -45,6 +45,13 @@ def bench_table(record: BenchRecord) -> TextTable:
     )
 
 
+def row_spread(row: BenchRow) -> float | None:
+    """What the middle half of a pair's rounds spans, as a fraction of its time; None where it was not timed."""
+    if row.q1_ms is None or row.q3_ms is None or not row.median_ms:
+        return None
+    return (row.q3_ms - row.q1_ms) / row.median_ms
+
+
 def reasons(record: BenchRecord) -> list[str]:
     """Why pairs were not timed, a line each."""
     return [f"{row.runtime}, {row.model}: {row.reason}" for row in record.rows if row.reason is not None]
@@ -54,13 +61,17 @@ def _notes(record: BenchRecord) -> Cells:
     if record.baseline is None:
         return ()
     given = record.conditions
-    rows = [(row.q1_ms, row.median_ms, row.q3_ms) for row in record.rows]
-    spreads = [(q3 - q1) / middle for q1, middle, q3 in rows if q1 is not None and q3 is not None and middle]
+    spreads = {
+        f"{row.model} on {row.runtime}": spread for row in record.rows if (spread := row_spread(row)) is not None
+    }
+    whole = noise_text(median(spreads.values()) if spreads else 0.0)
+    one = "" if whole else unsteady_text(spreads)
     rounded = any(name.endswith(INT8) for name in record.versions)
     versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
     return (
         f"ratio to {record.baseline[0]} on {record.baseline[1]}, round by round; {given['cpu']}, threads "
         f"{given['threads']}, batch {given['batch'] or 'of the example inputs'}, {given['rounds']} rounds; {versions}"
-        + noise_text(median(spreads) if spreads else 0.0),
+        + whole,
+        *((one,) if one else ()),
         *(("int8 is calibrated on random inputs, for the time only; accuracy: sapwood eval --runtime",) * rounded),
     )

@@ -7,9 +7,10 @@ from typing import Any
 
 from sapwood.report import formats
 from sapwood.report.answers import FASTER, GET, LOST, PLACE, SURE, Answer, times_as_fast, where_text
-from sapwood.report.bench import bench_table
+from sapwood.report.bench import bench_table, row_spread
 from sapwood.report.findings import Finding
 from sapwood.report.names import runtime_name
+from sapwood.report.noise import unsteady_text
 from sapwood.report.plots.axis import axis_from_zero
 from sapwood.report.plots.latency import LEAST_HIGH, Bar, LatencyPlot
 from sapwood.report.records import BenchRecord, BenchRow, MadeBy
@@ -47,9 +48,20 @@ def bench_answers(record: BenchRecord, made: MadeBy | None) -> tuple[Answer, ...
         Answer(FASTER, f"{1.0 / best.ratio:.1f}×", f"{formats.milliseconds(best.median_ms)} a call: {best.model}"),
         Answer(PLACE, runtime_name(best.runtime), where_text(record.conditions)),
         Answer(LOST, "not measured", "accuracy: sapwood eval measures it"),
-        Answer(SURE, f"{record.conditions.get('rounds', '')} rounds", f"{error}{spread}"),
+        Answer(
+            SURE,
+            f"{record.conditions.get('rounds', '')} rounds",
+            "; ".join([f"{error}{spread}", *_unsteady(record, best)]),
+        ),
         Answer(GET, "", "", command),
     )
+
+
+def _unsteady(record: BenchRecord, best: BenchRow) -> list[str]:
+    """That one of the two whose ratio stands above was disturbed."""
+    pair = [row for row in record.rows if row is best or (row.model, row.runtime) == record.baseline]
+    told = unsteady_text({f"{row.model} in {runtime_name(row.runtime)}": row_spread(row) or 0.0 for row in pair})
+    return [told] if told else []
 
 
 def bench_plot(record: BenchRecord) -> LatencyPlot | None:

@@ -61,11 +61,19 @@ NO_DATA = ("l1", "l2", "random", "bn_scale", "magnitude", "norm", "lamp")
 """Criteria that look at weights alone."""
 
 
-def commands_for(case: CaseResult, comparison: Comparison) -> tuple[str, ...]:
-    """The commands that make a case, or the like of it, with the network and the data that were compared."""
+def commands_for(case: CaseResult, comparison: Comparison, runtime: str = "onnxruntime") -> tuple[str, ...]:
+    """The commands that make a case, or the like of it, with the network and the data that were compared.
+
+    Of a network that was made before, of which nobody said how: what puts it on ``runtime``.
+    """
     given = case.settings
     if given.get("commands"):
         return tuple(str(line) for line in given["commands"])
+    if case.kind == "model" and given.get("model"):
+        made = str(given["model"])
+        if runtime == "sapwood":
+            return (shlex.join(["sapwood", "compile", made, "-o", "fast"]),)
+        return (shlex.join(["sapwood", "export", made, "-o", "model.onnx"]),)
     model = [comparison.model.spec]
     if comparison.model.weights:
         model += ["--weights", comparison.model.weights]

@@ -20,7 +20,7 @@ def compiling_sheet(record: Compiling) -> Sheet:
     """The page of a compiled network."""
     beside = record.beside
     took = f"{formats.milliseconds(beside.compiled_ms)} a picture instead of {formats.milliseconds(beside.pytorch_ms)}"
-    zeros = f"{formats.percent(record.zeros)} of the weights are zero" if record.zeros else "no weight is zero"
+    zeros = f"{formats.percent(record.sparsity)} of the weights are zero" if record.sparsity else "no weight is zero"
     told = f"{_fast(record)} as in PyTorch: {took}; {zeros}."
     sections = [
         SheetPart(
@@ -42,7 +42,7 @@ def compiling_sheet(record: Compiling) -> Sheet:
         sections.append(SheetPart("outside", "What PyTorch runs", text, table=_outside(record)))
     if record.tried_ms:
         sections.append(SheetPart("tried", "What was tried", table=_tried(record)))
-    sections = [one for one in sections if one.layers is None or record.zeros]
+    sections = [one for one in sections if one.layers is None or record.sparsity]
     return Sheet("compile", record.model, Finding("Speed", told, _tone(record)), _answers(record), tuple(sections))
 
 
@@ -101,15 +101,15 @@ def _slowest(record: Compiling) -> dict[str, float]:
 def _zeros(record: Compiling) -> LayerPlot:
     weighted = [step for step in record.steps if step.weights]
     bars = tuple(
-        layer_bar(place, len(weighted), name=step.module, kind=_kind(step), sparsity=step.zeros, numel=step.weights)
+        layer_bar(place, len(weighted), name=step.module, kind=_kind(step), sparsity=step.sparsity, numel=step.weights)
         for place, step in enumerate(weighted)
     )
-    filled = [step for step in weighted if step.zeros]
-    overall = formats.percent(record.zeros)
+    filled = [step for step in weighted if step.sparsity]
+    overall = formats.percent(record.sparsity)
     if not filled:
         return LayerPlot("all operations with weights", bars, "no zeros", overall)
-    low, high = min(filled, key=lambda one: one.zeros), max(filled, key=lambda one: one.zeros)
-    told = f"from {formats.percent(low.zeros)} ({low.module}) to {formats.percent(high.zeros)} ({high.module})"
+    low, high = min(filled, key=lambda one: one.sparsity), max(filled, key=lambda one: one.sparsity)
+    told = f"from {formats.percent(low.sparsity)} ({low.module}) to {formats.percent(high.sparsity)} ({high.module})"
     return LayerPlot("all operations with weights", bars, told, overall)
 
 
@@ -122,7 +122,7 @@ def _operations(record: Compiling) -> TextTable:
         (
             step.module,
             step.operation,
-            formats.percent(step.zeros) if step.weights else "",
+            formats.percent(step.sparsity) if step.weights else "",
             formats.milliseconds(step.ms),
         )
         for step in record.steps

@@ -70,7 +70,7 @@ def evaluation_table(evaluation: Evaluation | Accuracy | EvaluationRecord) -> Te
     """Returns the accuracy of one model: its figures, then the primary one class by class."""
     return TextTable(
         "Accuracy",
-        columns("", f"{evaluation.num_images} pictures"),
+        columns("", f"{evaluation.num_images} {_unit(evaluation)}"),
         tuple(
             (name, formats.score(value))
             for figures in (evaluation.metrics, evaluation.per_class)
@@ -155,14 +155,22 @@ def _notes(comparison: Comparison) -> Cells:
 def _evaluation_notes(evaluation: Evaluation | Accuracy | EvaluationRecord) -> Cells:
     total = sum(evaluation.seconds.values())
     parts = [
-        f"{view.PART_LABELS.get(part, part)} {formats.percent(value / total)}"
+        f"{view.part_label(part, _unit(evaluation))} {formats.percent(value / total)}"
         for part, value in evaluation.seconds.items()
         if total > 0
     ]
     took = [f"{formats.seconds(total)}: " + ", ".join(parts)] if parts else []
     found = getattr(evaluation, "interval", None)
-    sure = [f"{evaluation.primary} ± {formats.score(found.half)}: 95 of 100 samples of the pictures"] if found else []
+    sure = (
+        [f"{evaluation.primary} ± {formats.score(found.half)}: 95 of 100 samples of the {_unit(evaluation)}"]
+        if found
+        else []
+    )
     return (*sure, *took, *(f"skipped: {reason}" for reason in evaluation.skipped))
+
+
+def _unit(evaluation: Evaluation | Accuracy | EvaluationRecord) -> str:
+    return str(getattr(evaluation, "unit", "pictures"))
 
 
 def _tensor_cell(state: TensorZeros | None) -> str:

@@ -19,7 +19,7 @@ WEAKEST = 3
 def evaluation_sheet(record: EvaluationRecord, made: MadeBy | None, then: tuple[str, ...] = ()) -> Sheet:
     """The page of an accuracy; ``then`` are the commands that may come next."""
     value = formats.score(record.metrics[record.primary])
-    told = f"{record.primary} is {value}{_span(record.interval)} on {record.num_images} pictures of {record.data}."
+    told = f"{record.primary} is {value}{_span(record.interval)} on {record.num_images} {record.unit} of {record.data}."
     classes = sorted(record.per_class, key=lambda name: record.per_class[name], reverse=True)
     sections = [SheetPart("figures", "In numbers", table=evaluation_table(record))]
     if len(classes) > 1:
@@ -71,7 +71,7 @@ def _evaluation_answers(
         Answer(GOOD, formats.score(record.metrics[record.primary]), "; ".join([record.primary, *others])),
         Answer(LONG, *_took(record, made)),
         Answer(WEAK, *(_weakest(record, classes) if len(classes) > 1 else ("", ""))),
-        Answer(SURE, _half(record.interval), f"{samples}{record.num_images} pictures{left_out}"),
+        Answer(SURE, _half(record.interval), f"{samples}{record.num_images} {record.unit}{left_out}"),
         Answer(GET, "", "", (*((made.typed,) if made else ()), *then)),
     )
 
@@ -88,9 +88,13 @@ def _took(record: EvaluationRecord, made: MadeBy | None) -> tuple[str, str]:
     each = {part: seconds / max(1, record.num_images) for part, seconds in record.seconds.items()}
     if not each:
         return "not measured", ""
-    parts = ", ".join(f"{view.PART_LABELS.get(part, part)} {formats.seconds(value)}" for part, value in each.items())
+    parts = ", ".join(f"{view.part_label(part, record.unit)} {formats.seconds(value)}" for part, value in each.items())
     where = where_text(made.machine) if made else ""
-    told = [f"a picture in {runtime_name(record.runtime)}: {parts}", where, "sapwood bench measures the network alone"]
+    told = [
+        f"a {record.unit.removesuffix('s')} in {runtime_name(record.runtime)}: {parts}",
+        where,
+        "sapwood bench measures the network alone",
+    ]
     return formats.seconds(sum(each.values())), "; ".join(part for part in told if part)
 
 

@@ -26,7 +26,7 @@ RUNS_IN: Mapping[str, str] = {
 
 def export_sheet(record: ExportRecord, made: MadeBy | None, then: tuple[str, ...] = ()) -> Sheet:
     """The page of an exported model; ``then`` are the commands that may come next."""
-    first = record.files[0].path if record.files else record.format
+    first = record.written[0].path if record.written else record.format
     where = RUNS_IN.get(record.format, record.format)
     told = f"{first}: {formats.megabytes(record.size_bytes)} that {where} runs, and gives what the model gives."
     sections = [SheetPart("files", "Files", table=_files(record))]
@@ -71,7 +71,7 @@ def _lost(int8: Mapping[str, Any]) -> Answer:
 
 
 def _files(record: ExportRecord) -> TextTable:
-    rows = tuple((file.path, formats.megabytes(file.size_bytes)) for file in record.files)
+    rows = tuple((file.path, formats.megabytes(file.size_bytes)) for file in record.written)
     return TextTable("Files", columns("file", "size"), rows)
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 MINUS = "\u2212"
 MISSING = "\u2013"
+NO_BREAK = "\u00a0"
+_UNIT = re.compile(r"(\d) (%|ms|s|MB|kB|[kMG]|points?)(?!\w)")
 LONG = 1e6
 """Losses from here on are written by their power of ten."""
 
@@ -123,6 +127,16 @@ def seconds(value: float | None) -> str:
     if value is None:
         return MISSING
     return milliseconds(1000 * value) if value < 1.0 else f"{three(value)} s"
+
+
+def unbroken(text: str) -> str:
+    """Keeps numbers and their units on one line, in large letters.
+
+    Examples:
+        >>> unbroken("9.0 % of 3.4 ms, ± 1.2 points").replace("\u00a0", "_")
+        '9.0_% of 3.4_ms, ±_1.2_points'
+    """
+    return _UNIT.sub(f"\\1{NO_BREAK}\\2", text.replace("± ", f"±{NO_BREAK}"))
 
 
 def three(value: float) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from sapwood.layer_times import NO_LAYER, TELLING_SHARE
 from sapwood.report import formats
+from sapwood.report.names import runtime_name
 from sapwood.report.noise import noise_text
 from sapwood.report.records import LayerLatency, LayerTime, TargetLatency, TimedTarget, make_part
 from sapwood.report.table import TextTable, columns
@@ -189,6 +190,18 @@ def deployment_text(conditions: Mapping[str, Any]) -> str:
     if conditions.get("timed_by") is not None:
         parts.append(f"by {conditions['timed_by']}, for other work interrupted calls")
     return ", ".join(parts)
+
+
+def place_text(conditions: Mapping[str, Any]) -> str:
+    """The same for a page: the runtime as a reader knows it.
+
+    Examples:
+        >>> place_text({"runtime": "onnxruntime", "threads": 2})
+        'ONNX Runtime, 2 threads'
+    """
+    return deployment_text(
+        {**conditions, "runtime": runtime_name(str(conditions.get("runtime", "an unknown runtime")))}
+    )
 
 
 def _notes(latency: TargetLatency, *, tells_layers: bool) -> tuple[str, ...]:

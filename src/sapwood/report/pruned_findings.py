@@ -3,34 +3,65 @@
 from __future__ import annotations
 
 from sapwood.report import formats
-from sapwood.report.answers import times_as_fast
+from sapwood.report.answers import points_text, times_as_fast
 from sapwood.report.findings import Finding, Tone
-from sapwood.report.latency import deployment_text, time_rows
+from sapwood.report.latency import place_text, time_rows
 from sapwood.report.names import runtime_name
 from sapwood.report.noise import noise_text
-from sapwood.report.proof import difference
+from sapwood.report.proof import SAME, difference
 from sapwood.report.records import Inspection, Losses, Pruning, TargetLatency
 from sapwood.report.sensitivity import trial_columns
 from sapwood.report.shrinking import is_proven
+from sapwood.report.standing import KEEPS
 
 SIDE = 3
 """Layers or groups that a sentence names."""
 
 
 def pruned_headline(pruning: Pruning) -> Finding:
-    """Returns what pruning came to: the measured time where it was the goal, the size where not."""
-    latency = pruning.latency
+    """Returns what pruning came to: the measured time, or the size where none was; and what is known of accuracy."""
+    latency, known = pruning.latency, _known_loss(pruning)
+    tone: Tone = "good" if is_of_use(pruning) else "bad"
     if latency is None:
         kept = formats.percent(_share(pruning.after.params, pruning.before.params))
         macs = formats.percent(_share(pruning.after.macs, pruning.before.macs))
-        text = f"The network keeps {kept} of its parameters and {macs} of its multiply-accumulates."
-        return Finding("Size", text, "good" if pruning.after.params < pruning.before.params else "plain")
+        text = f"The network keeps {kept} of its parameters and {macs} of its multiply-accumulates{known}."
+        return Finding("Size", text, tone if pruning.after.params < pruning.before.params else "plain")
     size = formats.percent(_share(pruning.after.file_bytes, pruning.before.file_bytes))
     where = runtime_name(str(latency.conditions.get("runtime", "torch")))
-    text = f"{times_as_fast(latency.ratio)} in {where}, {size} of the size."
+    text = f"{times_as_fast(latency.ratio)} in {where}, {size} of the size{known}."
     if latency.met:
-        return Finding("Speed", text, "good")
+        return Finding("Speed", text, tone)
     return Finding("Speed", f"{text} The target of {_asked(latency)} is missed.", "bad")
+
+
+def lost_against_dense(pruning: Pruning) -> float | None:
+    """How much of what the dense network finds the recovered one does not, in [0, 1]; None where nobody measured it.
+
+    The dense network agrees with itself in full.
+    """
+    if pruning.recovery is None or pruning.agreement is None:
+        return None
+    return 1.0 - round(pruning.agreement.networks["recovered"].value, 3)
+
+
+def computes_the_same(pruning: Pruning) -> bool:
+    """Whether a network's outputs are those of the one before, so that its accuracy is."""
+    moved = pruning.verification.distance_from_dense
+    return pruning.recovery is None and is_proven(pruning) and moved is not None and moved < SAME
+
+
+def is_of_use(pruning: Pruning) -> bool:
+    """Whether nothing that is known of the accuracy speaks against a network."""
+    lost = lost_against_dense(pruning)
+    return lost is None or 1.0 - lost >= KEEPS
+
+
+def _known_loss(pruning: Pruning) -> str:
+    lost = lost_against_dense(pruning)
+    if lost is None or pruning.agreement is None:
+        return "" if computes_the_same(pruning) else "; accuracy not measured"
+    return f"; {points_text(lost, pruning.agreement.figure)}, judged by the dense network"
 
 
 def pruned_findings(pruning: Pruning) -> tuple[Finding, ...]:
@@ -53,9 +84,9 @@ def inspect_headline(inspection: Inspection) -> Finding:
         top = [row for row in rows if row.num_layers == 1][:SIDE]
         share = formats.percent(sum(row.share_before for row in top))
         names = ", ".join(row.name for row in top)
-        where = deployment_text(latency.conditions)
+        where = place_text(latency.conditions)
         total = formats.milliseconds(latency.total_ms)
-        return Finding("Time", f"{share} of {total} on {where} goes into {names}{noise_text(latency.spread or 0.0)}.")
+        return Finding("Time", f"{share} of {total} in {where} goes into {names}.")
     if losses is not None and losses.rows:
         return Finding("Sensitivity", sensitivity_findings(losses)[0].text)
     sizes = formats.count(inspection.params), formats.count(inspection.macs)
@@ -94,7 +125,7 @@ def _where(latency: TargetLatency) -> list[Finding]:
     """The layers that hold most of the time that is left, and those that are slower than their work."""
     rows = time_rows(latency.layers)
     if not rows:
-        return [Finding("Layers", f"{deployment_text(latency.conditions)} does not tell layers apart.")]
+        return [Finding("Layers", f"{place_text(latency.conditions)} does not tell layers apart.")]
     single = sorted((row for row in rows if row.num_layers == 1), key=lambda row: -(row.after_ms or 0.0))
     top = single[:SIDE]
     names = ", ".join(f"{row.name} ({formats.percent(row.share_after)})" for row in top)

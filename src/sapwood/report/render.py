@@ -244,7 +244,7 @@ def render_evaluation(record: EvaluationRecord, made: MadeBy | None = None, then
     Returns:
         A whole HTML document. Everything that came from the record is escaped.
     """
-    about = {"data": record.data, "split": record.split, "runtime": record.runtime, "pictures": record.num_images}
+    about = {"data": record.data, "split": record.split, "runtime": record.runtime, record.unit: record.num_images}
     return _sheet(evaluated.evaluation_sheet(record, made, then), made, about)
 
 
@@ -389,10 +389,12 @@ def _render(template: str, **values: Any) -> str:
 
 @cache
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("sapwood.report", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["unbroken"] = formats.unbroken
+    return environment

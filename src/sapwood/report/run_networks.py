@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sapwood.report import formats
-from sapwood.report.answers import FASTER, GET, LOST, PLACE, SURE, Answer, points_text
-from sapwood.report.findings import Finding
+from sapwood.report.answers import FASTER, GET, LOST, PLACE, SURE, Answer, lost_points, points_text, where_text
+from sapwood.report.findings import Finding, Tone
 from sapwood.report.names import runtime_name
 from sapwood.report.records import RunRecord, RunStep
+from sapwood.report.run_sureness import run_sure, threads_of
 from sapwood.report.standing import KEEPS, WHERE
 from sapwood.report.table import TextTable, columns
 
@@ -159,12 +160,20 @@ def run_answers(run: RunRecord) -> tuple[Answer, ...]:
     if len(others) > 1:
         left = f"{last.name}: {left}"
     faster = Answer(FASTER, "not measured" if best is None else f"{1.0 / best[1]:.1f}×", left)
-    place = Answer(PLACE, "not measured" if best is None else runtime_name(best[0]), _machine(run))
+    place = Answer(PLACE, "not measured" if best is None else runtime_name(best[0]), _machine(run, best))
     told = "; ".join(f"{name} {formats.score(was)} → {formats.score(now)}" for name, was, now in figures)
-    lost = points_text(figures[0][1] - figures[0][2], figures[0][0]) if figures else "accuracy not measured"
-    sure = _proofs(run)
+    lost = points_text(lost_points(*figures[0][1:]), figures[0][0]) if figures else "accuracy not measured"
     commands = run.made.commands if run.made is not None else ()
-    return (faster, place, Answer(LOST, lost, told), Answer(SURE, sure, _missed(run)), Answer(GET, "", "", commands))
+    tone: Tone = "plain" if not figures else "good" if _is_of_use(dense, last) else "bad"
+    sure = run_sure(run, last.directory, None if best is None else best[0], _directory_of(networks(run)))
+    more = "; ".join(one for one in (*sure[1], _proofs(run), _missed(run)) if one)
+    return (
+        faster,
+        place,
+        Answer(LOST, lost, told, tone=tone),
+        Answer(SURE, sure[0], more),
+        Answer(GET, "", "", commands),
+    )
 
 
 def step_links(run: RunRecord) -> tuple[tuple[str, str], ...]:
@@ -218,6 +227,12 @@ def _named(model: str, found: Mapping[str, RunNetwork]) -> str:
     return next((directory for directory in found if directory and directory in parts), "")
 
 
+def _directory_of(known: Sequence[RunNetwork]) -> Callable[[str], str]:
+    """What tells the directory of a network from the words that name it."""
+    found = {one.directory: one for one in known}
+    return lambda words: _named(words, found)
+
+
 def _metrics(step: RunStep) -> Mapping[str, float]:
     metrics = step.result.get("metrics") if isinstance(step.result, Mapping) else None
     return (
@@ -240,8 +255,8 @@ def _proofs(run: RunRecord) -> str:
         if isinstance(step.result, Mapping) and isinstance(step.result.get("verification"), Mapping)
     ]
     if not proofs:
-        return "no proof asked for"
-    return "proven" if all(proofs) else "not proven"
+        return ""
+    return "the cut is proven" if all(proofs) else "the cut is not proven"
 
 
 def _missed(run: RunRecord) -> str:
@@ -249,8 +264,10 @@ def _missed(run: RunRecord) -> str:
     return f"missed: {', '.join(missed)}" if missed else "every target was met"
 
 
-def _machine(run: RunRecord) -> str:
-    return str(run.made.machine.get("cpu") or "") if run.made is not None else ""
+def _machine(run: RunRecord, best: tuple[str, float] | None) -> str:
+    """The processor, and how many threads the time was measured with."""
+    cpu = str(run.made.machine.get("cpu") or "") if run.made is not None else ""
+    return where_text({"cpu": cpu, "threads": None if best is None else threads_of(run, best[0])})
 
 
 def _share(part: int | None, whole: int | None) -> str:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import shlex
 
 from sapwood.report import formats
-from sapwood.report.answers import FASTER, GET, LOST, PLACE, SURE, Answer, get_commands, where_text
-from sapwood.report.latency import deployment_text
+from sapwood.report.answers import FASTER, GET, LOST, PLACE, SURE, Answer, get_commands, points_text, where_text
+from sapwood.report.findings import Tone
+from sapwood.report.latency import place_text
 from sapwood.report.names import runtime_name
-from sapwood.report.proof import agreed_text, difference
+from sapwood.report.noise import NOISY, noise_text
+from sapwood.report.proof import difference
+from sapwood.report.pruned_findings import computes_the_same, is_of_use, lost_against_dense
 from sapwood.report.records import Inspection, MadeBy, Pruning
 from sapwood.report.shrinking import is_proven
 
@@ -26,14 +29,15 @@ def prune_answers(pruning: Pruning) -> tuple[Answer, ...]:
     else:
         took = f"{formats.milliseconds(latency.pruned_ms)} instead of {formats.milliseconds(latency.dense_ms)} a call; "
         took += f"{share} of the multiply-accumulates and {small} of the size are left"
-        fast = Answer(FASTER, f"{1.0 / latency.ratio:.1f}×", took, tone="good" if latency.met else "bad")
+        tone: Tone = "good" if latency.met and is_of_use(pruning) else "bad"
+        fast = Answer(FASTER, f"{1.0 / latency.ratio:.1f}×", took, tone=tone)
         threads = {"threads": latency.conditions.get("threads"), "cpu": latency.conditions.get("cpu")}
         place = Answer(PLACE, runtime_name(str(latency.conditions.get("runtime", "torch"))), where_text(threads))
     return (
         fast,
         place,
         _lost(pruning),
-        Answer(SURE, _proven(pruning), _sure(pruning)),
+        _sure(pruning),
         Answer(GET, "", "", get_commands(made, pruning.files.get("saved"), pruning.options.get("data"))),
     )
 
@@ -48,9 +52,11 @@ def inspect_answers(inspection: Inspection) -> tuple[Answer, ...]:
     if latency is None:
         time = Answer("How long does it take?", UNMEASURED, "--layer-times measures every layer")
     else:
-        where = deployment_text(latency.conditions)
+        where, spread = place_text(latency.conditions), latency.spread
         goal = ["--latency", "0.5", "--runtime", str(latency.conditions.get("runtime", "torch"))]
-        time = Answer("How long does it take?", formats.milliseconds(latency.total_ms), f"a call on {where}")
+        time = Answer(
+            "How long does it take?", formats.milliseconds(latency.total_ms), f"a call in {where}{_steadiness(spread)}"
+        )
     made = inspection.made
     then = made.then if made else (shlex.join(["sapwood", "prune", inspection.model, *goal, "-o", "small"]),)
     place = Answer(
@@ -88,34 +94,50 @@ def made_rows(made: MadeBy | None) -> dict[str, object]:
 
 def _lost(pruning: Pruning) -> Answer:
     """What is known of accuracy: nothing, or how far the recovered network finds what the dense one does."""
-    agreement = pruning.agreement
-    if pruning.recovery is not None and agreement is not None:
-        agrees = formats.score(agreement.networks["recovered"].value)
-        told = f"{agreed_text(agreement)}; sapwood eval measures it against labels"
-        return Answer(LOST, f"{agreement.figure} {agrees}", told)
+    agreement, lost = pruning.agreement, lost_against_dense(pruning)
+    if agreement is not None and lost is not None:
+        was, now = (agreement.networks[name].value for name in ("pruned", "recovered"))
+        told = f"judged by what {agreement.against} finds in {agreement.num_images} pictures: {agreement.figure} "
+        told += f"{formats.score(now)}, {formats.score(was)} before recovery; sapwood eval measures it against labels"
+        text = points_text(lost, agreement.figure).removesuffix(" lost")
+        return Answer(LOST, text, told, tone="good" if is_of_use(pruning) else "bad")
     if pruning.recovery is not None:
         return Answer(
             LOST, UNMEASURED, "accuracy: recovery changed the weights after the proof; sapwood eval measures it"
         )
+    if computes_the_same(pruning):
+        return Answer(LOST, "nothing", "outputs are as they were before")
     moved = pruning.verification.distance_from_dense
     told = "" if moved is None else f"outputs moved by {difference(moved)} of the largest one; "
     return Answer(LOST, UNMEASURED, f"accuracy: {told}sapwood eval measures it")
 
 
-def _proven(pruning: Pruning) -> str:
-    if not is_proven(pruning):
-        return "not proven"
-    return "proven" if pruning.recovery is None else "proven before recovery"
+def _sure(pruning: Pruning) -> Answer:
+    """How far the figures above hold: of the accuracy, where it was measured, else of the cut; and of the time."""
+    agreement, proven = pruning.agreement, is_proven(pruning)
+    error = f"differs from the masked network by {difference(float(pruning.verification.max_abs_error))} of the largest"
+    if pruning.recovery is None:
+        text, told = ("proven" if proven else "not proven"), [f"{error} output, in float64"]
+    else:
+        text = "proven before recovery" if proven else "not proven"
+        told = [] if proven else [f"before recovery it {error} output, in float64"]
+        if agreement is not None:
+            found = agreement.networks["recovered"]
+            text = f"± {100.0 * found.half:.1f} points"
+            told = [f"95 of 100 samples of {agreement.num_images} pictures", *told]
+            told += ["the cut is proven, before recovery"] if proven else []
+    if pruning.latency is not None:
+        low, high = pruning.latency.ratio_q1, pruning.latency.ratio_q3
+        slow, fast = (f"{1.0 / max(one, 1e-9):.1f}" for one in (high, low))
+        told.append(f"half of the rounds {slow} to {fast} times as fast{noise_text(high - low)}")
+    return Answer(SURE, text, "; ".join(told))
 
 
-def _sure(pruning: Pruning) -> str:
-    error = float(pruning.verification.max_abs_error)
-    before = "" if pruning.recovery is None else "with the weights it had then "
-    text = f"{before}differs from the masked network by {difference(error)} of the largest output, in float64"
-    if pruning.latency is None:
-        return text
-    slow, fast = (f"{1.0 / max(one, 1e-9):.1f}" for one in (pruning.latency.ratio_q3, pruning.latency.ratio_q1))
-    return f"{text}; half of the rounds {slow} to {fast} times as fast"
+def _steadiness(spread: float | None) -> str:
+    """How near to each other the rounds were that a time is the median of."""
+    if spread is None:
+        return ""
+    return noise_text(spread) if spread > NOISY else f"; half of the rounds are within {formats.percent(spread)}"
 
 
 def _share(part: float, whole: float) -> str:

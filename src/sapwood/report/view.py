@@ -140,6 +140,16 @@ PART_LABELS = {
 }
 
 
+def part_label(part: str, unit: str) -> str:
+    """What a stage of an evaluation is called, of pictures or of texts.
+
+    Examples:
+        >>> part_label("read", "texts"), part_label("network", "texts")
+        ('reading texts', 'network')
+    """
+    return PART_LABELS.get(part, part).replace("pictures", unit)
+
+
 def time_shares(comparison: Comparison) -> tuple[TimeShare, ...]:
     """Returns where the baseline's evaluation spent its time, part by part."""
     seconds = comparison.baseline.accuracy.seconds if comparison.baseline.accuracy else {}

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sapwood.data import OnBad, Texts, read_texts, text_labels
+from sapwood.data import OnBad, Texts, ordered_names, read_texts, text_labels
 from sapwood.errors import ConfigError, DataError
 from sapwood.models import Tokenizer, framework_of
 from sapwood.tasks.running import Progress
@@ -68,7 +68,9 @@ def open_labelled(bundle: ModelBundle, path: str | Path, *, split: str, on_bad: 
         TextSample(text.name, label, partial(_encoded, tokenizer, text.text, text.pair, length))
         for text, label in zip(texts.texts, labels, strict=True)
     )
-    return TextDataset(texts.name, samples, bundle.task.class_names, texts.skipped)
+    own = {text.label for text in texts.texts if isinstance(text.label, str)}
+    ordered = ordered_names(sorted(own), bundle.task.class_names) if own else ()
+    return TextDataset(texts.name, samples, bundle.task.class_names, texts.skipped, ordered)
 
 
 def open_running(bundle: ModelBundle, path: str | Path, *, split: str, on_bad: OnBad, hidden: bool) -> TextDataset:

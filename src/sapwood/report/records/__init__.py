@@ -55,7 +55,7 @@ from sapwood.report.records.run import RUN_SCHEMA, RunRecord, RunStep, read_run
 from sapwood.report.records.sensitivity import GroupLosses, Losses
 from sapwood.report.records.trained import TRAIN_SCHEMA, TrainingRecord, read_training
 from sapwood.report.records.widths import GroupWidths, LayerStepTimes, WidthTimes
-from sapwood.report.records.work import EvaluationRecord, ExportRecord, ReadBack, WrittenFile
+from sapwood.report.records.work import EvaluationRecord, ExportRecord, PageRecord, ReadBack, WrittenFile
 
 __all__ = [
     "COMPILE_SCHEMA",
@@ -105,6 +105,7 @@ __all__ = [
     "ModelInfo",
     "ModelZeros",
     "OutsideCall",
+    "PageRecord",
     "PictureResult",
     "Pruning",
     "ReadBack",

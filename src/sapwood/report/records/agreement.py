@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import FiniteFloat
 
+from sapwood.report.records.made import MadeBy
 from sapwood.report.records.parts import Count, RecordPart, VerbRecord, named_schema
 
 
@@ -97,7 +98,11 @@ class AgreementRecord(MeasuredAgreement, VerbRecord):
 
     Attributes:
         split: Which part of the data set.
+        made: By what command, and where.
     """
+
+    sections: ClassVar[tuple[str, ...]] = ("made",)
 
     schema_id: Literal["sapwood.agreement/1"] = named_schema("sapwood.agreement/1")
     split: str
+    made: MadeBy | None = None

@@ -42,7 +42,7 @@ class BenchRow:
 
 @dataclass(frozen=True)
 class BenchRecord:
-    """All models on all runtimes; its ``asdict`` is plain JSON.
+    """The latency of all models on all runtimes.
 
     Attributes:
         rows: Runtime by runtime, the models in the order given.

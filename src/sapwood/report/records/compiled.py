@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
+from pydantic import AliasChoices, Field
+
 from sapwood.report.records.made import MadeBy
 from sapwood.report.records.parts import Amount, Count, Fraction, RecordPart, VerbRecord, named_schema, read_part
 
@@ -18,14 +20,14 @@ class EngineStep(RecordPart):
         module: Where it stands in the model.
         operation: What is done; ``dense`` where zeros are multiplied with.
         weights: How many numbers it multiplies with.
-        zeros: The fraction of those that is zero.
+        sparsity: The fraction of those that is zero.
         ms: Milliseconds of the first picture.
     """
 
     module: str
     operation: str
     weights: Count
-    zeros: Fraction
+    sparsity: Fraction = Field(validation_alias=AliasChoices("sparsity", "zeros"))
     ms: Amount
 
 
@@ -65,7 +67,7 @@ class Compiling(VerbRecord):
         model: As it was named.
         out: The directory that the network is in.
         size_bytes: Of its two files.
-        zeros: The fraction of its weights that is zero.
+        sparsity: The fraction of its weights that is zero.
         threads: That it was tuned and timed for.
         compile_s: Seconds that compiling took.
         median_ms: Of a picture.
@@ -84,7 +86,7 @@ class Compiling(VerbRecord):
     model: str
     out: str
     size_bytes: Count
-    zeros: Fraction
+    sparsity: Fraction = Field(validation_alias=AliasChoices("sparsity", "zeros"))
     threads: Count
     compile_s: Amount
     median_ms: Amount

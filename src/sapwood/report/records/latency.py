@@ -78,7 +78,7 @@ class LayerLatency(RecordPart):
 
 
 class LayerZeros(RecordPart):
-    """What a latency target for masks gave one weight, and what that was expected to harm."""
+    """What a latency target for masks gave one weight, and how much worse that was expected to make it."""
 
     name: str
     num_params: Count

@@ -28,7 +28,7 @@ class GroupLosses(RecordPart):
         return self
 
 
-class BlockHarm(RecordPart):
+class BlockSensitivity(RecordPart):
     """How much worse the model is without one residual block, or one layer that its config counts."""
 
     name: str
@@ -36,7 +36,7 @@ class BlockHarm(RecordPart):
 
 
 class Losses(RecordPart):
-    """Every group pruned alone: which figure was measured, that of the untouched model, and the worst harm of all.
+    """Every group pruned alone: which figure was measured, that of the untouched model, and the largest loss of all.
 
     ``blocks`` are the model without each block that may go, where blocks were chosen beside widths.
     """
@@ -45,4 +45,4 @@ class Losses(RecordPart):
     dense: FiniteFloat
     rows: tuple[GroupLosses, ...]
     worst: FiniteFloat | None = None
-    blocks: tuple[BlockHarm, ...] = ()
+    blocks: tuple[BlockSensitivity, ...] = ()
