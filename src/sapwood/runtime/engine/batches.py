@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 from sapwood.ops import Graph
 from sapwood.runtime.engine.confirmed import confirm, confirmation_key, is_confirmed
 
-TOLERANCE = 1e-3
+ROW_TOLERANCE = 1e-3
 """How far results may be from those in a batch, as a fraction of the largest: kernels differ by rounding."""
 
 
@@ -75,4 +75,4 @@ def _near(own: Tensor, other: Tensor) -> bool:
         return True
     finite = own[own.isfinite()]
     largest = float(finite.abs().max()) if finite.numel() else 1.0
-    return torch.allclose(own.double(), other.double(), rtol=TOLERANCE, atol=TOLERANCE * largest, equal_nan=True)
+    return torch.allclose(own.double(), other.double(), rtol=ROW_TOLERANCE, atol=ROW_TOLERANCE * largest, equal_nan=True)
