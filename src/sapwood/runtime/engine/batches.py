@@ -75,4 +75,5 @@ def _near(own: Tensor, other: Tensor) -> bool:
         return True
     finite = own[own.isfinite()]
     largest = float(finite.abs().max()) if finite.numel() else 1.0
-    return torch.allclose(own.double(), other.double(), rtol=ROW_TOLERANCE, atol=ROW_TOLERANCE * largest, equal_nan=True)
+    apart = ROW_TOLERANCE * largest
+    return torch.allclose(own.double(), other.double(), rtol=ROW_TOLERANCE, atol=apart, equal_nan=True)
