@@ -71,7 +71,7 @@ def test_the_python_of_the_page_on_budgets_runs() -> None:
 def test_the_python_of_the_page_on_recovery_runs() -> None:
     blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs" / "recovery.md").read_text(), re.DOTALL)
     code = "".join(blocks)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     assert "assert all(layer.error_after <= layer.error_before" in code
     exec(compile(code, "recovery.md", "exec"), {})
 

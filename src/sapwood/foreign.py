@@ -109,4 +109,5 @@ def _archive(path: str | Path) -> str:
         )
     if "archive_format" in names or "serialized_exported_program.json" in names:
         return "is a program of torch.export: save the module before torch.export"
-    return "" if "data.pkl" in names else "is an archive (zip): unpack it first"
+    arrays = bool(names) and all(name.endswith(".npy") for name in names)  # NumPy's .npz
+    return "" if arrays or "data.pkl" in names else "is an archive (zip): unpack it first"

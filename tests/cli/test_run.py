@@ -267,7 +267,7 @@ def test_a_missed_target_ends_the_run_or_not(
     def miss(latency: Any) -> None:
         raise CheckFailedError("latency target 0.5 missed")
 
-    monkeypatch.setattr(shrink, "_check_latency", miss)
+    monkeypatch.setattr(shrink, "check_latency", miss)
     short = [{"prune": {"sparsity": 0.5}}, {"inspect": {}}]
     assert ran(short, out=tmp_path / "a") == 1
     assert [step["state"] for step in record_of(tmp_path / "a")["steps"]] == ["missed"]

@@ -219,7 +219,7 @@ def test_a_checkpoint_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"c\.safetensors: no such file; expected a checkpoint of `sapwood train`"):
         read_checkpoint(path)
     path.write_bytes(b"")
-    with pytest.raises(TrainingError, match=r"c\.safetensors: is damaged, or something else \(SafetensorError"):
+    with pytest.raises(TrainingError, match=r"c\.safetensors: is empty; expected a checkpoint of `sapwood train`"):
         read_checkpoint(path)
     save_file({"a": torch.zeros(1)}, path)
     with pytest.raises(TrainingError, match=r"a safetensors file, but not a checkpoint"):

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sapwood.report.records import MadeBy
+    from sapwood.report import MadeBy
 
 BESIDE = ("torchvision", "onnx", "onnxruntime", "openvino")
 """Packages whose versions a figure may depend on, beside PyTorch's."""
@@ -81,7 +81,7 @@ def made(then: Sequence[str] = ()) -> MadeBy:
 
     import sapwood
     from sapwood.measure import machine
-    from sapwood.report.records import MadeBy
+    from sapwood.report import MadeBy
 
     def installed(name: str) -> str:
         try:

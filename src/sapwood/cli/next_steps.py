@@ -104,7 +104,7 @@ def given_back(source: ModelSource, saved: Sequence[str], options: Mapping[str, 
 
 
 def taken_by(file_format: str, out: Path) -> tuple[str, ...]:
-    """The command by which a framework goes on with a file that was made for it; none where that is for the user.
+    r"""The command by which a framework goes on with a file that was made for it; none where that is for the user.
 
     Examples:
         >>> taken_by("transformers", Path("folder"))

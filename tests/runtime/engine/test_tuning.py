@@ -47,7 +47,7 @@ def test_it_is_remembered(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("text", "fault"), [
-    ("", "1: is not JSON"),
+    ("", "is empty"),
     ("{", "1: is not JSON"),
     ("[" * 100_000, "is nested too deeply"),
     ("[]", "is damaged; expected triples of whole numbers"),
