@@ -41,6 +41,7 @@ STAGES = (
     ("allocation",),
     ("masks",),
     ("removal",),
+    ("factoring",),
     ("compaction",),
     ("training",),
     ("recovery",),

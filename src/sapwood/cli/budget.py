@@ -180,6 +180,14 @@ RemoveBlocksOption = Annotated[
         "names a goal may be left out.",
     ),
 ]
+LowRankOption = Annotated[
+    bool,
+    typer.Option(
+        "--low-rank",
+        help="Convolutions and linear layers may become two of low rank, in the directions in which their results vary "
+        "on --data, or that weights tell: a further option beside the channels of every group, where it takes less.",
+    ),
+]
 SparsityOption = Annotated[
     float | None,
     typer.Option("--sparsity", parser=fraction, metavar="FRACTION", help="Of the channels, removed: in [0, 1)."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sapwood.cli import budget
@@ -14,9 +15,11 @@ from sapwood.cli.recovery import Recovery
 from sapwood.cli.shrink import IgnoreOption, LayersOption, OutOption, OutputsOption, check_out, finish
 from sapwood.cli.stopping import saying
 from sapwood.cli.unrecovered import Unrecovered
+from sapwood.errors import ConfigError
 
 if TYPE_CHECKING:
-    from sapwood.pipeline import Pruned, Sensitivity
+    from sapwood.factoring import TwoLayers
+    from sapwood.pipeline import Calibration, Pruned, Sensitivity, Target
     from sapwood.types import ModelBundle
 
 
@@ -26,6 +29,7 @@ def prune(
     model: ModelArgument,
     goals: budget.GoalOptions,
     remove_blocks: budget.RemoveBlocksOption = None,
+    low_rank: budget.LowRankOption = False,
     criterion: budget.CriterionOption = "l2",
     allocator: budget.AllocatorOption = None,
     pictures: budget.PictureOptions,
@@ -60,7 +64,7 @@ def prune(
     target, limits = goals.target(needed=depth is False or joint), widths.limits()
     asked = as_options(
         goals,
-        {"latency": None if target is None else target.latency, "remove_blocks": remove_blocks},
+        {"latency": None if target is None else target.latency, "remove_blocks": remove_blocks, "low_rank": low_rank},
         chosen,
         {} if pictures.data is None else pictures,
         measured,
@@ -71,8 +75,10 @@ def prune(
         widths,
         files,
     )
-    looks = sensitivity is not None or depth is not False or pipeline.scores_by_pictures(criterion)
-    pictures.note_looked_at(looks or recovery.wanted, "a --criterion that looks at data, --sensitivity or --recover")
+    looks = sensitivity is not None or depth is not False or low_rank or pipeline.scores_by_pictures(criterion)
+    pictures.note_looked_at(
+        looks or recovery.wanted, "a --criterion that looks at data, --sensitivity, --low-rank or --recover"
+    )
     deployment = where.deployment(needed=target is not None and target.kind == "latency")
     check_out(out)
     recovers = Recovery(recovery, pictures, seed, looks)
@@ -80,7 +86,8 @@ def prune(
     pipeline.check_inputs(bundle)
     recovers.check(bundle)
     whole = pipeline.matching_tensors(bundle.model, ignore or ())
-    place = None if out is None or not recovery.wanted else Unrecovered(out, bundle, asked)
+    anew = low_rank or not recovery.wanted  # a plan does not hold the values of two layers: no recovery goes on
+    place = None if out is None or anew else Unrecovered(out, bundle, asked)
     found = None if place is None else place.find()
 
     def made() -> tuple[Pruned, Sensitivity | None]:
@@ -88,12 +95,13 @@ def prune(
         with doing("reading pictures" if pictures.data is not None else "preparing"):
             calibration = pictures.calibration(bundle, seed=seed) if looks else None
             score = pipeline.scorer(bundle.model, criterion, calibration)
+        network = _as_two(bundle, target, calibration, whole) if low_rank else None
         curves = budget.measure_sensitivity(
-            bundle,
+            bundle if network is None else replace(bundle, model=network.model),
             sensitivity,
             calibration,
-            score,
-            ignore=whole,
+            score if network is None else score.of(network.model),
+            ignore=whole if network is None else network.ignored(whole),
             whole_heads=widths.whole_heads,
             recovered=recovery.wanted and not joint,
             blocks=None
@@ -103,8 +111,9 @@ def prune(
             ),
         )
         how = {
-            "target": target, "depth": depth, "criterion": score, "allocator": allocator, "calibration": calibration,
-            "sensitivity": curves, "limits": limits, "outputs": outputs, "deployment": deployment,
+            "target": target, "depth": depth, "low_rank": network or False, "criterion": score, "allocator": allocator,
+            "calibration": calibration, "sensitivity": curves, "limits": limits, "outputs": outputs,
+            "deployment": deployment,
         }  # fmt: skip
         result = _pruned(bundle, whole, how)
         return result, curves or result.sensitivity
@@ -132,6 +141,18 @@ def prune(
             agreement=agreement,
             earlier=earlier,
         )
+
+
+def _as_two(
+    bundle: ModelBundle, target: Target | None, calibration: Calibration | None, whole: dict[str, str]
+) -> TwoLayers:
+    """The network in which layers that may be of low rank are two each."""
+    from sapwood import pipeline
+
+    if target is None:
+        raise ConfigError("--low-rank: got no goal; expected --macs, --params or --latency")
+    with doing("making layers two"):
+        return pipeline.two_layers(bundle.model, bundle.example_inputs, target, calibration, whole)
 
 
 def _pruned(bundle: ModelBundle, whole: dict[str, str], how: dict[str, Any]) -> Pruned:

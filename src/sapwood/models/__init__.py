@@ -34,11 +34,24 @@ from sapwood.models.darknet import (
 from sapwood.models.darknet import framework as darknet_framework  # noqa: F401 - registers it
 from sapwood.models.detectors import framework as detectors_framework  # noqa: F401 - registers it
 from sapwood.models.factory_loader import find_factory, is_factory, remember_factory
-from sapwood.models.framework import FRAMEWORKS, Framework, Tokenizer, framework_of, shrink_describable
+from sapwood.models.framework import FRAMEWORKS, Framework, InTwo, Tokenizer, framework_of, shrink_describable
 from sapwood.models.gains import gain_factors
 from sapwood.models.live_masks import drop_masks_, live_masks, used_parts
+from sapwood.models.low_rank import LAYERS, Basis, LowRank, own_basis
 from sapwood.models.places import is_plain as is_plain_value
-from sapwood.models.plan import AttributeEdit, Cut, Gain, Gives, Merge, Plan, Removal, Rescale, Shift, Shortened
+from sapwood.models.plan import (
+    AttributeEdit,
+    Cut,
+    Factored,
+    Gain,
+    Gives,
+    Merge,
+    Plan,
+    Removal,
+    Rescale,
+    Shift,
+    Shortened,
+)
 from sapwood.models.quantisers import quieten_
 from sapwood.models.removed import Removed
 from sapwood.models.saved import load_saved, needs_factory, save_model
@@ -59,19 +72,24 @@ from sapwood.models.widening import wide_copy, wide_type, widen_, widened
 
 __all__ = [
     "FRAMEWORKS",
+    "LAYERS",
     "LOADERS",
     "AttributeEdit",
+    "Basis",
     "Compact",
     "ConfigFields",
     "ConfigLayers",
     "Cut",
     "DarknetNetwork",
+    "Factored",
     "Framework",
     "Gain",
     "Gives",
     "Ignored",
+    "InTwo",
     "LayerCount",
     "Loader",
+    "LowRank",
     "Merge",
     "NamedBuild",
     "Plan",
@@ -124,6 +142,7 @@ __all__ = [
     "needs_factory",
     "new_saved",
     "opencv_misreads",
+    "own_basis",
     "parse_cfg",
     "quieten_",
     "read_ultralytics",

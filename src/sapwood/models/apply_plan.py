@@ -17,6 +17,7 @@ from sapwood.errors import ShapeError
 from sapwood.models.copying import copy_model
 from sapwood.models.framework import framework_of
 from sapwood.models.gains import gain_factors
+from sapwood.models.low_rank import layer_named, own_basis
 from sapwood.models.places import set_checked_
 from sapwood.models.plan import AttributeEdit, Cut, Gain, Merge, Plan, Rescale, Shift
 from sapwood.models.removed import remove_
@@ -51,6 +52,9 @@ def apply_plan(model: Model, plan: Plan) -> Model:
         model = copy_model(model)
         shorten_(model, plan.shortened)
         remove_(model, plan.removed)
+    if plan.factored:
+        bases = {one.module: own_basis(layer_named(model, one.module)).first(one.rank) for one in plan.factored}
+        model = framework_of(model).in_two_layers(copy_model(model), bases).model  # type: ignore[assignment]
     tensors = _Tensors(model)
     _check_rows(tensors, plan)
     replaced: dict[int, Tensor] = {}

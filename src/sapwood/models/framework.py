@@ -9,15 +9,16 @@ its exporter: each an entry of a registry as well.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 from torch import Tensor, nn
 
 from sapwood.config import TrainConfig
-from sapwood.errors import SapwoodError, TrainingError
+from sapwood.errors import ConfigError, SapwoodError, TrainingError
 from sapwood.models.copying import copy_model
+from sapwood.models.low_rank import Basis, replace_by_two_
 from sapwood.models.plan import Plan
 from sapwood.registry import Registry
 from sapwood.types import Dataset, Detections, DetectionSample, ModelBundle, ModelSource, TaskSpec
@@ -38,6 +39,29 @@ class Smaller(Protocol):
 
 
 SmallerT = TypeVar("SmallerT", bound=Smaller)
+
+
+@dataclass(frozen=True)
+class InTwo:
+    """A model of which some layers are two.
+
+    Attributes:
+        model: It.
+        names: What modules that have other names than before are called now: a layer that is two by both.
+    """
+
+    model: nn.Module
+    names: Mapping[str, tuple[str, ...]]
+
+    def renamed(self, name: str) -> tuple[str, ...]:
+        """What a module is called now; of a layer that is two, both.
+
+        Examples:
+            >>> InTwo(nn.Module(), {"conv": ("conv.0", "conv.1")}).renamed("norm")
+            ('norm',)
+        """
+        return self.names.get(name, (name,))
+
 
 _NEUTRAL: Mapping[str, tuple[object, ...]] = {
     "num_classes": ("cfg",),
@@ -137,6 +161,20 @@ class Framework(Protocol[Model_contra]):
     def refit_(self, model: Model_contra, plan: Plan) -> None:
         """Makes what a model says of its widths follow its tensors, which ``plan`` has cut."""
         del model, plan
+
+    def in_two_layers(self, model: Model_contra, bases: Mapping[str, Basis]) -> InTwo:
+        """Makes two layers of some, in the directions of a basis; ``model`` may be changed.
+
+        Args:
+            model: A copy.
+            bases: Names of convolutions without groups and of linear layers.
+
+        Raises:
+            ConfigError: If the framework's files have no word for it.
+        """
+        if self.describes:
+            raise ConfigError(f"files of {self.title} have no word for a layer that is two")
+        return InTwo(model, replace_by_two_(model, bases))
 
     def average_precision(
         self, model: Model_contra, pairs: Iterable[tuple[Detections, DetectionSample]]

@@ -143,10 +143,27 @@ class Shortened:
 
 
 @dataclass(frozen=True)
+class Factored:
+    """A convolution or linear layer that becomes two, with few channels between them (:class:`sapwood.models.LowRank`).
+
+    Applied to a model, the two are the best product of that rank by the singular values of its weight; what
+    :func:`sapwood.prune` returns has values that it found on pictures.
+
+    Attributes:
+        module: Its name.
+        rank: How many channels are between the two.
+    """
+
+    module: str
+    rank: int
+
+
+@dataclass(frozen=True)
 class Plan:
     """Everything that turns the dense model into the compact one; see :func:`sapwood.models.apply_plan`.
 
-    Lists are shortened first, then goes what is removed: all else is said of the model that is left.
+    Lists are shortened first, then goes what is removed, then layers become two: all else is said of the model that is
+    left, by the names that it has.
     """
 
     cuts: tuple[Cut, ...] = ()
@@ -157,4 +174,5 @@ class Plan:
     gains: tuple[Gain, ...] = ()
     removed: tuple[Removal, ...] = ()
     shortened: tuple[Shortened, ...] = ()
+    factored: tuple[Factored, ...] = ()
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -10,7 +10,19 @@ import pydantic
 import torch
 
 from sapwood.errors import SavedModelError
-from sapwood.models.plan import AttributeEdit, Cut, Gain, Gives, Merge, Plan, Removal, Rescale, Shift, Shortened
+from sapwood.models.plan import (
+    AttributeEdit,
+    Cut,
+    Factored,
+    Gain,
+    Gives,
+    Merge,
+    Plan,
+    Removal,
+    Rescale,
+    Shift,
+    Shortened,
+)
 
 _Index = Annotated[pydantic.StrictInt, pydantic.Field(ge=0)]
 _STRICT = pydantic.ConfigDict(extra="forbid")
@@ -92,6 +104,12 @@ class _Shortened(pydantic.BaseModel):
         return kept
 
 
+class _Factored(pydantic.BaseModel):
+    model_config = _STRICT
+    module: str
+    rank: Annotated[pydantic.StrictInt, pydantic.Field(ge=1)]
+
+
 class _Plan(pydantic.BaseModel):
     model_config = _STRICT
     cuts: tuple[_Cut, ...]
@@ -102,12 +120,13 @@ class _Plan(pydantic.BaseModel):
     gains: tuple[_Gain, ...] = ()
     removed: tuple[_Removal, ...] = ()
     shortened: tuple[_Shortened, ...] = ()
+    factored: tuple[_Factored, ...] = ()
     aliases: dict[str, tuple[str, ...]]
 
 
 def plan_to_dict(plan: Plan) -> dict[str, Any]:
     """Returns a plan as what JSON holds; a tensor of one name only needs no entry among the aliases, and a plan that
-    removes no module, or shortens no list, has no entry for that: older releases read it.
+    removes no module, shortens no list, or factors no layer, has no entry for that: older releases read it.
 
     Raises:
         SavedModelError: If an attribute has a value that JSON and this format do not know.
@@ -124,6 +143,7 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
     return {
         **removed,
         **({"shortened": lists} if lists else {}),
+        **({"factored": [asdict(one) for one in plan.factored]} if plan.factored else {}),
         "cuts": [asdict(cut) | {"kept": list(cut.kept)} for cut in plan.cuts],
         "attributes": [
             {
@@ -167,6 +187,7 @@ def plan_from_dict(data: Mapping[str, Any]) -> Plan:
         gains=tuple(Gain(gain.tensor, gain.of, gain.dim) for gain in read.gains),
         removed=tuple(Removal(one.module, one.gives, one.entries) for one in read.removed),
         shortened=tuple(Shortened(one.list, one.size, one.kept) for one in read.shortened),
+        factored=tuple(Factored(one.module, one.rank) for one in read.factored),
         aliases=read.aliases,
     )
 

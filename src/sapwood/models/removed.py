@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import chain
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sapwood.errors import ShapeError
+from sapwood.models.low_rank import places_of
 from sapwood.models.plan import Gives, Removal
 
 
@@ -65,13 +66,5 @@ def remove_(model: nn.Module, removals: Iterable[Removal]) -> None:
         if old is None:
             raise ShapeError(f"the plan removes {removal.module}; the model has no such module")
         new = Removed(removal.gives, removal.entries).train(old.training)
-        for table, name in list(_places(model, old)):
+        for table, name in list(places_of(model, old)):
             table[name] = new
-
-
-def _places(model: nn.Module, old: nn.Module) -> Iterator[tuple[dict[str, nn.Module | None], str]]:
-    """Where a module stands in others."""
-    for module in model.modules():
-        for name, child in module._modules.items():
-            if child is old:
-                yield module._modules, name

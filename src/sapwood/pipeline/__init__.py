@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from sapwood.pipeline.compiling import compiled_figures
     from sapwood.pipeline.depth import block_plans
     from sapwood.pipeline.judging import measured_agreement
+    from sapwood.pipeline.low_rank import OfTwo, two_layers
     from sapwood.pipeline.masking import MaskingOutcome, mask_, masking_record, masks_by_pictures, settled_method
     from sapwood.pipeline.pruning import Pruned, prune
     from sapwood.pipeline.quantising import Int8File, Int8Options, export_int8
@@ -69,6 +70,8 @@ _HOMES = {
     "bench": "sapwood.pipeline.benching",
     "compiled_figures": "sapwood.pipeline.compiling",
     "measured_agreement": "sapwood.pipeline.judging",
+    "OfTwo": "sapwood.pipeline.low_rank",
+    "two_layers": "sapwood.pipeline.low_rank",
     "MaskingOutcome": "sapwood.pipeline.masking",
     "mask_": "sapwood.pipeline.masking",
     "masking_record": "sapwood.pipeline.masking",
@@ -108,6 +111,7 @@ __all__ = [
     "LayerSparsity",
     "Limits",
     "MaskingOutcome",
+    "OfTwo",
     "Pruned",
     "Scorer",
     "Sensitivity",
@@ -143,6 +147,7 @@ __all__ = [
     "shrink_describable",
     "shrink_record",
     "training_plugins",
+    "two_layers",
     "weight_scores",
     "with_batch",
 ]

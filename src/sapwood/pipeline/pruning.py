@@ -14,6 +14,7 @@ from sapwood.allocation import Allocation, held_dims
 from sapwood.arguments import model_and_inputs, of_fields
 from sapwood.criteria import Criterion
 from sapwood.errors import BudgetError
+from sapwood.factoring import TwoLayers, with_fewer
 from sapwood.goals import (
     ONLY,
     Calibration,
@@ -37,7 +38,15 @@ from sapwood.goals import (
     scorer,
 )
 from sapwood.graph import Outputs, Unpruned
-from sapwood.models import Ignored, Plan, check_has_values, check_suited, config_module
+from sapwood.models import (
+    Ignored,
+    Plan,
+    check_has_values,
+    check_suited,
+    config_module,
+    shrink_describable,
+    whole_tensors,
+)
 from sapwood.pipeline.depth import (
     TIMED,
     BlockBudget,
@@ -49,6 +58,16 @@ from sapwood.pipeline.depth import (
     target_of_blocks,
 )
 from sapwood.pipeline.garbage import only_new_garbage
+from sapwood.pipeline.low_rank import (
+    TIMED_AS_TWO,
+    OfTwo,
+    both_proofs,
+    check_low_rank,
+    low_rank_notes,
+    reckoned,
+    renamed_sensitivity,
+    two_layers,
+)
 from sapwood.pipeline.saying import said_by_config
 from sapwood.pipeline.telling import ModelBefore, short_html, short_text, summary_text, write_report
 from sapwood.pipeline.ways import Ways
@@ -90,6 +109,8 @@ class Pruned:
         num_channels: How many channels each group had, as ``allocation`` tells what it keeps.
         removed_blocks: Names of the residual blocks that went as a whole, where ``depth`` asked for that.
         sensitivity: What each group alone and each block alone does to the outputs, where blocks were chosen by that.
+        of_two: Where ``low_rank`` made two layers of some: the network that was pruned then, and the plan by its names.
+            :func:`sapwood.reconstruct` and :func:`sapwood.distill` take these for the dense network and its plan.
         dense: The model given, for :meth:`summary` and :meth:`report`; a copy or a pickle of the result has it not.
 
     Printed, it is a few lines, in a notebook a small table.
@@ -107,6 +128,7 @@ class Pruned:
     num_channels: tuple[int, ...] = ()
     removed_blocks: tuple[str, ...] = ()
     sensitivity: Sensitivity | None = None
+    of_two: OfTwo | None = None
     dense: ModelBefore | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
@@ -143,6 +165,7 @@ def prune(
     *,
     target: Target | Mapping[str, Any] | None = None,
     depth: Depth = False,
+    low_rank: bool | TwoLayers = False,
     criterion: str | Criterion | Scorer = "l2",
     allocator: str | None = None,
     calibration: Calibration | None = None,
@@ -167,6 +190,10 @@ def prune(
             change least; or names or globs of blocks, or of modules that they are in. The outputs are those for
             ``calibration``, or else for the example inputs. A target is one for the model given, of which the blocks
             are a part; a sparsity is of the channels left.
+        low_rank: Whether convolutions and linear layers may become two with few channels between them, where that takes
+            less: the channels between are groups like any other, in the directions in which results vary on
+            ``calibration``, or that weights tell alone. Or what :func:`sapwood.pipeline.two_layers` returned, by whose
+            names ``sensitivity`` is then.
         criterion: What a channel is worth: a name in :data:`sapwood.criteria.CRITERIA`, or one made with
             :func:`sapwood.criteria.make_criterion`, or a :func:`sapwood.pipeline.scorer` that has scored before.
         allocator: How the budget is shared out, a name in :data:`sapwood.allocation.ALLOCATORS`: ``"uniform"``,
@@ -210,6 +237,11 @@ def prune(
     check_has_values(model)
     score = criterion if isinstance(criterion, Scorer) else scorer(model, criterion, calibration)
     ways = Ways(score, allocator, sensitivity, widths or Limits(), outputs, where, progress)
+    if low_rank is not False:
+        asked = check_low_rank(asked, depth, ways.limits)
+        if low_rank is True:
+            low_rank = two_layers(model, example_inputs, asked, calibration, ignore)
+        return _of_two(_Given(model, example_inputs, ignore), low_rank, asked, ways)
     if depth is False:
         assert asked is not None
         return _channels(model, example_inputs, asked, ignore, ways)
@@ -307,6 +339,60 @@ def _with_depth(
     if ways.deployment is not None or (target is not None and target.kind == "latency"):
         found = replace(found, latency=beside_dense(found.latency, target, model, found.model, bench))
     return replace(found, removed_blocks=left.blocks, dense=ModelBefore.of(model, inputs))
+
+
+MOST_TRIES = 4
+"""How often layers become one again because two of them take no less, before the rest is left as it is."""
+
+
+@dataclass(frozen=True)
+class _Given:
+    """The model, its example inputs, and what stays whole of it."""
+
+    model: nn.Module
+    inputs: ExampleInputs
+    ignore: Ignored
+
+
+def _of_two(given: _Given, network: TwoLayers, target: Target, ways: Ways) -> Pruned:
+    """Removes channels of a network of which some layers are two; the target is one for the model given."""
+    model, inputs = given.model, given.inputs
+    bench = ways.bench(inputs)
+    counted = replace(ways, deployment=None)
+    goal = Target(macs=reckoned(target)) if target.kind == "latency" else target
+    for _ in range(MOST_TRIES):
+        found = _of_this(given, network, goal, counted)
+        alike = network.takes_no_less(found.model, by_params=goal.kind == "params")
+        if not alike:
+            break
+        fewer = with_fewer(network, model, inputs, alike)
+        counted, network = replace(counted, sensitivity=renamed_sensitivity(ways.sensitivity, network, fewer)), fewer
+        ways = replace(ways, sensitivity=counted.sensitivity)
+    if ways.deployment is not None or target.kind == "latency":
+        found = _of_this(given, network, target, ways)
+        latency = beside_dense(found.latency, target, model, found.model, bench)
+        found = replace(found, latency=latency, notes=(*found.notes, TIMED_AS_TWO))
+    of_two = OfTwo(network, found.plan)
+    return replace(
+        found,
+        plan=network.joined(found.plan),
+        verification=both_proofs(network, found.verification),
+        notes=(*found.notes, *low_rank_notes(of_two)),
+        of_two=of_two,
+        dense=ModelBefore.of(model, inputs),
+    )
+
+
+def _of_this(given: _Given, network: TwoLayers, target: Target, ways: Ways) -> Pruned:
+    """Removes channels of a network that the model became, so that the framework's files can describe the result."""
+    inputs = given.inputs
+    rest = rest_of(target, given.model, network.model, inputs, ways.bench(inputs)) or target
+    own = replace(ways, score=ways.score.of(network.model))
+    return shrink_describable(
+        network.model,
+        network.ignored(whole_tensors(given.model, given.ignore)),
+        lambda held: _channels(network.model, inputs, rest, held, own),
+    )
 
 
 def _pruned(

@@ -92,7 +92,8 @@ def recover(
     work = _RecoveryRequest(method, bundle.task, tuple(others), config, seed, progress)
     if method == "none":
         return pruned
-    model, found, _ = work.run(bundle.model, pruned.model, pruned.plan, list(batches), {})
+    dense, plan = (bundle.model, pruned.plan) if (of := pruned.of_two) is None else (of.network.model, of.plan)
+    model, found, _ = work.run(dense, pruned.model, plan, list(batches), {})
     return replace(pruned, model=model, recovery=replace(found, unit=unit_of(bundle.task.kind)))
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -208,7 +209,7 @@ def shrink_record(
             "before": before,
             "after": after,
             "removed_blocks": getattr(result, "removed_blocks", ()),
-            "layers": [_widths(layer, now.get(layer.name)) for layer in layers_before],
+            "layers": [_widths(layer, _as_one(layer.name, result, now)) for layer in layers_before],
             "channels": _channels(result),
             "verification": result.verification,
             "unpruned": result.unpruned,
@@ -280,6 +281,16 @@ def _widths(before: ModelLayer, after: ModelLayer | None) -> records.LayerWidths
     sizes = [(before.shape, before.macs), ((), 0) if after is None else (after.shape, after.macs)]
     states = [records.LayerState(shape=shape, macs=macs) for shape, macs in sizes]
     return records.LayerWidths(name=before.name, kind=before.kind, before=states[0], after=states[1])
+
+
+def _as_one(name: str, result: Any, now: Mapping[str, ModelLayer]) -> ModelLayer | None:
+    """A layer as it is now, where modules may have other names; of one that is two, what both take, and the widths."""
+    of_two = getattr(result, "of_two", None)
+    found = [now.get(new) for new in ((name,) if of_two is None else of_two.network.names.get(name, (name,)))]
+    first, last = found[0], found[-1]
+    if first is None or last is None or first is last:
+        return first
+    return replace(last, shape=(last.shape[0], *first.shape[1:]), macs=first.macs + last.macs)
 
 
 def _group(group: ChannelGroup) -> records.Group:

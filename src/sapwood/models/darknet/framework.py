@@ -18,10 +18,12 @@ from sapwood.models.darknet.encoding import cfg_bytes
 from sapwood.models.darknet.fit import fitted
 from sapwood.models.darknet.header import Header
 from sapwood.models.darknet.network import DarknetNetwork
+from sapwood.models.darknet.two_layers import in_two_layers
 from sapwood.models.darknet.weights import write_weights
 from sapwood.models.darknet.widths import compact_cfg, grouped_routes, producers, refit_
 from sapwood.models.darknet_loader import CFG_NAME, darknet_source, darknet_task
-from sapwood.models.framework import FRAMEWORKS, Anchors, Framework
+from sapwood.models.framework import FRAMEWORKS, Anchors, Framework, InTwo
+from sapwood.models.low_rank import Basis
 from sapwood.models.plan import Plan
 from sapwood.reading import shown
 from sapwood.types import Dataset, ModelBundle
@@ -70,6 +72,10 @@ class Darknet(Framework[DarknetNetwork]):
         """Makes its ``cfg`` follow; see :func:`~sapwood.models.darknet.refit_`."""
         del plan
         refit_(model)
+
+    def in_two_layers(self, model: DarknetNetwork, bases: Mapping[str, Basis]) -> InTwo:
+        """A network of a ``.cfg`` with a further ``[convolutional]`` for each; layers behind it have other numbers."""
+        return in_two_layers(model, bases)
 
     def notes(self, model: DarknetNetwork) -> Mapping[str, Any]:
         """The header of the ``.weights`` file that it was read from."""

@@ -1,0 +1,125 @@
+"""Low rank beside channels: a network with some layers as two, of which channels between the two go as others do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+from sapwood.errors import ConfigError
+from sapwood.factoring import TwoLayers, in_two_layers
+from sapwood.goals import Calibration, Depth, Limits, Sensitivity, Target
+from sapwood.models import Ignored, Plan
+from sapwood.removal import Verification
+from sapwood.types import ExampleInputs
+
+
+@dataclass(frozen=True)
+class OfTwo:
+    """What was pruned is a network of which some layers are two.
+
+    Attributes:
+        network: It, with all channels; it computes what the model given does.
+        plan: What was cut of it.
+    """
+
+    network: TwoLayers
+    plan: Plan
+
+
+def two_layers(
+    model: nn.Module,
+    example_inputs: ExampleInputs,
+    target: Target,
+    calibration: Calibration | None = None,
+    ignore: Ignored = None,
+) -> TwoLayers:
+    """Makes two layers of those that take less as two of low rank, as far as a target asks for it.
+
+    Args:
+        model: The model; not touched.
+        example_inputs: Its example inputs.
+        target: What is to be reached: of a latency, its fraction is taken for one of multiply-accumulates.
+        calibration: On its batches is measured in which directions results vary; weights alone tell where None.
+        ignore: As for :func:`sapwood.prune`.
+
+    Returns:
+        A network that computes the same, which is proven, for :func:`sapwood.prune` (``low_rank=``).
+
+    Raises:
+        ConfigError: If no layer pays as two, or the target says nothing of layers.
+        CheckFailedError: If the network does not compute the same.
+    """
+    if target.kind == "sparsity":
+        raise ConfigError(
+            f"low rank: got sparsity {target.value:g}, which counts channels; expected macs, params or latency"
+        )
+    fraction = reckoned(target)
+
+    def runs(one: nn.Module) -> None:
+        assert calibration is not None
+        for batch in calibration.batches:
+            calibration.loss(one, batch)
+
+    return in_two_layers(
+        model,
+        example_inputs,
+        fraction,
+        None if calibration is None else runs,
+        ignore=ignore,
+        by_params=target.kind == "params",
+    )
+
+
+TIMED_AS_TWO = "times of layers are beside those of the network with all channels between layers that are two"
+
+HALF = 0.5
+"""What a time in milliseconds is taken for, when it is reckoned which layers pay as two."""
+
+
+def reckoned(target: Target) -> float:
+    """The fraction of multiply-accumulates, or of parameters, that a target is taken for."""
+    return HALF if target.milliseconds is not None else target.value
+
+
+def check_low_rank(target: Target | None, depth: Depth, limits: Limits) -> Target:
+    """Checks that what is asked for beside low rank goes with it.
+
+    Raises:
+        ConfigError: Names what does not.
+    """
+    if target is None:
+        raise ConfigError("low rank: got no target; expected macs, params or latency")
+    if depth is not False:
+        raise ConfigError(f"low rank: got depth {depth!r}, too; expected one of them: the result can be pruned again")
+    if limits.as_config:
+        raise ConfigError("low rank: no config of transformers says that a layer is two; expected no as_config")
+    return target
+
+
+def renamed_sensitivity(measured: Sensitivity | None, before: TwoLayers, now: TwoLayers) -> Sensitivity | None:
+    """What was measured of the groups, by the names that they have where fewer layers are two."""
+    if measured is None:
+        return None
+    rows = [(before.called_in(now, row.group), row) for row in measured.rows]
+    return replace(measured, rows=tuple(replace(row, group=name) for name, row in rows if name is not None))
+
+
+def low_rank_notes(found: OfTwo) -> tuple[str, ...]:
+    """A sentence on the layers that became two, and one for each that could not."""
+    ranks = found.network.joined(found.plan).factored
+    told = ", ".join(f"{one.module} ({one.rank})" for one in ranks)
+    stay: dict[str, list[str]] = {}
+    for name, why in found.network.refused.items():
+        stay.setdefault(why, []).append(name)
+    others = (f"layers that cannot be two, as {why}: {', '.join(names)}" for why, names in stay.items())
+    layers = f"layers that are two each, and how many channels are between the two: {told}"
+    return (layers if told else "no layer takes less as two of low rank: none is", *others)
+
+
+def both_proofs(network: TwoLayers, done: Verification) -> Verification:
+    """One proof of the network whose layers are two, and of what was cut of it."""
+    first = network.verification
+    return replace(
+        done, max_abs_error=max(first.max_abs_error, done.max_abs_error), passed=first.passed and done.passed
+    )
