@@ -39,7 +39,7 @@ class Directions:
 
 
 @dataclass
-class _Sums:
+class _Covariance:
     """Of one layer, over all places of all batches."""
 
     products: Tensor
@@ -72,7 +72,7 @@ def find_directions(
     twin = copy_model(model).eval()
     found: dict[str, Directions] = {}
     for some in _in_passes(twin, names):
-        sums: dict[str, _Sums] = {}
+        sums: dict[str, _Covariance] = {}
         with torch.no_grad(), _watched(twin, some, sums):
             runs(twin)
         found |= {name: _directions(sums[name]) for name in some if name in sums}
@@ -123,7 +123,7 @@ def _in_passes(model: nn.Module, names: Sequence[str]) -> Iterator[list[str]]:
 
 
 @contextmanager
-def _watched(model: nn.Module, names: Collection[str], sums: dict[str, _Sums]) -> Iterator[None]:
+def _watched(model: nn.Module, names: Collection[str], sums: dict[str, _Covariance]) -> Iterator[None]:
     """Adds up what layers give, and notes which norm reads it."""
     given: list[tuple[Any, str]] = []
 
@@ -132,7 +132,9 @@ def _watched(model: nn.Module, names: Collection[str], sums: dict[str, _Sums]) -
             width = len(layer.weight)
             rows = result.detach().movedim(-1 if isinstance(layer, nn.Linear) else 1, 0).reshape(width, -1).float()
             if name not in sums:
-                sums[name] = _Sums(rows.new_zeros(width, width, dtype=torch.float64), rows.new_zeros(width).double())
+                sums[name] = _Covariance(
+                    rows.new_zeros(width, width, dtype=torch.float64), rows.new_zeros(width).double()
+                )
             sums[name].add(rows)
             given[:] = [*given[-1:], (result, name)]
 
@@ -153,7 +155,7 @@ def _watched(model: nn.Module, names: Collection[str], sums: dict[str, _Sums]) -
         yield
 
 
-def _directions(sums: _Sums) -> Directions:
+def _directions(sums: _Covariance) -> Directions:
     mean = sums.sums / sums.count
     covariance = sums.products / sums.count - torch.outer(mean, mean)
     gain = torch.ones_like(mean) if sums.gain is None else sums.gain.abs()
