@@ -14,8 +14,9 @@ from torch import Tensor, nn
 import sapwood
 from sapwood.cli import main
 from sapwood.errors import ConfigError
+from sapwood.factoring import TwoLayers
 from sapwood.models import DarknetNetwork, LowRank, apply_plan, parse_cfg
-from sapwood.pipeline import Calibration, Pruned, recover, shrink_record, two_layers
+from sapwood.pipeline import Calibration, Pruned, pruning, recover, shrink_record, two_layers
 from sapwood.recovery import DistillConfig
 from sapwood.types import ModelBundle, ModelSource, TaskSpec
 from support.silencing import silenced
@@ -144,6 +145,24 @@ def test_no_layer_pays_where_all_directions_count() -> None:
     found = sapwood.prune(model, X, target={"params": 0.6}, low_rank=True)
     assert not found.plan.factored or sapwood.count_params(found.model) <= 0.61 * sapwood.count_params(model)
     assert found.verification.passed
+
+
+def test_what_is_returned_is_of_the_last_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where layers became one again until there were no more tries."""
+    asked: list[list[str]] = []
+
+    def all_but_one(network: TwoLayers, model: nn.Module, *, by_params: bool) -> list[str]:
+        asked.append(sorted(network.layers))
+        return asked[-1][1:]
+
+    monkeypatch.setattr(TwoLayers, "takes_no_less", all_but_one)
+    monkeypatch.setattr(pruning, "MOST_TRIES", 1)
+    found = sapwood.prune(net(), X, target={"macs": 0.15}, low_rank=True, calibration=calibration())
+    assert len(asked[0]) > 1
+    assert [one.module for one in found.plan.factored] == asked[0][:1]
+    assert found.of_two is not None
+    assert {name for name, module in found.model.named_modules() if isinstance(module, LowRank)} == {asked[0][0]}
+    assert apply_plan(found.of_two.network.model, found.of_two.plan)(X).equal(found.model(X))
 
 
 def test_weights_alone_tell_directions_without_pictures() -> None:

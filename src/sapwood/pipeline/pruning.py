@@ -368,6 +368,8 @@ def _of_two(given: _Given, network: TwoLayers, target: Target, ways: Ways) -> Pr
         fewer = with_fewer(network, model, inputs, alike)
         counted, network = replace(counted, sensitivity=renamed_sensitivity(ways.sensitivity, network, fewer)), fewer
         ways = replace(ways, sensitivity=counted.sensitivity)
+    else:
+        found = _of_this(given, network, goal, counted)
     if ways.deployment is not None or target.kind == "latency":
         found = _of_this(given, network, target, ways)
         latency = beside_dense(found.latency, target, model, found.model, bench)
