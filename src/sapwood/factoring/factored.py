@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from sapwood.errors import CheckFailedError, ConfigError, SapwoodError
+from sapwood.errors import CheckFailedError, ConfigError, SapwoodError, ShapeError
 from sapwood.factoring.directions import Directions, count_places, find_directions, weight_directions
 from sapwood.graph import leaving_no_trace, output_tensors, plain_kernels, run_model
 from sapwood.models import (
@@ -66,6 +67,14 @@ class TwoLayers:
     refused: Mapping[str, str]
     bases: Mapping[str, Basis]
 
+    def is_of(self, model: nn.Module) -> bool:
+        """Whether a model, with the values that it has, is the network before."""
+        try:
+            now, own = _made(model, self.bases).model.state_dict(), self.model.state_dict()
+        except ShapeError:
+            return False
+        return now.keys() == own.keys() and all(_is_same(own[name], one) for name, one in now.items())
+
     def takes_no_less(self, model: nn.Module, *, by_params: bool = False) -> list[str]:
         """The layers that take about as much as two as they would as one, with the widths that a model has."""
         found = []
@@ -114,6 +123,13 @@ class TwoLayers:
                 and not (edit.module in ends[1] and edit.attribute in {"in_channels", "in_features"})
             ),
         )
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Whether two entries of a state are equal, NaNs too; what is no tensor is not looked at."""
+    if not isinstance(one, Tensor) or not isinstance(other, Tensor):
+        return True
+    return one.shape == other.shape and bool(((one == other) | (one.isnan() & other.isnan())).all())
 
 
 def _is_between(cut: Cut, firsts: Collection[str], seconds: Collection[str]) -> bool:
