@@ -60,7 +60,7 @@ def _prunes_by_pictures(options: Mapping[str, Any]) -> bool:
 
     criterion = options.get("criterion")
     by = criterion is not None and scores_by_pictures(str(criterion))
-    return by or _where_asked("recover", "sensitivity", "remove_blocks")(options)
+    return by or _where_asked("recover", "sensitivity", "remove_blocks", "low_rank")(options)
 
 
 def _masks_by_pictures(options: Mapping[str, Any]) -> bool:
