@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ from sapwood.pipeline import (
     scorer,
     sensitivity,
     sensitivity_measure,
+    two_layers,
     weight_scores,
     with_batch,
 )
@@ -78,6 +80,11 @@ class Job:
         told = {"agreement": found.value, "from": found.low, "to": found.high}
         accuracy = evaluate(bundle, self.judged, batch_size=size).value
         return {stage: accuracy} | {f"{stage}_{name}": value for name, value in told.items()}
+
+    @property
+    def target(self) -> sapwood.Target:
+        goal = "latency" if self.options.latency else "macs"
+        return sapwood.Target(**{goal: getattr(self.options, goal)})
 
     def macs(self, model: nn.Module) -> float:
         inputs = self.bundle.example_inputs
@@ -200,49 +207,56 @@ def plainly(criterion: str, allocator: str, *, recovered: bool = True) -> Callab
     return lambda job: finished(job, {"criterion": criterion, "allocator": allocator}, recovered=recovered)
 
 
-def by_sensitivity(job: Job) -> Row:
+def by_sensitivity(job: Job, *, low_rank: bool = False) -> Row:
     """The knapsack by what is lost once the layers that read a group are solved anew."""
     row: Row = {}
+    bundle, network = job.bundle, None
     calibration = job.calibration
     few = job.options.measured_on or job.options.scored_on or (250 if job.bundle.task.kind == "classification" else 32)
     size = len(job.inputs[0])
     measured_on = replace(calibration, batches=calibration.batches[: max(1, few // size)])
     with clocked(row, "sensitivity"):
-        measure, figure = sensitivity_measure(job.bundle, "divergence", measured_on)
-        score = scorer(job.bundle.model, "obs", calibration)
+        if low_rank:
+            network = two_layers(bundle.model, bundle.example_inputs, job.target, calibration)
+            bundle = replace(bundle, model=network.model)
+        measure, figure = sensitivity_measure(bundle, "divergence", measured_on)
+        score = scorer(bundle.model, "obs", calibration)
         curves = sensitivity(
-            job.bundle.model,
-            job.bundle.example_inputs,
+            bundle.model,
+            bundle.example_inputs,
             measure,
             score=score,
             figure=figure,
             fractions=FRACTIONS,
-            compensate=compensation(job.bundle.model, calibration, score),
+            compensate=compensation(bundle.model, calibration, score),
         )
-    return row | finished(job, {"criterion": score, "allocator": "knapsack", "sensitivity": curves})
+    how = {"criterion": score, "allocator": "knapsack", "sensitivity": curves, "low_rank": network or False}
+    return row | finished(job, how)
 
 
 def finished(job: Job, settings: dict[str, Any], *, recovered: bool = True) -> Row:
     """Prunes and recovers; the accuracy of each stage, and its seconds."""
     row: Row = {}
-    goal = "latency" if job.options.latency else "macs"
     with clocked(row, "prune"):
         pruned = sapwood.prune(
             job.bundle.model,
             job.bundle.example_inputs,
-            target=sapwood.Target(**{goal: getattr(job.options, goal)}),
+            target=job.target,
             calibration=job.calibration,
-            deployment=DEPLOYMENT if goal == "latency" else None,
+            deployment=DEPLOYMENT if job.options.latency else None,
             **settings,
         )
+    dense, plan = job.bundle.model, pruned.plan
+    if pruned.of_two is not None:
+        dense, plan = pruned.of_two.network.model, pruned.of_two.plan
     row |= {**job.size(pruned.model), **job.figures("pruned", pruned.model)}
     if not recovered:
         return row
     with clocked(row, "reconstruct"):
         solved = sapwood.reconstruct(
-            job.bundle.model,
+            dense,
             pruned.model,
-            pruned.plan,
+            plan,
             job.inputs,
             others=job.others,
             views=num_views(job.inputs),
@@ -250,16 +264,18 @@ def finished(job: Job, settings: dict[str, Any], *, recovered: bool = True) -> R
         )
     row |= job.figures("reconstructed", solved.model)
     if job.options.steps:
-        row |= distilled(job, solved.model, pruned.plan)
+        row |= distilled(job, solved.model, plan, dense=dense)
     return row
 
 
-def distilled(job: Job, model: nn.Module, plan: Plan, masks: dict[str, Tensor] | None = None) -> Row:
+def distilled(
+    job: Job, model: nn.Module, plan: Plan, masks: dict[str, Tensor] | None = None, *, dense: nn.Module | None = None
+) -> Row:
     """What distillation makes of a recovered network."""
     row: Row = {}
     with clocked(row, "distill"):
         refined = sapwood.distill(
-            job.bundle.model,
+            dense or job.bundle.model,
             model,
             plan,
             job.inputs,
@@ -291,6 +307,7 @@ METHODS: dict[str, Callable[[Job], Row]] = {
     "Torch-Pruning, magnitude": torch_pruning("magnitude", False),
     "Torch-Pruning, Taylor, global": torch_pruning("taylor", True),
     "OBS, knapsack by sensitivity": by_sensitivity,
+    "the same with low rank": partial(by_sensitivity, low_rank=True),
 }
 
 

@@ -39,7 +39,7 @@ class Directions:
 
 
 @dataclass
-class _Sums:
+class _Covariance:
     """Of one layer, over all places of all batches."""
 
     products: Tensor
@@ -77,7 +77,7 @@ def find_directions(
     twin = copy_model(model).eval()
     found: dict[str, Directions] = {}
     for some in _in_passes(twin, names):
-        sums: dict[str, _Sums] = {}
+        sums: dict[str, _Covariance] = {}
         with torch.no_grad(), _watched(twin, some, sums):
             runs(twin)
         found |= {name: _directions(sums[name]) for name in some if name in sums and sums[name].tell}
@@ -133,7 +133,7 @@ def _channels(layer: Any) -> int:
 
 
 @contextmanager
-def _watched(model: nn.Module, names: Collection[str], sums: dict[str, _Sums]) -> Iterator[None]:
+def _watched(model: nn.Module, names: Collection[str], sums: dict[str, _Covariance]) -> Iterator[None]:
     """Adds up what layers give, and notes which norm reads it."""
     given: list[tuple[Any, str]] = []
 
@@ -142,7 +142,9 @@ def _watched(model: nn.Module, names: Collection[str], sums: dict[str, _Sums]) -
             width = len(layer.weight)
             rows = result.detach().movedim(_channels(layer), 0).reshape(width, -1).float()
             if name not in sums:
-                sums[name] = _Sums(rows.new_zeros(width, width, dtype=torch.float64), rows.new_zeros(width).double())
+                sums[name] = _Covariance(
+                    rows.new_zeros(width, width, dtype=torch.float64), rows.new_zeros(width).double()
+                )
             sums[name].add(rows)
             given[:] = [*given[-1:], (result, name)]
 
@@ -163,7 +165,7 @@ def _watched(model: nn.Module, names: Collection[str], sums: dict[str, _Sums]) -
         yield
 
 
-def _directions(sums: _Sums) -> Directions:
+def _directions(sums: _Covariance) -> Directions:
     mean = sums.sums / sums.count
     covariance = sums.products / sums.count - torch.outer(mean, mean)
     gain = torch.ones_like(mean) if sums.gain is None else sums.gain.abs()

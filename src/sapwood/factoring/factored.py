@@ -94,7 +94,7 @@ class TwoLayers:
         new = other.names.get(name, (name,))
         if len(self.names.get(name, ())) == 2 and len(new) == 1 and place == 0:
             return None
-        return f"{new[place]}.{leaf}".lstrip(".")
+        return f"{new[min(place, len(new) - 1)]}.{leaf}".lstrip(".")
 
     def renamed(self, tensor: str) -> str:
         """What a parameter, a buffer or a dimension of one is called; of a layer that is two, that of the second."""

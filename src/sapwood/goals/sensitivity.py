@@ -23,6 +23,7 @@ from sapwood.graph import Analysis
 from sapwood.masks import lowest_units
 from sapwood.models import Ignored, Plan, apply_plan, copy_model
 from sapwood.removal import Planner, make_cuts
+from sapwood.runtime import kept_memory
 from sapwood.tasks import divergence_from, evaluate
 from sapwood.types import ExampleInputs, ModelBundle
 
@@ -135,6 +136,7 @@ class Sensitivity:
         return found
 
 
+@kept_memory()
 def sensitivity(
     model: nn.Module,
     example_inputs: ExampleInputs,

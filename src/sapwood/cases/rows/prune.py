@@ -57,7 +57,7 @@ class PruneRow(CaseRow):
         allocator: How the budget is shared out, where not as :func:`sapwood.prune` does by itself.
         int8: The runtime on which the network is quantised and measured, as ``openvino-int8``; its ranges are from the
             same pictures. With a sparsity of 0 it is the dense network in int8.
-
+        low_rank: Whether layers may become two of low rank, too; without pictures weights alone tell which.
         round_to: The multiple that widths are rounded to; where none is said, as `sapwood prune` does.
         minimum: The fewest channels that stay in a group.
 
@@ -70,6 +70,8 @@ class PruneRow(CaseRow):
         'channels removed · obs · MACs kept · reconstruct'
         >>> PruneRow(macs=0.5, int8="openvino-int8").default_family()
         'channels removed · L2 · MACs kept · openvino-int8'
+        >>> PruneRow(macs=0.5, low_rank=True).default_family()
+        'channels removed · L2 · MACs kept · low rank'
     """
 
     also_sweep: ClassVar[tuple[str, ...]] = ("params", "macs")
@@ -84,6 +86,7 @@ class PruneRow(CaseRow):
     allocator: str | None = None
     recover: RecoverMethod = "none"
     int8: Literal["onnxruntime-int8", "openvino-int8"] | None = None
+    low_rank: bool = False
     round_to: Annotated[Whole, Field(ge=1)] | None = None
     minimum: Annotated[Whole, Field(ge=1)] = 1
 
@@ -97,6 +100,8 @@ class PruneRow(CaseRow):
             parts.append("parameters kept" if self.macs is None else "MACs kept")
         if self.allocator is not None:
             parts.append(self.allocator)
+        if self.low_rank:
+            parts.append("low rank")
         if self.round_to is not None and self.round_to > 1:
             parts.append(f"multiples of {self.round_to}")
         if self.recover != "none":
@@ -123,11 +128,11 @@ class PruneRow(CaseRow):
         return None if isinstance(given, str) else given
 
     def looks_at_pictures(self) -> bool:
-        """Where it recovers or is quantised, or its criterion looks at data."""
+        """Where it recovers or is quantised, its criterion looks at data, or layers become two."""
         from sapwood.criteria import CRITERIA
 
         needed = self.criterion in CRITERIA and CRITERIA[self.criterion].needs
-        return self.recover != "none" or self.int8 is not None or bool(needed)
+        return self.recover != "none" or self.int8 is not None or self.low_rank or bool(needed)
 
     def prepare(self) -> Make:
         """Returns what removes channels of a copy of a model."""
@@ -164,6 +169,7 @@ class PruneRow(CaseRow):
             dense.model,
             dense.example_inputs,
             target=target,
+            low_rank=self.low_rank,
             criterion=self.criterion,
             allocator=self.allocator,
             calibration=calibration,

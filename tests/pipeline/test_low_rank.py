@@ -1,0 +1,265 @@
+"""Layers that become two of low rank, beside channels: chosen where it pays, proven, kept on disk, recovered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import sapwood
+from sapwood.cli import main
+from sapwood.errors import ConfigError
+from sapwood.models import DarknetNetwork, LowRank, apply_plan, parse_cfg
+from sapwood.pipeline import Calibration, Pruned, recover, shrink_record, two_layers
+from sapwood.recovery import DistillConfig
+from sapwood.types import ModelBundle, ModelSource, TaskSpec
+from support.silencing import silenced
+
+X = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+WIDE = 48
+
+
+class Net(nn.Module):
+    """A wide convolution whose results vary in eight directions, between two that use all of theirs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, WIDE, 3, padding=1), nn.BatchNorm2d(WIDE)
+        self.wide, self.wide_norm = nn.Conv2d(WIDE, WIDE, 3, padding=1, bias=False), nn.BatchNorm2d(WIDE)
+        self.wide.weight.data = torch.einsum("or,rikl->oikl", torch.randn(WIDE, 8), torch.randn(8, WIDE, 3, 3)) / 40
+        self.head = nn.Linear(WIDE, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.norm(self.stem(x)))
+        x = torch.relu(self.wide_norm(self.wide(x)))
+        return self.head(x.mean((2, 3)))  # type: ignore[no-any-return]
+
+
+def batches() -> list[Tensor]:
+    return [torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(seed)) for seed in range(4)]
+
+
+def calibration() -> Calibration:
+    return Calibration(batches(), lambda model, batch: model(batch).square().mean())
+
+
+def net() -> Net:
+    torch.manual_seed(0)
+    model = Net()
+    with torch.no_grad():  # statistics as they are after training
+        for batch in batches():
+            model(batch)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def pruned() -> Pruned:
+    return sapwood.prune(net(), X, target={"macs": 0.4}, low_rank=True, calibration=calibration())
+
+
+def test_the_layer_of_few_directions_is_two(pruned: Pruned) -> None:
+    model = pruned.model
+    assert isinstance(model, Net)
+    assert isinstance(model.wide, LowRank)
+    assert isinstance(model.stem, nn.Conv2d)
+    assert sapwood.count_macs(model, X).total <= 0.401 * sapwood.count_macs(net(), X).total
+    assert any("wide (" in note for note in pruned.notes)
+
+
+def test_it_is_nearer_to_the_dense_network_than_channels_alone(pruned: Pruned) -> None:
+    plain = sapwood.prune(net(), X, target={"macs": 0.4}, calibration=calibration())
+    with torch.no_grad():
+        wanted = net()(X)
+        low, alone = ((one.model(X) - wanted).abs().max() for one in (pruned, plain))
+    assert low < 0.5 * alone
+
+
+def test_masked_equals_compact(pruned: Pruned) -> None:
+    """The reference is made from the cuts of the network whose layers are two alone."""
+    assert pruned.of_two is not None
+    wide = pruned.of_two.network.model
+    assert torch.allclose(wide(X), net()(X), atol=1e-5)
+    wanted = silenced(wide, pruned.of_two.plan)(X.double())
+    found = pruned.model.double()(X.double())
+    pruned.model.float()
+    assert pruned.verification.passed
+    assert (found - wanted).abs().max() <= 1e-6 * wanted.abs().max()  # of float32 weights on both sides
+
+
+def test_the_plan_is_one_for_the_model_given(pruned: Pruned) -> None:
+    again = apply_plan(net(), pruned.plan)
+    assert {name: value.shape for name, value in again.state_dict().items()} == {
+        name: value.shape for name, value in pruned.model.state_dict().items()
+    }
+
+
+@pytest.mark.parametrize("with_factory", [True, False])
+def test_it_is_saved_and_loaded(pruned: Pruned, tmp_path: Path, with_factory: bool) -> None:
+    sapwood.save(pruned, tmp_path / "small", model=net if with_factory else None)
+    again = sapwood.load(tmp_path / "small", model=net)
+    assert torch.equal(again(X), pruned.model(X))
+
+
+def test_it_trains(pruned: Pruned) -> None:
+    model = sapwood.copy_model(pruned.model).train()
+    optimizer = torch.optim.SGD(model.parameters(), 1e-3)
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    model(X).square().mean().backward()
+    optimizer.step()
+    assert any(not torch.equal(before[name], value) for name, value in model.named_parameters() if "wide.0" in name)
+
+
+def test_the_record_has_both_layers_in_one_row(pruned: Pruned) -> None:
+    bundle = ModelBundle(net(), X, TaskSpec("none"), ModelSource("net", "session"))
+    record = shrink_record(bundle, pruned, {})
+    rows = {row.name: row for row in record.layers}
+    assert set(rows) >= {"stem", "wide", "wide_norm", "head"}
+    first, second = pruned.model.wide[0], pruned.model.wide[1]  # type: ignore[union-attr,index]
+    assert rows["wide"].after.shape == (second.out_channels, first.in_channels, 3, 3)
+    assert rows["wide"].after.macs == 64 * 2 * (first.weight.numel() + second.weight.numel())
+    assert 0 < rows["wide"].after.macs < rows["wide"].before.macs
+    assert record.after.macs == sum(row.after.macs for row in rows.values())
+
+
+@pytest.mark.parametrize("method", ["batchnorm", "reconstruct", "distill"])
+def test_recovery_brings_it_nearer(method: Any) -> None:
+    less = sapwood.prune(net(), X, target={"macs": 0.15}, low_rank=True, calibration=calibration())
+    assert less.plan.factored
+    bundle = ModelBundle(net(), X, TaskSpec("classification", (8, 8)), ModelSource("net", "session"))
+    config = DistillConfig(steps=20, batch_size=8, lr=1e-3)
+    found = recover(bundle, less, batches() * 4, method, config=config)
+    with torch.no_grad():
+        wanted = net()(torch.cat(batches()))
+        after, before = ((one.model(torch.cat(batches())) - wanted).square().mean() for one in (found, less))
+    assert after < 0.8 * before
+
+
+def test_no_layer_pays_where_all_directions_count() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16 * 36, 4))
+    found = sapwood.prune(model, X, target={"params": 0.6}, low_rank=True)
+    assert not found.plan.factored or sapwood.count_params(found.model) <= 0.61 * sapwood.count_params(model)
+    assert found.verification.passed
+
+
+def test_weights_alone_tell_directions_without_pictures() -> None:
+    found = sapwood.prune(net(), X, target={"macs": 0.4}, low_rank=True)
+    assert [one.module for one in found.plan.factored] == ["wide"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"target": {"sparsity": 0.5}}, "sparsity 0.5, which counts channels; expected macs, params or latency"),
+        ({"target": {"macs": 0.5}, "depth": 1}, "got depth 1, too; expected one of them"),
+        ({"target": None, "depth": 1}, "got no target"),
+        ({"target": {"macs": 0.5}, "limits": {"as_config": True}}, "no config of transformers says"),
+    ],
+    ids=["sparsity", "depth", "none", "config"],
+)
+def test_what_does_not_go_with_it_is_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"low rank: .*{message}"):
+        sapwood.prune(net(), X, low_rank=True, **options)
+
+
+def test_the_network_can_be_made_before() -> None:
+    model = net()
+    network = two_layers(model, X, sapwood.Target(macs=0.4), calibration())
+    found = sapwood.prune(model, X, target={"macs": 0.4}, low_rank=network)
+    assert found.of_two is not None
+    assert found.of_two.network.model is network.model
+
+
+def test_the_result_can_be_pruned_again(pruned: Pruned) -> None:
+    again = sapwood.prune(pruned.model, X, target={"macs": 0.7})
+    assert again.verification.passed
+    assert sapwood.count_macs(again.model, X).total <= 0.701 * sapwood.count_macs(pruned.model, X).total
+
+
+CFG = """[net]
+channels=3
+height=32
+width=32
+[convolutional]
+batch_normalize=1
+filters=8
+size=3
+stride=2
+pad=1
+activation=leaky
+[convolutional]
+batch_normalize=1
+filters=64
+size=3
+stride=1
+pad=1
+activation=leaky
+[convolutional]
+batch_normalize=1
+filters=64
+size=3
+stride=1
+pad=1
+activation=leaky
+[route]
+layers=-1,-2
+[convolutional]
+filters=14
+size=1
+activation=linear
+[yolo]
+mask=0,1
+anchors=4,4, 8,8
+classes=2
+num=2
+"""
+
+
+@pytest.fixture
+def detector() -> Callable[[], DarknetNetwork]:
+    def made() -> DarknetNetwork:
+        torch.manual_seed(0)
+        network = DarknetNetwork(parse_cfg(CFG)).eval()
+        conv = network.layers[2].conv  # type: ignore[union-attr]
+        conv.weight.data = torch.einsum("or,rikl->oikl", torch.randn(64, 6), torch.randn(6, 64, 3, 3)) / 60  # type: ignore[union-attr]
+        return network
+
+    return made
+
+
+def test_a_darknet_network_comes_back_from_its_own_files(
+    detector: Callable[[], DarknetNetwork], tmp_path: Path
+) -> None:
+    network = detector()
+    x = torch.rand(1, 3, 32, 32)
+    found = sapwood.prune(network, x, target={"macs": 0.5}, low_rank=True)
+    assert [one.module for one in found.plan.factored] == ["layers.2.conv"]
+    assert len(found.model.layers) == len(network.layers) + 1  # type: ignore[arg-type]
+    sapwood.save(found, tmp_path / "small")
+    again = sapwood.load(tmp_path / "small")
+    assert all(torch.equal(one, other) for one, other in zip(again(x), found.model(x), strict=True))
+    assert apply_plan(network, found.plan).cfg == found.model.cfg  # type: ignore[union-attr]
+
+
+def test_the_command(
+    detector: Callable[[], DarknetNetwork], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cfg, weights = tmp_path / "net.cfg", tmp_path / "net.weights"
+    cfg.write_text(CFG)
+    sapwood.models.write_weights(weights, detector())
+    how = [str(cfg), "--weights", str(weights), "--macs", "0.5", "--low-rank", "-o", str(tmp_path / "small"), "--json"]
+    with pytest.raises(SystemExit) as ended:
+        main(["prune", *how])
+    assert not ended.value.code
+    record = json.loads(capsys.readouterr().out)
+    assert record["options"]["low_rank"] is True
+    assert {row["name"] for row in record["layers"]} >= {"layers.2.conv", "layers.4.conv"}
+    assert (tmp_path / "small" / "model.cfg").read_text().count("[convolutional]") == 5
+    page = (tmp_path / "small" / "report.html").read_text()
+    assert "how many channels are between the two: layers.2.conv" in page
+    bundle = sapwood.load_model(str(tmp_path / "small" / "model.cfg"), weights=tmp_path / "small" / "model.weights")
+    assert sapwood.count_macs(bundle.model, bundle.example_inputs).total == record["after"]["macs"]
