@@ -108,8 +108,8 @@ def weight_directions(model: nn.Module, names: Iterable[str]) -> dict[str, Direc
     for name in names:
         layer: Any = model.get_submodule(name)
         basis = own_basis(layer)
-        values = torch.linalg.vector_norm(basis.down @ layer.weight.detach().double().flatten(1), dim=1) ** 2
-        found[name] = Directions(basis, values)
+        sizes = torch.linalg.vector_norm(basis.down @ layer.weight.detach().double().flatten(1), dim=1)
+        found[name] = Directions(basis.balanced(sizes), sizes**2)
     return found
 
 
@@ -173,4 +173,5 @@ def _directions(sums: _Covariance) -> Directions:
     values, vectors = torch.linalg.eigh(gain[:, None] * covariance * gain)
     vectors = vectors.flip(1)
     basis = Basis((vectors.T * gain).contiguous(), (vectors / gain[:, None]).contiguous(), mean)
-    return Directions(basis, values.flip(0).clamp(min=0.0))
+    variances = values.flip(0).clamp(min=0.0)
+    return Directions(basis.balanced(variances.sqrt()), variances)

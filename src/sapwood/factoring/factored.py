@@ -175,7 +175,7 @@ def in_two_layers(
     refused |= dict.fromkeys((name for name in layers if name not in found), "on the pictures it gives nothing finite")
     if not found:
         raise ConfigError(
-            f"low rank: no layer can be two{_few(refused)}; expected a convolution without groups or a linear layer"
+            f"low rank: no layer can be two{_few(refused)}; expected a network with wide convolutions or linear layers"
         )
     weights = {name: model.get_submodule(name).get_parameter("weight") for name in found}
     chosen = _paying(_Costs(found, weights, dict.fromkeys(found, 1) if by_params else places, by_params), fraction)
@@ -226,10 +226,12 @@ def _able(model: nn.Module, ignore: Ignored, refused: dict[str, str]) -> list[st
             refused[name] = f"it is a {type(module).__name__}"
         elif getattr(module, "groups", 1) != 1:
             refused[name] = "it has groups"
-        elif weight is None or "bias" not in module._parameters or computed.intersection(tensors):
-            refused[name] = "its weight or bias is computed from others"
+        elif weight is None or f"{name}.weight" in computed:
+            refused[name] = "its weight is computed from others"
+        elif "bias" not in module._parameters or f"{name}.bias" in computed:
+            refused[name] = "its bias is computed from others"
         elif shared[id(weight)] > 1 or shared[id(module.bias)] > 1:
-            refused[name] = "its weight or bias is shared"
+            refused[name] = f"its {'weight' if shared[id(weight)] > 1 else 'bias'} is shared"
         elif _is_more(module):
             refused[name] = "it has hooks, or parts or a forward of its own"
         elif why := unsaid.get(name) or next((kept[one] for one in tensors if one in kept), None):
@@ -288,21 +290,38 @@ def _paying(costs: _Costs, fraction: float) -> list[str]:
 def _proven(model: nn.Module, inputs: ExampleInputs, bases: Mapping[str, Basis], refused: dict[str, str]) -> TwoLayers:
     """The network with these layers as two; without those that its code does not take as two."""
     proof = _Proof.of(model, inputs)
-    fault, error = proof.tried(bases)
-    if fault:
-        found = {name: proof.tried({name: basis})[0] for name, basis in bases.items()}
-        bad = {name: why for name, why in found.items() if why}
-        refused |= bad
+    found = proof.tried(bases)
+    if found.why:
+        bad = {name: one for name, basis in bases.items() if (one := proof.tried({name: basis})).why}
+        if len(bad) == len(bases) and found.fault is not None:
+            told = f"{type(found.fault).__name__}: {found.fault}"
+            raise ConfigError(f"low rank: the model's code does not run with layers that are two: {told}")
+        refused |= {name: one.why for name, one in bad.items()}
         bases = {name: basis for name, basis in bases.items() if name not in bad}
-        fault, error = proof.tried(bases) if bad else (fault, error)
-    if fault:
+        found = proof.tried(bases) if bad else found
+    if found.why:
         raise CheckFailedError(
-            f"low rank: {', '.join(bases)} as two layers each: {fault}. The model given is unchanged."
+            f"low rank: {', '.join(bases)} as two layers each: {found.why}. The model given is unchanged."
         )
     made = _made(model, bases)
     names = {name: one for name, one in made.names.items() if one != (name,)}
     ranks = {name: basis.rank for name, basis in bases.items()}
-    return TwoLayers(made.model, ranks, names, Verification(error, "float64", True), refused, bases)
+    return TwoLayers(made.model, ranks, names, Verification(found.error, "float64", True), refused, bases)
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """What came of layers as two.
+
+    Attributes:
+        why: They cannot be; empty where all is well.
+        error: How far outputs are from those before.
+        fault: What the model's code raised.
+    """
+
+    why: str = ""
+    error: float = math.inf
+    fault: Exception | None = None
 
 
 @dataclass(frozen=True)
@@ -323,8 +342,8 @@ class _Proof:
             wanted = _run(dense, wide)
         return _Proof(dense, wide, wanted)
 
-    def tried(self, bases: Mapping[str, Basis]) -> tuple[str, float]:
-        """What is the matter with these as two, nothing if all is well; and how far outputs are from those before."""
+    def tried(self, bases: Mapping[str, Basis]) -> _Tried:
+        """Runs it with these as two."""
         made = _made(self.dense, bases)
         parts = [made.model.get_submodule(part) for name in bases for part in made.names[name]]
         silent = set(parts)
@@ -335,13 +354,12 @@ class _Proof:
         except SapwoodError:
             raise
         except Exception as fault:  # the model's own code may read anything of a layer
-            told = f"{type(fault).__name__}: {fault}".splitlines()[0]
-            return f"the model's code does not run with two in its place ({told})", math.inf
+            return _Tried("the model's code does not run with two in its place", fault=fault)
         if not error <= PROOF_TOLERANCE:
-            return f"outputs would differ by {error:.1e} of the largest, more than {PROOF_TOLERANCE:.0e}", error
+            return _Tried(f"outputs would differ by {error:.1e} of the largest, more than {PROOF_TOLERANCE:.0e}")
         if silent:
-            return "the model's code calls it from a place of its own, such as a list", error
-        return "", error
+            return _Tried("the model's code calls it from a place of its own, such as a list")
+        return _Tried(error=error)
 
 
 def _made(model: nn.Module, bases: Mapping[str, Basis]) -> InTwo:

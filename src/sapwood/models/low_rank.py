@@ -24,6 +24,9 @@ READ_OF_FIRST = frozenset(
 READ_OF_SECOND = frozenset(["out_channels", "out_features"])
 """Attributes that the second does."""
 
+SMALLEST = 1e-6
+"""The smallest size of a direction that counts, as a fraction of the largest: units are told by dividing by it."""
+
 
 @dataclass(frozen=True)
 class Basis:
@@ -49,6 +52,18 @@ class Basis:
     def first(self, rank: int) -> Basis:
         """Its first so many directions."""
         return Basis(self.down[:rank], self.up[:, :rank], self.centre)
+
+    def balanced(self, sizes: Tensor) -> Basis:
+        """The same directions in units in which ``down`` and ``up`` have a part in the size of each, the root of it.
+
+        A value between two layers has no unit of its own. Where all of a size is in ``down``, what looks at the
+        magnitude of weights takes a direction in which nothing happens for one of weight 1, by its column of ``up``.
+
+        Args:
+            sizes: Shape (R,): how large what ``down`` tells of each direction is, a deviation.
+        """
+        roots = sizes.clamp(min=SMALLEST * (float(sizes.max()) or 1.0)).sqrt()
+        return Basis(self.down / roots[:, None], self.up * roots, self.centre)
 
 
 class LowRank(nn.Sequential):

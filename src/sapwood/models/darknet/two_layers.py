@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from sapwood.errors import ConfigError
+from sapwood.models.copying import copy_model
 from sapwood.models.darknet.inserting import two_convolutions
 from sapwood.models.darknet.layers import ConvolutionalLayer
 from sapwood.models.darknet.network import DarknetNetwork
@@ -19,7 +20,7 @@ def in_two_layers(network: DarknetNetwork, bases: Mapping[str, Basis]) -> InTwo:
     """Makes layers two each: the directions of a basis, then all channels, with norm and activation of before.
 
     Args:
-        network: A copy; its layers go into the result.
+        network: Read only.
         bases: Name of a layer's convolution (``"layers.2.conv"``) -> the directions of what it gives.
 
     Returns:
@@ -29,6 +30,7 @@ def in_two_layers(network: DarknetNetwork, bases: Mapping[str, Basis]) -> InTwo:
         ConfigError: If a name is not that of the convolution of a ``[convolutional]``.
     """
     layers = {_index(network, name): basis for name, basis in bases.items()}
+    network = copy_model(network)
     wide = DarknetNetwork(
         two_convolutions(network.cfg, {index: basis.rank for index, basis in layers.items()}), initialize=False
     )
