@@ -153,11 +153,12 @@ def _empty_pair(layer: Any, rank: int) -> tuple[Any, Any]:
 
 
 def own_basis(layer: Layer) -> Basis:
-    """The directions of a layer's results that its weight alone tells, by its singular values."""
+    """The directions of a layer's results that its weight alone tells, by its singular values, around its bias."""
     weight = layer.weight.detach().double().flatten(1)
     _, vectors = torch.linalg.eigh(weight @ weight.T)
     vectors = vectors.flip(1)
-    return Basis(vectors.T.contiguous(), vectors, vectors.new_zeros(len(vectors)))
+    centre = vectors.new_zeros(len(vectors)) if layer.bias is None else layer.bias.detach().double()
+    return Basis(vectors.T.contiguous(), vectors, centre)
 
 
 def layer_named(model: nn.Module, name: str) -> Layer:
