@@ -47,6 +47,11 @@ class _Covariance:
     count: int = 0
     gain: Tensor | None = None
 
+    @property
+    def tell(self) -> bool:
+        """Whether there are directions in them: something was added, and all of it was finite."""
+        return self.count > 0 and bool(self.products.isfinite().all())
+
     def add(self, rows: Tensor) -> None:  # shape: (N, places)
         self.products += (rows @ rows.T).double()
         self.sums += rows.sum(1).double()
@@ -66,8 +71,8 @@ def find_directions(
         runs: Runs a model over pictures.
 
     Returns:
-        Directions by name, of the layers that were called. Results are scaled as a BatchNorm scales them that reads
-        nothing else, so that a channel counts by what is made of it.
+        Directions by name, of the layers that were called and whose results are finite. Results are scaled as a
+        BatchNorm scales them that reads nothing else, so that a channel counts by what is made of it.
     """
     twin = copy_model(model).eval()
     found: dict[str, Directions] = {}
@@ -75,7 +80,7 @@ def find_directions(
         sums: dict[str, _Covariance] = {}
         with torch.no_grad(), _watched(twin, some, sums):
             runs(twin)
-        found |= {name: _directions(sums[name]) for name in some if name in sums}
+        found |= {name: _directions(sums[name]) for name in some if name in sums and sums[name].tell}
     return found
 
 
@@ -103,8 +108,8 @@ def weight_directions(model: nn.Module, names: Iterable[str]) -> dict[str, Direc
     for name in names:
         layer: Any = model.get_submodule(name)
         basis = own_basis(layer)
-        values = torch.linalg.vector_norm(basis.down @ layer.weight.detach().double().flatten(1), dim=1) ** 2
-        found[name] = Directions(basis, values)
+        sizes = torch.linalg.vector_norm(basis.down @ layer.weight.detach().double().flatten(1), dim=1)
+        found[name] = Directions(basis.balanced(sizes), sizes**2)
     return found
 
 
@@ -122,6 +127,11 @@ def _in_passes(model: nn.Module, names: Sequence[str]) -> Iterator[list[str]]:
         yield some
 
 
+def _channels(layer: Any) -> int:
+    """Which dimension of its result channels are in, from the end: pictures may come without one for the batch."""
+    return -1 if isinstance(layer, nn.Linear) else -1 - len(layer.kernel_size)
+
+
 @contextmanager
 def _watched(model: nn.Module, names: Collection[str], sums: dict[str, _Covariance]) -> Iterator[None]:
     """Adds up what layers give, and notes which norm reads it."""
@@ -130,7 +140,7 @@ def _watched(model: nn.Module, names: Collection[str], sums: dict[str, _Covarian
     def gave(name: str) -> Callable[..., None]:
         def see(layer: Any, _: Any, result: Tensor) -> None:
             width = len(layer.weight)
-            rows = result.detach().movedim(-1 if isinstance(layer, nn.Linear) else 1, 0).reshape(width, -1).float()
+            rows = result.detach().movedim(_channels(layer), 0).reshape(width, -1).float()
             if name not in sums:
                 sums[name] = _Covariance(
                     rows.new_zeros(width, width, dtype=torch.float64), rows.new_zeros(width).double()
@@ -163,4 +173,5 @@ def _directions(sums: _Covariance) -> Directions:
     values, vectors = torch.linalg.eigh(gain[:, None] * covariance * gain)
     vectors = vectors.flip(1)
     basis = Basis((vectors.T * gain).contiguous(), (vectors / gain[:, None]).contiguous(), mean)
-    return Directions(basis, values.flip(0).clamp(min=0.0))
+    variances = values.flip(0).clamp(min=0.0)
+    return Directions(basis.balanced(variances.sqrt()), variances)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from sapwood.errors import CheckFailedError, ConfigError, SapwoodError
+from sapwood.errors import CheckFailedError, ConfigError, SapwoodError, ShapeError
 from sapwood.factoring.directions import Directions, count_places, find_directions, weight_directions
 from sapwood.graph import leaving_no_trace, output_tensors, plain_kernels, run_model
 from sapwood.models import (
@@ -29,7 +31,7 @@ from sapwood.models import (
     whole_tensors,
     wide_copy,
 )
-from sapwood.removal import PROOF_TOLERANCE, Verification, as_float64, relative_error
+from sapwood.removal import PROOF_TOLERANCE, Verification, as_float64, lively_, relative_error, telling
 from sapwood.types import ExampleInputs
 
 PAYS = 0.9
@@ -64,6 +66,14 @@ class TwoLayers:
     verification: Verification
     refused: Mapping[str, str]
     bases: Mapping[str, Basis]
+
+    def is_of(self, model: nn.Module) -> bool:
+        """Whether a model, with the values that it has, is the network before."""
+        try:
+            now, own = _made(model, self.bases).model.state_dict(), self.model.state_dict()
+        except ShapeError:
+            return False
+        return now.keys() == own.keys() and all(_is_same(own[name], one) for name, one in now.items())
 
     def takes_no_less(self, model: nn.Module, *, by_params: bool = False) -> list[str]:
         """The layers that take about as much as two as they would as one, with the widths that a model has."""
@@ -115,6 +125,13 @@ class TwoLayers:
         )
 
 
+def _is_same(one: Any, other: Any) -> bool:
+    """Whether two entries of a state are equal, NaNs too; what is no tensor is not looked at."""
+    if not isinstance(one, Tensor) or not isinstance(other, Tensor):
+        return True
+    return one.shape == other.shape and bool(((one == other) | (one.isnan() & other.isnan())).all())
+
+
 def _is_between(cut: Cut, firsts: Collection[str], seconds: Collection[str]) -> bool:
     owner, _, _ = cut.tensor.rpartition(".")
     return (owner in firsts and cut.dim == 0) or (owner in seconds and cut.tensor.endswith(".weight") and cut.dim == 1)
@@ -155,16 +172,28 @@ def in_two_layers(
     refused |= dict.fromkeys((name for name in layers if name not in places), "it is not called; other code reads it")
     layers = [name for name in layers if name in places]
     found = weight_directions(model, layers) if runs is None else find_directions(model, layers, runs)
+    refused |= dict.fromkeys((name for name in layers if name not in found), "on the pictures it gives nothing finite")
+    if not found:
+        raise ConfigError(
+            f"low rank: no layer can be two{_few(refused)}; expected a network with wide convolutions or linear layers"
+        )
     weights = {name: model.get_submodule(name).get_parameter("weight") for name in found}
     chosen = _paying(_Costs(found, weights, dict.fromkeys(found, 1) if by_params else places, by_params), fraction)
     if not chosen:
-        few = "; ".join(f"{name}: {why}" for name, why in list(refused.items())[:3])
         raise ConfigError(
-            f"low rank: no layer takes less as two at {fraction:g}{f' ({few})' if few else ''}; expected a network "
+            f"low rank: no layer takes less as two at {fraction:g}{_few(refused)}; expected a network "
             "with wide convolutions or linear layers, or a smaller goal"
         )
-    bases = {name: found[name].basis for name in chosen}
-    return _proven(model, inputs, bases, refused)
+    network = _proven(model, inputs, {name: found[name].basis for name in chosen}, refused)
+    if not network.layers:
+        raise ConfigError(f"low rank: no layer can be two{_few(refused)}; expected another network")
+    return network
+
+
+def _few(refused: Mapping[str, str]) -> str:
+    """The first few reasons, for a message."""
+    few = "; ".join(f"{name}: {why}" for name, why in list(refused.items())[:3])
+    return f" ({few})" if few else ""
 
 
 def with_fewer(network: TwoLayers, model: nn.Module, inputs: ExampleInputs, names: Collection[str]) -> TwoLayers:
@@ -185,27 +214,42 @@ def _able(model: nn.Module, ignore: Ignored, refused: dict[str, str]) -> list[st
     whole = {**whole_parts(model), **whole_tensors(model, ignore)}
     kept = {name.partition("[")[0]: why for name, why in whole.items()}
     shared = Counter(id(parameter) for _, parameter in model.named_parameters(remove_duplicate=False))
-    masked = set(live_masks(model))
+    computed = set(live_masks(model))
+    unsaid = framework_of(model).stays_one(model)
     found = []
     for name, module in model.named_modules():
         if not isinstance(module, LAYERS):
             continue
+        tensors = (f"{name}.weight", f"{name}.bias")
         weight = module._parameters.get("weight")
         if type(module) not in LAYERS:
             refused[name] = f"it is a {type(module).__name__}"
         elif getattr(module, "groups", 1) != 1:
             refused[name] = "it has groups"
-        elif f"{name}.weight" in masked or weight is None:
+        elif weight is None or f"{name}.weight" in computed:
             refused[name] = "its weight is computed from others"
-        elif shared[id(weight)] > 1:
-            refused[name] = "its weight is shared"
-        elif why := next((kept[one] for one in (f"{name}.weight", f"{name}.bias") if one in kept), None):
+        elif "bias" not in module._parameters or f"{name}.bias" in computed:
+            refused[name] = "its bias is computed from others"
+        elif shared[id(weight)] > 1 or shared[id(module.bias)] > 1:
+            refused[name] = f"its {'weight' if shared[id(weight)] > 1 else 'bias'} is shared"
+        elif _is_more(module):
+            refused[name] = "it has hooks, or parts or a forward of its own"
+        elif why := unsaid.get(name) or next((kept[one] for one in tensors if one in kept), None):
             refused[name] = why
         elif not weight.is_floating_point() or min(len(weight), weight[0].numel()) < 2:
             refused[name] = f"its weight is a {weight.dtype} of shape {tuple(weight.shape)}"
+        elif not bool(weight.isfinite().all()):
+            refused[name] = "its weight is NaN or infinite in some places"
         else:
             found.append(name)
     return found
+
+
+def _is_more(layer: nn.Module) -> bool:
+    """Whether a layer does or holds more than its class says, which two others would not."""
+    hooks = (layer._forward_pre_hooks, layer._forward_hooks, layer._backward_pre_hooks, layer._backward_hooks)
+    beside = {*layer._parameters, *layer._buffers, *layer._modules} - {"weight", "bias"}
+    return any(hooks) or bool(beside) or "forward" in vars(layer)
 
 
 @dataclass(frozen=True)
@@ -245,48 +289,81 @@ def _paying(costs: _Costs, fraction: float) -> list[str]:
 
 def _proven(model: nn.Module, inputs: ExampleInputs, bases: Mapping[str, Basis], refused: dict[str, str]) -> TwoLayers:
     """The network with these layers as two; without those that its code does not take as two."""
-    dense = quieten_(wide_copy(model).eval())
-    wanted = _run(dense, as_float64(inputs))
-    while True:
-        try:
-            error = _error(dense, as_float64(inputs), wanted, bases)
-            break
-        except SapwoodError:
-            raise
-        except Exception as fault:  # the model's own code may read anything of a layer
-            bad = [name for name in bases if not _takes(dense, as_float64(inputs), wanted, {name: bases[name]})]
-            if not bad or len(bad) == len(bases):
-                raise ConfigError(
-                    f"low rank: the model's code does not run with layers that are two: {type(fault).__name__}: {fault}"
-                ) from fault
-            refused |= dict.fromkeys(bad, "the model's code does not run with two in its place")
-            bases = {name: basis for name, basis in bases.items() if name not in bad}
-    done = Verification(error, "float64", error <= PROOF_TOLERANCE)
-    if not done.passed:
+    proof = _Proof.of(model, inputs)
+    found = proof.tried(bases)
+    if found.why:
+        bad = {name: one for name, basis in bases.items() if (one := proof.tried({name: basis})).why}
+        if len(bad) == len(bases) and found.fault is not None:
+            told = f"{type(found.fault).__name__}: {found.fault}"
+            raise ConfigError(f"low rank: the model's code does not run with layers that are two: {told}")
+        refused |= {name: one.why for name, one in bad.items()}
+        bases = {name: basis for name, basis in bases.items() if name not in bad}
+        found = proof.tried(bases) if bad else found
+    if found.why:
         raise CheckFailedError(
-            f"low rank: with {', '.join(bases)} as two layers each the outputs differ by {error:.1e} of the largest; "
-            f"expected at most {PROOF_TOLERANCE:.0e}. The model given is unchanged."
+            f"low rank: {', '.join(bases)} as two layers each: {found.why}. The model given is unchanged."
         )
     made = _made(model, bases)
     names = {name: one for name, one in made.names.items() if one != (name,)}
-    return TwoLayers(made.model, {name: basis.rank for name, basis in bases.items()}, names, done, refused, bases)
+    ranks = {name: basis.rank for name, basis in bases.items()}
+    return TwoLayers(made.model, ranks, names, Verification(found.error, "float64", True), refused, bases)
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """What came of layers as two.
+
+    Attributes:
+        why: They cannot be; empty where all is well.
+        error: How far outputs are from those before.
+        fault: What the model's code raised.
+    """
+
+    why: str = ""
+    error: float = math.inf
+    fault: Exception | None = None
+
+
+@dataclass(frozen=True)
+class _Proof:
+    """Whether a network computes the same with layers that are two, in float64."""
+
+    dense: nn.Module
+    inputs: ExampleInputs
+    wanted: Sequence[Tensor]
+
+    @staticmethod
+    def of(model: nn.Module, inputs: ExampleInputs) -> _Proof:
+        """Runs the model; with other weights, where its outputs tell nothing."""
+        dense, wide = quieten_(wide_copy(model).eval()), as_float64(inputs)
+        wanted = _run(dense, wide)
+        if not telling(wanted):  # directions do not hang on weights: with any others there are outputs to compare
+            lively_(dense)
+            wanted = _run(dense, wide)
+        return _Proof(dense, wide, wanted)
+
+    def tried(self, bases: Mapping[str, Basis]) -> _Tried:
+        """Runs it with these as two."""
+        made = _made(self.dense, bases)
+        parts = [made.model.get_submodule(part) for name in bases for part in made.names[name]]
+        silent = set(parts)
+        for part in parts:
+            part.register_forward_hook(lambda part, *_: silent.discard(part))
+        try:
+            error = relative_error(_run(made.model, self.inputs), list(self.wanted))
+        except SapwoodError:
+            raise
+        except Exception as fault:  # the model's own code may read anything of a layer
+            return _Tried("the model's code does not run with two in its place", fault=fault)
+        if not error <= PROOF_TOLERANCE:
+            return _Tried(f"outputs would differ by {error:.1e} of the largest, more than {PROOF_TOLERANCE:.0e}")
+        if silent:
+            return _Tried("the model's code calls it from a place of its own, such as a list")
+        return _Tried(error=error)
 
 
 def _made(model: nn.Module, bases: Mapping[str, Basis]) -> InTwo:
     return framework_of(model).in_two_layers(copy_model(model), bases)
-
-
-def _error(dense: nn.Module, inputs: ExampleInputs, wanted: Sequence[Tensor], bases: Mapping[str, Basis]) -> float:
-    return relative_error(_run(_made(dense, bases).model, inputs), list(wanted))
-
-
-def _takes(dense: nn.Module, inputs: ExampleInputs, wanted: Sequence[Tensor], bases: Mapping[str, Basis]) -> bool:
-    try:
-        return _error(dense, inputs, wanted, bases) <= PROOF_TOLERANCE
-    except SapwoodError:
-        raise
-    except Exception:  # as above
-        return False
 
 
 def _run(model: nn.Module, inputs: ExampleInputs) -> list[Tensor]:

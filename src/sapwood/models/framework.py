@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from sapwood.config import TrainConfig
 from sapwood.errors import ConfigError, SapwoodError, TrainingError
 from sapwood.models.copying import copy_model
-from sapwood.models.low_rank import Basis, replace_by_two_
+from sapwood.models.low_rank import LAYERS, Basis, replace_by_two_
 from sapwood.models.plan import Plan
+from sapwood.models.walking import named_modules
 from sapwood.registry import Registry
 from sapwood.types import Dataset, Detections, DetectionSample, ModelBundle, ModelSource, TaskSpec
 
@@ -161,6 +162,16 @@ class Framework(Protocol[Model_contra]):
     def refit_(self, model: Model_contra, plan: Plan) -> None:
         """Makes what a model says of its widths follow its tensors, which ``plan`` has cut."""
         del model, plan
+
+    def stays_one(self, model: Model_contra) -> Mapping[str, str]:
+        """The convolutions and linear layers that cannot be two because the framework's files have no word for it.
+
+        Each by its name, with the reason.
+        """
+        if not self.describes:
+            return {}
+        why = f"files of {self.title} have no word for a layer that is two"
+        return {name: why for name, module in named_modules(model) if isinstance(module, LAYERS)}
 
     def in_two_layers(self, model: Model_contra, bases: Mapping[str, Basis]) -> InTwo:
         """Makes two layers of some, in the directions of a basis; ``model`` may be changed.

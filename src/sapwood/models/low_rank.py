@@ -16,6 +16,17 @@ Layer: TypeAlias = "nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear"
 LAYERS: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 """What can be two layers; not classes that are made of these, which may compute something else."""
 
+READ_OF_FIRST = frozenset(
+    "in_channels in_features kernel_size stride padding padding_mode dilation groups transposed output_padding".split()
+)
+"""Attributes of a layer that the first of two answers."""
+
+READ_OF_SECOND = frozenset(["out_channels", "out_features"])
+"""Attributes that the second does."""
+
+SMALLEST = 1e-6
+"""The smallest size of a direction that counts, as a fraction of the largest: units are told by dividing by it."""
+
 
 @dataclass(frozen=True)
 class Basis:
@@ -42,11 +53,24 @@ class Basis:
         """Its first so many directions."""
         return Basis(self.down[:rank], self.up[:, :rank], self.centre)
 
+    def balanced(self, sizes: Tensor) -> Basis:
+        """The same directions in units in which ``down`` and ``up`` have a part in the size of each, the root of it.
+
+        A value between two layers has no unit of its own. Where all of a size is in ``down``, what looks at the
+        magnitude of weights takes a direction in which nothing happens for one of weight 1, by its column of ``up``.
+
+        Args:
+            sizes: Shape (R,): how large what ``down`` tells of each direction is, a deviation.
+        """
+        roots = sizes.clamp(min=SMALLEST * (float(sizes.max()) or 1.0)).sqrt()
+        return Basis(self.down / roots[:, None], self.up * roots, self.centre)
+
 
 class LowRank(nn.Sequential):
     """Stands where a layer was: two of its kind behind each other, ``0`` and ``1``.
 
-    What is read of the layer beside calling it is answered as before: its widths, and its weight, which is the product.
+    What is read of the layer beside calling it is answered as before: its widths, how it strides and pads, and its
+    weight and bias, which are the product's.
 
     Args:
         first: From what the layer reads to the channels between the two.
@@ -64,14 +88,24 @@ class LowRank(nn.Sequential):
     @property
     def weight(self) -> Tensor:
         """The product of the two weights, in the shape that the layer's had."""
-        first, second = (self[place].get_parameter("weight") for place in (0, 1))
-        product: Tensor = torch.tensordot(second.flatten(1), first, dims=1)
+        first, second = self._parts()
+        product: Tensor = torch.tensordot(second.weight.flatten(1), first.weight, dims=1)
         return product
 
+    @property
+    def bias(self) -> Tensor:  # shape: (N,)
+        """What the two add to results in all."""
+        first, second = self._parts()
+        added: Tensor = second.weight.flatten(1) @ first.bias + second.bias
+        return added
+
+    def _parts(self) -> tuple[Any, Any]:
+        return self[0], self[1]
+
     def __getattr__(self, name: str) -> Any:
-        if name in {"in_channels", "in_features", "kernel_size", "stride", "padding", "dilation", "groups"}:
+        if name in READ_OF_FIRST:
             return getattr(self[0], name)
-        if name in {"out_channels", "out_features"}:
+        if name in READ_OF_SECOND:
             return getattr(self[1], name)
         return super().__getattr__(name)
 
@@ -94,8 +128,9 @@ def in_directions(layer: Layer, basis: Basis) -> tuple[nn.Module, nn.Module]:
         first.bias.copy_(down @ (bias.to(down.device) - basis.centre))
         second.weight.copy_(up.reshape(second.weight.shape))
         second.bias.copy_(basis.centre)
-    for parameter in (*first.parameters(), *second.parameters()):
-        parameter.requires_grad_(layer.weight.requires_grad)
+    for part in (first, second):
+        part.weight.requires_grad_(layer.weight.requires_grad)
+        part.bias.requires_grad_((layer.weight if layer.bias is None else layer.bias).requires_grad)
     return first.train(layer.training), second.train(layer.training)
 
 
@@ -118,11 +153,12 @@ def _empty_pair(layer: Any, rank: int) -> tuple[Any, Any]:
 
 
 def own_basis(layer: Layer) -> Basis:
-    """The directions of a layer's results that its weight alone tells, by its singular values."""
+    """The directions of a layer's results that its weight alone tells, by its singular values, around its bias."""
     weight = layer.weight.detach().double().flatten(1)
     _, vectors = torch.linalg.eigh(weight @ weight.T)
     vectors = vectors.flip(1)
-    return Basis(vectors.T.contiguous(), vectors, vectors.new_zeros(len(vectors)))
+    centre = vectors.new_zeros(len(vectors)) if layer.bias is None else layer.bias.detach().double()
+    return Basis(vectors.T.contiguous(), vectors, centre)
 
 
 def layer_named(model: nn.Module, name: str) -> Layer:

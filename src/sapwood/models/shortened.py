@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from sapwood.errors import ShapeError
+from sapwood.errors import ConfigError, ShapeError
 from sapwood.models.copying import copy_model
 from sapwood.models.plan import Plan, Shortened
 from sapwood.models.walking import module_of
@@ -84,7 +84,17 @@ def named_as_shortened_(model: nn.Module, lists: Iterable[Shortened]) -> None:
 
 
 def named_as_left(model: nn.Module, plan: Plan) -> nn.Module:
-    """A copy of a model in evaluation mode, whose modules have the names that a plan's model calls them by."""
+    """A copy of a model in evaluation mode, whose modules have the names that a plan's model calls them by.
+
+    Raises:
+        ConfigError: If the plan makes two layers of some: it does not hold in which directions.
+    """
+    if plan.factored:
+        raise ConfigError(
+            f"the plan makes two layers of {plan.factored[0].module}, and does not hold in which directions; expected "
+            "the network that was pruned then, and the plan by its names: of what sapwood.prune returned, "
+            "pruned.of_two.network.model for dense and pruned.of_two.plan"
+        )
     twin = copy_model(model).eval()
     named_as_shortened_(twin, plan.shortened)
     return twin

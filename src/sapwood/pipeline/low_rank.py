@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
+from sapwood.arguments import described
 from sapwood.errors import ConfigError
 from sapwood.factoring import TwoLayers, in_two_layers
 from sapwood.goals import Calibration, Depth, Limits, Sensitivity, Target
@@ -95,6 +96,23 @@ def check_low_rank(target: Target | None, depth: Depth, limits: Limits) -> Targe
     if limits.as_config:
         raise ConfigError("low rank: no config of transformers says that a layer is two; expected no as_config")
     return target
+
+
+def check_network(low_rank: object, model: nn.Module) -> None:
+    """Checks that what was given for ``low_rank`` is a network of the model.
+
+    Raises:
+        ConfigError: If it is something else, or the model has other values now.
+    """
+    if not isinstance(low_rank, TwoLayers):
+        raise ConfigError(
+            f"low_rank is {described(low_rank)}; expected True, False or what sapwood.pipeline.two_layers returned"
+        )
+    if not low_rank.is_of(model):
+        raise ConfigError(
+            "low_rank is of another model, or of this one with other values; expected what sapwood.pipeline.two_layers "
+            "returned for it as it is"
+        )
 
 
 def renamed_sensitivity(measured: Sensitivity | None, before: TwoLayers, now: TwoLayers) -> Sensitivity | None:

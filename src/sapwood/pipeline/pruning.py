@@ -63,6 +63,7 @@ from sapwood.pipeline.low_rank import (
     OfTwo,
     both_proofs,
     check_low_rank,
+    check_network,
     low_rank_notes,
     reckoned,
     renamed_sensitivity,
@@ -241,6 +242,7 @@ def prune(
         asked = check_low_rank(asked, depth, ways.limits)
         if low_rank is True:
             low_rank = two_layers(model, example_inputs, asked, calibration, ignore)
+        check_network(low_rank, model)
         return _of_two(_Given(model, example_inputs, ignore), low_rank, asked, ways)
     if depth is False:
         assert asked is not None
@@ -390,11 +392,17 @@ def _of_this(given: _Given, network: TwoLayers, target: Target, ways: Ways) -> P
     inputs = given.inputs
     rest = rest_of(target, given.model, network.model, inputs, ways.bench(inputs)) or target
     own = replace(ways, score=ways.score.of(network.model))
-    return shrink_describable(
-        network.model,
-        network.ignored(whole_tensors(given.model, given.ignore)),
-        lambda held: _channels(network.model, inputs, rest, held, own),
-    )
+    try:
+        return shrink_describable(
+            network.model,
+            network.ignored(whole_tensors(given.model, given.ignore)),
+            lambda held: _channels(network.model, inputs, rest, held, own),
+        )
+    except BudgetError as error:
+        if target.kind == "latency":
+            raise
+        wider = f"the dense network here has layers as two, at {target.value / rest.value:.4g} of the model given"
+        raise BudgetError(f"low rank: {error}; {wider}") from error
 
 
 def _pruned(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any, TypeVar
 
 import torch
@@ -48,7 +50,8 @@ def carry_optimizer_(optimizer: AnyOptimizer, model_before: nn.Module, pruned: C
     That is so of SGD, Adam, AdamW, NAdam, RAdam, Adamax, Adadelta, Adagrad, RMSprop, Rprop and ASGD, and of others
     whose state is one tensor, or number, a parameter. Options, the order of the groups and learning rate schedulers
     stay as they are. Parameters of blocks and layers that went leave their groups. A bias that the plan made joins the
-    group of its weight, without state.
+    group of its weight, without state; so do those of the two that a layer became by ``low_rank``, a bias that of its
+    bias.
 
     Args:
         optimizer: Of ``model_before``. Changed in place; on an error it is as before.
@@ -75,13 +78,16 @@ def carry_optimizer_(optimizer: AnyOptimizer, model_before: nn.Module, pruned: C
     check_model(model_before, "model_before")
     if not hasattr(pruned, "plan"):
         raise ConfigError(f"pruned is {described(pruned)}; expected what sapwood.prune returned for model_before")
+    before = _names(model_before)
+    later = _Later.of(pruned, before.values())
+    plan = later.plan
     names = {
-        parameter: [later for name in own if (later := later_name(name, pruned.plan)) is not None]
-        for parameter, own in _names(model_before).items()
+        parameter: [new_name for name in own if (new_name := later.name(name)) is not None]
+        for parameter, own in before.items()
     }
     carried: dict[Tensor, tuple[str, nn.Parameter]] = {}
     states: dict[Tensor, dict[str, Any]] = {}
-    factors = _factors({name: parameter for parameter, own in names.items() for name in own}, pruned.plan)
+    factors = _factors({name: parameter for parameter, own in names.items() for name in own}, plan)
     for number, group in enumerate(optimizer.param_groups):
         for parameter in group["params"]:
             if parameter not in names:
@@ -89,20 +95,59 @@ def carry_optimizer_(optimizer: AnyOptimizer, model_before: nn.Module, pruned: C
                     f"group {number} of the optimizer holds a parameter of shape {tuple(parameter.shape)} that is not "
                     "model_before's; expected the optimizer of the model that was pruned"
                 )
-            if _is_gone(names[parameter], pruned.plan):
+            if _is_gone(names[parameter], plan):
                 continue
             name, new = _successor(names[parameter], pruned.model)
             carried[parameter] = (name, new)
             old = optimizer.state.get(parameter, {})
-            state = _carried_state(names[parameter], parameter, old, pruned.plan, factors)
-            _check_shape(name, _cut(names[parameter], parameter.detach(), pruned.plan), new)
+            state = _carried_state(names[parameter], parameter, old, plan, factors)
+            _check_shape(name, _cut(names[parameter], parameter.detach(), plan), new)
             states[new] = state
     made = _made_parameters(names, pruned.model)
     for group in optimizer.param_groups:
-        _replace_(group, carried, made)
+        _replace_(group, carried, made, later.parts(before[one] for one in group["params"]))
     optimizer.state.clear()
     optimizer.state.update({parameter: state for parameter, state in states.items() if state})
     return optimizer
+
+
+@dataclass(frozen=True)
+class _Later:
+    """What parameters of the dense model are called in the compact one.
+
+    Attributes:
+        plan: What was cut, by these names.
+        renamed: What modules are called that have other names, a layer that is two by both.
+        dense: The names of all parameters of the dense model.
+    """
+
+    plan: Plan
+    renamed: Mapping[str, tuple[str, ...]]
+    dense: frozenset[str]
+
+    @staticmethod
+    def of(pruned: Compact, before: Iterable[Iterable[str]]) -> _Later:
+        """Of a result, of which layers may be two, and the names of each parameter before."""
+        of_two = getattr(pruned, "of_two", None)
+        plan, renamed = (pruned.plan, {}) if of_two is None else (of_two.plan, of_two.network.names)
+        return _Later(plan, renamed, frozenset(chain.from_iterable(before)))
+
+    def name(self, name: str) -> str | None:
+        """The name of a parameter; None of one that went, or of a layer that is two."""
+        owner, _, leaf = name.rpartition(".")
+        new = self.renamed.get(owner, (owner,))
+        return later_name(f"{new[0]}.{leaf}".lstrip("."), self.plan) if len(new) == 1 else None
+
+    def parts(self, names: Iterable[Iterable[str]]) -> list[str]:
+        """What parameters became that are of layers that are two, by their names; of a weight alone, biases, too."""
+        found = []
+        for name in chain.from_iterable(names):
+            owner, _, leaf = name.rpartition(".")
+            parts = self.renamed.get(owner, ())
+            leaves = [leaf] if f"{owner}.bias" in self.dense else ["weight", "bias"]
+            if len(parts) == 2:
+                found += [f"{part}.{one}" for part in parts for one in leaves]
+        return found
 
 
 def _names(model: nn.Module) -> dict[Tensor, list[str]]:
@@ -203,12 +248,15 @@ def _made_parameters(names: Mapping[Tensor, list[str]], model: nn.Module) -> dic
 
 
 def _replace_(
-    group: dict[str, Any], carried: Mapping[Tensor, tuple[str, nn.Parameter]], made: Mapping[str, nn.Parameter]
+    group: dict[str, Any],
+    carried: Mapping[Tensor, tuple[str, nn.Parameter]],
+    made: Mapping[str, nn.Parameter],
+    parts: Collection[str],
 ) -> None:
-    """Puts the compact model's parameters into a group, each followed at the end by the biases made beside them."""
+    """Puts the compact model's parameters into a group, then the biases made beside them, and ``parts`` of two."""
     own = [carried[parameter] for parameter in group["params"] if parameter in carried]
     modules = {name.rpartition(".")[0] for name, _ in own if name.endswith("weight")}
-    new = {name: parameter for name, parameter in made.items() if name.rpartition(".")[0] in modules}
+    new = {name: one for name, one in made.items() if name in parts or name.rpartition(".")[0] in modules}
     group["params"][:] = [*(parameter for _, parameter in own), *new.values()]
     if "param_names" in group:
         group["param_names"] = [*group["param_names"], *new]

@@ -18,7 +18,7 @@ from sapwood.models.darknet.encoding import cfg_bytes
 from sapwood.models.darknet.fit import fitted
 from sapwood.models.darknet.header import Header
 from sapwood.models.darknet.network import DarknetNetwork
-from sapwood.models.darknet.two_layers import in_two_layers
+from sapwood.models.darknet.two_layers import in_two_layers, stays_one
 from sapwood.models.darknet.weights import write_weights
 from sapwood.models.darknet.widths import compact_cfg, grouped_routes, producers, refit_
 from sapwood.models.darknet_loader import CFG_NAME, darknet_source, darknet_task
@@ -72,6 +72,10 @@ class Darknet(Framework[DarknetNetwork]):
         """Makes its ``cfg`` follow; see :func:`~sapwood.models.darknet.refit_`."""
         del plan
         refit_(model)
+
+    def stays_one(self, model: DarknetNetwork) -> Mapping[str, str]:
+        """All but convolutions of a ``[convolutional]``."""
+        return stays_one(model)
 
     def in_two_layers(self, model: DarknetNetwork, bases: Mapping[str, Basis]) -> InTwo:
         """A network of a ``.cfg`` with a further ``[convolutional]`` for each; layers behind it have other numbers."""

@@ -8,11 +8,12 @@ import torch
 from torch import nn
 
 from sapwood.errors import ConfigError
+from sapwood.models.copying import copy_model
 from sapwood.models.darknet.inserting import two_convolutions
 from sapwood.models.darknet.layers import ConvolutionalLayer
 from sapwood.models.darknet.network import DarknetNetwork
 from sapwood.models.framework import InTwo
-from sapwood.models.low_rank import Basis, in_directions
+from sapwood.models.low_rank import LAYERS, Basis, in_directions
 
 
 def in_two_layers(network: DarknetNetwork, bases: Mapping[str, Basis]) -> InTwo:
@@ -29,10 +30,10 @@ def in_two_layers(network: DarknetNetwork, bases: Mapping[str, Basis]) -> InTwo:
         ConfigError: If a name is not that of the convolution of a ``[convolutional]``.
     """
     layers = {_index(network, name): basis for name, basis in bases.items()}
+    network = copy_model(network)
     wide = DarknetNetwork(
         two_convolutions(network.cfg, {index: basis.rank for index, basis in layers.items()}), initialize=False
     )
-    wide.to(next(network.parameters()).dtype)
     wide.header = network.header
     names: dict[str, tuple[str, ...]] = {}
     for index, layer in enumerate(network.layers):
@@ -43,16 +44,20 @@ def in_two_layers(network: DarknetNetwork, bases: Mapping[str, Basis]) -> InTwo:
         if index in layers:
             assert isinstance(layer, ConvolutionalLayer)
             names[f"layers.{index}.conv"] = (f"layers.{place - 1}.conv", f"layers.{place}.conv")
-            _fill_two_(wide, place, layer, layers[index])
-        else:
-            wide.layers[place].load_state_dict(layer.state_dict())
-        for name, parameter in layer.named_parameters():
-            for new in names.get(f"layers.{index}.{name.rpartition('.')[0]}", ()):
-                module = wide.get_submodule(new)
-                for one in module.parameters():
-                    one.requires_grad_(parameter.requires_grad)
-    wide.train(network.training)
+            _make_two_(wide, place, layer, layers[index])
+        wide.layers[place] = layer
+    wide.training = network.training
     return InTwo(wide, {name: new for name, new in names.items() if new != (name,)})
+
+
+def stays_one(network: DarknetNetwork) -> dict[str, str]:
+    """Convolutions and linear layers that no ``.cfg`` has words for as two, with the reason."""
+    return {
+        f"layers.{index}.{name}": f"a .cfg has no word for two in a {type(layer).__name__}"
+        for index, layer in enumerate(network.layers)
+        for name, module in layer.named_modules()
+        if isinstance(module, LAYERS) and not (_is_two_able(layer) and name == "conv")
+    }
 
 
 def _index(network: DarknetNetwork, name: str) -> int:
@@ -66,15 +71,12 @@ def _is_two_able(layer: object) -> bool:
     return type(layer) is ConvolutionalLayer and type(layer.conv) is nn.Conv2d
 
 
-def _fill_two_(wide: DarknetNetwork, place: int, layer: ConvolutionalLayer, basis: Basis) -> None:
-    first, second = wide.layers[place - 1], wide.layers[place]
-    assert isinstance(first, ConvolutionalLayer)
-    assert isinstance(second, ConvolutionalLayer)
-    down, up = in_directions(layer.conv, basis)
-    first.conv.load_state_dict(down.state_dict())
-    second.conv.load_state_dict(up.state_dict(), strict=second.conv.bias is not None)
-    if second.conv.bias is None:  # the norm takes what is added off again
-        norm, given = second.get_submodule("bn"), layer.get_submodule("bn")
-        norm.load_state_dict(given.state_dict())
+def _make_two_(wide: DarknetNetwork, place: int, layer: ConvolutionalLayer, basis: Basis) -> None:
+    """Puts the first of two before ``place``, and the second into ``layer``."""
+    before = wide.layers[place - 1].train(layer.training)
+    assert isinstance(before, ConvolutionalLayer)
+    before.conv, layer.conv = in_directions(layer.conv, basis)  # type: ignore[assignment]
+    if "bn" in layer._modules:  # the norm takes what is added off again
+        layer.conv.bias = None
         with torch.no_grad():
-            norm.get_buffer("running_mean").sub_(basis.centre)
+            layer.get_submodule("bn").get_buffer("running_mean").sub_(basis.centre)
