@@ -390,7 +390,7 @@ def _of_two(given: _Given, network: TwoLayers, target: Target, ways: Ways) -> Pr
 def _of_this(given: _Given, network: TwoLayers, target: Target, ways: Ways) -> Pruned:
     """Removes channels of a network that the model became, so that the framework's files can describe the result."""
     inputs = given.inputs
-    rest = rest_of(target, given.model, network.model, inputs, ways.bench(inputs)) or target
+    rest = rest_of(target, given.model, network.model, inputs, ways.bench(inputs)) or Target(macs=1.0)
     own = replace(ways, score=ways.score.of(network.model))
     try:
         return shrink_describable(
