@@ -78,6 +78,9 @@ struct Kernels {
   //   place of its map, or NULL
   void (*conv)(const Tile& tile, const sw_op& op, int chunk, int first, int last, float* partial, float* out,
                const float* other);
+  // Lists of a convolution between maps of one place, for the outputs first..last: the inputs' values stand side by
+  // side in `values`, those of `out` and `other` (or NULL) where their maps say.
+  void (*conv_points)(const sw_op& op, int first, int last, const float* values, float* out, const float* other);
   void (*depthwise)(const sw_op& op, const DepthwiseRows& rows, const Filter& filter);
   void (*activate)(float* values, int64_t count, int32_t activation, float slope);
   // Pooling of 2 x 2 values by two, a row of the result; and the two phases of a row of `count` values.
