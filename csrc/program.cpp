@@ -120,7 +120,7 @@ int64_t conv_scratch(const sw_op& op, int lanes) {
 void keep_arrays(sw_program& program, int number, bool alone) {
   sw_op& op = program.ops[number];
   if (op.kind == SW_CONV) program.convolutions[number] = own_convolution(op, program.kernels->lanes, alone);
-  if (op.kind == SW_DEPTHWISE) program.depthwises[number] = own_depthwise(op, alone);
+  if (op.kind == SW_DEPTHWISE) program.depthwises[number] = own_depthwise(op, program.kernels->lanes, alone);
 }
 
 // Checks an operation, with its parts where it is a chain, and keeps what it needs; how many they are.

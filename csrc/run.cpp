@@ -132,7 +132,9 @@ void run_dense(sw_program& program, const sw_op& op, const Pictures& pictures, i
   const sw_map& map = op.kind == SW_PACK ? op.out : op.in;
   const int64_t work = static_cast<int64_t>(map.channels) * map.height * map.pitch;
   const int channels = op.kind == SW_PACK && op.pack.phased ? op.pack.channels : map.channels;
-  program.pool.run(&dense_task, &run, channels, work < 16384 ? 1 : threads);
+  const bool alone = threads == 1 || work < 16384;
+  if (alone && run_together(*program.kernels, op, program.arena, pictures.outputs)) return;
+  program.pool.run(&dense_task, &run, channels, alone ? 1 : threads);
 }
 
 // In a child of `fork`, what another thread was writing at that moment must not be taken for padding.
