@@ -93,6 +93,7 @@ def row(
         seconds=options.seconds,
         threads=threads,
         pause=SPIN_DOWN if threads > 1 else 0.0,  # threads of a peer spin on after its call
+        clock=time.process_time if options.processor else time.perf_counter,
     )
     own = found["sapwood"]
     told = {"sparsity": sparsity, "threads": threads, "ms": own.median_ms, "error": error, "compile_s": compiled_s}
@@ -189,6 +190,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=600.0, help="After which no round of a sparsity begins")
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(USUAL_PEERS))
     parser.add_argument("--layers", type=int, default=0, help="Slowest layers to list")
+    parser.add_argument("--processor", action="store_true", help="Time of the processor, beside other work")
     parser.add_argument("--memory", action="store_true", help="Measure it, too")
     parser.add_argument("--out", default="engine.json")
     return parser.parse_args()

@@ -63,6 +63,11 @@ Range window_range(const sw_op& op, int lanes) {
   const int64_t columns =
       (divided(op.out.width, lanes) * lanes - 1) * window.step[1] + int64_t{window.kernel[1] - 1} * window.dilation[1];
   const int64_t planes = op.in.channels > 1 ? (op.in.channels - 1) * op.in.stride : 0;
+  if (window.strip) {
+    const int64_t reach = int64_t{window.kernel[0] - 1} * window.dilation[0] * op.in.pitch +
+                          int64_t{window.kernel[1] - 1} * window.dilation[1];
+    return {origin, origin + planes + reach + strip_vectors(op, lanes) * lanes};
+  }
   return {origin, origin + planes + rows * op.in.pitch + columns + 2};
 }
 
@@ -411,8 +416,31 @@ class Check {
       refuse("the pitch must be a multiple of the lanes");
   }
 
+  // Vectors that go on from row to row.
+  void strip_of_filters() const {
+    if (!ends.reads_arena || !ends.writes_arena) refuse("a chain has no strips");
+    if (window.step[0] != 1 || window.step[1] != 1 || op.in.height != op.out.height || op.in.width != op.out.width)
+      refuse("a strip must keep the size");
+    if (op.in.pitch != op.out.pitch || (op.other.channels && op.other.pitch != op.out.pitch))
+      refuse("maps of a strip must have the same pitch");
+    if (int64_t{op.out.height} * op.out.pitch > SW_STRIP)
+      refuse("a strip must have at most " + std::to_string(SW_STRIP) + " floats");
+    strip(op.out);
+    if (op.other.channels) strip(op.other);
+  }
+
+  // Rows that are read whole vectors at a time, and written so or as halves of one.
+  void rows_of_filters() const {
+    const int half = kernels.lanes / 2;
+    if (op.out.pitch != half || !ends.writes_arena) return whole_rows();
+    if (op.in.pitch % kernels.lanes || (op.other.channels && op.other.pitch != half))
+      refuse("the pitch must be a multiple of the lanes");
+  }
+
   void filters() const {
-    whole_rows();
+    if (window.strip < 0 || window.strip > 1) refuse("a strip is 0 or 1");
+    if (window.strip) strip_of_filters();
+    else rows_of_filters();
     for (int side = 0; side < 2; ++side) {
       for (int32_t value : {window.kernel[side], window.step[side], window.dilation[side]})
         if (value < 1 || value > kMostTaps) refuse("kernel, step and dilation do not fit");

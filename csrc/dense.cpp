@@ -97,10 +97,17 @@ bool is_mean(const sw_op& op) {
          window.kernel[0] == op.in.height && window.kernel[1] == op.in.width;
 }
 
+// The values of a plane with the zeros behind them, up to the end of a cache line where the plane reaches so far.
+int64_t whole_lines(const sw_map& map) {
+  constexpr int64_t line = SW_ALIGN / sizeof(float);
+  const int64_t count = int64_t{map.height} * map.pitch;
+  return std::max(count, std::min((count + line - 1) / line * line, map.stride - int64_t{map.margin} * map.pitch));
+}
+
 // Rows end in zeros: they may be summed with them.
 void mean(const Kernels& kernels, const sw_op& op, float* arena, int channel) {
   const float* from = row_of(op.in, arena, channel, 0);
-  const int64_t count = int64_t{op.in.height} * op.in.pitch;
+  const int64_t count = op.in.channels > 1 ? whole_lines(op.in) : int64_t{op.in.height} * op.in.pitch;
   float sum = 0.0f;
   if (count <= kWide) sum = kernels.sum_of(from, static_cast<int>(count));
   else
@@ -183,6 +190,21 @@ void combine(const Kernels& kernels, const sw_op& op, float* arena, int channel)
 }
 
 }  // namespace
+
+bool run_together(const Kernels& kernels, const sw_op& op, float* arena, const sw_picture* outputs) {
+  if (op.kind == SW_UNPACK && op.in.height == 1 && op.in.width == 1) {
+    const float* from = row_of(op.in, arena, 0, 0);
+    float* into = outputs[op.unpack.index].values;
+    for (int channel = 0; channel < op.in.channels; ++channel) into[channel] = from[channel * op.in.stride];
+    return true;
+  }
+  if (op.activation != SW_LINEAR || (op.kind != SW_MUL && !is_mean(op))) return false;
+  for (int channel = 0; channel < op.in.channels; ++channel) {
+    if (op.kind == SW_MUL) combine(kernels, op, arena, channel);
+    else mean(kernels, op, arena, channel);
+  }
+  return true;
+}
 
 void run_channel(const Kernels& kernels, const sw_op& op, float* arena, int channel, const sw_picture* inputs,
                  const sw_picture* outputs) {

@@ -16,20 +16,24 @@ namespace sapwood {
 // What a depthwise convolution points to.
 struct Depthwise {
   std::vector<float> weights, bias;
-  std::vector<sw_entry> taps;    // weights that are not zero, channel after channel; offsets are in floats
-  std::vector<int64_t> starts;   // where each channel's begin
-  std::unique_ptr<Floats> mask;  // of one row of the output
-  bool alone;                    // it reads where it writes, or its chain does: one thread
+  std::vector<sw_entry> taps;     // weights that are not zero, channel after channel; offsets are in floats
+  std::vector<int64_t> starts;    // where each channel's begin
+  std::unique_ptr<Floats> mask;   // of one row of the output; of a strip of all rows
+  std::vector<int64_t> plain;     // of a strip: of each channel the end of the taps that need no mask,
+  std::vector<int32_t> beside;    // of each tap where its mask begins,
+  std::unique_ptr<Floats> masks;  // and those
+  bool alone;                     // it reads where it writes, or its chain does: one thread
 
   int64_t bytes() const {
     return static_cast<int64_t>((weights.size() + bias.size()) * sizeof(float) + taps.size() * sizeof(sw_entry) +
-                                starts.size() * sizeof(int64_t));
+                                (starts.size() + plain.size()) * sizeof(int64_t) + beside.size() * sizeof(int32_t)) +
+           (masks ? masks->bytes() : 0);
   }
   bool is_constant(int channel) const { return starts[channel] == starts[channel + 1]; }
 };
 
 // Copies what an operation that was checked points to, and points it there.
-std::shared_ptr<const Depthwise> own_depthwise(sw_op& op, bool alone);
+std::shared_ptr<const Depthwise> own_depthwise(sw_op& op, int lanes, bool alone);
 
 // Rows of a plane: `in` is value (row step[0] - pad[0], 0) of the input for the first row, `out` and `other` (or NULL)
 // value (row, 0) of theirs.

@@ -11,6 +11,7 @@ namespace {
 
 const sw_fact kFacts[] = {
     VALUE(SW_ALIGN),
+    VALUE(SW_STRIP),
     VALUE(SW_LARGEST),
 
     SIZE(sw_map),
@@ -76,7 +77,7 @@ const sw_fact kFacts[] = {
     FIELD(sw_depthwise, step),
     FIELD(sw_depthwise, pad),
     FIELD(sw_depthwise, dilation),
-    FIELD(sw_depthwise, reserved),
+    FIELD(sw_depthwise, strip),
     FIELD(sw_depthwise, weights),
     FIELD(sw_depthwise, bias),
     FIELD(sw_depthwise, num_weights),

@@ -86,9 +86,23 @@ void keep_weights(sw_program& program) {
   program.weights = memory;
 }
 
-std::shared_ptr<const Convolution> own_mask(const sw_op& op, int lanes, bool alone) {
+// Whether lists go through planes of one value each, a cache line apart.
+bool is_of_points(const sw_op& op) {
+  const sw_conv& conv = op.conv;
+  const auto is_point = [](const sw_map& map) { return map.height == 1 && map.width == 1; };
+  if (conv.groups || conv.phased || !is_point(op.in) || !is_point(op.out) || op.in.offset < 0) return false;
+  if (op.in.stride * static_cast<int64_t>(sizeof(float)) != SW_ALIGN) return false;
+  for (int64_t list = 0; list + 1 < conv.num_starts; ++list)
+    if (list % 3 != 2 && conv.starts[list] != conv.starts[list + 1]) return false;
+  return std::all_of(conv.entries, conv.entries + conv.num_entries, [&](const sw_entry& entry) {
+    return entry.offset >= 0 && entry.offset % SW_ALIGN == 0 && entry.offset / SW_ALIGN < op.in.channels;
+  });
+}
+
+std::shared_ptr<const Convolution> own_convolution(const sw_op& op, int lanes, bool alone) {
   auto own = std::make_shared<Convolution>();
   own->alone = alone;
+  own->points = is_of_points(op);
   const Strips strips = strips_of(op, lanes);
   own->mask = std::make_unique<Floats>(strips.vectors * lanes);
   for (int64_t row = 0; row < strips.values / op.in.pitch; ++row)
@@ -96,15 +110,17 @@ std::shared_ptr<const Convolution> own_mask(const sw_op& op, int lanes, bool alo
   return own;
 }
 
-// Floats that a thread keeps between the chunks of a tile.
-int64_t sums_between_chunks(const sw_conv& conv, int lanes) {
-  return conv.num_chunks > 1 ? int64_t{conv.channels} * conv.rows * conv.columns * lanes : 0;
+// Floats that a thread keeps between the chunks of a tile, or of what it reads.
+int64_t conv_scratch(const sw_op& op, int lanes) {
+  const sw_conv& conv = op.conv;
+  const int64_t sums = conv.num_chunks > 1 ? int64_t{conv.channels} * conv.rows * conv.columns * lanes : 0;
+  return std::max<int64_t>(sums, op.in.height == 1 && op.in.width == 1 ? op.in.channels : 0);
 }
 
 void keep_arrays(sw_program& program, int number, bool alone) {
   sw_op& op = program.ops[number];
-  if (op.kind == SW_CONV) program.convolutions[number] = own_mask(op, program.kernels->lanes, alone);
-  if (op.kind == SW_DEPTHWISE) program.depthwises[number] = own_depthwise(op, alone);
+  if (op.kind == SW_CONV) program.convolutions[number] = own_convolution(op, program.kernels->lanes, alone);
+  if (op.kind == SW_DEPTHWISE) program.depthwises[number] = own_depthwise(op, program.kernels->lanes, alone);
 }
 
 // Checks an operation, with its parts where it is a chain, and keeps what it needs; how many they are.
@@ -115,7 +131,7 @@ int take(sw_program& program, int number, int count, int64_t arena) {
   if (chain) check_chain(program.ops.data(), number, count, arena, kernels);
   else check(op, number, count, arena, kernels);
   const int parts = chain ? op.chain.count : 0;
-  int64_t scratch = op.kind == SW_CONV ? sums_between_chunks(op.conv, kernels.lanes) : token_scratch(kernels, op);
+  int64_t scratch = op.kind == SW_CONV ? conv_scratch(op, kernels.lanes) : token_scratch(kernels, op);
   if (chain) scratch = bands_of(&op, kernels).total();
   if (scratch > kLargestArena)
     throw std::invalid_argument("operation " + std::to_string(number) + ": rows that a thread keeps do not fit");

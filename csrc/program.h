@@ -18,6 +18,7 @@ namespace sapwood {
 struct Convolution {
   std::unique_ptr<Floats> mask;  // of one row of the output, or of its strip
   bool alone = false;            // it reads where it writes: one thread
+  bool points = false;           // lists between maps of one place, each entry reads the one of its channel
 };
 
 }  // namespace sapwood

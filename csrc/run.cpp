@@ -67,11 +67,30 @@ void columns_task(void* context, int part, int) {
                                 op.other.channels ? program.row(op.other, 0, 0) : nullptr);
 }
 
+// Entries of lists between maps of one place that are worth another thread.
+constexpr int64_t kTaskEntries = 8192;
+
+void points_task(void* context, int part, int thread) {
+  const ConvRun& run = *static_cast<ConvRun*>(context);
+  const sw_op& op = *run.op;
+  const sw_program& program = *run.program;
+  float* values = program.scratch->get() + thread * program.scratch_of_thread;
+  const float* from = program.row(op.in, 0, 0);
+  for (int channel = 0; channel < op.in.channels; ++channel) values[channel] = from[channel * op.in.stride];
+  program.kernels->conv_points(op, first_of(run, part), first_of(run, part + 1), values, program.row(op.out, 0, 0),
+                               op.other.channels ? program.row(op.other, 0, 0) : nullptr);
+}
+
 void convolve(sw_program& program, const sw_op& op, const Convolution& convolution, int threads) {
   const sw_conv& conv = op.conv;
   if (conv.by_channels) {
     ConvRun run{&program, &op, &convolution, 1, 1, threads > 1 ? 4 * threads : 1};
     return program.pool.run(&columns_task, &run, run.parts, convolution.alone ? 1 : threads);
+  }
+  if (convolution.points) {
+    const int parts = static_cast<int>(std::min<int64_t>(threads, conv.num_entries / kTaskEntries + 1));
+    ConvRun run{&program, &op, &convolution, 1, 1, parts};
+    return program.pool.run(&points_task, &run, parts, convolution.alone ? 1 : threads);
   }
   const Strips strips = strips_of(op, program.kernels->lanes);
   const int across = static_cast<int>((strips.vectors + conv.columns - 1) / conv.columns);
@@ -113,7 +132,9 @@ void run_dense(sw_program& program, const sw_op& op, const Pictures& pictures, i
   const sw_map& map = op.kind == SW_PACK ? op.out : op.in;
   const int64_t work = static_cast<int64_t>(map.channels) * map.height * map.pitch;
   const int channels = op.kind == SW_PACK && op.pack.phased ? op.pack.channels : map.channels;
-  program.pool.run(&dense_task, &run, channels, work < 16384 ? 1 : threads);
+  const bool alone = threads == 1 || work < 16384;
+  if (alone && run_together(*program.kernels, op, program.arena, pictures.outputs)) return;
+  program.pool.run(&dense_task, &run, channels, alone ? 1 : threads);
 }
 
 // In a child of `fork`, what another thread was writing at that moment must not be taken for padding.

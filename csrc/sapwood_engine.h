@@ -23,10 +23,13 @@ extern "C" {
 #endif
 
 /* Changes whenever a function below does, or the meaning of a field. Structs and values: sw_facts. */
-#define SW_ABI 7
+#define SW_ABI 8
 
 /* Bytes of a cache line: where planes start. */
 #define SW_ALIGN 64
+
+/* The largest strip of a depthwise convolution, in floats. */
+#define SW_STRIP 4096
 
 /* The largest size that a map may have. */
 #define SW_LARGEST (1 << 28)
@@ -146,14 +149,16 @@ typedef struct sw_conv {
 } sw_conv;
 
 /* Channel c of the result multiplies windows of channel c / multiplier of the input; what is outside of the input is
- * read as it stands: rows from the margin, columns from the padding. */
+ * read as it stands: rows from the margin, columns from the padding. As a strip, columns that are outside count as zero
+ * instead, so that rows need no padding, and vectors go on from row to row; input and result have the same size and
+ * pitch, and a pitch times the rows of at most SW_STRIP. */
 typedef struct sw_depthwise {
   int32_t multiplier;
   int32_t kernel[2];
   int32_t step[2];
   int32_t pad[2];
   int32_t dilation[2];
-  int32_t reserved;
+  int32_t strip;        /* 1: as a strip */
   const float* weights; /* channels * kernel[0] * kernel[1] */
   const float* bias;    /* channels */
   int64_t num_weights;  /* how many there are of each */

@@ -21,4 +21,9 @@ inline Strips strips_of(const sw_op& op, int lanes) {
   return {1, (values + lanes - 1) / lanes, values};
 }
 
+// Vectors of a depthwise convolution's strip.
+inline int64_t strip_vectors(const sw_op& op, int lanes) {
+  return (int64_t{op.out.height} * op.out.pitch + lanes - 1) / lanes;
+}
+
 }  // namespace sapwood

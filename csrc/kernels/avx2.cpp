@@ -57,10 +57,10 @@ inline V odd_of(V a, V b) { return in_order(_mm256_shuffle_ps(a, b, 0xDD)); }
 
 #include "depthwise.inc"
 
-const Kernels kKernels = {"avx2",        LANES,        MOST_VECTORS, &conv,         &depthwise,   &activate,
-                          &pool_pairs,   &split_pairs, &keep_larger, &sum_of,       &add_values,  &multiply_values,
-                          &scale_values, BLOCK,        WIDE * LANES, &conv_columns, MOST_QUERIES, &attend,
-                          &normalize};
+const Kernels kKernels = {
+    "avx2",        LANES,       MOST_VECTORS, &conv,         &conv_points, &depthwise,  &depthwise_strip,
+    &activate,     &pool_pairs, &split_pairs, &keep_larger,  &sum_of,      &add_values, &multiply_values,
+    &scale_values, BLOCK,       WIDE * LANES, &conv_columns, MOST_QUERIES, &attend,     &normalize};
 
 }  // namespace
 

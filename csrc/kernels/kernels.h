@@ -38,6 +38,22 @@ struct Filter {
   float bias;
 };
 
+// A plane of a depthwise convolution's result as one strip.
+struct DepthwiseStrip {
+  const float* in;  // value (0, 0) of the plane that is read
+  float* out;
+  const float* other;  // or NULL
+  const float* mask;   // of the whole strip: all bits set where the map has values
+  int vectors;
+  const sw_entry* taps;   // that are not zero; offsets are in floats from a value of the result. Up to `plain`, nothing
+  const sw_entry* plain;  // that they read beside a row is another row's;
+  const sw_entry* end;
+  const int32_t*
+      beside;  // of each tap, where in `masks` a strip begins that has all bits set where it reads its own row
+  const float* masks;
+  float bias;
+};
+
 // Tokens side by side, all channels of them; `inside` values of the last vector belong to the map.
 struct Tokens {
   const float* in;
@@ -78,7 +94,11 @@ struct Kernels {
   //   place of its map, or NULL
   void (*conv)(const Tile& tile, const sw_op& op, int chunk, int first, int last, float* partial, float* out,
                const float* other);
+  // Lists of a convolution between maps of one place, for the outputs first..last: the inputs' values stand side by
+  // side in `values`, those of `out` and `other` (or NULL) where their maps say.
+  void (*conv_points)(const sw_op& op, int first, int last, const float* values, float* out, const float* other);
   void (*depthwise)(const sw_op& op, const DepthwiseRows& rows, const Filter& filter);
+  void (*depthwise_strip)(const sw_op& op, const DepthwiseStrip& strip);
   void (*activate)(float* values, int64_t count, int32_t activation, float slope);
   // Pooling of 2 x 2 values by two, a row of the result; and the two phases of a row of `count` values.
   void (*pool_pairs)(const float* upper, const float* lower, float* into, int count);

@@ -136,7 +136,7 @@ std::vector<Field> fields_of(sw_op& op) {
     case SW_DEPTHWISE:
       insert(fields, window.kernel), insert(fields, window.step), insert(fields, window.pad);
       insert(fields, window.dilation);
-      add(window.multiplier);
+      add(window.multiplier, window.strip);
       break;
     case SW_CHAIN: add(op.chain.count, op.chain.rows); break;
     case SW_VIEW:

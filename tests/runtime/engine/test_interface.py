@@ -52,7 +52,7 @@ def declared() -> set[str]:
 def test_every_struct_field_and_value_of_the_header_is_compared() -> None:
     names = declared()
     assert {"SW_COPY", "SW_TANH", "SW_NO_THREADS", "sizeof sw_op", "offsetof sw_conv.num_bias"} <= names
-    assert names | {"SW_ALIGN", "SW_LARGEST"} == set(interface.own_facts())
+    assert names | {"SW_ALIGN", "SW_STRIP", "SW_LARGEST"} == set(interface.own_facts())
 
 
 @pytest.mark.usefixtures("loaded_anew")
@@ -76,6 +76,7 @@ def test_the_library_and_python_agree() -> None:
         ("STRUCTS", {**interface.STRUCTS, "sw_op": LongerOp}, r"sizeof sw_op is .*; offsetof sw_op.fft is not there"),
         ("ENTRY", np.dtype([("value", np.float32), ("offset", np.int32)]), "offsetof sw_entry.offset is 0, expected 4"),
         ("ALIGN", 32, "SW_ALIGN is 64, expected 32"),
+        ("STRIP", 256, "SW_STRIP is 4096, expected 256"),
         ("LARGEST", 2**30, "SW_LARGEST is 268435456, expected 1073741824"),
     ],
 )
@@ -89,10 +90,10 @@ def test_what_differs_is_named(place: str, changed: object, message: str, monkey
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("int sw_abi(void) { return 4; }", "has interface 4; expected 7: install Sapwood again"),
+        ("int sw_abi(void) { return 4; }", "has interface 4; expected 8: install Sapwood again"),
         (
             'struct fact { const char* name; long long value; } facts[] = {{"SW_CONV", 7}, {0, 0}};'
-            "int sw_abi(void) { return 7; } struct fact* sw_facts(void) { return facts; }",
+            "int sw_abi(void) { return 8; } struct fact* sw_facts(void) { return facts; }",
             "SW_CONV is 7, expected 2; SW_ALIGN is not there, expected 64; .* more: install Sapwood again",
         ),
     ],

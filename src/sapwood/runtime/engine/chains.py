@@ -6,7 +6,7 @@ some planes of some rows of it are there at a time, in a thread's own memory, wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, replace
 from typing import TypeAlias, TypeVar
 
@@ -37,13 +37,14 @@ ROWS = 4
 """Rows that the kernel takes at a time: bands are multiples of it."""
 
 
-def links_of(network: Network, whole: set[Value], phased: set[Value]) -> list[Links]:
+def links_of(network: Network, whole: set[Value], phased: set[Value], apart: Set[Value] = frozenset()) -> list[Links]:
     """The chains of a network.
 
     Args:
         network: Its nodes.
         whole: Values that stand in memory in any case.
         phased: Values of which only phases do: those are written whole rows at a time, and end no chain.
+        apart: Results of depthwise convolutions whose rows are no whole vectors: those are in no chain.
     """
     readers, kept = network.readers(), whole | phased
     makers = {node.out: node for node in network.nodes if isinstance(node, nodes.Conv)}
@@ -51,7 +52,7 @@ def links_of(network: Network, whole: set[Value], phased: set[Value]) -> list[Li
     found: list[Links] = []
     taken: set[Value] = set()
     for node in network.nodes:
-        if not isinstance(node, nodes.Conv) or not is_depthwise(node.spec) or node.out in taken:
+        if not isinstance(node, nodes.Conv) or not is_depthwise(node.spec) or node.out in taken | apart:
             continue
         links = [node]
         before, behind = makers.get(node.inputs[0]), follower.get(node.out)

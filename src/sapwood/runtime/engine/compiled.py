@@ -259,8 +259,9 @@ def compile(
 
     Raises:
         EngineMissingError: If the engine is not built.
-        EngineError: If weights are NaN or infinite, the model changes a map in place that it reads by another name, or
-            its next operation depends on values; or if its calls do not follow the length of ``length_dim``.
+        EngineError: If weights are NaN or infinite, the model changes a part of a map in place that cannot be put back
+            into the whole, or its next operation depends on values; or if its calls do not follow the length of
+            ``length_dim``.
 
     Examples:
         >>> conv = nn.Conv2d(3, 8, 3, padding=1)

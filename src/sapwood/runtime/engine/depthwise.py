@@ -52,6 +52,7 @@ class Depthwise:
         out: What it writes.
         other: What is added before the activation.
         activation: What is done to the sums.
+        strip: Whether vectors go on from row to row.
     """
 
     spec: ConvSpec
@@ -59,6 +60,7 @@ class Depthwise:
     out: Map
     other: Map | None = None
     activation: Activation = LINEAR
+    strip: bool = False
 
     def add(self, builder: Builder) -> None:
         """Adds it to a program."""
@@ -77,6 +79,7 @@ class Depthwise:
             step=geometry.stride,
             pad=geometry.padding,
             dilation=geometry.dilation,
+            strip=int(self.strip),
             weights=weights.ctypes.data,
             bias=bias.ctypes.data,
             num_weights=weights.size,

@@ -12,11 +12,14 @@ from enum import IntEnum
 
 import numpy as np
 
-ABI = 7
+ABI = 8
 """What this Python code expects of the library."""
 
 ALIGN = 64
 """Bytes of a cache line: planes start on one."""
+
+STRIP = 4096
+"""The largest strip of a depthwise convolution, in floats."""
 
 LARGEST = 2**28
 """The largest size that a map may have."""
@@ -163,7 +166,7 @@ class DepthwiseStruct(ctypes.Structure):
         ("step", ctypes.c_int32 * 2),
         ("pad", ctypes.c_int32 * 2),
         ("dilation", ctypes.c_int32 * 2),
-        ("reserved", ctypes.c_int32),
+        ("strip", ctypes.c_int32),
         ("weights", ctypes.c_void_p),
         ("bias", ctypes.c_void_p),
         ("num_weights", ctypes.c_int64),
@@ -360,6 +363,7 @@ def own_facts() -> dict[str, int]:
     """
     facts = {
         "SW_ALIGN": ALIGN,
+        "SW_STRIP": STRIP,
         "SW_LARGEST": LARGEST,
         "SW_NUM_KINDS": len(OpKind),
         "SW_NUM_ACTIVATIONS": len(ACTIVATIONS),

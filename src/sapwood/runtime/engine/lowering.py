@@ -19,6 +19,7 @@ from sapwood.runtime.engine.fusing import fused, without_unused
 from sapwood.runtime.engine.layouts import TensorLayout
 from sapwood.runtime.engine.nodes import Network, Node, Value
 from sapwood.runtime.engine.seeing import Seen
+from sapwood.runtime.engine.writing import Views, WriteBack, views_of, write_back
 from sapwood.types import ExampleInputs
 
 
@@ -50,6 +51,7 @@ class Lowering:
         known: Tensors that follow from weights alone.
         names: Of tensors whose memory has more than one name, all of them.
         last_read: The last call that reads a tensor; the number of calls if it is an output.
+        views: The call that made a tensor as a view of another.
         padded: Maps with rows and columns of -inf around them: the call, the value, and how many before and behind.
         seen: Tensors that do not hold all values of theirs in order, and those still to be multiplied.
         pending: Results that only make sense to a later call, by tensor.
@@ -65,6 +67,7 @@ class Lowering:
     known: dict[int, Tensor] = field(default_factory=dict)
     names: dict[int, set[int]] = field(default_factory=dict)
     last_read: Mapping[int, int] = field(default_factory=dict)
+    views: Views = field(default_factory=dict)
     padded: dict[int, tuple[Call, Value, tuple[int, int], tuple[int, int]]] = field(default_factory=dict)
     seen: dict[int, Seen] = field(default_factory=dict)
     pending: dict[int, Pending] = field(default_factory=dict)
@@ -218,7 +221,7 @@ def lower_run(graph: Graph, tensors: Mapping[int, Tensor]) -> Network:
     """
     last_read = {ref.id: call.index for call in graph.calls for ref in call.tensor_inputs()}
     last_read |= {ref.id: len(graph.calls) for ref in graph.outputs}
-    state = Lowering(tensors, last_read=last_read)
+    state = Lowering(tensors, last_read=last_read, views=views_of(graph))
     for index, ref in enumerate(graph.inputs):
         value = state.new(_any_size(ref))
         state.network.nodes.append(nodes.Input(value, (), "", index))
@@ -243,21 +246,46 @@ def _lower_call(state: Lowering, call: Call) -> None:
         _evaluate(state, call)
         return
     try:
-        try:
-            if any(state.is_read_elsewhere(ref, call.index) for ref in _written(call)):
-                raise EngineError("it changes a map in place that has another name, too")
-            rules, name = LOWERINGS, call.name
-            if waiting := next(filter(None, map(state.waiting, call.tensor_inputs())), None):
-                rules, name = FOLLOWING, f"{type(waiting).__name__} {call.name}"
-            if name not in rules:
-                raise UnsupportedError("there is no such operation in it")
-            if not _worth_bringing_in(call) and _is_outside(state, call):
-                raise UnsupportedError("what it reads is PyTorch's")
-            rules[name](state, call)
-        except UnsupportedError as error:
-            _run_outside(state, call, str(error))
+        backs = [_write_back_of(state, ref) for ref in _written(call) if state.is_read_elsewhere(ref, call.index)]
+        _lower_by_rule(state, call)
+        for back in backs:
+            _write_back(state, back)
     except EngineError as error:
         raise EngineError(f"the engine cannot run {call}: {error}") from None
+
+
+def _lower_by_rule(state: Lowering, call: Call) -> None:
+    try:
+        rules, name = LOWERINGS, call.name
+        if waiting := next(filter(None, map(state.waiting, call.tensor_inputs())), None):
+            rules, name = FOLLOWING, f"{type(waiting).__name__} {call.name}"
+        if name not in rules:
+            raise UnsupportedError("there is no such operation in it")
+        if not _worth_bringing_in(call) and _is_outside(state, call):
+            raise UnsupportedError("what it reads is PyTorch's")
+        rules[name](state, call)
+    except UnsupportedError as error:
+        _run_outside(state, call, str(error))
+
+
+def _write_back_of(state: Lowering, written: TensorRef) -> WriteBack:
+    """What follows a call that changes a tensor which has other names."""
+    names = state.names[written.id]
+    if any(one in found for one in names for found in (state.tensors, state.padded, state.pending)):
+        raise EngineError("it changes a map in place that has another name, too, which is the model's or waits")
+    return write_back(written, names, state.views)
+
+
+def _write_back(state: Lowering, back: WriteBack) -> None:
+    """All names of a memory get the values that were written by one of them."""
+    for call in back.inward:
+        _lower_call(state, call)
+        state.known.pop(call.outputs[0].id, None)
+    for call in back.again:
+        for ref in call.tensor_outputs():
+            for found in (state.values, state.seen, state.known):
+                found.pop(ref.id, None)
+        _lower_call(state, call)
 
 
 def _made_from_a_shape(call: Call) -> bool:
@@ -361,6 +389,8 @@ def _evaluate(state: Lowering, call: Call) -> None:
                 state.known.pop(one, None)
         return
     results = call.op(*args, **kwargs)
+    if call.holds_anything:
+        results.zero_()  # or a network would differ from run to run
     for ref, tensor in zip(call.outputs, results if isinstance(results, tuple | list) else (results,), strict=False):
         if isinstance(ref, TensorRef) and isinstance(tensor, Tensor):
             state.known[ref.id] = tensor

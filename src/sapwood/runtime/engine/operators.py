@@ -23,10 +23,12 @@ Arguments: TypeAlias = Mapping[str, Any]
 NAMES = frozenset(
     (
         # parts and orders
-        "alias as_strided cat chunk clone constant_pad_nd contiguous copy_ detach expand flatten flip gather "
+        "alias as_strided cat chunk clone constant_pad_nd contiguous copy_ detach diagonal diagonal_scatter expand "
+        "flatten flip gather "
         "im2col col2im index index_fill index_select lift_fresh masked_fill movedim narrow permute pixel_shuffle "
         "pixel_unshuffle channel_shuffle reflection_pad1d reflection_pad2d repeat replication_pad1d "
-        "replication_pad2d reshape roll rot90 scatter select slice split split_with_sizes squeeze stack t "
+        "replication_pad2d reshape roll rot90 scatter select select_scatter slice slice_scatter split "
+        "split_with_sizes squeeze stack t "
         "transpose tril triu unbind unfold unsafe_split unsqueeze view _unsafe_view where _to_copy "
         # numbers one by one
         "abs add addcdiv addcmul atan atan2 bitwise_and bitwise_not bitwise_or bitwise_xor ceil celu clamp "

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 from sapwood.runtime.engine import nodes
+from sapwood.runtime.engine.agreeing import WHOLE, Key, find_layouts
 from sapwood.runtime.engine.chains import Band, Chain, Links, links_of
 from sapwood.runtime.engine.convolution import Convolution, Way
-from sapwood.runtime.engine.depthwise import Depthwise, is_depthwise, zeros_around
+from sapwood.runtime.engine.depthwise import Depthwise, is_depthwise
 from sapwood.runtime.engine.interface import OpKind
-from sapwood.runtime.engine.maps import Map, row_pitch, strip_margin, strips
+from sapwood.runtime.engine.maps import Map, strip_margin
 from sapwood.runtime.engine.nodes import Activation, Network, Node, Value
 from sapwood.runtime.engine.picking import picked
 from sapwood.runtime.engine.program import Builder, Program
 from sapwood.runtime.engine.token_steps import TOKENS, of_tokens
 from sapwood.runtime.engine.tuning import Tuner
 
-Key: TypeAlias = tuple[Value, tuple[int, int]]
-"""A value, or the phases of it that a stride reads."""
-
-WHOLE = (1, 1)
 HALVES = (2, 2)
 
 
@@ -70,14 +65,6 @@ def plan(network: Network, tuner: Tuner | None = None, file: str | None = None) 
 
 
 @dataclass
-class _Needs:
-    """What the readers of a map need of it."""
-
-    margin: int = 0
-    side: int = 0
-
-
-@dataclass
 class _ProgramPlanner:
     network: Network
     tuner: Tuner | None = None
@@ -86,15 +73,15 @@ class _ProgramPlanner:
     maps: dict[Key, Map] = field(default_factory=dict)
     _written: set[Key] = field(default_factory=set)
     _chained: dict[Value, tuple[Links, Chain, Band] | None] = field(default_factory=dict)
-    _same: dict[Key, Key] = field(default_factory=dict)
     _roots: dict[Value, tuple[Value, int]] = field(default_factory=dict)
 
     def run(self) -> Planned:
         self._homes = self._find_homes()
         self._phased = self._find_phased()
-        self._needs, self._pitches = self._find_layouts()
+        self._layouts = find_layouts(self.network, self._root, self.builder.lanes)
         whole = {value for value, _ in self.network.outputs} | set(self._homes) | set(dict(self._homes.values()))
-        self._links = {links[0].out: links for links in links_of(self.network, whole, self._phased)}
+        found = links_of(self.network, whole, self._phased, self._layouts.apart)
+        self._links = {links[0].out: links for links in found}
         for node in self.network.nodes:
             first = len(self.steps)
             self._add(node)
@@ -158,66 +145,6 @@ class _ProgramPlanner:
             self._roots[one] = found, first
         return found, first
 
-    def _find_layouts(self) -> tuple[dict[Key, _Needs], dict[Key, int]]:
-        needs: dict[Key, _Needs] = defaultdict(_Needs)
-        rowwise: set[Key] = set()
-        for value in self.network.sizes:
-            self._class((self._root(value)[0], WHOLE))
-        for node in self.network.nodes:
-            out = (self._root(node.out)[0], WHOLE)
-            if isinstance(node, nodes.TokenNorm | nodes.Attention):
-                rowwise |= {(self._root(value)[0], WHOLE) for value in (*node.inputs, node.out)}
-            if not isinstance(node, nodes.Conv):
-                continue
-            geometry = node.spec.geometry
-            _, height, width = self.network.sizes[node.inputs[0]]
-            if is_depthwise(node.spec):
-                need = needs[self._root(node.inputs[0])[0], WHOLE]
-                margin, side = zeros_around(geometry, height, width)
-                need.margin, need.side = max(need.margin, margin), max(need.side, side)
-                rowwise |= {(self._root(value)[0], WHOLE) for value in (*node.inputs, node.out)}
-                continue
-            source = (self._root(node.inputs[0])[0], geometry.stride)
-            need = needs[source]
-            need.margin = max(need.margin, geometry.margin(height))
-            need.side = max(need.side, geometry.side(width))
-            self._join(source, out)
-            for other in node.inputs[1:]:
-                self._join((self._root(other)[0], WHOLE), out)
-        members: dict[Key, list[Key]] = defaultdict(list)
-        for key in list(self._same):
-            members[self._class(key)].append(key)
-        return needs, {kind: self._pitch(keys, needs, rowwise) for kind, keys in members.items()}
-
-    def _pitch(self, keys: Sequence[Key], needs: Mapping[Key, _Needs], rowwise: Set[Key]) -> int:
-        """Floats of a row of maps that must agree: no padding where nothing looks around and that saves vectors.
-
-        What depthwise convolutions, norms and attention read or write has rows of whole vectors.
-        """
-        lanes, sizes = self.builder.lanes, {self.network.sizes[value][1:] for value, _ in keys}
-        pitch = row_pitch(
-            (-(-self.network.sizes[key[0]][2] // key[1][1]) for key in keys),
-            max(needs[key].side for key in keys),
-            lanes,
-        )
-        if not rowwise.isdisjoint(keys):
-            return -(-pitch // lanes) * lanes
-        if len(sizes) > 1 or any(key[1] != WHOLE or needs[key].side or needs[key].margin for key in keys):
-            return pitch
-        ((height, width),) = sizes
-        vectors = [math.prod(strips(height, one, lanes)) for one in (width, pitch)]
-        return width if vectors[0] < vectors[1] else pitch
-
-    def _class(self, key: Key) -> Key:
-        self._same.setdefault(key, key)
-        while self._same[key] != key:
-            self._same[key] = self._same[self._same[key]]  # half of the way is left out the next time
-            key = self._same[key]
-        return key
-
-    def _join(self, one: Key, other: Key) -> None:
-        self._same[self._class(one)] = self._class(other)
-
     def _map(self, value: Value, stride: tuple[int, int] = WHOLE) -> Map:
         """Where a value stands, or its phases; a place is found the first time."""
         root, first = self._root(value)
@@ -226,12 +153,12 @@ class _ProgramPlanner:
         key, layout = (value, stride), (root, stride)
         if key not in self.maps:
             (channels, height, width), (down, right) = self.network.sizes[value], stride
-            pitch = self._pitches[self._class(layout)]
+            pitch = self._layouts.pitch(layout)
             self.maps[key] = self.builder.map(
                 channels * down * right,
                 -(-height // down),
                 -(-width // right),
-                margin=strip_margin(self._needs[layout].margin, pitch, self.builder.lanes),
+                margin=strip_margin(self._layouts.margin(layout), pitch, self.builder.lanes),
                 pitch=pitch,
                 overwritten=height % down == 0,  # the phase of the last rows has one row less
             )
@@ -371,7 +298,8 @@ class _ProgramPlanner:
 
     def _depthwise(self, node: nodes.Conv) -> Depthwise:
         source, out = self._map(node.inputs[0]), self._map(node.out)
-        return Depthwise(node.spec, source, out, self._other(node), node.activation)
+        strip = node.out in self._layouts.strips
+        return Depthwise(node.spec, source, out, self._other(node), node.activation, strip)
 
     def _convolution(self, node: nodes.Conv) -> Convolution:
         source = self._map(node.inputs[0], node.spec.geometry.stride)

@@ -19,7 +19,7 @@ from sapwood.runtime.engine.kept import read_kept, warn_once
 from sapwood.runtime.engine.library import instruction_set
 from sapwood.runtime.engine.program import Builder, Program
 
-VERSION = 5
+VERSION = 6
 """The version of what is remembered; it changes with the kernels."""
 
 VECTORS = (28, 20, 14, 10, 7, 4)

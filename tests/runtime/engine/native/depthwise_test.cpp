@@ -26,7 +26,9 @@ float number(int64_t seed) { return static_cast<float>((seed * 2654435761u >> 7)
 struct Window {
   int kernel[2], step[2], dilation[2], pad[2], multiplier, height, width, activation;
   bool with_other;
-  int zeros;  // of ten weights
+  int zeros;            // of ten weights
+  int spare = -1;       // of a strip: columns behind a row; or else it is none
+  bool halves = false;  // rows of the result are half a vector
 };
 
 int results(const Window& one, int side, int size) {
@@ -62,6 +64,13 @@ class Filtered {
     op_.in = map_of(64, kInputs, one.height, one.width, margin,
                     pitch(one.width + one.pad[1] + one.kernel[1] * one.dilation[1] + one.step[1]));
     op_.out = map_of(op_.in.offset + kInputs * op_.in.stride + 64, outputs, height_, width_, 1, pitch(width_ + 1));
+    if (one.spare >= 0) {  // rows of zeros after which a vector begins
+      op_.depthwise.strip = 1;
+      op_.in = map_of(64, kInputs, one.height, one.width, 2 * lanes, one.width + one.spare);
+      op_.out = map_of(op_.in.offset + kInputs * op_.in.stride + 64, outputs, height_, width_, lanes, op_.in.pitch);
+    }
+    if (one.halves)
+      op_.out = map_of(op_.in.offset + kInputs * op_.in.stride + 64, outputs, height_, width_, 2, lanes / 2);
     if (one.with_other) {
       op_.other = op_.out;
       op_.other.offset += outputs * op_.out.stride + 64;
@@ -154,6 +163,53 @@ void check_windows(const Kernels& kernels) {
   each(1, 5, 1, 1, 1), each(5, 1, 2, 1, 1), each(3, 3, 1, 2, 1), each(2, 4, 2, 2, 1), each(9, 9, 1, 1, 1);
 }
 
+void check_strips(const Kernels& kernels) {
+  const int activations[] = {SW_LINEAR, SW_LEAKY, SW_RELU6, SW_HARDSWISH, SW_SILU};
+  int number = 0;
+  for (int side : {1, 3, 5, 7})
+    for (int gap : {1, 2})
+      for (int width : {1, 2, 4, 7, 13, 20})
+        for (int spare : {0, 1, 3}) {
+          const int reach = gap * (side - 1) / 2;
+          const Window one{{side, side},
+                           {1, 1},
+                           {gap, gap},
+                           {reach, reach},
+                           1 + number % 7 / 6,
+                           1 + number % 13,
+                           width,
+                           activations[number % 5],
+                           number % 3 == 0,
+                           number % 4 == 0   ? 9
+                           : number % 4 == 1 ? 10
+                                             : 2,
+                           spare};
+          Filtered(kernels, one).check(1 + number++ % 3);
+        }
+}
+
+void check_halves(const Kernels& kernels) {
+  int number = 0;
+  for (int side : {3, 5, 9})
+    for (int step : {1, 2})
+      for (int width = 1; width <= kernels.lanes / 2; ++width, ++number) {
+        const int pad = side / 2, source = step * width;
+        const Window one{{side, side},
+                         {step, step},
+                         {1, 1},
+                         {pad, pad},
+                         1,
+                         1 + number % 13,
+                         source,
+                         SW_HARDSWISH,
+                         number % 3 == 0,
+                         number % 4 == 0 ? 8 : 0,
+                         -1,
+                         true};
+        Filtered(kernels, one).check(1 + number % 3);
+      }
+}
+
 // A chain of a CONV, a DEPTHWISE and a CONV over maps of 8 rows, which `change` may break.
 std::string refused(const std::function<void(std::vector<sw_op>&)>& change) {
   const Kernels& kernels = *sapwood::current();
@@ -211,6 +267,8 @@ void depthwise() {
     if (const Kernels* kernels = sapwood::kernels_of(isa)) {
       sapwood::current() = kernels;
       check_windows(*kernels);
+      check_strips(*kernels);
+      check_halves(*kernels);
     }
   sapwood::current() = before;
 }
@@ -232,6 +290,8 @@ void chains() {
   expect_refused("operation 0: a chain does not end in phases", [](Ops& ops) { ops[3].conv.phased = 1; });
   expect_refused("operation 0: each channel must be read once where one is made",
                  [](Ops& ops) { ops[2].depthwise.multiplier = 2; });
+  expect_refused("operation 2: a chain has no strips", [](Ops& ops) { ops[2].depthwise.strip = 1; });
+  expect_refused("operation 2: a strip is 0 or 1", [](Ops& ops) { ops[2].depthwise.strip = 2; });
   expect_refused("operation 1: output: what a chain hands on stands in no arena",
                  [](Ops& ops) { ops[1].out.offset = 0; });
   expect_refused("operation 2: input: what a chain hands on stands in no arena",

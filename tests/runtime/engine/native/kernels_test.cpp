@@ -194,6 +194,49 @@ void check_wide(const Kernels& kernels) {
       check_channels(kernels, channels, width, width % 2 == 1);
 }
 
+// Lists between maps of one place: of channel n they have n entries, and channel `first` is the first that is asked
+// for.
+void check_point_lists(const Kernels& kernels, int channels, int chunks, int first, int activation) {
+  constexpr int kLine = SW_ALIGN / sizeof(float), kInputs = 5;
+  std::vector<float> values, bias, out(channels * kLine, kUntouched), other(channels * kLine);
+  std::vector<int64_t> starts{0};
+  std::vector<sw_entry> entries;
+  for (int input = 0; input < kInputs; ++input) values.push_back(number(input));
+  for (int channel = 0; channel < channels; ++channel)
+    bias.push_back(number(channel + 40)), other[channel * kLine] = number(channel + 300);
+  for (int chunk = 0; chunk < chunks; ++chunk)
+    for (int list = 0; list < 3 * channels; ++list) {
+      for (int at = 0; list % 3 == 2 && at < list / 3; ++at)
+        entries.push_back({SW_ALIGN * ((at + chunk) % kInputs), number(17 * at + list)});
+      starts.push_back(static_cast<int64_t>(entries.size()));
+    }
+  sw_op op;
+  std::memset(&op, 0, sizeof(op));
+  op.kind = SW_CONV, op.activation = activation, op.slope = 0.25f;
+  op.out.stride = op.other.stride = kLine;
+  op.conv.channels = channels, op.conv.num_chunks = chunks;
+  op.conv.starts = starts.data(), op.conv.entries = entries.data(), op.conv.bias = bias.data();
+  kernels.conv_points(op, first, channels, values.data(), out.data(), first ? other.data() : nullptr);
+  for (int channel = 0; channel < channels; ++channel) {
+    double sum = bias[channel] + (first ? other[channel * kLine] : 0.0f), size = 1.0;
+    for (int chunk = 0; chunk < chunks; ++chunk)
+      for (int at = 0; at < channel; ++at) {
+        const double product = static_cast<double>(number(17 * at + 3 * channel + 2)) * values[(at + chunk) % kInputs];
+        sum += product, size += std::fabs(product);
+      }
+    const double wanted = channel < first ? kUntouched : plain(sum, activation, 0.25);
+    EXPECT(std::fabs(out[channel * kLine] - wanted) <= 1e-5 * size);
+    for (int beside = 1; beside < kLine; ++beside) EXPECT(out[channel * kLine + beside] == kUntouched);
+  }
+}
+
+void check_points(const Kernels& kernels) {
+  for (int channels : {1, kernels.lanes - 1, kernels.lanes, 2 * kernels.lanes + 1})
+    for (int chunks : {1, 2})
+      for (int activation : {SW_LINEAR, SW_LEAKY, SW_HARDSWISH, SW_SIGMOID})
+        check_point_lists(kernels, channels, chunks, channels / 3, activation);
+}
+
 void check_blocks(const Kernels& kernels) {
   for (int vectors : {1, 2, 3, 4, 5, kernels.most_vectors})
     for (int channels = 1; channels <= 2 * kernels.block + 1; ++channels) {
@@ -343,6 +386,9 @@ void dense_blocks() {
   for_each_isa(&check_blocks);
   for_each_isa(&check_wide);
 }
-void convolutions() { for_each_isa(&check_convolutions); }
+void convolutions() {
+  for_each_isa(&check_convolutions);
+  for_each_isa(&check_points);
+}
 
 }  // namespace tests

@@ -84,7 +84,7 @@ def _expand(state: Lowering, call: Call) -> None:
     _shown(state, call, state.find(call.args[0]).layout.expanded(call.tensor_outputs()[0].shape))
 
 
-@lowers("aten.view", "aten._unsafe_view", "aten.squeeze", "aten.unsqueeze")
+@lowers("aten.view", "aten.reshape", "aten._unsafe_view", "aten.squeeze", "aten.unsqueeze")
 def _view(state: Lowering, call: Call) -> None:
     _shown(state, call, state.find(call.args[0]).layout.reshaped(call.tensor_outputs()[0].shape))
 
