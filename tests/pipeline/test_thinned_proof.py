@@ -63,6 +63,15 @@ def test_every_place_of_a_window_still_meets_the_map() -> None:
     assert found.shape == (1, 3, 128, 128)
 
 
+def test_windows_along_the_pictures_of_a_clip_say_nothing_of_rows_and_columns() -> None:
+    """A kernel of three reads both pictures that are left of a clip, and a tenth of the rows."""
+    clip = torch.randn(1, 3, 4, 112, 112)
+    network = nn.Sequential(nn.Conv3d(3, 4, (2, 4, 4), (2, 4, 4)), nn.Conv3d(4, 4, 3, padding=1))
+    found = thinned(clip, sapwood.trace(network, clip))
+    assert isinstance(found, Tensor)
+    assert found.shape == (1, 3, 4, 80, 80)
+
+
 def test_pixels_are_taken_from_all_over_the_picture() -> None:
     x = torch.arange(128.0).reshape(1, 1, 128, 1).expand(1, 3, 128, 128)
     found = thinned(x, sapwood.trace(_network(), x))

@@ -71,13 +71,48 @@ def test_a_block_merges_its_branches_after_pruning() -> None:
     assert again.model[1].in_channels == 4
 
 
-def test_what_nothing_reads_is_set_for_no_run_more(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """One entry a run beside the recorded one."""
     runs: list[None] = []
     for module in (repair, unread):
         monkeypatch.setattr(module, "follow", lambda *given, right=module.follow: (runs.append(None), right(*given))[1])
+    return runs
+
+
+def test_what_nothing_reads_is_set_for_no_run_more(runs: list[None]) -> None:
     model = nn.Sequential(nn.Conv2d(3, 16, 3), Branches(16), nn.Conv2d(16, 4, 1)).eval()
     pruned = sapwood.prune(model, torch.randn(2, 3, 8, 8), target=HALF)
     assert (pruned.model[1].in_channels, len(runs)) == (8, 1)
+
+
+class Heads(nn.Module):
+    """Attention by hand, between positions that its code makes of numbers: it reads one width, and keeps another."""
+
+    def __init__(self, read: bool = False) -> None:
+        super().__init__()
+        self.hidden_size, self.head_dim, self.read = 16, 8, read
+        self.qkv, self.out = nn.Linear(6, 48), nn.Linear(16, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + torch.arange(x.shape[1]).unsqueeze(-1) / 10.0
+        shape = (len(x), x.shape[1], -1, self.head_dim)
+        q, k, v = (one.reshape(shape).transpose(1, 2) for one in self.qkv(x).chunk(3, -1))
+        divisor = self.hidden_size if self.read else 4.0
+        mixed = ((q @ k.transpose(-1, -2)) / divisor).softmax(-1) @ v
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+
+def test_what_else_is_in_the_way_is_repaired_with_it_set(runs: list[None]) -> None:
+    pruned = sapwood.prune(Heads().eval(), torch.randn(2, 5, 6), target=HALF)
+    assert (pruned.model.qkv.out_features, pruned.model.hidden_size, pruned.model.head_dim) == (24, 8, 4)
+    assert len(runs) == 3, "one that fails, one with a number that does not help, and the right one"
+
+
+def test_what_is_read_is_right_as_it_is() -> None:
+    pruned = sapwood.prune(Heads(read=True).eval(), torch.randn(2, 5, 6), target=HALF)
+    assert pruned.verification.passed
+    assert (pruned.model.qkv.out_features, pruned.model.hidden_size) == (24, 16)
 
 
 def test_the_way_of_exporters_works_after_pruning() -> None:

@@ -169,8 +169,9 @@ class Atoms:
     def freeze(self, axis: Axis, reason: str) -> None:
         """Keeps every index of ``axis`` alive for good; the first reason is remembered."""
         roots = self.resolve(axis)
-        for root in set(roots[~self._frozen[roots]].tolist()):
-            self._hold(root, reason)
+        fresh = roots[~self._frozen[roots]]
+        self._reason.update(dict.fromkeys(fresh.tolist(), reason))  # those that are frozen have one, and no others
+        self._frozen[fresh] = True
 
     def _hold(self, root: int, reason: str) -> None:
         self._reason.setdefault(root, reason)

@@ -111,6 +111,19 @@ class Call:
     def _tensor_outputs(self) -> tuple[TensorRef, ...]:
         return tuple([leaf for leaf in self.outputs if isinstance(leaf, TensorRef)])
 
+    def tensors_written(self) -> list[TensorRef]:
+        """The tensors that it changes in place."""
+        if not self.op._schema.is_mutable:
+            return []
+        arguments = self.op._schema.arguments
+        given = zip(arguments, self.args, strict=False)
+        by_name = [(one, self.kwargs[one.name]) for one in arguments if one.name in self.kwargs]
+        return [
+            value
+            for argument, value in (*given, *by_name)
+            if argument.alias_info is not None and argument.alias_info.is_write and isinstance(value, TensorRef)
+        ]
+
     @property
     def reads_values(self) -> bool:
         """Whether what the code does next, or the size of the result, follows from values."""
@@ -118,6 +131,13 @@ class Call:
             return True
         indices = self.args[1] if self.name in {"aten.index", "aten._unsafe_index"} else ()
         return any(isinstance(index, TensorRef) and index.dtype is torch.bool for index in indices)
+
+    @property
+    def chooses(self) -> bool:
+        """Whether its result jumps where its input moves a little; what is converted to a floating type does not."""
+        if not self.facts.chooses:
+            return False
+        return not (self.facts.in_place and all(made.dtype.is_floating_point for made in self.tensor_outputs()))
 
     def __str__(self) -> str:
         place = f" at {self.location}" if self.location else ""
@@ -309,15 +329,22 @@ class Graph:
 
     @cached_property
     def is_settled(self) -> bool:
-        """Whether what it reads and chooses by values follows from tables and numbers of the code: from no channel."""
-        known = {*self.constants, *self.buffers}
+        """Whether what it reads and chooses by values follows from inputs, tables and numbers of the code alone.
+
+        Then it follows from no channel. What is written into a view is written into all that shares its memory.
+        """
+        known = {*self.constants, *self.buffers, *(reference.id for reference in self.inputs)}
+        base: dict[int, int] = {}  # of a view: whose memory it is
         for call in self.calls:
-            made = {reference.id for reference in call.tensor_outputs()}
-            alone = call.facts is not UNKNOWN and all(reference.id in known for reference in call.tensor_inputs())
-            settled = alone and not call.facts.random
-            if not settled and (call.reads_values or call.facts.chooses):
+            read = {base.get(reference.id, reference.id) for reference in call.tensor_inputs()}
+            settled = call.facts is not UNKNOWN and not call.facts.random and read <= known
+            if not settled and (call.reads_values or call.chooses):
                 return False
-            known.update(made) if settled else known.difference_update(made)
+            made, source = call.tensor_outputs(), call.args[0] if call.args else None
+            if isinstance(source, TensorRef) and any(one.alias_info is not None for one in call.op._schema.returns):
+                base.update((reference.id, base.get(source.id, source.id)) for reference in made)
+            changed = {base.get(reference.id, reference.id) for reference in (*made, *call.tensors_written())}
+            known = known | changed if settled else known - changed
         return True
 
     @cached_property

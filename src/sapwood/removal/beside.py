@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor, nn
 
 from sapwood.graph import Analysis, Decisions, Replay, Structure, leaving_no_trace, plain_kernels, put_, run_model
 from sapwood.ops import Call, TensorRef, leaves, mapped
-from sapwood.removal.code_numbers import LARGEST, Made, NumberChange, are_alike, change_of_numbers
+from sapwood.removal.code_numbers import LARGEST, CodeNumbers, Made, NumberChange, are_alike, change_of_numbers
 from sapwood.removal.numbers import numbers, wanted_numbers
 from sapwood.removal.widths import Expectation, kept_draws
 
@@ -39,22 +40,34 @@ class Followed:
             not fit, or harmless.
         changes: Numbers in its calls that differ from the dense model's.
         made: Its calls that read numbers alone.
+        analysis: What it was compared with.
+        expectation: What that was to become.
     """
 
     divergence: Divergence | None
     changes: tuple[NumberChange, ...]
     made: tuple[Made, ...]
     strayed: Divergence | None
+    analysis: Analysis = field(repr=False)
+    expectation: Expectation = field(repr=False)
 
     @property
     def first(self) -> Divergence | None:
         """The earliest sign of trouble."""
         return self.strayed or self.divergence
 
+    @cached_property
+    def number_changes(self) -> tuple[NumberChange, ...]:
+        """Numbers in its calls, and what they read that is made of numbers alone, which differ from the planned."""
+        if not self.made:
+            return self.changes
+        of_numbers = CodeNumbers(self.analysis, self.expectation, self.made)
+        return (*self.changes, *of_numbers.changes(self.analysis.graph.calls))
+
     @property
     def is_as_planned(self) -> bool:
-        """Whether every size and number was the planned one, and nothing was made of numbers alone."""
-        return self.first is None and not self.changes and not self.made
+        """Whether every size and number was the planned one."""
+        return self.first is None and not self.number_changes
 
     def is_like(self, other: Followed) -> bool:
         """Whether another run made the same calls of the same numbers."""
@@ -145,4 +158,5 @@ def follow(model: nn.Module, structure: Structure, analysis: Analysis, expectati
         call = follower.current
         wanted = [expectation.shape(ref) for ref in call.tensor_outputs()]
         divergence = Divergence(call, wanted, f"{type(error).__name__}: {error}")
-    return Followed(divergence, tuple(follower.changes), tuple(follower.made), follower.strayed)
+    changes, made = tuple(follower.changes), tuple(follower.made)
+    return Followed(divergence, changes, made, follower.strayed, analysis, expectation)

@@ -15,7 +15,7 @@ from sapwood.removal.arrived import Arrived
 from sapwood.removal.attributes import fix_known_attributes_
 from sapwood.removal.beside import Divergence, Followed
 from sapwood.removal.cancelling import cancelling
-from sapwood.removal.code_numbers import CodeNumbers, NumberChange
+from sapwood.removal.code_numbers import NumberChange
 from sapwood.removal.cuts import cuts_of, cuts_of_unread_biases
 from sapwood.removal.described import describe_
 from sapwood.removal.gains import changed_norms
@@ -24,7 +24,7 @@ from sapwood.removal.orders import Orders, find_orders
 from sapwood.removal.proportions import proportions
 from sapwood.removal.repair import MAX_IN_VAIN, Repaired, Tries, repair_
 from sapwood.removal.rescale import Producers, attention_changes, producers, rescales
-from sapwood.removal.unread import Unread, guess_unread_, set_unread_
+from sapwood.removal.unread import Unread, run_with_guesses_, set_unread_
 from sapwood.removal.widths import Expectation
 from sapwood.removal.widths_behind import Width, counts_what_is_summed, widths_behind
 
@@ -163,9 +163,9 @@ def _made_to_run(
 ) -> tuple[Unread | None, Repaired]:
     """Sets attributes until the compact model runs as planned; those that nothing reads at once, if it then does."""
     if tries.guesses:
-        guessed = guess_unread_(compact, structure, analysis, expectation, edits)
+        guessed = run_with_guesses_(compact, structure, analysis, expectation, edits, tries=tries)
         if guessed is not None:
-            return guessed[0], Repaired((), guessed[1])
+            return guessed
     repaired = repair_(compact, structure, analysis, expectation, tries)
     tries.guesses = repaired.followed.is_as_planned
     return None, repaired
@@ -195,8 +195,7 @@ Numbers: TypeAlias = tuple[tuple[tuple[NumberChange, Producers], ...], dict[int,
 
 def _numbers(analysis: Analysis, expectation: Expectation, run: Followed) -> Numbers | Obstacle:
     """What becomes of the numbers of the code that follow widths, or the first of which nothing can be made."""
-    of_numbers = CodeNumbers(analysis, expectation, run.made)
-    changes = [*run.changes, *of_numbers.changes(analysis.graph.calls), *attention_changes(analysis, expectation)]
+    changes = [*run.number_changes, *attention_changes(analysis, expectation)]
     undone: list[tuple[NumberChange, Producers]] = []
     followed: dict[int, float] = {}
     found: list[Obstacle] = []

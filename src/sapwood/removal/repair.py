@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from torch import nn
@@ -31,6 +31,10 @@ MAX_REPAIRS = 400
 
 MAX_IN_VAIN = 64
 """How many attributes are tried in vain for one model; each takes a run of its code. What comes next stays whole."""
+
+
+FEW = 8
+"""How many are tried in vain by an attempt that may be given up."""
 
 
 @dataclass
@@ -74,6 +78,11 @@ class Tries:
             if key not in seen and _situation(divergence, change) not in idle:
                 seen.add(key)
                 yield change
+
+    def apart(self) -> Tries:
+        """The same for an attempt that may be given up; what it finds is found again then."""
+        helped = {line: set(names) for line, names in self.helped.items()}
+        return replace(self, left=min(self.left, FEW), helped=helped, idle=set(self.idle))
 
     def keep(self, call: Call, change: Change) -> None:
         """Remembers what helped."""

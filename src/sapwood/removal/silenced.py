@@ -194,7 +194,7 @@ def _of_no_consequence(graph: Graph) -> frozenset[int]:
 
 def _choice(expectation: Expectation, call: Call, inputs: Any) -> list[Tensor]:
     """What a call chooses from, as long as no channel went from it."""
-    if not call.facts.chooses or any(expectation.changed(tensor) for tensor in call.tensor_inputs()):
+    if not call.chooses or any(expectation.changed(tensor) for tensor in call.tensor_inputs()):
         return []
     return [leaf.detach().clone() for leaf in leaves(inputs) if isinstance(leaf, Tensor)]
 

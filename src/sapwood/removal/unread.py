@@ -14,9 +14,9 @@ from sapwood.graph import Analysis, Structure
 from sapwood.models import AttributeEdit, framework_of, module_of, named_modules
 from sapwood.models.places import AttributePlace, integers, vars_of
 from sapwood.removal.attributes import read_off
-from sapwood.removal.beside import Followed, follow
+from sapwood.removal.beside import follow
 from sapwood.removal.names_read import names_read
-from sapwood.removal.repair import Repaired
+from sapwood.removal.repair import Repaired, Tries, repair_
 from sapwood.removal.widths import Expectation
 
 WIDTH = re.compile(
@@ -49,14 +49,19 @@ Unread: TypeAlias = "tuple[list[AttributeEdit], tuple[str, ...]]"
 """What was set, and the names of attributes of which it cannot be told what they should be."""
 
 
-def guess_unread_(
+def run_with_guesses_(
     compact: nn.Module,
     structure: Structure,
     analysis: Analysis,
     expectation: Expectation,
     edits: Sequence[AttributeEdit],
-) -> tuple[Unread, Followed] | None:
-    """Sets what :func:`set_unread_` would, before anything is known of how the model runs: one run instead of two.
+    *,
+    tries: Tries,
+) -> tuple[Unread, Repaired] | None:
+    """Does what :func:`set_unread_` does before anything is known of how the model runs: mostly one run is enough.
+
+    What else is in the way is repaired with that set. Where the model then runs in every size and number as planned, it
+    stays; else it has to make no difference to a run without it.
 
     Args:
         compact: The compact model.
@@ -64,22 +69,39 @@ def guess_unread_(
         analysis: Its groups.
         expectation: What becomes of every tensor.
         edits: What is set already.
+        tries: What rounds before tried.
 
     Returns:
-        What was set, and how the model then ran; None, and the model as it was, where there is nothing to set, or the
-        run is not the planned one in every size and every number.
+        What was set, and how the model then ran; None, and the model as it was, where there is nothing to set, or it
+        does not run as planned.
     """
     wanted, doubtful = _unread_widths(compact, analysis, expectation, edits)
     if not wanted:
         return None
-    for edit in wanted:
-        AttributePlace.of(edit).set(compact, edit.after)
-    followed = follow(compact, structure, analysis, expectation)
-    if followed.is_as_planned:
-        return (wanted, tuple(doubtful)), followed
-    for edit in wanted:
-        AttributePlace.of(edit).set(compact, edit.before)
-    return None
+    _set_(compact, wanted)
+    own = tries.apart()
+    repaired = repair_(compact, structure, analysis, expectation, own)
+    if repaired.followed.is_as_planned:
+        tries.helped, tries.idle = own.helped, own.idle
+        return (wanted, tuple(doubtful)), repaired
+    _take_back_(compact, [*wanted, *repaired.edits])
+    if repaired.edits or repaired.followed.first is not None:
+        return None
+    without = follow(compact, structure, analysis, expectation)
+    if not without.is_like(repaired.followed):
+        return None
+    _set_(compact, wanted)
+    return (wanted, tuple(doubtful)), Repaired((), without)
+
+
+def _set_(model: nn.Module, edits: Iterable[AttributeEdit]) -> None:
+    for edit in edits:
+        AttributePlace.of(edit).set(model, edit.after)
+
+
+def _take_back_(model: nn.Module, edits: Sequence[AttributeEdit]) -> None:
+    for edit in reversed(edits):
+        AttributePlace.of(edit).set(model, edit.before)
 
 
 def _unread_widths(
@@ -123,12 +145,10 @@ def set_unread_(
 
     def changes_nothing(own: list[AttributeEdit]) -> bool:
         """Sets attributes; takes that back where the model then runs otherwise."""
-        for edit in own:
-            AttributePlace.of(edit).set(compact, edit.after)
+        _set_(compact, own)
         if follow(compact, structure, analysis, expectation).is_like(done.followed):
             return True
-        for edit in own:
-            AttributePlace.of(edit).set(compact, edit.before)
+        _take_back_(compact, own)
         return False
 
     if not wanted or changes_nothing(wanted):

@@ -246,7 +246,9 @@ def _lower_call(state: Lowering, call: Call) -> None:
         _evaluate(state, call)
         return
     try:
-        backs = [_write_back_of(state, ref) for ref in _written(call) if state.is_read_elsewhere(ref, call.index)]
+        backs = [
+            _write_back_of(state, ref) for ref in call.tensors_written() if state.is_read_elsewhere(ref, call.index)
+        ]
         _lower_by_rule(state, call)
         for back in backs:
             _write_back(state, back)
@@ -290,7 +292,7 @@ def _write_back(state: Lowering, back: WriteBack) -> None:
 
 def _made_from_a_shape(call: Call) -> bool:
     """Whether the result does not depend on the values of what the call is given."""
-    return call.facts.constant and not _written(call)
+    return call.facts.constant and not call.tensors_written()
 
 
 def _worth_bringing_in(call: Call) -> bool:
@@ -304,21 +306,9 @@ def _is_outside(state: Lowering, call: Call) -> bool:
     return bool(read) and all(value in state.outside for value in read)
 
 
-def _written(call: Call) -> list[TensorRef]:
-    """The tensors that a call changes in place."""
-    arguments = call.op._schema.arguments
-    given = zip(arguments, call.args, strict=False)
-    by_name = [(one, call.kwargs[one.name]) for one in arguments if one.name in call.kwargs]
-    return [
-        value
-        for argument, value in (*given, *by_name)
-        if argument.alias_info is not None and argument.alias_info.is_write and isinstance(value, TensorRef)
-    ]
-
-
 def _run_outside(state: Lowering, call: Call, reason: str) -> None:
     """PyTorch runs it; a tensor that it changes is copied before, and has another value from then on."""
-    written = _written(call)
+    written = call.tensors_written()
     if written and (len(written) > 1 or written[0] is not call.args[0]):
         raise EngineError("it changes other tensors than its first argument in place")
     if not _keeps_order(call):
@@ -384,7 +374,7 @@ def _evaluate(state: Lowering, call: Call) -> None:
     try:
         args, kwargs = mapped(argument, call.args), mapped(argument, dict(call.kwargs))
     except UnsupportedError:
-        for ref in _written(call):
+        for ref in call.tensors_written():
             for one in state.names.get(ref.id, {ref.id}):
                 state.known.pop(one, None)
         return
