@@ -102,7 +102,7 @@ def test_pictures_that_nothing_looks_at_are_refused(run: Run, nets: str, capsys:
 def test_pruning_says_that_nothing_looks_at_the_pictures(run: Run, nets: str, tmp_path: Path, capsys: Capture) -> None:
     small = tmp_path / "small"
     assert run("prune", f"{nets}:fits", "--sparsity", "0.5", "--data", "digits", "-o", small) == 0
-    by = "a --criterion that looks at data, --sensitivity or --recover"
+    by = "a --criterion that looks at data, --sensitivity, --low-rank or --recover"
     assert f"note: --data digits: nothing looks at it; {by} would" in capsys.readouterr().err
 
 

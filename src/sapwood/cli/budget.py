@@ -270,6 +270,7 @@ class WidthOptions:
     equal: EqualOption = None
     whole_heads: WholeHeadsOption = False
     as_config: AsConfigOption = False
+    low_rank: LowRankOption = False
 
     def limits(self) -> Limits:
         """What the options say, read.

@@ -29,7 +29,6 @@ def prune(
     model: ModelArgument,
     goals: budget.GoalOptions,
     remove_blocks: budget.RemoveBlocksOption = None,
-    low_rank: budget.LowRankOption = False,
     criterion: budget.CriterionOption = "l2",
     allocator: budget.AllocatorOption = None,
     pictures: budget.PictureOptions,
@@ -64,7 +63,7 @@ def prune(
     target, limits = goals.target(needed=depth is False or joint), widths.limits()
     asked = as_options(
         goals,
-        {"latency": None if target is None else target.latency, "remove_blocks": remove_blocks, "low_rank": low_rank},
+        {"latency": None if target is None else target.latency, "remove_blocks": remove_blocks},
         chosen,
         {} if pictures.data is None else pictures,
         measured,
@@ -75,7 +74,7 @@ def prune(
         widths,
         files,
     )
-    looks = sensitivity is not None or depth is not False or low_rank or pipeline.scores_by_pictures(criterion)
+    looks = sensitivity is not None or depth is not False or widths.low_rank or pipeline.scores_by_pictures(criterion)
     pictures.note_looked_at(
         looks or recovery.wanted, "a --criterion that looks at data, --sensitivity, --low-rank or --recover"
     )
@@ -86,7 +85,7 @@ def prune(
     pipeline.check_inputs(bundle)
     recovers.check(bundle)
     whole = pipeline.matching_tensors(bundle.model, ignore or ())
-    anew = low_rank or not recovery.wanted  # a plan does not hold the values of two layers: no recovery goes on
+    anew = widths.low_rank or not recovery.wanted  # a plan does not hold the values of two layers: no recovery goes on
     place = None if out is None or anew else Unrecovered(out, bundle, asked)
     found = None if place is None else place.find()
 
@@ -95,7 +94,7 @@ def prune(
         with doing("reading pictures" if pictures.data is not None else "preparing"):
             calibration = pictures.calibration(bundle, seed=seed) if looks else None
             score = pipeline.scorer(bundle.model, criterion, calibration)
-        network = _as_two(bundle, target, calibration, whole) if low_rank else None
+        network = _as_two(bundle, target, calibration, whole) if widths.low_rank else None
         curves = budget.measure_sensitivity(
             bundle if network is None else replace(bundle, model=network.model),
             sensitivity,

@@ -289,7 +289,7 @@ def _paying(costs: _Costs, fraction: float) -> list[str]:
 
 def _proven(model: nn.Module, inputs: ExampleInputs, bases: Mapping[str, Basis], refused: dict[str, str]) -> TwoLayers:
     """The network with these layers as two; without those that its code does not take as two."""
-    proof = _Proof.of(model, inputs)
+    proof = _Equality.of(model, inputs)
     found = proof.tried(bases)
     if found.why:
         bad = {name: one for name, basis in bases.items() if (one := proof.tried({name: basis})).why}
@@ -310,7 +310,7 @@ def _proven(model: nn.Module, inputs: ExampleInputs, bases: Mapping[str, Basis],
 
 
 @dataclass(frozen=True)
-class _Tried:
+class _RunAsTwo:
     """What came of layers as two.
 
     Attributes:
@@ -325,7 +325,7 @@ class _Tried:
 
 
 @dataclass(frozen=True)
-class _Proof:
+class _Equality:
     """Whether a network computes the same with layers that are two, in float64."""
 
     dense: nn.Module
@@ -333,16 +333,16 @@ class _Proof:
     wanted: Sequence[Tensor]
 
     @staticmethod
-    def of(model: nn.Module, inputs: ExampleInputs) -> _Proof:
+    def of(model: nn.Module, inputs: ExampleInputs) -> _Equality:
         """Runs the model; with other weights, where its outputs tell nothing."""
         dense, wide = quieten_(wide_copy(model).eval()), as_float64(inputs)
         wanted = _run(dense, wide)
         if not telling(wanted):  # directions do not hang on weights: with any others there are outputs to compare
             lively_(dense)
             wanted = _run(dense, wide)
-        return _Proof(dense, wide, wanted)
+        return _Equality(dense, wide, wanted)
 
-    def tried(self, bases: Mapping[str, Basis]) -> _Tried:
+    def tried(self, bases: Mapping[str, Basis]) -> _RunAsTwo:
         """Runs it with these as two."""
         made = _made(self.dense, bases)
         parts = [made.model.get_submodule(part) for name in bases for part in made.names[name]]
@@ -354,12 +354,12 @@ class _Proof:
         except SapwoodError:
             raise
         except Exception as fault:  # the model's own code may read anything of a layer
-            return _Tried("the model's code does not run with two in its place", fault=fault)
+            return _RunAsTwo("the model's code does not run with two in its place", fault=fault)
         if not error <= PROOF_TOLERANCE:
-            return _Tried(f"outputs would differ by {error:.1e} of the largest, more than {PROOF_TOLERANCE:.0e}")
+            return _RunAsTwo(f"outputs would differ by {error:.1e} of the largest, more than {PROOF_TOLERANCE:.0e}")
         if silent:
-            return _Tried("the model's code calls it from a place of its own, such as a list")
-        return _Tried(error=error)
+            return _RunAsTwo("the model's code calls it from a place of its own, such as a list")
+        return _RunAsTwo(error=error)
 
 
 def _made(model: nn.Module, bases: Mapping[str, Basis]) -> InTwo:

@@ -14,10 +14,13 @@ from sapwood.runtime.engine.nodes import Outside
 from sapwood.runtime.engine.rules import lower
 from sapwood.runtime.engine.rules.pointwise import SAME_NAME
 
+MADE_HERE = {"aten.reshape"}
+"""What the engine calls itself: a part that was written into is put back by it (``writing.py``)."""
+
 
 def test_every_rule_is_of_an_operator_that_a_run_may_call() -> None:
     """Operators without a rule in ``ops`` are taken apart before they are recorded; of the others tests/ops asks."""
-    assert sorted({*LOWERINGS, *(key.split()[-1] for key in FOLLOWING)} - set(RULES)) == []
+    assert sorted({*LOWERINGS, *(key.split()[-1] for key in FOLLOWING)} - set(RULES) - MADE_HERE) == []
 
 
 class Applied(nn.Module):
