@@ -49,8 +49,8 @@ def prune(
     Give one goal: --sparsity, --params, --macs or --latency; or --remove-blocks, or both. A latency is measured on
     --runtime, and the network is corrected until the clock agrees within --tolerance, or its quartiles hold the target;
     exit code 1 if it does not. Outputs stay as they are, or those that --outputs names. Interrupted while --recover is
-    at work, the same command goes on from the pruned network, which is at -o by then. `-o` also gets `report.html` and,
-    of a Darknet network, `model.cfg` and `model.weights`.
+    at work, the same command goes on from the pruned network, which is at -o by then; with --low-rank it begins anew.
+    `-o` also gets `report.html` and, of a Darknet network, `model.cfg` and `model.weights`.
 
     Example: `sapwood prune yolov4-tiny.cfg --weights yolov4-tiny.weights --latency 0.5 --runtime onnxruntime -o small`
     """
