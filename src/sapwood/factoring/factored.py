@@ -90,11 +90,27 @@ class TwoLayers:
         None of one that is not there: of the first of two, where they are one again.
         """
         owner, _, leaf = tensor.rpartition(".")
-        name, place = next(((name, new.index(owner)) for name, new in self.names.items() if owner in new), (owner, -1))
+        module = self.giver_in(other, owner)
+        return None if module is None else f"{module}.{leaf}".lstrip(".")
+
+    def giver_in(self, other: TwoLayers, module: str) -> str | None:
+        """What the module is called that gives the same there: none does what the first of two gave that are one."""
+        return self._module_in(other, module, 0)
+
+    def reader_in(self, other: TwoLayers, module: str) -> str | None:
+        """What the module is called that reads the same there: none does what the second of two read that are one."""
+        return self._module_in(other, module, 1)
+
+    def _module_in(self, other: TwoLayers, module: str, gone: int) -> str | None:
+        """What a module is called in a network of which fewer layers are two; ``gone`` is the place of which none is
+        left where two are one again."""
+        name, place = next(
+            ((name, new.index(module)) for name, new in self.names.items() if module in new), (module, -1)
+        )
         new = other.names.get(name, (name,))
-        if len(self.names.get(name, ())) == 2 and len(new) == 1 and place == 0:
+        if len(self.names.get(name, ())) == 2 and len(new) == 1 and place == gone:
             return None
-        return f"{new[min(place, len(new) - 1)]}.{leaf}".lstrip(".")
+        return new[min(place, len(new) - 1)]
 
     def renamed(self, tensor: str) -> str:
         """What a parameter, a buffer or a dimension of one is called; of a layer that is two, that of the second."""

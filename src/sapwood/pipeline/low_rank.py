@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 from torch import nn
 
@@ -11,6 +12,7 @@ from sapwood.errors import ConfigError
 from sapwood.factoring import TwoLayers, in_two_layers
 from sapwood.goals import Calibration, Depth, Limits, Sensitivity, Target
 from sapwood.models import Ignored, Plan
+from sapwood.pipeline.ways import Ways
 from sapwood.removal import Verification
 from sapwood.types import ExampleInputs
 
@@ -115,10 +117,20 @@ def check_network(low_rank: object, model: nn.Module) -> None:
         )
 
 
-def renamed_sensitivity(measured: Sensitivity | None, before: TwoLayers, now: TwoLayers) -> Sensitivity | None:
+def renamed_ways(ways: Ways, before: TwoLayers, now: TwoLayers) -> Ways:
+    """What was measured and collected of a network, by the names that all has where fewer layers are two."""
+    score = ways.score.of(before.model)
+    known = score.statistics()
+    moved = None if known is None else known.renamed(partial(before.reader_in, now), partial(before.giver_in, now))
+    return replace(
+        ways,
+        score=score.of(now.model, moved),
+        sensitivity=None if ways.sensitivity is None else _renamed(ways.sensitivity, before, now),
+    )
+
+
+def _renamed(measured: Sensitivity, before: TwoLayers, now: TwoLayers) -> Sensitivity:
     """What was measured of the groups, by the names that they have where fewer layers are two."""
-    if measured is None:
-        return None
     rows = [(before.called_in(now, row.group), row) for row in measured.rows]
     return replace(measured, rows=tuple(replace(row, group=name) for name, row in rows if name is not None))
 

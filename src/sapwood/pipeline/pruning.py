@@ -33,6 +33,7 @@ from sapwood.goals import (
     change_of_outputs,
     check_asked,
     check_depth,
+    default_criterion,
     deployment_of,
     known_steps,
     scorer,
@@ -66,7 +67,7 @@ from sapwood.pipeline.low_rank import (
     check_network,
     low_rank_notes,
     reckoned,
-    renamed_sensitivity,
+    renamed_ways,
     two_layers,
 )
 from sapwood.pipeline.saying import said_by_config
@@ -167,7 +168,7 @@ def prune(
     target: Target | Mapping[str, Any] | None = None,
     depth: Depth = False,
     low_rank: bool | TwoLayers = False,
-    criterion: str | Criterion | Scorer = "l2",
+    criterion: str | Criterion | Scorer | None = None,
     allocator: str | None = None,
     calibration: Calibration | None = None,
     sensitivity: Sensitivity | None = None,
@@ -197,6 +198,7 @@ def prune(
             names ``sensitivity`` is then.
         criterion: What a channel is worth: a name in :data:`sapwood.criteria.CRITERIA`, or one made with
             :func:`sapwood.criteria.make_criterion`, or a :func:`sapwood.pipeline.scorer` that has scored before.
+            Where None, ``"l2"``; with ``low_rank`` and ``calibration`` ``"obs"``.
         allocator: How the budget is shared out, a name in :data:`sapwood.allocation.ALLOCATORS`: ``"uniform"``,
             ``"global"`` or ``"knapsack"``. The same fraction everywhere for a sparsity, the knapsack for any other
             target, where None.
@@ -236,6 +238,8 @@ def prune(
     where = deployment_of(of_fields(Deployment, deployment))
     check_suited(model)
     check_has_values(model)
+    if criterion is None:
+        criterion = default_criterion(low_rank=low_rank is not False, pictures=calibration is not None)
     score = criterion if isinstance(criterion, Scorer) else scorer(model, criterion, calibration)
     ways = Ways(score, allocator, sensitivity, widths or Limits(), outputs, where, progress)
     if low_rank is not False:
@@ -368,8 +372,8 @@ def _of_two(given: _Given, network: TwoLayers, target: Target, ways: Ways) -> Pr
         if not alike:
             break
         fewer = with_fewer(network, model, inputs, alike)
-        counted, network = replace(counted, sensitivity=renamed_sensitivity(ways.sensitivity, network, fewer)), fewer
-        ways = replace(ways, sensitivity=counted.sensitivity)
+        ways, network = renamed_ways(ways, network, fewer), fewer
+        counted = replace(ways, deployment=None)
     else:
         found = _of_this(given, network, goal, counted)
     if ways.deployment is not None or target.kind == "latency":
