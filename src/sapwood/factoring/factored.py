@@ -44,6 +44,9 @@ BETWEEN = 32
 LEAST_SHARE = 0.5
 """The share of its variance that a layer keeps at least, when it is reckoned which of them pay."""
 
+OTHERS = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.RMSNorm)
+"""What has a weight that is looked up or multiplied element by element: no layer that could be two is missed there."""
+
 STEPS = 30
 """Of bisection of the share of variance."""
 
@@ -265,7 +268,7 @@ def _able(model: nn.Module, ignore: Ignored, refused: dict[str, str]) -> list[st
     unsaid = framework_of(model).stays_one(model)
     found = []
     for name, module in model.named_modules():
-        if not isinstance(module, LAYERS):
+        if not isinstance(module, LAYERS) and not _has_matrices(module):
             continue
         tensors = (f"{name}.weight", f"{name}.bias")
         weight = module._parameters.get("weight")
@@ -290,6 +293,14 @@ def _able(model: nn.Module, ignore: Ignored, refused: dict[str, str]) -> list[st
         else:
             found.append(name)
     return found
+
+
+def _has_matrices(module: nn.Module) -> bool:
+    """Whether a module has weights of its own that may be of low rank, whatever it does with them."""
+    return not isinstance(module, OTHERS) and any(
+        "weight" in name and value is not None and value.dim() > 1 and min(len(value), value[0].numel()) > 1
+        for name, value in module._parameters.items()
+    )
 
 
 def _is_more(layer: nn.Module) -> bool:
