@@ -100,6 +100,34 @@ def test_of_several_only_the_one_that_fails_stays() -> None:
     assert found.refused == {"two": "the model's code does not run with two in its place"}
 
 
+def test_layers_of_other_kinds_are_named() -> None:
+    """What multiplies by a weight and is no plain layer; what looks one up or scales by one is not meant."""
+
+    class Mixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.look, self.norm = nn.Embedding(9, 16), nn.LayerNorm((4, 16))
+            self.attend, self.recur = nn.MultiheadAttention(16, 2, batch_first=True), nn.GRU(16, 16, batch_first=True)
+            self.wide, self.up = nn.Linear(16, 64), nn.ConvTranspose1d(64, 8, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.norm(self.look(x))
+            x = self.recur(self.attend(x, x, x)[0])[0]
+            return self.up(self.wide(x).transpose(1, 2))  # type: ignore[no-any-return]
+
+    torch.manual_seed(0)
+    model = Mixed().eval()
+    model.wide.weight.data = torch.randn(64, 2) @ torch.randn(2, 16)
+    found = in_two_layers(model, torch.randint(9, (2, 4)), 0.5)
+    assert list(found.layers) == ["wide"]
+    assert found.refused == {
+        "attend": "it is a MultiheadAttention",
+        "attend.out_proj": "it is a NonDynamicallyQuantizableLinear",
+        "recur": "it is a GRU",
+        "up": "it is a ConvTranspose1d",
+    }
+
+
 def test_layers_become_one_again() -> None:
     model = net()
     found = in_two_layers(model, X, 0.8, runs)

@@ -44,6 +44,16 @@ def test_transformers() -> None:
     assert "model.layers.0.mlp.up_proj" in names
 
 
+def test_gpt2s_own_kind_of_layer_is_named() -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.GPT2Config(vocab_size=100, n_positions=16, n_embd=64, n_layer=1, n_head=4)
+    model = of_low_rank(transformers.GPT2ForSequenceClassification(config))
+    model.config.pad_token_id = 0
+    found = sapwood.prune(model, {"input_ids": torch.randint(1, 90, (2, 12))}, target={"macs": 0.6}, low_rank=True)
+    names = [f"transformer.h.0.{one}" for one in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")]
+    assert f"{', '.join(names)} cannot be two: it is a Conv1D" in found.notes
+
+
 def test_ultralytics_is_refused_by_name(tmp_path: Any) -> None:
     ultralytics = pytest.importorskip("ultralytics")
     ultralytics.YOLO("yolov8n.yaml").save(tmp_path / "net.pt")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from sapwood.pipeline.low_rank import renamed_ways
 from sapwood.pipeline.ways import Ways
 from sapwood.recovery import DistillConfig
 from sapwood.types import ModelBundle, ModelSource, TaskSpec
+from support.cfgs import JOINED
 from support.silencing import silenced
 
 X = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
@@ -73,6 +75,56 @@ def test_the_layer_of_few_directions_is_two(pruned: Pruned) -> None:
     assert isinstance(model.stem, nn.Conv2d)
     assert sapwood.count_macs(model, X).total <= 0.401 * sapwood.count_macs(net(), X).total
     assert any("wide (" in note for note in pruned.notes)
+
+
+def test_channels_between_two_layers_are_none_of_the_model_given(pruned: Pruned) -> None:
+    """Two groups of 48 channels had the model, one a convolution; those between are told of in a note."""
+    bundle = ModelBundle(net(), X, TaskSpec("none"), ModelSource("net", "session"))
+    stem, wide = pruned.model.stem, pruned.model.wide  # type: ignore[union-attr]
+    assert shrink_record(bundle, pruned, {}).channels == (2 * WIDE, stem.out_channels + wide.out_channels)  # type: ignore[union-attr]
+    assert f"channels     {2 * WIDE} -> " in repr(pruned)
+
+
+def test_what_stays_whole_is_named_as_in_the_model_given(pruned: Pruned) -> None:
+    assert {f"{one.tensor}[{one.dim}]" for one in pruned.unpruned} == {
+        "stem.weight[1]",
+        "head.weight[0]",
+        "head.bias[0]",
+    }
+
+
+@pytest.mark.parametrize("pattern", ["wide", "wide.weight", "wide.weight[0]", "w?de"])
+def test_limits_name_layers_of_the_model_given(pattern: str) -> None:
+    """Its channels, whether the layer becomes two or not; those between the two by the parts of a LowRank."""
+    limits = {"bounds": {pattern: (0.75, 0.8), "wide.0": (0.1, 0.3)}, "round_to": 1}
+    for low_rank in (False, True):
+        if not low_rank:
+            del (own := {**limits, "bounds": {**limits["bounds"]}})["bounds"]["wide.0"]  # type: ignore[dict-item]
+        found = sapwood.prune(
+            net(), X, target={"macs": 0.5}, limits=limits if low_rank else own, low_rank=low_rank
+        ).model.wide  # type: ignore[union-attr]
+        assert isinstance(found, LowRank) == low_rank
+        assert 36 <= found.out_channels <= 38  # type: ignore[union-attr,operator]
+    assert 5 <= found[0].out_channels <= 14  # type: ignore[index,union-attr]
+
+
+def test_limits_of_channels_between_two_layers_that_become_one_again() -> None:
+    """``stem`` is two at first, and 24 of 48 channels between the two take more than the layer does."""
+    limits = {"bounds": {"stem.0": (0.5, 1.0)}}
+    network = two_layers(net(), X, sapwood.Target(macs=0.1))
+    assert "stem" in network.layers
+    found = sapwood.prune(net(), X, target={"macs": 0.5}, limits=limits, low_rank=network)
+    assert "stem" not in {one.module for one in found.plan.factored}
+
+
+def test_a_deep_copy_shares_the_network_it_was_made_of(pruned: Pruned) -> None:
+    """And can be recovered as the result can."""
+    again = copy.deepcopy(pruned)
+    assert again.of_two is pruned.of_two
+    assert again.model is not pruned.model
+    bundle = ModelBundle(net(), X, TaskSpec("classification", (8, 8)), ModelSource("net", "session"))
+    found, wanted = (recover(bundle, one, batches(), "reconstruct").model(X) for one in (again, pruned))
+    assert torch.equal(found, wanted)
 
 
 def test_it_is_nearer_to_the_dense_network_than_channels_alone(pruned: Pruned) -> None:
@@ -202,50 +254,11 @@ def test_the_result_can_be_pruned_again(pruned: Pruned) -> None:
     assert sapwood.count_macs(again.model, X).total <= 0.701 * sapwood.count_macs(pruned.model, X).total
 
 
-CFG = """[net]
-channels=3
-height=32
-width=32
-[convolutional]
-batch_normalize=1
-filters=8
-size=3
-stride=2
-pad=1
-activation=leaky
-[convolutional]
-batch_normalize=1
-filters=64
-size=3
-stride=1
-pad=1
-activation=leaky
-[convolutional]
-batch_normalize=1
-filters=64
-size=3
-stride=1
-pad=1
-activation=leaky
-[route]
-layers=-1,-2
-[convolutional]
-filters=14
-size=1
-activation=linear
-[yolo]
-mask=0,1
-anchors=4,4, 8,8
-classes=2
-num=2
-"""
-
-
 @pytest.fixture
 def detector() -> Callable[[], DarknetNetwork]:
     def made() -> DarknetNetwork:
         torch.manual_seed(0)
-        network = DarknetNetwork(parse_cfg(CFG)).eval()
+        network = DarknetNetwork(parse_cfg(JOINED)).eval()
         conv = network.layers[2].conv  # type: ignore[union-attr]
         conv.weight.data = torch.einsum("or,rikl->oikl", torch.randn(64, 6), torch.randn(6, 64, 3, 3)) / 60  # type: ignore[union-attr]
         return network
@@ -267,11 +280,49 @@ def test_a_darknet_network_comes_back_from_its_own_files(
     assert apply_plan(network, found.plan).cfg == found.model.cfg  # type: ignore[union-attr]
 
 
+def test_limits_of_a_network_whose_layers_get_other_numbers(detector: Callable[[], DarknetNetwork]) -> None:
+    """Layer 2 becomes two, so that layer 2 is layer 3; the bounds are those of the ``.cfg`` that was given."""
+    network, x = detector(), torch.rand(1, 3, 32, 32)
+    limits = {"bounds": {"layers.2": (0.75, 0.8), "layers.1.conv": (0.9, 1.0)}, "round_to": 1}
+    found = sapwood.prune(network, x, target={"macs": 0.6}, limits=limits, low_rank=True)
+    assert [one.module for one in found.plan.factored] == ["layers.2.conv"]
+    _, first, between, second, *_ = (getattr(layer, "conv", None) for layer in found.model.layers)  # type: ignore[union-attr]
+    assert 58 <= first.out_channels <= 64
+    assert between.out_channels < 32
+    assert 48 <= second.out_channels <= 51
+
+
+def test_what_stays_whole_has_the_numbers_of_the_network_given(detector: Callable[[], DarknetNetwork]) -> None:
+    found = sapwood.prune(detector(), torch.rand(1, 3, 32, 32), target={"macs": 0.5}, low_rank=True)
+    named = {f"{one.tensor}[{one.dim}]": one.reason for one in found.unpruned}
+    assert named.keys() == {"layers.0.conv.weight[1]", "layers.4.conv.weight[0]", "layers.4.conv.bias[0]"}
+    assert "'layers.0.conv'" in named["layers.0.conv.weight[1]"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--macs", "0.5", "--remove-blocks", "1"], "--low-rank: got --remove-blocks 1, too; expected one of them"),
+        (["--macs", "0.5", "--as-config"], "--low-rank: got --as-config, too; no config of transformers says"),
+        (["--sparsity", "0.5"], "--low-rank: got --sparsity 0.5, which counts channels; expected --macs, --params"),
+        (["--remove-blocks", "1"], "--low-rank: got --remove-blocks 1, too; expected one of them"),
+    ],
+)
+def test_the_command_names_what_does_not_go_with_it(
+    options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before the model is read: there is none."""
+    with pytest.raises(SystemExit) as ended:
+        main(["prune", "none.cfg", "--low-rank", *options])
+    assert ended.value.code == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
 def test_the_command(
     detector: Callable[[], DarknetNetwork], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cfg, weights = tmp_path / "net.cfg", tmp_path / "net.weights"
-    cfg.write_text(CFG)
+    cfg.write_text(JOINED)
     sapwood.models.write_weights(weights, detector())
     how = [str(cfg), "--weights", str(weights), "--macs", "0.5", "--low-rank", "-o", str(tmp_path / "small"), "--json"]
     with pytest.raises(SystemExit) as ended:

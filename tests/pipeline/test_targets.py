@@ -98,11 +98,19 @@ def widths(limits: Limits, macs: float = 0.3, **options: Any) -> list[int]:
     return [pruned.model[place].out_channels for place in (0, 2, 4)]
 
 
-@pytest.mark.parametrize("pattern", ["0", "0.weight", "0.weight[[]0]", "?.weight[[]0]"])
+@pytest.mark.parametrize("pattern", ["0", "0.weight", "0.weight[0]", "0.weight[[]0]", "?.weight[0]", "?.weight[[]0]"])
 def test_bounds_hold(pattern: str) -> None:
     found = widths(Limits(bounds={pattern: (0.75, 0.8)}), macs=0.65)
     concerned = found if pattern.startswith("?") else found[:1]
     assert concerned == [12] * len(concerned)  # ceil(0.75 * 16) = floor(0.8 * 16) = 12
+
+
+def test_a_module_without_channels_of_its_own_stands_for_all_in_it() -> None:
+    """Of one that has, as attention, what is in it is not meant."""
+    model = nn.Sequential(nn.Sequential(conv(3, 16), nn.ReLU()), nn.Sequential(conv(16, 16), nn.ReLU(), conv(16, 5)))
+    pruned = prune(model, picture(), target=Target(macs=0.4), limits=Limits(bounds={"0": (0.75, 0.8)}))
+    assert pruned.model[0][0].out_channels == 12  # type: ignore[index]
+    assert pruned.model[1][0].out_channels < 12  # type: ignore[index]
 
 
 def test_the_tighter_of_two_bounds_holds() -> None:

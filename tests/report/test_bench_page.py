@@ -31,6 +31,13 @@ def test_the_headline_is_the_fastest_pair_beside_the_first() -> None:
     assert bench_headline(record(slower)).text == "Nothing is faster than big in PyTorch."
 
 
+def test_one_round_is_one_round() -> None:
+    faster = BenchRow("small", "torch", 1.0, 1.0, 1.0, 0.25, 4.0, 1.0)
+    once = BenchRecord((FIRST, faster), ("big", "torch"), {}, {**CONDITIONS, "rounds": 1})
+    assert bench_answers(once, None)[3].answer == "1 round"
+    assert ", 1 round; " in bench_table(once).notes[0]
+
+
 def test_one_disturbed_pair_among_quiet_ones_is_named() -> None:
     quiet = BenchRow("small", "torch", 2.0, 1.99, 2.02, 0.5, 2.0, 0.5, 0.0)
     noisy = BenchRow("big", "sapwood", 15.1, 4.17, 16.2, 3.8, 0.26, 1.0, 0.0)

@@ -368,6 +368,24 @@ class RecoveryOptions:
         return self.recover is not Recover.none
 
 
+def check_low_rank(widths: WidthOptions, remove_blocks: str | None, target: Target | None) -> None:
+    """Checks, before the work, that what else was given goes with ``--low-rank``.
+
+    Raises:
+        ConfigError: Names the option that does not.
+    """
+    if not widths.low_rank:
+        return
+    got = "--low-rank: got "
+    if remove_blocks is not None:
+        raise ConfigError(f"{got}--remove-blocks {remove_blocks}, too; expected one of them: prune the result again")
+    if widths.as_config:
+        raise ConfigError(f"{got}--as-config, too; no config of transformers says that a layer is two")
+    if target is not None and target.kind == "sparsity":
+        expected = "expected --macs, --params or --latency"
+        raise ConfigError(f"{got}--sparsity {target.value:g}, which counts channels; {expected}")
+
+
 def measure_sensitivity(
     bundle: ModelBundle, figure: Figure | None, calibration: Calibration | None, score: Scorer, **options: Any
 ) -> Sensitivity | None:

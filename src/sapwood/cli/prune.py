@@ -15,7 +15,6 @@ from sapwood.cli.recovery import Recovery
 from sapwood.cli.shrink import IgnoreOption, LayersOption, OutOption, OutputsOption, check_out, finish
 from sapwood.cli.stopping import saying
 from sapwood.cli.unrecovered import Unrecovered
-from sapwood.errors import ConfigError
 
 if TYPE_CHECKING:
     from sapwood.factoring import TwoLayers
@@ -63,6 +62,7 @@ def prune(
     depth = budget.read_depth(remove_blocks)
     joint = depth in ("auto", "only")
     target, limits = goals.target(needed=depth is False or joint), widths.limits()
+    budget.check_low_rank(widths, remove_blocks, target)
     asked = as_options(
         goals,
         {"latency": None if target is None else target.latency, "remove_blocks": remove_blocks},
@@ -150,8 +150,7 @@ def _as_two(
     """The network in which layers that may be of low rank are two each."""
     from sapwood import pipeline
 
-    if target is None:
-        raise ConfigError("--low-rank: got no goal; expected --macs, --params or --latency")
+    assert target is not None
     with doing("making layers two"):
         return pipeline.two_layers(bundle.model, bundle.example_inputs, target, calibration, whole)
 

@@ -141,9 +141,12 @@ def check_latency(latency: records.TargetLatency | None) -> None:
         raise CheckFailedError(
             f"latency target {asked} missed: measured {took}{latency.ratio:.3f} of the dense network's "
             f"(half of the rounds {latency.ratio_q1:.3f} to {latency.ratio_q3:.3f}) on "
-            f"{latency.conditions['runtime']}; this is the closest of {len(latency.attempts)} networks that were "
-            f"made and measured{_missed_by(latency)}"
+            f"{latency.conditions['runtime']}; {_of_all(len(latency.attempts))} made and measured{_missed_by(latency)}"
         )
+
+
+def _of_all(tried: int) -> str:
+    return "no other network was" if tried < 2 else f"this is the closest of {tried} networks that were"
 
 
 def _missed_by(latency: records.TargetLatency) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -43,8 +44,15 @@ BETWEEN = 32
 LEAST_SHARE = 0.5
 """The share of its variance that a layer keeps at least, when it is reckoned which of them pay."""
 
+OTHERS = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.RMSNorm)
+"""What has a weight that is looked up or multiplied element by element: no layer that could be two is missed there."""
+
 STEPS = 30
 """Of bisection of the share of variance."""
+
+
+_NAME = re.compile(r"\w+(?:\.\w+)+(?:\[\d+\])?")
+"""What may be the name of a module, or of a dimension, in a text."""
 
 
 @dataclass(frozen=True)
@@ -84,38 +92,80 @@ class TwoLayers:
                 found.append(name)
         return found
 
-    def called_in(self, other: TwoLayers, tensor: str) -> str | None:
-        """What a tensor or a dimension of one is called in a network of which fewer layers are two.
+    @cached_property
+    def _owners(self) -> dict[str, tuple[str, int | None]]:
+        """By what a module is called, what it was called before, and which of two it is."""
+        return {
+            one: (name, place if len(new) == 2 else None)
+            for name, new in self.names.items()
+            for place, one in enumerate(new)
+        }
 
-        None of one that is not there: of the first of two, where they are one again.
+    def called_before(self, dimension: str) -> str:
+        """What a dimension of a tensor, or a tensor, is called in the network before.
+
+        Channels between two layers, which are not there, are called as those of a :class:`~sapwood.models.LowRank` in
+        the place of the layer: ``"conv.0.weight[0]"``.
         """
-        owner, _, leaf = tensor.rpartition(".")
-        module = self.giver_in(other, owner)
-        return None if module is None else f"{module}.{leaf}".lstrip(".")
+        owner, _, leaf = dimension.rpartition(".")
+        name, place = self._owners.get(owner, (owner, None))
+        if place is not None and self.is_between(dimension):
+            name = f"{name}.{place}"
+        return f"{name}.{leaf}".lstrip(".")
+
+    def is_between(self, dimension: str) -> bool:
+        """Whether a dimension, or a tensor whose first one it is, has the channels between two layers."""
+        owner, _, leaf = dimension.rpartition(".")
+        _, place = self._owners.get(owner, (owner, None))
+        return (place == 0 and leaf in {"weight", "weight[0]", "bias", "bias[0]"}) or (
+            place == 1 and leaf == "weight[1]"
+        )
+
+    def told_before(self, text: str) -> str:
+        """A sentence with the names that modules and dimensions have in the network before."""
+
+        def before(word: re.Match[str]) -> str:
+            name = word[0]
+            if name in self._owners:
+                return self._owners[name][0]
+            return self.called_before(name) if name.rpartition(".")[0] in self._owners else name
+
+        return _NAME.sub(before, text)
+
+    def called_in(self, other: TwoLayers, dimension: str) -> str | None:
+        """What a dimension or a tensor is called in a network of which fewer layers are two.
+
+        None of channels between two layers that are one there.
+        """
+        if not self.is_between(dimension):
+            return other.renamed(self.called_before(dimension))
+        owner, _, leaf = dimension.rpartition(".")
+        name, place = self._owners[owner]
+        new = other.names.get(name, ())
+        return f"{new[place or 0]}.{leaf}" if len(new) == 2 else None
 
     def giver_in(self, other: TwoLayers, module: str) -> str | None:
         """What the module is called that gives the same there: none does what the first of two gave that are one."""
-        return self._module_in(other, module, 0)
+        return self._module_in(other, module, gone=0)
 
     def reader_in(self, other: TwoLayers, module: str) -> str | None:
         """What the module is called that reads the same there: none does what the second of two read that are one."""
-        return self._module_in(other, module, 1)
+        return self._module_in(other, module, gone=1)
 
     def _module_in(self, other: TwoLayers, module: str, gone: int) -> str | None:
-        """What a module is called in a network of which fewer layers are two; ``gone`` is the place of which none is
-        left where two are one again."""
-        name, place = next(
-            ((name, new.index(module)) for name, new in self.names.items() if module in new), (module, -1)
-        )
+        """What a module is called where fewer layers are two; of two that are one, ``gone`` is nowhere."""
+        name, place = self._owners.get(module, (module, None))
         new = other.names.get(name, (name,))
-        if len(self.names.get(name, ())) == 2 and len(new) == 1 and place == gone:
-            return None
-        return new[min(place, len(new) - 1)]
+        if place is None or len(new) == 2:
+            return new[place or 0]
+        return None if place == gone else new[0]
 
-    def renamed(self, tensor: str) -> str:
-        """What a parameter, a buffer or a dimension of one is called; of a layer that is two, that of the second."""
-        owner, _, leaf = tensor.rpartition(".")
-        return f"{self.names.get(owner, (owner,))[-1]}.{leaf}".lstrip(".")
+    def renamed(self, dimension: str) -> str:
+        """What a dimension, a parameter or a buffer is called; of a layer that is two the first has what it reads."""
+        owner, _, leaf = dimension.rpartition(".")
+        new = self.names.get(owner, (owner,))
+        read = leaf.startswith("weight[") and leaf != "weight[0]"
+        return f"{new[0 if read else -1]}.{leaf}".lstrip(".")
 
     def ignored(self, whole: Mapping[str, str]) -> dict[str, str]:
         """What stays whole, by the names that it has here."""
@@ -234,7 +284,7 @@ def _able(model: nn.Module, ignore: Ignored, refused: dict[str, str]) -> list[st
     unsaid = framework_of(model).stays_one(model)
     found = []
     for name, module in model.named_modules():
-        if not isinstance(module, LAYERS):
+        if not isinstance(module, LAYERS) and not _has_matrices(module):
             continue
         tensors = (f"{name}.weight", f"{name}.bias")
         weight = module._parameters.get("weight")
@@ -259,6 +309,14 @@ def _able(model: nn.Module, ignore: Ignored, refused: dict[str, str]) -> list[st
         else:
             found.append(name)
     return found
+
+
+def _has_matrices(module: nn.Module) -> bool:
+    """Whether a module has weights of its own that may be of low rank, whatever it does with them."""
+    return not isinstance(module, OTHERS) and any(
+        "weight" in name and value is not None and value.dim() > 1 and min(len(value), value[0].numel()) > 1
+        for name, value in module._parameters.items()
+    )
 
 
 def _is_more(layer: nn.Module) -> bool:

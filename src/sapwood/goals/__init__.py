@@ -22,7 +22,7 @@ from sapwood.goals.calibrating import (
 from sapwood.goals.chooser import Chooser, Chosen, cost_of
 from sapwood.goals.clock import alone, timed
 from sapwood.goals.group_keys import group_key
-from sapwood.goals.group_sets import cuts, matching_groups
+from sapwood.goals.group_sets import Naming, cuts, matching_groups
 from sapwood.goals.latency_of_widths import Attempt, LatencyOutcome, LatencyTarget, frozen_layers
 from sapwood.goals.latency_of_zeros import LayerSparsity, SparsityOutcome, mask_to_latency_
 from sapwood.goals.layer_samples import layer_samples
@@ -60,6 +60,7 @@ __all__ = [
     "LayerSparsity",
     "LayerSteps",
     "Limits",
+    "Naming",
     "RecoveryPictures",
     "Scorer",
     "Sensitivity",

@@ -33,7 +33,7 @@ from sapwood.allocation import (
 from sapwood.errors import BudgetError, ConfigError
 from sapwood.goals.even_widths import SLACK, Multiples, even_kept, even_problem, near_problem
 from sapwood.goals.group_keys import GroupKey, factor_key, group_key, multiples_of
-from sapwood.goals.group_sets import cuts, disjoint, matching_groups
+from sapwood.goals.group_sets import Naming, cuts, disjoint, matching_groups
 from sapwood.goals.in_the_way import most_in_the_way
 from sapwood.goals.multiples import in_multiples
 from sapwood.goals.targets import Limits, Target
@@ -109,6 +109,7 @@ class Chooser:
         multiples: By :func:`group_key`: where it is another multiple.
         both: Grouped convolutions may lose whole groups and channels of every group; by default one of the two.
         fields: What a config says of the widths, which then is all that they may be.
+        naming: By which names the limits speak, where the network was made of the one that they are for.
     """
 
     score: Score
@@ -122,6 +123,7 @@ class Chooser:
     multiples: Mapping[GroupKey, int] = field(default_factory=dict)
     both: bool = False
     fields: ConfigFields | None = None
+    naming: Naming | None = None
     _last: list[tuple[Analysis, SharedWidths]] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def towards(self, target: Target) -> Callable[[Analysis], Chosen]:
@@ -349,15 +351,18 @@ class Chooser:
     def _bounds(self, analysis: Analysis) -> dict[int, tuple[float, float]]:
         found: dict[int, tuple[float, float]] = {}
         for pattern, (low, high) in self.limits.bounds.items():
-            for number in matching_groups(analysis, pattern, "bounds"):
+            for number in self._named(analysis, pattern, "bounds"):
                 lowest, highest = found.get(number, (0.0, 1.0))
                 found[number] = (max(low, lowest), min(high, highest))
         return found
 
     def _asked_equal(self, analysis: Analysis) -> Iterator[tuple[int, ...]]:
         for patterns in self.limits.equal:
-            numbers = [number for pattern in patterns for number in matching_groups(analysis, pattern, "equal")]
+            numbers = [number for pattern in patterns for number in self._named(analysis, pattern, "equal")]
             yield tuple(sorted(set(numbers)))
+
+    def _named(self, analysis: Analysis, pattern: str, what: str) -> tuple[int, ...]:
+        return matching_groups(analysis, pattern, what, self.naming)
 
 
 def _lowest(analysis: Analysis, scores: Sequence[Tensor], kept: Sequence[int]) -> Axis:

@@ -290,8 +290,10 @@ def beside_dense(
         "dense_ms": clocked.dense_ms,
         "pruned_ms": row.median_ms,
         "target_ms": asked,
-        **({} if latency is None else {"tolerance": latency.tolerance}),
     }
+    if latency is not None:
+        enough = found is None or found.target is None  # nothing more had to go for it
+        figures |= {"tolerance": latency.tolerance, "at_most": latency.at_most or enough}
     if found is not None:
         return replace(found, **figures)
     conditions: dict[str, Any] = {
@@ -306,5 +308,4 @@ def beside_dense(
         fit_error=0.0,
         layers=(),
         conditions=conditions,
-        at_most=latency is not None,
     )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from torch import nn
 
 from sapwood.arguments import described
 from sapwood.errors import ConfigError
 from sapwood.factoring import TwoLayers, in_two_layers
-from sapwood.goals import Calibration, Depth, Limits, Sensitivity, Target
+from sapwood.goals import Calibration, Depth, Limits, Naming, Sensitivity, Target
+from sapwood.graph import Unpruned
 from sapwood.models import Ignored, Plan
 from sapwood.pipeline.ways import Ways
 from sapwood.removal import Verification
@@ -28,6 +31,16 @@ class OfTwo:
 
     network: TwoLayers
     plan: Plan
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> OfTwo:
+        """Itself, as nothing of it changes: a copy of a result can be recovered, and has no second network for it."""
+        return self
+
+    @property
+    def channels_between(self) -> dict[str, tuple[int, int]]:
+        """By the name of each layer that is two: how many channels there were between the two, and are."""
+        ranks = {one.module: one.rank for one in self.network.joined(self.plan).factored}
+        return {name: (had, ranks[name]) for name, had in self.network.layers.items()}
 
 
 def two_layers(
@@ -120,6 +133,8 @@ def check_network(low_rank: object, model: nn.Module) -> None:
 def renamed_ways(ways: Ways, before: TwoLayers, now: TwoLayers) -> Ways:
     """What was measured and collected of a network, by the names that all has where fewer layers are two."""
     score = ways.score.of(before.model)
+    if now is before:
+        return replace(ways, score=score)
     known = score.statistics()
     moved = None if known is None else known.renamed(partial(before.reader_in, now), partial(before.giver_in, now))
     return replace(
@@ -135,14 +150,49 @@ def _renamed(measured: Sensitivity, before: TwoLayers, now: TwoLayers) -> Sensit
     return replace(measured, rows=tuple(replace(row, group=name) for name, row in rows if name is not None))
 
 
+def naming_of(network: TwoLayers, joined: Iterable[str]) -> Naming:
+    """How limits, which are for the model given, name the channels of a network.
+
+    Args:
+        network: In which layers are two.
+        joined: Layers that were two before, and are one again.
+    """
+    absent = tuple(f"{name}.0.weight[0]" for name in joined)
+    return Naming(network.called_before, network.is_between, absent)
+
+
+def stays_whole(network: TwoLayers, unpruned: Iterable[Unpruned]) -> tuple[Unpruned, ...]:
+    """What stays whole, by the names of the model given."""
+    found = []
+    for one in unpruned:
+        tensor, _, _ = network.called_before(f"{one.tensor}[{one.dim}]").rpartition("[")
+        found.append(Unpruned(tensor, one.dim, network.told_before(one.reason)))
+    return tuple(found)
+
+
+def channels_of(result: Any) -> tuple[int, int] | None:
+    """The channels that groups had, and have; None where no widths were chosen.
+
+    Those between layers that are two are no channels of the model given, and are not counted.
+    """
+    allocation, of_two = getattr(result, "allocation", None), getattr(result, "of_two", None)
+    if allocation is None:
+        return None
+    had, has = sum(result.num_channels), sum(allocation.kept)
+    if of_two is not None:
+        stay = {(one.tensor, one.dim) for one in result.unpruned}
+        between = [own for name, own in of_two.channels_between.items() if (f"{name}.0.weight", 0) not in stay]
+        had, has = had - sum(own[0] for own in between), has - sum(own[1] for own in between)
+    return had, has
+
+
 def low_rank_notes(found: OfTwo) -> tuple[str, ...]:
     """A sentence on the layers that became two, and one for each that could not."""
-    ranks = found.network.joined(found.plan).factored
-    told = ", ".join(f"{one.module} ({one.rank})" for one in ranks)
+    told = ", ".join(f"{name} ({rank})" for name, (_, rank) in found.channels_between.items())
     stay: dict[str, list[str]] = {}
     for name, why in found.network.refused.items():
         stay.setdefault(why, []).append(name)
-    others = (f"layers that cannot be two, as {why}: {', '.join(names)}" for why, names in stay.items())
+    others = (f"{', '.join(names)} cannot be two: {why}" for why, names in stay.items())
     layers = f"layers that are two each, and how many channels are between the two: {told}"
     return (layers if told else "no layer takes less as two of low rank: none is", *others)
 

@@ -28,6 +28,7 @@ from sapwood.goals import (
     Sensitivity,
     Target,
     WidthSteps,
+    alone,
     blocks_to_remove,
     by_budget,
     change_of_outputs,
@@ -66,8 +67,10 @@ from sapwood.pipeline.low_rank import (
     check_low_rank,
     check_network,
     low_rank_notes,
+    naming_of,
     reckoned,
     renamed_ways,
+    stays_whole,
     two_layers,
 )
 from sapwood.pipeline.saying import said_by_config
@@ -293,11 +296,16 @@ def _without_channels(
         result = replace(result, notes=(*result.notes, *ways.score.notes(solution.analysis)))
     if steps is not None:
         result = replace(result, notes=(*result.notes, _steps_note(steps)))
+    if outcome is not None and outcome.target is not None and outcome.target > 1.0 and not result.plan.cuts:
+        result = replace(result, notes=(*result.notes, FAST_ENOUGH))
     if ways.limits.as_config:
         check_described(result.model, example_inputs, chooser.fields)
     elif config_module(model) is not None and result.plan.cuts:
         result = replace(result, notes=(*result.notes, NO_FOLDER))
     return result
+
+
+FAST_ENOUGH = "the network given takes no longer than what was asked for: nothing was removed"
 
 
 def _steps_note(steps: WidthSteps) -> str:
@@ -364,20 +372,28 @@ def _of_two(given: _Given, network: TwoLayers, target: Target, ways: Ways) -> Pr
     """Removes channels of a network of which some layers are two; the target is one for the model given."""
     model, inputs = given.model, given.inputs
     bench = ways.bench(inputs)
-    counted = replace(ways, deployment=None)
+    if target.milliseconds is not None and alone(bench, model) <= target.milliseconds:
+        return _channels(model, inputs, target, given.ignore, replace(ways, sensitivity=None))
     goal = Target(macs=reckoned(target)) if target.kind == "latency" else target
-    for _ in range(MOST_TRIES):
-        found = _of_this(given, network, goal, counted)
-        alike = network.takes_no_less(found.model, by_params=goal.kind == "params")
-        if not alike:
-            break
-        fewer = with_fewer(network, model, inputs, alike)
-        ways, network = renamed_ways(ways, network, fewer), fewer
-        counted = replace(ways, deployment=None)
-    else:
-        found = _of_this(given, network, goal, counted)
+    before, tries = network, 0
+    while True:
+        own = replace(
+            renamed_ways(ways, before, network),
+            naming=naming_of(network, before.layers.keys() - network.layers.keys()),
+        )
+        try:
+            found = _of_this(given, network, goal, replace(own, deployment=None))
+            alike = network.takes_no_less(found.model, by_params=goal.kind == "params")
+        except BudgetError:
+            if not network.layers:
+                raise
+            alike = list(network.layers)  # limits may leave the two of a layer wider than the one
+        else:
+            if not alike or tries == MOST_TRIES:
+                break
+        network, tries = with_fewer(network, model, inputs, alike), tries + 1
     if ways.deployment is not None or target.kind == "latency":
-        found = _of_this(given, network, target, ways)
+        found = _of_this(given, network, target, own)
         latency = beside_dense(found.latency, target, model, found.model, bench)
         found = replace(found, latency=latency, notes=(*found.notes, TIMED_AS_TWO))
     of_two = OfTwo(network, found.plan)
@@ -385,7 +401,8 @@ def _of_two(given: _Given, network: TwoLayers, target: Target, ways: Ways) -> Pr
         found,
         plan=network.joined(found.plan),
         verification=both_proofs(network, found.verification),
-        notes=(*found.notes, *low_rank_notes(of_two)),
+        unpruned=stays_whole(network, found.unpruned),
+        notes=(*map(network.told_before, found.notes), *low_rank_notes(of_two)),
         of_two=of_two,
         dense=ModelBefore.of(model, inputs),
     )
@@ -403,10 +420,7 @@ def _of_this(given: _Given, network: TwoLayers, target: Target, ways: Ways) -> P
             lambda held: _channels(network.model, inputs, rest, held, own),
         )
     except BudgetError as error:
-        if target.kind == "latency":
-            raise
-        wider = f"the dense network here has layers as two, at {target.value / rest.value:.4g} of the model given"
-        raise BudgetError(f"low rank: {error}; {wider}") from error
+        raise BudgetError(network.told_before(str(error))) from error
 
 
 def _pruned(

@@ -37,6 +37,7 @@ from sapwood.measure import (
 )
 from sapwood.models import config_layers, copy_model, framework_of, whole_tensors
 from sapwood.pipeline.depth import removables
+from sapwood.pipeline.low_rank import channels_of
 from sapwood.removal import Planner
 from sapwood.report import Inspection, Pruning, records
 from sapwood.runtime import RUNTIMES
@@ -210,7 +211,7 @@ def shrink_record(
             "after": after,
             "removed_blocks": getattr(result, "removed_blocks", ()),
             "layers": [_widths(layer, _as_one(layer.name, result, now)) for layer in layers_before],
-            "channels": _channels(result),
+            "channels": channels_of(result),
             "verification": result.verification,
             "unpruned": result.unpruned,
             "notes": _notes(result),
@@ -220,12 +221,6 @@ def shrink_record(
             "agreement": agreement,
         },
     )
-
-
-def _channels(result: Any) -> tuple[int, int] | None:
-    """The channels that groups had, and have; None of ``compact``, which looks for dead ones only."""
-    allocation = getattr(result, "allocation", None)
-    return None if allocation is None else (sum(result.num_channels), sum(allocation.kept))
 
 
 def _notes(result: Any) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from torch import nn
 from sapwood.arguments import check_path
 from sapwood.errors import ConfigError
 from sapwood.measure import count_params
+from sapwood.pipeline.low_rank import channels_of
 from sapwood.types import ExampleInputs, ModelBundle, ModelSource, TaskSpec
 
 if TYPE_CHECKING:
@@ -98,8 +99,8 @@ def _rows(pruned: Pruned) -> list[tuple[str, str, str, str]]:
     from sapwood.report import formats
 
     rows: list[tuple[str, str, str, str]] = []
-    if pruned.allocation is not None and pruned.num_channels:
-        had, has = sum(pruned.num_channels), sum(pruned.allocation.kept)
+    had, has = channels_of(pruned) or (0, 0)
+    if had:
         rows.append(("channels", formats.count(had), formats.count(has), formats.percent(has / had)))
     if pruned.dense is not None:
         had, has = pruned.dense.num_params, count_params(pruned.model)

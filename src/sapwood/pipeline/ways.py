@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from sapwood.goals import Bench, Chooser, Deployment, Limits, Scorer, Sensitivity, Target, cost_of
+from sapwood.goals import Bench, Chooser, Deployment, Limits, Naming, Scorer, Sensitivity, Target, cost_of
 from sapwood.graph import Outputs
 from sapwood.measure import count_params
 from sapwood.models import config_fields, framework_of
@@ -16,7 +16,7 @@ from sapwood.types import ExampleInputs
 
 @dataclass(frozen=True)
 class Ways:
-    """What was asked for beside the target and what stays whole, and numbers of a config that have to stay."""
+    """What was asked for beside the target and what stays whole; numbers of a config that have to stay; whose names."""
 
     score: Scorer
     allocator: str | None
@@ -26,6 +26,7 @@ class Ways:
     deployment: Deployment | None
     progress: Callable[[int, int], None] | None
     stays: Mapping[str, str] = field(default_factory=dict)
+    naming: Naming | None = None
 
     def chooser(self, model: nn.Module, target: Target) -> Chooser:
         """What chooses widths and channels of a model for a target."""
@@ -38,6 +39,7 @@ class Ways:
             curves=None if self.sensitivity is None else self.sensitivity.curves(),
             fine=target.kind != "latency",
             fields=config_fields(model, self.stays) if self.limits.as_config else None,
+            naming=self.naming,
         )
 
     def bench(self, example_inputs: ExampleInputs) -> Bench:

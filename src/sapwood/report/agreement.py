@@ -37,7 +37,8 @@ def agreement_table(agreement: MeasuredAgreement | Mapping[str, Any]) -> TextTab
         tuple(rows),
         heading=f"agreement with {found.against}",
         notes=(
-            f"{found.num_images} pictures of {found.data}; labels are {found.num_found} findings of {found.against}",
+            f"{formats.several(found.num_images, 'picture')} of {found.data}; labels are {found.num_found} findings "
+            f"of {found.against}",
             "of 100 samples of the pictures 95 lie between these figures; differences are of the same samples",
             *(f"skipped: {reason}" for reason in found.skipped),
         ),
@@ -73,7 +74,8 @@ def case_agreement_table(agreement: MeasuredAgreement) -> TextTable:
         rows,
         heading="agreement with the dense network, whose findings stand for labels",
         notes=(
-            f"{agreement.num_images} pictures of {agreement.data}; differences are of the same samples of them: "
+            f"{formats.several(agreement.num_images, 'picture')} of {agreement.data}; differences are of the same "
+            "samples of them: "
             "where 0 lies between the two figures, they do not tell the cases apart",
         ),
     )

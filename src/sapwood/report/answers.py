@@ -187,7 +187,7 @@ def _sure(case: CaseResult) -> str:
 def _sure_more(best: Standing, comparison: Comparison) -> str:
     case = best.case
     found = case.accuracy.resampled if case.accuracy else None
-    pictures = f"{comparison.data.num_images} pictures"
+    pictures = formats.several(comparison.data.num_images, "picture")
     parts = [f"95 of 100 samples of {pictures}" if found else f"accuracy on {pictures}"]
     if within_noise(case, comparison):
         parts.append("the loss is within noise")

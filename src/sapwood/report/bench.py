@@ -68,10 +68,10 @@ def _notes(record: BenchRecord) -> Cells:
     one = "" if whole else unsteady_text(spreads)
     rounded = any(name.endswith(INT8) for name in record.versions)
     versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
+    rounds = formats.several(given["rounds"], "round")
     return (
         f"ratio to {record.baseline[0]} on {record.baseline[1]}, round by round; {given['cpu']}, threads "
-        f"{given['threads']}, batch {given['batch'] or 'of the example inputs'}, {given['rounds']} rounds; {versions}"
-        + whole,
+        f"{given['threads']}, batch {given['batch'] or 'of the example inputs'}, {rounds}; {versions}" + whole,
         *((one,) if one else ()),
         *(("int8 is calibrated on random inputs, for the time only; accuracy: sapwood eval --runtime",) * rounded),
     )

@@ -50,7 +50,7 @@ def bench_answers(record: BenchRecord, made: MadeBy | None) -> tuple[Answer, ...
         Answer(LOST, "not measured", "accuracy: sapwood eval measures it"),
         Answer(
             SURE,
-            f"{record.conditions.get('rounds', '')} rounds",
+            formats.several(record.conditions["rounds"], "round") if "rounds" in record.conditions else "rounds",
             "; ".join([f"{error}{spread}", *_unsteady(record, best)]),
         ),
         Answer(GET, "", "", command),

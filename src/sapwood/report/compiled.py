@@ -72,7 +72,7 @@ def _answers(record: Compiling) -> tuple[Answer, ...]:
         ),
         Answer(
             SURE,
-            f"{beside.rounds} rounds",
+            formats.several(beside.rounds, "round"),
             f"in turns with PyTorch; half of them {slow} to {fast} times as fast{compiled_noise(record)}",
         ),
         Answer(GET, "", "", record.made.commands if record.made else ()),

@@ -46,7 +46,8 @@ def agreement_sheet(record: AgreementRecord, made: MadeBy | None, then: tuple[st
     told = f"{best} agrees with {record.against} by {formats.score(one.value)}{_span(one)} ({record.figure})."
     whiskers = {name: (found.low, found.high) for name, found in record.networks.items()}
     bars = shares({name: found.value for name, found in record.networks.items()}, record.figure, whiskers)
-    looked = f"{record.num_images} pictures of {record.data}, {record.num_found} findings of {record.against}"
+    pictures = formats.several(record.num_images, "picture")
+    looked = f"{pictures} of {record.data}, {record.num_found} findings of {record.against}"
     answers = (
         Answer(FASTER, "not measured", "sapwood bench times networks beside each other"),
         Answer(PLACE, "PyTorch", where_text(made.machine) if made else ""),

@@ -61,7 +61,8 @@ def _answers(record: ExportRecord, made: MadeBy | None, then: tuple[str, ...], w
 
 def _lost(int8: Mapping[str, Any]) -> Answer:
     """What int8 costs, by labels or by what float32 finds."""
-    same = f"agrees with float32 by {formats.percent(float(int8['agreement']))} on {int8['num_measured']} pictures"
+    pictures = formats.several(int8["num_measured"], "picture")
+    same = f"agrees with float32 by {formats.percent(float(int8['agreement']))} on {pictures}"
     before, after = int8.get("float32"), int8.get("accuracy")
     if before is None or after is None:
         return Answer(LOST, formats.percent(1.0 - float(int8["agreement"])), same)

@@ -50,7 +50,7 @@ def findings(comparison: Comparison) -> list[Finding]:
     failed = [case for case in comparison.cases if not case.done]
     if failed:
         names = "; ".join(f"{case.name}: {case.error}" for case in failed)
-        found.append(Finding("Not measured", f"{_plural(len(failed), 'case')} failed. {names}", "bad"))
+        found.append(Finding("Not measured", f"{formats.several(len(failed), 'case')} failed. {names}", "bad"))
     return [finding for finding in found if finding.text]
 
 
@@ -157,7 +157,3 @@ def _noise_finding(comparison: Comparison) -> Finding | None:
         "unpruned network's time. Differences below that mean nothing; time again on a quiet machine."
     )
     return Finding("Timing noise", text, "mixed")
-
-
-def _plural(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

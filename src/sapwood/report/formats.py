@@ -129,6 +129,16 @@ def seconds(value: float | None) -> str:
     return milliseconds(1000 * value) if value < 1.0 else f"{three(value)} s"
 
 
+def several(number: int, noun: str) -> str:
+    """Writes how many there are of something.
+
+    Examples:
+        >>> several(1, "round"), several(30, "round")
+        ('1 round', '30 rounds')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def unbroken(text: str) -> str:
     """Keeps numbers and their units on one line, in large letters.
 

@@ -104,7 +104,7 @@ def agreed_text(agreement: MeasuredAgreement) -> str:
     """
     was, now = (agreement.networks[name].value for name in ("pruned", "recovered"))
     before, after = formats.score(was), formats.score(now)
-    where = f"against what {agreement.against} finds in {agreement.num_images} pictures"
+    where = f"against what {agreement.against} finds in {formats.several(agreement.num_images, 'picture')}"
     if now < was and after != before:
         return f"{where}, recovery made {agreement.figure} worse: {before} before it, {after} after"
     return f"{where}, recovery brought {agreement.figure} from {before} to {after}"

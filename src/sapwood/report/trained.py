@@ -51,7 +51,7 @@ def _answers(record: TrainingRecord) -> tuple[Answer, ...]:
     value = _value(record)
     metrics = record.metrics or {}
     others = [f"{name} {formats.score(one)}" for name, one in metrics.items() if name != record.primary]
-    pictures = f"{record.num_images} pictures of {record.data} {record.split}".strip()
+    pictures = f"{formats.several(record.num_images, 'picture')} of {record.data} {record.split}".strip()
     samples = f"95 of 100 samples of {pictures}" if record.interval else f"measured on {pictures}"
     return (
         Answer(

@@ -97,7 +97,8 @@ def _lost(pruning: Pruning) -> Answer:
     agreement, lost = pruning.agreement, lost_against_dense(pruning)
     if agreement is not None and lost is not None:
         was, now = (agreement.networks[name].value for name in ("pruned", "recovered"))
-        told = f"judged by what {agreement.against} finds in {agreement.num_images} pictures: {agreement.figure} "
+        pictures = formats.several(agreement.num_images, "picture")
+        told = f"judged by what {agreement.against} finds in {pictures}: {agreement.figure} "
         told += f"{formats.score(now)}, {formats.score(was)} before recovery; sapwood eval measures it against labels"
         text = points_text(lost, agreement.figure).removesuffix(" lost")
         return Answer(LOST, text, told, tone="good" if is_of_use(pruning) else "bad")
@@ -124,7 +125,7 @@ def _sure(pruning: Pruning) -> Answer:
         if agreement is not None:
             found = agreement.networks["recovered"]
             text = f"± {100.0 * found.half:.1f} points"
-            told = [f"95 of 100 samples of {agreement.num_images} pictures", *told]
+            told = [f"95 of 100 samples of {formats.several(agreement.num_images, 'picture')}", *told]
             told += ["the cut is proven, before recovery"] if proven else []
     if pruning.latency is not None:
         low, high = pruning.latency.ratio_q1, pruning.latency.ratio_q3

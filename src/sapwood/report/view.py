@@ -168,7 +168,7 @@ def time_shares(comparison: Comparison) -> tuple[TimeShare, ...]:
 
 def subject_text(comparison: Comparison) -> str:
     """Says what was compared, and on what."""
-    pictures = f", {comparison.data.num_images} pictures" if comparison.data.num_images else ""
+    pictures = f", {formats.several(comparison.data.num_images, 'picture')}" if comparison.data.num_images else ""
     return f"{comparison.model.title} on {comparison.data.name}{pictures}"
 
 
@@ -178,7 +178,7 @@ def conditions(comparison: Comparison) -> tuple[tuple[str, str], ...]:
     weights = f", weights {model.weights}" if model.weights else ""
     skipped = f", {len(data.skipped)} skipped" if data.skipped else ""
     task = f"{model.task}, {model.num_classes} classes, {model.input_size[0]} × {model.input_size[1]} pixels"
-    pictures = f", {data.num_images} pictures" if data.num_images else ""
+    pictures = f", {formats.several(data.num_images, 'picture')}" if data.num_images else ""
     rows = [
         ("Model", f"{model.spec}{weights}"),
         ("Task", "" if model.task == "none" else task),
