@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import platform
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -244,6 +248,23 @@ def test_processors_are_told_apart_by_running(monkeypatch: pytest.MonkeyPatch) -
         assert processor.saturates()
     finally:
         processor.saturates.cache_clear()
+
+
+HELD = """
+from sapwood.export.int8.processor import openvino_saturates
+print(openvino_saturates())
+"""
+
+
+@pytest.mark.parametrize(("held_to", "cut_off"), [("AVX2", True), ("ALL", None)])
+def test_openvino_is_asked_itself(held_to: str, cut_off: bool | None) -> None:
+    """It may keep to other instructions than the processor has, of which ONNX Runtime knows nothing."""
+    pytest.importorskip("openvino")
+    if platform.machine() not in {"x86_64", "AMD64"}:
+        pytest.skip("ONEDNN_MAX_CPU_ISA is of x86")
+    told = {**os.environ, "ONEDNN_MAX_CPU_ISA": held_to, "DNNL_MAX_CPU_ISA": held_to}
+    run = subprocess.run([sys.executable, "-c", HELD], env=told, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == str(processor.saturates() if cut_off is None else cut_off)
 
 
 def test_nothing_is_logged(source: QuickOnnx, capfd: pytest.CaptureFixture[str]) -> None:

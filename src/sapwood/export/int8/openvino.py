@@ -17,7 +17,7 @@ from sapwood.export.base import innermost
 from sapwood.export.int8.checks import check_scales, check_weights, output_error
 from sapwood.export.int8.layers import Left, beside, contractions
 from sapwood.export.int8.onnx import own_weights, quiet
-from sapwood.export.int8.processor import saturates
+from sapwood.export.int8.processor import openvino_saturates
 from sapwood.export.metadata import metadata_in, set_rt_info
 from sapwood.export.onnx_quick import QuickOnnx
 from sapwood.export.packages import require
@@ -115,7 +115,7 @@ def _quantised(
             the inputs have, so that of two kinds of pictures the brighter one is cut off (3.4.0).
     """
     nncf = nncf_package()
-    overflow = nncf.OverflowFix.ENABLE if saturates() else nncf.OverflowFix.DISABLE
+    overflow = nncf.OverflowFix.ENABLE if openvino_saturates() else nncf.OverflowFix.DISABLE
     advanced = nncf.AdvancedQuantizationParameters(overflow_fix=overflow, disable_bias_correction=not corrected)
     if whole_ranges:
         estimators = require("nncf.quantization.range_estimator").RangeEstimatorParametersSet

@@ -1,4 +1,4 @@
-"""Which integers this processor multiplies rightly and fast, found by running ONNX Runtime's kernels."""
+"""Which integers this processor multiplies rightly and fast, found by running the kernels of each runtime."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def choose(saturated: bool, seconds: Mapping[bool, float]) -> Int8Kind:
 
 @cache
 def saturates() -> bool:
-    """Whether sums of two products of 8 bits lose what is beyond 16, as they do on x86 without VNNI."""
+    """Whether in ONNX Runtime sums of two products of 8 bits lose what is beyond 16, as they do on x86 without VNNI."""
     activation, weight = LARGEST
     helper, kinds = require("onnx").helper, require("onnx").TensorProto
     node = helper.make_node("ConvInteger", ["x", "w"], ["y"])
@@ -81,6 +81,36 @@ def saturates() -> bool:
     weights = _stored("w", np.full((CHANNELS, CHANNELS, 1, 1), weight, dtype=np.int8))
     run = _runner(helper.make_graph([node], "sums", given, result, [weights]), 10)
     (found,) = run(np.full((1, CHANNELS, 8, 8), activation, dtype=np.uint8))
+    return bool((found != CHANNELS * activation * weight).any())
+
+
+@cache
+def openvino_saturates() -> bool:
+    """Whether sums of products lose what is beyond 16 bits in OpenVINO.
+
+    It picks its kernels by itself, and may be told not to use what the processor has (``ONEDNN_MAX_CPU_ISA``), of which
+    ONNX Runtime knows nothing.
+    """
+    openvino = require("openvino")
+    ops, (activation, weight) = openvino.opset13, LARGEST
+
+    def number(value: float) -> Any:
+        return ops.constant(np.array(value, dtype=np.float32))
+
+    def integers(values: Any, low: float, high: float) -> Any:
+        return ops.fake_quantize(
+            values, number(low), number(high), number(low), number(high), levels=round(high - low) + 1
+        )
+
+    x = ops.parameter([1, CHANNELS, 8, 8], np.float32)
+    stored = ops.constant(np.full((CHANNELS, CHANNELS, 1, 1), weight, dtype=np.float32))
+    sums = ops.convolution(
+        integers(x, 0, activation), integers(stored, -weight, weight), [1, 1], [0, 0], [0, 0], [1, 1]
+    )
+    compiled = openvino.Core().compile_model(
+        openvino.Model([sums], [x]), "CPU", {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+    )
+    (found,) = compiled(np.full((1, CHANNELS, 8, 8), activation, dtype=np.float32)).to_tuple()
     return bool((found != CHANNELS * activation * weight).any())
 
 
