@@ -56,6 +56,18 @@ def test_large_maps_are_convolved_in_strips(size, window, stride, padding, dilat
     torch.testing.assert_close(found, F.conv2d(x, weight, added, stride, padding, dilation), rtol=EXACT, atol=EXACT)
 
 
+@pytest.mark.parametrize("size", [(2, 6, 9, 8), (1, 6, 2, 2), (3, 6, 1, 5)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_channels_that_lie_side_by_side_do_in_the_result(size: tuple[int, ...], bias: bool) -> None:
+    x = torch.randn(size, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
+    weight, added = torch.randn(6, 1, 3, 3, dtype=torch.float64), torch.randn(6, dtype=torch.float64) if bias else None
+    found = made_sooner(CONVOLUTION, (x, weight, added, [1, 1], [1, 1], [1, 1], False, [0, 0], 6))
+    wanted = torch.conv2d(x, weight, added, 1, 1, 1, 6)
+    assert found is not None
+    torch.testing.assert_close(found, wanted, rtol=EXACT, atol=EXACT)
+    assert found.stride() == wanted.stride() == wanted.contiguous(memory_format=torch.channels_last).stride()
+
+
 @pytest.mark.parametrize("groups", [1, 4])
 def test_one_number_stands_for_both_directions(groups: int) -> None:
     torch.manual_seed(0)
@@ -78,11 +90,12 @@ def test_one_number_stands_for_both_directions(groups: int) -> None:
         (torch.ones(1, 4, 9, 9).double(), torch.ones(4, 1, 8, 8).double(), 4, False),
         (torch.ones(1, 4, 9, 9).double(), torch.ones(4, 4, 3, 3).double(), 1, False),
         (
-            torch.ones(1, 4, 5, 5).double().contiguous(memory_format=torch.channels_last),
-            torch.ones(4, 1, 3, 3).double(),
-            4,
+            torch.ones(1, 8, 400, 400).double().contiguous(memory_format=torch.channels_last),
+            torch.ones(4, 8, 3, 3).double(),
+            1,
             False,
         ),
+        (torch.ones(1, 4, 5, 10).double()[..., ::2], torch.ones(4, 1, 3, 3).double(), 4, False),
     ],
     ids=[
         "float32",
@@ -92,7 +105,8 @@ def test_one_number_stands_for_both_directions(groups: int) -> None:
         "too small",
         "large windows",
         "few positions",
-        "channels last",
+        "channels last in one group",
+        "every second column",
     ],
 )
 def test_what_the_formula_is_not_for_is_left_to_pytorch(x, weight, groups, transposed) -> None:

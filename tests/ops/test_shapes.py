@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -103,3 +104,94 @@ def test_means(size: tuple[int, ...], dims: tuple[int, ...], keepdim: bool) -> N
 def test_a_mean_of_all() -> None:
     with ShapesOnly():
         assert _tensor((2, 3), "meta").mean().shape == ()
+
+
+class OwnOnly(ShapesOnly):
+    """Answers itself, or it is a fault."""
+
+    def pass_on(self, func: Any, args: Any, kwargs: Any) -> Any:
+        raise AssertionError(f"PyTorch is asked about {func}")
+
+
+def _pairs(*sizes: tuple[int, ...], device: str) -> list[Tensor]:
+    return [torch.ones(size, device=device, dtype=torch.float64) for size in sizes]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "function"),
+    [
+        ([(2, 3, 4, 5)], lambda x: F.interpolate(x, size=(7, 3), mode="bilinear", align_corners=False)),
+        ([(2, 3, 1, 1)], lambda x: F.interpolate(x, size=(7, 3), mode="bilinear", align_corners=True)),
+        ([(2, 3, 4, 5)], lambda x: F.interpolate(x, scale_factor=2)),
+        ([(2, 3, 4)], lambda x: F.interpolate(x, size=9, mode="linear")),
+        ([(2, 3, 4, 5, 6)], lambda x: F.interpolate(x, scale_factor=1.5)),
+        ([(2, 3, 4, 5)], lambda x: torch.linalg.vector_norm(x, dim=(1, -1), keepdim=True)),
+        ([(2, 3, 4, 5)], lambda x: torch.linalg.vector_norm(x, 1)),
+        ([(2, 3, 4, 5)], lambda x: x.sum((0, 2))),
+        ([(2, 3, 4, 5)], lambda x: x.sum()),
+        ([(2, 3)], lambda x: x**2),
+        ([(2, 3, 4, 5), (5,), (1, 1, 4, 1)], torch.addcmul),
+        ([(1, 5), (3, 4, 5), (4, 1)], torch.addcmul),
+        ([(2, 3), (2, 3)], F.mse_loss),
+        ([(2, 3), (2, 3)], lambda x, y: F.mse_loss(x, y, reduction="none")),
+        ([(1, 3, 9, 8)], lambda x: F.avg_pool2d(x, 3, 2, 1)),
+        ([(1, 3, 9, 8)], lambda x: F.avg_pool2d(x, (3, 2), ceil_mode=True)),
+        ([(1, 3, 9, 8)], lambda x: F.max_pool2d(x, 3, 2, 1, return_indices=True)),
+        ([(1, 3, 5, 5)], lambda x: F.max_pool2d(x, 2, 2, ceil_mode=True, return_indices=True)),
+        ([(1, 3, 6, 4)], lambda x: F.max_pool2d(x, 2, 3, 1, ceil_mode=True, return_indices=True)),
+        ([(2, 3, 1, 1)], lambda x: F.max_pool2d(x, 1, return_indices=True)),
+        ([(2, 3, 4), (2, 1, 4)], lambda *both: torch.cat(both, -2)),
+        ([(1, 1, 1, 1), (1, 2, 1, 1)], lambda *both: torch.cat(both, 1)),
+        ([(2, 3), (2, 3), (2, 3)], lambda *all_of: torch.stack(all_of, -1)),
+        ([(), ()], lambda *both: torch.stack(both)),
+    ],
+)
+def test_results_that_pytorch_is_not_asked_about(sizes: list[tuple[int, ...]], function: Callable[..., Any]) -> None:
+    real = function(*_pairs(*sizes, device="cpu"))
+    given = _pairs(*sizes, device="meta")
+    with OwnOnly():
+        found = function(*given)
+    both = (real, found) if isinstance(real, tuple) else ((real,), (found,))
+    for one, other in zip(*both, strict=True):
+        assert (other.shape, other.dtype, other.stride()) == (one.shape, one.dtype, one.stride())
+
+
+@pytest.mark.parametrize(
+    ("sizes", "function"),
+    [
+        ([(2, 3), (2, 4)], lambda *both: torch.cat(both, 0)),
+        ([(2, 3), (2, 3)], lambda *both: torch.cat(both, 2)),
+        ([(2, 3), (2, 4)], lambda *both: torch.stack(both, 0)),
+        ([(2, 3), (2, 3)], lambda *both: torch.stack(both, 3)),
+        ([(2, 3), (3, 4), (2, 3)], torch.addcmul),
+        ([(1, 3, 2, 2)], lambda x: F.avg_pool2d(x, 3)),
+        ([(1, 3, 9, 9)], lambda x: F.max_pool2d(x, 3, 1, 2)),
+        ([(1, 3, 9, 9)], lambda x: F.interpolate(x, size=(0, 3))),
+        ([(1, 3, 9, 9)], lambda x: F.max_pool2d(x, 3, 0)),
+        ([(2, 3)], lambda x: torch.sum(x, (0, 0))),
+        ([(2, 3)], lambda x: torch.sum(x, (2,))),
+    ],
+)
+def test_what_does_not_fit_is_refused(sizes: list[tuple[int, ...]], function: Callable[..., Any]) -> None:
+    given = _pairs(*sizes, device="meta")
+    with ShapesOnly(), pytest.raises((RuntimeError, IndexError)):
+        function(*given)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: F.interpolate(x, scale_factor=2),
+        lambda x: F.max_pool2d(x, 2),
+        lambda x: F.avg_pool2d(x, 2),
+        lambda x: torch.cat([x, x], 1),
+        lambda x: torch.cat([x, x.double()], 1),
+    ],
+)
+@pytest.mark.parametrize("size", [(2, 3, 4, 6), (2, 3, 2, 2)])
+def test_channels_side_by_side_stay_so(function: Callable[[Tensor], Tensor], size: tuple[int, ...]) -> None:
+    x = torch.ones(size).to(memory_format=torch.channels_last)
+    real = function(x)
+    with ShapesOnly():
+        found = function(x.to("meta"))
+    assert (found.shape, found.dtype, found.stride()) == (real.shape, real.dtype, real.stride())

@@ -15,9 +15,12 @@ from torch import Tensor, nn
 import sapwood
 from sapwood.cli import main
 from sapwood.errors import ConfigError
-from sapwood.factoring import TwoLayers
+from sapwood.factoring import TwoLayers, with_fewer
+from sapwood.goals import Limits, Target, scorer
 from sapwood.models import DarknetNetwork, LowRank, apply_plan, parse_cfg
-from sapwood.pipeline import Calibration, Pruned, pruning, recover, shrink_record, two_layers
+from sapwood.pipeline import Calibration, Pruned, pruning, recover, sensitivity, shrink_record, two_layers
+from sapwood.pipeline.low_rank import renamed_ways
+from sapwood.pipeline.ways import Ways
 from sapwood.recovery import DistillConfig
 from sapwood.types import ModelBundle, ModelSource, TaskSpec
 from support.cfgs import JOINED
@@ -237,6 +240,20 @@ def test_what_does_not_go_with_it_is_named(options: dict[str, Any], message: str
         sapwood.prune(net(), X, low_rank=True, **options)
 
 
+def test_a_sensitivity_of_the_network_whose_layers_are_one_is_refused() -> None:
+    """Its rows would be left out without a word, where the names are others."""
+    model = net()
+    measured = sensitivity(model, X, lambda one: float(one(X).detach().square().mean()), score=scorer(model, "l2"))
+    with pytest.raises(ConfigError, match="low rank: the sensitivity says nothing of channels between two layers"):
+        sapwood.prune(model, X, target={"macs": 0.4}, low_rank=True, sensitivity=measured)
+
+
+def test_no_picture_is_no_reason_to_say_that_results_are_not_finite() -> None:
+    none = Calibration([], lambda model, batch: model(batch).sum())
+    with pytest.raises(ConfigError, match=r"^low rank: no batch to look at; expected at least one, or no calibration$"):
+        sapwood.prune(net(), X, target={"macs": 0.4}, low_rank=True, criterion="l2", calibration=none)
+
+
 def test_the_network_can_be_made_before() -> None:
     model = net()
     network = two_layers(model, X, sapwood.Target(macs=0.4), calibration())
@@ -333,3 +350,57 @@ def test_the_command(
     assert "how many channels are between the two: layers.2.conv" in page
     bundle = sapwood.load_model(str(tmp_path / "small" / "model.cfg"), weights=tmp_path / "small" / "model.weights")
     assert sapwood.count_macs(bundle.model, bundle.example_inputs).total == record["after"]["macs"]
+
+
+def test_with_pictures_the_criterion_is_obs_where_none_is_named() -> None:
+    """By the size of a direction another plan comes out."""
+
+    def cuts(**options: Any) -> object:
+        found = sapwood.prune(net(), X, target={"macs": 0.15}, low_rank=True, **options)
+        assert found.of_two is not None
+        assert found.of_two.plan.cuts
+        return found.of_two.plan.cuts
+
+    assert cuts(calibration=calibration()) == cuts(calibration=calibration(), criterion="obs")
+    assert cuts(calibration=calibration()) != cuts(calibration=calibration(), criterion="l2")
+    assert cuts() == cuts(criterion="l2")
+
+
+class Chain(nn.Sequential):
+    """Linear layers of which each has few directions; all that they read counts, not some places of it."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        super().__init__(nn.Linear(8, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.Linear(64, 4))
+        for one in (self[2], self[4]):
+            one.weight.data = torch.randn(64, 4) @ torch.randn(4, 64) / 16
+
+
+def test_what_was_collected_of_two_layers_is_that_of_the_one_that_they_become_again() -> None:
+    rows = [torch.randn(16, 8, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
+    seen = Calibration(rows, lambda model, batch: model(batch).square().mean())
+    model = Chain()
+    network = two_layers(model, rows[0], Target(macs=0.3), seen)
+    assert set(network.layers) == {"2", "4"}
+    fewer = with_fewer(network, model, rows[0], ["4"])
+    ways = Ways(scorer(model, "obs", seen), None, None, Limits(), None, None, None)
+    moved = renamed_ways(ways, network, fewer).score.of(fewer.model).statistics()
+    anew = scorer(fewer.model, "obs", seen).statistics()
+    assert moved is not None
+    assert anew is not None
+    for name in ("input_gram", "output_grad_squared"):
+        assert moved[name].keys() == anew[name].keys() == {"0", "2.0", "2.1", "4", "5"}
+        for module, value in anew[name].items():
+            assert torch.allclose(moved[name][module], value, rtol=1e-4, atol=1e-9)
+
+
+def test_statistics_of_parameters_are_collected_anew() -> None:
+    """The gradient of a layer's weight does not follow from those of the two that it was."""
+    x = torch.randn(16, 8)
+    seen = Calibration([x], lambda model, batch: model(batch).square().mean())
+    network = two_layers(Chain(), x, Target(macs=0.3), seen)
+    fewer = with_fewer(network, Chain(), x, ["4"])
+    ways = Ways(scorer(Chain(), "taylor", seen), None, None, Limits(), None, None, None)
+    found = renamed_ways(ways, network, fewer).score.of(fewer.model).statistics()
+    assert found is not None
+    assert "4.weight" in found["grad"]

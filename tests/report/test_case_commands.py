@@ -25,6 +25,7 @@ ROWS: tuple[dict[str, Any], ...] = (
     {"kind": "compact", "method": "ln_structured", "sparsity": 0.5, "exact": False},
     {"kind": "compact", "method": "ln_structured", "sparsity": 0.5, "recover": "reconstruct"},
     {"kind": "prune", "macs": 0.5, "criterion": "taylor", "recover": "reconstruct", "round_to": 8, "minimum": 2},
+    {"kind": "prune", "macs": 0.5, "low_rank": True},
     {"kind": "prune", "latency": "10ms", "runtime": "onnxruntime", "allocator": "uniform"},
 )
 
@@ -43,5 +44,5 @@ def test_commands_of_a_case_say_all_that_its_row_says(row: dict[str, Any], recor
         wanted = ",".join(value) if isinstance(value, list) else value
         got = getattr(options[field], "value", options[field])
         assert str(got) == str(wanted) or float(got) == wanted
-    looks = row.get("recover") or row.get("criterion") in {"obs", "taylor"}
+    looks = row.get("recover") or row.get("low_rank") or row.get("criterion") in {"obs", "taylor"}
     assert str(options["data"]) == ("my data" if looks else "None")

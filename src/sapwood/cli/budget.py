@@ -46,9 +46,10 @@ class Recover(str, Enum):
 
 
 CriterionOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--criterion",
+        show_default="l2; with --low-rank and --data obs",
         help="What a channel is worth: `norm`, `l1`, `l2`, `random`, `lamp`, `fpgm`, `bn_scale`; with --data also "
         "`obs`, `taylor`, `taylor_activation`, `fisher`, `fisher_activation`, `activation_mean`, `apoz`, `wanda`, "
         "`movement`.",

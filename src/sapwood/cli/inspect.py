@@ -60,7 +60,7 @@ def inspect(
     where: TorchOptions,
     sensitivity: budget.SensitivityOption = None,
     pictures: budget.PictureOptions,
-    criterion: budget.CriterionOption = "l2",
+    criterion: budget.CriterionOption = None,
     blocks: BlocksOption = False,
     out: PageOption = None,
     as_json: JsonOption = False,
@@ -75,6 +75,7 @@ def inspect(
     """
     from sapwood import pipeline
     from sapwood.files import check_file
+    from sapwood.goals import default_criterion
 
     if out is not None:
         check_file(out)
@@ -84,7 +85,7 @@ def inspect(
     pipeline.check_inputs(bundle)
     curves, calibration = None, pictures.calibration(bundle) if sensitivity is not None or blocks else None
     if sensitivity is not None:
-        score = pipeline.scorer(bundle.model, criterion, calibration)
+        score = pipeline.scorer(bundle.model, criterion or default_criterion(), calibration)
         curves = budget.measure_sensitivity(bundle, sensitivity, calibration, score)
     liked = None
     if widths and deployment is not None:

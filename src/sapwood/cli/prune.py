@@ -28,7 +28,7 @@ def prune(
     model: ModelArgument,
     goals: budget.GoalOptions,
     remove_blocks: budget.RemoveBlocksOption = None,
-    criterion: budget.CriterionOption = "l2",
+    criterion: budget.CriterionOption = None,
     allocator: budget.AllocatorOption = None,
     pictures: budget.PictureOptions,
     sensitivity: budget.SensitivityOption = None,
@@ -54,7 +54,9 @@ def prune(
     Example: `sapwood prune yolov4-tiny.cfg --weights yolov4-tiny.weights --latency 0.5 --runtime onnxruntime -o small`
     """
     from sapwood import pipeline
+    from sapwood.goals import default_criterion
 
+    criterion = criterion or default_criterion(low_rank=widths.low_rank, pictures=pictures.data is not None)
     chosen = {"criterion": criterion, "allocator": allocator}
     measured = {"sensitivity": sensitivity}
     depth = budget.read_depth(remove_blocks)

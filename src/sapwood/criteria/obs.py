@@ -235,8 +235,8 @@ class _Elimination:
         index = torch.cat([self._blocks[number] for number in numbers.tolist()])
         rows = self._inverse[index]  # (r, n)
         solved = torch.linalg.solve(rows[:, index], torch.cat([rows, self._weight[index]], dim=1))
-        self._weight -= rows.T @ solved[:, len(self._inverse) :]
-        self._inverse -= rows.T @ solved[:, : len(self._inverse)]
+        self._weight.addmm_(rows.T, solved[:, len(self._inverse) :], alpha=-1.0)
+        self._inverse.addmm_(rows.T, solved[:, : len(self._inverse)], alpha=-1.0)
         for tensor in (self._weight, self._inverse):
             tensor[index] = 0.0
         self._inverse[:, index] = 0.0
@@ -257,5 +257,5 @@ class _Elimination:
 
 def _quadratic(blocks: Tensor, rows: Tensor) -> Tensor:  # shapes: (L, b, b), (L, b, o) -> (L,)
     """The traces of rowsᵀ blocks⁻¹ rows."""
-    traces: Tensor = (rows * torch.linalg.solve(blocks, rows)).sum(dim=(1, 2))
+    traces: Tensor = (torch.linalg.inv(blocks) * (rows @ rows.transpose(1, 2))).sum(dim=(1, 2))
     return traces.clamp(min=0.0)

@@ -144,6 +144,23 @@ class TwoLayers:
         new = other.names.get(name, ())
         return f"{new[place or 0]}.{leaf}" if len(new) == 2 else None
 
+    def giver_in(self, other: TwoLayers, module: str) -> str | None:
+        """What the module is called that gives the same there: none does what the first of two gave that are one."""
+        return self._module_in(other, module, 0)
+
+    def reader_in(self, other: TwoLayers, module: str) -> str | None:
+        """What the module is called that reads the same there: none does what the second of two read that are one."""
+        return self._module_in(other, module, 1)
+
+    def _module_in(self, other: TwoLayers, module: str, gone: int) -> str | None:
+        """What a module is called in a network of which fewer layers are two; ``gone`` is the place of which none is
+        left where two are one again."""
+        name, place = self._owners.get(module, (module, None))
+        new = other.names.get(name, (name,))
+        if place is None or len(new) == 2:
+            return new[place or 0]
+        return None if place == gone else new[0]
+
     def renamed(self, dimension: str) -> str:
         """What a dimension, a parameter or a buffer is called; of a layer that is two the first has what it reads."""
         owner, _, leaf = dimension.rpartition(".")
@@ -272,8 +289,9 @@ def _able(model: nn.Module, ignore: Ignored, refused: dict[str, str]) -> list[st
             continue
         tensors = (f"{name}.weight", f"{name}.bias")
         weight = module._parameters.get("weight")
-        if type(module) not in LAYERS:
-            refused[name] = f"it is a {type(module).__name__}"
+        if module is model or type(module) not in LAYERS:
+            is_in_none = "it stands in no other module, where two could take its place"
+            refused[name or "the model"] = f"it is a {type(module).__name__}" if name else is_in_none
         elif getattr(module, "groups", 1) != 1:
             refused[name] = "it has groups"
         elif weight is None or f"{name}.weight" in computed:

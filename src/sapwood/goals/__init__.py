@@ -27,7 +27,7 @@ from sapwood.goals.latency_of_widths import Attempt, LatencyOutcome, LatencyTarg
 from sapwood.goals.latency_of_zeros import LayerSparsity, SparsityOutcome, mask_to_latency_
 from sapwood.goals.layer_samples import layer_samples
 from sapwood.goals.milliseconds import latency_of
-from sapwood.goals.scoring import Scorer, scorer, scores_by_pictures, weight_scores
+from sapwood.goals.scoring import Scorer, default_criterion, scorer, scores_by_pictures, weight_scores
 from sapwood.goals.sensitivity import (
     BlockLoss,
     Sensitivity,
@@ -79,6 +79,7 @@ __all__ = [
     "compensation",
     "cost_of",
     "cuts",
+    "default_criterion",
     "deployment_of",
     "find_width_steps",
     "frozen_layers",

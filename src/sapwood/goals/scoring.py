@@ -29,10 +29,21 @@ class Scorer:
         self._last: dict[Hashable, list[Tensor]] = {}
         self._sums: Sums = {}
         self._otherwise: dict[str, str] = {}
+        self._other: Scorer | None = None
 
-    def of(self, model: nn.Module) -> Scorer:
-        """The same for another model, as for what is left without some blocks."""
-        return Scorer(model, self._criterion, self._calibration)
+    def of(self, model: nn.Module, statistics: Statistics | None = None) -> Scorer:
+        """The same for another model, as for what is left without some blocks; asked again, what it has found is kept.
+
+        Args:
+            model: The other model.
+            statistics: Of that model, where they are known from another.
+        """
+        if model is self._model:
+            return self
+        if self._other is None or self._other._model is not model:
+            self._other = Scorer(model, self._criterion, self._calibration)
+            self._other._statistics = statistics
+        return self._other
 
     def statistics(self, needs: Collection[str] | None = None) -> Statistics | None:
         """What the criterion needs, collected when first asked for; None where that is nothing.
@@ -108,6 +119,18 @@ def weight_scores(
         with suppress(CriterionError):
             found[name] = made.weight_scores(name, view)
     return found
+
+
+def default_criterion(*, low_rank: bool = False, pictures: bool = False) -> str:
+    """The criterion where none is named: ``l2``; of layers that may become two, ``obs`` where there are pictures.
+
+    The size of a direction of low rank says little of what the outputs lose without it.
+
+    Examples:
+        >>> default_criterion(), default_criterion(low_rank=True, pictures=True)
+        ('l2', 'obs')
+    """
+    return "obs" if low_rank and pictures else "l2"
 
 
 def scores_by_pictures(criterion: str) -> bool:

@@ -140,8 +140,11 @@ def made_sooner(op: Any, args: Any) -> Tensor | None:
     if name_of(op) != "aten.convolution" or len(args) != 9:
         return None
     source, weight, bias, stride, padding, dilation, transposed, _, groups = args
-    plain = source.dtype is weight.dtype is torch.float64 and source.is_contiguous() and source.device.type == "cpu"
+    plain = source.dtype is weight.dtype is torch.float64 and source.device.type == "cpu"
     if not plain or transposed or source.dim() != 4:
+        return None
+    in_order = source.is_contiguous()
+    if not in_order and (groups == 1 or not source.is_contiguous(memory_format=torch.channels_last)):
         return None
     windows = _Windows(tuple(weight.shape[2:]), *(_each_way(numbers) for numbers in (stride, padding, dilation)))
     if groups == 1:
@@ -202,13 +205,15 @@ def _one_by_one(source: Tensor, weight: Tensor, bias: Tensor | None, windows: _W
     """A convolution of channels that are groups of their own, one position of the window after the other.
 
     Where a map is a few columns wide, all channels of a position lie side by side meanwhile: what is added up at once
-    is then a longer piece of memory.
+    is then a longer piece of memory. Where they did before, as in networks that turn their maps for norms and linear
+    layers, they do in the result as well.
     """
     sizes = windows.positions(source.shape[2:])
     if min(sizes) < 1:  # the kernel says what is wrong
         return None
     (height, width), (down, right) = windows.padding, windows.stride
-    last = sizes[1] <= NARROW < source.shape[1]
+    stays = torch.contiguous_format if source.is_contiguous() else torch.channels_last
+    last = stays is torch.channels_last or sizes[1] <= NARROW < source.shape[1]
     around = (0, 0, width, width, height, height) if last else (width, width, height, height)
     padded = torch.nn.functional.pad(source.movedim(1, -1).contiguous() if last else source, around)
     padded = padded.movedim(-1, 1) if last else padded
@@ -222,4 +227,4 @@ def _one_by_one(source: Tensor, weight: Tensor, bias: Tensor | None, windows: _W
         made = met * factors if made is None else made.addcmul_(met, factors)
     if bias is not None and made is not None:
         made += bias.reshape(-1, 1, 1)
-    return None if made is None else made.contiguous()
+    return None if made is None else made.contiguous(memory_format=stays)

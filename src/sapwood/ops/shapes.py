@@ -5,7 +5,7 @@ For some it loads SymPy or its compiler first, which takes a second of each proc
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ UNARY = frozenset(
 )
 """Operators whose result is like their first argument."""
 
-BINARY = frozenset(f"aten.{name}" for name in ("add", "sub", "mul", "div"))
+BINARY = frozenset(f"aten.{name}" for name in ("add", "sub", "mul", "div", "pow"))
 """The same, where the second argument is a number or a tensor of the same shape."""
 
 
@@ -32,11 +32,14 @@ class ShapesOnly(CallMode):
 
     def meet(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Answers the call, or passes it on."""
-        first = args[0] if args else None
-        if not kwargs and isinstance(first, Tensor) and first.is_meta and first.is_floating_point():
-            answer = _answer(name_of(func), args)
-            if answer is not None:
-                return answer
+        if args and not kwargs:
+            first = args[0]
+            several = type(first) is list and bool(first)
+            lead = first[0] if several else first
+            if isinstance(lead, Tensor) and lead.is_meta and lead.is_floating_point():
+                answer = (_joined if several else _answer)(name_of(func), args)
+                if answer is not None:
+                    return answer
         return self.pass_on(func, args, kwargs)
 
 
@@ -52,6 +55,15 @@ def _answer(name: str, args: tuple[Any, ...]) -> Any:
         return None if inplace else _broadcast(first, args[1])
     special = SPECIAL.get(name)
     return None if special is None else special(*args)
+
+
+def _joined(name: str, args: tuple[Any, ...]) -> Any:
+    """The same of a call that joins tensors: of one type, in memory in order."""
+    joins = JOINS.get(name)
+    first = args[0][0]
+    if joins is None or not all(one.is_meta and one.dtype == first.dtype and _is_in_order(one) for one in args[0]):
+        return None
+    return joins(*args)
 
 
 def _like_it(x: Tensor) -> Tensor:
@@ -72,6 +84,19 @@ def _is_dense(x: Tensor) -> bool:
     return True
 
 
+def _is_in_order(x: Tensor) -> bool:
+    """Whether the strides of ``x`` are those of a new tensor, in dimensions of size 1 as well, and it is not empty.
+
+    What pools or joins maps asks those whether the channels of a map lie side by side.
+    """
+    step = 1
+    for stride, size in zip(reversed(x.stride()), reversed(x.shape), strict=True):
+        if stride != step:
+            return False
+        step *= size
+    return step > 0
+
+
 def _new(x: Tensor, *sizes: int) -> Tensor:
     """What ``x.new_empty`` makes, which without values is made in Python."""
     return torch.empty(sizes, dtype=x.dtype, device=x.device)
@@ -83,15 +108,16 @@ def _like(first: Tensor, other: Any) -> bool:
     return isinstance(other, (int, float))
 
 
-def _broadcast(first: Tensor, other: Any) -> Tensor | None:
-    """What two tensors of one type make, in memory in order, of which each dimension is stretched or equal."""
-    if not (isinstance(other, Tensor) and other.is_meta and other.dtype == first.dtype):
+def _broadcast(first: Tensor, *others: Any) -> Tensor | None:
+    """What tensors of one type make, in memory in order, of which each dimension is stretched or equal."""
+    if not all(isinstance(other, Tensor) and other.is_meta and other.dtype == first.dtype for other in others):
         return None
-    rank = max(first.dim(), other.dim())
-    pairs = list(zip(*((*[1] * (rank - one.dim()), *one.shape) for one in (first, other)), strict=True))
-    if not (first.is_contiguous() and other.is_contiguous()) or any(a != b and 1 not in (a, b) for a, b in pairs):
+    both = (first, *others)
+    rank = max(one.dim() for one in both)
+    sizes = [{*found} - {1} for found in zip(*((*[1] * (rank - one.dim()), *one.shape) for one in both), strict=True)]
+    if not all(one.is_contiguous() for one in both) or any(len(found) > 1 for found in sizes):
         return None
-    return _new(first, *[b if a == 1 else a for a, b in pairs])
+    return _new(first, *[next(iter(found), 1) for found in sizes])
 
 
 def _convolution(x: Tensor, weight: Tensor, bias: Any, *rest: Any) -> Any:
@@ -128,12 +154,79 @@ def _product(left: Tensor, right: Tensor) -> Any:
 
 def _mean(x: Tensor, dims: Any = None, keepdim: bool = False) -> Any:
     rank = x.dim()
-    gone = {dim % rank for dim in dims or range(rank)} if rank else set()
+    gone = {dim % rank for dim in dims or range(rank) if -rank <= dim < rank} if rank else set()
     if not x.is_contiguous() or len(gone) != len(dims or range(rank)):
         return None
     if keepdim:
         return _new(x, *[1 if dim in gone else size for dim, size in enumerate(x.shape)])
     return _new(x, *[size for dim, size in enumerate(x.shape) if dim not in gone])
+
+
+def _vector_norm(x: Tensor, order: Any = 2, dims: Any = None, keepdim: bool = False) -> Any:
+    del order
+    return _mean(x, dims, keepdim) if x.numel() else None
+
+
+def _mse_loss(x: Tensor, target: Any, reduction: int = 1) -> Any:
+    if not (isinstance(target, Tensor) and _like(x, target) and _is_in_order(x) and _is_in_order(target)):
+        return None
+    return _new(x) if reduction else _like_it(x)
+
+
+def _upsample(x: Tensor, sizes: Any, *_: Any) -> Any:
+    """Maps of other sizes; what was given as factors is made sizes before."""
+    fits = isinstance(sizes, (list, tuple)) and len(sizes) == x.dim() - 2 and all(size > 0 for size in sizes)
+    return _new(x, *x.shape[:2], *sizes) if fits and _is_in_order(x) else None
+
+
+def _max_pool(x: Tensor, window: Any, *rest: Any) -> Any:
+    given = (*rest, *[(), 0, 1, False][len(rest) :])
+    made = _pooled(x, window, *given)
+    return None if made is None else (made, torch.empty(made.shape, dtype=torch.int64, device=made.device))
+
+
+def _avg_pool(x: Tensor, window: Any, stride: Any = (), padding: Any = 0, ceil_mode: bool = False, *_: Any) -> Any:
+    return _pooled(x, window, stride, padding, 1, ceil_mode)
+
+
+def _pooled(x: Tensor, *numbers: Any) -> Tensor | None:
+    """Pictures of which each place is made of a window."""
+    *windows, ceil_mode = numbers
+    window, stride, padding, dilation = (_each_way(one) for one in windows)
+    made = []
+    for size, span, step, pad, apart in zip(x.shape[-2:], window, stride or window, padding, dilation, strict=True):
+        left = size + 2 * pad - apart * (span - 1) - 1
+        if pad > span // 2 or left < 0 or step < 1:
+            return None
+        count = (left + (step - 1 if ceil_mode else 0)) // step + 1
+        made.append(count - 1 if ceil_mode and (count - 1) * step >= size + pad else count)
+    return _new(x, *x.shape[:-2], *made) if x.dim() == 4 and _is_in_order(x) else None
+
+
+def _each_way(numbers: Any) -> tuple[int, ...]:
+    """A number for rows and one for columns; one stands for both, none stay none."""
+    own = (numbers,) if isinstance(numbers, int) else tuple(numbers)
+    return own * 2 if len(own) == 1 else own
+
+
+def _cat(tensors: Sequence[Tensor], dim: int = 0) -> Any:
+    first = tensors[0]
+    sizes = list(first.shape)
+    if not -len(sizes) <= dim < len(sizes) or any(len(one.shape) != len(sizes) for one in tensors):
+        return None
+    dim %= len(sizes)
+    sizes[dim] = sum(one.shape[dim] for one in tensors)
+    fits = all((*one.shape[:dim], *one.shape[dim + 1 :]) == (*sizes[:dim], *sizes[dim + 1 :]) for one in tensors)
+    return _new(first, *sizes) if fits else None
+
+
+def _stack(tensors: Sequence[Tensor], dim: int = 0) -> Any:
+    first = tensors[0]
+    sizes = list(first.shape)
+    if not -len(sizes) <= dim + 1 <= len(sizes) + 1 or any(one.shape != first.shape for one in tensors):
+        return None
+    sizes.insert(dim % (len(sizes) + 1), len(tensors))
+    return _new(first, *sizes)
 
 
 def _softmax(x: Tensor, *_: Any) -> Any:
@@ -175,7 +268,16 @@ def _grid_sampler(x: Tensor, grid: Tensor, *_: Any) -> Any:
 SPECIAL: dict[str, Callable[..., Any]] = {
     "aten.convolution": _convolution,
     "aten.embedding": _embedding,
+    "aten.addcmul": _broadcast,
     "aten.mean": _mean,
+    "aten.sum": _mean,
+    "aten.linalg_vector_norm": _vector_norm,
+    "aten.mse_loss": _mse_loss,
+    "aten.max_pool2d_with_indices": _max_pool,
+    "aten.avg_pool2d": _avg_pool,
+    **dict.fromkeys(
+        (f"aten.upsample_{way}" for way in ("nearest1d", "nearest2d", "nearest3d", "linear1d", "bilinear2d")), _upsample
+    ),
     "aten.mm": _product,
     "aten.bmm": _product,
     "aten._softmax": _softmax,
@@ -187,3 +289,6 @@ SPECIAL: dict[str, Callable[..., Any]] = {
     "aten.grid_sampler_2d": _grid_sampler,
     "aten.grid_sampler_3d": _grid_sampler,
 }
+
+JOINS: dict[str, Callable[..., Any]] = {"aten.cat": _cat, "aten.stack": _stack}
+"""Operators of lists of tensors."""

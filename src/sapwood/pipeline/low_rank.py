@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -14,6 +15,7 @@ from sapwood.factoring import TwoLayers, in_two_layers
 from sapwood.goals import Calibration, Depth, Limits, Naming, Sensitivity, Target
 from sapwood.graph import Unpruned
 from sapwood.models import Ignored, Plan
+from sapwood.pipeline.ways import Ways
 from sapwood.removal import Verification
 from sapwood.types import ExampleInputs
 
@@ -72,8 +74,12 @@ def two_layers(
 
     def runs(one: nn.Module) -> None:
         assert calibration is not None
+        seen = False
         for batch in calibration.batches:
             calibration.loss(one, batch)
+            seen = True
+        if not seen:
+            raise ConfigError("low rank: no batch to look at; expected at least one, or no calibration")
 
     return in_two_layers(
         model,
@@ -128,10 +134,33 @@ def check_network(low_rank: object, model: nn.Module) -> None:
         )
 
 
-def renamed_sensitivity(measured: Sensitivity | None, before: TwoLayers, now: TwoLayers) -> Sensitivity | None:
+def check_sensitivity(measured: Sensitivity | None, network: TwoLayers) -> None:
+    """Checks that what was measured of groups is of the network with layers as two.
+
+    Raises:
+        ConfigError: If it says nothing of channels between two layers.
+    """
+    if measured is not None and not any(network.is_between(row.group) for row in measured.rows):
+        raise ConfigError(
+            "low rank: the sensitivity says nothing of channels between two layers; expected one of the network that "
+            "sapwood.pipeline.two_layers returned, and that for low_rank"
+        )
+
+
+def renamed_ways(ways: Ways, before: TwoLayers, now: TwoLayers) -> Ways:
+    """What was measured and collected of a network, by the names that all has where fewer layers are two."""
+    score = ways.score.of(before.model)
+    known = score.statistics()
+    moved = None if known is None else known.renamed(partial(before.reader_in, now), partial(before.giver_in, now))
+    return replace(
+        ways,
+        score=score.of(now.model, moved),
+        sensitivity=None if ways.sensitivity is None else _renamed(ways.sensitivity, before, now),
+    )
+
+
+def _renamed(measured: Sensitivity, before: TwoLayers, now: TwoLayers) -> Sensitivity:
     """What was measured of the groups, by the names that they have where fewer layers are two."""
-    if measured is None:
-        return None
     rows = [(before.called_in(now, row.group), row) for row in measured.rows]
     return replace(measured, rows=tuple(replace(row, group=name) for name, row in rows if name is not None))
 

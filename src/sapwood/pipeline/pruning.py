@@ -34,6 +34,7 @@ from sapwood.goals import (
     change_of_outputs,
     check_asked,
     check_depth,
+    default_criterion,
     deployment_of,
     known_steps,
     scorer,
@@ -65,10 +66,11 @@ from sapwood.pipeline.low_rank import (
     both_proofs,
     check_low_rank,
     check_network,
+    check_sensitivity,
     low_rank_notes,
     naming_of,
     reckoned,
-    renamed_sensitivity,
+    renamed_ways,
     stays_whole,
     two_layers,
 )
@@ -114,7 +116,8 @@ class Pruned:
         removed_blocks: Names of the residual blocks that went as a whole, where ``depth`` asked for that.
         sensitivity: What each group alone and each block alone does to the outputs, where blocks were chosen by that.
         of_two: Where ``low_rank`` made two layers of some: the network that was pruned then, and the plan by its names.
-            :func:`sapwood.reconstruct` and :func:`sapwood.distill` take these for the dense network and its plan.
+            :func:`sapwood.reconstruct` and :func:`sapwood.distill` take these for the dense network and its plan. A
+            copy shares them; a pickle holds them, as it can be recovered, too.
         dense: The model given, for :meth:`summary` and :meth:`report`; a copy or a pickle of the result has it not.
 
     Printed, it is a few lines, in a notebook a small table.
@@ -170,7 +173,7 @@ def prune(
     target: Target | Mapping[str, Any] | None = None,
     depth: Depth = False,
     low_rank: bool | TwoLayers = False,
-    criterion: str | Criterion | Scorer = "l2",
+    criterion: str | Criterion | Scorer | None = None,
     allocator: str | None = None,
     calibration: Calibration | None = None,
     sensitivity: Sensitivity | None = None,
@@ -200,6 +203,7 @@ def prune(
             names ``sensitivity`` is then.
         criterion: What a channel is worth: a name in :data:`sapwood.criteria.CRITERIA`, or one made with
             :func:`sapwood.criteria.make_criterion`, or a :func:`sapwood.pipeline.scorer` that has scored before.
+            Where None, ``"l2"``; with ``low_rank`` and ``calibration`` ``"obs"``.
         allocator: How the budget is shared out, a name in :data:`sapwood.allocation.ALLOCATORS`: ``"uniform"``,
             ``"global"`` or ``"knapsack"``. The same fraction everywhere for a sparsity, the knapsack for any other
             target, where None.
@@ -239,6 +243,8 @@ def prune(
     where = deployment_of(of_fields(Deployment, deployment))
     check_suited(model)
     check_has_values(model)
+    if criterion is None:
+        criterion = default_criterion(low_rank=low_rank is not False, pictures=calibration is not None)
     score = criterion if isinstance(criterion, Scorer) else scorer(model, criterion, calibration)
     ways = Ways(score, allocator, sensitivity, widths or Limits(), outputs, where, progress)
     if low_rank is not False:
@@ -246,6 +252,7 @@ def prune(
         if low_rank is True:
             low_rank = two_layers(model, example_inputs, asked, calibration, ignore)
         check_network(low_rank, model)
+        check_sensitivity(sensitivity, low_rank)
         return _of_two(_Given(model, example_inputs, ignore), low_rank, asked, ways)
     if depth is False:
         assert asked is not None
@@ -371,15 +378,11 @@ def _of_two(given: _Given, network: TwoLayers, target: Target, ways: Ways) -> Pr
     if target.milliseconds is not None and alone(bench, model) <= target.milliseconds:
         return _channels(model, inputs, target, given.ignore, replace(ways, sensitivity=None))
     goal = Target(macs=reckoned(target)) if target.kind == "latency" else target
-    before, tries = network, 0
+    was_two, tries = network.layers.keys(), 0
     while True:
-        own = replace(
-            ways,
-            sensitivity=renamed_sensitivity(ways.sensitivity, before, network),
-            naming=naming_of(network, before.layers.keys() - network.layers.keys()),
-        )
+        ways = replace(ways, naming=naming_of(network, was_two - network.layers.keys()))
         try:
-            found = _of_this(given, network, goal, replace(own, deployment=None))
+            found = _of_this(given, network, goal, replace(ways, deployment=None))
             alike = network.takes_no_less(found.model, by_params=goal.kind == "params")
         except BudgetError:
             if not network.layers:
@@ -388,9 +391,10 @@ def _of_two(given: _Given, network: TwoLayers, target: Target, ways: Ways) -> Pr
         else:
             if not alike or tries == MOST_TRIES:
                 break
-        network, tries = with_fewer(network, model, inputs, alike), tries + 1
+        fewer = with_fewer(network, model, inputs, alike)
+        ways, network, tries = renamed_ways(ways, network, fewer), fewer, tries + 1
     if ways.deployment is not None or target.kind == "latency":
-        found = _of_this(given, network, target, own)
+        found = _of_this(given, network, target, ways)
         latency = beside_dense(found.latency, target, model, found.model, bench)
         found = replace(found, latency=latency, notes=(*found.notes, TIMED_AS_TWO))
     of_two = OfTwo(network, found.plan)

@@ -17,6 +17,7 @@ PRUNE_OPTIONS = {
     "criterion": "--criterion",
     "allocator": "--allocator",
     "recover": "--recover",
+    "low_rank": "--low-rank",
     "round_to": "--round-to",
     "minimum": "--minimum",
 }
@@ -42,6 +43,7 @@ PRUNE_DEFAULTS: Mapping[str, Any] = {
     "runtime": "torch",
     "criterion": "l2",
     "recover": "none",
+    "low_rank": False,
     "round_to": 1,
     "minimum": 1,
 }
@@ -105,7 +107,8 @@ def _options(given: Mapping[str, Any], options: Mapping[str, str], defaults: Map
 
 def _data(given: Mapping[str, Any], comparison: Comparison) -> list[str]:
     """The pictures that were given, for rows that look at some."""
-    looks = given.get("recover", "none") != "none" or given.get("criterion", "l2") not in NO_DATA
+    looks = given.get("recover", "none") != "none" or (given.get("criterion") or "l2") not in NO_DATA
+    looks = looks or bool(given.get("low_rank"))
     return ["--data", _option(comparison.command, "--data") or "DIR"] if looks else []
 
 

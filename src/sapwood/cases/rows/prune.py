@@ -51,7 +51,7 @@ class PruneRow(CaseRow):
         macs: The fraction of the multiply-accumulates that is kept; likewise.
         latency: The fraction kept of the latency measured on ``runtime``; or a time, as ``10ms``. It is no list.
         runtime: Where the latency is measured.
-        criterion: What a channel is worth.
+        criterion: What a channel is worth; where none is said, as `sapwood prune` does.
         recover: How accuracy comes back: ``none``, ``batchnorm``, ``reconstruct`` or ``distill``. This, and criteria
             that look at data, see pictures of the train split, without their labels.
         allocator: How the budget is shared out, where not as :func:`sapwood.prune` does by itself.
@@ -71,7 +71,7 @@ class PruneRow(CaseRow):
         >>> PruneRow(macs=0.5, int8="openvino-int8").default_family()
         'channels removed · L2 · MACs kept · openvino-int8'
         >>> PruneRow(macs=0.5, low_rank=True).default_family()
-        'channels removed · L2 · MACs kept · low rank'
+        'channels removed · obs · MACs kept · low rank'
     """
 
     also_sweep: ClassVar[tuple[str, ...]] = ("params", "macs")
@@ -82,7 +82,7 @@ class PruneRow(CaseRow):
     macs: Kept | None = None
     latency: Annotated[float | str, PlainValidator(_one_latency)] | None = None
     runtime: str = "torch"
-    criterion: str = "l2"
+    criterion: str | None = None
     allocator: str | None = None
     recover: RecoverMethod = "none"
     int8: Literal["onnxruntime-int8", "openvino-int8"] | None = None
@@ -92,7 +92,10 @@ class PruneRow(CaseRow):
 
     def default_family(self) -> str:
         """By what the channels are chosen, how many, and to which multiple their number is rounded."""
-        parts = ["channels removed", self.criterion.upper() if self.criterion in {"l1", "l2"} else self.criterion]
+        from sapwood.goals import default_criterion
+
+        criterion = self.criterion or default_criterion(low_rank=self.low_rank, pictures=True)
+        parts = ["channels removed", criterion.upper() if criterion in {"l1", "l2"} else criterion]
         if self.latency is not None:
             is_time = isinstance(self.latency, str)
             parts.append(f"{self.latency} latency on {self.runtime}" if is_time else f"latency kept on {self.runtime}")
@@ -131,7 +134,8 @@ class PruneRow(CaseRow):
         """Where it recovers or is quantised, its criterion looks at data, or layers become two."""
         from sapwood.criteria import CRITERIA
 
-        needed = self.criterion in CRITERIA and CRITERIA[self.criterion].needs
+        named = self.criterion or "l2"  # the default looks at pictures only where layers become two
+        needed = named in CRITERIA and CRITERIA[named].needs
         return self.recover != "none" or self.int8 is not None or self.low_rank or bool(needed)
 
     def prepare(self) -> Make:
