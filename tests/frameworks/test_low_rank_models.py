@@ -60,7 +60,7 @@ def test_ultralytics_is_refused_by_name(tmp_path: Any) -> None:
     ultralytics.YOLO("yolov8n.yaml").save(tmp_path / "net.pt")
     bundle = sapwood.load_model(str(tmp_path / "net.pt"))
     why = "files of Ultralytics have no word for a layer that is two"
-    with pytest.raises(ConfigError, match=rf"no layer can be two \(model\.0\.conv and \d+ more: {why}\);"):
+    with pytest.raises(ConfigError, match=rf"no layer can be two \(network\.model\.0\.conv and \d+ more: {why}\);"):
         sapwood.prune(bundle, target={"macs": 0.6}, low_rank=True)
 
 

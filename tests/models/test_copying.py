@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
-from sapwood.models import copy_model, live_masks
+from sapwood.models import copy_model, evaluating_, live_masks
 from sapwood.models.darknet import DarknetNetwork, parse_cfg
 
 
@@ -109,3 +109,37 @@ def test_what_an_object_holds_of_computed_tensors_is_copied_by_value() -> None:
     twin = copy_model(layer)
     assert torch.equal(twin.seen.last, layer.seen.last)
     assert twin.seen.last is not layer.seen.last
+
+
+class Frozen(nn.BatchNorm1d):
+    """Counts how often it is put into a mode."""
+
+    def __init__(self) -> None:
+        super().__init__(2)
+        self.asked = 0
+
+    def train(self, mode: bool = True) -> Frozen:
+        self.asked += 1
+        return super().train(mode)
+
+
+def test_a_module_that_is_put_into_evaluation_mode_in_its_own_way_is_asked_always() -> None:
+    model = nn.Sequential(nn.Dropout(), Frozen())
+    evaluating_(model)
+    assert not any(module.training for module in model.modules())
+    evaluating_(model)
+    assert model[1].asked == 2
+
+
+def test_one_module_in_training_is_enough_to_put_all_into_evaluation_mode() -> None:
+    model = nn.Sequential(nn.Dropout(), nn.Sequential(nn.Dropout())).eval()
+    model[1][0].train()
+    evaluating_(model)
+    assert not any(module.training for module in model.modules())
+
+
+def test_an_object_that_has_a_way_of_its_own_to_change_mode_is_asked() -> None:
+    model, asked = nn.Sequential(nn.Dropout()).eval(), []
+    model[0].train = asked.append
+    evaluating_(model)
+    assert asked == [False]

@@ -152,15 +152,14 @@ class TwoLayers:
 
     def giver_in(self, other: TwoLayers, module: str) -> str | None:
         """What the module is called that gives the same there: none does what the first of two gave that are one."""
-        return self._module_in(other, module, 0)
+        return self._module_in(other, module, gone=0)
 
     def reader_in(self, other: TwoLayers, module: str) -> str | None:
         """What the module is called that reads the same there: none does what the second of two read that are one."""
-        return self._module_in(other, module, 1)
+        return self._module_in(other, module, gone=1)
 
     def _module_in(self, other: TwoLayers, module: str, gone: int) -> str | None:
-        """What a module is called in a network of which fewer layers are two; ``gone`` is the place of which none is
-        left where two are one again."""
+        """What a module is called where fewer layers are two; of two that are one, ``gone`` is nowhere."""
         name, place = self._owners.get(module, (module, None))
         new = other.names.get(name, (name,))
         if place is None or len(new) == 2:

@@ -34,6 +34,7 @@ from sapwood.graph.written import Writes
 from sapwood.models import (
     all_modules,
     copy_model,
+    kinds_of,
     map_tensors,
     named_buffers,
     named_modules,
@@ -288,7 +289,7 @@ def plain_kernels(model: nn.Module, *, double: bool = True, sooner: bool = False
         fastpath = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)
         stack.callback(torch.backends.mha.set_fastpath_enabled, fastpath)
-        if any(isinstance(module, nn.RNNBase) for module in modules):
+        if kinds_of(modules, nn.RNNBase):
             onednn = torch._C._get_mkldnn_enabled()
             torch._C._set_mkldnn_enabled(False)
             stack.callback(torch._C._set_mkldnn_enabled, onednn)
@@ -306,7 +307,8 @@ def plain_kernels(model: nn.Module, *, double: bool = True, sooner: bool = False
 @contextmanager
 def _alone(modules: Sequence[nn.Module]) -> Iterator[None]:
     """Within it, wrappers for several processes send no buffers around: only one process may be pruning."""
-    wrappers = [module for module in modules if isinstance(module, DistributedDataParallel)]
+    kinds = kinds_of(modules, DistributedDataParallel)
+    wrappers: list[Any] = [module for module in modules if type(module) in kinds] if kinds else []
     before = [(wrapper, wrapper.require_forward_param_sync) for wrapper in wrappers]
     for wrapper in wrappers:
         wrapper.require_forward_param_sync = False

@@ -15,7 +15,7 @@ from sapwood.graph.outputs import Outputs, output_tensors, own_outputs
 from sapwood.graph.record import record, trace
 from sapwood.graph.skeleton import leaving_no_trace, shapes_of, skeleton
 from sapwood.graph.training_too import mark_, marked, unmarked
-from sapwood.models import all_modules, named_tensors, quieten_, widen_
+from sapwood.models import all_modules, evaluating_, kinds_of, named_tensors, quieten_, widen_
 from sapwood.ops import Graph
 from sapwood.types import ExampleInputs
 
@@ -52,10 +52,10 @@ def without_values(
     """
     if any(leaf.layout is not torch.strided for leaf in (*model.buffers(), *output_tensors(inputs))):
         return None
-    if any(isinstance(module, nn.RNNBase) for module in all_modules(model)):  # made of other calls without values
+    if kinds_of(all_modules(model), nn.RNNBase):  # made of other calls without values
         return None
     memo: dict[int, Any] = {}
-    bones = mark_(quieten_(widen_(skeleton(model, memo, wide=True), memo).eval()), training or ())
+    bones = mark_(quieten_(evaluating_(widen_(skeleton(model, memo, wide=True), memo))), training or ())
     shapes = shapes_of(inputs)
     asked: tuple[str, ...] | None = None
     try:

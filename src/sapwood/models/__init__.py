@@ -66,7 +66,16 @@ from sapwood.models.ultralytics import framework as ultralytics_framework  # noq
 from sapwood.models.ultralytics import own as ultralytics_own  # noqa: F401 - registers it
 from sapwood.models.ultralytics.loader import read_ultralytics, write_ultralytics
 from sapwood.models.unsuited import check_has_values, check_suited, whole_parts
-from sapwood.models.walking import all_modules, module_of, named_buffers, named_modules, named_parameters, named_tensors
+from sapwood.models.walking import (
+    all_modules,
+    evaluating_,
+    kinds_of,
+    module_of,
+    named_buffers,
+    named_modules,
+    named_parameters,
+    named_tensors,
+)
 from sapwood.models.whole import Ignored, whole_tensors
 from sapwood.models.widening import wide_copy, wide_type, widen_, widened
 
@@ -119,12 +128,14 @@ __all__ = [
     "copy_model",
     "deep_copy",
     "drop_masks_",
+    "evaluating_",
     "find_factory",
     "framework_of",
     "gain_factors",
     "held",
     "is_factory",
     "is_plain_value",
+    "kinds_of",
     "later_name",
     "live_masks",
     "load",

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from sapwood.models.walking import all_modules
+from sapwood.models.walking import all_modules, kinds_of
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -32,9 +32,11 @@ def quieten_(model: Model) -> Model:
     Returns:
         ``model``.
     """
-    kinds = tuple(getattr(sys.modules[file], name) for file, name in WATCHERS if file in sys.modules)
-    for module in all_modules(model) if kinds else ():
-        if isinstance(module, kinds):
+    bases = tuple(getattr(sys.modules[file], name) for file, name in WATCHERS if file in sys.modules)
+    modules = all_modules(model) if bases else []
+    kinds = kinds_of(modules, bases)
+    for module in modules if kinds else ():
+        if type(module) in kinds:
             module.forward = MethodType(_let_through, module)
     return model
 

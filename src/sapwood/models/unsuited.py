@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from sapwood.errors import ConfigError
-from sapwood.models.copying import SHARED
+from sapwood.models.copying import CONTAINERS, SHARED
 from sapwood.models.walking import all_modules, named_modules, named_tensors
 
 
@@ -83,11 +83,15 @@ def _is_sharded(module: nn.Module) -> bool:
 def _is_quantised(module: nn.Module) -> bool:
     if _is_script(module):
         return False
-    tensors = [one for one in vars(module).values() if type(one) not in SHARED and isinstance(one, torch.Tensor)]
-    tensors += [one for one in (*module._parameters.values(), *module._buffers.values()) if one is not None]
+    tensors = [one for one in (*module._parameters.values(), *module._buffers.values()) if one is not None]
+    if not NO_TENSORS.issuperset(map(type, vars(module).values())):
+        tensors += [one for one in vars(module).values() if isinstance(one, torch.Tensor)]
     packed = "quantized" in type(module).__module__ and hasattr(module, "_packed_params")
     return packed or any(tensor.is_quantized for tensor in tensors)
 
+
+NO_TENSORS = SHARED | CONTAINERS | {set}
+"""What attributes of most modules are of, none of which then has to be asked what it is."""
 
 UNSUITED: tuple[tuple[Callable[[nn.Module], bool], str], ...] = (
     (

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 def all_modules(model: nn.Module) -> list[nn.Module]:
@@ -28,6 +30,31 @@ def _collect(module: nn.Module, found: dict[int, nn.Module]) -> None:
             found[id(child)] = child
             if child._modules:
                 _collect(child, found)
+
+
+def kinds_of(modules: Iterable[nn.Module], base: type | tuple[type, ...]) -> frozenset[type]:
+    """The classes of modules that are of ``base``; few to ask, where abstract ones take their time for each module.
+
+    Examples:
+        >>> kinds_of(nn.Sequential(nn.ReLU(), nn.GRU(1, 1)).modules(), nn.RNNBase)
+        frozenset({<class 'torch.nn.modules.rnn.GRU'>})
+    """
+    return frozenset(kind for kind in set(map(type, modules)) if issubclass(kind, base))
+
+
+def evaluating_(model: Model) -> Model:
+    """Does what ``model.eval()`` does, which sets an attribute of each module whether it is set already or not.
+
+    Examples:
+        >>> evaluating_(nn.Sequential(nn.Dropout()))[0].training
+        False
+    """
+    modules = all_modules(model)
+    kinds: set[type[nn.Module]] = set(map(type, modules))
+    plain = all((kind.train, kind.eval) == (nn.Module.train, nn.Module.eval) for kind in kinds)
+    if not plain or any(module.training or "train" in vars(module) for module in modules):
+        model.eval()
+    return model
 
 
 def named_modules(model: nn.Module, *, every: bool = False) -> list[tuple[str, nn.Module]]:

@@ -150,6 +150,8 @@ def check_sensitivity(measured: Sensitivity | None, network: TwoLayers) -> None:
 def renamed_ways(ways: Ways, before: TwoLayers, now: TwoLayers) -> Ways:
     """What was measured and collected of a network, by the names that all has where fewer layers are two."""
     score = ways.score.of(before.model)
+    if now is before:
+        return replace(ways, score=score)
     known = score.statistics()
     moved = None if known is None else known.renamed(partial(before.reader_in, now), partial(before.giver_in, now))
     return replace(

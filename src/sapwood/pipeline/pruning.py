@@ -378,11 +378,14 @@ def _of_two(given: _Given, network: TwoLayers, target: Target, ways: Ways) -> Pr
     if target.milliseconds is not None and alone(bench, model) <= target.milliseconds:
         return _channels(model, inputs, target, given.ignore, replace(ways, sensitivity=None))
     goal = Target(macs=reckoned(target)) if target.kind == "latency" else target
-    was_two, tries = network.layers.keys(), 0
+    before, tries = network, 0
     while True:
-        ways = replace(ways, naming=naming_of(network, was_two - network.layers.keys()))
+        own = replace(
+            renamed_ways(ways, before, network),
+            naming=naming_of(network, before.layers.keys() - network.layers.keys()),
+        )
         try:
-            found = _of_this(given, network, goal, replace(ways, deployment=None))
+            found = _of_this(given, network, goal, replace(own, deployment=None))
             alike = network.takes_no_less(found.model, by_params=goal.kind == "params")
         except BudgetError:
             if not network.layers:
@@ -391,10 +394,9 @@ def _of_two(given: _Given, network: TwoLayers, target: Target, ways: Ways) -> Pr
         else:
             if not alike or tries == MOST_TRIES:
                 break
-        fewer = with_fewer(network, model, inputs, alike)
-        ways, network, tries = renamed_ways(ways, network, fewer), fewer, tries + 1
+        network, tries = with_fewer(network, model, inputs, alike), tries + 1
     if ways.deployment is not None or target.kind == "latency":
-        found = _of_this(given, network, target, ways)
+        found = _of_this(given, network, target, own)
         latency = beside_dense(found.latency, target, model, found.model, bench)
         found = replace(found, latency=latency, notes=(*found.notes, TIMED_AS_TWO))
     of_two = OfTwo(network, found.plan)

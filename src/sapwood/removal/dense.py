@@ -15,7 +15,17 @@ from torch import nn
 
 from sapwood.errors import ConfigError
 from sapwood.graph import Outputs, Structure, explaining_inputs, mark_, run_model, with_values, without_values
-from sapwood.models import Plan, apply_plan, check_suited, copy_model, named_things, quieten_, wide_copy, widened
+from sapwood.models import (
+    Plan,
+    apply_plan,
+    check_suited,
+    copy_model,
+    evaluating_,
+    named_things,
+    quieten_,
+    wide_copy,
+    widened,
+)
 from sapwood.removal.difference import lively_, telling
 from sapwood.types import ExampleInputs
 
@@ -55,7 +65,7 @@ class Dense:
         return self._widened(self._model, self._shared)
 
     def _widened(self, model: nn.Module, shared: list[Any] | None = None) -> nn.Module:
-        return mark_(quieten_(wide_copy(model, shared).eval()), self.training)
+        return mark_(quieten_(evaluating_(wide_copy(model, shared))), self.training)
 
     @property
     def given(self) -> nn.Module:
