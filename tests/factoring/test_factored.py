@@ -128,6 +128,11 @@ def test_layers_of_other_kinds_are_named() -> None:
     }
 
 
+def test_a_layer_that_is_the_model_has_no_place_for_two() -> None:
+    with pytest.raises(ConfigError, match=r"no layer can be two .the model: it stands in no other module"):
+        in_two_layers(nn.Linear(64, 64), torch.randn(2, 64), 0.5)
+
+
 def test_layers_become_one_again() -> None:
     model = net()
     found = in_two_layers(model, X, 0.8, runs)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import sapwood
+from sapwood.cli import main
 from sapwood.errors import ConfigError
 
 
@@ -58,5 +59,18 @@ def test_ultralytics_is_refused_by_name(tmp_path: Any) -> None:
     ultralytics = pytest.importorskip("ultralytics")
     ultralytics.YOLO("yolov8n.yaml").save(tmp_path / "net.pt")
     bundle = sapwood.load_model(str(tmp_path / "net.pt"))
-    with pytest.raises(ConfigError, match="files of Ultralytics have no word for a layer that is two"):
+    why = "files of Ultralytics have no word for a layer that is two"
+    with pytest.raises(ConfigError, match=rf"no layer can be two \(network\.model\.0\.conv and \d+ more: {why}\);"):
         sapwood.prune(bundle, target={"macs": 0.6}, low_rank=True)
+
+
+def test_the_command_refuses_ultralytics_before_it_reads_a_picture(
+    tmp_path: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ultralytics = pytest.importorskip("ultralytics")
+    ultralytics.YOLO("yolov8n.yaml").save(tmp_path / "net.pt")
+    nowhere = ["--data", str(tmp_path / "no-pictures")]
+    with pytest.raises(SystemExit) as ended:
+        main(["prune", str(tmp_path / "net.pt"), "--macs", "0.6", "--low-rank", *nowhere])
+    assert ended.value.code == 2
+    assert "files of Ultralytics have no word for a layer that is two" in " ".join(capsys.readouterr().err.split())

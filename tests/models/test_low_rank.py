@@ -10,7 +10,7 @@ from torch import nn
 
 import sapwood
 from sapwood.errors import ConfigError, ShapeError
-from sapwood.models import LowRank, Plan, framework_of, own_basis
+from sapwood.models import LowRank, Plan, apply_plan, framework_of, own_basis
 from sapwood.models.low_rank import Basis, in_directions
 from sapwood.models.plan import Factored
 from sapwood.models.plan_json import plan_from_dict, plan_to_dict
@@ -105,3 +105,16 @@ def test_a_framework_whose_files_have_no_word_for_it_says_so() -> None:
 
     with pytest.raises(ConfigError, match="files of Some have no word for a layer that is two"):
         Described().in_two_layers(nn.Linear(2, 2), {})
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:FutureWarning")
+def test_torchscript_takes_it() -> None:
+    layer = LowRank(nn.Linear(8, 2), nn.Linear(2, 6))
+    x = torch.randn(3, 8)
+    assert torch.equal(torch.jit.script(layer)(x), layer(x))
+
+
+def test_a_plan_of_a_wider_layer_is_refused() -> None:
+    plan = Plan(factored=(Factored("0", 9),))
+    with pytest.raises(ShapeError, match="9 channels between two layers of 0, which has only 8 itself"):
+        apply_plan(nn.Sequential(nn.Linear(16, 8)), plan)

@@ -18,7 +18,7 @@ from sapwood.errors import ConfigError
 from sapwood.factoring import TwoLayers, with_fewer
 from sapwood.goals import Limits, Target, scorer
 from sapwood.models import DarknetNetwork, LowRank, apply_plan, parse_cfg
-from sapwood.pipeline import Calibration, Pruned, pruning, recover, shrink_record, two_layers
+from sapwood.pipeline import Calibration, Pruned, pruning, recover, sensitivity, shrink_record, two_layers
 from sapwood.pipeline.low_rank import renamed_ways
 from sapwood.pipeline.ways import Ways
 from sapwood.recovery import DistillConfig
@@ -238,6 +238,20 @@ def test_weights_alone_tell_directions_without_pictures() -> None:
 def test_what_does_not_go_with_it_is_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=f"low rank: .*{message}"):
         sapwood.prune(net(), X, low_rank=True, **options)
+
+
+def test_a_sensitivity_of_the_network_whose_layers_are_one_is_refused() -> None:
+    """Its rows would be left out without a word, where the names are others."""
+    model = net()
+    measured = sensitivity(model, X, lambda one: float(one(X).detach().square().mean()), score=scorer(model, "l2"))
+    with pytest.raises(ConfigError, match="low rank: the sensitivity says nothing of channels between two layers"):
+        sapwood.prune(model, X, target={"macs": 0.4}, low_rank=True, sensitivity=measured)
+
+
+def test_no_picture_is_no_reason_to_say_that_results_are_not_finite() -> None:
+    none = Calibration([], lambda model, batch: model(batch).sum())
+    with pytest.raises(ConfigError, match=r"^low rank: no batch to look at; expected at least one, or no calibration$"):
+        sapwood.prune(net(), X, target={"macs": 0.4}, low_rank=True, criterion="l2", calibration=none)
 
 
 def test_the_network_can_be_made_before() -> None:

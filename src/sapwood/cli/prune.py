@@ -54,6 +54,7 @@ def prune(
     Example: `sapwood prune yolov4-tiny.cfg --weights yolov4-tiny.weights --latency 0.5 --runtime onnxruntime -o small`
     """
     from sapwood import pipeline
+    from sapwood.factoring import check_some_able
     from sapwood.goals import default_criterion
 
     criterion = criterion or default_criterion(low_rank=widths.low_rank, pictures=pictures.data is not None)
@@ -87,6 +88,8 @@ def prune(
     pipeline.check_inputs(bundle)
     recovers.check(bundle)
     whole = pipeline.matching_tensors(bundle.model, ignore or ())
+    if widths.low_rank:
+        check_some_able(bundle.model, whole)
     anew = widths.low_rank or not recovery.wanted  # a plan does not hold the values of two layers: no recovery goes on
     place = None if out is None or anew else Unrecovered(out, bundle, asked)
     found = None if place is None else place.find()

@@ -47,6 +47,12 @@ LEAST_SHARE = 0.5
 OTHERS = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.RMSNorm)
 """What has a weight that is looked up or multiplied element by element: no layer that could be two is missed there."""
 
+NONE_ABLE, EXPECTED = (
+    "low rank: no layer can be two",
+    "expected a network with wide convolutions or linear layers",
+)
+"""What messages say where no layer can be two, and what they expect instead."""
+
 STEPS = 30
 """Of bisection of the share of variance."""
 
@@ -232,33 +238,54 @@ def in_two_layers(
         ConfigError: If no layer can be two, or none pays; names the reasons.
         CheckFailedError: If the network does not compute the same.
     """
-    refused: dict[str, str] = {}
-    layers = _able(model, ignore, refused)
+    layers, refused = check_some_able(model, ignore)
     places = count_places(model, layers, partial(run_model, example_inputs=inputs))
     refused |= dict.fromkeys((name for name in layers if name not in places), "it is not called; other code reads it")
     layers = [name for name in layers if name in places]
     found = weight_directions(model, layers) if runs is None else find_directions(model, layers, runs)
     refused |= dict.fromkeys((name for name in layers if name not in found), "on the pictures it gives nothing finite")
     if not found:
-        raise ConfigError(
-            f"low rank: no layer can be two{_few(refused)}; expected a network with wide convolutions or linear layers"
-        )
+        raise ConfigError(f"{NONE_ABLE}{_few(refused)}; {EXPECTED}")
     weights = {name: model.get_submodule(name).get_parameter("weight") for name in found}
     chosen = _paying(_Costs(found, weights, dict.fromkeys(found, 1) if by_params else places, by_params), fraction)
     if not chosen:
         raise ConfigError(
-            f"low rank: no layer takes less as two at {fraction:g}{_few(refused)}; expected a network "
-            "with wide convolutions or linear layers, or a smaller goal"
+            f"low rank: no layer takes less as two at {fraction:g}{_few(refused)}; {EXPECTED}, or a smaller goal"
         )
     network = _proven(model, inputs, {name: found[name].basis for name in chosen}, refused)
     if not network.layers:
-        raise ConfigError(f"low rank: no layer can be two{_few(refused)}; expected another network")
+        raise ConfigError(f"{NONE_ABLE}{_few(refused)}; expected another network")
     return network
 
 
+def check_some_able(model: nn.Module, ignore: Ignored = None) -> tuple[list[str], dict[str, str]]:
+    """Looks, without running a model, which of its layers can be two.
+
+    Args:
+        model: The model.
+        ignore: As for :func:`in_two_layers`.
+
+    Returns:
+        Their names, and why the others cannot.
+
+    Raises:
+        ConfigError: If none can; names the reasons.
+    """
+    refused: dict[str, str] = {}
+    layers = _able(model, ignore, refused)
+    if not layers:
+        raise ConfigError(f"{NONE_ABLE}{_few(refused)}; {EXPECTED}")
+    return layers, refused
+
+
 def _few(refused: Mapping[str, str]) -> str:
-    """The first few reasons, for a message."""
-    few = "; ".join(f"{name}: {why}" for name, why in list(refused.items())[:3])
+    """The first few reasons, for a message, each with the first of the layers that it is of."""
+    names: dict[str, list[str]] = {}
+    for name, why in refused.items():
+        names.setdefault(why, []).append(name)
+    few = "; ".join(
+        f"{own[0]}{f' and {len(own) - 1} more' if len(own) > 1 else ''}: {why}" for why, own in list(names.items())[:3]
+    )
     return f" ({few})" if few else ""
 
 
@@ -288,8 +315,9 @@ def _able(model: nn.Module, ignore: Ignored, refused: dict[str, str]) -> list[st
             continue
         tensors = (f"{name}.weight", f"{name}.bias")
         weight = module._parameters.get("weight")
-        if type(module) not in LAYERS:
-            refused[name] = f"it is a {type(module).__name__}"
+        if module is model or type(module) not in LAYERS:
+            is_in_none = "it stands in no other module, where two could take its place"
+            refused[name or "the model"] = f"it is a {type(module).__name__}" if name else is_in_none
         elif getattr(module, "groups", 1) != 1:
             refused[name] = "it has groups"
         elif weight is None or f"{name}.weight" in computed:

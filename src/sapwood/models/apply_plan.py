@@ -17,9 +17,9 @@ from sapwood.errors import ShapeError
 from sapwood.models.copying import copy_model
 from sapwood.models.framework import framework_of
 from sapwood.models.gains import gain_factors
-from sapwood.models.low_rank import layer_named, own_basis
+from sapwood.models.low_rank import Basis, layer_named, own_basis
 from sapwood.models.places import set_checked_
-from sapwood.models.plan import AttributeEdit, Cut, Gain, Merge, Plan, Rescale, Shift
+from sapwood.models.plan import AttributeEdit, Cut, Factored, Gain, Merge, Plan, Rescale, Shift
 from sapwood.models.removed import remove_
 from sapwood.models.shortened import shorten_
 from sapwood.models.walking import all_modules, named_modules
@@ -53,7 +53,7 @@ def apply_plan(model: Model, plan: Plan) -> Model:
         shorten_(model, plan.shortened)
         remove_(model, plan.removed)
     if plan.factored:
-        bases = {one.module: own_basis(layer_named(model, one.module)).first(one.rank) for one in plan.factored}
+        bases = {one.module: _first(own_basis(layer_named(model, one.module)), one) for one in plan.factored}
         model = framework_of(model).in_two_layers(copy_model(model), bases).model  # type: ignore[assignment]
     tensors = _Tensors(model)
     _check_rows(tensors, plan)
@@ -80,6 +80,15 @@ def apply_plan(model: Model, plan: Plan) -> Model:
     forget_cached_(compact)
     framework_of(compact).refit_(compact, plan)
     return compact
+
+
+def _first(basis: Basis, one: Factored) -> Basis:
+    """As many directions as a plan says; where the layer has no more, the plan is of another."""
+    if one.rank > basis.rank:
+        raise ShapeError(
+            f"the plan keeps {one.rank} channels between two layers of {one.module}, which has only {basis.rank} itself"
+        )
+    return basis.first(one.rank)
 
 
 def forget_cached_(model: nn.Module) -> None:

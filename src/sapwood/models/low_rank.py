@@ -82,6 +82,8 @@ class LowRank(nn.Sequential):
         (torch.Size([3, 6]), torch.Size([6, 8]), 6)
     """
 
+    __jit_unused_properties__ = ("weight", "bias")  # TorchScript would compile them
+
     def __init__(self, first: nn.Module, second: nn.Module) -> None:
         super().__init__(first, second)
 

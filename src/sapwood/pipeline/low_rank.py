@@ -74,8 +74,12 @@ def two_layers(
 
     def runs(one: nn.Module) -> None:
         assert calibration is not None
+        seen = False
         for batch in calibration.batches:
             calibration.loss(one, batch)
+            seen = True
+        if not seen:
+            raise ConfigError("low rank: no batch to look at; expected at least one, or no calibration")
 
     return in_two_layers(
         model,
@@ -127,6 +131,19 @@ def check_network(low_rank: object, model: nn.Module) -> None:
         raise ConfigError(
             "low_rank is of another model, or of this one with other values; expected what sapwood.pipeline.two_layers "
             "returned for it as it is"
+        )
+
+
+def check_sensitivity(measured: Sensitivity | None, network: TwoLayers) -> None:
+    """Checks that what was measured of groups is of the network with layers as two.
+
+    Raises:
+        ConfigError: If it says nothing of channels between two layers.
+    """
+    if measured is not None and not any(network.is_between(row.group) for row in measured.rows):
+        raise ConfigError(
+            "low rank: the sensitivity says nothing of channels between two layers; expected one of the network that "
+            "sapwood.pipeline.two_layers returned, and that for low_rank"
         )
 
 

@@ -66,6 +66,7 @@ from sapwood.pipeline.low_rank import (
     both_proofs,
     check_low_rank,
     check_network,
+    check_sensitivity,
     low_rank_notes,
     naming_of,
     reckoned,
@@ -115,7 +116,8 @@ class Pruned:
         removed_blocks: Names of the residual blocks that went as a whole, where ``depth`` asked for that.
         sensitivity: What each group alone and each block alone does to the outputs, where blocks were chosen by that.
         of_two: Where ``low_rank`` made two layers of some: the network that was pruned then, and the plan by its names.
-            :func:`sapwood.reconstruct` and :func:`sapwood.distill` take these for the dense network and its plan.
+            :func:`sapwood.reconstruct` and :func:`sapwood.distill` take these for the dense network and its plan. A
+            copy shares them; a pickle holds them, as it can be recovered, too.
         dense: The model given, for :meth:`summary` and :meth:`report`; a copy or a pickle of the result has it not.
 
     Printed, it is a few lines, in a notebook a small table.
@@ -250,6 +252,7 @@ def prune(
         if low_rank is True:
             low_rank = two_layers(model, example_inputs, asked, calibration, ignore)
         check_network(low_rank, model)
+        check_sensitivity(sensitivity, low_rank)
         return _of_two(_Given(model, example_inputs, ignore), low_rank, asked, ways)
     if depth is False:
         assert asked is not None
