@@ -117,7 +117,7 @@ def test_weights_that_are_not_finite_are_named() -> None:
 
 def test_pictures_on_which_results_are_not_finite_tell_no_directions() -> None:
     calibration = sapwood.Calibration([torch.full((1, 3, 8, 8), torch.inf)], lambda model, batch: model(batch).sum())
-    with pytest.raises(ConfigError, match="one: on the pictures it gives nothing finite"):
+    with pytest.raises(ConfigError, match="start and 3 more: on the pictures it gives nothing finite"):
         two_layers(low_(Stranger()), X, sapwood.Target(**HALF), calibration)
 
 
