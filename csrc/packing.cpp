@@ -3,6 +3,10 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 #include "sapwood_engine.h"
 
 namespace {
@@ -13,6 +17,37 @@ inline bool stays(float value) {
   std::memcpy(&bits, &value, sizeof(bits));
   return (bits << 1) != 0;
 }
+
+constexpr int64_t kBlock = 64;  // numbers that are looked at together
+
+// A bit for each of the next 64 numbers that stays, the lowest for the first.
+inline uint64_t staying(const float* values) {
+  uint64_t bits = 0;
+#if defined(__SSE2__)
+  for (int first = 0; first < kBlock; first += 16) {  // of four times four numbers a byte each
+    __m128i zero[4];
+    for (int four = 0; four < 4; ++four) {
+      const __m128i number = _mm_castps_si128(_mm_loadu_ps(values + first + 4 * four));
+      zero[four] = _mm_cmpeq_epi32(_mm_slli_epi32(number, 1), _mm_setzero_si128());
+    }
+    const __m128i bytes = _mm_packs_epi16(_mm_packs_epi32(zero[0], zero[1]), _mm_packs_epi32(zero[2], zero[3]));
+    bits |= static_cast<uint64_t>(~_mm_movemask_epi8(bytes) & 0xffff) << first;
+  }
+#else
+  for (int place = 0; place < kBlock; ++place) bits |= static_cast<uint64_t>(stays(values[place])) << place;
+#endif
+  return bits;
+}
+
+// The same bytes, the highest bit of each where its lowest was.
+inline uint64_t mirrored(uint64_t bits) {
+  bits = (bits >> 4 & 0x0f0f0f0f0f0f0f0fu) | (bits & 0x0f0f0f0f0f0f0f0fu) << 4;
+  bits = (bits >> 2 & 0x3333333333333333u) | (bits & 0x3333333333333333u) << 2;
+  return (bits >> 1 & 0x5555555555555555u) | (bits & 0x5555555555555555u) << 1;
+}
+
+// The place of the lowest bit that is set.
+inline int lowest(uint64_t bits) { return __builtin_ctzll(bits); }
 
 // Where the next entry goes. Each is written, and stays if it is no zero: a branch would be guessed wrong half of the
 // time. So there has to be room for one more than stay.
@@ -38,9 +73,15 @@ bool write_row(Pen& pen, const sw_weights& weights, const float* values, int64_t
     return true;
   }
   sw_entry* at = pen.at;
-  for (int64_t input = 0; input < count; ++input, offset += weights.plane_bytes) {
-    at->offset = static_cast<int32_t>(offset);
-    at->value = values[input];
+  int64_t input = 0;
+  for (; input + kBlock <= count; input += kBlock) {
+    for (uint64_t bits = staying(values + input); bits != 0; bits &= bits - 1) {
+      const int64_t place = input + lowest(bits);
+      *at++ = {static_cast<int32_t>(offset + place * weights.plane_bytes), values[place]};
+    }
+  }
+  for (; input < count; ++input) {
+    *at = {static_cast<int32_t>(offset + input * weights.plane_bytes), values[input]};
     at += stays(values[input]);
   }
   pen.at = at;
@@ -134,17 +175,23 @@ extern "C" void sw_pack_blocks(const float* rows, int64_t count, int64_t width, 
 
 extern "C" int64_t sw_squeeze(const float* values, int64_t count, uint8_t* mask, float* kept) {
   float* at = kept;
-  for (int64_t first = 0; first < count; first += 8, ++mask) {
+  int64_t first = 0;
+  for (; first + kBlock <= count; first += kBlock) {
+    const uint64_t bits = staying(values + first);
+    const uint64_t bytes = mirrored(bits);
+    for (int byte = 0; byte < kBlock / 8; ++byte) *mask++ = static_cast<uint8_t>(bytes >> (8 * byte));
+    for (uint64_t left = bits; left != 0; left &= left - 1) *at++ = values[first + lowest(left)];
+  }
+  for (; first < count; first += 8) {
     const int here = static_cast<int>(std::min<int64_t>(8, count - first));
     unsigned bits = 0;
     for (int bit = 0; bit < here; ++bit) {
       const float value = values[first + bit];
-      const bool is_kept = stays(value);
-      *at = value;
-      at += is_kept;
-      bits |= static_cast<unsigned>(is_kept) << (7 - bit);
+      if (!stays(value)) continue;
+      *at++ = value;
+      bits |= 1u << (7 - bit);
     }
-    *mask = static_cast<uint8_t>(bits);
+    *mask++ = static_cast<uint8_t>(bits);
   }
   return at - kept;
 }

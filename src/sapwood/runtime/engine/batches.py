@@ -5,13 +5,12 @@ So it is where BatchNorms keep no statistics, rows are compared with each other,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from sapwood.ops import Graph
 from sapwood.runtime.engine.confirmed import confirm, confirmation_key, is_confirmed
 
 ROW_TOLERANCE = 1e-3
@@ -28,7 +27,7 @@ def all_in_rows(outputs: Sequence[tuple[int, Sequence[int]]]) -> bool:
     return all(tuple(shape[:1]) == (1,) for _, shape in outputs)
 
 
-def mixes_batches(model: nn.Module, examples: Sequence[Tensor], graph: Graph, tensors: Mapping[int, Tensor]) -> bool:
+def mixes_batches(model: nn.Module, examples: Sequence[Tensor], run: str | None) -> bool:
     """Runs a picture alone and beside another one; what came out before for the same calls and numbers is remembered.
 
     A model that does not take two has nothing to compare with.
@@ -36,11 +35,10 @@ def mixes_batches(model: nn.Module, examples: Sequence[Tensor], graph: Graph, te
     Args:
         model: In evaluation mode.
         examples: What it is called with. The second picture is theirs, or is drawn.
-        graph: Its recorded run.
-        tensors: What it owns, by the number of its tensor in the run.
+        run: The hash of its recorded run, if it has one.
     """
     one = [example[:1] for example in examples]
-    key = confirmation_key(graph, tensors, examples, ["batches"])
+    key = confirmation_key(run, examples, ["batches"])
     answers = {True: f"{key}, in batches", False: f"{key}, in rows"}
     found = next((found for found, answer in answers.items() if key is not None and is_confirmed(answer)), None)
     if found is None:

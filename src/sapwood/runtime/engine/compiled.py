@@ -24,7 +24,7 @@ from sapwood.runtime.engine.assembly import Sides, Timed
 from sapwood.runtime.engine.batches import all_in_rows, mixes_batches
 from sapwood.runtime.engine.checking import placed
 from sapwood.runtime.engine.choice import told
-from sapwood.runtime.engine.confirmed import confirm, confirmation_key, is_confirmed
+from sapwood.runtime.engine.confirmed import confirm, confirmation_key, is_confirmed, run_hash
 from sapwood.runtime.engine.deciding import assembled
 from sapwood.runtime.engine.encoding import Encoded, encode, with_own_tables
 from sapwood.runtime.engine.inputs import InputSpec, checked, refuse_tracing
@@ -276,8 +276,9 @@ def compile(
     plain = plain_copy(model, sharing=length_dim is None)
     graph, result, valued = _recorded(plain, one)
     tensors = owned(plain, graph)
+    run = run_hash(graph, tensors)
     source = _lowered(lower_run(graph, tensors), one, result)
-    source = replace(source, alone=all_in_rows(source.network.outputs) and mixes_batches(plain, given, graph, tensors))
+    source = replace(source, alone=all_in_rows(source.network.outputs) and mixes_batches(plain, given, run))
     stored = encode(source)
     source = with_own_tables(source, stored)
     lengths = None
@@ -287,7 +288,7 @@ def compile(
     compiled = CompiledModel(source, lambda: stored, threads=threads, tune=tune, examples=timed_on, lengths=lengths)
     compiled._whole = {number: tensor.clone() for number, tensor in enumerate(one) if not tensor.is_floating_point()}
     how = [compiled._assembly.described(), source.form, source.constants, compiled.threads]
-    key = confirmation_key(graph, tensors, one, how) if lengths is None else None
+    key = confirmation_key(run, one, how) if lengths is None else None
     del source, graph, tensors, result
     if not is_confirmed(key):
         _confirm(compiled, plain, one)

@@ -34,17 +34,12 @@ def confirmed_file() -> Path:
     return cache_folder() / f"confirmed-{VERSION}.json"
 
 
-def confirmation_key(
-    graph: Graph, tensors: Mapping[int, Tensor], inputs: Sequence[Tensor], how: Sequence[Any]
-) -> str | None:
-    """A hash of all that decides what a program computes and what its model does.
+def run_hash(graph: Graph, tensors: Mapping[int, Tensor]) -> str | None:
+    """A hash of all that decides what a program of a recorded run computes and what its model does.
 
     Args:
         graph: The recorded run of the model.
         tensors: What the model owns, by the number of its tensor in the run.
-        inputs: What both are run on.
-        how: Who runs what, with which tilings and threads, and what is returned; things that say of themselves all that
-            they are.
 
     Returns:
         None where something has a part in it that cannot be told: operators of other packages, code without files.
@@ -53,10 +48,29 @@ def confirmation_key(
         return None
     hashed = ContentHash()
     try:
-        hashed.text(repr((VERSION, code(), processor(), instruction_set(), torch.get_num_threads(), how)))
+        hashed.text(repr((VERSION, code(), processor(), instruction_set(), torch.get_num_threads())))
     except OSError:
         return None
     take_run(hashed, graph, tensors)
+    return hashed.hexdigest()
+
+
+def confirmation_key(run: str | None, inputs: Sequence[Tensor], how: Sequence[Any]) -> str | None:
+    """The key under which an answer about a run is kept.
+
+    Args:
+        run: Its :func:`run_hash`.
+        inputs: What program and model are run on.
+        how: Who runs what, with which tilings and threads, and what is returned; things that say of themselves all that
+            they are.
+
+    Returns:
+        None for a run without a hash.
+    """
+    if run is None:
+        return None
+    hashed = ContentHash()
+    hashed.text(repr((run, how)))
     for tensor in inputs:
         hashed.tensor(tensor)
     return hashed.hexdigest()
