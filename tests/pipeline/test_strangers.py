@@ -60,6 +60,8 @@ WIDTHS = {
     "widths_in_a_namespace": {"1.qkv.weight": (24, 8), "2.out.weight": (8, 8), "3.weight": (3, 8)},
 }
 WIDTHS |= {
+    "branches_cut_by_a_dict": {"parts.size1.weight": (4, 3, 1, 1), "parts.size5.weight": (20, 3, 5, 5)},
+    "checked_before_a_mask_is_made": {"a.weight": (8, 6), "head.weight": (3, 8)},
     "bumps_of_every_channel": {"a.weight": (6, 3, 3, 3), "b.weight": (8, 24, 3, 3), "head.weight": (5, 8, 1, 1)},
     "gated_delta_rule": {"i.weight": (8, 6), "k.weight": (8, 8), "v.weight": (8, 8), "head.weight": (3, 8)},
     "values_of_the_first_layer": {"qk.1.weight": (16, 8), "v.0.weight": (8, 8), "head.weight": (3, 8)},

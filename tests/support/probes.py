@@ -1226,3 +1226,21 @@ def a_window_over_time():
         return m.head((F.relu(m.a(x)) * torch.hann_window(x.shape[-1], dtype=x.dtype)).mean(-1))
 
     return Net(run, a=nn.Conv1d(3, 16, 3, padding=1), head=nn.Linear(16, 4)), torch.randn(2, 3, 12)
+
+
+@probe
+def padded_pairs_in_a_transformer():
+    """``nn.Transformer`` with a mask of what is padding, as tutorials on translation call it: widths are checked."""
+
+    class Translator(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.head = nn.Embedding(20, 16), nn.Linear(16, 20)
+            self.both = nn.Transformer(16, 2, 1, 1, 24, batch_first=True)
+
+        def forward(self, source: Tensor, target: Tensor) -> Any:
+            later = nn.Transformer.generate_square_subsequent_mask(target.shape[1], dtype=self.head.weight.dtype)
+            x = self.both(self.table(source), self.table(target), tgt_mask=later, src_key_padding_mask=source == 0)
+            return self.head(x)
+
+    return Translator(), (torch.randint(0, 20, (2, 6)), torch.randint(1, 20, (2, 4)))

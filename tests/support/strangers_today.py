@@ -317,3 +317,36 @@ def values_of_the_first_layer():
     lists = {name: nn.ModuleList(each) for name, each in layers.items()}
     shares = nn.ParameterList([nn.Parameter(torch.tensor(0.7)) for _ in range(2)])
     return Net(run, i=nn.Linear(6, 16), **lists, shares=shares, head=nn.Linear(16, 3)), torch.randn(2, 5, 6)
+
+
+@stranger
+def branches_cut_by_a_dict():
+    """What three branches made is cut again by one call, at widths in a dict by their names (Inception-like)."""
+
+    def run(m, x):
+        both = torch.cat([m.parts[name](x) for name in sorted(m.parts)], 1)
+        return m.head(
+            torch.cat([one.relu() for one in both.split([m.widths[name] for name in sorted(m.widths)], 1)], 1)
+        )
+
+    parts = nn.ModuleDict({f"size{size}": conv(3, 8 * size, size) for size in (1, 3, 5)})
+    widths = {name: part.out_channels for name, part in parts.items()}
+    return Net(run, parts=parts, widths=widths, head=conv(72, 5, 1)), picture()
+
+
+@stranger
+def checked_before_a_mask_is_made():
+    """A width is checked in words without numbers, and what comes next reads only a mask (``nn.Transformer``)."""
+
+    class Masked(nn.Module):
+        def forward(self, x, there):
+            return x * torch.zeros_like(there, dtype=x.dtype).masked_fill(there, 1.0)[..., None]
+
+    def run(m, x, there):
+        x = m.a(x)
+        if x.shape[-1] != m.model_width:
+            raise RuntimeError("the feature number has to be equal to model_width")
+        return m.head(m.masked(x, there).relu())
+
+    parts = {"a": nn.Linear(6, 16), "masked": Masked(), "head": nn.Linear(16, 3)}
+    return Net(run, **parts, model_width=16), (torch.randn(2, 5, 6), torch.rand(2, 5) > 0.3)

@@ -108,15 +108,23 @@ def listed_changes(
 def config_changes(
     model: nn.Module, names: Sequence[str], wanted: Mapping[int, int]
 ) -> Iterator[dict[AttributePlace, int]]:
-    """Numbers of configs that modules keep, each config once: the modules that share it read the same number."""
+    """Numbers of configs that modules keep, each config once: the modules that share it read the same number.
+
+    One by one, then all of a config together, as the widths of some branches that one call cuts.
+    """
     seen: set[int] = set()
     for name in names:
         module = model.get_submodule(name)
         for attribute, value in vars_of(module).items():
             if not is_pytorchs(module, attribute):
-                for path, position, old in _numbers_of(attribute, value, seen):
-                    if old in wanted:
-                        yield {AttributePlace(name, path, position): wanted[old]}
+                places = {
+                    AttributePlace(name, path, position): wanted[old]
+                    for path, position, old in _numbers_of(attribute, value, seen)
+                    if old in wanted
+                }
+                yield from ({place: new} for place, new in places.items())
+                if len(places) > 1:
+                    yield places
 
 
 def _numbers_of(path: str, value: Any, seen: set[int]) -> Iterator[tuple[str, int, int]]:

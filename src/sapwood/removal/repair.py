@@ -36,6 +36,9 @@ MAX_IN_VAIN = 64
 FEW = 8
 """How many are tried in vain by an attempt that may be given up."""
 
+MAX_BEFORE = 20
+"""How many calls before one that fails are searched for the sizes that its code may have checked."""
+
 
 @dataclass
 class Tries:
@@ -171,7 +174,7 @@ def _candidates(
 
     One by one first, then all of a module together, then attributes of which the size is a multiple. Then the modules
     inside those that run, whose attributes the code around them may read, and configs, which many may share. At last
-    pairs of attributes of which the size is a sum.
+    pairs of attributes of which the size is a sum. Where this call loses no size, those that calls before it lose.
     """
     call = divergence.call
     sizes = [*_told(analysis, divergence, expectation), *_changes(analysis, call, expectation)]
@@ -184,6 +187,19 @@ def _candidates(
     padded = _padded(analysis, call, expectation)
     yield from own_changes(model, running, {old: new for old, new in padded.items() if old != new})
     yield from summed_changes(model, running, dict(sizes))
+    if not sizes:  # nothing of this call changes: the code failed at what it reads earlier
+        yield from own_changes(model, running, _lost_before(analysis, call, expectation))
+
+
+def _lost_before(analysis: Analysis, call: Call, expectation: Expectation) -> dict[int, int]:
+    """Sizes that tensors lost at the calls just before one, as a check knows them whose message names no number."""
+    lost: dict[int, int] = {}
+    for other in reversed(analysis.graph.calls[max(call.index - MAX_BEFORE, 0) : call.index]):
+        for tensor in (*other.tensor_outputs(), *other.tensor_inputs()):
+            for old, new in zip(tensor.shape, expectation.shape(tensor), strict=True):
+                if old != new:
+                    lost.setdefault(old, new)
+    return lost
 
 
 def _told(analysis: Analysis, divergence: Divergence, expectation: Expectation) -> dict[tuple[int, int], None]:
