@@ -289,7 +289,7 @@ FAMILIES: Mapping[str, Family] = {
         },
         reads={
             "": met, **dict.fromkeys(("zeros", "new_zeros"), added),
-            **dict.fromkeys(("empty", "empty_strided", "new_empty"), filled),
+            **dict.fromkeys(("empty", "empty_strided", "new_empty", "new_empty_strided"), filled),
             **dict.fromkeys(("tril_indices", "triu_indices"), summed),
         },
     ),

@@ -118,8 +118,6 @@ def _owner(slot: Slot) -> str:
 class _Watcher(CallMode):
     """Adds up the work of each counted operator, and notes those without a formula."""
 
-    supports_higher_order_operators = True
-
     def __init__(self, model: nn.Module, formulas: Mapping[Any, Callable[..., int]]) -> None:
         super().__init__()
         self.total = 0

@@ -114,7 +114,7 @@ def _glu(context: Context, call: Call) -> None:
 
 
 @_rule(
-    "empty", "empty_strided", "full", "new_empty", "new_full", "new_ones", "new_zeros", "ones",
+    "empty", "empty_strided", "full", "new_empty", "new_empty_strided", "new_full", "new_ones", "new_zeros", "ones",
     "scalar_tensor", "zeros", "tril_indices", "triu_indices",
 )  # fmt: skip
 def _factory(context: Context, call: Call) -> None:
@@ -126,8 +126,8 @@ def _factory(context: Context, call: Call) -> None:
 
 
 note("zeros", "new_zeros", zeros=True)
-note("empty_strided", "new_empty", makes_nothing=True)
-note("new_empty", "new_full", "new_ones", "new_zeros", constant=True)
+note("empty_strided", "new_empty", "new_empty_strided", makes_nothing=True)
+note("new_empty", "new_empty_strided", "new_full", "new_ones", "new_zeros", constant=True)
 
 
 @_rule("eye")

@@ -12,7 +12,7 @@ import torch
 from sapwood.ops.facts import FACTS
 
 _MAKING = """
-new_empty_strided exponential normal randint randperm uniform
+exponential normal randint randperm uniform
 """
 _MOVING = """
 _index_put_impl _unsafe_index_put _unsafe_masked_index bucketize masked_scatter

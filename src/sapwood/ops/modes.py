@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
 
+from sapwood.ops.apart import hides_calls_in_whole, is_whole, made_apart
+
 
 class CallMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Meets every ATen call, with :func:`nothing_compiled` around it.
@@ -20,10 +22,15 @@ class CallMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
     Modes that are entered one inside the other are one mode to PyTorch, for handing a call from mode to mode takes it
     longer than what most of them do with it. So a mode overrides :meth:`meet`, and makes calls by :meth:`pass_on`,
     which takes them to the mode around it; other calls that it makes are met by none of them.
+
+    What PyTorch keeps whole for its compiler (``flex_attention``, ``torch.cond``) is met as the calls it is made of.
     """
+
+    supports_higher_order_operators = True
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._apart = 0
         self._around: CallMode | None = None
         self._within: list[CallMode] = []
         self._entered_in: list[CallMode | None] = []
@@ -51,11 +58,25 @@ class CallMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if wrapper is not None:  # which makes the calls on the rows that it holds, all in one tensor
             with self:
                 return wrapper.__torch_dispatch__(func, types, args, kwargs or {})
+        if is_whole(func):
+            return self._made_apart(func, args, kwargs or {})
+        if self._apart and hides_calls_in_whole(func):
+            with self:
+                return func.decompose(*args, **(kwargs or {}))
         one = _for_one(func)
         if one is not None:
             with self:
                 return _each(one, func, args, kwargs or {})
         return self._innermost.meet(func, args, kwargs or {})
+
+    def _made_apart(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Meets what an operator kept whole is made of."""
+        self._apart += 1
+        try:
+            with self:
+                return made_apart(func, args, kwargs)
+        finally:
+            self._apart -= 1
 
     @property
     def _innermost(self) -> CallMode:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import sys
 import traceback
 from collections.abc import Collection
 from functools import cached_property
@@ -122,11 +123,14 @@ class Dense:
 
     def _recorded(self) -> Structure:
         """A run on values, or what to do where the model has none in float64."""
+        compiler = _has_compiler()
         try:
             return with_values(self.model, self.inputs, self.counted)
         except ConfigError:
             raise
         except Exception as error:  # the model's own code may fail in any way
+            if _has_compiler() and not compiler:  # loaded on the way, it cannot be told to leave code as it is
+                return self._recorded()
             if not self._runs_as_it_is():
                 raise
             raise ConfigError(
@@ -148,6 +152,10 @@ class Dense:
 def _applied(model: nn.Module, plan: Plan) -> nn.Module:
     with torch.no_grad():
         return apply_plan(model, plan)
+
+
+def _has_compiler() -> bool:
+    return "torch._dynamo" in sys.modules
 
 
 def _place(error: Exception) -> str:
