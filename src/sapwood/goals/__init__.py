@@ -1,5 +1,6 @@
 """What pruning is to reach: budgets, what each channel is worth to them, and milliseconds that are measured."""
 
+from sapwood.goals.approach import distance
 from sapwood.goals.asked import check_asked, deployment_of
 from sapwood.goals.bench import Bench, with_batch
 from sapwood.goals.block_budget import AUTO, ONLY, blocks_in_budget
@@ -23,7 +24,7 @@ from sapwood.goals.chooser import Chooser, Chosen, cost_of
 from sapwood.goals.clock import alone, timed
 from sapwood.goals.group_keys import group_key
 from sapwood.goals.group_sets import Naming, cuts, matching_groups
-from sapwood.goals.latency_of_widths import Attempt, LatencyOutcome, LatencyTarget, frozen_layers
+from sapwood.goals.latency_of_widths import Attempt, Beside, LatencyOutcome, LatencyTarget, frozen_layers
 from sapwood.goals.latency_of_zeros import LayerSparsity, SparsityOutcome, mask_to_latency_
 from sapwood.goals.layer_samples import layer_samples
 from sapwood.goals.milliseconds import latency_of
@@ -48,6 +49,7 @@ __all__ = [
     "ONLY",
     "Attempt",
     "Bench",
+    "Beside",
     "BlockLoss",
     "Calibration",
     "Chooser",
@@ -81,6 +83,7 @@ __all__ = [
     "cuts",
     "default_criterion",
     "deployment_of",
+    "distance",
     "find_width_steps",
     "frozen_layers",
     "group_key",

@@ -56,6 +56,22 @@ SEARCHES = 2
 
 
 @dataclass(frozen=True)
+class Beside:
+    """The network that a latency is a fraction of, where the one that is pruned was made of it.
+
+    All that is tried is timed beside it, in the same rounds: a time in milliseconds would be one of another minute, in
+    which the machine may have been half as fast.
+
+    Attributes:
+        model: It.
+        ratio: What the one that is pruned takes with all channels, as a fraction of its time.
+    """
+
+    model: nn.Module
+    ratio: float
+
+
+@dataclass(frozen=True)
 class Attempt:
     """One network that was made and measured: ratios to the dense network's latency."""
 
@@ -153,6 +169,7 @@ class LatencyTarget:
         chooser: How widths and channels are chosen; its cost is replaced by the fitted times.
         target: What to reach.
         progress: Called with (done, total) steps.
+        beside: The network that the target is one for, where that is another than ``model``.
         seconds: When no other network is tried; until the target is met, :data:`LEAST_ATTEMPTS` always are.
     """
 
@@ -162,9 +179,11 @@ class LatencyTarget:
     chooser: Chooser
     target: Target
     progress: Callable[[int, int], None] | None = None
+    beside: Beside | None = None
     seconds: float = SECONDS_IN_ALL
     _samples: list[Sample] = field(default_factory=list)
     _dense: Session | None = None
+    _whole: Session | None = None
 
     def solve(self) -> tuple[Solution[Chosen], LatencyOutcome]:
         """Finds the network and times it.
@@ -184,12 +203,22 @@ class LatencyTarget:
             return self._observe(self.planner.solve(lambda analysis: self.chooser.choose(analysis, 1.0)))
         return self._reach(aim)
 
+    @property
+    def _dense_model(self) -> nn.Module:
+        """The network that times are fractions of."""
+        return self.model if self.beside is None else self.beside.model
+
+    @property
+    def _known(self) -> list[Reached]:
+        """What is known of the network with all channels before any other is made, where it is not the dense one."""
+        return [] if self.beside is None else [Reached(1.0, self.beside.ratio)]
+
     def _aim(self) -> Aim:
         """The ratio that the clock is to show; milliseconds are one to the dense network, which is timed first."""
         asked, near = self.target.milliseconds, (self.target.tolerance, self.target.at_most)
         if asked is None:
             return Aim(self.target.value, None, *near)
-        dense_ms = alone(self.bench, self.model)
+        dense_ms = alone(self.bench, self._dense_model)
         if asked > dense_ms:  # it is fast enough as it is
             self.target, near = replace(self.target, at_most=True), (self.target.tolerance, True)
         return Aim(asked / dense_ms, dense_ms, *near)
@@ -240,7 +269,7 @@ class LatencyTarget:
     def _attempts(self, aim: Aim) -> list[_Try]:
         """Makes and measures networks until one is close enough."""
         tries: list[_Try] = []
-        fraction = min(1.0, aim.ratio)
+        fraction = next_fraction(self._known, aim.ratio) if self._known else min(1.0, aim.ratio)
         seen: set[tuple[int, ...]] = set()
         nudges = 0
         elapsed = Elapsed()
@@ -309,10 +338,12 @@ class LatencyTarget:
     def _measure(self, found: _Try) -> None:
         """Times a network against the dense one, and its layers."""
         small = apply_plan(self.model, found.solution.realised.plan)
-        found.clocked = timed(self.bench, self.model, small, self._dense)
+        found.clocked = timed(self.bench, self._dense_model, small, self._dense)
         self._dense = found.clocked.dense
+        if self.beside is not None:  # layers have the names of the network that is pruned
+            self._whole = self.bench.again(self.model, self._whole)
         found.times = session_times(found.clocked.session, ROUNDS_BY_LAYER)
-        found.dense_times = session_times(found.clocked.dense, ROUNDS_BY_LAYER)
+        found.dense_times = session_times(self._whole or self._dense, ROUNDS_BY_LAYER)
 
     def _learn(self, found: _Try) -> None:
         """Adds what was measured to what the next fit knows."""
@@ -322,7 +353,8 @@ class LatencyTarget:
     def _next(self, tries: list[_Try], aim: Aim) -> float:
         """The fraction to ask the solver for next, by what the fitted times of now say of all that was measured."""
         fit = fit_latency(self._samples)
-        return next_fraction([Reached(self._predicted(one, fit), aim.shown(one.row)[1]) for one in tries], aim.ratio)
+        reached = [Reached(self._predicted(one, fit), aim.shown(one.row)[1]) for one in tries]
+        return next_fraction([*self._known, *reached], aim.ratio)
 
     def _predicted(self, found: _Try, fit: LatencyModel) -> float:
         """What the fitted times of now say of a network that was measured."""

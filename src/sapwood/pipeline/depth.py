@@ -12,6 +12,7 @@ from sapwood.allocation import layer_work
 from sapwood.errors import ConfigError
 from sapwood.goals import (
     Bench,
+    Beside,
     Chooser,
     LatencyOutcome,
     Sensitivity,
@@ -91,20 +92,33 @@ class Shallower:
         return replace(measured, rows=tuple(replace(row, group=name) for name, row in rows if name is not None))
 
 
-def rest_of(target: Target, dense: nn.Module, left: nn.Module, inputs: ExampleInputs, bench: Bench) -> Target | None:
+@dataclass(frozen=True)
+class Rest:
+    """What a target for the dense model is for what is left of it.
+
+    Attributes:
+        target: Of a latency the same, with the network that it is one of.
+        beside: That network; None of other targets.
+    """
+
+    target: Target
+    beside: Beside | None = None
+
+
+def rest_of(target: Target, dense: nn.Module, left: nn.Module, inputs: ExampleInputs, bench: Bench) -> Rest | None:
     """What a target for the dense model is for what is left of it; None where that is as fast as was asked for."""
     if target.kind == "macs":
         had, has = (count_macs(model, inputs).total for model in (dense, left))
-        return Target(macs=min(1.0, target.value * had / has))
+        return Rest(Target(macs=min(1.0, target.value * had / has)))
     if target.kind == "params":
-        return Target(params=min(1.0, target.value * count_params(dense) / count_params(left)))
+        return Rest(Target(params=min(1.0, target.value * count_params(dense) / count_params(left))))
     if target.kind != "latency":
-        return target
+        return Rest(target)
     clocked = timed(bench, dense, left)
     aim = target.milliseconds or target.value * clocked.dense_ms
     if clocked.row.median_ms <= aim:
         return None
-    return replace(target, latency=f"{aim:.6g}ms")
+    return Rest(target, Beside(dense, clocked.row.ratio))
 
 
 def target_of_blocks(blocks: Removables, depth: object, target: Target | None) -> Target:
@@ -272,12 +286,15 @@ def beside_dense(
     """How a network without some blocks does beside the dense one, which has them all.
 
     Args:
-        found: What was measured of it beside the network that lacks the blocks only; None where no channel went.
+        found: What was measured of it: beside the dense one already, where channels went for a latency; else beside
+            the network that lacks the blocks only, or None where no channel went.
         target: Of the dense network; where it is none of latency, it was timed only.
         dense: It.
         small: The network.
         bench: Where both are timed.
     """
+    if found is not None and found.target is not None:
+        return found
     clocked = timed(bench, dense, small)
     row = clocked.row
     latency = target if target is not None and target.kind == "latency" else None
@@ -291,9 +308,8 @@ def beside_dense(
         "pruned_ms": row.median_ms,
         "target_ms": asked,
     }
-    if latency is not None:
-        enough = found is None or found.target is None  # nothing more had to go for it
-        figures |= {"tolerance": latency.tolerance, "at_most": latency.at_most or enough}
+    if latency is not None:  # nothing more had to go for it
+        figures |= {"tolerance": latency.tolerance, "at_most": True}
     if found is not None:
         return replace(found, **figures)
     conditions: dict[str, Any] = {

@@ -12,7 +12,7 @@ from torch import nn
 from sapwood.arguments import described
 from sapwood.errors import ConfigError
 from sapwood.factoring import TwoLayers, in_two_layers
-from sapwood.goals import Calibration, Depth, Limits, Naming, Sensitivity, Target
+from sapwood.goals import Calibration, Depth, LatencyOutcome, Limits, Naming, Sensitivity, Target
 from sapwood.graph import Unpruned
 from sapwood.models import Ignored, Plan
 from sapwood.pipeline.ways import Ways
@@ -203,15 +203,26 @@ def channels_of(result: Any) -> tuple[int, int] | None:
     return had, has
 
 
-def low_rank_notes(found: OfTwo) -> tuple[str, ...]:
-    """A sentence on the layers that became two, and one for each that could not."""
+def missed_as_two(target: Target, latency: LatencyOutcome) -> str:
+    """Why layers are one again that missed a latency as two."""
+    return f"as two they missed latency {target.latency}, at {latency.ratio:.3f} of the dense network's"
+
+
+def low_rank_notes(found: OfTwo, why: str = "") -> tuple[str, ...]:
+    """A sentence on the layers that became two, and one for each that could not.
+
+    Args:
+        found: What was pruned.
+        why: Why none is two where some could be; empty where they take no less.
+    """
     told = ", ".join(f"{name} ({rank})" for name, (_, rank) in found.channels_between.items())
     stay: dict[str, list[str]] = {}
-    for name, why in found.network.refused.items():
-        stay.setdefault(why, []).append(name)
-    others = (f"{', '.join(names)} cannot be two: {why}" for why, names in stay.items())
+    for name, reason in found.network.refused.items():
+        stay.setdefault(reason, []).append(name)
+    others = (f"{', '.join(names)} cannot be two: {reason}" for reason, names in stay.items())
     layers = f"layers that are two each, and how many channels are between the two: {told}"
-    return (layers if told else "no layer takes less as two of low rank: none is", *others)
+    none = f"all layers are one each: {why}" if why else "no layer takes less as two of low rank: none is"
+    return (layers if told else none, *others)
 
 
 def both_proofs(network: TwoLayers, done: Verification) -> Verification:

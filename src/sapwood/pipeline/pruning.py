@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,10 +36,12 @@ from sapwood.goals import (
     check_depth,
     default_criterion,
     deployment_of,
+    distance,
     known_steps,
     scorer,
 )
 from sapwood.graph import Outputs, Unpruned
+from sapwood.measure import count_params
 from sapwood.models import (
     Ignored,
     Plan,
@@ -52,6 +54,7 @@ from sapwood.models import (
 from sapwood.pipeline.depth import (
     TIMED,
     BlockBudget,
+    Rest,
     Shallower,
     beside_dense,
     block_sensitivity,
@@ -68,8 +71,8 @@ from sapwood.pipeline.low_rank import (
     check_network,
     check_sensitivity,
     low_rank_notes,
+    missed_as_two,
     naming_of,
-    reckoned,
     renamed_ways,
     stays_whole,
     two_layers,
@@ -293,7 +296,7 @@ def _without_channels(
         bench = ways.bench(example_inputs)
         steps = known_steps(planner.analysis(), bench) if ways.limits.round_to is None else None
         chooser = chooser if steps is None else replace(chooser, multiple=steps.multiple, multiples=steps.by_group)
-        solution, outcome = LatencyTarget(planner, model, bench, chooser, target, ways.progress).solve()
+        solution, outcome = LatencyTarget(planner, model, bench, chooser, target, ways.progress, ways.beside).solve()
     result = _pruned(model, example_inputs, planner, solution, outcome)
     if result.plan.cuts:
         result = replace(result, notes=(*result.notes, *ways.score.notes(solution.analysis)))
@@ -348,8 +351,10 @@ def _with_depth(
         if ways.limits.as_config:
             check_described(left.model, inputs)
     else:
-        own = replace(ways, score=ways.score.of(left.model), sensitivity=left.renamed(ways.sensitivity))
-        found = _channels(left.model, inputs, rest, blocks.stays_in(left.plan), own)
+        own = replace(
+            ways, score=ways.score.of(left.model), sensitivity=left.renamed(ways.sensitivity), beside=rest.beside
+        )
+        found = _channels(left.model, inputs, rest.target, blocks.stays_in(left.plan), own)
         plan, done = left.joined(found.plan, found.verification, lambda: blocks.far(found.model))
         timed = (TIMED,) if found.latency is not None and left.blocks else ()
         found = replace(found, plan=plan, verification=done, notes=(*found.notes, *timed, *notes))
@@ -374,53 +379,134 @@ class _Given:
 def _of_two(given: _Given, network: TwoLayers, target: Target, ways: Ways) -> Pruned:
     """Removes channels of a network of which some layers are two; the target is one for the model given."""
     model, inputs = given.model, given.inputs
-    bench = ways.bench(inputs)
-    if target.milliseconds is not None and alone(bench, model) <= target.milliseconds:
-        return _channels(model, inputs, target, given.ignore, replace(ways, sensitivity=None))
-    goal = Target(macs=reckoned(target)) if target.kind == "latency" else target
-    before, tries = network, 0
-    while True:
-        own = replace(
-            renamed_ways(ways, before, network),
-            naming=naming_of(network, before.layers.keys() - network.layers.keys()),
-        )
-        try:
-            found = _of_this(given, network, goal, replace(own, deployment=None))
-            alike = network.takes_no_less(found.model, by_params=goal.kind == "params")
-        except BudgetError:
-            if not network.layers:
-                raise
-            alike = list(network.layers)  # limits may leave the two of a layer wider than the one
-        else:
-            if not alike or tries == MOST_TRIES:
-                break
-        network, tries = with_fewer(network, model, inputs, alike), tries + 1
-    if ways.deployment is not None or target.kind == "latency":
-        found = _of_this(given, network, target, own)
-        latency = beside_dense(found.latency, target, model, found.model, bench)
-        found = replace(found, latency=latency, notes=(*found.notes, TIMED_AS_TWO))
+    fraction = target.value
+    if target.milliseconds is not None:
+        fraction = target.milliseconds / alone(ways.bench(inputs), model)
+        if fraction >= 1.0:
+            return _channels(model, inputs, target, given.ignore, replace(ways, sensitivity=None))
+    search = _TwoOrOne(given, network, ways)
+    if target.kind == "latency":
+        done = search.in_time(search.likely(fraction), target)
+    else:
+        done = search.settled(_Start(network), target)
+        if ways.deployment is not None:
+            done = search.settled(_Start(done.network, done.why), target, timed=True)
+    network, found = done.network, done.pruned
     of_two = OfTwo(network, found.plan)
     return replace(
         found,
         plan=network.joined(found.plan),
         verification=both_proofs(network, found.verification),
         unpruned=stays_whole(network, found.unpruned),
-        notes=(*map(network.told_before, found.notes), *low_rank_notes(of_two)),
+        notes=(*map(network.told_before, found.notes), *low_rank_notes(of_two, done.why)),
         of_two=of_two,
         dense=ModelBefore.of(model, inputs),
     )
 
 
+@dataclass(frozen=True)
+class _Start:
+    """A network to begin with, and why all of its layers are one again where that is not for what they take."""
+
+    network: TwoLayers
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class _Settled(_Start):
+    """A network, and what pruning it gave."""
+
+    pruned: Pruned = field(kw_only=True)
+
+
+@dataclass(frozen=True)
+class _TwoOrOne:
+    """Which layers are two for a target: at first those of ``every``, then fewer."""
+
+    given: _Given
+    every: TwoLayers
+    ways: Ways
+
+    def settled(self, start: _Start, target: Target, *, timed: bool = False) -> _Settled:
+        """Prunes a network, and once more where two of its layers take no less than one, which they are then.
+
+        Raises:
+            BudgetError: If no widths reach the target, with layers that are two or with none.
+        """
+        network, why, tries = start.network, start.why, 0
+        while True:
+            try:
+                found = self._pruned(network, target, timed=timed)
+                alike = network.takes_no_less(found.model, by_params=target.kind == "params")
+            except BudgetError as error:
+                if not network.layers:
+                    raise
+                alike = list(network.layers)  # limits may leave the two of a layer wider than the one
+                why = str(error)
+            else:
+                if not alike or tries == MOST_TRIES:
+                    return _Settled(network, why, pruned=found)
+            network, tries = self._fewer(network, alike), tries + 1
+
+    def likely(self, fraction: float) -> _Start:
+        """The network for a fraction of the time, taken for one of multiply-accumulates."""
+        try:
+            return self.settled(_Start(self.every), Target(macs=fraction))
+        except BudgetError as error:  # which says nothing of milliseconds
+            return _Start(self._fewer(self.every, self.every.layers), str(error))
+
+    def in_time(self, start: _Start, target: Target) -> _Settled:
+        """Prunes a network to a latency; with layers that are one each where two miss it, and these are nearer to it.
+
+        Raises:
+            BudgetError: If no widths reach it.
+        """
+        two = self.settled(start, target, timed=True)
+        latency = two.pruned.latency
+        assert latency is not None
+        if not two.network.layers or latency.target is None:
+            return two
+        worse = latency.ratio >= 1.0 and count_params(two.pruned.model) > count_params(self.given.model)
+        if latency.met and not worse:
+            return two
+        network = self._fewer(two.network, two.network.layers)
+        try:
+            one = self._pruned(network, target, timed=True)
+        except BudgetError:
+            if worse:
+                raise
+            return two
+        assert one.latency is not None
+        if not worse and distance(one.latency.ratio, latency.target) >= distance(latency.ratio, latency.target):
+            return two
+        return _Settled(network, missed_as_two(target, latency), pruned=one)
+
+    def _fewer(self, network: TwoLayers, names: Collection[str]) -> TwoLayers:
+        return with_fewer(network, self.given.model, self.given.inputs, names)
+
+    def _pruned(self, network: TwoLayers, target: Target, *, timed: bool) -> Pruned:
+        """What a target for the model given leaves of a network, beside that model where it is timed."""
+        model, inputs = self.given.model, self.given.inputs
+        again = self.every.layers.keys() - network.layers.keys()
+        own = replace(renamed_ways(self.ways, self.every, network), naming=naming_of(network, again))
+        if not timed:
+            return _of_this(self.given, network, target, replace(own, deployment=None))
+        found = _of_this(self.given, network, target, own)
+        latency = beside_dense(found.latency, target, model, found.model, own.bench(inputs))
+        return replace(found, latency=latency, notes=(*found.notes, *((TIMED_AS_TWO,) if network.layers else ())))
+
+
 def _of_this(given: _Given, network: TwoLayers, target: Target, ways: Ways) -> Pruned:
     """Removes channels of a network that the model became, so that the framework's files can describe the result."""
-    inputs = given.inputs
-    rest = rest_of(target, given.model, network.model, inputs, ways.bench(inputs)) or Target(macs=1.0)
-    own = replace(ways, score=ways.score.of(network.model))
+    inputs, rest = given.inputs, Rest(target)
+    if network.layers:
+        rest = rest_of(target, given.model, network.model, inputs, ways.bench(inputs)) or Rest(Target(macs=1.0))
+    own = replace(ways, score=ways.score.of(network.model), beside=rest.beside)
     try:
         return shrink_describable(
             network.model,
             network.ignored(whole_tensors(given.model, given.ignore)),
-            lambda held: _channels(network.model, inputs, rest, held, own),
+            lambda held: _channels(network.model, inputs, rest.target, held, own),
         )
     except BudgetError as error:
         raise BudgetError(network.told_before(str(error))) from error

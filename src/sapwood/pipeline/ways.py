@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from sapwood.goals import Bench, Chooser, Deployment, Limits, Naming, Scorer, Sensitivity, Target, cost_of
+from sapwood.goals import Bench, Beside, Chooser, Deployment, Limits, Naming, Scorer, Sensitivity, Target, cost_of
 from sapwood.graph import Outputs
 from sapwood.measure import count_params
 from sapwood.models import config_fields, framework_of
@@ -16,7 +16,8 @@ from sapwood.types import ExampleInputs
 
 @dataclass(frozen=True)
 class Ways:
-    """What was asked for beside the target and what stays whole; numbers of a config that have to stay; whose names."""
+    """What was asked for beside the target and what stays whole; numbers of a config that have to stay; whose names;
+    the network that a latency is one of, where the one that is pruned was made of it."""
 
     score: Scorer
     allocator: str | None
@@ -27,6 +28,7 @@ class Ways:
     progress: Callable[[int, int], None] | None
     stays: Mapping[str, str] = field(default_factory=dict)
     naming: Naming | None = None
+    beside: Beside | None = None
 
     def chooser(self, model: nn.Module, target: Target) -> Chooser:
         """What chooses widths and channels of a model for a target."""
