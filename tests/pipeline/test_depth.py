@@ -17,12 +17,14 @@ from torch.nn import functional as F
 import sapwood
 from sapwood import Target
 from sapwood.errors import BudgetError, ConfigError
+from sapwood.goals.approach import MET_WITHIN
+from sapwood.goals.clock import LOADS
 from sapwood.graph import find_blocks, trace
 from sapwood.models import Removed, apply_plan
 from sapwood.models.plan_json import plan_from_dict, plan_to_dict
 from sapwood.pipeline import Deployment
 from sapwood.removal import Blocks
-from support.fake_runtime import install, without_a_clock
+from support.fake_runtime import FakeSession, drifting, install, without_a_clock
 
 MAPS = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 TOKENS = torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(0))
@@ -317,6 +319,26 @@ def test_a_latency_is_met_by_blocks_and_channels(monkeypatch: pytest.MonkeyPatch
         assert result.latency.target == pytest.approx(0.6)
         assert result.latency.ratio < 0.75
         assert result.verification.passed
+
+
+@pytest.mark.parametrize("speed", [2.0, 0.5])
+def test_a_machine_of_another_speed_a_minute_later_is_no_reason_to_stop(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, speed: float
+) -> None:
+    """Channels are to do the rest of a latency, a fraction of the network with all blocks, timed in the same rounds."""
+    without_a_clock(monkeypatch, tmp_path)
+    monkeypatch.setattr("sapwood.goals.clock.measure_latency", drifting(speed, LOADS))
+    install(monkeypatch)
+    torch.manual_seed(0)
+    model, x = Wide().eval(), torch.randn(4, 3, 32, 32)
+    result = sapwood.prune(
+        model, x, depth=["blocks.1"], target=Target(latency=0.6), deployment=Deployment("fake", threads=1)
+    )
+    wanted = FakeSession(model, x, 1.0, layers=True).ms
+    assert FakeSession(result.model, x, 1.0, layers=True).ms == pytest.approx(0.6 * wanted, rel=MET_WITHIN)
+    assert result.latency is not None
+    assert result.latency.met
+    assert {row.layer for row in result.latency.layers} >= {"stem", "blocks.0.first", "blocks.3.second"}
 
 
 class Wide(nn.Module):

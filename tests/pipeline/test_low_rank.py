@@ -18,7 +18,7 @@ from sapwood.errors import ConfigError
 from sapwood.factoring import TwoLayers, with_fewer
 from sapwood.goals import Limits, Target, scorer
 from sapwood.models import DarknetNetwork, LowRank, apply_plan, parse_cfg
-from sapwood.pipeline import Calibration, Pruned, pruning, recover, sensitivity, shrink_record, two_layers
+from sapwood.pipeline import Calibration, Pruned, recover, sensitivity, shrink_record, two_layers, two_or_one
 from sapwood.pipeline.low_rank import renamed_ways
 from sapwood.pipeline.ways import Ways
 from sapwood.recovery import DistillConfig
@@ -211,7 +211,7 @@ def test_what_is_returned_is_of_the_last_network(monkeypatch: pytest.MonkeyPatch
         return asked[-1][1:]
 
     monkeypatch.setattr(TwoLayers, "takes_no_less", all_but_one)
-    monkeypatch.setattr(pruning, "MOST_TRIES", 1)
+    monkeypatch.setattr(two_or_one, "MOST_TRIES", 1)
     found = sapwood.prune(net(), X, target={"macs": 0.15}, low_rank=True, calibration=calibration())
     assert len(asked[0]) > 1
     assert [one.module for one in found.plan.factored] == asked[0][:1]

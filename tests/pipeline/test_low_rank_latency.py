@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 import sapwood
 from sapwood.goals.approach import MET_WITHIN
-from sapwood.measure import LatencyTable
+from sapwood.goals.clock import LOADS
 from sapwood.models import LowRank
 from sapwood.pipeline import Deployment, Pruned, Target
 from sapwood.runtime import RUNTIMES
-from support.fake_runtime import FakeRuntime, FakeSession, compared, install, without_a_clock
+from support.fake_runtime import FakeRuntime, FakeSession, drifting, install, without_a_clock
 
 WIDE = 48
 X = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
@@ -96,21 +96,8 @@ def test_a_machine_of_another_speed_a_minute_later_is_no_reason_to_stop(
     monkeypatch: pytest.MonkeyPatch, speed: float
 ) -> None:
     """What was asked for in the time of the first minute would be reached by all channels, or by none, in the next."""
-    runs: list[str] = []
-
-    def drifting(sessions: Mapping[str, FakeSession], *, baseline: str, **options: Any) -> LatencyTable:
-        runs.append(baseline)
-        factor = speed if len(runs) <= 2 else 1.0
-        for session in sessions.values():
-            session._factor *= factor
-        try:
-            return compared(sessions, baseline=baseline, **options)
-        finally:
-            for session in sessions.values():
-                session._factor /= factor
-
     install(monkeypatch)
-    monkeypatch.setattr("sapwood.goals.clock.measure_latency", drifting)
+    monkeypatch.setattr("sapwood.goals.clock.measure_latency", drifting(speed, LOADS))
     found = pruned(0.6)
     assert ms(found.model) == pytest.approx(0.6 * ms(Net()), rel=MET_WITHIN)
     assert sapwood.count_params(found.model) < sapwood.count_params(Net())

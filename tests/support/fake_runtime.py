@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -66,6 +67,21 @@ def compared(sessions: Mapping[str, FakeSession], *, baseline: str, **_: Any) ->
         for name, one in sessions.items()
     ]
     return LatencyTable(tuple(rows), baseline, {"clock": "none"})
+
+
+def drifting(speed: float, loads: int) -> Callable[..., LatencyTable]:
+    """Compares as :func:`compared`, on a machine that takes ``speed`` times as long in the first so many loads."""
+    left = [loads]
+
+    def slower(sessions: Mapping[str, FakeSession], *, baseline: str, **_: Any) -> LatencyTable:
+        factor = speed if left[0] > 0 else 1.0
+        left[0] -= 1
+        found = compared(sessions, baseline=baseline)
+        times = ("median_ms", "q1_ms", "q3_ms", "min_ms")
+        rows = [replace(row, **{name: factor * getattr(row, name) for name in times}) for row in found.rows]
+        return replace(found, rows=tuple(rows))
+
+    return slower
 
 
 def without_a_clock(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:

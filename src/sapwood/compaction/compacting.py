@@ -42,6 +42,7 @@ from sapwood.models import (
     map_tensors,
     whole_tensors,
     wide_copy,
+    with_shapes,
 )
 from sapwood.removal import (
     PROOF_TOLERANCE,
@@ -171,7 +172,8 @@ def compact(
     solution = rounds(dense, structure, select, Constraints(whole), prove=prove)
     plan = replace(add_shifts(solution.realised.plan, folds, solution.realised.expectation), merges=merges)
     kept = name_kept(solution.analysis, solution.chosen, dict(dense.model.named_parameters()))
-    return Compacted(apply_plan(plain, plan), plan, solution.verification, kept)
+    small = apply_plan(plain, plan)
+    return Compacted(small, with_shapes(plan, small), solution.verification, kept)
 
 
 def _merges(structure: Structure) -> tuple[Merge, ...]:

@@ -7,7 +7,7 @@ from sapwood.models import darknet_loader as darknet_loader
 from sapwood.models import factory_loader as factory_loader
 from sapwood.models import timm_loader as timm_loader
 from sapwood.models import torchvision_loader as torchvision_loader
-from sapwood.models.apply_plan import apply_plan
+from sapwood.models.apply_plan import apply_plan, with_shapes
 from sapwood.models.builtin_loader import builtin_file
 from sapwood.models.computed import refresh_computed, refresh_masked
 from sapwood.models.config_fields import (
@@ -174,6 +174,7 @@ __all__ = [
     "wide_type",
     "widen_",
     "widened",
+    "with_shapes",
     "write_cfg",
     "write_ultralytics",
     "write_weights",

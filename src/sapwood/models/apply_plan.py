@@ -79,7 +79,23 @@ def apply_plan(model: Model, plan: Plan) -> Model:
     set_attributes_(compact, plan.attributes)
     forget_cached_(compact)
     framework_of(compact).refit_(compact, plan)
+    _check_shapes(compact, plan)
     return compact
+
+
+def with_shapes(plan: Plan, compact: nn.Module) -> Plan:
+    """A plan, with the shapes of what it leaves where it cuts nothing."""
+    if plan.cuts:
+        return plan
+    return replace(plan, shapes={name: tuple(value.shape) for name, value in compact.named_parameters()})
+
+
+def _check_shapes(compact: nn.Module, plan: Plan) -> None:
+    """Checks that what a plan leaves that cuts nothing is as large as it says."""
+    for name, value in compact.named_parameters() if plan.shapes else ():
+        wanted = plan.shapes.get(name, value.shape)
+        if tuple(value.shape) != tuple(wanted):
+            raise ShapeError(f"{name} has shape {tuple(value.shape)}; expected {tuple(wanted)}")
 
 
 def _first(basis: Basis, one: Factored) -> Basis:

@@ -164,6 +164,10 @@ class Plan:
 
     Lists are shortened first, then goes what is removed, then layers become two: all else is said of the model that is
     left, by the names that it has.
+
+    Attributes:
+        shapes: Of a plan that cuts nothing: the shapes of the parameters of what it leaves, as nothing else of it says
+            for which sizes it was made.
     """
 
     cuts: tuple[Cut, ...] = ()
@@ -176,3 +180,4 @@ class Plan:
     shortened: tuple[Shortened, ...] = ()
     factored: tuple[Factored, ...] = ()
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)

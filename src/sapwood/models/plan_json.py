@@ -122,11 +122,13 @@ class _Plan(pydantic.BaseModel):
     shortened: tuple[_Shortened, ...] = ()
     factored: tuple[_Factored, ...] = ()
     aliases: dict[str, tuple[str, ...]]
+    shapes: dict[str, tuple[_Index, ...]] = {}
 
 
 def plan_to_dict(plan: Plan) -> dict[str, Any]:
     """Returns a plan as what JSON holds; a tensor of one name only needs no entry among the aliases, and a plan that
-    removes no module, shortens no list, or factors no layer, has no entry for that: older releases read it.
+    removes no module, shortens no list, factors no layer, or has no shapes, has no entry for that: older releases read
+    it.
 
     Raises:
         SavedModelError: If an attribute has a value that JSON and this format do not know.
@@ -161,6 +163,7 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
         ],
         "gains": [asdict(gain) for gain in plan.gains],
         "aliases": {name: list(names) for name, names in plan.aliases.items() if list(names) != [name]},
+        **({"shapes": {name: list(shape) for name, shape in plan.shapes.items()}} if plan.shapes else {}),
     }
 
 
@@ -189,6 +192,7 @@ def plan_from_dict(data: Mapping[str, Any]) -> Plan:
         shortened=tuple(Shortened(one.list, one.size, one.kept) for one in read.shortened),
         factored=tuple(Factored(one.module, one.rank) for one in read.factored),
         aliases=read.aliases,
+        shapes=read.shapes,
     )
 
 

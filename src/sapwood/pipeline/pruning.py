@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from sapwood.allocation import Allocation, held_dims
 from sapwood.arguments import model_and_inputs, of_fields
 from sapwood.criteria import Criterion
 from sapwood.errors import BudgetError
-from sapwood.factoring import TwoLayers, with_fewer
+from sapwood.factoring import TwoLayers
 from sapwood.goals import (
     ONLY,
     Calibration,
@@ -36,25 +36,21 @@ from sapwood.goals import (
     check_depth,
     default_criterion,
     deployment_of,
-    distance,
     known_steps,
     scorer,
 )
 from sapwood.graph import Outputs, Unpruned
-from sapwood.measure import count_params
 from sapwood.models import (
     Ignored,
     Plan,
     check_has_values,
     check_suited,
     config_module,
-    shrink_describable,
-    whole_tensors,
+    with_shapes,
 )
 from sapwood.pipeline.depth import (
     TIMED,
     BlockBudget,
-    Rest,
     Shallower,
     beside_dense,
     block_sensitivity,
@@ -64,21 +60,18 @@ from sapwood.pipeline.depth import (
 )
 from sapwood.pipeline.garbage import only_new_garbage
 from sapwood.pipeline.low_rank import (
-    TIMED_AS_TWO,
     OfTwo,
     both_proofs,
     check_low_rank,
     check_network,
     check_sensitivity,
     low_rank_notes,
-    missed_as_two,
-    naming_of,
-    renamed_ways,
     stays_whole,
     two_layers,
 )
 from sapwood.pipeline.saying import said_by_config
 from sapwood.pipeline.telling import ModelBefore, short_html, short_text, summary_text, write_report
+from sapwood.pipeline.two_or_one import Given, Start, TwoOrOne
 from sapwood.pipeline.ways import Ways
 from sapwood.removal import (
     Planner,
@@ -256,7 +249,7 @@ def prune(
             low_rank = two_layers(model, example_inputs, asked, calibration, ignore)
         check_network(low_rank, model)
         check_sensitivity(sensitivity, low_rank)
-        return _of_two(_Given(model, example_inputs, ignore), low_rank, asked, ways)
+        return _of_two(Given(model, example_inputs, ignore), low_rank, asked, ways)
     if depth is False:
         assert asked is not None
         return _channels(model, example_inputs, asked, ignore, ways)
@@ -347,7 +340,7 @@ def _with_depth(
     notes = tuple(f"{kind} {name} stays: {why}" for name, why in blocks.refused.items())
     rest = None if target is None or not channels else rest_of(target, model, left.model, inputs, bench)
     if rest is None:
-        found = Pruned(left.model, left.plan, left.verification, (), notes=notes)
+        found = Pruned(left.model, with_shapes(left.plan, left.model), left.verification, (), notes=notes)
         if ways.limits.as_config:
             check_described(left.model, inputs)
     else:
@@ -357,26 +350,14 @@ def _with_depth(
         found = _channels(left.model, inputs, rest.target, blocks.stays_in(left.plan), own)
         plan, done = left.joined(found.plan, found.verification, lambda: blocks.far(found.model))
         timed = (TIMED,) if found.latency is not None and left.blocks else ()
+        plan = with_shapes(plan, found.model)
         found = replace(found, plan=plan, verification=done, notes=(*found.notes, *timed, *notes))
     if ways.deployment is not None or (target is not None and target.kind == "latency"):
         found = replace(found, latency=beside_dense(found.latency, target, model, found.model, bench))
     return replace(found, removed_blocks=left.blocks, dense=ModelBefore.of(model, inputs))
 
 
-MOST_TRIES = 4
-"""How often layers become one again because two of them take no less, before the rest is left as it is."""
-
-
-@dataclass(frozen=True)
-class _Given:
-    """The model, its example inputs, and what stays whole of it."""
-
-    model: nn.Module
-    inputs: ExampleInputs
-    ignore: Ignored
-
-
-def _of_two(given: _Given, network: TwoLayers, target: Target, ways: Ways) -> Pruned:
+def _of_two(given: Given, network: TwoLayers, target: Target, ways: Ways) -> Pruned:
     """Removes channels of a network of which some layers are two; the target is one for the model given."""
     model, inputs = given.model, given.inputs
     fraction = target.value
@@ -384,132 +365,24 @@ def _of_two(given: _Given, network: TwoLayers, target: Target, ways: Ways) -> Pr
         fraction = target.milliseconds / alone(ways.bench(inputs), model)
         if fraction >= 1.0:
             return _channels(model, inputs, target, given.ignore, replace(ways, sensitivity=None))
-    search = _TwoOrOne(given, network, ways)
+    search = TwoOrOne(given, network, ways, _channels)
     if target.kind == "latency":
         done = search.in_time(search.likely(fraction), target)
     else:
-        done = search.settled(_Start(network), target)
+        done = search.settled(Start(network), target)
         if ways.deployment is not None:
-            done = search.settled(_Start(done.network, done.why), target, timed=True)
+            done = search.settled(Start(done.network, done.why), target, timed=True)
     network, found = done.network, done.pruned
     of_two = OfTwo(network, found.plan)
     return replace(
         found,
-        plan=network.joined(found.plan),
+        plan=with_shapes(network.joined(found.plan), found.model),
         verification=both_proofs(network, found.verification),
         unpruned=stays_whole(network, found.unpruned),
         notes=(*map(network.told_before, found.notes), *low_rank_notes(of_two, done.why)),
         of_two=of_two,
         dense=ModelBefore.of(model, inputs),
     )
-
-
-@dataclass(frozen=True)
-class _Start:
-    """A network to begin with, and why all of its layers are one again where that is not for what they take."""
-
-    network: TwoLayers
-    why: str = ""
-
-
-@dataclass(frozen=True)
-class _Settled(_Start):
-    """A network, and what pruning it gave."""
-
-    pruned: Pruned = field(kw_only=True)
-
-
-@dataclass(frozen=True)
-class _TwoOrOne:
-    """Which layers are two for a target: at first those of ``every``, then fewer."""
-
-    given: _Given
-    every: TwoLayers
-    ways: Ways
-
-    def settled(self, start: _Start, target: Target, *, timed: bool = False) -> _Settled:
-        """Prunes a network, and once more where two of its layers take no less than one, which they are then.
-
-        Raises:
-            BudgetError: If no widths reach the target, with layers that are two or with none.
-        """
-        network, why, tries = start.network, start.why, 0
-        while True:
-            try:
-                found = self._pruned(network, target, timed=timed)
-                alike = network.takes_no_less(found.model, by_params=target.kind == "params")
-            except BudgetError as error:
-                if not network.layers:
-                    raise
-                alike = list(network.layers)  # limits may leave the two of a layer wider than the one
-                why = str(error)
-            else:
-                if not alike or tries == MOST_TRIES:
-                    return _Settled(network, why, pruned=found)
-            network, tries = self._fewer(network, alike), tries + 1
-
-    def likely(self, fraction: float) -> _Start:
-        """The network for a fraction of the time, taken for one of multiply-accumulates."""
-        try:
-            return self.settled(_Start(self.every), Target(macs=fraction))
-        except BudgetError as error:  # which says nothing of milliseconds
-            return _Start(self._fewer(self.every, self.every.layers), str(error))
-
-    def in_time(self, start: _Start, target: Target) -> _Settled:
-        """Prunes a network to a latency; with layers that are one each where two miss it, and these are nearer to it.
-
-        Raises:
-            BudgetError: If no widths reach it.
-        """
-        two = self.settled(start, target, timed=True)
-        latency = two.pruned.latency
-        assert latency is not None
-        if not two.network.layers or latency.target is None:
-            return two
-        worse = latency.ratio >= 1.0 and count_params(two.pruned.model) > count_params(self.given.model)
-        if latency.met and not worse:
-            return two
-        network = self._fewer(two.network, two.network.layers)
-        try:
-            one = self._pruned(network, target, timed=True)
-        except BudgetError:
-            if worse:
-                raise
-            return two
-        assert one.latency is not None
-        if not worse and distance(one.latency.ratio, latency.target) >= distance(latency.ratio, latency.target):
-            return two
-        return _Settled(network, missed_as_two(target, latency), pruned=one)
-
-    def _fewer(self, network: TwoLayers, names: Collection[str]) -> TwoLayers:
-        return with_fewer(network, self.given.model, self.given.inputs, names)
-
-    def _pruned(self, network: TwoLayers, target: Target, *, timed: bool) -> Pruned:
-        """What a target for the model given leaves of a network, beside that model where it is timed."""
-        model, inputs = self.given.model, self.given.inputs
-        again = self.every.layers.keys() - network.layers.keys()
-        own = replace(renamed_ways(self.ways, self.every, network), naming=naming_of(network, again))
-        if not timed:
-            return _of_this(self.given, network, target, replace(own, deployment=None))
-        found = _of_this(self.given, network, target, own)
-        latency = beside_dense(found.latency, target, model, found.model, own.bench(inputs))
-        return replace(found, latency=latency, notes=(*found.notes, *((TIMED_AS_TWO,) if network.layers else ())))
-
-
-def _of_this(given: _Given, network: TwoLayers, target: Target, ways: Ways) -> Pruned:
-    """Removes channels of a network that the model became, so that the framework's files can describe the result."""
-    inputs, rest = given.inputs, Rest(target)
-    if network.layers:
-        rest = rest_of(target, given.model, network.model, inputs, ways.bench(inputs)) or Rest(Target(macs=1.0))
-    own = replace(ways, score=ways.score.of(network.model), beside=rest.beside)
-    try:
-        return shrink_describable(
-            network.model,
-            network.ignored(whole_tensors(given.model, given.ignore)),
-            lambda held: _channels(network.model, inputs, rest.target, held, own),
-        )
-    except BudgetError as error:
-        raise BudgetError(network.told_before(str(error))) from error
 
 
 def _pruned(
@@ -530,7 +403,7 @@ def _pruned(
     notes += (*trained_notes(model, analysis), *not_run_notes(asleep, planner.fault)) if plan.cuts else ()
     return Pruned(
         small,
-        plan,
+        with_shapes(plan, small),
         solution.verification,
         (*analysis.unpruned, *held, *asleep),
         solution.chosen.allocation,

@@ -39,7 +39,9 @@ def _held(plan: Plan) -> Plan:
     """The plan by the names that tensors and modules have in the ``UltralyticsNetwork`` of whoever reads a file."""
     parts = {part.name: getattr(plan, part.name) for part in fields(Plan)}
     aliases = {_name(name): tuple(map(_name, others)) for name, others in parts.pop("aliases").items()}
-    return Plan(**{name: tuple(map(_renamed, entries)) for name, entries in parts.items()}, aliases=aliases)
+    shapes = {_name(name): shape for name, shape in parts.pop("shapes").items()}
+    entries = {name: tuple(map(_renamed, own)) for name, own in parts.items()}
+    return Plan(**entries, aliases=aliases, shapes=shapes)
 
 
 def _renamed(entry: Any) -> Any:
