@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import yaml
 from PIL import Image
 
 import sapwood
+from sapwood.models.plan_json import plan_from_dict
 
 ultralytics = pytest.importorskip("ultralytics", reason="needs pip install sapwood[ultralytics]")
 tasks = pytest.importorskip("ultralytics.nn.tasks")
@@ -85,3 +87,14 @@ def test_sapwood_reads_the_file_and_prunes_it_again(file: Path, pruned: Any) -> 
     again = sapwood.prune(bundle.model, bundle.example_inputs, target=sapwood.Target(sparsity=0.25))
     assert sapwood.count_params(again.model) < sapwood.count_params(bundle.model)
     assert len(again.model.plans) == 2
+
+
+def test_a_plan_that_cuts_nothing_has_its_shapes_by_the_names_of_whoever_reads_the_file(tmp_path: Path) -> None:
+    """Applied to a network of Ultralytics it is noted there, and once more where the file is read."""
+    plan = sapwood.prune(network(), torch.rand(1, 3, SIZE, SIZE), target=sapwood.Target(macs=1.0)).plan
+    assert plan.shapes
+    torch.save({"model": sapwood.apply_plan(network(), plan), "train_args": {"task": "detect"}}, tmp_path / "same.pt")
+    bundle = sapwood.load_model(str(tmp_path / "same.pt"))
+    (noted,) = bundle.model.plans
+    assert plan_from_dict(json.loads(noted)).shapes == {f"network.{name}": own for name, own in plan.shapes.items()}
+    assert {name for name, _ in bundle.model.named_parameters()} >= {f"network.{name}" for name in plan.shapes}
