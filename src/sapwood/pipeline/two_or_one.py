@@ -27,6 +27,9 @@ Prune: TypeAlias = "Callable[[nn.Module, ExampleInputs, Target, Ignored, Ways], 
 MOST_TRIES = 4
 """How often layers become one again because two of them take no less, before the rest is left as it is."""
 
+TIMED_TRIES = 1
+"""The same where networks are timed, which takes a minute or more each time."""
+
 
 @dataclass(frozen=True)
 class Given:
@@ -68,6 +71,7 @@ class TwoOrOne:
             BudgetError: If no widths reach the target, with layers that are two or with none.
         """
         network, why, tries = start.network, start.why, 0
+        most = TIMED_TRIES if timed else MOST_TRIES
         while True:
             try:
                 found = self._pruned(network, target, timed=timed)
@@ -78,7 +82,7 @@ class TwoOrOne:
                 alike = list(network.layers)  # limits may leave the two of a layer wider than the one
                 why = str(error)
             else:
-                if not alike or tries == MOST_TRIES:
+                if not alike or tries >= most:
                     return Settled(network, why, pruned=found)
             network, tries = self._fewer(network, alike), tries + 1
 
