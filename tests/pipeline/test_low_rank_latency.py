@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import sapwood
+from sapwood.factoring import TwoLayers
 from sapwood.goals.approach import MET_WITHIN
 from sapwood.goals.clock import LOADS
 from sapwood.models import LowRank
@@ -160,6 +161,28 @@ def test_limits_that_forbid_two_do_not_keep_one_from_it(
     assert not is_two(found)
     assert ms(found.model) == pytest.approx(0.75 * ms(Net()), rel=MET_WITHIN)
     assert any(one.startswith(note) for one in found.notes), found.notes
+
+
+class SlowAsOne(FakeRuntime):
+    """Networks with fewer parameters than the one given, of which no layer is two, take nine tenths of its time."""
+
+    def load(self, model: nn.Module, example_inputs: Any, *, threads: int) -> FakeSession:
+        session = super().load(model, example_inputs, threads=threads)
+        is_one = not any(isinstance(module, LowRank) for module in model.modules())
+        if is_one and sapwood.count_params(model) < sapwood.count_params(Net()):
+            session._factor = 0.9 * ms(Net()) / session.ms
+        return session
+
+
+def test_two_that_reach_it_stay_where_one_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where two seem to take no less than one when the clock is asked."""
+    monkeypatch.setattr(RUNTIMES, "_entries", {**RUNTIMES._entries, "fake": SlowAsOne()})
+    answers = iter([[], ["wide"]])
+    monkeypatch.setattr(TwoLayers, "takes_no_less", lambda *_, **__: next(answers))
+    found = pruned(0.6)
+    assert next(answers, None) is None
+    assert is_two(found)
+    assert ms(found.model) == pytest.approx(0.6 * ms(Net()), rel=MET_WITHIN)
 
 
 class QuickWhereSmaller(FakeRuntime):

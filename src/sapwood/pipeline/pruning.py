@@ -71,7 +71,7 @@ from sapwood.pipeline.low_rank import (
 )
 from sapwood.pipeline.saying import said_by_config
 from sapwood.pipeline.telling import ModelBefore, short_html, short_text, summary_text, write_report
-from sapwood.pipeline.two_or_one import Given, Start, TwoOrOne
+from sapwood.pipeline.two_or_one import Given, LikelyTwo, TwoOrOne
 from sapwood.pipeline.ways import Ways
 from sapwood.removal import (
     Planner,
@@ -369,9 +369,9 @@ def _of_two(given: Given, network: TwoLayers, target: Target, ways: Ways) -> Pru
     if target.kind == "latency":
         done = search.in_time(search.likely(fraction), target)
     else:
-        done = search.settled(Start(network), target)
+        done = search.settled(LikelyTwo(network), target)
         if ways.deployment is not None:
-            done = search.settled(Start(done.network, done.why), target, timed=True)
+            done = search.settled(LikelyTwo(done.network, done.why), target, timed=True)
     network, found = done.network, done.pruned
     of_two = OfTwo(network, found.plan)
     return replace(

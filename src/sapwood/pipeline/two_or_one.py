@@ -41,7 +41,7 @@ class Given:
 
 
 @dataclass(frozen=True)
-class Start:
+class LikelyTwo:
     """A network to begin with, and why all of its layers are one again where that is not for what they take."""
 
     network: TwoLayers
@@ -49,7 +49,7 @@ class Start:
 
 
 @dataclass(frozen=True)
-class Settled(Start):
+class Settled(LikelyTwo):
     """A network, and what pruning it gave."""
 
     pruned: Pruned = field(kw_only=True)
@@ -64,36 +64,44 @@ class TwoOrOne:
     ways: Ways
     prune: Prune
 
-    def settled(self, start: Start, target: Target, *, timed: bool = False) -> Settled:
+    def settled(self, start: LikelyTwo, target: Target, *, timed: bool = False) -> Settled:
         """Prunes a network, and once more where two of its layers take no less than one, which they are then.
+
+        Of those that were timed the first counts that reaches a latency where the last does not.
 
         Raises:
             BudgetError: If no widths reach the target, with layers that are two or with none.
         """
         network, why, tries = start.network, start.why, 0
         most = TIMED_TRIES if timed else MOST_TRIES
+        met: list[Settled] = []
         while True:
             try:
                 found = self._pruned(network, target, timed=timed)
                 alike = network.takes_no_less(found.model, by_params=target.kind == "params")
             except BudgetError as error:
+                if met:
+                    return met[0]
                 if not network.layers:
                     raise
                 alike = list(network.layers)  # limits may leave the two of a layer wider than the one
                 why = str(error)
             else:
+                done = Settled(network, why, pruned=found)
+                if _is_met(found):
+                    met.append(done)
                 if not alike or tries >= most:
-                    return Settled(network, why, pruned=found)
+                    return done if _is_met(found) or not met else met[0]
             network, tries = self._fewer(network, alike), tries + 1
 
-    def likely(self, fraction: float) -> Start:
+    def likely(self, fraction: float) -> LikelyTwo:
         """The network for a fraction of the time, taken for one of multiply-accumulates."""
         try:
-            return self.settled(Start(self.every), Target(macs=fraction))
+            return self.settled(LikelyTwo(self.every), Target(macs=fraction))
         except BudgetError as error:  # which says nothing of milliseconds
-            return Start(self._fewer(self.every, self.every.layers), str(error))
+            return LikelyTwo(self._fewer(self.every, self.every.layers), str(error))
 
-    def in_time(self, start: Start, target: Target) -> Settled:
+    def in_time(self, start: LikelyTwo, target: Target) -> Settled:
         """Prunes a network to a latency; with layers that are one each where two miss it, and these are nearer to it.
 
         Raises:
@@ -147,3 +155,8 @@ class TwoOrOne:
             )
         except BudgetError as error:
             raise BudgetError(network.told_before(str(error))) from error
+
+
+def _is_met(found: Pruned) -> bool:
+    """Whether a network reaches the latency asked for; false where none was."""
+    return found.latency is not None and found.latency.target is not None and found.latency.met
