@@ -24,8 +24,8 @@ STANDARD = Path("/usr/share/common-licenses/Apache-2.0")
 """The text as Debian and its kin have it."""
 
 ALLOWING = (
-    "0BSD", "3-Clause BSD", "Apache", "BSD", "BSL-1.0", "CC0-1.0", "ISC", "LLVM-exception", "MIT", "MPL", "Mozilla",
-    "PSF", "Python Software Foundation", "Unlicense", "Zlib",
+    "0BSD", "3-Clause BSD", "Apache", "BSD", "BSL-1.0", "CC0-1.0", "Historical Permission Notice", "ISC",
+    "LLVM-exception", "MIT", "MPL", "Mozilla", "PSF", "Python Software Foundation", "Unlicense", "Zlib",
 )  # fmt: skip
 """What names of licences begin with that let a program under Apache-2.0 import them: permissive ones, and the MPL,
 which holds its own files only."""

@@ -17,9 +17,6 @@ from torch.nn.utils import prune
 import sapwood
 from sapwood.errors import CheckFailedError, ConfigError, ExportError, MissingDependencyError
 from sapwood.export import EXPORTERS, FLOAT32_TOLERANCE, Exported, ExportOptions
-from sapwood.export.flat import FlatModel
-from sapwood.export.onnx import opset_of
-from sapwood.export.onnx_torch import by_export
 from sapwood.export.subject import Subject, random_like
 from sapwood.models.darknet import DarknetNetwork, parse_cfg
 
@@ -250,30 +247,6 @@ def test_a_model_that_cannot_be_exported_is_named(name: str, tmp_path: Path) -> 
     with pytest.raises(ExportError, match="Branching cannot be converted to"):
         write(name, Branching(), torch.rand(1, 3), tmp_path)
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("kind", ["tensor", "dict", "integers"])
-def test_as_with_pytorch_2_4_onnx_is_written_by_torchscript(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sapwood.export.onnx.HAS_EXPORT", False)
-    make, inputs = MODELS[kind]
-    exported = write("onnx", make(), inputs, tmp_path, dynamic_batch=True, opset=17)
-    assert exported.max_relative_error <= FLOAT32_TOLERANCE
-    given = onnx.load(tmp_path / "net.onnx").graph.input
-    assert {entry.type.tensor_type.shape.dim[0].dim_param for entry in given} == {"batch"}
-    assert opset_of((tmp_path / "net.onnx").read_bytes()) == 17
-
-
-def test_as_with_pytorch_2_4_no_branch_is_taken_for_a_constant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sapwood.export.onnx.HAS_EXPORT", False)
-    with pytest.raises(ExportError, match="Branching cannot be converted to ONNX"):
-        write("onnx", Branching(), torch.rand(1, 3), tmp_path)
-    monkeypatch.setattr("sapwood.export.onnx_torch.HAS_EXPORT", False)
-    with pytest.raises(
-        ExportError, match=r"PyTorch 2\S+ has no exporter to ONNX on torch.export; expected 2.5 or later"
-    ):
-        by_export(FlatModel(convnet(), X), (X,))
 
 
 def test_warnings_of_the_exporters_stay_inside(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

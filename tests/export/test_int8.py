@@ -238,14 +238,34 @@ def test_the_most_harmful_layer_comes_first() -> None:
     assert order == ["2", "0"]
 
 
-def test_processors_are_told_apart_by_running(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processors_are_told_apart_by_running() -> None:
     seconds = processor.kernel_times()
     assert set(seconds) == {True, False}
     assert min(seconds.values()) > 0.0
-    monkeypatch.setattr(processor, "_runner", lambda graph, opset: lambda values: [np.full((1, 64, 8, 8), 32767)])
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_lost_sums_are_seen(cut: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same node, computed here: with whole sums, and with each sum of two products held to 16 bits."""
+
+    def runner(graph: Any, opset: int) -> Callable[[Any], list[Any]]:
+        stored = {one.name: onnx_package.numpy_helper.to_array(one) for one in graph.initializer}
+        (node,) = graph.node
+        assert node.op_type == "QLinearConv"
+
+        def run(values: Any) -> list[Any]:
+            products = values.astype(np.int64)[:, None] * stored["w"].astype(np.int64)[None]  # 1 x 1 kernels
+            pairs = products.reshape(1, 64, 32, 2, 8, 8).sum(3)
+            sums = (pairs.clip(-(2**15), 2**15 - 1) if cut else pairs).sum(2)
+            scale = float(stored[node.input[1]] * stored[node.input[4]] / stored[node.input[6]])
+            return [np.rint(sums * scale).clip(0, 255).astype(np.uint8)]
+
+        return run
+
+    monkeypatch.setattr(processor, "_runner", runner)
     processor.saturates.cache_clear()
     try:
-        assert processor.saturates()
+        assert processor.saturates() is cut
     finally:
         processor.saturates.cache_clear()
 

@@ -84,7 +84,7 @@ CASES = {
         "0.6.13",
         {"__init__.py": "__version__ = '0.6.13'", "data.py": ""},
         "timm:resnet18",
-        "timm 0.6.13 is too old to say how pictures are brought to a model; expected 1.0.3 or later: "
+        "timm 0.6.13 is too old to say how pictures are brought to a model; expected 1.0.12 or later: "
         "pip install --upgrade sapwood[zoo]",
     ),
     "timm that fails": (
@@ -92,7 +92,7 @@ CASES = {
         "0.4.12",
         {"__init__.py": "from torch._six import container_abcs"},
         "timm:resnet18",
-        "timm 0.4.12 is too old, and cannot be imported here (No module named 'torch._six'); expected 1.0.3 or later: "
+        "timm 0.4.12 is too old, and cannot be imported here (No module named 'torch._six'); expected 1.0.12 or later: "
         "pip install --upgrade sapwood[zoo]",
     ),
 }

@@ -221,7 +221,7 @@ def test_timm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         import timm.data
 
         patch.delattr(timm.data, "resolve_model_data_config")
-        with pytest.raises(MissingDependencyError, match=r"timm [\d.]+ is too old .*; expected 1.0.3 or later"):
+        with pytest.raises(MissingDependencyError, match=r"timm [\d.]+ is too old .*; expected 1.0.12 or later"):
             load_model("timm:resnet10t")
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(

@@ -47,6 +47,7 @@ def _callable(form: torch._ops.OpOverload) -> bool:
     full, types = form.name(), [str(argument.type) for argument in form._schema.arguments]
     tensors = any("Tensor" in kind for kind in [*types, *(str(result.type) for result in form._schema.returns)])
     named = any("Dimname" in kind or kind == "Generator" for kind in types) or "generator" in form._overloadname
+    named = named or any(argument.name == "names" for argument in form._schema.arguments)  # Dimname[]? says List[str]
     outs = any(argument.is_out for argument in form._schema.arguments)
     if not tensors or named or outs or "hacked_twin" in full or not torch._C._dispatch_has_kernel(full):
         return False

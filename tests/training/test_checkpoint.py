@@ -49,7 +49,8 @@ def run_directory(tmp_path: Path) -> Path:
 
 def parts(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     with safe_open(str(path), framework="pt") as file:
-        return safetensors.torch.load_file(path), json.loads(file.metadata()["sapwood_training"])
+        tensors = {name: value.clone() for name, value in safetensors.torch.load_file(path).items()}  # not its pages
+        return tensors, json.loads(file.metadata()["sapwood_training"])
 
 
 def rewrite(path: Path, tensors: dict[str, Tensor], record: Any) -> None:

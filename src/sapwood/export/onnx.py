@@ -18,7 +18,7 @@ from sapwood.export.base import EXPORTERS, Exported, ExportOptions, checked_path
 from sapwood.export.flat import tensors_of
 from sapwood.export.metadata import with_metadata
 from sapwood.export.numeric import FLOAT32_TOLERANCE
-from sapwood.export.onnx_torch import HAS_EXPORT, by_export, by_torchscript
+from sapwood.export.onnx_torch import by_export, by_torchscript
 from sapwood.export.packages import require
 from sapwood.export.padded_pools import fold_padding
 from sapwood.export.producer import name_producer
@@ -82,7 +82,7 @@ def export_onnx(
 
 
 def onnx_bytes(subject: Subject, opset: int | None = None) -> bytes:
-    """Converts with the exporter on :mod:`torch.export`, with that on TorchScript where PyTorch has no other (2.4).
+    """Converts with the exporter on :mod:`torch.export`, with that on TorchScript where a framework's models need it.
 
     Raises:
         ExportError: If it cannot, or the file would be larger than a protobuf message may be.
@@ -106,15 +106,7 @@ def _converted(subject: Subject, opset: int | None) -> bytes:
             )
         return by_torchscript(flat, subject.tensors, output_names=names, opset=opset)
     shapes = (subject.tensor_shapes(),) if subject.dynamic else None
-    if HAS_EXPORT:
-        return by_export(flat, subject.tensors, output_names=names, opset=opset, dynamic_shapes=shapes)
-    torch.export.export(flat, subject.tensors, dynamic_shapes=shapes)  # refuses branches, which a trace would take
-    axes = {
-        name: dict.fromkeys(dims, "batch")
-        for name, dims in zip(flat.names, subject.tensor_shapes(), strict=True)
-        if subject.dynamic and dims
-    }
-    return by_torchscript(flat, subject.tensors, output_names=names, opset=opset, dynamic_axes=axes)
+    return by_export(flat, subject.tensors, output_names=names, opset=opset, dynamic_shapes=shapes)
 
 
 def opset_of(data: bytes) -> int:

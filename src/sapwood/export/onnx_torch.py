@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,9 +12,6 @@ import torch
 from sapwood.errors import ExportError
 from sapwood.export.flat import FlatModel
 from sapwood.export.packages import require
-
-HAS_EXPORT = torch.__version__ >= "2.5"  # compared as versions are: it is no plain text
-"""Whether PyTorch has the exporter on :mod:`torch.export`, in the form in which it is called here."""
 
 MAX_BYTES = (1 << 31) - 1
 """The largest size of one protobuf message, and so of a file that holds its weights."""
@@ -39,10 +36,8 @@ def by_export(
 
     Raises:
         MissingDependencyError: If :mod:`onnxscript` is not installed.
-        ExportError: If this PyTorch has no such exporter, or the file would be larger than a protobuf message may be.
+        ExportError: If the file would be larger than a protobuf message may be.
     """
-    if not HAS_EXPORT:
-        raise ExportError(f"PyTorch {torch.__version__} has no exporter to ONNX on torch.export; expected 2.5 or later")
     require("onnxscript")
     program = torch.onnx.export(
         flat,
@@ -69,7 +64,6 @@ def by_torchscript(
     *,
     output_names: Sequence[str] | None = None,
     opset: int | None = None,
-    dynamic_axes: Mapping[str, Mapping[int, str]] | None = None,
 ) -> bytes:
     """Converts with the exporter on TorchScript, which traces; arguments as for :func:`by_export`.
 
@@ -78,7 +72,6 @@ def by_torchscript(
         tensors: What it is called with.
         output_names: One a tensor that it returns.
         opset: Version of ONNX's operators; PyTorch's choice where None.
-        dynamic_axes: Input -> dimension -> what that dimension is called in the file.
     """
     file: Any = io.BytesIO()  # which this exporter takes, and its signature does not tell
     with warnings.catch_warnings():
@@ -91,7 +84,6 @@ def by_torchscript(
             input_names=list(flat.names),
             output_names=None if output_names is None else list(output_names),
             opset_version=opset,
-            dynamic_axes=dynamic_axes,
         )
     data: bytes = file.getvalue()
     return data

@@ -16,7 +16,7 @@ from sapwood.models.state_dict import fitted_state, load_state_, read_state
 from sapwood.types import ModelBundle, ModelSource, TaskSpec
 
 PREFIX = "timm:"
-OLDEST = "1.0.3"
+OLDEST = "1.0.12"
 
 
 def _load(spec: str, weights: Path | None, names: Path | None) -> ModelBundle:
