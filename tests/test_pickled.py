@@ -18,9 +18,6 @@ from torch import nn
 from sapwood.errors import WeightsError
 from sapwood.pickled import Inert, named_in, read_pickled, tensors_of
 
-STANDS = hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint")
-needs_stands = pytest.mark.skipif(not STANDS, reason="PyTorch before 2.6 refuses every class by itself")
-
 
 @pytest.fixture
 def strangers(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
@@ -42,7 +39,6 @@ def read(path: Path) -> Any:
     return read_pickled(path, "tensors", WeightsError)
 
 
-@needs_stands
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 def test_tensors_beside_objects_are_read(
     zipped: bool, strangers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -59,7 +55,6 @@ def test_tensors_beside_objects_are_read(
     assert {"argparse.Namespace", "strangers.Options"} <= named_in(path)
 
 
-@needs_stands
 def test_dictionaries_of_other_classes_are_plain_ones(
     strangers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -68,7 +63,6 @@ def test_dictionaries_of_other_classes_are_plain_ones(
     assert (found["hparams"], found["seen"]) == ({"lr": 0.1}, {"x": [1]})
 
 
-@needs_stands
 def test_a_whole_module_is_taken_apart_without_its_class(
     strangers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,7 +77,6 @@ def test_a_whole_module_is_taken_apart_without_its_class(
     assert not any(tensor.requires_grad for tensor in found.values())
 
 
-@needs_stands
 def test_classes_that_others_registered_are_left_to_them(tmp_path: Path) -> None:
     """Ultralytics registers its own and many of PyTorch's, for as long as the process lasts."""
     torch.save(nn.Sequential(nn.Linear(2, 2)), tmp_path / "net.pt")
@@ -111,7 +104,6 @@ class Called:
         return self.function, self.given
 
 
-@needs_stands
 def test_calls_in_a_file_are_not_made(tmp_path: Path) -> None:
     trap = tmp_path / "executed"
     for call in (Called(eval, "1 / 0"), Called(shutil.copytree, str(tmp_path), str(trap)), Called(__import__, "none")):

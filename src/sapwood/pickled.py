@@ -121,8 +121,8 @@ def tensors_of(module: Inert) -> dict[str, Tensor] | None:
 
 
 def _stands(names: list[str]) -> Iterator[list[Any]]:
-    """What stands for the classes of a file, the likeliest first; nothing before PyTorch 2.6, which takes no names."""
-    if names and hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):
+    """What stands for the classes of a file, the likeliest first."""
+    if names:
         yield [(type("Inert", (Inert,), {"named": name}), name) for name in names]
         yield [(_AsDict, name) for name in names]
 

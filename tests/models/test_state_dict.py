@@ -77,8 +77,6 @@ def test_prefixes_of_wrappers_come_off_in_any_order(tmp_path: Path) -> None:
 
 
 def test_a_module_that_was_saved_whole_gives_its_tensors(tmp_path: Path) -> None:
-    if not hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):
-        pytest.skip("PyTorch before 2.6 refuses every class by itself")
     whole = model()
     for content in (whole, {"model": whole, "epoch": 3}):
         torch.save(content, tmp_path / "a.pt")

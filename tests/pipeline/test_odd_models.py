@@ -399,7 +399,6 @@ def test_a_model_for_several_processes_keeps_its_wrapper(tmp_path: Path) -> None
         distributed.destroy_process_group()
 
 
-@pytest.mark.skipif(torch.__version__ < "2.6", reason="copies of graphs of this PyTorch forget the other mode")
 def test_a_graph_for_each_mode_is_copied_in_the_mode_it_has() -> None:
     from torchvision.models.feature_extraction import create_feature_extractor
 

@@ -136,9 +136,8 @@ def nothing_compiled() -> Iterator[None]:
         ...     torch.compile(torch.neg)(torch.ones(1)).item()
         -1.0
     """
-    stance = getattr(torch.compiler, "set_stance", None)  # PyTorch has it since 2.6; before, it hid no mode either
-    if stance is None or "torch._dynamo" not in sys.modules:
+    if "torch._dynamo" not in sys.modules:
         yield
         return
-    with stance("force_eager"):
+    with torch.compiler.set_stance("force_eager"):
         yield

@@ -111,7 +111,7 @@ _NUMBERS = count()
 _MODULES: WeakValueDictionary[int, SparseConv2d] = WeakValueDictionary()
 
 
-# The schema in words: PyTorch 2.4 reads it from annotations only where they are not text.
+# The schema in words: annotations are text here.
 @torch.library.custom_op("sapwood::sparse_conv2d", mutates_args=(), schema="(Tensor inputs, int module) -> Tensor")
 def sparse_conv2d(inputs: Tensor, module: int) -> Tensor:
     """The operator that :class:`SparseConv2d` calls.
