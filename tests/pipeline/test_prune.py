@@ -26,7 +26,7 @@ def num_params(model: nn.Module) -> int:
 
 
 def test_the_list_of_probes_is_complete() -> None:
-    assert len(PROBES) == 128
+    assert len(PROBES) == 129
     assert set(REFUSED) <= set(PROBES)
 
 
